@@ -1,0 +1,209 @@
+r"""Reply shapes -> `Reply`, as pure functions. Here: the legacy completions shape.
+
+    choices[0].logprobs = {tokens: [str], token_logprobs: [float], top_logprobs: [{str: float}], text_offset: [int]}
+
+What this shape cannot say, and what is made of it:
+
+* Tokens are strings. A token that is no whole UTF-8 text is spelt `bytes:\xe2\x80`, where plain characters may stand
+  between the escapes. A string with U+FFFD in it, or an empty one, has lost its bytes: kind `special`, its mass is
+  known but it must never be emitted.
+* Tokens that print alike share one key. The server keeps one of their log-probs; the rest of the mass is in the tail.
+* The token that was sampled is appended when it is not in the top-k, so there may be k + 1 entries; there may be fewer
+  too. It stays a candidate, but it must not set `ceiling`.
+* Most servers send no entry for the token that ends the text. Then the positions simply stop and `finish` is "stop":
+  that, with no `end` position, is what tells the reader of the hidden end. Its log-prob is unknown.
+
+The module knows no request, no provider and no tokenizer.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+from blackbox_proxy.errors import ReplyError
+from blackbox_proxy.types import Candidate, Kind, Position, Reply, Usage
+
+from .fields import as_count, as_list, as_logp, as_mapping, as_text, unreadable
+
+_ESCAPE = re.compile(r"\\x([0-9a-fA-F]{2})")
+_STOPPED = frozenset({"stop", "eos", "eos_token"})
+_NO_LOGPROBS = "this endpoint or model may give none; choose one that returns top_logprobs on /completions"
+
+
+class Piece(NamedTuple):
+    """A token as the text sees it. Two tokens of the same piece cannot be told apart."""
+
+    text: bytes
+    kind: Kind
+
+
+def read_reply(body: Mapping[str, object], *, end_pieces: Collection[bytes] = ()) -> Reply:
+    """The whole body of a legacy completion; its first choice is read.
+
+    end_pieces: how the endpoint spells the tokens that end a text. Raises `ReplyError` for anything that is not of
+    this shape, and for a reply that holds text but no log-probabilities.
+    """
+    choice = _first_choice(body)
+    finish = _finish(choice.get("finish_reason"))
+    positions = read_positions(choice.get("logprobs"), end_pieces=end_pieces)
+    if not positions and (finish != "stop" or choice.get("text")):
+        raise ReplyError("the reply holds no log-probabilities", hint=_NO_LOGPROBS)
+    model = body.get("model")
+    return Reply(
+        positions=positions,
+        finish=finish,
+        usage=read_usage(body.get("usage")),
+        model=model if isinstance(model, str) else "",
+    )
+
+
+def read_positions(logprobs: object, *, end_pieces: Collection[bytes] = ()) -> tuple[Position, ...]:
+    """One position per generated token from a `logprobs` object; none for null.
+
+    Raises `ReplyError` when the lists do not match in length, or when no position at all shows alternatives.
+    """
+    if logprobs is None:
+        return ()
+    fields = as_mapping(logprobs, "logprobs")
+    if "content" in fields and "tokens" not in fields:
+        raise unreadable("a chat-style `content` list", "logprobs", "of the legacy completions shape")
+    tokens, logps, tops = (
+        as_list([] if fields.get(name) is None else fields[name], f"logprobs.{name}")
+        for name in ("tokens", "token_logprobs", "top_logprobs")
+    )
+    _check_lengths(tokens, logps, tops)
+    rows = zip(tokens, logps, tops, strict=True)
+    return tuple(_position(*row, ends=end_pieces, at=at) for at, row in enumerate(rows))
+
+
+def read_usage(usage: object) -> Usage:
+    """The provider's own counts of one request; `input` includes what was read from the cache. Absent counts are 0."""
+    if usage is None:
+        return Usage(requests=1)
+    counts = as_mapping(usage, "usage")
+    details = as_mapping(counts.get("prompt_tokens_details") or {}, "usage.prompt_tokens_details")
+    return Usage(
+        input=as_count(counts.get("prompt_tokens"), "usage.prompt_tokens"),
+        cached=as_count(details.get("cached_tokens"), "usage.prompt_tokens_details.cached_tokens"),
+        cache_write=as_count(details.get("cache_write_tokens"), "usage.prompt_tokens_details.cache_write_tokens"),
+        output=as_count(counts.get("completion_tokens"), "usage.completion_tokens"),
+        requests=1,
+    )
+
+
+def read_piece(spelling: str, *, end_pieces: Collection[bytes] = ()) -> Piece:
+    r"""The bytes and the kind behind a token's spelling.
+
+    >>> read_piece(r"bytes: \xf0\x9f")
+    Piece(text=b' \xf0\x9f', kind=<Kind.FRAGMENT: 'fragment'>)
+    >>> read_piece("bytes: 12").text
+    b'bytes: 12'
+    """
+    prefix, *escaped = _ESCAPE.split(spelling.removeprefix("bytes:")) if spelling.startswith("bytes:") else [""]
+    text = _unescape(prefix, escaped) if escaped else spelling.encode("utf-8", "surrogatepass")
+    if text in end_pieces:
+        return Piece(text, Kind.END)
+    lossy = not text or (not escaped and "\ufffd" in spelling)
+    if lossy or not _is_utf8(text):
+        return Piece(text, Kind.FRAGMENT if escaped else Kind.SPECIAL)
+    return Piece(text, Kind.TEXT)
+
+
+def _unescape(prefix: str, escaped: Sequence[str]) -> bytes:
+    """Joins what splitting at the escapes gave: plain text, then (hex, plain text) pairs."""
+    parts = [prefix.encode("utf-8", "surrogatepass")]
+    for at, part in enumerate(escaped):
+        parts.append(part.encode("utf-8", "surrogatepass") if at % 2 else bytes.fromhex(part))
+    return b"".join(parts)
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _first_choice(body: Mapping[str, object]) -> Mapping[str, object]:
+    """`choices[0]`."""
+    choices = as_list(body.get("choices"), "choices")
+    if not choices:
+        raise ReplyError("the reply's choices are empty", hint="try again; if it stays, choose another endpoint")
+    return as_mapping(choices[0], "choices[0]")
+
+
+def _finish(reason: object) -> str | None:
+    """The provider's word; its words for "the model ended the text" all become "stop"."""
+    if reason is None:
+        return None
+    word = as_text(reason, "finish_reason")
+    return "stop" if word in _STOPPED else word
+
+
+def _check_lengths(tokens: Sequence[object], logps: Sequence[object], tops: Sequence[object]) -> None:
+    if tokens and not any(tops):
+        raise ReplyError("the reply names the tokens but shows no top_logprobs", hint=_NO_LOGPROBS)
+    if not len(tokens) == len(logps) == len(tops):
+        lengths = f"{len(tokens)} tokens, {len(logps)} token_logprobs, {len(tops)} top_logprobs"
+        raise ReplyError(
+            f"the reply's lists differ in length: {lengths}",
+            hint="the endpoint does not keep to the legacy completions shape; choose another adapter for it",
+        )
+
+
+def _position(token: object, logp: object, top: object, *, ends: Collection[bytes], at: int) -> Position:
+    """One position. A sampled token whose log-prob nobody tells stays out of `top`, with logp -inf."""
+    spelling = as_text(token, f"tokens[{at}]")
+    own = as_logp(logp, f"token_logprobs[{at}]")
+    listed = _listed(top, f"top_logprobs[{at}]")
+    piece = read_piece(spelling, end_pieces=ends)
+    masses = _by_piece(listed, ends=ends)
+    if own is not None:
+        masses.setdefault(piece, own)
+    tail = min(1.0, max(0.0, 1.0 - math.fsum(map(math.exp, masses.values()))))
+    # Equals go with the sampled token first: at alpha 0 the API's own choice must win its ties.
+    ranked = sorted(masses.items(), key=lambda item: (-item[1], item[0] != piece))
+    return Position(
+        sampled=Candidate(piece.text, masses.get(piece, -math.inf), piece.kind),
+        top=tuple(Candidate(p.text, mass, p.kind) for p, mass in ranked),
+        tail=tail,
+        ceiling=_ceiling(spelling, listed, tail=tail),
+    )
+
+
+def _listed(top: object, where: str) -> dict[str, float]:
+    """The entries of one `top_logprobs` object without its sentinels; null is an empty one."""
+    entries = as_mapping({} if top is None else top, where)
+    logps = {spelling: as_logp(logp, where) for spelling, logp in entries.items()}
+    return {as_text(spelling, where): logp for spelling, logp in logps.items() if logp is not None}
+
+
+def _by_piece(listed: Mapping[str, float], *, ends: Collection[bytes]) -> dict[Piece, float]:
+    """Log-prob per piece. Two spellings of the same bytes are one event for the text: their probabilities add."""
+    masses: dict[Piece, float] = {}
+    for spelling, logp in listed.items():
+        piece = read_piece(spelling, end_pieces=ends)
+        masses[piece] = _log_add(masses[piece], logp) if piece in masses else logp
+    return masses
+
+
+def _log_add(a: float, b: float) -> float:
+    """log(e^a + e^b), not above 0: rounded probabilities may add to more than 1."""
+    return min(0.0, max(a, b) + math.log1p(math.exp(-abs(a - b))))
+
+
+def _ceiling(sampled: str, listed: Mapping[str, float], *, tail: float) -> float:
+    """The largest log-prob that a token outside the list can have: log p_k.
+
+    The sampled token does not count when it is the smallest entry, because it may have been appended as entry k + 1,
+    or may have displaced the k-th; leaving it out is sound in both cases. A list of the sampled token alone is the
+    top 1 itself. With no list at all, only the tail bounds the rest.
+    """
+    if not listed:
+        return math.log(tail) if tail > 0.0 else -math.inf
+    others = [logp for spelling, logp in listed.items() if spelling != sampled]
+    return min(others) if others else listed[sampled]

@@ -1,0 +1,114 @@
+"""From the API's log-probs and the pair's masses to steered scores.
+
+Implements q(v) ~ p(v) * (E[v] / A[v]) ** alpha (section 3.0 of the derivation) over a finite set of strings, of which
+the first `known` were shown by the API and the others get an imputed log-prob (3.2): the unseen tail of the API is
+taken to be shaped like the anti-expert. Pure array arithmetic; knows no tokens, only which string begins which.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blackbox_proxy.types import Floats
+
+REAL = 1e-3
+"""A string that a member finds at least this probable carries real evidence."""
+
+LEAST = 1e-9
+"""Remainders are never taken for smaller than this: rounding must not turn into certainty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """What competes at one place: n strings (or ids), those that the API showed first.
+
+    logp: the API's log-probs of the shown ones, shape (k,). masses: the pair's probabilities of all, shape (2, n), the
+    expert first; those of unseen strings without the shown ones that they begin. disjoint: which of them no other one
+    begins, shape (n,). tail: the API's probability of everything it did not show. ceiling: the largest logp that one
+    unseen token can have.
+    """
+
+    logp: Floats
+    masses: Floats
+    disjoint: NDArray[np.bool_]
+    tail: float
+    ceiling: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """For each string: the API's logp (imputed where unseen), the pair's offset, and the steered score; shape (n,)."""
+
+    logp: Floats
+    offset: Floats
+    score: Floats
+
+
+def covers(pieces: Sequence[bytes]) -> NDArray[np.bool_]:
+    """Which strings no other one of the list begins: together they are disjoint events, and cover all the rest.
+
+    >>> covers([b"a", b"ab", b"b", b""]).tolist()
+    [True, False, True, True]
+    """
+    disjoint = np.zeros(len(pieces), dtype=np.bool_)
+    last: bytes | None = None
+    for i in sorted(range(len(pieces)), key=pieces.__getitem__):
+        if last and pieces[i].startswith(last):
+            continue
+        disjoint[i] = True
+        last = pieces[i]
+    return disjoint
+
+
+def remainders(masses: Floats, pieces: Sequence[bytes], *, known: int) -> Floats:
+    """Masses of all strings, the unseen ones less those of the seen ones that they begin; shape (2, n)."""
+    rest = masses.copy()
+    shown = pieces[:known]
+    disjoint = covers(shown)
+    for column in range(known, len(pieces)):
+        within = [j for j in range(known) if disjoint[j] and shown[j].startswith(pieces[column])]
+        if within and pieces[column]:
+            rest[:, column] -= masses[:, within].sum(axis=1)
+    return np.maximum(rest, 0.0)
+
+
+def offsets(masses: Floats, disjoint: NDArray[np.bool_], *, evidence: float) -> Floats:
+    """log E - log A of each string, pooled where neither member has evidence; shape (n,).
+
+    d(s) = log(E[s] + c E_r) - log(A[s] + c A_r), with c = `evidence` and E_r, A_r what the strings of real mass leave
+    over: a string about which neither member knows anything gets the offset of all that is left (section 1.6).
+    """
+    real = disjoint & (masses >= REAL).any(axis=0)
+    left = np.maximum(1.0 - masses[:, real].sum(axis=1), LEAST)
+    smooth = np.log(np.maximum(masses + evidence * left[:, None], 1e-300))
+    return np.asarray(smooth[0] - smooth[1], dtype=np.float64)
+
+
+def imputed(field: Field, *, evidence: float) -> Floats:
+    """log-probs of the unseen strings: log tail + log A[s] - log A(unseen), at most the ceiling."""
+    known = len(field.logp)
+    rest = field.masses[1, known:]
+    if not len(rest) or field.tail <= 0.0:
+        return np.full(len(rest), -np.inf)
+    unseen = 1.0 - field.masses[1, :known][field.disjoint[:known]].sum()
+    unseen = max(unseen, rest.max(), LEAST)
+    shape = np.log(rest + evidence * unseen + 1e-300) - math.log(unseen)
+    return np.minimum(math.log(field.tail) + np.minimum(shape, 0.0), field.ceiling)
+
+
+def score(field: Field, *, alpha: float, evidence: float) -> Scores:
+    """Steered scores of everything in the field."""
+    offset = offsets(field.masses, field.disjoint, evidence=evidence)
+    logp = np.concatenate([field.logp, imputed(field, evidence=evidence)])
+    return Scores(logp, offset, logp + alpha * offset)
+
+
+def normalised(scores: Floats) -> Floats:
+    """Log-probs of the steered law over the strings of the field."""
+    top = scores.max()
+    return np.asarray(scores - top - math.log(np.exp(scores - top).sum()), dtype=np.float64)

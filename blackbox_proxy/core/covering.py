@@ -1,0 +1,236 @@
+"""How probable it is, under both members of the pair, that a text goes on with given bytes.
+
+A text has many spellings in tokens, and the string asked about need not begin or end where a token does. With c the
+anchor (a place that no token can straddle) and r the bytes after it, section 3.4 of the derivation gives
+
+    E[s | text] = value(c, r + s) / value(c, r)
+    value(n, t) = sum of p(u | n) over tokens u that start with t
+                + sum of p(u | n) * value(n + u, t without u) over tokens u that are proper prefixes of t
+
+and for the end of the answer the mass of all end tokens after exactly r. Laws are known at some token paths only; a
+part of the sum that needs another one is kept as a gap, so that every mass has a lower and an upper bound and the
+caller can see which path would narrow it. Nothing here evaluates a model.
+
+Arrays have the members as rows: 0 the expert, 1 the anti-expert.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from blackbox_proxy.core.vocabulary import Ids, Vocabulary
+from blackbox_proxy.types import Floats, Law, Laws, Path
+
+NEGLIGIBLE = 1e-3
+"""Share of the text's own mass below which another spelling of it is left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place in the answer: the anchor's tokens, the bytes to re-read after it, and the tokenizer's own spelling."""
+
+    anchor: Path
+    rest: bytes
+    path: Path
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The paths at which laws are needed first: along the tokenizer's spelling from the anchor on."""
+        return tuple(self.path[:n] for n in range(len(self.anchor), len(self.path) + 1))
+
+
+def place(
+    text: bytes, *, spell: Callable[[bytes], Sequence[int]], vocabulary: Vocabulary, back_off: int
+) -> Place:
+    """Spell `text` and find its anchor: the last border before at most `back_off` tokens that no piece straddles.
+
+    Where every border within reach is straddled the farthest one is taken: an approximation of the covering.
+    """
+    path = tuple(spell(text))
+    cut = len(text)
+    for n in range(len(path), max(len(path) - back_off, 0), -1):
+        if not vocabulary.straddled(text[:cut], text[cut:]):
+            return Place(path[:n], text[cut:], path)
+        cut -= len(vocabulary.pieces[path[n - 1]])
+    return Place(path[: max(len(path) - back_off, 0)], text[cut:], path)
+
+
+def probabilities(laws: Laws, ids: Ids) -> Floats:
+    """Probabilities of some ids under both members, shape (2, n)."""
+    out = np.empty((2, len(ids)))
+    for row, law in enumerate((laws.expert, laws.anti_expert)):
+        np.subtract(law.logits[ids], law.log_norm, out=out[row], dtype=np.float64)
+    return np.exp(out, out=out)
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """A spelling of the beginning of the re-read bytes: where it leads, what is left, and its mass, shape (2,)."""
+
+    path: Path
+    left: bytes
+    mass: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """String `index` still lacks the bytes `left`, with `mass` of shape (2,) at hand."""
+
+    index: int
+    left: bytes
+    mass: Floats
+
+
+@final
+class Cover:
+    """Masses of strings after one place. Grows as laws arrive; `laws` is shared with the caller and only read."""
+
+    def __init__(self, vocabulary: Vocabulary, at: Place, laws: Mapping[Path, Laws]) -> None:
+        self._vocabulary = vocabulary
+        self._laws = laws
+        self._states: list[_State] = []
+        self._unread: dict[Path, Floats] = {}
+        self.total: Floats = np.zeros(2)
+        self._reread(_State(at.anchor, at.rest, np.ones(2)))
+        self._low: Floats = np.zeros((2, 0))
+        self._pending: dict[Path, list[_Item]] = {}
+
+    def _reread(self, start: _State) -> None:
+        """Follow every spelling of the re-read bytes whose law is known; sum up the mass of the text itself."""
+        queue = [start]
+        for state in queue:
+            laws = self._laws.get(state.path)
+            if laws is None:
+                self._unread[state.path] = state.mass
+                continue
+            self._states.append(state)
+            if not state.left:
+                continue
+            covering = probabilities(laws, self._vocabulary.starting_with(state.left))
+            self.total += state.mass * covering.sum(axis=1)
+            queue.extend(self._shorter(state, laws))
+        if not start.left:
+            self.total = np.ones(2)
+
+    def _shorter(self, state: _State, laws: Laws) -> Iterable[_State]:
+        """The states one token further, by tokens that do not go beyond the re-read bytes."""
+        found = list(self._vocabulary.proper_prefixes(state.left))
+        found += [(i, len(state.left)) for i in self._vocabulary.ids_of(state.left)]
+        if not found:
+            return
+        masses = state.mass[:, None] * probabilities(laws, np.array([i for i, _ in found]))
+        for column, (i, length) in enumerate(found):
+            path = (*state.path, i)
+            yield _State(path, state.left[length:], masses[:, column])
+
+    def unread(self) -> list[Path]:
+        """Paths of further spellings of the text that carry more than a negligible share of its mass."""
+        return [
+            path for path, mass in self._unread.items() if (mass > NEGLIGIBLE * self.total).any()
+        ]
+
+    def proposals(self, count: int, *, starts: Sequence[bytes] = ()) -> list[bytes]:
+        """The strings of up to `count` tokens that the expert finds likeliest to come next, best first.
+
+        Tokens with a negligible share are passed over; with `starts`, those that start otherwise are instead.
+        """
+        best: dict[bytes, float] = {}
+        for state in self._states:
+            law = self._laws[state.path].expert
+            ids = self._fitting(state.left, starts, law)
+            masses = state.mass[0] * np.exp(law.logits[ids].astype(np.float64) - law.log_norm)
+            for n in np.argsort(masses)[: -count - 1 : -1].tolist():
+                piece = self._vocabulary.pieces[ids[n]][len(state.left) :]
+                if piece:
+                    best[piece] = best.get(piece, 0.0) + float(masses[n])
+        return sorted(best, key=best.__getitem__, reverse=True)[:count]
+
+    def _fitting(self, left: bytes, starts: Sequence[bytes], law: Law) -> Ids:
+        """Ids that may be proposed where `left` is still to be re-read."""
+        if starts:
+            return np.concatenate([self._vocabulary.starting_with(left + s) for s in starts])
+        if left:
+            return self._vocabulary.starting_with(left)
+        ids = np.flatnonzero(law.logits > law.log_norm + math.log(NEGLIGIBLE))
+        return ids[self._vocabulary.is_text[ids]]
+
+    def end(self) -> Floats:
+        """Probability under both members that the answer ends here, shape (2,)."""
+        mass = np.zeros(2)
+        for state in self._states:
+            if not state.left:
+                ends = probabilities(self._laws[state.path], self._vocabulary.ends)
+                mass += state.mass * ends.sum(axis=1)
+        return self._share(mass)
+
+    def ask(self, strings: Sequence[bytes]) -> None:
+        """Start the sums for `strings` (non-empty, n of them); read them with `bounds`."""
+        self._low = np.zeros((2, len(strings)))
+        self._pending = {}
+        for state in self._states:
+            items = [
+                _Item(i, state.left + string, state.mass) for i, string in enumerate(strings)
+            ]
+            self._spread(state.path, items, beyond=len(state.left))
+
+    def _spread(self, path: Path, items: Sequence[_Item], *, beyond: int) -> None:
+        """Add what the law at `path` says of the items; tokens that end inside an item go into the gap."""
+        laws = self._laws[path]
+        ranges = [self._vocabulary.starting_with(item.left) for item in items]
+        filled = [n for n, ids in enumerate(ranges) if len(ids)]
+        if filled:
+            starts = np.cumsum([0, *(len(ranges[n]) for n in filled[:-1])])
+            found = probabilities(laws, np.concatenate([ranges[n] for n in filled]))
+            sums = np.add.reduceat(found, starts, axis=1)
+            for column, n in enumerate(filled):
+                self._low[:, items[n].index] += items[n].mass * sums[:, column]
+        self._defer(path, items, beyond=beyond)
+
+    def _defer(self, path: Path, items: Sequence[_Item], *, beyond: int) -> None:
+        parts = [
+            (item, i, length)
+            for item in items
+            for i, length in self._vocabulary.proper_prefixes(item.left)
+            if length > beyond
+        ]
+        if not parts:
+            return
+        found = probabilities(self._laws[path], np.array([i for _, i, _ in parts]))
+        for column, (item, i, length) in enumerate(parts):
+            child = _Item(item.index, item.left[length:], item.mass * found[:, column])
+            self._pending.setdefault((*path, i), []).append(child)
+
+    def absorb(self) -> None:
+        """Take in the laws that have become known since."""
+        while known := [path for path in self._pending if path in self._laws]:
+            for path in known:
+                self._spread(path, self._pending.pop(path), beyond=0)
+
+    def bounds(self) -> tuple[Floats, Floats]:
+        """Lower and upper bounds of the strings' probabilities, each of shape (2, n)."""
+        gap = np.zeros_like(self._low)
+        for items in self._pending.values():
+            for item in items:
+                gap[:, item.index] += item.mass
+        low = self._share(self._low)
+        return low, np.minimum(low + self._share(gap), 1.0)
+
+    def widest(self, index: int) -> Path | None:
+        """The path whose law would narrow the bounds of string `index` most, or None where they meet."""
+        best, most = None, 0.0
+        for path, items in self._pending.items():
+            for item in items:
+                share = float(self._share(item.mass).max())
+                if item.index == index and share > most:
+                    best, most = path, share
+        return best
+
+    def _share(self, mass: Floats) -> Floats:
+        """Divide by the mass of the text itself; members are rows."""
+        total = self.total if mass.ndim == 1 else self.total[:, None]
+        return np.minimum(mass / np.maximum(total, 1e-300), 1.0)

@@ -1,0 +1,286 @@
+"""The token loop as one generator: it asks, is sent evidence, and yields steps.
+
+A round asks the API for a draft of a few tokens, has the pair score every position of it, keeps the drafted tokens as
+long as the steered choice agrees, emits the first change, and asks again from exactly that text (section 3.3, greedy).
+The loop does no I/O: whoever drives it answers `Draft` with a reply and `Evaluate` with the pair's laws.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from typing import final
+
+from blackbox_proxy.core.covering import Cover, place
+from blackbox_proxy.core.drafting import next_length
+from blackbox_proxy.core.rivals import Answer, ByteReading, IdReading, Reading
+from blackbox_proxy.core.text import CONTINUATION, first_stop, is_start, is_whole
+from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.errors import ReplyError
+from blackbox_proxy.types import (
+    Candidate,
+    Finish,
+    Kind,
+    Laws,
+    Origin,
+    Path,
+    Position,
+    Reply,
+    Rival,
+    Steering,
+    Step,
+)
+
+HIDDEN_END = 0.5
+"""What an end is taken to be worth where the API stopped without showing its log-prob: as likely as not."""
+
+LONGEST_CHARACTER = 4
+MANY = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """Ask the API to go on from `answer` by `length` tokens; meanwhile have the pair evaluate `paths`.
+
+    To be answered with (Reply, the laws of `paths` in their order).
+    """
+
+    answer: bytes
+    path: Path
+    length: int
+    paths: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluate:
+    """Have the pair evaluate `paths`; to be answered with their laws in order."""
+
+    paths: tuple[Path, ...]
+
+
+Evidence = tuple[Reply, Sequence[Laws]] | Sequence[Laws] | None
+Event = Draft | Evaluate | Step
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended: why, and how many drafted tokens were asked for in vain."""
+
+    finish: Finish
+    wasted: int
+    notes: tuple[str, ...]
+
+
+Run = Generator[Event, Evidence, Ending]
+
+
+def steps(
+    steering: Steering, *, vocabulary: Vocabulary, spell: Callable[[bytes], Sequence[int]]
+) -> Run:
+    """Steer one answer. Yields `Step`s in order, and the questions that lead to them."""
+    return _Loop(steering, vocabulary, spell).run()
+
+
+@dataclass(slots=True)
+class _Round:
+    """What one draft has led to so far; `whole` steps of it end between two characters."""
+
+    answer: Answer
+    steps: list[Step] = field(default_factory=list)
+    whole: int = 0
+    kept: int = 0
+
+
+@final
+class _Loop:
+    def __init__(
+        self,
+        steering: Steering,
+        vocabulary: Vocabulary,
+        spell: Callable[[bytes], Sequence[int]],
+    ) -> None:
+        self._steering, self._vocabulary, self._spell = steering, vocabulary, spell
+        self._laws: dict[Path, Laws] = {}
+        self._reading: Reading = (
+            IdReading(vocabulary, self._laws, steering)
+            if steering.event == "ids"
+            else ByteReading(vocabulary, spell, self._laws, steering)
+        )
+        self._stops = tuple(stop.encode() for stop in steering.stop)
+        self._left = steering.max_tokens
+        self._wasted = 0
+        self._notes: dict[str, None] = {}
+
+    def run(self) -> Run:
+        """Rounds until the answer ends."""
+        answer, length, finish = Answer(), min(2, self._steering.draft), None
+        while finish is None:
+            length = max(1, min(length, self._left))
+            reply = yield from self._draft(answer, length)
+            done = yield from self._walk(answer, reply)
+            stuck = not done.steps
+            for step in done.steps:
+                yield step
+            self._left -= len(done.steps)
+            self._wasted += max(len(reply.positions) - len(done.steps), 0)
+            finish = "length" if stuck and length >= self._left else self._finish(done)
+            answer = done.answer
+            limit = self._steering.draft
+            length = 2 * length if stuck else next_length(length, done.kept, limit=limit)
+        return Ending(finish, self._wasted, tuple(self._notes))
+
+    def _draft(self, answer: Answer, length: int) -> Generator[Event, Evidence, Reply]:
+        paths = self._missing(self._reading.paths(answer))
+        evidence = yield Draft(answer.text, answer.path, length, paths)
+        assert isinstance(evidence, tuple)
+        reply, laws = evidence
+        self._laws.update(zip(paths, laws, strict=True))
+        return reply
+
+    def _missing(self, paths: Sequence[Path]) -> tuple[Path, ...]:
+        return tuple(dict.fromkeys(path for path in paths if path not in self._laws))
+
+    def _know(self, paths: Sequence[Path]) -> Generator[Event, Evidence, None]:
+        missing = self._missing(paths)
+        if missing:
+            laws = yield Evaluate(missing)
+            self._laws.update(zip(missing, laws, strict=True))  # type: ignore[arg-type]
+
+    def _positions(self, reply: Reply, answer: Answer) -> list[Position]:
+        """The reply's positions, with one added for an end that the API reached but did not show."""
+        positions = list(reply.positions)
+        ended = bool(positions) and positions[-1].sampled.kind is Kind.END
+        if reply.finish == "stop" and not ended:
+            self._notes["the API hides the log-prob of its end; taken as one half where it stopped"] = None
+            end = Candidate(b"", math.log(HIDDEN_END), Kind.END)
+            positions.append(Position(end, (end,), 1.0 - HIDDEN_END, math.log(HIDDEN_END)))
+        if not positions:
+            raise ReplyError(
+                f"the API returned no token after {answer.text[-20:]!r} (finish {reply.finish!r})",
+                hint="check that the endpoint returns log-probs for max_tokens=1",
+            )
+        return positions
+
+    def _walk(self, answer: Answer, reply: Reply) -> Generator[Event, Evidence, _Round]:
+        """Choose at each drafted position until a choice differs from the draft."""
+        done = _Round(answer)
+        positions = self._positions(reply, answer)
+        for index, position in enumerate(positions[: self._left]):
+            if index == 1:
+                yield from self._know(self._ahead(done.answer, positions[1:]))
+            rivals = yield from self._weigh(position, done.answer)
+            step = self._step(position, rivals)
+            self._append(done, step)
+            if step.origin is not Origin.DRAFT or step.kind is Kind.END or self._stopped(done):
+                break
+            done.kept += 1
+        if done.steps[-1].origin is not Origin.DRAFT:
+            yield from self._complete(done)
+        self._drop_open_end(done, answer)
+        self._forget(done.answer)
+        return done
+
+    def _ahead(self, answer: Answer, positions: Sequence[Position]) -> list[Path]:
+        """Every path that verifying the rest of the draft needs if all of it is kept."""
+        paths = list(self._reading.paths(answer))
+        for position in positions[:-1]:
+            if position.sampled.kind is Kind.END or not position.sampled.piece:
+                break
+            answer = self._reading.after(answer, position.sampled.piece)
+            paths += self._reading.paths(answer)
+        return paths
+
+    def _weigh(
+        self, position: Position, answer: Answer
+    ) -> Generator[Event, Evidence, list[Rival]]:
+        weighing = self._reading.weigh(position, answer)
+        try:
+            while True:
+                yield from self._know(next(weighing))
+        except StopIteration as stop:
+            rivals: list[Rival] = stop.value
+            return rivals
+
+    def _step(self, position: Position, rivals: Sequence[Rival]) -> Step:
+        sampled = position.sampled
+        wanted = b"" if sampled.kind is Kind.END else sampled.piece
+        best = rivals[0]
+        ties = (r for r in rivals if r.piece == wanted and r.score == best.score)
+        best = next(ties, best)
+        origin = (
+            Origin.DRAFT
+            if best.piece == wanted
+            else Origin.CHANGED
+            if best.inside
+            else Origin.OUTSIDE
+        )
+        return Step(
+            piece=best.piece,
+            kind=best.kind,
+            wanted=wanted,
+            logp_before=best.logp,
+            logp_after=best.score,
+            offset=best.offset,
+            origin=origin,
+            rivals=tuple(rivals),
+        )
+
+    def _append(self, done: _Round, step: Step) -> None:
+        done.steps.append(step)
+        if step.kind is not Kind.END:
+            done.answer = self._reading.after(done.answer, step.piece)
+        if self._steering.event == "ids" or is_whole(done.answer.text):
+            done.whole = len(done.steps)
+
+    def _complete(self, done: _Round) -> Generator[Event, Evidence, None]:
+        """Finish a character that a change left open: the API cannot be asked there, so the expert alone goes on."""
+        for _ in range(LONGEST_CHARACTER):
+            if done.whole == len(done.steps):
+                return
+            text = done.answer.text
+            at = place(
+                text,
+                spell=self._spell,
+                vocabulary=self._vocabulary,
+                back_off=self._steering.back_off,
+            )
+            yield from self._know(at.paths)
+            cover = Cover(self._vocabulary, at, self._laws)
+            pieces = [p for p in cover.proposals(MANY, starts=CONTINUATION) if is_start(text + p)]
+            if not pieces:
+                raise ReplyError(
+                    f"neither the API nor the pair can finish the character at {text[-20:]!r}",
+                    hint="the API offered a lone byte that no text goes on from; try a smaller alpha",
+                )
+            self._notes["a character was completed by the expert alone"] = None
+            logp = math.nan
+            self._append(
+                done,
+                Step(pieces[0], Kind.TEXT, b"", logp, logp, logp, Origin.LOCAL),
+            )
+
+    def _drop_open_end(self, done: _Round, answer: Answer) -> None:
+        """Take back drafted steps after the last whole character: the next draft will go over them again."""
+        if done.whole == len(done.steps):
+            return
+        del done.steps[done.whole :]
+        for step in done.steps:
+            answer = self._reading.after(answer, step.piece) if step.piece else answer
+        done.answer = answer
+
+    def _stopped(self, done: _Round) -> bool:
+        return first_stop(done.answer.text, self._stops) is not None
+
+    def _finish(self, done: _Round) -> Finish | None:
+        if done.steps and done.steps[-1].kind is Kind.END:
+            return "stop"
+        if self._stopped(done):
+            return "stop_string"
+        return "length" if self._left <= 0 else None
+
+    def _forget(self, answer: Answer) -> None:
+        """Drop the laws of places that lie behind for good."""
+        depth = len(self._reading.paths(answer)[0])
+        for path in [path for path in self._laws if len(path) < depth]:
+            del self._laws[path]

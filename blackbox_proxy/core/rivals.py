@@ -1,0 +1,275 @@
+"""Who competes for the next token, and who wins: the two ways of scoring a position by the pair.
+
+`ByteReading` scores strings: the text goes on with these bytes, whatever the tokenizers (core.covering). `IdReading`
+scores ids, for an API that speaks the pair's own vocabulary; there every mass is exact. Both are generators that
+yield the token paths at which they need the pair's laws, and know nothing of who evaluates them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, final
+
+import numpy as np
+
+from blackbox_proxy.core import combine
+from blackbox_proxy.core.covering import Cover, Place, place, probabilities
+from blackbox_proxy.core.text import CONTINUATION, is_start, is_whole
+from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.errors import ReplyError
+from blackbox_proxy.types import Candidate, Floats, Kind, Laws, Path, Position, Rival, Steering
+
+TOLERANCE = 0.05
+"""Nats by which the bounds of a winner's masses may differ before another law is asked for."""
+
+Wanted = tuple[Path, ...]
+Weighing = Generator[Wanted, None, list[Rival]]
+"""Yields paths whose laws it needs in the shared table; returns the rivals, best first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What has been emitted so far: its bytes and, for an `ids` reading, its token ids."""
+
+    text: bytes = b""
+    path: Path = ()
+
+
+class Reading(Protocol):
+    """How a position of the API is scored by the pair."""
+
+    def paths(self, answer: Answer) -> Wanted: ...
+
+    def weigh(self, position: Position, answer: Answer) -> Weighing: ...
+
+    def after(self, answer: Answer, piece: bytes) -> Answer: ...
+
+
+def merged(position: Position) -> dict[bytes, float]:
+    """The API's candidates by piece: equal pieces summed, the ends as b"" together, tokens that are no text left out."""
+    logps: dict[bytes, float] = {}
+    for candidate in (*position.top, *_unlisted(position)):
+        if candidate.kind is Kind.SPECIAL or not math.isfinite(candidate.logp):
+            continue
+        key = b"" if candidate.kind is Kind.END else candidate.piece
+        if key or candidate.kind is Kind.END:
+            logps[key] = float(np.logaddexp(logps.get(key, -np.inf), candidate.logp))
+    return logps
+
+
+def _unlisted(position: Position) -> tuple[Candidate, ...]:
+    """The sampled token, where the top-k does not hold it."""
+    same = (c for c in position.top if c.piece == position.sampled.piece)
+    return () if any(same) else (position.sampled,)
+
+
+def _tail(position: Position) -> float:
+    """Probability of what the API did not show, the sampled token's own share taken out."""
+    taken = sum(math.exp(c.logp) for c in _unlisted(position) if math.isfinite(c.logp))
+    return max(position.tail - taken, 0.0)
+
+
+def _rank(
+    pieces: Sequence[bytes], scores: combine.Scores, *, known: int, best: int = 8
+) -> list[Rival]:
+    """The best few as rivals, their scores normalised over all that competed."""
+    steered = combine.normalised(scores.score)
+    order = np.argsort(-scores.score, kind="stable")[:best]
+    return [
+        Rival(
+            piece=pieces[i],
+            kind=Kind.TEXT if pieces[i] else Kind.END,
+            logp=float(scores.logp[i]),
+            offset=float(scores.offset[i]),
+            score=float(steered[i]),
+            inside=i < known,
+        )
+        for i in order.tolist()
+    ]
+
+
+def _may_follow(text: bytes, piece: bytes) -> bool:
+    """Whether `text` with `piece` is still the beginning of UTF-8 text; an end only after a whole character."""
+    return is_start(text + piece) if piece else is_whole(text)
+
+
+@final
+class ByteReading:
+    """Scores strings of bytes after a text that is re-read from its last safe border."""
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        spell: Callable[[bytes], Sequence[int]],
+        laws: dict[Path, Laws],
+        steering: Steering,
+    ) -> None:
+        self._vocabulary, self._spell = vocabulary, spell
+        self._laws, self._steering = laws, steering
+
+    def _place(self, text: bytes) -> Place:
+        return place(
+            text,
+            spell=self._spell,
+            vocabulary=self._vocabulary,
+            back_off=self._steering.back_off,
+        )
+
+    def paths(self, answer: Answer) -> Wanted:
+        """The paths along the tokenizer's own spelling, from the anchor to the end of the text."""
+        return self._place(answer.text).paths
+
+    def after(self, answer: Answer, piece: bytes) -> Answer:
+        """The answer with one more piece."""
+        return Answer(answer.text + piece)
+
+    def weigh(self, position: Position, answer: Answer) -> Weighing:
+        """Weigh the API's top-k, the end, and the expert's proposals; see `Reading`."""
+        cover = yield from self._read(answer.text)
+        shown = merged(position)
+        pieces = self._pieces(shown, cover, answer.text)
+        if not pieces:
+            raise ReplyError(
+                f"none of the API's {len(position.top)} candidates can follow {answer.text[-20:]!r}",
+                hint="the reply's pieces are not text; try --event ids if the API speaks the pair's vocabulary",
+            )
+        known = sum(piece in shown for piece in pieces)
+        logp = np.array([shown[piece] for piece in pieces[:known]])
+        strings = [piece for piece in pieces if piece]
+        cover.ask(strings)
+        return (yield from self._settle(cover, pieces, strings, logp, position))
+
+    def _read(self, text: bytes) -> Generator[Wanted, None, Cover]:
+        at = self._place(text)
+        missing = tuple(path for path in at.paths if path not in self._laws)
+        if missing:
+            yield missing
+        cover = Cover(self._vocabulary, at, self._laws)
+        others = cover.unread()[: self._steering.spread]
+        if others:
+            yield tuple(others)
+            cover = Cover(self._vocabulary, at, self._laws)
+        return cover
+
+    def _pieces(self, shown: dict[bytes, float], cover: Cover, text: bytes) -> list[bytes]:
+        """The strings that may follow `text`, those of the API first."""
+        pieces = [piece for piece in shown if _may_follow(text, piece)]
+        if self._steering.target == "full" and self._steering.proposals:
+            starts = () if is_whole(text) else CONTINUATION
+            proposed = (*cover.proposals(self._steering.proposals, starts=starts), b"")
+            pieces += [p for p in proposed if p not in shown and _may_follow(text, p)]
+        return pieces
+
+    def _settle(
+        self,
+        cover: Cover,
+        pieces: Sequence[bytes],
+        strings: Sequence[bytes],
+        logp: Floats,
+        position: Position,
+    ) -> Weighing:
+        """Score, and narrow the winner's bounds until they meet or the step's forks are spent."""
+        where = [i for i, piece in enumerate(pieces) if piece]
+        end = cover.end()
+        for _ in range(self._steering.spread + 1):
+            low, high = cover.bounds()
+            masses = np.repeat(end[:, None], len(pieces), axis=1)
+            masses[:, where] = high
+            net = combine.remainders(masses, pieces, known=len(logp))
+            field = combine.Field(
+                logp, net, combine.covers(pieces), _tail(position), position.ceiling
+            )
+            scores = combine.score(
+                field, alpha=self._steering.alpha, evidence=self._steering.evidence
+            )
+            wanted = self._open(cover, pieces, strings, scores, low, high)
+            if wanted is None:
+                break
+            yield (wanted,)
+            cover.absorb()
+        return _rank(pieces, scores, known=len(logp))
+
+    def _open(
+        self,
+        cover: Cover,
+        pieces: Sequence[bytes],
+        strings: Sequence[bytes],
+        scores: combine.Scores,
+        low: Floats,
+        high: Floats,
+    ) -> Path | None:
+        """The path to evaluate next: the widest of the present winner, or None if it is settled."""
+        winner = pieces[int(np.argmax(scores.score))]
+        if not winner or self._steering.alpha == 0.0:
+            return None
+        column = strings.index(winner)
+        spare = self._steering.evidence + combine.LEAST
+        width = np.log((high[:, column] + spare) / (low[:, column] + spare)).sum()
+        return cover.widest(column) if width > TOLERANCE else None
+
+
+@final
+class IdReading:
+    """Scores ids of the pair's own vocabulary: for an API that speaks it. Every mass is exact."""
+
+    def __init__(
+        self, vocabulary: Vocabulary, laws: dict[Path, Laws], steering: Steering
+    ) -> None:
+        self._vocabulary, self._laws, self._steering = vocabulary, laws, steering
+
+    def paths(self, answer: Answer) -> Wanted:
+        """The one path of the answer itself."""
+        return (answer.path,)
+
+    def after(self, answer: Answer, piece: bytes) -> Answer:
+        """The answer with one more token."""
+        ids = self._vocabulary.ids_of(piece)
+        if not ids:
+            raise ReplyError(
+                f"the API's token {piece!r} is not in the pair's vocabulary",
+                hint="--event ids is for an API that speaks the pair's vocabulary; leave it out otherwise",
+            )
+        return Answer(answer.text + piece, (*answer.path, ids[0]))
+
+    def weigh(self, position: Position, answer: Answer) -> Weighing:
+        """Weigh the API's candidates, the end, and the expert's likeliest other ids; see `Reading`."""
+        if answer.path not in self._laws:
+            yield (answer.path,)
+        laws = self._laws[answer.path]
+        shown = {p: logp for p, logp in merged(position).items() if not p or self._id(p) is not None}
+        pieces = [*shown, *self._proposals(laws, shown)]
+        masses = self._masses(laws, pieces)
+        field = combine.Field(
+            np.fromiter(shown.values(), dtype=np.float64),
+            masses,
+            np.ones(len(pieces), dtype=np.bool_),
+            _tail(position),
+            position.ceiling,
+        )
+        scores = combine.score(field, alpha=self._steering.alpha, evidence=self._steering.evidence)
+        return _rank(pieces, scores, known=len(shown))
+
+    def _id(self, piece: bytes) -> int | None:
+        ids = self._vocabulary.ids_of(piece)
+        return ids[0] if ids else None
+
+    def _proposals(self, laws: Laws, shown: dict[bytes, float]) -> list[bytes]:
+        if self._steering.target != "full" or not self._steering.proposals:
+            return []
+        logits = laws.expert.logits
+        ids = np.flatnonzero(logits > laws.expert.log_norm + math.log(combine.REAL))
+        ids = ids[self._vocabulary.is_text[ids]]
+        ids = ids[np.argsort(-logits[ids])][: self._steering.proposals]
+        pieces = [self._vocabulary.pieces[i] for i in ids.tolist()]
+        return [piece for piece in (*pieces, b"") if piece not in shown]
+
+    def _masses(self, laws: Laws, pieces: Sequence[bytes]) -> Floats:
+        ids = np.array([self._id(piece) or 0 for piece in pieces])
+        masses = probabilities(laws, ids)
+        ends = probabilities(laws, self._vocabulary.ends).sum(axis=1)
+        for column, piece in enumerate(pieces):
+            if not piece:
+                masses[:, column] = ends
+        return masses

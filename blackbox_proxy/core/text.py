@@ -1,0 +1,90 @@
+"""Bytes that become text: whole UTF-8 only, and nothing that may turn out to be a stop string.
+
+Knows nothing of tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import final
+
+
+CONTINUATION = tuple(bytes([byte]) for byte in range(0x80, 0xC0))
+"""The bytes that may follow inside a character."""
+
+
+def open_bytes(text: bytes) -> int:
+    r"""How many bytes at the end of `text` belong to a UTF-8 character that is not finished (0 to 3).
+
+    Bytes that can never become a character do not count: there is nothing to wait for.
+
+    >>> open_bytes("é".encode()[:1]), open_bytes(b"e"), open_bytes(b"\xff")
+    (1, 0, 0)
+    """
+    for back in range(1, min(3, len(text)) + 1):
+        byte = text[-back]
+        if 0xC2 <= byte <= 0xF4:
+            needed = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return back if back < needed else 0
+        if not 0x80 <= byte < 0xC0:
+            return 0
+    return 0
+
+
+def is_whole(text: bytes) -> bool:
+    """Whether `text` ends between two characters."""
+    return open_bytes(text) == 0
+
+
+def is_start(text: bytes) -> bool:
+    r"""Whether `text` is the beginning of some UTF-8 text; an open character at its end is fine.
+
+    >>> is_start("né".encode()[:2]), is_start(b"n\xff")
+    (True, False)
+    """
+    try:
+        text[: len(text) - open_bytes(text)].decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def first_stop(text: bytes, stops: Sequence[bytes]) -> int | None:
+    """Where the earliest stop string in `text` begins, or None.
+
+    >>> first_stop(b"one. two.", (b". t", b"."))
+    3
+    """
+    found = [at for at in (text.find(stop) for stop in stops) if at >= 0]
+    return min(found) if found else None
+
+
+def held_back(text: bytes, stops: Sequence[bytes]) -> int:
+    """How many bytes at the end of `text` must wait: an open character, or the beginning of a stop string.
+
+    >>> held_back(b"the EN", (b"END",))
+    2
+    """
+    wait = open_bytes(text)
+    for stop in stops:
+        for size in range(min(len(stop) - 1, len(text)), wait, -1):
+            if text.endswith(stop[:size]):
+                wait = size
+                break
+    return wait
+
+
+@final
+class Release:
+    """Turns growing bytes into text that can be shown: give it the whole answer so far, get what is new."""
+
+    def __init__(self, stops: Sequence[bytes] = ()) -> None:
+        self._stops = tuple(stops)
+        self._shown = 0
+
+    def __call__(self, text: bytes, *, last: bool = False) -> str:
+        """The text that became certain since the last call; `last` releases what was held back."""
+        until = len(text) if last else len(text) - held_back(text, self._stops)
+        fresh = text[self._shown : max(until, self._shown)]
+        self._shown = max(until, self._shown)
+        return fresh.decode("utf-8", "replace")

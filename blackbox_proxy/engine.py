@@ -1,0 +1,335 @@
+"""Drives the token loop: one answer, steered, against a live API and a local pair.
+
+`steer` and `stream` are for plain code, `asteer` for asyncio; all three drive the same generator (core.loop) and give
+the same answer. While the API is answering, the pair already reads the text that both stand at. Knows no wire format,
+no model file and no formula.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import Any, Protocol, Self, final
+
+from blackbox_proxy.core.loop import Draft, Ending, Evaluate, Evidence, steps
+from blackbox_proxy.core.text import first_stop
+from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.errors import InputError
+from blackbox_proxy.local.template import CHATML, prompt_text
+from blackbox_proxy.remote.registry import load_adapter
+from blackbox_proxy.remote.transport import Transport
+from blackbox_proxy.types import (
+    Adapter,
+    Ask,
+    Attempt,
+    Capabilities,
+    Continuation,
+    Laws,
+    Origin,
+    Path,
+    Prompt,
+    Reply,
+    Result,
+    Steering,
+    Step,
+    Usage,
+)
+
+
+class Endpoint(Protocol):
+    """What the engine needs of a hosted model; `Api` is the real one, `testing.ToyApi` a double."""
+
+    model: str
+
+    def capabilities(self) -> Capabilities: ...
+
+    def text(self, prompt: Prompt) -> str: ...
+
+    def send(self, ask: Ask) -> Reply: ...
+
+    async def asend(self, ask: Ask) -> Reply: ...
+
+
+class LocalPair(Protocol):
+    """What the engine needs of a pair; `local.pair.Pair` is the real one, `testing.ToyPair` a double.
+
+    What `prompt` returns is handed back to `laws` and to nothing else.
+    """
+
+    @property
+    def vocabulary(self) -> Vocabulary: ...
+
+    def spell(self, text: bytes) -> Sequence[int]: ...
+
+    def api_ids(self, text: str) -> Path: ...
+
+    def prompt(self, prompt: Prompt) -> Any: ...
+
+    def laws(self, prompt: Any, paths: Sequence[Path]) -> Sequence[Laws]: ...
+
+
+@final
+@dataclass(slots=True)
+class Api:
+    """A hosted model: where it is, how it is spoken to, and how a chat is written down for it.
+
+    template: Jinja text for an endpoint that takes raw text; empty where prompts are given as raw text. Made by
+    `connect`; holds a connection pool, so close it or use it in a `with` block.
+    """
+
+    model: str
+    transport: Transport
+    adapter: Adapter
+    template: str = ""
+
+    def capabilities(self) -> Capabilities:
+        """What the endpoint can do, as far as the adapter knows."""
+        return self.adapter.capabilities()
+
+    def complete(self, prompt: Prompt | str, *, max_tokens: int) -> Reply:
+        """The model's own greedy answer, unsteered, in one call."""
+        text = self.text(as_prompt(prompt))
+        return self.send(Ask(self.model, text, b"", max_tokens, self.capabilities().top_k))
+
+    def send(self, ask: Ask) -> Reply:
+        """One request and its decoded reply."""
+        return self.adapter.decode(self.transport.send(self.adapter.encode(ask)), ask)
+
+    async def asend(self, ask: Ask) -> Reply:
+        """`send` for asyncio."""
+        return self.adapter.decode(await self.transport.asend(self.adapter.encode(ask)), ask)
+
+    def text(self, prompt: Prompt) -> str:
+        """The prompt in the model's own form."""
+        return prompt_text(prompt, self.template)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def connect(
+    base_url: str,
+    *,
+    model: str,
+    api_key: str | None = None,
+    template: str = "raw",
+    adapter: str = "completions",
+    options: Mapping[str, object] | None = None,
+    timeout: float = 60.0,
+    on_attempt: Callable[[Attempt], None] | None = None,
+) -> Api:
+    """Get ready to call a hosted model; nothing is sent yet.
+
+    template: how a chat becomes text for a raw-text endpoint: `raw` (prompts must be raw text), `chatml`, or Jinja
+    text. options: what the adapter takes besides, such as `top_k` and `end_pieces`.
+    """
+    text = {"raw": "", "chatml": CHATML}.get(template, template)
+    transport = Transport(base_url, api_key, timeout=timeout, on_attempt=on_attempt)
+    return Api(model, transport, load_adapter(adapter, **(options or {})), text)
+
+
+def as_prompt(prompt: Prompt | str) -> Prompt:
+    """A question as a chat of one turn; a Prompt as it is."""
+    return Prompt.ask(prompt) if isinstance(prompt, str) else prompt
+
+
+@dataclass(slots=True)
+class _Session:
+    """One run's questions turned into calls, and what they cost; shared by all drivers."""
+
+    api: Endpoint
+    pair: LocalPair
+    steering: Steering
+    prompt: str
+    pair_prompt: Any
+    ids: Path
+    steps: list[Step] = field(default_factory=list)
+    usage: Usage = Usage()
+    model: str = ""
+    started: float = field(default_factory=time.perf_counter)
+
+    @classmethod
+    def open(
+        cls,
+        prompt: Prompt | str,
+        *,
+        api: Endpoint,
+        pair: LocalPair,
+        steering: Steering,
+        pair_prompt: Prompt | str | None,
+    ) -> _Session:
+        asked = as_prompt(prompt)
+        text = api.text(asked)
+        own = pair.prompt(asked if pair_prompt is None else as_prompt(pair_prompt))
+        ids = pair.api_ids(text) if steering.event == "ids" else ()
+        if ids and not api.capabilities().token_ids:
+            raise InputError(
+                f"the adapter for {api.model!r} cannot send token ids, which event='ids' needs",
+                hint="use event='bytes', or an endpoint that takes token-id prompts",
+            )
+        return cls(api, pair, steering, text, own, ids)
+
+    def loop(self) -> Generator[Draft | Evaluate | Step, Evidence, Ending]:
+        return steps(self.steering, vocabulary=self.pair.vocabulary, spell=self.pair.spell)
+
+    def ask(self, draft: Draft) -> Ask:
+        ids = self.ids + draft.path if self.steering.event == "ids" else None
+        top_k = self.api.capabilities().top_k
+        return Ask(self.api.model, self.prompt, draft.answer, draft.length, top_k, ids)
+
+    def laws(self, paths: tuple[Path, ...]) -> Sequence[Laws]:
+        before = time.perf_counter()
+        laws = self.pair.laws(self.pair_prompt, paths)
+        self.usage += Usage(local_seconds=time.perf_counter() - before)
+        return laws
+
+    def book(self, reply: Reply) -> Reply:
+        self.usage += reply.usage
+        self.model = reply.model or self.model
+        return reply
+
+    def result(self, ending: Ending) -> Result:
+        text = b"".join(step.piece for step in self.steps)
+        cut = first_stop(text, [stop.encode() for stop in self.steering.stop])
+        exact = self.api.capabilities().continuation is Continuation.EXACT
+        local = any(step.origin is Origin.LOCAL for step in self.steps)
+        return Result(
+            text=text[:cut].decode("utf-8", "replace"),
+            steps=tuple(self.steps),
+            finish=ending.finish,
+            usage=replace(self.usage, wasted=ending.wasted),
+            exactness="exact" if exact and not local and not ending.notes else "approximate",
+            seconds=time.perf_counter() - self.started,
+            model=self.model,
+            notes=ending.notes,
+        )
+
+
+def _drive(session: _Session) -> Generator[Step, None, Result]:
+    """Answer the loop's questions with blocking calls, the API's in a thread beside the pair's."""
+    run = session.loop()
+    with ThreadPoolExecutor(1, "api") as pool:
+        evidence: Evidence = None
+        while True:
+            try:
+                event = run.send(evidence)
+            except StopIteration as stop:
+                return session.result(stop.value)
+            evidence = None
+            if isinstance(event, Draft):
+                waiting = pool.submit(session.api.send, session.ask(event))
+                laws = session.laws(event.paths)
+                evidence = (session.book(waiting.result()), laws)
+            elif isinstance(event, Evaluate):
+                evidence = session.laws(event.paths)
+            else:
+                session.steps.append(event)
+                yield event
+
+
+@final
+class Stream:
+    """A steered answer while it is made: iterate over its steps; `result` is there when they are through."""
+
+    def __init__(self, session: _Session) -> None:
+        self._drive = _drive(session)
+        self._result: Result | None = None
+
+    def __iter__(self) -> Iterator[Step]:
+        return self
+
+    def __next__(self) -> Step:
+        try:
+            return next(self._drive)
+        except StopIteration as stop:
+            if stop.value is not None:
+                self._result = stop.value
+            raise StopIteration from None
+
+    @property
+    def result(self) -> Result:
+        """The whole result; what is left of the answer is made first."""
+        for _ in self:
+            pass
+        if self._result is None:
+            raise InputError("the stream broke off, so it has no result", hint="see the error before")
+        return self._result
+
+
+def stream(
+    prompt: Prompt | str,
+    *,
+    api: Endpoint,
+    pair: LocalPair,
+    steering: Steering | None = None,
+    pair_prompt: Prompt | str | None = None,
+) -> Stream:
+    """Steer an answer step by step. Arguments as in `steer`."""
+    return Stream(
+        _Session.open(
+            prompt, api=api, pair=pair, steering=steering or Steering(), pair_prompt=pair_prompt
+        )
+    )
+
+
+def steer(
+    prompt: Prompt | str,
+    *,
+    api: Endpoint,
+    pair: LocalPair,
+    steering: Steering | None = None,
+    pair_prompt: Prompt | str | None = None,
+) -> Result:
+    """The API's answer to `prompt`, steered by the pair, greedily.
+
+    pair_prompt: what the pair reads in place of `prompt`, where the two should differ (a document that only the API
+    needs, say). Raises a BlackboxProxyError that says what to do.
+    """
+    return stream(
+        prompt, api=api, pair=pair, steering=steering, pair_prompt=pair_prompt
+    ).result
+
+
+async def asteer(
+    prompt: Prompt | str,
+    *,
+    api: Endpoint,
+    pair: LocalPair,
+    steering: Steering | None = None,
+    pair_prompt: Prompt | str | None = None,
+) -> Result:
+    """`steer` for asyncio: the API is awaited, the pair evaluated in a worker thread."""
+    session = _Session.open(
+        prompt, api=api, pair=pair, steering=steering or Steering(), pair_prompt=pair_prompt
+    )
+    run = session.loop()
+    evidence: Evidence = None
+    while True:
+        try:
+            event = run.send(evidence)
+        except StopIteration as stop:
+            return session.result(stop.value)
+        evidence = None
+        if isinstance(event, Draft):
+            reply, laws = await asyncio.gather(
+                session.api.asend(session.ask(event)),
+                asyncio.to_thread(session.laws, event.paths),
+            )
+            evidence = (session.book(reply), laws)
+        elif isinstance(event, Evaluate):
+            evidence = await asyncio.to_thread(session.laws, event.paths)
+        else:
+            session.steps.append(event)

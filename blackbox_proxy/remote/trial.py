@@ -1,0 +1,99 @@
+"""One attempt while it runs: takes the reply's bytes, reads them as JSON, and keeps what it came to.
+
+The module knows no network and no client library; seconds come in as numbers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import cast, final
+
+from blackbox_proxy.errors import ApiBusy, BlackboxProxyError, ReplyError
+from blackbox_proxy.remote.faults import Place, garble, oversize, refusal
+from blackbox_proxy.remote.retry import Outcome
+from blackbox_proxy.types import Attempt
+
+
+@final
+class Trial:
+    """Attempt `number` at `place`. started, deadline: seconds of one monotonic clock; limit: most bytes of a body."""
+
+    def __init__(self, place: Place, number: int, *, started: float, deadline: float, limit: int) -> None:
+        self.place = place
+        self.outcome = Outcome()
+        self._number = number
+        self._started = started
+        self._deadline = deadline
+        self._limit = limit
+        self._raw = bytearray()
+        self._word = "cancelled"
+        self._status: int | None = None
+
+    def take(self, chunk: bytes, *, now: float) -> None:
+        """The next bytes of the body. Raises `ReplyError` past the limit and `TimeoutError` past the deadline."""
+        self._raw += chunk
+        if len(self._raw) > self._limit:
+            raise oversize(self._limit, self.place)
+        if now > self._deadline:
+            raise TimeoutError
+
+    def read(self, status: int) -> None:
+        """The body is whole: an object, or an error in the guise of a success."""
+        self._status = status
+        body = _parse(bytes(self._raw))
+        if body is None:
+            self.fail(garble(bytes(self._raw), self.place), status=status)
+        elif body.get("error") and "choices" not in body:
+            status = _inner_status(body["error"], status)
+            self.fail(refusal(status, body, self.place), status=status)
+        else:
+            self._word, self.outcome = "ok", Outcome(body=body)
+
+    def fail(
+        self,
+        error: BlackboxProxyError,
+        *,
+        status: int | None = None,
+        wait: float | None = None,
+        word: str = "",
+    ) -> None:
+        """No answer to use. word: what accounting should call it, if not by the kind of error."""
+        self._status = status
+        self._word = word or _word(error)
+        self.outcome = Outcome(error=error, wait=wait)
+
+    def attempt(self, now: float) -> Attempt:
+        """What accounting needs to know, at the end or when it was cancelled."""
+        usage = (self.outcome.body or {}).get("usage")
+        return Attempt(
+            number=self._number,
+            path=self.place.path,
+            seconds=now - self._started,
+            outcome=self._word,
+            status=self._status,
+            usage=cast(Mapping[str, object], usage) if isinstance(usage, Mapping) else None,
+        )
+
+
+def _parse(raw: bytes) -> Mapping[str, object] | None:
+    """The JSON object in `raw`, or None. Nesting without end is a RecursionError, a huge integer a ValueError."""
+    try:
+        body: object = json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
+    return cast(Mapping[str, object], body) if isinstance(body, Mapping) else None
+
+
+def _inner_status(error: object, status: int) -> int:
+    """Some relays answer 200 and put the status that they mean into `error.code`."""
+    code = error.get("code") if isinstance(error, Mapping) else None
+    return code if isinstance(code, int) and 400 <= code < 600 else status
+
+
+def _word(error: BlackboxProxyError) -> str:
+    if isinstance(error, ReplyError):
+        return "unreadable"
+    if isinstance(error, ApiBusy):
+        return "busy"
+    return "unreachable" if error.retryable else "refused"

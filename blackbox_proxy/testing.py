@@ -1,0 +1,133 @@
+"""Small lawful doubles, for tests of code that steers: toy models with a law that anyone can compute.
+
+A `ToyModel` draws its next-token logits from a seed and the last few tokens, so it is a real autoregressive model,
+only a senseless one. `ToyPair` and `ToyApi` stand where `Pair` and `Api` do, without weights and without a network.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import final
+
+import numpy as np
+
+from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.types import (
+    Ask,
+    Candidate,
+    Capabilities,
+    Kind,
+    Law,
+    Laws,
+    Logits,
+    Path,
+    Position,
+    Prompt,
+    Reply,
+    Usage,
+)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ToyModel:
+    """Next-token logits from a seed and the last `memory` tokens; sharpness spreads them."""
+
+    vocabulary: Vocabulary
+    seed: int = 0
+    memory: int = 2
+    sharpness: float = 2.0
+
+    def logits(self, path: Path) -> Logits:
+        """Logits after a token path, shape (V,)."""
+        recent = [i + 1 for i in path[-self.memory :]]
+        rng = np.random.default_rng([self.seed, len(recent), *recent])
+        return (self.sharpness * rng.standard_normal(len(self.vocabulary))).astype(np.float32)
+
+    def law(self, path: Path) -> Law:
+        """The law after a token path."""
+        logits = self.logits(path)
+        return Law(logits, float(np.logaddexp.reduce(logits.astype(np.float64))))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ToyPair:
+    """Two toy models over one vocabulary, with the engine's view of a pair."""
+
+    expert: ToyModel
+    anti_expert: ToyModel
+    evaluated: list[Path] = field(default_factory=list)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The vocabulary of both."""
+        return self.expert.vocabulary
+
+    def spell(self, text: bytes) -> list[int]:
+        """Longest pieces first."""
+        return self.vocabulary.spell(text)
+
+    def api_ids(self, text: str) -> Path:
+        """Toys read no prompt."""
+        return ()
+
+    def prompt(self, prompt: Prompt) -> None:
+        """Toys read no prompt."""
+
+    def laws(self, prompt: None, paths: Sequence[Path]) -> list[Laws]:
+        """Both laws after each path; keeps what was asked in `evaluated`."""
+        self.evaluated.extend(paths)
+        return [Laws(self.expert.law(path), self.anti_expert.law(path)) for path in paths]
+
+
+@final
+@dataclass(slots=True)
+class ToyApi:
+    """A greedy API over a toy model that shows its top-k, cutting text into tokens as `spell` does."""
+
+    toy: ToyModel
+    spell: Callable[[bytes], Sequence[int]]
+    top_k: int = 5
+    model: str = "toy"
+    asked: list[Ask] = field(default_factory=list)
+
+    def capabilities(self) -> Capabilities:
+        """Exact continuation of text or ids."""
+        return Capabilities(top_k=self.top_k, token_ids=True)
+
+    def text(self, prompt: Prompt) -> str:
+        """The raw text of the prompt."""
+        return prompt.text
+
+    def send(self, ask: Ask) -> Reply:
+        """Draft greedily from the text (or the ids) of the ask."""
+        self.asked.append(ask)
+        path = tuple(self.spell(ask.answer)) if ask.ids is None else ask.ids
+        positions: list[Position] = []
+        while len(positions) < ask.length:
+            position, best = self._position(path)
+            positions.append(position)
+            if position.sampled.kind is Kind.END:
+                break
+            path = (*path, best)
+        finish = "stop" if positions[-1].sampled.kind is Kind.END else "length"
+        return Reply(tuple(positions), finish, Usage(output=len(positions), requests=1), "toy")
+
+    async def asend(self, ask: Ask) -> Reply:
+        """`send`; nothing is awaited."""
+        return self.send(ask)
+
+    def _position(self, path: Path) -> tuple[Position, int]:
+        law = self.toy.law(path)
+        logps = law.logits.astype(np.float64) - law.log_norm
+        order = np.argsort(-logps, kind="stable")[: self.top_k].tolist()
+        top = tuple(self._candidate(i, float(logps[i])) for i in order)
+        tail = max(0.0, 1.0 - math.fsum(math.exp(c.logp) for c in top))
+        return Position(top[0], top, tail, top[-1].logp), order[0]
+
+    def _candidate(self, i: int, logp: float) -> Candidate:
+        kind = Kind.END if i in self.toy.vocabulary.ends else Kind.TEXT
+        return Candidate(self.toy.vocabulary.pieces[i], logp, kind, i)

@@ -1,0 +1,331 @@
+"""The nouns of black-box steering, and the Protocols at its seams.
+
+Everything here is frozen data or an interface. The module knows no network, no model file and no formula beyond the
+checks that keep a value lawful. Text is bytes: a token of an API may end inside a UTF-8 character.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from decimal import Decimal
+from enum import StrEnum
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blackbox_proxy.errors import InputError
+
+Logits = NDArray[np.float32]
+"""Raw scores over a vocabulary, shape (V,), as llama.cpp gives them."""
+
+Floats = NDArray[np.float64]
+"""Log-probabilities or masses that are summed; always float64."""
+
+Path = tuple[int, ...]
+"""Token ids of the pair's vocabulary, counted from the first token of the answer."""
+
+Target = Literal["full", "topk"]
+"""`full`: every continuation may win, those outside the top-k with an imputed log-prob (T1); `topk`: only those that
+the API showed (T3). Section 3.2 of the derivation in ARCHITECTURE.md."""
+
+Event = Literal["bytes", "ids"]
+"""How a candidate is scored by the pair: `bytes`: the text goes on with these bytes; `ids`: the next token is this id,
+for an API that speaks the pair's own vocabulary."""
+
+
+class Kind(StrEnum):
+    """What a candidate stands for in the text."""
+
+    TEXT = "text"
+    END = "end"
+    SPECIAL = "special"
+    FRAGMENT = "fragment"
+
+
+class Origin(StrEnum):
+    """Where the token of a step came from."""
+
+    DRAFT = "api draft"
+    CHANGED = "changed"
+    OUTSIDE = "outside top-k"
+    LOCAL = "completed locally"
+
+
+class Continuation(StrEnum):
+    """How an endpoint goes on from a given text."""
+
+    EXACT = "exact"
+    PREFILL = "prefill"
+    APPROXIMATE = "approximate"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One token that the API named: its bytes and its natural log-probability at temperature 1.
+
+    `id` is the API's own token id where the protocol has one. The piece of an `END` candidate is what the API calls
+    it, for display; it never enters the text.
+    """
+
+    piece: bytes
+    logp: float
+    kind: Kind = Kind.TEXT
+    id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """What the API said about one position: the token it sampled and its top-k.
+
+    top: most probable first, no token twice. tail: probability of everything not in `top`. ceiling: the largest logp
+    that a token outside `top` can have (log p_k, or less where the endpoint displaces the k-th entry).
+    """
+
+    sampled: Candidate
+    top: tuple[Candidate, ...]
+    tail: float
+    ceiling: float
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.tail <= 1.0:
+            raise InputError(f"a tail must be a probability, not {self.tail}")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a chat."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a model reads before the answer: a chat (rendered by a template) or raw text in the model's own form."""
+
+    messages: tuple[Message, ...] = ()
+    text: str = ""
+
+    def __post_init__(self) -> None:
+        if self.messages and self.text:
+            raise InputError("a prompt is either a list of messages or raw text, not both")
+
+    @classmethod
+    def ask(cls, question: str, *, system: str | None = None) -> Prompt:
+        """A chat of one user turn, with an optional system turn before it."""
+        before = (Message("system", system),) if system else ()
+        return cls(messages=(*before, Message("user", question)))
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request for tokens: go on from `prompt` + `answer` by `length` tokens with top-k log-probs at each.
+
+    `prompt` is already in the model's own form. With `ids` the request carries token ids of the API's vocabulary in
+    place of text; then `prompt` and `answer` are for display only.
+    """
+
+    model: str
+    prompt: str
+    answer: bytes
+    length: int
+    top_k: int
+    ids: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WireRequest:
+    """What an adapter makes of an `Ask`: a path below the base URL and a JSON body."""
+
+    path: str
+    body: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What was consumed. Token counts are the provider's own; `wasted` are drafted tokens that were not kept."""
+
+    input: int = 0
+    cached: int = 0
+    cache_write: int = 0
+    output: int = 0
+    requests: int = 0
+    wasted: int = 0
+    local_seconds: float = 0.0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What an adapter reads from an answer: one position per generated token, in order.
+
+    finish: the provider's word for why it stopped ("stop", "length", ...), or None.
+    """
+
+    positions: tuple[Position, ...]
+    finish: str | None
+    usage: Usage
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One request that was sent, successful or not; what accounting needs to know."""
+
+    number: int
+    path: str
+    seconds: float
+    outcome: str
+    status: int | None = None
+    usage: Mapping[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an endpoint can do; the engine decides from these alone, never from a model's name."""
+
+    top_k: int = 20
+    continuation: Continuation = Continuation.EXACT
+    token_ids: bool = False
+    end_pieces: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Steering:
+    """How to steer. Validated once, here.
+
+    alpha: weight of the offset; 0 leaves the API unchanged. draft: most tokens asked for in one call. evidence: the
+    constant c of the pooled back-off, in probability; the offset of a string that neither member finds likelier than
+    this falls back to the pooled offset of the rest. proposals: how many strings of the expert may compete from
+    outside the top-k at each step. back_off: most tokens of the pair re-read at the left boundary. spread: forked
+    evaluations allowed at one step.
+    """
+
+    alpha: float = 1.0
+    max_tokens: int = 256
+    target: Target = "full"
+    event: Event = "bytes"
+    draft: int = 8
+    evidence: float = 1e-6
+    proposals: int = 8
+    back_off: int = 4
+    spread: int = 8
+    stop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        checks = (
+            (np.isfinite(self.alpha), f"alpha must be a finite number, not {self.alpha}"),
+            (self.max_tokens >= 1, f"max_tokens must be at least 1, not {self.max_tokens}"),
+            (1 <= self.draft <= 256, f"draft must be between 1 and 256, not {self.draft}"),
+            (0.0 <= self.evidence < 0.5, f"evidence must be in [0, 0.5), not {self.evidence}"),
+            (self.proposals >= 0, f"proposals must not be negative, not {self.proposals}"),
+            (self.back_off >= 1, f"back_off must be at least 1, not {self.back_off}"),
+            (self.spread >= 0, f"spread must not be negative, not {self.spread}"),
+            (self.target in ("full", "topk"), f"target must be full or topk, not {self.target!r}"),
+            (self.event in ("bytes", "ids"), f"event must be bytes or ids, not {self.event!r}"),
+            (all(self.stop), "a stop string must not be empty"),
+        )
+        for holds, message in checks:
+            if not holds:
+                raise InputError(message, hint="see `blackbox-proxy steer --help` for what each knob takes")
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """One candidate as it was weighed at a step: the API's logp, the pair's offset, and their sum."""
+
+    piece: bytes
+    kind: Kind
+    logp: float
+    offset: float
+    score: float
+    inside: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One emitted token. The text is the concatenation of the pieces; an `END` step has the piece b"".
+
+    wanted: what the API had sampled here. logp_before: the API's log-prob of the chosen piece (imputed when the piece
+    was outside the top-k). logp_after: its log-prob in the steered law over the rivals. offset: log E - log A of the
+    pair. rivals: the best few, best first.
+    """
+
+    piece: bytes
+    kind: Kind
+    wanted: bytes
+    logp_before: float
+    logp_after: float
+    offset: float
+    origin: Origin
+    rivals: tuple[Rival, ...] = ()
+
+
+Finish = Literal["stop", "length", "stop_string"]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A finished answer with everything that led to it.
+
+    exactness: `exact` when the endpoint went on from exactly our text at every step and no step was completed without
+    the API; `approximate` otherwise. cost is None while the price is unknown.
+    """
+
+    text: str
+    steps: tuple[Step, ...]
+    finish: Finish
+    usage: Usage
+    exactness: Literal["exact", "approximate"]
+    seconds: float
+    cost: Decimal | None = None
+    model: str = ""
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def changed(self) -> int:
+        """How many steps chose something other than what the API had sampled."""
+        return sum(step.origin is not Origin.DRAFT for step in self.steps)
+
+    @property
+    def outside(self) -> int:
+        """How many steps chose something that the API's top-k did not show."""
+        return sum(step.origin in (Origin.OUTSIDE, Origin.LOCAL) for step in self.steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Law:
+    """A next-token law over the pair's vocabulary: log p(v) = logits[v] - log_norm."""
+
+    logits: Logits
+    log_norm: float
+
+
+@dataclass(frozen=True, slots=True)
+class Laws:
+    """The two members' laws at one place."""
+
+    expert: Law
+    anti_expert: Law
+
+
+class Adapter(Protocol):
+    """Translates between `Ask`/`Reply` and one wire format. Pure: no clock, no network."""
+
+    name: str
+
+    def capabilities(self) -> Capabilities: ...
+
+    def encode(self, ask: Ask) -> WireRequest: ...
+
+    def decode(self, body: Mapping[str, object], ask: Ask) -> Reply: ...
+
+
+class Tokenizer(Protocol):
+    """Cuts bytes into token ids of the pair, reading them as plain text (no special tokens are recognised)."""
+
+    def __call__(self, text: bytes) -> Sequence[int]: ...
