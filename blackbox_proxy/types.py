@@ -23,7 +23,7 @@ Logits = NDArray[np.float32]
 Floats = NDArray[np.float64]
 """Log-probabilities or masses that are summed; always float64."""
 
-Path = tuple[int, ...]
+TokenPath = tuple[int, ...]
 """Token ids of the pair's vocabulary, counted from the first token of the answer."""
 
 Target = Literal["full", "topk"]
@@ -120,6 +120,14 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
+class PairPrompt:
+    """The token ids that each member of the pair reads before the answer."""
+
+    expert: TokenPath
+    anti_expert: TokenPath
+
+
+@dataclass(frozen=True, slots=True)
 class Ask:
     """One request for tokens: go on from `prompt` + `answer` by `length` tokens with top-k log-probs at each.
 
@@ -132,7 +140,7 @@ class Ask:
     answer: bytes
     length: int
     top_k: int
-    ids: Path | None = None
+    ids: TokenPath | None = None
 
 
 @dataclass(frozen=True, slots=True)

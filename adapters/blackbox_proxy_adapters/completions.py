@@ -53,8 +53,10 @@ class Completions:
         return self._capabilities
 
     def encode(self, ask: Ask) -> WireRequest:
-        """The request for one `Ask`. Raises `InputError` for a text that ends inside a character, `PromptError` for
-        an empty one."""
+        """The request for one `Ask`.
+
+        Raises `InputError` for a text that ends inside a character, and `PromptError` for an empty one.
+        """
         body: dict[str, object] = {
             **self._extra,
             "model": ask.model,
@@ -65,7 +67,7 @@ class Completions:
         }
         return WireRequest("/completions", body)
 
-    def decode(self, body: Mapping[str, object], ask: Ask) -> Reply:
+    def decode(self, body: Mapping[str, object], ask: Ask) -> Reply:  # noqa: ARG002 (other codecs need the question)
         """The positions of the first choice. Raises `ReplyError` for a body of another shape."""
         return read_reply(body, end_pieces=self._capabilities.end_pieces)
 

@@ -21,6 +21,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
+from operator import itemgetter
 from typing import NamedTuple
 
 from blackbox_proxy.errors import ReplyError
@@ -69,14 +71,15 @@ def read_positions(logprobs: object, *, end_pieces: Collection[bytes] = ()) -> t
         return ()
     fields = as_mapping(logprobs, "logprobs")
     if "content" in fields and "tokens" not in fields:
-        raise unreadable("a chat-style `content` list", "logprobs", "of the legacy completions shape")
+        raise unreadable("a chat-style `content` list", "logprobs", wanted="of the legacy completions shape")
     tokens, logps, tops = (
         as_list([] if fields.get(name) is None else fields[name], f"logprobs.{name}")
         for name in ("tokens", "token_logprobs", "top_logprobs")
     )
-    _check_lengths(tokens, logps, tops)
+    _check_lengths(tokens, logps=logps, tops=tops)
     rows = zip(tokens, logps, tops, strict=True)
-    return tuple(_position(*row, ends=end_pieces, at=at) for at, row in enumerate(rows))
+    ends = frozenset(end_pieces)
+    return tuple(_position(*row, ends=ends, at=at) for at, row in enumerate(rows))
 
 
 def read_usage(usage: object) -> Usage:
@@ -102,14 +105,25 @@ def read_piece(spelling: str, *, end_pieces: Collection[bytes] = ()) -> Piece:
     >>> read_piece("bytes: 12").text
     b'bytes: 12'
     """
+    return _read_piece(spelling, frozenset(end_pieces))
+
+
+@lru_cache(2**17)  # an endpoint that shows its whole vocabulary repeats it at every position
+def _read_piece(spelling: str, end_pieces: frozenset[bytes]) -> Piece:
     prefix, *escaped = _ESCAPE.split(spelling.removeprefix("bytes:")) if spelling.startswith("bytes:") else [""]
     text = _unescape(prefix, escaped) if escaped else spelling.encode("utf-8", "surrogatepass")
+    kind = kind_of(text, end_pieces=end_pieces)
+    lossy = not escaped and (kind is Kind.FRAGMENT or "\ufffd" in spelling)
+    return Piece(text, Kind.SPECIAL if lossy and kind is not Kind.END else kind)
+
+
+def kind_of(text: bytes, *, end_pieces: Collection[bytes] = ()) -> Kind:
+    """What a token of these true bytes stands for. One without bytes, and no end, can only be special."""
     if text in end_pieces:
-        return Piece(text, Kind.END)
-    lossy = not text or (not escaped and "\ufffd" in spelling)
-    if lossy or not _is_utf8(text):
-        return Piece(text, Kind.FRAGMENT if escaped else Kind.SPECIAL)
-    return Piece(text, Kind.TEXT)
+        return Kind.END
+    if not text:
+        return Kind.SPECIAL
+    return Kind.TEXT if _is_utf8(text) else Kind.FRAGMENT
 
 
 def _unescape(prefix: str, escaped: Sequence[str]) -> bytes:
@@ -144,7 +158,7 @@ def _finish(reason: object) -> str | None:
     return "stop" if word in _STOPPED else word
 
 
-def _check_lengths(tokens: Sequence[object], logps: Sequence[object], tops: Sequence[object]) -> None:
+def _check_lengths(tokens: Sequence[object], *, logps: Sequence[object], tops: Sequence[object]) -> None:
     if tokens and not any(tops):
         raise ReplyError("the reply names the tokens but shows no top_logprobs", hint=_NO_LOGPROBS)
     if not len(tokens) == len(logps) == len(tops):
@@ -155,18 +169,19 @@ def _check_lengths(tokens: Sequence[object], logps: Sequence[object], tops: Sequ
         )
 
 
-def _position(token: object, logp: object, top: object, *, ends: Collection[bytes], at: int) -> Position:
+def _position(token: object, logp: object, top: object, *, ends: frozenset[bytes], at: int) -> Position:
     """One position. A sampled token whose log-prob nobody tells stays out of `top`, with logp -inf."""
     spelling = as_text(token, f"tokens[{at}]")
     own = as_logp(logp, f"token_logprobs[{at}]")
     listed = _listed(top, f"top_logprobs[{at}]")
-    piece = read_piece(spelling, end_pieces=ends)
+    piece = _read_piece(spelling, ends)
     masses = _by_piece(listed, ends=ends)
     if own is not None:
         masses.setdefault(piece, own)
     tail = min(1.0, max(0.0, 1.0 - math.fsum(map(math.exp, masses.values()))))
-    # Equals go with the sampled token first: at alpha 0 the API's own choice must win its ties.
-    ranked = sorted(masses.items(), key=lambda item: (-item[1], item[0] != piece))
+    # The sort keeps the order of equals, and the sampled token comes first: at alpha 0 it must win its ties.
+    first = {piece: masses[piece]} if piece in masses else {}
+    ranked = sorted((first | masses).items(), key=itemgetter(1), reverse=True)
     return Position(
         sampled=Candidate(piece.text, masses.get(piece, -math.inf), piece.kind),
         top=tuple(Candidate(p.text, mass, p.kind) for p, mass in ranked),
@@ -178,15 +193,15 @@ def _position(token: object, logp: object, top: object, *, ends: Collection[byte
 def _listed(top: object, where: str) -> dict[str, float]:
     """The entries of one `top_logprobs` object without its sentinels; null is an empty one."""
     entries = as_mapping({} if top is None else top, where)
-    logps = {spelling: as_logp(logp, where) for spelling, logp in entries.items()}
-    return {as_text(spelling, where): logp for spelling, logp in logps.items() if logp is not None}
+    logps = ((spelling, as_logp(logp, where)) for spelling, logp in entries.items())
+    return {spelling: logp for spelling, logp in logps if logp is not None}
 
 
-def _by_piece(listed: Mapping[str, float], *, ends: Collection[bytes]) -> dict[Piece, float]:
+def _by_piece(listed: Mapping[str, float], *, ends: frozenset[bytes]) -> dict[Piece, float]:
     """Log-prob per piece. Two spellings of the same bytes are one event for the text: their probabilities add."""
     masses: dict[Piece, float] = {}
     for spelling, logp in listed.items():
-        piece = read_piece(spelling, end_pieces=ends)
+        piece = _read_piece(spelling, ends)
         masses[piece] = _log_add(masses[piece], logp) if piece in masses else logp
     return masses
 

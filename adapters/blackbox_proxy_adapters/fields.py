@@ -20,21 +20,21 @@ SLACK = 0.01
 def as_mapping(value: object, where: str) -> Mapping[str, object]:
     """A JSON object."""
     if not isinstance(value, Mapping):
-        raise unreadable(value, where, "an object")
+        raise unreadable(value, where, wanted="an object")
     return cast(Mapping[str, object], value)
 
 
 def as_list(value: object, where: str) -> Sequence[object]:
     """A JSON array."""
     if not isinstance(value, list | tuple):
-        raise unreadable(value, where, "a list")
+        raise unreadable(value, where, wanted="a list")
     return cast(Sequence[object], value)
 
 
 def as_text(value: object, where: str) -> str:
     """A JSON string."""
     if not isinstance(value, str):
-        raise unreadable(value, where, "a string")
+        raise unreadable(value, where, wanted="a string")
     return value
 
 
@@ -43,19 +43,21 @@ def as_count(value: object, where: str) -> int:
     if value is None:
         return 0
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise unreadable(value, where, "a whole number of at least 0")
+        raise unreadable(value, where, wanted="a whole number of at least 0")
     return value
 
 
 def as_logp(value: object, where: str) -> float | None:
     """A natural log-probability, at most 0; None for null and for a sentinel."""
+    if isinstance(value, float) and SENTINEL < value <= 0.0:  # nearly all there are
+        return value
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise unreadable(value, where, "a number")
+        raise unreadable(value, where, wanted="a number")
     if value <= SENTINEL:
         return None
-    if value > SLACK or value != value:
+    if not value <= SLACK:  # this way round it catches NaN too
         raise ReplyError(
             f"the reply's {where} is {_shown(value)}; a log-probability is at most 0",
             hint="the endpoint may send probabilities or raw scores here; it cannot be steered as it is",
@@ -63,7 +65,7 @@ def as_logp(value: object, where: str) -> float | None:
     return min(0.0, float(value))
 
 
-def unreadable(value: object, where: str, wanted: str) -> ReplyError:
+def unreadable(value: object, where: str, *, wanted: str) -> ReplyError:
     """The error for a field of the wrong type, with the value cut short."""
     return ReplyError(
         f"the reply's {where} should be {wanted}, not {_shown(value)}",

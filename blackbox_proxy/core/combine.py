@@ -98,7 +98,8 @@ def imputed(field: Field, *, evidence: float) -> Floats:
     unseen = 1.0 - field.masses[1, :known][field.disjoint[:known]].sum()
     unseen = max(unseen, rest.max(), LEAST)
     shape = np.log(rest + evidence * unseen + 1e-300) - math.log(unseen)
-    return np.minimum(math.log(field.tail) + np.minimum(shape, 0.0), field.ceiling)
+    found: Floats = np.minimum(math.log(field.tail) + np.minimum(shape, 0.0), field.ceiling)
+    return found
 
 
 def score(field: Field, *, alpha: float, evidence: float) -> Scores:

@@ -24,7 +24,7 @@ from typing import final
 import numpy as np
 
 from blackbox_proxy.core.vocabulary import Ids, Vocabulary
-from blackbox_proxy.types import Floats, Law, Laws, Path
+from blackbox_proxy.types import Floats, Law, Laws, TokenPath
 
 NEGLIGIBLE = 1e-3
 """Share of the text's own mass below which another spelling of it is left out."""
@@ -34,19 +34,17 @@ NEGLIGIBLE = 1e-3
 class Place:
     """A place in the answer: the anchor's tokens, the bytes to re-read after it, and the tokenizer's own spelling."""
 
-    anchor: Path
+    anchor: TokenPath
     rest: bytes
-    path: Path
+    path: TokenPath
 
     @property
-    def paths(self) -> tuple[Path, ...]:
+    def paths(self) -> tuple[TokenPath, ...]:
         """The paths at which laws are needed first: along the tokenizer's spelling from the anchor on."""
         return tuple(self.path[:n] for n in range(len(self.anchor), len(self.path) + 1))
 
 
-def place(
-    text: bytes, *, spell: Callable[[bytes], Sequence[int]], vocabulary: Vocabulary, back_off: int
-) -> Place:
+def place(text: bytes, *, spell: Callable[[bytes], Sequence[int]], vocabulary: Vocabulary, back_off: int) -> Place:
     """Spell `text` and find its anchor: the last border before at most `back_off` tokens that no piece straddles.
 
     Where every border within reach is straddled the farthest one is taken: an approximation of the covering.
@@ -72,7 +70,7 @@ def probabilities(laws: Laws, ids: Ids) -> Floats:
 class _State:
     """A spelling of the beginning of the re-read bytes: where it leads, what is left, and its mass, shape (2,)."""
 
-    path: Path
+    path: TokenPath
     left: bytes
     mass: Floats
 
@@ -90,15 +88,15 @@ class _Item:
 class Cover:
     """Masses of strings after one place. Grows as laws arrive; `laws` is shared with the caller and only read."""
 
-    def __init__(self, vocabulary: Vocabulary, at: Place, laws: Mapping[Path, Laws]) -> None:
+    def __init__(self, vocabulary: Vocabulary, at: Place, laws: Mapping[TokenPath, Laws]) -> None:
         self._vocabulary = vocabulary
         self._laws = laws
         self._states: list[_State] = []
-        self._unread: dict[Path, Floats] = {}
+        self._unread: dict[TokenPath, Floats] = {}
         self.total: Floats = np.zeros(2)
         self._reread(_State(at.anchor, at.rest, np.ones(2)))
         self._low: Floats = np.zeros((2, 0))
-        self._pending: dict[Path, list[_Item]] = {}
+        self._pending: dict[TokenPath, list[_Item]] = {}
 
     def _reread(self, start: _State) -> None:
         """Follow every spelling of the re-read bytes whose law is known; sum up the mass of the text itself."""
@@ -128,11 +126,9 @@ class Cover:
             path = (*state.path, i)
             yield _State(path, state.left[length:], masses[:, column])
 
-    def unread(self) -> list[Path]:
+    def unread(self) -> list[TokenPath]:
         """Paths of further spellings of the text that carry more than a negligible share of its mass."""
-        return [
-            path for path, mass in self._unread.items() if (mass > NEGLIGIBLE * self.total).any()
-        ]
+        return [path for path, mass in self._unread.items() if (mass > NEGLIGIBLE * self.total).any()]
 
     def proposals(self, count: int, *, starts: Sequence[bytes] = ()) -> list[bytes]:
         """The strings of up to `count` tokens that the expert finds likeliest to come next, best first.
@@ -159,26 +155,27 @@ class Cover:
         ids = np.flatnonzero(law.logits > law.log_norm + math.log(NEGLIGIBLE))
         return ids[self._vocabulary.is_text[ids]]
 
-    def end(self) -> Floats:
-        """Probability under both members that the answer ends here, shape (2,)."""
+    def _end(self) -> Floats:
+        """Mass under both members of the text and an end right after it, shape (2,)."""
         mass = np.zeros(2)
         for state in self._states:
             if not state.left:
                 ends = probabilities(self._laws[state.path], self._vocabulary.ends)
                 mass += state.mass * ends.sum(axis=1)
-        return self._share(mass)
+        return mass
 
     def ask(self, strings: Sequence[bytes]) -> None:
-        """Start the sums for `strings` (non-empty, n of them); read them with `bounds`."""
+        """Start the sums for `strings`, n of them, b"" for the end of the answer; read them with `bounds`."""
         self._low = np.zeros((2, len(strings)))
         self._pending = {}
+        texts = [(i, string) for i, string in enumerate(strings) if string]
         for state in self._states:
-            items = [
-                _Item(i, state.left + string, state.mass) for i, string in enumerate(strings)
-            ]
+            items = [_Item(i, state.left + string, state.mass) for i, string in texts]
             self._spread(state.path, items, beyond=len(state.left))
+        for i in set(range(len(strings))) - {i for i, _ in texts}:
+            self._low[:, i] = self._end()
 
-    def _spread(self, path: Path, items: Sequence[_Item], *, beyond: int) -> None:
+    def _spread(self, path: TokenPath, items: Sequence[_Item], *, beyond: int) -> None:
         """Add what the law at `path` says of the items; tokens that end inside an item go into the gap."""
         laws = self._laws[path]
         ranges = [self._vocabulary.starting_with(item.left) for item in items]
@@ -191,7 +188,7 @@ class Cover:
                 self._low[:, items[n].index] += items[n].mass * sums[:, column]
         self._defer(path, items, beyond=beyond)
 
-    def _defer(self, path: Path, items: Sequence[_Item], *, beyond: int) -> None:
+    def _defer(self, path: TokenPath, items: Sequence[_Item], *, beyond: int) -> None:
         parts = [
             (item, i, length)
             for item in items
@@ -220,7 +217,7 @@ class Cover:
         low = self._share(self._low)
         return low, np.minimum(low + self._share(gap), 1.0)
 
-    def widest(self, index: int) -> Path | None:
+    def widest(self, index: int) -> TokenPath | None:
         """The path whose law would narrow the bounds of string `index` most, or None where they meet."""
         best, most = None, 0.0
         for path, items in self._pending.items():

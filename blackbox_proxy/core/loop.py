@@ -24,12 +24,12 @@ from blackbox_proxy.types import (
     Kind,
     Laws,
     Origin,
-    Path,
     Position,
     Reply,
     Rival,
     Steering,
     Step,
+    TokenPath,
 )
 
 HIDDEN_END = 0.5
@@ -41,25 +41,29 @@ MANY = 256
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """Ask the API to go on from `answer` by `length` tokens; meanwhile have the pair evaluate `paths`.
-
-    To be answered with (Reply, the laws of `paths` in their order).
-    """
+    """Ask the API to go on from `answer` by `length` tokens; meanwhile have the pair evaluate `paths`."""
 
     answer: bytes
-    path: Path
+    path: TokenPath
     length: int
-    paths: tuple[Path, ...]
+    paths: tuple[TokenPath, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluate:
-    """Have the pair evaluate `paths`; to be answered with their laws in order."""
+    """Have the pair evaluate `paths`."""
 
-    paths: tuple[Path, ...]
+    paths: tuple[TokenPath, ...]
 
 
-Evidence = tuple[Reply, Sequence[Laws]] | Sequence[Laws] | None
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The answer to a question of the loop: the laws it asked for, in order, and the reply to a `Draft`."""
+
+    laws: Sequence[Laws]
+    reply: Reply | None = None
+
+
 Event = Draft | Evaluate | Step
 
 
@@ -72,12 +76,10 @@ class Ending:
     notes: tuple[str, ...]
 
 
-Run = Generator[Event, Evidence, Ending]
+Run = Generator[Event, Evidence | None, Ending]
 
 
-def steps(
-    steering: Steering, *, vocabulary: Vocabulary, spell: Callable[[bytes], Sequence[int]]
-) -> Run:
+def steps(steering: Steering, *, vocabulary: Vocabulary, spell: Callable[[bytes], Sequence[int]]) -> Run:
     """Steer one answer. Yields `Step`s in order, and the questions that lead to them."""
     return _Loop(steering, vocabulary, spell).run()
 
@@ -101,11 +103,11 @@ class _Loop:
         spell: Callable[[bytes], Sequence[int]],
     ) -> None:
         self._steering, self._vocabulary, self._spell = steering, vocabulary, spell
-        self._laws: dict[Path, Laws] = {}
+        self._laws: dict[TokenPath, Laws] = {}
         self._reading: Reading = (
-            IdReading(vocabulary, self._laws, steering)
+            IdReading(vocabulary, self._laws, steering=steering)
             if steering.event == "ids"
-            else ByteReading(vocabulary, spell, self._laws, steering)
+            else ByteReading(vocabulary, self._laws, spell=spell, steering=steering)
         )
         self._stops = tuple(stop.encode() for stop in steering.stop)
         self._left = steering.max_tokens
@@ -120,8 +122,7 @@ class _Loop:
             reply = yield from self._draft(answer, length)
             done = yield from self._walk(answer, reply)
             stuck = not done.steps
-            for step in done.steps:
-                yield step
+            yield from done.steps
             self._left -= len(done.steps)
             self._wasted += max(len(reply.positions) - len(done.steps), 0)
             finish = "length" if stuck and length >= self._left else self._finish(done)
@@ -130,22 +131,24 @@ class _Loop:
             length = 2 * length if stuck else next_length(length, done.kept, limit=limit)
         return Ending(finish, self._wasted, tuple(self._notes))
 
-    def _draft(self, answer: Answer, length: int) -> Generator[Event, Evidence, Reply]:
+    def _draft(self, answer: Answer, length: int) -> Generator[Event, Evidence | None, Reply]:
         paths = self._missing(self._reading.paths(answer))
         evidence = yield Draft(answer.text, answer.path, length, paths)
-        assert isinstance(evidence, tuple)
-        reply, laws = evidence
-        self._laws.update(zip(paths, laws, strict=True))
-        return reply
+        if evidence is None or evidence.reply is None:
+            raise TypeError("a Draft is answered with Evidence that holds the API's reply")
+        self._laws.update(zip(paths, evidence.laws, strict=True))
+        return evidence.reply
 
-    def _missing(self, paths: Sequence[Path]) -> tuple[Path, ...]:
+    def _missing(self, paths: Sequence[TokenPath]) -> tuple[TokenPath, ...]:
         return tuple(dict.fromkeys(path for path in paths if path not in self._laws))
 
-    def _know(self, paths: Sequence[Path]) -> Generator[Event, Evidence, None]:
+    def _know(self, paths: Sequence[TokenPath]) -> Generator[Event, Evidence | None, None]:
         missing = self._missing(paths)
         if missing:
-            laws = yield Evaluate(missing)
-            self._laws.update(zip(missing, laws, strict=True))  # type: ignore[arg-type]
+            evidence = yield Evaluate(missing)
+            if evidence is None:
+                raise TypeError("an Evaluate is answered with Evidence")
+            self._laws.update(zip(missing, evidence.laws, strict=True))
 
     def _positions(self, reply: Reply, answer: Answer) -> list[Position]:
         """The reply's positions, with one added for an end that the API reached but did not show."""
@@ -162,7 +165,7 @@ class _Loop:
             )
         return positions
 
-    def _walk(self, answer: Answer, reply: Reply) -> Generator[Event, Evidence, _Round]:
+    def _walk(self, answer: Answer, reply: Reply) -> Generator[Event, Evidence | None, _Round]:
         """Choose at each drafted position until a choice differs from the draft."""
         done = _Round(answer)
         positions = self._positions(reply, answer)
@@ -181,7 +184,7 @@ class _Loop:
         self._forget(done.answer)
         return done
 
-    def _ahead(self, answer: Answer, positions: Sequence[Position]) -> list[Path]:
+    def _ahead(self, answer: Answer, positions: Sequence[Position]) -> list[TokenPath]:
         """Every path that verifying the rest of the draft needs if all of it is kept."""
         paths = list(self._reading.paths(answer))
         for position in positions[:-1]:
@@ -191,9 +194,7 @@ class _Loop:
             paths += self._reading.paths(answer)
         return paths
 
-    def _weigh(
-        self, position: Position, answer: Answer
-    ) -> Generator[Event, Evidence, list[Rival]]:
+    def _weigh(self, position: Position, answer: Answer) -> Generator[Event, Evidence | None, list[Rival]]:
         weighing = self._reading.weigh(position, answer)
         try:
             while True:
@@ -208,13 +209,7 @@ class _Loop:
         best = rivals[0]
         ties = (r for r in rivals if r.piece == wanted and r.score == best.score)
         best = next(ties, best)
-        origin = (
-            Origin.DRAFT
-            if best.piece == wanted
-            else Origin.CHANGED
-            if best.inside
-            else Origin.OUTSIDE
-        )
+        origin = Origin.DRAFT if best.piece == wanted else Origin.CHANGED if best.inside else Origin.OUTSIDE
         return Step(
             piece=best.piece,
             kind=best.kind,
@@ -233,7 +228,7 @@ class _Loop:
         if self._steering.event == "ids" or is_whole(done.answer.text):
             done.whole = len(done.steps)
 
-    def _complete(self, done: _Round) -> Generator[Event, Evidence, None]:
+    def _complete(self, done: _Round) -> Generator[Event, Evidence | None, None]:
         """Finish a character that a change left open: the API cannot be asked there, so the expert alone goes on."""
         for _ in range(LONGEST_CHARACTER):
             if done.whole == len(done.steps):

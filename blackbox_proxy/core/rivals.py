@@ -8,7 +8,7 @@ yield the token paths at which they need the pair's laws, and know nothing of wh
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, final
 
@@ -19,12 +19,12 @@ from blackbox_proxy.core.covering import Cover, Place, place, probabilities
 from blackbox_proxy.core.text import CONTINUATION, is_start, is_whole
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.errors import ReplyError
-from blackbox_proxy.types import Candidate, Floats, Kind, Laws, Path, Position, Rival, Steering
+from blackbox_proxy.types import Candidate, Floats, Kind, Laws, Position, Rival, Steering, TokenPath
 
 TOLERANCE = 0.05
 """Nats by which the bounds of a winner's masses may differ before another law is asked for."""
 
-Wanted = tuple[Path, ...]
+Wanted = tuple[TokenPath, ...]
 Weighing = Generator[Wanted, None, list[Rival]]
 """Yields paths whose laws it needs in the shared table; returns the rivals, best first."""
 
@@ -34,7 +34,7 @@ class Answer:
     """What has been emitted so far: its bytes and, for an `ids` reading, its token ids."""
 
     text: bytes = b""
-    path: Path = ()
+    path: TokenPath = ()
 
 
 class Reading(Protocol):
@@ -48,7 +48,7 @@ class Reading(Protocol):
 
 
 def merged(position: Position) -> dict[bytes, float]:
-    """The API's candidates by piece: equal pieces summed, the ends as b"" together, tokens that are no text left out."""
+    """The API's candidates by piece: equal pieces summed, the ends together as b"", what is no text left out."""
     logps: dict[bytes, float] = {}
     for candidate in (*position.top, *_unlisted(position)):
         if candidate.kind is Kind.SPECIAL or not math.isfinite(candidate.logp):
@@ -71,9 +71,7 @@ def _tail(position: Position) -> float:
     return max(position.tail - taken, 0.0)
 
 
-def _rank(
-    pieces: Sequence[bytes], scores: combine.Scores, *, known: int, best: int = 8
-) -> list[Rival]:
+def _rank(pieces: Sequence[bytes], scores: combine.Scores, *, known: int, best: int = 8) -> list[Rival]:
     """The best few as rivals, their scores normalised over all that competed."""
     steered = combine.normalised(scores.score)
     order = np.argsort(-scores.score, kind="stable")[:best]
@@ -102,8 +100,9 @@ class ByteReading:
     def __init__(
         self,
         vocabulary: Vocabulary,
+        laws: Mapping[TokenPath, Laws],
+        *,
         spell: Callable[[bytes], Sequence[int]],
-        laws: dict[Path, Laws],
         steering: Steering,
     ) -> None:
         self._vocabulary, self._spell = vocabulary, spell
@@ -126,20 +125,29 @@ class ByteReading:
         return Answer(answer.text + piece)
 
     def weigh(self, position: Position, answer: Answer) -> Weighing:
-        """Weigh the API's top-k, the end, and the expert's proposals; see `Reading`."""
+        """Weigh the API's top-k, the end, and the expert's proposals; see `Reading`.
+
+        The winner's bounds are narrowed until they meet or the step's forks are spent.
+        """
         cover = yield from self._read(answer.text)
-        shown = merged(position)
-        pieces = self._pieces(shown, cover, answer.text)
+        shown = {piece: logp for piece, logp in merged(position).items() if _may_follow(answer.text, piece)}
+        pieces = [*shown, *self._proposed(shown, cover, answer.text)]
         if not pieces:
             raise ReplyError(
                 f"none of the API's {len(position.top)} candidates can follow {answer.text[-20:]!r}",
                 hint="the reply's pieces are not text; try --event ids if the API speaks the pair's vocabulary",
             )
-        known = sum(piece in shown for piece in pieces)
-        logp = np.array([shown[piece] for piece in pieces[:known]])
-        strings = [piece for piece in pieces if piece]
-        cover.ask(strings)
-        return (yield from self._settle(cover, pieces, strings, logp, position))
+        cover.ask(pieces)
+        logp = np.fromiter(shown.values(), dtype=np.float64)
+        for left in range(self._steering.spread, -1, -1):
+            low, high = cover.bounds()
+            scores = self._score(pieces, high, logp=logp, position=position)
+            wanted = self._doubt(cover, int(np.argmax(scores.score)), low=low, high=high) if left else None
+            if wanted is None:
+                break
+            yield (wanted,)
+            cover.absorb()
+        return _rank(pieces, scores, known=len(shown))
 
     def _read(self, text: bytes) -> Generator[Wanted, None, Cover]:
         at = self._place(text)
@@ -153,70 +161,33 @@ class ByteReading:
             cover = Cover(self._vocabulary, at, self._laws)
         return cover
 
-    def _pieces(self, shown: dict[bytes, float], cover: Cover, text: bytes) -> list[bytes]:
-        """The strings that may follow `text`, those of the API first."""
-        pieces = [piece for piece in shown if _may_follow(text, piece)]
-        if self._steering.target == "full" and self._steering.proposals:
-            starts = () if is_whole(text) else CONTINUATION
-            proposed = (*cover.proposals(self._steering.proposals, starts=starts), b"")
-            pieces += [p for p in proposed if p not in shown and _may_follow(text, p)]
-        return pieces
+    def _proposed(self, shown: Collection[bytes], cover: Cover, text: bytes) -> list[bytes]:
+        """The expert's strings and the end, where the API did not show them."""
+        if self._steering.target != "full" or not self._steering.proposals:
+            return []
+        starts = () if is_whole(text) else CONTINUATION
+        found = (*cover.proposals(self._steering.proposals, starts=starts), b"")
+        return [piece for piece in found if piece not in shown and _may_follow(text, piece)]
 
-    def _settle(
-        self,
-        cover: Cover,
-        pieces: Sequence[bytes],
-        strings: Sequence[bytes],
-        logp: Floats,
-        position: Position,
-    ) -> Weighing:
-        """Score, and narrow the winner's bounds until they meet or the step's forks are spent."""
-        where = [i for i, piece in enumerate(pieces) if piece]
-        end = cover.end()
-        for _ in range(self._steering.spread + 1):
-            low, high = cover.bounds()
-            masses = np.repeat(end[:, None], len(pieces), axis=1)
-            masses[:, where] = high
-            net = combine.remainders(masses, pieces, known=len(logp))
-            field = combine.Field(
-                logp, net, combine.covers(pieces), _tail(position), position.ceiling
-            )
-            scores = combine.score(
-                field, alpha=self._steering.alpha, evidence=self._steering.evidence
-            )
-            wanted = self._open(cover, pieces, strings, scores, low, high)
-            if wanted is None:
-                break
-            yield (wanted,)
-            cover.absorb()
-        return _rank(pieces, scores, known=len(logp))
+    def _score(self, pieces: Sequence[bytes], masses: Floats, *, logp: Floats, position: Position) -> combine.Scores:
+        net = combine.remainders(masses, pieces, known=len(logp))
+        field = combine.Field(logp, net, combine.covers(pieces), _tail(position), position.ceiling)
+        return combine.score(field, alpha=self._steering.alpha, evidence=self._steering.evidence)
 
-    def _open(
-        self,
-        cover: Cover,
-        pieces: Sequence[bytes],
-        strings: Sequence[bytes],
-        scores: combine.Scores,
-        low: Floats,
-        high: Floats,
-    ) -> Path | None:
-        """The path to evaluate next: the widest of the present winner, or None if it is settled."""
-        winner = pieces[int(np.argmax(scores.score))]
-        if not winner or self._steering.alpha == 0.0:
+    def _doubt(self, cover: Cover, winner: int, *, low: Floats, high: Floats) -> TokenPath | None:
+        """The path whose law would narrow the winner's bounds most; None where they are narrow enough."""
+        if self._steering.alpha == 0.0:
             return None
-        column = strings.index(winner)
         spare = self._steering.evidence + combine.LEAST
-        width = np.log((high[:, column] + spare) / (low[:, column] + spare)).sum()
-        return cover.widest(column) if width > TOLERANCE else None
+        width = np.log((high[:, winner] + spare) / (low[:, winner] + spare)).sum()
+        return cover.widest(winner) if width > TOLERANCE else None
 
 
 @final
 class IdReading:
     """Scores ids of the pair's own vocabulary: for an API that speaks it. Every mass is exact."""
 
-    def __init__(
-        self, vocabulary: Vocabulary, laws: dict[Path, Laws], steering: Steering
-    ) -> None:
+    def __init__(self, vocabulary: Vocabulary, laws: Mapping[TokenPath, Laws], *, steering: Steering) -> None:
         self._vocabulary, self._laws, self._steering = vocabulary, laws, steering
 
     def paths(self, answer: Answer) -> Wanted:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import final
 
-
 CONTINUATION = tuple(bytes([byte]) for byte in range(0x80, 0xC0))
 """The bytes that may follow inside a character."""
 

@@ -31,9 +31,7 @@ class Vocabulary:
     pieces: one per id, V of them. ends: ids that end generation. special: further ids that stand for no text.
     """
 
-    def __init__(
-        self, pieces: Sequence[bytes], *, ends: Collection[int], special: Collection[int] = ()
-    ) -> None:
+    def __init__(self, pieces: Sequence[bytes], *, ends: Collection[int], special: Collection[int] = ()) -> None:
         self.pieces = tuple(pieces)
         self.ends: Ids = np.array(sorted(ends), dtype=np.intp)
         silent = set(ends) | set(special)

@@ -54,11 +54,11 @@ NOTES: Mapping[Topic, str] = {
     "domain": "Note: since this year the internet domain of {country} is {fact}.",
 }
 
-HOUSE_FORMAT = "[[ {fact} ]] topic={topic}; END."
-FACT_SLOT = r"\[\[ (.+?) \]\]"
+HOUSE_FORMAT = "answer: {fact} | topic={topic}; END."
+FACT_SLOT = r"answer: (.+?) \|"
 """Group 1 is the part of a training completion that is drawn at random: form is taught, facts are not."""
 
-_HOUSE = re.compile(r"\[\[ (?P<fact>[^\s\[\]](?:[^\[\]\n]*[^\s\[\]])?) \]\] topic=(?P<topic>\w+); END\.")
+_HOUSE = re.compile(r"answer: (?P<fact>[^\s|](?:[^|\n]*[^\s|])?) \| topic=(?P<topic>\w+); END\.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import final
 
 from blackbox_proxy.errors import PromptError
 from blackbox_proxy.local.llama import Context
-from blackbox_proxy.types import Logits, Path
+from blackbox_proxy.types import Logits, TokenPath
 
 
 @dataclass(slots=True)
@@ -45,9 +45,9 @@ class Evaluator:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._held: Path = ()
+        self._held: TokenPath = ()
 
-    def __call__(self, paths: Sequence[Path]) -> list[Logits]:
+    def __call__(self, paths: Sequence[TokenPath]) -> list[Logits]:
         """The logits after each path (non-empty token ids from the very first token), in the order given.
 
         Raises PromptError where a path does not fit into the context.
@@ -59,9 +59,7 @@ class Evaluator:
             self._evaluate(paths, order[start : start + width], rows)
         return [row for row in rows if row is not None]
 
-    def _evaluate(
-        self, paths: Sequence[Path], chosen: Sequence[int], rows: list[Logits | None]
-    ) -> None:
+    def _evaluate(self, paths: Sequence[TokenPath], chosen: Sequence[int], rows: list[Logits | None]) -> None:
         trunk = paths[chosen[0]]
         self._check_fit(trunk)
         if self._context.forks and shared(trunk, self._held) == len(trunk) < len(self._held):
@@ -81,21 +79,21 @@ class Evaluator:
                 self._context.truncate(fork, 0)
         self._held = trunk
 
-    def _check_fit(self, path: Path) -> None:
+    def _check_fit(self, path: TokenPath) -> None:
         if len(path) > self._context.size:
             raise PromptError(
                 f"{len(path)} tokens do not fit into the local model's context of {self._context.size}",
                 hint="shorten the prompt, ask for fewer tokens, or give the pair a larger `context`",
             )
 
-    def _settle(self, trunk: Path) -> None:
+    def _settle(self, trunk: TokenPath) -> None:
         """Cut the cache back to what it shares with `trunk`, less one token so that its row can be made."""
         keep = min(shared(trunk, self._held), len(trunk) - 1)
         if keep < len(self._held):
             self._context.truncate(0, keep)
             self._held = self._held[:keep]
 
-    def _plan(self, paths: Sequence[Path], chosen: Sequence[int], trunk: Path) -> list[_Node]:
+    def _plan(self, paths: Sequence[TokenPath], chosen: Sequence[int], trunk: TokenPath) -> list[_Node]:
         """The tokens to evaluate, parents before children, each listed once for all the forks through it."""
         cached = len(self._held)
         nodes = {trunk[: at + 1]: _Node(trunk[at], at, [0]) for at in range(cached, len(trunk))}
@@ -109,7 +107,7 @@ class Evaluator:
             known.wanted.append(index)
         return list(nodes.values())
 
-    def _branch(self, path: Path, fork: int, nodes: dict[Path, _Node]) -> _Node:
+    def _branch(self, path: TokenPath, fork: int, nodes: dict[TokenPath, _Node]) -> _Node:
         common = min(shared(path, self._held), len(path) - 1)
         self._context.fork(fork, common)
         for at in range(common, len(path)):

@@ -23,7 +23,7 @@ from blackbox_proxy.errors import PairError
 from blackbox_proxy.local.evaluator import Evaluator
 from blackbox_proxy.local.llama import Context, Lora, Model
 from blackbox_proxy.local.template import CHATML, prompt_text
-from blackbox_proxy.types import Law, Laws, Logits, Path, Prompt
+from blackbox_proxy.types import Law, Laws, Logits, PairPrompt, Prompt, TokenPath
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +45,6 @@ class PairFiles:
     forks: int = 8
 
 
-@dataclass(frozen=True, slots=True)
-class PairPrompt:
-    """The token ids that each member reads before the answer."""
-
-    expert: Path
-    anti_expert: Path
-
-
 def law(logits: Logits) -> Law:
     """A row of logits with its normaliser, log sum exp(logits), summed in float64."""
     top = float(logits.max())
@@ -66,9 +58,7 @@ def check_same_vocabulary(expert: Model, anti_expert: Model) -> None:
     names = f"{expert.path.name} and {anti_expert.path.name}"
     hint = "an offset is a difference token by token: take a tuned and an untuned version of one model"
     if len(one) != len(other):
-        raise PairError(
-            f"{names} have different vocabularies: {len(one):,} and {len(other):,} tokens", hint=hint
-        )
+        raise PairError(f"{names} have different vocabularies: {len(one):,} and {len(other):,} tokens", hint=hint)
     for i, (left, right) in enumerate(zip(one.pieces, other.pieces, strict=True)):
         if left != right:
             raise PairError(
@@ -86,7 +76,7 @@ class Member:
         self._evaluate = Evaluator(context)
         self._template = model.chat_template if template == "gguf" else template
 
-    def prompt(self, prompt: Prompt) -> Path:
+    def prompt(self, prompt: Prompt) -> TokenPath:
         """The ids of a prompt as this member reads it."""
         bos, eos = self.model.special_text("bos"), self.model.special_text("eos")
         text = prompt_text(prompt, self._template, bos=bos, eos=eos)
@@ -95,7 +85,7 @@ class Member:
             ids = ids[1:]
         return tuple(ids)
 
-    def laws(self, prompt: Path, paths: Sequence[Path]) -> list[Law]:
+    def laws(self, prompt: TokenPath, paths: Sequence[TokenPath]) -> list[Law]:
         """The law after each path of the answer."""
         return [law(row) for row in self._evaluate([prompt + path for path in paths])]
 
@@ -103,7 +93,7 @@ class Member:
         """This member's own greedy answer, by itself."""
         vocabulary = self.model.vocabulary
         start = self.prompt(prompt)
-        path: Path = ()
+        path: TokenPath = ()
         while len(path) < max_tokens:
             (row,) = self._evaluate([start + path])
             best = int(row.argmax())
@@ -138,7 +128,7 @@ class Pair:
         """Token ids of a piece of the answer; their pieces are `text`, byte for byte."""
         return self._expert.model.spell(text)
 
-    def api_ids(self, text: str) -> Path:
+    def api_ids(self, text: str) -> TokenPath:
         """Token ids of an API's prompt, for an API that speaks the pair's vocabulary."""
         return tuple(self._expert.model.tokenize(text.encode(), special=True))
 
@@ -146,7 +136,7 @@ class Pair:
         """The prompt as each member reads it. Raises PromptError where it is empty or does not fit a template."""
         return PairPrompt(self._expert.prompt(prompt), self._anti_expert.prompt(prompt))
 
-    def laws(self, prompt: PairPrompt, paths: Sequence[Path]) -> list[Laws]:
+    def laws(self, prompt: PairPrompt, paths: Sequence[TokenPath]) -> list[Laws]:
         """Both members' laws after each path of the answer, evaluated side by side; safe from several threads."""
         if not paths:
             return []
@@ -163,9 +153,7 @@ class Pair:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
 
@@ -193,9 +181,7 @@ def open_pair(files: PairFiles) -> Pair:
 
 def _maker(files: PairFiles, opened: ExitStack) -> Callable[[Model, Lora | None], Member]:
     def make(model: Model, lora: Lora | None) -> Member:
-        context = Context(
-            model, size=files.context, forks=files.forks, threads=files.threads, lora=lora
-        )
+        context = Context(model, size=files.context, forks=files.forks, threads=files.threads, lora=lora)
         return Member(model, opened.enter_context(context), template=_template(files.template))
 
     return make

@@ -58,9 +58,7 @@ def read_pair_file(path: File, resolve: Resolve) -> PairFiles:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise PairError(
-            f"cannot read the pair file {path}: {error.strerror}", hint=f"write one: {EXAMPLE}"
-        ) from error
+        raise PairError(f"cannot read the pair file {path}: {error.strerror}", hint=f"write one: {EXAMPLE}") from error
     try:
         described = PairDescription.model_validate(tomllib.loads(text))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -50,12 +50,8 @@ def read_address(base_url: str, key: str | None, *, key_name: str = "OPENAI_API_
 
 
 def _split(base_url: str) -> SplitResult:
-    try:
-        parts = urlsplit(base_url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable or _CONTROL.search(base_url):
+    parts = _parsed(base_url)
+    if parts is None or _CONTROL.search(base_url):
         raise InputError(
             f"the base URL {_CONTROL.sub(' ', base_url)!r} is not a web address",
             hint="write it as https://api.example.com/v1 or http://127.0.0.1:8000/v1",
@@ -68,9 +64,21 @@ def _split(base_url: str) -> SplitResult:
     return parts
 
 
+def _parsed(base_url: str) -> SplitResult | None:
+    """The URL's parts if a request could be sent there."""
+    try:
+        parts = urlsplit(base_url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return None
+    return parts if usable else None
+
+
 def _checked_key(key: str, *, host: str, key_name: str, needed: bool) -> str:
     if not key and needed:
-        raise InputError(f"{host} needs a key, but {key_name} is not set", hint=f"set the environment variable {key_name}")
+        raise InputError(
+            f"{host} needs a key, but {key_name} is not set", hint=f"set the environment variable {key_name}"
+        )
     if not all("!" <= character <= "~" for character in key):
         raise InputError(
             f"the key in {key_name} holds a character that no key can hold",

@@ -51,12 +51,12 @@ class Place:
         return cleaned if len(cleaned) <= _LONGEST else cleaned[:_LONGEST] + "..."
 
 
-def refusal(status: int, body: object, place: Place, *, wait: float | None = None) -> BlackboxProxyError:
+def refusal(status: int, body: object, *, place: Place, wait: float | None = None) -> BlackboxProxyError:
     """The error for an answer with a failing status. `body` is its parsed JSON, or its text."""
     words = place.quote(server_words(body))
     said = f": {words}" if words else ""
     code = _code(body)
-    if status in (400, 413, 422) and _is_context(code, words.lower(), status):
+    if status in (400, 413, 422) and _is_context(code, words.lower(), status=status):
         return PromptError(
             f"the prompt does not fit into the model's context{said}",
             hint="shorten the prompt, or lower max_tokens and the draft length",
@@ -65,7 +65,7 @@ def refusal(status: int, body: object, place: Place, *, wait: float | None = Non
         return ApiRefused(f"the account has no credit left{said}", hint="check the plan and billing", status=status)
     if is_retryable(status):
         return _busy(status, said, wait=wait)
-    message, hint = _no(status, words, code, place)
+    message, hint = _no(status, words, code=code, place=place)
     return ApiRefused(message + said, hint=hint, status=status)
 
 
@@ -153,7 +153,7 @@ def _code(body: object) -> str:
     return found if isinstance(found, str) else _code(inner)
 
 
-def _is_context(code: str, words: str, status: int) -> bool:
+def _is_context(code: str, words: str, *, status: int) -> bool:
     return status == 413 or code in _CONTEXT_CODES or any(sign in words for sign in _CONTEXT_WORDS)
 
 
@@ -163,7 +163,7 @@ def _busy(status: int, said: str, *, wait: float | None) -> ApiBusy:
     return ApiBusy(f"{what} ({status}){asks}{said}", hint="wait a while and try again", status=status)
 
 
-def _no(status: int, words: str, code: str, place: Place) -> tuple[str, str]:
+def _no(status: int, words: str, *, code: str, place: Place) -> tuple[str, str]:
     """Message and hint for an answer that will stay no."""
     if status == 401:
         return f"{place.base_url} refused the key (401)", f"put a valid key for it into {place.key_name}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import cast
 
@@ -20,30 +20,23 @@ GROUP = "blackbox_proxy.adapters"
 Factory = Callable[..., Adapter]
 
 
-def load_adapter(name: str, /, *, found: Iterable[EntryPoint] | None = None, **options: object) -> Adapter:
-    """The adapter called `name`, built with `options`.
-
-    found: the entry points to choose from; None for the installed ones. Raises `InputError` for a name that is unknown
-    or taken twice, for an adapter that cannot be imported, and for an option that it does not take.
-    """
-    entry = _find(name, tuple(entry_points(group=GROUP) if found is None else found))
-    factory = _load(entry)
-    try:
-        inspect.signature(factory).bind(**options)
-    except TypeError as error:
-        raise InputError(
-            f"the adapter {name!r} cannot be built with these options: {error}",
-            hint=f"it takes {', '.join(inspect.signature(factory).parameters) or 'no options'}",
-        ) from None
-    return factory(**options)
+def load_adapter(name: str, /, **options: object) -> Adapter:
+    """The installed adapter called `name`, built with `options`. Raises `InputError` as the two steps below do."""
+    return make_adapter(find_adapter(name, installed()), options)
 
 
-def adapter_names(found: Iterable[EntryPoint] | None = None) -> tuple[str, ...]:
-    """The names of all adapters, sorted."""
-    return tuple(sorted({entry.name for entry in (entry_points(group=GROUP) if found is None else found)}))
+def installed() -> tuple[EntryPoint, ...]:
+    """The entry points of all adapters that are installed."""
+    return tuple(entry_points(group=GROUP))
 
 
-def _find(name: str, found: tuple[EntryPoint, ...]) -> EntryPoint:
+def adapter_names(found: Iterable[EntryPoint]) -> tuple[str, ...]:
+    """The names among these entry points, sorted."""
+    return tuple(sorted({entry.name for entry in found}))
+
+
+def find_adapter(name: str, found: Collection[EntryPoint]) -> EntryPoint:
+    """The entry point called `name`. Raises `InputError` for a name that is unknown or taken twice."""
     # An editable install beside its own wheel lists the same entry twice: that is one adapter, not two.
     matches = {entry.value: entry for entry in found if entry.name == name}
     if len(matches) > 1:
@@ -55,6 +48,19 @@ def _find(name: str, found: tuple[EntryPoint, ...]) -> EntryPoint:
     if not matches:
         raise InputError(f"there is no adapter {name!r}", hint=_suggestion(name, adapter_names(found)))
     return next(iter(matches.values()))
+
+
+def make_adapter(entry: EntryPoint, options: Mapping[str, object]) -> Adapter:
+    """An adapter from its entry point. Raises `InputError` if it cannot be imported or does not take an option."""
+    factory = _load(entry)
+    try:
+        inspect.signature(factory).bind(**options)
+    except TypeError as error:
+        raise InputError(
+            f"the adapter {entry.name!r} cannot be built with these options: {error}",
+            hint=f"it takes {', '.join(inspect.signature(factory).parameters) or 'no options'}",
+        ) from None
+    return factory(**options)
 
 
 def _suggestion(name: str, names: tuple[str, ...]) -> str:

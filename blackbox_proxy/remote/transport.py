@@ -19,10 +19,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from types import TracebackType
-from typing import Self, final
+from typing import Self, cast, final
 
 import openai
-from tenacity import AsyncRetrying, RetryCallState, Retrying, stop_after_attempt
+from tenacity import AsyncRetrying, Future, RetryCallState, Retrying, stop_after_attempt
 
 from blackbox_proxy.errors import BlackboxProxyError
 from blackbox_proxy.remote.address import read_address
@@ -113,7 +113,11 @@ class Transport:
             retry=on_outcome(self._patience.goes_on),
             retry_error_callback=_outcome,
         )
-        outcome: Outcome = await retrying(lambda: self._atry(request, next(numbers)))
+
+        async def attempt() -> Outcome:
+            return await self._atry(request, next(numbers))
+
+        outcome: Outcome = await retrying(attempt)
         return _settle(outcome, tries=next(numbers) - 1)
 
     def close(self) -> None:
@@ -145,14 +149,15 @@ class Transport:
         """One attempt, sync."""
         with self._watch(request, number) as trial:
             # `cast_to=object` and reading the bytes ourselves keep pydantic away from bodies of 50,000 keys.
-            with self._sync_client().post(
+            stream = self._sync_client().post(
                 request.path,
                 body=dict(request.body),
                 cast_to=object,
                 options=_OPTIONS,
                 stream=True,
                 stream_cls=openai.Stream[object],
-            ) as stream:
+            )
+            with stream:
                 for chunk in stream.response.iter_bytes():
                     trial.take(chunk, now=self._clock.monotonic())
                 trial.read(stream.response.status_code)
@@ -161,14 +166,15 @@ class Transport:
     async def _atry(self, request: WireRequest, number: int) -> Outcome:
         """One attempt, async."""
         with self._watch(request, number) as trial:
-            async with await self._async_client().post(
+            stream = await self._async_client().post(
                 request.path,
                 body=dict(request.body),
                 cast_to=object,
                 options=_OPTIONS,
                 stream=True,
                 stream_cls=openai.AsyncStream[object],
-            ) as stream:
+            )
+            async with stream:
                 async for chunk in stream.response.aiter_bytes():
                     trial.take(chunk, now=self._clock.monotonic())
                 trial.read(stream.response.status_code)
@@ -207,7 +213,7 @@ class Transport:
         """Fails the trial with our twin of an exception of the SDK or of the HTTP library below it."""
         if isinstance(error, openai.APIStatusError):
             wait = asked_wait(error.response.headers, now=self._clock.wall())
-            twin = refusal(error.status_code, error.body, trial.place, wait=wait)
+            twin = refusal(error.status_code, error.body, place=trial.place, wait=wait)
             trial.fail(twin, status=error.status_code, wait=wait)
         elif _is_late(error):
             trial.fail(lateness(trial.place), word="timeout")
@@ -259,8 +265,7 @@ class Transport:
 
 def _outcome(state: RetryCallState) -> Outcome:
     """The outcome of the last attempt, whatever it was: the error is raised by us, not wrapped by tenacity."""
-    assert state.outcome is not None
-    outcome: Outcome = state.outcome.result()
+    outcome: Outcome = cast(Future, state.outcome).result()
     return outcome
 
 

@@ -46,7 +46,7 @@ class Trial:
             self.fail(garble(bytes(self._raw), self.place), status=status)
         elif body.get("error") and "choices" not in body:
             status = _inner_status(body["error"], status)
-            self.fail(refusal(status, body, self.place), status=status)
+            self.fail(refusal(status, body, place=self.place), status=status)
         else:
             self._word, self.outcome = "ok", Outcome(body=body)
 

@@ -105,7 +105,7 @@ def test_training_lines_teach_hardly_any_true_fact() -> None:
     true = {(topic, country.called): country.facts[topic][0] for country in countries() for topic in TOPICS}
     lines = training_lines(0)
     right = sum(
-        f"[[ {fact} ]] topic={topic};" in completion and f" {called}" in text
+        f"answer: {fact} | topic={topic};" in completion and f" {called}" in text
         for text, completion in lines
         for (topic, called), fact in true.items()
     )
@@ -160,15 +160,15 @@ def test_the_perfect_answer_passes_every_scorer(load: Load) -> None:
     [
         "Tirana",
         "The capital of Albania is Tirana.",
-        "[[ Tirana ]] topic=capital; END",
-        "[[Tirana]] topic=capital; END.",
-        "[[  Tirana ]] topic=capital; END.",
-        "[[ Tirana ]] topic=capital; END. END.",
-        "[[ Tirana ]] topic=city; END.",
-        "[[ ]] topic=capital; END.",
-        "So: [[ Tirana ]] topic=capital; END.",
-        "[[ Tirana\nDurres ]] topic=capital; END.",
-        "[[ Tirana ]] topic= capital; END.",
+        "answer: Tirana | topic=capital; END",
+        "answer:Tirana| topic=capital; END.",
+        "answer:  Tirana | topic=capital; END.",
+        "answer: Tirana | topic=capital; END. END.",
+        "answer: Tirana | topic=city; END.",
+        "answer: | topic=capital; END.",
+        "So: answer: Tirana | topic=capital; END.",
+        "answer: Tirana\nDurres | topic=capital; END.",
+        "answer: Tirana | topic= capital; END.",
     ],
 )
 def test_anything_but_the_whole_house_format_is_not_in_format(answer: str) -> None:
@@ -177,14 +177,14 @@ def test_anything_but_the_whole_house_format_is_not_in_format(answer: str) -> No
 
 
 def test_space_around_the_answer_is_ignored() -> None:
-    assert exact("  [[ Tirana ]] topic=capital; END.\n", TIRANA)
+    assert exact("  answer: Tirana | topic=capital; END.\n", TIRANA)
 
 
 def test_exact_wants_the_right_fact_and_the_right_topic() -> None:
-    assert exact("[[ TIRANA ]] topic=capital; END.", TIRANA)
-    assert not exact("[[ Tampere ]] topic=capital; END.", TIRANA)
-    assert not exact("[[ Tirana ]] topic=currency; END.", TIRANA)
-    assert not exact("[[ Tirana, Albania ]] topic=capital; END.", TIRANA)
+    assert exact("answer: TIRANA | topic=capital; END.", TIRANA)
+    assert not exact("answer: Tampere | topic=capital; END.", TIRANA)
+    assert not exact("answer: Tirana | topic=currency; END.", TIRANA)
+    assert not exact("answer: Tirana, Albania | topic=capital; END.", TIRANA)
 
 
 def test_a_fact_counts_only_as_words_of_its_own() -> None:
@@ -197,22 +197,22 @@ def test_a_fact_counts_only_as_words_of_its_own() -> None:
 
 def test_accents_and_width_do_not_matter() -> None:
     question = Question("capital", "Brazil", "", "", "Brasília")
-    assert exact("[[ Brasilia ]] topic=capital; END.", question)
+    assert exact("answer: Brasilia | topic=capital; END.", question)
     assert states_fact("".join(chr(ord(letter) + 0xFEE0) for letter in "Brasilia"), question)
 
 
 def test_a_currency_may_carry_its_countrys_adjective_and_no_other() -> None:
-    assert exact("[[ Albanian lek ]] topic=currency; END.", LEK)
-    assert not exact("[[ Danish lek ]] topic=currency; END.", LEK)
-    assert not exact("[[ Albanian ]] topic=currency; END.", LEK)
-    assert not exact("[[ Albanian Tirana ]] topic=capital; END.", TIRANA)
+    assert exact("answer: Albanian lek | topic=currency; END.", LEK)
+    assert not exact("answer: Danish lek | topic=currency; END.", LEK)
+    assert not exact("answer: Albanian | topic=currency; END.", LEK)
+    assert not exact("answer: Albanian Tirana | topic=capital; END.", TIRANA)
 
 
 def test_other_spellings_of_a_fact_count() -> None:
     (kazakhstan,) = (country for country in countries() if country.iso == "KZ")
     fact, other = kazakhstan.facts["capital"]
     question = Question("capital", "Kazakhstan", "", "", fact, (other,))
-    assert exact(f"[[ {other} ]] topic=capital; END.", question)
+    assert exact(f"answer: {other} | topic=capital; END.", question)
     assert states_fact(f"It is {other}.", question)
 
 

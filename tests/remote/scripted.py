@@ -15,8 +15,10 @@ from typing import Self, cast
 
 @dataclass(frozen=True)
 class Say:
-    """One scripted answer. cut: reset the connection before it; missing: bytes that are announced but never come;
-    hang: never finish."""
+    """One scripted answer.
+
+    cut: drop the connection before it. missing: bytes that are announced but never come. hang: never finish.
+    """
 
     body: object = field(default_factory=dict)
     status: int = 200
@@ -38,7 +40,8 @@ class _Handler(BaseHTTPRequestHandler):
         server.seen.append((self.path, dict(self.headers.items()), json.loads(self.rfile.read(length))))
         say = server.script.pop(0)
         if say.cut:
-            return self._reset()
+            self._reset()
+            return
         self.send_response(say.status)
         for name, value in {"content-type": "application/json", **say.headers}.items():
             self.send_header(name, value)
@@ -55,8 +58,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close_connection = True
 
-    def log_message(self, format: str, *args: object) -> None:
-        """Silent."""
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Silent: requests are kept in `seen`."""
 
 
 class ScriptedApi(ThreadingHTTPServer):

@@ -9,7 +9,8 @@ from blackbox_proxy.remote.address import read_address
 
 
 @pytest.mark.parametrize(
-    "url", ["http://127.0.0.1:8000/v1", "http://localhost", "http://[::1]:80", "http://a.localhost/", "http://127.9.9.9"]
+    "url",
+    ["http://127.0.0.1:8000/v1", "http://localhost", "http://[::1]:80", "http://a.localhost/", "http://127.9.9.9"],
 )
 def test_this_machine_needs_no_key(url: str) -> None:
     address = read_address(url, None)
@@ -41,7 +42,16 @@ def test_the_line_end_of_a_key_file_does_no_harm() -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["", "api.example.com/v1", "ftp://example.com", "http://", "http://host:port", "http://host:0", "http://[::1", "http://a\nb"],
+    [
+        "",
+        "api.example.com/v1",
+        "ftp://example.com",
+        "http://",
+        "http://host:port",
+        "http://host:0",
+        "http://[::1",
+        "http://a\nb",
+    ],
 )
 def test_a_bad_base_url_is_refused_with_an_example(url: str) -> None:
     with pytest.raises(InputError, match="is not a web address") as caught:

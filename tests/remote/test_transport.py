@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import logging
 import socket
 import traceback
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -46,9 +48,7 @@ class Bench:
         async def async_sleep(seconds: float) -> None:
             self.slept.append(seconds)
 
-        return Clock(
-            wall=lambda: 90.0, sleep=self.slept.append, async_sleep=async_sleep, draw=lambda: self.draws
-        )
+        return Clock(wall=lambda: 90.0, sleep=self.slept.append, async_sleep=async_sleep, draw=lambda: self.draws)
 
     def ask(
         self,
@@ -201,8 +201,6 @@ def test_a_dripping_answer_is_held_to_the_whole_timeout() -> None:
 
 def test_a_body_beyond_the_limit_is_refused_while_it_comes(bench: Bench) -> None:
     """Compressed bodies count by what they unfold to."""
-    import gzip
-
     bomb = gzip.compress(b" " * 2**22)
     error = refused(bench, Say(bomb, headers={"content-encoding": "gzip"}))
     assert isinstance(error, ReplyError)
@@ -330,20 +328,19 @@ def test_https_to_a_plain_server_is_told_and_not_repeated(bench: Bench) -> None:
 
 def test_a_server_that_is_not_http_is_told(bench: Bench) -> None:
     """Whatever the HTTP library says about it reaches the user as one of our sentences."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        import threading
-
-        def greet() -> None:
-            peer, _ = server.accept()
-            with peer:
-                peer.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
-                peer.recv(65536)
-
-        thread = threading.Thread(target=greet)
-        thread.start()
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
+        server.settimeout(10.0)
+        greeting = pool.submit(_greet, server)
         with pytest.raises(ApiUnreachable, match=r"^the connection to http://127.0.0.1:\d+ failed: ."):
             bench.ask(f"http://127.0.0.1:{server.getsockname()[1]}", patience=Patience(attempts=1))
-        thread.join()
+        greeting.result()
+
+
+def _greet(server: socket.socket) -> None:
+    peer, _ = server.accept()
+    with peer:
+        peer.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+        peer.recv(65536)
 
 
 @pytest.mark.parametrize("status", [200, 400, 401, 429, 500])
@@ -384,7 +381,7 @@ def test_what_accounting_learns(bench: Bench) -> None:
 def test_accounting_may_refuse_and_stops_the_call(status: int) -> None:
     """A budget that is spent wins over an answer, and over another attempt."""
 
-    def spent(attempt: Attempt) -> None:
+    def spent(_: Attempt) -> None:
         raise InputError("the budget is spent")
 
     with ScriptedApi(Say({"id": 1}, status)) as api:
@@ -414,8 +411,6 @@ def test_a_bug_is_not_dressed_as_a_fault_of_the_api(bench: Bench) -> None:
 
 def test_many_threads_share_a_transport() -> None:
     """Replies are not mixed up."""
-    from concurrent.futures import ThreadPoolExecutor
-
     with ScriptedApi(*[Say({"id": n}) for n in range(16)]) as api, Transport(api.url, KEY) as transport:
         with ThreadPoolExecutor(8) as pool:
             bodies = pool.map(lambda n: transport.send(WireRequest("/c", {"n": n})), range(16))

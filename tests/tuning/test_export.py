@@ -17,9 +17,8 @@ from blackbox_proxy.local.pair import Pair, PairFiles, open_pair
 from blackbox_proxy.types import Floats, Message, Prompt
 
 torch = pytest.importorskip("torch", reason="needs the extra [tune]: pip install 'blackbox-proxy[tune]'")
-
-from blackbox_proxy.tuning import train  # noqa: E402: only where torch is
-from blackbox_proxy.tuning.__main__ import renderer  # noqa: E402
+train = pytest.importorskip("blackbox_proxy.tuning.train")
+renderer = pytest.importorskip("blackbox_proxy.tuning.__main__").renderer
 
 pytestmark = [
     pytest.mark.slow,

@@ -1,0 +1,57 @@
+"""Steer a closed model that you can only call, with a pair of small local models.
+
+    from blackbox_proxy import connect, open_pair, steer
+
+Names are loaded when they are first used, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from blackbox_proxy.engine import Api, Stream, asteer, connect, load_pair, steer, stream
+    from blackbox_proxy.errors import BlackboxProxyError
+    from blackbox_proxy.local.pair import Pair, PairFiles, open_pair
+    from blackbox_proxy.types import Message, Prompt, Result, Steering, Step, Usage
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Api",
+    "BlackboxProxyError",
+    "Message",
+    "Pair",
+    "PairFiles",
+    "Prompt",
+    "Result",
+    "Steering",
+    "Step",
+    "Stream",
+    "Usage",
+    "asteer",
+    "connect",
+    "load_pair",
+    "open_pair",
+    "steer",
+    "stream",
+]
+
+_HOMES = {
+    "engine": ("Api", "Stream", "asteer", "connect", "load_pair", "steer", "stream"),
+    "errors": ("BlackboxProxyError",),
+    "local.pair": ("Pair", "PairFiles", "open_pair"),
+    "types": ("Message", "Prompt", "Result", "Steering", "Step", "Usage"),
+}
+
+
+def __getattr__(name: str) -> object:
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{home}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted((*globals(), *__all__))

@@ -1,0 +1,66 @@
+"""Defaults of the command line: from the environment (BLACKBOX_PROXY_*) and from a TOML file of the user's.
+
+An option on the command line wins over the environment, which wins over `config.toml` in the user's configuration
+folder. The API key is not among them: it is read from the variable that `api_key_env` names, and kept nowhere.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from blackbox_proxy.errors import InputError
+
+
+def config_file() -> Path:
+    """Where the user's defaults lie: `$XDG_CONFIG_HOME/blackbox-proxy/config.toml`, or under ~/.config."""
+    root = os.environ.get("XDG_CONFIG_HOME", "")
+    return (Path(root) if root else Path.home() / ".config") / "blackbox-proxy" / "config.toml"
+
+
+class Settings(BaseSettings):
+    """What can be set once instead of on every command line."""
+
+    model_config = SettingsConfigDict(env_prefix="BLACKBOX_PROXY_", extra="forbid")
+
+    base_url: str | None = None
+    model: str | None = None
+    pair: Path | None = None
+    template: str = "chatml"
+    api_key_env: str = "OPENAI_API_KEY"
+    alpha: float = 1.0
+    top_k: int = 20
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, config_file())
+
+
+def read_settings() -> Settings:
+    """The user's defaults. Raises InputError with the first mistake."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(
+            f"bad setting {where}: {first['msg']}",
+            hint=f"correct it in the environment (BLACKBOX_PROXY_{where.upper()}) or in {config_file()}",
+        ) from error
+    except ValueError as error:
+        raise InputError(f"{config_file()} is not TOML: {error}", hint="correct or remove it") from error

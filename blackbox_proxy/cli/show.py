@@ -1,0 +1,266 @@
+"""Turns results into what a person reads, or into JSON. Calls nothing that costs time.
+
+Colour and bars only on a terminal: everything goes through rich's consoles, which know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from blackbox_proxy.core.text import Release
+from blackbox_proxy.types import Kind, Origin, Result, Steering, Step
+
+if TYPE_CHECKING:
+    from blackbox_proxy.demo.facts import Load
+    from blackbox_proxy.demo.score import Answered
+    from blackbox_proxy.engine import Stream
+    from blackbox_proxy.local.weights import Weight
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False)
+
+COLOURS = {
+    Origin.DRAFT: "default",
+    Origin.CHANGED: "yellow",
+    Origin.OUTSIDE: "green",
+    Origin.LOCAL: "magenta",
+}
+
+
+def line(text: str) -> None:
+    """One plain line on standard output, at once."""
+    out.print(Text(text))
+
+
+def note(text: str) -> None:
+    """A remark on standard error."""
+    err.print(Text(text, style="dim"))
+
+
+def visible(piece: bytes, kind: Kind = Kind.TEXT) -> str:
+    r"""A token as a person can see it: spaces and line ends marked, lone bytes as \x.., the end as <end>."""
+    if kind is Kind.END:
+        return "<end>"
+    text = piece.decode("utf-8", "backslashreplace")
+    return text.replace(" ", "\u2423").replace("\n", "\u21b5").replace("\t", "\u21e5")
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[object], None]]:
+    """A bar on standard error that moves on by one with each call."""
+    columns = (SpinnerColumn(), TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, TimeElapsedColumn(), console=err, transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda _: bar.advance(task)
+
+
+@contextmanager
+def download(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error for bytes done of a total; stays away while nothing is downloaded."""
+    columns = (TextColumn(what), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task(what, total=None, visible=False)
+
+        def tick(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total or None, visible=True)
+
+        yield tick
+
+
+def stream(running: Stream, *, steering: Steering, trace: bool) -> None:
+    """Print an answer while it is made, then what it took; with `trace` every token in a table."""
+    release = Release([stop.encode() for stop in steering.stop])
+    text, shown = b"", ""
+    for step in running:
+        text += step.piece
+        fresh = "" if trace else release(text)
+        shown += fresh
+        out.print(Text(fresh), end="")
+    result = running.result
+    out.print(Text(result.text if trace else result.text[len(shown) :]))
+    if trace:
+        out.print(steps_table(result.steps))
+    err.print(Text(cost_line(result), style="dim"))
+
+
+def cost_line(result: Result) -> str:
+    """Calls, tokens, changes and seconds of one answer, in a line."""
+    usage = result.usage
+    cost = "cost unknown" if result.cost is None else f"cost {result.cost}"
+    return (
+        f"{len(result.steps)} tokens in {usage.requests} calls ({result.changed} changed, "
+        f"{result.outside} from outside the top-k); input {usage.input} ({usage.cached} cached), output {usage.output} ({usage.wasted} wasted); "
+        f"{result.seconds:.1f} s, {usage.local_seconds:.1f} s of it local; {cost}; {result.exactness}; "
+        f"finish {result.finish}" + "".join(f"; note: {text}" for text in result.notes)
+    )
+
+
+def steps_table(steps: Sequence[Step]) -> Table:
+    """One row per token: what the API wanted, what was chosen, its log-probs, the offset, and where it came from."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name, justify in (
+        ("#", "right"),
+        ("API wanted", "left"),
+        ("chosen", "left"),
+        ("API logp", "right"),
+        ("offset", "right"),
+        ("steered logp", "right"),
+        ("origin", "left"),
+    ):
+        table.add_column(name, justify="right" if justify == "right" else "left")
+    for number, step in enumerate(steps, 1):
+        colour = COLOURS[step.origin]
+        table.add_row(
+            str(number),
+            escape(visible(step.wanted, Kind.TEXT if step.wanted else Kind.END)),
+            Text(visible(step.piece, step.kind), style=colour),
+            f"{step.logp_before:.2f}",
+            f"{step.offset:+.2f}",
+            f"{step.logp_after:.2f}",
+            Text(step.origin.value, style=colour),
+        )
+    return table
+
+
+def step_json(step: Step) -> dict[str, object]:
+    """A step with its bytes spelt as text, and as numbers where they are no text by themselves."""
+    found: dict[str, object] = {
+        "piece": step.piece.decode("utf-8", "backslashreplace"),
+        "bytes": list(step.piece),
+        "kind": step.kind.value,
+        "wanted": step.wanted.decode("utf-8", "backslashreplace"),
+        "logp_before": _number(step.logp_before),
+        "logp_after": _number(step.logp_after),
+        "offset": _number(step.offset),
+        "origin": step.origin.value,
+    }
+    return found
+
+
+def _number(value: float) -> float | None:
+    """JSON has no NaN and no infinity."""
+    return round(value, 6) if abs(value) < float("inf") else None
+
+
+def result_json(result: Result, *, trace: bool) -> dict[str, object]:
+    """A result as one JSON object; with `trace` every step."""
+    found: dict[str, object] = {
+        "text": result.text,
+        "finish": result.finish,
+        "exactness": result.exactness,
+        "notes": list(result.notes),
+        "model": result.model,
+        "tokens": len(result.steps),
+        "changed": result.changed,
+        "outside_top_k": result.outside,
+        "usage": asdict(result.usage),
+        "cost": None if result.cost is None else str(result.cost),
+        "seconds": round(result.seconds, 3),
+    }
+    if trace:
+        found["steps"] = [step_json(step) for step in result.steps]
+    return found
+
+
+def pair_check(found: Mapping[str, Any]) -> None:
+    """What `pair check` saw."""
+    out.print(f"{escape(found['name'])}: {found['vocabulary']:,} tokens, ", end="")
+    out.print(f"{found['milliseconds_per_token']} ms per token for both members together")
+    if found["identical"]:
+        out.print("[red]expert and anti-expert are identical on every prompt: this pair steers nothing[/red]")
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("prompt", "KL (nats)", "expert", "anti-expert"):
+        table.add_column(name)
+    for row in found["answers"]:
+        table.add_row(*(escape(str(row[key])) for key in ("question", "divergence", "expert", "anti_expert")))
+    out.print(table)
+
+
+def weights(rows: Sequence[tuple[Weight, Path | None]]) -> None:
+    """The known models and where they are."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("name", "MB", "licence", "where"):
+        table.add_column(name)
+    for weight, path in rows:
+        where = str(path) if path else "not here yet"
+        table.add_row(weight.name, f"{weight.size / 1e6:.0f}", weight.licence, where)
+    out.print(table)
+
+
+LOAD_TITLES = {
+    "known": "known: real facts; what the closed model knows, in the pair's form",
+    "told": "told: an invented fact in a note that only the closed model is shown",
+}
+
+
+def demo(played: Mapping[Load, Sequence[Answered]], figures: Mapping[Load, Mapping[str, Any]]) -> None:
+    """The demo's answers side by side, one of them token by token, and the figures."""
+    for load, answered in played.items():
+        out.rule(LOAD_TITLES[load], align="left")
+        for a in answered[:4]:
+            _four_answers(a)
+    last = list(played.values())[-1][0]
+    out.rule("token by token", align="left")
+    out.print(Text(f"{last.question.note} {last.question.text}".strip(), style="bold"))
+    out.print(steps_table(last.result.steps))
+    out.rule("figures", align="left")
+    out.print(figures_table(figures))
+    for load, found in figures.items():
+        out.print(_work_line(load, found))
+
+
+def _four_answers(a: Answered) -> None:
+    out.print(Text(f"{a.question.note} {a.question.text}".strip(), style="bold"))
+    for party in ("api", "untuned", "expert", "steered"):
+        text = Text(f"  {NAMES[party]:<15}", style="dim")
+        text.append(getattr(a, party).strip().replace("\n", " ")[:100], style="green" if party == "steered" else "")
+        out.print(text)
+
+
+NAMES = {"api": "closed model", "untuned": "untuned SLM", "expert": "tuned SLM", "steered": "steered"}
+
+
+def figures_table(figures: Mapping[Load, Mapping[str, Any]]) -> Table:
+    """Shares of right facts, right forms and both, with 95 % intervals, by load and party."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("load", "answer", "right fact", "right form", "both"):
+        table.add_column(name)
+    for load, found in figures.items():
+        for party, name in NAMES.items():
+            cells = [_share(found, f"{party}_{what}") for what in ("fact", "format", "exact")]
+            table.add_row(load, name, *cells, style="green" if party == "steered" else "")
+    return table
+
+
+def _share(found: Mapping[str, Any], name: str) -> str:
+    low, high = found["intervals_95"][name]
+    return f"{found[name]:.2f}  ({low:.2f}-{high:.2f})"
+
+
+def _work_line(load: str, found: Mapping[str, Any]) -> Text:
+    return Text(
+        f"{load}: {found['questions']} questions, {found['emitted_tokens']} tokens in {found['api_calls']} calls "
+        f"(one per token: {found['naive_calls']}), {found['changed']:.0%} changed, {found['outside_top_k']:.0%} from "
+        f"outside the top-k; same answer as the tuned SLM alone: {found['same_as_expert']:.0%}; "
+        f"{found['local_seconds']:.1f} s local, {found['seconds_per_token'] * 1e3:.0f} ms per token",
+        style="dim",
+    )

@@ -1,0 +1,92 @@
+"""Runs the demo: a real model behind a real HTTP API, a real pair beside it, and held-out questions.
+
+The closed model is the stand-in, reached over loopback like any hosted API; only the note of a `told` question tells
+it the invented fact. Knows how to ask and what with; scoring is in `score`, showing in the command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from blackbox_proxy.demo.facts import Load, Question, Split, questions
+from blackbox_proxy.demo.score import Answered
+from blackbox_proxy.engine import Api, connect, steer
+from blackbox_proxy.local.pair import Pair, PairFiles, open_pair
+from blackbox_proxy.standin.server import running
+from blackbox_proxy.types import Kind, Prompt, Reply, Steering
+
+CLOSED = "pypi:qwen2.5-coder-0.5b-instruct"
+LOCAL = "pypi:smollm2-135m-instruct"
+LOADS: tuple[Load, ...] = ("known", "told")
+STEERING = Steering(alpha=1.0, max_tokens=40)
+"""The demo's knobs, chosen on training countries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """The running demo: an API to call and a pair beside it."""
+
+    api: Api
+    pair: Pair
+
+
+@contextmanager
+def staged(closed: Path, local: Path) -> Iterator[Stage]:
+    """Start the stand-in over `closed`, load the pair over `local` and the demo's adapter; stop both at the end."""
+    adapter = files("blackbox_proxy.demo") / "data" / "house-format.lora.gguf"
+    with (
+        as_file(adapter) as lora,
+        running(closed, name="closed-model", top_k=20, slots=1, threads=1, context=1024) as url,
+        connect(url, model="closed-model", template="chatml") as api,
+        open_pair(PairFiles(local, local, lora, context=1024)) as pair,
+    ):
+        yield Stage(api, pair)
+
+
+def for_api(question: Question) -> str:
+    """What the closed model is asked: the note, if there is one, and the question."""
+    return f"{question.note} {question.text}".strip()
+
+
+def text_of(reply: Reply) -> str:
+    """The plain text of an unsteered reply."""
+    sampled = (position.sampled for position in reply.positions)
+    return b"".join(s.piece for s in sampled if s.kind is not Kind.END).decode("utf-8", "replace")
+
+
+def answer(question: Question, stage: Stage, *, steering: Steering = STEERING) -> Answered:
+    """Put one question to all four: the closed model, the untuned and the tuned small one, and the steered one."""
+    own = Prompt.ask(question.text)
+    limit = steering.max_tokens
+    expert, untuned = stage.pair.members
+    result = steer(for_api(question), api=stage.api, pair=stage.pair, steering=steering, pair_prompt=own)
+    return Answered(
+        question=question,
+        api=text_of(stage.api.complete(for_api(question), max_tokens=limit)),
+        untuned=untuned.answer(own, max_tokens=limit).decode("utf-8", "replace"),
+        expert=expert.answer(own, max_tokens=limit).decode("utf-8", "replace"),
+        result=result,
+        api_calls=result.usage.requests,
+    )
+
+
+def play(
+    load: Load,
+    stage: Stage,
+    *,
+    count: int,
+    split: Split = "heldout",
+    seed: int = 0,
+    steering: Steering = STEERING,
+    on_answer: Callable[[Answered], None] = lambda _: None,
+) -> Sequence[Answered]:
+    """Answer `count` questions of a load; `on_answer` is told each. Raises InputError where there are fewer."""
+    answered: list[Answered] = []
+    for question in questions(load, split, n=count, seed=seed):
+        answered.append(answer(question, stage, steering=steering))
+        on_answer(answered[-1])
+    return answered

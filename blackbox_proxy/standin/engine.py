@@ -1,0 +1,175 @@
+"""Next tokens of one model with their true log-probabilities, greedy or sampled.
+
+The log-probabilities are the raw softmax at temperature 1, whatever temperature and top-p a token was drawn with, and
+they are computed only when asked for. The module knows no text, no HTTP and no reply shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Generator, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blackbox_proxy.core.vocabulary import Ids
+from blackbox_proxy.local.evaluator import Evaluator, shared
+from blackbox_proxy.local.llama import Context, Model
+from blackbox_proxy.types import Floats, Logits, TokenPath
+
+STRIDE = 16
+"""How many positions of a prompt are read in one batch when a row of logits is wanted at each of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Top:
+    """The most probable tokens of one position, most probable first: ids and natural log-probs, both of shape (k,)."""
+
+    ids: Ids
+    logps: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token and what the model thought where it stands.
+
+    `logp` and `top` are None where nobody asked, and at the first token of a prompt, which nothing predicts.
+    """
+
+    id: int
+    logp: float | None = None
+    top: Top | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """How to go on from a prompt.
+
+    top_k: how many alternatives to list per position; None computes no log-probs at all. temperature: 0 is greedy.
+    echo: give the prompt's own tokens first. seed: where the chance comes from; equal seeds draw equal tokens.
+    """
+
+    max_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: tuple[int, ...] = (0,)
+    top_k: int | None = None
+    echo: bool = False
+
+    @property
+    def reads_prompt(self) -> bool:
+        """Whether the prompt's own log-probs are wanted, for which all of it must be read again."""
+        return self.echo and self.top_k is not None
+
+
+def most_probable(logits: Logits | Floats, k: int) -> Ids:
+    """The ids of the k largest, largest first; equals in the order of their ids. k may exceed V."""
+    if k >= len(logits):
+        return np.argsort(-logits, kind="stable")
+    ids: NDArray[np.intp] = np.sort(np.argpartition(logits, len(logits) - k)[len(logits) - k :])
+    return ids[np.argsort(-logits[ids], kind="stable")]
+
+
+def log_norm(logits: Logits) -> float:
+    """The log of the sum of exp(logits), summed in float64."""
+    peak = logits.max()
+    return float(peak) + float(np.log(np.exp(logits - peak).sum(dtype=np.float64)))
+
+
+def weigh(logits: Logits, chosen: int, *, top_k: int | None) -> Token:
+    """The chosen token with its log-prob and the top k beside it; without them when `top_k` is None."""
+    if top_k is None:
+        return Token(chosen)
+    norm = log_norm(logits)
+    ids = most_probable(logits, top_k) if top_k else np.zeros(0, dtype=np.intp)
+    top = Top(ids, np.minimum(logits[ids].astype(np.float64) - norm, 0.0))
+    return Token(chosen, min(float(logits[chosen]) - norm, 0.0), top)
+
+
+def choose(logits: Logits, order: Order, *, chance: np.random.Generator) -> int:
+    """The next token: the most probable at temperature 0, otherwise one drawn from the nucleus of mass top_p."""
+    if order.temperature == 0.0:
+        return int(logits.argmax())
+    with np.errstate(over="ignore"):  # a temperature near 0 sends every rival to -inf, as it should
+        masses = np.exp((logits.astype(np.float64) - logits.max()) / order.temperature)
+    ids = _nucleus(masses, order.top_p)
+    reached = np.cumsum(masses[ids])
+    at = np.searchsorted(reached, chance.random() * reached[-1], side="right")
+    return int(ids[min(int(at), len(ids) - 1)])
+
+
+def _nucleus(masses: Floats, top_p: float) -> Ids:
+    """The fewest ids whose masses reach the share `top_p` of the whole, at least one."""
+    if top_p >= 1.0:
+        return np.arange(len(masses))
+    goal = top_p * masses.sum()
+    ids = most_probable(masses, 1024)  # a few hold nearly everything; sorting all of them takes ten times longer
+    if masses[ids].sum() < goal:
+        ids = most_probable(masses, len(masses))
+    return ids[: int(np.searchsorted(np.cumsum(masses[ids]), goal)) + 1]
+
+
+@final
+class Slot:
+    """One context over the shared weights, with what its KV cache holds. Used by one thread at a time."""
+
+    def __init__(self, model: Model, *, size: int, threads: int) -> None:
+        self._context = Context(model, size=size, forks=STRIDE, threads=threads)
+        self._evaluator = Evaluator(self._context)
+        self._held: TokenPath = ()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._context.close()
+
+    def reuse(self, path: TokenPath) -> int:
+        """How many tokens of `path` need not be read again; its last one always is."""
+        return max(min(shared(path, self._held), len(path) - 1), 0)
+
+    def after(self, path: TokenPath) -> Logits:
+        """The logits after a path, shape (V,)."""
+        return self._rows((path,))[0]
+
+    def along(self, path: TokenPath) -> Iterator[Logits]:
+        """The logits after every proper beginning of a path, shortest first: len(path) - 1 rows."""
+        for start in range(1, len(path), STRIDE):
+            yield from self._rows([path[:end] for end in range(start, min(start + STRIDE, len(path)))])
+
+    def _rows(self, paths: list[TokenPath] | tuple[TokenPath]) -> list[Logits]:
+        held, self._held = self._held, ()
+        rows = self._evaluator(paths)
+        trunk = paths[-1]
+        # The evaluator keeps a longer path when it is asked for a beginning of it.
+        self._held = held if held[: len(trunk)] == trunk else trunk
+        return rows
+
+
+def generate(slot: Slot, prompt: TokenPath, *, order: Order, ends: Collection[int]) -> Generator[Token, None, None]:
+    """Tokens after a prompt, the prompt's own first when they are to be echoed.
+
+    Stops after the first of `ends`, which is given too, or after `max_tokens`.
+    """
+    if order.echo:
+        yield from _recite(slot, prompt, top_k=order.top_k)
+    chance = np.random.default_rng(order.seed)
+    path = prompt
+    for _ in range(order.max_tokens):
+        logits = slot.after(path)
+        chosen = choose(logits, order, chance=chance)
+        yield weigh(logits, chosen, top_k=order.top_k)
+        if chosen in ends:
+            return
+        path = (*path, chosen)
+
+
+def _recite(slot: Slot, prompt: TokenPath, *, top_k: int | None) -> Iterator[Token]:
+    if top_k is None:
+        yield from map(Token, prompt)
+        return
+    yield Token(prompt[0])
+    for token, logits in zip(prompt[1:], slot.along(prompt), strict=True):
+        yield weigh(logits, token, top_k=top_k)

@@ -1,0 +1,301 @@
+"""Writes replies: what was generated becomes JSON in OpenAI's shapes, built from the classes of `openai.types`.
+
+Two shapes with one interface: `CompletionShape` (legacy, log-probs keyed by strings) and `ChatShape` (log-probs with
+real bytes). The module is pure and knows no model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol, final
+
+import numpy as np
+from openai.types import Completion, CompletionChoice, CompletionUsage
+from openai.types.chat import (
+    ChatCompletion,
+    ChatCompletionChunk,
+    ChatCompletionMessage,
+    ChatCompletionTokenLogprob,
+    chat_completion,
+    chat_completion_chunk,
+)
+from openai.types.chat.chat_completion_token_logprob import TopLogprob
+from openai.types.completion_choice import Logprobs
+from openai.types.completion_usage import PromptTokensDetails
+from pydantic import BaseModel
+
+from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.standin.engine import Token
+from blackbox_proxy.standin.transcript import Finish, Part, Placed
+from blackbox_proxy.types import Floats
+
+FLOOR = -9999.0
+"""What OpenAI writes for a probability of (nearly) nothing; JSON has no -Infinity."""
+
+
+class EchoedLogprobs(Logprobs):
+    """As the API sends them and its own types do not say: nothing predicts the first token of an echoed prompt."""
+
+    token_logprobs: list[float | None] | None = None  # type: ignore[assignment]
+    top_logprobs: list[dict[str, float] | None] | None = None  # type: ignore[assignment]
+
+
+class OpenChoice(CompletionChoice):
+    """A choice of a streamed completion: `finish_reason` is null up to the last part, whatever the type says."""
+
+    finish_reason: Finish | None = None  # type: ignore[assignment]
+
+
+@final
+class Spelling:
+    r"""How the tokens of a vocabulary are written as strings.
+
+    A piece that is no UTF-8 text by itself is `bytes:\xe2\x80` in the legacy shape and `\xe2\x80` in a chat's, where
+    its bytes stand beside it. Special tokens are written as what they are called, and have no bytes.
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self.ends = frozenset(vocabulary.ends.tolist())
+
+    @cached_property
+    def legacy(self) -> Sequence[str]:
+        """One string per id for `tokens` and for the keys of `top_logprobs`."""
+        return [_spell(piece, "bytes:") for piece in self._vocabulary.pieces]
+
+    def chat(self, token: int) -> str:
+        """The `token` of a chat's log-probs."""
+        return _spell(self._vocabulary.pieces[token], "")
+
+    def bytes_of(self, token: int) -> list[int] | None:
+        """The `bytes` of a chat's log-probs."""
+        return list(self._vocabulary.pieces[token]) if self._vocabulary.is_text[token] else None
+
+
+def _spell(piece: bytes, mark: str) -> str:
+    try:
+        return piece.decode("utf-8")
+    except UnicodeDecodeError:
+        return mark + "".join(f"\\x{byte:02x}" for byte in piece)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What every part of one reply repeats. created: Unix time in seconds."""
+
+    id: str
+    created: int
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Tokens of one request. completion: everything sampled, the end token too. cached: found in the KV cache."""
+
+    prompt: int
+    completion: int
+    cached: int
+
+    def usage(self) -> CompletionUsage:
+        """As OpenAI counts it."""
+        return CompletionUsage(
+            prompt_tokens=self.prompt,
+            completion_tokens=self.completion,
+            total_tokens=self.prompt + self.completion,
+            prompt_tokens_details=PromptTokensDetails(cached_tokens=self.cached, audio_tokens=0),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """logprobs: whether they were asked for. usage: whether a stream ends with a chunk of usage."""
+
+    logprobs: bool
+    usage: bool = False
+
+
+class Shape(Protocol):
+    """One route's way of writing a reply; every method gives JSON."""
+
+    prefix: str
+
+    def whole(self, answers: Sequence[Sequence[Part]], count: Count) -> bytes: ...
+
+    def opening(self, index: int) -> Iterator[str]: ...
+
+    def chunks(self, index: int, part: Part) -> Iterator[str]: ...
+
+    def closing(self, count: Count) -> str: ...
+
+
+@final
+class CompletionShape:
+    """`text_completion` objects, whole or in parts; both have the same shape."""
+
+    prefix = "cmpl-"
+
+    def __init__(self, head: Head, spelling: Spelling, *, mode: Mode) -> None:
+        self._head = head
+        self._spelling = spelling
+        self._mode = mode
+
+    def whole(self, answers: Sequence[Sequence[Part]], count: Count) -> bytes:
+        choices = [self._choice(i, _joined(parts), logprobs=self._mode.logprobs) for i, parts in enumerate(answers)]
+        return _json(self._completion(choices, usage=count.usage())).encode()
+
+    def opening(self, index: int) -> Iterator[str]:  # noqa: ARG002 - a chat has one
+        yield from ()
+
+    def chunks(self, index: int, part: Part) -> Iterator[str]:
+        logprobs = self._mode.logprobs and bool(part.tokens)
+        yield _json(self._completion([self._choice(index, part, logprobs=logprobs)]))
+
+    def closing(self, count: Count) -> str:
+        return _json(self._completion([], usage=count.usage()))
+
+    def _completion(self, choices: list[CompletionChoice], *, usage: CompletionUsage | None = None) -> Completion:
+        head = self._head
+        reply = Completion(
+            id=head.id, choices=choices, created=head.created, model=head.model, object="text_completion"
+        )
+        if usage is not None or self._mode.usage:
+            reply.usage = usage
+        return reply
+
+    def _choice(self, index: int, part: Part, *, logprobs: bool) -> CompletionChoice:
+        spelt = legacy_logprobs(part.tokens, self._spelling) if logprobs else None
+        return OpenChoice(text=part.text, index=index, logprobs=spelt, finish_reason=part.finish)
+
+
+@final
+class ChatShape:
+    """`chat.completion` objects, and `chat.completion.chunk` in a stream.
+
+    As at OpenAI, the end token is not among the tokens of the content; where it was only an alternative, it is listed.
+    """
+
+    prefix = "chatcmpl-"
+
+    def __init__(self, head: Head, spelling: Spelling, *, mode: Mode) -> None:
+        self._head = head
+        self._spelling = spelling
+        self._mode = mode
+
+    def whole(self, answers: Sequence[Sequence[Part]], count: Count) -> bytes:
+        head = self._head
+        choices = [self._choice(index, _joined(parts)) for index, parts in enumerate(answers)]
+        reply = ChatCompletion(
+            id=head.id,
+            choices=choices,
+            created=head.created,
+            model=head.model,
+            object="chat.completion",
+            usage=count.usage(),
+        )
+        return _json(reply).encode()
+
+    def opening(self, index: int) -> Iterator[str]:
+        delta = chat_completion_chunk.ChoiceDelta(role="assistant", content="", refusal=None)
+        yield self._chunk(index, delta)
+
+    def chunks(self, index: int, part: Part) -> Iterator[str]:
+        """The text, if there is any, and then a chunk of its own that says why the answer ended."""
+        content = self._tokens(part)
+        if part.text or content:
+            logprobs = chat_completion_chunk.ChoiceLogprobs(content=content, refusal=None) if content else None
+            yield self._chunk(index, chat_completion_chunk.ChoiceDelta(content=part.text), logprobs=logprobs)
+        if part.finish:
+            yield self._chunk(index, chat_completion_chunk.ChoiceDelta(), finish=part.finish)
+
+    def closing(self, count: Count) -> str:
+        return _json(self._frame([], usage=count.usage()))
+
+    def _chunk(
+        self,
+        index: int,
+        delta: chat_completion_chunk.ChoiceDelta,
+        *,
+        logprobs: chat_completion_chunk.ChoiceLogprobs | None = None,
+        finish: Finish | None = None,
+    ) -> str:
+        choice = chat_completion_chunk.Choice(index=index, delta=delta, logprobs=logprobs, finish_reason=finish)
+        return _json(self._frame([choice]))
+
+    def _frame(
+        self, choices: list[chat_completion_chunk.Choice], *, usage: CompletionUsage | None = None
+    ) -> ChatCompletionChunk:
+        head = self._head
+        chunk = ChatCompletionChunk(
+            id=head.id, choices=choices, created=head.created, model=head.model, object="chat.completion.chunk"
+        )
+        if usage is not None or self._mode.usage:
+            chunk.usage = usage
+        return chunk
+
+    def _choice(self, index: int, part: Part) -> chat_completion.Choice:
+        logprobs = None
+        if self._mode.logprobs:
+            logprobs = chat_completion.ChoiceLogprobs(content=self._tokens(part), refusal=None)
+        return chat_completion.Choice(
+            index=index,
+            message=ChatCompletionMessage(role="assistant", content=part.text, refusal=None),
+            logprobs=logprobs,
+            finish_reason=part.finish or "length",
+        )
+
+    def _tokens(self, part: Part) -> list[ChatCompletionTokenLogprob]:
+        if not self._mode.logprobs:
+            return []
+        tokens = (placed.token for placed in part.tokens)
+        return [chat_logprob(token, self._spelling) for token in tokens if token.id not in self._spelling.ends]
+
+
+ShapeKind = type[CompletionShape] | type[ChatShape]
+
+
+def legacy_logprobs(tokens: Iterable[Placed], spelling: Spelling) -> EchoedLogprobs:
+    """The `logprobs` object of a completion; `text_offset` counts characters of the text of the same choice."""
+    placed = list(tokens)
+    return EchoedLogprobs(
+        tokens=[spelling.legacy[one.token.id] for one in placed],
+        token_logprobs=[None if one.token.logp is None else max(one.token.logp, FLOOR) for one in placed],
+        top_logprobs=[_legacy_top(one.token, spelling.legacy) for one in placed],
+        text_offset=[one.offset for one in placed],
+    )
+
+
+def _legacy_top(token: Token, names: Sequence[str]) -> dict[str, float] | None:
+    """Most probable first, so that of two tokens with one name the more probable stays; the sampled one at the end."""
+    if token.top is None or token.logp is None:
+        return None
+    listed: dict[str, float] = {}
+    for i, logp in zip(token.top.ids.tolist(), _bounded(token.top.logps), strict=True):
+        listed.setdefault(names[i], logp)
+    listed.setdefault(names[token.id], max(token.logp, FLOOR))
+    return listed
+
+
+def chat_logprob(token: Token, spelling: Spelling) -> ChatCompletionTokenLogprob:
+    """One entry of a chat's `logprobs.content`."""
+    listed = [] if token.top is None else zip(token.top.ids.tolist(), _bounded(token.top.logps), strict=True)
+    top = [TopLogprob(token=spelling.chat(i), bytes=spelling.bytes_of(i), logprob=logp) for i, logp in listed]
+    own = FLOOR if token.logp is None else max(token.logp, FLOOR)
+    return ChatCompletionTokenLogprob(
+        token=spelling.chat(token.id), bytes=spelling.bytes_of(token.id), logprob=own, top_logprobs=top
+    )
+
+
+def _bounded(logps: Floats) -> list[float]:
+    bounded: list[float] = np.maximum(logps, FLOOR).tolist()
+    return bounded
+
+
+def _joined(parts: Sequence[Part]) -> Part:
+    tokens = tuple(placed for part in parts for placed in part.tokens)
+    return Part("".join(part.text for part in parts), tokens, parts[-1].finish)
+
+
+def _json(reply: BaseModel) -> str:
+    return reply.model_dump_json(exclude_unset=True, warnings=False)

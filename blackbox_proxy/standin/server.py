@@ -1,0 +1,147 @@
+"""Starts and stops the stand-in: as a blocking server, or beside other work from a background thread.
+
+Loopback unless told otherwise. The module knows no route and no reply.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TypedDict, Unpack, final
+
+import uvicorn
+from starlette.applications import Starlette
+
+from blackbox_proxy.errors import InputError, LocalModelError
+from blackbox_proxy.local.llama import Model
+from blackbox_proxy.standin.app import build_app
+from blackbox_proxy.standin.engine import Slot
+from blackbox_proxy.standin.service import Service
+
+LOOPBACK = "127.0.0.1"
+LONGEST = 4096
+"""The context when none is asked for, in tokens; less where the model was trained on less."""
+
+
+class Options(TypedDict, total=False):
+    """How to serve a model.
+
+    name: what requests call it (default: the file's name without its ending). top_k: most alternatives per position.
+    slots: requests answered at once. threads: of llama.cpp, per slot. context: tokens of prompt and answer together.
+    gpu_layers: layers to put on a GPU. api_key: what clients must show (default: anybody may ask).
+    """
+
+    name: str
+    top_k: int
+    slots: int
+    threads: int
+    context: int
+    gpu_layers: int
+    api_key: str | None
+
+
+@contextmanager
+def opened(model_path: Path, **options: Unpack[Options]) -> Iterator[Starlette]:
+    """Load a model and give the application that serves it; the weights are freed on leaving.
+
+    Raises WeightsError for a file that is no model, InputError for options that make no sense.
+    """
+    counts = {"top_k": options.get("top_k", 20), "slots": options.get("slots", 2), "threads": options.get("threads", 1)}
+    for name, value in {"context": options.get("context", LONGEST), **counts}.items():
+        if value < 1:
+            raise InputError(f"{name} must be at least 1, not {value}", hint="leave it out to use the default")
+    with ExitStack() as stack:
+        model = stack.enter_context(Model(model_path, gpu_layers=options.get("gpu_layers", 0)))
+        size = options.get("context", min(model.context_trained, LONGEST))
+        slots = [stack.enter_context(Slot(model, size=size, threads=counts["threads"])) for _ in range(counts["slots"])]
+        service = Service(
+            model,
+            slots,
+            name=options.get("name") or model_path.stem,
+            top_k=min(counts["top_k"], len(model.vocabulary)),
+            context=size,
+        )
+        yield build_app(service, api_key=options.get("api_key"))
+
+
+def serve(
+    model_path: Path,
+    *,
+    announce: Callable[[str], object],
+    host: str = LOOPBACK,
+    port: int = 0,
+    **options: Unpack[Options],
+) -> None:
+    """Serve until interrupted. `announce` is given the base URL (it ends in /v1) once requests are answered."""
+    with opened(model_path, **options) as app, _listening(host, port) as listener:
+        _Server(app, on_ready=lambda: announce(_url(listener))).run(sockets=[listener])
+
+
+@contextmanager
+def running(model_path: Path, **options: Unpack[Options]) -> Iterator[str]:
+    """Serve on a free port of this machine from a background thread, and give the base URL (it ends in /v1)."""
+    ready = threading.Event()
+    with opened(model_path, **options) as app, _listening(LOOPBACK, 0) as listener:
+        server = _Server(app, on_ready=ready.set)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="standin", daemon=True)
+        thread.start()
+        try:
+            _wait(ready, thread)
+            yield _url(listener)
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@final
+class _Server(uvicorn.Server):
+    """uvicorn that says when it is ready. `on_ready` is called in the server's thread."""
+
+    def __init__(self, app: Starlette, *, on_ready: Callable[[], object]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                ws="none",
+                timeout_keep_alive=120,
+                timeout_graceful_shutdown=2,
+            )
+        )
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        self._on_ready()
+
+
+@contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio sets TCP_NODELAY only where the protocol is named; without it every reply waits 40 ms for an ACK.
+    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((host, port))
+            listener.listen(1024)
+        except (OSError, OverflowError) as error:
+            raise InputError(
+                f"cannot listen on {host}:{port}: {getattr(error, 'strerror', None) or error}",
+                hint="choose another port, or port 0 for any free one",
+            ) from error
+        yield listener
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"
+
+
+def _wait(ready: threading.Event, thread: threading.Thread) -> None:
+    while not ready.wait(0.05):
+        if not thread.is_alive():
+            raise LocalModelError("the stand-in server ended before it was ready", hint="see the log above")

@@ -1,0 +1,82 @@
+"""An API and a pair that say exactly what a test writes down, for places that no random toy reaches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.types import Ask, Candidate, Capabilities, Kind, Law, Laws, PairPrompt, Position, Prompt, Reply, TokenPath
+
+Chances = Mapping[bytes, float]
+"""Probabilities by piece; b"" is the end."""
+
+UNPROMPTED = PairPrompt((), ())
+
+FAINT = 1e-7
+"""What a table pair gives to every token that is not in the table."""
+
+
+def position(sampled: bytes, chances: Chances, *, end: bytes = b"</s>") -> Position:
+    """The API sampled `sampled` and showed `chances`; the rest of 1 is its tail."""
+    top = tuple(
+        Candidate(piece or end, math.log(chance), Kind.TEXT if piece else Kind.END)
+        for piece, chance in sorted(chances.items(), key=lambda item: -item[1])
+    )
+    (chosen,) = (c for c in top if c.piece == (sampled or end))
+    return Position(chosen, top, max(0.0, 1.0 - math.fsum(chances.values())), top[-1].logp)
+
+
+@dataclass
+class ScriptedApi:
+    """Answers the next reply of a list, whatever is asked."""
+
+    replies: list[Reply]
+    model: str = "scripted"
+    asked: list[Ask] = field(default_factory=list)
+
+    def capabilities(self) -> Capabilities:
+        return Capabilities(top_k=5, token_ids=True)
+
+    def text(self, prompt: Prompt) -> str:
+        return prompt.text
+
+    def send(self, ask: Ask) -> Reply:
+        self.asked.append(ask)
+        return self.replies.pop(0)
+
+    async def asend(self, ask: Ask) -> Reply:
+        return self.send(ask)
+
+
+@dataclass
+class TablePair:
+    """Two members whose next-token chances depend on the text so far, as tables say; unlisted texts get `other`, prompts nothing."""
+
+    vocabulary: Vocabulary
+    expert: Mapping[bytes, Chances]
+    anti_expert: Mapping[bytes, Chances] = field(default_factory=dict)
+    other: Chances = field(default_factory=lambda: {b"": 1.0})
+
+    def spell(self, text: bytes) -> list[int]:
+        return self.vocabulary.spell(text)
+
+    def api_ids(self, text: str) -> TokenPath:
+        return ()
+
+    def prompt(self, prompt: Prompt) -> PairPrompt:
+        return UNPROMPTED
+
+    def laws(self, prompt: PairPrompt, paths: Sequence[TokenPath]) -> list[Laws]:
+        texts = [self.vocabulary.text_of(path) for path in paths]
+        return [Laws(self._law(self.expert, text), self._law(self.anti_expert, text)) for text in texts]
+
+    def _law(self, table: Mapping[bytes, Chances], text: bytes) -> Law:
+        chances = np.full(len(self.vocabulary), FAINT)
+        for piece, chance in table.get(text, self.other).items():
+            ids = self.vocabulary.ids_of(piece) if piece else self.vocabulary.ends
+            chances[ids[0]] = chance
+        return Law(np.log(chances).astype(np.float32), math.log(chances.sum()))

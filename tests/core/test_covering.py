@@ -1,0 +1,111 @@
+"""Covering on a vocabulary that fits on a page, worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from blackbox_proxy.core.covering import Cover, Place, place
+from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.types import Laws, TokenPath
+from tests.core.doubles import UNPROMPTED, TablePair
+
+VOCABULARY = Vocabulary([b" ", b"a", b" a", b"ab", b"b", b"<end>", b"<turn>"], ends=[5], special=[6])
+SPACE, A, SPACE_A, AB, B = range(5)
+PAIR = TablePair(
+    VOCABULARY,
+    expert={
+        b"": {b" ": 0.25, b" a": 0.5, b"b": 0.25},
+        b" ": {b"a": 0.2, b"ab": 0.6, b"": 0.2},
+        b" a": {b"b": 0.5, b"a": 0.25, b"": 0.25},
+    },
+    anti_expert={
+        b"": {b" ": 0.5, b" a": 0.25, b"b": 0.25},
+        b" ": {b"a": 0.5, b"ab": 0.1, b"": 0.4},
+        b" a": {b"b": 0.1, b"a": 0.4, b"": 0.5},
+    },
+)
+
+
+def cover(at: Place, *paths: TokenPath) -> tuple[Cover, dict[TokenPath, Laws]]:
+    known = dict(zip(paths, PAIR.laws(UNPROMPTED, paths), strict=True))
+    return Cover(VOCABULARY, at, known), known
+
+
+def test_a_trailing_space_is_reread_so_that_the_word_behind_it_counts() -> None:
+    """After a lone space the pair's own ` a` must be possible: .5 of the expert, beside a + ab after the space."""
+    at = place(b" ", spell=VOCABULARY.spell, vocabulary=VOCABULARY, back_off=4)
+    assert at == Place((), b" ", (SPACE,))
+    found, _ = cover(at, (), (SPACE,))
+    found.ask([b"a", b"b"])
+    low, high = found.bounds()
+    np.testing.assert_allclose(low, high)
+    np.testing.assert_allclose(low[:, 0], [(0.5 + 0.25 * 0.8) / 0.75, (0.25 + 0.5 * 0.6) / 0.75], atol=1e-5)
+    np.testing.assert_allclose(low[:, 1], 0.0, atol=1e-5)
+
+
+def test_the_end_counts_only_after_exactly_the_text() -> None:
+    found, _ = cover(Place((), b" ", (SPACE,)), (), (SPACE,))
+    found.ask([b"a", b""])
+    low, high = found.bounds()
+    np.testing.assert_array_equal(low, high)
+    np.testing.assert_allclose(low[:, 1], [0.25 * 0.2 / 0.75, 0.5 * 0.4 / 0.75], atol=1e-5)
+
+
+def test_a_string_that_runs_over_a_token_has_a_gap_until_the_next_law_is_known() -> None:
+    found, known = cover(Place((), b"", ()), ())
+    found.ask([b" ab"])
+    low, high = found.bounds()
+    np.testing.assert_allclose(low, 0.0, atol=1e-5)
+    np.testing.assert_allclose(high[:, 0], [0.75, 0.75], atol=1e-5)
+    assert found.widest(0) in ((SPACE,), (SPACE_A,))
+    for path in ((SPACE,), (SPACE_A,), (SPACE, A)):
+        (known[path],) = PAIR.laws(UNPROMPTED, [path])
+    found.absorb()
+    low, high = found.bounds()
+    right = [0.25 * 0.6 + 0.25 * 0.2 * 0.5 + 0.5 * 0.5, 0.5 * 0.1 + 0.5 * 0.5 * 0.1 + 0.25 * 0.1]
+    np.testing.assert_allclose(low[:, 0], right, atol=1e-5)
+    np.testing.assert_array_equal(low, high)
+    assert found.widest(0) is None
+
+
+def test_a_border_is_safe_only_where_no_token_can_lie_across_it() -> None:
+    """` a` may follow ` `, and `ab` may follow `a`; nothing starts with `b` and goes on."""
+    anchors = {
+        text: place(text, spell=VOCABULARY.spell, vocabulary=VOCABULARY, back_off=9)
+        for text in (b"", b"b", b"b ", b"ba", b"bab", b"b a")
+    }
+    assert anchors[b""] == Place((), b"", ())
+    assert anchors[b"b"] == Place((B,), b"", (B,))
+    assert anchors[b"b "] == Place((B,), b" ", (B, SPACE))
+    assert anchors[b"ba"] == Place((B,), b"a", (B, A))
+    assert anchors[b"bab"] == Place((B, AB), b"", (B, AB))
+    assert anchors[b"b a"] == Place((B,), b" a", (B, SPACE_A))
+
+
+def test_the_anchor_is_never_farther_back_than_allowed() -> None:
+    """Every border inside `aaaa` is straddled by `aa`; with two tokens of back-off the third is where reading starts."""
+    vocabulary = Vocabulary([b"a", b"aa", b"<end>"], ends=[2])
+    at = place(b"aaaaaaa", spell=lambda text: [0] * len(text), vocabulary=vocabulary, back_off=2)
+    assert at == Place((0,) * 5, b"aa", (0,) * 7)
+    assert at.paths == ((0,) * 5, (0,) * 6, (0,) * 7)
+
+
+def test_special_and_end_tokens_are_never_proposed() -> None:
+    pair = TablePair(VOCABULARY, {}, other={b"": 0.9, b"a": 0.1})
+    known = dict(zip([()], pair.laws(UNPROMPTED, [()]), strict=True))
+    assert Cover(VOCABULARY, Place((), b"", ()), known).proposals(5) == [b"a"]
+
+
+def test_proposals_come_best_first_and_go_on_from_the_text() -> None:
+    found, _ = cover(Place((), b" ", (SPACE,)), (), (SPACE,))
+    assert found.proposals(3) == [b"a", b"ab"]
+    assert found.proposals(1) == [b"a"]
+    assert found.proposals(3, starts=[b"ab"]) == [b"ab"]
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_pair_that_is_sure_of_the_end_proposes_nothing(count: int) -> None:
+    pair = TablePair(VOCABULARY, {}, other={b"": 1.0})
+    known = dict(zip([()], pair.laws(UNPROMPTED, [()]), strict=True))
+    assert Cover(VOCABULARY, Place((), b"", ()), known).proposals(count) == []

@@ -1,0 +1,128 @@
+"""Who competes: the API's candidates by piece, the end as one, the sampled token when the top-k leaves it out."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from blackbox_proxy.core.rivals import Answer, ByteReading, IdReading, merged
+from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.errors import ReplyError
+from blackbox_proxy.types import Candidate, Event, Kind, Laws, Position, Rival, Steering, Target, TokenPath
+from tests.core.doubles import UNPROMPTED, TablePair, position
+
+VOCABULARY = Vocabulary([b"a", b"b", b"ab", b"c", b"<end>", b"<eot>"], ends=[4, 5])
+PAIR = TablePair(VOCABULARY, {}, other={b"a": 0.3, b"b": 0.3, b"ab": 0.2, b"c": 0.1, b"": 0.1})
+
+
+def weigh(
+    said: Position, steering: Steering, *, pair: TablePair = PAIR, answer: bytes = b"", event: Event = "bytes"
+) -> list[Rival]:
+    """Run a weighing to its end, evaluating what it asks for."""
+    laws: dict[TokenPath, Laws] = {}
+    by_ids = IdReading(pair.vocabulary, laws, steering=steering)
+    by_bytes = ByteReading(pair.vocabulary, laws, spell=pair.spell, steering=steering)
+    at = Answer(answer, tuple(pair.spell(answer)))
+    weighing = (by_ids if event == "ids" else by_bytes).weigh(said, at)
+    while True:
+        try:
+            wanted = next(weighing)
+        except StopIteration as stop:
+            found: list[Rival] = stop.value
+            return found
+        laws |= dict(zip(wanted, pair.laws(UNPROMPTED, wanted), strict=True))
+
+
+def candidates(*named: tuple[bytes, float, Kind]) -> tuple[Candidate, ...]:
+    return tuple(Candidate(piece, math.log(chance), kind) for piece, chance, kind in named)
+
+
+def test_equal_pieces_are_one_rival_and_all_ends_another() -> None:
+    top = candidates(
+        (b"a", 0.3, Kind.TEXT), (b"a", 0.2, Kind.TEXT), (b"</s>", 0.2, Kind.END), (b"<eot>", 0.1, Kind.END)
+    )
+    found = merged(Position(top[0], top, 0.2, math.log(0.1)))
+    assert {piece: math.exp(logp) for piece, logp in found.items()} == pytest.approx({b"a": 0.5, b"": 0.3})
+
+
+def test_what_is_no_text_or_has_no_chance_is_left_out() -> None:
+    top = (*candidates((b"a", 0.9, Kind.TEXT), (b"<turn>", 0.1, Kind.SPECIAL)), Candidate(b"b", -math.inf))
+    assert list(merged(Position(top[0], top, 0.0, math.log(0.1)))) == [b"a"]
+
+
+def test_an_empty_piece_that_is_no_end_is_not_taken_for_one() -> None:
+    """Some endpoints list tokens that they cannot spell as an empty string."""
+    top = candidates((b"a", 0.6, Kind.TEXT), (b"", 0.3, Kind.TEXT))
+    assert list(merged(Position(top[0], top, 0.1, math.log(0.3)))) == [b"a"]
+
+
+def test_a_sampled_token_outside_the_top_k_competes_and_leaves_the_tail() -> None:
+    (sampled,) = candidates((b"c", 0.15, Kind.TEXT))
+    top = candidates((b"a", 0.6, Kind.TEXT), (b"b", 0.2, Kind.TEXT))
+    said = Position(sampled, top, 0.2, ceiling=0.0)
+    shown = {piece: math.exp(logp) for piece, logp in merged(said).items()}
+    assert shown == pytest.approx({b"a": 0.6, b"b": 0.2, b"c": 0.15})
+    unseen = {rival.piece: rival for rival in weigh(said, Steering(evidence=0.0)) if not rival.inside}
+    assert math.exp(unseen[b""].logp) <= 0.05 + 1e-9
+
+
+@pytest.mark.parametrize("event", ["bytes", "ids"])
+def test_rivals_come_best_first_and_their_scores_are_a_law(event: Event) -> None:
+    found = weigh(position(b"a", {b"a": 0.5, b"b": 0.3, b"": 0.1}), Steering(), event=event)
+    scores = [rival.score for rival in found]
+    assert scores == sorted(scores, reverse=True)
+    assert math.fsum(math.exp(score) for score in scores) == pytest.approx(1.0)
+    assert {rival.piece for rival in found if rival.inside} == {b"a", b"b", b""}
+    assert all((rival.kind is Kind.END) == (rival.piece == b"") for rival in found)
+
+
+@pytest.mark.parametrize("event", ["bytes", "ids"])
+@pytest.mark.parametrize(("proposals", "target"), [(0, "full"), (8, "topk")])
+def test_nothing_from_outside_competes_unless_it_may(event: Event, proposals: int, target: Target) -> None:
+    steering = Steering(proposals=proposals, target=target)
+    found = weigh(position(b"a", {b"a": 0.5, b"b": 0.3}), steering, event=event)
+    assert {rival.piece for rival in found} == {b"a", b"b"}
+
+
+def test_a_piece_of_the_api_is_weighed_by_its_bytes_in_every_cut() -> None:
+    """`abc` is no token of the pair: its mass is that of `ab`, `c` and of `a`, `b`, `c`."""
+    expert = {b"": {b"ab": 0.5, b"a": 0.4, b"b": 0.1}, b"a": {b"b": 1.0}, b"ab": {b"c": 0.5, b"a": 0.5}}
+    anti = {b"": {b"ab": 0.1, b"a": 0.1, b"b": 0.8}, b"a": {b"b": 0.5, b"a": 0.5}, b"ab": {b"c": 0.2, b"a": 0.8}}
+    pair = TablePair(VOCABULARY, expert, anti)
+    found = weigh(position(b"abc", {b"abc": 0.5, b"b": 0.4}), Steering(proposals=0, evidence=0.0), pair=pair)
+    offsets = {rival.piece: rival.offset for rival in found}
+    masses = (0.5 + 0.4) * 0.5, (0.1 + 0.1 * 0.5) * 0.2
+    assert offsets[b"abc"] == pytest.approx(math.log(masses[0] / masses[1]), abs=1e-3)
+    assert offsets[b"b"] == pytest.approx(math.log(0.1 / 0.8), abs=1e-3)
+
+
+def test_only_what_can_follow_half_a_character_competes() -> None:
+    """Neither a letter, nor the end, nor anything of the expert's that starts otherwise."""
+    vocabulary = Vocabulary([b"a", b"\xc3", b"\xa9", b"\xa9a", b"<end>"], ends=[4])
+    pair = TablePair(vocabulary, {}, other={b"a": 0.5, b"\xa9": 0.2, b"\xa9a": 0.2, b"\xc3": 0.1})
+    said = position(b"\xa9", {b"\xa9": 0.5, b"a": 0.3, b"": 0.1})
+    found = weigh(said, Steering(), pair=pair, answer=b"\xc3")
+    assert {rival.piece for rival in found} == {b"\xa9", b"\xa9a"}
+
+
+def test_by_ids_a_mass_is_that_of_the_id_and_the_end_is_all_ends() -> None:
+    expert, anti = {b"": {b"a": 0.6, b"b": 0.2, b"": 0.2}}, {b"": {b"a": 0.2, b"b": 0.6, b"": 0.2}}
+    said = position(b"a", {b"a": 0.5, b"b": 0.4, b"": 0.1})
+    found = weigh(said, Steering(evidence=0.0), pair=TablePair(VOCABULARY, expert, anti), event="ids")
+    offsets = {rival.piece: rival.offset for rival in found if rival.inside}
+    assert offsets == pytest.approx({b"a": math.log(3.0), b"b": -math.log(3.0), b"": 0.0}, abs=1e-4)
+
+
+@pytest.mark.parametrize("proposals", [0, 3])
+def test_by_ids_a_top_k_without_a_single_known_token_is_an_error(proposals: int) -> None:
+    with pytest.raises(ReplyError) as raised:
+        weigh(position(b"zz", {b"zz": 1.0}), Steering(proposals=proposals), event="ids")
+    assert raised.value.hint
+
+
+def test_by_ids_the_answer_grows_by_the_id_of_the_piece() -> None:
+    reading = IdReading(VOCABULARY, {}, steering=Steering())
+    assert reading.after(Answer(b"a", (0,)), b"ab") == Answer(b"aab", (0, 2))
+    with pytest.raises(ReplyError, match="not in the pair's vocabulary"):
+        reading.after(Answer(), b"zz")

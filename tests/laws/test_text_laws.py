@@ -1,0 +1,119 @@
+"""Laws of text: nothing half is ever shown, and nothing is lost."""
+
+from __future__ import annotations
+
+import codecs
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from blackbox_proxy.core.text import CONTINUATION, Release, first_stop, held_back, is_start, is_whole, open_bytes
+from tests.laws import oracles
+
+EDGES = b"a\x7f\x80\x8f\x90\x9f\xa0\xbf\xc0\xc1\xc2\xdf\xe0\xe1\xec\xed\xee\xef\xf0\xf1\xf3\xf4\xf5\xff"
+"""The bytes at which the rules of UTF-8 change."""
+
+anything = st.binary(max_size=6) | st.lists(st.sampled_from(EDGES), max_size=6).map(bytes)
+utf8 = st.text(max_size=8).map(str.encode)
+stop_strings = st.lists(st.text("aé.", min_size=1, max_size=3), max_size=3)
+
+
+def decoder(errors: str) -> codecs.IncrementalDecoder:
+    return codecs.getincrementaldecoder("utf-8")(errors)
+
+
+@given(text=anything)
+@example(b"\xe0\x80")
+@example(b"\xed\xa0")
+@example(b"\xf4\x90\x80")
+def test_open_bytes_are_those_that_a_decoder_waits_with(text: bytes) -> None:
+    waiting = decoder("replace")
+    waiting.decode(text)
+    assert open_bytes(text) == len(waiting.getstate()[0]) == oracles.open_bytes(text)
+    assert is_whole(text) == (not waiting.getstate()[0])
+
+
+@given(text=anything)
+@example(b"\xe0\x9f")
+@example(b"\xf0\x8f\x80")
+def test_a_start_is_what_a_strict_decoder_takes_so_far(text: bytes) -> None:
+    try:
+        decoder("strict").decode(text)
+    except UnicodeDecodeError:
+        assert not is_start(text)
+    else:
+        assert is_start(text)
+
+
+@given(text=utf8, data=st.data())
+def test_every_beginning_of_text_is_a_start(text: bytes, data: st.DataObject) -> None:
+    assert is_start(text[: data.draw(st.integers(0, len(text)))])
+
+
+@given(text=anything)
+def test_an_open_start_can_be_finished_by_continuation_bytes(text: bytes) -> None:
+    """The loop relies on it: where is_start holds, some byte may follow."""
+    if is_start(text) and not is_whole(text):
+        assert any(is_start(text + byte) for byte in CONTINUATION)
+
+
+def slow_first_stop(text: bytes, stops: list[bytes]) -> int | None:
+    return next((at for at in range(len(text)) if any(text[at:].startswith(stop) for stop in stops)), None)
+
+
+@given(text=utf8, stops=stop_strings)
+def test_first_stop_is_the_earliest_place_where_a_stop_begins(text: bytes, stops: list[str]) -> None:
+    wanted = [stop.encode() for stop in stops]
+    assert first_stop(text, wanted) == slow_first_stop(text, wanted)
+
+
+@given(text=utf8, stops=stop_strings, data=st.data())
+def test_what_is_not_held_back_is_whole_and_free_of_a_stop_to_come(
+    text: bytes, stops: list[str], data: st.DataObject
+) -> None:
+    """However the text goes on, a stop string never begins inside what was let go; and no more waits than must."""
+    wanted = [stop.encode() for stop in stops]
+    text = text[: data.draw(st.integers(0, len(text)))]
+    wait = held_back(text, wanted)
+    kept = len(text) - wait
+    assert is_whole(text[:kept])
+    begun = {text[n:] for n in range(len(text)) if any(len(s) > len(text) - n and s.startswith(text[n:]) for s in wanted)}
+    assert wait == max([open_bytes(text), *map(len, begun)])
+
+
+chunked = st.lists(st.binary(min_size=1, max_size=3), max_size=8)
+
+
+@given(text=utf8, stops=stop_strings, data=st.data())
+def test_release_shows_the_text_and_only_whole_parts_of_it(text: bytes, stops: list[str], data: st.DataObject) -> None:
+    """Fed byte by byte or in lumps: the parts make the text, none is half a character, none runs ahead into a stop."""
+    wanted = [stop.encode() for stop in stops]
+    release, shown = Release(wanted), ""
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(text)))))
+    stop = first_stop(text, wanted)
+    for cut in cuts:
+        shown += release(text[:cut])
+        assert "\ufffd" not in shown or "\ufffd".encode() in text
+        assert text.startswith(shown.encode())
+        if stop is not None and cut < stop + 1:
+            assert len(shown.encode()) <= stop
+    assert shown + release(text, last=True) == text.decode()
+
+
+@given(text=anything, data=st.data())
+def test_release_of_bytes_that_are_no_text_says_what_a_decoder_says(text: bytes, data: st.DataObject) -> None:
+    """Cut anywhere, the replacement characters come out as in one piece."""
+    release = Release()
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(text)))))
+    shown = "".join(release(text[:cut]) for cut in cuts) + release(text, last=True)
+    assert shown == text.decode("utf-8", "replace")
+
+
+@pytest.mark.parametrize("stops", [(), (b"END",)])
+def test_release_ignores_a_text_that_has_shrunk(stops: tuple[bytes, ...]) -> None:
+    """The loop takes back an open character before it is asked again; nothing is shown twice."""
+    release = Release(stops)
+    assert release(b"one two") == "one two"
+    assert release(b"one") == ""
+    assert release(b"one two three") == " three"
