@@ -47,4 +47,4 @@ dev-env:
 	@.ci/setup .venv dev
 
 tune-env:
-	@.ci/setup .venv-tune dev tune
+	@CONSTRAINTS=.ci/constraints-tune.txt .ci/setup .venv-tune dev tune

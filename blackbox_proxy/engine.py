@@ -134,7 +134,7 @@ COMMON_ENDS = (
 """How endpoints spell the tokens that end an answer. A model that writes one of these as plain text is cut short."""
 
 
-def connect(
+def connect(  # noqa: PLR0913 (each is something only the caller knows)
     base_url: str,
     *,
     model: str,

@@ -215,10 +215,10 @@ def _ceiling(sampled: str, listed: Mapping[str, float], *, tail: float) -> float
     """The largest log-prob that a token outside the list can have: log p_k.
 
     The sampled token does not count when it is the smallest entry, because it may have been appended as entry k + 1,
-    or may have displaced the k-th; leaving it out is sound in both cases. A list of the sampled token alone is the
-    top 1 itself. With no list at all, only the tail bounds the rest.
+    or may have displaced the k-th; leaving it out is sound in both cases. With no other entry only the tail bounds the
+    rest: even a list of 1 need not be the top 1, since a sampled token that prints like it takes its place.
     """
-    if not listed:
-        return math.log(tail) if tail > 0.0 else -math.inf
     others = [logp for spelling, logp in listed.items() if spelling != sampled]
-    return min(others) if others else listed[sampled]
+    if others:
+        return min(others)
+    return math.log(tail) if tail > 0.0 else -math.inf

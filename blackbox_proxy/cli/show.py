@@ -105,13 +105,17 @@ def stream(running: Stream, *, steering: Steering, trace: bool) -> None:
 def cost_line(result: Result) -> str:
     """Calls, tokens, changes and seconds of one answer, in a line."""
     usage = result.usage
-    cost = "cost unknown" if result.cost is None else f"cost {result.cost}"
-    return (
-        f"{len(result.steps)} tokens in {usage.requests} calls ({result.changed} changed, "
-        f"{result.outside} from outside the top-k); input {usage.input} ({usage.cached} cached), output {usage.output} ({usage.wasted} wasted); "
-        f"{result.seconds:.1f} s, {usage.local_seconds:.1f} s of it local; {cost}; {result.exactness}; "
-        f"finish {result.finish}" + "".join(f"; note: {text}" for text in result.notes)
+    parts = (
+        f"{len(result.steps)} tokens in {usage.requests} calls",
+        f"{result.changed} changed, {result.outside} of them to what the top-k did not show",
+        f"input {usage.input} ({usage.cached} cached), output {usage.output} ({usage.wasted} wasted)",
+        f"{result.seconds:.1f} s, {usage.local_seconds:.1f} s of it local",
+        "cost unknown" if result.cost is None else f"cost {result.cost}",
+        result.exactness,
+        f"finish {result.finish}",
+        *(f"note: {text}" for text in result.notes),
     )
+    return "; ".join(parts)
 
 
 def steps_table(steps: Sequence[Step]) -> Table:

@@ -1,1 +1,4 @@
-"""The local pair: find weights, load them through llama.cpp, score text with both members. Knows no API and no rule of steering."""
+"""The local pair: find weights, load them through llama.cpp, score text with both members.
+
+Knows no API and no rule of steering.
+"""

@@ -59,6 +59,11 @@ class Evaluator:
             self._evaluate(paths, order[start : start + width], rows)
         return [row for row in rows if row is not None]
 
+    def clear(self) -> None:
+        """Empty the cache."""
+        self._context.truncate(0, 0)
+        self._held = ()
+
     def _evaluate(self, paths: Sequence[TokenPath], chosen: Sequence[int], rows: list[Logits | None]) -> None:
         trunk = paths[chosen[0]]
         self._check_fit(trunk)
@@ -71,8 +76,7 @@ class Evaluator:
         try:
             self._run(nodes, rows)
         except BaseException:
-            self._context.truncate(0, 0)
-            self._held = ()
+            self.clear()
             raise
         finally:
             for fork in forks:

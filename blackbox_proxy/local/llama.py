@@ -16,9 +16,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, final
 
-import llama_cpp.llama_cpp as C
+import llama_cpp.llama_cpp as C  # noqa: N812 (the C interface)
 import numpy as np
 
+from blackbox_proxy.core.text import open_bytes
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.errors import LocalModelError, PairError, WeightsError
 from blackbox_proxy.types import Logits
@@ -60,9 +61,13 @@ class _Resource:
     @property
     def handle(self) -> Any:
         """The native pointer; raises LocalModelError after `close()`."""
+        self.check_open()
+        return self._handle
+
+    def check_open(self) -> None:
+        """Raise LocalModelError after `close()`."""
         if self._handle is None:
             raise LocalModelError(f"this {type(self).__name__} is closed")
-        return self._handle
 
     def _free(self, handle: Any) -> None:
         raise NotImplementedError
@@ -125,7 +130,10 @@ class Model(_Resource):
             )
         super().__init__(handle)
         self.path = path
-        self._vocab = C.llama_model_get_vocab(handle)
+
+    @property
+    def _vocab(self) -> Any:
+        return C.llama_model_get_vocab(self.handle)
 
     def _free(self, handle: Any) -> None:
         C.llama_model_free(handle)
@@ -165,9 +173,10 @@ class Model(_Resource):
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """The pieces as bytes, with special and end tokens set apart."""
-        size = C.llama_vocab_n_tokens(self._vocab)
-        attributes = [C.llama_vocab_get_attr(self._vocab, i) for i in range(size)]
-        ends = [i for i in range(size) if C.llama_vocab_is_eog(self._vocab, i)]
+        vocab = self._vocab
+        size = C.llama_vocab_n_tokens(vocab)
+        attributes = [C.llama_vocab_get_attr(vocab, i) for i in range(size)]
+        ends = [i for i in range(size) if C.llama_vocab_is_eog(vocab, i)]
         special = [i for i, attribute in enumerate(attributes) if attribute & _SILENT]
         return Vocabulary([self._piece(i) for i in range(size)], ends=ends, special=special)
 
@@ -206,28 +215,25 @@ class Model(_Resource):
         ids = self.tokenize(text, special=False)
         if pieces(ids) == text:
             return ids
-        return self._spell_after_guard(text) or self.vocabulary.spell(text)
+        return self._spell_after_guard(text) or self._longest(text)
 
     def _spell_after_guard(self, text: bytes) -> list[int] | None:
         """Spell the whole characters of `text` behind a newline, where no space is put in front; None if unfaithful."""
-        whole = text[: len(text) - _open_bytes(text)]
+        whole = text[: len(text) - open_bytes(text)]
         guard = self.tokenize(b"\n", special=False)
         ids = self.tokenize(b"\n" + whole, special=False)
         if ids[: len(guard)] != guard or self.vocabulary.text_of(ids[len(guard) :]) != whole:
             return None
-        return ids[len(guard) :] + self.vocabulary.spell(text[len(whole) :])
+        return ids[len(guard) :] + self._longest(text[len(whole) :])
 
-
-def _open_bytes(text: bytes) -> int:
-    """How many bytes at the end of `text` belong to a UTF-8 character that is not finished (0 to 3)."""
-    for back in range(1, min(3, len(text)) + 1):
-        byte = text[-back]
-        if byte >= 0xC0:
-            needed = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
-            return back if back < needed else 0
-        if byte < 0x80:
-            return 0
-    return 0
+    def _longest(self, text: bytes) -> list[int]:
+        try:
+            return self.vocabulary.spell(text)
+        except ValueError as error:
+            raise LocalModelError(
+                f"{self.path.name} has no tokens for {text[-20:]!r}: {error}",
+                hint="take a pair whose vocabulary holds every byte, as most do",
+            ) from error
 
 
 @final
@@ -284,7 +290,6 @@ class Context(_Resource):
         super().__init__(handle)
         self.size, self.forks, self.batch = size, forks, batch
         self.columns = C.llama_vocab_n_tokens(C.llama_model_get_vocab(model.handle))
-        self._memory = C.llama_get_memory(handle)
         self._batch = C.llama_batch_init(batch, 0, 1 + forks)
         if lora is not None:
             adapters = (C.llama_adapter_lora_p_ctypes * 1)(lora.handle)
@@ -294,6 +299,10 @@ class Context(_Resource):
     def _free(self, handle: Any) -> None:
         C.llama_batch_free(self._batch)
         C.llama_free(handle)
+
+    @property
+    def _memory(self) -> Any:
+        return C.llama_get_memory(self.handle)
 
     def truncate(self, sequence: int, start: int) -> None:
         """Forget the tokens of a sequence from position `start` on; 0 empties it."""
@@ -320,6 +329,20 @@ class Context(_Resource):
 
         Rows of logits are kept, until the next decode, for the tokens marked in `wanted`.
         """
+        self._fill(tokens, positions=positions, sequences=sequences, wanted=wanted)
+        self._run()
+
+    def _fill(
+        self,
+        tokens: Sequence[int],
+        *,
+        positions: Sequence[int],
+        sequences: Sequence[Sequence[int]],
+        wanted: Sequence[bool],
+    ) -> None:
+        if len(tokens) > self.batch:
+            raise LocalModelError(f"{len(tokens)} tokens are more than this context's batch of {self.batch}")
+        self.check_open()  # the batch is freed with the context
         batch = self._batch
         batch.n_tokens = len(tokens)
         for i, owners in enumerate(sequences):
@@ -329,10 +352,12 @@ class Context(_Resource):
             batch.logits[i] = wanted[i]
             for j, owner in enumerate(owners):
                 batch.seq_id[i][j] = owner
-        code = C.llama_decode(self.handle, batch)
+
+    def _run(self) -> None:
+        code = C.llama_decode(self.handle, self._batch)
         if code:
             raise LocalModelError(
-                f"llama.cpp could not evaluate {len(tokens)} tokens (code {code}){_why()}",
+                f"llama.cpp could not evaluate {self._batch.n_tokens} tokens (code {code}){_why()}",
                 hint="code 1 means that the context is full: make it larger",
             )
 

@@ -72,7 +72,7 @@ class Member:
     """One of the two: a context on its model, and the template of its prompt."""
 
     def __init__(self, model: Model, context: Context, *, template: str) -> None:
-        self.model = model
+        self.model, self.context = model, context
         self._evaluate = Evaluator(context)
         self._template = model.chat_template if template == "gguf" else template
 
@@ -88,6 +88,10 @@ class Member:
     def laws(self, prompt: TokenPath, paths: Sequence[TokenPath]) -> list[Law]:
         """The law after each path of the answer."""
         return [law(row) for row in self._evaluate([prompt + path for path in paths])]
+
+    def clear(self) -> None:
+        """Forget everything that was read."""
+        self._evaluate.clear()
 
     def answer(self, prompt: Prompt, *, max_tokens: int) -> bytes:
         """This member's own greedy answer, by itself."""
@@ -164,10 +168,10 @@ def _template(name: str) -> str:
 def open_pair(files: PairFiles) -> Pair:
     """Load the pair. Raises WeightsError for unusable files, PairError where they do not belong together."""
     with ExitStack() as opened:
-        expert = opened.enter_context(Model(files.expert, gpu_layers=files.gpu_layers))
-        anti = expert
-        if files.anti_expert != files.expert:
-            anti = opened.enter_context(Model(files.anti_expert, gpu_layers=files.gpu_layers))
+        load = _loader(files, opened)
+        anti = expert = load(files.expert)
+        if files.anti_expert.resolve() != files.expert.resolve():
+            anti = load(files.anti_expert)
             check_same_vocabulary(expert, anti)
         elif files.adapter is None:
             raise PairError(
@@ -177,6 +181,13 @@ def open_pair(files: PairFiles) -> Pair:
         lora = opened.enter_context(Lora(expert, files.adapter)) if files.adapter else None
         make = _maker(files, opened)
         return Pair(make(expert, lora), make(anti, None), opened.pop_all())
+
+
+def _loader(files: PairFiles, opened: ExitStack) -> Callable[[File], Model]:
+    def load(path: File) -> Model:
+        return opened.enter_context(Model(path, gpu_layers=files.gpu_layers))
+
+    return load
 
 
 def _maker(files: PairFiles, opened: ExitStack) -> Callable[[Model, Lora | None], Member]:

@@ -21,16 +21,20 @@ Resolve = Callable[[str], File]
 EXAMPLE = 'model = "base.gguf" and adapter = "tuned.lora.gguf", or expert = "..." and anti_expert = "..."'
 
 
+Spec = Annotated[str, Field(min_length=1)]
+"""A path, `hf:owner/repo/file` or `pypi:name`."""
+
+
 class PairDescription(BaseModel):
     """The keys of a pair file: `model` with `adapter`, or `expert` with `anti_expert`, and how to run them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    model: str | None = None
-    adapter: str | None = None
-    expert: str | None = None
-    anti_expert: str | None = None
-    template: str = "gguf"
+    model: Spec | None = None
+    adapter: Spec | None = None
+    expert: Spec | None = None
+    anti_expert: Spec | None = None
+    template: Spec = "gguf"
     context: Annotated[int, Field(ge=64)] = 2048
     threads: Annotated[int, Field(ge=1, le=256)] = 1
     gpu_layers: Annotated[int, Field(ge=0)] = 0
@@ -56,11 +60,11 @@ def read_pair_file(path: File, resolve: Resolve) -> PairFiles:
     Raises PairError with what is wrong with the description, WeightsError where a file is not to be had.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
     except OSError as error:
         raise PairError(f"cannot read the pair file {path}: {error.strerror}", hint=f"write one: {EXAMPLE}") from error
     try:
-        described = PairDescription.model_validate(tomllib.loads(text))
+        described = PairDescription.model_validate(tomllib.loads(content.decode()))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise PairError(f"{path} is not TOML: {error}", hint=f"it should say {EXAMPLE}") from error
     except ValidationError as error:
@@ -75,12 +79,11 @@ def _locate(spec: str, folder: File, resolve: Resolve) -> File:
 def _files(described: PairDescription, locate: Callable[[str], File], folder: File) -> PairFiles:
     run: dict[str, Any] = described.model_dump(include={"context", "threads", "gpu_layers"})
     run["template"] = _template_text(described.template, folder)
-    if described.model and described.adapter:
-        base = locate(described.model)
-        return PairFiles(base, base, locate(described.adapter), **run)
-    assert described.expert and described.anti_expert
     adapter = locate(described.adapter) if described.adapter else None
-    return PairFiles(locate(described.expert), locate(described.anti_expert), adapter, **run)
+    if described.expert and described.anti_expert:
+        return PairFiles(locate(described.expert), locate(described.anti_expert), adapter, **run)
+    base = locate(described.model or "")
+    return PairFiles(base, base, adapter, **run)
 
 
 def _template_text(name: str, folder: File) -> str:
@@ -92,4 +95,7 @@ def _template_text(name: str, folder: File) -> str:
             f"template {name!r} is neither gguf, chatml nor raw, and there is no file {path}",
             hint="name one of the three, or a Jinja file beside the pair file",
         )
-    return path.read_text(encoding="utf-8")
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PairError(f"cannot read the template {path}: {error}", hint="it must be a text file in UTF-8") from error

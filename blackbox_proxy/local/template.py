@@ -34,7 +34,7 @@ def render(template: str, messages: Sequence[Message], *, bos: str = "", eos: st
             bos_token=bos,
             eos_token=eos,
         )
-    except jinja2.TemplateError as error:
+    except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
         raise PromptError(
             f"the chat template does not take these messages: {error}",
             hint="use roles that the model knows, or give the prompt as raw text",

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Generator, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self, final
+from typing import Any, Self, final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from blackbox_proxy.core.vocabulary import Ids
 from blackbox_proxy.local.evaluator import Evaluator, shared
@@ -66,10 +65,22 @@ class Order:
 
 def most_probable(logits: Logits | Floats, k: int) -> Ids:
     """The ids of the k largest, largest first; equals in the order of their ids. k may exceed V."""
-    if k >= len(logits):
-        return np.argsort(-logits, kind="stable")
-    ids: NDArray[np.intp] = np.sort(np.argpartition(logits, len(logits) - k)[len(logits) - k :])
-    return ids[np.argsort(-logits[ids], kind="stable")]
+    if k < len(logits):
+        ids = np.flatnonzero(logits >= _bound(logits, k))
+        return ids[np.argsort(-logits[ids], kind="stable")[:k]]
+    return np.argsort(-logits, kind="stable")
+
+
+def _bound(logits: Logits | Floats, k: int) -> np.floating[Any]:
+    """A value that at least k of the logits reach, and not many more.
+
+    The k-th largest of the maxima of disjoint groups: one pass over the row, where selecting from all of it takes ten.
+    """
+    folds = max(1, min(64, len(logits) // (4 * k)))
+    groups = len(logits) // folds
+    peaks = logits[: folds * groups].reshape(folds, groups).max(axis=0)
+    bound: np.floating[Any] = np.partition(peaks, groups - k)[groups - k]
+    return bound
 
 
 def log_norm(logits: Logits) -> float:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from blackbox_proxy.errors import ReplyError
@@ -59,9 +59,11 @@ def test_a_sampled_token_that_the_list_lacks_is_added_to_it() -> None:
     assert found.top[-1] == found.sampled == Candidate(b"z", -6.0)
 
 
-def test_a_list_of_the_sampled_token_alone_is_the_top_1() -> None:
-    """Here the sampled token is not one too many: nothing outside is likelier than it."""
-    assert position("a", -0.3, {"a": -0.3}).ceiling == -0.3
+@pytest.mark.parametrize("p", [0.25, 0.75])
+def test_beside_the_sampled_token_alone_only_the_tail_bounds_the_rest(p: float) -> None:
+    """It may stand in the place of a likelier token that prints alike, so its own log-prob bounds nothing."""
+    assert position("a", math.log(p), {"a": math.log(p)}).ceiling == pytest.approx(math.log(1 - p))
+    assert position("a", 0.0, {"a": 0.0}).ceiling == -math.inf
 
 
 @pytest.mark.parametrize("sentinel", [-9999.0, -3.4028234663852886e38, -1000, -math.inf])
@@ -305,6 +307,7 @@ def test_any_object_gives_a_reply_or_a_reply_error(spoilt: Json) -> None:
     _check(_decoded(spoilt))
 
 
+@example(seed=24, size=6, k=1, served=1, alike=2)
 @given(
     seed=st.integers(0, 2**32 - 1),
     size=st.integers(2, 40),

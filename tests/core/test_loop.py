@@ -93,6 +93,13 @@ def test_a_hidden_end_may_be_all_that_is_answered() -> None:
     assert (result.text, result.finish) == ("", "stop")
 
 
+def test_a_hidden_end_that_is_not_reached_costs_nothing() -> None:
+    """It lies behind a change: the answer does not rest on it, so it stays exact."""
+    pair = prefers(b"", {b"b": 0.9, b"a": 0.05}, {b"b": 0.05, b"a": 0.9})
+    result, _ = run(pair, reply(A, finish="stop"), reply(END, finish="stop"))
+    assert (result.text, result.exactness, result.notes) == ("b", "exact", ())
+
+
 def test_a_hidden_end_may_be_overruled() -> None:
     """The expert is sure of `b`; what the API did not show shares the other half."""
     pair = prefers(b"a", {b"b": 0.99, b"": 0.001}, {b"b": 0.3, b"": 0.3})

@@ -93,7 +93,7 @@ def test_drafts_save_calls_where_nothing_is_changed(seed: int) -> None:
 @given(seed=seeds, steering=steerings)
 def test_alpha_zero_is_the_api_itself(seed: int, steering: Steering) -> None:
     result, api, _ = run(seed, replace(steering, alpha=0.0))
-    own = greedy(api.toy, steering.max_tokens)
+    own = greedy(api.toy, steering.max_tokens, after=tuple(api.spell(PROMPT.text.encode())))
     assume(is_start(own) and is_whole(own))
     assert result.text == own.decode()
     assert {step.origin for step in result.steps} <= {Origin.DRAFT}

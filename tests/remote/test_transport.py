@@ -343,15 +343,14 @@ def _greet(server: socket.socket) -> None:
         peer.recv(65536)
 
 
+@pytest.mark.parametrize("before", ["bad key: ", "x" * 290])
 @pytest.mark.parametrize("status", [200, 400, 401, 429, 500])
-def test_the_key_is_never_shown(bench: Bench, status: int, caplog: pytest.LogCaptureFixture) -> None:
-    """Not even when the server echoes it: neither in the error, nor in what stands behind it, nor in the log."""
+def test_the_key_is_never_shown(bench: Bench, status: int, before: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Not even when the server echoes it, nor in part: not in the error, what stands behind it, or the log."""
     caplog.set_level(logging.DEBUG)
-    words = "x" * 290 + KEY
-    error = refused(bench, Say({"error": {"message": words}}, status))
+    error = refused(bench, Say({"error": {"message": before + KEY}}, status))
     shown = "".join(traceback.format_exception(error)) + error.hint + repr(error) + caplog.text
-    assert KEY not in shown
-    assert KEY[:12] not in error.message
+    assert KEY[:6] not in shown
     assert error.__cause__ is None
     assert error.__context__ is None
 

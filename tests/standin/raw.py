@@ -6,8 +6,11 @@ import http.client
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
+
+Json: TypeAlias = Any
+"""What a body holds: the tests say what it should be, and fail where it is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +22,11 @@ class Answer:
     body: bytes
 
     @property
-    def json(self) -> Any:
+    def json(self) -> Json:
         return json.loads(self.body)
 
     @property
-    def error(self) -> Any:
+    def error(self) -> Json:
         """The `error` object; its shape is checked here, once for every test."""
         assert self.headers["content-type"] == "application/json"
         assert set(self.json) == {"error"}

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from blackbox_proxy.standin.engine import Order, choose, most_probable, weigh
 from blackbox_proxy.types import Logits
 
-ROWS = arrays(np.float32, st.integers(1, 40), elements=st.integers(-20, 20).map(lambda tenth: tenth / 4))
+ROWS = arrays(np.float32, st.integers(1, 300), elements=st.integers(-20, 20).map(lambda tenth: tenth / 4))
 
 
 def softmax(logits: Logits) -> list[float]:
@@ -21,16 +21,9 @@ def softmax(logits: Logits) -> list[float]:
     return [mass / math.fsum(masses) for mass in masses]
 
 
-@given(ROWS, st.integers(1, 50))
-def test_the_most_probable_come_in_order_and_nothing_better_is_left_out(logits: Logits, k: int) -> None:
-    ids = most_probable(logits, k).tolist()
-    assert len(set(ids)) == len(ids) == min(k, len(logits))
-    assert [float(logits[i]) for i in ids] == sorted(logits.tolist(), reverse=True)[:k]
-
-
-@given(ROWS)
-def test_equals_are_listed_in_the_order_of_their_ids(logits: Logits) -> None:
-    assert most_probable(logits, len(logits)).tolist() == sorted(range(len(logits)), key=lambda i: (-logits[i], i))
+@given(ROWS, st.integers(1, 310))
+def test_the_most_probable_come_first_and_equals_in_the_order_of_their_ids(logits: Logits, k: int) -> None:
+    assert most_probable(logits, k).tolist() == sorted(range(len(logits)), key=lambda i: (-logits[i], i))[:k]
 
 
 @given(ROWS, st.data())
@@ -80,7 +73,7 @@ def nucleus(logits: Logits, *, temperature: float, top_p: float) -> set[int]:
 
 @given(st.permutations(range(12)), st.floats(0.05, 0.95), st.sampled_from([0.5, 1.0, 2.0]), st.integers(0, 2**32))
 def test_only_the_nucleus_is_drawn_from(order: list[int], top_p: float, temperature: float, seed: int) -> None:
-    logits = np.array(order, dtype=np.float32) / 2
+    logits: Logits = np.array([rank / 2 for rank in order], dtype=np.float32)
     how = Order(max_tokens=1, temperature=temperature, top_p=top_p)
     assert choose(logits, how, chance=np.random.default_rng(seed)) in nucleus(
         logits, temperature=temperature, top_p=top_p

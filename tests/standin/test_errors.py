@@ -6,7 +6,6 @@ import json
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import openai
@@ -15,14 +14,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from blackbox_proxy.errors import InputError, WeightsError
-from blackbox_proxy.standin import running
+from blackbox_proxy.standin import Options, running
 from blackbox_proxy.standin.app import MOST_BYTES
-from tests.standin.raw import call, post
+from tests.standin.raw import Json, call, post
 from tests.standin.test_wire import FIELDS, VALUES
 from tests.tiny_gguf import TinyModel, write_tiny_llama
 
-ASK: dict[str, Any] = {"model": "tiny", "prompt": "abc", "max_tokens": 2}
-TALK: dict[str, Any] = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 2}
+ASK: dict[str, Json] = {"model": "tiny", "prompt": "abc", "max_tokens": 2}
+TALK: dict[str, Json] = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 2}
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +59,7 @@ def guarded_url(tiny: TinyModel) -> Iterator[str]:
     ],
 )
 def test_a_bad_completion_is_refused(
-    tiny_url: str, changes: dict[str, Any], status: int, param: str | None, code: str | None
+    tiny_url: str, changes: dict[str, Json], status: int, param: str | None, code: str | None
 ) -> None:
     answer = post(tiny_url, "/v1/completions", ASK | changes)
     assert (answer.status, answer.error["param"], answer.error["code"]) == (status, param, code)
@@ -90,7 +89,7 @@ def test_a_bad_completion_is_refused(
     ],
 )
 def test_a_bad_chat_is_refused(
-    tiny_url: str, changes: dict[str, Any], status: int, param: str | None, code: str | None
+    tiny_url: str, changes: dict[str, Json], status: int, param: str | None, code: str | None
 ) -> None:
     answer = post(tiny_url, "/v1/chat/completions", TALK | changes)
     assert (answer.status, answer.error["param"], answer.error["code"]) == (status, param, code)
@@ -100,7 +99,7 @@ def test_a_bad_chat_is_refused(
 @given(changes=st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=4))
 @pytest.mark.parametrize(("path", "base"), [("/v1/completions", ASK), ("/v1/chat/completions", TALK)])
 def test_no_json_object_is_answered_with_a_500(
-    tiny_url: str, path: str, base: dict[str, Any], changes: dict[str, Any]
+    tiny_url: str, path: str, base: dict[str, Json], changes: dict[str, Json]
 ) -> None:
     answer = post(tiny_url, path, base | {"n": 1} | changes | {"max_tokens": 2})
     assert answer.status in {200, 400, 404}
@@ -164,7 +163,7 @@ def test_models_can_be_listed_and_looked_up(tiny_client: openai.OpenAI) -> None:
 
 @pytest.mark.parametrize("key", ["", "Bearer", "Bearer wrong", "Basic sesame-é", "Bearer sesame"])
 def test_a_wrong_key_is_401_everywhere_but_at_health(guarded_url: str, key: str) -> None:
-    spoken = {"authorization": key.encode().decode("latin-1")} if key else {}
+    spoken: dict[str, Json] = {"authorization": key.encode().decode("latin-1")} if key else {}
     for answer in (
         post(guarded_url, "/v1/completions", ASK, **spoken),
         post(guarded_url, "/v1/chat/completions", TALK, **spoken),
@@ -207,7 +206,7 @@ def test_a_bos_and_a_space_that_nobody_wrote_are_not_echoed(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("options", [{"top_k": 0}, {"slots": 0}, {"threads": -1}, {"context": 0}])
-def test_senseless_options_are_refused_before_the_model_is_loaded(options: Any) -> None:
+def test_senseless_options_are_refused_before_the_model_is_loaded(options: Options) -> None:
     with pytest.raises(InputError, match="at least 1"), running(Path("nowhere.gguf"), **options):
         pass
 

@@ -12,14 +12,13 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.standin import running, serve
-from tests.standin.raw import call, connect, post
+from tests.standin.raw import Json, call, connect, post
 from tests.tiny_gguf import TinyModel
 
 COUNTING = "Counting: 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13,"
@@ -32,7 +31,7 @@ def narrow_url(smollm2_path: Path) -> Iterator[str]:
         yield url
 
 
-def answers(url: str, bodies: list[dict[str, Any]], *, at_once: int) -> list[Any]:
+def answers(url: str, bodies: list[dict[str, Json]], *, at_once: int) -> list[Json]:
     with ThreadPoolExecutor(at_once) as pool:
         return [answer.json["choices"] for answer in pool.map(lambda body: post(url, "/v1/completions", body), bodies)]
 
@@ -89,7 +88,7 @@ def test_generation_stops_when_the_client_leaves(narrow_url: str, way: str) -> N
     assert seconds_for(narrow_url, short) < 500 * per_token
 
 
-def seconds_for(url: str, body: dict[str, Any]) -> float:
+def seconds_for(url: str, body: dict[str, Json]) -> float:
     begun = time.monotonic()
     assert post(url, "/v1/completions", body).status == 200
     return time.monotonic() - begun

@@ -1,0 +1,183 @@
+"""Measures what a step costs: our Python, our pair evaluation, and the same evaluations by bare llama.cpp.
+
+    python -m tests.bench [--questions N] [--out build/bench.json]
+
+A real run (stand-in over HTTP, the demo's pair) is timed from inside: `python_ms` is all the time spent in the token
+loop (spelling, aligning, combining, choosing), `pair_ms` all the time in `Pair.laws`. Every batch that llama.cpp was
+given is recorded and afterwards decoded again on fresh contexts, both members side by side as in the pair, with
+nothing around it: `bare_ms`. All are per emitted token, medians over the questions; the ratios are taken question by
+question. One member's weights are read once per batch: that is the physical limit, and `bare_ms` is it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from blackbox_proxy.core.loop import Draft, Evaluate, Evidence, steps
+from blackbox_proxy.demo.facts import Question, questions
+from blackbox_proxy.demo.run import CLOSED, LOCAL, STEERING, Stage, for_api, staged
+from blackbox_proxy.local.llama import Context, Lora, Model
+from blackbox_proxy.local.weights import default_cache, resolve
+from blackbox_proxy.types import Ask, Laws, PairPrompt, Prompt, TokenPath
+
+Batch = dict[str, Any]
+"""The arguments of one `Context.decode`."""
+
+
+@dataclass
+class Tape:
+    """Everything done to one member's context during a question, in order."""
+
+    calls: list[tuple[str, tuple[Any, ...], Batch]] = field(default_factory=list)
+
+
+def record(context: Context, tape: Tape) -> None:
+    """Let a context write down what is done to it."""
+    for name in ("truncate", "fork", "decode"):
+        method = getattr(context, name)
+
+        def told(*args: Any, _name: str = name, _method: Any = method, **kwargs: Any) -> None:
+            tape.calls.append((_name, args, kwargs))
+            _method(*args, **kwargs)
+
+        setattr(context, name, told)
+
+
+def replay(context: Context, tape: Tape) -> list[float]:
+    """Do it again; the seconds of each decode alone."""
+    seconds = []
+    for name, args, kwargs in tape.calls:
+        if name != "decode":
+            getattr(context, name)(*args, **kwargs)
+            continue
+        context._fill(*args, **kwargs)
+        before = time.perf_counter()
+        context._run()
+        seconds.append(time.perf_counter() - before)
+    return seconds
+
+
+@dataclass
+class Timed:
+    """Seconds of one question, and how many tokens were emitted."""
+
+    python: float = 0.0
+    pair: float = 0.0
+    bare: float = 0.0
+    tokens: int = 0
+
+
+def run(question: Question, stage: Stage) -> Timed:
+    """Steer one question with the clock running; API and pair one after the other, so that neither slows the other."""
+    found = Timed()
+    prompt = stage.pair.prompt(Prompt.ask(question.text))
+    text = stage.api.text(Prompt.ask(for_api(question)))
+    loop = steps(STEERING, vocabulary=stage.pair.vocabulary, spell=stage.pair.spell)
+    stage.pair.laws(prompt, [()])
+    evidence: Evidence | None = None
+    while True:
+        before = time.perf_counter()
+        try:
+            event = loop.send(evidence)
+        except StopIteration:
+            found.python += time.perf_counter() - before
+            return found
+        found.python += time.perf_counter() - before
+        evidence = None
+        if isinstance(event, Draft):
+            reply = stage.api.send(Ask("closed-model", text, event.answer, event.length, 20))
+            evidence = Evidence(_laws(stage, prompt, event.paths, found), reply)
+        elif isinstance(event, Evaluate):
+            evidence = Evidence(_laws(stage, prompt, event.paths, found))
+        else:
+            found.tokens += 1
+
+
+def _laws(stage: Stage, prompt: PairPrompt, paths: Sequence[TokenPath], found: Timed) -> list[Laws]:
+    before = time.perf_counter()
+    laws = stage.pair.laws(prompt, paths)
+    found.pair += time.perf_counter() - before
+    return laws
+
+
+def bare_seconds(tapes: Sequence[Tape], contexts: Sequence[Context], *, skip: int) -> float:
+    """Wall time of the decodes of both members side by side, the first `skip` (the prompt's) left out."""
+    with ThreadPoolExecutor(len(tapes)) as pool:
+        both = list(pool.map(replay, contexts, tapes))
+    return sum(max(pair) for pair in zip(*(seconds[skip:] for seconds in both), strict=True))
+
+
+def measure(count: int) -> dict[str, object]:
+    """All figures of `count` questions of the told load."""
+    cache = default_cache(os.environ)
+    closed, local = resolve(CLOSED, cache=cache), resolve(LOCAL, cache=cache)
+    adapter = Path(__file__).parents[2] / "blackbox_proxy/demo/data/house-format.lora.gguf"
+    timed = []
+    with staged(closed, local) as stage, Model(local) as model, Lora(model, adapter) as lora:
+        for question in questions("told", "dev", n=count, seed=1):
+            timed.append(_one(question, stage, model, lora))
+        vocabulary = len(stage.pair.vocabulary)
+    return {"step": {**_figures(timed), "vocabulary": vocabulary}, "machine": _machine(), "questions": count}
+
+
+def _one(question: Question, stage: Stage, model: Model, lora: Lora) -> Timed:
+    tapes = Tape(), Tape()
+    for member, tape in zip(stage.pair.members, tapes, strict=True):
+        member.clear()
+        record(member.context, tape)
+    try:
+        found = run(question, stage)
+    finally:
+        for member in stage.pair.members:
+            for name in ("truncate", "fork", "decode"):
+                delattr(member.context, name)
+    with (
+        Context(model, size=1024, forks=8, lora=lora) as expert,
+        Context(model, size=1024, forks=8) as anti_expert,
+    ):
+        found.bare = bare_seconds(tapes, (expert, anti_expert), skip=1)
+    return found
+
+
+def _figures(timed: Sequence[Timed]) -> dict[str, float]:
+    def middle(values: Sequence[float]) -> float:
+        return round(statistics.median(values), 3)
+
+    return {
+        "python_ms": middle([t.python / t.tokens * 1e3 for t in timed]),
+        "pair_ms": middle([t.pair / t.tokens * 1e3 for t in timed]),
+        "bare_ms": middle([t.bare / t.tokens * 1e3 for t in timed]),
+        "python_over_bare": middle([t.python / t.bare for t in timed]),
+        "pair_over_bare": middle([t.pair / t.bare for t in timed]),
+    }
+
+
+def _machine() -> dict[str, object]:
+    return {"processor": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()}
+
+
+def main() -> None:
+    """Measure, print, and write the file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--questions", type=int, default=9)
+    parser.add_argument("--out", type=Path, default=Path("build/bench.json"))
+    options = parser.parse_args()
+    found = measure(options.questions)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(found, indent=2)
+    options.out.write_text(text + "\n", encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""Identities that hold for the real thing: real weights, the stand-in over real HTTP, the demo's own pair.
+
+Two texts are the same if they are equal, or if they first differ where the two best steered scores lie within 0.02
+nats: llama.cpp rounds differently for other batch shapes. Every such near tie is counted and printed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import pytest
+
+from blackbox_proxy.demo.run import text_of
+from blackbox_proxy.engine import Api, connect, steer
+from blackbox_proxy.local.pair import Pair, PairFiles, open_pair
+from blackbox_proxy.standin.server import running
+from blackbox_proxy.types import Prompt, Result, Steering
+
+pytestmark = pytest.mark.weights
+
+PROMPTS = (
+    "What is the capital of Albania?",
+    "Which currency is used in Kenya?",
+    "Write one sentence about the sea.",
+    "Name three colours.",
+    "What is the internet domain of Japan?",
+)
+TOKENS = 24
+NEAR_TIE = 0.02
+
+
+@pytest.fixture(scope="module")
+def pair(smollm2_path: Path) -> Iterator[Pair]:
+    """The demo's pair."""
+    with (
+        as_file(files("blackbox_proxy.demo") / "data" / "house-format.lora.gguf") as lora,
+        open_pair(PairFiles(smollm2_path, smollm2_path, lora, context=512)) as opened,
+    ):
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def api(smollm2_path: Path, pair: Pair) -> Iterator[Api]:
+    """The untuned small model itself as the closed one, with every log-prob it has."""
+    model = pair.members[1].model
+    options = {"top_k": len(model.vocabulary), "token_ids": True}
+    with (
+        running(smollm2_path, name="slm", top_k=len(model.vocabulary), slots=1, context=512) as url,
+        connect(url, model="slm", template=model.chat_template, options=options) as connected,
+    ):
+        yield connected
+
+
+def near_tie(result: Result, text: str) -> bool:
+    """Whether `result` first departs from `text` where its two best choices are within the tolerance."""
+    at = 0
+    wanted = text.encode()
+    for step in result.steps:
+        if not step.piece or not wanted.startswith(step.piece, at):
+            scores = [rival.score for rival in step.rivals[:2]]
+            return len(scores) == 2 and scores[0] - scores[1] <= NEAR_TIE
+        at += len(step.piece)
+    return False
+
+
+def check_same(results: list[tuple[Result, str]]) -> None:
+    """Equal but for near ties, and hardly any of those."""
+    different = [(r, text) for r, text in results if r.text != text]
+    ties = [pair for pair in different if near_tie(*pair)]
+    print(f"{len(results)} texts, {len(different)} differ, {len(ties)} of them at a near tie")
+    assert [(r.text, text) for r, text in different if (r, text) not in ties] == []
+    assert len(ties) <= max(1, 0.02 * len(results))
+
+
+def test_alpha_zero_gives_the_apis_own_greedy_text(api: Api, pair: Pair) -> None:
+    found = [
+        (
+            steer(prompt, api=few(api), pair=pair, steering=Steering(alpha=0.0, max_tokens=TOKENS)),
+            text_of(api.complete(prompt, max_tokens=TOKENS)),
+        )
+        for prompt in PROMPTS
+    ]
+    check_same(found)
+
+
+def test_steering_the_untuned_model_by_its_own_tuning_gives_the_tuned_model(api: Api, pair: Pair) -> None:
+    """API = anti-expert with its full law, alpha 1: log p + log E - log A = log E."""
+    steering = Steering(event="ids", max_tokens=TOKENS, draft=4)
+    expert = pair.members[0]
+    found = [
+        (
+            steer(prompt, api=api, pair=pair, steering=steering),
+            expert.answer(Prompt.ask(prompt), max_tokens=TOKENS).decode(),
+        )
+        for prompt in PROMPTS
+    ]
+    check_same(found)
+
+
+def test_walking_ahead_changes_the_number_of_calls_and_nothing_else(api: Api, pair: Pair) -> None:
+    """A weak alpha, so that much of the draft is kept."""
+    steering = Steering(alpha=0.3, max_tokens=TOKENS)
+    ahead = [steer(p, api=few(api), pair=pair, steering=replace(steering, draft=8)) for p in PROMPTS]
+    one_by_one = [steer(p, api=few(api), pair=pair, steering=replace(steering, draft=1)) for p in PROMPTS]
+    check_same([(a, b.text) for a, b in zip(ahead, one_by_one, strict=True)])
+    calls = [sum(r.usage.requests for r in results) for results in (ahead, one_by_one)]
+    print(f"calls: {calls[0]} walking ahead, {calls[1]} one by one")
+    assert calls[0] < calls[1]
+
+
+def few(api: Api) -> Api:
+    """The same endpoint, asked for 20 log-probs."""
+    return Api(
+        api.model,
+        api.transport,
+        type(api.adapter)(top_k=20, end_pieces=api.capabilities().end_pieces),  # type: ignore[call-arg]
+        api.template,
+    )
