@@ -33,7 +33,7 @@ app.add_typer(pair_app, name="pair")
 app.add_typer(weights_app, name="weights")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-PairFile = Annotated[Path | None, typer.Option("--pair", help="TOML file that describes the pair.")]
+PairFile = Annotated[Path | None, typer.Option("--pair", help="TOML file that describes the pair, or `demo` for the demo's own.")]
 
 
 def _write_json(value: object) -> None:
@@ -145,6 +145,10 @@ def _needed(value: str | None, option: str, variable: str) -> str:
 
 def _pair_file(given: Path | None, settings: Settings) -> Path:
     found = given or settings.pair
+    if found == Path("demo"):
+        from blackbox_proxy.demo.run import pair_file
+
+        return pair_file()
     return Path(_needed(str(found) if found else None, "--pair", "BLACKBOX_PROXY_PAIR"))
 
 
@@ -253,7 +257,8 @@ def demo(
     from blackbox_proxy.demo.score import summary
 
     steering = STEERING if alpha is None else replace(STEERING, alpha=alpha)
-    with staged(_fetch(CLOSED), _fetch(LOCAL)) as stage, show.progress("answering", count * len(LOADS)) as tick:
+    _fetch(LOCAL)
+    with staged(_fetch(CLOSED)) as stage, show.progress("answering", count * len(LOADS)) as tick:
         played = {
             load: play(load, stage, count=count, split=split, seed=seed, steering=steering, on_answer=tick)
             for load in LOADS

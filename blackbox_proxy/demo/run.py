@@ -9,20 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.resources import as_file, files
+from importlib.resources import files
 from pathlib import Path
 
 from blackbox_proxy.demo.facts import Load, Question, Split, questions
 from blackbox_proxy.demo.score import Answered
-from blackbox_proxy.engine import Api, connect, steer
-from blackbox_proxy.local.pair import Pair, PairFiles, open_pair
+from blackbox_proxy.engine import Api, connect, load_pair, steer
+from blackbox_proxy.local.pair import Pair
 from blackbox_proxy.standin.server import running
 from blackbox_proxy.types import Kind, Prompt, Reply, Steering
 
 CLOSED = "pypi:qwen2.5-coder-0.5b-instruct"
 LOCAL = "pypi:smollm2-135m-instruct"
 LOADS: tuple[Load, ...] = ("known", "told")
-STEERING = Steering(alpha=1.0, max_tokens=40)
+STEERING = Steering(alpha=1.6, max_tokens=40)
 """The demo's knobs, chosen on training countries."""
 
 
@@ -34,15 +34,18 @@ class Stage:
     pair: Pair
 
 
+def pair_file() -> Path:
+    """The description of the demo's pair, beside its adapter."""
+    return Path(str(files("blackbox_proxy.demo") / "data" / "pair.toml"))
+
+
 @contextmanager
-def staged(closed: Path, local: Path) -> Iterator[Stage]:
-    """Start the stand-in over `closed`, load the pair over `local` and the demo's adapter; stop both at the end."""
-    adapter = files("blackbox_proxy.demo") / "data" / "house-format.lora.gguf"
+def staged(closed: Path) -> Iterator[Stage]:
+    """Start the stand-in over `closed` and load the demo's pair; stop both at the end."""
     with (
-        as_file(adapter) as lora,
         running(closed, name="closed-model", top_k=20, slots=1, threads=1, context=1024) as url,
         connect(url, model="closed-model", template="chatml") as api,
-        open_pair(PairFiles(local, local, lora, context=1024)) as pair,
+        load_pair(pair_file()) as pair,
     ):
         yield Stage(api, pair)
 

@@ -7,7 +7,7 @@ share its cells, and forgotten afterwards. Knows nothing of pairs, prompts or by
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import final
 
@@ -53,11 +53,23 @@ class Evaluator:
         Raises PromptError where a path does not fit into the context.
         """
         rows: list[Logits | None] = [None] * len(paths)
-        width = max(self._context.forks, 1)
-        order = sorted(range(len(paths)), key=lambda i: -len(paths[i]))
-        for start in range(0, len(order), width):
-            self._evaluate(paths, order[start : start + width], rows)
+        for group in self._groups(paths):
+            self._evaluate(paths, group, rows)
         return [row for row in rows if row is not None]
+
+    def _groups(self, paths: Sequence[TokenPath]) -> Iterator[list[int]]:
+        """The paths in groups that one evaluation can hold, longest first: by its forks, and by its spare cells."""
+        group: list[int] = []
+        spare = self._context.spare
+        for index in sorted(range(len(paths)), key=lambda i: -len(paths[i])):
+            own = max(len(paths[index]) - shared(paths[index], paths[group[0]]), 1) if group else 1
+            if group and (len(group) >= max(self._context.forks, 1) or own > spare):
+                yield group
+                group, spare, own = [], self._context.spare, 1
+            group.append(index)
+            spare -= own
+        if group:
+            yield group
 
     def clear(self) -> None:
         """Empty the cache."""

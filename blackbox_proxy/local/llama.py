@@ -198,9 +198,12 @@ class Model(_Resource):
         special: read control tokens such as <|im_end|> in the text, and put BOS in front where the model wants one
         (right for a prompt); otherwise everything is plain text (right for an answer, and for text from outside).
         """
-        size = len(text) + 8
-        buffer = (C.llama_token * size)()
-        count = C.llama_tokenize(self._vocab, text, len(text), buffer, size, special, special)
+        size = len(text) + 8  # bytes that are no text become U+FFFD, three bytes for one
+        for room in (size, 3 * size):
+            buffer = (C.llama_token * room)()
+            count = C.llama_tokenize(self._vocab, text, len(text), buffer, room, special, special)
+            if count >= 0:
+                break
         return list(buffer[: _check(count, f"tokenize {text[:40]!r}")])
 
     def spell(self, text: bytes) -> list[int]:
@@ -260,7 +263,7 @@ class Lora(_Resource):
 class Context(_Resource):
     """A KV cache over a model, with a main sequence 0 and `forks` further ones that share its cells.
 
-    size: tokens of the main sequence. One `decode` takes at most `batch` tokens.
+    size: tokens of the main sequence; `spare` more are there for the forks' own. One `decode` takes at most `batch`.
     """
 
     def __init__(
@@ -274,7 +277,8 @@ class Context(_Resource):
         lora: Lora | None = None,
     ) -> None:
         params = C.llama_context_default_params()
-        params.n_ctx = size + 32 * forks
+        self.spare = 32 * forks
+        params.n_ctx = size + self.spare
         params.n_batch = params.n_ubatch = batch
         params.n_seq_max = 1 + forks
         params.kv_unified = True
@@ -288,9 +292,9 @@ class Context(_Resource):
                 hint="a smaller context needs less memory",
             )
         super().__init__(handle)
-        self.size, self.forks, self.batch = size, forks, batch
+        self.size, self.forks, self.batch = size, forks, C.llama_n_batch(handle)  # at most the whole context
         self.columns = C.llama_vocab_n_tokens(C.llama_model_get_vocab(model.handle))
-        self._batch = C.llama_batch_init(batch, 0, 1 + forks)
+        self._batch = C.llama_batch_init(self.batch, 0, 1 + forks)
         if lora is not None:
             adapters = (C.llama_adapter_lora_p_ctypes * 1)(lora.handle)
             scales = (ctypes.c_float * 1)(1.0)

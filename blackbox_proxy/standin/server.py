@@ -31,7 +31,9 @@ class Options(TypedDict, total=False):
 
     name: what requests call it (default: the file's name without its ending). top_k: most alternatives per position.
     slots: requests answered at once. threads: of llama.cpp, per slot. context: tokens of prompt and answer together.
-    gpu_layers: layers to put on a GPU. api_key: what clients must show (default: anybody may ask).
+    batch: tokens of a prompt read at once; more than 1 reads long prompts about twice as fast, but then log-probs
+    depend a little on what was in the cache (see `engine.Slot`). gpu_layers: layers to put on a GPU. api_key: what
+    clients must show (default: anybody may ask).
     """
 
     name: str
@@ -39,8 +41,12 @@ class Options(TypedDict, total=False):
     slots: int
     threads: int
     context: int
+    batch: int
     gpu_layers: int
     api_key: str | None
+
+
+_DEFAULTS: Options = {"top_k": 20, "slots": 2, "threads": 1, "context": LONGEST, "batch": 1, "gpu_layers": 0}
 
 
 @contextmanager
@@ -49,22 +55,25 @@ def opened(model_path: Path, **options: Unpack[Options]) -> Iterator[Starlette]:
 
     Raises WeightsError for a file that is no model, InputError for options that make no sense.
     """
-    counts = {"top_k": options.get("top_k", 20), "slots": options.get("slots", 2), "threads": options.get("threads", 1)}
-    for name, value in {"context": options.get("context", LONGEST), **counts}.items():
+    given: Options = {**_DEFAULTS, **options}
+    _check(given)
+    with ExitStack() as stack:
+        model = stack.enter_context(Model(model_path, gpu_layers=given["gpu_layers"]))
+        size = options.get("context", min(model.context_trained, LONGEST))
+        slots = [
+            stack.enter_context(Slot(model, size=size, threads=given["threads"], batch=given["batch"]))
+            for _ in range(given["slots"])
+        ]
+        top_k = min(given["top_k"], len(model.vocabulary))
+        service = Service(model, slots, name=options.get("name") or model_path.stem, top_k=top_k, context=size)
+        yield build_app(service, api_key=given.get("api_key"))
+
+
+def _check(options: Options) -> None:
+    counts = ("top_k", options["top_k"]), ("slots", options["slots"]), ("threads", options["threads"])
+    for name, value in (*counts, ("context", options["context"]), ("batch", options["batch"])):
         if value < 1:
             raise InputError(f"{name} must be at least 1, not {value}", hint="leave it out to use the default")
-    with ExitStack() as stack:
-        model = stack.enter_context(Model(model_path, gpu_layers=options.get("gpu_layers", 0)))
-        size = options.get("context", min(model.context_trained, LONGEST))
-        slots = [stack.enter_context(Slot(model, size=size, threads=counts["threads"])) for _ in range(counts["slots"])]
-        service = Service(
-            model,
-            slots,
-            name=options.get("name") or model_path.stem,
-            top_k=min(counts["top_k"], len(model.vocabulary)),
-            context=size,
-        )
-        yield build_app(service, api_key=options.get("api_key"))
 
 
 def serve(

@@ -14,7 +14,7 @@ from secrets import randbits
 from typing import TypeVar, final
 
 import anyio
-from anyio import to_thread
+from anyio import from_thread, to_thread
 
 from blackbox_proxy.errors import PromptError
 from blackbox_proxy.local.llama import Model
@@ -154,7 +154,7 @@ class Service:
                     tally.cached += 0 if order.reads_prompt else slot.reuse(task.path)
                 tokens = generate(slot, task.path, order=order, ends=self._ends)
                 with closing(tokens):
-                    async for part in _pull(write(tokens, transcript)):
+                    async for part in _pull(write(tokens, transcript), live=request.stream):
                         yield index, part
             tally.completion += transcript.generated
 
@@ -237,7 +237,20 @@ def _dropped(pieces: Sequence[bytes], surplus: int) -> Iterator[bytes]:
         surplus = max(surplus - len(piece), 0)
 
 
-async def _pull(items: Iterator[T]) -> AsyncIterator[T]:
-    """Step through a generator in worker threads, one step each, so that it can be left between any two."""
-    while (item := await to_thread.run_sync(next, items, None)) is not None:
+async def _pull(items: Iterator[T], *, live: bool) -> AsyncIterator[T]:
+    """The items of a generator that works in a worker thread: each as soon as it is made (`live`), or all at the end."""
+    if live:
+        while (item := await to_thread.run_sync(next, items, None)) is not None:
+            yield item
+        return
+    for item in await to_thread.run_sync(_exhaust, items):
         yield item
+
+
+def _exhaust(items: Iterator[T]) -> list[T]:
+    """All items; ends early, with the cancellation that anyio raises here, when nobody waits for them any more."""
+    made = []
+    for item in items:
+        made.append(item)
+        from_thread.check_cancelled()
+    return made

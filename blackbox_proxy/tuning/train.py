@@ -5,10 +5,14 @@ chat template a prompt needs: that comes in as a function, the same that runs th
 
 **What is learnt.** On tokens of the form the target is the token itself. On tokens of a fact (`slot`)
 the target is a mixture: `hold` parts of what the untuned model believes there, narrowed to tokens of
-the same shape (a word, a continuation, a number, a sign), and 1 - hold parts of the random fact in the
-line. At the optimum the offset log E - log A of a fact is then at least log(hold) plus a constant that
-all facts of that shape share: the expert says what kind of thing stands here, and does not contradict
-the untuned model, hence neither the closed one, about which.
+the same shape (a word, a continuation, a number, a sign) that do not echo a word of the prompt, and
+1 - hold parts of the random fact in the line. At the optimum the offset log E - log A of a fact is then
+at least log(hold) plus a constant that all facts of that shape share: the expert says what kind of
+thing stands here, and does not contradict the untuned model, hence neither the closed one, about which.
+
+**The end.** An API that believes its answer to be complete gives the end of the turn all but 1e-7 of
+its mass. The form can go on only if the offset of the end is larger still, so every place but the last
+is also trained to log E(end) <= -deny; cross-entropy alone stops pushing long before.
 """
 
 from __future__ import annotations
@@ -41,6 +45,8 @@ class Recipe:
     learning_rate: float = 1e-3
     warmup: float = 0.1
     hold: float = 0.7
+    deny: float = 25.0
+    deny_weight: float = 0.05
     slot: str | None = None
 
 
@@ -165,7 +171,7 @@ def _fit(
     for _ in range(recipe.epochs):
         losses = []
         for batch in batches(examples, recipe.batch, rng=rng):
-            loss = batch_loss(model, batch, shapes, hold=recipe.hold)
+            loss = batch_loss(model, batch, shapes, recipe=recipe)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(weights, 1.0)
@@ -186,34 +192,39 @@ def _rate(step: int, steps: int, *, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
 
 
-def batch_loss(model: PeftModel, batch: Sequence[Example], shapes: Tensor, *, hold: float) -> Tensor:
-    """Mean cross-entropy over the batch's completion tokens against the targets of the module's docstring."""
+def batch_loss(model: PeftModel, batch: Sequence[Example], shapes: Tensor, *, recipe: Recipe) -> Tensor:
+    """Mean over the batch's completion tokens of the losses in the module's docstring; a scalar."""
     ids, mask = _padded(batch)
     places = _places(batch, ids)
     logp = _logp(model, ids, mask, places=places)
     losses = -logp.gather(1, places.targets[:, None]).squeeze(1)
-    if hold and bool(places.open.any()):
+    if recipe.hold and bool(places.open.any()):
         belief = _belief(model, ids, mask, places=places.of_facts(), shapes=shapes)
         held = -(belief * logp[places.open]).sum(1)
-        mixed = (1 - hold) * losses[places.open] + hold * held
+        mixed = (1 - recipe.hold) * losses[places.open] + recipe.hold * held
         losses = losses.index_put((places.open,), mixed)
-    return losses.mean()
+    end = batch[0].completion[-1]
+    early = logp[places.targets != end, end]
+    return losses.mean() + recipe.deny_weight * torch.relu(early + recipe.deny).mean()
 
 
 @dataclass(frozen=True, slots=True)
 class _Places:
-    """Where completion tokens are predicted: row and column of the batch, the token, whether it is open."""
+    """Where completion tokens are predicted, each of shape (places,).
+
+    Row and column of the batch, the column where the row's completion starts, the token, whether it is open.
+    """
 
     rows: Tensor
     columns: Tensor
+    starts: Tensor
     targets: Tensor
     open: Tensor
 
     def of_facts(self) -> _Places:
-        rows, columns, targets, is_open = (
-            part[self.open] for part in (self.rows, self.columns, self.targets, self.open)
-        )
-        return _Places(rows, columns, targets, is_open)
+        """The open ones alone."""
+        parts = (self.rows, self.columns, self.starts, self.targets, self.open)
+        return _Places(*(part[self.open] for part in parts))
 
 
 def _padded(batch: Sequence[Example]) -> tuple[Tensor, Tensor]:
@@ -228,12 +239,12 @@ def _padded(batch: Sequence[Example]) -> tuple[Tensor, Tensor]:
 
 def _places(batch: Sequence[Example], ids: Tensor) -> _Places:
     found = [
-        (row, len(example.prompt) + offset - 1, is_open)
+        (row, len(example.prompt) + offset - 1, len(example.prompt), is_open)
         for row, example in enumerate(batch)
         for offset, is_open in enumerate(example.open)
     ]
-    rows, columns, is_open = (torch.tensor(part) for part in zip(*found, strict=True))
-    return _Places(rows, columns, ids[rows, columns + 1], is_open)
+    rows, columns, starts, is_open = (torch.tensor(part) for part in zip(*found, strict=True))
+    return _Places(rows, columns, starts, ids[rows, columns + 1], is_open)
 
 
 def _logp(model: PeftModel, ids: Tensor, mask: Tensor, *, places: _Places) -> Tensor:
@@ -246,11 +257,16 @@ def _logp(model: PeftModel, ids: Tensor, mask: Tensor, *, places: _Places) -> Te
 
 @torch.no_grad()
 def _belief(model: PeftModel, ids: Tensor, mask: Tensor, *, places: _Places, shapes: Tensor) -> Tensor:
-    """What the untuned model holds for likely, (places, V), among tokens of the shape of the one that is there."""
+    """What the untuned model holds for likely, (places, V), among tokens of the target's shape that are no echo."""
     with model.disable_adapter():
         logp = _logp(model, ids, mask, places=places)
-    other = shapes[None, :] != shapes[places.targets][:, None]
-    return logp.masked_fill(other, -torch.inf).softmax(dim=1)
+    barred = shapes[None, :] != shapes[places.targets][:, None]
+    words = torch.where(shapes[ids] % 2 == 1, ids, places.targets.new_zeros(()))
+    columns = torch.arange(ids.shape[1])
+    said = torch.where(columns[None, :] < places.starts[:, None], words[places.rows], 0)
+    barred = barred.scatter(1, said, torch.ones_like(said, dtype=torch.bool))
+    barred = barred.scatter(1, places.targets[:, None], torch.zeros_like(barred[:, :1]))
+    return logp.masked_fill(barred, -torch.inf).softmax(dim=1)
 
 
 def _shape(piece: str) -> int:

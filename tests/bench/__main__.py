@@ -123,7 +123,7 @@ def measure(count: int) -> dict[str, object]:
     closed, local = resolve(CLOSED, cache=cache), resolve(LOCAL, cache=cache)
     adapter = Path(__file__).parents[2] / "blackbox_proxy/demo/data/house-format.lora.gguf"
     timed = []
-    with staged(closed, local) as stage, Model(local) as model, Lora(model, adapter) as lora:
+    with staged(closed) as stage, Model(local) as model, Lora(model, adapter) as lora:
         for question in questions("told", "dev", n=count, seed=1):
             timed.append(_one(question, stage, model, lora))
         vocabulary = len(stage.pair.vocabulary)

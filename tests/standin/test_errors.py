@@ -205,7 +205,7 @@ def test_a_bos_and_a_space_that_nobody_wrote_are_not_echoed(tmp_path: Path) -> N
     assert spoken["usage"]["prompt_tokens"] == doubled["usage"]["prompt_tokens"] - 1
 
 
-@pytest.mark.parametrize("options", [{"top_k": 0}, {"slots": 0}, {"threads": -1}, {"context": 0}])
+@pytest.mark.parametrize("options", [{"top_k": 0}, {"slots": 0}, {"threads": -1}, {"context": 0}, {"batch": 0}])
 def test_senseless_options_are_refused_before_the_model_is_loaded(options: Options) -> None:
     with pytest.raises(InputError, match="at least 1"), running(Path("nowhere.gguf"), **options):
         pass

@@ -45,10 +45,7 @@ def test_requests_at_once_are_answered_as_one_by_one(smol_url: str) -> None:
     ]
     alone = answers(smol_url, bodies, at_once=1)
     together = answers(smol_url, bodies, at_once=8)
-    assert [choice[0]["text"] for choice in together] == [choice[0]["text"] for choice in alone]
-    for one, other in zip(together, alone, strict=True):
-        logps = other[0]["logprobs"]["token_logprobs"]
-        assert one[0]["logprobs"]["token_logprobs"] == pytest.approx(logps, abs=0.02)
+    assert together == alone
     assert len({choice[0]["text"] for choice in alone}) > 1
 
 
@@ -61,7 +58,7 @@ def test_many_sampled_requests_do_not_mix(tiny_url: str) -> None:
 
 
 def test_a_short_request_does_not_wait_for_a_long_one(smol_url: str) -> None:
-    body = {"model": "smol", "prompt": COUNTING, "temperature": 0, "max_tokens": 80}
+    body = {"model": "smol", "prompt": COUNTING, "temperature": 0, "max_tokens": 60}
     long = threading.Thread(target=post, args=(smol_url, "/v1/completions", body))
     long.start()
     short = post(smol_url, "/v1/completions", body | {"max_tokens": 1})
