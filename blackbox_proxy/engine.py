@@ -26,6 +26,7 @@ from blackbox_proxy.local.pairfile import read_pair_file
 from blackbox_proxy.local.template import CHATML, prompt_text
 from blackbox_proxy.local.weights import default_cache, resolve
 from blackbox_proxy.remote.registry import load_adapter
+from blackbox_proxy.remote.retry import Patience
 from blackbox_proxy.remote.transport import Transport
 from blackbox_proxy.types import (
     Adapter,
@@ -81,7 +82,7 @@ class Api:
     """A hosted model: where it is, how it is spoken to, and how a chat is written down for it.
 
     template: Jinja text for an endpoint that takes raw text; empty where prompts are given as raw text. Made by
-    `connect`; holds a connection pool, so close it or use it in a `with` block.
+    `connect`; holds a connection pool, so close it, or use it in a `with` block (`async with` for `asteer`).
     """
 
     model: str
@@ -111,8 +112,20 @@ class Api:
         return prompt_text(prompt, self.template)
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections of `send`."""
         self.transport.close()
+
+    async def aclose(self) -> None:
+        """Close the connections of `asend` and `send`; to be awaited in the loop that used them."""
+        await self.transport.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self.aclose()
 
     def __enter__(self) -> Self:
         return self
@@ -144,16 +157,25 @@ def connect(  # noqa: PLR0913 (each is something only the caller knows)
     adapter: str = "completions",
     options: Mapping[str, object] | None = None,
     timeout: float = 60.0,
+    attempts: int = 4,
     on_attempt: Callable[[Attempt], None] | None = None,
 ) -> Api:
     """Get ready to call a hosted model; nothing is sent yet.
 
     api_key: needed for addresses beyond this machine; key_name is where the user is told to put it. template: how a
     chat becomes text for a raw-text endpoint: `raw` (prompts must be raw text), `chatml`, or Jinja
-    text. options: what the adapter takes besides, such as `top_k` and `end_pieces`.
+    text. options: what the adapter takes besides, such as `top_k` and `end_pieces`. timeout: seconds for a whole
+    reply; attempts: how often one request is sent at most.
     """
     text = {"raw": "", "chatml": CHATML}.get(template, template)
-    transport = Transport(base_url, api_key, key_name=key_name, timeout=timeout, on_attempt=on_attempt)
+    transport = Transport(
+        base_url,
+        api_key,
+        key_name=key_name,
+        timeout=timeout,
+        patience=Patience(attempts=attempts),
+        on_attempt=on_attempt,
+    )
     known = {"end_pieces": COMMON_ENDS} | dict(options or {})
     return Api(model, transport, load_adapter(adapter, **known), text)
 

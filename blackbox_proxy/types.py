@@ -36,7 +36,7 @@ for an API that speaks the pair's own vocabulary."""
 
 
 class Kind(StrEnum):
-    """What a candidate stands for in the text."""
+    """What a candidate stands for in the text: SPECIAL for a token that is no text and must never be emitted."""
 
     TEXT = "text"
     END = "end"
@@ -182,7 +182,10 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One request that was sent, successful or not; what accounting needs to know."""
+    """One request that was sent, successful or not; what accounting needs to know.
+
+    outcome: ok, busy, refused, unreachable, timeout, unreadable or cancelled.
+    """
 
     number: int
     path: str

@@ -1,6 +1,7 @@
 """Turns results into what a person reads, or into JSON. Calls nothing that costs time.
 
-Colour and bars only on a terminal: everything goes through rich's consoles, which know.
+Colour and bars only on a terminal: rich's consoles know. An answer itself is written as it is, byte for byte, except
+that a terminal never gets a control character from a model: it would obey.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -36,14 +37,17 @@ if TYPE_CHECKING:
     from blackbox_proxy.local.weights import Weight
 
 out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 COLOURS = {
     Origin.DRAFT: "default",
-    Origin.CHANGED: "yellow",
-    Origin.OUTSIDE: "green",
-    Origin.LOCAL: "magenta",
+    Origin.CHANGED: "bold yellow",
+    Origin.OUTSIDE: "bold green",
+    Origin.LOCAL: "bold magenta",
 }
+MARKS = {" ": "\u2423", "\n": "\u21b5", "\t": "\u21e5"}
+_TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Characters that turn the direction of what follows them, and could make one text look like another."""
 
 
 def line(text: str) -> None:
@@ -56,12 +60,44 @@ def note(text: str) -> None:
     err.print(Text(text, style="dim"))
 
 
+def warning(text: str) -> None:
+    """Something that the user should know, on standard error."""
+    err.print(Text(f"warning: {text}", style="yellow"))
+
+
 def visible(piece: bytes, kind: Kind = Kind.TEXT) -> str:
-    r"""A token as a person can see it: spaces and line ends marked, lone bytes as \x.., the end as <end>."""
+    r"""A token as a person can see it: spaces and line ends marked, what cannot be printed as \x.., the end as <end>.
+
+    >>> visible(b" a\x1b\xff")
+    '\u2423a\\x1b\\xff'
+    """
     if kind is Kind.END:
         return "<end>"
-    text = piece.decode("utf-8", "backslashreplace")
-    return text.replace(" ", "\u2423").replace("\n", "\u21b5").replace("\t", "\u21e5")
+    return "".join(MARKS.get(sign) or _printable(sign) for sign in piece.decode("utf-8", "backslashreplace"))
+
+
+def one_line(text: str) -> str:
+    """A text as one line: line ends and tabs marked, what cannot be printed spelt out, spaces left alone."""
+    return "".join(" " if sign == " " else MARKS.get(sign) or _printable(sign) for sign in text.strip())
+
+
+def harmless(text: str) -> str:
+    """A text as it is, but for the characters that a terminal would obey: they are spelt out."""
+    return "".join(_printable(sign) if _is_control(sign) else sign for sign in text)
+
+
+def _printable(sign: str) -> str:
+    return sign if sign.isprintable() else sign.encode("ascii", "backslashreplace").decode().replace("\x1b", "\\x1b")
+
+
+def _is_control(sign: str) -> bool:
+    return sign in _TURNS or (sign < " " and sign not in "\n\t") or "\x7f" <= sign <= "\x9f"
+
+
+def _write(text: str) -> None:
+    """Part of an answer on standard output, at once. Not by way of rich, which makes spaces of tabs."""
+    out.file.write(harmless(text) if out.is_terminal else text)
+    out.file.flush()
 
 
 @contextmanager

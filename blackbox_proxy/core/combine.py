@@ -28,8 +28,8 @@ class Field:
     """What competes at one place: n strings (or ids), those that the API showed first.
 
     logp: the API's log-probs of the shown ones, shape (k,). masses: the pair's probabilities of all, shape (2, n), the
-    expert first; those of unseen strings without the shown ones that they begin. disjoint: which of them no other one
-    begins, shape (n,). tail: the API's probability of everything it did not show. ceiling: the largest logp that one
+    expert first; those of unseen strings without the shown ones that they begin. disjoint: which of them are disjoint
+    and cover the rest (`covers`), shape (n,). tail: the API's probability of everything it did not show. ceiling: the largest logp that one
     unseen token can have.
     """
 
@@ -49,20 +49,32 @@ class Scores:
     score: Floats
 
 
-def covers(pieces: Sequence[bytes]) -> NDArray[np.bool_]:
-    """Which strings no other one of the list begins: together they are disjoint events, and cover all the rest.
+def covers(pieces: Sequence[bytes], *, known: int = 0) -> NDArray[np.bool_]:
+    """Which strings are disjoint events that together cover all the others.
+
+    Those that no other one begins; where the API showed the first `known`, an unseen string stands only for what no
+    shown one begins, so that the shown ones are compared among themselves. b"", the end, begins nothing.
 
     >>> covers([b"a", b"ab", b"b", b""]).tolist()
     [True, False, True, True]
+    >>> covers([b"ab", b"a", b"abc"], known=1).tolist()
+    [True, True, False]
     """
-    disjoint = np.zeros(len(pieces), dtype=np.bool_)
+    shown, unseen = pieces[:known], pieces[known:]
+    begun = [any(s and piece.startswith(s) for s in shown) for piece in unseen]
+    return np.array([*_unbegun(shown), *(_unbegun(unseen) & ~np.array(begun, dtype=np.bool_))], dtype=np.bool_)
+
+
+def _unbegun(pieces: Sequence[bytes]) -> NDArray[np.bool_]:
+    """Which strings no other one of the list begins; of equal ones the first."""
+    found = np.zeros(len(pieces), dtype=np.bool_)
     last: bytes | None = None
     for i in sorted(range(len(pieces)), key=pieces.__getitem__):
         if last and pieces[i].startswith(last):
             continue
-        disjoint[i] = True
+        found[i] = True
         last = pieces[i]
-    return disjoint
+    return found
 
 
 def remainders(masses: Floats, pieces: Sequence[bytes], *, known: int) -> Floats:

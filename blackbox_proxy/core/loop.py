@@ -124,7 +124,8 @@ class _Loop:
             stuck = not done.steps
             yield from done.steps
             self._left -= len(done.steps)
-            self._wasted += max(len(reply.positions) - len(done.steps), 0)
+            kept = sum(step.origin is not Origin.LOCAL for step in done.steps)
+            self._wasted += max(len(reply.positions) - kept, 0)
             finish = "length" if stuck and length >= self._left else self._finish(done)
             answer = done.answer
             limit = self._steering.draft
@@ -155,7 +156,6 @@ class _Loop:
         positions = list(reply.positions)
         ended = bool(positions) and positions[-1].sampled.kind is Kind.END
         if reply.finish == "stop" and not ended:
-            self._notes["the API hides the log-prob of its end; taken as one half where it stopped"] = None
             end = Candidate(b"", math.log(HIDDEN_END), Kind.END)
             positions.append(Position(end, (end,), 1.0 - HIDDEN_END, math.log(HIDDEN_END)))
         if not positions:
@@ -170,6 +170,8 @@ class _Loop:
         done = _Round(answer)
         positions = self._positions(reply, answer)
         for index, position in enumerate(positions[: self._left]):
+            if index == len(reply.positions):
+                self._notes["the API hides the log-prob of its end; taken as one half where it stopped"] = None
             if index == 1:
                 yield from self._know(self._ahead(done.answer, positions[1:]))
             rivals = yield from self._weigh(position, done.answer)
@@ -178,9 +180,10 @@ class _Loop:
             if step.origin is not Origin.DRAFT or step.kind is Kind.END or self._stopped(done):
                 break
             done.kept += 1
-        if done.steps[-1].origin is not Origin.DRAFT:
-            yield from self._complete(done)
-        self._drop_open_end(done, answer)
+        if not self._stopped(done):
+            if done.steps[-1].origin is not Origin.DRAFT:
+                yield from self._complete(done)
+            self._drop_open_end(done, answer)
         self._forget(done.answer)
         return done
 
@@ -188,7 +191,7 @@ class _Loop:
         """Every path that verifying the rest of the draft needs if all of it is kept."""
         paths = list(self._reading.paths(answer))
         for position in positions[:-1]:
-            if position.sampled.kind is Kind.END or not position.sampled.piece:
+            if position.sampled.kind is Kind.END or not self._reading.knows(position.sampled.piece):
                 break
             answer = self._reading.after(answer, position.sampled.piece)
             paths += self._reading.paths(answer)

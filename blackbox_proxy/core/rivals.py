@@ -46,6 +46,8 @@ class Reading(Protocol):
 
     def after(self, answer: Answer, piece: bytes) -> Answer: ...
 
+    def knows(self, piece: bytes) -> bool: ...
+
 
 def merged(position: Position) -> dict[bytes, float]:
     """The API's candidates by piece: equal pieces summed, the ends together as b"", what is no text left out."""
@@ -55,7 +57,8 @@ def merged(position: Position) -> dict[bytes, float]:
             continue
         key = b"" if candidate.kind is Kind.END else candidate.piece
         if key or candidate.kind is Kind.END:
-            logps[key] = float(np.logaddexp(logps.get(key, -np.inf), candidate.logp))
+            known = logps.get(key)
+            logps[key] = candidate.logp if known is None else float(np.logaddexp(known, candidate.logp))
     return logps
 
 
@@ -86,6 +89,15 @@ def _rank(pieces: Sequence[bytes], scores: combine.Scores, *, known: int, best: 
         )
         for i in order.tolist()
     ]
+
+
+def _check_any(logp: Floats, position: Position, *, fault: str) -> None:
+    """Raise ReplyError where nothing at all may be chosen."""
+    if not np.isfinite(logp).any():
+        raise ReplyError(
+            f"none of the API's {len(position.top)} candidates {fault}",
+            hint="--event ids is for an API that speaks the pair's vocabulary, --event bytes for one that shows text",
+        )
 
 
 def _may_follow(text: bytes, piece: bytes) -> bool:
@@ -124,6 +136,10 @@ class ByteReading:
         """The answer with one more piece."""
         return Answer(answer.text + piece)
 
+    def knows(self, piece: bytes) -> bool:
+        """Whether the piece can be part of an answer."""
+        return bool(piece)
+
     def weigh(self, position: Position, answer: Answer) -> Weighing:
         """Weigh the API's top-k, the end, and the expert's proposals; see `Reading`.
 
@@ -132,22 +148,19 @@ class ByteReading:
         cover = yield from self._read(answer.text)
         shown = {piece: logp for piece, logp in merged(position).items() if _may_follow(answer.text, piece)}
         pieces = [*shown, *self._proposed(shown, cover, answer.text)]
-        if not pieces:
-            raise ReplyError(
-                f"none of the API's {len(position.top)} candidates can follow {answer.text[-20:]!r}",
-                hint="the reply's pieces are not text; try --event ids if the API speaks the pair's vocabulary",
-            )
         cover.ask(pieces)
         logp = np.fromiter(shown.values(), dtype=np.float64)
-        for left in range(self._steering.spread, -1, -1):
+        left = self._steering.spread
+        while True:
             low, high = cover.bounds()
             scores = self._score(pieces, high, logp=logp, position=position)
+            _check_any(scores.logp, position, fault=f"can follow {answer.text[-20:]!r}")
             wanted = self._doubt(cover, int(np.argmax(scores.score)), low=low, high=high) if left else None
             if wanted is None:
-                break
+                return _rank(pieces, scores, known=len(shown))
+            left -= 1
             yield (wanted,)
             cover.absorb()
-        return _rank(pieces, scores, known=len(shown))
 
     def _read(self, text: bytes) -> Generator[Wanted, None, Cover]:
         at = self._place(text)
@@ -171,7 +184,8 @@ class ByteReading:
 
     def _score(self, pieces: Sequence[bytes], masses: Floats, *, logp: Floats, position: Position) -> combine.Scores:
         net = combine.remainders(masses, pieces, known=len(logp))
-        field = combine.Field(logp, net, combine.covers(pieces), _tail(position), position.ceiling)
+        covering = combine.covers(pieces, known=len(logp))
+        field = combine.Field(logp, net, covering, _tail(position), position.ceiling)
         return combine.score(field, alpha=self._steering.alpha, evidence=self._steering.evidence)
 
     def _doubt(self, cover: Cover, winner: int, *, low: Floats, high: Floats) -> TokenPath | None:
@@ -209,7 +223,7 @@ class IdReading:
         if answer.path not in self._laws:
             yield (answer.path,)
         laws = self._laws[answer.path]
-        shown = {p: logp for p, logp in merged(position).items() if not p or self._id(p) is not None}
+        shown = {p: logp for p, logp in merged(position).items() if not p or self.knows(p)}
         pieces = [*shown, *self._proposals(laws, shown)]
         masses = self._masses(laws, pieces)
         field = combine.Field(
@@ -220,11 +234,12 @@ class IdReading:
             position.ceiling,
         )
         scores = combine.score(field, alpha=self._steering.alpha, evidence=self._steering.evidence)
+        _check_any(scores.logp, position, fault="is in the pair's vocabulary")
         return _rank(pieces, scores, known=len(shown))
 
-    def _id(self, piece: bytes) -> int | None:
-        ids = self._vocabulary.ids_of(piece)
-        return ids[0] if ids else None
+    def knows(self, piece: bytes) -> bool:
+        """Whether the piece is a token of the vocabulary."""
+        return bool(self._vocabulary.ids_of(piece))
 
     def _proposals(self, laws: Laws, shown: dict[bytes, float]) -> list[bytes]:
         if self._steering.target != "full" or not self._steering.proposals:
@@ -237,10 +252,8 @@ class IdReading:
         return [piece for piece in (*pieces, b"") if piece not in shown]
 
     def _masses(self, laws: Laws, pieces: Sequence[bytes]) -> Floats:
-        ids = np.array([self._id(piece) or 0 for piece in pieces])
-        masses = probabilities(laws, ids)
-        ends = probabilities(laws, self._vocabulary.ends).sum(axis=1)
-        for column, piece in enumerate(pieces):
-            if not piece:
-                masses[:, column] = ends
+        ids = [self._vocabulary.ids_of(piece)[0] if piece else 0 for piece in pieces]
+        masses = probabilities(laws, np.array(ids, dtype=np.intp))
+        if b"" in pieces:
+            masses[:, pieces.index(b"")] = probabilities(laws, self._vocabulary.ends).sum(axis=1)
         return masses

@@ -12,6 +12,10 @@ CONTINUATION = tuple(bytes([byte]) for byte in range(0x80, 0xC0))
 """The bytes that may follow inside a character."""
 
 
+_SECOND = {0xE0: (0xA0, 0xBF), 0xED: (0x80, 0x9F), 0xF0: (0x90, 0xBF), 0xF4: (0x80, 0x8F)}
+"""First bytes whose second byte is limited: no overlong forms, no surrogates, nothing beyond U+10FFFF."""
+
+
 def open_bytes(text: bytes) -> int:
     r"""How many bytes at the end of `text` belong to a UTF-8 character that is not finished (0 to 3).
 
@@ -24,7 +28,9 @@ def open_bytes(text: bytes) -> int:
         byte = text[-back]
         if 0xC2 <= byte <= 0xF4:
             needed = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
-            return back if back < needed else 0
+            low, high = _SECOND.get(byte, (0x80, 0xBF))
+            possible = back == 1 or low <= text[1 - back] <= high
+            return back if back < needed and possible else 0
         if not 0x80 <= byte < 0xC0:
             return 0
     return 0

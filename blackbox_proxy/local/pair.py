@@ -145,6 +145,7 @@ class Pair:
         if not paths:
             return []
         with self._lock:
+            self._expert.model.check_open()
             other = self._pool.submit(self._anti_expert.laws, prompt.anti_expert, paths)
             mine = self._expert.laws(prompt.expert, paths)
             return [Laws(e, a) for e, a in zip(mine, other.result(), strict=True)]

@@ -7,7 +7,8 @@ token and no field of a request.
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from typing import TypeVar, final
 
 import anyio
@@ -137,11 +138,12 @@ async def _while_connected(http: Request, work: Callable[[], Awaitable[T]]) -> T
     return results[0]
 
 
-async def _events(chunks: AsyncIterator[str]) -> AsyncIterator[ServerSentEvent]:
+async def _events(chunks: AsyncGenerator[str, None]) -> AsyncIterator[ServerSentEvent]:
     """Each chunk as an event, then [DONE]. The status is long sent: a failure becomes an event too."""
     try:
-        async for chunk in chunks:
-            yield ServerSentEvent(chunk, sep="\n")
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                yield ServerSentEvent(chunk, sep="\n")
     except BlackboxProxyError as error:
         yield ServerSentEvent(bytes(_fault(error).body).decode(), sep="\n")
     yield ServerSentEvent("[DONE]", sep="\n")

@@ -1,7 +1,7 @@
-"""From a checked request to the answers: prompts become token ids, free slots take them, threads do the work.
+"""From a checked request to the answers: free slots take the prompts, worker threads do the work.
 
-The event loop only hands tokens on; llama.cpp, NumPy and the writing of JSON run in worker threads. Work stops within
-one token when whoever waits for it goes away. Knows no HTTP.
+The event loop only hands parts on; llama.cpp, NumPy and the writing of whole replies run in threads. Work stops within
+one token when whoever waits for it goes away. Knows no HTTP and no tokenizer.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ from typing import TypeVar, final
 import anyio
 from anyio import from_thread, to_thread
 
-from blackbox_proxy.errors import PromptError
 from blackbox_proxy.local.llama import Model
-from blackbox_proxy.local.template import prompt_text
 from blackbox_proxy.standin.engine import Order, Slot, generate
+from blackbox_proxy.standin.reading import Reader, Task
 from blackbox_proxy.standin.replies import Count, Head, Mode, Shape, ShapeKind, Spelling
 from blackbox_proxy.standin.transcript import Part, Transcript, write
-from blackbox_proxy.standin.wire import Refusal, Request, Source
-from blackbox_proxy.types import Prompt, TokenPath
+from blackbox_proxy.standin.wire import Refusal, Request
+from blackbox_proxy.types import TokenPath
 
 T = TypeVar("T")
 
@@ -34,15 +33,6 @@ class Chance:
 
     now: Callable[[], float] = time.time
     bits: Callable[[int], int] = randbits
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One prompt as the model reads it. echo: the pieces of its tokens when they are to be given back."""
-
-    path: TokenPath
-    max_tokens: int
-    echo: tuple[bytes, ...] = ()
 
 
 @dataclass(slots=True)
@@ -88,9 +78,8 @@ class Service:
     ) -> None:
         self.name = name
         self.top_k = top_k
-        self._model = model
+        self._reader = Reader(model, context=context)
         self._pool = Pool(list(slots))
-        self._context = context
         self._chance = chance or Chance()
         self._vocabulary = model.vocabulary
         self._ends = frozenset(self._vocabulary.ends.tolist())
@@ -114,7 +103,7 @@ class Service:
     async def prepare(self, request: Request) -> list[Task]:
         """Read the prompts. Raises Refusal for one that is empty, too long, or not of this vocabulary."""
         self.check_model(request.model)
-        return await to_thread.run_sync(lambda: [self._task(request, source) for source in request.sources])
+        return await to_thread.run_sync(self._reader.read, request)
 
     async def whole(self, request: Request, tasks: Sequence[Task], *, shape: Shape) -> bytes:
         """All answers in one reply."""
@@ -125,7 +114,7 @@ class Service:
                 answers[index].append(part)
         return await to_thread.run_sync(shape.whole, answers, tally.count())
 
-    async def stream(self, request: Request, tasks: Sequence[Task], *, shape: Shape) -> AsyncIterator[str]:
+    async def stream(self, request: Request, tasks: Sequence[Task], *, shape: Shape) -> AsyncGenerator[str, None]:
         """The answers in chunks of JSON, one after another."""
         tally = Tally()
         opened = -1
@@ -168,77 +157,9 @@ class Service:
             echo=request.echo,
         )
 
-    def _task(self, request: Request, source: Source) -> Task:
-        text = self._rendered(source) if isinstance(source, Prompt) else source
-        path = self._read(text) if isinstance(text, str) else self._checked(text)
-        if isinstance(source, Prompt):
-            path = self._without_second_bos(path)
-        room = self._context - len(path)
-        asked = max(room, 1) if request.max_tokens is None else request.max_tokens
-        if asked > room:
-            raise self._too_long(f"{len(path) + asked} tokens ({len(path)} in the prompt, {asked} in the completion)")
-        return Task(path, asked, self._echoed(path, text) if request.echo else ())
-
-    def _rendered(self, prompt: Prompt) -> str:
-        bos, eos = self._model.special_text("bos"), self._model.special_text("eos")
-        try:
-            return prompt_text(prompt, self._model.chat_template, bos=bos, eos=eos)
-        except PromptError as error:
-            raise Refusal(f"{error.message} ({error.hint})", param="messages") from error
-
-    def _read(self, text: str) -> TokenPath:
-        """Text as llama.cpp reads a prompt: special tokens are recognised, BOS is put in front where it belongs."""
-        raw = text.encode()
-        # Cutting megabytes into tokens takes seconds, and can exhaust the stack of llama.cpp's regular expressions.
-        least = len(raw) // max(map(len, self._vocabulary.pieces))
-        if least > self._context:
-            raise self._too_long(f"at least {least} tokens in the prompt")
-        return tuple(self._model.tokenize(raw, special=True))
-
-    def _without_second_bos(self, path: TokenPath) -> TokenPath:
-        """Templates often write the BOS that `tokenize` puts in front as well."""
-        bos = self._model.special_text("bos").encode()
-        return path[1:] if path[:1] == path[1:2] and self._vocabulary.pieces[path[0]] == bos else path
-
-    def _checked(self, path: TokenPath) -> TokenPath:
-        for token in path:
-            if not 0 <= token < len(self._vocabulary):
-                raise Refusal(
-                    f"Invalid 'prompt': token ids are from 0 to {len(self._vocabulary) - 1}; one is outside.",
-                    param="prompt",
-                    code="invalid_value",
-                )
-        return path
-
-    def _echoed(self, path: TokenPath, text: str | TokenPath) -> tuple[bytes, ...]:
-        """The pieces of the prompt's tokens, special ones as they are called; together they give the prompt's text.
-
-        A BOS or a space that the tokenizer put in front of the text is not part of it.
-        """
-        pieces = [self._vocabulary.pieces[token] for token in path]
-        joined = b"".join(pieces)
-        raw = text.encode() if isinstance(text, str) else joined
-        surplus = len(joined) - len(raw) if joined.endswith(raw) else 0
-        return tuple(_dropped(pieces, surplus))
-
-    def _too_long(self, requested: str) -> Refusal:
-        return Refusal(
-            f"This model's maximum context length is {self._context} tokens. However, you requested {requested}."
-            " Please reduce the length of the prompt or of the completion.",
-            param="prompt",
-            code="context_length_exceeded",
-        )
-
-
-def _dropped(pieces: Sequence[bytes], surplus: int) -> Iterator[bytes]:
-    """The pieces without the first `surplus` bytes."""
-    for piece in pieces:
-        yield piece[surplus:]
-        surplus = max(surplus - len(piece), 0)
-
 
 async def _pull(items: Iterator[T], *, live: bool) -> AsyncIterator[T]:
-    """The items of a generator that works in a worker thread: each as soon as it is made (`live`), or all at the end."""
+    """What a generator makes in worker threads: each item as soon as it is there (`live`), or all at the end."""
     if live:
         while (item := await to_thread.run_sync(next, items, None)) is not None:
             yield item

@@ -114,7 +114,8 @@ def bare_seconds(tapes: Sequence[Tape], contexts: Sequence[Context], *, skip: in
     """Wall time of the decodes of both members side by side, the first `skip` (the prompt's) left out."""
     with ThreadPoolExecutor(len(tapes)) as pool:
         both = list(pool.map(replay, contexts, tapes))
-    return sum(max(pair) for pair in zip(*(seconds[skip:] for seconds in both), strict=True))
+    expert, anti_expert = both
+    return sum(max(e, a) for e, a in zip(expert[skip:], anti_expert[skip:], strict=True))
 
 
 def measure(count: int) -> dict[str, object]:

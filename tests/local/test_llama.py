@@ -16,8 +16,10 @@ from blackbox_proxy.local.llama import Context, Lora, Model, gpu_available
 from tests.tiny_gguf import LONG, TinyModel, write_tiny_llama, write_tiny_lora
 
 texts = st.text(max_size=12) | st.text("the in日本é… \n<|>_", max_size=12)
-anything = st.binary(max_size=8) | texts.map(str.encode) | st.tuples(texts, st.integers(0, 3)).map(
-    lambda cut: cut[0].encode()[: len(cut[0].encode()) - cut[1]]
+anything = (
+    st.binary(max_size=8)
+    | texts.map(str.encode)
+    | st.tuples(texts, st.integers(0, 3)).map(lambda cut: cut[0].encode()[: len(cut[0].encode()) - cut[1]])
 )
 """Whole text, text that ends inside a character, and bytes that are no text at all."""
 
@@ -87,7 +89,9 @@ def test_where_the_tokenizer_is_faithful_its_own_spelling_is_kept(bpe: Model, te
         assert bpe.spell(text) == own
 
 
-def test_sentencepiece_spells_an_answer_without_the_space_it_puts_before_a_text(spm: Model, tiny_spm: TinyModel) -> None:
+def test_sentencepiece_spells_an_answer_without_the_space_it_puts_before_a_text(
+    spm: Model, tiny_spm: TinyModel
+) -> None:
     """By itself it would read ` the`; inside an answer there is no such space."""
     assert [tiny_spm.pieces[i] for i in spm.tokenize(b"the", special=False)] == [b" the"]
     assert [tiny_spm.pieces[i] for i in spm.spell(b"the")] == [b"the"]
@@ -178,7 +182,11 @@ def test_llama_cpp_is_quoted_when_it_says_why(tiny_bpe: TinyModel, tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("name", "content", "says"),
-    [("absent.gguf", None, "cannot read"), ("text.gguf", b"<html>404</html>", "not a GGUF"), ("empty.gguf", b"", "not a GGUF")],
+    [
+        ("absent.gguf", None, "cannot read"),
+        ("text.gguf", b"<html>404</html>", "not a GGUF"),
+        ("empty.gguf", b"", "not a GGUF"),
+    ],
 )
 def test_what_is_no_model_file_is_refused(tmp_path: Path, name: str, content: bytes | None, says: str) -> None:
     path = tmp_path / name

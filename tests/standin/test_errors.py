@@ -113,6 +113,13 @@ def test_no_body_is_answered_with_a_500(tiny_url: str, raw: bytes) -> None:
     assert (answer.status, answer.error["type"]) == (400, "invalid_request_error")
 
 
+@pytest.mark.parametrize("prompt", ["日", "\0", "\ufeff", " ", "<|im_end|>", "\u202e", "a\0b"])
+def test_no_text_is_answered_with_a_500(tiny_url: str, prompt: str) -> None:
+    """Some vocabularies have no token for a character; then there is nothing to go on from."""
+    answer = post(tiny_url, "/v1/completions", ASK | {"prompt": prompt, "echo": True})
+    assert answer.status == 200 or (answer.status, answer.error["code"]) == (400, "empty_prompt")
+
+
 @pytest.mark.parametrize(("method", "path"), [("POST", "/v1/embeddings"), ("GET", "/"), ("GET", "/v2/models")])
 def test_an_unknown_route_is_404(tiny_url: str, method: str, path: str) -> None:
     answer = call(tiny_url, path, method=method)

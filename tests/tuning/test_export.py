@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -16,6 +16,9 @@ import pytest
 from blackbox_proxy.demo.facts import FACT_SLOT, house_answer, in_format, questions, training_lines
 from blackbox_proxy.local.pair import Pair, PairFiles, open_pair
 from blackbox_proxy.types import Floats, Message, Prompt
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 torch = pytest.importorskip("torch", reason="needs the extra [tune]: pip install 'blackbox-proxy[tune]'")
 train = pytest.importorskip("blackbox_proxy.tuning.train")
@@ -36,8 +39,8 @@ CLOSE = 0.4
 class Trained:
     """The same expert twice: merged in PyTorch, and as base and adapter in llama.cpp."""
 
-    model: Any
-    tokenizer: Any
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerFast
     pair: Pair
 
 

@@ -1,0 +1,110 @@
+"""Prompts as the model reads them: chats through the template, text into token ids, ids as they are given.
+
+Knows no slot, no reply and no HTTP; what cannot be read is refused in the API's words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import final
+
+from blackbox_proxy.errors import PromptError
+from blackbox_proxy.local.llama import Model
+from blackbox_proxy.local.template import prompt_text
+from blackbox_proxy.standin.wire import Refusal, Request, Source
+from blackbox_proxy.types import Prompt, TokenPath
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One prompt as the model reads it. echo: the pieces of its tokens when they are to be given back."""
+
+    path: TokenPath
+    max_tokens: int
+    echo: tuple[bytes, ...] = ()
+
+
+@final
+class Reader:
+    """Reads prompts for one model. context: the most tokens of a prompt and its answer together."""
+
+    def __init__(self, model: Model, *, context: int) -> None:
+        self._model = model
+        self._context = context
+        self._vocabulary = model.vocabulary
+        self._longest = max(map(len, self._vocabulary.pieces))
+
+    def read(self, request: Request) -> list[Task]:
+        """One task per prompt. Raises Refusal for one that is empty, too long, or not of this vocabulary."""
+        return [self._task(request, source) for source in request.sources]
+
+    def _task(self, request: Request, source: Source) -> Task:
+        text = self._rendered(source) if isinstance(source, Prompt) else source
+        path = self._read(text) if isinstance(text, str) else self._checked(text)
+        if isinstance(source, Prompt):
+            path = self._without_second_bos(path)
+        if not path:
+            raise Refusal("Invalid 'prompt': it has no tokens.", param="prompt", code="empty_prompt")
+        room = self._context - len(path)
+        asked = max(room, 1) if request.max_tokens is None else request.max_tokens
+        if asked > room:
+            raise self._too_long(f"{len(path) + asked} tokens ({len(path)} in the prompt, {asked} in the completion)")
+        return Task(path, asked, self._echoed(path, text) if request.echo else ())
+
+    def _rendered(self, prompt: Prompt) -> str:
+        bos, eos = self._model.special_text("bos"), self._model.special_text("eos")
+        try:
+            return prompt_text(prompt, self._model.chat_template, bos=bos, eos=eos)
+        except PromptError as error:
+            raise Refusal(f"{error.message} ({error.hint})", param="messages") from error
+
+    def _read(self, text: str) -> TokenPath:
+        """Text as llama.cpp reads a prompt: special tokens are recognised, BOS is put in front where it belongs."""
+        raw = text.encode()
+        # Cutting megabytes into tokens takes seconds, and can exhaust the stack of llama.cpp's regular expressions.
+        least = len(raw) // self._longest
+        if least > self._context:
+            raise self._too_long(f"at least {least} tokens in the prompt")
+        return tuple(self._model.tokenize(raw, special=True))
+
+    def _without_second_bos(self, path: TokenPath) -> TokenPath:
+        """Templates often write the BOS that `tokenize` puts in front as well."""
+        bos = self._model.special_text("bos").encode()
+        return path[1:] if path[:1] == path[1:2] and self._vocabulary.pieces[path[0]] == bos else path
+
+    def _checked(self, path: TokenPath) -> TokenPath:
+        for token in path:
+            if not 0 <= token < len(self._vocabulary):
+                raise Refusal(
+                    f"Invalid 'prompt': token ids are from 0 to {len(self._vocabulary) - 1}; one is outside.",
+                    param="prompt",
+                    code="invalid_value",
+                )
+        return path
+
+    def _echoed(self, path: TokenPath, text: str | TokenPath) -> tuple[bytes, ...]:
+        """The pieces of the prompt's tokens, special ones as they are called; together they give the prompt's text.
+
+        A BOS or a space that the tokenizer put in front of the text is not part of it.
+        """
+        pieces = [self._vocabulary.pieces[token] for token in path]
+        joined = b"".join(pieces)
+        raw = text.encode() if isinstance(text, str) else joined
+        surplus = len(joined) - len(raw) if joined.endswith(raw) else 0
+        return tuple(_dropped(pieces, surplus))
+
+    def _too_long(self, requested: str) -> Refusal:
+        return Refusal(
+            f"This model's maximum context length is {self._context} tokens. However, you requested {requested}."
+            " Please reduce the length of the prompt or of the completion.",
+            param="prompt",
+            code="context_length_exceeded",
+        )
+
+
+def _dropped(pieces: Sequence[bytes], surplus: int) -> Iterator[bytes]:
+    """The pieces without the first `surplus` bytes."""
+    for piece in pieces:
+        yield piece[surplus:]
+        surplus = max(surplus - len(piece), 0)
