@@ -211,9 +211,9 @@ class Steering:
 
     alpha: weight of the offset; 0 leaves the API unchanged. draft: most tokens asked for in one call. evidence: the
     constant c of the pooled back-off, in probability; the offset of a string that neither member finds likelier than
-    this falls back to the pooled offset of the rest. proposals: how many strings of the expert may compete from
-    outside the top-k at each step. back_off: most tokens of the pair re-read at the left boundary. spread: forked
-    evaluations allowed at one step.
+    this falls back to the pooled offset of the rest (event `bytes` only). proposals: how many strings of the expert
+    may compete from outside the top-k at each step. back_off: most tokens of the pair re-read at the left boundary.
+    spread: forked evaluations allowed at one step.
     """
 
     alpha: float = 1.0

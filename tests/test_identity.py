@@ -88,7 +88,7 @@ def test_alpha_zero_gives_the_apis_own_greedy_text(api: Api, pair: Pair) -> None
 
 def test_steering_the_untuned_model_by_its_own_tuning_gives_the_tuned_model(api: Api, pair: Pair) -> None:
     """API = anti-expert with its full law, alpha 1: log p + log E - log A = log E."""
-    steering = Steering(event="ids", max_tokens=TOKENS, draft=4)
+    steering = Steering(event="ids", max_tokens=TOKENS, draft=1)
     expert = pair.members[0]
     found = [
         (

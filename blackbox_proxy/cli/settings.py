@@ -29,7 +29,7 @@ def config_file() -> Path:
 class Settings(BaseSettings):
     """What can be set once instead of on every command line."""
 
-    model_config = SettingsConfigDict(env_prefix="BLACKBOX_PROXY_", extra="forbid")
+    model_config = SettingsConfigDict(env_prefix="BLACKBOX_PROXY_", env_ignore_empty=True, extra="forbid")
 
     base_url: str | None = None
     model: str | None = None
@@ -40,7 +40,7 @@ class Settings(BaseSettings):
     top_k: int = 20
 
     @classmethod
-    def settings_customise_sources(
+    def settings_customise_sources(  # type: ignore[override]  # pydantic names its four arguments
         cls, settings_cls: type[BaseSettings], **sources: PydanticBaseSettingsSource
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment first, then the user's file."""
@@ -60,3 +60,5 @@ def read_settings() -> Settings:
         ) from error
     except ValueError as error:
         raise InputError(f"{config_file()} is not TOML: {error}", hint="correct or remove it") from error
+    except OSError as error:
+        raise InputError(f"cannot read {config_file()}: {error.strerror}", hint="check its permissions") from error

@@ -6,6 +6,7 @@ that a terminal never gets a control character from a model: it would obey.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -27,7 +28,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from blackbox_proxy.core.text import Release
+from blackbox_proxy.core.text import Release, first_stop
 from blackbox_proxy.types import Kind, Origin, Result, Steering, Step
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def harmless(text: str) -> str:
 
 
 def _printable(sign: str) -> str:
-    return sign if sign.isprintable() else sign.encode("ascii", "backslashreplace").decode().replace("\x1b", "\\x1b")
+    return sign if sign.isprintable() else ascii(sign)[1:-1]
 
 
 def _is_control(sign: str) -> bool:
@@ -104,7 +105,7 @@ def _write(text: str) -> None:
 def progress(what: str, total: int) -> Iterator[Callable[[object], None]]:
     """A bar on standard error that moves on by one with each call."""
     columns = (SpinnerColumn(), TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, TimeElapsedColumn(), console=err, transient=True) as bar:
+    with Progress(*columns, TimeElapsedColumn(), console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task(what, total=total)
         yield lambda _: bar.advance(task)
 
@@ -113,7 +114,7 @@ def progress(what: str, total: int) -> Iterator[Callable[[object], None]]:
 def download(what: str) -> Iterator[Callable[[int, int], None]]:
     """A bar on standard error for bytes done of a total; stays away while nothing is downloaded."""
     columns = (TextColumn(what), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True) as bar:
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task(what, total=None, visible=False)
 
         def tick(done: int, total: int) -> None:
@@ -124,61 +125,107 @@ def download(what: str) -> Iterator[Callable[[int, int], None]]:
 
 def stream(running: Stream, *, steering: Steering, trace: bool) -> None:
     """Print an answer while it is made, then what it took; with `trace` every token in a table."""
-    release = Release([stop.encode() for stop in steering.stop])
-    text, shown = b"", ""
-    for step in running:
-        text += step.piece
-        fresh = "" if trace else release(text)
-        shown += fresh
-        out.print(Text(fresh), end="")
-    result = running.result
-    out.print(Text(result.text if trace else result.text[len(shown) :]))
+    result = _stream_text(running, [stop.encode() for stop in steering.stop])
     if trace:
+        out.print()
         out.print(steps_table(result.steps))
-    err.print(Text(cost_line(result), style="dim"))
+        out.print()
+        note(TRACE_NOTE)
+    for row in summary_lines(result):
+        note(row)
 
 
-def cost_line(result: Result) -> str:
-    """Calls, tokens, changes and seconds of one answer, in a line."""
+def _stream_text(running: Stream, stops: Sequence[bytes]) -> Result:
+    """Write the text while it becomes certain, and end the line also where the answer breaks off."""
+    release = Release(stops)
+    text, shown = b"", ""
+    try:
+        for step in running:
+            text += step.piece
+            fresh = release(text[: first_stop(text, stops)])
+            shown += fresh
+            _write(fresh)
+        _write(running.result.text[len(shown) :])
+    finally:
+        if text:
+            _write("\n")
+    return running.result
+
+
+TRACE_NOTE = (
+    "log-probs are natural; offset = log expert - log anti-expert; ~ = imputed, the API did not show it; "
+    "steered logp = after the offset, among the rivals of that step"
+)
+
+
+def summary_lines(result: Result) -> tuple[str, ...]:
+    """What one answer took and how far it can be trusted: calls, changes, tokens, seconds."""
     usage = result.usage
-    parts = (
-        f"{len(result.steps)} tokens in {usage.requests} calls",
-        f"{result.changed} changed, {result.outside} of them to what the top-k did not show",
-        f"input {usage.input} ({usage.cached} cached), output {usage.output} ({usage.wasted} wasted)",
-        f"{result.seconds:.1f} s, {usage.local_seconds:.1f} s of it local",
-        "cost unknown" if result.cost is None else f"cost {result.cost}",
-        result.exactness,
-        f"finish {result.finish}",
-        *(f"note: {text}" for text in result.notes),
+    cost = "cost unknown" if result.cost is None else f"cost {result.cost}"
+    work = (
+        f"{len(result.steps)} tokens in {usage.requests} calls; {result.changed} changed, "
+        f"{result.outside} of them to what the top-k did not show; {FINISHES[result.finish]}"
     )
-    return "; ".join(parts)
+    price = (
+        f"API tokens: {usage.input} in ({usage.cached} cached), {usage.output} out ({usage.wasted} wasted); {cost}; "
+        f"{result.seconds:.1f} s, {usage.local_seconds:.1f} s of it local"
+    )
+    return work, price, "; ".join((result.exactness, *result.notes))
+
+
+FINISHES = {
+    "stop": "ended by itself",
+    "length": "cut at --max-tokens",
+    "stop_string": "ended before a --stop text",
+}
+
+COLUMNS = {
+    "#": "right",
+    "API wanted": "left",
+    "chosen": "left",
+    "API logp": "right",
+    "offset": "right",
+    "steered logp": "right",
+    "origin": "left",
+}
+
+
+def _table(columns: Mapping[str, str]) -> Table:
+    """An empty table; its columns by name, each `left` or `right`."""
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
+    for name, side in columns.items():
+        table.add_column(name, justify="right" if side == "right" else "left", overflow="fold")
+    return table
 
 
 def steps_table(steps: Sequence[Step]) -> Table:
     """One row per token: what the API wanted, what was chosen, its log-probs, the offset, and where it came from."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name, justify in (
-        ("#", "right"),
-        ("API wanted", "left"),
-        ("chosen", "left"),
-        ("API logp", "right"),
-        ("offset", "right"),
-        ("steered logp", "right"),
-        ("origin", "left"),
-    ):
-        table.add_column(name, justify="right" if justify == "right" else "left")
+    table = _table(COLUMNS)
     for number, step in enumerate(steps, 1):
         colour = COLOURS[step.origin]
+        imputed = "~" if step.origin is Origin.OUTSIDE else ""
         table.add_row(
-            str(number),
-            escape(visible(step.wanted, Kind.TEXT if step.wanted else Kind.END)),
+            Text(str(number), style="dim"),
+            Text(_wanted(step), style="dim"),
             Text(visible(step.piece, step.kind), style=colour),
-            f"{step.logp_before:.2f}",
-            f"{step.offset:+.2f}",
-            f"{step.logp_after:.2f}",
+            _figure(step.logp_before, ".2f", before=imputed),
+            _figure(step.offset, "+.2f"),
+            _figure(step.logp_after, ".2f"),
             Text(step.origin.value, style=colour),
         )
     return table
+
+
+def _wanted(step: Step) -> str:
+    """What the API had sampled; nothing where it was not asked."""
+    if step.origin is Origin.LOCAL:
+        return ""
+    return visible(step.wanted, Kind.TEXT if step.wanted else Kind.END)
+
+
+def _figure(value: float, form: str, *, before: str = "") -> str:
+    """A number to two places, never -0.00; empty where it is not known."""
+    return "" if math.isnan(value) else f"{before}{round(value, 2) + 0.0:{form}}"
 
 
 def step_json(step: Step) -> dict[str, object]:
@@ -223,27 +270,26 @@ def result_json(result: Result, *, trace: bool) -> dict[str, object]:
 
 def pair_check(found: Mapping[str, Any]) -> None:
     """What `pair check` saw."""
-    out.print(f"{escape(found['name'])}: {found['vocabulary']:,} tokens, ", end="")
-    out.print(f"{found['milliseconds_per_token']} ms per token for both members together")
-    if found["identical"]:
-        out.print("[red]expert and anti-expert are identical on every prompt: this pair steers nothing[/red]")
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("prompt", "KL (nats)", "expert", "anti-expert"):
-        table.add_column(name)
+    pace = f"{found['milliseconds_per_token']} ms per token for both members together"
+    line(f"{one_line(found['name'])}: {found['vocabulary']:,} tokens, {pace}")
     for row in found["answers"]:
-        table.add_row(*(escape(str(row[key])) for key in ("question", "divergence", "expert", "anti_expert")))
-    out.print(table)
+        out.print(Text(f"\n{row['question']}", style="bold").append(f"  KL {row['divergence']:.4f} nats", style="dim"))
+        for member in ("expert", "anti_expert"):
+            _labelled(member.replace("_", "-"), row[member], style="green" if member == "expert" else "")
+    if found["identical"]:
+        warning("expert and anti-expert are identical on every prompt: this pair steers nothing")
+
+
+def _labelled(label: str, text: str, *, style: str = "") -> None:
+    out.print(Text(f"  {label:<15}", style="dim").append(one_line(text), style=style))
 
 
 def weights(rows: Sequence[tuple[Weight, Path | None]]) -> None:
     """The known models and where they are."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("name", "MB", "licence", "where"):
-        table.add_column(name)
     for weight, path in rows:
-        where = str(path) if path else "not here yet"
-        table.add_row(weight.name, f"{weight.size / 1e6:.0f}", weight.licence, where)
-    out.print(table)
+        out.print(Text(f"{weight.name}  {weight.size / 1e6:.0f} MB", style="bold"))
+        line(f"  {weight.licence}")
+        line(f"  {path or f'not here yet: blackbox-proxy weights fetch {weight.name}'}")
 
 
 LOAD_TITLES = {
@@ -270,10 +316,8 @@ def demo(played: Mapping[Load, Sequence[Answered]], figures: Mapping[Load, Mappi
 
 def _four_answers(a: Answered) -> None:
     out.print(Text(f"{a.question.note} {a.question.text}".strip(), style="bold"))
-    for party in ("api", "untuned", "expert", "steered"):
-        text = Text(f"  {NAMES[party]:<15}", style="dim")
-        text.append(getattr(a, party).strip().replace("\n", " ")[:100], style="green" if party == "steered" else "")
-        out.print(text)
+    for party, name in NAMES.items():
+        _labelled(name, getattr(a, party)[:100], style="green" if party == "steered" else "")
 
 
 NAMES = {"api": "closed model", "untuned": "untuned SLM", "expert": "tuned SLM", "steered": "steered"}
@@ -281,9 +325,7 @@ NAMES = {"api": "closed model", "untuned": "untuned SLM", "expert": "tuned SLM",
 
 def figures_table(figures: Mapping[Load, Mapping[str, Any]]) -> Table:
     """Shares of right facts, right forms and both, with 95 % intervals, by load and party."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("load", "answer", "right fact", "right form", "both"):
-        table.add_column(name)
+    table = _table(dict.fromkeys(("load", "answer", "right fact", "right form", "both"), "left"))
     for load, found in figures.items():
         for party, name in NAMES.items():
             cells = [_share(found, f"{party}_{what}") for what in ("fact", "format", "exact")]

@@ -29,8 +29,8 @@ class Field:
 
     logp: the API's log-probs of the shown ones, shape (k,). masses: the pair's probabilities of all, shape (2, n), the
     expert first; those of unseen strings without the shown ones that they begin. disjoint: which of them are disjoint
-    and cover the rest (`covers`), shape (n,). tail: the API's probability of everything it did not show. ceiling: the largest logp that one
-    unseen token can have.
+    and cover the rest (`covers`), shape (n,). tail: the API's probability of everything it did not show. ceiling: the
+    largest logp that one unseen token can have.
     """
 
     logp: Floats

@@ -77,20 +77,36 @@ class _State:
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    """String `index` still lacks the bytes `left`, with `mass` of shape (2,) at hand."""
+    """String `index` still lacks the bytes `left`, with `mass` of shape (2,) at hand.
+
+    usual: the string was spelt up to here as the tokenizer would spell it.
+    """
 
     index: int
     left: bytes
     mass: Floats
+    usual: bool = True
 
 
 @final
 class Cover:
-    """Masses of strings after one place. Grows as laws arrive; `laws` is shared with the caller and only read."""
+    """Masses of strings after one place. Grows as laws arrive; `laws` is shared with the caller and only read.
 
-    def __init__(self, vocabulary: Vocabulary, at: Place, laws: Mapping[TokenPath, Laws]) -> None:
+    spell: the tokenizer, which tells a string's usual spelling from the many others; without it all count as usual.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        at: Place,
+        laws: Mapping[TokenPath, Laws],
+        *,
+        spell: Callable[[bytes], Sequence[int]] | None = None,
+    ) -> None:
         self._vocabulary = vocabulary
         self._laws = laws
+        self._spell = spell
+        self._at = at
         self._states: list[_State] = []
         self._unread: dict[TokenPath, Floats] = {}
         self.total: Floats = np.zeros(2)
@@ -126,9 +142,24 @@ class Cover:
             path = (*state.path, i)
             yield _State(path, state.left[length:], masses[:, column])
 
-    def unread(self) -> list[TokenPath]:
-        """Paths of further spellings of the text that carry more than a negligible share of its mass."""
-        return [path for path, mass in self._unread.items() if (mass > NEGLIGIBLE * self.total).any()]
+    def unread(self, strings: Iterable[bytes] = ()) -> list[TokenPath]:
+        """Paths of further spellings of the text that carry more than a negligible share of its mass.
+
+        With a tokenizer at hand, only those that the usual spelling of the text with one of `strings` runs through.
+        """
+        heavy = [path for path, mass in self._unread.items() if (mass > NEGLIGIBLE * self.total).any()]
+        if not heavy or self._spell is None:
+            return heavy
+        usual = {path for string in strings for path in self._along(self._at.rest + string)}
+        return [path for path in heavy if path in usual]
+
+    def _along(self, text: bytes) -> Iterable[TokenPath]:
+        """The paths along the usual spelling of `text` after the anchor."""
+        try:
+            ids = tuple(self._spell(text)) if self._spell else ()
+        except ValueError:
+            return ()
+        return (self._at.anchor + ids[:n] for n in range(1, len(ids) + 1))
 
     def proposals(self, count: int, *, starts: Sequence[bytes] = ()) -> list[bytes]:
         """The strings of up to `count` tokens that the expert finds likeliest to come next, best first.
@@ -199,8 +230,18 @@ class Cover:
             return
         found = probabilities(self._laws[path], np.array([i for _, i, _ in parts]))
         for column, (item, i, length) in enumerate(parts):
-            child = _Item(item.index, item.left[length:], item.mass * found[:, column])
+            usual = item.usual and self._opens(item.left, i)
+            child = _Item(item.index, item.left[length:], item.mass * found[:, column], usual)
             self._pending.setdefault((*path, i), []).append(child)
+
+    def _opens(self, text: bytes, token: int) -> bool:
+        """Whether the tokenizer spells `text` with `token` first; bytes that it cannot spell have no usual spelling."""
+        if self._spell is None:
+            return True
+        try:
+            return self._spell(text)[0] == token
+        except ValueError:
+            return False
 
     def absorb(self) -> None:
         """Take in the laws that have become known since."""
@@ -217,13 +258,29 @@ class Cover:
         low = self._share(self._low)
         return low, np.minimum(low + self._share(gap), 1.0)
 
-    def widest(self, index: int) -> TokenPath | None:
-        """The path whose law would narrow the bounds of string `index` most, or None where they meet."""
+    def estimate(self) -> Floats:
+        """The strings' probabilities, shape (2, n), where only what is spelt as usual is still to come.
+
+        A model of tokens hardly ever writes a text in another spelling than its tokenizer's; the lower bounds hold
+        what the laws at hand say of those, and this leaves out the rest. What is still unknown counts in full.
+        """
+        found = self._low.copy()
+        for items in self._pending.values():
+            for item in items:
+                if item.usual:
+                    found[:, item.index] += item.mass
+        return self._share(found)
+
+    def widest(self, index: int, *, usual: bool = False) -> TokenPath | None:
+        """The path whose law would narrow the bounds of string `index` most, or None where they meet.
+
+        usual: only paths that are spelt as the tokenizer would, which narrow the estimate.
+        """
         best, most = None, 0.0
         for path, items in self._pending.items():
             for item in items:
                 share = float(self._share(item.mass).max())
-                if item.index == index and share > most:
+                if item.index == index and share > most and (item.usual or not usual):
                     best, most = path, share
         return best
 

@@ -8,7 +8,7 @@ yield the token paths at which they need the pair's laws, and know nothing of wh
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, final
 
@@ -22,7 +22,7 @@ from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.types import Candidate, Floats, Kind, Laws, Position, Rival, Steering, TokenPath
 
 TOLERANCE = 0.05
-"""Nats by which the bounds of a winner's masses may differ before another law is asked for."""
+"""Nats by which what is known of a winner's masses may fall short before another law is asked for."""
 
 Wanted = tuple[TokenPath, ...]
 Weighing = Generator[Wanted, None, list[Rival]]
@@ -143,35 +143,35 @@ class ByteReading:
     def weigh(self, position: Position, answer: Answer) -> Weighing:
         """Weigh the API's top-k, the end, and the expert's proposals; see `Reading`.
 
-        The winner's bounds are narrowed until they meet or the step's forks are spent.
+        The winner's masses are made certain, or the step's forks are spent on it.
         """
-        cover = yield from self._read(answer.text)
         shown = {piece: logp for piece, logp in merged(position).items() if _may_follow(answer.text, piece)}
+        cover = yield from self._read(answer.text, shown)
         pieces = [*shown, *self._proposed(shown, cover, answer.text)]
         cover.ask(pieces)
         logp = np.fromiter(shown.values(), dtype=np.float64)
         left = self._steering.spread
         while True:
-            low, high = cover.bounds()
-            scores = self._score(pieces, high, logp=logp, position=position)
+            masses = cover.estimate()
+            scores = self._score(pieces, masses, logp=logp, position=position)
             _check_any(scores.logp, position, fault=f"can follow {answer.text[-20:]!r}")
-            wanted = self._doubt(cover, int(np.argmax(scores.score)), low=low, high=high) if left else None
+            wanted = self._doubt(cover, int(np.argmax(scores.score)), masses) if left else None
             if wanted is None:
                 return _rank(pieces, scores, known=len(shown))
             left -= 1
             yield (wanted,)
             cover.absorb()
 
-    def _read(self, text: bytes) -> Generator[Wanted, None, Cover]:
+    def _read(self, text: bytes, strings: Iterable[bytes]) -> Generator[Wanted, None, Cover]:
         at = self._place(text)
         missing = tuple(path for path in at.paths if path not in self._laws)
         if missing:
             yield missing
-        cover = Cover(self._vocabulary, at, self._laws)
-        others = cover.unread()[: self._steering.spread]
+        cover = Cover(self._vocabulary, at, self._laws, spell=self._spell)
+        others = cover.unread(strings)[: self._steering.spread]
         if others:
             yield tuple(others)
-            cover = Cover(self._vocabulary, at, self._laws)
+            cover = Cover(self._vocabulary, at, self._laws, spell=self._spell)
         return cover
 
     def _proposed(self, shown: Collection[bytes], cover: Cover, text: bytes) -> list[bytes]:
@@ -188,18 +188,22 @@ class ByteReading:
         field = combine.Field(logp, net, covering, _tail(position), position.ceiling)
         return combine.score(field, alpha=self._steering.alpha, evidence=self._steering.evidence)
 
-    def _doubt(self, cover: Cover, winner: int, *, low: Floats, high: Floats) -> TokenPath | None:
-        """The path whose law would narrow the winner's bounds most; None where they are narrow enough."""
+    def _doubt(self, cover: Cover, winner: int, masses: Floats) -> TokenPath | None:
+        """The path whose law would change the winner's masses most; None where they are certain enough."""
         if self._steering.alpha == 0.0:
             return None
+        low, _ = cover.bounds()
         spare = self._steering.evidence + combine.LEAST
-        width = np.log((high[:, winner] + spare) / (low[:, winner] + spare)).sum()
-        return cover.widest(winner) if width > TOLERANCE else None
+        width = np.log((masses[:, winner] + spare) / (low[:, winner] + spare)).sum()
+        return cover.widest(winner, usual=True) if width > TOLERANCE else None
 
 
 @final
 class IdReading:
-    """Scores ids of the pair's own vocabulary: for an API that speaks it. Every mass is exact."""
+    """Scores ids of the pair's own vocabulary: for an API that speaks it.
+
+    Every mass is exact and nothing is pooled: this is proxy-tuning as it is defined on a shared vocabulary.
+    """
 
     def __init__(self, vocabulary: Vocabulary, laws: Mapping[TokenPath, Laws], *, steering: Steering) -> None:
         self._vocabulary, self._laws, self._steering = vocabulary, laws, steering
@@ -233,7 +237,7 @@ class IdReading:
             _tail(position),
             position.ceiling,
         )
-        scores = combine.score(field, alpha=self._steering.alpha, evidence=self._steering.evidence)
+        scores = combine.score(field, alpha=self._steering.alpha, evidence=0.0)
         _check_any(scores.logp, position, fault="is in the pair's vocabulary")
         return _rank(pieces, scores, known=len(shown))
 

@@ -198,12 +198,9 @@ class Model(_Resource):
         special: read control tokens such as <|im_end|> in the text, and put BOS in front where the model wants one
         (right for a prompt); otherwise everything is plain text (right for an answer, and for text from outside).
         """
-        size = len(text) + 8  # bytes that are no text become U+FFFD, three bytes for one
-        for room in (size, 3 * size):
-            buffer = (C.llama_token * room)()
-            count = C.llama_tokenize(self._vocab, text, len(text), buffer, room, special, special)
-            if count >= 0:
-                break
+        size = 3 * len(text) + 8  # a byte that is no text becomes U+FFFD, which may be three tokens
+        buffer = (C.llama_token * size)()
+        count = C.llama_tokenize(self._vocab, text, len(text), buffer, size, special, special)
         return list(buffer[: _check(count, f"tokenize {text[:40]!r}")])
 
     def spell(self, text: bytes) -> list[int]:

@@ -6,7 +6,7 @@ they are computed only when asked for. The module knows no text, no HTTP and no 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, final
@@ -17,6 +17,9 @@ from blackbox_proxy.core.vocabulary import Ids
 from blackbox_proxy.local.evaluator import Evaluator, shared
 from blackbox_proxy.local.llama import Context, Model
 from blackbox_proxy.types import Floats, Logits, TokenPath
+
+STRETCH = 64
+"""How many tokens of a prompt are read before whoever waits for the answer may change their mind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,13 +154,16 @@ class Slot:
         return row
 
 
-def generate(slot: Slot, prompt: TokenPath, *, order: Order, ends: Collection[int]) -> Generator[Token, None, None]:
-    """Tokens after a prompt, the prompt's own first when they are to be echoed.
+def generate(slot: Slot, prompt: TokenPath, *, order: Order, ends: Collection[int]) -> Iterator[Token | None]:
+    """Tokens after a prompt, the prompt's own first when they are to be echoed; None for a stretch of prompt read.
 
     Stops after the first of `ends`, which is given too, or after `max_tokens`.
     """
     if order.echo:
         yield from _recite(slot, prompt, top_k=order.top_k)
+    for end in range(slot.reuse(prompt) + STRETCH, len(prompt), STRETCH):
+        slot.after(prompt[:end])
+        yield None
     chance = np.random.default_rng(order.seed)
     path = prompt
     for _ in range(order.max_tokens):

@@ -66,6 +66,7 @@ def opened(model_path: Path, **options: Unpack[Options]) -> Iterator[Starlette]:
         ]
         top_k = min(given["top_k"], len(model.vocabulary))
         service = Service(model, slots, name=options.get("name") or model_path.stem, top_k=top_k, context=size)
+        stack.callback(service.close)
         yield build_app(service, api_key=given.get("api_key"))
 
 

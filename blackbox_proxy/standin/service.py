@@ -6,9 +6,10 @@ one token when whoever waits for it goes away. Knows no HTTP and no tokenizer.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager, closing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from secrets import randbits
 from typing import TypeVar, final
@@ -16,6 +17,7 @@ from typing import TypeVar, final
 import anyio
 from anyio import from_thread, to_thread
 
+from blackbox_proxy.errors import LocalModelError
 from blackbox_proxy.local.llama import Model
 from blackbox_proxy.standin.engine import Order, Slot, generate
 from blackbox_proxy.standin.reading import Reader, Task
@@ -70,6 +72,42 @@ class Pool:
 
 
 @final
+class Gate:
+    """Counts the threads at work on the model, so that it is never freed under one of them.
+
+    A task that asyncio cancels, as it does with all that are left when a server ends, leaves its thread running.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._inside = 0
+        self._closed = False
+
+    def check(self) -> None:
+        """Raises LocalModelError once the gate is closed."""
+        if self._closed:
+            raise LocalModelError("the server is shutting down", hint="ask again when it is back")
+
+    def run(self, work: Callable[[], T]) -> T:
+        """Work behind the gate, in the calling thread."""
+        with self._changed:
+            self.check()
+            self._inside += 1
+        try:
+            return work()
+        finally:
+            with self._changed:
+                self._inside -= 1
+                self._changed.notify_all()
+
+    def close(self) -> None:
+        """Let nobody in any more, and wait until all are out."""
+        with self._changed:
+            self._closed = True
+            self._changed.wait_for(lambda: not self._inside)
+
+
+@final
 class Service:
     """One served model. name: what requests call it; context: tokens of prompt and answer together."""
 
@@ -79,12 +117,17 @@ class Service:
         self.name = name
         self.top_k = top_k
         self._reader = Reader(model, context=context)
+        self._gate = Gate()
         self._pool = Pool(list(slots))
         self._chance = chance or Chance()
         self._vocabulary = model.vocabulary
         self._ends = frozenset(self._vocabulary.ends.tolist())
         self._spelling = Spelling(self._vocabulary)
         self.started = int(self._chance.now())
+
+    def close(self) -> None:
+        """Let no more work begin, and wait for what is under way; then the model may be freed."""
+        self._gate.close()
 
     def check_model(self, name: str) -> None:
         """Raises Refusal for any other model than the one that is served."""
@@ -103,7 +146,7 @@ class Service:
     async def prepare(self, request: Request) -> list[Task]:
         """Read the prompts. Raises Refusal for one that is empty, too long, or not of this vocabulary."""
         self.check_model(request.model)
-        return await to_thread.run_sync(self._reader.read, request)
+        return await to_thread.run_sync(self._gate.run, lambda: self._reader.read(request))
 
     async def whole(self, request: Request, tasks: Sequence[Task], *, shape: Shape) -> bytes:
         """All answers in one reply."""
@@ -142,10 +185,27 @@ class Service:
                     tally.prompt += len(task.path)
                     tally.cached += 0 if order.reads_prompt else slot.reuse(task.path)
                 tokens = generate(slot, task.path, order=order, ends=self._ends)
-                with closing(tokens):
-                    async for part in _pull(write(tokens, transcript), live=request.stream):
-                        yield index, part
+                async for part in self._pull(write(tokens, transcript), live=request.stream):
+                    yield index, part
             tally.completion += transcript.generated
+
+    async def _pull(self, items: Iterator[T], *, live: bool) -> AsyncIterator[T]:
+        """What a generator makes in worker threads: each item as soon as it is there (`live`), or all at the end."""
+        if live:
+            while (item := await to_thread.run_sync(self._gate.run, lambda: next(items, None))) is not None:
+                yield item
+            return
+        for item in await to_thread.run_sync(self._gate.run, lambda: self._exhaust(items)):
+            yield item
+
+    def _exhaust(self, items: Iterator[T]) -> list[T]:
+        """All items; ends early when nobody waits for them any more, with the cancellation that anyio raises."""
+        made = []
+        for item in items:
+            made.append(item)
+            from_thread.check_cancelled()
+            self._gate.check()
+        return made
 
     def _order(self, request: Request, task: Task, *, seed: tuple[int, int]) -> Order:
         return Order(
@@ -156,22 +216,3 @@ class Service:
             top_k=request.top_k,
             echo=request.echo,
         )
-
-
-async def _pull(items: Iterator[T], *, live: bool) -> AsyncIterator[T]:
-    """What a generator makes in worker threads: each item as soon as it is there (`live`), or all at the end."""
-    if live:
-        while (item := await to_thread.run_sync(next, items, None)) is not None:
-            yield item
-        return
-    for item in await to_thread.run_sync(_exhaust, items):
-        yield item
-
-
-def _exhaust(items: Iterator[T]) -> list[T]:
-    """All items; ends early, with the cancellation that anyio raises here, when nobody waits for them any more."""
-    made = []
-    for item in items:
-        made.append(item)
-        from_thread.check_cancelled()
-    return made

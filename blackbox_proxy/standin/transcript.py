@@ -106,10 +106,13 @@ class Transcript:
         return Part(self._decoder.decode(fresh, finish is not None), tuple(ready), finish)
 
 
-def write(tokens: Iterable[Token], transcript: Transcript) -> Iterator[Part]:
-    """One part per token, possibly an empty one, so that whoever pulls may stop between any two; the last finishes."""
+def write(tokens: Iterable[Token | None], transcript: Transcript) -> Iterator[Part]:
+    """One part per token, possibly an empty one, so that whoever pulls may stop between any two; the last finishes.
+
+    None among the tokens is work without a token yet.
+    """
     for token in tokens:
-        part = transcript.add(token)
+        part = Part() if token is None else transcript.add(token)
         yield part
         if part.finish:
             return

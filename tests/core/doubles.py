@@ -9,7 +9,19 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from blackbox_proxy.core.vocabulary import Vocabulary
-from blackbox_proxy.types import Ask, Candidate, Capabilities, Kind, Law, Laws, PairPrompt, Position, Prompt, Reply, TokenPath
+from blackbox_proxy.types import (
+    Ask,
+    Candidate,
+    Capabilities,
+    Kind,
+    Law,
+    Laws,
+    PairPrompt,
+    Position,
+    Prompt,
+    Reply,
+    TokenPath,
+)
 
 Chances = Mapping[bytes, float]
 """Probabilities by piece; b"" is the end."""
@@ -54,7 +66,7 @@ class ScriptedApi:
 
 @dataclass
 class TablePair:
-    """Two members whose next-token chances depend on the text so far, as tables say; unlisted texts get `other`, prompts nothing."""
+    """Two members whose next-token chances depend on the answer so far, as tables say; unlisted ones get `other`."""
 
     vocabulary: Vocabulary
     expert: Mapping[bytes, Chances]
@@ -64,13 +76,13 @@ class TablePair:
     def spell(self, text: bytes) -> list[int]:
         return self.vocabulary.spell(text)
 
-    def api_ids(self, text: str) -> TokenPath:
+    def api_ids(self, text: str) -> TokenPath:  # noqa: ARG002 - tables read no prompt
         return ()
 
-    def prompt(self, prompt: Prompt) -> PairPrompt:
+    def prompt(self, prompt: Prompt) -> PairPrompt:  # noqa: ARG002 - as above
         return UNPROMPTED
 
-    def laws(self, prompt: PairPrompt, paths: Sequence[TokenPath]) -> list[Laws]:
+    def laws(self, prompt: PairPrompt, paths: Sequence[TokenPath]) -> list[Laws]:  # noqa: ARG002 - as above
         texts = [self.vocabulary.text_of(path) for path in paths]
         return [Laws(self._law(self.expert, text), self._law(self.anti_expert, text)) for text in texts]
 

@@ -84,7 +84,7 @@ def test_a_border_is_safe_only_where_no_token_can_lie_across_it() -> None:
 
 
 def test_the_anchor_is_never_farther_back_than_allowed() -> None:
-    """Every border inside `aaaa` is straddled by `aa`; with two tokens of back-off the third is where reading starts."""
+    """Every border inside `aaaa` is straddled by `aa`: reading starts as far back as it may."""
     vocabulary = Vocabulary([b"a", b"aa", b"<end>"], ends=[2])
     at = place(b"aaaaaaa", spell=lambda text: [0] * len(text), vocabulary=vocabulary, back_off=2)
     assert at == Place((0,) * 5, b"aa", (0,) * 7)
@@ -93,7 +93,7 @@ def test_the_anchor_is_never_farther_back_than_allowed() -> None:
 
 def test_special_and_end_tokens_are_never_proposed() -> None:
     pair = TablePair(VOCABULARY, {}, other={b"": 0.9, b"a": 0.1})
-    known = dict(zip([()], pair.laws(UNPROMPTED, [()]), strict=True))
+    known: dict[TokenPath, Laws] = dict(zip([()], pair.laws(UNPROMPTED, [()]), strict=True))
     assert Cover(VOCABULARY, Place((), b"", ()), known).proposals(5) == [b"a"]
 
 
@@ -107,5 +107,5 @@ def test_proposals_come_best_first_and_go_on_from_the_text() -> None:
 @pytest.mark.parametrize("count", [0, 1])
 def test_a_pair_that_is_sure_of_the_end_proposes_nothing(count: int) -> None:
     pair = TablePair(VOCABULARY, {}, other={b"": 1.0})
-    known = dict(zip([()], pair.laws(UNPROMPTED, [()]), strict=True))
+    known: dict[TokenPath, Laws] = dict(zip([()], pair.laws(UNPROMPTED, [()]), strict=True))
     assert Cover(VOCABULARY, Place((), b"", ()), known).proposals(count) == []

@@ -119,7 +119,7 @@ def test_a_reply_without_a_token_cannot_be_steered(finish: str) -> None:
 
 
 def test_a_change_to_a_lone_byte_is_completed_by_the_expert() -> None:
-    """The API shows the first byte of a character and the pair lifts it; it is finished before the API is asked again."""
+    """The API shows the first byte of a character and the pair lifts it: it is finished before the next call."""
     pair = TablePair(
         VOCABULARY,
         {b"": {b"\xc3": 0.9, b"a": 0.1}, b"\xc3": {b"\xa8": 0.6, b"\xa9": 0.4}},
@@ -140,7 +140,11 @@ def test_a_drafted_lone_byte_is_asked_for_again_with_what_follows() -> None:
     """A draft that ends inside a character is taken back to the last whole one; the next is long enough."""
     half, rest = position(b"\xe2\x82", {b"\xe2\x82": 0.9}), position(b"\xac", {b"\xac": 0.9})
     result, api = run(
-        INDIFFERENT, reply(A, half), reply(half, rest), reply(END, finish="stop"), steering=Steering(proposals=0, draft=2)
+        INDIFFERENT,
+        reply(A, half),
+        reply(half, rest),
+        reply(END, finish="stop"),
+        steering=Steering(proposals=0, draft=2),
     )
     assert result.text == "a€"
     assert [ask.answer for ask in api.asked] == [b"", b"a", "a€".encode()]
@@ -249,7 +253,9 @@ def test_by_ids_a_token_that_the_pair_lacks_is_an_error_only_if_it_is_wanted() -
     steering = Steering(proposals=0, event="ids")
     result, _ = run(pair, reply(A, strange, A), reply(END, finish="stop"), steering=steering)
     assert result.text == "b"
-    changed, _ = run(INDIFFERENT, reply(A, strange, A), reply(END, finish="stop"), steering=replace(steering, proposals=2))
+    changed, _ = run(
+        INDIFFERENT, reply(A, strange, A), reply(END, finish="stop"), steering=replace(steering, proposals=2)
+    )
     assert "zz" not in changed.text
     with pytest.raises(ReplyError, match="vocabulary"):
         run(INDIFFERENT, reply(A, strange, A), steering=steering)

@@ -40,9 +40,13 @@ def test_covers_are_the_strings_that_no_other_begins(names: list[bytes]) -> None
 
 
 @given(names=st.lists(strings, min_size=1, max_size=7, unique=True), data=st.data())
-def test_with_some_shown_the_covering_strings_are_disjoint_and_cover_all(names: list[bytes], data: st.DataObject) -> None:
-    """Whatever a text goes on with: if any string begins it, exactly one of the covering events holds, where an unseen
-    string stands for the continuations that no shown one begins."""
+def test_with_some_shown_the_covering_strings_are_disjoint_and_cover_all(
+    names: list[bytes], data: st.DataObject
+) -> None:
+    """Whatever a text goes on with: if any string begins it, exactly one of the covering events holds.
+
+    An unseen string stands for the continuations that no shown one begins.
+    """
     known = data.draw(st.integers(0, len(names)))
     covering = covers(names, known=known)
     goes_on = data.draw(st.sampled_from(names)) + data.draw(pieces)
@@ -114,7 +118,7 @@ def test_offsets_of_the_unknown_go_to_the_offset_of_all_that_is_left(
     """A string of no mass gets the pooled offset; in between an offset lies between its own and the pooled one."""
     field, _ = made
     masses = np.column_stack([field.masses, [0.0, 0.0]])
-    disjoint = np.append(field.disjoint, True)  # noqa: FBT003 - a value to append, not a switch
+    disjoint = np.append(field.disjoint, True)
     found = offsets(masses, disjoint, evidence=evidence)
     real = field.disjoint & (field.masses >= REAL).any(axis=0)
     left = np.maximum(1.0 - field.masses[:, real].sum(axis=1), LEAST)
@@ -153,8 +157,10 @@ def test_imputed_strings_share_the_tail_as_the_anti_expert_would(made: tuple[Fie
 
 
 def test_a_shown_string_counts_as_seen_though_an_unseen_one_begins_it() -> None:
-    """The API showed `ab` (.8 of the anti-expert) and `c` (.05); `a` is proposed: of its .9 it keeps .1, and that is
-    two thirds of the .15 that the API did not show."""
+    """The API showed `ab` (.8 of the anti-expert) and `c` (.05), and `a` is proposed.
+
+    Of its .9 it keeps .1, and that is two thirds of the .15 that the API did not show.
+    """
     names = [b"ab", b"c", b"a"]
     masses = np.tile([0.8, 0.05, 0.9], (2, 1))
     net = remainders(masses, names, known=2)

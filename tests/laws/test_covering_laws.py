@@ -99,9 +99,7 @@ def test_bounds_hold_and_narrow_as_laws_arrive_one_by_one(pair: ToyPair, text: b
 
 
 @given(pair=pairs(), text=contexts, asked=questions)
-def test_bounds_hold_before_any_law_beyond_the_text_is_known(
-    pair: ToyPair, text: bytes, asked: list[bytes]
-) -> None:
+def test_bounds_hold_before_any_law_beyond_the_text_is_known(pair: ToyPair, text: bytes, asked: list[bytes]) -> None:
     known = {
         path: laws
         for cut in range(len(text) + 1)
@@ -187,9 +185,7 @@ def test_an_anchor_is_the_last_border_that_nothing_straddles(pair: ToyPair, text
 
 
 @given(pair=pairs(), text=st.lists(letters, max_size=4).map(bytes), asked=questions)
-def test_from_an_anchor_the_masses_are_those_after_its_tokens(
-    pair: ToyPair, text: bytes, asked: list[bytes]
-) -> None:
+def test_from_an_anchor_the_masses_are_those_after_its_tokens(pair: ToyPair, text: bytes, asked: list[bytes]) -> None:
     """The anchor's own spelling is taken as given; everything after it is summed over."""
     at = place(text, spell=pair.spell, vocabulary=pair.vocabulary, back_off=2)
     cover = Cover(pair.vocabulary, at, Everything(pair))

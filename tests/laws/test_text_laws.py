@@ -78,7 +78,9 @@ def test_what_is_not_held_back_is_whole_and_free_of_a_stop_to_come(
     wait = held_back(text, wanted)
     kept = len(text) - wait
     assert is_whole(text[:kept])
-    begun = {text[n:] for n in range(len(text)) if any(len(s) > len(text) - n and s.startswith(text[n:]) for s in wanted)}
+    begun = {
+        text[n:] for n in range(len(text)) if any(len(s) > len(text) - n and s.startswith(text[n:]) for s in wanted)
+    }
     assert wait == max([open_bytes(text), *map(len, begun)])
 
 

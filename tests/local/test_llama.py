@@ -169,14 +169,14 @@ def damaged(path: Path, folder: Path, *, cut: float) -> Path:
 @pytest.mark.parametrize("cut", [0.00005, 0.001, 0.05, 0.3, 0.7, 0.99])
 def test_a_file_that_was_cut_off_is_refused(tiny_bpe: TinyModel, tmp_path: Path, cut: float) -> None:
     path = damaged(tiny_bpe.path, tmp_path, cut=cut)
-    with pytest.raises(WeightsError, match="could not load|not a GGUF") as raised:
+    with pytest.raises(WeightsError, match=r"could not load|not a GGUF") as raised:
         Model(path)
     assert str(path) in raised.value.message
     assert raised.value.hint
 
 
 def test_llama_cpp_is_quoted_when_it_says_why(tiny_bpe: TinyModel, tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=": .*(bounds|failed|read|file)"):
+    with pytest.raises(WeightsError, match=r": .*(bounds|failed|read|file)"):
         Model(damaged(tiny_bpe.path, tmp_path, cut=0.9))
 
 

@@ -88,7 +88,7 @@ def test_a_template_may_be_a_file_beside_the_pair_file(tmp_path: Path) -> None:
 
 
 BOTH = 'model = "a"\nadapter = "b"\n'
-MISTAKES = {
+MISTAKES: dict[str, tuple[str | bytes, str]] = {
     "nothing": ("", "a pair is model ="),
     "no adapter": ('model = "a"', "a pair is model ="),
     "no model": ('adapter = "a"', "a pair is model ="),

@@ -27,12 +27,16 @@ def test_what_looks_like_a_template_in_a_message_is_text() -> None:
 
 def test_blocks_leave_no_lines_behind() -> None:
     """Templates are written for trimmed blocks; else every `if` would leave an empty line in the prompt."""
-    template = "{% for message in messages %}\n    {% if true %}\n{{ message['content'] }}\n    {% endif %}\n{% endfor %}"
+    template = (
+        "{% for message in messages %}\n    {% if true %}\n{{ message['content'] }}\n    {% endif %}\n{% endfor %}"
+    )
     assert render(template, HELLO) == "hello\n"
 
 
 def test_the_bounds_of_a_text_are_handed_over() -> None:
-    assert render("{{ bos_token }}{{ messages[0]['role'] }}{{ eos_token }}", HELLO, bos="<s>", eos="</s>") == "<s>user</s>"
+    assert (
+        render("{{ bos_token }}{{ messages[0]['role'] }}{{ eos_token }}", HELLO, bos="<s>", eos="</s>") == "<s>user</s>"
+    )
 
 
 MISTAKES = {

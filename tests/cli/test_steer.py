@@ -1,0 +1,221 @@
+"""`steer` and its neighbours from end to end: a real server, tiny random models, and the library as the judge."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blackbox_proxy import Pair, Prompt, Result, Steering, connect, load_pair, steer
+from blackbox_proxy.cli.show import result_json, visible
+from blackbox_proxy.types import Message
+from tests.cli.runs import API_CONTEXT, Cli
+from tests.tiny_gguf import TinyModel
+
+PROMPT = "What is this?"
+LENGTH = 12
+SHORT = Steering(max_tokens=LENGTH)
+FAST = ("--max-tokens", str(LENGTH))
+
+
+@pytest.fixture(scope="module")
+def pair(pair_path: Path) -> Iterator[Pair]:
+    with load_pair(pair_path) as opened:
+        yield opened
+
+
+def wanted(
+    api_url: str, pair: Pair, prompt: Prompt, *, own: Prompt | None = None, steering: Steering = SHORT
+) -> Result:
+    """What the library answers."""
+    options = {"top_k": 20}
+    with connect(api_url, model="tiny", template="chatml", options=options) as api:
+        return steer(prompt, api=api, pair=pair, steering=steering, pair_prompt=own)
+
+
+@pytest.fixture(scope="module")
+def plain(api_url: str, pair: Pair) -> Result:
+    result = wanted(api_url, pair, Prompt.ask(PROMPT))
+    assert result.changed
+    assert len(result.text) > 3
+    return result
+
+
+def test_the_answer_is_the_librarys(cli: Cli, where: tuple[str, ...], plain: Result) -> None:
+    said = cli("steer", PROMPT, *where, *FAST)
+    assert said.status == 0
+    assert said.out == plain.text + "\n"
+    assert f"{len(plain.steps)} tokens" in said.err
+    assert plain.exactness in said.err
+
+
+class Pages(io.StringIO):
+    """Standard output that keeps what came when."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pages: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.pages.append(text)
+        return super().write(text)
+
+
+def test_the_text_comes_in_pieces(
+    cli: Cli, where: tuple[str, ...], plain: Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", pages := Pages())
+        cli("steer", PROMPT, *where, *FAST)
+    assert pages.getvalue() == plain.text + "\n"
+    assert len([page for page in pages.pages if page.strip()]) > 2
+
+
+def lasting(found: dict[str, Any]) -> dict[str, Any]:
+    """A result without what another run may change: seconds, and what the server's cache still held."""
+    usage = {name: value for name, value in found["usage"].items() if name not in ("local_seconds", "cached")}
+    return {name: value for name, value in found.items() if name != "seconds"} | {"usage": usage}
+
+
+@pytest.mark.parametrize("trace", [False, True])
+def test_json_is_one_object_with_the_whole_result(
+    cli: Cli, where: tuple[str, ...], plain: Result, *, trace: bool
+) -> None:
+    said = cli("steer", PROMPT, *where, *FAST, "--json", *(["--trace"] if trace else []))
+    assert said.err == ""
+    assert said.out.endswith("}\n")
+    assert lasting(json.loads(said.out)) == lasting(result_json(plain, trace=trace))
+    assert ("steps" in json.loads(said.out)) is trace
+
+
+def test_trace_shows_every_token(cli: Cli, where: tuple[str, ...], plain: Result) -> None:
+    said = cli("steer", PROMPT, *where, *FAST, "--trace")
+    assert said.out.startswith(plain.text + "\n")
+    table = said.out.removeprefix(plain.text)
+    assert "nan" not in table
+    head, *rows = [line for line in table.splitlines() if line.strip() and set(line) != {"\u2500"}]
+    assert "API wanted" in head
+    assert len(rows) == len(plain.steps)
+    for row, step in zip(rows, plain.steps, strict=True):
+        assert visible(step.piece, step.kind) in row
+        assert step.origin.value in row
+
+
+@pytest.mark.parametrize(
+    ("argument", "stdin"), [((), f"{PROMPT}\n"), (("-",), PROMPT), ((), f"{PROMPT}\r\n")], ids=["echo", "dash", "CRLF"]
+)
+def test_the_prompt_may_come_from_standard_input(
+    cli: Cli, where: tuple[str, ...], plain: Result, argument: tuple[str, ...], stdin: str
+) -> None:
+    """Less the line end that `echo` puts behind it."""
+    assert cli("steer", *argument, *where, *FAST, stdin=stdin.encode()).out == plain.text + "\n"
+
+
+def test_messages_are_a_chat(cli: Cli, where: tuple[str, ...], api_url: str, pair: Pair, tmp_path: Path) -> None:
+    chat = [("system", "Be brief."), ("user", "Hé!"), ("assistant", "Yes?"), ("user", PROMPT)]
+    path = tmp_path / "chat.json"
+    path.write_text(json.dumps([{"role": role, "content": content} for role, content in chat]))
+    prompt = Prompt(messages=tuple(Message(*turn) for turn in chat))
+    said = cli("steer", "--messages", str(path), *where, *FAST)
+    assert said.out == wanted(api_url, pair, prompt).text + "\n"
+
+
+def test_a_system_message_stands_before_the_question(
+    cli: Cli, where: tuple[str, ...], api_url: str, pair: Pair, plain: Result
+) -> None:
+    found = wanted(api_url, pair, Prompt.ask(PROMPT, system="Be brief.")).text
+    assert cli("steer", PROMPT, "--system", "Be brief.", *where, *FAST).out == found + "\n"
+    assert found != plain.text
+
+
+def test_raw_text_is_left_alone(cli: Cli, where: tuple[str, ...], api_url: str, pair: Pair, plain: Result) -> None:
+    found = wanted(api_url, pair, Prompt(text=PROMPT)).text
+    assert cli("steer", PROMPT, "--raw", *where, *FAST).out == found + "\n"
+    assert found != plain.text
+
+
+def test_the_pair_may_read_something_else(
+    cli: Cli, where: tuple[str, ...], api_url: str, pair: Pair, plain: Result
+) -> None:
+    found = wanted(api_url, pair, Prompt.ask(PROMPT), own=Prompt.ask("Another question")).text
+    assert cli("steer", PROMPT, "--pair-prompt", "Another question", *where, *FAST).out == found + "\n"
+    assert found != plain.text
+
+
+def test_stop_ends_the_answer_before_itself(cli: Cli, where: tuple[str, ...], plain: Result) -> None:
+    stop = plain.text[2]
+    said = cli("steer", PROMPT, "--stop", stop, "--stop", "never said", *where, *FAST)
+    assert said.out == plain.text[: plain.text.index(stop)] + "\n"
+    assert "before a --stop text" in said.err
+
+
+def test_an_answer_that_breaks_off_is_shown_as_far_as_it_came(cli: Cli, where: tuple[str, ...]) -> None:
+    """The second call no longer fits into the API's context."""
+    prompt = "x" * (API_CONTEXT - 25)
+    said = cli("steer", prompt, *where)
+    assert said.status == 2
+    assert len(said.out) > 1
+    assert said.out.endswith("\n")
+    assert said.err.startswith("error: the prompt does not fit into the model's context")
+    assert json.loads(cli("steer", prompt, *where, "--json").out).keys() == {"error"}
+
+
+@pytest.mark.parametrize(
+    ("options", "steering"),
+    [
+        (("--alpha", "0"), replace(SHORT, alpha=0.0)),
+        (("--alpha", "3"), replace(SHORT, alpha=3.0)),
+        (("--target", "topk"), replace(SHORT, target="topk")),
+        (("--draft", "1"), replace(SHORT, draft=1)),
+    ],
+)
+def test_the_knobs_reach_the_loop(
+    cli: Cli, where: tuple[str, ...], api_url: str, pair: Pair, options: tuple[str, ...], steering: Steering
+) -> None:
+    found = wanted(api_url, pair, Prompt.ask(PROMPT), steering=steering)
+    said = json.loads(cli("steer", PROMPT, *where, *FAST, "--json", *options).out)
+    assert lasting(said) == lasting(result_json(found, trace=False))
+
+
+def test_ids_ask_in_the_pairs_own_tokens(cli: Cli, where: tuple[str, ...], api_url: str, pair: Pair) -> None:
+    with connect(api_url, model="tiny", template="chatml", options={"top_k": 20, "token_ids": True}) as api:
+        steering = Steering(max_tokens=LENGTH, event="ids")
+        found = steer(Prompt.ask(PROMPT), api=api, pair=pair, steering=steering)
+    said = json.loads(cli("steer", PROMPT, *where, *FAST, "--json", "--event", "ids").out)
+    assert lasting(said) == lasting(result_json(found, trace=False))
+
+
+def test_pair_check_tells_what_the_pair_is(cli: Cli, pair_path: Path, tiny_bpe: TinyModel) -> None:
+    found = json.loads(cli("pair", "check", "--pair", str(pair_path), "--json").out)
+    assert found["vocabulary"] == len(tiny_bpe.pieces)
+    assert found["identical"] is False
+    shown = cli("pair", "check", "--pair", str(pair_path)).out
+    assert f"{found['vocabulary']} tokens" in shown
+    for row in found["answers"]:
+        assert f"{row['question']}  KL {row['divergence']:.4f} nats" in shown
+
+
+def test_weights_list_names_every_known_model(cli: Cli) -> None:
+    found = json.loads(cli("weights", "list", "--json").out)
+    shown = cli("weights", "list").out
+    for weight in found:
+        assert weight["name"] in shown
+        assert weight["licence"] in shown
+        assert str(weight["path"] or "not here yet") in shown
+
+
+def test_weights_are_not_claimed_where_they_are_not(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    found = json.loads(cli("weights", "list", "--json").out)
+    assert {weight["path"] for weight in found} == {None}
+    assert cli("weights", "list").out.count("not here yet") == len(found)
+
+
+def test_fetching_what_is_there_prints_its_path(cli: Cli, smollm2_path: Path) -> None:
+    assert cli("weights", "fetch", "smollm2-135m-instruct").out == f"{smollm2_path}\n"

@@ -1,0 +1,320 @@
+"""The drivers: both sides are asked at once, costs are booked, faults come through as they are, no thread stays."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.engine import LocalPair, asteer, connect, load_pair, steer, stream
+from blackbox_proxy.errors import ApiBusy, BlackboxProxyError, InputError, LocalModelError, PairError, PromptError
+from blackbox_proxy.testing import ToyApi, ToyModel, ToyPair
+from blackbox_proxy.types import (
+    Ask,
+    Capabilities,
+    Continuation,
+    Laws,
+    PairPrompt,
+    Prompt,
+    Reply,
+    Result,
+    Steering,
+    TokenPath,
+)
+from tests.adapters.shapes import body
+from tests.core.toys import OTHER, toy_api, toy_pair
+from tests.remote.scripted import Say, ScriptedApi
+from tests.tiny_gguf import TinyModel
+
+PROMPT = Prompt(text="ab")
+PLAIN = Vocabulary([b"a", b"b", b" ", b"</s>"], ends=[3])
+SHORT = Steering(max_tokens=6)
+Driver = Callable[[ToyApi, LocalPair], Result]
+
+
+def by_steer(api: ToyApi, pair: LocalPair) -> Result:
+    return steer(PROMPT, api=api, pair=pair, steering=SHORT)
+
+
+def by_stream(api: ToyApi, pair: LocalPair) -> Result:
+    return stream(PROMPT, api=api, pair=pair, steering=SHORT).result
+
+
+def by_asteer(api: ToyApi, pair: LocalPair) -> Result:
+    return asyncio.run(asteer(PROMPT, api=api, pair=pair, steering=SHORT))
+
+
+drivers = pytest.mark.parametrize("drive", [by_steer, by_stream, by_asteer])
+
+
+@dataclass
+class Wired:
+    """A toy pair whose `laws` does something first."""
+
+    toys: ToyPair
+    before: Callable[[], object]
+    prompts: list[Prompt] = field(default_factory=list)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return self.toys.vocabulary
+
+    def spell(self, text: bytes) -> list[int]:
+        return self.toys.spell(text)
+
+    def api_ids(self, text: str) -> TokenPath:
+        return self.toys.api_ids(text)
+
+    def prompt(self, prompt: Prompt) -> PairPrompt:
+        self.prompts.append(prompt)
+        return self.toys.prompt(prompt)
+
+    def laws(self, prompt: PairPrompt, paths: Sequence[TokenPath]) -> list[Laws]:
+        self.before()
+        return self.toys.laws(prompt, paths)
+
+
+@dataclass
+class WiredApi:
+    """A toy API whose `send` does something first, with what it says it can do."""
+
+    toys: ToyApi
+    before: Callable[[], object] = bool
+    can: Capabilities = field(default_factory=lambda: Capabilities(top_k=4))
+    model: str = "wired"
+    read: list[Prompt] = field(default_factory=list)
+
+    def capabilities(self) -> Capabilities:
+        return self.can
+
+    def text(self, prompt: Prompt) -> str:
+        self.read.append(prompt)
+        return self.toys.text(prompt)
+
+    def send(self, ask: Ask) -> Reply:
+        self.before()
+        return self.toys.send(ask)
+
+    async def asend(self, ask: Ask) -> Reply:
+        await asyncio.to_thread(self.before)
+        return self.toys.send(ask)
+
+
+def plain() -> ToyApi:
+    """One that is changed twice on the way to its end: several calls."""
+    return toy_api(22, PLAIN)
+
+
+@drivers
+def test_what_was_spent_is_in_the_result(drive: Driver) -> None:
+    api = plain()
+    result = drive(api, toy_pair())
+    assert result.usage.requests == len(api.asked)
+    assert result.usage.output >= len(result.steps)
+    assert 0.0 < result.usage.local_seconds <= result.seconds
+    assert result.model == "toy"
+    assert result.cost is None
+
+
+@drivers
+def test_the_api_and_the_pair_work_at_the_same_time(drive: Driver) -> None:
+    """Each waits for the other to have begun; one after the other would never get through."""
+    meet = threading.Barrier(2)
+    met: list[int] = []
+
+    def once() -> None:
+        if not met:
+            met.append(meet.wait(timeout=20))
+
+    result = drive(WiredApi(plain(), once), Wired(toy_pair(), once))  # type: ignore[arg-type]
+    assert result.steps
+
+
+class Broken(LocalModelError):
+    """Raised by a double."""
+
+
+def fail() -> None:
+    raise Broken("no more memory", hint="wait")
+
+
+def busy() -> None:
+    raise ApiBusy("rate limit", hint="wait", status=429)
+
+
+@drivers
+@pytest.mark.parametrize("which", ["api", "pair"])
+def test_a_fault_of_either_side_comes_through_as_it_is(drive: Driver, which: str) -> None:
+    """And leaves no thread behind."""
+    threads = threading.active_count()
+    api = WiredApi(plain(), busy if which == "api" else bool)
+    pair = Wired(toy_pair(), fail if which == "pair" else bool)
+    with pytest.raises(BlackboxProxyError) as raised:
+        drive(api, pair)  # type: ignore[arg-type]
+    assert type(raised.value) is (ApiBusy if which == "api" else Broken)
+    assert threading.active_count() == threads
+
+
+def test_a_stream_hands_out_steps_as_they_are_made() -> None:
+    """The first step is there before the last call is made."""
+    api = plain()
+    running = stream(PROMPT, api=api, pair=toy_pair(), steering=Steering(max_tokens=12, draft=1))
+    first = next(running)
+    calls = len(api.asked)
+    rest = list(running)
+    assert calls < len(api.asked)
+    assert running.result.steps == (first, *rest)
+    assert running.result is running.result
+
+
+def test_a_result_may_be_asked_for_at_any_time() -> None:
+    running = stream(PROMPT, api=plain(), pair=toy_pair(), steering=SHORT)
+    next(running)
+    assert repr(running.result.steps) == repr(by_steer(plain(), toy_pair()).steps)
+
+
+def test_a_stream_that_broke_off_has_no_result() -> None:
+    running = stream(PROMPT, api=WiredApi(plain(), busy), pair=toy_pair(), steering=SHORT)
+    with pytest.raises(ApiBusy):
+        next(running)
+    with pytest.raises(InputError, match="broke off") as raised:
+        _ = running.result
+    assert raised.value.hint
+
+
+def test_a_stream_that_is_dropped_leaves_no_thread() -> None:
+    threads = threading.active_count()
+    running = stream(PROMPT, api=plain(), pair=toy_pair(), steering=Steering(max_tokens=12))
+    next(running)
+    del running
+    assert threading.active_count() == threads
+
+
+def test_several_answers_may_be_awaited_at_once() -> None:
+    async def together() -> list[Result]:
+        asks = (asteer(PROMPT, api=toy_api(n, PLAIN), pair=toy_pair(n), steering=SHORT) for n in range(4))
+        return await asyncio.gather(*asks)
+
+    alone = [steer(PROMPT, api=toy_api(n, PLAIN), pair=toy_pair(n), steering=SHORT) for n in range(4)]
+    assert [result.text for result in asyncio.run(together())] == [result.text for result in alone]
+
+
+def test_the_pair_may_have_a_prompt_of_its_own() -> None:
+    """A document that only the API needs; the pair reads the bare question."""
+    api, pair = WiredApi(plain()), Wired(toy_pair(), bool)
+    result = steer(Prompt(text="ab ab"), api=api, pair=pair, steering=SHORT, pair_prompt=Prompt(text="b"))
+    assert [prompt.text for prompt in api.read] == ["ab ab"]
+    assert [prompt.text for prompt in pair.prompts] == ["b"]
+    other = steer(Prompt(text="ab ab"), api=plain(), pair=toy_pair(), steering=SHORT)
+    assert repr(result.steps) != repr(other.steps)
+
+
+def test_a_bare_question_is_a_chat_of_one_turn() -> None:
+    api, pair = WiredApi(plain()), Wired(toy_pair(), bool)
+    steer("why?", api=api, pair=pair, steering=SHORT)
+    assert api.read == pair.prompts == [Prompt.ask("why?")]
+
+
+@pytest.mark.parametrize("continuation", [Continuation.PREFILL, Continuation.APPROXIMATE])
+def test_an_endpoint_that_does_not_go_on_exactly_makes_the_answer_approximate(continuation: Continuation) -> None:
+    for can, exactness in ((continuation, "approximate"), (Continuation.EXACT, "exact")):
+        api = WiredApi(plain(), can=Capabilities(top_k=4, continuation=can))
+        assert steer(PROMPT, api=api, pair=toy_pair(), steering=Steering(alpha=0.0)).exactness == exactness
+
+
+def test_ids_are_not_sent_to_an_endpoint_that_takes_none() -> None:
+    with pytest.raises(InputError, match="cannot send token ids") as raised:
+        steer(PROMPT, api=WiredApi(plain()), pair=toy_pair(), steering=Steering(event="ids"))
+    assert "bytes" in raised.value.hint
+
+
+def test_ids_of_the_prompt_come_before_those_of_the_answer() -> None:
+    pair = toy_pair()
+    api = ToyApi(ToyModel(pair.vocabulary, 4), pair.spell, top_k=4)
+    steer(PROMPT, api=api, pair=pair, steering=Steering(event="ids", max_tokens=4, draft=1))
+    start = pair.api_ids("ab")
+    assert api.asked[0].ids == start
+    assert all(ask.ids is not None and ask.ids[: len(start)] == start for ask in api.asked)
+
+
+def test_over_http_the_answer_grows_in_the_prompt() -> None:
+    """Prompt, answer so far and limits stand in the request; candidates of the reply are weighed."""
+    rows = [("a", -0.2, {"a": -0.2, "b": -2.0}), ("b", -0.1, {"b": -0.1, "a": -3.0})]
+    end = ("", -0.1, {"": -0.1, "a": -3.0})
+    script = (Say(body(*rows)), Say(body(end, finish="stop")))
+    with ScriptedApi(*script) as server, connect(server.url, model="m", options={"top_k": 2}) as api:
+        result = steer(PROMPT, api=api, pair=toy_pair(), steering=Steering(alpha=0.0, draft=8))
+    assert (result.text, result.finish, result.model) == ("ab", "stop", "m-1")
+    sent = [request for _, _, request in server.seen]
+    assert [request["prompt"] for request in sent] == ["ab", "abab"]
+    assert [request["max_tokens"] for request in sent] == [2, 4]
+    assert all(request["model"] == "m" and request["logprobs"] == 2 for request in sent)
+    assert result.usage.input == 14
+    assert result.usage.requests == 2
+
+
+def test_over_http_both_drivers_send_the_same() -> None:
+    row = ("a", -0.2, {"a": -0.2, "b": -2.0})
+
+    async def ask(url: str) -> Result:
+        async with connect(url, model="m") as api:
+            return await asteer(PROMPT, api=api, pair=toy_pair(), steering=Steering(alpha=0.0, max_tokens=1))
+
+    with ScriptedApi(Say(body(row)), Say(body(row))) as server:
+        awaited = asyncio.run(ask(server.url))
+        with connect(server.url, model="m") as api:
+            plain_one = steer(PROMPT, api=api, pair=toy_pair(), steering=Steering(alpha=0.0, max_tokens=1))
+    assert repr(awaited.steps) == repr(plain_one.steps)
+    assert server.seen[0][2] == server.seen[1][2]
+
+
+def test_the_unsteered_answer_is_one_call() -> None:
+    rows = [("a", -0.2, {"a": -0.2}), ("b", -0.1, {"b": -0.1})]
+    with ScriptedApi(Say(body(*rows))) as server, connect(server.url, model="m") as api:
+        reply = api.complete(Prompt(text="say"), max_tokens=9)
+    assert b"".join(position.sampled.piece for position in reply.positions) == b"ab"
+    ((_, _, request),) = server.seen
+    assert (request["prompt"], request["max_tokens"]) == ("say", 9)
+
+
+def test_connecting_sends_nothing_and_templates_go_by_name() -> None:
+    """Nobody listens there."""
+    with connect("http://127.0.0.1:9/v1", model="m", template="chatml") as api:
+        assert api.text(Prompt.ask("why?")).endswith("<|im_start|>assistant\n")
+    with connect("http://127.0.0.1:9/v1", model="m", template="{{ messages[0].content }}!") as api:
+        assert api.text(Prompt.ask("why?")) == "why?!"
+    with connect("http://127.0.0.1:9/v1", model="m") as api:
+        assert api.text(Prompt(text="why?")) == "why?"
+        with pytest.raises(PromptError, match="no chat template"):
+            api.text(Prompt.ask("why?"))
+
+
+def test_the_ends_of_common_models_are_known_and_can_be_replaced() -> None:
+    with connect("http://127.0.0.1:9/v1", model="m") as api:
+        assert b"<|im_end|>" in api.capabilities().end_pieces
+    with connect("http://127.0.0.1:9/v1", model="m", options={"end_pieces": (b"<stop>",)}) as api:
+        assert api.capabilities().end_pieces == (b"<stop>",)
+
+
+def test_a_pair_file_opens_a_pair(tiny_bpe: TinyModel, tiny_lora: Path, tmp_path: Path) -> None:
+    path = tmp_path / "pair.toml"
+    path.write_text(f'model = "{tiny_bpe.path}"\nadapter = "{tiny_lora}"\ncontext = 64', encoding="utf-8")
+    with load_pair(str(path), cache=tmp_path) as pair:
+        api = ToyApi(ToyModel(pair.vocabulary, 2), pair.spell, top_k=9)
+        result = steer(Prompt(text="the"), api=api, pair=pair, steering=Steering(max_tokens=3, event="ids"))
+    assert len(result.steps) == 3
+    with pytest.raises(PairError, match=r"absent\.toml"):
+        load_pair(tmp_path / "absent.toml")
+
+
+def test_toys_are_what_the_engine_asks_for() -> None:
+    """The doubles cut text as they say, and read what they are given."""
+    pair = toy_pair(vocabulary=OTHER)
+    assert pair.prompt(PROMPT) == PairPrompt((0, 1), (0, 1))
+    (one,), (other,) = pair.laws(pair.prompt(PROMPT), [()]), pair.laws(PairPrompt((), ()), [()])
+    assert (one.expert.logits != other.expert.logits).any()
