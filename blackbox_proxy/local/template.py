@@ -6,6 +6,7 @@ Templates come from model files, so they are rendered in Jinja's immutable sandb
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -23,12 +24,17 @@ def _refuse(message: str) -> None:
     raise jinja2.TemplateError(message)
 
 
-def render(template: str, messages: Sequence[Message], *, bos: str = "", eos: str = "") -> str:
-    """The prompt up to where the answer begins. Raises PromptError where the template does not take the messages."""
+@lru_cache(maxsize=16)
+def _compiled(template: str) -> jinja2.Template:
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
     environment.globals["raise_exception"] = _refuse
+    return environment.from_string(template)
+
+
+def render(template: str, messages: Sequence[Message], *, bos: str = "", eos: str = "") -> str:
+    """The prompt up to where the answer begins. Raises PromptError where the template does not take the messages."""
     try:
-        return environment.from_string(template).render(
+        return _compiled(template).render(
             messages=[{"role": m.role, "content": m.content} for m in messages],
             add_generation_prompt=True,
             bos_token=bos,

@@ -123,10 +123,8 @@ def measure(count: int) -> dict[str, object]:
     cache = default_cache(os.environ)
     closed, local = resolve(CLOSED, cache=cache), resolve(LOCAL, cache=cache)
     adapter = Path(__file__).parents[2] / "blackbox_proxy/demo/data/house-format.lora.gguf"
-    timed = []
     with staged(closed) as stage, Model(local) as model, Lora(model, adapter) as lora:
-        for question in questions("told", "dev", n=count, seed=1):
-            timed.append(_one(question, stage, model, lora))
+        timed = [_one(question, stage, model, lora) for question in questions("told", "dev", n=count, seed=1)]
         vocabulary = len(stage.pair.vocabulary)
     return {"step": {**_figures(timed), "vocabulary": vocabulary}, "machine": _machine(), "questions": count}
 
