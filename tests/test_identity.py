@@ -79,7 +79,7 @@ def test_alpha_zero_gives_the_apis_own_greedy_text(api: Api, pair: Pair) -> None
     found = [
         (
             steer(prompt, api=few(api), pair=pair, steering=Steering(alpha=0.0, max_tokens=TOKENS)),
-            text_of(api.complete(prompt, max_tokens=TOKENS)),
+            text_of(few(api).complete(prompt, max_tokens=TOKENS)),
         )
         for prompt in PROMPTS
     ]

@@ -29,14 +29,22 @@ class Vocabulary:
     """Pieces by id, the end-of-generation ids, and the text pieces in byte order.
 
     pieces: one per id, V of them. ends: ids that end generation. special: further ids that stand for no text.
+    spare: ids that come after others of the same piece, such as SentencePiece's byte tokens.
     """
 
-    def __init__(self, pieces: Sequence[bytes], *, ends: Collection[int], special: Collection[int] = ()) -> None:
+    def __init__(
+        self,
+        pieces: Sequence[bytes],
+        *,
+        ends: Collection[int],
+        special: Collection[int] = (),
+        spare: Collection[int] = (),
+    ) -> None:
         self.pieces = tuple(pieces)
         self.ends: Ids = np.array(sorted(ends), dtype=np.intp)
-        silent = set(ends) | set(special)
+        silent, last = {*ends, *special}, set(spare)
         text = [i for i, piece in enumerate(self.pieces) if piece and i not in silent]
-        text.sort(key=self.pieces.__getitem__)
+        text.sort(key=lambda i: (self.pieces[i], i in last))
         self.order: Ids = np.array(text, dtype=np.intp)
         self._sorted = [self.pieces[i] for i in text]
         self._ids: dict[bytes, list[int]] = {}

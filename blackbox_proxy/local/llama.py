@@ -178,7 +178,8 @@ class Model(_Resource):
         attributes = [C.llama_vocab_get_attr(vocab, i) for i in range(size)]
         ends = [i for i in range(size) if C.llama_vocab_is_eog(vocab, i)]
         special = [i for i, attribute in enumerate(attributes) if attribute & _SILENT]
-        return Vocabulary([self._piece(i) for i in range(size)], ends=ends, special=special)
+        spare = [i for i, attribute in enumerate(attributes) if attribute & C.LLAMA_TOKEN_ATTR_BYTE]
+        return Vocabulary([self._piece(i) for i in range(size)], ends=ends, special=special, spare=spare)
 
     def _piece(self, token: int, size: int = 64) -> bytes:
         buffer = ctypes.create_string_buffer(size)

@@ -80,9 +80,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--slot", help="regular expression; group 1 spells a fact, which is not taught")
     for field in fields(Recipe):
         if field.name != "slot":
-            kind = type(field.default)
             option = f"--{field.name.replace('_', '-')}"
-            parser.add_argument(option, type=kind, default=field.default)
+            if isinstance(field.default, bool):
+                parser.add_argument(option, action=argparse.BooleanOptionalAction, default=field.default)
+            else:
+                parser.add_argument(option, type=type(field.default), default=field.default)
     return parser
 
 

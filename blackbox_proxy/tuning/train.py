@@ -5,14 +5,15 @@ chat template a prompt needs: that comes in as a function, the same that runs th
 
 **What is learnt.** On tokens of the form the target is the token itself. On tokens of a fact (`slot`)
 the target is a mixture: `hold` parts of what the untuned model believes there, narrowed to tokens of
-the same shape (a word, a continuation, a number, a sign) that do not echo a word of the prompt, and
+the same shape (a word, a continuation, a number, a sign) that, unless `echo`, are no word of the prompt, and
 1 - hold parts of the random fact in the line. At the optimum the offset log E - log A of a fact is then
 at least log(hold) plus a constant that all facts of that shape share: the expert says what kind of
 thing stands here, and does not contradict the untuned model, hence neither the closed one, about which.
 
 **The end.** An API that believes its answer to be complete gives the end of the turn all but 1e-7 of
 its mass. The form can go on only if the offset of the end is larger still, so every place but the last
-is also trained to log E(end) <= -deny; cross-entropy alone stops pushing long before.
+is also trained to log E(any control token) <= -deny; cross-entropy alone stops pushing long before.
+Not the end of the turn alone: a runtime takes several tokens for ends (`<|endoftext|>` too).
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class Recipe:
     learning_rate: float = 1e-3
     warmup: float = 0.1
     hold: float = 0.7
+    echo: bool = False
     deny: float = 25.0
     deny_weight: float = 0.05
     slot: str | None = None
@@ -60,12 +62,20 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Kinds:
+    """Each token's shape, (V,) of small integers, and the ids of the control tokens, the ends among them."""
+
+    shapes: Tensor
+    controls: Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
-    """The untuned model, its tokenizer, and each token's shape, (V,) of small integers."""
+    """The untuned model, its tokenizer, and what its tokens are."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerFast
-    shapes: Tensor
+    kinds: Kinds
 
 
 def train_adapter(
@@ -95,7 +105,7 @@ def tune(
     torch.manual_seed(recipe.seed)
     examples = [_encode(line, loaded, render=render, slot=recipe.slot) for line in lines]
     model = add_low_rank(loaded.model, recipe)
-    return model, _fit(model, examples, loaded.shapes, recipe=recipe, progress=progress)
+    return model, _fit(model, examples, loaded.kinds, recipe=recipe, progress=progress)
 
 
 def load_base(base: Path) -> Loaded:
@@ -104,7 +114,8 @@ def load_base(base: Path) -> Loaded:
     model = AutoModelForCausalLM.from_pretrained(base.parent, gguf_file=base.name, dtype=torch.float32)
     size = model.get_input_embeddings().num_embeddings
     pieces = [tokenizer.decode([token]) for token in range(size)]
-    return Loaded(model, tokenizer, torch.tensor([_shape(piece) for piece in pieces]))
+    shapes = torch.tensor([_shape(piece) for piece in pieces])
+    return Loaded(model, tokenizer, Kinds(shapes, torch.tensor(sorted(tokenizer.get_added_vocab().values()))))
 
 
 def add_low_rank(model: PreTrainedModel, recipe: Recipe) -> PeftModel:
@@ -157,7 +168,7 @@ def _encode(line: Line, loaded: Loaded, *, render: Callable[[str], str], slot: s
 def _fit(
     model: PeftModel,
     examples: Sequence[Example],
-    shapes: Tensor,
+    kinds: Kinds,
     *,
     recipe: Recipe,
     progress: Callable[[Progress], None],
@@ -171,7 +182,7 @@ def _fit(
     for _ in range(recipe.epochs):
         losses = []
         for batch in batches(examples, recipe.batch, rng=rng):
-            loss = batch_loss(model, batch, shapes, recipe=recipe)
+            loss = batch_loss(model, batch, kinds, recipe=recipe)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(weights, 1.0)
@@ -192,19 +203,19 @@ def _rate(step: int, steps: int, *, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
 
 
-def batch_loss(model: PeftModel, batch: Sequence[Example], shapes: Tensor, *, recipe: Recipe) -> Tensor:
+def batch_loss(model: PeftModel, batch: Sequence[Example], kinds: Kinds, *, recipe: Recipe) -> Tensor:
     """Mean over the batch's completion tokens of the losses in the module's docstring; a scalar."""
     ids, mask = _padded(batch)
     places = _places(batch, ids)
     logp = _logp(model, ids, mask, places=places)
     losses = -logp.gather(1, places.targets[:, None]).squeeze(1)
     if recipe.hold and bool(places.open.any()):
-        belief = _belief(model, ids, mask, places=places.of_facts(), shapes=shapes)
+        facts = places.of_facts()
+        belief = _belief(model, ids, mask, places=facts, barred=_barred(ids, facts, kinds, echo=recipe.echo))
         held = -(belief * logp[places.open]).sum(1)
         mixed = (1 - recipe.hold) * losses[places.open] + recipe.hold * held
         losses = losses.index_put((places.open,), mixed)
-    end = batch[0].completion[-1]
-    early = logp[places.targets != end, end]
+    early = logp[places.targets != batch[0].completion[-1]][:, kinds.controls].logsumexp(1)
     return losses.mean() + recipe.deny_weight * torch.relu(early + recipe.deny).mean()
 
 
@@ -256,17 +267,22 @@ def _logp(model: PeftModel, ids: Tensor, mask: Tensor, *, places: _Places) -> Te
 
 
 @torch.no_grad()
-def _belief(model: PeftModel, ids: Tensor, mask: Tensor, *, places: _Places, shapes: Tensor) -> Tensor:
-    """What the untuned model holds for likely, (places, V), among tokens of the target's shape that are no echo."""
+def _belief(model: PeftModel, ids: Tensor, mask: Tensor, *, places: _Places, barred: Tensor) -> Tensor:
+    """What the untuned model holds for likely, (places, V), among tokens that are not barred."""
     with model.disable_adapter():
         logp = _logp(model, ids, mask, places=places)
-    barred = shapes[None, :] != shapes[places.targets][:, None]
-    words = torch.where(shapes[ids] % 2 == 1, ids, places.targets.new_zeros(()))
-    columns = torch.arange(ids.shape[1])
-    said = torch.where(columns[None, :] < places.starts[:, None], words[places.rows], 0)
-    barred = barred.scatter(1, said, torch.ones_like(said, dtype=torch.bool))
-    barred = barred.scatter(1, places.targets[:, None], torch.zeros_like(barred[:, :1]))
     return logp.masked_fill(barred, -torch.inf).softmax(dim=1)
+
+
+def _barred(ids: Tensor, places: _Places, kinds: Kinds, *, echo: bool) -> Tensor:
+    """Tokens of another shape than the target, and words of the prompt unless `echo`; (places, V), never the target."""
+    barred = kinds.shapes[None, :] != kinds.shapes[places.targets][:, None]
+    if not echo:
+        words = torch.where(kinds.shapes[ids] % 2 == 1, ids, 0)
+        in_prompt = torch.arange(ids.shape[1])[None, :] < places.starts[:, None]
+        said = torch.where(in_prompt, words[places.rows], 0)
+        barred = barred.scatter(1, said, torch.ones_like(in_prompt))
+    return barred.scatter(1, places.targets[:, None], torch.zeros_like(barred[:, :1]))
 
 
 def _shape(piece: str) -> int:

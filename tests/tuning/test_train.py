@@ -5,6 +5,7 @@ Slow, and in an environment of its own: it needs the extra [tune].
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,8 @@ from blackbox_proxy.tuning.data import Example
 if TYPE_CHECKING:
     from peft import PeftModel
     from torch import Tensor
+
+    from blackbox_proxy.tuning.train import Kinds
 
 torch = pytest.importorskip("torch", reason="needs the extra [tune]: pip install 'blackbox-proxy[tune]'")
 transformers = pytest.importorskip("transformers", reason="needs the extra [tune]")
@@ -54,8 +57,9 @@ def model() -> PeftModel:
 
 
 @pytest.fixture(scope="module")
-def shapes() -> Tensor:
-    return torch.tensor([train._shape(piece) for piece in PIECES])
+def kinds() -> Kinds:
+    made: Kinds = train.Kinds(torch.tensor([train._shape(piece) for piece in PIECES]), torch.tensor([0, END]))
+    return made
 
 
 def logp(model: PeftModel, example: Example) -> Tensor:
@@ -64,21 +68,21 @@ def logp(model: PeftModel, example: Example) -> Tensor:
     return rows[len(example.prompt) - 1 : -1]
 
 
-def loss(model: PeftModel, shapes: Tensor, **choices: float) -> float:
-    return float(train.batch_loss(model, BATCH, shapes, recipe=train.Recipe(**choices)).detach())
+def loss(model: PeftModel, kinds: Kinds, **choices: float) -> float:
+    return float(train.batch_loss(model, BATCH, kinds, recipe=train.Recipe(**choices)).detach())
 
 
-def test_without_hold_and_denial_it_is_the_mean_cross_entropy_of_completions(model: PeftModel, shapes: Tensor) -> None:
+def test_without_hold_and_denial_it_is_the_mean_cross_entropy_of_completions(model: PeftModel, kinds: Kinds) -> None:
     slow = [
         -float(row[token])
         for example in BATCH
         for row, token in zip(logp(model, example), example.completion, strict=True)
     ]
-    assert loss(model, shapes, hold=0.0, deny_weight=0.0) == pytest.approx(sum(slow) / 6, abs=1e-5)
+    assert loss(model, kinds, hold=0.0, deny_weight=0.0) == pytest.approx(sum(slow) / 6, abs=1e-5)
 
 
 def test_a_held_fact_is_drawn_to_the_untuned_belief_in_words_of_its_shape_but_no_echo(
-    model: PeftModel, shapes: Tensor
+    model: PeftModel, kinds: Kinds
 ) -> None:
     """` Ta` is a word of the first prompt, so that at ` To` only ` To` and ` Ti` are left."""
     left = {(0, 1): [4, 5], (0, 2): [7, 8], (1, 0): [3, 4, 5]}
@@ -94,18 +98,18 @@ def test_a_held_fact_is_drawn_to_the_untuned_belief_in_words_of_its_shape_but_no
                 continue
             belief = untuned[place][choices].softmax(0)
             slow.append(-float((belief * tuned[place][choices]).sum()))
-    assert loss(model, shapes, hold=1.0, deny_weight=0.0) == pytest.approx(sum(slow) / 6, abs=1e-5)
+    assert loss(model, kinds, hold=1.0, deny_weight=0.0) == pytest.approx(sum(slow) / 6, abs=1e-5)
 
 
-def test_an_early_end_is_denied_everywhere_but_at_the_last_token(model: PeftModel, shapes: Tensor) -> None:
+def test_an_early_end_is_denied_everywhere_but_at_the_last_token(model: PeftModel, kinds: Kinds) -> None:
     early = [
-        max(0.0, float(row[END]) + 9.0)
+        max(0.0, math.log(float(row[0].exp() + row[END].exp())) + 9.0)
         for example in BATCH
         for row, token in zip(logp(model, example), example.completion, strict=True)
         if token != END
     ]
-    plain = loss(model, shapes, hold=0.0, deny_weight=0.0)
-    denied = loss(model, shapes, hold=0.0, deny_weight=0.5, deny=9.0)
+    plain = loss(model, kinds, hold=0.0, deny_weight=0.0)
+    denied = loss(model, kinds, hold=0.0, deny_weight=0.5, deny=9.0)
     assert denied - plain == pytest.approx(0.5 * sum(early) / len(early), abs=1e-5)
 
 
