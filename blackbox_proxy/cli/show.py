@@ -301,17 +301,22 @@ LOAD_TITLES = {
 def demo(played: Mapping[Load, Sequence[Answered]], figures: Mapping[Load, Mapping[str, Any]]) -> None:
     """The demo's answers side by side, one of them token by token, and the figures."""
     for load, answered in played.items():
-        out.rule(LOAD_TITLES[load], align="left")
+        _section(LOAD_TITLES[load])
         for a in answered[:4]:
             _four_answers(a)
     last = list(played.values())[-1][0]
-    out.rule("token by token", align="left")
+    _section("token by token")
     out.print(Text(f"{last.question.note} {last.question.text}".strip(), style="bold"))
     out.print(steps_table(last.result.steps))
-    out.rule("figures", align="left")
+    _section("figures")
     out.print(figures_table(figures))
     for load, found in figures.items():
         out.print(_work_line(load, found))
+
+
+def _section(title: str) -> None:
+    out.print()
+    out.rule(title, align="left")
 
 
 def _four_answers(a: Answered) -> None:

@@ -80,12 +80,12 @@ def _unbegun(pieces: Sequence[bytes]) -> NDArray[np.bool_]:
 def remainders(masses: Floats, pieces: Sequence[bytes], *, known: int) -> Floats:
     """Masses of all strings, the unseen ones less those of the seen ones that they begin; shape (2, n)."""
     rest = masses.copy()
-    shown = pieces[:known]
-    disjoint = covers(shown)
     for column in range(known, len(pieces)):
-        within = [j for j in range(known) if disjoint[j] and shown[j].startswith(pieces[column])]
-        if within and pieces[column]:
-            rest[:, column] -= masses[:, within].sum(axis=1)
+        piece = pieces[column]
+        within = [j for j in range(known) if piece and pieces[j].startswith(piece)]
+        if within:
+            outermost = _unbegun([pieces[j] for j in within])
+            rest[:, column] -= masses[:, np.array(within)[outermost]].sum(axis=1)
     return np.maximum(rest, 0.0)
 
 

@@ -30,6 +30,13 @@ NEGLIGIBLE = 1e-3
 """Share of the text's own mass below which another spelling of it is left out."""
 
 
+LEAST = 1e-7
+"""Share of the text's own mass below which a spelling is not looked at: below any evidence that counts."""
+
+ANY, NONE = -1, -2
+"""In place of a token id: every token will do, or none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """A place in the answer: the anchor's tokens, the bytes to re-read after it, and the tokenizer's own spelling."""
@@ -201,6 +208,8 @@ class Cover:
         self._pending = {}
         texts = [(i, string) for i, string in enumerate(strings) if string]
         for state in self._states:
+            if not self._vocabulary.goes_on(state.left):
+                continue
             items = [_Item(i, state.left + string, state.mass) for i, string in texts]
             self._spread(state.path, items, beyond=len(state.left))
         for i in set(range(len(strings))) - {i for i, _ in texts}:
@@ -229,19 +238,28 @@ class Cover:
         if not parts:
             return
         found = probabilities(self._laws[path], np.array([i for _, i, _ in parts]))
+        found *= np.stack([item.mass for item, _, _ in parts], axis=1)
+        matters = np.any(found > LEAST * self.total[:, None], axis=0)
+        spelt = {item.left for (item, _, _), does in zip(parts, matters, strict=True) if does and item.usual}
+        first = {left: self._first(left) for left in spelt}
         for column, (item, i, length) in enumerate(parts):
-            usual = item.usual and self._opens(item.left, i)
-            child = _Item(item.index, item.left[length:], item.mass * found[:, column], usual)
+            usual = matters[column] and item.usual and first[item.left] in (i, ANY)
+            child = _Item(item.index, item.left[length:], found[:, column], usual)
             self._pending.setdefault((*path, i), []).append(child)
 
-    def _opens(self, text: bytes, token: int) -> bool:
-        """Whether the tokenizer spells `text` with `token` first; bytes that it cannot spell have no usual spelling."""
+    def _first(self, text: bytes) -> int:
+        """The token with which the tokenizer spells `text`; ANY without a tokenizer, NONE where it cannot.
+
+        A text that is a piece is spelt by it: so do all tokenizers but for oddities, and asking is what takes time.
+        """
         if self._spell is None:
-            return True
+            return ANY
+        if whole := self._vocabulary.ids_of(text):
+            return whole[0]
         try:
-            return self._spell(text)[0] == token
+            return self._spell(text)[0]
         except ValueError:
-            return False
+            return NONE
 
     def absorb(self) -> None:
         """Take in the laws that have become known since."""

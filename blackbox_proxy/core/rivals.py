@@ -10,12 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
+from itertools import islice
 from typing import Protocol, final
 
 import numpy as np
 
 from blackbox_proxy.core import combine
-from blackbox_proxy.core.covering import Cover, Place, place, probabilities
+from blackbox_proxy.core.covering import Cover, place, probabilities
 from blackbox_proxy.core.text import CONTINUATION, is_start, is_whole
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.errors import ReplyError
@@ -23,6 +25,12 @@ from blackbox_proxy.types import Candidate, Floats, Kind, Laws, Position, Rival,
 
 TOLERANCE = 0.05
 """Nats by which what is known of a winner's masses may fall short before another law is asked for."""
+
+LIKELY = 8
+"""Of the API's candidates, how many may ask for another spelling of the text before them."""
+
+PLACES = 64
+"""Places kept: a text is looked at when it is drafted, read and weighed."""
 
 Wanted = tuple[TokenPath, ...]
 Weighing = Generator[Wanted, None, list[Rival]]
@@ -119,13 +127,8 @@ class ByteReading:
     ) -> None:
         self._vocabulary, self._spell = vocabulary, spell
         self._laws, self._steering = laws, steering
-
-    def _place(self, text: bytes) -> Place:
-        return place(
-            text,
-            spell=self._spell,
-            vocabulary=self._vocabulary,
-            back_off=self._steering.back_off,
+        self._place = lru_cache(maxsize=PLACES)(
+            partial(place, spell=spell, vocabulary=vocabulary, back_off=steering.back_off)
         )
 
     def paths(self, answer: Answer) -> Wanted:
@@ -146,7 +149,8 @@ class ByteReading:
         The winner's masses are made certain, or the step's forks are spent on it.
         """
         shown = {piece: logp for piece, logp in merged(position).items() if _may_follow(answer.text, piece)}
-        cover = yield from self._read(answer.text, shown)
+        known: dict[TokenPath, Laws] = {}
+        cover = yield from self._read(answer.text, shown, known)
         pieces = [*shown, *self._proposed(shown, cover, answer.text)]
         cover.ask(pieces)
         logp = np.fromiter(shown.values(), dtype=np.float64)
@@ -159,20 +163,30 @@ class ByteReading:
             if wanted is None:
                 return _rank(pieces, scores, known=len(shown))
             left -= 1
-            yield (wanted,)
+            yield from self._learn((wanted,), known)
             cover.absorb()
 
-    def _read(self, text: bytes, strings: Iterable[bytes]) -> Generator[Wanted, None, Cover]:
+    def _read(
+        self, text: bytes, strings: Iterable[bytes], known: dict[TokenPath, Laws]
+    ) -> Generator[Wanted, None, Cover]:
+        """The text's own spellings, read; puts the laws they need into `known`."""
         at = self._place(text)
-        missing = tuple(path for path in at.paths if path not in self._laws)
-        if missing:
-            yield missing
-        cover = Cover(self._vocabulary, at, self._laws, spell=self._spell)
-        others = cover.unread(strings)[: self._steering.spread]
+        yield from self._learn(at.paths, known)
+        cover = Cover(self._vocabulary, at, known, spell=self._spell)
+        others = cover.unread(islice(strings, LIKELY))[: self._steering.spread]
         if others:
-            yield tuple(others)
-            cover = Cover(self._vocabulary, at, self._laws, spell=self._spell)
+            yield from self._learn(others, known)
+            cover = Cover(self._vocabulary, at, known, spell=self._spell)
         return cover
+
+    def _learn(self, paths: Sequence[TokenPath], known: dict[TokenPath, Laws]) -> Generator[Wanted, None, None]:
+        """Ask for the laws at `paths` and add them to `known`.
+
+        Only laws that a position asked for itself may count there: a longer draft leaves more of them in the shared
+        table, and the answer must not depend on the length of the draft.
+        """
+        yield tuple(paths)
+        known |= {path: self._laws[path] for path in paths}
 
     def _proposed(self, shown: Collection[bytes], cover: Cover, text: bytes) -> list[bytes]:
         """The expert's strings and the end, where the API did not show them."""

@@ -73,9 +73,15 @@ class Vocabulary:
     def starting_with(self, prefix: bytes) -> Ids:
         """Ids of the text pieces that start with `prefix`: a slice of `order`, in byte order."""
         low = bisect_left(self._sorted, prefix)
+        if low == len(self._sorted) or not self._sorted[low].startswith(prefix):
+            return self.order[:0]
         above = _after(prefix)
         high = len(self._sorted) if above is None else bisect_left(self._sorted, above, lo=low)
         return self.order[low:high]
+
+    def goes_on(self, text: bytes) -> bool:
+        """Whether some piece starts with `text` and goes beyond it."""
+        return self._begins(text, longer=True)
 
     def proper_prefixes(self, text: bytes) -> Iterator[tuple[int, int]]:
         """(id, length) of every piece that `text` starts with and goes beyond, shortest first."""

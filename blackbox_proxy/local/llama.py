@@ -277,8 +277,8 @@ class Context(_Resource):
         params = C.llama_context_default_params()
         self.spare = 32 * forks
         params.n_ctx = size + self.spare
-        params.n_batch = params.n_ubatch = batch
         params.n_seq_max = 1 + forks
+        params.n_batch = params.n_ubatch = max(batch, params.n_seq_max)  # fewer, and llama.cpp aborts
         params.kv_unified = True
         params.n_threads = params.n_threads_batch = threads
         params.no_perf = True

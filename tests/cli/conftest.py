@@ -21,6 +21,7 @@ def config_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty place for the user's configuration."""
     home = tmp_path / "config"
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home))
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # a user's output is buffered
     return home
 
 

@@ -53,6 +53,13 @@ def test_what_is_shown_fits_through_any_encoding(cli: Cli, pair_path: Path) -> N
     assert r"\u" in said.out
 
 
+@pytest.fixture(params=["", "1"], ids=["buffered", "unbuffered"])
+def buffering(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Output fails when it is written, or only when it is flushed at the end."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", request.param)
+
+
+@pytest.mark.usefixtures("buffering")
 def test_a_reader_that_leaves_is_no_error() -> None:
     """As in `blackbox-proxy version | true`."""
     reading, writing = os.pipe()
@@ -63,6 +70,7 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     assert ran.stderr == b""
 
 
+@pytest.mark.usefixtures("buffering")
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
 def test_a_full_disk_is_said() -> None:
     with Path("/dev/full").open("wb") as full:

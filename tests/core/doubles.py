@@ -66,15 +66,19 @@ class ScriptedApi:
 
 @dataclass
 class TablePair:
-    """Two members whose next-token chances depend on the answer so far, as tables say; unlisted ones get `other`."""
+    """Two members whose next-token chances depend on the answer so far, as tables say; unlisted ones get `other`.
+
+    usual: texts that are not spelt with the longest pieces.
+    """
 
     vocabulary: Vocabulary
     expert: Mapping[bytes, Chances]
     anti_expert: Mapping[bytes, Chances] = field(default_factory=dict)
     other: Chances = field(default_factory=lambda: {b"": 1.0})
+    usual: Mapping[bytes, Sequence[int]] = field(default_factory=dict)
 
-    def spell(self, text: bytes) -> list[int]:
-        return self.vocabulary.spell(text)
+    def spell(self, text: bytes) -> Sequence[int]:
+        return self.usual.get(text) or self.vocabulary.spell(text)
 
     def api_ids(self, text: str) -> TokenPath:  # noqa: ARG002 - tables read no prompt
         return ()
@@ -89,6 +93,5 @@ class TablePair:
     def _law(self, table: Mapping[bytes, Chances], text: bytes) -> Law:
         chances = np.full(len(self.vocabulary), FAINT)
         for piece, chance in table.get(text, self.other).items():
-            ids = self.vocabulary.ids_of(piece) if piece else self.vocabulary.ends
-            chances[ids[0]] = chance
+            chances[self.vocabulary.pieces.index(piece) if piece else self.vocabulary.ends[0]] = chance
         return Law(np.log(chances).astype(np.float32), math.log(chances.sum()))

@@ -91,6 +91,15 @@ def test_the_anchor_is_never_farther_back_than_allowed() -> None:
     assert at.paths == ((0,) * 5, (0,) * 6, (0,) * 7)
 
 
+@pytest.mark.parametrize(("share", "asked"), [(5e-3, True), (2e-4, False)])
+def test_another_spelling_is_asked_for_where_its_share_is_not_negligible(share: float, asked: bool) -> None:  # noqa: FBT001
+    """The text ` a` as one token, and in two with a small share of its mass."""
+    pair = TablePair(VOCABULARY, {}, other={b" a": 1.0, b" ": share})
+    at = Place((), b" a", (SPACE_A,))
+    known = dict(zip(at.paths, pair.laws(UNPROMPTED, at.paths), strict=True))
+    assert Cover(VOCABULARY, at, known).unread() == ([(SPACE,)] if asked else [])
+
+
 def test_special_and_end_tokens_are_never_proposed() -> None:
     pair = TablePair(VOCABULARY, {}, other={b"": 0.9, b"a": 0.1})
     known: dict[TokenPath, Laws] = dict(zip([()], pair.laws(UNPROMPTED, [()]), strict=True))

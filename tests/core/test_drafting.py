@@ -29,5 +29,10 @@ def test_a_model_that_is_never_changed_is_asked_for_the_limit_after_a_few_rounds
     assert rounds == 6
 
 
+def test_after_a_change_as_much_is_asked_for_as_was_of_use() -> None:
+    """The kept tokens and the changed one."""
+    assert next_length(16, 5, limit=32) == 6
+
+
 def test_a_model_that_is_always_changed_is_asked_for_one_token() -> None:
     assert next_length(16, 0, limit=16) == 1

@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from blackbox_proxy.core.loop import HIDDEN_END, Draft, Evaluate, Evidence, steps
+from blackbox_proxy.core.loop import HIDDEN_END, Draft, Evaluate, Evidence, _Loop, steps
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.engine import steer
 from blackbox_proxy.errors import ReplyError
+from blackbox_proxy.testing import ToyPair
 from blackbox_proxy.types import Candidate, Finish, Kind, Origin, Position, Prompt, Reply, Result, Steering, Step, Usage
 from tests.core.doubles import UNPROMPTED, Chances, ScriptedApi, TablePair, position
-from tests.core.toys import TOY, toy_pair
+from tests.core.toys import OTHER, TOY, toy_pair
 
 PROMPT = Prompt(text="say")
 VOCABULARY = Vocabulary(
@@ -232,6 +233,49 @@ def test_tokens_behind_a_change_are_wasted() -> None:
     result, _ = run(pair, reply(A, A, A, A), reply(END, finish="stop"))
     assert result.text == "b"
     assert result.usage.wasted == 3
+
+
+def test_a_tie_goes_to_what_the_api_sampled() -> None:
+    """Two candidates of one log-prob; alpha 0 must give the API's own answer."""
+    top = (Candidate(b"b", math.log(0.4)), Candidate(b"a", math.log(0.4)))
+    tied = Position(top[1], top, 0.2, math.log(0.4))
+    result, _ = run(INDIFFERENT, reply(tied), steering=Steering(alpha=0.0, max_tokens=1))
+    assert (result.text, result.steps[0].origin) == ("a", Origin.DRAFT)
+
+
+def questions(pair: ToyPair, said: Reply, steering: Steering) -> list[Draft | Evaluate]:
+    """What the loop asks while it goes through one reply."""
+    loop = steps(steering, vocabulary=pair.vocabulary, spell=pair.spell)
+    event, asked = next(loop), list[Draft | Evaluate]()
+    while not isinstance(event, Step):
+        asked.append(event)
+        event = loop.send(Evidence(pair.laws(UNPROMPTED, event.paths), said if isinstance(event, Draft) else None))
+    return asked
+
+
+def test_a_draft_is_verified_in_one_evaluation() -> None:
+    """Eight tokens that are all kept: what the pair must read is asked for at once, not place by place."""
+    asked = questions(toy_pair(vocabulary=OTHER), reply(*[A, B] * 4), Steering(alpha=0.0, max_tokens=8, draft=8))
+    assert [type(question) for question in asked] == [Draft, Evaluate]
+    assert len(asked[1].paths) == 7
+
+
+def test_laws_that_lie_behind_are_forgotten() -> None:
+    """A long answer does not keep a row of the whole vocabulary for each of its places."""
+    pair, text = toy_pair(vocabulary=OTHER), 60
+    loop = _Loop(Steering(alpha=0.0, max_tokens=text, draft=4), OTHER, pair.spell)
+    run, evidence = loop.run(), None
+    held = 0
+    try:
+        while True:
+            event = run.send(evidence)
+            held = max(held, len(loop._laws))
+            paths = () if isinstance(event, Step) else event.paths
+            said = reply(*[A, B] * 2) if isinstance(event, Draft) else None
+            evidence = None if isinstance(event, Step) else Evidence(pair.laws(UNPROMPTED, paths), said)
+    except StopIteration as stop:
+        assert stop.value.finish == "length"
+    assert held <= 6
 
 
 def test_steps_tell_what_was_weighed() -> None:

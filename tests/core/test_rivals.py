@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pytest
 
@@ -17,10 +18,16 @@ PAIR = TablePair(VOCABULARY, {}, other={b"a": 0.3, b"b": 0.3, b"ab": 0.2, b"c": 
 
 
 def weigh(
-    said: Position, steering: Steering, *, pair: TablePair = PAIR, answer: bytes = b"", event: Event = "bytes"
+    said: Position,
+    steering: Steering,
+    *,
+    pair: TablePair = PAIR,
+    answer: bytes = b"",
+    event: Event = "bytes",
+    known: Sequence[TokenPath] = (),
 ) -> list[Rival]:
-    """Run a weighing to its end, evaluating what it asks for."""
-    laws: dict[TokenPath, Laws] = {}
+    """Run a weighing to its end, evaluating what it asks for; `known` is there from the start."""
+    laws: dict[TokenPath, Laws] = dict(zip(known, pair.laws(UNPROMPTED, known), strict=True))
     by_ids = IdReading(pair.vocabulary, laws, steering=steering)
     by_bytes = ByteReading(pair.vocabulary, laws, spell=pair.spell, steering=steering)
     at = Answer(answer, tuple(pair.spell(answer)))
@@ -97,6 +104,41 @@ def test_a_piece_of_the_api_is_weighed_by_its_usual_spelling() -> None:
     assert offsets[b"b"] == pytest.approx(math.log(0.1 / 0.8), abs=1e-3)
 
 
+SHIFTING = Vocabulary([b"a", b"b", b"ab", b"bc", b"c", b"<end>"], ends=[5])
+"""As BPE does: `ab` is one token, but `abc` is cut after the `a`."""
+
+HALF = {b"a": 0.5, b"ab": 0.5}
+SHIFTED = TablePair(
+    SHIFTING,
+    expert={b"": HALF, b"a": {b"bc": 0.9, b"b": 0.1}},
+    anti_expert={b"": HALF, b"a": {b"bc": 0.1, b"b": 0.9}},
+    other={b"c": 0.1, b"a": 0.9},
+    usual={b"abc": (0, 3)},
+)
+
+
+def test_a_text_is_read_in_the_spellings_that_its_continuations_have() -> None:
+    """After `ab` both beginnings are read, if forks may be spent on it."""
+    said, found = position(b"c", {b"c": 0.5, b"a": 0.4}), {}
+    for spread in (0, 4):
+        steering = Steering(proposals=0, spread=spread, evidence=0.0)
+        rivals = weigh(said, steering, pair=SHIFTED, answer=b"ab")
+        found[spread] = next(rival.offset for rival in rivals if rival.piece == b"c")
+    assert found[0] == pytest.approx(0.0, abs=1e-3)
+    masses = 0.5 * 0.1 + 0.5 * 0.9, 0.5 * 0.1 + 0.5 * 0.1
+    assert found[4] == pytest.approx(math.log(masses[0] / masses[1]), abs=1e-3)
+
+
+@pytest.mark.parametrize("spread", [0, 1, 4])
+def test_a_position_weighs_the_same_whatever_else_is_known(spread: int) -> None:
+    """A longer draft leaves more laws at hand; were they used, the answer would depend on the length of the draft."""
+    said = position(b"c", {b"c": 0.5, b"a": 0.3, b"ab": 0.1})
+    steering = Steering(spread=spread)
+    alone = weigh(said, steering, pair=SHIFTED, answer=b"ab")
+    more = [(), (0,), (2,), (0, 1), (0, 3), (2, 4), (2, 0), (0, 1, 4)]
+    assert weigh(said, steering, pair=SHIFTED, answer=b"ab", known=more) == alone
+
+
 def test_only_what_can_follow_half_a_character_competes() -> None:
     """Neither a letter, nor the end, nor anything of the expert's that starts otherwise."""
     vocabulary = Vocabulary([b"a", b"\xc3", b"\xa9", b"\xa9a", b"<end>"], ends=[4])
@@ -107,7 +149,8 @@ def test_only_what_can_follow_half_a_character_competes() -> None:
 
 
 def test_by_ids_a_mass_is_that_of_the_id_and_the_end_is_all_ends() -> None:
-    expert, anti = {b"": {b"a": 0.6, b"b": 0.2, b"": 0.2}}, {b"": {b"a": 0.2, b"b": 0.6, b"": 0.2}}
+    expert = {b"": {b"a": 0.6, b"b": 0.2, b"<end>": 0.05, b"<eot>": 0.15}}
+    anti = {b"": {b"a": 0.2, b"b": 0.6, b"<end>": 0.1, b"<eot>": 0.1}}
     said = position(b"a", {b"a": 0.5, b"b": 0.4, b"": 0.1})
     found = weigh(said, Steering(evidence=0.0), pair=TablePair(VOCABULARY, expert, anti), event="ids")
     offsets = {rival.piece: rival.offset for rival in found if rival.inside}

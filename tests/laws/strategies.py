@@ -59,6 +59,17 @@ def vocabularies(draw: st.DrawFn, *, most: int = 14, spells_all: bool = False) -
 
 
 @st.composite
+def vocabularies_with_prefix(draw: st.DrawFn) -> tuple[Made, bytes]:
+    """A vocabulary, and what some piece of it starts with, or the byte before or after that."""
+    made = draw(vocabularies())
+    piece = draw(st.sampled_from([*made.pieces, b""]))
+    prefix = piece[: draw(st.integers(0, len(piece)))]
+    if not prefix:
+        return made, prefix
+    return made, prefix[:-1] + bytes([min(max(prefix[-1] + draw(st.sampled_from([0, 0, -1, 1])), 0), 255)])
+
+
+@st.composite
 def pairs(draw: st.DrawFn, *, most: int = 8) -> ToyPair:
     """Two unrelated toy models over a small vocabulary that spells any text, with an end that may be missing."""
     vocabulary = draw(vocabularies(most=most, spells_all=True)).vocabulary

@@ -18,6 +18,9 @@ from tests.laws.oracles import Everything
 from tests.laws.strategies import pairs, pieces, strings
 from tests.laws.test_covering_laws import from_start, settled
 
+nested = st.lists(st.sampled_from(b"ab"), min_size=1, max_size=3).map(bytes)
+"""Strings of which many begin others."""
+
 alphas = st.floats(-3.0, 3.0)
 evidences = st.sampled_from([0.0, 1e-6, 1e-3])
 probabilities = st.floats(1e-12, 1.0)
@@ -39,7 +42,7 @@ def test_covers_are_the_strings_that_no_other_begins(names: list[bytes]) -> None
     assert covers(names).tolist() == slow_covers(names)
 
 
-@given(names=st.lists(strings, min_size=1, max_size=7, unique=True), data=st.data())
+@given(names=st.lists(nested, min_size=1, max_size=7, unique=True), data=st.data())
 def test_with_some_shown_the_covering_strings_are_disjoint_and_cover_all(
     names: list[bytes], data: st.DataObject
 ) -> None:
@@ -59,7 +62,7 @@ def test_with_some_shown_the_covering_strings_are_disjoint_and_cover_all(
 def fields(draw: st.DrawFn) -> tuple[Field, list[bytes]]:
     """A field as the pair would make it: masses of strings after one text, of which the API showed the first few."""
     pair: ToyPair = draw(pairs())
-    names = draw(st.lists(strings, min_size=1, max_size=6, unique=True))
+    names = draw(st.lists(strings | nested, min_size=1, max_size=6, unique=True))
     known = draw(st.integers(1, len(names)))
     cover = Cover(pair.vocabulary, from_start(pair, b""), Everything(pair))
     raw = np.array(draw(st.lists(probabilities, min_size=known, max_size=known)))
@@ -87,7 +90,7 @@ def test_scores_are_linear_in_alpha(made: tuple[Field, list[bytes]], alpha: floa
     np.testing.assert_array_equal(some.offset, one.offset)
 
 
-@given(names=st.lists(strings, min_size=1, max_size=6, unique=True), data=st.data(), pair=pairs())
+@given(names=st.lists(nested, min_size=1, max_size=6, unique=True), data=st.data(), pair=pairs())
 def test_a_remainder_is_what_the_shown_strings_leave_of_an_unseen_one(
     names: list[bytes], data: st.DataObject, pair: ToyPair
 ) -> None:
@@ -167,6 +170,16 @@ def test_a_shown_string_counts_as_seen_though_an_unseen_one_begins_it() -> None:
     field = Field(np.log([0.5, 0.1]), net, covers(names, known=2), tail=0.4, ceiling=0.0)
     (found,) = imputed(field, evidence=0.0)
     assert math.exp(found) == pytest.approx(0.4 * 0.1 / 0.15)
+
+
+def test_unseen_strings_inside_a_shown_one_keep_their_proportion() -> None:
+    """The API showed `a`, nearly all of the anti-expert; `ab` and `ac` lie inside it, twice as much of one as of the other."""
+    names = [b"a", b"ab", b"ac"]
+    masses = np.tile([0.95, 0.6, 0.3], (2, 1))
+    field = Field(np.log([0.5]), remainders(masses, names, known=1), covers(names, known=1), tail=0.4, ceiling=0.0)
+    one, other = imputed(field, evidence=0.0)
+    assert one - other == pytest.approx(math.log(2.0))
+    assert math.exp(one) <= 0.4
 
 
 def test_what_is_left_over_is_what_no_string_covers() -> None:

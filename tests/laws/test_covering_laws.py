@@ -5,7 +5,7 @@ Each is held against `oracles`, which spells out every sequence, on toy models s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -112,6 +112,58 @@ def test_bounds_hold_before_any_law_beyond_the_text_is_known(pair: ToyPair, text
     right = truth(pair, text, asked)
     assert (low <= right + CLOSE).all()
     assert (right <= high + CLOSE).all()
+
+
+def at_hand(model: ToyModel, text: bytes, known: Collection[TokenPath]) -> float:
+    """What the known laws alone say of the text: the coverings that need no other."""
+    ways = oracles.coverings(model.vocabulary, text)
+    return sum(oracles.chance(model, way) for way in ways if all(way[:n] in known for n in range(len(way))))
+
+
+@given(pair=pairs(), text=contexts, asked=questions, data=st.data())
+def test_the_lower_bound_is_what_the_laws_at_hand_say(
+    pair: ToyPair, text: bytes, asked: list[bytes], data: st.DataObject
+) -> None:
+    """And the estimate lies between the bounds; without a tokenizer it is the upper one."""
+    spelt = [path for cut in range(len(text) + 1) for path in oracles.spellings(pair.vocabulary, text[:cut])]
+    beyond = [way[:n] for s in asked for way in oracles.coverings(pair.vocabulary, text + s) for n in range(len(way))]
+    known = set(spelt) | data.draw(st.sets(st.sampled_from(beyond)))
+    laws = dict(zip(known, pair.laws(UNPROMPTED, list(known)), strict=True))
+    for spell in (None, pair.spell):
+        cover = Cover(pair.vocabulary, from_start(pair, text), laws, spell=spell)
+        cover.ask(asked)
+        cover.absorb()
+        low, high = cover.bounds()
+        right = [
+            [at_hand(m, text + s, known) / oracles.starts(m, text) for s in asked] for m in members(pair)
+        ]
+        np.testing.assert_allclose(low, right, atol=CLOSE)
+        assert (low <= cover.estimate() + CLOSE).all()
+        assert (cover.estimate() <= high + CLOSE).all()
+        if spell is None:
+            np.testing.assert_allclose(cover.estimate(), high, atol=1e-6)
+
+
+@given(pair=pairs(), text=contexts, asked=questions)
+def test_narrowed_along_the_usual_spelling_the_estimate_holds_all_of_it(
+    pair: ToyPair, text: bytes, asked: list[bytes]
+) -> None:
+    """No less than the coverings that follow the tokenizer up to their last token, and no gap left in it."""
+    everything = Everything(pair)
+    spelt = [path for cut in range(len(text) + 1) for path in oracles.spellings(pair.vocabulary, text[:cut])]
+    known = {path: everything[path] for path in spelt}
+    cover = Cover(pair.vocabulary, from_start(pair, text), known, spell=pair.spell)
+    cover.ask(asked)
+    for column, string in enumerate(asked):
+        while (path := cover.widest(column, usual=True)) is not None:
+            known[path] = everything[path]
+            cover.absorb()
+        usual = tuple(pair.spell(text + string))
+        ways = [way for way in oracles.coverings(pair.vocabulary, text + string) if way[:-1] == usual[: len(way) - 1]]
+        for row, member in enumerate(members(pair)):
+            follows = sum(oracles.chance(member, way) for way in ways) / oracles.starts(member, text)
+            assert cover.estimate()[row, column] >= follows - 1e-6
+        np.testing.assert_allclose(cover.estimate()[:, column], cover.bounds()[0][:, column], atol=1e-6)
 
 
 @given(pair=pairs(), text=contexts, asked=questions)

@@ -15,7 +15,7 @@ EDGES = b"a\x7f\x80\x8f\x90\x9f\xa0\xbf\xc0\xc1\xc2\xdf\xe0\xe1\xec\xed\xee\xef\
 """The bytes at which the rules of UTF-8 change."""
 
 anything = st.binary(max_size=6) | st.lists(st.sampled_from(EDGES), max_size=6).map(bytes)
-utf8 = st.text(max_size=8).map(str.encode)
+utf8 = (st.text(max_size=8) | st.text("aé.", max_size=12)).map(str.encode)
 stop_strings = st.lists(st.text("aé.", min_size=1, max_size=3), max_size=3)
 
 

@@ -10,18 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.laws import oracles
-from tests.laws.strategies import Made, pieces, texts, vocabularies
+from tests.laws.strategies import Made, pieces, texts, vocabularies, vocabularies_with_prefix
 
 
-@given(made=vocabularies(), prefix=pieces)
-def test_starting_with_is_every_text_piece_that_starts_so(made: Made, prefix: bytes) -> None:
+@given(case=vocabularies_with_prefix())
+def test_starting_with_is_every_text_piece_that_starts_so(case: tuple[Made, bytes]) -> None:
+    made, prefix = case
     found = made.vocabulary.starting_with(prefix).tolist()
     assert sorted(found) == [i for i in made.text if made.pieces[i].startswith(prefix)]
 
 
-@given(made=vocabularies(), prefix=pieces)
-def test_starting_with_is_one_slice_of_the_order(made: Made, prefix: bytes) -> None:
+@given(case=vocabularies_with_prefix())
+def test_starting_with_is_one_slice_of_the_order(case: tuple[Made, bytes]) -> None:
     """What prefix sums over `order` rely on."""
+    made, prefix = case
     order, found = made.vocabulary.order.tolist(), made.vocabulary.starting_with(prefix).tolist()
     at = bisect_left([made.pieces[i] for i in order], prefix)
     assert found == order[at : at + len(found)]

@@ -15,8 +15,8 @@ from blackbox_proxy.local.evaluator import Evaluator, shared
 from blackbox_proxy.local.llama import Context, Model
 from blackbox_proxy.types import Logits, TokenPath
 
-CLOSE = 5e-3
-"""Another batch shape rounds differently by up to about 5e-4; another text, even by one token, by about 1."""
+CLOSE = 2e-2
+"""Another batch shape rounds differently, by up to 7e-3 over 64 tokens; another text moves rows by about 1."""
 
 SIZE = 64
 tokens = st.integers(3, 12)
@@ -100,7 +100,7 @@ def context(bpe: Model) -> Iterator[Context]:
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_rows_tell_texts_apart(alone: Alone, one: TokenPath, other: TokenPath) -> None:
     """Else closeness would prove nothing."""
-    assert (one == other) == np.allclose(alone(one), alone(other), atol=20 * CLOSE)
+    assert (one == other) == np.allclose(alone(one), alone(other), atol=10 * CLOSE)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -212,20 +212,32 @@ def test_all_forks_off_a_full_context_fit(context: Context, alone: Alone) -> Non
         np.testing.assert_allclose(row, alone(path), atol=CLOSE)
 
 
-def test_after_an_evaluation_that_failed_the_next_one_is_right(context: Context, alone: Alone, bpe: Model) -> None:
-    """A token that does not exist makes llama.cpp refuse the batch; nothing half-read may stay."""
-    evaluate = Evaluator(context)
-    evaluate([(5, 6, 7)])
-    with pytest.raises(LocalModelError):
-        evaluate([(5, 6, 7, 8), (5, 6, len(bpe.vocabulary))])
-    for path, row in zip([(5, 6, 7), (5, 6)], evaluate([(5, 6, 7), (5, 6)]), strict=True):
-        np.testing.assert_allclose(row, alone(path), atol=CLOSE)
+@pytest.mark.parametrize(("forks", "batch"), [(8, 1), (0, 1), (0, 500), (3, 500)])
+def test_any_size_of_batch_is_brought_within_what_llama_cpp_takes(
+    bpe: Model, alone: Alone, forks: int, batch: int
+) -> None:
+    """Fewer tokens than sequences, or more than the context has cells, and it would abort the process."""
+    asked = [tuple([3 + n] * SIZE) for n in range(5)]
+    with Context(bpe, size=SIZE, forks=forks, batch=batch) as context:
+        for path, row in zip(asked, Evaluator(context)(asked), strict=True):
+            np.testing.assert_allclose(row, alone(path), atol=CLOSE)
+
+
+def test_after_an_evaluation_that_failed_the_next_one_is_right(alone: Alone, bpe: Model) -> None:
+    """A token that does not exist makes llama.cpp refuse its batch; nothing of the batches before it may stay."""
+    with Context(bpe, size=SIZE, forks=2, batch=3) as context:
+        evaluate = Evaluator(context)
+        evaluate([(5, 6)])
+        with pytest.raises(LocalModelError):
+            evaluate([(5, 6, 7, 8, 9, len(bpe.vocabulary)), (5, 6, 10, 11)])
+        for path, row in zip([(5, 6, 3), (5, 6)], evaluate([(5, 6, 3), (5, 6)]), strict=True):
+            np.testing.assert_allclose(row, alone(path), atol=CLOSE)
 
 
 def test_forks_that_part_early_from_a_long_text_still_fit(bpe: Model, alone: Alone) -> None:
     """Whole other texts as forks: more than the spare cells hold, so they must be read in turn."""
-    asked = [tuple([3 + n] * SIZE) for n in range(4)]
-    with Context(bpe, size=SIZE, forks=4) as context:
+    asked = [tuple([3 + n] * SIZE) for n in range(9)]
+    with Context(bpe, size=SIZE, forks=8) as context:
         for path, row in zip(asked, Evaluator(context)(asked), strict=True):
             np.testing.assert_allclose(row, alone(path), atol=CLOSE)
 

@@ -23,7 +23,7 @@ from blackbox_proxy.testing import ToyApi, ToyModel
 from blackbox_proxy.types import Laws, Message, Prompt, Result, Steering, TokenPath
 from tests.tiny_gguf import PIECES, TinyModel, write_tiny_llama, write_tiny_lora
 
-CLOSE = 5e-3
+CLOSE = 2e-2
 """What another batch shape may change; see test_evaluator."""
 
 THE = Prompt(text="the an ing")
@@ -67,7 +67,7 @@ def test_the_anti_expert_is_the_plain_model(pair: Pair, bpe: Model, path: TokenP
     (laws,) = pair.laws(read, [path])
     plain = law_alone(bpe, read.anti_expert + path)
     np.testing.assert_allclose(laws.anti_expert.logits, plain, atol=CLOSE)
-    assert np.abs(laws.expert.logits - plain).max() > 20 * CLOSE
+    assert np.abs(laws.expert.logits - plain).max() > 10 * CLOSE
 
 
 def test_members_share_the_weights_and_read_the_same(pair: Pair) -> None:
@@ -95,7 +95,7 @@ def test_two_files_may_have_an_adapter_too(tiny_bpe: TinyModel, tiny_other: Tiny
     with open_pair(plain) as one, open_pair(tuned) as two:
         read = one.prompt(THE)
         (before,), (after,) = one.laws(read, [()]), two.laws(read, [()])
-        assert np.abs(before.expert.logits - after.expert.logits).max() > 20 * CLOSE
+        assert np.abs(before.expert.logits - after.expert.logits).max() > 10 * CLOSE
         np.testing.assert_allclose(before.anti_expert.logits, after.anti_expert.logits, atol=CLOSE)
 
 
