@@ -28,17 +28,14 @@ check: dev-env ## the linters, the types, and the rule of who may import whom
 	$(BIN)/lint-imports
 
 slow: setup tune-env ## the slow tests, in an environment with PyTorch
-	.venv-tune/bin/python -m pytest -m slow $(ARGS)
+	.venv-tune/bin/python -m pytest -m slow --ignore=tests/test_notebooks.py $(ARGS)
 
 bench: setup ## measure a step and write build/bench.json
 	@mkdir -p build
 	$(BIN)/python -m tests.bench
 
-notebook: setup ## execute the notebooks into build/notebooks
-	@mkdir -p build/notebooks
-	@for source in notebooks/*.py; do \
-	    $(BIN)/jupytext --to ipynb --execute --output build/notebooks/$$(basename $$source .py).ipynb $$source || exit 1; \
-	done
+notebook: setup ## execute the notebooks; they and their pictures stay in build/notebooks
+	$(BIN)/python -m pytest tests/test_notebooks.py -m "slow or not slow" $(ARGS)
 
 user-env:
 	@.ci/setup .venv

@@ -167,6 +167,8 @@ def connect(  # noqa: PLR0913 (each is something only the caller knows)
     text. options: what the adapter takes besides, such as `top_k` and `end_pieces`. timeout: seconds for a whole
     reply; attempts: how often one request is sent at most.
     """
+    if not 0.0 < timeout < float("inf"):
+        raise InputError(f"a timeout must be a number of seconds above 0, not {timeout}", hint="60 is the default")
     text = {"raw": "", "chatml": CHATML}.get(template, template)
     transport = Transport(
         base_url,

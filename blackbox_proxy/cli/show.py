@@ -28,7 +28,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from blackbox_proxy.core.text import Release, first_stop
+from blackbox_proxy.core.text import Release
 from blackbox_proxy.types import Kind, Origin, Result, Steering, Step
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def _stream_text(running: Stream, stops: Sequence[bytes]) -> Result:
     try:
         for step in running:
             text += step.piece
-            fresh = release(text[: first_stop(text, stops)])
+            fresh = release(text)
             shown += fresh
             _write(fresh)
         _write(running.result.text[len(shown) :])

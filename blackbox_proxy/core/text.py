@@ -88,8 +88,13 @@ class Release:
         self._shown = 0
 
     def __call__(self, text: bytes, *, last: bool = False) -> str:
-        """The text that became certain since the last call; `last` releases what was held back."""
+        """The text that became certain since the last call; `last` releases what was held back.
+
+        Nothing from the first stop string on is ever released.
+        """
+        stop = first_stop(text, self._stops)
         until = len(text) if last else len(text) - held_back(text, self._stops)
+        until = until if stop is None else min(until, stop)
         fresh = text[self._shown : max(until, self._shown)]
         self._shown = max(until, self._shown)
         return fresh.decode("utf-8", "replace")

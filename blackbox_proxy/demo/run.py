@@ -15,6 +15,7 @@ from pathlib import Path
 from blackbox_proxy.demo.facts import Load, Question, Split, questions
 from blackbox_proxy.demo.score import Answered
 from blackbox_proxy.engine import Api, connect, load_pair, steer
+from blackbox_proxy.errors import InputError
 from blackbox_proxy.local.pair import Pair
 from blackbox_proxy.standin.server import running
 from blackbox_proxy.types import Kind, Prompt, Reply, Steering
@@ -88,8 +89,12 @@ def play(
     on_answer: Callable[[Answered], None] = lambda _: None,
 ) -> Sequence[Answered]:
     """Answer `count` questions of a load; `on_answer` is told each. Raises InputError where there are fewer."""
+    try:
+        asked = questions(load, split, n=count, seed=seed)
+    except ValueError as error:
+        raise InputError(str(error), hint="ask for fewer") from error
     answered: list[Answered] = []
-    for question in questions(load, split, n=count, seed=seed):
+    for question in asked:
         answered.append(answer(question, stage, steering=steering))
         on_answer(answered[-1])
     return answered

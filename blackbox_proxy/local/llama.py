@@ -40,8 +40,8 @@ C.llama_log_set(_listen, ctypes.c_void_p(0))
 
 
 def _why() -> str:
-    """What llama.cpp last complained about, as the end of a sentence."""
-    said = "; ".join(line for line in _complaints if line)
+    """What llama.cpp complained about first, as the end of a sentence; what follows are mostly consequences."""
+    said = next((line for line in _complaints if line), "")
     _complaints.clear()
     return f": {said}" if said else ""
 

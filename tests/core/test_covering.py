@@ -100,6 +100,32 @@ def test_another_spelling_is_asked_for_where_its_share_is_not_negligible(share: 
     assert Cover(VOCABULARY, at, known).unread() == ([(SPACE,)] if asked else [])
 
 
+def test_with_a_tokenizer_only_the_spellings_of_what_may_come_are_asked_for() -> None:
+    """`ab` is one token; only if `c` came next would the tokenizer have cut it after the `a`."""
+    vocabulary = Vocabulary([b"a", b"b", b"ab", b"bc", b"c", b"<end>"], ends=[5])
+    pair = TablePair(vocabulary, {}, other={b"a": 0.5, b"ab": 0.5}, usual={b"abc": (0, 3)})
+    at = Place((), b"ab", (2,))
+    known = dict(zip(at.paths, pair.laws(UNPROMPTED, at.paths), strict=True))
+    found = Cover(vocabulary, at, known, spell=pair.spell)
+    assert found.unread([b"a", b"b", b""]) == []
+    assert found.unread([b"a", b"c"]) == [(0,)]
+    assert Cover(vocabulary, at, known).unread() == [(0,)]
+
+
+def test_the_estimate_is_narrowed_along_the_usual_spelling_only() -> None:
+    """` ab` is spelt ` a`, `b`; that a space and `ab` may do it too is in the bounds, not in the estimate."""
+    known = dict(zip([()], PAIR.laws(UNPROMPTED, [()]), strict=True))
+    found = Cover(VOCABULARY, Place((), b"", ()), known, spell=VOCABULARY.spell)
+    found.ask([b" ab"])
+    np.testing.assert_allclose(found.estimate()[:, 0], [0.5, 0.25], atol=1e-5)
+    assert found.widest(0, usual=True) == (SPACE_A,)
+    (known[SPACE_A,],) = PAIR.laws(UNPROMPTED, [(SPACE_A,)])
+    found.absorb()
+    np.testing.assert_allclose(found.estimate()[:, 0], [0.5 * 0.5, 0.25 * 0.1], atol=1e-5)
+    assert found.widest(0, usual=True) is None
+    assert found.widest(0) == (SPACE,)
+
+
 def test_special_and_end_tokens_are_never_proposed() -> None:
     pair = TablePair(VOCABULARY, {}, other={b"": 0.9, b"a": 0.1})
     known: dict[TokenPath, Laws] = dict(zip([()], pair.laws(UNPROMPTED, [()]), strict=True))

@@ -103,11 +103,12 @@ def test_a_hidden_end_that_is_not_reached_costs_nothing() -> None:
 
 def test_a_hidden_end_may_be_overruled() -> None:
     """The expert is sure of `b`; what the API did not show shares the other half."""
-    pair = prefers(b"a", {b"b": 0.99, b"": 0.001}, {b"b": 0.3, b"": 0.3})
+    pair = prefers(b"a", {b"b": 0.99, b"": 0.001}, {b"a": 0.2, b"b": 0.4, b"": 0.4})
     steering = Steering(proposals=3, max_tokens=2)
     result, _ = run(pair, reply(A, finish="stop"), steering=steering)
     assert (result.text, result.finish) == ("ab", "length")
     assert result.steps[-1].origin is Origin.OUTSIDE
+    assert result.steps[-1].logp_before == pytest.approx(math.log((1 - HIDDEN_END) * 0.4 / 0.6), abs=1e-4)
     assert result.notes
 
 

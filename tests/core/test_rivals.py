@@ -129,6 +129,21 @@ def test_a_text_is_read_in_the_spellings_that_its_continuations_have() -> None:
     assert found[4] == pytest.approx(math.log(masses[0] / masses[1]), abs=1e-3)
 
 
+@pytest.mark.parametrize("spread", range(6))
+def test_no_more_forks_are_spent_on_a_step_than_allowed(spread: int) -> None:
+    """Beyond the places along the text itself; here other spellings and a long candidate would take five."""
+    said = position(b"cabcab", {b"cabcab": 0.5, b"abab": 0.3, b"c": 0.1})
+    laws: dict[TokenPath, Laws] = {}
+    reading = ByteReading(SHIFTING, laws, spell=SHIFTED.spell, steering=Steering(spread=spread, evidence=0.0))
+    weighing, asked = reading.weigh(said, Answer(b"ab")), list[TokenPath]()
+    with pytest.raises(StopIteration):
+        while True:
+            wanted = next(weighing)
+            asked += wanted
+            laws |= dict(zip(wanted, SHIFTED.laws(UNPROMPTED, wanted), strict=True))
+    assert len(set(asked) - {(), (2,)}) <= spread
+
+
 @pytest.mark.parametrize("spread", [0, 1, 4])
 def test_a_position_weighs_the_same_whatever_else_is_known(spread: int) -> None:
     """A longer draft leaves more laws at hand; were they used, the answer would depend on the length of the draft."""

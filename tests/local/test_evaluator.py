@@ -236,8 +236,8 @@ def test_after_an_evaluation_that_failed_the_next_one_is_right(alone: Alone, bpe
 
 def test_forks_that_part_early_from_a_long_text_still_fit(bpe: Model, alone: Alone) -> None:
     """Whole other texts as forks: more than the spare cells hold, so they must be read in turn."""
-    asked = [tuple([3 + n] * SIZE) for n in range(9)]
-    with Context(bpe, size=SIZE, forks=8) as context:
+    asked = [tuple([3 + n] * SIZE) for n in range(7)]
+    with Context(bpe, size=SIZE, forks=6) as context:
         for path, row in zip(asked, Evaluator(context)(asked), strict=True):
             np.testing.assert_allclose(row, alone(path), atol=CLOSE)
 

@@ -260,10 +260,11 @@ def test_what_is_closed_says_so(tiny_bpe: TinyModel, tiny_lora: Path) -> None:
             use()
 
 
-def test_a_batch_larger_than_the_context_takes_is_refused(bpe: Model) -> None:
-    """llama.cpp would write behind its buffer."""
-    with Context(bpe, size=64, batch=4) as context, pytest.raises(LocalModelError, match="batch of 4"):
-        context.decode([1] * 5, positions=range(5), sequences=[[0]] * 5, wanted=[False] * 5)
+@pytest.mark.parametrize(("batch", "count"), [(4, 5), (900, 900)])
+def test_a_batch_larger_than_the_context_takes_is_refused(bpe: Model, batch: int, count: int) -> None:
+    """We would write behind a buffer, or llama.cpp would abort the process: it takes no more than it has cells."""
+    with Context(bpe, size=64, batch=batch) as context, pytest.raises(LocalModelError, match="batch of"):
+        context.decode([1] * count, positions=range(count), sequences=[[0]] * count, wanted=[False] * count)
 
 
 def test_a_row_that_was_not_wanted_is_not_there(bpe: Model) -> None:
