@@ -114,7 +114,7 @@ def test_with_a_tokenizer_only_the_spellings_of_what_may_come_are_asked_for() ->
 
 def test_the_estimate_is_narrowed_along_the_usual_spelling_only() -> None:
     """` ab` is spelt ` a`, `b`; that a space and `ab` may do it too is in the bounds, not in the estimate."""
-    known = dict(zip([()], PAIR.laws(UNPROMPTED, [()]), strict=True))
+    known: dict[TokenPath, Laws] = dict(zip([()], PAIR.laws(UNPROMPTED, [()]), strict=True))
     found = Cover(VOCABULARY, Place((), b"", ()), known, spell=VOCABULARY.spell)
     found.ask([b" ab"])
     np.testing.assert_allclose(found.estimate()[:, 0], [0.5, 0.25], atol=1e-5)

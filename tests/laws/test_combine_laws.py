@@ -173,7 +173,7 @@ def test_a_shown_string_counts_as_seen_though_an_unseen_one_begins_it() -> None:
 
 
 def test_unseen_strings_inside_a_shown_one_keep_their_proportion() -> None:
-    """The API showed `a`, nearly all of the anti-expert; `ab` and `ac` lie inside it, twice as much of one as of the other."""
+    """The API showed `a`, nearly all of the anti-expert; `ab`, twice as likely as `ac`, lies inside it as that does."""
     names = [b"a", b"ab", b"ac"]
     masses = np.tile([0.95, 0.6, 0.3], (2, 1))
     field = Field(np.log([0.5]), remainders(masses, names, known=1), covers(names, known=1), tail=0.4, ceiling=0.0)

@@ -134,9 +134,7 @@ def test_the_lower_bound_is_what_the_laws_at_hand_say(
         cover.ask(asked)
         cover.absorb()
         low, high = cover.bounds()
-        right = [
-            [at_hand(m, text + s, known) / oracles.starts(m, text) for s in asked] for m in members(pair)
-        ]
+        right = [[at_hand(m, text + s, known) / oracles.starts(m, text) for s in asked] for m in members(pair)]
         np.testing.assert_allclose(low, right, atol=CLOSE)
         assert (low <= cover.estimate() + CLOSE).all()
         assert (cover.estimate() <= high + CLOSE).all()

@@ -42,7 +42,7 @@ steerings = st.builds(
 
 
 def speakers(seed: int) -> tuple[ToyApi, ToyPair]:
-    """An API that speaks whole characters, or (one seed in four) single bytes; a pair of short pieces, or of long ones."""
+    """An API of whole characters, or (one seed in four) of single bytes; a pair of short pieces, or of long ones."""
     pair = toy_pair(seed + 7, LONG if seed % 3 else TOY)
     return toy_api(seed, WHOLE if seed % 4 else OTHER, top_k=1 + seed % 5), pair
 
