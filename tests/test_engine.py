@@ -273,6 +273,15 @@ def test_over_http_both_drivers_send_the_same() -> None:
     assert server.seen[0][2] == server.seen[1][2]
 
 
+def test_the_model_that_answered_is_named_even_if_its_last_reply_is_silent_about_it() -> None:
+    """Some servers name it in the first chunk only; an endpoint may answer with another model than was asked for."""
+    row, end = ("a", -0.2, {"a": -0.2}), ("", -0.1, {"": -0.1})
+    script = (Say(body(row)), Say(body(end, finish="stop", model="")))
+    with ScriptedApi(*script) as server, connect(server.url, model="m") as api:
+        result = steer(PROMPT, api=api, pair=toy_pair(), steering=Steering(alpha=0.0, draft=1))
+    assert (len(server.seen), result.model) == (2, "m-1")
+
+
 def test_the_unsteered_answer_is_one_call() -> None:
     rows = [("a", -0.2, {"a": -0.2}), ("b", -0.1, {"b": -0.1})]
     with ScriptedApi(Say(body(*rows))) as server, connect(server.url, model="m") as api:

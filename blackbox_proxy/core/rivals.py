@@ -154,12 +154,12 @@ class ByteReading:
         pieces = [*shown, *self._proposed(shown, cover, answer.text)]
         cover.ask(pieces)
         logp = np.fromiter(shown.values(), dtype=np.float64)
-        left = self._steering.spread
+        left = self._steering.spread - (len(known) - len(self.paths(answer)))
         while True:
             masses = cover.estimate()
             scores = self._score(pieces, masses, logp=logp, position=position)
             _check_any(scores.logp, position, fault=f"can follow {answer.text[-20:]!r}")
-            wanted = self._doubt(cover, int(np.argmax(scores.score)), masses) if left else None
+            wanted = self._doubt(cover, int(np.argmax(scores.score)), masses) if left > 0 else None
             if wanted is None:
                 return _rank(pieces, scores, known=len(shown))
             left -= 1

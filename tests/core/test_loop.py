@@ -85,6 +85,7 @@ def test_a_hidden_end_is_taken_at_one_half_and_noted() -> None:
     result, _ = run(INDIFFERENT, reply(A, finish="stop"))
     assert (result.text, result.finish, result.exactness) == ("a", "stop", "approximate")
     assert result.steps[-1].logp_before == pytest.approx(math.log(HIDDEN_END))
+    assert result.usage.wasted == 0
     assert len(result.notes) == 1
     assert "end" in result.notes[0]
 
@@ -136,6 +137,19 @@ def test_a_change_to_a_lone_byte_is_completed_by_the_expert() -> None:
     assert api.asked[1].answer == "è".encode()
     assert result.exactness == "approximate"
     assert "completed by the expert" in " ".join(result.notes)
+
+
+def test_a_character_is_completed_by_nothing_that_would_break_it() -> None:
+    """After 0xE0 the expert would like 0x80, which no character has there."""
+    vocabulary = Vocabulary([b"a", b"\xe0", b"\x80", b"\xa0", b"<end>"], ends=[4])
+    likes = {b"\x80": 0.9, b"\xa0": 0.1}
+    pair = TablePair(
+        vocabulary,
+        {b"": {b"\xe0": 0.9, b"a": 0.1}, b"\xe0": likes, b"\xe0\xa0": likes},
+        {b"": {b"\xe0": 0.1, b"a": 0.9}},
+    )
+    result, _ = run(pair, reply(position(b"a", {b"a": 0.6, b"\xe0": 0.3})), reply(END, finish="stop"))
+    assert [step.piece for step in result.steps] == [b"\xe0", b"\xa0", b"\x80", b""]
 
 
 def test_a_drafted_lone_byte_is_asked_for_again_with_what_follows() -> None:

@@ -84,6 +84,7 @@ def test_rivals_come_best_first_and_their_scores_are_a_law(event: Event) -> None
     assert scores == sorted(scores, reverse=True)
     assert math.fsum(math.exp(score) for score in scores) == pytest.approx(1.0)
     assert {rival.piece for rival in found if rival.inside} == {b"a", b"b", b""}
+    assert len({rival.piece for rival in found}) == len(found)
     assert all((rival.kind is Kind.END) == (rival.piece == b"") for rival in found)
 
 
@@ -139,6 +140,13 @@ def test_no_more_forks_are_spent_on_a_step_than_allowed(spread: int) -> None:
     asked: set[TokenPath] = set()
     weigh(said, Steering(spread=spread, evidence=0.0), pair=SHIFTED, answer=b"ab", asked=asked)
     assert len(asked - {(), (2,)}) <= spread
+
+
+def test_without_steering_no_forks_are_spent() -> None:
+    """With alpha 0 the pair's masses decide nothing."""
+    asked: set[TokenPath] = set()
+    weigh(position(b"abcabc", {b"abcabc": 0.9}), Steering(alpha=0.0), asked=asked)
+    assert asked == {()}
 
 
 @pytest.mark.parametrize("spread", [0, 1, 4])
