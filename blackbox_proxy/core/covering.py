@@ -208,10 +208,11 @@ class Cover:
         self._pending = {}
         texts = [(i, string) for i, string in enumerate(strings) if string]
         for state in self._states:
-            if not self._vocabulary.goes_on(state.left):
-                continue
-            items = [_Item(i, state.left + string, state.mass) for i, string in texts]
-            self._spread(state.path, items, beyond=len(state.left))
+            starts = {string[:1] for _, string in texts}
+            reached = {start for start in starts if self._vocabulary.begins(state.left + start)}
+            items = [_Item(i, state.left + string, state.mass) for i, string in texts if string[:1] in reached]
+            if items:
+                self._spread(state.path, items, beyond=len(state.left))
         for i in set(range(len(strings))) - {i for i, _ in texts}:
             self._low[:, i] = self._end()
 

@@ -79,9 +79,9 @@ class Vocabulary:
         high = len(self._sorted) if above is None else bisect_left(self._sorted, above, lo=low)
         return self.order[low:high]
 
-    def goes_on(self, text: bytes) -> bool:
-        """Whether some piece starts with `text` and goes beyond it."""
-        return self._begins(text, longer=True)
+    def begins(self, text: bytes) -> bool:
+        """Whether some piece starts with `text`."""
+        return self._begins(text, longer=False)
 
     def proper_prefixes(self, text: bytes) -> Iterator[tuple[int, int]]:
         """(id, length) of every piece that `text` starts with and goes beyond, shortest first."""
