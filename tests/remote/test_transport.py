@@ -331,7 +331,7 @@ def test_a_server_that_is_not_http_is_told(bench: Bench) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
         server.settimeout(10.0)
         greeting = pool.submit(_greet, server)
-        with pytest.raises(ApiUnreachable, match=r"^the connection to http://127.0.0.1:\d+ failed: ."):
+        with pytest.raises(ApiUnreachable, match=r"failed: .|cut the connection"):  # a reset may win
             bench.ask(f"http://127.0.0.1:{server.getsockname()[1]}", patience=Patience(attempts=1))
         greeting.result()
 
