@@ -23,7 +23,7 @@ from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.local.pair import Pair, open_pair
 from blackbox_proxy.local.pairfile import read_pair_file
-from blackbox_proxy.local.template import CHATML, prompt_text
+from blackbox_proxy.local.template import named, prompt_text
 from blackbox_proxy.local.weights import default_cache, resolve
 from blackbox_proxy.remote.registry import load_adapter
 from blackbox_proxy.remote.retry import Patience
@@ -169,7 +169,6 @@ def connect(  # noqa: PLR0913 (each is something only the caller knows)
     """
     if not 0.0 < timeout < float("inf"):
         raise InputError(f"a timeout must be a number of seconds above 0, not {timeout}", hint="60 is the default")
-    text = {"raw": "", "chatml": CHATML}.get(template, template)
     transport = Transport(
         base_url,
         api_key,
@@ -179,7 +178,7 @@ def connect(  # noqa: PLR0913 (each is something only the caller knows)
         on_attempt=on_attempt,
     )
     known = {"end_pieces": COMMON_ENDS} | dict(options or {})
-    return Api(model, transport, load_adapter(adapter, **known), text)
+    return Api(model, transport, load_adapter(adapter, **known), named(template))
 
 
 def load_pair(path: Path | str, *, cache: Path | None = None) -> Pair:

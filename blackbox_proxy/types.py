@@ -6,6 +6,7 @@ checks that keep a value lawful. Text is bytes: a token of an API may end inside
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
@@ -15,7 +16,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from blackbox_proxy.errors import InputError
+from blackbox_proxy.errors import InputError, PromptError
 
 Logits = NDArray[np.float32]
 """Raw scores over a vocabulary, shape (V,), as llama.cpp gives them."""
@@ -101,6 +102,16 @@ class Message:
     content: str
 
 
+def _check_text(text: str) -> None:
+    """Raise PromptError for what no UTF-8 text can hold: half a surrogate pair."""
+    found = re.search("[\ud800-\udfff]", text)
+    if found:
+        raise PromptError(
+            f"the prompt is not UTF-8: it holds {ascii(found[0])[1:-1]} at character {found.start()}",
+            hint="remove that character, or convert the text, with iconv for instance",
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """What a model reads before the answer: a chat (rendered by a template) or raw text in the model's own form."""
@@ -111,6 +122,8 @@ class Prompt:
     def __post_init__(self) -> None:
         if self.messages and self.text:
             raise InputError("a prompt is either a list of messages or raw text, not both")
+        for text in (self.text, *(message.content + message.role for message in self.messages)):
+            _check_text(text)
 
     @classmethod
     def ask(cls, question: str, *, system: str | None = None) -> Prompt:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from blackbox_proxy.cli.settings import Settings
-    from blackbox_proxy.demo.facts import Split
     from blackbox_proxy.engine import Api
 
 app = typer.Typer(
@@ -256,29 +255,16 @@ def demo(
     from dataclasses import replace
 
     from blackbox_proxy.cli import show
-    from blackbox_proxy.demo.run import CLOSED, LOADS, LOCAL, STEERING, play, staged
+    from blackbox_proxy.demo.run import CLOSED, LOADS, LOCAL, STEERING, draw, play, staged
     from blackbox_proxy.demo.score import summary
 
     steering = STEERING if alpha is None else replace(STEERING, alpha=alpha)
-    _check_count(count, split)
+    asked = {load: draw(load, count=count, split=split, seed=seed) for load in LOADS}
     _fetch(LOCAL)
     with staged(_fetch(CLOSED)) as stage, show.progress("answering", count * len(LOADS)) as tick:
-        played = {
-            load: play(load, stage, count=count, split=split, seed=seed, steering=steering, on_answer=tick)
-            for load in LOADS
-        }
+        played = {load: play(asked[load], stage, steering=steering, on_answer=tick) for load in LOADS}
     figures = {load: summary(answered) for load, answered in played.items()}
     _write_json(figures) if as_json else show.demo(played, figures)
-
-
-def _check_count(count: int, split: Split) -> None:
-    """Raise InputError, before anything is loaded, where a load has fewer questions."""
-    from blackbox_proxy.demo.facts import questions
-
-    try:
-        questions("known", split, n=count, seed=0)
-    except ValueError as error:
-        raise InputError(str(error), hint="ask for fewer with --questions") from error
 
 
 @weights_app.command("list", epilog="Example: `blackbox-proxy weights list --json`")

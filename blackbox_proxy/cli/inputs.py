@@ -25,13 +25,13 @@ def prompt_of(given: str | None, *, messages: Path | None, system: str | None, r
     if messages is not None:
         if given or system or raw:
             raise InputError("--messages goes with neither a prompt, nor --system, nor --raw", hint="leave those out")
-        return _whole(Prompt(messages=_read_messages(messages)))
+        return Prompt(messages=_read_messages(messages))
     if raw and system:
         raise InputError("--raw takes no --system: raw text has no turns", hint="write both into the prompt")
     text = _read_stdin(at_will=given == "-") if given in (None, "-") else given or ""
     if not text.strip():
         raise PromptError("the prompt is empty", hint=_WAYS)
-    return _whole(Prompt(text=text) if raw else Prompt.ask(text, system=system))
+    return Prompt(text=text) if raw else Prompt.ask(text, system=system)
 
 
 def own_prompt(text: str, *, raw: bool) -> Prompt:
@@ -40,7 +40,7 @@ def own_prompt(text: str, *, raw: bool) -> Prompt:
 
     if not text.strip():
         raise PromptError("--pair-prompt is empty", hint="leave it out where the pair should read the same as the API")
-    return _whole(Prompt(text=text) if raw else Prompt.ask(text))
+    return Prompt(text=text) if raw else Prompt.ask(text)
 
 
 _WAYS = "give it as an argument, on standard input, or with --messages"
@@ -61,18 +61,6 @@ def _read_stdin(*, at_will: bool) -> str:
         return sys.stdin.buffer.read().decode("utf-8").removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError as error:
         raise PromptError(f"standard input is not UTF-8: {error}", hint="convert it, with iconv for instance") from None
-
-
-def _whole(prompt: Prompt) -> Prompt:
-    """The same prompt; raises PromptError where it holds what no UTF-8 text can hold."""
-    for text in (prompt.text, *(message.content + message.role for message in prompt.messages)):
-        found = re.search("[\ud800-\udfff]", text)
-        if found:
-            raise PromptError(
-                f"the prompt is not UTF-8: it holds {ascii(found[0])[1:-1]} at character {found.start()}",
-                hint="remove that character, or convert the text, with iconv for instance",
-            )
-    return prompt
 
 
 def _read_messages(path: Path) -> tuple[Message, ...]:

@@ -230,7 +230,7 @@ def _figure(value: float, form: str, *, before: str = "") -> str:
 
 def step_json(step: Step) -> dict[str, object]:
     """A step with its bytes spelt as text, and as numbers where they are no text by themselves."""
-    found: dict[str, object] = {
+    return {
         "piece": step.piece.decode("utf-8", "backslashreplace"),
         "bytes": list(step.piece),
         "kind": step.kind.value,
@@ -240,7 +240,6 @@ def step_json(step: Step) -> dict[str, object]:
         "offset": _number(step.offset),
         "origin": step.origin.value,
     }
-    return found
 
 
 def _number(value: float) -> float | None:
@@ -306,7 +305,7 @@ def demo(played: Mapping[Load, Sequence[Answered]], figures: Mapping[Load, Mappi
             _four_answers(a)
     last = list(played.values())[-1][0]
     _section("token by token")
-    out.print(Text(f"{last.question.note} {last.question.text}".strip(), style="bold"))
+    out.print(Text(last.question.asked, style="bold"))
     out.print(steps_table(last.result.steps))
     _section("figures")
     out.print(figures_table(figures))
@@ -320,7 +319,7 @@ def _section(title: str) -> None:
 
 
 def _four_answers(a: Answered) -> None:
-    out.print(Text(f"{a.question.note} {a.question.text}".strip(), style="bold"))
+    out.print(Text(a.question.asked, style="bold"))
     for party, name in NAMES.items():
         _labelled(name, getattr(a, party)[:100], style="green" if party == "steered" else "")
 

@@ -24,11 +24,11 @@ from typing import final
 import numpy as np
 
 from blackbox_proxy.core.vocabulary import Ids, Vocabulary
+from blackbox_proxy.errors import LocalModelError
 from blackbox_proxy.types import Floats, Law, Laws, TokenPath
 
 NEGLIGIBLE = 1e-3
 """Share of the text's own mass below which another spelling of it is left out."""
-
 
 LEAST = 1e-7
 """Share of the text's own mass below which a spelling is not looked at: below any evidence that counts."""
@@ -162,11 +162,15 @@ class Cover:
 
     def _along(self, text: bytes) -> Iterable[TokenPath]:
         """The paths along the usual spelling of `text` after the anchor."""
-        try:
-            ids = tuple(self._spell(text)) if self._spell else ()
-        except ValueError:
-            return ()
+        ids = self._usual(text)
         return (self._at.anchor + ids[:n] for n in range(1, len(ids) + 1))
+
+    def _usual(self, text: bytes) -> TokenPath:
+        """The tokenizer's own spelling of `text`; empty without a tokenizer, and for bytes that it has no token for."""
+        try:
+            return tuple(self._spell(text)) if self._spell else ()
+        except (LocalModelError, ValueError):
+            return ()
 
     def proposals(self, count: int, *, starts: Sequence[bytes] = ()) -> list[bytes]:
         """The strings of up to `count` tokens that the expert finds likeliest to come next, best first.
@@ -207,14 +211,15 @@ class Cover:
         self._low = np.zeros((2, len(strings)))
         self._pending = {}
         texts = [(i, string) for i, string in enumerate(strings) if string]
+        starts = {string[:1] for _, string in texts}
         for state in self._states:
-            starts = {string[:1] for _, string in texts}
             reached = {start for start in starts if self._vocabulary.begins(state.left + start)}
             items = [_Item(i, state.left + string, state.mass) for i, string in texts if string[:1] in reached]
             if items:
                 self._spread(state.path, items, beyond=len(state.left))
-        for i in set(range(len(strings))) - {i for i, _ in texts}:
-            self._low[:, i] = self._end()
+        for i, string in enumerate(strings):
+            if not string:
+                self._low[:, i] = self._end()
 
     def _spread(self, path: TokenPath, items: Sequence[_Item], *, beyond: int) -> None:
         """Add what the law at `path` says of the items; tokens that end inside an item go into the gap."""
@@ -257,10 +262,7 @@ class Cover:
             return ANY
         if whole := self._vocabulary.ids_of(text):
             return whole[0]
-        try:
-            return self._spell(text)[0]
-        except ValueError:
-            return NONE
+        return next(iter(self._usual(text)), NONE)
 
     def absorb(self) -> None:
         """Take in the laws that have become known since."""
@@ -270,12 +272,21 @@ class Cover:
 
     def bounds(self) -> tuple[Floats, Floats]:
         """Lower and upper bounds of the strings' probabilities, each of shape (2, n)."""
+        low = self.low()
+        return low, np.minimum(low + self._share(self._gap(usual=False)), 1.0)
+
+    def low(self) -> Floats:
+        """Lower bounds of the strings' probabilities, shape (2, n): what the laws at hand are sure of."""
+        return self._share(self._low)
+
+    def _gap(self, *, usual: bool) -> Floats:
+        """Mass at hand for which laws are missing, by string, shape (2, n); `usual`: along usual spellings only."""
         gap = np.zeros_like(self._low)
         for items in self._pending.values():
             for item in items:
-                gap[:, item.index] += item.mass
-        low = self._share(self._low)
-        return low, np.minimum(low + self._share(gap), 1.0)
+                if item.usual or not usual:
+                    gap[:, item.index] += item.mass
+        return gap
 
     def estimate(self) -> Floats:
         """The strings' probabilities, shape (2, n), where only what is spelt as usual is still to come.
@@ -283,12 +294,7 @@ class Cover:
         A model of tokens hardly ever writes a text in another spelling than its tokenizer's; the lower bounds hold
         what the laws at hand say of those, and this leaves out the rest. What is still unknown counts in full.
         """
-        found = self._low.copy()
-        for items in self._pending.values():
-            for item in items:
-                if item.usual:
-                    found[:, item.index] += item.mass
-        return self._share(found)
+        return self._share(self._low + self._gap(usual=True))
 
     def widest(self, index: int, *, usual: bool = False) -> TokenPath | None:
         """The path whose law would narrow the bounds of string `index` most, or None where they meet.
@@ -298,8 +304,10 @@ class Cover:
         best, most = None, 0.0
         for path, items in self._pending.items():
             for item in items:
+                if item.index != index or (usual and not item.usual):
+                    continue
                 share = float(self._share(item.mass).max())
-                if item.index == index and share > most and (item.usual or not usual):
+                if share > most:
                     best, most = path, share
         return best
 

@@ -244,7 +244,7 @@ class _Loop:
                 back_off=self._steering.back_off,
             )
             yield from self._know(at.paths)
-            cover = Cover(self._vocabulary, at, self._laws)
+            cover = Cover(self._vocabulary, at, {path: self._laws[path] for path in at.paths})
             pieces = [p for p in cover.proposals(MANY, starts=CONTINUATION) if is_start(text + p)]
             if not pieces:
                 raise ReplyError(

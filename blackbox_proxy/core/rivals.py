@@ -206,7 +206,7 @@ class ByteReading:
         """The path whose law would change the winner's masses most; None where they are certain enough."""
         if self._steering.alpha == 0.0:
             return None
-        low, _ = cover.bounds()
+        low = cover.low()
         spare = self._steering.evidence + combine.LEAST
         width = np.log((masses[:, winner] + spare) / (low[:, winner] + spare)).sum()
         return cover.widest(winner, usual=True) if width > TOLERANCE else None

@@ -79,9 +79,10 @@ class Vocabulary:
         high = len(self._sorted) if above is None else bisect_left(self._sorted, above, lo=low)
         return self.order[low:high]
 
-    def begins(self, text: bytes) -> bool:
-        """Whether some piece starts with `text`."""
-        return self._begins(text, longer=False)
+    def begins(self, prefix: bytes, *, longer: bool = False) -> bool:
+        """Whether some piece starts with `prefix`; `longer`: and goes beyond it."""
+        at = bisect_right(self._sorted, prefix) if longer else bisect_left(self._sorted, prefix)
+        return at < len(self._sorted) and self._sorted[at].startswith(prefix)
 
     def proper_prefixes(self, text: bytes) -> Iterator[tuple[int, int]]:
         """(id, length) of every piece that `text` starts with and goes beyond, shortest first."""
@@ -98,18 +99,13 @@ class Vocabulary:
         """
         for cut in range(1, min(len(left), self.longest - 1) + 1):
             ending = left[-cut:]
-            if not self._begins(ending + right[:1], longer=not right):
+            if not self.begins(ending + right[:1], longer=not right):
                 continue
-            if self._begins(ending + right, longer=not right):
+            if self.begins(ending + right, longer=not right):
                 return True
             if any(ending + right[:n] in self._ids for n in range(1, len(right))):
                 return True
         return False
-
-    def _begins(self, prefix: bytes, *, longer: bool) -> bool:
-        """Whether a piece starts with `prefix`; `longer`: and goes beyond it."""
-        at = bisect_right(self._sorted, prefix) if longer else bisect_left(self._sorted, prefix)
-        return at < len(self._sorted) and self._sorted[at].startswith(prefix)
 
     def spell(self, text: bytes) -> list[int]:
         """Cut `text` into pieces greedily, longest first: a spelling where the model's own tokenizer has none.

@@ -89,6 +89,11 @@ class Question:
     fact: str
     also: tuple[str, ...] = ()
 
+    @property
+    def asked(self) -> str:
+        """What the closed model is asked: the note, if there is one, and the question."""
+        return f"{self.note} {self.text}".strip()
+
 
 @cache
 def countries() -> tuple[Country, ...]:

@@ -51,11 +51,6 @@ def staged(closed: Path) -> Iterator[Stage]:
         yield Stage(api, pair)
 
 
-def for_api(question: Question) -> str:
-    """What the closed model is asked: the note, if there is one, and the question."""
-    return f"{question.note} {question.text}".strip()
-
-
 def text_of(reply: Reply) -> str:
     """The plain text of an unsteered reply."""
     sampled = (position.sampled for position in reply.positions)
@@ -67,32 +62,32 @@ def answer(question: Question, stage: Stage, *, steering: Steering = STEERING) -
     own = Prompt.ask(question.text)
     limit = steering.max_tokens
     expert, untuned = stage.pair.members
-    result = steer(for_api(question), api=stage.api, pair=stage.pair, steering=steering, pair_prompt=own)
+    result = steer(question.asked, api=stage.api, pair=stage.pair, steering=steering, pair_prompt=own)
     return Answered(
         question=question,
-        api=text_of(stage.api.complete(for_api(question), max_tokens=limit)),
+        api=text_of(stage.api.complete(question.asked, max_tokens=limit)),
         untuned=untuned.answer(own, max_tokens=limit).decode("utf-8", "replace"),
         expert=expert.answer(own, max_tokens=limit).decode("utf-8", "replace"),
         result=result,
-        api_calls=result.usage.requests,
     )
 
 
+def draw(load: Load, *, count: int, split: Split = "heldout", seed: int = 0) -> Sequence[Question]:
+    """The questions of a load. Raises InputError where there are fewer."""
+    try:
+        return questions(load, split, n=count, seed=seed)
+    except ValueError as error:
+        raise InputError(str(error), hint="ask for fewer with --questions") from error
+
+
 def play(
-    load: Load,
+    asked: Sequence[Question],
     stage: Stage,
     *,
-    count: int,
-    split: Split = "heldout",
-    seed: int = 0,
     steering: Steering = STEERING,
     on_answer: Callable[[Answered], None] = lambda _: None,
 ) -> Sequence[Answered]:
-    """Answer `count` questions of a load; `on_answer` is told each. Raises InputError where there are fewer."""
-    try:
-        asked = questions(load, split, n=count, seed=seed)
-    except ValueError as error:
-        raise InputError(str(error), hint="ask for fewer") from error
+    """Answer all questions in order; `on_answer` is told each."""
     answered: list[Answered] = []
     for question in asked:
         answered.append(answer(question, stage, steering=steering))

@@ -23,7 +23,6 @@ class Answered:
     untuned: str
     expert: str
     result: Result
-    api_calls: int
 
     @property
     def steered(self) -> str:
@@ -74,7 +73,7 @@ def summary(answered: Sequence[Answered]) -> dict[str, object]:
         "intervals_95": {name: interval(n, count) for name, n in hits.items()},
         "outside_top_k": round(sum(r.outside for r in results) / per_token, 3),
         "changed": round(sum(r.changed for r in results) / per_token, 3),
-        "api_calls": sum(a.api_calls for a in answered),
+        "api_calls": sum(r.usage.requests for r in results),
         "emitted_tokens": tokens,
         "naive_calls": tokens,
         "wasted_tokens": sum(r.usage.wasted for r in results),

@@ -7,9 +7,12 @@ share its cells, and forgotten afterwards. Knows nothing of pairs, prompts or by
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import final
+
+import numpy as np
 
 from blackbox_proxy.errors import PromptError
 from blackbox_proxy.local.llama import Context
@@ -24,6 +27,12 @@ class _Node:
     position: int
     sequences: list[int]
     wanted: list[int] = field(default_factory=list)
+
+
+def log_norm(logits: Logits) -> float:
+    """The normaliser of a row, log sum exp(logits), summed in float64."""
+    top = float(logits.max())
+    return top + math.log(np.exp(logits - np.float32(top)).sum(dtype=np.float64))
 
 
 def shared(one: Sequence[int], other: Sequence[int]) -> int:

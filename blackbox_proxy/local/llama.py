@@ -22,7 +22,7 @@ import numpy as np
 from blackbox_proxy.core.text import open_bytes
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.errors import LocalModelError, PairError, WeightsError
-from blackbox_proxy.types import Logits
+from blackbox_proxy.types import Logits, TokenPath
 
 _SILENT = C.LLAMA_TOKEN_ATTR_CONTROL | C.LLAMA_TOKEN_ATTR_UNKNOWN | C.LLAMA_TOKEN_ATTR_UNUSED
 _ERROR_LEVEL = 4
@@ -203,6 +203,12 @@ class Model(_Resource):
         buffer = (C.llama_token * size)()
         count = C.llama_tokenize(self._vocab, text, len(text), buffer, size, special, special)
         return list(buffer[: _check(count, f"tokenize {text[:40]!r}")])
+
+    def without_second_bos(self, ids: Sequence[int]) -> TokenPath:
+        """The ids of a prompt with one BOS: templates often write the one that `tokenize` puts in front as well."""
+        bos = self.special_text("bos").encode()
+        twice = len(ids) > 1 and ids[0] == ids[1] and self.vocabulary.pieces[ids[0]] == bos
+        return tuple(ids[1:] if bos and twice else ids)
 
     def spell(self, text: bytes) -> list[int]:
         """Token ids of plain text whose pieces are exactly `text`, byte for byte.

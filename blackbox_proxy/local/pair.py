@@ -6,7 +6,6 @@ only), or two files with the same vocabulary. Knows no API and no formula beyond
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,13 +16,11 @@ from pathlib import Path as File
 from types import TracebackType
 from typing import Self, final
 
-import numpy as np
-
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.errors import PairError
-from blackbox_proxy.local.evaluator import Evaluator
+from blackbox_proxy.local.evaluator import Evaluator, log_norm
 from blackbox_proxy.local.llama import Context, Lora, Model
-from blackbox_proxy.local.template import CHATML, prompt_text
+from blackbox_proxy.local.template import named, prompt_text
 from blackbox_proxy.types import Law, Laws, Logits, PairPrompt, Prompt, TokenPath
 
 SPELLINGS = 1 << 14
@@ -50,10 +47,8 @@ class PairFiles:
 
 
 def law(logits: Logits) -> Law:
-    """A row of logits with its normaliser, log sum exp(logits), summed in float64."""
-    top = float(logits.max())
-    total = np.exp(logits - np.float32(top)).sum(dtype=np.float64)
-    return Law(logits, top + math.log(total))
+    """A row of logits with its normaliser."""
+    return Law(logits, log_norm(logits))
 
 
 def check_same_vocabulary(expert: Model, anti_expert: Model) -> None:
@@ -84,10 +79,7 @@ class Member:
         """The ids of a prompt as this member reads it."""
         bos, eos = self.model.special_text("bos"), self.model.special_text("eos")
         text = prompt_text(prompt, self._template, bos=bos, eos=eos)
-        ids = self.model.tokenize(text.encode(), special=True)
-        if len(ids) > 1 and ids[0] == ids[1] and text.startswith(bos) and bos:
-            ids = ids[1:]
-        return tuple(ids)
+        return self.model.without_second_bos(self.model.tokenize(text.encode(), special=True))
 
     def laws(self, prompt: TokenPath, paths: Sequence[TokenPath]) -> list[Law]:
         """The law after each path of the answer."""
@@ -167,10 +159,6 @@ class Pair:
         self.close()
 
 
-def _template(name: str) -> str:
-    return {"chatml": CHATML, "raw": ""}.get(name, name)
-
-
 def open_pair(files: PairFiles) -> Pair:
     """Load the pair. Raises WeightsError for unusable files, PairError where they do not belong together."""
     with ExitStack() as opened:
@@ -199,6 +187,6 @@ def _loader(files: PairFiles, opened: ExitStack) -> Callable[[File], Model]:
 def _maker(files: PairFiles, opened: ExitStack) -> Callable[[Model, Lora | None], Member]:
     def make(model: Model, lora: Lora | None) -> Member:
         context = Context(model, size=files.context, forks=files.forks, threads=files.threads, lora=lora)
-        return Member(model, opened.enter_context(context), template=_template(files.template))
+        return Member(model, opened.enter_context(context), template=named(files.template))
 
     return make

@@ -20,6 +20,11 @@ CHATML = (
 )
 
 
+def named(template: str) -> str:
+    """The template that a short name stands for: `chatml`, or `raw` for none; anything else is a template itself."""
+    return {"chatml": CHATML, "raw": ""}.get(template, template)
+
+
 def _refuse(message: str) -> None:
     raise jinja2.TemplateError(message)
 
@@ -50,7 +55,7 @@ def render(template: str, messages: Sequence[Message], *, bos: str = "", eos: st
 def prompt_text(prompt: Prompt, template: str, *, bos: str = "", eos: str = "") -> str:
     """The text a model reads: raw text as it is, messages through the template. Raises PromptError when empty."""
     if prompt.text.strip():
-        return _checked(prompt.text)
+        return prompt.text
     if not any(message.content.strip() for message in prompt.messages):
         raise PromptError("the prompt is empty", hint="say something, as an argument or on standard input")
     if not template:
@@ -58,15 +63,4 @@ def prompt_text(prompt: Prompt, template: str, *, bos: str = "", eos: str = "") 
             "a chat was given, but there is no chat template to write it down with",
             hint="name a template (chatml, or a Jinja file), or give the prompt as raw text",
         )
-    return _checked(render(template, prompt.messages, bos=bos, eos=eos))
-
-
-def _checked(text: str) -> str:
-    """The text, if it can be written as UTF-8. A lone surrogate cannot: what was read was not text."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise PromptError(
-            f"the prompt is not text: character {error.start} is a lone surrogate", hint="read it as UTF-8"
-        ) from error
-    return text
+    return render(template, prompt.messages, bos=bos, eos=eos)

@@ -14,7 +14,7 @@ from typing import Any, Self, final
 import numpy as np
 
 from blackbox_proxy.core.vocabulary import Ids
-from blackbox_proxy.local.evaluator import Evaluator, shared
+from blackbox_proxy.local.evaluator import Evaluator, log_norm, shared
 from blackbox_proxy.local.llama import Context, Model
 from blackbox_proxy.types import Floats, Logits, TokenPath
 
@@ -81,12 +81,6 @@ def _bound(logits: Logits | Floats, k: int) -> np.floating[Any]:
     peaks = logits[: folds * groups].reshape(folds, groups).max(axis=0)
     bound: np.floating[Any] = np.partition(peaks, groups - k)[groups - k]
     return bound
-
-
-def log_norm(logits: Logits) -> float:
-    """The log of the sum of exp(logits), summed in float64."""
-    peak = logits.max()
-    return float(peak) + float(np.log(np.exp(logits - peak).sum(dtype=np.float64)))
 
 
 def weigh(logits: Logits, chosen: int, *, top_k: int | None) -> Token:

@@ -43,7 +43,7 @@ class Reader:
         text = self._rendered(source) if isinstance(source, Prompt) else source
         path = self._read(text) if isinstance(text, str) else self._checked(text)
         if isinstance(source, Prompt):
-            path = self._without_second_bos(path)
+            path = self._model.without_second_bos(path)
         if not path:
             raise Refusal("Invalid 'prompt': it has no tokens.", param="prompt", code="empty_prompt")
         room = self._context - len(path)
@@ -67,11 +67,6 @@ class Reader:
         if least > self._context:
             raise self._too_long(f"at least {least} tokens in the prompt")
         return tuple(self._model.tokenize(raw, special=True))
-
-    def _without_second_bos(self, path: TokenPath) -> TokenPath:
-        """Templates often write the BOS that `tokenize` puts in front as well."""
-        bos = self._model.special_text("bos").encode()
-        return path[1:] if path[:1] == path[1:2] and self._vocabulary.pieces[path[0]] == bos else path
 
     def _checked(self, path: TokenPath) -> TokenPath:
         for token in path:

@@ -25,7 +25,7 @@ from typing import Any
 
 from blackbox_proxy.core.loop import Draft, Evaluate, Evidence, steps
 from blackbox_proxy.demo.facts import Question, questions
-from blackbox_proxy.demo.run import CLOSED, LOCAL, STEERING, Stage, for_api, staged
+from blackbox_proxy.demo.run import CLOSED, LOCAL, STEERING, Stage, staged
 from blackbox_proxy.local.llama import Context, Lora, Model
 from blackbox_proxy.local.weights import default_cache, resolve
 from blackbox_proxy.types import Ask, Laws, PairPrompt, Prompt, TokenPath
@@ -81,7 +81,7 @@ def run(question: Question, stage: Stage) -> Timed:
     """Steer one question with the clock running; API and pair one after the other, so that neither slows the other."""
     found = Timed()
     prompt = stage.pair.prompt(Prompt.ask(question.text))
-    text = stage.api.text(Prompt.ask(for_api(question)))
+    text = stage.api.text(Prompt.ask(question.asked))
     loop = steps(STEERING, vocabulary=stage.pair.vocabulary, spell=stage.pair.spell)
     stage.pair.laws(prompt, [()])
     evidence: Evidence | None = None

@@ -7,6 +7,7 @@ import pytest
 
 from blackbox_proxy.core.covering import Cover, Place, place
 from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.errors import LocalModelError
 from blackbox_proxy.types import Laws, TokenPath
 from tests.core.doubles import UNPROMPTED, TablePair
 
@@ -144,3 +145,25 @@ def test_a_pair_that_is_sure_of_the_end_proposes_nothing(count: int) -> None:
     pair = TablePair(VOCABULARY, {}, other={b"": 1.0})
     known: dict[TokenPath, Laws] = dict(zip([()], pair.laws(UNPROMPTED, [()]), strict=True))
     assert Cover(VOCABULARY, Place((), b"", ()), known).proposals(count) == []
+
+
+@pytest.mark.parametrize("fault", [ValueError("no token"), LocalModelError("no token")])
+def test_a_candidate_that_the_tokenizer_cannot_spell_has_no_usual_spelling(fault: Exception) -> None:
+    """The API may name bytes that the pair has no token for; a model says so with an error of its own."""
+
+    def spell(text: bytes) -> list[int]:
+        if b"x" in text:
+            raise fault
+        return VOCABULARY.spell(text)
+
+    start: TokenPath = ()
+    known = dict(zip([start], PAIR.laws(UNPROMPTED, [start]), strict=True))
+    found = Cover(VOCABULARY, Place((), b"", ()), known, spell=spell)
+    found.ask([b" ax", b"b"])
+    estimate, (_, high) = found.estimate(), found.bounds()
+    assert (high[:, 0] > 0.0).all()
+    np.testing.assert_allclose(estimate[:, 0], 0.0, atol=1e-12)
+    np.testing.assert_allclose(estimate[:, 1], 0.25, atol=1e-5)
+    behind = Cover(VOCABULARY, Place((), b" ", (SPACE,)), known, spell=spell)
+    assert behind.unread([b"b"]) == [(SPACE,)]
+    assert behind.unread([b"x"]) == []
