@@ -52,6 +52,9 @@ class Endpoint(Protocol):
 
     model: str
 
+    @property
+    def vocabulary(self) -> Vocabulary | None: ...
+
     def capabilities(self) -> Capabilities: ...
 
     def text(self, prompt: Prompt) -> str: ...
@@ -81,14 +84,15 @@ class LocalPair(Protocol):
 class Api:
     """A hosted model: where it is, how it is spoken to, and how a chat is written down for it.
 
-    template: Jinja text for an endpoint that takes raw text; empty where prompts are given as raw text. Made by
-    `connect`; holds a connection pool, so close it, or use it in a `with` block (`async with` for `asteer`).
+    template: Jinja text for an endpoint that takes raw text; empty where prompts are given as raw text. vocabulary: the
+    API's own pieces, where its tokenizer is known: strings are then scored as its next token (1.8). Made by `connect`; holds a connection pool, so close it, or use it in a `with` block (`async with` for `asteer`).
     """
 
     model: str
     transport: Transport
     adapter: Adapter
     template: str = ""
+    vocabulary: Vocabulary | None = None
 
     def capabilities(self) -> Capabilities:
         """What the endpoint can do, as far as the adapter knows."""
@@ -229,7 +233,9 @@ class _Session:
         return cls(api, pair, steering, text, own, ids)
 
     def loop(self) -> Run:
-        return steps(self.steering, vocabulary=self.pair.vocabulary, spell=self.pair.spell)
+        return steps(
+            self.steering, vocabulary=self.pair.vocabulary, spell=self.pair.spell, api=self.api.vocabulary
+        )
 
     def ask(self, draft: Draft) -> Ask:
         ids = self.ids + draft.path if self.steering.event == "ids" else None

@@ -99,6 +99,7 @@ class ToyApi:
     top_k: int = 5
     model: str = "toy"
     asked: list[Ask] = field(default_factory=list)
+    vocabulary: Vocabulary | None = None
 
     def capabilities(self) -> Capabilities:
         """Exact continuation of text or ids."""

@@ -100,6 +100,7 @@ class Cover:
     """Masses of strings after one place. Grows as laws arrive; `laws` is shared with the caller and only read.
 
     spell: the tokenizer, which tells a string's usual spelling from the many others; without it all count as usual.
+    api: the API's own vocabulary where it is known.
     """
 
     def __init__(
@@ -109,8 +110,10 @@ class Cover:
         laws: Mapping[TokenPath, Laws],
         *,
         spell: Callable[[bytes], Sequence[int]] | None = None,
+        api: Vocabulary | None = None,
     ) -> None:
         self._vocabulary = vocabulary
+        self._api = api
         self._laws = laws
         self._spell = spell
         self._at = at

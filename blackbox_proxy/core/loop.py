@@ -79,9 +79,18 @@ class Ending:
 Run = Generator[Event, Evidence | None, Ending]
 
 
-def steps(steering: Steering, *, vocabulary: Vocabulary, spell: Callable[[bytes], Sequence[int]]) -> Run:
-    """Steer one answer. Yields `Step`s in order, and the questions that lead to them."""
-    return _Loop(steering, vocabulary, spell).run()
+def steps(
+    steering: Steering,
+    *,
+    vocabulary: Vocabulary,
+    spell: Callable[[bytes], Sequence[int]],
+    api: Vocabulary | None = None,
+) -> Run:
+    """Steer one answer. Yields `Step`s in order, and the questions that lead to them.
+
+    vocabulary, spell: the pair's; api: the API's own vocabulary, where it is known.
+    """
+    return _Loop(steering, vocabulary, spell, api).run()
 
 
 @dataclass(slots=True)
@@ -101,13 +110,14 @@ class _Loop:
         steering: Steering,
         vocabulary: Vocabulary,
         spell: Callable[[bytes], Sequence[int]],
+        api: Vocabulary | None,
     ) -> None:
         self._steering, self._vocabulary, self._spell = steering, vocabulary, spell
         self._laws: dict[TokenPath, Laws] = {}
         self._reading: Reading = (
             IdReading(vocabulary, self._laws, steering=steering)
             if steering.event == "ids"
-            else ByteReading(vocabulary, self._laws, spell=spell, steering=steering)
+            else ByteReading(vocabulary, self._laws, spell=spell, steering=steering, api=api)
         )
         self._stops = tuple(stop.encode() for stop in steering.stop)
         self._left = steering.max_tokens

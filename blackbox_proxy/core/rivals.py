@@ -124,8 +124,9 @@ class ByteReading:
         *,
         spell: Callable[[bytes], Sequence[int]],
         steering: Steering,
+        api: Vocabulary | None = None,
     ) -> None:
-        self._vocabulary, self._spell = vocabulary, spell
+        self._vocabulary, self._spell, self._api = vocabulary, spell, api
         self._laws, self._steering = laws, steering
         self._place = lru_cache(maxsize=PLACES)(
             partial(place, spell=spell, vocabulary=vocabulary, back_off=steering.back_off)
@@ -172,11 +173,11 @@ class ByteReading:
         """The text's own spellings, read; puts the laws they need into `known`."""
         at = self._place(text)
         yield from self._learn(at.paths, known)
-        cover = Cover(self._vocabulary, at, known, spell=self._spell)
+        cover = Cover(self._vocabulary, at, known, spell=self._spell, api=self._api)
         others = cover.unread(islice(strings, LIKELY))[: self._steering.spread]
         if others:
             yield from self._learn(others, known)
-            cover = Cover(self._vocabulary, at, known, spell=self._spell)
+            cover = Cover(self._vocabulary, at, known, spell=self._spell, api=self._api)
         return cover
 
     def _learn(self, paths: Sequence[TokenPath], known: dict[TokenPath, Laws]) -> Generator[Wanted, None, None]:

@@ -49,6 +49,7 @@ class ScriptedApi:
     replies: list[Reply]
     model: str = "scripted"
     asked: list[Ask] = field(default_factory=list)
+    vocabulary: Vocabulary | None = None
 
     def capabilities(self) -> Capabilities:
         return Capabilities(top_k=5, token_ids=True)
