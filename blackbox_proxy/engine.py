@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, final
 
-from blackbox_proxy.core.loop import Draft, Ending, Evaluate, Evidence, Run, steps
+from blackbox_proxy.core.loop import Draft, Ending, Evaluate, Evidence, Run, Tell, steps
 from blackbox_proxy.core.text import first_stop
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.errors import InputError
@@ -85,7 +85,8 @@ class Api:
     """A hosted model: where it is, how it is spoken to, and how a chat is written down for it.
 
     template: Jinja text for an endpoint that takes raw text; empty where prompts are given as raw text. vocabulary: the
-    API's own pieces, where its tokenizer is known: strings are then scored as its next token (1.8). Made by `connect`; holds a connection pool, so close it, or use it in a `with` block (`async with` for `asteer`).
+    API's own pieces, where its tokenizer is known: strings are then scored as its next token (1.8). Made by `connect`;
+    holds a connection pool, so close it, or use it in a `with` block (`async with` for `asteer`).
     """
 
     model: str
@@ -234,13 +235,20 @@ class _Session:
 
     def loop(self) -> Run:
         return steps(
-            self.steering, vocabulary=self.pair.vocabulary, spell=self.pair.spell, api=self.api.vocabulary
+            self.steering,
+            vocabulary=self.pair.vocabulary,
+            spell=self.pair.spell,
+            api=self.api.vocabulary,
+            reveal=self.api.capabilities().reveal,
         )
 
-    def ask(self, draft: Draft) -> Ask:
-        ids = self.ids + draft.path if self.steering.event == "ids" else None
-        top_k = self.api.capabilities().top_k
-        return Ask(self.api.model, self.prompt, draft.answer, draft.length, top_k, ids)
+    def ask(self, event: Draft | Tell) -> Ask:
+        """The request that a question of the loop becomes."""
+        ids = self.ids + event.path if self.steering.event == "ids" else None
+        asked = Ask(self.api.model, self.prompt, event.answer, 1, self.api.capabilities().top_k, ids)
+        if isinstance(event, Tell):
+            return replace(asked, reveal=event.ids)
+        return replace(asked, length=event.length, temperature=event.temperature, seed=event.seed)
 
     def laws(self, paths: tuple[TokenPath, ...]) -> Sequence[Laws]:
         before = time.perf_counter()
@@ -285,6 +293,8 @@ def _drive(session: _Session) -> Generator[Step, None, Result]:
                 waiting = pool.submit(session.api.send, session.ask(event))
                 laws = session.laws(event.paths)
                 evidence = Evidence(laws, session.book(waiting.result()))
+            elif isinstance(event, Tell):
+                evidence = Evidence((), session.book(session.api.send(session.ask(event))))
             elif isinstance(event, Evaluate):
                 evidence = Evidence(session.laws(event.paths))
             else:
@@ -373,6 +383,8 @@ async def asteer(
                 asyncio.to_thread(session.laws, event.paths),
             )
             evidence = Evidence(laws, session.book(reply))
+        elif isinstance(event, Tell):
+            evidence = Evidence((), session.book(await session.api.asend(session.ask(event))))
         elif isinstance(event, Evaluate):
             evidence = Evidence(await asyncio.to_thread(session.laws, event.paths))
         else:

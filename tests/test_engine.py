@@ -88,6 +88,7 @@ class WiredApi:
     can: Capabilities = field(default_factory=lambda: Capabilities(top_k=4))
     model: str = "wired"
     read: list[Prompt] = field(default_factory=list)
+    vocabulary: Vocabulary | None = None
 
     def capabilities(self) -> Capabilities:
         return self.can

@@ -89,14 +89,19 @@ def remainders(masses: Floats, pieces: Sequence[bytes], *, known: int) -> Floats
     return np.maximum(rest, 0.0)
 
 
+def left_over(masses: Floats, disjoint: NDArray[np.bool_]) -> Floats:
+    """E_r and A_r: what the strings of real mass leave to all others, shape (2,)."""
+    real = disjoint & (masses >= REAL).any(axis=0)
+    return np.asarray(np.maximum(1.0 - masses[:, real].sum(axis=1), LEAST), dtype=np.float64)
+
+
 def offsets(masses: Floats, disjoint: NDArray[np.bool_], *, evidence: float) -> Floats:
     """log E - log A of each string, pooled where neither member has evidence; shape (n,).
 
     d(s) = log(E[s] + c E_r) - log(A[s] + c A_r), with c = `evidence` and E_r, A_r what the strings of real mass leave
     over: a string about which neither member knows anything gets the offset of all that is left (section 1.6).
     """
-    real = disjoint & (masses >= REAL).any(axis=0)
-    left = np.maximum(1.0 - masses[:, real].sum(axis=1), LEAST)
+    left = left_over(masses, disjoint)
     smooth = np.log(np.maximum(masses + evidence * left[:, None], 1e-300))
     return np.asarray(smooth[0] - smooth[1], dtype=np.float64)
 

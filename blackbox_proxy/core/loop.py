@@ -12,11 +12,16 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import final
 
+import numpy as np
+
 from blackbox_proxy.core.covering import Cover, place
 from blackbox_proxy.core.drafting import next_length
-from blackbox_proxy.core.rivals import Answer, ByteReading, IdReading, Reading
+from blackbox_proxy.core.ids import IdReading
+from blackbox_proxy.core.rivals import ByteReading
+from blackbox_proxy.core.sampling import Drawn, best, draw
 from blackbox_proxy.core.text import CONTINUATION, first_stop, is_start, is_whole
 from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.core.weighing import Answer, Reading, Revealing, Weighed
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.types import (
     Candidate,
@@ -26,7 +31,7 @@ from blackbox_proxy.types import (
     Origin,
     Position,
     Reply,
-    Rival,
+    Reveal,
     Steering,
     Step,
     TokenPath,
@@ -41,12 +46,26 @@ MANY = 256
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """Ask the API to go on from `answer` by `length` tokens; meanwhile have the pair evaluate `paths`."""
+    """Ask the API to go on from `answer` by `length` tokens; meanwhile have the pair evaluate `paths`.
+
+    temperature: 0 for a greedy draft, 1 for one that is drawn, by `seed`.
+    """
 
     answer: bytes
     path: TokenPath
     length: int
     paths: tuple[TokenPath, ...]
+    temperature: float = 0.0
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Ask the API for the log-probs of some ids of its vocabulary as the next token after `answer`."""
+
+    answer: bytes
+    path: TokenPath
+    ids: TokenPath
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +77,13 @@ class Evaluate:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The answer to a question of the loop: the laws it asked for, in order, and the reply to a `Draft`."""
+    """The answer to a question of the loop: the laws it asked for, in order, and the reply to a `Draft` or a `Tell`."""
 
     laws: Sequence[Laws]
     reply: Reply | None = None
 
 
-Event = Draft | Evaluate | Step
+Event = Draft | Evaluate | Tell | Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +104,20 @@ def steps(
     vocabulary: Vocabulary,
     spell: Callable[[bytes], Sequence[int]],
     api: Vocabulary | None = None,
+    reveal: Reveal = "none",
 ) -> Run:
     """Steer one answer. Yields `Step`s in order, and the questions that lead to them.
 
-    vocabulary, spell: the pair's; api: the API's own vocabulary, where it is known.
+    vocabulary, spell: the pair's; api: the API's own vocabulary, where it is known; reveal: how the API tells log-probs
+    beyond its top-k.
     """
-    return _Loop(steering, vocabulary, spell, api).run()
+    laws: dict[TokenPath, Laws] = {}
+    reading: Reading = (
+        IdReading(vocabulary, laws, steering=steering, reveal=reveal)
+        if steering.event == "ids"
+        else ByteReading(vocabulary, laws, spell=spell, steering=steering, api=api, reveal=reveal)
+    )
+    return _Loop(steering, reading, laws, vocabulary=vocabulary, spell=spell).run()
 
 
 @dataclass(slots=True)
@@ -108,17 +135,15 @@ class _Loop:
     def __init__(
         self,
         steering: Steering,
+        reading: Reading,
+        laws: dict[TokenPath, Laws],
+        *,
         vocabulary: Vocabulary,
         spell: Callable[[bytes], Sequence[int]],
-        api: Vocabulary | None,
     ) -> None:
         self._steering, self._vocabulary, self._spell = steering, vocabulary, spell
-        self._laws: dict[TokenPath, Laws] = {}
-        self._reading: Reading = (
-            IdReading(vocabulary, self._laws, steering=steering)
-            if steering.event == "ids"
-            else ByteReading(vocabulary, self._laws, spell=spell, steering=steering, api=api)
-        )
+        self._reading, self._laws = reading, laws
+        self._rng = np.random.default_rng([steering.seed, 0])
         self._stops = tuple(stop.encode() for stop in steering.stop)
         self._left = steering.max_tokens
         self._wasted = 0
@@ -144,11 +169,15 @@ class _Loop:
 
     def _draft(self, answer: Answer, length: int) -> Generator[Event, Evidence | None, Reply]:
         paths = self._missing(self._reading.paths(answer))
-        evidence = yield Draft(answer.text, answer.path, length, paths)
+        evidence = yield Draft(answer.text, answer.path, length, paths, *self._chance())
         if evidence is None or evidence.reply is None:
             raise TypeError("a Draft is answered with Evidence that holds the API's reply")
         self._laws.update(zip(paths, evidence.laws, strict=True))
         return evidence.reply
+
+    def _chance(self) -> tuple[float, int | None]:
+        """Temperature and seed of the next draft: at temperature 1, so that the API's draw follows its own law."""
+        return (1.0, int(self._rng.integers(2**31))) if self._steering.temperature > 0.0 else (0.0, None)
 
     def _missing(self, paths: Sequence[TokenPath]) -> tuple[TokenPath, ...]:
         return tuple(dict.fromkeys(path for path in paths if path not in self._laws))
@@ -184,8 +213,8 @@ class _Loop:
                 self._notes["the API hides the log-prob of its end; taken as one half where it stopped"] = None
             if index == 1:
                 yield from self._know(self._ahead(done.answer, positions[1:]))
-            rivals = yield from self._weigh(position, done.answer)
-            step = self._step(position, rivals)
+            weighed = yield from self._weigh(position, done.answer)
+            step = self._step(position, weighed)
             self._append(done, step)
             if step.origin is not Origin.DRAFT or step.kind is Kind.END or self._stopped(done):
                 break
@@ -207,31 +236,65 @@ class _Loop:
             paths += self._reading.paths(answer)
         return paths
 
-    def _weigh(self, position: Position, answer: Answer) -> Generator[Event, Evidence | None, list[Rival]]:
+    def _weigh(self, position: Position, answer: Answer) -> Generator[Event, Evidence | None, Weighed]:
         weighing = self._reading.weigh(position, answer)
-        try:
-            while True:
-                yield from self._know(next(weighing))
-        except StopIteration as stop:
-            rivals: list[Rival] = stop.value
-            return rivals
+        found: tuple[Candidate, ...] | None = None
+        while True:
+            try:
+                question = weighing.send(found)
+            except StopIteration as stop:
+                weighed: Weighed = stop.value
+                return weighed
+            found = None
+            if isinstance(question, Revealing):
+                found = yield from self._tell(answer, question)
+            else:
+                yield from self._know(question)
 
-    def _step(self, position: Position, rivals: Sequence[Rival]) -> Step:
-        sampled = position.sampled
-        wanted = b"" if sampled.kind is Kind.END else sampled.piece
-        best = rivals[0]
-        ties = (r for r in rivals if r.piece == wanted and r.score == best.score)
-        best = next(ties, best)
-        origin = Origin.DRAFT if best.piece == wanted else Origin.CHANGED if best.inside else Origin.OUTSIDE
+    def _tell(self, answer: Answer, question: Revealing) -> Generator[Event, Evidence | None, tuple[Candidate, ...]]:
+        evidence = yield Tell(answer.text, answer.path, question.ids)
+        if evidence is None or evidence.reply is None:
+            raise TypeError("a Tell is answered with Evidence that holds the API's reply")
+        self._wasted += len(evidence.reply.positions)
+        return evidence.reply.positions[0].revealed if evidence.reply.positions else ()
+
+    def _step(self, position: Position, weighed: Weighed) -> Step:
+        wanted = b"" if position.sampled.kind is Kind.END else position.sampled.piece
+        drafted = weighed.pieces.index(wanted) if wanted in weighed.pieces else None
+        drawn = self._choose(weighed, drafted)
+        at, piece = drawn.index, weighed.pieces[drawn.index]
+        rivals = weighed.rivals()
+        inside = at < weighed.known
+        origin = Origin.DRAFT if at == drafted and inside else Origin.CHANGED if inside else Origin.OUTSIDE
         return Step(
-            piece=best.piece,
-            kind=best.kind,
+            piece=piece,
+            kind=Kind.TEXT if piece else Kind.END,
             wanted=wanted,
-            logp_before=best.logp,
-            logp_after=best.score,
-            offset=best.offset,
+            logp_before=float(weighed.scores.logp[at]),
+            logp_after=float(weighed.scores.score[at]) - drawn.log_weight,
+            offset=float(weighed.scores.offset[at]),
             origin=origin,
-            rivals=tuple(rivals),
+            rivals=rivals,
+            certified=drawn.certified,
+            error=drawn.error,
+            log_weight=drawn.log_weight,
+        )
+
+    def _choose(self, weighed: Weighed, drafted: int | None) -> Drawn:
+        """The best, or one that is drawn."""
+        score, known, unseen = weighed.scores.score, weighed.known, weighed.unseen
+        if drafted is not None and drafted >= len(score):
+            drafted = None
+        if self._steering.temperature == 0.0:
+            return best(score, known=known, drafted=drafted, unseen=unseen)
+        return draw(
+            score,
+            weighed.scores.logp,
+            known=known,
+            drafted=drafted,
+            unseen=unseen,
+            steering=self._steering,
+            rng=self._rng,
         )
 
     def _append(self, done: _Round, step: Step) -> None:
@@ -273,6 +336,8 @@ class _Loop:
         if done.whole == len(done.steps):
             return
         del done.steps[done.whole :]
+        if self._steering.temperature > 0.0:
+            self._notes["a draft that ended inside a character was drawn anew"] = None
         for step in done.steps:
             answer = self._reading.after(answer, step.piece) if step.piece else answer
         done.answer = answer

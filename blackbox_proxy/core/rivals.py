@@ -1,27 +1,38 @@
-"""Who competes for the next token, and who wins: the two ways of scoring a position by the pair.
+"""Scores strings: the text goes on with these bytes, whatever the tokenizers (core.covering).
 
-`ByteReading` scores strings: the text goes on with these bytes, whatever the tokenizers (core.covering). `IdReading`
-scores ids, for an API that speaks the pair's own vocabulary; there every mass is exact. Both are generators that
-yield the token paths at which they need the pair's laws, and know nothing of who evaluates them.
+For any API. What the pair's members think of a string is a sum over token paths, of which only those are evaluated
+that the choice may depend on. Knows nothing of who evaluates them, and chooses nothing.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from itertools import islice
-from typing import Protocol, final
+from typing import final
 
 import numpy as np
 
 from blackbox_proxy.core import combine
-from blackbox_proxy.core.covering import Cover, place, probabilities
+from blackbox_proxy.core.certificate import Unseen
+from blackbox_proxy.core.covering import Cover, place
+from blackbox_proxy.core.sampling import tempered
 from blackbox_proxy.core.text import CONTINUATION, is_start, is_whole
 from blackbox_proxy.core.vocabulary import Vocabulary
-from blackbox_proxy.errors import ReplyError
-from blackbox_proxy.types import Candidate, Floats, Kind, Laws, Position, Rival, Steering, TokenPath
+from blackbox_proxy.core.weighing import (
+    Answer,
+    Revealing,
+    Wanted,
+    Weighed,
+    Weighing,
+    check_any,
+    hidden,
+    merged,
+    supported,
+    with_revealed,
+)
+from blackbox_proxy.types import Candidate, Floats, Laws, Position, Reveal, Steering, TokenPath
 
 TOLERANCE = 0.05
 """Nats by which what is known of a winner's masses may fall short before another law is asked for."""
@@ -32,85 +43,31 @@ LIKELY = 8
 PLACES = 64
 """Places kept: a text is looked at when it is drafted, read and weighed."""
 
-Wanted = tuple[TokenPath, ...]
-Weighing = Generator[Wanted, None, list[Rival]]
-"""Yields paths whose laws it needs in the shared table; returns the rivals, best first."""
+SHARE = 1e-3
+"""Where tokens are drawn, the probability below which a string's masses need not be certain."""
 
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What has been emitted so far: its bytes and, for an `ids` reading, its token ids."""
-
-    text: bytes = b""
-    path: TokenPath = ()
-
-
-class Reading(Protocol):
-    """How a position of the API is scored by the pair."""
-
-    def paths(self, answer: Answer) -> Wanted: ...
-
-    def weigh(self, position: Position, answer: Answer) -> Weighing: ...
-
-    def after(self, answer: Answer, piece: bytes) -> Answer: ...
-
-    def knows(self, piece: bytes) -> bool: ...
-
-
-def merged(position: Position) -> dict[bytes, float]:
-    """The API's candidates by piece: equal pieces summed, the ends together as b"", what is no text left out."""
-    logps: dict[bytes, float] = {}
-    for candidate in (*position.top, *_unlisted(position)):
-        if candidate.kind is Kind.SPECIAL or not math.isfinite(candidate.logp):
-            continue
-        key = b"" if candidate.kind is Kind.END else candidate.piece
-        if key or candidate.kind is Kind.END:
-            known = logps.get(key)
-            logps[key] = candidate.logp if known is None else float(np.logaddexp(known, candidate.logp))
-    return logps
-
-
-def _unlisted(position: Position) -> tuple[Candidate, ...]:
-    """The sampled token, where the top-k does not hold it."""
-    same = (c for c in position.top if c.piece == position.sampled.piece)
-    return () if any(same) else (position.sampled,)
-
-
-def _tail(position: Position) -> float:
-    """Probability of what the API did not show, the sampled token's own share taken out."""
-    taken = sum(math.exp(c.logp) for c in _unlisted(position) if math.isfinite(c.logp))
-    return max(position.tail - taken, 0.0)
-
-
-def _rank(pieces: Sequence[bytes], scores: combine.Scores, *, known: int, best: int = 8) -> list[Rival]:
-    """The best few as rivals, their scores normalised over all that competed."""
-    steered = combine.normalised(scores.score)
-    order = np.argsort(-scores.score, kind="stable")[:best]
-    return [
-        Rival(
-            piece=pieces[i],
-            kind=Kind.TEXT if pieces[i] else Kind.END,
-            logp=float(scores.logp[i]),
-            offset=float(scores.offset[i]),
-            score=float(steered[i]),
-            inside=i < known,
-        )
-        for i in order.tolist()
-    ]
-
-
-def _check_any(logp: Floats, position: Position, *, fault: str) -> None:
-    """Raise ReplyError where nothing at all may be chosen."""
-    if not np.isfinite(logp).any():
-        raise ReplyError(
-            f"none of the API's {len(position.top)} candidates {fault}",
-            hint="--event ids is for an API that speaks the pair's vocabulary, --event bytes for one that shows text",
-        )
+MOST_REVEALED = 64
+"""Ids whose log-probs are asked for in one call."""
 
 
 def _may_follow(text: bytes, piece: bytes) -> bool:
     """Whether `text` with `piece` is still the beginning of UTF-8 text; an end only after a whole character."""
     return is_start(text + piece) if piece else is_whole(text)
+
+
+def _most_gain(field: combine.Field, steering: Steering) -> float:
+    """The largest alpha * offset that a string not weighed here can have, in nats: a share of 1 under one member."""
+    if steering.alpha == 0.0:
+        return 0.0
+    if steering.rule == "clip":
+        return abs(steering.alpha) * steering.clip
+    if steering.rule != "pooled" or steering.evidence <= 0.0:
+        return math.inf
+    left = combine.left_over(field.masses, field.disjoint)
+    if steering.alpha < 0.0:
+        left = left[::-1]
+    most = math.log1p(steering.evidence * left[0]) - math.log(steering.evidence * left[1])
+    return abs(steering.alpha) * most
 
 
 @final
@@ -125,9 +82,11 @@ class ByteReading:
         spell: Callable[[bytes], Sequence[int]],
         steering: Steering,
         api: Vocabulary | None = None,
+        reveal: Reveal = "none",
     ) -> None:
         self._vocabulary, self._spell, self._api = vocabulary, spell, api
         self._laws, self._steering = laws, steering
+        self._reveal = reveal
         self._place = lru_cache(maxsize=PLACES)(
             partial(place, spell=spell, vocabulary=vocabulary, back_off=steering.back_off)
         )
@@ -145,31 +104,49 @@ class ByteReading:
         return bool(piece)
 
     def weigh(self, position: Position, answer: Answer) -> Weighing:
-        """Weigh the API's top-k, the end, and the expert's proposals; see `Reading`.
+        """Weigh the API's top-k, the end, and the expert's proposals; see `weighing.Reading`.
 
-        The winner's masses are made certain, or the step's forks are spent on it.
+        The winner's masses are made certain, or the step's forks are spent on it; where tokens are drawn, those of all
+        that are likely to be.
         """
-        shown = {piece: logp for piece, logp in merged(position).items() if _may_follow(answer.text, piece)}
+        greedy, calls = self._steering.temperature == 0.0, 0
         known: dict[TokenPath, Laws] = {}
+        shown = self._shown(position, answer.text)
         cover = yield from self._read(answer.text, shown, known)
-        pieces = [*shown, *self._proposed(shown, cover, answer.text)]
-        cover.ask(pieces)
-        logp = np.fromiter(shown.values(), dtype=np.float64)
+        proposed = self._proposed(cover, answer.text)
         left = self._steering.spread - (len(known) - len(self.paths(answer)))
         while True:
-            masses = cover.estimate()
-            scores = self._score(pieces, masses, logp=logp, position=position)
-            _check_any(scores.logp, position, fault=f"can follow {answer.text[-20:]!r}")
-            wanted = self._doubt(cover, int(np.argmax(scores.score)), masses) if left > 0 else None
-            if wanted is None:
-                return _rank(pieces, scores, known=len(shown))
-            left -= 1
-            yield from self._learn((wanted,), known)
+            pieces = (*shown, *(piece for piece in proposed if piece not in shown))
+            logp = np.fromiter(shown.values(), dtype=np.float64)
+            cover.ask(pieces)
             cover.absorb()
+            while True:
+                masses = cover.estimate()
+                weighed = self._weighed(pieces, masses, logp=logp, tail=hidden(position, greedy=greedy), at=position)
+                wanted = self._doubt(cover, weighed, masses) if left > 0 else None
+                if wanted is None:
+                    break
+                left -= 1
+                yield from self._learn((wanted,), known)
+                cover.absorb()
+            ids = self._threats(weighed) if calls < self._steering.reveals and is_whole(answer.text) else ()
+            if not ids:
+                return weighed
+            calls += 1
+            position = with_revealed(position, (yield Revealing(ids)) or ())
+            shown = self._shown(position, answer.text)
+
+    def _shown(self, position: Position, text: bytes) -> dict[bytes, float]:
+        """The API's log-probs of what may follow the text."""
+        logps = merged(position, greedy=self._steering.temperature == 0.0)
+        shown = {piece: logp for piece, logp in logps.items() if _may_follow(text, piece)}
+        if not shown and (self._steering.target != "full" or self._steering.tail == "drop"):
+            check_any(np.zeros(0), position, fault=f"can follow {text[-20:]!r}")
+        return shown
 
     def _read(
         self, text: bytes, strings: Iterable[bytes], known: dict[TokenPath, Laws]
-    ) -> Generator[Wanted, None, Cover]:
+    ) -> Generator[Wanted, Sequence[Candidate] | None, Cover]:
         """The text's own spellings, read; puts the laws they need into `known`."""
         at = self._place(text)
         yield from self._learn(at.paths, known)
@@ -180,7 +157,9 @@ class ByteReading:
             cover = Cover(self._vocabulary, at, known, spell=self._spell, api=self._api)
         return cover
 
-    def _learn(self, paths: Sequence[TokenPath], known: dict[TokenPath, Laws]) -> Generator[Wanted, None, None]:
+    def _learn(
+        self, paths: Sequence[TokenPath], known: dict[TokenPath, Laws]
+    ) -> Generator[Wanted, Sequence[Candidate] | None, None]:
         """Ask for the laws at `paths` and add them to `known`.
 
         Only laws that a position asked for itself may count there: a longer draft leaves more of them in the shared
@@ -189,90 +168,52 @@ class ByteReading:
         yield tuple(paths)
         known |= {path: self._laws[path] for path in paths}
 
-    def _proposed(self, shown: Collection[bytes], cover: Cover, text: bytes) -> list[bytes]:
-        """The expert's strings and the end, where the API did not show them."""
-        if self._steering.target != "full" or not self._steering.proposals:
+    def _proposed(self, cover: Cover, text: bytes) -> list[bytes]:
+        """The expert's strings and the end, which may win although the API did not show them."""
+        if self._steering.target != "full" or self._steering.tail == "drop" or not self._steering.proposals:
             return []
         starts = () if is_whole(text) else CONTINUATION
         found = (*cover.proposals(self._steering.proposals, starts=starts), b"")
-        return [piece for piece in found if piece not in shown and _may_follow(text, piece)]
+        return [piece for piece in found if _may_follow(text, piece)]
 
-    def _score(self, pieces: Sequence[bytes], masses: Floats, *, logp: Floats, position: Position) -> combine.Scores:
+    def _weighed(
+        self, pieces: tuple[bytes, ...], masses: Floats, *, logp: Floats, tail: float, at: Position
+    ) -> Weighed:
         net = combine.remainders(masses, pieces, known=len(logp))
         covering = combine.covers(pieces, known=len(logp))
-        field = combine.Field(logp, net, covering, _tail(position), position.ceiling)
-        return combine.score(field, alpha=self._steering.alpha, evidence=self._steering.evidence)
+        field = combine.Field(logp, net, covering, tail, at.ceiling)
+        scores = combine.score(field, alpha=self._steering.alpha, evidence=self._steering.evidence)
+        check_any(scores.logp, at, fault="can follow the text")
+        gain = _most_gain(field, self._steering)
+        return supported(Weighed(pieces, scores, len(logp), Unseen(tail, at.ceiling, gain)), self._steering)
 
-    def _doubt(self, cover: Cover, winner: int, masses: Floats) -> TokenPath | None:
-        """The path whose law would change the winner's masses most; None where they are certain enough."""
+    def _doubt(self, cover: Cover, weighed: Weighed, masses: Floats) -> TokenPath | None:
+        """The path whose law would change the masses that matter most; None where they are certain enough."""
         if self._steering.alpha == 0.0:
             return None
         low = cover.low()
         spare = self._steering.evidence + combine.LEAST
-        width = np.log((masses[:, winner] + spare) / (low[:, winner] + spare)).sum()
-        return cover.widest(winner, usual=True) if width > TOLERANCE else None
+        width = np.log((masses + spare) / (low + spare)).sum(axis=0)[: len(weighed.scores.score)]
+        if self._steering.temperature == 0.0:
+            at = int(np.argmax(weighed.scores.score))
+        else:
+            law = tempered(weighed.scores.score, self._steering)
+            at = int(np.argmax(np.where(law >= SHARE, width, 0.0)))
+        return cover.widest(at, usual=True) if width[at] > TOLERANCE else None
 
+    def _threats(self, weighed: Weighed) -> TokenPath:
+        """Ids of the API whose log-probs would decide, as far as its vocabulary is known: of imputed rivals."""
+        if self._steering.tail != "reveal" or self._reveal == "none" or self._api is None:
+            return ()
+        score, known = weighed.scores.score, weighed.known
+        best = score[:known].max(initial=-np.inf)
+        close = [i for i in range(known, len(score)) if score[i] >= best + math.log(SHARE)]
+        close.sort(key=lambda i: -score[i])
+        ids = [i for n in close for i in self._ids_of(weighed.pieces[n])]
+        return tuple(ids[: 1 if self._reveal == "bias" else MOST_REVEALED])
 
-@final
-class IdReading:
-    """Scores ids of the pair's own vocabulary: for an API that speaks it.
-
-    Every mass is exact and nothing is pooled: this is proxy-tuning as it is defined on a shared vocabulary.
-    """
-
-    def __init__(self, vocabulary: Vocabulary, laws: Mapping[TokenPath, Laws], *, steering: Steering) -> None:
-        self._vocabulary, self._laws, self._steering = vocabulary, laws, steering
-
-    def paths(self, answer: Answer) -> Wanted:
-        """The one path of the answer itself."""
-        return (answer.path,)
-
-    def after(self, answer: Answer, piece: bytes) -> Answer:
-        """The answer with one more token."""
-        ids = self._vocabulary.ids_of(piece)
-        if not ids:
-            raise ReplyError(
-                f"the API's token {piece!r} is not in the pair's vocabulary",
-                hint="--event ids is for an API that speaks the pair's vocabulary; leave it out otherwise",
-            )
-        return Answer(answer.text + piece, (*answer.path, ids[0]))
-
-    def weigh(self, position: Position, answer: Answer) -> Weighing:
-        """Weigh the API's candidates, the end, and the expert's likeliest other ids; see `Reading`."""
-        if answer.path not in self._laws:
-            yield (answer.path,)
-        laws = self._laws[answer.path]
-        shown = {p: logp for p, logp in merged(position).items() if not p or self.knows(p)}
-        pieces = [*shown, *self._proposals(laws, shown)]
-        masses = self._masses(laws, pieces)
-        field = combine.Field(
-            np.fromiter(shown.values(), dtype=np.float64),
-            masses,
-            np.ones(len(pieces), dtype=np.bool_),
-            _tail(position),
-            position.ceiling,
-        )
-        scores = combine.score(field, alpha=self._steering.alpha, evidence=0.0)
-        _check_any(scores.logp, position, fault="is in the pair's vocabulary")
-        return _rank(pieces, scores, known=len(shown))
-
-    def knows(self, piece: bytes) -> bool:
-        """Whether the piece is a token of the vocabulary."""
-        return bool(self._vocabulary.ids_of(piece))
-
-    def _proposals(self, laws: Laws, shown: dict[bytes, float]) -> list[bytes]:
-        if self._steering.target != "full" or not self._steering.proposals:
-            return []
-        logits = laws.expert.logits
-        ids = np.flatnonzero(logits > laws.expert.log_norm + math.log(combine.REAL))
-        ids = ids[self._vocabulary.is_text[ids]]
-        ids = ids[np.argsort(-logits[ids])][: self._steering.proposals]
-        pieces = [self._vocabulary.pieces[i] for i in ids.tolist()]
-        return [piece for piece in (*pieces, b"") if piece not in shown]
-
-    def _masses(self, laws: Laws, pieces: Sequence[bytes]) -> Floats:
-        ids = [self._vocabulary.ids_of(piece)[0] if piece else 0 for piece in pieces]
-        masses = probabilities(laws, np.array(ids, dtype=np.intp))
-        if b"" in pieces:
-            masses[:, pieces.index(b"")] = probabilities(laws, self._vocabulary.ends).sum(axis=1)
-        return masses
+    def _ids_of(self, piece: bytes) -> Sequence[int]:
+        """The API's ids of a piece, all its ends for the end."""
+        if self._api is None:
+            return ()
+        return self._api.ids_of(piece) if piece else self._api.ends.tolist()

@@ -7,12 +7,27 @@ from dataclasses import replace
 
 import pytest
 
-from blackbox_proxy.core.loop import HIDDEN_END, Draft, Evaluate, Evidence, _Loop, steps
+from blackbox_proxy.core.loop import HIDDEN_END, Draft, Evaluate, Evidence, Tell, _Loop, steps
+from blackbox_proxy.core.rivals import ByteReading
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.engine import steer
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.testing import ToyPair
-from blackbox_proxy.types import Candidate, Finish, Kind, Origin, Position, Prompt, Reply, Result, Steering, Step, Usage
+from blackbox_proxy.types import (
+    Candidate,
+    Finish,
+    Kind,
+    Laws,
+    Origin,
+    Position,
+    Prompt,
+    Reply,
+    Result,
+    Steering,
+    Step,
+    TokenPath,
+    Usage,
+)
 from tests.core.doubles import UNPROMPTED, Chances, ScriptedApi, TablePair, position
 from tests.core.toys import OTHER, TOY, toy_pair
 
@@ -263,6 +278,7 @@ def questions(pair: ToyPair, said: Reply, steering: Steering) -> list[Draft | Ev
     loop = steps(steering, vocabulary=pair.vocabulary, spell=pair.spell)
     event, asked = next(loop), list[Draft | Evaluate]()
     while not isinstance(event, Step):
+        assert not isinstance(event, Tell)
         asked.append(event)
         event = loop.send(Evidence(pair.laws(UNPROMPTED, event.paths), said if isinstance(event, Draft) else None))
     return asked
@@ -278,11 +294,13 @@ def test_a_draft_is_verified_in_one_evaluation() -> None:
 def test_laws_that_lie_behind_are_forgotten() -> None:
     """A long answer does not keep a row of the whole vocabulary for each of its places."""
     pair, text = toy_pair(vocabulary=OTHER), 60
-    loop = _Loop(Steering(alpha=0.0, max_tokens=text, draft=4), OTHER, pair.spell)
-    run, held, made = loop.run(), 0, 0
+    steering, laws = Steering(alpha=0.0, max_tokens=text, draft=4), dict[TokenPath, Laws]()
+    reading = ByteReading(OTHER, laws, spell=pair.spell, steering=steering)
+    run, held, made = _Loop(steering, reading, laws, vocabulary=OTHER, spell=pair.spell).run(), 0, 0
     event = next(run)
     while made < text - 1:
-        held = max(held, len(loop._laws))
+        held = max(held, len(laws))
+        assert not isinstance(event, Tell)
         made += isinstance(event, Step)
         said = reply(*[A, B] * 2) if isinstance(event, Draft) else None
         event = run.send(None if isinstance(event, Step) else Evidence(pair.laws(UNPROMPTED, event.paths), said))

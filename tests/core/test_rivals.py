@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from blackbox_proxy.core.rivals import Answer, ByteReading, IdReading, merged
+from blackbox_proxy.core.ids import IdReading
+from blackbox_proxy.core.rivals import ByteReading
 from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.core.weighing import Answer, Revealing, merged
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.types import Candidate, Event, Kind, Laws, Position, Rival, Steering, Target, TokenPath
 from tests.core.doubles import UNPROMPTED, TablePair, position
@@ -37,8 +39,9 @@ def weigh(
         try:
             wanted = next(weighing)
         except StopIteration as stop:
-            found: list[Rival] = stop.value
+            found: list[Rival] = list(stop.value.rivals(99))
             return found
+        assert not isinstance(wanted, Revealing)
         laws |= dict(zip(wanted, pair.laws(UNPROMPTED, wanted), strict=True))
         if asked is not None:
             asked |= set(wanted)

@@ -1,0 +1,175 @@
+"""Scores ids of the pair's own vocabulary: for an API that speaks it.
+
+Every mass is exact and nothing is pooled: this is proxy-tuning as it is defined on a shared vocabulary, and what the
+API does not show can be bounded token by token. Knows nothing of who evaluates the pair, and chooses nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import final
+
+import numpy as np
+
+from blackbox_proxy.core import combine
+from blackbox_proxy.core.certificate import Unseen, is_certain
+from blackbox_proxy.core.covering import probabilities
+from blackbox_proxy.core.rivals import MOST_REVEALED
+from blackbox_proxy.core.sampling import error
+from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.core.weighing import (
+    Answer,
+    Revealing,
+    Wanted,
+    Weighed,
+    Weighing,
+    check_any,
+    hidden,
+    merged,
+    supported,
+    with_revealed,
+)
+from blackbox_proxy.errors import ReplyError
+from blackbox_proxy.types import Candidate, Floats, Kind, Laws, Position, Reveal, Steering, TokenPath
+
+SLIGHT = 1e-4
+"""Total variation, or nats, that are not worth another call."""
+
+
+@final
+class IdReading:
+    """Scores ids; see the module."""
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        laws: Mapping[TokenPath, Laws],
+        *,
+        steering: Steering,
+        reveal: Reveal = "none",
+    ) -> None:
+        self._vocabulary, self._laws, self._steering = vocabulary, laws, steering
+        self._reveal = reveal
+        self._greedy = steering.temperature == 0.0
+        self._may_appear = np.where(vocabulary.is_text, 0.0, -np.inf)
+        self._may_appear[vocabulary.ends] = 0.0
+
+    def paths(self, answer: Answer) -> Wanted:
+        """The one path of the answer itself."""
+        return (answer.path,)
+
+    def after(self, answer: Answer, piece: bytes) -> Answer:
+        """The answer with one more token."""
+        ids = self._vocabulary.ids_of(piece)
+        if not ids:
+            raise ReplyError(
+                f"the API's token {piece!r} is not in the pair's vocabulary",
+                hint="--event ids is for an API that speaks the pair's vocabulary; leave it out otherwise",
+            )
+        return Answer(answer.text + piece, (*answer.path, ids[0]))
+
+    def knows(self, piece: bytes) -> bool:
+        """Whether the piece is a token of the vocabulary."""
+        return bool(self._vocabulary.ids_of(piece))
+
+    def weigh(self, position: Position, answer: Answer) -> Weighing:
+        """Weigh the API's candidates, the end, and the expert's likeliest other ids; see `weighing.Reading`."""
+        if answer.path not in self._laws:
+            yield (answer.path,)
+        laws = self._laws[answer.path]
+        gains = self._steering.alpha * self._offsets(laws) + self._may_appear
+        weighed = self._weighed(laws, position, gains)
+        for _ in range(self._steering.reveals):
+            ids = self._threats(weighed)
+            if not ids:
+                break
+            position = with_revealed(position, (yield Revealing(ids)) or ())
+            weighed = self._weighed(laws, position, gains)
+        return weighed
+
+    def _offsets(self, laws: Laws) -> Floats:
+        """log E - log A of every id, shape (V,); the ends are one event."""
+        found = np.subtract(laws.expert.logits, laws.anti_expert.logits, dtype=np.float64)
+        found -= laws.expert.log_norm - laws.anti_expert.log_norm
+        if len(self._vocabulary.ends):
+            ends = probabilities(laws, self._vocabulary.ends).sum(axis=1)
+            found[self._vocabulary.ends] = np.log(ends[0]) - np.log(ends[1])
+        return found
+
+    def _weighed(self, laws: Laws, position: Position, gains: Floats) -> Weighed:
+        shown = {p: logp for p, logp in merged(position, greedy=self._greedy).items() if not p or self.knows(p)}
+        pieces = (*shown, *self._proposals(laws, shown))
+        tail = hidden(position, greedy=self._greedy)
+        field = combine.Field(
+            np.fromiter(shown.values(), dtype=np.float64),
+            self._masses(laws, pieces),
+            np.ones(len(pieces), dtype=np.bool_),
+            tail,
+            position.ceiling,
+        )
+        scores = combine.score(field, alpha=self._steering.alpha, evidence=0.0)
+        check_any(scores.logp, position, fault="is in the pair's vocabulary")
+        unseen = self._unseen(position, gains, tail=tail, end=shown.get(b"", -math.inf))
+        return supported(Weighed(pieces, scores, len(shown), unseen), self._steering)
+
+    def _unseen(self, position: Position, gains: Floats, *, tail: float, end: float) -> Unseen:
+        """What is known of the ids that the API did not show, one by one."""
+        named = [i for c in (*position.top, *position.revealed) for i in self._ids_of(c)]
+        if self._greedy:
+            named += self._ids_of(position.sampled)
+        rest = gains.copy()
+        rest[named] = -np.inf
+        open_ends = [i for i in self._vocabulary.ends.tolist() if i not in named]
+        ids = np.flatnonzero(rest > -np.inf)
+        listed = rest[ids]
+        unseen = Unseen(tail, position.ceiling, float(listed.max(initial=-np.inf)), listed, ids)
+        if not open_ends or math.isinf(unseen.cap):
+            return unseen
+        # All ends are one event: what was shown of it and every unseen one add up.
+        whole = np.logaddexp(end, min(unseen.cap + math.log(len(open_ends)), math.log(unseen.mass)))
+        gain = max(unseen.gain, float(whole) + float(gains[open_ends[0]]) - unseen.cap)
+        return replace(unseen, gain=gain)
+
+    def _ids_of(self, candidate: Candidate) -> list[int]:
+        """The id that a candidate stands for."""
+        if candidate.id is not None and candidate.id < len(self._vocabulary):
+            return [candidate.id]
+        if candidate.kind is Kind.END:
+            return [i for i in self._vocabulary.ends.tolist() if self._vocabulary.pieces[i] == candidate.piece]
+        return list(self._vocabulary.ids_of(candidate.piece))[:1]
+
+    def _threats(self, weighed: Weighed) -> TokenPath:
+        """The unseen ids that could change the choice, or the law, most."""
+        score, unseen = weighed.scores.score, weighed.unseen
+        if self._steering.tail != "reveal" or self._reveal == "none" or unseen.gains is None or unseen.ids is None:
+            return ()
+        best = float(score[: weighed.known].max(initial=-np.inf))
+        if self._greedy:
+            if is_certain(best, unseen):
+                return ()
+            close = unseen.gains + unseen.cap >= best - SLIGHT
+        else:
+            bound = error(score, known=weighed.known, unseen=unseen, temperature=self._steering.temperature)
+            close = np.full(len(unseen.gains), bound > SLIGHT)
+        most = 1 if self._reveal == "bias" else MOST_REVEALED
+        order = np.argsort(-unseen.gains[close], kind="stable")[:most]
+        return tuple(unseen.ids[close][order].tolist())
+
+    def _proposals(self, laws: Laws, shown: dict[bytes, float]) -> list[bytes]:
+        if self._steering.target != "full" or self._steering.tail == "drop" or not self._steering.proposals:
+            return []
+        logits = laws.expert.logits
+        ids = np.flatnonzero(logits > laws.expert.log_norm + math.log(combine.REAL))
+        ids = ids[self._vocabulary.is_text[ids]]
+        ids = ids[np.argsort(-logits[ids])][: self._steering.proposals]
+        pieces = [self._vocabulary.pieces[i] for i in ids.tolist()]
+        return [piece for piece in (*pieces, b"") if piece not in shown]
+
+    def _masses(self, laws: Laws, pieces: Sequence[bytes]) -> Floats:
+        ids = [self._vocabulary.ids_of(piece)[0] if piece else 0 for piece in pieces]
+        masses = probabilities(laws, np.array(ids, dtype=np.intp))
+        if b"" in pieces:
+            masses[:, pieces.index(b"")] = probabilities(laws, self._vocabulary.ends).sum(axis=1)
+        return masses

@@ -1,0 +1,149 @@
+"""Drawing a token from the steered law, with the API's own draw as a proposal.
+
+The order is: combine, then temperature, then top-p and min-p of the steered law q. A token that the API drew from its
+law p is kept with probability min(1, q / p); otherwise one is drawn from (q - p)+ (section 3.3 of the derivation), and
+either way the token follows q, however long the draft was. Arrays and chance only; knows no token.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from blackbox_proxy.core.certificate import Unseen, distance, is_certain, unseen_weight
+from blackbox_proxy.types import Floats, Steering
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """The chosen column, whether it is the draft's own token, and what is known of the law it came from.
+
+    certified: every law that agrees with what the API showed would have chosen the same. error: bound on the total
+    variation between this step's law and the target's. log_weight: log Z.
+    """
+
+    index: int
+    certified: bool
+    error: float
+    log_weight: float
+
+
+def tempered(score: Floats, steering: Steering) -> Floats:
+    """The steered law after temperature, top-p and min-p: probabilities, shape (n,). Temperature must be above 0."""
+    log = (score - score.max()) / steering.temperature
+    law = np.exp(log)
+    law /= law.sum()
+    kept = nucleus(law, steering.top_p) & (law >= steering.min_p * law.max())
+    law = np.where(kept, law, 0.0)
+    return np.asarray(law / law.sum(), dtype=np.float64)
+
+
+def nucleus(law: Floats, share: float) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """The fewest likeliest that together hold at least `share` of the law; all that is possible for a share of 1."""
+    if share >= 1.0:
+        return law > 0.0
+    order = np.argsort(-law, kind="stable")
+    before = np.cumsum(law[order]) - law[order]
+    kept = np.zeros(len(law), dtype=np.bool_)
+    kept[order[before < share - 1e-12]] = True
+    return kept
+
+
+def best(score: Floats, *, known: int, drafted: int | None, unseen: Unseen) -> Drawn:
+    """The greedy choice; among equals the drafted one.
+
+    known: the first so many columns have a log-prob of the API's own, the others were imputed.
+    """
+    index = int(np.argmax(score))
+    if drafted is not None and score[drafted] == score[index]:
+        index = drafted
+    certified = index < known and is_certain(float(score[index]), unseen)
+    return Drawn(index, certified, error(score, known=known, unseen=unseen), log_normaliser(score))
+
+
+def log_normaliser(score: Floats) -> float:
+    """log Z, the sum of all weights."""
+    top = float(score.max())
+    return top + math.log(float(np.exp(score - top).sum()))
+
+
+def error(score: Floats, *, known: int, unseen: Unseen, temperature: float = 1.0) -> float:
+    """Bound on the total variation between the law over these scores and the target's."""
+    top = float(score.max())
+    weights = np.exp((score - top) / temperature)
+    bounds = unseen_weight(unseen, temperature=temperature, shift=top)
+    return distance(float(weights[:known].sum()), float(weights[known:].sum()), bounds)
+
+
+def draw(
+    score: Floats,
+    logp: Floats,
+    *,
+    known: int,
+    drafted: int | None,
+    unseen: Unseen,
+    steering: Steering,
+    rng: np.random.Generator,
+) -> Drawn:
+    """One token from the steered law. logp: the API's log-probs, of which the first `known` are its own.
+
+    drafted: the column that the API drew from its whole law, None where it drew something else. Only what it showed may
+    be kept, and what is imputed counts as never drawn: so the token follows the law whatever the API's tail is. The
+    choice is certified where the smallest probability that the target can give to a kept token keeps it too (3.3's
+    interval test), or where the law is exact.
+    """
+    law = tempered(score, steering)
+    proposal = np.where(np.arange(len(score)) < known, np.exp(np.minimum(logp, 0.0)), 0.0)
+    bound = truncated_error(score, known=known, unseen=unseen, steering=steering)
+    chance = rng.random()
+    if drafted is not None and drafted < known and chance * proposal[drafted] < law[drafted]:
+        whole = bound == 0.0 or (steering.top_p >= 1.0 and steering.min_p <= 0.0)
+        least = float(law[drafted]) * (1.0 - bound) if whole else 0.0
+        return Drawn(drafted, bool(chance * proposal[drafted] < least), bound, log_normaliser(score))
+    residual = np.maximum(law - proposal, 0.0)
+    total = residual.sum()
+    # A law that lies below the proposal everywhere leaves nothing to draw from: rounding only.
+    index = int(rng.choice(len(law), p=residual / total if total > 0.0 else law))
+    return Drawn(index, bound == 0.0, bound, log_normaliser(score))
+
+
+def truncated_error(score: Floats, *, known: int, unseen: Unseen, steering: Steering) -> float:
+    """Bound on the total variation of the tempered and truncated law from the target's.
+
+    Without truncation it is `error`. With it, both laws are proportional on the shown tokens that both keep; they
+    differ by those that one alone keeps, and by unseen ones. 0 where the same are certain to be kept (3.2).
+    """
+    plain = error(score, known=known, unseen=unseen, temperature=steering.temperature)
+    if (steering.top_p >= 1.0 and steering.min_p <= 0.0) or plain == 0.0:
+        return plain
+    top = float(score.max())
+    weights = np.exp((score - top) / steering.temperature)
+    low, high = unseen_weight(unseen, temperature=steering.temperature, shift=top)
+    if math.isinf(high):
+        return 1.0
+    shown, most = weights[:known], math.exp(min((unseen.best - top) / steering.temperature, 700.0))
+    return _kept_apart(shown, guessed=weights[known:], low=low, high=high, most=most, steering=steering)
+
+
+def _kept_apart(shown: Floats, *, guessed: Floats, low: float, high: float, most: float, steering: Steering) -> float:
+    """Share of what only one of two truncated laws may keep: shown tokens near the edge, and unseen ones."""
+    order = np.sort(shown)[::-1]
+    total, rival = float(shown.sum()), float(guessed.sum())
+    before = np.cumsum(order) - order
+    least, largest = total + min(low, rival), total + max(high, rival)
+    edge = max(most, float(guessed.max(initial=0.0)))
+    # A shown token is kept by every law if fewer than top_p can lie before it, even with all unseen weight there.
+    ahead = before + np.where(order > edge, 0.0, max(high, rival))
+    reach = max(float(order[0]) if len(order) else 0.0, edge)
+    surely = (ahead < steering.top_p * least) & (order >= steering.min_p * reach)
+    maybe = (before < steering.top_p * largest) & (order >= steering.min_p * float(order[0])) & ~surely
+    # An unseen token is out if what certainly lies before it already holds top_p of the most there can be.
+    above = float(order[order > edge].sum())
+    out = above >= steering.top_p * largest or edge < steering.min_p * float(order[0])
+    loose = float(order[maybe].sum()) + (0.0 if out else max(high, rival))
+    kept = float(order[surely].sum())
+    return min(1.0, loose / (kept + loose)) if kept + loose > 0.0 else 1.0

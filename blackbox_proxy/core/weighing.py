@@ -1,0 +1,139 @@
+"""What a position of the API is weighed by: the questions that a reading may ask, and the answer that it gives.
+
+A reading scores the API's candidates by the pair (`rivals`, `ids`) or by another source of offsets. It is a generator:
+it yields the token paths at which it needs the pair's laws, or the API's tokens whose log-probs it wants besides the
+top-k, and returns everything that competes. Who answers, and who chooses, is not its business.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from blackbox_proxy.core import combine
+from blackbox_proxy.core.certificate import NOTHING, Unseen
+from blackbox_proxy.core.sampling import nucleus
+from blackbox_proxy.errors import ReplyError
+from blackbox_proxy.types import Candidate, Floats, Kind, Position, Rival, Steering, TokenPath
+
+Wanted = tuple[TokenPath, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Revealing:
+    """Ask the API for the log-probs of these ids of its own vocabulary, at this very place."""
+
+    ids: TokenPath
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """Everything that competes at a position; the first `known` strings have a log-prob of the API's own.
+
+    pieces: n strings, b"" the end. scores: arrays of shape (n,), -inf where the target leaves a string out. unseen:
+    what is known of the API's other tokens.
+    """
+
+    pieces: tuple[bytes, ...]
+    scores: combine.Scores
+    known: int
+    unseen: Unseen
+
+    def rivals(self, best: int = 8) -> tuple[Rival, ...]:
+        """The best few, their scores normalised over all that competed."""
+        steered = combine.normalised(self.scores.score)
+        order = np.argsort(-self.scores.score, kind="stable")[:best]
+        return tuple(self._rival(i, float(steered[i])) for i in order.tolist() if math.isfinite(steered[i]))
+
+    def _rival(self, i: int, score: float) -> Rival:
+        piece = self.pieces[i]
+        logp, offset = float(self.scores.logp[i]), float(self.scores.offset[i])
+        return Rival(piece, Kind.TEXT if piece else Kind.END, logp, offset, score, i < self.known)
+
+
+Weighing = Generator[Wanted | Revealing, tuple[Candidate, ...] | None, Weighed]
+"""Yields paths whose laws it needs in the shared table, or ids to be revealed; is sent the latter's candidates."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What has been emitted so far: its bytes and, for an `ids` reading, its token ids."""
+
+    text: bytes = b""
+    path: TokenPath = ()
+
+
+class Reading(Protocol):
+    """How a position of the API is scored."""
+
+    def paths(self, answer: Answer) -> Wanted: ...
+
+    def weigh(self, position: Position, answer: Answer) -> Weighing: ...
+
+    def after(self, answer: Answer, piece: bytes) -> Answer: ...
+
+    def knows(self, piece: bytes) -> bool: ...
+
+
+def merged(position: Position, *, greedy: bool = True) -> dict[bytes, float]:
+    """The API's candidates by piece: equal pieces summed, the ends together as b"", what is no text left out.
+
+    greedy: the sampled token counts where the top-k does not hold it. Where tokens are drawn it must not: what may be
+    chosen would depend on what was drawn, and the choice would no longer follow the law.
+    """
+    logps: dict[bytes, float] = {}
+    for candidate in (*position.top, *position.revealed, *(_unlisted(position) if greedy else ())):
+        if candidate.kind is Kind.SPECIAL or not math.isfinite(candidate.logp):
+            continue
+        key = b"" if candidate.kind is Kind.END else candidate.piece
+        if key or candidate.kind is Kind.END:
+            known = logps.get(key)
+            logps[key] = candidate.logp if known is None else float(np.logaddexp(known, candidate.logp))
+    return logps
+
+
+def _unlisted(position: Position) -> tuple[Candidate, ...]:
+    """The sampled token, where neither the top-k nor what was revealed holds it."""
+    same = (c for c in (*position.top, *position.revealed) if c.piece == position.sampled.piece)
+    return () if any(same) else (position.sampled,)
+
+
+def hidden(position: Position, *, greedy: bool = True) -> float:
+    """Probability of what the API did not show; greedy: the sampled token's own share taken out."""
+    taken = sum(math.exp(c.logp) for c in _unlisted(position) if math.isfinite(c.logp)) if greedy else 0.0
+    return max(position.tail - taken, 0.0)
+
+
+def with_revealed(position: Position, found: Sequence[Candidate]) -> Position:
+    """The position with further candidates, taken out of its tail."""
+    named = {(c.piece, c.id) for c in (*position.top, *position.revealed)}
+    fresh = tuple(c for c in found if (c.piece, c.id) not in named)
+    taken = math.fsum(math.exp(c.logp) for c in fresh if math.isfinite(c.logp))
+    return replace(position, revealed=(*position.revealed, *fresh), tail=max(position.tail - taken, 0.0))
+
+
+def check_any(logp: Floats, position: Position, *, fault: str) -> None:
+    """Raise ReplyError where nothing at all may be chosen."""
+    if not np.isfinite(logp).any():
+        raise ReplyError(
+            f"none of the API's {len(position.top)} candidates {fault}",
+            hint="--event ids is for an API that speaks the pair's vocabulary, --event bytes for one that shows text",
+        )
+
+
+def supported(weighed: Weighed, steering: Steering) -> Weighed:
+    """What the target leaves of it: all (T1), the API's own nucleus (T2), what the API showed (T3); section 3.2."""
+    if steering.target == "full":
+        return weighed
+    known, scores = weighed.known, weighed.scores
+    if steering.target == "topk":
+        return replace(weighed, unseen=NOTHING)
+    shown = np.exp(np.minimum(scores.logp[:known], 0.0))
+    kept = nucleus(shown, steering.nucleus)
+    whole = shown.sum() >= steering.nucleus
+    scores = replace(scores, score=np.where(kept, scores.score[:known], -np.inf))
+    return replace(weighed, scores=scores, unseen=NOTHING if whole else weighed.unseen)
