@@ -18,6 +18,7 @@ from blackbox_proxy.types import (
     Ask,
     Candidate,
     Capabilities,
+    Floats,
     Kind,
     Law,
     Laws,
@@ -26,6 +27,7 @@ from blackbox_proxy.types import (
     Position,
     Prompt,
     Reply,
+    Reveal,
     TokenPath,
     Usage,
 )
@@ -92,7 +94,11 @@ class ToyPair:
 @final
 @dataclass(slots=True)
 class ToyApi:
-    """A greedy API over a toy model that shows its top-k, cutting text into tokens as `spell` does."""
+    """An API over a toy model that shows its top-k, cutting text into tokens as `spell` does.
+
+    It drafts greedily at temperature 0 and draws from its whole law otherwise, by the seed it is given or by a count of
+    its calls; a drawn token outside the top-k has its true log-prob and is not listed. `can`: how it reveals others.
+    """
 
     toy: ToyModel
     spell: Callable[[bytes], Sequence[int]]
@@ -100,26 +106,28 @@ class ToyApi:
     model: str = "toy"
     asked: list[Ask] = field(default_factory=list)
     vocabulary: Vocabulary | None = None
+    can: Reveal = "none"
 
     def capabilities(self) -> Capabilities:
         """Exact continuation of text or ids."""
-        return Capabilities(top_k=self.top_k, token_ids=True)
+        return Capabilities(top_k=self.top_k, token_ids=True, reveal=self.can)
 
     def text(self, prompt: Prompt) -> str:
         """The raw text of the prompt."""
         return prompt.text
 
     def send(self, ask: Ask) -> Reply:
-        """Draft greedily from the text (or the ids) of the ask."""
+        """Draft from the text (or the ids) of the ask."""
         self.asked.append(ask)
+        rng = np.random.default_rng(len(self.asked) if ask.seed is None else ask.seed)
         path = tuple(self.spell(ask.prompt.encode() + ask.answer)) if ask.ids is None else ask.ids
         positions: list[Position] = []
         while len(positions) < ask.length:
-            position, best = self._position(path)
+            position, drawn = self._position(path, ask, rng)
             positions.append(position)
             if position.sampled.kind is Kind.END:
                 break
-            path = (*path, best)
+            path = (*path, drawn)
         finish = "stop" if positions[-1].sampled.kind is Kind.END else "length"
         return Reply(tuple(positions), finish, Usage(output=len(positions), requests=1), "toy")
 
@@ -127,14 +135,21 @@ class ToyApi:
         """`send`; nothing is awaited."""
         return self.send(ask)
 
-    def _position(self, path: TokenPath) -> tuple[Position, int]:
+    def _position(self, path: TokenPath, ask: Ask, rng: np.random.Generator) -> tuple[Position, int]:
         law = self.toy.law(path)
         logps = law.logits.astype(np.float64) - law.log_norm
         order = np.argsort(-logps, kind="stable")[: self.top_k].tolist()
+        drawn = order[0] if ask.temperature == 0.0 else _draw(logps / ask.temperature, rng)
         top = tuple(self._candidate(i, float(logps[i])) for i in order)
-        tail = max(0.0, 1.0 - math.fsum(math.exp(c.logp) for c in top))
-        return Position(top[0], top, tail, top[-1].logp), order[0]
+        others = tuple(self._candidate(i, float(logps[i])) for i in ask.reveal if i not in order)
+        tail = max(0.0, 1.0 - math.fsum(math.exp(c.logp) for c in (*top, *others)))
+        return Position(self._candidate(drawn, float(logps[drawn])), top, tail, top[-1].logp, others), drawn
 
     def _candidate(self, i: int, logp: float) -> Candidate:
         kind = Kind.END if i in self.toy.vocabulary.ends else Kind.TEXT
         return Candidate(self.toy.vocabulary.pieces[i], logp, kind, i)
+
+
+def _draw(logits: Floats, rng: np.random.Generator) -> int:
+    """One id from a law given by its logits."""
+    return int(np.argmax(logits + rng.gumbel(size=len(logits))))

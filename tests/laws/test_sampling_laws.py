@@ -1,0 +1,185 @@
+"""Drawn texts follow the steered law, whatever the draft's length, the target and the truncation.
+
+The truth is enumerated token by token from the toy models, by the definition and nothing else; texts are drawn by the
+token loop, from an API that drafts by chance and shows its top-k. A planted bug of two per cent must be found.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+
+import numpy as np
+import pytest
+
+from blackbox_proxy.core import sampling
+from blackbox_proxy.core.loop import Draft, Evaluate, Evidence, Tell, steps
+from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.testing import ToyApi, ToyModel, ToyPair
+from blackbox_proxy.types import Ask, Floats, Laws, PairPrompt, Steering, TokenPath
+
+PIECES = [bytes([letter]) for letter in b"abcdefghij"]
+WORDS = Vocabulary([*PIECES, b"</s>"], ends=[10])
+"""No piece begins another, so that strings and ids are the same events."""
+
+TOP_K = 4
+
+
+@dataclass
+class Drawing:
+    """A toy API and a toy pair whose laws are computed once; draws texts through the loop, without an engine."""
+
+    api: ToyApi
+    pair: ToyPair
+    laws: dict[TokenPath, Laws] = field(default_factory=dict)
+
+    def known(self, paths: tuple[TokenPath, ...]) -> list[Laws]:
+        for path in paths:
+            if path not in self.laws:
+                (self.laws[path],) = self.pair.laws(PairPrompt((), ()), [path])
+        return [self.laws[path] for path in paths]
+
+    def text(self, steering: Steering) -> tuple[bytes, ...]:
+        """The pieces of one drawn text."""
+        loop = steps(steering, vocabulary=WORDS, spell=WORDS.spell, api=WORDS, reveal=self.api.can)
+        found: list[bytes] = []
+        evidence: Evidence | None = None
+        while True:
+            try:
+                event = loop.send(evidence)
+            except StopIteration:
+                return tuple(found)
+            evidence = None
+            if isinstance(event, Draft | Tell):
+                evidence = self.answer(event)
+            elif isinstance(event, Evaluate):
+                evidence = Evidence(self.known(event.paths))
+            else:
+                found.append(event.piece)
+
+    def answer(self, event: Draft | Tell) -> Evidence:
+        ask = Ask("toy", "", event.answer, 1, TOP_K)
+        if isinstance(event, Tell):
+            return Evidence((), self.api.send(replace(ask, reveal=event.ids)))
+        ask = replace(ask, length=event.length, temperature=event.temperature, seed=event.seed)
+        return Evidence(self.known(event.paths), self.api.send(ask))
+
+
+@lru_cache
+def drawing(seed: int) -> Drawing:
+    """Toys that share no seed."""
+    api = ToyApi(ToyModel(WORDS, seed, sharpness=1.2), WORDS.spell, TOP_K, can="ids")
+    return Drawing(api, ToyPair(ToyModel(WORDS, seed + 1, sharpness=0.8), ToyModel(WORDS, seed + 2, sharpness=0.8)))
+
+
+def step_law(toys: Drawing, path: TokenPath, steering: Steering) -> Floats:
+    """q of section 3.0, then the target, temperature, top-p and min-p, over all ids: by their definitions."""
+    p, expert, anti_expert = (
+        np.exp(model.law(path).logits.astype(np.float64) - model.law(path).log_norm)
+        for model in (toys.api.toy, toys.pair.expert, toys.pair.anti_expert)
+    )
+    order = np.argsort(-p)
+    if steering.target == "topk":
+        p = np.where(np.isin(np.arange(len(p)), order[:TOP_K]), p, 0.0)
+    if steering.target == "nucleus":
+        enough = int(np.searchsorted(np.cumsum(p[order]), steering.nucleus)) + 1
+        assert enough <= TOP_K, "the top-k does not hold the nucleus: choose other toys"
+        p = np.where(np.isin(np.arange(len(p)), order[:enough]), p, 0.0)
+    q = p * (expert / anti_expert) ** steering.alpha
+    q = (q / q.sum()) ** (1 / steering.temperature)
+    q /= q.sum()
+    down = np.argsort(-q)
+    enough = int(np.searchsorted(np.cumsum(q[down]), steering.top_p - 1e-12)) + 1
+    kept = np.zeros(len(q), dtype=bool)
+    kept[down[:enough]] = True
+    q = np.where(kept & (q >= steering.min_p * q.max()), q, 0.0)
+    return np.asarray(q / q.sum(), dtype=np.float64)
+
+
+def truth(toys: Drawing, steering: Steering) -> dict[tuple[bytes, ...], float]:
+    """The probability of every text of two tokens; one that ends at once is a text of one."""
+    found: dict[tuple[bytes, ...], float] = {}
+    for i, chance in enumerate(step_law(toys, (), steering)):
+        if i in WORDS.ends:
+            found[(b"",)] = float(chance)
+            continue
+        for j, then in enumerate(step_law(toys, (i,), steering)):
+            second = b"" if j in WORDS.ends else WORDS.pieces[j]
+            found[(WORDS.pieces[i], second)] = float(chance * then)
+    return found
+
+
+def surprise(counts: Mapping[tuple[bytes, ...], int], law: Mapping[tuple[bytes, ...], float]) -> float:
+    """Chi-square of the counts, as a number of standard deviations (Wilson and Hilferty); rare texts in one bin."""
+    drawn = sum(counts.values())
+    assert all(law.get(text, 0.0) > 0.0 for text in counts), "a text was drawn that the law forbids"
+    bins = [(counts.get(text, 0), chance * drawn) for text, chance in law.items() if chance * drawn >= 10.0]
+    rest = (drawn - sum(n for n, _ in bins), drawn - math.fsum(e for _, e in bins))
+    bins += [rest] if rest[1] >= 1.0 else []
+    total = math.fsum((n - e) ** 2 / e for n, e in bins)
+    free = len(bins) - 1
+    return float(((total / free) ** (1 / 3) - (1 - 2 / (9 * free))) / math.sqrt(2 / (9 * free)))
+
+
+def drawn(toys: Drawing, steering: Steering, count: int) -> Counter[tuple[bytes, ...]]:
+    return Counter(toys.text(replace(steering, seed=seed)) for seed in range(count))
+
+
+def settings() -> Iterator[Steering]:
+    """Temperatures, targets and lengths; top-p at temperature 1; both events."""
+    plain = Steering(max_tokens=2, event="ids", tail="reveal", reveals=8)
+    for draft in (1, 8):
+        for full in (plain, replace(plain, target="nucleus", nucleus=0.5), replace(plain, target="topk")):
+            for temperature in (0.7, 1.0, 1.3):
+                yield replace(full, draft=draft, temperature=temperature)
+            yield replace(full, draft=draft, temperature=1.0, top_p=0.9)
+    yield replace(plain, draft=8, temperature=1.0, top_p=0.9, min_p=0.1)
+    yield replace(plain, draft=8, temperature=1.0, event="bytes", rule="none", evidence=0.0, proposals=16)
+
+
+EVERY = list(settings())
+LIMIT = 3.97
+"""Standard deviations that a normal value exceeds by chance 0.001 times in all these tests together (Bonferroni)."""
+
+
+def name(steering: Steering) -> str:
+    parts = (steering.event, steering.target, f"T{steering.temperature}", f"p{steering.top_p}", f"L{steering.draft}")
+    return "-".join(parts)
+
+
+def check(steering: Steering, count: int) -> None:
+    toys = drawing(7)
+    found = surprise(drawn(toys, steering, count), truth(toys, steering))
+    print(f"{name(steering)}: {found:+.2f} standard deviations over {count} texts")
+    assert found < LIMIT
+
+
+@pytest.mark.parametrize("steering", EVERY[1::5], ids=name)
+def test_a_few_thousand_texts_follow_the_law(steering: Steering) -> None:
+    check(steering, 3000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("steering", EVERY, ids=name)
+def test_twenty_thousand_texts_follow_the_law(steering: Steering) -> None:
+    check(steering, 20_000)
+
+
+@pytest.mark.slow
+def test_a_bug_of_two_per_cent_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same test, with two per cent of the steered law moved to the least likely token."""
+    right = sampling.tempered
+
+    def biased(score: Floats, steering: Steering) -> Floats:
+        law = 0.98 * right(score, steering)
+        law[np.argmin(law)] += 0.02
+        return law
+
+    monkeypatch.setattr(sampling, "tempered", biased)
+    toys, steering = drawing(7), replace(EVERY[1], draft=8)
+    found = surprise(drawn(toys, steering, 20_000), truth(toys, steering))
+    print(f"a planted bug of 2 %: {found:+.2f} standard deviations")
+    assert found > LIMIT
