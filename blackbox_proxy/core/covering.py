@@ -157,11 +157,16 @@ class Cover:
 
         With a tokenizer at hand, only those that the usual spelling of the text with one of `strings` runs through.
         """
-        heavy = [path for path, mass in self._unread.items() if (mass > NEGLIGIBLE * self.total).any()]
+        heavy = list(self.unread_shares(least=NEGLIGIBLE))
         if not heavy or self._spell is None:
             return heavy
         usual = {path for string in strings for path in self._along(self._at.rest + string)}
         return [path for path in heavy if path in usual]
+
+    def unread_shares(self, *, least: float = 0.0) -> dict[TokenPath, float]:
+        """Further spellings of the text whose law is missing, and their share of its mass where it is above `least`."""
+        shares = {path: float(self._share(mass).max()) for path, mass in self._unread.items()}
+        return {path: share for path, share in shares.items() if share > least}
 
     def _along(self, text: bytes) -> Iterable[TokenPath]:
         """The paths along the usual spelling of `text` after the anchor."""
@@ -274,9 +279,15 @@ class Cover:
                 self._spread(path, self._pending.pop(path), beyond=0)
 
     def bounds(self) -> tuple[Floats, Floats]:
-        """Lower and upper bounds of the strings' probabilities, each of shape (2, n)."""
-        low = self.low()
-        return low, np.minimum(low + self._share(self._gap(usual=False)), 1.0)
+        """Lower and upper bounds of the strings' probabilities, each of shape (2, n).
+
+        They hold whatever the laws say that are not at hand: those of the strings, and those of further spellings of
+        the text, of whose mass the strings may have all or nothing.
+        """
+        unread = sum(self._unread.values(), np.zeros(2))
+        whole = np.maximum(self.total + unread, 1e-300)[:, None]
+        high = (self._low + self._gap(usual=False) + unread[:, None]) / whole
+        return np.minimum(self._low / whole, 1.0), np.minimum(high, 1.0)
 
     def low(self) -> Floats:
         """Lower bounds of the strings' probabilities, shape (2, n): what the laws at hand are sure of."""
@@ -313,6 +324,18 @@ class Cover:
                 if share > most:
                     best, most = path, share
         return best
+
+    def wide(self, indices: Iterable[int], *, least: float = 0.0) -> dict[TokenPath, float]:
+        """The paths whose laws would narrow the bounds of some strings: by how much of a probability, if above `least`.
+
+        A path that several strings wait for counts for all of them.
+        """
+        wanted, found = set(indices), dict[TokenPath, float]()
+        for path, items in self._pending.items():
+            gain = sum(float(self._share(item.mass).max()) for item in items if item.index in wanted)
+            if gain > least:
+                found[path] = gain
+        return found
 
     def _share(self, mass: Floats) -> Floats:
         """Divide by the mass of the text itself; members are rows."""

@@ -296,7 +296,8 @@ class Context(_Resource):
                 hint="a smaller context needs less memory",
             )
         super().__init__(handle)
-        self.size, self.forks, self.batch = size, forks, C.llama_n_batch(handle)  # at most the whole context
+        self.size, self.forks = size, forks
+        self.batch = min(batch, C.llama_n_batch(handle))  # the context may hold fewer, and has room for all forks
         self.columns = C.llama_vocab_n_tokens(C.llama_model_get_vocab(model.handle))
         self._batch = C.llama_batch_init(self.batch, 0, 1 + forks)
         if lora is not None:

@@ -6,6 +6,7 @@ only), or two files with the same vocabulary. Knows no API and no formula beyond
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,12 +17,13 @@ from pathlib import Path as File
 from types import TracebackType
 from typing import Self, final
 
+from blackbox_proxy.core.scoring import TOLERANCE, scored
 from blackbox_proxy.core.vocabulary import Vocabulary
-from blackbox_proxy.errors import PairError
+from blackbox_proxy.errors import InputError, PairError
 from blackbox_proxy.local.evaluator import Evaluator, log_norm
 from blackbox_proxy.local.llama import Context, Lora, Model
 from blackbox_proxy.local.template import named, prompt_text
-from blackbox_proxy.types import Law, Laws, Logits, PairPrompt, Prompt, TokenPath
+from blackbox_proxy.types import Law, Laws, Logits, PairPrompt, Prompt, Scores, TokenPath
 
 SPELLINGS = 1 << 14
 """Spellings kept: a call of llama.cpp's tokenizer takes 25 microseconds, and the same short strings come again."""
@@ -33,7 +35,9 @@ class PairFiles:
 
     expert, anti_expert: GGUF files, the same one where an `adapter` (LoRA GGUF, set on the expert) makes the
     difference. template: `gguf` (each file's own), `chatml`, `raw` (messages are refused), or Jinja text. threads: per
-    member; both run at the same time. forks: sequences that one evaluation may branch into.
+    member; both run at the same time. forks: sequences that one evaluation may branch into. rows: tokens evaluated at
+    once; llama.cpp rounds differently for other numbers of rows, so that 1 gives figures that can be repeated exactly,
+    and costs time.
     """
 
     expert: File
@@ -44,6 +48,7 @@ class PairFiles:
     threads: int = 1
     gpu_layers: int = 0
     forks: int = 8
+    rows: int = 256
 
 
 def law(logits: Logits) -> Law:
@@ -80,6 +85,11 @@ class Member:
         bos, eos = self.model.special_text("bos"), self.model.special_text("eos")
         text = prompt_text(prompt, self._template, bos=bos, eos=eos)
         return self.model.without_second_bos(self.model.tokenize(text.encode(), special=True))
+
+    def start(self) -> TokenPath:
+        """What stands before a text without a prompt: the token that begins a text, or the one that ends the last."""
+        begins = self.model.tokenize(b"", special=True)
+        return tuple(begins or self.model.tokenize(self.model.special_text("eos").encode(), special=True))
 
     def laws(self, prompt: TokenPath, paths: Sequence[TokenPath]) -> list[Law]:
         """The law after each path of the answer."""
@@ -147,6 +157,39 @@ class Pair:
             mine = self._expert.laws(prompt.expert, paths)
             return [Laws(e, a) for e, a in zip(mine, other.result(), strict=True)]
 
+    def score(
+        self,
+        context: bytes,
+        pieces: Sequence[bytes],
+        *,
+        prompt: Prompt | PairPrompt | None = None,
+        tolerance: float = TOLERANCE,
+    ) -> Scores:
+        """How probable both members find it that `context` goes on with each of `pieces`, and that it ends there.
+
+        context: the answer so far, after `prompt`; without one a text of its own. pieces: n byte strings, of any length
+        and cut anywhere; b"" stands for the end. tolerance: nats between the bounds of each score. The sum over pieces
+        of a text does not depend on how it is cut (section 3.4 of the derivation). Raises InputError for a tolerance
+        that is none, PromptError for a prompt that does not fit.
+
+        >>> pair.score(b"The capital of France is", [b" Paris", b" Rome"]).offset  # doctest: +SKIP
+        array([-0.31,  0.42])
+        """
+        if not 0.0 <= tolerance < math.inf:
+            raise InputError(f"tolerance must be a number of nats from 0, not {tolerance}", hint="0.001 is the default")
+        if prompt is None:
+            prompt = PairPrompt(*(member.start() for member in self.members))
+        elif isinstance(prompt, Prompt):
+            prompt = self.prompt(prompt)
+        run = scored(context, pieces, vocabulary=self.vocabulary, spell=self.spell, tolerance=tolerance)
+        paths = next(run)
+        while True:
+            try:
+                paths = run.send(self.laws(prompt, paths))
+            except StopIteration as stop:
+                scores: Scores = stop.value
+                return scores
+
     def close(self) -> None:
         """Free both members; harmless when called twice."""
         with self._lock:
@@ -186,7 +229,8 @@ def _loader(files: PairFiles, opened: ExitStack) -> Callable[[File], Model]:
 
 def _maker(files: PairFiles, opened: ExitStack) -> Callable[[Model, Lora | None], Member]:
     def make(model: Model, lora: Lora | None) -> Member:
-        context = Context(model, size=files.context, forks=files.forks, threads=files.threads, lora=lora)
+        threads, rows = files.threads, files.rows
+        context = Context(model, size=files.context, forks=files.forks, threads=threads, batch=rows, lora=lora)
         return Member(model, opened.enter_context(context), template=named(files.template))
 
     return make

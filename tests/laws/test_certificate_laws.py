@@ -73,10 +73,11 @@ def distance_to_truth(case: Case, knobs: Steering) -> float:
 
 
 def random_knobs(rng: np.random.Generator) -> Steering:
-    truncated = {"top_p": float(rng.uniform(0.3, 1.0)), "min_p": float(rng.choice([0.0, 0.05, 0.3]))}
-    return Steering(
-        temperature=float(rng.choice([0.5, 0.7, 1.0, 1.3, 2.0])), **(truncated if rng.random() < 0.5 else {})
-    )
+    temperature = float(rng.choice([0.5, 0.7, 1.0, 1.3, 2.0]))
+    if rng.random() < 0.5:
+        return Steering(temperature=temperature)
+    top_p, min_p = float(rng.uniform(0.3, 1.0)), float(rng.choice([0.0, 0.05, 0.3]))
+    return Steering(temperature=temperature, top_p=top_p, min_p=min_p)
 
 
 def check_many(count: int, seed: int) -> None:

@@ -71,7 +71,7 @@ class Drawing:
 @lru_cache
 def drawing(seed: int) -> Drawing:
     """Toys that share no seed."""
-    api = ToyApi(ToyModel(WORDS, seed, sharpness=1.2), WORDS.spell, TOP_K, can="ids")
+    api = ToyApi(ToyModel(WORDS, seed, sharpness=2.0), WORDS.spell, TOP_K, can="ids")
     return Drawing(api, ToyPair(ToyModel(WORDS, seed + 1, sharpness=0.8), ToyModel(WORDS, seed + 2, sharpness=0.8)))
 
 
@@ -132,7 +132,7 @@ def settings() -> Iterator[Steering]:
     """Temperatures, targets and lengths; top-p at temperature 1; both events."""
     plain = Steering(max_tokens=2, event="ids", tail="reveal", reveals=8)
     for draft in (1, 8):
-        for full in (plain, replace(plain, target="nucleus", nucleus=0.5), replace(plain, target="topk")):
+        for full in (plain, replace(plain, target="nucleus", nucleus=0.8), replace(plain, target="topk")):
             for temperature in (0.7, 1.0, 1.3):
                 yield replace(full, draft=draft, temperature=temperature)
             yield replace(full, draft=draft, temperature=1.0, top_p=0.9)
@@ -151,7 +151,7 @@ def name(steering: Steering) -> str:
 
 
 def check(steering: Steering, count: int) -> None:
-    toys = drawing(7)
+    toys = drawing(18)
     found = surprise(drawn(toys, steering, count), truth(toys, steering))
     print(f"{name(steering)}: {found:+.2f} standard deviations over {count} texts")
     assert found < LIMIT
@@ -179,7 +179,7 @@ def test_a_bug_of_two_per_cent_is_found(monkeypatch: pytest.MonkeyPatch) -> None
         return law
 
     monkeypatch.setattr(sampling, "tempered", biased)
-    toys, steering = drawing(7), replace(EVERY[1], draft=8)
+    toys, steering = drawing(18), replace(EVERY[1], draft=8)
     found = surprise(drawn(toys, steering, 20_000), truth(toys, steering))
     print(f"a planted bug of 2 %: {found:+.2f} standard deviations")
     assert found > LIMIT

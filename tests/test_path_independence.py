@@ -1,0 +1,155 @@
+"""Scores of real weights add up to the same however a text is cut into byte strings: by two real tokenizers.
+
+SmolLM2 (byte-level BPE) and gemma (SentencePiece) read texts of several scripts, and code; cuts fall anywhere, also inside
+characters. Models are evaluated row by row: llama.cpp rounds differently for other shapes of a batch, by more than the
+law allows.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import ExitStack
+from importlib.resources import as_file, files
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from blackbox_proxy.local.llama import Context, Model
+from blackbox_proxy.local.pair import Member, Pair, PairFiles, open_pair
+from blackbox_proxy.types import Floats, PairPrompt
+
+pytestmark = pytest.mark.weights
+
+NATS = 0.02
+ENGLISH = (
+    "The sea is calm today.",
+    "She opened the old door.",
+    "We walked home in the rain.",
+    "Paris is the capital of France.",
+    "Water boils at high heat.",
+    "My brother likes to cook.",
+    "It was a dark and stormy night.",
+    "Nobody knew what to say.",
+    "The train left at noon.",
+    "Please close the window.",
+)
+SCRIPTS = (
+    *("Привет, мир", "Это дом.", "Καλημέρα σας", "שלום עולם", "مرحبا بك", "नमस्ते जी", "สวัสดี", "日本語です", "你好吗"),
+    *(
+        "안녕하세요",
+        "naïve café",
+        "Größe: 3 m²",
+        "İstanbul'da",
+        "ça va ?",
+        "Łódź i Żory",
+        "🙂 ok 👍🏽",
+        "a🇫🇷b",
+        "‘x’ — “y”",
+    ),
+)
+CODE = (
+    *(
+        "x = [1, 2, 3]",
+        "def f(x):\n  return x",
+        "if (a && b) {",
+        '{"a": null}',
+        "for i in y:\n\tz()",
+        "SELECT * FROM t;",
+    ),
+    *("  12345.67\t\n", "\n\n\n", "    ", "a  b   c", "1e-9 != 0x1F", "<td>5 %</td>", "#!/bin/sh -e", "C:\\tmp\\new"),
+)
+ENDINGS = ("", " ok", "\n", ", 7", "!?", " - é", " の", "()")
+"""Put behind each text, so that there are many: most tokenizers change their mind about the last word."""
+
+TEXTS = tuple(text + ending for text in (*ENGLISH[:4], *SCRIPTS, *CODE) for ending in ENDINGS)
+
+
+@pytest.fixture(scope="module")
+def smollm2_pair(smollm2_path: Path) -> Iterator[Pair]:
+    """The demo's pair."""
+    with (
+        as_file(files("blackbox_proxy.demo") / "data" / "house-format.lora.gguf") as lora,
+        open_pair(PairFiles(smollm2_path, smollm2_path, lora, context=256, rows=1)) as opened,
+    ):
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def gemma_pair(gemma_path: Path) -> Iterator[Pair]:
+    """One model as both members: what is tried here is the covering, not the difference."""
+    with ExitStack() as opened:
+        model = opened.enter_context(Model(gemma_path))
+        contexts = [opened.enter_context(Context(model, size=256, forks=8, batch=1)) for _ in range(2)]
+        expert, anti_expert = (Member(model, context, template="") for context in contexts)
+        yield Pair(expert, anti_expert, opened.pop_all())
+
+
+def cut(text: bytes, chance: random.Random) -> list[tuple[int, int]]:
+    """Up to four stretches of a text."""
+    cuts = chance.sample(range(1, len(text)), min(3, len(text) - 1))
+    return list(pairwise([0, *sorted(cuts), len(text)]))
+
+
+def summed(pair: Pair, text: bytes, stretches: list[tuple[int, int]]) -> Floats:
+    """Log-prob of the text under both members, by the scores of its parts."""
+    parts = [pair.score(text[:i], [text[i:j]]) for i, j in stretches]
+    return np.sum([[part.expert[0], part.anti_expert[0]] for part in parts], axis=0, dtype=np.float64)
+
+
+def canonical(pair: Pair, text: bytes) -> Floats:
+    """Log-prob of the tokenizer's own spelling under both members."""
+    ids = pair.spell(text)
+    laws = pair.laws(PairPrompt(*(m.start() for m in pair.members)), [ids[:n] for n in range(len(ids))])
+    rows = [(law.expert, law.anti_expert) for law in laws]
+    logps = [[float(law.logits[i]) - law.log_norm for law in both] for both, i in zip(rows, ids, strict=True)]
+    return np.sum(logps, axis=0, dtype=np.float64)
+
+
+def check(pair: Pair, texts: list[str]) -> None:
+    """The same sum for two ways to cut, and no less than the canonical spelling alone."""
+    chance, apart, gains = random.Random(5), [], []
+    for text in (text.encode() for text in texts):
+        one, other = (summed(pair, text, cut(text, chance)) for _ in range(2))
+        apart.append(np.abs(one - other).max())
+        gains.append((one - canonical(pair, text)).min())
+    print(f"{pair.name}: {len(texts)} texts, sums at most {max(apart):.4f} nats apart, median {np.median(apart):.5f};")
+    print(
+        f"over the canonical spelling: least {min(gains):+.4f}, median {np.median(gains):+.4f}, most {max(gains):+.3f}"
+    )
+    assert max(apart) <= NATS
+    assert min(gains) >= -NATS
+
+
+def check_english(pair: Pair) -> None:
+    """Hardly anything of ordinary English is spelt otherwise than by the tokenizer."""
+    gains = [summed(pair, text.encode(), [(0, len(text))]) - canonical(pair, text.encode()) for text in ENGLISH]
+    print(f"{pair.name}: ordinary English gains {np.max(gains):.4f} nats at most over the canonical spelling")
+    assert np.min(gains) >= -NATS
+    assert np.max(gains) <= 0.1
+
+
+def test_a_sample_of_texts_by_a_byte_level_tokenizer(smollm2_pair: Pair) -> None:
+    check(smollm2_pair, list(TEXTS[::37]))
+
+
+def test_a_sample_of_texts_by_sentencepiece(gemma_pair: Pair) -> None:
+    check(gemma_pair, list(TEXTS[7::67]))
+
+
+@pytest.mark.slow
+def test_all_texts_by_a_byte_level_tokenizer(smollm2_pair: Pair) -> None:
+    check(smollm2_pair, list(TEXTS))
+    check_english(smollm2_pair)
+
+
+@pytest.mark.slow
+def test_all_texts_by_sentencepiece(gemma_pair: Pair) -> None:
+    check(gemma_pair, list(TEXTS))
+    check_english(gemma_pair)
+
+
+def test_there_are_enough_texts() -> None:
+    assert len(set(TEXTS)) >= 200
