@@ -6,7 +6,7 @@ nats: llama.cpp rounds differently for other batch shapes. Every such near tie i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -28,6 +28,40 @@ PROMPTS = (
     "Name three colours.",
     "What is the internet domain of Japan?",
 )
+COUNTRIES = (
+    *(
+        "Albania",
+        "Brazil",
+        "Canada",
+        "Denmark",
+        "Egypt",
+        "France",
+        "Ghana",
+        "Hungary",
+        "India",
+        "Japan",
+        "Kenya",
+        "Laos",
+    ),
+    *("Laos", "Mexico", "Nepal", "Oman", "Peru", "Qatar", "Romania", "Spain", "Turkey", "Uganda", "Vietnam", "Yemen"),
+    "Zambia",
+)
+THINGS = ("rivers", "a bicycle", "bread", "the moon", "winter", "music", "trees", "glass", "chess", "the heart")
+MANY = (
+    *(f"What is the capital of {name}?" for name in COUNTRIES),
+    *(f"Which currency is used in {name}?" for name in COUNTRIES[::2]),
+    *(f"In which continent is {name}?" for name in COUNTRIES[1::2]),
+    *(f"Write one sentence about {thing}." for thing in THINGS),
+    *(f"List three facts about {thing}." for thing in THINGS),
+    *(f"Explain {thing} to a child, please." for thing in THINGS),
+    *("Write a Python function that adds two numbers.", "Print hello in C.", "Write a for loop in JavaScript."),
+    *("Qu'est-ce que Paris ?", "Wie heißt du?", "¿Dónde está Madrid?", "Что такое Москва?", "日本の首都は?", "2+2=?"),
+    *("Give me a haiku.", "Say hello!", "Translate 'house' to French.", "Who was Newton?", "Count to ten."),
+    *("Is water wet?", "Name a colour.", "What rhymes with cat?", "Spell 'banana'.", "Tell me a joke."),
+    *("Write an email to Bob.", "Summarise: the cat sat on the mat.", "Define entropy."),
+)
+"""A hundred questions."""
+
 TOKENS = 24
 NEAR_TIE = 0.02
 
@@ -109,6 +143,30 @@ def test_walking_ahead_changes_the_number_of_calls_and_nothing_else(api: Api, pa
     calls = [sum(r.usage.requests for r in results) for results in (ahead, one_by_one)]
     print(f"calls: {calls[0]} walking ahead, {calls[1]} one by one")
     assert calls[0] < calls[1]
+
+
+def through_bytes(api: Api, pair: Pair, prompts: Sequence[str]) -> list[tuple[Result, str]]:
+    """Steer the untuned model by its own tuning, as if its tokenizer were another: strings are matched with strings."""
+    steering = Steering(max_tokens=TOKENS)
+    found = []
+    for prompt in prompts:
+        result = steer(prompt, api=few(api), pair=pair, steering=steering)
+        found.append((result, pair.members[0].answer(Prompt.ask(prompt), max_tokens=TOKENS).decode("utf-8", "replace")))
+    return found
+
+
+def test_through_bytes_a_known_tokenizer_gives_the_tuned_model(api: Api, pair: Pair) -> None:
+    check_same(through_bytes(api, pair, MANY[::9]))
+
+
+@pytest.mark.slow
+def test_through_bytes_a_hundred_answers_are_the_tuned_models(api: Api, pair: Pair) -> None:
+    found = through_bytes(api, pair, MANY)
+    different = [(result, text) for result, text in found if result.text != text and not near_tie(result, text)]
+    print(f"{len(found) - len(different)} of {len(found)} answers are the expert's own, near ties among them")
+    for result, text in different:
+        print(f"  {text!r}\n  {result.text!r}")
+    assert len(different) <= 2
 
 
 def few(api: Api) -> Api:
