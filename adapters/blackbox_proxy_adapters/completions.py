@@ -10,21 +10,25 @@ from collections.abc import Collection, Mapping
 from typing import TypeVar, final
 
 from blackbox_proxy.errors import InputError, PromptError
-from blackbox_proxy.types import Ask, Capabilities, Continuation, Reply, WireRequest
+from blackbox_proxy.types import Ask, Capabilities, Continuation, Reply, Reveal, WireRequest
 
-from .decoders import read_reply
+from .decoders import read_reply, read_revealed
 
 T = TypeVar("T", str, tuple[int, ...])
 
-_OURS = frozenset({"model", "prompt", "max_tokens", "temperature", "logprobs", "echo", "stream", "n", "best_of"})
+_OURS = frozenset(
+    {"model", "prompt", "max_tokens", "temperature", "logprobs", "echo", "stream", "n", "best_of", "logit_bias"}
+)
 
 
 @final
 class Completions:
-    """Codec for POST /completions. It asks greedily: temperature 0.
+    """Codec for POST /completions.
 
     top_k: most alternatives that the endpoint gives per position. end_pieces: how it spells the tokens that end a
     text; b"" for an endpoint that shows them as an empty string. token_ids: whether `prompt` may be a list of ids.
+    reveal: how it tells log-probs beyond its top-k: `ids` (vLLM's logprob_token_ids), `bias` (a logit bias forces the
+    token, and the log-probs it returns are those before the bias), or `none`.
     extra_body: fields sent with each request as they are (`seed`, `add_special_tokens`, ...).
     """
 
@@ -34,6 +38,7 @@ class Completions:
         top_k: int = 20,
         end_pieces: Collection[bytes] = (),
         token_ids: bool = False,
+        reveal: Reveal = "none",
         extra_body: Mapping[str, object] | None = None,
     ) -> None:
         if top_k < 1:
@@ -46,6 +51,7 @@ class Completions:
             continuation=Continuation.EXACT,
             token_ids=token_ids,
             end_pieces=tuple(sorted(set(end_pieces))),
+            reveal=reveal,
         )
 
     def capabilities(self) -> Capabilities:
@@ -62,14 +68,35 @@ class Completions:
             "model": ask.model,
             "prompt": _text(ask) if ask.ids is None else self._ids(ask.ids),
             "max_tokens": ask.length,
-            "temperature": 0,
-            "logprobs": min(ask.top_k, self._capabilities.top_k),
+            "temperature": ask.temperature,
+            "logprobs": self._top_k(ask),
         }
+        if ask.seed is not None:
+            body["seed"] = ask.seed
+        if ask.reveal:
+            body |= self._revealing(ask.reveal)
         return WireRequest("/completions", body)
 
-    def decode(self, body: Mapping[str, object], ask: Ask) -> Reply:  # noqa: ARG002 (other codecs need the question)
+    def decode(self, body: Mapping[str, object], ask: Ask) -> Reply:
         """The positions of the first choice. Raises `ReplyError` for a body of another shape."""
-        return read_reply(body, end_pieces=self._capabilities.end_pieces)
+        if ask.reveal:
+            return read_revealed(body, ids=ask.reveal, forced=self._capabilities.reveal == "bias")
+        return read_reply(body, end_pieces=self._capabilities.end_pieces, top_k=self._top_k(ask))
+
+    def _top_k(self, ask: Ask) -> int:
+        """How many alternatives the request asks for."""
+        return min(ask.top_k, self._capabilities.top_k)
+
+    def _revealing(self, ids: tuple[int, ...]) -> dict[str, object]:
+        """The fields that ask for the log-probs of `ids`."""
+        if self._capabilities.reveal == "ids":
+            return {"logprob_token_ids": list(ids), "return_tokens_as_token_ids": True}
+        if self._capabilities.reveal == "bias" and len(ids) == 1:
+            return {"logit_bias": {str(ids[0]): 100}}
+        raise InputError(
+            f"log-probs of {len(ids)} chosen tokens were asked of an endpoint that tells none beyond its top-k",
+            hint="set `reveal` for this endpoint if it can, or use tail='impute'",
+        )
 
     def _ids(self, ids: tuple[int, ...]) -> list[int]:
         if not self._capabilities.token_ids:

@@ -9,7 +9,7 @@ What this shape cannot say, and what is made of it:
   known but it must never be emitted.
 * Tokens that print alike share one key. The server keeps one of their log-probs; the rest of the mass is in the tail.
 * The token that was sampled is appended when it is not in the top-k, so there may be k + 1 entries; there may be fewer
-  too. It stays a candidate, but it must not set `ceiling`.
+  too. It must not set `ceiling`; where it is known how many were asked for, it is not in `top` either.
 * Most servers send no entry for the token that ends the text. Then the positions simply stop and `finish` is "stop":
   that, with no `end` position, is what tells the reader of the hidden end. Its log-prob is unknown.
 
@@ -42,15 +42,15 @@ class Piece(NamedTuple):
     kind: Kind
 
 
-def read_reply(body: Mapping[str, object], *, end_pieces: Collection[bytes] = ()) -> Reply:
+def read_reply(body: Mapping[str, object], *, end_pieces: Collection[bytes] = (), top_k: int | None = None) -> Reply:
     """The whole body of a legacy completion; its first choice is read.
 
-    end_pieces: how the endpoint spells the tokens that end a text. Raises `ReplyError` for anything that is not of
-    this shape, and for a reply that holds text but no log-probabilities.
+    end_pieces: how the endpoint spells the tokens that end a text. top_k: how many alternatives were asked for. Raises
+    `ReplyError` for anything that is not of this shape, and for a reply that holds text but no log-probabilities.
     """
     choice = _first_choice(body)
     finish = _finish(choice.get("finish_reason"))
-    positions = read_positions(choice.get("logprobs"), end_pieces=end_pieces)
+    positions = read_positions(choice.get("logprobs"), end_pieces=end_pieces, top_k=top_k)
     if not positions and (finish != "stop" or choice.get("text")):
         raise ReplyError("the reply holds no log-probabilities", hint=_NO_LOGPROBS)
     model = body.get("model")
@@ -62,7 +62,29 @@ def read_reply(body: Mapping[str, object], *, end_pieces: Collection[bytes] = ()
     )
 
 
-def read_positions(logprobs: object, *, end_pieces: Collection[bytes] = ()) -> tuple[Position, ...]:
+def read_revealed(body: Mapping[str, object], *, ids: Sequence[int], forced: bool) -> Reply:
+    """The log-probs of chosen ids in the first position, as its `revealed` candidates; they have an id and no piece.
+
+    forced: the one token was forced by a bias, and its own log-prob is the answer; otherwise tokens are written as
+    `token_id:N`. Ids that the reply leaves out, or gives no probability, are left out. Raises `ReplyError` for another
+    shape.
+    """
+    fields = as_mapping(_first_choice(body).get("logprobs"), "logprobs")
+    if forced:
+        own = as_list(fields.get("token_logprobs"), "logprobs.token_logprobs")
+        logps = {ids[0]: as_logp(own[0], "token_logprobs[0]")} if own else {}
+    else:
+        tops = as_list(fields.get("top_logprobs"), "logprobs.top_logprobs")
+        listed = _listed(tops[0] if tops else None, "top_logprobs[0]")
+        logps = {i: listed.get(f"token_id:{i}") for i in ids}
+    revealed = tuple(Candidate(b"", logp, Kind.SPECIAL, i) for i, logp in logps.items() if logp is not None)
+    sampled = Candidate(b"", -math.inf, Kind.SPECIAL)
+    return Reply((Position(sampled, (), 1.0, 0.0, revealed),), None, read_usage(body.get("usage")))
+
+
+def read_positions(
+    logprobs: object, *, end_pieces: Collection[bytes] = (), top_k: int | None = None
+) -> tuple[Position, ...]:
     """One position per generated token from a `logprobs` object; none for null.
 
     Raises `ReplyError` when the lists do not match in length, or when no position at all shows alternatives.
@@ -79,7 +101,7 @@ def read_positions(logprobs: object, *, end_pieces: Collection[bytes] = ()) -> t
     _check_lengths(tokens, logps=logps, tops=tops)
     rows = zip(tokens, logps, tops, strict=True)
     ends = frozenset(end_pieces)
-    return tuple(_position(*row, ends=ends, at=at) for at, row in enumerate(rows))
+    return tuple(_position(*row, ends=ends, at=at, top_k=top_k) for at, row in enumerate(rows))
 
 
 def read_usage(usage: object) -> Usage:
@@ -169,21 +191,29 @@ def _check_lengths(tokens: Sequence[object], *, logps: Sequence[object], tops: S
         )
 
 
-def _position(token: object, logp: object, top: object, *, ends: frozenset[bytes], at: int) -> Position:
-    """One position. A sampled token whose log-prob nobody tells stays out of `top`, with logp -inf."""
+def _position(
+    token: object, logp: object, top: object, *, ends: frozenset[bytes], at: int, top_k: int | None
+) -> Position:
+    """One position. A sampled token whose log-prob nobody tells stays out of `top`, with logp -inf.
+
+    So does one that was appended to the `top_k` that were asked for: what the API's top-k holds must not depend on what
+    it drew. The reader finds it in `sampled`.
+    """
     spelling = as_text(token, f"tokens[{at}]")
     own = as_logp(logp, f"token_logprobs[{at}]")
     listed = _listed(top, f"top_logprobs[{at}]")
     piece = _read_piece(spelling, ends)
-    masses = _by_piece(listed, ends=ends)
-    if own is not None:
+    appended = top_k is not None and len(listed) > top_k and listed.get(spelling) == min(listed.values())
+    shown = {s: logp for s, logp in listed.items() if s != spelling} if appended else listed
+    masses = _by_piece(shown, ends=ends)
+    if own is not None and not appended:
         masses.setdefault(piece, own)
     tail = min(1.0, max(0.0, 1.0 - math.fsum(map(math.exp, masses.values()))))
     # The sort keeps the order of equals, and the sampled token comes first: at alpha 0 it must win its ties.
     first = {piece: masses[piece]} if piece in masses else {}
     ranked = sorted((first | masses).items(), key=itemgetter(1), reverse=True)
     return Position(
-        sampled=Candidate(piece.text, masses.get(piece, -math.inf), piece.kind),
+        sampled=Candidate(piece.text, masses.get(piece, -math.inf if own is None else own), piece.kind),
         top=tuple(Candidate(p.text, mass, p.kind) for p, mass in ranked),
         tail=tail,
         ceiling=_ceiling(spelling, listed, tail=tail),

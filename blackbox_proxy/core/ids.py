@@ -28,6 +28,7 @@ from blackbox_proxy.core.weighing import (
     check_any,
     hidden,
     merged,
+    named,
     supported,
     with_revealed,
 )
@@ -85,7 +86,7 @@ class IdReading:
             ids = self._threats(weighed)
             if not ids:
                 break
-            position = with_revealed(position, (yield Revealing(ids)) or ())
+            position = with_revealed(position, named((yield Revealing(ids)) or (), self._vocabulary))
             weighed = self._weighed(laws, position, gains)
         return weighed
 

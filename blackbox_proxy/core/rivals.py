@@ -29,6 +29,7 @@ from blackbox_proxy.core.weighing import (
     check_any,
     hidden,
     merged,
+    named,
     supported,
     with_revealed,
 )
@@ -133,7 +134,8 @@ class ByteReading:
             if not ids:
                 return weighed
             calls += 1
-            position = with_revealed(position, (yield Revealing(ids)) or ())
+            found = (yield Revealing(ids)) or ()
+            position = with_revealed(position, named(found, self._api) if self._api else found)
             shown = self._shown(position, answer.text)
 
     def _shown(self, position: Position, text: bytes) -> dict[bytes, float]:

@@ -17,6 +17,7 @@ import numpy as np
 from blackbox_proxy.core import combine
 from blackbox_proxy.core.certificate import NOTHING, Unseen
 from blackbox_proxy.core.sampling import nucleus
+from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.types import Candidate, Floats, Kind, Position, Rival, Steering, TokenPath
 
@@ -106,6 +107,16 @@ def hidden(position: Position, *, greedy: bool = True) -> float:
     """Probability of what the API did not show; greedy: the sampled token's own share taken out."""
     taken = sum(math.exp(c.logp) for c in _unlisted(position) if math.isfinite(c.logp)) if greedy else 0.0
     return max(position.tail - taken, 0.0)
+
+
+def named(found: Sequence[Candidate], vocabulary: Vocabulary) -> tuple[Candidate, ...]:
+    """Candidates that have an id alone, with their pieces from the API's vocabulary."""
+    return tuple(c if c.piece or c.id is None else _of_id(c.id, c.logp, vocabulary) for c in found)
+
+
+def _of_id(i: int, logp: float, vocabulary: Vocabulary) -> Candidate:
+    kind = Kind.END if i in vocabulary.ends else Kind.TEXT if vocabulary.is_text[i] else Kind.SPECIAL
+    return Candidate(vocabulary.pieces[i], logp, kind, i)
 
 
 def with_revealed(position: Position, found: Sequence[Candidate]) -> Position:

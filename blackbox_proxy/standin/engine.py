@@ -47,7 +47,9 @@ class Order:
     """How to go on from a prompt.
 
     top_k: how many alternatives to list per position; None computes no log-probs at all. temperature: 0 is greedy.
-    echo: give the prompt's own tokens first. seed: where the chance comes from; equal seeds draw equal tokens.
+    echo: give the prompt's own tokens first. seed: where the chance comes from; equal seeds draw equal tokens. also:
+    ids that are listed besides the top-k. bias: what is added to the logits of some ids before a token is chosen; the
+    log-probs are those before it.
     """
 
     max_tokens: int
@@ -56,6 +58,8 @@ class Order:
     seed: tuple[int, ...] = (0,)
     top_k: int | None = None
     echo: bool = False
+    also: TokenPath = ()
+    bias: tuple[tuple[int, float], ...] = ()
 
     @property
     def reads_prompt(self) -> bool:
@@ -83,18 +87,24 @@ def _bound(logits: Logits | Floats, k: int) -> np.floating[Any]:
     return bound
 
 
-def weigh(logits: Logits, chosen: int, *, top_k: int | None) -> Token:
-    """The chosen token with its log-prob and the top k beside it; without them when `top_k` is None."""
+def weigh(logits: Logits, chosen: int, *, top_k: int | None, also: TokenPath = ()) -> Token:
+    """The chosen token with its log-prob and the top k (and `also`) beside it; without them when `top_k` is None."""
     if top_k is None:
         return Token(chosen)
     norm = log_norm(logits)
     ids = most_probable(logits, top_k) if top_k else np.zeros(0, dtype=np.intp)
+    if also:
+        ids = np.concatenate([ids, np.setdiff1d(also, ids)])
     top = Top(ids, np.minimum(logits[ids].astype(np.float64) - norm, 0.0))
     return Token(chosen, min(float(logits[chosen]) - norm, 0.0), top)
 
 
 def choose(logits: Logits, order: Order, *, chance: np.random.Generator) -> int:
     """The next token: the most probable at temperature 0, otherwise one drawn from the nucleus of mass top_p."""
+    if order.bias:
+        logits = logits.copy()
+        for i, bias in order.bias:
+            logits[i] += bias
     if order.temperature == 0.0:
         return int(logits.argmax())
     with np.errstate(over="ignore"):  # a temperature near 0 sends every rival to -inf, as it should
@@ -163,7 +173,7 @@ def generate(slot: Slot, prompt: TokenPath, *, order: Order, ends: Collection[in
     for _ in range(order.max_tokens):
         logits = slot.after(path)
         chosen = choose(logits, order, chance=chance)
-        yield weigh(logits, chosen, top_k=order.top_k)
+        yield weigh(logits, chosen, top_k=order.top_k, also=order.also)
         if chosen in ends:
             return
         path = (*path, chosen)

@@ -37,6 +37,8 @@ class Reader:
 
     def read(self, request: Request) -> list[Task]:
         """One task per prompt. Raises Refusal for one that is empty, too long, or not of this vocabulary."""
+        self._checked(request.also, "logprob_token_ids")
+        self._checked(tuple(i for i, _ in request.bias), "logit_bias")
         return [self._task(request, source) for source in request.sources]
 
     def _task(self, request: Request, source: Source) -> Task:
@@ -68,12 +70,12 @@ class Reader:
             raise self._too_long(f"at least {least} tokens in the prompt")
         return tuple(self._model.tokenize(raw, special=True))
 
-    def _checked(self, path: TokenPath) -> TokenPath:
+    def _checked(self, path: TokenPath, param: str = "prompt") -> TokenPath:
         for token in path:
             if not 0 <= token < len(self._vocabulary):
                 raise Refusal(
-                    f"Invalid 'prompt': token ids are from 0 to {len(self._vocabulary) - 1}; one is outside.",
-                    param="prompt",
+                    f"Invalid '{param}': token ids are from 0 to {len(self._vocabulary) - 1}; one is outside.",
+                    param=param,
                     code="invalid_value",
                 )
         return path

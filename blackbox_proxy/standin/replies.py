@@ -6,7 +6,7 @@ real bytes). The module is pure and knows no model.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol, final
@@ -110,10 +110,14 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """logprobs: whether they were asked for. usage: whether a stream ends with a chunk of usage."""
+    """logprobs: whether they were asked for. usage: whether a stream ends with a chunk of usage.
+
+    as_ids: tokens are written as `token_id:N`, which no two share.
+    """
 
     logprobs: bool
     usage: bool = False
+    as_ids: bool = False
 
 
 class Shape(Protocol):
@@ -165,7 +169,8 @@ class CompletionShape:
         return reply
 
     def _choice(self, index: int, part: Part, *, logprobs: bool) -> CompletionChoice:
-        spelt = legacy_logprobs(part.tokens, self._spelling) if logprobs else None
+        name = _as_id if self._mode.as_ids else self._spelling.legacy.__getitem__
+        spelt = legacy_logprobs(part.tokens, name) if logprobs else None
         return OpenChoice(text=part.text, index=index, logprobs=spelt, finish_reason=part.finish)
 
 
@@ -255,25 +260,29 @@ class ChatShape:
 ShapeKind = type[CompletionShape] | type[ChatShape]
 
 
-def legacy_logprobs(tokens: Iterable[Placed], spelling: Spelling) -> EchoedLogprobs:
+def _as_id(token: int) -> str:
+    return f"token_id:{token}"
+
+
+def legacy_logprobs(tokens: Iterable[Placed], name: Callable[[int], str]) -> EchoedLogprobs:
     """The `logprobs` object of a completion; `text_offset` counts characters of the text of the same choice."""
     placed = list(tokens)
     return EchoedLogprobs(
-        tokens=[spelling.legacy[one.token.id] for one in placed],
+        tokens=[name(one.token.id) for one in placed],
         token_logprobs=[None if one.token.logp is None else max(one.token.logp, FLOOR) for one in placed],
-        top_logprobs=[_legacy_top(one.token, spelling.legacy) for one in placed],
+        top_logprobs=[_legacy_top(one.token, name) for one in placed],
         text_offset=[one.offset for one in placed],
     )
 
 
-def _legacy_top(token: Token, names: Sequence[str]) -> dict[str, float] | None:
+def _legacy_top(token: Token, name: Callable[[int], str]) -> dict[str, float] | None:
     """Most probable first, so that of two tokens with one name the more probable stays; the sampled one at the end."""
     if token.top is None or token.logp is None:
         return None
     listed: dict[str, float] = {}
     for i, logp in zip(token.top.ids.tolist(), _bounded(token.top.logps), strict=True):
-        listed.setdefault(names[i], logp)
-    listed.setdefault(names[token.id], max(token.logp, FLOOR))
+        listed.setdefault(name(i), logp)
+    listed.setdefault(name(token.id), max(token.logp, FLOOR))
     return listed
 
 

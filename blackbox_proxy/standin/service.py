@@ -141,7 +141,8 @@ class Service:
     def shape(self, request: Request, kind: ShapeKind) -> Shape:
         """The writer of one reply, with an id of its own."""
         head = Head(f"{kind.prefix}{self._chance.bits(128):032x}", int(self._chance.now()), self.name)
-        return kind(head, self._spelling, mode=Mode(request.top_k is not None, usage=request.include_usage))
+        mode = Mode(request.top_k is not None, usage=request.include_usage, as_ids=request.as_ids)
+        return kind(head, self._spelling, mode=mode)
 
     async def prepare(self, request: Request) -> list[Task]:
         """Read the prompts. Raises Refusal for one that is empty, too long, or not of this vocabulary."""
@@ -215,4 +216,6 @@ class Service:
             seed=seed,
             top_k=request.top_k,
             echo=request.echo,
+            also=request.also,
+            bias=request.bias,
         )

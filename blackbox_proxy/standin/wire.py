@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn, cast, final
 
 from blackbox_proxy.errors import InputError
@@ -18,6 +18,9 @@ from blackbox_proxy.types import Message, Prompt, TokenPath
 MOST_PROMPTS = 2048
 MOST_CHOICES = 128
 MOST_STOPS = 4
+MOST_CHOSEN = 1024
+MOST_BIAS = 100.0
+MOST_DIGITS = 9
 DEFAULT_TOKENS = 16
 """What the legacy route generates when nobody says how much; a chat goes on to the end of the context."""
 
@@ -26,7 +29,6 @@ _HUGE = 2**63 - 1
 _COMMON_NEUTRAL: Mapping[str, tuple[object, ...]] = {
     "presence_penalty": (0,),
     "frequency_penalty": (0,),
-    "logit_bias": ({},),
 }
 _COMPLETION_NEUTRAL = {**_COMMON_NEUTRAL, "best_of": (1,), "suffix": ("",)}
 _CHAT_NEUTRAL = {
@@ -34,6 +36,7 @@ _CHAT_NEUTRAL = {
     "tools": ([],),
     "functions": ([],),
     "response_format": ({"type": "text"},),
+    "logit_bias": ({},),
     "modalities": (["text"],),
     "audio": (),
 }
@@ -56,7 +59,11 @@ class Refusal(InputError):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What both routes ask for. max_tokens None: up to the end of the context. top_k None: no log-probs."""
+    """What both routes ask for. max_tokens None: up to the end of the context. top_k None: no log-probs.
+
+    also: ids whose log-probs are wanted besides the top-k. as_ids: write tokens as `token_id:N`. bias: added to the
+    logits of some ids before a token is chosen, and not to the log-probs that are shown.
+    """
 
     model: str
     sources: tuple[Source, ...]
@@ -70,6 +77,9 @@ class Request:
     echo: bool
     stream: bool
     include_usage: bool
+    also: TokenPath = ()
+    as_ids: bool = False
+    bias: tuple[tuple[int, float], ...] = ()
 
 
 def read_body(raw: bytes) -> Body:
@@ -91,13 +101,18 @@ def read_completion(body: Body, *, top_k: int) -> Request:
     echo = _boolean(body, "echo")
     if max_tokens == 0 and not echo:
         raise _below("max_tokens", 0, 1)
-    return _request(
+    request = _request(
         body,
         sources=_prompts(body.get("prompt")),
         max_tokens=DEFAULT_TOKENS if max_tokens is None else max_tokens,
         top_k=_integer(body, "logprobs", low=0, high=top_k),
         echo=echo,
     )
+    also = _chosen_ids(body.get("logprob_token_ids"), "logprob_token_ids")
+    if also and request.top_k is None:
+        raise Refusal("'logprob_token_ids' is only allowed with 'logprobs'.", param="logprob_token_ids")
+    as_ids = _boolean(body, "return_tokens_as_token_ids")
+    return replace(request, also=also, as_ids=as_ids, bias=_bias(body.get("logit_bias")))
 
 
 def read_chat(body: Body, *, top_k: int) -> Request:
@@ -143,6 +158,29 @@ def _request(
         stream=stream,
         include_usage=options is not None and _boolean(_mapping(options, "stream_options"), "include_usage"),
     )
+
+
+def _chosen_ids(value: object, param: str) -> TokenPath:
+    ids = [] if value is None else value
+    if not isinstance(ids, list) or not all(map(_is_integer, ids)):
+        raise _wrong_type(param, "a list of token ids", value)
+    if len(ids) > MOST_CHOSEN:
+        raise Refusal(f"Invalid '{param}': {len(ids)} ids; at most {MOST_CHOSEN} are read.", param=param)
+    return tuple(dict.fromkeys(ids))
+
+
+def _bias(value: object) -> tuple[tuple[int, float], ...]:
+    """Token ids, as JSON's keys are: in strings; each with a number from -100 to 100."""
+    found = []
+    for key, number in _mapping({} if value is None else value, "logit_bias").items():
+        if not key.isdecimal() or len(key) > MOST_DIGITS:
+            raise Refusal(f"Invalid key in 'logit_bias': {_shown(key)}. A token id was expected.", param="logit_bias")
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            raise _wrong_type("logit_bias", "an object of decimals", number)
+        if not -MOST_BIAS <= number <= MOST_BIAS:
+            raise Refusal(f"Invalid 'logit_bias': {_shown(number)} is not between -100 and 100.", param="logit_bias")
+        found.append((int(key), float(number)))
+    return tuple(found)
 
 
 def _prompts(prompt: object) -> tuple[Source, ...]:

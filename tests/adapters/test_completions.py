@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from blackbox_proxy.errors import InputError, PromptError
-from blackbox_proxy.types import Adapter, Ask, Capabilities, Continuation, Kind, WireRequest
+from blackbox_proxy.types import Adapter, Ask, Capabilities, Continuation, Kind, Reveal, WireRequest
 from blackbox_proxy_adapters.completions import Completions
 from tests.adapters.shapes import body
 
@@ -107,3 +108,41 @@ def test_the_end_is_known_by_the_pieces_that_were_given() -> None:
     reply = body(("</s>", -0.1, {"</s>": -0.1, " and": -3.0}), finish="stop")
     assert Completions(end_pieces=[b"</s>"]).decode(reply, ask()).positions[0].sampled.kind is Kind.END
     assert Completions().decode(reply, ask()).positions[0].sampled.kind is Kind.TEXT
+
+
+def test_a_drawn_draft_is_asked_for_with_its_temperature_and_seed() -> None:
+    request = Completions().encode(replace(ask(), temperature=1.0, seed=11))
+    assert (request.body["temperature"], request.body["seed"]) == (1.0, 11)
+
+
+def test_chosen_ids_are_asked_for_and_read_by_id() -> None:
+    asked = replace(ask(), reveal=(7, 3), length=1)
+    codec = Completions(reveal="ids")
+    assert codec.encode(asked).body["logprob_token_ids"] == [7, 3]
+    assert codec.encode(asked).body["return_tokens_as_token_ids"] is True
+    said = body(("token_id:1", -0.5, {"token_id:1": -0.5, "token_id:3": -2.0, "token_id:7": -9999.0}))
+    (position,) = codec.decode(said, asked).positions
+    assert [(c.id, c.logp) for c in position.revealed] == [(3, -2.0)]
+
+
+def test_one_id_is_forced_by_a_bias_and_its_own_log_prob_read() -> None:
+    asked = replace(ask(), reveal=(7,), length=1)
+    codec = Completions(reveal="bias")
+    assert codec.encode(asked).body["logit_bias"] == {"7": 100}
+    (position,) = codec.decode(body((" x", -6.5, {" y": -0.1, " x": -6.5})), asked).positions
+    assert [(c.id, c.logp) for c in position.revealed] == [(7, -6.5)]
+
+
+@pytest.mark.parametrize(("way", "ids"), [("none", (1,)), ("bias", (1, 2))])
+def test_what_an_endpoint_cannot_reveal_is_not_asked(way: Reveal, ids: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match="chosen tokens were asked"):
+        Completions(reveal=way).encode(replace(ask(), reveal=ids))
+
+
+def test_what_was_drawn_does_not_change_what_the_top_k_holds() -> None:
+    """A token appended as entry k + 1 is known, but not among those that may be chosen."""
+    codec = Completions(top_k=2)
+    said = body(("c", -5.0, {"a": -0.5, "b": -1.5, "c": -5.0}))
+    (position,) = codec.decode(said, ask(top_k=2)).positions
+    assert [c.piece for c in position.top] == [b"a", b"b"]
+    assert (position.sampled.piece, position.sampled.logp) == (b"c", -5.0)

@@ -323,3 +323,35 @@ def test_an_answer_that_fills_the_context_ends_there(tiny_client: openai.OpenAI)
     assert caught.value.code == "context_length_exceeded"
     assert "512" in caught.value.message
     assert "513" in caught.value.message
+
+
+def test_chosen_ids_are_told_besides_the_top_k(smol: Model, smol_client: openai.OpenAI, context: Context) -> None:
+    """By their names as ids, which no two tokens share."""
+    ids = [0, 1000, 49_151]
+    law = law_after(context, smol.tokenize(PROMPT.encode(), special=True))
+    asked = {"logprob_token_ids": ids, "return_tokens_as_token_ids": True}
+    reply = complete(smol_client, PROMPT, max_tokens=1, logprobs=2, extra_body=asked)
+    logprobs = reply.choices[0].logprobs
+    assert logprobs
+    assert logprobs.top_logprobs
+    told = logprobs.top_logprobs[0]
+    assert len(told) == 2 + len(ids)
+    assert [told[f"token_id:{i}"] for i in ids] == pytest.approx(law[ids].tolist(), abs=1e-3)
+    assert logprobs.tokens == [f"token_id:{law.argmax()}"]
+
+
+def test_a_bias_forces_a_token_and_leaves_its_log_prob(
+    smol: Model, smol_client: openai.OpenAI, context: Context
+) -> None:
+    law = law_after(context, smol.tokenize(PROMPT.encode(), special=True))
+    reply = complete(smol_client, PROMPT, max_tokens=1, logprobs=1, logit_bias={"1000": 100})
+    logprobs = reply.choices[0].logprobs
+    assert logprobs
+    assert logprobs.token_logprobs == pytest.approx([law[1000]], abs=1e-3)
+    assert bytes_of((logprobs.tokens or [""])[0]) == smol.vocabulary.pieces[1000]
+
+
+@pytest.mark.parametrize("fields", [{"extra_body": {"logprob_token_ids": [49_152]}}, {"logit_bias": {"99999": 1}}])
+def test_an_id_outside_the_vocabulary_is_refused(smol_client: openai.OpenAI, fields: dict[str, Json]) -> None:
+    with pytest.raises(openai.BadRequestError, match="token ids are from 0 to 49151"):
+        complete(smol_client, PROMPT, max_tokens=1, logprobs=1, **fields)

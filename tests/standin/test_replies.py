@@ -28,13 +28,13 @@ def test_a_fragment_is_spelt_as_bytes_and_an_end_as_its_name() -> None:
 def test_of_two_tokens_with_one_spelling_the_more_probable_is_listed() -> None:
     """In a dictionary they cannot both stand; a chat's list holds both."""
     both = token(3, 2, 3, 0, logps=(-0.5, -1.0, -3.0))
-    assert legacy_logprobs([Placed(both, 0)], SPELLING).top_logprobs == [{"a": -0.5, "é": -1.0}]
+    assert legacy_logprobs([Placed(both, 0)], SPELLING.legacy.__getitem__).top_logprobs == [{"a": -0.5, "é": -1.0}]
     assert [top.logprob for top in chat_logprob(both, SPELLING).top_logprobs] == [-0.5, -1.0, -3.0]
 
 
 def test_the_sampled_token_is_appended_only_where_its_spelling_is_missing() -> None:
     absent, alike = token(3, 0, 1, logps=(-0.1, -0.2), own=-4.0), token(0, 2, 3, logps=(-0.1, -0.2), own=-4.0)
-    reply = legacy_logprobs([Placed(absent, 0), Placed(alike, 1)], SPELLING)
+    reply = legacy_logprobs([Placed(absent, 0), Placed(alike, 1)], SPELLING.legacy.__getitem__)
     assert reply.top_logprobs == [{"a": -0.1, r"bytes:\xe2\x80": -0.2, "é": -4.0}, {"a": -0.1, "é": -0.2}]
     assert reply.token_logprobs == [-4.0, -4.0]
 
@@ -42,11 +42,11 @@ def test_the_sampled_token_is_appended_only_where_its_spelling_is_missing() -> N
 @pytest.mark.parametrize("logp", [-np.inf, -1e30])
 def test_no_number_leaves_that_json_cannot_hold(logp: float) -> None:
     nothing = token(0, 3, logps=(logp,), own=logp)
-    written = legacy_logprobs([Placed(nothing, 0)], SPELLING).model_dump_json()
+    written = legacy_logprobs([Placed(nothing, 0)], SPELLING.legacy.__getitem__).model_dump_json()
     assert Logprobs.model_validate_json(written).top_logprobs == [{"é": FLOOR, "a": FLOOR}]
     assert chat_logprob(nothing, SPELLING).logprob == FLOOR
 
 
 def test_the_first_token_of_an_echo_has_nothing_before_it() -> None:
-    reply = legacy_logprobs([Placed(Token(0), 0)], SPELLING)
+    reply = legacy_logprobs([Placed(Token(0), 0)], SPELLING.legacy.__getitem__)
     assert (reply.token_logprobs, reply.top_logprobs, reply.text_offset) == ([None], [None], [0])

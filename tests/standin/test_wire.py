@@ -156,9 +156,7 @@ def test_unknown_fields_and_neutral_ones_change_nothing() -> None:
     assert read_chat({**TALK, **extra}, top_k=5) == read_chat(TALK, top_k=5)
 
 
-@pytest.mark.parametrize(
-    "field", [{"logit_bias": {"5": 1}}, {"best_of": 2}, {"suffix": "x"}, {"presence_penalty": 0.1}]
-)
+@pytest.mark.parametrize("field", [{"best_of": 2}, {"suffix": "x"}, {"presence_penalty": 0.1}])
 def test_a_field_that_nothing_here_obeys_is_refused(field: dict[str, object]) -> None:
     with pytest.raises(Refusal) as caught:
         read_completion({**ASK, **field}, top_k=5)
@@ -199,3 +197,26 @@ def test_no_more_alternatives_than_the_server_gives() -> None:
 def test_too_many_prompts_are_refused() -> None:
     with pytest.raises(Refusal, match="prompts"):
         read_completion({**ASK, "prompt": ["a"] * (wire.MOST_PROMPTS + 1)}, top_k=5)
+
+
+@pytest.mark.parametrize(
+    ("field", "fault"),
+    [
+        ({"logit_bias": {"x": 1}}, "Invalid key in 'logit_bias'"),
+        ({"logit_bias": {"5": 101}}, "not between -100 and 100"),
+        ({"logit_bias": {"5": "1"}}, "expected an object of decimals"),
+        ({"logit_bias": [5]}, "expected an object"),
+        ({"logprob_token_ids": [1.5], "logprobs": 1}, "expected a list of token ids"),
+        ({"logprob_token_ids": [1]}, "only allowed with 'logprobs'"),
+        ({"logprob_token_ids": list(range(1025)), "logprobs": 1}, "at most 1024"),
+    ],
+)
+def test_chosen_ids_and_biases_are_checked(field: dict[str, object], fault: str) -> None:
+    with pytest.raises(Refusal, match=fault):
+        read_completion({"model": "m", "prompt": "a", **field}, top_k=5)
+
+
+def test_chosen_ids_and_biases_are_read() -> None:
+    fields = {"logit_bias": {"5": -2, "7": 0.5}, "logprob_token_ids": [3, 1, 3], "return_tokens_as_token_ids": True}
+    request = read_completion({"model": "m", "prompt": "a", "logprobs": 0, **fields}, top_k=5)
+    assert (request.bias, request.also, request.as_ids) == (((5, -2.0), (7, 0.5)), (3, 1), True)
