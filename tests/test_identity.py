@@ -150,7 +150,7 @@ def through_bytes(api: Api, pair: Pair, prompts: Sequence[str]) -> list[tuple[Re
     steering = Steering(max_tokens=TOKENS)
     found = []
     for prompt in prompts:
-        result = steer(prompt, api=few(api), pair=pair, steering=steering)
+        result = steer(prompt, api=replace(few(api), vocabulary=pair.vocabulary), pair=pair, steering=steering)
         found.append((result, pair.members[0].answer(Prompt.ask(prompt), max_tokens=TOKENS).decode("utf-8", "replace")))
     return found
 

@@ -23,6 +23,7 @@ from typing import final
 
 import numpy as np
 
+from blackbox_proxy.core.firsts import Firsts
 from blackbox_proxy.core.vocabulary import Ids, Vocabulary
 from blackbox_proxy.errors import LocalModelError
 from blackbox_proxy.types import Floats, Law, Laws, TokenPath
@@ -100,7 +101,8 @@ class Cover:
     """Masses of strings after one place. Grows as laws arrive; `laws` is shared with the caller and only read.
 
     spell: the tokenizer, which tells a string's usual spelling from the many others; without it all count as usual.
-    api: the API's own vocabulary where it is known.
+    firsts: where the API's vocabulary is known, a string that is one of its pieces stands for what has it as the API's
+    first token (1.8), and the masses of different pieces are disjoint; otherwise for all that starts with it.
     """
 
     def __init__(
@@ -110,10 +112,11 @@ class Cover:
         laws: Mapping[TokenPath, Laws],
         *,
         spell: Callable[[bytes], Sequence[int]] | None = None,
-        api: Vocabulary | None = None,
+        firsts: Firsts | None = None,
     ) -> None:
         self._vocabulary = vocabulary
-        self._api = api
+        self._firsts = firsts
+        self._strings: Sequence[bytes] = ()
         self._laws = laws
         self._spell = spell
         self._at = at
@@ -168,6 +171,10 @@ class Cover:
         shares = {path: float(self._share(mass).max()) for path, mass in self._unread.items()}
         return {path: share for path, share in shares.items() if share > least}
 
+    def unread_mass(self) -> Floats:
+        """What the spellings whose law is missing could add to the mass of the text, shape (2,)."""
+        return np.asarray(sum(self._unread.values(), np.zeros(2)))
+
     def _along(self, text: bytes) -> Iterable[TokenPath]:
         """The paths along the usual spelling of `text` after the anchor."""
         ids = self._usual(text)
@@ -186,12 +193,13 @@ class Cover:
         Tokens with a negligible share are passed over; with `starts`, those that start otherwise are instead.
         """
         best: dict[bytes, float] = {}
+        first = self._firsts.first if self._firsts else bytes
         for state in self._states:
             law = self._laws[state.path].expert
             ids = self._fitting(state.left, starts, law)
             masses = state.mass[0] * np.exp(law.logits[ids].astype(np.float64) - law.log_norm)
             for n in np.argsort(masses)[: -count - 1 : -1].tolist():
-                piece = self._vocabulary.pieces[ids[n]][len(state.left) :]
+                piece = first(self._vocabulary.pieces[ids[n]][len(state.left) :])
                 if piece:
                     best[piece] = best.get(piece, 0.0) + float(masses[n])
         return sorted(best, key=best.__getitem__, reverse=True)[:count]
@@ -205,7 +213,7 @@ class Cover:
         ids = np.flatnonzero(law.logits > law.log_norm + math.log(NEGLIGIBLE))
         return ids[self._vocabulary.is_text[ids]]
 
-    def _end(self) -> Floats:
+    def end(self) -> Floats:
         """Mass under both members of the text and an end right after it, shape (2,)."""
         mass = np.zeros(2)
         for state in self._states:
@@ -218,6 +226,7 @@ class Cover:
         """Start the sums for `strings`, n of them, b"" for the end of the answer; read them with `bounds`."""
         self._low = np.zeros((2, len(strings)))
         self._pending = {}
+        self._strings = strings
         texts = [(i, string) for i, string in enumerate(strings) if string]
         starts = {string[:1] for _, string in texts}
         for state in self._states:
@@ -227,12 +236,12 @@ class Cover:
                 self._spread(state.path, items, beyond=len(state.left))
         for i, string in enumerate(strings):
             if not string:
-                self._low[:, i] = self._end()
+                self._low[:, i] = self.end()
 
     def _spread(self, path: TokenPath, items: Sequence[_Item], *, beyond: int) -> None:
         """Add what the law at `path` says of the items; tokens that end inside an item go into the gap."""
         laws = self._laws[path]
-        ranges = [self._vocabulary.starting_with(item.left) for item in items]
+        ranges = [self._range(item, beyond) for item in items]
         filled = [n for n, ids in enumerate(ranges) if len(ids)]
         if filled:
             starts = np.cumsum([0, *(len(ranges[n]) for n in filled[:-1])])
@@ -241,6 +250,12 @@ class Cover:
             for column, n in enumerate(filled):
                 self._low[:, items[n].index] += items[n].mass * sums[:, column]
         self._defer(path, items, beyond=beyond)
+
+    def _range(self, item: _Item, drop: int) -> Ids:
+        """The tokens that complete an item, of which the first `drop` bytes are the text's."""
+        if self._firsts is None:
+            return self._vocabulary.starting_with(item.left)
+        return self._firsts.ids(self._strings[item.index], item.left, drop)
 
     def _defer(self, path: TokenPath, items: Sequence[_Item], *, beyond: int) -> None:
         parts = [
@@ -284,7 +299,7 @@ class Cover:
         They hold whatever the laws say that are not at hand: those of the strings, and those of further spellings of
         the text, of whose mass the strings may have all or nothing.
         """
-        unread = sum(self._unread.values(), np.zeros(2))
+        unread = self.unread_mass()
         whole = np.maximum(self.total + unread, 1e-300)[:, None]
         high = (self._low + self._gap(usual=False) + unread[:, None]) / whole
         return np.minimum(self._low / whole, 1.0), np.minimum(high, 1.0)
@@ -324,18 +339,6 @@ class Cover:
                 if share > most:
                     best, most = path, share
         return best
-
-    def wide(self, indices: Iterable[int], *, least: float = 0.0) -> dict[TokenPath, float]:
-        """The paths whose laws would narrow the bounds of some strings: by how much of a probability, if above `least`.
-
-        A path that several strings wait for counts for all of them.
-        """
-        wanted, found = set(indices), dict[TokenPath, float]()
-        for path, items in self._pending.items():
-            gain = sum(float(self._share(item.mass).max()) for item in items if item.index in wanted)
-            if gain > least:
-                found[path] = gain
-        return found
 
     def _share(self, mass: Floats) -> Floats:
         """Divide by the mass of the text itself; members are rows."""

@@ -17,6 +17,7 @@ import numpy as np
 from blackbox_proxy.core import combine
 from blackbox_proxy.core.certificate import Unseen
 from blackbox_proxy.core.covering import Cover, place
+from blackbox_proxy.core.firsts import Firsts
 from blackbox_proxy.core.sampling import tempered
 from blackbox_proxy.core.text import CONTINUATION, is_start, is_whole
 from blackbox_proxy.core.vocabulary import Vocabulary
@@ -86,6 +87,7 @@ class ByteReading:
         reveal: Reveal = "none",
     ) -> None:
         self._vocabulary, self._spell, self._api = vocabulary, spell, api
+        self._firsts = Firsts(vocabulary, api) if api else None
         self._laws, self._steering = laws, steering
         self._reveal = reveal
         self._place = lru_cache(maxsize=PLACES)(
@@ -152,11 +154,11 @@ class ByteReading:
         """The text's own spellings, read; puts the laws they need into `known`."""
         at = self._place(text)
         yield from self._learn(at.paths, known)
-        cover = Cover(self._vocabulary, at, known, spell=self._spell, api=self._api)
+        cover = Cover(self._vocabulary, at, known, spell=self._spell, firsts=self._firsts)
         others = cover.unread(islice(strings, LIKELY))[: self._steering.spread]
         if others:
             yield from self._learn(others, known)
-            cover = Cover(self._vocabulary, at, known, spell=self._spell, api=self._api)
+            cover = Cover(self._vocabulary, at, known, spell=self._spell, firsts=self._firsts)
         return cover
 
     def _learn(
@@ -181,8 +183,11 @@ class ByteReading:
     def _weighed(
         self, pieces: tuple[bytes, ...], masses: Floats, *, logp: Floats, tail: float, at: Position
     ) -> Weighed:
-        net = combine.remainders(masses, pieces, known=len(logp))
-        covering = combine.covers(pieces, known=len(logp))
+        if self._firsts:
+            net, covering = masses, np.ones(len(pieces), dtype=np.bool_)
+        else:
+            net = combine.remainders(masses, pieces, known=len(logp))
+            covering = combine.covers(pieces, known=len(logp))
         field = combine.Field(logp, net, covering, tail, at.ceiling)
         scores = combine.score(field, alpha=self._steering.alpha, evidence=self._steering.evidence)
         check_any(scores.logp, at, fault="can follow the text")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -86,9 +85,8 @@ def test_at_the_default_tolerance_scores_are_as_close_and_bounds_hold(
     pair: ToyPair, text: bytes, asked: list[bytes]
 ) -> None:
     """Where the text can only be read from its beginning, so that no spelling of it is taken for granted."""
-    at = place(text, spell=pair.spell, vocabulary=pair.vocabulary, back_off=BACK_OFF)
-    short = [string for string in asked if links(pair, text, string) == 1]
-    if at.anchor or not short:
+    short = [string for string in asked if not anchored(pair, text + string)]
+    if anchored(pair, text) or not short:
         return
     found, right = score(pair, text, short, tolerance=TOLERANCE), truth(pair, text, short)
     np.testing.assert_allclose([found.expert, found.anti_expert], right[:, :-1], atol=TOLERANCE)
@@ -97,21 +95,24 @@ def test_at_the_default_tolerance_scores_are_as_close_and_bounds_hold(
     assert (found.upper - found.lower <= TOLERANCE + 1e-9).all()
 
 
-def links(pair: ToyPair, text: bytes, string: bytes) -> int:
-    """How many tokens the tokenizer needs for what `string` adds."""
-    ends = np.cumsum([len(pair.vocabulary.pieces[i]) for i in pair.spell(text + string)])
-    return int((ends > len(text)).sum())
+def anchored(pair: ToyPair, text: bytes) -> bool:
+    """Whether a text is read from a border inside it, with one spelling taken for what stands before."""
+    return bool(place(text, spell=pair.spell, vocabulary=pair.vocabulary, back_off=BACK_OFF).anchor)
 
 
-@given(pair=pairs(), text=contexts, string=st.lists(letters, min_size=3, max_size=6).map(bytes))
-def test_a_long_string_is_scored_link_by_link(pair: ToyPair, text: bytes, string: bytes) -> None:
-    """Its score is the sum of what each token's bytes get after those before."""
-    whole = score(pair, text, [string], tolerance=TOLERANCE)
-    ends = np.cumsum([len(pair.vocabulary.pieces[i]) for i in pair.spell(text + string)])
-    cuts = [len(text), *(int(end) for end in ends if end > len(text))]
-    parts = [score(pair, (text + string)[:i], [(text + string)[i:j]], tolerance=TOLERANCE) for i, j in pairwise(cuts)]
-    assert whole.expert[0] == pytest.approx(math.fsum(part.expert[0] for part in parts), abs=1e-9)
-    assert whole.upper[1, 0] == pytest.approx(math.fsum(part.upper[1, 0] for part in parts), abs=1e-9)
+@given(pair=pairs(), text=contexts, cuts=st.lists(strings, min_size=2, max_size=4))
+def test_scores_add_up_however_a_text_is_cut(pair: ToyPair, text: bytes, cuts: list[bytes]) -> None:
+    whole = score(pair, text, [b"".join(cuts)], tolerance=TOLERANCE)
+    parts = [score(pair, text + b"".join(cuts[:n]), [cut], tolerance=TOLERANCE) for n, cut in enumerate(cuts)]
+    assert whole.expert[0] == pytest.approx(sum(part.expert[0] for part in parts), abs=1e-9)
+    assert whole.anti_expert[0] == pytest.approx(sum(part.anti_expert[0] for part in parts), abs=1e-9)
+
+
+@given(pair=pairs(), text=contexts.filter(bool))
+def test_a_score_is_no_less_than_the_canonical_spelling(pair: ToyPair, text: bytes) -> None:
+    path = tuple(pair.spell(text))
+    found = score(pair, b"", [text], tolerance=TOLERANCE)
+    assert found.expert[0] >= math.log(oracles.chance(pair.expert, path)) - 1e-9
 
 
 def test_what_no_piece_can_spell_is_refused() -> None:

@@ -1,0 +1,53 @@
+"""Which tokens of the pair let the API's next token be a given one: the bridge between two known vocabularies.
+
+The text goes on with some bytes; the API's first token of them is the longest piece of its vocabulary that they start
+with, as all tokenizers in use cut ordinary text but for oddities. Knows no law; answers are kept, since both
+vocabularies stay the same.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import final
+
+import numpy as np
+
+from blackbox_proxy.core.vocabulary import Ids, Vocabulary
+
+KEPT = 1 << 14
+"""Answers kept: the same strings come again at every place."""
+
+
+@final
+class Firsts:
+    """First tokens of an API with the vocabulary `api`, in terms of the pair's `vocabulary`."""
+
+    def __init__(self, vocabulary: Vocabulary, api: Vocabulary) -> None:
+        self._vocabulary, self._api = vocabulary, api
+        self._lengths = np.zeros(len(vocabulary), dtype=np.int32)
+        for i in vocabulary.order.tolist():
+            self._lengths[i] = len(self.first(vocabulary.pieces[i]))
+        self.ids = lru_cache(maxsize=KEPT)(self._ids)
+
+    def first(self, text: bytes) -> bytes:
+        """The longest piece of the API that `text` starts with; b"" if none does."""
+        for length in range(min(len(text), self._api.longest), 0, -1):
+            if self._api.ids_of(text[:length]):
+                return text[:length]
+        return b""
+
+    def _ids(self, string: bytes, left: bytes, drop: int) -> Ids:
+        """Ids of the pair's tokens that start with `left` and after which the API's first token is `string`.
+
+        left: what is still to be spelt: the first `drop` bytes belong to the text before, the rest is the end of
+        `string`. A `string` that is no piece of the API stands for all that starts with it.
+        """
+        ids = self._vocabulary.starting_with(left)
+        if not self._api.ids_of(string):
+            return ids
+        head = string[: len(string) - (len(left) - drop)]
+        if not head and not drop:
+            return np.asarray(ids[self._lengths[ids] == len(string)], dtype=np.intp)
+        pieces = self._vocabulary.pieces
+        kept = [i for i in ids.tolist() if len(self.first(head + pieces[i][drop:])) == len(string)]
+        return np.array(kept, dtype=np.intp)
