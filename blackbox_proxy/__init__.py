@@ -14,7 +14,14 @@ if TYPE_CHECKING:
     from blackbox_proxy.engine import Api, Stream, asteer, connect, load_pair, steer, stream
     from blackbox_proxy.errors import BlackboxProxyError
     from blackbox_proxy.local.pair import Pair, PairFiles, open_pair
-    from blackbox_proxy.types import Message, Prompt, Result, Steering, Step, Usage
+    from blackbox_proxy.steering import Steering
+    from blackbox_proxy.types import (
+        Message,
+        Prompt,
+        Result,
+        Step,
+        Usage,
+    )
 
 __version__ = "0.1.0"
 
@@ -41,8 +48,9 @@ __all__ = [
 _HOMES = {
     "engine": ("Api", "Stream", "asteer", "connect", "load_pair", "steer", "stream"),
     "errors": ("BlackboxProxyError",),
+    "steering": ("Steering",),
     "local.pair": ("Pair", "PairFiles", "open_pair"),
-    "types": ("Message", "Prompt", "Result", "Steering", "Step", "Usage"),
+    "types": ("Message", "Prompt", "Result", "Step", "Usage"),
 }
 
 

@@ -28,6 +28,7 @@ from blackbox_proxy.local.weights import default_cache, resolve
 from blackbox_proxy.remote.registry import load_adapter
 from blackbox_proxy.remote.retry import Patience
 from blackbox_proxy.remote.transport import Transport
+from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import (
     Adapter,
     Ask,
@@ -40,7 +41,6 @@ from blackbox_proxy.types import (
     Prompt,
     Reply,
     Result,
-    Steering,
     Step,
     TokenPath,
     Usage,

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from enum import StrEnum
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,25 +27,9 @@ Floats = NDArray[np.float64]
 TokenPath = tuple[int, ...]
 """Token ids of the pair's vocabulary, counted from the first token of the answer."""
 
-Target = Literal["full", "nucleus", "topk"]
-"""The law that is aimed at: `full`: every continuation may win (T1); `nucleus`: those in the API's own nucleus (T2);
-`topk`: those that the API showed (T3). Section 3.2 of the derivation in ARCHITECTURE.md."""
-
-Tail = Literal["impute", "reveal", "drop"]
-"""What happens to continuations that the API did not show, where the target is `full`: `impute`: they compete with an
-imputed log-prob; `reveal`: the API is asked for the log-probs of those that could matter, the others are imputed;
-`drop`: they are left out. What that may cost in exactness is counted at every step (3.2)."""
-
-Rule = Literal["pooled", "none", "clip", "plausible"]
-"""How an offset abstains where the pair has no evidence. Section 1.6 of the derivation."""
-
 Reveal = Literal["none", "ids", "bias"]
 """How an endpoint tells log-probs beyond its top-k: `ids`: of chosen token ids; `bias`: of a token that a logit bias
 forces, where the log-probs it returns are those before the bias. Section 3.5 of the derivation."""
-
-Event = Literal["bytes", "ids"]
-"""How a candidate is scored by the pair: `bytes`: the text goes on with these bytes; `ids`: the next token is this id,
-for an API that speaks the pair's own vocabulary."""
 
 
 class Kind(StrEnum):
@@ -236,75 +220,6 @@ class Capabilities:
     token_ids: bool = False
     end_pieces: tuple[bytes, ...] = ()
     reveal: Reveal = "none"
-
-
-@dataclass(frozen=True, slots=True)
-class Steering:
-    """How to steer. Validated once, here.
-
-    alpha: weight of the offset; 0 leaves the API unchanged. target, tail: what may win, and what is done about what
-    the API does not show. nucleus: the API's own probability that the target `nucleus` keeps. reveals: most extra
-    calls at one position. draft: most tokens asked for in one call.
-
-    temperature: 0 takes the best token; otherwise tokens are drawn. The order is: combine, then temperature, then
-    `top_p` and `min_p` of the steered law. seed: where the chance comes from; equal seeds give equal choices.
-
-    rule: how offsets abstain. evidence: the constant c of the pooled back-off, in probability; the offset of a string
-    that neither member finds likelier than this falls back to the pooled offset of the rest (event `bytes` only).
-    clip: largest offset, in nats, of the rule `clip`. plausible: share of the expert's best below which the rule
-    `plausible` takes a string for impossible.
-
-    proposals: how many strings of the expert may compete from outside the top-k at each step. back_off: most tokens of
-    the pair re-read at the left boundary. spread: forked evaluations allowed at one step.
-    """
-
-    alpha: float = 1.0
-    max_tokens: int = 256
-    target: Target = "full"
-    event: Event = "bytes"
-    tail: Tail = "impute"
-    nucleus: float = 0.9
-    reveals: int = 4
-    draft: int = 8
-    temperature: float = 0.0
-    top_p: float = 1.0
-    min_p: float = 0.0
-    seed: int = 0
-    rule: Rule = "pooled"
-    evidence: float = 1e-6
-    clip: float = 4.0
-    plausible: float = 0.02
-    proposals: int = 8
-    back_off: int = 4
-    spread: int = 8
-    stop: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        checks = (
-            (np.isfinite(self.alpha), f"alpha must be a finite number, not {self.alpha}"),
-            (self.max_tokens >= 1, f"max_tokens must be at least 1, not {self.max_tokens}"),
-            (0.0 < self.nucleus <= 1.0, f"nucleus must be in (0, 1], not {self.nucleus}"),
-            (self.reveals >= 0, f"reveals must not be negative, not {self.reveals}"),
-            (1 <= self.draft <= 256, f"draft must be between 1 and 256, not {self.draft}"),
-            (0.0 <= self.temperature <= 10.0, f"temperature must be in [0, 10], not {self.temperature}"),
-            (0.0 < self.top_p <= 1.0, f"top_p must be in (0, 1], not {self.top_p}"),
-            (0.0 <= self.min_p <= 1.0, f"min_p must be in [0, 1], not {self.min_p}"),
-            (self.seed >= 0, f"seed must not be negative, not {self.seed}"),
-            (0.0 <= self.evidence < 0.5, f"evidence must be in [0, 0.5), not {self.evidence}"),
-            (0.0 < self.clip < np.inf, f"clip must be a positive number of nats, not {self.clip}"),
-            (0.0 < self.plausible < 1.0, f"plausible must be in (0, 1), not {self.plausible}"),
-            (self.proposals >= 0, f"proposals must not be negative, not {self.proposals}"),
-            (self.back_off >= 1, f"back_off must be at least 1, not {self.back_off}"),
-            (self.spread >= 0, f"spread must not be negative, not {self.spread}"),
-            (self.target in get_args(Target), f"target must be full, nucleus or topk, not {self.target!r}"),
-            (self.tail in get_args(Tail), f"tail must be impute, reveal or drop, not {self.tail!r}"),
-            (self.rule in get_args(Rule), f"rule must be pooled, none, clip or plausible, not {self.rule!r}"),
-            (self.event in get_args(Event), f"event must be bytes or ids, not {self.event!r}"),
-            (all(self.stop), "a stop string must not be empty"),
-        )
-        for holds, message in checks:
-            if not holds:
-                raise InputError(message, hint="see `blackbox-proxy steer --help` for what each knob takes")
 
 
 @dataclass(frozen=True, slots=True)

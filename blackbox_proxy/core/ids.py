@@ -16,6 +16,7 @@ import numpy as np
 from blackbox_proxy.core import combine
 from blackbox_proxy.core.certificate import Unseen, is_certain
 from blackbox_proxy.core.covering import probabilities
+from blackbox_proxy.core.offsets import Ratio
 from blackbox_proxy.core.rivals import MOST_REVEALED
 from blackbox_proxy.core.sampling import error
 from blackbox_proxy.core.vocabulary import Vocabulary
@@ -33,7 +34,16 @@ from blackbox_proxy.core.weighing import (
     with_revealed,
 )
 from blackbox_proxy.errors import ReplyError
-from blackbox_proxy.types import Candidate, Floats, Kind, Laws, Position, Reveal, Steering, TokenPath
+from blackbox_proxy.steering import Steering
+from blackbox_proxy.types import (
+    Candidate,
+    Floats,
+    Kind,
+    Laws,
+    Position,
+    Reveal,
+    TokenPath,
+)
 
 SLIGHT = 1e-4
 """Total variation, or nats, that are not worth another call."""
@@ -110,7 +120,7 @@ class IdReading:
             tail,
             position.ceiling,
         )
-        scores = combine.score(field, alpha=self._steering.alpha, evidence=0.0)
+        scores = combine.score(field, Ratio(), alpha=self._steering.alpha, evidence=0.0)
         check_any(scores.logp, position, fault="is in the pair's vocabulary")
         unseen = self._unseen(position, gains, tail=tail, end=shown.get(b"", -math.inf))
         return supported(Weighed(pieces, scores, len(shown), unseen), self._steering)

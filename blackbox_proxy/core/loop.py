@@ -23,6 +23,7 @@ from blackbox_proxy.core.text import CONTINUATION, first_stop, is_start, is_whol
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.core.weighing import Answer, Reading, Revealing, Weighed
 from blackbox_proxy.errors import ReplyError
+from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import (
     Candidate,
     Finish,
@@ -32,7 +33,6 @@ from blackbox_proxy.types import (
     Position,
     Reply,
     Reveal,
-    Steering,
     Step,
     TokenPath,
 )

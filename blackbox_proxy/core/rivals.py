@@ -18,6 +18,7 @@ from blackbox_proxy.core import combine
 from blackbox_proxy.core.certificate import Unseen
 from blackbox_proxy.core.covering import Cover, place
 from blackbox_proxy.core.firsts import Firsts
+from blackbox_proxy.core.offsets import rule_of
 from blackbox_proxy.core.sampling import tempered
 from blackbox_proxy.core.text import CONTINUATION, is_start, is_whole
 from blackbox_proxy.core.vocabulary import Vocabulary
@@ -34,7 +35,15 @@ from blackbox_proxy.core.weighing import (
     supported,
     with_revealed,
 )
-from blackbox_proxy.types import Candidate, Floats, Laws, Position, Reveal, Steering, TokenPath
+from blackbox_proxy.steering import Steering
+from blackbox_proxy.types import (
+    Candidate,
+    Floats,
+    Laws,
+    Position,
+    Reveal,
+    TokenPath,
+)
 
 TOLERANCE = 0.05
 """Nats by which what is known of a winner's masses may fall short before another law is asked for."""
@@ -57,21 +66,6 @@ def _may_follow(text: bytes, piece: bytes) -> bool:
     return is_start(text + piece) if piece else is_whole(text)
 
 
-def _most_gain(field: combine.Field, steering: Steering) -> float:
-    """The largest alpha * offset that a string not weighed here can have, in nats: a share of 1 under one member."""
-    if steering.alpha == 0.0:
-        return 0.0
-    if steering.rule == "clip":
-        return abs(steering.alpha) * steering.clip
-    if steering.rule != "pooled" or steering.evidence <= 0.0:
-        return math.inf
-    left = combine.left_over(field.masses, field.disjoint)
-    if steering.alpha < 0.0:
-        left = left[::-1]
-    most = math.log1p(steering.evidence * left[0]) - math.log(steering.evidence * left[1])
-    return abs(steering.alpha) * most
-
-
 @final
 class ByteReading:
     """Scores strings of bytes after a text that is re-read from its last safe border."""
@@ -89,7 +83,8 @@ class ByteReading:
         self._vocabulary, self._spell, self._api = vocabulary, spell, api
         self._firsts = Firsts(vocabulary, api) if api else None
         self._laws, self._steering = laws, steering
-        self._reveal = reveal
+        self._rule, self._reveal = rule_of(steering), reveal
+        self._smooth = steering.evidence if steering.rule == "pooled" else 0.0
         self._place = lru_cache(maxsize=PLACES)(
             partial(place, spell=spell, vocabulary=vocabulary, back_off=steering.back_off)
         )
@@ -189,9 +184,9 @@ class ByteReading:
             net = combine.remainders(masses, pieces, known=len(logp))
             covering = combine.covers(pieces, known=len(logp))
         field = combine.Field(logp, net, covering, tail, at.ceiling)
-        scores = combine.score(field, alpha=self._steering.alpha, evidence=self._steering.evidence)
+        scores = combine.score(field, self._rule, alpha=self._steering.alpha, evidence=self._smooth)
         check_any(scores.logp, at, fault="can follow the text")
-        gain = _most_gain(field, self._steering)
+        gain = self._rule.most(field, alpha=self._steering.alpha)
         return supported(Weighed(pieces, scores, len(logp), Unseen(tail, at.ceiling, gain)), self._steering)
 
     def _doubt(self, cover: Cover, weighed: Weighed, masses: Floats) -> TokenPath | None:
@@ -199,7 +194,7 @@ class ByteReading:
         if self._steering.alpha == 0.0:
             return None
         low = cover.low()
-        spare = self._steering.evidence + combine.LEAST
+        spare = self._smooth + combine.LEAST
         width = np.log((masses + spare) / (low + spare)).sum(axis=0)[: len(weighed.scores.score)]
         if self._steering.temperature == 0.0:
             at = int(np.argmax(weighed.scores.score))

@@ -14,7 +14,8 @@ from typing import final
 import numpy as np
 
 from blackbox_proxy.core.certificate import Unseen, distance, is_certain, unseen_weight
-from blackbox_proxy.types import Floats, Steering
+from blackbox_proxy.steering import Steering
+from blackbox_proxy.types import Floats
 
 
 @final

@@ -19,7 +19,15 @@ from blackbox_proxy.core.certificate import NOTHING, Unseen
 from blackbox_proxy.core.sampling import nucleus
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.errors import ReplyError
-from blackbox_proxy.types import Candidate, Floats, Kind, Position, Rival, Steering, TokenPath
+from blackbox_proxy.steering import Steering
+from blackbox_proxy.types import (
+    Candidate,
+    Floats,
+    Kind,
+    Position,
+    Rival,
+    TokenPath,
+)
 
 Wanted = tuple[TokenPath, ...]
 

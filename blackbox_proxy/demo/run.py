@@ -18,7 +18,8 @@ from blackbox_proxy.engine import Api, connect, load_pair, steer
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.local.pair import Pair
 from blackbox_proxy.standin.server import running
-from blackbox_proxy.types import Kind, Prompt, Reply, Steering
+from blackbox_proxy.steering import Steering
+from blackbox_proxy.types import Kind, Prompt, Reply
 
 CLOSED = "pypi:qwen2.5-coder-0.5b-instruct"
 LOCAL = "pypi:smollm2-135m-instruct"

@@ -1,10 +1,12 @@
 """A stand-in for a closed model's API: a GGUF model behind real HTTP, in OpenAI's shapes, for work without a network.
 
-`running(path)` serves from a background thread, `serve(path)` blocks. The package knows nothing of steering.
+`running(path)` serves from a background thread, `serve(path)` blocks; in place of a path both take a toy model with a
+known law, made by `script` or `read_script`. The package knows nothing of steering.
 """
 
 from __future__ import annotations
 
+from blackbox_proxy.standin.script import Script, read_script, script
 from blackbox_proxy.standin.server import Options, running, serve
 
-__all__ = ["Options", "running", "serve"]
+__all__ = ["Options", "Script", "read_script", "running", "script", "serve"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self, final
+from typing import Any, Protocol, Self, final
 
 import numpy as np
 
@@ -126,6 +126,14 @@ def _nucleus(masses: Floats, top_p: float) -> Ids:
     return ids[: int(np.searchsorted(np.cumsum(masses[ids]), goal)) + 1]
 
 
+class Place(Protocol):
+    """Where answers are generated; `Slot` is the real one, `script.ScriptSlot` a toy. Used by one thread at a time."""
+
+    def reuse(self, path: TokenPath) -> int: ...
+
+    def after(self, path: TokenPath) -> Logits: ...
+
+
 @final
 class Slot:
     """One context over the shared weights, with what its KV cache holds. Used by one thread at a time.
@@ -158,7 +166,7 @@ class Slot:
         return row
 
 
-def generate(slot: Slot, prompt: TokenPath, *, order: Order, ends: Collection[int]) -> Iterator[Token | None]:
+def generate(slot: Place, prompt: TokenPath, *, order: Order, ends: Collection[int]) -> Iterator[Token | None]:
     """Tokens after a prompt, the prompt's own first when they are to be echoed; None for a stretch of prompt read.
 
     Stops after the first of `ends`, which is given too, or after `max_tokens`.
@@ -179,7 +187,7 @@ def generate(slot: Slot, prompt: TokenPath, *, order: Order, ends: Collection[in
         path = (*path, chosen)
 
 
-def _recite(slot: Slot, prompt: TokenPath, *, top_k: int | None) -> Iterator[Token]:
+def _recite(slot: Place, prompt: TokenPath, *, top_k: int | None) -> Iterator[Token]:
     if top_k is None:
         yield from map(Token, prompt)
         return

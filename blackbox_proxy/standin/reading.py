@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Protocol, final
 
+from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.errors import PromptError
-from blackbox_proxy.local.llama import Model
 from blackbox_proxy.local.template import prompt_text
 from blackbox_proxy.standin.wire import Refusal, Request, Source
 from blackbox_proxy.types import Prompt, TokenPath
@@ -25,11 +25,30 @@ class Task:
     echo: tuple[bytes, ...] = ()
 
 
+class Served(Protocol):
+    """What a reader asks of a model; `local.llama.Model` is the real one, `script.Script` a toy."""
+
+    @property
+    def vocabulary(self) -> Vocabulary: ...
+
+    @property
+    def chat_template(self) -> str: ...
+
+    @property
+    def context_trained(self) -> int: ...
+
+    def tokenize(self, text: bytes, *, special: bool) -> Sequence[int]: ...
+
+    def special_text(self, name: str, /) -> str: ...
+
+    def without_second_bos(self, path: Sequence[int], /) -> TokenPath: ...
+
+
 @final
 class Reader:
     """Reads prompts for one model. context: the most tokens of a prompt and its answer together."""
 
-    def __init__(self, model: Model, *, context: int) -> None:
+    def __init__(self, model: Served, *, context: int) -> None:
         self._model = model
         self._context = context
         self._vocabulary = model.vocabulary

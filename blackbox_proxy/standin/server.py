@@ -18,7 +18,9 @@ from starlette.applications import Starlette
 from blackbox_proxy.errors import InputError, LocalModelError
 from blackbox_proxy.local.llama import Model
 from blackbox_proxy.standin.app import build_app
-from blackbox_proxy.standin.engine import Slot
+from blackbox_proxy.standin.engine import Place, Slot
+from blackbox_proxy.standin.reading import Served
+from blackbox_proxy.standin.script import Script, ScriptSlot
 from blackbox_proxy.standin.service import Service
 
 LOOPBACK = "127.0.0.1"
@@ -46,39 +48,50 @@ class Options(TypedDict, total=False):
     api_key: str | None
 
 
-_DEFAULTS: Options = {"top_k": 20, "slots": 2, "threads": 1, "context": LONGEST, "batch": 1, "gpu_layers": 0}
+_DEFAULTS: Options = {"top_k": 20, "slots": 2, "threads": 1, "batch": 1, "gpu_layers": 0}
 
 
 @contextmanager
-def opened(model_path: Path, **options: Unpack[Options]) -> Iterator[Starlette]:
-    """Load a model and give the application that serves it; the weights are freed on leaving.
+def opened(source: Path | Script, **options: Unpack[Options]) -> Iterator[Starlette]:
+    """Load a model file, or take a toy, and give the application that serves it; weights are freed on leaving.
 
     Raises WeightsError for a file that is no model, InputError for options that make no sense.
     """
     given: Options = {**_DEFAULTS, **options}
     _check(given)
     with ExitStack() as stack:
-        model = stack.enter_context(Model(model_path, gpu_layers=given["gpu_layers"]))
-        size = options.get("context", min(model.context_trained, LONGEST))
-        slots = [
-            stack.enter_context(Slot(model, size=size, threads=given["threads"], batch=given["batch"]))
-            for _ in range(given["slots"])
-        ]
+        model, slots, size = _toy(source, given) if isinstance(source, Script) else _loaded(source, given, stack)
+        name = options.get("name") or (source.stem if isinstance(source, Path) else "script")
         top_k = min(given["top_k"], len(model.vocabulary))
-        service = Service(model, slots, name=options.get("name") or model_path.stem, top_k=top_k, context=size)
+        service = Service(model, slots, name=name, top_k=top_k, context=size)
         stack.callback(service.close)
         yield build_app(service, api_key=given.get("api_key"))
 
 
+def _loaded(path: Path, given: Options, stack: ExitStack) -> tuple[Served, list[Place], int]:
+    """A model with its slots, and how many tokens each holds."""
+    model = stack.enter_context(Model(path, gpu_layers=given["gpu_layers"]))
+    size = given.get("context", min(model.context_trained, LONGEST))
+    slots: list[Place] = [
+        stack.enter_context(Slot(model, size=size, threads=given["threads"], batch=given["batch"]))
+        for _ in range(given["slots"])
+    ]
+    return model, slots, size
+
+
+def _toy(script: Script, given: Options) -> tuple[Served, list[Place], int]:
+    return script, [ScriptSlot(script) for _ in range(given["slots"])], given.get("context", script.context_trained)
+
+
 def _check(options: Options) -> None:
     counts = ("top_k", options["top_k"]), ("slots", options["slots"]), ("threads", options["threads"])
-    for name, value in (*counts, ("context", options["context"]), ("batch", options["batch"])):
+    for name, value in (*counts, ("context", options.get("context", 1)), ("batch", options["batch"])):
         if value < 1:
             raise InputError(f"{name} must be at least 1, not {value}", hint="leave it out to use the default")
 
 
 def serve(
-    model_path: Path,
+    source: Path | Script,
     *,
     announce: Callable[[str], object],
     host: str = LOOPBACK,
@@ -86,15 +99,15 @@ def serve(
     **options: Unpack[Options],
 ) -> None:
     """Serve until interrupted. `announce` is given the base URL (it ends in /v1) once requests are answered."""
-    with opened(model_path, **options) as app, _listening(host, port) as listener:
+    with opened(source, **options) as app, _listening(host, port) as listener:
         _Server(app, on_ready=lambda: announce(_url(listener))).run(sockets=[listener])
 
 
 @contextmanager
-def running(model_path: Path, **options: Unpack[Options]) -> Iterator[str]:
+def running(source: Path | Script, **options: Unpack[Options]) -> Iterator[str]:
     """Serve on a free port of this machine from a background thread, and give the base URL (it ends in /v1)."""
     ready = threading.Event()
-    with opened(model_path, **options) as app, _listening(LOOPBACK, 0) as listener:
+    with opened(source, **options) as app, _listening(LOOPBACK, 0) as listener:
         server = _Server(app, on_ready=ready.set)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="standin", daemon=True)
         thread.start()

@@ -18,9 +18,8 @@ import anyio
 from anyio import from_thread, to_thread
 
 from blackbox_proxy.errors import LocalModelError
-from blackbox_proxy.local.llama import Model
-from blackbox_proxy.standin.engine import Order, Slot, generate
-from blackbox_proxy.standin.reading import Reader, Task
+from blackbox_proxy.standin.engine import Order, Place, generate
+from blackbox_proxy.standin.reading import Reader, Served, Task
 from blackbox_proxy.standin.replies import Count, Head, Mode, Shape, ShapeKind, Spelling
 from blackbox_proxy.standin.transcript import Part, Transcript, write
 from blackbox_proxy.standin.wire import Refusal, Request
@@ -54,14 +53,14 @@ class Tally:
 class Pool:
     """The slots; a request waits for a free one and gets the one that holds most of its prompt."""
 
-    free: list[Slot]
+    free: list[Place]
     room: anyio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
         self.room = anyio.Semaphore(len(self.free))
 
     @asynccontextmanager
-    async def take(self, path: TokenPath) -> AsyncIterator[Slot]:
+    async def take(self, path: TokenPath) -> AsyncIterator[Place]:
         async with self.room:
             slot = max(self.free, key=lambda one: one.reuse(path))
             self.free.remove(slot)
@@ -112,7 +111,14 @@ class Service:
     """One served model. name: what requests call it; context: tokens of prompt and answer together."""
 
     def __init__(
-        self, model: Model, slots: Sequence[Slot], *, name: str, top_k: int, context: int, chance: Chance | None = None
+        self,
+        model: Served,
+        slots: Sequence[Place],
+        *,
+        name: str,
+        top_k: int,
+        context: int,
+        chance: Chance | None = None,
     ) -> None:
         self.name = name
         self.top_k = top_k

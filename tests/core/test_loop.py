@@ -12,6 +12,7 @@ from blackbox_proxy.core.rivals import ByteReading
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.engine import steer
 from blackbox_proxy.errors import ReplyError
+from blackbox_proxy.steering import Steering
 from blackbox_proxy.testing import ToyPair
 from blackbox_proxy.types import (
     Candidate,
@@ -23,7 +24,6 @@ from blackbox_proxy.types import (
     Prompt,
     Reply,
     Result,
-    Steering,
     Step,
     TokenPath,
     Usage,

@@ -12,7 +12,15 @@ from blackbox_proxy.core.rivals import ByteReading
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.core.weighing import Answer, Revealing, merged
 from blackbox_proxy.errors import ReplyError
-from blackbox_proxy.types import Candidate, Event, Kind, Laws, Position, Rival, Steering, Target, TokenPath
+from blackbox_proxy.steering import Event, Steering, Target
+from blackbox_proxy.types import (
+    Candidate,
+    Kind,
+    Laws,
+    Position,
+    Rival,
+    TokenPath,
+)
 from tests.core.doubles import UNPROMPTED, TablePair, position
 
 VOCABULARY = Vocabulary([b"a", b"b", b"ab", b"c", b"<end>", b"<eot>"], ends=[4, 5])

@@ -8,6 +8,7 @@ from dataclasses import FrozenInstanceError, fields
 import pytest
 
 from blackbox_proxy.errors import InputError
+from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import (
     Candidate,
     Kind,
@@ -16,7 +17,6 @@ from blackbox_proxy.types import (
     Position,
     Prompt,
     Result,
-    Steering,
     Step,
     Usage,
 )

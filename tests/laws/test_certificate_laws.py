@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from blackbox_proxy.core import sampling
 from blackbox_proxy.core.certificate import NOTHING, Unseen, is_certain, unseen_weight
-from blackbox_proxy.types import Floats, Steering
+from blackbox_proxy.steering import Steering
+from blackbox_proxy.types import Floats
 
 EXACT = 1e-9
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from blackbox_proxy.core.combine import LEAST, REAL, Field, covers, imputed, normalised, offsets, remainders, score
 from blackbox_proxy.core.covering import Cover
+from blackbox_proxy.core.offsets import Pooled
 from blackbox_proxy.testing import ToyPair
 from blackbox_proxy.types import Floats
 from tests.laws.oracles import Everything
@@ -75,7 +76,7 @@ def fields(draw: st.DrawFn) -> tuple[Field, list[bytes]]:
 @given(made=fields(), evidence=evidences)
 def test_alpha_zero_leaves_what_the_api_said(made: tuple[Field, list[bytes]], evidence: float) -> None:
     field, _ = made
-    scores = score(field, alpha=0.0, evidence=evidence)
+    scores = score(field, Pooled(evidence), alpha=0.0, evidence=evidence)
     np.testing.assert_array_equal(scores.score, scores.logp)
     np.testing.assert_array_equal(scores.score[: len(field.logp)], field.logp)
 
@@ -84,7 +85,7 @@ def test_alpha_zero_leaves_what_the_api_said(made: tuple[Field, list[bytes]], ev
 def test_scores_are_linear_in_alpha(made: tuple[Field, list[bytes]], alpha: float, evidence: float) -> None:
     field, _ = made
     assume(field.tail > 0.0)
-    none, one, some = (score(field, alpha=a, evidence=evidence) for a in (0.0, 1.0, alpha))
+    none, one, some = (score(field, Pooled(evidence), alpha=a, evidence=evidence) for a in (0.0, 1.0, alpha))
     straight = none.score + alpha * (one.score - none.score)
     np.testing.assert_allclose(some.score, straight, rtol=1e-9, atol=1e-6)
     np.testing.assert_array_equal(some.offset, one.offset)

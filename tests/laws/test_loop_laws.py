@@ -16,8 +16,15 @@ from blackbox_proxy.core.text import is_start, is_whole
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.engine import asteer, steer, stream
 from blackbox_proxy.errors import ReplyError
+from blackbox_proxy.steering import Steering, Target
 from blackbox_proxy.testing import ToyApi, ToyModel, ToyPair
-from blackbox_proxy.types import Kind, Origin, Prompt, Result, Steering, Target, TokenPath
+from blackbox_proxy.types import (
+    Kind,
+    Origin,
+    Prompt,
+    Result,
+    TokenPath,
+)
 from tests.core.toys import OTHER, TOY, toy_api, toy_pair
 
 PROMPT = Prompt(text="ab")

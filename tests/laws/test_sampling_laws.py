@@ -18,8 +18,15 @@ import pytest
 from blackbox_proxy.core import sampling
 from blackbox_proxy.core.loop import Draft, Evaluate, Evidence, Tell, steps
 from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.steering import Steering
 from blackbox_proxy.testing import ToyApi, ToyModel, ToyPair
-from blackbox_proxy.types import Ask, Floats, Laws, PairPrompt, Steering, TokenPath
+from blackbox_proxy.types import (
+    Ask,
+    Floats,
+    Laws,
+    PairPrompt,
+    TokenPath,
+)
 
 PIECES = [bytes([letter]) for letter in b"abcdefghij"]
 WORDS = Vocabulary([*PIECES, b"</s>"], ends=[10])

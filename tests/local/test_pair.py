@@ -19,8 +19,15 @@ from blackbox_proxy.errors import LocalModelError, PairError, PromptError, Weigh
 from blackbox_proxy.local.llama import Context, Model, gpu_available
 from blackbox_proxy.local.pair import Member, Pair, PairFiles, check_same_vocabulary, law, open_pair
 from blackbox_proxy.local.template import CHATML
+from blackbox_proxy.steering import Steering
 from blackbox_proxy.testing import ToyApi, ToyModel
-from blackbox_proxy.types import Laws, Message, Prompt, Result, Steering, TokenPath
+from blackbox_proxy.types import (
+    Laws,
+    Message,
+    Prompt,
+    Result,
+    TokenPath,
+)
 from tests.tiny_gguf import PIECES, TinyModel, write_tiny_llama, write_tiny_lora
 
 CLOSE = 2e-2

@@ -1,0 +1,102 @@
+"""Laws of the rules by which offsets abstain: what they leave alone, and what they bound."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from blackbox_proxy.core.combine import REAL, Field, score
+from blackbox_proxy.core.offsets import Clipped, Plausible, Pooled, Ratio, Rule, rule_of
+from blackbox_proxy.steering import Steering
+from tests.laws.test_combine_laws import alphas, fields
+
+RULES = (Ratio(), Pooled(1e-3), Pooled(1e-6), Clipped(2.0), Plausible(0.02), Plausible(0.3, flipped=True))
+rules = st.sampled_from(RULES)
+clips = st.floats(0.1, 10.0)
+
+
+def with_another(field: Field, masses: tuple[float, float]) -> Field:
+    """The same field with one more unseen string, of mass that is still to be had."""
+    wider = np.column_stack([field.masses, masses])
+    return Field(field.logp, wider, np.append(field.disjoint, True), field.tail, field.ceiling)
+
+
+@given(made=fields(), rule=rules)
+def test_a_rule_gives_every_string_a_finite_offset(made: tuple[Field, list[bytes]], rule: Rule) -> None:
+    field, _ = made
+    found = rule(field)
+    assert found.shape == (field.masses.shape[1],)
+    assert np.isfinite(found).all()
+
+
+@given(made=fields(), clip=clips, alpha=alphas)
+def test_a_clipped_offset_is_the_ratio_within_its_bound(
+    made: tuple[Field, list[bytes]], clip: float, alpha: float
+) -> None:
+    field, _ = made
+    free, cut = Ratio()(field), Clipped(clip)(field)
+    assert (np.abs(cut) <= clip).all()
+    inside = np.abs(free) <= clip
+    np.testing.assert_array_equal(cut[inside], free[inside])
+    np.testing.assert_array_equal(np.sign(cut), np.sign(free))
+    assert Clipped(clip).most(field, alpha=alpha) == abs(alpha) * clip
+
+
+@given(made=fields(), share=st.floats(0.01, 0.9))
+def test_only_what_the_expert_finds_plausible_can_win(made: tuple[Field, list[bytes]], share: float) -> None:
+    """By the definition: at least `share` of the expert's best, among those that may win at all."""
+    field, _ = made
+    assume(field.tail > 0.0)
+    scores = score(field, Plausible(share), alpha=1.0, evidence=0.0)
+    expert = field.masses[0]
+    winner = int(np.argmax(scores.score))
+    assert expert[winner] >= share * expert.max()
+    plausible = expert >= share * expert.max()
+    np.testing.assert_array_equal(Plausible(share)(field)[plausible], Ratio()(field)[plausible])
+
+
+@given(
+    made=fields(),
+    evidence=st.sampled_from([1e-6, 1e-3, 0.1]),
+    alpha=alphas,
+    shares=st.tuples(st.floats(0.0, 1.0), st.floats(0.0, 1.0)),
+)
+def test_no_string_outside_gains_more_than_the_most(
+    made: tuple[Field, list[bytes]], evidence: float, alpha: float, shares: tuple[float, float]
+) -> None:
+    """Whatever shares of what is left over one more string has; with real mass it would be a rival itself."""
+    field, _ = made
+    rule = Pooled(evidence)
+    left = np.maximum(1.0 - field.masses[:, field.disjoint].sum(axis=1), 0.0)
+    another = (min(float(left[0] * shares[0]), 0.9 * REAL), min(float(left[1] * shares[1]), 0.9 * REAL))
+    gain = alpha * rule(with_another(field, another))[-1]
+    assert gain <= rule.most(field, alpha=alpha) + 1e-9
+
+
+@given(made=fields(), rule=rules)
+def test_without_alpha_nothing_is_gained(made: tuple[Field, list[bytes]], rule: Rule) -> None:
+    assert rule.most(made[0], alpha=0.0) == 0.0
+
+
+def test_a_ratio_is_bounded_by_nothing() -> None:
+    field = Field(np.log([0.5]), np.array([[0.5], [0.5]]), np.array([True]), 0.5, math.log(0.5))
+    for rule in (Ratio(), Pooled(0.0), Plausible(0.1)):
+        assert rule.most(field, alpha=1.0) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("steering", "rule"),
+    [
+        (Steering(rule="none"), Ratio()),
+        (Steering(rule="clip", clip=3.0), Clipped(3.0)),
+        (Steering(rule="plausible", plausible=0.1), Plausible(0.1)),
+        (Steering(rule="plausible", plausible=0.1, alpha=-1.0), Plausible(0.1, flipped=True)),
+        (Steering(rule="pooled", evidence=1e-4), Pooled(1e-4)),
+    ],
+)
+def test_the_knobs_name_their_rule(steering: Steering, rule: Rule) -> None:
+    assert rule_of(steering) == rule
