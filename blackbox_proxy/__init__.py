@@ -11,7 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from blackbox_proxy.engine import Api, Stream, asteer, connect, load_pair, steer, stream
+    from blackbox_proxy.core.sources import OffsetTable, WeightedSum
+    from blackbox_proxy.engine import Api, Stream, asteer, connect, load_pair, sample, steer, stream
     from blackbox_proxy.errors import BlackboxProxyError
     from blackbox_proxy.local.pair import Pair, PairFiles, open_pair
     from blackbox_proxy.steering import Steering
@@ -29,6 +30,7 @@ __all__ = [
     "Api",
     "BlackboxProxyError",
     "Message",
+    "OffsetTable",
     "Pair",
     "PairFiles",
     "Prompt",
@@ -37,16 +39,19 @@ __all__ = [
     "Step",
     "Stream",
     "Usage",
+    "WeightedSum",
     "asteer",
     "connect",
     "load_pair",
     "open_pair",
+    "sample",
     "steer",
     "stream",
 ]
 
 _HOMES = {
-    "engine": ("Api", "Stream", "asteer", "connect", "load_pair", "steer", "stream"),
+    "core.sources": ("OffsetTable", "WeightedSum"),
+    "engine": ("Api", "Stream", "asteer", "connect", "load_pair", "sample", "steer", "stream"),
     "errors": ("BlackboxProxyError",),
     "steering": ("Steering",),
     "local.pair": ("Pair", "PairFiles", "open_pair"),

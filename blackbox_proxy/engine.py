@@ -15,11 +15,23 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self, final
+from typing import Protocol, Self, final, runtime_checkable
 
-from blackbox_proxy.core.loop import Draft, Ending, Evaluate, Evidence, Run, Tell, steps
+from blackbox_proxy.core.loop import (
+    Draft,
+    Ending,
+    Evaluate,
+    Event,
+    Evidence,
+    Judge,
+    Run,
+    Tell,
+    steps,
+    steps_by_scores,
+)
 from blackbox_proxy.core.text import first_stop
 from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.core.weighing import Judged
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.local.pair import Pair, open_pair
 from blackbox_proxy.local.pairfile import read_pair_file
@@ -39,8 +51,10 @@ from blackbox_proxy.types import (
     Origin,
     PairPrompt,
     Prompt,
+    Proposer,
     Reply,
     Result,
+    Scorer,
     Step,
     TokenPath,
     Usage,
@@ -64,6 +78,7 @@ class Endpoint(Protocol):
     async def asend(self, ask: Ask) -> Reply: ...
 
 
+@runtime_checkable
 class LocalPair(Protocol):
     """What the engine needs of a pair; `local.pair.Pair` is the real one, `testing.ToyPair` a double."""
 
@@ -197,15 +212,73 @@ def as_prompt(prompt: Prompt | str) -> Prompt:
     return Prompt.ask(prompt) if isinstance(prompt, str) else prompt
 
 
+class _Source(Protocol):
+    """Where offsets come from, with the prompt that it reads: it makes the loop, and answers its local questions."""
+
+    def loop(self, steering: Steering, api: Endpoint) -> Run: ...
+
+    def answer(self, event: Event) -> Evidence: ...
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Laws:
+    """A pair: the loop asks for its laws, and only those that the choice may depend on."""
+
+    pair: LocalPair
+    prompt: PairPrompt
+
+    def loop(self, steering: Steering, api: Endpoint) -> Run:
+        return steps(
+            steering,
+            vocabulary=self.pair.vocabulary,
+            spell=self.pair.spell,
+            api=api.vocabulary,
+            reveal=api.capabilities().reveal,
+        )
+
+    def answer(self, event: Event) -> Evidence:
+        return Evidence(self.pair.laws(self.prompt, event.paths) if isinstance(event, Draft | Evaluate) else ())
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Scores:
+    """Any other source: the loop asks for scores of strings."""
+
+    scorer: Scorer
+    prompt: Prompt
+
+    def loop(self, steering: Steering, _api: Endpoint) -> Run:
+        return steps_by_scores(steering, proposes=isinstance(self.scorer, Proposer))
+
+    def answer(self, event: Event) -> Evidence:
+        if not isinstance(event, Judge):
+            return Evidence()
+        pieces = dict.fromkeys(event.pieces)
+        if event.proposals and isinstance(self.scorer, Proposer):
+            pieces |= dict.fromkeys(self.scorer.propose(event.answer, event.proposals, prompt=self.prompt))
+            pieces[b""] = None
+        scores = self.scorer.score(event.answer, tuple(pieces), prompt=self.prompt)
+        return Evidence(judged=Judged(tuple(pieces), scores))
+
+
+def _check_ids(steering: Steering, api: Endpoint) -> None:
+    if steering.event == "ids" and not api.capabilities().token_ids:
+        raise InputError(
+            f"the adapter for {api.model!r} cannot send token ids, which event='ids' needs",
+            hint="use event='bytes', or an endpoint that takes token-id prompts",
+        )
+
+
 @dataclass(slots=True)
 class _Session:
     """One run's questions turned into calls, and what they cost; shared by all drivers."""
 
     api: Endpoint
-    pair: LocalPair
+    source: _Source
     steering: Steering
     prompt: str
-    pair_prompt: PairPrompt
     ids: TokenPath
     steps: list[Step] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
@@ -218,29 +291,26 @@ class _Session:
         prompt: Prompt | str,
         *,
         api: Endpoint,
-        pair: LocalPair,
+        pair: LocalPair | Scorer,
         steering: Steering,
         pair_prompt: Prompt | str | None,
     ) -> _Session:
         asked = as_prompt(prompt)
         text = api.text(asked)
-        own = pair.prompt(asked if pair_prompt is None else as_prompt(pair_prompt))
-        ids = pair.api_ids(text) if steering.event == "ids" else ()
-        if ids and not api.capabilities().token_ids:
+        own = asked if pair_prompt is None else as_prompt(pair_prompt)
+        if isinstance(pair, LocalPair):
+            ids = pair.api_ids(text) if steering.event == "ids" else ()
+            _check_ids(steering, api)
+            return cls(api, _Laws(pair, pair.prompt(own)), steering, text, ids)
+        if steering.event == "ids":
             raise InputError(
-                f"the adapter for {api.model!r} cannot send token ids, which event='ids' needs",
-                hint="use event='bytes', or an endpoint that takes token-id prompts",
+                f"event='ids' needs a pair, and {type(pair).__name__} scores strings",
+                hint="use event='bytes'",
             )
-        return cls(api, pair, steering, text, own, ids)
+        return cls(api, _Scores(pair, own), steering, text, ())
 
     def loop(self) -> Run:
-        return steps(
-            self.steering,
-            vocabulary=self.pair.vocabulary,
-            spell=self.pair.spell,
-            api=self.api.vocabulary,
-            reveal=self.api.capabilities().reveal,
-        )
+        return self.source.loop(self.steering, self.api)
 
     def ask(self, event: Draft | Tell) -> Ask:
         """The request that a question of the loop becomes."""
@@ -250,11 +320,12 @@ class _Session:
             return replace(asked, reveal=event.ids)
         return replace(asked, length=event.length, temperature=event.temperature, seed=event.seed)
 
-    def laws(self, paths: tuple[TokenPath, ...]) -> Sequence[Laws]:
+    def local(self, event: Event) -> Evidence:
+        """What the source of offsets has to say to a question."""
         before = time.perf_counter()
-        laws = self.pair.laws(self.pair_prompt, paths)
+        evidence = self.source.answer(event)
         self.usage += Usage(local_seconds=time.perf_counter() - before)
-        return laws
+        return evidence
 
     def book(self, reply: Reply) -> Reply:
         self.usage += reply.usage
@@ -291,12 +362,11 @@ def _drive(session: _Session) -> Generator[Step, None, Result]:
             evidence = None
             if isinstance(event, Draft):
                 waiting = pool.submit(session.api.send, session.ask(event))
-                laws = session.laws(event.paths)
-                evidence = Evidence(laws, session.book(waiting.result()))
+                evidence = replace(session.local(event), reply=session.book(waiting.result()))
             elif isinstance(event, Tell):
-                evidence = Evidence((), session.book(session.api.send(session.ask(event))))
-            elif isinstance(event, Evaluate):
-                evidence = Evidence(session.laws(event.paths))
+                evidence = Evidence(reply=session.book(session.api.send(session.ask(event))))
+            elif isinstance(event, Evaluate | Judge):
+                evidence = session.local(event)
             else:
                 session.steps.append(event)
                 yield event
@@ -335,7 +405,7 @@ def stream(
     prompt: Prompt | str,
     *,
     api: Endpoint,
-    pair: LocalPair,
+    pair: LocalPair | Scorer,
     steering: Steering | None = None,
     pair_prompt: Prompt | str | None = None,
 ) -> Stream:
@@ -347,23 +417,47 @@ def steer(
     prompt: Prompt | str,
     *,
     api: Endpoint,
-    pair: LocalPair,
+    pair: LocalPair | Scorer,
     steering: Steering | None = None,
     pair_prompt: Prompt | str | None = None,
 ) -> Result:
-    """The API's answer to `prompt`, steered by the pair, greedily.
+    """The API's answer to `prompt`, steered by the pair; greedily, or drawn where `steering` has a temperature.
 
-    pair_prompt: what the pair reads in place of `prompt`, where the two should differ (a document that only the API
-    needs, say). Raises a BlackboxProxyError that says what to do.
+    pair: a pair, or any other source of offsets (`types.Scorer`): several pairs, a table, your own. pair_prompt: what
+    it reads in place of `prompt`, where the two should differ (a document that only the API needs, say). Raises a
+    BlackboxProxyError that says what to do.
     """
     return stream(prompt, api=api, pair=pair, steering=steering, pair_prompt=pair_prompt).result
+
+
+def sample(
+    prompt: Prompt | str,
+    *,
+    n: int,
+    api: Endpoint,
+    pair: LocalPair | Scorer,
+    steering: Steering,
+    pair_prompt: Prompt | str | None = None,
+) -> Iterator[Result]:
+    """Drawn answers, `n` of them, one after another: the i-th as `steer` gives it with the seed `steering.seed + i`.
+
+    Weigh them by `Result.log_weight` (3.6). Raises InputError where nothing is drawn, since all would be equal.
+    """
+    if n < 1 or (n > 1 and steering.temperature == 0.0):
+        raise InputError(
+            f"{n} answers were asked for at temperature {steering.temperature:g}",
+            hint="several answers need a temperature above 0; all greedy ones are equal",
+        )
+    for i in range(n):
+        own = replace(steering, seed=steering.seed + i)
+        yield steer(prompt, api=api, pair=pair, steering=own, pair_prompt=pair_prompt)
 
 
 async def asteer(
     prompt: Prompt | str,
     *,
     api: Endpoint,
-    pair: LocalPair,
+    pair: LocalPair | Scorer,
     steering: Steering | None = None,
     pair_prompt: Prompt | str | None = None,
 ) -> Result:
@@ -378,14 +472,14 @@ async def asteer(
             return session.result(stop.value)
         evidence = None
         if isinstance(event, Draft):
-            reply, laws = await asyncio.gather(
+            reply, found = await asyncio.gather(
                 session.api.asend(session.ask(event)),
-                asyncio.to_thread(session.laws, event.paths),
+                asyncio.to_thread(session.local, event),
             )
-            evidence = Evidence(laws, session.book(reply))
+            evidence = replace(found, reply=session.book(reply))
         elif isinstance(event, Tell):
-            evidence = Evidence((), session.book(await session.api.asend(session.ask(event))))
-        elif isinstance(event, Evaluate):
-            evidence = Evidence(await asyncio.to_thread(session.laws, event.paths))
+            evidence = Evidence(reply=session.book(await session.api.asend(session.ask(event))))
+        elif isinstance(event, Evaluate | Judge):
+            evidence = await asyncio.to_thread(session.local, event)
         else:
             session.steps.append(event)

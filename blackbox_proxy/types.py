@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -341,6 +341,23 @@ class Scores:
     def offset(self) -> Floats:
         """log E - log A of each string, shape (n,)."""
         return self.expert - self.anti_expert
+
+
+class Scorer(Protocol):
+    """A source of offsets: how probable two models find it that a text goes on with given bytes.
+
+    A pair is one (`local.pair.Pair.score`); so are several pairs and a table (`core.sources`), and anything else with
+    this method. Where it also has `propose`, strings that the API does not show can win.
+    """
+
+    def score(self, context: bytes, pieces: Sequence[bytes], *, prompt: Prompt) -> Scores: ...
+
+
+@runtime_checkable
+class Proposer(Protocol):
+    """Names the strings that the expert would go on with, likeliest first; at most `count`."""
+
+    def propose(self, context: bytes, count: int, *, prompt: Prompt) -> Sequence[bytes]: ...
 
 
 class Adapter(Protocol):

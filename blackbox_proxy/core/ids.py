@@ -22,6 +22,7 @@ from blackbox_proxy.core.sampling import error
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.core.weighing import (
     Answer,
+    Completing,
     Revealing,
     Wanted,
     Weighed,
@@ -31,6 +32,7 @@ from blackbox_proxy.core.weighing import (
     merged,
     named,
     supported,
+    unfinished,
     with_revealed,
 )
 from blackbox_proxy.errors import ReplyError
@@ -96,9 +98,15 @@ class IdReading:
             ids = self._threats(weighed)
             if not ids:
                 break
-            position = with_revealed(position, named((yield Revealing(ids)) or (), self._vocabulary))
+            found = yield Revealing(ids)
+            position = with_revealed(position, named(found if isinstance(found, tuple) else (), self._vocabulary))
             weighed = self._weighed(laws, position, gains)
         return weighed
+
+    def complete(self, answer: Answer) -> Completing:
+        """Raises ReplyError: an API that is sent ids is never asked for the rest of a character."""
+        yield from ()
+        raise unfinished(answer)
 
     def _offsets(self, laws: Laws) -> Floats:
         """log E - log A of every id, shape (V,); the ends are one event."""

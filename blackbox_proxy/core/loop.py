@@ -10,18 +10,27 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from typing import final
+from typing import TypeVar, final
 
 import numpy as np
 
-from blackbox_proxy.core.covering import Cover, place
 from blackbox_proxy.core.drafting import next_length
 from blackbox_proxy.core.ids import IdReading
 from blackbox_proxy.core.rivals import ByteReading
 from blackbox_proxy.core.sampling import Drawn, best, draw
-from blackbox_proxy.core.text import CONTINUATION, first_stop, is_start, is_whole
+from blackbox_proxy.core.scores import ScoreReading
+from blackbox_proxy.core.text import first_stop, is_whole
 from blackbox_proxy.core.vocabulary import Vocabulary
-from blackbox_proxy.core.weighing import Answer, Reading, Revealing, Weighed
+from blackbox_proxy.core.weighing import (
+    Answer,
+    Found,
+    Judged,
+    Judging,
+    Question,
+    Reading,
+    Revealing,
+    Weighed,
+)
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import (
@@ -41,7 +50,8 @@ HIDDEN_END = 0.5
 """What an end is taken to be worth where the API stopped without showing its log-prob: as likely as not."""
 
 LONGEST_CHARACTER = 4
-MANY = 256
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +79,15 @@ class Tell:
 
 
 @dataclass(frozen=True, slots=True)
+class Judge:
+    """Ask the source of offsets for its scores of `pieces` after `answer`, and of `proposals` strings of its own."""
+
+    answer: bytes
+    pieces: tuple[bytes, ...]
+    proposals: int
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluate:
     """Have the pair evaluate `paths`."""
 
@@ -77,13 +96,17 @@ class Evaluate:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The answer to a question of the loop: the laws it asked for, in order, and the reply to a `Draft` or a `Tell`."""
+    """The answer to a question of the loop.
 
-    laws: Sequence[Laws]
+    laws: those it asked for, in order; reply: to a `Draft` or a `Tell`; judged: to a `Judge`.
+    """
+
+    laws: Sequence[Laws] = ()
     reply: Reply | None = None
+    judged: Judged | None = None
 
 
-Event = Draft | Evaluate | Tell | Step
+Event = Draft | Evaluate | Tell | Judge | Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +140,12 @@ def steps(
         if steering.event == "ids"
         else ByteReading(vocabulary, laws, spell=spell, steering=steering, api=api, reveal=reveal)
     )
-    return _Loop(steering, reading, laws, vocabulary=vocabulary, spell=spell).run()
+    return _Loop(steering, reading, laws).run()
+
+
+def steps_by_scores(steering: Steering, *, proposes: bool) -> Run:
+    """`steps` by any source of offsets (`types.Scorer`); proposes: whether it can name strings of its own."""
+    return _Loop(steering, ScoreReading(steering, proposes=proposes), {}).run()
 
 
 @dataclass(slots=True)
@@ -132,17 +160,8 @@ class _Round:
 
 @final
 class _Loop:
-    def __init__(
-        self,
-        steering: Steering,
-        reading: Reading,
-        laws: dict[TokenPath, Laws],
-        *,
-        vocabulary: Vocabulary,
-        spell: Callable[[bytes], Sequence[int]],
-    ) -> None:
-        self._steering, self._vocabulary, self._spell = steering, vocabulary, spell
-        self._reading, self._laws = reading, laws
+    def __init__(self, steering: Steering, reading: Reading, laws: dict[TokenPath, Laws]) -> None:
+        self._steering, self._reading, self._laws = steering, reading, laws
         self._rng = np.random.default_rng([steering.seed, 0])
         self._stops = tuple(stop.encode() for stop in steering.stop)
         self._left = steering.max_tokens
@@ -237,17 +256,23 @@ class _Loop:
         return paths
 
     def _weigh(self, position: Position, answer: Answer) -> Generator[Event, Evidence | None, Weighed]:
-        weighing = self._reading.weigh(position, answer)
-        found: tuple[Candidate, ...] | None = None
+        return (yield from self._served(self._reading.weigh(position, answer), answer))
+
+    def _served(self, asking: Generator[Question, Found, T], answer: Answer) -> Generator[Event, Evidence | None, T]:
+        """Answer a reading's questions, and give what it makes of it."""
+        found: Found = None
         while True:
             try:
-                question = weighing.send(found)
+                question = asking.send(found)
             except StopIteration as stop:
-                weighed: Weighed = stop.value
-                return weighed
+                made: T = stop.value
+                return made
             found = None
             if isinstance(question, Revealing):
                 found = yield from self._tell(answer, question)
+            elif isinstance(question, Judging):
+                evidence = yield Judge(question.text, question.pieces, question.proposals)
+                found = evidence.judged if evidence else None
             else:
                 yield from self._know(question)
 
@@ -309,27 +334,10 @@ class _Loop:
         for _ in range(LONGEST_CHARACTER):
             if done.whole == len(done.steps):
                 return
-            text = done.answer.text
-            at = place(
-                text,
-                spell=self._spell,
-                vocabulary=self._vocabulary,
-                back_off=self._steering.back_off,
-            )
-            yield from self._know(at.paths)
-            cover = Cover(self._vocabulary, at, {path: self._laws[path] for path in at.paths})
-            pieces = [p for p in cover.proposals(MANY, starts=CONTINUATION) if is_start(text + p)]
-            if not pieces:
-                raise ReplyError(
-                    f"neither the API nor the pair can finish the character at {text[-20:]!r}",
-                    hint="the API offered a lone byte that no text goes on from; try a smaller alpha",
-                )
+            piece = yield from self._served(self._reading.complete(done.answer), done.answer)
             self._notes["a character was completed by the expert alone"] = None
             logp = math.nan
-            self._append(
-                done,
-                Step(pieces[0], Kind.TEXT, b"", logp, logp, logp, Origin.LOCAL),
-            )
+            self._append(done, Step(piece, Kind.TEXT, b"", logp, logp, logp, Origin.LOCAL))
 
     def _drop_open_end(self, done: _Round, answer: Answer) -> None:
         """Take back drafted steps after the last whole character: the next draft will go over them again."""
@@ -354,6 +362,6 @@ class _Loop:
 
     def _forget(self, answer: Answer) -> None:
         """Drop the laws of places that lie behind for good."""
-        depth = len(self._reading.paths(answer)[0])
+        depth = min((len(path) for path in self._reading.paths(answer)), default=0)
         for path in [path for path in self._laws if len(path) < depth]:
             del self._laws[path]

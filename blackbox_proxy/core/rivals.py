@@ -24,20 +24,23 @@ from blackbox_proxy.core.text import CONTINUATION, is_start, is_whole
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.core.weighing import (
     Answer,
+    Completing,
+    Found,
     Revealing,
     Wanted,
     Weighed,
     Weighing,
     check_any,
     hidden,
+    may_follow,
     merged,
     named,
     supported,
+    unfinished,
     with_revealed,
 )
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import (
-    Candidate,
     Floats,
     Laws,
     Position,
@@ -57,13 +60,11 @@ PLACES = 64
 SHARE = 1e-3
 """Where tokens are drawn, the probability below which a string's masses need not be certain."""
 
+MANY = 256
+"""Strings of the expert that are looked at where a character is to be finished."""
+
 MOST_REVEALED = 64
 """Ids whose log-probs are asked for in one call."""
-
-
-def _may_follow(text: bytes, piece: bytes) -> bool:
-    """Whether `text` with `piece` is still the beginning of UTF-8 text; an end only after a whole character."""
-    return is_start(text + piece) if piece else is_whole(text)
 
 
 @final
@@ -131,21 +132,32 @@ class ByteReading:
             if not ids:
                 return weighed
             calls += 1
-            found = (yield Revealing(ids)) or ()
+            found = yield Revealing(ids)
+            found = found if isinstance(found, tuple) else ()
             position = with_revealed(position, named(found, self._api) if self._api else found)
             shown = self._shown(position, answer.text)
+
+    def complete(self, answer: Answer) -> Completing:
+        """What finishes the character that the answer leaves open, by the expert alone."""
+        at = self._place(answer.text)
+        yield at.paths
+        cover = Cover(self._vocabulary, at, {path: self._laws[path] for path in at.paths})
+        pieces = [p for p in cover.proposals(MANY, starts=CONTINUATION) if is_start(answer.text + p)]
+        if not pieces:
+            raise unfinished(answer)
+        return pieces[0]
 
     def _shown(self, position: Position, text: bytes) -> dict[bytes, float]:
         """The API's log-probs of what may follow the text."""
         logps = merged(position, greedy=self._steering.temperature == 0.0)
-        shown = {piece: logp for piece, logp in logps.items() if _may_follow(text, piece)}
+        shown = {piece: logp for piece, logp in logps.items() if may_follow(text, piece)}
         if not shown and (self._steering.target != "full" or self._steering.tail == "drop"):
             check_any(np.zeros(0), position, fault=f"can follow {text[-20:]!r}")
         return shown
 
     def _read(
         self, text: bytes, strings: Iterable[bytes], known: dict[TokenPath, Laws]
-    ) -> Generator[Wanted, Sequence[Candidate] | None, Cover]:
+    ) -> Generator[Wanted, Found, Cover]:
         """The text's own spellings, read; puts the laws they need into `known`."""
         at = self._place(text)
         yield from self._learn(at.paths, known)
@@ -156,9 +168,7 @@ class ByteReading:
             cover = Cover(self._vocabulary, at, known, spell=self._spell, firsts=self._firsts)
         return cover
 
-    def _learn(
-        self, paths: Sequence[TokenPath], known: dict[TokenPath, Laws]
-    ) -> Generator[Wanted, Sequence[Candidate] | None, None]:
+    def _learn(self, paths: Sequence[TokenPath], known: dict[TokenPath, Laws]) -> Generator[Wanted, Found, None]:
         """Ask for the laws at `paths` and add them to `known`.
 
         Only laws that a position asked for itself may count there: a longer draft leaves more of them in the shared
@@ -173,7 +183,7 @@ class ByteReading:
             return []
         starts = () if is_whole(text) else CONTINUATION
         found = (*cover.proposals(self._steering.proposals, starts=starts), b"")
-        return [piece for piece in found if _may_follow(text, piece)]
+        return [piece for piece in found if may_follow(text, piece)]
 
     def _weighed(
         self, pieces: tuple[bytes, ...], masses: Floats, *, logp: Floats, tail: float, at: Position

@@ -17,6 +17,7 @@ import numpy as np
 from blackbox_proxy.core import combine
 from blackbox_proxy.core.certificate import NOTHING, Unseen
 from blackbox_proxy.core.sampling import nucleus
+from blackbox_proxy.core.text import is_start, is_whole
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.steering import Steering
@@ -26,6 +27,7 @@ from blackbox_proxy.types import (
     Kind,
     Position,
     Rival,
+    Scores,
     TokenPath,
 )
 
@@ -37,6 +39,30 @@ class Revealing:
     """Ask the API for the log-probs of these ids of its own vocabulary, at this very place."""
 
     ids: TokenPath
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """Ask a source of offsets for its scores of these strings after `text`, and of `proposals` strings of its own."""
+
+    text: bytes
+    pieces: tuple[bytes, ...]
+    proposals: int
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The scores of the strings that were asked for, and of those that the source added behind them."""
+
+    pieces: tuple[bytes, ...]
+    scores: Scores
+
+
+Question = Wanted | Revealing | Judging
+"""Paths whose laws are needed in the shared table, ids to be revealed, or strings to be judged."""
+
+Found = tuple[Candidate, ...] | Judged | None
+"""What the last two are answered with; laws are found in the table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +90,8 @@ class Weighed:
         return Rival(piece, Kind.TEXT if piece else Kind.END, logp, offset, score, i < self.known)
 
 
-Weighing = Generator[Wanted | Revealing, tuple[Candidate, ...] | None, Weighed]
-"""Yields paths whose laws it needs in the shared table, or ids to be revealed; is sent the latter's candidates."""
+Weighing = Generator[Question, Found, Weighed]
+Completing = Generator[Question, Found, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +109,24 @@ class Reading(Protocol):
 
     def weigh(self, position: Position, answer: Answer) -> Weighing: ...
 
+    def complete(self, answer: Answer) -> Completing: ...
+
     def after(self, answer: Answer, piece: bytes) -> Answer: ...
 
     def knows(self, piece: bytes) -> bool: ...
+
+
+def unfinished(answer: Answer) -> ReplyError:
+    """A change left a character open, and there is nobody to finish it."""
+    return ReplyError(
+        f"neither the API nor the pair can finish the character at {answer.text[-20:]!r}",
+        hint="the API offered a lone byte that no text goes on from; try a smaller alpha",
+    )
+
+
+def may_follow(text: bytes, piece: bytes) -> bool:
+    """Whether `text` with `piece` is still the beginning of UTF-8 text; an end only after a whole character."""
+    return is_start(text + piece) if piece else is_whole(text)
 
 
 def merged(position: Position, *, greedy: bool = True) -> dict[bytes, float]:

@@ -17,7 +17,8 @@ from pathlib import Path as File
 from types import TracebackType
 from typing import Self, final
 
-from blackbox_proxy.core.scoring import TOLERANCE, scored
+from blackbox_proxy.core.covering import Cover, place
+from blackbox_proxy.core.scoring import BACK_OFF, TOLERANCE, scored
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.errors import InputError, PairError
 from blackbox_proxy.local.evaluator import Evaluator, log_norm
@@ -177,18 +178,27 @@ class Pair:
         """
         if not 0.0 <= tolerance < math.inf:
             raise InputError(f"tolerance must be a number of nats from 0, not {tolerance}", hint="0.001 is the default")
-        if prompt is None:
-            prompt = PairPrompt(*(member.start() for member in self.members))
-        elif isinstance(prompt, Prompt):
-            prompt = self.prompt(prompt)
+        read = self._read(prompt)
         run = scored(context, pieces, vocabulary=self.vocabulary, spell=self.spell, tolerance=tolerance)
         paths = next(run)
         while True:
             try:
-                paths = run.send(self.laws(prompt, paths))
+                paths = run.send(self.laws(read, paths))
             except StopIteration as stop:
                 scores: Scores = stop.value
                 return scores
+
+    def propose(self, context: bytes, count: int, *, prompt: Prompt | PairPrompt | None = None) -> Sequence[bytes]:
+        """What the expert would go on with after `context`, likeliest first: the strings of at most `count` tokens."""
+        at = place(context, spell=self.spell, vocabulary=self.vocabulary, back_off=BACK_OFF)
+        laws = self.laws(self._read(prompt), at.paths)
+        return Cover(self.vocabulary, at, dict(zip(at.paths, laws, strict=True))).proposals(count)
+
+    def _read(self, prompt: Prompt | PairPrompt | None) -> PairPrompt:
+        """A prompt as both members read it; without one what stands before a text."""
+        if prompt is None:
+            return PairPrompt(*(member.start() for member in self.members))
+        return self.prompt(prompt) if isinstance(prompt, Prompt) else prompt
 
     def close(self) -> None:
         """Free both members; harmless when called twice."""

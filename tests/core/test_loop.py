@@ -7,7 +7,16 @@ from dataclasses import replace
 
 import pytest
 
-from blackbox_proxy.core.loop import HIDDEN_END, Draft, Evaluate, Evidence, Tell, _Loop, steps
+from blackbox_proxy.core.loop import (
+    HIDDEN_END,
+    Draft,
+    Evaluate,
+    Evidence,
+    Judge,
+    Tell,
+    _Loop,
+    steps,
+)
 from blackbox_proxy.core.rivals import ByteReading
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.engine import steer
@@ -278,7 +287,7 @@ def questions(pair: ToyPair, said: Reply, steering: Steering) -> list[Draft | Ev
     loop = steps(steering, vocabulary=pair.vocabulary, spell=pair.spell)
     event, asked = next(loop), list[Draft | Evaluate]()
     while not isinstance(event, Step):
-        assert not isinstance(event, Tell)
+        assert not isinstance(event, Tell | Judge)
         asked.append(event)
         event = loop.send(Evidence(pair.laws(UNPROMPTED, event.paths), said if isinstance(event, Draft) else None))
     return asked
@@ -296,11 +305,11 @@ def test_laws_that_lie_behind_are_forgotten() -> None:
     pair, text = toy_pair(vocabulary=OTHER), 60
     steering, laws = Steering(alpha=0.0, max_tokens=text, draft=4), dict[TokenPath, Laws]()
     reading = ByteReading(OTHER, laws, spell=pair.spell, steering=steering)
-    run, held, made = _Loop(steering, reading, laws, vocabulary=OTHER, spell=pair.spell).run(), 0, 0
+    run, held, made = _Loop(steering, reading, laws).run(), 0, 0
     event = next(run)
     while made < text - 1:
         held = max(held, len(laws))
-        assert not isinstance(event, Tell)
+        assert not isinstance(event, Tell | Judge)
         made += isinstance(event, Step)
         said = reply(*[A, B] * 2) if isinstance(event, Draft) else None
         event = run.send(None if isinstance(event, Step) else Evidence(pair.laws(UNPROMPTED, event.paths), said))

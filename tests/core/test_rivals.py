@@ -10,7 +10,7 @@ import pytest
 from blackbox_proxy.core.ids import IdReading
 from blackbox_proxy.core.rivals import ByteReading
 from blackbox_proxy.core.vocabulary import Vocabulary
-from blackbox_proxy.core.weighing import Answer, Revealing, merged
+from blackbox_proxy.core.weighing import Answer, Judging, Revealing, merged
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.steering import Event, Steering, Target
 from blackbox_proxy.types import (
@@ -49,7 +49,7 @@ def weigh(
         except StopIteration as stop:
             found: list[Rival] = list(stop.value.rivals(99))
             return found
-        assert not isinstance(wanted, Revealing)
+        assert not isinstance(wanted, Revealing | Judging)
         laws |= dict(zip(wanted, pair.laws(UNPROMPTED, wanted), strict=True))
         if asked is not None:
             asked |= set(wanted)

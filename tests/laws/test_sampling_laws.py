@@ -25,6 +25,7 @@ from blackbox_proxy.types import (
     Floats,
     Laws,
     PairPrompt,
+    Step,
     TokenPath,
 )
 
@@ -64,7 +65,7 @@ class Drawing:
                 evidence = self.answer(event)
             elif isinstance(event, Evaluate):
                 evidence = Evidence(self.known(event.paths))
-            else:
+            elif isinstance(event, Step):
                 found.append(event.piece)
 
     def answer(self, event: Draft | Tell) -> Evidence:

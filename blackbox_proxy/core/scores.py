@@ -1,0 +1,89 @@
+"""Scores strings of bytes by any source of offsets: several pairs, a table, whatever has a `score` (types.Scorer).
+
+The source is asked once for each position, for what the API shows and, where it can propose, for strings of its own.
+It has no vocabulary, so nothing outside the top-k can be listed, and only a rule that bounds offsets gives
+certificates. Knows nothing of who scores.
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+import numpy as np
+
+from blackbox_proxy.core import combine
+from blackbox_proxy.core.certificate import Unseen
+from blackbox_proxy.core.offsets import rule_of
+from blackbox_proxy.core.text import is_whole
+from blackbox_proxy.core.weighing import (
+    Answer,
+    Completing,
+    Judged,
+    Judging,
+    Wanted,
+    Weighed,
+    Weighing,
+    check_any,
+    hidden,
+    may_follow,
+    merged,
+    supported,
+    unfinished,
+)
+from blackbox_proxy.steering import Steering
+from blackbox_proxy.types import Position
+
+
+@final
+class ScoreReading:
+    """Scores strings by a source of offsets; see the module."""
+
+    def __init__(self, steering: Steering, *, proposes: bool) -> None:
+        self._steering = steering
+        self._rule = rule_of(steering)
+        self._smooth = steering.evidence if steering.rule == "pooled" else 0.0
+        full = steering.target == "full" and steering.tail != "drop"
+        self._proposals = steering.proposals if proposes and full else 0
+
+    def paths(self, _answer: Answer) -> Wanted:
+        """None: the source keeps what it needs."""
+        return ()
+
+    def after(self, answer: Answer, piece: bytes) -> Answer:
+        """The answer with one more piece."""
+        return Answer(answer.text + piece)
+
+    def knows(self, piece: bytes) -> bool:
+        """Whether the piece can be part of an answer."""
+        return bool(piece)
+
+    def complete(self, answer: Answer) -> Completing:
+        """Raises ReplyError: a part of a character wins only where the API drafted it, and then goes on by itself."""
+        yield from ()
+        raise unfinished(answer)
+
+    def weigh(self, position: Position, answer: Answer) -> Weighing:
+        """Weigh the API's top-k, the end, and the source's own proposals; see `weighing.Reading`."""
+        shown = self._shown(position, answer.text)
+        judged = yield Judging(answer.text, tuple(shown), self._proposals if is_whole(answer.text) else 0)
+        if not isinstance(judged, Judged):
+            raise TypeError("a Judging is answered with what was judged")
+        logp = np.fromiter(shown.values(), dtype=np.float64)
+        masses = np.exp(np.stack([judged.scores.expert, judged.scores.anti_expert]))
+        net = combine.remainders(masses, judged.pieces, known=len(logp))
+        tail = hidden(position, greedy=self._steering.temperature == 0.0)
+        covering = combine.covers(judged.pieces, known=len(logp))
+        field = combine.Field(logp, net, covering, tail, position.ceiling)
+        scores = combine.score(field, self._rule, alpha=self._steering.alpha, evidence=self._smooth)
+        unseen = Unseen(tail, position.ceiling, self._rule.most(field, alpha=self._steering.alpha))
+        return supported(Weighed(judged.pieces, scores, len(logp), unseen), self._steering)
+
+    def _shown(self, position: Position, text: bytes) -> dict[bytes, float]:
+        """The API's log-probs of what may follow; a part of a character only where the draft goes on with the rest."""
+        shown = {
+            piece: logp
+            for piece, logp in merged(position, greedy=self._steering.temperature == 0.0).items()
+            if may_follow(text, piece) and (is_whole(text + piece) or piece == position.sampled.piece)
+        }
+        check_any(np.array([*shown.values()]), position, fault=f"can follow {text[-20:]!r}")
+        return shown

@@ -1,0 +1,86 @@
+"""Sources of offsets besides one pair: a table of strings, and a weighted sum of any other sources.
+
+    steer("...", api=api, pair=OffsetTable({b" colour": 2.0, b" color": -2.0}))
+    steer("...", api=api, pair=WeightedSum([(tone, 1.0), (domain, 0.5)]))
+
+Each has the one method `score` of `types.Scorer`. Offsets are natural logs; positive ones favour.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from blackbox_proxy.errors import InputError
+from blackbox_proxy.types import Floats, Prompt, Proposer, Scorer, Scores
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class OffsetTable:
+    """An offset in nats for each of some strings, wherever they stand; `other` for all the rest. b"" is the end."""
+
+    offsets: Mapping[bytes, float]
+    other: float = 0.0
+
+    def __post_init__(self) -> None:
+        for piece, offset in [*self.offsets.items(), (None, self.other)]:
+            if not math.isfinite(offset):
+                named = "all other strings" if piece is None else repr(piece)
+                raise InputError(
+                    f"the offset of {named} must be a finite number of nats, not {offset}",
+                    hint="20 nats are as good as never or always",
+                )
+
+    def score(self, _context: bytes, pieces: Sequence[bytes], *, prompt: Prompt) -> Scores:  # noqa: ARG002 (Scorer's)
+        """The offsets, over an anti-expert that is 1 everywhere: only the difference counts."""
+        offset = np.array([self.offsets.get(piece, self.other) for piece in pieces], dtype=np.float64)
+        even = np.zeros(len(pieces))
+        bounds = np.stack([offset, even])
+        return Scores(offset, even, bounds, bounds, (self.offsets.get(b"", self.other), 0.0))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class WeightedSum:
+    """Several sources, each with a weight: their offsets add up.
+
+    The first source is also what an unseen tail is taken to be shaped like; each proposes strings where it can.
+    """
+
+    parts: Sequence[tuple[Scorer, float]]
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            raise InputError("a weighted sum needs at least one source", hint="give tuples of (source, weight)")
+        for _, weight in self.parts:
+            if not math.isfinite(weight):
+                raise InputError(f"a weight must be a finite number, not {weight}", hint="1.0 takes a source as it is")
+
+    def score(self, context: bytes, pieces: Sequence[bytes], *, prompt: Prompt) -> Scores:
+        """The first source's anti-expert, and over it the sum of all weighted offsets."""
+        found = [(source.score(context, pieces, prompt=prompt), weight) for source, weight in self.parts]
+        anti_expert, (_, even) = found[0][0].anti_expert, found[0][0].end
+        bounds = [_bounds(scores, weight) for scores, weight in found]
+        lower, upper = (np.stack([anti_expert + sum(b[n] for b in bounds), anti_expert]) for n in (0, 1))
+        offset = sum(weight * scores.offset for scores, weight in found)
+        end = math.fsum(weight * (scores.end[0] - scores.end[1]) for scores, weight in found)
+        return Scores(anti_expert + offset, anti_expert, lower, upper, (even + end, even))
+
+    def propose(self, context: bytes, count: int, *, prompt: Prompt) -> Sequence[bytes]:
+        """What the sources propose, one after another."""
+        named: dict[bytes, None] = {}
+        for source, weight in self.parts:
+            if weight > 0.0 and isinstance(source, Proposer):
+                named |= dict.fromkeys(source.propose(context, count, prompt=prompt))
+        return tuple(named)
+
+
+def _bounds(scores: Scores, weight: float) -> tuple[Floats, Floats]:
+    """Lower and upper bound of a weighted offset, each of shape (n,)."""
+    low, high = scores.lower[0] - scores.upper[1], scores.upper[0] - scores.lower[1]
+    return (weight * low, weight * high) if weight >= 0.0 else (weight * high, weight * low)
