@@ -117,6 +117,7 @@ class Cover:
         self._vocabulary = vocabulary
         self._firsts = firsts
         self._strings: Sequence[bytes] = ()
+        self._last = firsts.last(at.rest) if firsts else b""
         self._laws = laws
         self._spell = spell
         self._at = at
@@ -138,11 +139,17 @@ class Cover:
             self._states.append(state)
             if not state.left:
                 continue
-            covering = probabilities(laws, self._vocabulary.starting_with(state.left))
+            covering = probabilities(laws, self._covering(state.left))
             self.total += state.mass * covering.sum(axis=1)
             queue.extend(self._shorter(state, laws))
         if not start.left:
             self.total = np.ones(2)
+
+    def _covering(self, left: bytes) -> Ids:
+        """The tokens that go on from what is left of the text; where the API's are known, at an end of one of those."""
+        if self._firsts is None:
+            return self._vocabulary.starting_with(left)
+        return self._firsts.ends_at(self._last, left)
 
     def _shorter(self, state: _State, laws: Laws) -> Iterable[_State]:
         """The states one token further, by tokens that do not go beyond the re-read bytes."""
@@ -186,6 +193,10 @@ class Cover:
             return tuple(self._spell(text)) if self._spell else ()
         except (LocalModelError, ValueError):
             return ()
+
+    def keeps(self, string: bytes) -> bool:
+        """Whether the API, where its tokens are known, would end one before `string`: so that it could come next."""
+        return self._firsts is None or self._firsts.keeps(self._last, string)
 
     def proposals(self, count: int, *, starts: Sequence[bytes] = ()) -> list[bytes]:
         """The strings of up to `count` tokens that the expert finds likeliest to come next, best first.
@@ -255,7 +266,7 @@ class Cover:
         """The tokens that complete an item, of which the first `drop` bytes are the text's."""
         if self._firsts is None:
             return self._vocabulary.starting_with(item.left)
-        return self._firsts.ids(self._strings[item.index], item.left, drop)
+        return self._firsts.ids(self._strings[item.index], item.left, drop=drop, last=self._last)
 
     def _defer(self, path: TokenPath, items: Sequence[_Item], *, beyond: int) -> None:
         parts = [

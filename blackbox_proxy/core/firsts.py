@@ -28,6 +28,7 @@ class Firsts:
         for i in vocabulary.order.tolist():
             self._lengths[i] = len(self.first(vocabulary.pieces[i]))
         self.ids = lru_cache(maxsize=KEPT)(self._ids)
+        self.ends_at = lru_cache(maxsize=KEPT)(self._ends_at)
 
     def first(self, text: bytes) -> bytes:
         """The longest piece of the API that `text` starts with; b"" if none does."""
@@ -36,18 +37,45 @@ class Firsts:
                 return text[:length]
         return b""
 
-    def _ids(self, string: bytes, left: bytes, drop: int) -> Ids:
+    def last(self, text: bytes) -> bytes:
+        """The API's last token of `text`, read from its beginning; b"" where its vocabulary lacks some byte."""
+        piece = b""
+        while text:
+            piece = self.first(text)
+            if not piece:
+                return b""
+            text = text[len(piece) :]
+        return piece
+
+    def keeps(self, last: bytes, then: bytes) -> bool:
+        """Whether the API cuts `last` off as a token where `then` follows: its border is one that it would make."""
+        return not last or len(self.first(last + then)) == len(last)
+
+    def _ends_at(self, last: bytes, left: bytes) -> Ids:
+        """Ids of the pair's tokens that start with `left`, and leave a border of the API at the end of it.
+
+        last: the API's last token before that border. Where the API goes on from a text, one of its tokens ends there:
+        continuations that it would cut otherwise are not among those that it weighs.
+        """
+        pieces, size = self._vocabulary.pieces, len(left)
+        ids = self._vocabulary.starting_with(left)
+        return np.array([i for i in ids.tolist() if self.keeps(last, pieces[i][size:])], dtype=np.intp)
+
+    def _ids(self, string: bytes, left: bytes, *, drop: int, last: bytes) -> Ids:
         """Ids of the pair's tokens that start with `left` and after which the API's first token is `string`.
 
-        left: what is still to be spelt: the first `drop` bytes belong to the text before, the rest is the end of
-        `string`. A `string` that is no piece of the API stands for all that starts with it.
+        left: what is still to be spelt: the first `drop` bytes belong to the text before, of which `last` is the API's
+        last token; the rest is the end of `string`. A `string` that is no piece of the API stands for all that starts
+        with it.
         """
         ids = self._vocabulary.starting_with(left)
+        pieces = self._vocabulary.pieces
+        if drop and not self.keeps(last, string):
+            return ids[:0]
         if not self._api.ids_of(string):
             return ids
         head = string[: len(string) - (len(left) - drop)]
         if not head and not drop:
             return np.asarray(ids[self._lengths[ids] == len(string)], dtype=np.intp)
-        pieces = self._vocabulary.pieces
         kept = [i for i in ids.tolist() if len(self.first(head + pieces[i][drop:])) == len(string)]
         return np.array(kept, dtype=np.intp)

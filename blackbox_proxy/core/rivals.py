@@ -182,8 +182,8 @@ class ByteReading:
         if self._steering.target != "full" or self._steering.tail == "drop" or not self._steering.proposals:
             return []
         starts = () if is_whole(text) else CONTINUATION
-        found = (*cover.proposals(self._steering.proposals, starts=starts), b"")
-        return [piece for piece in found if may_follow(text, piece)]
+        found = [piece for piece in cover.proposals(self._steering.proposals, starts=starts) if cover.keeps(piece)]
+        return [piece for piece in (*found, b"") if may_follow(text, piece)]
 
     def _weighed(
         self, pieces: tuple[bytes, ...], masses: Floats, *, logp: Floats, tail: float, at: Position
