@@ -11,8 +11,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from blackbox_proxy.api import Api, connect
     from blackbox_proxy.core.sources import OffsetTable, WeightedSum
-    from blackbox_proxy.engine import Api, Stream, asteer, connect, load_pair, sample, steer, stream
+    from blackbox_proxy.engine import Stream, asteer, choose, load_pair, sample, steer, stream
     from blackbox_proxy.errors import BlackboxProxyError
     from blackbox_proxy.local.pair import Pair, PairFiles, open_pair
     from blackbox_proxy.steering import Steering
@@ -29,8 +30,10 @@ __version__ = "0.1.0"
 __all__ = [
     "Api",
     "BlackboxProxyError",
+    "Choice",
     "Message",
     "OffsetTable",
+    "Option",
     "Pair",
     "PairFiles",
     "Prompt",
@@ -41,6 +44,7 @@ __all__ = [
     "Usage",
     "WeightedSum",
     "asteer",
+    "choose",
     "connect",
     "load_pair",
     "open_pair",
@@ -51,11 +55,12 @@ __all__ = [
 
 _HOMES = {
     "core.sources": ("OffsetTable", "WeightedSum"),
-    "engine": ("Api", "Stream", "asteer", "connect", "load_pair", "sample", "steer", "stream"),
+    "api": ("Api", "connect"),
+    "engine": ("Stream", "asteer", "choose", "load_pair", "sample", "steer", "stream"),
     "errors": ("BlackboxProxyError",),
     "steering": ("Steering",),
     "local.pair": ("Pair", "PairFiles", "open_pair"),
-    "types": ("Message", "Prompt", "Result", "Step", "Usage"),
+    "types": ("Choice", "Message", "Option", "Prompt", "Result", "Step", "Usage"),
 }
 
 

