@@ -61,7 +61,7 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 
 def test_the_check_of_what_is_loaded_can_fail() -> None:
-    assert "numpy" in loaded_by("from blackbox_proxy import Steering")
+    assert "numpy" in loaded_by("from blackbox_proxy import Result")
 
 
 def drawn(tree: str) -> dict[str, str]:

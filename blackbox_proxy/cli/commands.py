@@ -230,7 +230,7 @@ def standin(
     from blackbox_proxy.standin import Options, read_script, serve
 
     if (model is None) == (script is None):
-        raise InputError("either --model or --script says what to serve", hint="see `blackbox-proxy standin --help`")
+        raise typer.BadParameter("either --model or --script says what to serve")
 
     options = Options(top_k=top_k, slots=slots, threads=threads, gpu_layers=gpu_layers)
     if context is not None:
