@@ -67,11 +67,8 @@ class Masses:
         """Upper bounds, shape (n,): each option may have all that is open where it begins."""
         found = self.low.copy()
         for one in self.open:
-            found += one.mass * np.array([self._may_hold(one, option) for option in self.options])
+            found += one.mass * np.array([option.startswith(one.text) for option in self.options])
         return np.minimum(found, 1.0)
-
-    def _may_hold(self, one: Open, option: bytes) -> bool:
-        return option.startswith(one.text) and option not in (one.text + piece for piece in one.shown)
 
     def wanted(self) -> tuple[bytes, ...]:
         """Strings whose anti-expert's log-prob `guessed` needs, besides the options."""
