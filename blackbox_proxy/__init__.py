@@ -17,13 +17,7 @@ if TYPE_CHECKING:
     from blackbox_proxy.errors import BlackboxProxyError
     from blackbox_proxy.local.pair import Pair, PairFiles, open_pair
     from blackbox_proxy.steering import Steering
-    from blackbox_proxy.types import (
-        Message,
-        Prompt,
-        Result,
-        Step,
-        Usage,
-    )
+    from blackbox_proxy.types import Choice, Message, Option, Prompt, Result, Step, Usage
 
 __version__ = "0.1.0"
 
