@@ -5,6 +5,7 @@ Puts transport, adapter and template together, and knows what each is for; no wi
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -13,6 +14,8 @@ from typing import Protocol, Self, final
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.local.template import named, prompt_text
+from blackbox_proxy.local.tokens import api_vocabulary
+from blackbox_proxy.local.weights import default_cache
 from blackbox_proxy.remote.registry import load_adapter
 from blackbox_proxy.remote.retry import Patience
 from blackbox_proxy.remote.transport import Transport
@@ -116,6 +119,7 @@ def connect(  # noqa: PLR0913 (each is something only the caller knows)
     api_key: str | None = None,
     key_name: str = "OPENAI_API_KEY",
     template: str = "raw",
+    tokenizer: str = "",
     adapter: str = "completions",
     options: Mapping[str, object] | None = None,
     timeout: float = 60.0,
@@ -126,8 +130,9 @@ def connect(  # noqa: PLR0913 (each is something only the caller knows)
 
     api_key: needed for addresses beyond this machine; key_name is where the user is told to put it. template: how a
     chat becomes text for a raw-text endpoint: `raw` (prompts must be raw text), `chatml`, or Jinja
-    text. options: what the adapter takes besides, such as `top_k` and `end_pieces`. timeout: seconds for a whole
-    reply; attempts: how often one request is sent at most.
+    text. tokenizer: the API's own, where it is known (`gguf:FILE` or `tiktoken:NAME`): strings are then scored as its
+    next token, which is what its log-probs are of. options: what the adapter takes besides, such as `top_k` and
+    `end_pieces`. timeout: seconds for a whole reply; attempts: how often one request is sent at most.
     """
     if not 0.0 < timeout < float("inf"):
         raise InputError(f"a timeout must be a number of seconds above 0, not {timeout}", hint="60 is the default")
@@ -140,7 +145,8 @@ def connect(  # noqa: PLR0913 (each is something only the caller knows)
         on_attempt=on_attempt,
     )
     known = {"end_pieces": COMMON_ENDS} | dict(options or {})
-    return Api(model, transport, load_adapter(adapter, **known), named(template))
+    vocabulary = api_vocabulary(tokenizer, cache=default_cache(os.environ)) if tokenizer else None
+    return Api(model, transport, load_adapter(adapter, **known), named(template), vocabulary)
 
 
 def as_prompt(prompt: Prompt | str) -> Prompt:

@@ -302,6 +302,26 @@ def steer(
     return stream(prompt, api=api, pair=pair, steering=steering, pair_prompt=pair_prompt).result
 
 
+def streams(
+    prompt: Prompt | str,
+    *,
+    n: int,
+    api: Endpoint,
+    pair: LocalPair | Scorer,
+    steering: Steering,
+    pair_prompt: Prompt | str | None = None,
+) -> Iterator[Stream]:
+    """`sample` while the answers are made; go through each before the next."""
+    if n < 1 or (n > 1 and steering.temperature == 0.0):
+        raise InputError(
+            f"{n} answers were asked for at temperature {steering.temperature:g}",
+            hint="several answers need a temperature above 0; all greedy ones are equal",
+        )
+    for i in range(n):
+        own = replace(steering, seed=steering.seed + i)
+        yield stream(prompt, api=api, pair=pair, steering=own, pair_prompt=pair_prompt)
+
+
 def sample(
     prompt: Prompt | str,
     *,
@@ -315,14 +335,8 @@ def sample(
 
     Weigh them by `Result.log_weight` (3.6). Raises InputError where nothing is drawn, since all would be equal.
     """
-    if n < 1 or (n > 1 and steering.temperature == 0.0):
-        raise InputError(
-            f"{n} answers were asked for at temperature {steering.temperature:g}",
-            hint="several answers need a temperature above 0; all greedy ones are equal",
-        )
-    for i in range(n):
-        own = replace(steering, seed=steering.seed + i)
-        yield steer(prompt, api=api, pair=pair, steering=own, pair_prompt=pair_prompt)
+    drawn = streams(prompt, n=n, api=api, pair=pair, steering=steering, pair_prompt=pair_prompt)
+    return (one.result for one in drawn)
 
 
 def choose(

@@ -32,6 +32,7 @@ from .fields import as_count, as_list, as_logp, as_mapping, as_text, unreadable
 
 _ESCAPE = re.compile(r"\\x([0-9a-fA-F]{2})")
 _STOPPED = frozenset({"stop", "eos", "eos_token"})
+_NO_CHAT_LOGPROBS = "this model may give none; choose one that returns logprobs on /chat/completions"
 _NO_LOGPROBS = "this endpoint or model may give none; choose one that returns top_logprobs on /completions"
 
 
@@ -60,6 +61,66 @@ def read_reply(body: Mapping[str, object], *, end_pieces: Collection[bytes] = ()
         usage=read_usage(body.get("usage")),
         model=model if isinstance(model, str) else "",
     )
+
+
+def read_chat_reply(
+    body: Mapping[str, object], *, end_pieces: Collection[bytes] = (), top_k: int | None = None
+) -> Reply:
+    """The whole body of a chat completion; its first choice is read.
+
+        choices[0].logprobs.content = [{token, bytes, logprob, top_logprobs: [{token, bytes, logprob}]}]
+
+    Arguments and errors as in `read_reply`. An entry whose bytes are null is read by its string.
+    """
+    choice = _first_choice(body)
+    finish = _finish(choice.get("finish_reason"))
+    logprobs = choice.get("logprobs")
+    content = None if logprobs is None else as_mapping(logprobs, "logprobs").get("content")
+    rows = as_list([] if content is None else content, "logprobs.content")
+    ends = frozenset(end_pieces)
+    positions = tuple(
+        _chat_position(as_mapping(row, f"content[{at}]"), ends=ends, at=at, top_k=top_k) for at, row in enumerate(rows)
+    )
+    message = as_mapping(choice.get("message") or {}, "message")
+    if not positions and (finish != "stop" or message.get("content")):
+        raise ReplyError("the reply holds no log-probabilities", hint=_NO_CHAT_LOGPROBS)
+    model = body.get("model")
+    return Reply(positions, finish, read_usage(body.get("usage")), model if isinstance(model, str) else "")
+
+
+def _chat_position(row: Mapping[str, object], *, ends: frozenset[bytes], at: int, top_k: int | None) -> Position:
+    """One position of a chat. Tokens of the same bytes are one entry, their probabilities added."""
+    own = _chat_entry(row, f"content[{at}]", ends=ends)
+    entries = as_list(row.get("top_logprobs") or [], f"content[{at}].top_logprobs")
+    listed = [_chat_entry(as_mapping(e, "top_logprobs"), f"content[{at}].top_logprobs", ends=ends) for e in entries]
+    told = [(piece, logp) for piece, logp in listed if logp is not None]
+    appended = top_k is not None and len(told) > top_k and min(logp for _, logp in told) == own[1]
+    others = [logp for piece, logp in told if piece != own[0]]
+    masses: dict[Piece, float] = {}
+    for piece, logp in told:
+        if not (appended and piece == own[0]):
+            masses[piece] = _log_add(masses[piece], logp) if piece in masses else logp
+    tail = min(1.0, max(0.0, 1.0 - math.fsum(map(math.exp, masses.values()))))
+    ranked = sorted(masses.items(), key=itemgetter(1), reverse=True)
+    logp = masses.get(own[0], -math.inf if own[1] is None else own[1])
+    ceiling = min(others) if others else (math.log(tail) if tail > 0.0 else -math.inf)
+    top = tuple(Candidate(piece.text, mass, piece.kind) for piece, mass in ranked)
+    return Position(Candidate(own[0].text, logp, own[0].kind), top, tail, ceiling)
+
+
+def _chat_entry(entry: Mapping[str, object], where: str, *, ends: frozenset[bytes]) -> tuple[Piece, float | None]:
+    """A token's bytes and log-prob, None where nobody tells it."""
+    logp = as_logp(entry.get("logprob"), f"{where}.logprob")
+    spelling = as_text(entry.get("token"), f"{where}.token")
+    if entry.get("bytes") is None:
+        return _read_piece(spelling, ends), logp
+    numbers = as_list(entry["bytes"], f"{where}.bytes")
+    if not all(isinstance(n, int) and 0 <= n <= 255 for n in numbers):
+        raise unreadable(numbers, f"{where}.bytes", wanted="a list of bytes")
+    text = bytes(n for n in numbers if isinstance(n, int))
+    # An end has a name and no bytes: its string tells it.
+    kind = Kind.END if spelling.encode("utf-8", "surrogatepass") in ends else kind_of(text, end_pieces=ends)
+    return Piece(text, kind), logp
 
 
 def read_revealed(body: Mapping[str, object], *, ids: Sequence[int], forced: bool) -> Reply:

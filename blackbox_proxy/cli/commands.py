@@ -5,23 +5,15 @@ Heavy modules are imported inside the commands: `--help` must need neither llama
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from blackbox_proxy.cli import inputs
-from blackbox_proxy.errors import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from blackbox_proxy.api import Api
-    from blackbox_proxy.cli.settings import Settings
+from blackbox_proxy.cli import asking, inputs
+from blackbox_proxy.cli.options import AsJson, PairFile, pair_file, write_json
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -41,17 +33,11 @@ weights_app = typer.Typer(
     help="The models that the demo and the tests use.",
     epilog="Examples: `blackbox-proxy weights list`, `blackbox-proxy weights fetch smollm2-135m-instruct`",
 )
+app.command(epilog=asking.STEER_EXAMPLES)(asking.steer)
+app.command(epilog=asking.CHOOSE_EXAMPLES)(asking.choose)
+app.command(epilog=asking.SCORE_EXAMPLES)(asking.score)
 app.add_typer(pair_app, name="pair")
 app.add_typer(weights_app, name="weights")
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-PairFile = Annotated[
-    Path | None, typer.Option("--pair", help="TOML file that describes the pair, or `demo` for the demo's own.")
-]
-
-
-def _write_json(value: object) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 (typer passes the value)
@@ -69,126 +55,6 @@ def before(
     """Options that stand before a command."""
 
 
-@app.command(
-    epilog="""Examples:
-
-`blackbox-proxy steer "What is the capital of Albania?" --base-url http://127.0.0.1:8000/v1 --model m --pair pair.toml`
-
-`echo "Once upon a time" | blackbox-proxy steer --raw --trace --base-url ... --model ... --pair pair.toml`
-"""
-)
-def steer(
-    prompt: Annotated[
-        str | None,
-        typer.Argument(help="The question; `-` or nothing reads standard input, less one line end at its end."),
-    ] = None,
-    base_url: Annotated[str | None, typer.Option(help="Base URL of the API, such as https://host/v1.")] = None,
-    model: Annotated[str | None, typer.Option(help="The API's name for the model.")] = None,
-    pair: PairFile = None,
-    alpha: Annotated[float | None, typer.Option(help="Weight of the pair's offset; 0 leaves the API alone.")] = None,
-    max_tokens: Annotated[int, typer.Option(help="Most tokens of the answer.")] = 256,
-    system: Annotated[str | None, typer.Option(help="A system message before the question.")] = None,
-    messages: Annotated[Path | None, typer.Option(help='JSON file: [{"role": ..., "content": ...}, ...].')] = None,
-    raw: Annotated[bool, typer.Option(help="The prompt is raw text: no chat template on either side.")] = False,
-    pair_prompt: Annotated[
-        str | None, typer.Option(help="What the pair reads in place of all that the API reads.")
-    ] = None,
-    template: Annotated[str | None, typer.Option(help="The API's chat template: chatml, or a Jinja file.")] = None,
-    top_k: Annotated[int | None, typer.Option(help="Log-probs to ask for at each position.")] = None,
-    draft: Annotated[int, typer.Option(help="Most tokens to ask for in one call.")] = 8,
-    event: Annotated[
-        Literal["bytes", "ids"], typer.Option(help="`ids` where the API speaks the pair's vocabulary.")
-    ] = "bytes",
-    target: Annotated[
-        Literal["full", "topk"], typer.Option(help="`topk`: only what the API shows may be chosen.")
-    ] = "full",
-    stop: Annotated[list[str] | None, typer.Option(help="End the answer before this text; may be repeated.")] = None,
-    api_key_env: Annotated[str | None, typer.Option(help="Environment variable that holds the API key.")] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for one reply.")] = 60.0,
-    trace: Annotated[bool, typer.Option(help="Show every token: wanted, offset, chosen, origin.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Answer a prompt with the hosted model, steered by the pair.
-
-    The text streams to standard output as it becomes certain.
-    """
-    from blackbox_proxy.cli import show
-    from blackbox_proxy.cli.settings import read_settings
-    from blackbox_proxy.engine import load_pair, stream
-    from blackbox_proxy.steering import Steering
-
-    settings = read_settings()
-    asked = inputs.prompt_of(prompt, messages=messages, system=system, raw=raw)
-    own = None if pair_prompt is None else inputs.own_prompt(pair_prompt, raw=raw)
-    steering = Steering(
-        alpha=settings.alpha if alpha is None else alpha,
-        max_tokens=max_tokens,
-        target=target,
-        event=event,
-        draft=draft,
-        stop=tuple(stop or ()),
-    )
-    options = {"top_k": settings.top_k if top_k is None else top_k, "token_ids": event == "ids"}
-    with (
-        _connect(
-            settings,
-            base_url=base_url,
-            model=model,
-            template=template,
-            api_key_env=api_key_env,
-            timeout=timeout,
-            options=options,
-        ) as api,
-        load_pair(_pair_file(pair, settings)) as local,
-    ):
-        running = stream(asked, api=api, pair=local, steering=steering, pair_prompt=own)
-        if as_json:
-            _write_json(show.result_json(running.result, trace=trace))
-        else:
-            show.stream(running, steering=steering, trace=trace)
-
-
-def _needed(value: str | None, option: str, variable: str) -> str:
-    if value:
-        return value
-    raise InputError(f"{option} is missing", hint=f"give it, or set {variable}, or write it into config.toml")
-
-
-def _pair_file(given: Path | None, settings: Settings) -> Path:
-    found = given or settings.pair
-    if found == Path("demo"):
-        from blackbox_proxy.demo.run import pair_file
-
-        return pair_file()
-    return Path(_needed(str(found) if found else None, "--pair", "BLACKBOX_PROXY_PAIR")).expanduser()
-
-
-def _connect(
-    settings: Settings,
-    *,
-    base_url: str | None,
-    model: str | None,
-    template: str | None,
-    api_key_env: str | None,
-    timeout: float,
-    options: Mapping[str, object],
-) -> Api:
-    from blackbox_proxy.api import connect
-
-    if not 0 < timeout < math.inf:
-        raise InputError(f"--timeout must be a number of seconds above 0, not {timeout:g}", hint="60 is the default")
-    variable = inputs.variable_name(api_key_env or settings.api_key_env)
-    return connect(
-        _needed(base_url or settings.base_url, "--base-url", "BLACKBOX_PROXY_BASE_URL"),
-        model=_needed(model or settings.model, "--model", "BLACKBOX_PROXY_MODEL"),
-        api_key=os.environ.get(variable),
-        key_name=variable,
-        template=inputs.template_text(template or settings.template),
-        timeout=timeout,
-        options=options,
-    )
-
-
 @pair_app.command(epilog="Example: `blackbox-proxy pair check --pair pair.toml`")
 def check(pair: PairFile = None, as_json: AsJson = False) -> None:
     """Load a pair, compare its members on a few texts, and say what was found."""
@@ -197,9 +63,9 @@ def check(pair: PairFile = None, as_json: AsJson = False) -> None:
     from blackbox_proxy.engine import load_pair
     from blackbox_proxy.local.check import check_pair
 
-    with load_pair(_pair_file(pair, read_settings())) as local:
+    with load_pair(pair_file(pair, read_settings())) as local:
         found = check_pair(local)
-    _write_json(found) if as_json else show.pair_check(found)
+    write_json(found) if as_json else show.pair_check(found)
 
 
 @app.command(
@@ -277,7 +143,7 @@ def demo(
     with staged(_fetch(CLOSED)) as stage, show.progress("answering", count * len(LOADS)) as tick:
         played = {load: play(asked[load], stage, steering=steering, on_answer=tick) for load in LOADS}
     figures = {load: summary(answered) for load, answered in played.items()}
-    _write_json(figures) if as_json else show.demo(played, figures)
+    write_json(figures) if as_json else show.demo(played, figures)
 
 
 @weights_app.command("list", epilog="Example: `blackbox-proxy weights list --json`")
@@ -289,7 +155,7 @@ def list_weights(as_json: AsJson = False) -> None:
     cache = default_cache(os.environ)
     rows = [(weight, stored(weight, cache)) for weight in KNOWN.values()]
     if as_json:
-        _write_json([{"name": w.name, "licence": w.licence, "sha256": w.sha256, "path": p and str(p)} for w, p in rows])
+        write_json([{"name": w.name, "licence": w.licence, "sha256": w.sha256, "path": p and str(p)} for w, p in rows])
     else:
         show.weights(rows)
 

@@ -107,3 +107,8 @@ def key_in(environ: Mapping[str, str], variable: str) -> str:
     if not key:
         raise InputError(f"there is no key in {variable}", hint="set it to what clients must show, or leave it out")
     return key
+
+
+def text_bytes(text: str) -> bytes:
+    """What an argument says, as bytes; Python marks bytes that were no UTF-8 by half surrogate pairs."""
+    return text.encode("utf-8", "surrogateescape")

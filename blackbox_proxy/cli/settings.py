@@ -35,6 +35,7 @@ class Settings(BaseSettings):
     model: str | None = None
     pair: Path | None = None
     template: str = "chatml"
+    tokenizer: str = ""
     api_key_env: str = "OPENAI_API_KEY"
     alpha: float = 1.0
     top_k: int = 20

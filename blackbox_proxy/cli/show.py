@@ -96,7 +96,7 @@ def _is_control(sign: str) -> bool:
     return sign in _TURNS or (sign < " " and sign not in "\n\t") or "\x7f" <= sign <= "\x9f"
 
 
-def _write(text: str) -> None:
+def write(text: str) -> None:
     """Part of an answer on standard output, at once. Not by way of rich, which makes spaces of tabs."""
     out.file.write(harmless(text) if out.is_terminal else text)
     out.file.flush()
@@ -145,11 +145,11 @@ def _stream_text(running: Stream, stops: Sequence[bytes]) -> Result:
             text += step.piece
             fresh = release(text)
             shown += fresh
-            _write(fresh)
-        _write(running.result.text[len(shown) :])
+            write(fresh)
+        write(running.result.text[len(shown) :])
     finally:
         if text:
-            _write("\n")
+            write("\n")
     return running.result
 
 
@@ -171,7 +171,14 @@ def summary_lines(result: Result) -> tuple[str, ...]:
         f"API tokens: {usage.input} in ({usage.cached} cached), {usage.output} out ({usage.wasted} wasted); {cost}; "
         f"{result.seconds:.1f} s, {usage.local_seconds:.1f} s of it local"
     )
-    return work, price, "; ".join((result.exactness, *result.notes))
+    return work, price, trust_line(result), "; ".join((result.exactness, *result.notes))
+
+
+def trust_line(result: Result) -> str:
+    """How many choices hold whatever the API hid, and the sum of the bounds on how far the steps' laws may be off."""
+    return (
+        f"{result.certified} of {len(result.steps)} steps certified; total variation at most {result.error:.2g} in all"
+    )
 
 
 FINISHES = {
@@ -191,30 +198,30 @@ COLUMNS = {
 }
 
 
-def _table(columns: Mapping[str, str]) -> Table:
+def table(columns: Mapping[str, str]) -> Table:
     """An empty table; its columns by name, each `left` or `right`."""
-    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
+    made = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
     for name, side in columns.items():
-        table.add_column(name, justify="right" if side == "right" else "left", overflow="fold")
-    return table
+        made.add_column(name, justify="right" if side == "right" else "left", overflow="fold")
+    return made
 
 
 def steps_table(steps: Sequence[Step]) -> Table:
     """One row per token: what the API wanted, what was chosen, its log-probs, the offset, and where it came from."""
-    table = _table(COLUMNS)
+    rows = table(COLUMNS)
     for number, step in enumerate(steps, 1):
         colour = COLOURS[step.origin]
         imputed = "~" if step.origin is Origin.OUTSIDE else ""
-        table.add_row(
+        rows.add_row(
             Text(str(number), style="dim"),
             Text(_wanted(step), style="dim"),
             Text(visible(step.piece, step.kind), style=colour),
-            _figure(step.logp_before, ".2f", before=imputed),
-            _figure(step.offset, "+.2f"),
-            _figure(step.logp_after, ".2f"),
+            figure(step.logp_before, ".2f", before=imputed),
+            figure(step.offset, "+.2f"),
+            figure(step.logp_after, ".2f"),
             Text(step.origin.value, style=colour),
         )
-    return table
+    return rows
 
 
 def _wanted(step: Step) -> str:
@@ -224,9 +231,10 @@ def _wanted(step: Step) -> str:
     return visible(step.wanted, Kind.TEXT if step.wanted else Kind.END)
 
 
-def _figure(value: float, form: str, *, before: str = "") -> str:
-    """A number to two places, never -0.00; empty where it is not known."""
-    return "" if math.isnan(value) else f"{before}{round(value, 2) + 0.0:{form}}"
+def figure(value: float, form: str, *, before: str = "") -> str:
+    """A number to a few places, never -0.00; empty where it is not known."""
+    places = int(form[-2])
+    return "" if math.isnan(value) else f"{before}{round(value, places) + 0.0:{form}}"
 
 
 def step_json(step: Step) -> dict[str, object]:
@@ -236,14 +244,17 @@ def step_json(step: Step) -> dict[str, object]:
         "bytes": list(step.piece),
         "kind": step.kind.value,
         "wanted": step.wanted.decode("utf-8", "backslashreplace"),
-        "logp_before": _number(step.logp_before),
-        "logp_after": _number(step.logp_after),
-        "offset": _number(step.offset),
+        "logp_before": number(step.logp_before),
+        "logp_after": number(step.logp_after),
+        "offset": number(step.offset),
         "origin": step.origin.value,
+        "certified": step.certified,
+        "error": number(step.error),
+        "log_weight": number(step.log_weight),
     }
 
 
-def _number(value: float) -> float | None:
+def number(value: float) -> float | None:
     """JSON has no NaN and no infinity."""
     return round(value, 6) if abs(value) < float("inf") else None
 
@@ -259,6 +270,9 @@ def result_json(result: Result, *, trace: bool) -> dict[str, object]:
         "tokens": len(result.steps),
         "changed": result.changed,
         "outside_top_k": result.outside,
+        "certified": result.certified,
+        "error": number(result.error),
+        "log_weight": number(result.log_weight),
         "usage": asdict(result.usage),
         "cost": None if result.cost is None else str(result.cost),
         "seconds": round(result.seconds, 3),
@@ -330,12 +344,12 @@ NAMES = {"api": "closed model", "untuned": "untuned SLM", "expert": "tuned SLM",
 
 def figures_table(figures: Mapping[Load, Mapping[str, Any]]) -> Table:
     """Shares of right facts, right forms and both, with 95 % intervals, by load and party."""
-    table = _table(dict.fromkeys(("load", "answer", "right fact", "right form", "both"), "left"))
+    rows = table(dict.fromkeys(("load", "answer", "right fact", "right form", "both"), "left"))
     for load, found in figures.items():
         for party, name in NAMES.items():
             cells = [_share(found, f"{party}_{what}") for what in ("fact", "format", "exact")]
-            table.add_row(load, name, *cells, style="green" if party == "steered" else "")
-    return table
+            rows.add_row(load, name, *cells, style="green" if party == "steered" else "")
+    return rows
 
 
 def _share(found: Mapping[str, Any], name: str) -> str:

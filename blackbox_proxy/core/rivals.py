@@ -17,7 +17,7 @@ import numpy as np
 from blackbox_proxy.core import combine
 from blackbox_proxy.core.certificate import Unseen
 from blackbox_proxy.core.covering import Cover, place
-from blackbox_proxy.core.firsts import Firsts
+from blackbox_proxy.core.firsts import firsts_of
 from blackbox_proxy.core.offsets import rule_of
 from blackbox_proxy.core.sampling import tempered
 from blackbox_proxy.core.text import CONTINUATION, is_start, is_whole
@@ -82,7 +82,7 @@ class ByteReading:
         reveal: Reveal = "none",
     ) -> None:
         self._vocabulary, self._spell, self._api = vocabulary, spell, api
-        self._firsts = Firsts(vocabulary, api) if api else None
+        self._firsts = firsts_of(vocabulary, api) if api else None
         self._laws, self._steering = laws, steering
         self._rule, self._reveal = rule_of(steering), reveal
         self._smooth = steering.evidence if steering.rule == "pooled" else 0.0

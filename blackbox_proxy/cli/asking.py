@@ -1,0 +1,232 @@
+"""The commands that ask a model: steer an answer, choose between answers, score strings by the pair alone.
+
+Each parses its options, calls one function, and hands the result to `show`; heavy modules are imported inside.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from blackbox_proxy.cli import inputs
+from blackbox_proxy.cli.options import (
+    Alpha,
+    AsJson,
+    BaseUrl,
+    KeyVariable,
+    Messages,
+    ModelName,
+    PairFile,
+    PairPrompt,
+    Question,
+    Raw,
+    System,
+    Template,
+    Timeout,
+    Tokenizer,
+    TopK,
+    connection,
+    pair_file,
+    write_json,
+)
+
+STEER_EXAMPLES = """Examples:
+
+`blackbox-proxy steer "What is the capital of Albania?" --base-url http://127.0.0.1:8000/v1 --model m --pair pair.toml`
+
+`echo "Once upon a time" | blackbox-proxy steer --raw --trace --base-url ... --model ... --pair pair.toml`
+
+`blackbox-proxy steer "Name a colour." --temperature 0.8 --n 3 --base-url ... --model ... --pair pair.toml`
+"""
+
+
+def steer(
+    prompt: Question = None,
+    base_url: BaseUrl = None,
+    model: ModelName = None,
+    pair: PairFile = None,
+    alpha: Alpha = None,
+    max_tokens: Annotated[int, typer.Option(help="Most tokens of the answer.")] = 256,
+    system: System = None,
+    messages: Messages = None,
+    raw: Raw = False,
+    pair_prompt: PairPrompt = None,
+    template: Template = None,
+    tokenizer: Tokenizer = None,
+    top_k: TopK = None,
+    temperature: Annotated[float, typer.Option(help="0 takes the best token; otherwise tokens are drawn.")] = 0.0,
+    top_p: Annotated[float, typer.Option(help="Draw from the likeliest tokens that hold this share.")] = 1.0,
+    min_p: Annotated[float, typer.Option(help="Draw no token below this share of the likeliest.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Where the chance comes from; equal seeds give equal answers.")] = 0,
+    n: Annotated[int, typer.Option("--n", help="Answers to draw, with the seeds from --seed on.", min=1)] = 1,
+    draft: Annotated[int, typer.Option(help="Most tokens to ask for in one call.")] = 8,
+    event: Annotated[
+        Literal["bytes", "ids"], typer.Option(help="`ids` where the API speaks the pair's vocabulary.")
+    ] = "bytes",
+    target: Annotated[
+        Literal["full", "nucleus", "topk"],
+        typer.Option(help="What may be chosen: anything, the API's nucleus, or only what the API shows."),
+    ] = "full",
+    nucleus: Annotated[float, typer.Option(help="Share of the API's own law that `--target nucleus` keeps.")] = 0.9,
+    tail: Annotated[
+        Literal["impute", "reveal", "drop"],
+        typer.Option(help="What the API does not show: guess it, ask for it, or leave it out."),
+    ] = "impute",
+    reveal: Annotated[
+        Literal["none", "ids", "bias"],
+        typer.Option(help="How the endpoint tells log-probs beyond its top-k: vLLM's chosen ids, or a forcing bias."),
+    ] = "none",
+    rule: Annotated[
+        Literal["pooled", "none", "clip", "plausible"],
+        typer.Option(help="How an offset abstains where the pair has no evidence."),
+    ] = "pooled",
+    stop: Annotated[list[str] | None, typer.Option(help="End the answer before this text; may be repeated.")] = None,
+    api_key_env: KeyVariable = None,
+    timeout: Timeout = 60.0,
+    trace: Annotated[bool, typer.Option(help="Show every token: wanted, offset, chosen, origin.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Answer a prompt with the hosted model, steered by the pair.
+
+    The text streams to standard output as it becomes certain.
+    """
+    from blackbox_proxy.cli import show
+    from blackbox_proxy.cli.settings import read_settings
+    from blackbox_proxy.engine import load_pair, streams
+    from blackbox_proxy.steering import Steering
+
+    settings = read_settings()
+    asked = inputs.prompt_of(prompt, messages=messages, system=system, raw=raw)
+    own = None if pair_prompt is None else inputs.own_prompt(pair_prompt, raw=raw)
+    steering = Steering(
+        alpha=settings.alpha if alpha is None else alpha,
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        min_p=min_p,
+        seed=seed,
+        target=target,
+        nucleus=nucleus,
+        tail=tail,
+        rule=rule,
+        event=event,
+        draft=draft,
+        stop=tuple(stop or ()),
+    )
+    options = {"top_k": settings.top_k if top_k is None else top_k, "token_ids": event == "ids", "reveal": reveal}
+    with (
+        connection(
+            settings,
+            base_url=base_url,
+            model=model,
+            template=template,
+            tokenizer=tokenizer,
+            api_key_env=api_key_env,
+            timeout=timeout,
+            options=options,
+        ) as api,
+        load_pair(pair_file(pair, settings)) as local,
+    ):
+        running = streams(asked, n=n, api=api, pair=local, steering=steering, pair_prompt=own)
+        if as_json:
+            found = [show.result_json(one.result, trace=trace) for one in running]
+            write_json(found[0] if n == 1 else {"answers": found})
+            return
+        for number, one in enumerate(running, 1):
+            if n > 1:
+                show.note(f"answer {number} of {n}, seed {seed + number - 1}")
+            show.stream(one, steering=steering, trace=trace)
+
+
+CHOOSE_EXAMPLES = """Examples:
+
+`blackbox-proxy choose "Is water wet?" --option Yes --option No --base-url http://localhost:80/v1 --model m --pair demo`
+
+`blackbox-proxy choose "Is water wet?" --option Yes --option No --chat --json --base-url ... --model ... --pair demo`
+"""
+
+
+def choose(
+    prompt: Question = None,
+    option: Annotated[list[str] | None, typer.Option(help="An answer, as the model would write it; repeat it.")] = None,
+    base_url: BaseUrl = None,
+    model: ModelName = None,
+    pair: PairFile = None,
+    alpha: Alpha = None,
+    chat: Annotated[bool, typer.Option(help="Ask /chat/completions: one call, from an answer's start.")] = False,
+    system: System = None,
+    messages: Messages = None,
+    raw: Raw = False,
+    pair_prompt: PairPrompt = None,
+    template: Template = None,
+    top_k: TopK = None,
+    calls: Annotated[int, typer.Option(help="Most calls of the API.", min=1)] = 8,
+    api_key_env: KeyVariable = None,
+    timeout: Timeout = 60.0,
+    as_json: AsJson = False,
+) -> None:
+    """Choose between given answers: the API's odds of each, tilted by the pair.
+
+    One call is enough where every answer shows among the top-k; what is not shown is bounded.
+    """
+    from blackbox_proxy.cli import odds
+    from blackbox_proxy.cli.settings import read_settings
+    from blackbox_proxy.engine import choose as choose_between
+    from blackbox_proxy.engine import load_pair
+
+    settings = read_settings()
+    asked = inputs.prompt_of(prompt, messages=messages, system=system, raw=raw)
+    own = None if pair_prompt is None else inputs.own_prompt(pair_prompt, raw=raw)
+    with (
+        connection(
+            settings,
+            base_url=base_url,
+            model=model,
+            template=template,
+            api_key_env=api_key_env,
+            timeout=timeout,
+            adapter="chat" if chat else "completions",
+            options={"top_k": settings.top_k if top_k is None else top_k},
+        ) as api,
+        load_pair(pair_file(pair, settings)) as local,
+    ):
+        found = choose_between(
+            asked,
+            tuple(option or ()),
+            api=api,
+            pair=local,
+            alpha=settings.alpha if alpha is None else alpha,
+            pair_prompt=own,
+            calls=calls,
+        )
+    write_json(odds.choice_json(found)) if as_json else odds.choice(found)
+
+
+SCORE_EXAMPLES = """Examples:
+
+`blackbox-proxy score "The capital of France is" " Paris" " Rome" --pair demo`
+
+`blackbox-proxy score "" "answer:" "The" --question "What is the capital of France?" --pair demo --json`
+"""
+
+
+def score(
+    context: Annotated[str, typer.Argument(help="The text so far; with --question, the answer so far.")],
+    pieces: Annotated[list[str], typer.Argument(help="Strings that it may go on with.")],
+    pair: PairFile = None,
+    question: Annotated[str | None, typer.Option(help="What was asked before the text, through the templates.")] = None,
+    tolerance: Annotated[float, typer.Option(help="Nats between the bounds of each score.")] = 1e-3,
+    as_json: AsJson = False,
+) -> None:
+    """Say how probable both members of the pair find it that a text goes on with given strings; asks no API."""
+    from blackbox_proxy.cli import odds
+    from blackbox_proxy.cli.settings import read_settings
+    from blackbox_proxy.engine import load_pair
+    from blackbox_proxy.types import Prompt
+
+    strings = [inputs.text_bytes(piece) for piece in pieces]
+    with load_pair(pair_file(pair, read_settings())) as local:
+        asked = None if question is None else Prompt.ask(question)
+        found = local.score(inputs.text_bytes(context), strings, prompt=asked, tolerance=tolerance)
+    write_json(odds.scores_json(strings, found)) if as_json else odds.scores(strings, found)

@@ -1,0 +1,80 @@
+"""Turns choices and scores into what a person reads, or into JSON. Calls nothing that costs time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from rich.text import Text
+
+from blackbox_proxy.cli import show
+from blackbox_proxy.types import Choice, Kind, Scores
+
+
+def choice(found: Choice) -> None:
+    """The options with their odds, and how far those can be trusted; the best one alone on standard output."""
+    rows = show.table(
+        {"option": "left", "steered": "right", "bounds": "right", "unsteered": "right", "offset": "right"}
+    )
+    for option in found.options:
+        style = "bold green" if option is found.best else ""
+        bounds = f"{option.lower:.3f}-{option.upper:.3f}"
+        cells = (f"{option.steered:.3f}", bounds, f"{option.unsteered:.3f}", f"{option.offset:+.2f}")
+        rows.add_row(Text(show.visible(option.text.encode()), style=style), *cells)
+    show.err.print(rows)
+    certain = (
+        "certified: nothing that the API hid can change it" if found.certified else "not certified: see the bounds"
+    )
+    show.note(f"{certain}; {found.usage.requests} calls, {found.usage.input} tokens in, {found.usage.output} out")
+    show.write(found.best.text + "\n")
+
+
+def choice_json(found: Choice) -> dict[str, object]:
+    """A choice as one JSON object."""
+    return {
+        "best": found.best.text,
+        "certified": found.certified,
+        "options": [
+            {name: value if isinstance(value, str) else show.number(value) for name, value in asdict(option).items()}
+            for option in found.options
+        ],
+        "model": found.model,
+        "usage": asdict(found.usage),
+        "cost": None if found.cost is None else str(found.cost),
+        "seconds": round(found.seconds, 3),
+    }
+
+
+def scores(strings: Sequence[bytes], found: Scores) -> None:
+    """Log-probs of strings under both members, with the width of their bounds, and of an end."""
+    rows = show.table(dict.fromkeys(("string", "expert", "anti-expert", "offset", "uncertain by"), "right"))
+    width = (found.upper - found.lower).max(axis=0)
+    for n, string in enumerate(strings):
+        cells = (
+            show.figure(found.expert[n], ".3f"),
+            show.figure(found.anti_expert[n], ".3f"),
+            show.figure(found.offset[n], "+.3f"),
+        )
+        rows.add_row(Text(show.visible(string, Kind.TEXT if string else Kind.END)), *cells, f"{width[n]:.1g}")
+    rows.add_row("<end>", show.figure(found.end[0], ".3f"), show.figure(found.end[1], ".3f"), _offset(found.end), "")
+    show.out.print(rows)
+
+
+def _offset(both: tuple[float, float]) -> str:
+    return show.figure(both[0] - both[1], "+.3f")
+
+
+def scores_json(strings: Sequence[bytes], found: Scores) -> dict[str, object]:
+    """Scores as one JSON object; bounds have the expert first."""
+    listed = [
+        {
+            "string": string.decode("utf-8", "backslashreplace"),
+            "expert": show.number(float(found.expert[n])),
+            "anti_expert": show.number(float(found.anti_expert[n])),
+            "offset": show.number(float(found.offset[n])),
+            "lower": [show.number(float(x)) for x in found.lower[:, n]],
+            "upper": [show.number(float(x)) for x in found.upper[:, n]],
+        }
+        for n, string in enumerate(strings)
+    ]
+    return {"scores": listed, "end": {"expert": show.number(found.end[0]), "anti_expert": show.number(found.end[1])}}
