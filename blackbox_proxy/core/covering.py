@@ -87,13 +87,15 @@ class _State:
 class _Item:
     """String `index` still lacks the bytes `left`, with `mass` of shape (2,) at hand.
 
-    usual: the string was spelt up to here as the tokenizer would spell it.
+    usual: the string was spelt up to here as the tokenizer would spell it. over: the string that has been given this
+    mass so far, because it is what the API's first token would be if nothing more came; -1 where there is none.
     """
 
     index: int
     left: bytes
     mass: Floats
     usual: bool = True
+    over: int = -1
 
 
 @final
@@ -117,6 +119,7 @@ class Cover:
         self._vocabulary = vocabulary
         self._firsts = firsts
         self._strings: Sequence[bytes] = ()
+        self._at_index: Mapping[bytes, int] = {}
         self._last = firsts.last(at.rest) if firsts else b""
         self._laws = laws
         self._spell = spell
@@ -238,6 +241,7 @@ class Cover:
         self._low = np.zeros((2, len(strings)))
         self._pending = {}
         self._strings = strings
+        self._at_index = {string: i for i, string in enumerate(strings)}
         texts = [(i, string) for i, string in enumerate(strings) if string]
         starts = {string[:1] for _, string in texts}
         for state in self._states:
@@ -259,8 +263,21 @@ class Cover:
             found = probabilities(laws, np.concatenate([ranges[n] for n in filled]))
             sums = np.add.reduceat(found, starts, axis=1)
             for column, n in enumerate(filled):
-                self._low[:, items[n].index] += items[n].mass * sums[:, column]
+                self._give(self._low, items[n], items[n].mass * sums[:, column])
         self._defer(path, items, beyond=beyond)
+
+    def _give(self, masses: Floats, item: _Item, mass: Floats) -> None:
+        """Add mass to an item's string, and take it from the one that had it."""
+        masses[:, item.index] += mass
+        if item.over >= 0:
+            masses[:, item.over] -= mass
+
+    def _over(self, item: _Item, left: bytes) -> int:
+        """Which string has the mass of an item of which `left` is still to come; see `_Item`."""
+        string = self._strings[item.index]
+        if self._firsts is None or len(left) >= len(string):
+            return -1
+        return self._at_index.get(self._firsts.first(string[: len(string) - len(left)]), item.over)
 
     def _range(self, item: _Item, drop: int) -> Ids:
         """The tokens that complete an item, of which the first `drop` bytes are the text's."""
@@ -284,7 +301,8 @@ class Cover:
         first = {left: self._first(left) for left in spelt}
         for column, (item, i, length) in enumerate(parts):
             usual = matters[column] and item.usual and first[item.left] in (i, ANY)
-            child = _Item(item.index, item.left[length:], found[:, column], usual)
+            left = item.left[length:]
+            child = _Item(item.index, left, found[:, column], usual, self._over(item, left))
             self._pending.setdefault((*path, i), []).append(child)
 
     def _first(self, text: bytes) -> int:
@@ -325,7 +343,7 @@ class Cover:
         for items in self._pending.values():
             for item in items:
                 if item.usual or not usual:
-                    gap[:, item.index] += item.mass
+                    self._give(gap, item, item.mass)
         return gap
 
     def estimate(self) -> Floats:
@@ -354,4 +372,4 @@ class Cover:
     def _share(self, mass: Floats) -> Floats:
         """Divide by the mass of the text itself; members are rows."""
         total = self.total if mass.ndim == 1 else self.total[:, None]
-        return np.minimum(mass / np.maximum(total, 1e-300), 1.0)
+        return np.clip(mass / np.maximum(total, 1e-300), 0.0, 1.0)

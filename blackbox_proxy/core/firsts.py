@@ -26,11 +26,12 @@ class Firsts:
         self._vocabulary, self._api = vocabulary, api
         self._lengths = np.zeros(len(vocabulary), dtype=np.int32)
         for i in vocabulary.order.tolist():
-            self._lengths[i] = len(self.first(vocabulary.pieces[i]))
+            self._lengths[i] = len(self._first(vocabulary.pieces[i]))
+        self.first = lru_cache(maxsize=KEPT)(self._first)
         self.ids = lru_cache(maxsize=KEPT)(self._ids)
         self.ends_at = lru_cache(maxsize=KEPT)(self._ends_at)
 
-    def first(self, text: bytes) -> bytes:
+    def _first(self, text: bytes) -> bytes:
         """The longest piece of the API that `text` starts with; b"" if none does."""
         for length in range(min(len(text), self._api.longest), 0, -1):
             if self._api.ids_of(text[:length]):
