@@ -13,6 +13,8 @@ from typing import final
 
 import numpy as np
 
+from blackbox_proxy.core.covering import Cover, place
+from blackbox_proxy.core.scoring import BACK_OFF, scored
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.types import (
     Ask,
@@ -28,6 +30,7 @@ from blackbox_proxy.types import (
     Prompt,
     Reply,
     Reveal,
+    Scores,
     TokenPath,
     Usage,
 )
@@ -89,6 +92,24 @@ class ToyPair:
             Laws(self.expert.law(prompt.expert + path), self.anti_expert.law(prompt.anti_expert + path))
             for path in paths
         ]
+
+    def score(self, context: bytes, pieces: Sequence[bytes], *, prompt: Prompt | None = None) -> Scores:
+        """How probable both find it that `context` goes on with each piece: see `local.pair.Pair.score`."""
+        run = scored(context, pieces, vocabulary=self.vocabulary, spell=self.spell)
+        read = self.prompt(prompt or Prompt())
+        paths = next(run)
+        while True:
+            try:
+                paths = run.send(self.laws(read, paths))
+            except StopIteration as stop:
+                found: Scores = stop.value
+                return found
+
+    def propose(self, context: bytes, count: int, *, prompt: Prompt | None = None) -> Sequence[bytes]:
+        """What the expert would go on with: see `local.pair.Pair.propose`."""
+        at = place(context, spell=self.spell, vocabulary=self.vocabulary, back_off=BACK_OFF)
+        laws = self.laws(self.prompt(prompt or Prompt()), at.paths)
+        return Cover(self.vocabulary, at, dict(zip(at.paths, laws, strict=True))).proposals(count)
 
 
 @final

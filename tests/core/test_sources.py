@@ -1,0 +1,91 @@
+"""Sources of offsets besides one pair: a table, a weighted sum, whatever has a `score`; three lines plug one in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from blackbox_proxy import OffsetTable, WeightedSum
+from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.engine import steer
+from blackbox_proxy.errors import InputError
+from blackbox_proxy.steering import Steering
+from blackbox_proxy.types import Origin, Prompt, Scores
+from tests.core.toys import toy_api, toy_pair
+
+PROMPT = Prompt(text="ab")
+WHOLE = Vocabulary([b"a", b"b", b" ", b"ab", b" a", b"<end>"], ends=[5])
+PLAIN = Vocabulary([b"a", b"b", b" ", b"</s>"], ends=[3])
+"""No piece is a part of a character: by scores such a one could not win, since nobody would complete it."""
+
+
+def test_a_table_lifts_what_it_names() -> None:
+    api, steering = toy_api(), Steering(max_tokens=5)
+    plain = steer(PROMPT, api=api, pair=OffsetTable({}), steering=steering)
+    assert all(step.origin is Origin.DRAFT for step in plain.steps)
+    lifted = steer(PROMPT, api=api, pair=OffsetTable({b"b": 20.0}, other=-1.0), steering=steering)
+    assert lifted.text == "bbbbb"
+    ended = steer(PROMPT, api=api, pair=OffsetTable({b"": 30.0}), steering=steering)
+    assert ended.finish == "stop"
+    assert ended.text == ""
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_one_pair_of_weight_one_steers_as_the_pair_itself(seed: int) -> None:
+    """By another way: scores of strings in place of laws. They agree wherever the shorter way is settled."""
+    pair, steering = toy_pair(seed, WHOLE), Steering(max_tokens=1, spread=64, proposals=0)
+    by_laws = steer(PROMPT, api=toy_api(seed, PLAIN), pair=pair, steering=steering)
+    by_scores = steer(PROMPT, api=toy_api(seed, PLAIN), pair=WeightedSum([(pair, 1.0)]), steering=steering)
+    assert by_scores.steps[0].piece == by_laws.steps[0].piece
+    assert by_scores.steps[0].offset == pytest.approx(by_laws.steps[0].offset, abs=0.1)
+
+
+def test_offsets_add_up_by_their_weights() -> None:
+    one, other, pieces = toy_pair(1), toy_pair(2), [b"a", b"b", b" a", b""]
+    both = WeightedSum([(one, 0.5), (other, -2.0)]).score(b"ab", pieces, prompt=PROMPT)
+    alone = [pair.score(b"ab", pieces, prompt=PROMPT) for pair in (one, other)]
+    np.testing.assert_allclose(both.offset, 0.5 * alone[0].offset - 2.0 * alone[1].offset, atol=1e-9)
+    np.testing.assert_array_equal(both.anti_expert, alone[0].anti_expert)
+    assert (both.lower[0] <= both.expert + 1e-9).all()
+    assert (both.expert <= both.upper[0] + 1e-9).all()
+    assert both.end[0] - both.end[1] == pytest.approx(
+        0.5 * (alone[0].end[0] - alone[0].end[1]) - 2.0 * (alone[1].end[0] - alone[1].end[1])
+    )
+
+
+def test_every_part_proposes() -> None:
+    one, other = toy_pair(1), toy_pair(2)
+    found = WeightedSum([(one, 1.0), (OffsetTable({}), 1.0), (other, 1.0)]).propose(b"", 2, prompt=PROMPT)
+    assert set(found) == {*one.propose(b"", 2, prompt=PROMPT), *other.propose(b"", 2, prompt=PROMPT)}
+
+
+@dataclass
+class Longest:
+    """A source in three lines: favours long strings."""
+
+    def score(self, _context: bytes, pieces: Sequence[bytes], *, prompt: Prompt) -> Scores:  # noqa: ARG002
+        offset = np.array([float(len(piece)) for piece in pieces])
+        return Scores(offset, 0 * offset, np.stack([offset, 0 * offset]), np.stack([offset, 0 * offset]), (0.0, 0.0))
+
+
+def test_anything_with_a_score_steers() -> None:
+    steering = Steering(alpha=50.0, max_tokens=4)
+    result = steer(PROMPT, api=toy_api(), pair=Longest(), steering=steering)
+    assert len(result.text.encode()) >= len(result.steps) - 1
+    assert result.finish == "length"
+
+
+def test_what_is_no_number_is_refused() -> None:
+    with pytest.raises(InputError, match="finite"):
+        OffsetTable({b"a": float("nan")})
+    with pytest.raises(InputError, match="finite"):
+        WeightedSum([(OffsetTable({}), float("inf"))])
+    with pytest.raises(InputError, match="at least one"):
+        WeightedSum([])
+    with pytest.raises(InputError, match="scores strings"):
+        steer(PROMPT, api=toy_api(), pair=OffsetTable({}), steering=Steering(event="ids"))
+    assert list(islice(WeightedSum([(OffsetTable({}), 1.0)]).propose(b"", 3, prompt=PROMPT), 3)) == []
