@@ -9,7 +9,7 @@ same however it is cut. Laws are asked for until M is known as well as wanted. K
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,15 +77,16 @@ class _Scorer:
 
     def mass(self, text: bytes) -> Generator[Wanted, Sequence[Laws], tuple[Mass, Mass]]:
         """The mass of a text, and that of the text with an end right after it."""
-        at = self._place(text)
-        limit = len(self.known) + MOST if self.tolerance else math.inf
-        wanted: Iterable[TokenPath] = (at.path[:n] for n in range(len(at.path) + 1))
+        at, own = self._place(text), dict[TokenPath, Laws]()
+        wanted: Wanted = tuple(at.path[:n] for n in range(len(at.path) + 1))
         while True:
             missing = tuple(dict.fromkeys(path for path in wanted if path not in self.known))
             if missing:
                 self.known.update(zip(missing, (yield missing), strict=True))
-            cover = Cover(self.vocabulary, at, self.known)
-            wanted = self._open(cover) if len(self.known) < limit else ()
+            # Laws that other texts asked for do not count: a mass must depend on its text alone.
+            own |= {path: self.known[path] for path in wanted}
+            cover = Cover(self.vocabulary, at, own)
+            wanted = self._open(cover) if len(own) < MOST or not self.tolerance else ()
             if not wanted:
                 return self._logs(cover, at)
 
