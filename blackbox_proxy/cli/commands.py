@@ -128,6 +128,15 @@ def demo(
     ] = "heldout",
     seed: Annotated[int, typer.Option(help="Draws the questions.")] = 0,
     alpha: Annotated[float | None, typer.Option(help="Weight of the pair's offset.")] = None,
+    top_k: Annotated[int, typer.Option(help="Log-probs that the closed model shows.")] = 20,
+    tail: Annotated[
+        Literal["impute", "reveal", "drop"], typer.Option(help="What it does not show: guess, ask for, or leave out.")
+    ] = "impute",
+    rule: Annotated[
+        Literal["pooled", "none", "clip", "plausible"],
+        typer.Option(help="How an offset abstains where the pair has no evidence."),
+    ] = "pooled",
+    tokenizer: Annotated[bool, typer.Option(help="Whether the closed model's tokenizer is known.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """See a closed model being steered, on this machine, over real HTTP, with real weights."""
@@ -137,10 +146,14 @@ def demo(
     from blackbox_proxy.demo.run import CLOSED, LOADS, LOCAL, STEERING, draw, play, staged
     from blackbox_proxy.demo.score import summary
 
-    steering = STEERING if alpha is None else replace(STEERING, alpha=alpha)
+    steering = replace(STEERING, alpha=STEERING.alpha if alpha is None else alpha, tail=tail, rule=rule)
     asked = {load: draw(load, count=count, split=split, seed=seed) for load in LOADS}
     _fetch(LOCAL)
-    with staged(_fetch(CLOSED)) as stage, show.progress("answering", count * len(LOADS)) as tick:
+    known = tokenizer or tail == "reveal"
+    with (
+        staged(_fetch(CLOSED), top_k=top_k, tokenizer=known) as stage,
+        show.progress("answering", count * len(LOADS)) as tick,
+    ):
         played = {load: play(asked[load], stage, steering=steering, on_answer=tick) for load in LOADS}
     figures = {load: summary(answered) for load, answered in played.items()}
     write_json(figures) if as_json else show.demo(played, figures)

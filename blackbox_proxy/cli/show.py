@@ -326,6 +326,8 @@ def demo(played: Mapping[Load, Sequence[Answered]], figures: Mapping[Load, Mappi
     out.print(figures_table(figures))
     for load, found in figures.items():
         out.print(_work_line(load, found))
+    _section("by kind of question: right fact of the closed model; right fact, right form and both when steered")
+    out.print(kinds_table(figures))
 
 
 def _section(title: str) -> None:
@@ -349,6 +351,17 @@ def figures_table(figures: Mapping[Load, Mapping[str, Any]]) -> Table:
         for party, name in NAMES.items():
             cells = [_share(found, f"{party}_{what}") for what in ("fact", "format", "exact")]
             rows.add_row(load, name, *cells, style="green" if party == "steered" else "")
+    return rows
+
+
+def kinds_table(figures: Mapping[Load, Mapping[str, Any]]) -> Table:
+    """Shares by load and kind of question."""
+    columns = ("load", "kind", "questions", "closed model's fact", "tuned SLM, both", "steered fact", "form", "both")
+    rows = table(dict.fromkeys(columns, "left"))
+    for load, found in figures.items():
+        for kind, shares in found["kinds"].items():
+            count, *rest = shares.values()
+            rows.add_row(load, kind, str(count), *(f"{share:.2f}" for share in rest))
     return rows
 
 

@@ -28,6 +28,8 @@ LOADS: tuple[Load, ...] = ("known", "told")
 STEERING = Steering(alpha=1.8, max_tokens=40)
 """The demo's knobs, chosen on training countries."""
 
+TOP_K = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -43,11 +45,22 @@ def pair_file() -> Path:
 
 
 @contextmanager
-def staged(closed: Path) -> Iterator[Stage]:
-    """Start the stand-in over `closed` and load the demo's pair; stop both at the end."""
+def staged(closed: Path, *, top_k: int = TOP_K, tokenizer: bool = False) -> Iterator[Stage]:
+    """Start the stand-in over `closed` and load the demo's pair; stop both at the end.
+
+    top_k: log-probs that the closed model shows. tokenizer: whether its tokenizer is known; then it also tells the
+    log-probs of chosen ids where it is asked (`tail="reveal"`).
+    """
+    options = {"top_k": top_k, "reveal": "ids" if tokenizer else "none"}
     with (
-        running(closed, name="closed-model", top_k=20, slots=1, threads=1, context=1024) as url,
-        connect(url, model="closed-model", template="chatml") as api,
+        running(closed, name="closed-model", top_k=top_k, slots=1, threads=1, context=1024) as url,
+        connect(
+            url,
+            model="closed-model",
+            template="chatml",
+            tokenizer=f"gguf:{closed}" if tokenizer else "",
+            options=options,
+        ) as api,
         load_pair(pair_file()) as pair,
     ):
         yield Stage(api, pair)

@@ -7,7 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from blackbox_proxy.demo.facts import Question, exact, in_format, states_fact
+from blackbox_proxy.demo.facts import (
+    TOPICS,
+    Question,
+    exact,
+    in_format,
+    states_fact,
+)
 from blackbox_proxy.types import Result
 
 PARTIES: Final = ("api", "untuned", "expert", "steered")
@@ -60,6 +66,14 @@ def _shares(answered: Sequence[Answered]) -> dict[str, int]:
     return hits
 
 
+def _kind(answered: Sequence[Answered]) -> dict[str, float]:
+    """Shares of one kind of question."""
+    count = max(len(answered), 1)
+    hits = _shares(answered)
+    wanted = ("api_fact", "expert_exact", "steered_fact", "steered_format", "steered_exact")
+    return {"questions": len(answered), **{name: round(hits[name] / count, 3) for name in wanted}}
+
+
 def summary(answered: Sequence[Answered]) -> dict[str, object]:
     """The figures of one load, ready for JSON. Shares are of questions, `outside_top_k` and `changed` of tokens."""
     count = len(answered)
@@ -71,6 +85,7 @@ def summary(answered: Sequence[Answered]) -> dict[str, object]:
         "questions": count,
         **{name: round(n / max(count, 1), 3) for name, n in hits.items()},
         "intervals_95": {name: interval(n, count) for name, n in hits.items()},
+        "kinds": {topic: _kind([a for a in answered if a.question.topic == topic]) for topic in TOPICS},
         "outside_top_k": round(sum(r.outside for r in results) / per_token, 3),
         "changed": round(sum(r.changed for r in results) / per_token, 3),
         "api_calls": sum(r.usage.requests for r in results),

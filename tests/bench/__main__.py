@@ -7,6 +7,10 @@ loop (spelling, aligning, combining, choosing), `pair_ms` all the time in `Pair.
 given is recorded and afterwards decoded again on fresh contexts, both members side by side as in the pair, with
 nothing around it: `bare_ms`. All are per emitted token, medians over the questions; the ratios are taken question by
 question. One member's weights are read once per batch: that is the physical limit, and `bare_ms` is it.
+
+`covering` compares all that scoring strings takes (pair and Python) with what reading the answer alone would take: its
+tokens decoded one by one by both members side by side, by bare llama.cpp. `plain` is ordinary English, steered so
+little that it stays so; `demo` the demo's questions. decodes and nodes are a member's batches, and tokens in them.
 """
 
 from __future__ import annotations
@@ -19,16 +23,24 @@ import statistics
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from blackbox_proxy.core.loop import Draft, Evaluate, Evidence, steps
-from blackbox_proxy.demo.facts import Question, questions
+from blackbox_proxy.demo.facts import questions
 from blackbox_proxy.demo.run import CLOSED, LOCAL, STEERING, Stage, staged
 from blackbox_proxy.local.llama import Context, Lora, Model
 from blackbox_proxy.local.weights import default_cache, resolve
-from blackbox_proxy.types import Ask, Laws, PairPrompt, Prompt, TokenPath
+from blackbox_proxy.steering import Steering
+from blackbox_proxy.types import (
+    Ask,
+    Laws,
+    PairPrompt,
+    Prompt,
+    Step,
+    TokenPath,
+)
 
 Batch = dict[str, Any]
 """The arguments of one `Context.decode`."""
@@ -74,15 +86,27 @@ class Timed:
     python: float = 0.0
     pair: float = 0.0
     bare: float = 0.0
+    alone: float = 0.0
     tokens: int = 0
+    decodes: int = 0
+    nodes: int = 0
+    text: bytes = b""
 
 
-def run(question: Question, stage: Stage) -> Timed:
+@dataclass(frozen=True)
+class Asked:
+    """What the pair and the closed model read."""
+
+    text: str
+    asked: str
+
+
+def run(question: Asked, stage: Stage, steering: Steering) -> Timed:
     """Steer one question with the clock running; API and pair one after the other, so that neither slows the other."""
     found = Timed()
     prompt = stage.pair.prompt(Prompt.ask(question.text))
     text = stage.api.text(Prompt.ask(question.asked))
-    loop = steps(STEERING, vocabulary=stage.pair.vocabulary, spell=stage.pair.spell)
+    loop = steps(steering, vocabulary=stage.pair.vocabulary, spell=stage.pair.spell)
     stage.pair.laws(prompt, [()])
     evidence: Evidence | None = None
     while True:
@@ -99,8 +123,9 @@ def run(question: Question, stage: Stage) -> Timed:
             evidence = Evidence(_laws(stage, prompt, event.paths, found), reply)
         elif isinstance(event, Evaluate):
             evidence = Evidence(_laws(stage, prompt, event.paths, found))
-        else:
+        elif isinstance(event, Step):
             found.tokens += 1
+            found.text += event.piece
 
 
 def _laws(stage: Stage, prompt: PairPrompt, paths: Sequence[TokenPath], found: Timed) -> list[Laws]:
@@ -118,24 +143,53 @@ def bare_seconds(tapes: Sequence[Tape], contexts: Sequence[Context], *, skip: in
     return sum(max(e, a) for e, a in zip(expert[skip:], anti_expert[skip:], strict=True))
 
 
+def alone_seconds(text: TokenPath, prompts: Sequence[TokenPath], contexts: Sequence[Context]) -> float:
+    """Wall time of a text's own tokens, one by one behind the prompt's, by both members side by side."""
+
+    def read(prompt: TokenPath, context: Context) -> None:
+        for at, token in enumerate(prompt):
+            context.decode([token], positions=[at], sequences=[[0]], wanted=[at == len(prompt) - 1])
+
+    def go_on(prompt: TokenPath, context: Context) -> None:
+        for at, token in enumerate(text, len(prompt)):
+            context.decode([token], positions=[at], sequences=[[0]], wanted=[True])
+
+    with ThreadPoolExecutor(len(contexts)) as pool:
+        list(pool.map(read, prompts, contexts))
+        before = time.perf_counter()
+        list(pool.map(go_on, prompts, contexts))
+        return time.perf_counter() - before
+
+
+PLAIN = ("the sea", "winter", "bread", "a bicycle", "music", "the moon", "rivers", "trees", "chess")
+
+
 def measure(count: int) -> dict[str, object]:
     """All figures of `count` questions of the told load."""
     cache = default_cache(os.environ)
     closed, local = resolve(CLOSED, cache=cache), resolve(LOCAL, cache=cache)
     adapter = Path(__file__).parents[2] / "blackbox_proxy/demo/data/house-format.lora.gguf"
     with staged(closed) as stage, Model(local) as model, Lora(model, adapter) as lora:
-        timed = [_one(question, stage, model, lora) for question in questions("told", "dev", n=count, seed=1)]
+        told = [Asked(question.text, question.asked) for question in questions("told", "dev", n=count, seed=1)]
+        plain = [Asked(text, text) for text in (f"Write two sentences about {thing}." for thing in PLAIN[:count])]
+        timed = [_one(question, stage, model, lora, STEERING) for question in told]
+        open_ended = [_one(question, stage, model, lora, replace(STEERING, alpha=0.1)) for question in plain]
         vocabulary = len(stage.pair.vocabulary)
-    return {"step": {**_figures(timed), "vocabulary": vocabulary}, "machine": _machine(), "questions": count}
+    return {
+        "step": {**_figures(timed), "vocabulary": vocabulary},
+        "covering": {"plain": _covering(open_ended), "demo": _covering(timed)},
+        "machine": _machine(),
+        "questions": count,
+    }
 
 
-def _one(question: Question, stage: Stage, model: Model, lora: Lora) -> Timed:
+def _one(question: Asked, stage: Stage, model: Model, lora: Lora, steering: Steering) -> Timed:
     tapes = Tape(), Tape()
     for member, tape in zip(stage.pair.members, tapes, strict=True):
         member.clear()
         record(member.context, tape)
     try:
-        found = run(question, stage)
+        found = run(question, stage, steering)
     finally:
         for member in stage.pair.members:
             for name in ("truncate", "fork", "decode"):
@@ -145,6 +199,12 @@ def _one(question: Question, stage: Stage, model: Model, lora: Lora) -> Timed:
         Context(model, size=1024, forks=8) as anti_expert,
     ):
         found.bare = bare_seconds(tapes, (expert, anti_expert), skip=1)
+        for context in (expert, anti_expert):
+            context.truncate(0, 0)
+        prompt, text = stage.pair.prompt(Prompt.ask(question.text)), tuple(stage.pair.spell(found.text))
+        found.alone = alone_seconds(text, (prompt.expert, prompt.anti_expert), (expert, anti_expert))
+    batches = [args[0] for name, args, _ in tapes[0].calls if name == "decode"][1:]
+    found.decodes, found.nodes = len(batches), sum(len(tokens) for tokens in batches)
     return found
 
 
@@ -158,6 +218,21 @@ def _figures(timed: Sequence[Timed]) -> dict[str, float]:
         "bare_ms": middle([t.bare / t.tokens * 1e3 for t in timed]),
         "python_over_bare": middle([t.python / t.bare for t in timed]),
         "pair_over_bare": middle([t.pair / t.bare for t in timed]),
+    }
+
+
+def _covering(timed: Sequence[Timed]) -> dict[str, float]:
+    """Sums over all questions, by emitted token."""
+    tokens = sum(t.tokens for t in timed)
+    spent, alone = (
+        sum(values) / tokens * 1e3 for values in ([t.python + t.pair for t in timed], [t.alone for t in timed])
+    )
+    return {
+        "ms_per_step": round(spent, 3),
+        "bare_ms_per_step": round(alone, 3),
+        "over_bare": round(spent / alone, 3),
+        "decodes_per_step": round(sum(t.decodes for t in timed) / tokens, 3),
+        "nodes_per_step": round(sum(t.nodes for t in timed) / tokens, 3),
     }
 
 
