@@ -45,14 +45,22 @@ class Peek:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Probability that is not divided yet: of answers that begin with `text`.
+    """Probability that is not divided yet: `mass` of the `whole` that all answers that begin with `text` have.
 
     shown: the tokens that the API showed there; the answers go on with another one. Empty where it was not asked.
     """
 
     text: bytes
     mass: float
+    whole: float
     shown: tuple[bytes, ...] = ()
+
+    def hides(self, option: bytes) -> bool:
+        """Whether an option lies here, and no token that was shown leads to it."""
+        ahead = (self.text + piece for piece in self.shown if piece)
+        return option.startswith(self.text) and not any(
+            option.startswith(text) or text.startswith(option) for text in ahead
+        )
 
 
 @dataclass(slots=True)
@@ -72,27 +80,23 @@ class Masses:
 
     def wanted(self) -> tuple[bytes, ...]:
         """Strings whose anti-expert's log-prob `guessed` needs, besides the options."""
-        return tuple(dict.fromkeys(text for one in self.open for text in (one.text, *_ahead(one)) if text))
+        return tuple({one.text: None for one in self.open if one.text and any(map(one.hides, self.options))})
 
     def guessed(self, logp: Callable[[bytes], float]) -> Floats:
-        """Probabilities with what is open divided as the anti-expert would; logp: its log-prob of a beginning."""
+        """Probabilities with what is open divided as the anti-expert would; logp: its log-prob of a beginning.
+
+        p(o) = p(text) A[o] / A[text] for an option that is hidden, all of them together at most what is open there.
+        """
         found = self.low.copy()
         for one in self.open:
-            whole = math.exp(logp(one.text)) if one.text else 1.0
-            rest = whole - math.fsum(math.exp(logp(text)) for text in _outermost(_ahead(one)))
-            shares = np.array([math.exp(logp(o)) if self._unseen(one, o) else 0.0 for o in self.options])
-            found += one.mass * shares / max(rest, shares.sum(), 1e-300)
+            hidden = np.array([one.hides(option) for option in self.options])
+            if hidden.any() and one.mass > 0.0:
+                before = logp(one.text) if one.text else 0.0
+                shares = np.array(
+                    [math.exp(logp(o) - before) if h else 0.0 for o, h in zip(self.options, hidden, strict=True)]
+                )
+                found += shares * min(one.whole, one.mass / max(shares.sum(), 1e-300))
         return np.minimum(found, 1.0)
-
-    def _unseen(self, one: Open, option: bytes) -> bool:
-        """Whether an option lies in the open part, and no token that was shown leads to it."""
-        if not option.startswith(one.text):
-            return False
-        return not any(option.startswith(text) or text.startswith(option) for text in _ahead(one))
-
-
-def _ahead(one: Open) -> list[bytes]:
-    return [one.text + piece for piece in one.shown]
 
 
 def _outermost(texts: Sequence[bytes]) -> list[bytes]:
@@ -148,7 +152,7 @@ def _divided(options: Sequence[bytes], known: Mapping[bytes, Position]) -> Masse
         mass = pending.pop(text)
         position = known.get(text)
         if position is None:
-            found.open.append(Open(text, mass))
+            found.open.append(Open(text, mass, mass))
             continue
         shown = {piece: logp for piece, logp in merged(position).items() if piece}
         for piece, logp in shown.items():
@@ -156,7 +160,7 @@ def _divided(options: Sequence[bytes], known: Mapping[bytes, Position]) -> Masse
             found.low += part * np.array([after.startswith(option) for option in options])
             if any(option.startswith(after) and option != after for option in options):
                 pending[after] = pending.get(after, 0.0) + part
-        found.open.append(Open(text, mass * hidden(position), tuple(shown) or (b"",)))
+        found.open.append(Open(text, mass * hidden(position), mass, tuple(shown) or (b"",)))
     return found
 
 
