@@ -170,10 +170,10 @@ def through_bytes(api: Api, pair: Pair, prompts: Sequence[str]) -> list[tuple[Re
 
     Without a rule of abstention: smoothing is meant for where the pair knows less than the API, not the same.
     """
-    steering = Steering(max_tokens=TOKENS, rule="none")
+    steering, own = Steering(max_tokens=TOKENS, rule="none"), pair.vocabulary.cut_by(pair.spell)
     found = []
     for prompt in prompts:
-        result = steer(prompt, api=replace(few(api), vocabulary=pair.vocabulary), pair=pair, steering=steering)
+        result = steer(prompt, api=replace(few(api), vocabulary=own), pair=pair, steering=steering)
         found.append((result, pair.members[0].answer(Prompt.ask(prompt), max_tokens=TOKENS).decode("utf-8", "replace")))
     return found
 

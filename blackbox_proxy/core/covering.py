@@ -343,7 +343,7 @@ class Cover:
         for items in self._pending.values():
             for item in items:
                 if item.usual or not usual:
-                    self._give(gap, item, item.mass)
+                    gap[:, item.index] += item.mass
         return gap
 
     def estimate(self) -> Floats:

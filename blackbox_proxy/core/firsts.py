@@ -1,8 +1,8 @@
 """Which tokens of the pair let the API's next token be a given one: the bridge between two known vocabularies.
 
-The text goes on with some bytes; the API's first token of them is the longest piece of its vocabulary that they start
-with, as all tokenizers in use cut ordinary text but for oddities. Knows no law; answers are kept, since both
-vocabularies stay the same.
+The text goes on with some bytes; the API's first token of them is what its tokenizer cuts off first (`Vocabulary.cut`;
+where only pieces are known, the longest one). Merges make the difference: `=capital` is `=` and `capital`, although
+`=c` is a piece too. Knows no law; answers are kept, since both vocabularies stay the same.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import final
 import numpy as np
 
 from blackbox_proxy.core.vocabulary import Ids, Vocabulary
+from blackbox_proxy.errors import LocalModelError
 
 KEPT = 1 << 14
 """Answers kept: the same strings come again at every place."""
@@ -32,6 +33,20 @@ class Firsts:
         self.ends_at = lru_cache(maxsize=KEPT)(self._ends_at)
 
     def _first(self, text: bytes) -> bytes:
+        """What the API's tokenizer cuts off `text` first; b"" where it cannot cut it."""
+        if not text or self._api.ids_of(text):
+            return text
+        pieces = self._cut(text)
+        return pieces[0] if pieces else self._longest(text)
+
+    def _cut(self, text: bytes) -> list[bytes]:
+        """The API's tokens of `text`; none where its tokenizer refuses it, as it may for a part of a character."""
+        try:
+            return [self._api.pieces[i] for i in self._api.cut(text)]
+        except (LocalModelError, ValueError):
+            return []
+
+    def _longest(self, text: bytes) -> bytes:
         """The longest piece of the API that `text` starts with; b"" if none does."""
         for length in range(min(len(text), self._api.longest), 0, -1):
             if self._api.ids_of(text[:length]):
@@ -39,18 +54,14 @@ class Firsts:
         return b""
 
     def last(self, text: bytes) -> bytes:
-        """The API's last token of `text`, read from its beginning; b"" where its vocabulary lacks some byte."""
-        piece = b""
-        while text:
-            piece = self.first(text)
-            if not piece:
-                return b""
-            text = text[len(piece) :]
-        return piece
+        """The API's last token of `text`, read from its beginning; b"" where it cannot be cut."""
+        return (self._cut(text) or [b""])[-1] if text else b""
 
     def keeps(self, last: bytes, then: bytes) -> bool:
         """Whether the API cuts `last` off as a token where `then` follows: its border is one that it would make."""
-        return not last or len(self.first(last + then)) == len(last)
+        if not last or not self._api.begins(last + then[:1]):
+            return True
+        return len(self.first(last + then)) == len(last)
 
     def _ends_at(self, last: bytes, left: bytes) -> Ids:
         """Ids of the pair's tokens that start with `left`, and leave a border of the API at the end of it.

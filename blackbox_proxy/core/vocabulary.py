@@ -7,7 +7,8 @@ may have the same piece. The module knows no tokenizer: how text is cut into tok
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from copy import copy
 from functools import cached_property
 from typing import final
 
@@ -51,6 +52,20 @@ class Vocabulary:
         for i in text:
             self._ids.setdefault(self.pieces[i], []).append(i)
         self.longest = max((len(piece) for piece in self._sorted), default=0)
+        self._cut: Callable[[bytes], Sequence[int]] = self.spell
+
+    def cut_by(self, tokenizer: Callable[[bytes], Sequence[int]]) -> Vocabulary:
+        """The same vocabulary with the tokenizer that belongs to it: `cut` uses it from now on."""
+        other = copy(self)
+        other._cut = tokenizer  # noqa: SLF001 (a copy of its own class)
+        return other
+
+    def cut(self, text: bytes) -> Sequence[int]:
+        """Ids of `text` as the tokenizer cuts it where one is known, otherwise longest pieces first.
+
+        Raises ValueError, or what the tokenizer raises, for what it cannot cut.
+        """
+        return self._cut(text)
 
     def __len__(self) -> int:
         return len(self.pieces)

@@ -22,8 +22,9 @@ def api_vocabulary(spec: str, *, cache: Path) -> Vocabulary:
     """
     kind, _, name = spec.partition(":")
     if kind == "gguf" and name:
-        with Model(resolve(name, cache=cache), vocabulary_only=True) as model:
-            return model.vocabulary
+        # Kept open for good: the vocabulary cuts text by it, for as long as anybody holds that.
+        model = Model(resolve(name, cache=cache), vocabulary_only=True)
+        return model.vocabulary.cut_by(model.spell)
     if kind == "tiktoken" and name:
         return _from_tiktoken(name)
     raise InputError(f"{spec!r} names no tokenizer", hint=FORMS)
@@ -49,4 +50,7 @@ def _from_tiktoken(name: str) -> Vocabulary:
     specials = [encoding.encode_single_token(text) for text in sorted(encoding.special_tokens_set)]
     for text, i in zip(sorted(encoding.special_tokens_set), specials, strict=True):
         pieces[i] = text.encode()
-    return Vocabulary(pieces, ends=ends, special=[i for i in specials if i not in ends])
+    special = [i for i in specials if i not in ends]
+    return Vocabulary(pieces, ends=ends, special=special).cut_by(
+        lambda text: encoding.encode(text.decode("utf-8"), disallowed_special=())
+    )

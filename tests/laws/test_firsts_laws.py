@@ -74,3 +74,14 @@ def test_a_firsts_is_made_once(pair: ToyPair, api: Vocabulary) -> None:
 def test_the_last_token_is_that_of_the_longest_match(text: bytes, last: bytes) -> None:
     api = Vocabulary([b"a", b"b", b"ab", b"</s>"], ends=[3])
     assert Firsts(api, api).last(text) == last
+
+
+def test_a_tokenizer_of_its_own_decides_what_comes_first() -> None:
+    """`=cap` is cut as `=` and `cap` though `=c` is a piece; by the pieces alone it would be `=c`."""
+    pieces = [b"=", b"cap", b"=c", b"a", b"p", b"c"]
+    longest = Vocabulary(pieces, ends=[])
+    merged = longest.cut_by(lambda text: [0, 1] if text == b"=cap" else longest.spell(text))
+    assert Firsts(longest, longest).first(b"=cap") == b"=c"
+    assert Firsts(longest, merged).first(b"=cap") == b"="
+    assert Firsts(longest, merged).last(b"=cap") == b"cap"
+    assert Firsts(longest, merged).keeps(b"=", b"cap")

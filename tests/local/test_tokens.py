@@ -33,6 +33,7 @@ def test_tiktoken_gives_bytes_by_id(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     found = api_vocabulary("tiktoken:o200k_base", cache=tmp_path)
     assert found.pieces[97] == b"a"
     assert found.ids_of(b"ab") == [256]
+    assert list(found.cut(b"abc")) == [256, 99]
     assert found.ids_of(b"\xff") == [255]
     assert found.pieces[257] == b""
     assert found.ends.tolist() == [258]
