@@ -136,7 +136,7 @@ def demo(
         Literal["pooled", "none", "clip", "plausible"],
         typer.Option(help="How an offset abstains where the pair has no evidence."),
     ] = "pooled",
-    tokenizer: Annotated[bool, typer.Option(help="Whether the closed model's tokenizer is known.")] = False,
+    tokenizer: Annotated[bool, typer.Option(help="Whether the closed model's tokenizer is known.")] = True,
     as_json: AsJson = False,
 ) -> None:
     """See a closed model being steered, on this machine, over real HTTP, with real weights."""

@@ -45,7 +45,7 @@ def pair_file() -> Path:
 
 
 @contextmanager
-def staged(closed: Path, *, top_k: int = TOP_K, tokenizer: bool = False) -> Iterator[Stage]:
+def staged(closed: Path, *, top_k: int = TOP_K, tokenizer: bool = True) -> Iterator[Stage]:
     """Start the stand-in over `closed` and load the demo's pair; stop both at the end.
 
     top_k: log-probs that the closed model shows. tokenizer: whether its tokenizer is known; then it also tells the

@@ -106,7 +106,8 @@ def run(question: Asked, stage: Stage, steering: Steering) -> Timed:
     found = Timed()
     prompt = stage.pair.prompt(Prompt.ask(question.text))
     text = stage.api.text(Prompt.ask(question.asked))
-    loop = steps(steering, vocabulary=stage.pair.vocabulary, spell=stage.pair.spell)
+    api = stage.api.vocabulary
+    loop = steps(steering, vocabulary=stage.pair.vocabulary, spell=stage.pair.spell, api=api)
     stage.pair.laws(prompt, [()])
     evidence: Evidence | None = None
     while True:
