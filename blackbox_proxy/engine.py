@@ -44,7 +44,7 @@ from blackbox_proxy.types import (
     Choice,
     Continuation,
     Laws,
-    Origin,
+    Message,
     PairPrompt,
     Prompt,
     Proposer,
@@ -147,6 +147,7 @@ class _Session:
     steering: Steering
     prompt: str
     ids: TokenPath
+    messages: tuple[Message, ...] = ()
     steps: list[Step] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
     model: str = ""
@@ -168,18 +169,18 @@ class _Session:
                 f"the adapter for {api.model!r} cannot go on from a given text, which steering token by token needs",
                 hint="use an endpoint with /completions, or `choose` between given answers",
             )
-        text = api.text(asked)
+        text = "" if api.capabilities().chat else api.text(asked)
         own = asked if pair_prompt is None else as_prompt(pair_prompt)
         if isinstance(pair, LocalPair):
             ids = pair.api_ids(text) if steering.event == "ids" else ()
             _check_ids(steering, api)
-            return cls(api, _Laws(pair, pair.prompt(own)), steering, text, ids)
+            return cls(api, _Laws(pair, pair.prompt(own)), steering, text, ids, asked.messages)
         if steering.event == "ids":
             raise InputError(
                 f"event='ids' needs a pair, and {type(pair).__name__} scores strings",
                 hint="use event='bytes'",
             )
-        return cls(api, _Scores(pair, own), steering, text, ())
+        return cls(api, _Scores(pair, own), steering, text, (), asked.messages)
 
     def loop(self) -> Run:
         return self.source.loop(self.steering, self.api)
@@ -187,7 +188,8 @@ class _Session:
     def ask(self, event: Draft | Tell) -> Ask:
         """The request that a question of the loop becomes."""
         ids = self.ids + event.path if self.steering.event == "ids" else None
-        asked = Ask(self.api.model, self.prompt, event.answer, 1, self.api.capabilities().top_k, ids)
+        can = self.api.capabilities()
+        asked = Ask(self.api.model, self.prompt, event.answer, 1, can.top_k, ids, messages=self.messages)
         if isinstance(event, Tell):
             return replace(asked, reveal=event.ids)
         return replace(asked, length=event.length, temperature=event.temperature, seed=event.seed)
@@ -199,22 +201,23 @@ class _Session:
         self.usage += Usage(local_seconds=time.perf_counter() - before)
         return evidence
 
-    def book(self, reply: Reply) -> Reply:
+    def book(self, reply: Reply, event: Draft | Tell) -> Reply:
+        """Count what a reply took; say of one that was only asked in words to go on that it is not exact."""
         self.usage += reply.usage
         self.model = reply.model or self.model
-        return reply
+        worded = bool(event.answer) and self.api.capabilities().continuation is Continuation.APPROXIMATE
+        return replace(reply, exact=False) if worded else reply
 
     def result(self, ending: Ending) -> Result:
         text = b"".join(step.piece for step in self.steps)
         cut = first_stop(text, [stop.encode() for stop in self.steering.stop])
-        exact = self.api.capabilities().continuation is Continuation.EXACT
-        local = any(step.origin is Origin.LOCAL for step in self.steps)
+        exact = all(step.exact for step in self.steps)
         return Result(
             text=text[:cut].decode("utf-8", "replace"),
             steps=tuple(self.steps),
             finish=ending.finish,
             usage=replace(self.usage, wasted=ending.wasted),
-            exactness="exact" if exact and not local and not ending.notes else "approximate",
+            exactness="exact" if exact and not ending.notes else "approximate",
             seconds=time.perf_counter() - self.started,
             model=self.model,
             notes=ending.notes,
@@ -234,9 +237,9 @@ def _drive(session: _Session) -> Generator[Step, None, Result]:
             evidence = None
             if isinstance(event, Draft):
                 waiting = pool.submit(session.api.send, session.ask(event))
-                evidence = replace(session.local(event), reply=session.book(waiting.result()))
+                evidence = replace(session.local(event), reply=session.book(waiting.result(), event))
             elif isinstance(event, Tell):
-                evidence = Evidence(reply=session.book(session.api.send(session.ask(event))))
+                evidence = Evidence(reply=session.book(session.api.send(session.ask(event)), event))
             elif isinstance(event, Evaluate | Judge):
                 evidence = session.local(event)
             else:
@@ -403,9 +406,9 @@ async def asteer(
                 session.api.asend(session.ask(event)),
                 asyncio.to_thread(session.local, event),
             )
-            evidence = replace(found, reply=session.book(reply))
+            evidence = replace(found, reply=session.book(reply, event))
         elif isinstance(event, Tell):
-            evidence = Evidence(reply=session.book(await session.api.asend(session.ask(event))))
+            evidence = Evidence(reply=session.book(await session.api.asend(session.ask(event)), event))
         elif isinstance(event, Evaluate | Judge):
             evidence = await asyncio.to_thread(session.local, event)
         else:

@@ -51,7 +51,8 @@ class Origin(StrEnum):
 
 
 class Continuation(StrEnum):
-    """How an endpoint goes on from a given text."""
+    """How an endpoint goes on from a given text: from raw text or ids, from a partial turn of a chat, only where it is
+    asked in words, or not at all."""
 
     EXACT = "exact"
     PREFILL = "prefill"
@@ -190,13 +191,15 @@ class Usage:
 class Reply:
     """What an adapter reads from an answer: one position per generated token, in order.
 
-    finish: the provider's word for why it stopped ("stop", "length", ...), or None.
+    finish: the provider's word for why it stopped ("stop", "length", ...), or None. exact: whether every position is
+    conditioned on exactly the text that was sent; not so where the endpoint was only asked in words to go on from it.
     """
 
     positions: tuple[Position, ...]
     finish: str | None
     usage: Usage
     model: str = ""
+    exact: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +221,8 @@ class Attempt:
 class Capabilities:
     """What an endpoint can do; the engine decides from these alone, never from a model's name.
 
-    chat: it takes messages in place of text, and writes the chat down by itself.
+    chat: it takes messages in place of text, and writes the chat down by itself. Whether a reply really went on from
+    the text is said by the reply itself (`Reply.exact`).
     """
 
     top_k: int = 20
@@ -251,7 +255,8 @@ class Step:
 
     certified: nothing outside what was weighed can change the choice, whatever the API did not show (3.1). error:
     bound on how far the law of this step is from the target's, as total variation; 0 where it is exact (3.2).
-    log_weight: log of the normaliser Z of the step, whose sum is the log-weight of the answer (3.6).
+    log_weight: log of the normaliser Z of the step, whose sum is the log-weight of the answer (3.6). exact: whether the
+    API's log-probs here are those after exactly the text before (`Reply.exact`).
     """
 
     piece: bytes
@@ -265,6 +270,7 @@ class Step:
     certified: bool = False
     error: float = 1.0
     log_weight: float = 0.0
+    exact: bool = True
 
 
 Finish = Literal["stop", "length", "stop_string"]
@@ -274,8 +280,8 @@ Finish = Literal["stop", "length", "stop_string"]
 class Result:
     """A finished answer with everything that led to it.
 
-    exactness: `exact` when the endpoint went on from exactly our text at every step and no step was completed without
-    the API; `approximate` otherwise. cost is None while the price is unknown.
+    exactness: `exact` when the endpoint went on from exactly our text at every step (`Step.exact`) and no step was
+    completed without the API; `approximate` otherwise. cost is None while the price is unknown.
     """
 
     text: str
@@ -302,6 +308,11 @@ class Result:
     def certified(self) -> int:
         """How many steps are certified: their choice is the target's own."""
         return sum(step.certified for step in self.steps)
+
+    @property
+    def approximate(self) -> int:
+        """How many steps rest on log-probs that are not those after exactly the text before."""
+        return sum(not step.exact for step in self.steps)
 
     @property
     def error(self) -> float:

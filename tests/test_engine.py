@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -90,6 +90,7 @@ class WiredApi:
     model: str = "wired"
     read: list[Prompt] = field(default_factory=list)
     vocabulary: Vocabulary | None = None
+    exact: bool = True
 
     def capabilities(self) -> Capabilities:
         return self.can
@@ -100,11 +101,11 @@ class WiredApi:
 
     def send(self, ask: Ask) -> Reply:
         self.before()
-        return self.toys.send(ask)
+        return replace(self.toys.send(ask), exact=self.exact)
 
     async def asend(self, ask: Ask) -> Reply:
         await asyncio.to_thread(self.before)
-        return self.toys.send(ask)
+        return replace(self.toys.send(ask), exact=self.exact)
 
 
 def plain() -> ToyApi:
@@ -222,11 +223,20 @@ def test_a_bare_question_is_a_chat_of_one_turn() -> None:
     assert api.read == pair.prompts == [Prompt.ask("why?")]
 
 
-@pytest.mark.parametrize("continuation", [Continuation.PREFILL, Continuation.APPROXIMATE])
-def test_an_endpoint_that_does_not_go_on_exactly_makes_the_answer_approximate(continuation: Continuation) -> None:
-    for can, exactness in ((continuation, "approximate"), (Continuation.EXACT, "exact")):
-        api = WiredApi(plain(), can=Capabilities(top_k=4, continuation=can))
-        assert steer(PROMPT, api=api, pair=toy_pair(), steering=Steering(alpha=0.0)).exactness == exactness
+@pytest.mark.parametrize("continuation", [Continuation.EXACT, Continuation.PREFILL, Continuation.APPROXIMATE])
+def test_steps_that_rest_on_a_continuation_asked_for_in_words_are_approximate(continuation: Continuation) -> None:
+    """Within the first reply the API goes on from its own words, so that much is exact everywhere."""
+    api = WiredApi(plain(), can=Capabilities(top_k=4, continuation=continuation))
+    result = steer(PROMPT, api=api, pair=toy_pair(), steering=Steering(alpha=0.0, draft=1, max_tokens=6))
+    worded = continuation is Continuation.APPROXIMATE
+    assert [step.exact for step in result.steps] == [True, *[not worded] * (len(result.steps) - 1)]
+    assert result.exactness == ("approximate" if worded else "exact")
+
+
+def test_a_reply_that_says_it_is_not_exact_is_believed() -> None:
+    result = steer(PROMPT, api=WiredApi(plain(), exact=False), pair=toy_pair(), steering=SHORT)
+    assert result.approximate == len(result.steps)
+    assert result.exactness == "approximate"
 
 
 def test_ids_are_not_sent_to_an_endpoint_that_takes_none() -> None:

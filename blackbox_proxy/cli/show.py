@@ -171,7 +171,14 @@ def summary_lines(result: Result) -> tuple[str, ...]:
         f"API tokens: {usage.input} in ({usage.cached} cached), {usage.output} out ({usage.wasted} wasted); {cost}; "
         f"{result.seconds:.1f} s, {usage.local_seconds:.1f} s of it local"
     )
-    return work, price, trust_line(result), "; ".join((result.exactness, *result.notes))
+    return work, price, trust_line(result), "; ".join((exactness(result), *result.notes))
+
+
+def exactness(result: Result) -> str:
+    """The label, and how many steps it is for."""
+    if not result.approximate:
+        return result.exactness
+    return f"{result.exactness}: {result.approximate} of {len(result.steps)} steps do not rest on exactly this text"
 
 
 def trust_line(result: Result) -> str:
@@ -248,6 +255,7 @@ def step_json(step: Step) -> dict[str, object]:
         "logp_after": number(step.logp_after),
         "offset": number(step.offset),
         "origin": step.origin.value,
+        "exact": step.exact,
         "certified": step.certified,
         "error": number(step.error),
         "log_weight": number(step.log_weight),
@@ -265,6 +273,7 @@ def result_json(result: Result, *, trace: bool) -> dict[str, object]:
         "text": result.text,
         "finish": result.finish,
         "exactness": result.exactness,
+        "approximate_steps": result.approximate,
         "notes": list(result.notes),
         "model": result.model,
         "tokens": len(result.steps),

@@ -233,7 +233,7 @@ class _Loop:
             if index == 1:
                 yield from self._know(self._ahead(done.answer, positions[1:]))
             weighed = yield from self._weigh(position, done.answer)
-            step = self._step(position, weighed)
+            step = self._step(position, weighed, exact=reply.exact)
             self._append(done, step)
             if step.origin is not Origin.DRAFT or step.kind is Kind.END or self._stopped(done):
                 break
@@ -283,7 +283,7 @@ class _Loop:
         self._wasted += len(evidence.reply.positions)
         return evidence.reply.positions[0].revealed if evidence.reply.positions else ()
 
-    def _step(self, position: Position, weighed: Weighed) -> Step:
+    def _step(self, position: Position, weighed: Weighed, *, exact: bool) -> Step:
         wanted = b"" if position.sampled.kind is Kind.END else position.sampled.piece
         drafted = weighed.pieces.index(wanted) if wanted in weighed.pieces else None
         drawn = self._choose(weighed, drafted)
@@ -303,6 +303,7 @@ class _Loop:
             certified=drawn.certified,
             error=drawn.error,
             log_weight=drawn.log_weight,
+            exact=exact,
         )
 
     def _choose(self, weighed: Weighed, drafted: int | None) -> Drawn:
@@ -337,7 +338,7 @@ class _Loop:
             piece = yield from self._served(self._reading.complete(done.answer), done.answer)
             self._notes["a character was completed by the expert alone"] = None
             logp = math.nan
-            self._append(done, Step(piece, Kind.TEXT, b"", logp, logp, logp, Origin.LOCAL))
+            self._append(done, Step(piece, Kind.TEXT, b"", logp, logp, logp, Origin.LOCAL, exact=False))
 
     def _drop_open_end(self, done: _Round, answer: Answer) -> None:
         """Take back drafted steps after the last whole character: the next draft will go over them again."""
