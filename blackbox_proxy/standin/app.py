@@ -22,6 +22,7 @@ from starlette.routing import Route
 
 from blackbox_proxy.errors import BlackboxProxyError
 from blackbox_proxy.standin import wire
+from blackbox_proxy.standin.fields import Refusal, read_body
 from blackbox_proxy.standin.replies import ChatShape, CompletionShape, ShapeKind
 from blackbox_proxy.standin.service import Service
 
@@ -70,13 +71,13 @@ class Endpoints:
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         shown = key.strip().encode("latin-1") if scheme.lower() == "bearer" else b""  # the header's own bytes
         if not shown:
-            raise wire.Refusal("You didn't provide an API key: send 'Authorization: Bearer KEY'.", status=401)
+            raise Refusal("You didn't provide an API key: send 'Authorization: Bearer KEY'.", status=401)
         if not secrets.compare_digest(shown, self._api_key.encode()):
-            raise wire.Refusal("Incorrect API key provided.", status=401, code="invalid_api_key")
+            raise Refusal("Incorrect API key provided.", status=401, code="invalid_api_key")
 
     async def _answer(self, http: Request, read: Read, *, kind: ShapeKind) -> Response:
         self._admit(http)
-        request = read(wire.read_body(await _body(http)), top_k=self._service.top_k)
+        request = read(read_body(await _body(http)), top_k=self._service.top_k)
         tasks = await self._service.prepare(request)
         shape = self._service.shape(request, kind)
         if request.stream:
@@ -111,7 +112,7 @@ async def _body(http: Request) -> bytes:
                 break
         else:
             return bytes(body)
-    raise wire.Refusal(f"The body of a request may have at most {MOST_BYTES} bytes.", status=413)
+    raise Refusal(f"The body of a request may have at most {MOST_BYTES} bytes.", status=413)
 
 
 async def _while_connected(http: Request, work: Callable[[], Awaitable[T]]) -> T:
@@ -151,14 +152,14 @@ async def _events(chunks: AsyncGenerator[str, None]) -> AsyncIterator[ServerSent
 
 def _fault(error: Exception) -> JSONResponse:
     """Any error as OpenAI writes it."""
-    refused = isinstance(error, wire.Refusal)
+    refused = isinstance(error, Refusal)
     body = {
         "message": str(error),
         "type": "invalid_request_error" if refused else "server_error",
-        "param": error.param if isinstance(error, wire.Refusal) else None,
-        "code": error.code if isinstance(error, wire.Refusal) else None,
+        "param": error.param if isinstance(error, Refusal) else None,
+        "code": error.code if isinstance(error, Refusal) else None,
     }
-    return JSONResponse({"error": body}, status_code=error.status if isinstance(error, wire.Refusal) else 500)
+    return JSONResponse({"error": body}, status_code=error.status if isinstance(error, Refusal) else 500)
 
 
 async def _on_error(_request: Request, error: Exception) -> Response:
@@ -171,7 +172,7 @@ async def _on_http(request: Request, error: Exception) -> Response:
     sentence = f"Invalid URL ({request.method} {request.url.path})"
     if status == 405:
         sentence = f"Not allowed to {request.method} on {request.url.path}."
-    response = _fault(wire.Refusal(sentence, status=status))
+    response = _fault(Refusal(sentence, status=status))
     if isinstance(error, HTTPException):
         response.headers.update(error.headers or {})
     return response

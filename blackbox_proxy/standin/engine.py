@@ -47,9 +47,9 @@ class Order:
     """How to go on from a prompt.
 
     top_k: how many alternatives to list per position; None computes no log-probs at all. temperature: 0 is greedy.
-    echo: give the prompt's own tokens first. seed: where the chance comes from; equal seeds draw equal tokens. also:
-    ids that are listed besides the top-k. bias: what is added to the logits of some ids before a token is chosen; the
-    log-probs are those before it.
+    echo: give the prompt's own tokens first, from the one at `echo_from` on. seed: where the chance comes from; equal
+    seeds draw equal tokens. also: ids that are listed besides the top-k. bias: what is added to the logits of some ids
+    before a token is chosen; the log-probs are those before it.
     """
 
     max_tokens: int
@@ -58,6 +58,7 @@ class Order:
     seed: tuple[int, ...] = (0,)
     top_k: int | None = None
     echo: bool = False
+    echo_from: int = 0
     also: TokenPath = ()
     bias: tuple[tuple[int, float], ...] = ()
 
@@ -172,7 +173,7 @@ def generate(slot: Place, prompt: TokenPath, *, order: Order, ends: Collection[i
     Stops after the first of `ends`, which is given too, or after `max_tokens`.
     """
     if order.echo:
-        yield from _recite(slot, prompt, top_k=order.top_k)
+        yield from _recite(slot, prompt, order=order)
     for end in range(slot.reuse(prompt) + STRETCH, len(prompt), STRETCH):
         slot.after(prompt[:end])
         yield None
@@ -187,10 +188,11 @@ def generate(slot: Place, prompt: TokenPath, *, order: Order, ends: Collection[i
         path = (*path, chosen)
 
 
-def _recite(slot: Place, prompt: TokenPath, *, top_k: int | None) -> Iterator[Token]:
-    if top_k is None:
-        yield from map(Token, prompt)
+def _recite(slot: Place, prompt: TokenPath, *, order: Order) -> Iterator[Token]:
+    if order.top_k is None:
+        yield from map(Token, prompt[order.echo_from :])
         return
-    yield Token(prompt[0])
-    for at in range(1, len(prompt)):
-        yield weigh(slot.after(prompt[:at]), prompt[at], top_k=top_k)
+    if not order.echo_from:
+        yield Token(prompt[0])
+    for at in range(max(order.echo_from, 1), len(prompt)):
+        yield weigh(slot.after(prompt[:at]), prompt[at], top_k=order.top_k)

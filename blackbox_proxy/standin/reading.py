@@ -12,13 +12,15 @@ from typing import Protocol, final
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.errors import PromptError
 from blackbox_proxy.local.template import prompt_text
-from blackbox_proxy.standin.wire import Refusal, Request, Source
-from blackbox_proxy.types import Prompt, TokenPath
+from blackbox_proxy.standin.fields import Refusal
+from blackbox_proxy.standin.turns import Unfinished
+from blackbox_proxy.standin.wire import Request, Source
+from blackbox_proxy.types import Message, Prompt, TokenPath
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One prompt as the model reads it. echo: the pieces of its tokens when they are to be given back."""
+    """One prompt as the model reads it. echo: the pieces of its last tokens, where they are to be given back."""
 
     path: TokenPath
     max_tokens: int
@@ -61,9 +63,9 @@ class Reader:
         return [self._task(request, source) for source in request.sources]
 
     def _task(self, request: Request, source: Source) -> Task:
-        text = self._rendered(source) if isinstance(source, Prompt) else source
+        text = self._written(source) if isinstance(source, Prompt | Unfinished) else source
         path = self._read(text) if isinstance(text, str) else self._checked(text)
-        if isinstance(source, Prompt):
+        if isinstance(source, Prompt | Unfinished):
             path = self._model.without_second_bos(path)
         if not path:
             raise Refusal("Invalid 'prompt': it has no tokens.", param="prompt", code="empty_prompt")
@@ -71,7 +73,24 @@ class Reader:
         asked = max(room, 1) if request.max_tokens is None else request.max_tokens
         if asked > room:
             raise self._too_long(f"{len(path) + asked} tokens ({len(path)} in the prompt, {asked} in the completion)")
+        if isinstance(source, Unfinished) and source.repeated:
+            return Task(path, asked, self._last(path, len(source.partial.encode())))
         return Task(path, asked, self._echoed(path, text) if request.echo else ())
+
+    def _written(self, chat: Prompt | Unfinished) -> str:
+        """The chat up to where the answer, or the rest of it, begins.
+
+        A partial turn stands exactly as it was sent: the template writes a mark in its place, so that it can neither
+        trim the turn nor end it.
+        """
+        if isinstance(chat, Prompt):
+            return self._rendered(chat)
+        mark = _mark(self._model.chat_template, *(turn.content for turn in chat.turns))
+        said = self._rendered(Prompt(messages=(*chat.turns, Message("assistant", mark))))
+        head, found, _ = said.rpartition(mark)
+        if not found:
+            raise Refusal("The chat template of this model does not write the last message.", param="messages")
+        return head + chat.partial
 
     def _rendered(self, prompt: Prompt) -> str:
         bos, eos = self._model.special_text("bos"), self._model.special_text("eos")
@@ -110,6 +129,13 @@ class Reader:
         surplus = len(joined) - len(raw) if joined.endswith(raw) else 0
         return tuple(_dropped(pieces, surplus))
 
+    def _last(self, path: TokenPath, size: int) -> tuple[bytes, ...]:
+        """The pieces that hold the last `size` bytes of the prompt; of one that begins before them, only the rest."""
+        pieces: list[bytes] = []
+        while size > sum(map(len, pieces)):
+            pieces.insert(0, self._vocabulary.pieces[path[-len(pieces) - 1]])
+        return tuple(_dropped(pieces, sum(map(len, pieces)) - size))
+
     def _too_long(self, requested: str) -> Refusal:
         return Refusal(
             f"This model's maximum context length is {self._context} tokens. However, you requested {requested}."
@@ -117,6 +143,14 @@ class Reader:
             param="prompt",
             code="context_length_exceeded",
         )
+
+
+def _mark(*texts: str) -> str:
+    """A word that is in none of the texts."""
+    mark = "UNFINISHED"
+    while any(mark in text for text in texts):
+        mark += "X"
+    return mark
 
 
 def _dropped(pieces: Sequence[bytes], surplus: int) -> Iterator[bytes]:

@@ -19,10 +19,11 @@ from anyio import from_thread, to_thread
 
 from blackbox_proxy.errors import LocalModelError
 from blackbox_proxy.standin.engine import Order, Place, generate
+from blackbox_proxy.standin.fields import Refusal
 from blackbox_proxy.standin.reading import Reader, Served, Task
 from blackbox_proxy.standin.replies import Count, Head, Mode, Shape, ShapeKind, Spelling
 from blackbox_proxy.standin.transcript import Part, Transcript, write
-from blackbox_proxy.standin.wire import Refusal, Request
+from blackbox_proxy.standin.wire import Request
 from blackbox_proxy.types import TokenPath
 
 T = TypeVar("T")
@@ -221,7 +222,8 @@ class Service:
             top_p=request.top_p,
             seed=seed,
             top_k=request.top_k,
-            echo=request.echo,
+            echo=bool(task.echo),
+            echo_from=len(task.path) - len(task.echo),
             also=request.also,
             bias=request.bias,
         )
