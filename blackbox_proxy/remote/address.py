@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit, urlunsplit
 
 from blackbox_proxy.errors import InputError
 
@@ -20,13 +21,20 @@ _CONTROL = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A base URL, used as it is, and its key. `shown` is the URL without its query, for messages."""
+    """A base URL and its key.
+
+    base_url: without its query, since paths are put behind it; query: what every request carries (Azure's
+    `api-version`). shown: the URL for messages. key_header: the header that the key goes into as it is; "" for
+    `Authorization: Bearer`.
+    """
 
     base_url: str
     shown: str
     local: bool
     key_name: str
     key: str = field(repr=False)
+    query: Mapping[str, str] = field(default_factory=dict, repr=False)
+    key_header: str = ""
 
     def clean(self, text: str) -> str:
         """Foreign text on one line, without the key and without control characters (a terminal may obey them)."""
@@ -35,17 +43,21 @@ class Address:
         return line.replace(secret, "[key]") if secret else line
 
 
-def read_address(base_url: str, key: str | None, *, key_name: str = "OPENAI_API_KEY") -> Address:
+def read_address(
+    base_url: str, key: str | None, *, key_name: str = "OPENAI_API_KEY", key_header: str = ""
+) -> Address:
     """Checks both parts. Only an address of this machine may go without a key. Raises `InputError`."""
     parts = _split(base_url)
     host = parts.hostname or ""
     local = _is_loopback(host)
     return Address(
-        base_url=base_url,
+        base_url=urlunsplit(parts._replace(query="", fragment="")) if parts.query or parts.fragment else base_url,
         shown=f"{parts.scheme}://{parts.netloc}{parts.path}",
         local=local,
         key_name=key_name,
         key=_checked_key((key or "").strip(), host=host, key_name=key_name, needed=not local),
+        query=dict(parse_qsl(parts.query, keep_blank_values=True)),
+        key_header=key_header,
     )
 
 

@@ -38,7 +38,6 @@ CONNECT = 10.0
 """Most seconds for a connection to come about."""
 
 _HTTP = frozenset({"httpx", "httpx2", "anyio"})
-_OPTIONS: openai.RequestOptions = {"follow_redirects": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,23 +56,24 @@ class Transport:
     """Sync and async requests to one endpoint. Close it, or use it in `with` or `async with`.
 
     api_key: None will do for an address of this machine. key_name: the environment variable that messages name.
-    timeout: seconds for one whole answer. limit: most bytes of a body. Sync requests may come from several threads;
+    key_header: the header that the key goes into as it is, where `Authorization: Bearer` is not understood. timeout: seconds for one whole answer. limit: most bytes of a body. Sync requests may come from several threads;
     async requests must all come from one event loop, and want `aclose` in it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (one knob each, all but two with a default)
         self,
         base_url: str,
         api_key: str | None,
         *,
         key_name: str = "OPENAI_API_KEY",
+        key_header: str = "",
         timeout: float = 60.0,
         patience: Patience | None = None,
         on_attempt: Callable[[Attempt], None] | None = None,
         clock: Clock | None = None,
         limit: int = LIMIT,
     ) -> None:
-        self._address = read_address(base_url, api_key, key_name=key_name)
+        self._address = read_address(base_url, api_key, key_name=key_name, key_header=key_header)
         self._timeout = timeout
         self._patience = patience or Patience()
         self._on_attempt = on_attempt
@@ -153,7 +153,7 @@ class Transport:
                 request.path,
                 body=dict(request.body),
                 cast_to=object,
-                options=_OPTIONS,
+                options=self._options(),
                 stream=True,
                 stream_cls=openai.Stream[object],
             )
@@ -170,7 +170,7 @@ class Transport:
                 request.path,
                 body=dict(request.body),
                 cast_to=object,
-                options=_OPTIONS,
+                options=self._options(),
                 stream=True,
                 stream_cls=openai.AsyncStream[object],
             )
@@ -258,6 +258,13 @@ class Transport:
                 )
                 self._async.organization = self._async.project = None
             return self._async
+
+    def _options(self) -> openai.RequestOptions:
+        """What each request carries besides its body: the address's query, and the key where the SDK puts none."""
+        options: openai.RequestOptions = {"follow_redirects": False, "params": self._address.query}
+        if self._address.key_header:
+            options["headers"] = {"Authorization": openai.Omit(), self._address.key_header: self._address.key}
+        return options
 
     def _limits(self) -> openai.Timeout:
         return openai.Timeout(self._timeout, connect=min(CONNECT, self._timeout))

@@ -69,3 +69,11 @@ def test_a_password_in_the_base_url_is_refused_without_being_shown() -> None:
 def test_a_tiny_key_does_not_eat_the_words() -> None:
     """A server without keys is often given "x"; an error about the index must stay readable."""
     assert read_address("https://api.example.com", "x").clean("next index") == "next index"
+
+
+def test_a_query_is_kept_apart_and_not_shown() -> None:
+    """It may hold a secret, and paths are put behind the URL."""
+    address = read_address("https://a.example.com/d?api-version=1&sig=hidden#part", "sk-abc")
+    assert address.base_url == address.shown == "https://a.example.com/d"
+    assert address.query == {"api-version": "1", "sig": "hidden"}
+    assert "hidden" not in repr(address)

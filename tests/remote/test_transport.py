@@ -60,10 +60,12 @@ class Bench:
         limit: int = 2**20,
         patience: Patience | None = None,
         request: WireRequest = REQUEST,
+        key_header: str = "",
     ) -> Mapping[str, object]:
         transport = Transport(
             url,
             key,
+            key_header=key_header,
             timeout=timeout,
             limit=limit,
             patience=patience,
@@ -101,6 +103,23 @@ def test_body_and_key_arrive_as_given(bench: Bench) -> None:
     assert path == "/deep/er/completions"
     assert body == REQUEST.body
     assert {k.lower(): v for k, v in headers.items()}["authorization"] == f"Bearer {KEY}"
+
+
+def test_a_query_of_the_address_goes_with_each_request(bench: Bench) -> None:
+    """Behind the path, not before it: Azure's `api-version`."""
+    with ScriptedApi(Say({"id": 1})) as api:
+        assert bench.ask(f"{api.url}/deployments/d?api-version=2024-10-21&empty=") == {"id": 1}
+        path, _, _ = api.seen[0]
+    assert path == "/v1/deployments/d/completions?api-version=2024-10-21&empty="
+
+
+def test_the_key_goes_into_the_header_that_is_named(bench: Bench) -> None:
+    """And nowhere else."""
+    with ScriptedApi(Say({"id": 1})) as api:
+        bench.ask(api.url, key_header="api-key")
+        headers = {name.lower(): value for name, value in api.seen[0][1].items()}
+    assert headers["api-key"] == KEY
+    assert "authorization" not in headers
 
 
 def test_environment_of_the_sdk_adds_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
