@@ -43,9 +43,7 @@ class Address:
         return line.replace(secret, "[key]") if secret else line
 
 
-def read_address(
-    base_url: str, key: str | None, *, key_name: str = "OPENAI_API_KEY", key_header: str = ""
-) -> Address:
+def read_address(base_url: str, key: str | None, *, key_name: str = "OPENAI_API_KEY", key_header: str = "") -> Address:
     """Checks both parts. Only an address of this machine may go without a key. Raises `InputError`."""
     parts = _split(base_url)
     host = parts.hostname or ""

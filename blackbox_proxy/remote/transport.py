@@ -56,8 +56,9 @@ class Transport:
     """Sync and async requests to one endpoint. Close it, or use it in `with` or `async with`.
 
     api_key: None will do for an address of this machine. key_name: the environment variable that messages name.
-    key_header: the header that the key goes into as it is, where `Authorization: Bearer` is not understood. timeout: seconds for one whole answer. limit: most bytes of a body. Sync requests may come from several threads;
-    async requests must all come from one event loop, and want `aclose` in it.
+    key_header: the header that the key goes into as it is, where `Authorization: Bearer` is not understood. timeout:
+    seconds for one whole answer. limit: most bytes of a body. Sync requests may come from several threads; async
+    requests must all come from one event loop, and want `aclose` in it.
     """
 
     def __init__(  # noqa: PLR0913 (one knob each, all but two with a default)

@@ -1,0 +1,233 @@
+"""Finds profiles: those that installed packages bring, and the user's own, which change or replace them.
+
+A package brings profiles by an entry point of the group `blackbox_proxy.profiles` whose value names a package with
+TOML files; ours comes in by the same door. A profile is called as its file is. The user's files are all read, so that
+a mistake in one is told; of the packages' files only those that are asked for.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.resources
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import EntryPoint, entry_points
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import cast
+
+from blackbox_proxy.errors import InputError
+from blackbox_proxy.remote.profiles.schema import (
+    OWN,
+    Document,
+    Options,
+    Raw,
+    Source,
+    Spot,
+    parsed,
+    read,
+    require_fit,
+    whole,
+)
+
+GROUP = "blackbox_proxy.profiles"
+
+SUFFIX = ".toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Overlay:
+    """What was measured at one address and model, and wins over what the profile says of any."""
+
+    spot: Spot
+    adapter: str
+    options: Options
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A provider as its files describe it. where: the files, the one that has the last word at the end."""
+
+    name: str
+    document: Document
+    where: tuple[str, ...]
+    overlays: tuple[Overlay, ...] = ()
+
+
+def user_folder(environ: Mapping[str, str], *, home: Path | None = None) -> Path:
+    """Where the user's own profiles lie: `$XDG_CONFIG_HOME/blackbox-proxy/profiles`, or under ~/.config."""
+    root = environ.get("XDG_CONFIG_HOME", "")
+    return (Path(root) if root else (home or Path.home()) / ".config") / "blackbox-proxy" / "profiles"
+
+
+def load_profile(name: str, *, folder: Path, packages: Iterable[EntryPoint] | None = None) -> Profile:
+    """The profile of this name. Raises InputError if there is none, or with file and line of a mistake."""
+    return _Shelf(folder, packages).profile(name)
+
+
+def all_profiles(*, folder: Path, packages: Iterable[EntryPoint] | None = None) -> tuple[Profile, ...]:
+    """Every profile, by name. Raises InputError with file and line of a mistake."""
+    shelf = _Shelf(folder, packages)
+    return tuple(shelf.profile(name) for name in shelf.names())
+
+
+def check_file(path: Path, *, folder: Path, packages: Iterable[EntryPoint] | None = None) -> Profile:
+    """What one file describes, wherever it lies. Raises InputError with file and line of a mistake."""
+    return _Shelf(folder, packages).described(_opened(path), name=path.stem)
+
+
+class _Shelf:
+    """The user's files, all read, and where the packages' files are."""
+
+    def __init__(self, folder: Path, packages: Iterable[EntryPoint] | None) -> None:
+        self._shipped = _shipped(entry_points(group=GROUP) if packages is None else packages)
+        own = [(path.stem, _opened(path)) for path in _toml_files(folder)]
+        content = [(name, source, read(source)) for name, source in own]
+        self._own = {name: source for name, source, said in content if "overlay" not in said}
+        self._overlays = [(source, said) for _, source, said in content if "overlay" in said]
+
+    def names(self) -> tuple[str, ...]:
+        """The names of all profiles, sorted."""
+        return tuple(sorted({*self._shipped, *self._own}))
+
+    def profile(self, name: str) -> Profile:
+        """The profile of this name, the user's before a package's, with what was measured."""
+        source = self._source(name, but=())
+        if source is None:
+            raise InputError(f"there is no profile {name!r}", hint=_suggestion(name, self.names()))
+        made = self._made(name, source)
+        return replace(
+            made, overlays=tuple(_overlay(made, at, said) for at, said in self._overlays if said["extends"] == name)
+        )
+
+    def described(self, source: Source, *, name: str) -> Profile:
+        """What a file describes, which need not lie on the shelf."""
+        said = read(source)
+        if "overlay" not in said:
+            return self._made(name, source)
+        base = str(said["extends"])
+        under = self._source(base, but=())
+        if under is None:
+            raise source.mistake(("extends",), f"there is no profile {base!r}", hint=_suggestion(base, self.names()))
+        made = self._made(base, under)
+        return replace(made, where=(*made.where, source.where), overlays=(_overlay(made, source, said),))
+
+    def _made(self, name: str, source: Source) -> Profile:
+        files = self._files(source)
+        said: Raw = {}
+        for file in files:
+            said = _laid_over(said, read(file))
+        return Profile(name, whole(said, source), tuple(file.where for file in files))
+
+    def _files(self, source: Source) -> tuple[Source, ...]:
+        """The file, behind those that it extends."""
+        files = [source]
+        while (base := read(files[0]).get("extends")) is not None:
+            under = self._source(str(base), but=[file.where for file in files])
+            if under is None:
+                known = str(base) in self.names()
+                complaint = "these files extend each other" if known else f"there is no profile {base!r}"
+                raise files[0].mistake(("extends",), complaint, hint=_suggestion(str(base), self.names()))
+            files.insert(0, under)
+        return tuple(files)
+
+    def _source(self, name: str, *, but: Collection[str]) -> Source | None:
+        """The file of a profile, the user's before a package's; none of `but`, which are being read already."""
+        own = self._own.get(name)
+        if own is not None and own.where not in but:
+            return own
+        shipped = self._shipped.get(name)
+        if shipped is None or str(shipped) in but:
+            return None
+        return Source(str(shipped), _decoded(shipped.read_bytes(), str(shipped)))
+
+
+def _toml_files(folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else []
+
+
+def _opened(path: Path) -> Source:
+    try:
+        return Source(str(path), _decoded(path.read_bytes(), str(path)))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}", hint="check its name and its permissions") from None
+
+
+def _decoded(content: bytes, where: str) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{where} is not UTF-8: {error.reason}", hint="save it as UTF-8") from None
+
+
+def _shipped(packages: Iterable[EntryPoint]) -> dict[str, Traversable]:
+    """The files of all packages by the names of their profiles; a name that two packages use is an error."""
+    found: dict[str, Traversable] = {}
+    # An editable install beside its own wheel lists the same entry twice: that is one package, not two.
+    for entry in {entry.value: entry for entry in packages}.values():
+        for file in _files_of(entry):
+            name = file.name.removesuffix(SUFFIX)
+            if name in found:
+                raise InputError(
+                    f"the profile name {name!r} is taken more than once: {found[name]} and {file}",
+                    hint="uninstall one of these packages, or ask its author to rename the profile",
+                )
+            found[name] = file
+    return found
+
+
+def _files_of(entry: EntryPoint) -> list[Traversable]:
+    try:
+        folder = importlib.resources.files(entry.module)
+        return sorted((file for file in folder.iterdir() if file.name.endswith(SUFFIX)), key=lambda file: file.name)
+    except (ImportError, OSError) as error:
+        raise InputError(
+            f"the profiles {entry.name!r} cannot be read from {entry.value}: {error}",
+            hint="reinstall the package that brings them, or uninstall it",
+        ) from None
+
+
+def _laid_over(under: Raw, over: Raw) -> Raw:
+    """Tables field by field, everything else in place of what was there.
+
+    Another adapter leaves behind the options that only the former one takes.
+    """
+    merged = _merged(under, {name: value for name, value in over.items() if name != "extends"})
+    adapter = _table(merged, "profile").get("adapter")
+    if adapter not in OWN or adapter == _table(under, "profile").get("adapter"):
+        return merged
+    foreign = {name for owner, names in OWN.items() if owner != adapter for name in names}
+    foreign -= _table(over, "options").keys()
+    options = {name: value for name, value in _table(merged, "options").items() if name not in foreign}
+    return {**merged, "options": options}
+
+
+def _merged(under: Raw, over: Raw) -> dict[str, object]:
+    merged = {**under, **over}
+    for name in under.keys() & over.keys():
+        one, other = under[name], over[name]
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            merged[name] = _merged(one, other)
+    return merged
+
+
+def _table(said: Raw, name: str) -> Raw:
+    table = said.get(name, {})
+    return table if isinstance(table, Mapping) else {}
+
+
+def _overlay(base: Profile, source: Source, said: Raw) -> Overlay:
+    """An overlay as it fits to the profile that it changes."""
+    document = parsed(said, source)
+    adapter = document.profile.adapter or base.document.profile.adapter
+    if adapter is None:
+        raise source.mistake(("extends",), f"the profile {base.name!r} is not supported")
+    require_fit(document, source, adapter=adapter)
+    return Overlay(cast(Spot, document.overlay), adapter, document.options, source.where)
+
+
+def _suggestion(name: str, names: Collection[str]) -> str:
+    close = difflib.get_close_matches(name, names, n=1)
+    meant = f"did you mean {close[0]!r}? " if close else ""
+    return f"{meant}there are: {', '.join(names) or 'none; install blackbox-proxy itself'}"

@@ -1,0 +1,136 @@
+"""What a profile says of one model: how to reach it and speak to it, or why it cannot be steered.
+
+Later words win: the profile, its rule for the model, what was measured at this address. Pure: the day is an argument.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from blackbox_proxy.errors import InputError
+from blackbox_proxy.remote.profiles.finding import Overlay, Profile
+from blackbox_proxy.remote.profiles.schema import ModelRule
+
+KEY_VARIABLE = "OPENAI_API_KEY"
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """How one model is reached and spoken to; what the user should know of it, in `notes`.
+
+    options: what the adapter takes. tokenizer: `auto`, a spec, or "" where none is named; fallback: the spec where
+    `auto` finds none.
+    """
+
+    base_url: str
+    api_key_env: str
+    api_key_header: str
+    adapter: str
+    options: Mapping[str, object]
+    tokenizer: str
+    fallback: str
+    notes: tuple[str, ...]
+
+
+def settle(profile: Profile, model: str, *, today: dt.date, base_url: str = "") -> Settled:
+    """What holds for `model`, at the profile's address or another one.
+
+    Raises InputError where the provider or the model cannot be steered, or where nobody says the address.
+    """
+    said = profile.document.profile
+    require_supported(profile)
+    rule = _rule(profile, model)
+    url = _address(profile, base_url)
+    overlay = _measured(profile.overlays, url, model)
+    layers = [profile.document.options.given(), rule.options.given() if rule else {}]
+    layers += [overlay.options.given()] if overlay else []
+    return Settled(
+        base_url=_with_query(url, profile.document.query),
+        api_key_env=said.api_key_env or KEY_VARIABLE,
+        api_key_header=said.api_key_header or "",
+        adapter=overlay.adapter if overlay else said.adapter or "",
+        options=laid_over(*layers),
+        tokenizer=said.tokenizer or "",
+        fallback=said.tokenizer_fallback or "",
+        notes=(*said.notes, *_remarks(profile, model, rule, today=today)),
+    )
+
+
+def require_supported(profile: Profile) -> None:
+    """Raises InputError with the reason where the provider cannot be steered."""
+    said = profile.document.profile
+    if not said.supported:
+        raise InputError(
+            f"{profile.name} cannot be steered: {said.reason}",
+            hint="`blackbox-proxy profiles list` shows the providers that can",
+        )
+
+
+def laid_over(*layers: Mapping[str, object]) -> dict[str, object]:
+    """Options, later ones before earlier ones; of `extra_body` field by field."""
+    merged: dict[str, object] = {}
+    for layer in layers:
+        for name, value in layer.items():
+            old = merged.get(name)
+            both = name == "extra_body" and isinstance(old, Mapping) and isinstance(value, Mapping)
+            merged[name] = {**old, **value} if both else value  # type: ignore[dict-item]  # mappings, as `both` says
+    return merged
+
+
+def _rule(profile: Profile, model: str) -> ModelRule | None:
+    """The first rule whose names match. Raises InputError if it denies the model."""
+    rules = profile.document.models
+    found = next((rule for rule in rules if _matches(model, rule.names)), None)
+    if found is not None and found.deny:
+        able = [name for rule in rules if not rule.deny for name in rule.names]
+        raise InputError(
+            f"{profile.name} gives no log-probs for {model!r}: {found.deny}",
+            hint=f"models that give them: {', '.join(able)}" if able else "choose another provider",
+        )
+    return found
+
+
+def _matches(model: str, names: Sequence[str]) -> bool:
+    return any(fnmatchcase(model, name) for name in names)
+
+
+def _address(profile: Profile, given: str) -> str:
+    said = profile.document.profile
+    url = given or said.base_url or ""
+    if not url:
+        form = said.base_url_form
+        raise InputError(
+            f"the profile {profile.name!r} has no base URL of its own",
+            hint=f"give yours: {form}" if form else "give the base URL of your endpoint",
+        )
+    return url
+
+
+def _measured(overlays: Sequence[Overlay], url: str, model: str) -> Overlay | None:
+    """The latest overlay of this address and model."""
+    here = [one for one in overlays if one.spot.model == model and one.spot.base_url.rstrip("/") == url.rstrip("/")]
+    return max(here, key=lambda one: one.spot.measured, default=None)
+
+
+def _with_query(url: str, query: Mapping[str, str]) -> str:
+    """The address with the profile's query; what the address says itself stays."""
+    if not query:
+        return url
+    parts = urlsplit(url)
+    both = {**query, **dict(parse_qsl(parts.query, keep_blank_values=True))}
+    return urlunsplit(parts._replace(query=urlencode(both)))
+
+
+def _remarks(profile: Profile, model: str, rule: ModelRule | None, *, today: dt.date) -> list[str]:
+    notes = []
+    if profile.document.models and rule is None:
+        notes.append(f"the profile {profile.name!r} has no rule for {model!r}: whether it gives log-probs is not known")
+    for one in profile.document.shutdown:
+        if _matches(model, one.names):
+            when = "was to be shut down on" if one.on <= today else "will be shut down on"
+            notes.append(f"{model} {when} {one.on.isoformat()}")
+    return notes
