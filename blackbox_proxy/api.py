@@ -1,10 +1,12 @@
 """A hosted model that can be called: an address, an adapter, and how a chat is written down for it.
 
-Puts transport, adapter and template together, and knows what each is for; no wire format, no pair, no formula.
+Puts transport, adapter, template and profile together, and knows what each is for; no wire format, no provider, no
+pair, no formula.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,10 +14,13 @@ from types import TracebackType
 from typing import Protocol, Self, final
 
 from blackbox_proxy.core.vocabulary import Vocabulary
-from blackbox_proxy.errors import InputError
+from blackbox_proxy.errors import InputError, WeightsError
 from blackbox_proxy.local.template import named, prompt_text
-from blackbox_proxy.local.tokens import api_vocabulary
+from blackbox_proxy.local.tokens import api_vocabulary, tokenizer_of
 from blackbox_proxy.local.weights import default_cache
+from blackbox_proxy.remote.profiles.finding import load_profile, user_folder
+from blackbox_proxy.remote.profiles.rules import KEY_VARIABLE, Settled, laid_over, settle
+from blackbox_proxy.remote.profiles.schema import OWN
 from blackbox_proxy.remote.registry import load_adapter
 from blackbox_proxy.remote.retry import Patience
 from blackbox_proxy.remote.transport import Transport
@@ -45,8 +50,9 @@ class Api:
     """A hosted model: where it is, how it is spoken to, and how a chat is written down for it.
 
     template: Jinja text for an endpoint that takes raw text; empty where prompts are given as raw text. vocabulary: the
-    API's own pieces, where its tokenizer is known: strings are then scored as its next token (1.8). Made by `connect`;
-    holds a connection pool, so close it, or use it in a `with` block (`async with` for `asteer`).
+    API's own pieces, where its tokenizer is known: strings are then scored as its next token (1.8). notes: what the
+    profile has to say of this model. Made by `connect`; holds a connection pool, so close it, or use it in a `with`
+    block (`async with` for `asteer`).
     """
 
     model: str
@@ -54,6 +60,7 @@ class Api:
     adapter: Adapter
     template: str = ""
     vocabulary: Vocabulary | None = None
+    notes: tuple[str, ...] = ()
 
     def capabilities(self) -> Capabilities:
         """What the endpoint can do, as far as the adapter knows."""
@@ -113,14 +120,15 @@ COMMON_ENDS = (
 
 
 def connect(  # noqa: PLR0913 (each is something only the caller knows)
-    base_url: str,
+    base_url: str = "",
     *,
     model: str,
+    profile: str = "",
     api_key: str | None = None,
-    key_name: str = "OPENAI_API_KEY",
+    key_name: str = "",
     template: str = "raw",
     tokenizer: str = "",
-    adapter: str = "completions",
+    adapter: str = "",
     options: Mapping[str, object] | None = None,
     timeout: float = 60.0,
     attempts: int = 4,
@@ -128,25 +136,71 @@ def connect(  # noqa: PLR0913 (each is something only the caller knows)
 ) -> Api:
     """Get ready to call a hosted model; nothing is sent yet.
 
-    api_key: needed for addresses beyond this machine; key_name is where the user is told to put it. template: how a
-    chat becomes text for a raw-text endpoint: `raw` (prompts must be raw text), `chatml`, or Jinja
-    text. tokenizer: the API's own, where it is known (`gguf:FILE` or `tiktoken:NAME`): strings are then scored as its
+    profile: what is known about the provider, by name; what is given here wins over it. Without one the adapter is
+    `completions`, and the address must be given. api_key: needed for addresses beyond this machine; a profile's is read
+    from the environment where none is given. key_name: where the user is told to put it. template: how a chat becomes
+    text for a raw-text endpoint: `raw` (prompts must be raw text), `chatml`, or Jinja text. tokenizer: the API's own,
+    where it is known (`gguf:FILE`, `tiktoken:NAME`, or `auto`: by the model's name): strings are then scored as its
     next token, which is what its log-probs are of. options: what the adapter takes besides, such as `top_k` and
     `end_pieces`. timeout: seconds for a whole reply; attempts: how often one request is sent at most.
     """
     if not 0.0 < timeout < float("inf"):
         raise InputError(f"a timeout must be a number of seconds above 0, not {timeout}", hint="60 is the default")
+    known = _settled(profile, model, base_url=base_url, adapter=adapter) if profile else None
+    variable = key_name or (known.api_key_env if known else KEY_VARIABLE)
     transport = Transport(
-        base_url,
-        api_key,
-        key_name=key_name,
+        known.base_url if known else base_url,
+        os.environ.get(variable) if known and api_key is None else api_key,
+        key_name=variable,
+        key_header=known.api_key_header if known else "",
         timeout=timeout,
         patience=Patience(attempts=attempts),
         on_attempt=on_attempt,
     )
-    known = {"end_pieces": COMMON_ENDS} | dict(options or {})
-    vocabulary = api_vocabulary(tokenizer, cache=default_cache(os.environ)) if tokenizer else None
-    return Api(model, transport, load_adapter(adapter, **known), named(template), vocabulary)
+    vocabulary, notes = _vocabulary(tokenizer, model, known)
+    taken = laid_over({"end_pieces": COMMON_ENDS}, _known_options(known, vocabulary), options or {})
+    built = load_adapter(known.adapter if known else adapter or "completions", **taken)
+    return Api(model, transport, built, named(template), vocabulary, (*(known.notes if known else ()), *notes))
+
+
+def _settled(profile: str, model: str, *, base_url: str, adapter: str) -> Settled:
+    """What the profile says of the model today."""
+    found = load_profile(profile, folder=user_folder(os.environ))
+    return settle(found, model, base_url=base_url, adapter=adapter, today=dt.datetime.now(dt.UTC).date())
+
+
+def _known_options(known: Settled | None, vocabulary: Vocabulary | None) -> Mapping[str, object]:
+    """What the profile says, and the ids of the ends where it says none and the tokenizer is known."""
+    if known is None:
+        return {}
+    if vocabulary is None or known.adapter not in OWN:
+        return known.options
+    return {"end_ids": tuple(vocabulary.ends.tolist())} | dict(known.options)
+
+
+def _vocabulary(given: str, model: str, known: Settled | None) -> tuple[Vocabulary | None, tuple[str, ...]]:
+    """The API's own pieces, and what is to be said of them.
+
+    Who asks for a tokenizer gets it or an error; one that only the profile names may be missing, which is a note.
+    """
+    spec = given or (known.tokenizer if known else "")
+    notes: tuple[str, ...] = ()
+    if spec == "auto":
+        spec, fallback = tokenizer_of(model), known.fallback if known else ""
+        if not spec and fallback:
+            spec, notes = fallback, (f"tiktoken does not know {model!r}: {fallback} is taken for its tokenizer",)
+        if not spec and given:
+            raise InputError(
+                f"tiktoken does not know the tokenizer of {model!r}", hint="name it, such as tiktoken:o200k_base"
+            )
+    if not spec:
+        return None, notes
+    try:
+        return api_vocabulary(spec, cache=default_cache(os.environ)), notes
+    except WeightsError as error:
+        if given:
+            raise
+        return None, (f"{error.message}; steering goes on without it ({error.hint})",)
 
 
 def as_prompt(prompt: Prompt | str) -> Prompt:

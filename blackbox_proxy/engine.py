@@ -31,6 +31,7 @@ from blackbox_proxy.core.loop import (
     steps,
     steps_by_scores,
 )
+from blackbox_proxy.core.recut import strange_borders
 from blackbox_proxy.core.text import first_stop
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.core.weighing import Judged
@@ -220,8 +221,17 @@ class _Session:
             exactness="exact" if exact and not ending.notes else "approximate",
             seconds=time.perf_counter() - self.started,
             model=self.model,
-            notes=ending.notes,
+            notes=(*ending.notes, *self._recut()),
         )
+
+    def _recut(self) -> tuple[str, ...]:
+        """What to say where the API, whose tokenizer is known, cuts what was sent back into other tokens."""
+        if self.api.vocabulary is None or self.steering.event == "ids" or self.usage.requests < 2:  # nothing went back
+            return ()
+        strange = strange_borders([step.piece for step in self.steps], self.api.vocabulary)
+        if not strange:
+            return ()
+        return (f"the API's tokenizer cuts the text elsewhere than at {strange} of the steps' borders",)
 
 
 def _drive(session: _Session) -> Generator[Step, None, Result]:

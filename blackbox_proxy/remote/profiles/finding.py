@@ -18,12 +18,12 @@ from typing import cast
 
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.remote.profiles.schema import (
-    OWN,
     Document,
     Options,
     Raw,
     Source,
     Spot,
+    fitting,
     parsed,
     read,
     require_fit,
@@ -191,16 +191,12 @@ def _files_of(entry: EntryPoint) -> list[Traversable]:
 def _laid_over(under: Raw, over: Raw) -> Raw:
     """Tables field by field, everything else in place of what was there.
 
-    Another adapter leaves behind the options that only the former one takes.
+    Another adapter leaves behind the options that mean nothing to it.
     """
-    merged = _merged(under, {name: value for name, value in over.items() if name != "extends"})
-    adapter = _table(merged, "profile").get("adapter")
-    if adapter not in OWN or adapter == _table(under, "profile").get("adapter"):
-        return merged
-    foreign = {name for owner, names in OWN.items() if owner != adapter for name in names}
-    foreign -= _table(over, "options").keys()
-    options = {name: value for name, value in _table(merged, "options").items() if name not in foreign}
-    return {**merged, "options": options}
+    before, now = _table(under, "profile").get("adapter"), _table(over, "profile").get("adapter")
+    if isinstance(before, str) and isinstance(now, str):
+        under = {**under, "options": fitting(_table(under, "options"), adapter=now, instead_of=before)}
+    return _merged(under, {name: value for name, value in over.items() if name != "extends"})
 
 
 def _merged(under: Raw, over: Raw) -> dict[str, object]:

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.remote.profiles.finding import Overlay, Profile
-from blackbox_proxy.remote.profiles.schema import ModelRule
+from blackbox_proxy.remote.profiles.schema import ModelRule, fitting
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 
@@ -36,8 +36,8 @@ class Settled:
     notes: tuple[str, ...]
 
 
-def settle(profile: Profile, model: str, *, today: dt.date, base_url: str = "") -> Settled:
-    """What holds for `model`, at the profile's address or another one.
+def settle(profile: Profile, model: str, *, today: dt.date, base_url: str = "", adapter: str = "") -> Settled:
+    """What holds for `model`, at the profile's address or another one, by the profile's adapter or another one.
 
     Raises InputError where the provider or the model cannot be steered, or where nobody says the address.
     """
@@ -46,14 +46,17 @@ def settle(profile: Profile, model: str, *, today: dt.date, base_url: str = "") 
     rule = _rule(profile, model)
     url = _address(profile, base_url)
     overlay = _measured(profile.overlays, url, model)
-    layers = [profile.document.options.given(), rule.options.given() if rule else {}]
-    layers += [overlay.options.given()] if overlay else []
+    options = laid_over(profile.document.options.given(), rule.options.given() if rule else {})
+    spoken = said.adapter or ""
+    if overlay is not None:
+        options = laid_over(fitting(options, adapter=overlay.adapter, instead_of=spoken), overlay.options.given())
+        spoken = overlay.adapter
     return Settled(
         base_url=_with_query(url, profile.document.query),
         api_key_env=said.api_key_env or KEY_VARIABLE,
         api_key_header=said.api_key_header or "",
-        adapter=overlay.adapter if overlay else said.adapter or "",
-        options=laid_over(*layers),
+        adapter=adapter or spoken,
+        options=fitting(options, adapter=adapter or spoken, instead_of=spoken),
         tokenizer=said.tokenizer or "",
         fallback=said.tokenizer_fallback or "",
         notes=(*said.notes, *_remarks(profile, model, rule, today=today)),

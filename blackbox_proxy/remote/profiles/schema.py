@@ -34,6 +34,9 @@ CHAT_CONTINUE = frozenset({"strategy"})
 OWN = {"completions": COMPLETIONS, "chat_prefill": CHAT_PREFILL, "chat_continue": CHAT_CONTINUE}
 """Options that one adapter alone takes; the rest of `Options` is common to these adapters."""
 
+ROUTE = frozenset({"path", "decoder", "logprobs_kind", "length_field"})
+"""Options that say how one route is spoken to: those of /completions mean nothing to a chat."""
+
 
 class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -207,6 +210,14 @@ def _require_overlay(document: Document, content: Raw, source: Source) -> None:
     extra = document.profile.model_fields_set - {"adapter"}
     if extra:
         raise source.mistake(("profile", min(extra)), "an overlay changes nothing of [profile] but the adapter")
+
+
+def fitting(options: Raw, *, adapter: str, instead_of: str) -> dict[str, object]:
+    """The options of one adapter that mean something to another one that takes its place."""
+    strange = {name for owner, names in OWN.items() if owner != adapter for name in names} if adapter in OWN else set()
+    if (adapter == "completions") != (instead_of == "completions"):
+        strange |= ROUTE
+    return {name: value for name, value in options.items() if adapter == instead_of or name not in strange}
 
 
 def require_fit(document: Document, source: Source, *, adapter: str | None) -> None:
