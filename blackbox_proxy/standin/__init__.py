@@ -1,12 +1,15 @@
 """A stand-in for a closed model's API: a GGUF model behind real HTTP, in OpenAI's shapes, for work without a network.
 
 `running(path)` serves from a background thread, `serve(path)` blocks; in place of a path both take a toy model with a
-known law, made by `script` or `read_script`. The package knows nothing of steering.
+known law, made by `script` or `read_script`. `QUIRKS` lists by name how it can deviate as real APIs do; a `Traffic`
+counts what was answered. The package knows nothing of steering.
 """
 
 from __future__ import annotations
 
+from blackbox_proxy.standin.faults import Traffic
+from blackbox_proxy.standin.quirks import QUIRKS, Quirk
 from blackbox_proxy.standin.script import Script, read_script, script
 from blackbox_proxy.standin.server import Options, running, serve
 
-__all__ = ["Options", "Script", "read_script", "running", "script", "serve"]
+__all__ = ["QUIRKS", "Options", "Quirk", "Script", "Traffic", "read_script", "running", "script", "serve"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from typing import TypeVar, final
+from typing import Protocol, TypeVar, final
 
 import anyio
 from openai.types import Model as ModelCard
@@ -21,24 +21,34 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from blackbox_proxy.errors import BlackboxProxyError
-from blackbox_proxy.standin import wire
-from blackbox_proxy.standin.fields import Refusal, read_body
-from blackbox_proxy.standin.replies import ChatShape, CompletionShape, ShapeKind
-from blackbox_proxy.standin.service import Service
+from blackbox_proxy.standin.bending import RouteName, bend, settle
+from blackbox_proxy.standin.fields import Body, Refusal, read_body
+from blackbox_proxy.standin.quirks import Quirks
+from blackbox_proxy.standin.replies import ChatShape, CompletionShape
+from blackbox_proxy.standin.responses import ResponseShape, read_response
+from blackbox_proxy.standin.service import Service, ShapeKind
+from blackbox_proxy.standin.wire import Request as Wanted
+from blackbox_proxy.standin.wire import read_chat, read_completion
 
 MOST_BYTES = 16 * 2**20
 """The largest body of a request."""
 
 T = TypeVar("T")
-Read = Callable[..., wire.Request]
+
+
+class Read(Protocol):
+    """Reads the body of one route."""
+
+    def __call__(self, body: Body, /, *, top_k: int) -> Wanted: ...
 
 
 @final
 class Endpoints:
-    """The handlers. api_key: what a bearer must show; None lets everybody in."""
+    """The handlers. api_key: what a bearer must show; None lets everybody in. quirks: those of requests are obeyed."""
 
-    def __init__(self, service: Service, *, api_key: str | None) -> None:
+    def __init__(self, service: Service, *, api_key: str | None, quirks: Quirks) -> None:
         self._service = service
+        self._quirks = quirks
         self._api_key = api_key
 
     async def health(self, _request: Request) -> Response:
@@ -54,10 +64,13 @@ class Endpoints:
         return JSONResponse(self._card())
 
     async def completions(self, request: Request) -> Response:
-        return await self._answer(request, wire.read_completion, kind=CompletionShape)
+        return await self._answer(request, read_completion, route="completions", kind=CompletionShape)
 
     async def chat(self, request: Request) -> Response:
-        return await self._answer(request, wire.read_chat, kind=ChatShape)
+        return await self._answer(request, read_chat, route="chat", kind=ChatShape)
+
+    async def responses(self, request: Request) -> Response:
+        return await self._answer(request, read_response, route="responses", kind=ResponseShape)
 
     def _card(self) -> dict[str, object]:
         card = ModelCard(
@@ -75,9 +88,10 @@ class Endpoints:
         if not secrets.compare_digest(shown, self._api_key.encode()):
             raise Refusal("Incorrect API key provided.", status=401, code="invalid_api_key")
 
-    async def _answer(self, http: Request, read: Read, *, kind: ShapeKind) -> Response:
+    async def _answer(self, http: Request, read: Read, *, route: RouteName, kind: ShapeKind) -> Response:
         self._admit(http)
-        request = read(read_body(await _body(http)), top_k=self._service.top_k)
+        body = bend(read_body(await _body(http)), route=route, quirks=self._quirks)
+        request = settle(read(body, top_k=self._service.top_k), quirks=self._quirks)
         tasks = await self._service.prepare(request)
         shape = self._service.shape(request, kind)
         if request.stream:
@@ -86,15 +100,16 @@ class Endpoints:
         return Response(written, media_type="application/json")
 
 
-def build_app(service: Service, *, api_key: str | None = None) -> Starlette:
+def build_app(service: Service, *, quirks: Quirks, api_key: str | None = None) -> Starlette:
     """The ASGI application of one served model."""
-    endpoints = Endpoints(service, api_key=api_key)
+    endpoints = Endpoints(service, api_key=api_key, quirks=quirks)
     table = (
         ("/health", endpoints.health, "GET"),
         ("/models", endpoints.models, "GET"),
         ("/models/{name:path}", endpoints.model, "GET"),
         ("/completions", endpoints.completions, "POST"),
         ("/chat/completions", endpoints.chat, "POST"),
+        ("/responses", endpoints.responses, "POST"),
     )
     routes = [
         Route(prefix + path, handler, methods=[method]) for prefix in ("", "/v1") for path, handler, method in table

@@ -6,7 +6,7 @@ they are computed only when asked for. The module knows no text, no HTTP and no 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self, final
@@ -66,6 +66,30 @@ class Order:
     def reads_prompt(self) -> bool:
         """Whether the prompt's own log-probs are wanted, for which all of it must be read again."""
         return self.echo and self.top_k is not None
+
+
+def _as_it_is(logits: Logits, _order: Order) -> Logits:
+    return logits
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How log-probs are shown. law: the logits of which they are; touch: what becomes of a token before it is shown.
+
+    The token is chosen without it.
+    """
+
+    law: Callable[[Logits, Order], Logits] = _as_it_is
+    touch: Callable[[Token], Token] = lambda token: token
+
+    def show(self, logits: Logits, chosen: int, order: Order, *, also: TokenPath = ()) -> Token:
+        """The chosen token as it is shown."""
+        if order.top_k is None:
+            return Token(chosen)
+        return self.touch(weigh(self.law(logits, order), chosen, top_k=order.top_k, also=also))
+
+
+PLAIN = View()
 
 
 def most_probable(logits: Logits | Floats, k: int) -> Ids:
@@ -167,13 +191,15 @@ class Slot:
         return row
 
 
-def generate(slot: Place, prompt: TokenPath, *, order: Order, ends: Collection[int]) -> Iterator[Token | None]:
+def generate(
+    slot: Place, prompt: TokenPath, *, order: Order, ends: Collection[int], view: View = PLAIN
+) -> Iterator[Token | None]:
     """Tokens after a prompt, the prompt's own first when they are to be echoed; None for a stretch of prompt read.
 
     Stops after the first of `ends`, which is given too, or after `max_tokens`.
     """
     if order.echo:
-        yield from _recite(slot, prompt, order=order)
+        yield from _recite(slot, prompt, order=order, view=view)
     for end in range(slot.reuse(prompt) + STRETCH, len(prompt), STRETCH):
         slot.after(prompt[:end])
         yield None
@@ -182,17 +208,17 @@ def generate(slot: Place, prompt: TokenPath, *, order: Order, ends: Collection[i
     for _ in range(order.max_tokens):
         logits = slot.after(path)
         chosen = choose(logits, order, chance=chance)
-        yield weigh(logits, chosen, top_k=order.top_k, also=order.also)
+        yield view.show(logits, chosen, order, also=order.also)
         if chosen in ends:
             return
         path = (*path, chosen)
 
 
-def _recite(slot: Place, prompt: TokenPath, *, order: Order) -> Iterator[Token]:
+def _recite(slot: Place, prompt: TokenPath, *, order: Order, view: View) -> Iterator[Token]:
     if order.top_k is None:
         yield from map(Token, prompt[order.echo_from :])
         return
     if not order.echo_from:
         yield Token(prompt[0])
     for at in range(max(order.echo_from, 1), len(prompt)):
-        yield weigh(slot.after(prompt[:at]), prompt[at], top_k=order.top_k)
+        yield view.show(slot.after(prompt[:at]), prompt[at], order)

@@ -6,10 +6,10 @@ real bytes). The module is pure and knows no model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, final
+from typing import Literal, Protocol, final
 
 import numpy as np
 from openai.types import Completion, CompletionChoice, CompletionUsage
@@ -27,9 +27,8 @@ from openai.types.completion_usage import PromptTokensDetails
 from pydantic import BaseModel
 
 from blackbox_proxy.core.vocabulary import Vocabulary
-from blackbox_proxy.standin.engine import Token
+from blackbox_proxy.standin.engine import Token, Top
 from blackbox_proxy.standin.transcript import Finish, Part, Placed
-from blackbox_proxy.types import Floats
 
 FLOOR = -9999.0
 """What OpenAI writes for a probability of (nearly) nothing; JSON has no -Infinity."""
@@ -48,37 +47,92 @@ class OpenChoice(CompletionChoice):
     finish_reason: Finish | None = None  # type: ignore[assignment]
 
 
+LegacyManner = Literal["marked", "escaped", "replaced", "empty"]
+RawManner = Literal["true", "none", "lossy"]
+EndManner = Literal["named", "text", "hidden", "blank"]
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How tokens are written that are no text by themselves.
+
+    legacy: fragments in the legacy shape. raw: the bytes of a chat's log-probs; `lossy` writes a fragment as U+FFFD and
+    gives the bytes of that. ends: how the end of an answer appears; `blank` goes for every special token.
+    """
+
+    legacy: LegacyManner = "marked"
+    raw: RawManner = "true"
+    ends: EndManner = "named"
+
+
 @final
 class Spelling:
     r"""How the tokens of a vocabulary are written as strings.
 
     A piece that is no UTF-8 text by itself is `bytes:\xe2\x80` in the legacy shape and `\xe2\x80` in a chat's, where
-    its bytes stand beside it. Special tokens are written as what they are called, and have no bytes.
+    its bytes stand beside it. Special tokens are written as what they are called, and have no bytes. All that unless
+    `manner` says otherwise. unspoken: ids that have no entry among the tokens of a chat; hidden: none anywhere.
     """
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: Vocabulary, *, manner: Manner | None = None) -> None:
         self._vocabulary = vocabulary
-        self.ends = frozenset(vocabulary.ends.tolist())
+        self._manner = manner or Manner()
+        ends = frozenset(vocabulary.ends.tolist())
+        self.unspoken: frozenset[int] = frozenset() if self._manner.ends == "text" else ends
+        self.hidden: frozenset[int] = ends if self._manner.ends == "hidden" else frozenset()
 
     @cached_property
     def legacy(self) -> Sequence[str]:
         """One string per id for `tokens` and for the keys of `top_logprobs`."""
-        return [_spell(piece, "bytes:") for piece in self._vocabulary.pieces]
+        spell = _LEGACY[self._manner.legacy]
+        return ["" if self._is_blank(i) else spell(piece) for i, piece in enumerate(self._vocabulary.pieces)]
 
     def chat(self, token: int) -> str:
         """The `token` of a chat's log-probs."""
-        return _spell(self._vocabulary.pieces[token], "")
+        if self._is_blank(token):
+            return ""
+        piece = self._vocabulary.pieces[token]
+        return _replaced(piece) if self._manner.raw == "lossy" else _escaped(piece)
 
     def bytes_of(self, token: int) -> list[int] | None:
         """The `bytes` of a chat's log-probs."""
-        return list(self._vocabulary.pieces[token]) if self._vocabulary.is_text[token] else None
+        if self._manner.raw == "none":
+            return None
+        if self._is_blank(token):
+            return []
+        is_text = self._vocabulary.is_text[token] or token in self._shown_ends
+        if not is_text:
+            return None
+        return list(self.chat(token).encode() if self._manner.raw == "lossy" else self._vocabulary.pieces[token])
+
+    @cached_property
+    def _shown_ends(self) -> frozenset[int]:
+        return frozenset(self._vocabulary.ends.tolist()) if self._manner.ends == "text" else frozenset()
+
+    def _is_blank(self, token: int) -> bool:
+        return self._manner.ends == "blank" and not self._vocabulary.is_text[token]
 
 
-def _spell(piece: bytes, mark: str) -> str:
+def _escaped(piece: bytes, mark: str = "") -> str:
     try:
         return piece.decode("utf-8")
     except UnicodeDecodeError:
         return mark + "".join(f"\\x{byte:02x}" for byte in piece)
+
+
+def _marked(piece: bytes) -> str:
+    return _escaped(piece, "bytes:")
+
+
+def _replaced(piece: bytes) -> str:
+    return piece.decode("utf-8", "replace")
+
+
+def _emptied(piece: bytes) -> str:
+    return piece.decode("utf-8", "ignore")
+
+
+_LEGACY = {"marked": _marked, "escaped": _escaped, "replaced": _replaced, "empty": _emptied}
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,18 +200,18 @@ class CompletionShape:
         self._mode = mode
 
     def whole(self, answers: Sequence[Sequence[Part]], count: Count) -> bytes:
-        choices = [self._choice(i, _joined(parts), logprobs=self._mode.logprobs) for i, parts in enumerate(answers)]
-        return _json(self._completion(choices, usage=count.usage())).encode()
+        choices = [self._choice(i, joined(parts), logprobs=self._mode.logprobs) for i, parts in enumerate(answers)]
+        return to_json(self._completion(choices, usage=count.usage())).encode()
 
     def opening(self, index: int) -> Iterator[str]:  # noqa: ARG002 - a chat has one
         yield from ()
 
     def chunks(self, index: int, part: Part) -> Iterator[str]:
         logprobs = self._mode.logprobs and bool(part.tokens)
-        yield _json(self._completion([self._choice(index, part, logprobs=logprobs)]))
+        yield to_json(self._completion([self._choice(index, part, logprobs=logprobs)]))
 
     def closing(self, count: Count) -> str:
-        return _json(self._completion([], usage=count.usage()))
+        return to_json(self._completion([], usage=count.usage()))
 
     def _completion(self, choices: list[CompletionChoice], *, usage: CompletionUsage | None = None) -> Completion:
         head = self._head
@@ -170,7 +224,7 @@ class CompletionShape:
 
     def _choice(self, index: int, part: Part, *, logprobs: bool) -> CompletionChoice:
         name = _as_id if self._mode.as_ids else self._spelling.legacy.__getitem__
-        spelt = legacy_logprobs(part.tokens, name) if logprobs else None
+        spelt = legacy_logprobs(part.tokens, name, hidden=self._spelling.hidden) if logprobs else None
         return OpenChoice(text=part.text, index=index, logprobs=spelt, finish_reason=part.finish)
 
 
@@ -190,7 +244,7 @@ class ChatShape:
 
     def whole(self, answers: Sequence[Sequence[Part]], count: Count) -> bytes:
         head = self._head
-        choices = [self._choice(index, _joined(parts)) for index, parts in enumerate(answers)]
+        choices = [self._choice(index, joined(parts)) for index, parts in enumerate(answers)]
         reply = ChatCompletion(
             id=head.id,
             choices=choices,
@@ -199,7 +253,7 @@ class ChatShape:
             object="chat.completion",
             usage=count.usage(),
         )
-        return _json(reply).encode()
+        return to_json(reply).encode()
 
     def opening(self, index: int) -> Iterator[str]:
         delta = chat_completion_chunk.ChoiceDelta(role="assistant", content="", refusal=None)
@@ -215,7 +269,7 @@ class ChatShape:
             yield self._chunk(index, chat_completion_chunk.ChoiceDelta(), finish=part.finish)
 
     def closing(self, count: Count) -> str:
-        return _json(self._frame([], usage=count.usage()))
+        return to_json(self._frame([], usage=count.usage()))
 
     def _chunk(
         self,
@@ -226,7 +280,7 @@ class ChatShape:
         finish: Finish | None = None,
     ) -> str:
         choice = chat_completion_chunk.Choice(index=index, delta=delta, logprobs=logprobs, finish_reason=finish)
-        return _json(self._frame([choice]))
+        return to_json(self._frame([choice]))
 
     def _frame(
         self, choices: list[chat_completion_chunk.Choice], *, usage: CompletionUsage | None = None
@@ -253,42 +307,46 @@ class ChatShape:
     def _tokens(self, part: Part) -> list[ChatCompletionTokenLogprob]:
         if not self._mode.logprobs:
             return []
-        tokens = (placed.token for placed in part.tokens)
-        return [chat_logprob(token, self._spelling) for token in tokens if token.id not in self._spelling.ends]
-
-
-ShapeKind = type[CompletionShape] | type[ChatShape]
+        return chat_logprobs(part.tokens, self._spelling)
 
 
 def _as_id(token: int) -> str:
     return f"token_id:{token}"
 
 
-def legacy_logprobs(tokens: Iterable[Placed], name: Callable[[int], str]) -> EchoedLogprobs:
+def legacy_logprobs(
+    tokens: Iterable[Placed], name: Callable[[int], str], *, hidden: Collection[int] = ()
+) -> EchoedLogprobs:
     """The `logprobs` object of a completion; `text_offset` counts characters of the text of the same choice."""
-    placed = list(tokens)
+    placed = [one for one in tokens if one.token.id not in hidden]
     return EchoedLogprobs(
         tokens=[name(one.token.id) for one in placed],
         token_logprobs=[None if one.token.logp is None else max(one.token.logp, FLOOR) for one in placed],
-        top_logprobs=[_legacy_top(one.token, name) for one in placed],
+        top_logprobs=[_legacy_top(one.token, name, hidden) for one in placed],
         text_offset=[one.offset for one in placed],
     )
 
 
-def _legacy_top(token: Token, name: Callable[[int], str]) -> dict[str, float] | None:
+def _legacy_top(token: Token, name: Callable[[int], str], hidden: Collection[int]) -> dict[str, float] | None:
     """Most probable first, so that of two tokens with one name the more probable stays; the sampled one at the end."""
     if token.top is None or token.logp is None:
         return None
     listed: dict[str, float] = {}
-    for i, logp in zip(token.top.ids.tolist(), _bounded(token.top.logps), strict=True):
+    for i, logp in _listed(token.top, hidden):
         listed.setdefault(name(i), logp)
     listed.setdefault(name(token.id), max(token.logp, FLOOR))
     return listed
 
 
+def chat_logprobs(tokens: Iterable[Placed], spelling: Spelling) -> list[ChatCompletionTokenLogprob]:
+    """The entries of a chat's `logprobs.content`."""
+    spoken = (placed.token for placed in tokens if placed.token.id not in spelling.unspoken)
+    return [chat_logprob(token, spelling) for token in spoken]
+
+
 def chat_logprob(token: Token, spelling: Spelling) -> ChatCompletionTokenLogprob:
     """One entry of a chat's `logprobs.content`."""
-    listed = [] if token.top is None else zip(token.top.ids.tolist(), _bounded(token.top.logps), strict=True)
+    listed = () if token.top is None else _listed(token.top, spelling.hidden)
     top = [TopLogprob(token=spelling.chat(i), bytes=spelling.bytes_of(i), logprob=logp) for i, logp in listed]
     own = FLOOR if token.logp is None else max(token.logp, FLOOR)
     return ChatCompletionTokenLogprob(
@@ -296,15 +354,18 @@ def chat_logprob(token: Token, spelling: Spelling) -> ChatCompletionTokenLogprob
     )
 
 
-def _bounded(logps: Floats) -> list[float]:
-    bounded: list[float] = np.maximum(logps, FLOOR).tolist()
-    return bounded
+def _listed(top: Top, hidden: Collection[int]) -> Iterator[tuple[int, float]]:
+    """The ids of the alternatives that are not hidden, and their log-probs as JSON can hold them."""
+    bounded: list[float] = np.maximum(top.logps, FLOOR).tolist()
+    return ((i, logp) for i, logp in zip(top.ids.tolist(), bounded, strict=True) if i not in hidden)
 
 
-def _joined(parts: Sequence[Part]) -> Part:
+def joined(parts: Sequence[Part]) -> Part:
+    """All parts of one answer in one."""
     tokens = tuple(placed for part in parts for placed in part.tokens)
     return Part("".join(part.text for part in parts), tokens, parts[-1].finish)
 
 
-def _json(reply: BaseModel) -> str:
+def to_json(reply: BaseModel) -> str:
+    """A reply as it is sent."""
     return reply.model_dump_json(exclude_unset=True, warnings=False)

@@ -7,23 +7,29 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict, Unpack, final
 
+import numpy as np
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from blackbox_proxy.errors import InputError, LocalModelError
 from blackbox_proxy.local.llama import Model
 from blackbox_proxy.standin.app import build_app
 from blackbox_proxy.standin.engine import Place, Slot
+from blackbox_proxy.standin.faults import Faulty, Lines, Traffic, plan_of
+from blackbox_proxy.standin.quirks import Quirks, read_quirks
 from blackbox_proxy.standin.reading import Served
 from blackbox_proxy.standin.script import Script, ScriptSlot
 from blackbox_proxy.standin.service import Service
+from blackbox_proxy.standin.skewing import Noisy
 
 LOOPBACK = "127.0.0.1"
+TRANSPORT = frozenset(("faults", "fault-rate", "latency", "jitter"))
 LONGEST = 4096
 """The context when none is asked for, in tokens; less where the model was trained on less."""
 
@@ -35,7 +41,8 @@ class Options(TypedDict, total=False):
     slots: requests answered at once. threads: of llama.cpp, per slot. context: tokens of prompt and answer together.
     batch: tokens of a prompt read at once; more than 1 reads long prompts about twice as fast, but then log-probs
     depend a little on what was in the cache (see `engine.Slot`). gpu_layers: layers to put on a GPU. api_key: what
-    clients must show (default: anybody may ask).
+    clients must show (default: anybody may ask). quirks: deviations by name, see `quirks.QUIRKS`. traffic: counts the
+    answers, for whoever looks.
     """
 
     name: str
@@ -46,26 +53,53 @@ class Options(TypedDict, total=False):
     batch: int
     gpu_layers: int
     api_key: str | None
+    quirks: Sequence[str]
+    traffic: Traffic
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """An application, and the connections that it may reset; None where the transport has no faults."""
+
+    app: ASGIApp
+    lines: Lines | None = None
 
 
 _DEFAULTS: Options = {"top_k": 20, "slots": 2, "threads": 1, "batch": 1, "gpu_layers": 0}
 
 
 @contextmanager
-def opened(source: Path | Script, **options: Unpack[Options]) -> Iterator[Starlette]:
+def opened(source: Path | Script, **options: Unpack[Options]) -> Iterator[Serving]:
     """Load a model file, or take a toy, and give the application that serves it; weights are freed on leaving.
 
     Raises WeightsError for a file that is no model, InputError for options that make no sense.
     """
     given: Options = {**_DEFAULTS, **options}
     _check(given)
+    quirks = read_quirks(options.get("quirks", ()))
     with ExitStack() as stack:
         model, slots, size = _toy(source, given) if isinstance(source, Script) else _loaded(source, given, stack)
         name = options.get("name") or (source.stem if isinstance(source, Path) else "script")
         top_k = min(given["top_k"], len(model.vocabulary))
-        service = Service(model, slots, name=name, top_k=top_k, context=size)
+        service = Service(model, _unsteady(slots, quirks), name=name, top_k=top_k, context=size, quirks=quirks)
         stack.callback(service.close)
-        yield build_app(service, api_key=given.get("api_key"))
+        yield _wrapped(build_app(service, quirks=quirks, api_key=given.get("api_key")), quirks, given.get("traffic"))
+
+
+def _unsteady(slots: Sequence[Place], quirks: Quirks) -> Sequence[Place]:
+    """The slots, each with a noise of its own where there is to be some."""
+    if "noise" not in quirks:
+        return slots
+    nats = quirks.decimal("noise")
+    return [Noisy(slot, nats, chance=np.random.default_rng(at)) for at, slot in enumerate(slots)]
+
+
+def _wrapped(app: ASGIApp, quirks: Quirks, traffic: Traffic | None) -> Serving:
+    if traffic is None and not TRANSPORT.intersection(quirks):
+        return Serving(app)
+    lines = Lines()
+    return Serving(Faulty(app, plan_of(quirks), lines=lines, traffic=traffic or Traffic()), lines)
 
 
 def _loaded(path: Path, given: Options, stack: ExitStack) -> tuple[Served, list[Place], int]:
@@ -99,16 +133,16 @@ def serve(
     **options: Unpack[Options],
 ) -> None:
     """Serve until interrupted. `announce` is given the base URL (it ends in /v1) once requests are answered."""
-    with opened(source, **options) as app, _listening(host, port) as listener:
-        _Server(app, on_ready=lambda: announce(_url(listener))).run(sockets=[listener])
+    with opened(source, **options) as serving, _listening(host, port) as listener:
+        _Server(serving, on_ready=lambda: announce(_url(listener))).run(sockets=[listener])
 
 
 @contextmanager
 def running(source: Path | Script, **options: Unpack[Options]) -> Iterator[str]:
     """Serve on a free port of this machine from a background thread, and give the base URL (it ends in /v1)."""
     ready = threading.Event()
-    with opened(source, **options) as app, _listening(LOOPBACK, 0) as listener:
-        server = _Server(app, on_ready=ready.set)
+    with opened(source, **options) as serving, _listening(LOOPBACK, 0) as listener:
+        server = _Server(serving, on_ready=ready.set)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="standin", daemon=True)
         thread.start()
         try:
@@ -123,10 +157,11 @@ def running(source: Path | Script, **options: Unpack[Options]) -> Iterator[str]:
 class _Server(uvicorn.Server):
     """uvicorn that says when it is ready. `on_ready` is called in the server's thread."""
 
-    def __init__(self, app: Starlette, *, on_ready: Callable[[], object]) -> None:
+    def __init__(self, serving: Serving, *, on_ready: Callable[[], object]) -> None:
         super().__init__(
             uvicorn.Config(
-                app,
+                serving.app,
+                http=serving.lines.protocol() if serving.lines else "auto",
                 log_config=None,
                 access_log=False,
                 lifespan="off",

@@ -18,15 +18,21 @@ import anyio
 from anyio import from_thread, to_thread
 
 from blackbox_proxy.errors import LocalModelError
+from blackbox_proxy.standin.dressing import Dressed, is_dressed, manner_of
 from blackbox_proxy.standin.engine import Order, Place, generate
 from blackbox_proxy.standin.fields import Refusal
+from blackbox_proxy.standin.quirks import Quirks
 from blackbox_proxy.standin.reading import Reader, Served, Task
-from blackbox_proxy.standin.replies import Count, Head, Mode, Shape, ShapeKind, Spelling
+from blackbox_proxy.standin.replies import ChatShape, CompletionShape, Count, Head, Mode, Shape, Spelling
+from blackbox_proxy.standin.responses import ResponseShape
+from blackbox_proxy.standin.skewing import view_of
 from blackbox_proxy.standin.transcript import Part, Transcript, write
 from blackbox_proxy.standin.wire import Request
 from blackbox_proxy.types import TokenPath
 
 T = TypeVar("T")
+
+ShapeKind = type[CompletionShape] | type[ChatShape] | type[ResponseShape]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +115,10 @@ class Gate:
 
 @final
 class Service:
-    """One served model. name: what requests call it; context: tokens of prompt and answer together."""
+    """One served model. name: what requests call it; context: tokens of prompt and answer together.
+
+    quirks: how numbers and replies deviate; those of requests and of the transport are not its business.
+    """
 
     def __init__(
         self,
@@ -119,6 +128,7 @@ class Service:
         name: str,
         top_k: int,
         context: int,
+        quirks: Quirks,
         chance: Chance | None = None,
     ) -> None:
         self.name = name
@@ -129,7 +139,9 @@ class Service:
         self._chance = chance or Chance()
         self._vocabulary = model.vocabulary
         self._ends = frozenset(self._vocabulary.ends.tolist())
-        self._spelling = Spelling(self._vocabulary)
+        self._quirks = quirks
+        self._view = view_of(quirks)
+        self._spelling = Spelling(self._vocabulary, manner=manner_of(quirks))
         self.started = int(self._chance.now())
 
     def close(self) -> None:
@@ -149,7 +161,8 @@ class Service:
         """The writer of one reply, with an id of its own."""
         head = Head(f"{kind.prefix}{self._chance.bits(128):032x}", int(self._chance.now()), self.name)
         mode = Mode(request.top_k is not None, usage=request.include_usage, as_ids=request.as_ids)
-        return kind(head, self._spelling, mode=mode)
+        shape = kind(head, self._spelling, mode=mode)
+        return Dressed(shape, self._quirks, ends=self._ends) if is_dressed(self._quirks) else shape
 
     async def prepare(self, request: Request) -> list[Task]:
         """Read the prompts. Raises Refusal for one that is empty, too long, or not of this vocabulary."""
@@ -192,7 +205,7 @@ class Service:
                 if not again:
                     tally.prompt += len(task.path)
                     tally.cached += 0 if order.reads_prompt else slot.reuse(task.path)
-                tokens = generate(slot, task.path, order=order, ends=self._ends)
+                tokens = generate(slot, task.path, order=order, ends=self._ends, view=self._view)
                 async for part in self._pull(write(tokens, transcript), live=request.stream):
                     yield index, part
             tally.completion += transcript.generated

@@ -6,6 +6,7 @@ An assistant's turn at the end is finished unless something says otherwise: `con
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from blackbox_proxy.standin import fields
@@ -29,7 +30,7 @@ class Unfinished:
 
 def read_turns(body: Body) -> Prompt | Unfinished:
     """The messages of a request."""
-    messages = _messages(body.get("messages"))
+    messages = read_messages(body.get("messages"), "messages")
     if not is_continued(body):
         if body.get("add_generation_prompt") is False:
             raise _refused("'add_generation_prompt' may only be false with 'continue_final_message'.")
@@ -64,15 +65,16 @@ def _refused(message: str, *, param: str = "add_generation_prompt") -> fields.Re
     return fields.Refusal(message, param=param, code="invalid_value")
 
 
-def _messages(messages: object) -> tuple[Message, ...]:
-    if not isinstance(messages, list):
-        raise fields.wrong_type("messages", "an array of objects", messages)
-    if not messages:
-        raise fields.Refusal("Invalid 'messages': empty array. Expected at least 1 message.", param="messages")
-    return tuple(_message(item, f"messages[{at}]") for at, item in enumerate(messages))
+def read_messages(value: object, param: str, *, parts: Collection[str] = ("text",)) -> tuple[Message, ...]:
+    """The turns of an array. parts: the types of parts that hold text. Raises Refusal for anything else."""
+    if not isinstance(value, list):
+        raise fields.wrong_type(param, "an array of objects", value)
+    if not value:
+        raise fields.Refusal(f"Invalid '{param}': empty array. Expected at least 1 message.", param=param)
+    return tuple(_message(item, f"{param}[{at}]", parts) for at, item in enumerate(value))
 
 
-def _message(value: object, param: str) -> Message:
+def _message(value: object, param: str, parts: Collection[str]) -> Message:
     """One turn. A `developer` speaks as `system`, the word that chat templates know."""
     message = fields.mapping(value, param)
     role = message.get("role")
@@ -86,22 +88,23 @@ def _message(value: object, param: str) -> Message:
     if content is None and role != "assistant":
         raise fields.wrong_type(f"{param}.content", "a string or an array of text parts", content)
     spoken = "system" if role == "developer" else str(role)
-    return Message(spoken, _content(content, f"{param}.content"))
+    return Message(spoken, _content(content, f"{param}.content", parts))
 
 
-def _content(content: object, param: str) -> str:
+def _content(content: object, param: str, parts: Collection[str]) -> str:
     if content is None:
         return ""
     if isinstance(content, list):
-        return "".join(_text_part(part, f"{param}[{at}]") for at, part in enumerate(content))
+        return "".join(_text_part(part, f"{param}[{at}]", parts) for at, part in enumerate(content))
     return fields.text(content, param)
 
 
-def _text_part(value: object, param: str) -> str:
+def _text_part(value: object, param: str, parts: Collection[str]) -> str:
     part = fields.mapping(value, param)
-    if part.get("type") != "text":
+    if part.get("type") not in parts:
+        wanted = " and ".join(map(repr, parts))
         raise fields.Refusal(
-            f"Invalid value: {fields.shown(part.get('type'))}. This model reads parts of type 'text' only.",
+            f"Invalid value: {fields.shown(part.get('type'))}. This model reads parts of type {wanted} only.",
             param=f"{param}.type",
             code="invalid_value",
         )

@@ -1,4 +1,4 @@
-"""Reads requests of the two routes: any JSON value becomes a checked `Request` or a `Refusal` in the API's own words.
+"""Reads requests for text and for chats: any JSON value becomes a checked `Request` or a `Refusal` in the API's words.
 
 Fields that are not known are ignored. Known fields that would change the answer, and that nothing here obeys, are
 refused unless they hold their neutral value: ignoring them would give a wrong answer that looks right. The module is
@@ -44,7 +44,7 @@ Source = str | TokenPath | Prompt | Unfinished
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What both routes ask for. max_tokens None: up to the end of the context. top_k None: no log-probs.
+    """What every route asks for. max_tokens None: up to the end of the context. top_k None: no log-probs.
 
     also: ids whose log-probs are wanted besides the top-k. as_ids: write tokens as `token_id:N`. bias: added to the
     logits of some ids before a token is chosen, and not to the log-probs that are shown.
@@ -74,7 +74,7 @@ def read_completion(body: Body, *, top_k: int) -> Request:
     echo = fields.boolean(body, "echo")
     if max_tokens == 0 and not echo:
         raise fields.below("max_tokens", 0, 1)
-    request = _request(
+    request = common(
         body,
         sources=_prompts(body.get("prompt")),
         max_tokens=DEFAULT_TOKENS if max_tokens is None else max_tokens,
@@ -98,7 +98,7 @@ def read_chat(body: Body, *, top_k: int) -> Request:
         raise fields.Refusal(
             "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled.", param="top_logprobs"
         )
-    request = _request(
+    request = common(
         body,
         sources=(read_turns(body),),
         max_tokens=older if newer is None else newer,
@@ -108,10 +108,10 @@ def read_chat(body: Body, *, top_k: int) -> Request:
     return replace(request, bias=_bias(body.get("logit_bias")))
 
 
-def _request(
+def common(
     body: Body, *, sources: tuple[Source, ...], max_tokens: int | None, top_k: int | None, echo: bool
 ) -> Request:
-    """The fields that both routes read alike."""
+    """The fields that all routes read alike."""
     stream = fields.boolean(body, "stream")
     options = body.get("stream_options")
     if options is not None and not stream:

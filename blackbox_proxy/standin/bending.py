@@ -1,0 +1,236 @@
+"""Quirks of requests: what a body turns into before it is read, or why it is refused, and what is read otherwise.
+
+Every one is a pure function; a value of the wrong type is left alone, for the reader to refuse. Knows no model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from openai.types.chat.completion_create_params import CompletionCreateParamsStreaming as ChatFields
+from openai.types.completion_create_params import CompletionCreateParamsStreaming as CompletionFields
+from openai.types.responses.response_create_params import ResponseCreateParamsStreaming as ResponseFields
+
+from blackbox_proxy.standin import fields
+from blackbox_proxy.standin.fields import Body, Refusal
+from blackbox_proxy.standin.quirks import Quirks
+from blackbox_proxy.standin.turns import Unfinished
+from blackbox_proxy.standin.wire import Request, Source
+from blackbox_proxy.types import Message, Prompt
+
+RouteName = Literal["completions", "chat", "responses"]
+
+KNOWN: Mapping[RouteName, frozenset[str]] = {
+    "completions": CompletionFields.__required_keys__ | CompletionFields.__optional_keys__,
+    "chat": ChatFields.__required_keys__ | ChatFields.__optional_keys__,
+    "responses": ResponseFields.__required_keys__ | ResponseFields.__optional_keys__,
+}
+"""The fields that OpenAI's own client sends."""
+
+IN_MESSAGES = frozenset(
+    (
+        "role",
+        "content",
+        "name",
+        "refusal",
+        "audio",
+        "function_call",
+        "tool_calls",
+        "tool_call_id",
+        "type",
+        "id",
+        "status",
+    )
+)
+LIMITS: Mapping[RouteName, tuple[str, ...]] = {
+    "completions": ("max_tokens",),
+    "chat": ("max_completion_tokens", "max_tokens"),
+    "responses": ("max_output_tokens",),
+}
+ALTERNATIVES: Mapping[RouteName, str] = {
+    "completions": "logprobs",
+    "chat": "top_logprobs",
+    "responses": "top_logprobs",
+}
+_OF_LOGPROBS = ("logprobs", "top_logprobs", "include", "logprob_token_ids")
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request as it came, with what is to be done to it."""
+
+    route: RouteName
+    body: Body
+    quirks: Quirks
+
+
+def bend(body: Body, *, route: RouteName, quirks: Quirks) -> Body:
+    """The body as the reader is to see it. Raises Refusal where a quirk refuses it."""
+    for name, change in BENDS.items():
+        if name in quirks:
+            body = change(Ask(route, body, quirks))
+    return body
+
+
+def settle(request: Request, *, quirks: Quirks) -> Request:
+    """The request as the model is to answer it."""
+    return replace(request, sources=tuple(_settled(source, quirks) for source in request.sources))
+
+
+def _settled(source: Source, quirks: Quirks) -> Source:
+    if isinstance(source, str) and "templated-completions" in quirks:
+        return Prompt(messages=(Message("user", source),))
+    if isinstance(source, Unfinished):
+        trimmed = source.partial.rstrip() if "trimmed-prefill" in quirks else source.partial
+        return replace(source, partial=trimmed, repeated="echoed-prefix" in quirks)
+    return source
+
+
+def _close_route(ask: Ask) -> Body:
+    if ask.route in ask.quirks.names("closed-routes"):
+        raise Refusal("Invalid URL: this route is not there.", status=404)
+    return ask.body
+
+
+def _refuse_unknown(ask: Ask) -> Body:
+    status = int(ask.quirks.word("strict-fields"))
+    unknown = [name for name in ask.body if name not in KNOWN[ask.route]]
+    if unknown:
+        words = ", ".join(map(fields.shown, unknown[:5]))
+        raise Refusal(f"Unrecognized request argument supplied: {words}", status=status, param=unknown[0][:60])
+    for at, turn in enumerate(_turns(ask.body)):
+        for name in turn.keys() - IN_MESSAGES if isinstance(turn, dict) else ():
+            message = f"Additional properties are not allowed ({fields.shown(name)} was unexpected) - 'messages.{at}'"
+            raise Refusal(message, status=status, param=f"messages[{at}]")
+    return ask.body
+
+
+def _turns(body: Body) -> list[object]:
+    turns = body.get("messages")
+    return turns if isinstance(turns, list) else []
+
+
+def _refuse_named(ask: Ask) -> Body:
+    for name in ask.quirks.names("refused-fields"):
+        if ask.body.get(name) is None:
+            continue
+        if name in KNOWN[ask.route]:
+            raise _unsupported(name)
+        raise Refusal(f"Unrecognized request argument supplied: {name}")
+    return ask.body
+
+
+def _unsupported(name: str, more: str = "") -> Refusal:
+    message = f"Unsupported parameter: '{name}' is not supported with this model.{more}"
+    return Refusal(message, param=name, code="unsupported_parameter")
+
+
+def _refuse_older_limit(ask: Ask) -> Body:
+    if ask.route == "chat" and ask.body.get("max_tokens") is not None:
+        raise _unsupported("max_tokens", " Use 'max_completion_tokens' instead.")
+    return ask.body
+
+
+def _need_no_effort(ask: Ask) -> Body:
+    """Without reasoning everything is as usual; with it, whatever looks at the next token's law is refused."""
+    reasoning = ask.body.get("reasoning")
+    nested = reasoning.get("effort") if isinstance(reasoning, dict) else None
+    effort = nested if ask.route == "responses" else ask.body.get("reasoning_effort")
+    if ask.route == "completions" or effort == "none":
+        return ask.body
+    for name in ("logprobs", "top_logprobs", "include"):
+        if ask.body.get(name):
+            raise _unsupported(name)
+    for name in ("temperature", "top_p"):
+        value = ask.body.get(name)
+        if value not in (None, 1):
+            raise Refusal(
+                f"Unsupported value: '{name}' does not support {fields.shown(value)} with this model."
+                " Only the default (1) value is supported.",
+                param=name,
+                code="unsupported_value",
+            )
+    return ask.body
+
+
+def _cap_alternatives(ask: Ask) -> Body:
+    fields.integer(ask.body, ALTERNATIVES[ask.route], low=0, high=ask.quirks.whole("top-k-cap") or 0)
+    return ask.body
+
+
+def _cut_alternatives(ask: Ask) -> Body:
+    name, most = ALTERNATIVES[ask.route], ask.quirks.whole("top-k-cut") or 0
+    asked = ask.body.get(name)
+    if isinstance(asked, int) and not isinstance(asked, bool) and asked > most:
+        return {**ask.body, name: most}
+    return ask.body
+
+
+def _need_output(ask: Ask) -> Body:
+    least = ask.quirks.whole("min-output") or 0
+    for name in LIMITS[ask.route]:
+        fields.integer(ask.body, name, low=least)
+    return ask.body
+
+
+def _refuse_ids(ask: Ask) -> Body:
+    prompt = ask.body.get("prompt")
+    of_text = isinstance(prompt, list) and prompt and all(isinstance(item, str) for item in prompt)
+    if ask.route == "completions" and isinstance(prompt, list) and not of_text:
+        raise fields.wrong_type("prompt", "a string", prompt)
+    return ask.body
+
+
+def _without(*names: str) -> Callable[[Ask], Body]:
+    return lambda ask: {name: value for name, value in ask.body.items() if name not in names}
+
+
+def _is_open(body: Body) -> bool:
+    """Whether the last turn is the assistant's, and no flag says anything about it."""
+    last = (_turns(body) or [None])[-1]
+    if not isinstance(last, dict) or last.get("role") != "assistant":
+        return False
+    return body.get("continue_final_message") is None and last.get("prefix") is None
+
+
+def _continue_open(ask: Ask) -> Body:
+    if not _is_open(ask.body) or ask.body.get("add_generation_prompt") is True:
+        return ask.body
+    return {**ask.body, "continue_final_message": True}
+
+
+def _hand_over_open(ask: Ask) -> Body:
+    if not _is_open(ask.body):
+        return ask.body
+    *turns, last = _turns(ask.body)
+    return {**ask.body, "messages": [*turns, {**fields.mapping(last, "messages"), "role": "user"}]}
+
+
+def _ignore_flags(ask: Ask) -> Body:
+    body = _without("continue_final_message", "add_generation_prompt")(ask)
+    if not _turns(body):
+        return body
+    plain = [{k: v for k, v in t.items() if k != "prefix"} if isinstance(t, dict) else t for t in _turns(body)]
+    return {**body, "messages": plain}
+
+
+BENDS: Mapping[str, Callable[[Ask], Body]] = {
+    "closed-routes": _close_route,
+    "strict-fields": _refuse_unknown,
+    "refused-fields": _refuse_named,
+    "max-completion-tokens-only": _refuse_older_limit,
+    "needs-effort-none": _need_no_effort,
+    "min-output": _need_output,
+    "no-ids": _refuse_ids,
+    "top-k-cap": _cap_alternatives,
+    "top-k-cut": _cut_alternatives,
+    "no-seed": _without("seed"),
+    "ignored-bias": _without("logit_bias"),
+    "ignored-logprobs": _without(*_OF_LOGPROBS),
+    "no-prefill": _ignore_flags,
+    "prefill-as-user": _hand_over_open,
+    "implicit-prefill": _continue_open,
+}
+"""In this order: first what refuses, as the client sent it, then what changes."""
