@@ -11,6 +11,7 @@
     |   |-- ApiRefused          an answer that will not change: bad key, unknown model, bad request
     |   `-- ApiBusy             rate limits and server faults, after the last retry
     `-- ReplyError              an answer came, but it cannot be steered with (no log-probs, bad shape)
+        `-- ReplayError         the API edited the text that it was asked to repeat; another strategy may do
 
 Each says what happened, with the value, in `message`, and what to do next in `hint`; `retryable` tells whether
 the same call may succeed later. This module does not know how errors are printed.
@@ -76,3 +77,7 @@ class ApiBusy(ApiError):
 
 class ReplyError(BlackboxProxyError):
     """The API answered, but steering needs something that the answer does not hold."""
+
+
+class ReplayError(ReplyError):
+    """The API edited the text that it was asked to repeat, so nothing is known of what comes after that."""

@@ -119,7 +119,7 @@ OFFENCES = [
     Offence(CODECS, "adapters/blackbox_proxy_adapters/completions.py", "import blackbox_proxy.core.text"),
     Offence(CODECS, "adapters/blackbox_proxy_adapters/completions.py", "import blackbox_proxy"),
     Offence(BARE_CODECS, "adapters/blackbox_proxy_adapters/completions.py", "import asyncio"),
-    Offence(BARE_CODECS, "adapters/blackbox_proxy_adapters/decoders.py", "import numpy"),
+    Offence(BARE_CODECS, "adapters/blackbox_proxy_adapters/decoders/rows.py", "import numpy"),
     Offence(BY_NAME, "blackbox_proxy/engine.py", "from blackbox_proxy_adapters.completions import Completions"),
     Offence(LLAMA, "blackbox_proxy/local/pair.py", "import llama_cpp"),
     Offence(LLAMA, "blackbox_proxy/standin/offence.py", "from llama_cpp import Llama"),

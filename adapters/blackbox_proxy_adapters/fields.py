@@ -47,6 +47,21 @@ def as_count(value: object, where: str) -> int:
     return value
 
 
+def as_id(value: object, where: str) -> int | None:
+    """A token id; None for null."""
+    return None if value is None else as_count(value, where)
+
+
+def as_bytes(value: object, where: str) -> bytes | None:
+    """Bytes that are sent as a list of numbers; None for null. llama.cpp sends them signed in some versions."""
+    if value is None:
+        return None
+    numbers = as_list(value, where)
+    if not all(isinstance(n, int) and -128 <= n <= 255 for n in numbers):
+        raise unreadable(numbers, where, wanted="a list of bytes")
+    return bytes(n & 255 for n in numbers if isinstance(n, int))
+
+
 def as_logp(value: object, where: str) -> float | None:
     """A natural log-probability, at most 0; None for null and for a sentinel."""
     if isinstance(value, float) and SENTINEL < value <= 0.0:  # nearly all there are

@@ -19,6 +19,7 @@ from blackbox_proxy.cli.options import (
     ModelName,
     PairFile,
     PairPrompt,
+    ProfileName,
     Question,
     Raw,
     System,
@@ -26,6 +27,7 @@ from blackbox_proxy.cli.options import (
     Timeout,
     Tokenizer,
     TopK,
+    adapter_options,
     connection,
     pair_file,
     write_json,
@@ -37,6 +39,8 @@ STEER_EXAMPLES = """Examples:
 
 `echo "Once upon a time" | blackbox-proxy steer --raw --trace --base-url ... --model ... --pair pair.toml`
 
+`blackbox-proxy steer "What is the capital of Albania?" --profile openai --model gpt-5.4 --pair pair.toml`
+
 `blackbox-proxy steer "Name a colour." --temperature 0.8 --n 3 --base-url ... --model ... --pair pair.toml`
 """
 
@@ -45,6 +49,7 @@ def steer(
     prompt: Question = None,
     base_url: BaseUrl = None,
     model: ModelName = None,
+    profile: ProfileName = None,
     pair: PairFile = None,
     alpha: Alpha = None,
     max_tokens: Annotated[int, typer.Option(help="Most tokens of the answer.")] = 256,
@@ -114,23 +119,26 @@ def steer(
         draft=draft,
         stop=tuple(stop or ()),
     )
-    options = {"top_k": settings.top_k if top_k is None else top_k, "token_ids": event == "ids", "reveal": reveal}
+    route = {"token_ids": event == "ids", "reveal": reveal}
     with (
         connection(
             settings,
             base_url=base_url,
             model=model,
+            profile=profile,
             template=template,
             tokenizer=tokenizer,
             api_key_env=api_key_env,
             timeout=timeout,
-            options=options,
+            options=adapter_options(settings, profile, top_k=top_k, route=route),
         ) as api,
         load_pair(pair_file(pair, settings)) as local,
     ):
+        for remark in () if as_json else api.notes:
+            show.note(remark)
         running = streams(asked, n=n, api=api, pair=local, steering=steering, pair_prompt=own)
         if as_json:
-            found = [show.result_json(one.result, trace=trace) for one in running]
+            found = [show.result_json(one.result, trace=trace, before=api.notes) for one in running]
             write_json(found[0] if n == 1 else {"answers": found})
             return
         for number, one in enumerate(running, 1):
@@ -152,6 +160,7 @@ def choose(
     option: Annotated[list[str] | None, typer.Option(help="An answer, as the model would write it; repeat it.")] = None,
     base_url: BaseUrl = None,
     model: ModelName = None,
+    profile: ProfileName = None,
     pair: PairFile = None,
     alpha: Alpha = None,
     chat: Annotated[bool, typer.Option(help="Ask /chat/completions: one call, from an answer's start.")] = False,
@@ -183,11 +192,12 @@ def choose(
             settings,
             base_url=base_url,
             model=model,
+            profile=profile,
             template=template,
             api_key_env=api_key_env,
             timeout=timeout,
-            adapter="chat" if chat else "completions",
-            options={"top_k": settings.top_k if top_k is None else top_k},
+            adapter="chat" if chat else "",
+            options=adapter_options(settings, profile, top_k=top_k),
         ) as api,
         load_pair(pair_file(pair, settings)) as local,
     ):
@@ -200,7 +210,7 @@ def choose(
             pair_prompt=own,
             calls=calls,
         )
-    write_json(odds.choice_json(found)) if as_json else odds.choice(found)
+    write_json(odds.choice_json(found, api.notes)) if as_json else odds.choice(found, api.notes)
 
 
 SCORE_EXAMPLES = """Examples:

@@ -14,15 +14,16 @@ from hypothesis import strategies as st
 
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.types import Candidate, Kind, Position, Reply, Usage
-from blackbox_proxy_adapters.decoders import read_piece, read_reply, read_usage
+from blackbox_proxy_adapters.decoders import Dialect, legacy_completions, read_piece, read_usage
 from tests.adapters.shapes import Json, Row, body
 
-ENDS = (b"<|im_end|>", b"<|endoftext|>", b"")
+ENDS = frozenset({b"<|im_end|>", b"<|endoftext|>", b""})
+DIALECT = Dialect(ENDS)
 
 
 def position(token: str, logp: float | None, top: dict[str, float | None] | None) -> Position:
     """The one position of a reply of one token."""
-    [found] = read_reply(body((token, logp, top), (" x", -0.1, {" x": -0.1})), end_pieces=ENDS).positions[:1]
+    [found] = legacy_completions(body((token, logp, top), (" x", -0.1, {" x": -0.1})), DIALECT).positions[:1]
     return found
 
 
@@ -31,8 +32,8 @@ def logps(found: Position) -> dict[bytes, float]:
 
 
 def test_a_plain_reply_is_read_whole() -> None:
-    reply = read_reply(
-        body((" Paris", -0.25, {" Lyon": -3.0, " Paris": -0.25}), (".", -0.5, {".": -0.5, "!": -2.0})), end_pieces=ENDS
+    reply = legacy_completions(
+        body((" Paris", -0.25, {" Lyon": -3.0, " Paris": -0.25}), (".", -0.5, {".": -0.5, "!": -2.0})), DIALECT
     )
     assert reply.finish == "length"
     assert reply.model == "m-1"
@@ -94,9 +95,10 @@ def test_a_position_without_a_list_knows_its_sampled_token_only() -> None:
 
 
 def test_rounding_beyond_one_leaves_no_tail() -> None:
-    found = position("a", 0.0, {"a": 0.0, "b": -3.0, "c": 0.004})
+    found = position("a", 0.0, {"a": 0.0, "b": -3.0, "c": -4.5})
     assert found.tail == 0.0
-    assert found.top[0].logp == 0.0
+    assert sum(math.exp(c.logp) for c in found.top) == pytest.approx(1.0)
+    assert found.ceiling == -4.5
 
 
 def test_equals_start_with_the_token_that_the_api_chose() -> None:
@@ -152,7 +154,7 @@ def test_two_spellings_of_the_same_bytes_add_up() -> None:
 
 
 def test_a_shown_end_is_an_end() -> None:
-    reply = read_reply(body(("<|im_end|>", -0.1, {"<|im_end|>": -0.1, " and": -3.0}), finish="stop"), end_pieces=ENDS)
+    reply = legacy_completions(body(("<|im_end|>", -0.1, {"<|im_end|>": -0.1, " and": -3.0}), finish="stop"), DIALECT)
     assert reply.positions[0].sampled.kind is Kind.END
 
 
@@ -166,13 +168,13 @@ def test_a_shown_end_is_an_end() -> None:
 )
 def test_an_end_that_is_hidden_leaves_no_position(hidden: Json) -> None:
     """Several servers leave their loop before they write down the log-prob of the end."""
-    reply = read_reply({"choices": [{"finish_reason": "stop", **hidden}], "usage": {"completion_tokens": 1}})
+    reply = legacy_completions({"choices": [{"finish_reason": "stop", **hidden}], "usage": {"completion_tokens": 1}})
     assert reply.positions == ()
     assert reply.finish == "stop"
 
 
 def test_an_end_hidden_after_some_tokens_leaves_the_shown_ones() -> None:
-    reply = read_reply(body((".", -0.5, {".": -0.5, "!": -2.0}), finish="stop", usage={"completion_tokens": 2}))
+    reply = legacy_completions(body((".", -0.5, {".": -0.5, "!": -2.0}), finish="stop", usage={"completion_tokens": 2}))
     assert [p.sampled.kind for p in reply.positions] == [Kind.TEXT]
     assert reply.usage.output == 2
 
@@ -181,7 +183,7 @@ def test_an_end_hidden_after_some_tokens_leaves_the_shown_ones() -> None:
     ("word", "finish"), [("stop", "stop"), ("eos", "stop"), ("eos_token", "stop"), ("length", "length")]
 )
 def test_words_for_the_end_become_one(word: str, finish: str) -> None:
-    assert read_reply(body((".", -0.5, {".": -0.5}), finish=word)).finish == finish
+    assert legacy_completions(body((".", -0.5, {".": -0.5}), finish=word)).finish == finish
 
 
 @pytest.mark.parametrize(
@@ -201,7 +203,7 @@ def test_words_for_the_end_become_one(word: str, finish: str) -> None:
 )
 def test_a_reply_without_log_probs_says_what_to_look_for(choice: Json) -> None:
     with pytest.raises(ReplyError, match=r"no (log-probabilities|top_logprobs)") as caught:
-        read_reply({"choices": [choice]})
+        legacy_completions({"choices": [choice]})
     assert "top_logprobs" in caught.value.hint
 
 
@@ -220,19 +222,13 @@ def test_a_field_of_the_wrong_type_is_named_with_its_value(row: Row, words: str)
     token, logp, top = row
     fields = {"tokens": [token], "token_logprobs": [logp], "top_logprobs": [top]}
     with pytest.raises(ReplyError, match=words):
-        read_reply({"choices": [{"logprobs": fields}]})
-
-
-def test_a_chat_style_reply_on_this_path_is_recognised() -> None:
-    """The llama.cpp server answers so."""
-    with pytest.raises(ReplyError, match="chat-style"):
-        read_reply({"choices": [{"text": "x", "logprobs": {"content": []}}]})
+        legacy_completions({"choices": [{"logprobs": fields}]})
 
 
 def test_lists_of_different_length_are_refused() -> None:
     fields = {"tokens": ["a", "b"], "token_logprobs": [-0.3], "top_logprobs": [{"a": -0.3}]}
     with pytest.raises(ReplyError, match="2 tokens, 1 token_logprobs, 1 top_logprobs"):
-        read_reply({"choices": [{"logprobs": fields}]})
+        legacy_completions({"choices": [{"logprobs": fields}]})
 
 
 def test_usage_keeps_the_providers_counts() -> None:
@@ -275,7 +271,7 @@ def _spoilt(place: tuple[str | int, ...], value: object) -> Json:
 
 def _decoded(spoilt: Json) -> Reply | ReplyError:
     try:
-        return read_reply(spoilt, end_pieces=ENDS)
+        return legacy_completions(spoilt, DIALECT)
     except ReplyError as error:
         return error
 
@@ -330,7 +326,7 @@ def test_tail_and_ceiling_hold_for_the_law_behind_the_reply(
     sampled = int(rng.choice(size, p=law))
     # A later token overwrites an earlier one of the same string, as in a Python dict; the sampled one comes last.
     top = {spelt[token]: math.log(law[token]) for token in (*order, sampled)}
-    reply = read_reply(body((spelt[sampled], math.log(law[sampled]), json.loads(json.dumps(top)))))
+    reply = legacy_completions(body((spelt[sampled], math.log(law[sampled]), json.loads(json.dumps(top)))))
     found = reply.positions[0]
     shown = {candidate.piece.decode() for candidate in found.top}
     outside = [law[token] for token in range(size) if spelt[token] not in shown]

@@ -75,12 +75,10 @@ def test_one_option_is_no_choice(cli: Cli, there: tuple[str, ...], options: tupl
     assert "two options" in said.err
 
 
-def test_a_chat_endpoint_cannot_be_steered_token_by_token(oracle: str, pair: Pair) -> None:
-    with (
-        connect(oracle, model="oracle", adapter="chat") as api,
-        pytest.raises(Exception, match="cannot go on from a given text"),
-    ):
-        steer(QUESTION, api=api, pair=pair)
+def test_a_chat_without_prefill_is_steered_and_its_first_token_is_exact(oracle: str, pair: Pair) -> None:
+    with connect(oracle, model="oracle", adapter="chat_continue") as api:
+        found = steer(QUESTION, api=api, pair=pair, steering=Steering(alpha=0.0, max_tokens=1))
+    assert (found.text, found.exactness) == ("Yes", "exact")
 
 
 def test_the_pair_tilts_the_odds_by_what_it_scores(oracle: str, pair: Pair) -> None:

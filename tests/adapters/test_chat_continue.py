@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from blackbox_proxy.errors import InputError, PromptError, ReplyError
 from blackbox_proxy.types import Ask, Candidate, Continuation, Kind, Message, Position, Usage
-from blackbox_proxy_adapters.chat import Chat
+from blackbox_proxy_adapters.chat_continue import ChatContinue
 from tests.adapters.shapes import Json
 
 ASK = Ask("m", "", b"", 2, 3, messages=(Message("user", "Hello"),))
@@ -30,7 +31,7 @@ def body(*rows: Json, finish: str = "length") -> Json:
 
 
 def read(*rows: Json, finish: str = "length", top_k: int = 3) -> tuple[Position, ...]:
-    return Chat(end_pieces=ENDS, top_k=top_k).decode(body(*rows, finish=finish), ASK).positions
+    return ChatContinue(end_pieces=ENDS, top_k=top_k).decode(body(*rows, finish=finish), ASK).positions
 
 
 def row(own: Json, *top: Json) -> Json:
@@ -38,7 +39,7 @@ def row(own: Json, *top: Json) -> Json:
 
 
 def test_a_request_asks_for_the_beginning_of_an_answer() -> None:
-    sent = Chat(extra_body={"reasoning_effort": "none"}, length_field="max_completion_tokens", top_k=2).encode(ASK)
+    sent = ChatContinue(extra_body={"reasoning_effort": "none"}, length_field="max_completion_tokens", top_k=2).encode(ASK)
     assert sent.path == "/chat/completions"
     assert sent.body == {
         "reasoning_effort": "none",
@@ -49,11 +50,11 @@ def test_a_request_asks_for_the_beginning_of_an_answer() -> None:
         "logprobs": True,
         "top_logprobs": 2,
     }
-    assert Chat().capabilities().continuation is Continuation.NONE
+    assert ChatContinue().capabilities().continuation is Continuation.APPROXIMATE
 
 
 def test_a_reply_is_read_whole() -> None:
-    reply = Chat(top_k=3).decode(body(row(entry("Yes", -0.1), entry("Yes", -0.1), entry("No", -3.0))), ASK)
+    reply = ChatContinue(top_k=3).decode(body(row(entry("Yes", -0.1), entry("Yes", -0.1), entry("No", -3.0))), ASK)
     (found,) = reply.positions
     assert found.sampled == Candidate(b"Yes", -0.1)
     assert found.top == (Candidate(b"Yes", -0.1), Candidate(b"No", -3.0))
@@ -98,15 +99,17 @@ def test_text_without_log_probs_is_an_error() -> None:
     said = body(finish="stop")
     said["choices"] = [{"message": {"content": "Hi"}, "finish_reason": "stop", "logprobs": None}]
     with pytest.raises(ReplyError, match="no log-probabilities"):
-        Chat().decode(said, ASK)
+        ChatContinue().decode(said, ASK)
 
 
 def test_what_a_chat_cannot_is_refused() -> None:
-    with pytest.raises(InputError, match="go on from a given text"):
-        Chat().encode(Ask("m", "", b"so far", 1, 3, messages=ASK.messages))
+    with pytest.raises(InputError, match="token ids were given to a chat"):
+        ChatContinue().encode(replace(ASK, ids=(1,)))
+    with pytest.raises(InputError, match="2 chosen tokens"):
+        ChatContinue().encode(replace(ASK, reveal=(1, 2)))
     with pytest.raises(PromptError, match="raw text"):
-        Chat().encode(Ask("m", "raw", b"", 1, 3))
+        ChatContinue().encode(Ask("m", "raw", b"", 1, 3))
     with pytest.raises(InputError, match="at least 1"):
-        Chat(top_k=0)
+        ChatContinue(top_k=0)
     with pytest.raises(InputError, match="sets stream"):
-        Chat(extra_body={"stream": True})
+        ChatContinue(extra_body={"stream": True})

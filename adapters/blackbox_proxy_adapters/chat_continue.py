@@ -1,0 +1,142 @@
+"""The adapter `chat_continue`: a chat that cannot be made to go on from a text, and is asked in words to do so.
+
+Without an answer so far it is a plain question, and its log-probs are exact. With one they are those of a model that
+was asked to go on, by one of three strategies, and every such reply says so (`Reply.exact`):
+
+    instruct   the answer so far as the assistant's turn, then a user's turn that asks to go on from it
+    draft      the answer so far inside the user's message
+    replay     the model is asked to begin its answer with all of it; that costs as many tokens again with each call,
+               and is closest to the model's own law, since it stands inside its own answer
+
+The first two hold back the last word and ask to begin with it (`joining`); the third is verified byte for byte. This
+module knows no network and no model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, final
+
+from blackbox_proxy.errors import ReplayError
+from blackbox_proxy.types import Ask, Capabilities, Continuation, Message, Reply, WireRequest
+
+from .healing import healed
+from .joining import joined, parted, taken_up
+from .options import LogprobsKind, Options, check_choice, whole_text
+from .turns import after, chance_of, check_chat, tokens_of, turns
+
+Strategy = Literal["instruct", "draft", "replay"]
+
+_GO_ON = (
+    "Your last message was cut off. Go on from exactly where it stops, as if it had never been cut: write only what "
+    "comes next, repeat nothing of it, and add no remark."
+)
+_DRAFT = (
+    "This is the beginning of the answer:\n<<<\n{sent}\n>>>\n"
+    "Go on from exactly where it stops: write only what comes next, repeat nothing of it, and add no remark."
+)
+_BEGIN = "Begin with exactly this text, without the marks, and go straight on from it: «{held}»"
+_REPLAY = (
+    "Begin your answer with exactly this text, without the marks, character for character, and go straight on from "
+    "it: «{text}»"
+)
+
+
+@final
+@dataclass(kw_only=True)
+class ChatContinue(Options):
+    """Codec for POST /chat/completions and /responses of an endpoint that begins a new turn with every reply.
+
+    strategy: how it is asked to go on from an answer: `instruct`, `draft` or `replay`. The others: see `Options`.
+    """
+
+    path: str = "/chat/completions"
+    decoder: str = "openai_chat"
+    logprobs_kind: LogprobsKind = "bool"
+    strategy: Strategy = "instruct"
+    name: str = field(default="chat_continue", init=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("strategy", self.strategy, ("instruct", "draft", "replay"))
+
+    def capabilities(self) -> Capabilities:
+        """It takes messages, and only tries to go on from a text."""
+        return self.told(Continuation.APPROXIMATE, chat=True)
+
+    def encode(self, ask: Ask) -> WireRequest:
+        """The request for one `Ask`; without an answer it is a plain question.
+
+        Raises `InputError` for an answer that ends inside a character, and `PromptError` without messages.
+        """
+        check_chat(ask)
+        messages = asked(ask.messages, whole_text(ask.answer), strategy=self.strategy)
+        repeated = self._repeated(ask)
+        where = "input" if self.decoder == "openai_responses" else "messages"
+        more = tokens_of(repeated) if repeated else 0
+        return self.request(ask, {where: turns(messages)}, length=ask.length + more)
+
+    def decode(self, body: Mapping[str, object], ask: Ask) -> Reply:
+        """The positions after the answer.
+
+        Raises `ReplyError` for a body of another shape, and `ReplayError` where the text that was to be repeated was
+        edited.
+        """
+        reply = self.read(body, ask)
+        if not ask.answer:
+            return reply
+        found = _replayed(reply, ask) if self.strategy == "replay" else _continued(reply, ask)
+        return replace(found, exact=False)
+
+    def _repeated(self, ask: Ask) -> bytes:
+        """What the reply will say before it goes on."""
+        return ask.answer if self.strategy == "replay" else parted(ask.answer.decode())[1].encode()
+
+
+def asked(messages: Sequence[Message], answer: str, *, strategy: Strategy) -> Sequence[Message]:
+    """The chat in which a model is asked to go on from `answer`; the chat itself where that is empty."""
+    if not answer:
+        return messages
+    sent, held = parted(answer)
+    if strategy == "replay" or not sent:
+        return _added(messages, _REPLAY.format(text=answer))
+    begin = _BEGIN.format(held=held.strip())
+    if strategy == "draft":
+        return _added(messages, f"{_DRAFT.format(sent=sent)}\n{begin}")
+    return (*messages, Message("assistant", sent), Message("user", f"{_GO_ON} {begin}"))
+
+
+def _added(messages: Sequence[Message], text: str) -> Sequence[Message]:
+    """The chat with `text` at the end of the user's last turn."""
+    if messages[-1].role != "user":
+        return (*messages, Message("user", text))
+    return (*messages[:-1], Message("user", f"{messages[-1].content}\n\n{text}"))
+
+
+def _continued(reply: Reply, ask: Ask) -> Reply:
+    """The reply after what it repeats of the answer. An empty one has nothing to add."""
+    if not reply.positions and reply.finish == "stop":
+        return reply
+    sent, held = (part.encode() for part in parted(ask.answer.decode()))
+    text = taken_up(reply.positions, sent, held=held)
+    return after(replace(reply, positions=joined(reply.positions, text)), text, chance=chance_of(ask))
+
+
+def _replayed(reply: Reply, ask: Ask) -> Reply:
+    """The reply after the whole answer."""
+    found = healed(reply.positions, ask.answer, chance=chance_of(ask))
+    if (found is not None and not found.agrees) or (found is None and reply.finish == "stop"):
+        said = b"".join(position.sampled.piece for position in reply.positions)
+        raise ReplayError(
+            f"the model edited the text that it was to repeat: {_difference(said, ask.answer)}",
+            hint="use the strategy `instruct` or `draft` for this model or this answer",
+        )
+    return after(reply, ask.answer, chance=chance_of(ask))
+
+
+def _difference(said: bytes, text: bytes) -> str:
+    """Where two texts part, with some bytes of each."""
+    shorter = min(len(said), len(text))
+    at = next((i for i in range(shorter) if said[i] != text[i]), shorter)
+    return f"{text[at : at + 20]!r} became {said[at : at + 20]!r} at byte {at}"

@@ -1,0 +1,64 @@
+"""Replies of one choice or more: legacy completions, chat completions, and Together's mixture of both.
+
+A server may answer one route in the other's shape (llama.cpp's on /completions, Together on either), so the log-probs
+themselves tell which it is: `content` is the chat's, `tokens` the legacy one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from blackbox_proxy.errors import ReplyError
+from blackbox_proxy.types import Position, Reply
+from blackbox_proxy_adapters.fields import as_list, as_mapping
+from blackbox_proxy_adapters.positions import Dialect
+
+from .envelope import first_choice, read_finish, read_model, read_usage
+from .legacy import NO_LOGPROBS, read_columns
+from .rows import read_rows
+
+NO_CHAT_LOGPROBS = "this model may give none; choose one that returns logprobs on /chat/completions"
+
+_PLAIN = Dialect()
+
+
+def legacy_completions(body: Mapping[str, object], dialect: Dialect = _PLAIN) -> Reply:
+    """The whole body of a legacy completion; its first choice is read."""
+    return _read(body, dialect, hint=NO_LOGPROBS)
+
+
+def openai_chat(body: Mapping[str, object], dialect: Dialect = _PLAIN) -> Reply:
+    """The whole body of a chat completion; its first choice is read."""
+    return _read(body, dialect, hint=NO_CHAT_LOGPROBS)
+
+
+def together(body: Mapping[str, object], dialect: Dialect = _PLAIN) -> Reply:
+    """A body of Together's, of either route; both are asked with a number (`logprobs_kind="count"`)."""
+    return _read(body, dialect, hint="choose a model that returns top_logprobs; streamed replies never do")
+
+
+def _read(body: Mapping[str, object], dialect: Dialect, *, hint: str) -> Reply:
+    """Raises `ReplyError` for anything of another shape, and for text without log-probabilities."""
+    choice = first_choice(body)
+    finish = read_finish(choice.get("finish_reason"))
+    positions = _positions(choice.get("logprobs"), dialect)
+    if not positions and (finish != "stop" or _text(choice)):
+        raise ReplyError("the reply holds no log-probabilities", hint=hint)
+    return Reply(positions, finish, read_usage(body.get("usage")), read_model(body))
+
+
+def _positions(logprobs: object, dialect: Dialect) -> tuple[Position, ...]:
+    """None for null."""
+    if logprobs is None:
+        return ()
+    fields = as_mapping(logprobs, "logprobs")
+    if fields.get("content") is not None or "tokens" not in fields:
+        content = fields.get("content")
+        return read_rows(as_list([] if content is None else content, "logprobs.content"), dialect)
+    return read_columns(fields, dialect)
+
+
+def _text(choice: Mapping[str, object]) -> object:
+    """What was said: a completion's text or a chat's content, or its refusal."""
+    message = as_mapping(choice.get("message") or {}, "message")
+    return choice.get("text") or message.get("content") or message.get("refusal")

@@ -1,0 +1,67 @@
+"""What reply shapes have in common around their log-probs: choices, usage, model, and why a reply stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from blackbox_proxy.errors import ReplyError
+from blackbox_proxy.types import Usage
+from blackbox_proxy_adapters.fields import as_count, as_list, as_mapping, as_text
+
+_STOPPED = frozenset({"stop", "eos", "eos_token"})
+
+
+def first_choice(body: Mapping[str, object]) -> Mapping[str, object]:
+    """`choices[0]`."""
+    check_no_error(body)
+    choices = as_list(body.get("choices"), "choices")
+    if not choices:
+        raise ReplyError("the reply's choices are empty", hint="try again; if it stays, choose another endpoint")
+    return as_mapping(choices[0], "choices[0]")
+
+
+def check_no_error(body: Mapping[str, object]) -> None:
+    """Raise ReplyError for an error that came as a success, as relays send them; its words may hold a key."""
+    error = body.get("error")
+    if isinstance(error, Mapping):
+        code = error.get("code") or error.get("type")
+        raise ReplyError(
+            f"the endpoint answered with an error object in place of a reply (code {str(code)[:40]!r})",
+            hint="the model behind it failed; try again, or choose another model or provider",
+        )
+
+
+def read_usage(usage: object) -> Usage:
+    """The provider's own counts of one request; `input` includes what was read from the cache. Absent counts are 0.
+
+    The names are those of chat and completions (`prompt_tokens`), of Responses (`input_tokens`), and DeepSeek's own for
+    the cache (`prompt_cache_hit_tokens`).
+    """
+    if usage is None:
+        return Usage(requests=1)
+    counts = as_mapping(usage, "usage")
+    read, written = ("input", "output") if "input_tokens" in counts else ("prompt", "completion")
+    where = f"usage.{read}_tokens_details"
+    details = as_mapping(counts.get(f"{read}_tokens_details") or {}, where)
+    hits = counts.get("prompt_cache_hit_tokens")
+    return Usage(
+        input=as_count(counts.get(f"{read}_tokens"), f"usage.{read}_tokens"),
+        cached=as_count(details.get("cached_tokens", hits), f"{where}.cached_tokens"),
+        cache_write=as_count(details.get("cache_write_tokens"), f"{where}.cache_write_tokens"),
+        output=as_count(counts.get(f"{written}_tokens"), f"usage.{written}_tokens"),
+        requests=1,
+    )
+
+
+def read_model(body: Mapping[str, object]) -> str:
+    """The model that answered; "" where it is not told."""
+    model = body.get("model")
+    return model if isinstance(model, str) else ""
+
+
+def read_finish(reason: object) -> str | None:
+    """The provider's word; its words for "the model ended the text" all become "stop"."""
+    if reason is None:
+        return None
+    word = as_text(reason, "finish_reason")
+    return "stop" if word in _STOPPED else word

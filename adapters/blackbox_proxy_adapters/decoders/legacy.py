@@ -1,0 +1,107 @@
+"""The log-probs of the legacy completions shape: columns, and alternatives keyed by their string.
+
+    {tokens: [str], token_logprobs: [float], top_logprobs: [{str: float}], text_offset: [int], token_ids: [int]}
+
+Tokens that print alike share one key. The server keeps one of their log-probs; the rest of the mass is in the tail.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+from blackbox_proxy.errors import ReplyError
+from blackbox_proxy.types import Candidate, Kind, Position, Reply
+from blackbox_proxy_adapters.fields import as_id, as_list, as_logp, as_mapping, as_text
+from blackbox_proxy_adapters.pieces import Piece, speaks_bytes, spelt, spelt_in_bytes
+from blackbox_proxy_adapters.positions import Dialect, Entry, entry, position
+
+from .envelope import first_choice, read_usage
+
+NO_LOGPROBS = "this endpoint or model may give none; choose one that returns top_logprobs on /completions"
+
+TOKEN_ID = re.compile(r"token_id:(\d{1,9})")
+"""How vLLM writes a token whose id was asked for in place of its text: no two share it, and no bytes are told."""
+
+
+def read_columns(logprobs: Mapping[str, object], dialect: Dialect) -> tuple[Position, ...]:
+    """One position per generated token.
+
+    Raises `ReplyError` when the lists do not match in length, or when no position at all shows alternatives.
+    """
+    tokens, logps, tops = (_column(logprobs, name) for name in ("tokens", "token_logprobs", "top_logprobs"))
+    _check_lengths(tokens, logps=logps, tops=tops)
+    spellings = [as_text(token, f"tokens[{at}]") for at, token in enumerate(tokens)]
+    shown = [_listed(top, f"top_logprobs[{at}]") for at, top in enumerate(tops)]
+    in_bytes = speaks_bytes((spelling for row in (spellings, *shown) for spelling in row), dialect.ends)
+    read = partial(_entry, in_bytes=in_bytes, dialect=dialect)
+    own = [
+        read(spelling, as_logp(logp, f"token_logprobs[{at}]"), number)
+        for at, (spelling, logp, number) in enumerate(zip(spellings, logps, _ids(logprobs, len(tokens)), strict=True))
+    ]
+    return tuple(_position(*row, read=read, top_k=dialect.top_k) for row in zip(spellings, own, shown, strict=True))
+
+
+def read_revealed(body: Mapping[str, object], *, ids: Sequence[int], forced: bool) -> Reply:
+    """The log-probs of chosen ids in the first position, as its `revealed` candidates; they have an id and no piece.
+
+    forced: the one token was forced by a bias, and its own log-prob is the answer; otherwise tokens are written as
+    `token_id:N`. Ids that the reply leaves out, or gives no probability, are left out. Raises `ReplyError` for another
+    shape.
+    """
+    fields = as_mapping(first_choice(body).get("logprobs"), "logprobs")
+    if forced:
+        own = as_list(fields.get("token_logprobs"), "logprobs.token_logprobs")
+        logps = {ids[0]: as_logp(own[0], "token_logprobs[0]")} if own else {}
+    else:
+        tops = as_list(fields.get("top_logprobs"), "logprobs.top_logprobs")
+        listed = _listed(tops[0] if tops else None, "top_logprobs[0]")
+        logps = {i: listed.get(f"token_id:{i}") for i in ids}
+    revealed = tuple(Candidate(b"", logp, Kind.SPECIAL, i) for i, logp in logps.items() if logp is not None)
+    sampled = Candidate(b"", -math.inf, Kind.SPECIAL)
+    return Reply((Position(sampled, (), 1.0, 0.0, revealed),), None, read_usage(body.get("usage")))
+
+
+def _column(logprobs: Mapping[str, object], name: str) -> Sequence[object]:
+    return as_list([] if logprobs.get(name) is None else logprobs[name], f"logprobs.{name}")
+
+
+def _check_lengths(tokens: Sequence[object], *, logps: Sequence[object], tops: Sequence[object]) -> None:
+    if tokens and not any(tops):
+        raise ReplyError("the reply names the tokens but shows no top_logprobs", hint=NO_LOGPROBS)
+    if not len(tokens) == len(logps) == len(tops):
+        lengths = f"{len(tokens)} tokens, {len(logps)} token_logprobs, {len(tops)} top_logprobs"
+        raise ReplyError(
+            f"the reply's lists differ in length: {lengths}",
+            hint="the endpoint does not keep to the legacy completions shape; choose another adapter for it",
+        )
+
+
+def _ids(logprobs: Mapping[str, object], count: int) -> Sequence[int | None]:
+    """The sampled tokens' ids, where they are told for each of them."""
+    told = [as_id(number, f"token_ids[{at}]") for at, number in enumerate(_column(logprobs, "token_ids"))]
+    return told if len(told) == count else [None] * count
+
+
+def _listed(top: object, where: str) -> dict[str, float]:
+    """The entries of one `top_logprobs` object without its sentinels; null is an empty one."""
+    entries = as_mapping({} if top is None else top, where)
+    logps = ((spelling, as_logp(logp, where)) for spelling, logp in entries.items())
+    return {spelling: logp for spelling, logp in logps if logp is not None}
+
+
+def _entry(spelling: str, logp: float | None, number: int | None, *, in_bytes: bool, dialect: Dialect) -> Entry:
+    found = TOKEN_ID.fullmatch(spelling)
+    if found:
+        return entry(Piece(b"", Kind.SPECIAL), logp, int(found[1]), dialect=dialect)
+    return entry((spelt_in_bytes if in_bytes else spelt)(spelling, dialect.ends), logp, number, dialect=dialect)
+
+
+def _position(
+    spelling: str, own: Entry, shown: Mapping[str, float], *, read: Callable[..., Entry], top_k: int | None
+) -> Position:
+    """One position. Of the alternatives only the one that prints like the sampled token has an id, if that has one."""
+    listed = [read(other, logp, own.id if other == spelling else None) for other, logp in shown.items()]
+    return position(own, listed, top_k=top_k)

@@ -1,0 +1,93 @@
+"""The shape of the route /completion of llama.cpp's server: rows with ids and true bytes.
+
+    {completion_probabilities: [{id, token, bytes, logprob, top_logprobs: [...]}], tokens: [int], stop_type, ...}
+
+* Special tokens have no bytes, so only an id tells an end; the reply itself names one where it stopped at it.
+* There is no row for a token that leaves a character open. `tokens` tells where one is missing: rows after it cannot be
+  placed, and are left out; where it is the first token, nothing is known of its position.
+* A probability of 0 is -3.4e38.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from blackbox_proxy.errors import ReplyError
+from blackbox_proxy.types import Reply, Usage
+from blackbox_proxy_adapters.fields import as_count, as_id, as_list, as_mapping
+from blackbox_proxy_adapters.positions import Dialect, unknown
+
+from .envelope import check_no_error, read_model
+from .rows import read_rows
+
+_PLAIN = Dialect()
+_FINISHES = {"eos": "stop", "word": "stop_word", "limit": "length"}
+
+
+def llama_native(body: Mapping[str, object], dialect: Dialect = _PLAIN) -> Reply:
+    """The whole body. Raises `ReplyError` for tokens without log-probs, and for another shape."""
+    check_no_error(body)
+    rows = [as_mapping(row, "completion_probabilities") for row in _list(body, "completion_probabilities")]
+    tokens = [as_count(token, f"tokens[{at}]") for at, token in enumerate(_list(body, "tokens"))]
+    _check(body, rows, tokens=tokens)
+    finish = _finish(body.get("stop_type"))
+    kept = _placed(rows, tokens)
+    whole = len(kept) == len(rows) >= len(tokens)
+    ends = dialect.end_ids | (_end_of(rows, tokens) if whole and finish == "stop" else set())
+    positions = read_rows(kept, replace(dialect, ends=dialect.ends - {b""}, end_ids=ends))
+    if not positions and not whole:
+        positions = (unknown(tokens[0]),)
+    return Reply(positions, finish if whole else "length", _usage(body), read_model(body))
+
+
+def _list(body: Mapping[str, object], name: str) -> Sequence[object]:
+    return as_list([] if body.get(name) is None else body[name], name)
+
+
+def _check(body: Mapping[str, object], rows: Sequence[Mapping[str, object]], *, tokens: Sequence[int]) -> None:
+    if any("prob" in row or "top_probs" in row for row in rows):
+        raise ReplyError(
+            "the reply holds probabilities after sampling in place of log-probabilities",
+            hint="leave post_sampling_probs out of the request",
+        )
+    if not rows and not tokens and (body.get("content") or body.get("stop_type") != "eos"):
+        raise ReplyError(
+            "the reply holds no log-probabilities",
+            hint="they are asked for by n_probs on llama.cpp's own route /completion; is this one?",
+        )
+
+
+def _placed(rows: Sequence[Mapping[str, object]], tokens: Sequence[int]) -> Sequence[Mapping[str, object]]:
+    """The rows before the first one that is missing.
+
+    One whose token leaves a character open is never there, so a row's id is never that of a missing one before it.
+    """
+    ids = [_id(row) for row in rows]
+    wrong = [at for at, pair in enumerate(zip(ids, tokens, strict=False)) if pair[0] != pair[1]]
+    return rows[: wrong[0]] if wrong else rows
+
+
+def _end_of(rows: Sequence[Mapping[str, object]], tokens: Sequence[int]) -> set[int]:
+    """The id of the token at which the server says that it stopped: the last one, if that is the one with a row."""
+    last = [found for row in rows[-1:] if (found := _id(row)) is not None and (tokens or not row.get("bytes"))]
+    return set(last)
+
+
+def _id(row: Mapping[str, object]) -> int | None:
+    return as_id(row.get("id"), "completion_probabilities.id")
+
+
+def _finish(stop: object) -> str | None:
+    return _FINISHES.get(stop) if isinstance(stop, str) else None
+
+
+def _usage(body: Mapping[str, object]) -> Usage:
+    """`tokens_evaluated` counts the whole prompt; `timings` tells what of it was cached."""
+    timings = as_mapping(body.get("timings") or {}, "timings")
+    return Usage(
+        input=as_count(body.get("tokens_evaluated"), "tokens_evaluated"),
+        cached=as_count(timings.get("cache_n"), "timings.cache_n"),
+        output=as_count(body.get("tokens_predicted"), "tokens_predicted"),
+        requests=1,
+    )

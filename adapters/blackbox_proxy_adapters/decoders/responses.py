@@ -1,0 +1,53 @@
+"""The shape of OpenAI's Responses: items, of which those of kind `message` hold the text.
+
+    {status, incomplete_details: {reason}, output: [{type: "message", content: [{text, logprobs}]}]}
+
+`logprobs` are rows as in a chat (`rows`). Items of other kinds (reasoning) hold nothing to steer by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from blackbox_proxy.errors import ReplyError
+from blackbox_proxy.types import Reply
+from blackbox_proxy_adapters.fields import as_list, as_mapping
+from blackbox_proxy_adapters.positions import Dialect
+
+from .envelope import check_no_error, read_model, read_usage
+from .rows import read_rows
+
+_PLAIN = Dialect()
+
+
+def openai_responses(body: Mapping[str, object], dialect: Dialect = _PLAIN) -> Reply:
+    """The whole body of a response. Raises `ReplyError` for text without log-probs, and for another shape."""
+    check_no_error(body)
+    parts = list(_parts(body))
+    rows = [row for part in parts for row in as_list(part.get("logprobs") or [], "logprobs")]
+    finish = _finish(body)
+    if not rows and (finish != "stop" or any(part.get("text") or part.get("refusal") for part in parts)):
+        raise ReplyError(
+            "the reply holds no log-probabilities",
+            hint='ask for them with include=["message.output_text.logprobs"]; a model that reasons gives none',
+        )
+    return Reply(read_rows(rows, dialect, where="logprobs"), finish, read_usage(body.get("usage")), read_model(body))
+
+
+def _parts(body: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
+    """The parts of all messages, in order."""
+    for item in as_list(body.get("output"), "output"):
+        message = as_mapping(item, "output")
+        if message.get("type") == "message":
+            for part in as_list(message.get("content"), "output.content"):
+                yield as_mapping(part, "output.content")
+
+
+def _finish(body: Mapping[str, object]) -> str | None:
+    """In the words of a chat."""
+    if body.get("status") == "completed":
+        return "stop"
+    reason = as_mapping(body.get("incomplete_details") or {}, "incomplete_details").get("reason")
+    if reason == "max_output_tokens":
+        return "length"
+    return reason if isinstance(reason, str) else None

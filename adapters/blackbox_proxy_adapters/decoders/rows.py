@@ -1,0 +1,92 @@
+"""The log-probs of the chat shape: a row per token, with its bytes and its alternatives as rows.
+
+    [{token: str, bytes: [int] | null, logprob: float, top_logprobs: [{token, bytes, logprob}]}]
+
+Some servers add an id (`token_id` or `id`). Of bytes:
+
+* Where other tokens of a position have bytes, one without them is special: the API says so of tokens that are no text.
+* Where none has, the endpoint tells no bytes, and strings are read.
+* Where `bytes` are no more than the string's own (`Dialect.trust`), what the string has lost is lost in them too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from blackbox_proxy.types import Kind, Position
+from blackbox_proxy_adapters.fields import as_bytes, as_id, as_list, as_logp, as_mapping, as_text
+from blackbox_proxy_adapters.pieces import Piece, speaks_bytes, spelt, spelt_in_bytes, told
+from blackbox_proxy_adapters.positions import Dialect, Entry, entry, position
+
+from .legacy import TOKEN_ID
+
+
+class Row(NamedTuple):
+    """One token as the shape has it. raw: its bytes, None where they are not told or not to be trusted."""
+
+    token: str
+    logp: float | None
+    raw: bytes | None
+    id: int | None
+
+
+class Place(NamedTuple):
+    """The rows of one position: the sampled token's, and those of its alternatives."""
+
+    own: Row
+    listed: Sequence[Row]
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        """All of them."""
+        return (self.own, *self.listed)
+
+
+def read_rows(content: Sequence[object], dialect: Dialect, *, where: str = "content") -> tuple[Position, ...]:
+    """One position per row. Raises `ReplyError` for a field of another type."""
+    places = [_place(as_mapping(row, f"{where}[{at}]"), f"{where}[{at}]", dialect) for at, row in enumerate(content)]
+    in_bytes = speaks_bytes((row.token for place in places for row in place.rows if row.raw is None), dialect.ends)
+    return tuple(_position(place, dialect, in_bytes=in_bytes) for place in places)
+
+
+def _place(row: Mapping[str, object], where: str, dialect: Dialect) -> Place:
+    inside = f"{where}.top_logprobs"
+    tops = as_list(row.get("top_logprobs") or [], inside)
+    return Place(_row(row, where, dialect), [_row(as_mapping(top, inside), inside, dialect) for top in tops])
+
+
+def _row(row: Mapping[str, object], where: str, dialect: Dialect) -> Row:
+    token = as_text(row.get("token"), f"{where}.token")
+    raw = as_bytes(row.get("bytes"), f"{where}.bytes")
+    if dialect.trust == "none" or (dialect.trust == "lossy" and raw == token.encode("utf-8", "surrogatepass")):
+        raw = None
+    number = as_id(row.get("token_id", row.get("id")), f"{where}.token_id")
+    return Row(token, as_logp(row.get("logprob"), f"{where}.logprob"), raw, number)
+
+
+def _position(place: Place, dialect: Dialect, *, in_bytes: bool) -> Position:
+    mute = dialect.trust != "exact" or all(row.raw is None for row in place.rows)
+    own, *listed = (_entry(row, dialect, mute=mute, in_bytes=in_bytes) for row in place.rows)
+    return position(own, listed, top_k=dialect.top_k)
+
+
+def _entry(row: Row, dialect: Dialect, *, mute: bool, in_bytes: bool) -> Entry:
+    """mute: whether a token without bytes is no sign that it is special."""
+    found = TOKEN_ID.fullmatch(row.token)
+    if found:
+        return entry(Piece(b"", Kind.SPECIAL), row.logp, int(found[1]), dialect=dialect)
+    return entry(_piece(row, dialect.ends, mute=mute, in_bytes=in_bytes), row.logp, row.id, dialect=dialect)
+
+
+def _piece(row: Row, ends: frozenset[bytes], *, mute: bool, in_bytes: bool) -> Piece:
+    if row.raw is not None:
+        return _doubted(told(row.raw, row.token, ends), mute=mute)
+    piece = (spelt_in_bytes if in_bytes else spelt)(row.token, ends)
+    return piece if mute or piece.kind is Kind.END else Piece(piece.text, Kind.SPECIAL)
+
+
+def _doubted(piece: Piece, *, mute: bool) -> Piece:
+    """Bytes that differ from their string, where they need not be true: U+FFFD in them is what was lost."""
+    lost = mute and "\ufffd".encode() in piece.text and piece.kind is not Kind.END
+    return Piece(piece.text, Kind.SPECIAL) if lost else piece

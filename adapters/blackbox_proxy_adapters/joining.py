@@ -1,0 +1,97 @@
+"""How an answer in parts is put together where an endpoint is only asked in words to go on from it.
+
+Asked to go on, a model begins a new turn: it drops the space before its first word, or says the last words once more.
+So the last word of the text is held back (`parted`), the model is asked to begin with it, and the place where its reply
+takes up the text is found by that word (`taken_up`). The module knows no request and no strategy.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from operator import itemgetter
+
+from blackbox_proxy.types import Candidate, Kind, Position
+
+from .positions import log_add
+
+OVERLAP = 8
+"""Fewest characters of the text's end that count as repeated; fewer agree by accident."""
+
+_WORD = re.compile(r"(?:\A|\s+)\S{1,32}\s*\Z")
+_LAST = re.compile(r"\S{0,8}\s*\Z")
+_SPACE = re.compile(rb"\s*")
+
+
+def parted(text: str) -> tuple[str, str]:
+    """What is sent of a text, and its last word, with the white space around it, that is held back.
+
+    A word without an end in sight (a long address, Chinese) is cut before its last characters.
+
+    >>> parted("The capital of Alb")
+    ('The capital of', ' Alb')
+    """
+    found = _WORD.search(text) or _LAST.search(text)
+    at = found.start() if found else len(text)
+    return text[:at], text[at:]
+
+
+def taken_up(positions: Sequence[Position], sent: bytes, *, held: bytes) -> bytes:
+    """The bytes at the end of the text that the reply says again: what was held back, or that and more of the text."""
+    said = b"".join(position.sampled.piece for position in positions if position.sampled.kind is not Kind.END)
+    if _agree(said, held):
+        return held
+    return _overlap(sent, said.strip()) + held
+
+
+def joined(positions: Sequence[Position], text: bytes) -> tuple[Position, ...]:
+    """The positions where the first one says `text` with the white space that it begins with.
+
+    A token that begins a turn has none, and the same token with it is another one: both are one event here.
+    """
+    space = text[: _space(text)]
+    return (_spaced(positions[0], space), *positions[1:]) if space and positions else tuple(positions)
+
+
+def _agree(said: bytes, text: bytes) -> bool:
+    """Whether one of them begins the other, white space before them apart."""
+    mine, theirs = said[_space(said) :], text[_space(text) :]
+    return bool(mine) and (mine.startswith(theirs) or theirs.startswith(mine))
+
+
+def _overlap(sent: bytes, said: bytes) -> bytes:
+    """The longest end of `sent` with which `said` begins; empty where that is shorter than OVERLAP."""
+    for at in range(max(0, len(sent) - len(said) - 1), len(sent)):
+        end = sent[at:]
+        if said.startswith(end[_space(end) :]):
+            return end if len(end.strip().decode("utf-8", "replace")) >= OVERLAP else b""
+    return b""
+
+
+def _space(text: bytes) -> int:
+    """How many bytes of white space it begins with."""
+    found = _SPACE.match(text)
+    return found.end() if found else 0
+
+
+def _spaced(position: Position, space: bytes) -> Position:
+    """The position with `space` before each token that has no white space of its own."""
+    masses: dict[tuple[bytes, Kind], float] = {}
+    for c in position.top:
+        key = (_with(c, space).piece, c.kind)
+        masses[key] = log_add(masses[key], c.logp) if key in masses else c.logp
+    ranked = sorted(masses.items(), key=itemgetter(1), reverse=True)
+    top = tuple(Candidate(piece, logp, kind) for (piece, kind), logp in ranked)
+    return Position(_with(position.sampled, space), top, position.tail, _doubled(position.ceiling))
+
+
+def _with(candidate: Candidate, space: bytes) -> Candidate:
+    bare = candidate.kind in (Kind.TEXT, Kind.FRAGMENT) and not _space(candidate.piece)
+    return replace(candidate, piece=space + candidate.piece, id=None) if bare else candidate
+
+
+def _doubled(ceiling: float) -> float:
+    """What two tokens that are now one may have together."""
+    return min(0.0, ceiling + math.log(2.0))

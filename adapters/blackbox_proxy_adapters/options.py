@@ -1,0 +1,144 @@
+"""What every adapter here can be told about an endpoint, and the fields of a request that follow from it.
+
+The options are plain values with defaults, so that a profile can give them: see `Options`. The module knows no reply
+shape beyond its name, and no route.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from blackbox_proxy.errors import InputError
+from blackbox_proxy.types import Ask, Capabilities, Continuation, Reply, WireRequest
+
+from .decoders import decoder_named
+from .positions import Dialect, Trust
+
+LogprobsKind = Literal["bool", "count", "n_probs", "include"]
+
+_OURS = frozenset({"model", "prompt", "messages", "input", "temperature", "stream", "n", "best_of", "echo"})
+_ASKED = frozenset({"logprobs", "top_logprobs", "n_probs", "include", "logit_bias"})
+
+
+@dataclass(kw_only=True)
+class Options:
+    """What one endpoint wants and gives.
+
+    path: where requests go below the base URL. decoder: the shape of its replies (`decoders.DECODERS`). top_k: most
+    alternatives that it gives per position. end_pieces, end_ids: how it spells the tokens that end an answer (b"" where
+    it shows them as an empty string), and their ids where the shape tells ids. length_field: what it calls the limit;
+    reasoning models want `max_completion_tokens`. min_output: fewest tokens that may be asked for; never fewer are.
+    logprobs_kind: how log-probs are asked for: `bool` (logprobs=true, top_logprobs=k), `count` (logprobs=k), `n_probs`
+    (n_probs=k), or `include` (the Responses' list, top_logprobs=k). seed_field: what it calls the seed, "" where it
+    takes none. query_temperature: what is sent where a greedy draft is wanted, 1 where log-probs at 0 are one-hot.
+    bytes_trust: whether `bytes` of a reply are the token's true ones: `exact`, `lossy` or `none`. extra_body: fields
+    that are sent with each request as they are (`reasoning_effort`, `top_p`, ...).
+    """
+
+    path: str = "/completions"
+    decoder: str = "legacy_completions"
+    top_k: int = 20
+    end_pieces: Collection[bytes] = ()
+    end_ids: Collection[int] = ()
+    length_field: str = "max_tokens"
+    min_output: int = 1
+    logprobs_kind: LogprobsKind = "count"
+    seed_field: str = "seed"
+    query_temperature: float = 0.0
+    bytes_trust: Trust = "exact"
+    extra_body: Mapping[str, object] | None = None
+    name: str = field(default="", init=False)
+
+    def __post_init__(self) -> None:
+        self._decode = decoder_named(self.decoder)
+        self._dialect = Dialect(frozenset(self.end_pieces), frozenset(self.end_ids), self.bytes_trust)
+        check_choice("logprobs_kind", self.logprobs_kind, ("bool", "count", "n_probs", "include"))
+        check_choice("bytes_trust", self.bytes_trust, ("exact", "lossy", "none"))
+        self._check_numbers()
+        self._check_names()
+
+    def asked_k(self, ask: Ask) -> int:
+        """How many alternatives the request asks for."""
+        return min(ask.top_k, self.top_k)
+
+    def request(self, ask: Ask, text: Mapping[str, object], *, length: int) -> WireRequest:
+        """A request for `length` tokens after `text`: the fields that say what to go on from."""
+        body: dict[str, object] = {
+            **(self.extra_body or {}),
+            "model": ask.model,
+            **text,
+            self.length_field: max(length, self.min_output),
+            "temperature": ask.temperature or self.query_temperature,
+            **self._logprobs(self.asked_k(ask)),
+        }
+        if ask.seed is not None and self.seed_field:
+            body[self.seed_field] = ask.seed
+        return WireRequest(self.path, body)
+
+    def read(self, body: Mapping[str, object], ask: Ask) -> Reply:
+        """The reply in this endpoint's shape. Raises `ReplyError` for a body of another one."""
+        return self._decode(body, self._dialect.asked(self.asked_k(ask)))
+
+    def told(self, continuation: Continuation, *, chat: bool) -> Capabilities:
+        """What the engine may rely on."""
+        ends = tuple(sorted(set(self.end_pieces)))
+        return Capabilities(top_k=self.top_k, continuation=continuation, end_pieces=ends, chat=chat)
+
+    def _logprobs(self, k: int) -> dict[str, object]:
+        if self.logprobs_kind == "count":
+            return {"logprobs": k}
+        if self.logprobs_kind == "n_probs":
+            return {"n_probs": k}
+        if self.logprobs_kind == "include":
+            return {"include": ["message.output_text.logprobs"], "top_logprobs": k}
+        return {"logprobs": True, "top_logprobs": k}
+
+    def _check_numbers(self) -> None:
+        if self.top_k < 1:
+            raise InputError(
+                f"top_k must be at least 1, not {self.top_k}", hint="steering needs the API's alternatives"
+            )
+        if self.min_output < 1:
+            raise InputError(f"min_output must be at least 1, not {self.min_output}", hint="1 is the default")
+        if not 0.0 <= self.query_temperature <= 2.0:
+            raise InputError(
+                f"query_temperature must be between 0 and 2, not {self.query_temperature}",
+                hint="0 drafts greedily; 1 is for an endpoint whose log-probs at 0 are one-hot",
+            )
+
+    def _check_names(self) -> None:
+        if not self.path.startswith("/") or not self.length_field:
+            raise InputError(
+                f"path must start with / and length_field hold a name, not {self.path!r} and {self.length_field!r}",
+                hint="for instance /chat/completions and max_tokens",
+            )
+        if not all(isinstance(piece, bytes) for piece in self.end_pieces):
+            raise InputError("end_pieces must be bytes", hint="tokens are bytes: b'</s>'")
+        taken = sorted((_OURS | _ASKED | {self.length_field}) & set(self.extra_body or {}))
+        if taken:
+            raise InputError(
+                f"extra_body sets {', '.join(taken)}, which the adapter sets itself",
+                hint="remove it; length, top-k and model are set by the steering options",
+            )
+
+
+def check_choice(name: str, value: str, choices: Collection[str]) -> None:
+    """Raise InputError, with the nearest one, for a value that is none of the choices."""
+    if value not in choices:
+        close = difflib.get_close_matches(value, choices, n=1)
+        meant = f"did you mean {close[0]!r}? " if close else ""
+        raise InputError(f"there is no {name} {value!r}", hint=f"{meant}there are: {', '.join(choices)}")
+
+
+def whole_text(answer: bytes) -> str:
+    """The answer so far as text. Raises InputError for one that ends inside a character."""
+    try:
+        return answer.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"the answer so far is not whole UTF-8: {error.reason} at byte {error.start} of {len(answer)}",
+            hint="a text endpoint can only go on from whole characters; complete the character before asking",
+        ) from None
