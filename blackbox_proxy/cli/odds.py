@@ -11,7 +11,7 @@ from blackbox_proxy.cli import show
 from blackbox_proxy.types import Choice, Kind, Scores
 
 
-def choice(found: Choice) -> None:
+def choice(found: Choice, notes: Sequence[str] = ()) -> None:
     """The options with their odds, and how far those can be trusted; the best one alone on standard output."""
     rows = show.table(
         {"option": "left", "steered": "right", "bounds": "right", "unsteered": "right", "offset": "right"}
@@ -26,10 +26,12 @@ def choice(found: Choice) -> None:
         "certified: nothing that the API hid can change it" if found.certified else "not certified: see the bounds"
     )
     show.note(f"{certain}; {found.usage.requests} calls, {found.usage.input} tokens in, {found.usage.output} out")
+    for remark in notes:
+        show.note(remark)
     show.write(found.best.text + "\n")
 
 
-def choice_json(found: Choice) -> dict[str, object]:
+def choice_json(found: Choice, notes: Sequence[str] = ()) -> dict[str, object]:
     """A choice as one JSON object."""
     return {
         "best": found.best.text,
@@ -38,6 +40,7 @@ def choice_json(found: Choice) -> dict[str, object]:
             {name: value if isinstance(value, str) else show.number(value) for name, value in asdict(option).items()}
             for option in found.options
         ],
+        "notes": list(notes),
         "model": found.model,
         "usage": asdict(found.usage),
         "cost": None if found.cost is None else str(found.cost),

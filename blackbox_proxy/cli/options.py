@@ -32,6 +32,9 @@ Question = Annotated[
 ]
 BaseUrl = Annotated[str | None, typer.Option(help="Base URL of the API, such as https://host/v1.")]
 ModelName = Annotated[str | None, typer.Option("--model", help="The API's name for the model.")]
+ProfileName = Annotated[
+    str | None, typer.Option("--profile", help="What is known about the provider: see `profiles list`.")
+]
 Alpha = Annotated[float | None, typer.Option(help="Weight of the pair's offset; 0 leaves the API alone.")]
 System = Annotated[str | None, typer.Option(help="A system message before the question.")]
 Messages = Annotated[Path | None, typer.Option(help='JSON file: [{"role": ..., "content": ...}, ...].')]
@@ -39,7 +42,7 @@ Raw = Annotated[bool, typer.Option(help="The prompt is raw text: no chat templat
 PairPrompt = Annotated[str | None, typer.Option(help="What the pair reads in place of all that the API reads.")]
 Template = Annotated[str | None, typer.Option(help="The API's chat template: chatml, or a Jinja file.")]
 Tokenizer = Annotated[
-    str | None, typer.Option(help="The API's own tokenizer, where known: gguf:FILE, or tiktoken:NAME.")
+    str | None, typer.Option(help="The API's own tokenizer, where known: gguf:FILE, tiktoken:NAME, or auto.")
 ]
 TopK = Annotated[int | None, typer.Option(help="Log-probs to ask for at each position.")]
 KeyVariable = Annotated[str | None, typer.Option("--api-key-env", help="Environment variable that holds the API key.")]
@@ -67,6 +70,30 @@ def pair_file(given: Path | None, settings: Settings) -> Path:
     return Path(_needed(str(found) if found else None, "--pair", "BLACKBOX_PROXY_PAIR")).expanduser()
 
 
+def adapter_options(
+    settings: Settings, profile: str | None, *, top_k: int | None, route: Mapping[str, object] | None = None
+) -> dict[str, object]:
+    """What the command line tells the adapter; with a profile, which knows the rest, only what was asked for.
+
+    route: what raw-text routes alone take; there false and `none` ask for nothing.
+    """
+    asked = {} if top_k is None and "top_k" not in _chosen(settings, profile) else {"top_k": top_k}
+    wanted = {name: settings.top_k if value is None else value for name, value in asked.items()}
+    known = bool(profile or settings.profile)
+    return wanted | {name: value for name, value in (route or {}).items() if not known or value not in (False, "none")}
+
+
+def _chosen(settings: Settings, profile: str | None) -> set[str]:
+    """The settings that win over the profile.
+
+    All where there is none; none where the command line names it; and where the profile is itself a setting, those
+    that the user set beside it.
+    """
+    if profile:
+        return set()
+    return settings.model_fields_set if settings.profile else set(type(settings).model_fields)
+
+
 def connection(  # noqa: PLR0913 (as engine.connect)
     settings: Settings,
     *,
@@ -75,23 +102,29 @@ def connection(  # noqa: PLR0913 (as engine.connect)
     api_key_env: str | None,
     timeout: float,
     options: Mapping[str, object],
+    profile: str | None = None,
     template: str | None = None,
     tokenizer: str | None = None,
-    adapter: str = "completions",
+    adapter: str = "",
 ) -> Api:
     """Get ready to call the API."""
     from blackbox_proxy.api import connect
 
     if not 0 < timeout < math.inf:
         raise InputError(f"--timeout must be a number of seconds above 0, not {timeout:g}", hint="60 is the default")
-    variable = inputs.variable_name(api_key_env or settings.api_key_env)
+    chosen, known = _chosen(settings, profile), profile or settings.profile
+    url = base_url or (settings.base_url if "base_url" in chosen else None)
+    variable = api_key_env or (settings.api_key_env if "api_key_env" in chosen else "")
+    if variable:
+        inputs.variable_name(variable)
     return connect(
-        _needed(base_url or settings.base_url, "--base-url", "BLACKBOX_PROXY_BASE_URL"),
+        url or "" if known else _needed(url, "--base-url", "BLACKBOX_PROXY_BASE_URL"),
         model=_needed(model or settings.model, "--model", "BLACKBOX_PROXY_MODEL"),
-        api_key=os.environ.get(variable),
+        profile=known,
+        api_key=os.environ.get(variable) if variable else None,
         key_name=variable,
         template=inputs.template_text(template or settings.template),
-        tokenizer=tokenizer or settings.tokenizer,
+        tokenizer=tokenizer or (settings.tokenizer if "tokenizer" in chosen else ""),
         adapter=adapter,
         timeout=timeout,
         options=options,

@@ -33,6 +33,7 @@ class Settings(BaseSettings):
 
     base_url: str | None = None
     model: str | None = None
+    profile: str = ""
     pair: Path | None = None
     template: str = "chatml"
     tokenizer: str = ""

@@ -267,14 +267,14 @@ def number(value: float) -> float | None:
     return round(value, 6) if abs(value) < float("inf") else None
 
 
-def result_json(result: Result, *, trace: bool) -> dict[str, object]:
-    """A result as one JSON object; with `trace` every step."""
+def result_json(result: Result, *, trace: bool, before: Sequence[str] = ()) -> dict[str, object]:
+    """A result as one JSON object; with `trace` every step. before: notes that were there before the answer."""
     found: dict[str, object] = {
         "text": result.text,
         "finish": result.finish,
         "exactness": result.exactness,
         "approximate_steps": result.approximate,
-        "notes": list(result.notes),
+        "notes": [*before, *result.notes],
         "model": result.model,
         "tokens": len(result.steps),
         "changed": result.changed,

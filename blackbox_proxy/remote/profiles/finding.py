@@ -72,7 +72,7 @@ def all_profiles(*, folder: Path, packages: Iterable[EntryPoint] | None = None) 
     return tuple(shelf.profile(name) for name in shelf.names())
 
 
-def check_file(path: Path, *, folder: Path, packages: Iterable[EntryPoint] | None = None) -> Profile:
+def described(path: Path, *, folder: Path, packages: Iterable[EntryPoint] | None = None) -> Profile:
     """What one file describes, wherever it lies. Raises InputError with file and line of a mistake."""
     return _Shelf(folder, packages).described(_opened(path), name=path.stem)
 

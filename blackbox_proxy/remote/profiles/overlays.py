@@ -37,10 +37,12 @@ def write_overlay(
     options: as adapters take them; pieces may be bytes, if they are UTF-8. Raises InputError for what the loader would
     not take, before anything is written, and where the disk refuses.
     """
-    spot = {"base_url": base_url, "model": model, "measured": measured, "notes": list(notes)}
-    content: dict[str, object] = {"extends": extends, "overlay": spot, "options": dict(options)}
-    if adapter is not None:
-        content["profile"] = {"adapter": adapter}
+    content: dict[str, object] = {
+        "extends": extends,
+        "overlay": {"base_url": base_url, "model": model, "measured": measured, "notes": notes},
+        **({"profile": {"adapter": adapter}} if adapter else {}),
+        "options": {name: options[name] for name in sorted(options)},
+    }
     path = folder / _file_name(extends, base_url, model)
     text = toml_text(content)
     read(Source(str(path), text))
@@ -49,27 +51,37 @@ def write_overlay(
 
 
 def toml_text(content: Raw) -> str:
-    r"""A TOML document: plain values first, then tables, each sorted by name.
+    r"""A TOML document: plain values first, then tables and lists of tables; each in the order that it has.
 
-    >>> print(toml_text({"b": {"y": 1.0, "x": ["ä", True]}, "a": "line\n"}))
+    >>> print(toml_text({"b": {"y": 1.0, "x": ["ä", True]}, "a": "line\n", "c": [{"z": 1}]}))
     a = "line\n"
     <BLANKLINE>
     [b]
-    x = ["ä", true]
     y = 1.0
+    x = ["ä", true]
+    <BLANKLINE>
+    [[c]]
+    z = 1
     <BLANKLINE>
     """
-    plain = [f"{_key(name)} = {_value(value)}" for name, value in sorted(content.items()) if not _is_table(value)]
-    tables = [
-        "\n".join([f"[{_key(name)}]", *(f"{_key(k)} = {_value(v)}" for k, v in sorted(value.items()))])
-        for name, value in sorted(content.items())
-        if isinstance(value, Mapping)
-    ]
-    return "\n\n".join(part for part in ("\n".join(plain), *tables) if part) + "\n"
+    parts = [_body({name: value for name, value in content.items() if not _tables(value)})]
+    for name, value in content.items():
+        head = f"[{_key(name)}]" if isinstance(value, Mapping) else f"[[{_key(name)}]]"
+        parts += [f"{head}\n{_body(table)}".rstrip() for table in _tables(value)]
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _is_table(value: object) -> bool:
-    return isinstance(value, Mapping)
+def _body(table: Raw) -> str:
+    return "\n".join(f"{_key(name)} = {_value(value)}" for name, value in table.items())
+
+
+def _tables(value: object) -> list[Raw]:
+    """The value as tables: one, or a list of nothing else."""
+    if isinstance(value, Mapping):
+        return [value]
+    if isinstance(value, list | tuple) and all(isinstance(one, Mapping) for one in value):
+        return list(value)
+    return []
 
 
 def _value(value: object) -> str:
@@ -80,7 +92,7 @@ def _value(value: object) -> str:
     if isinstance(value, bool | int | float):
         return repr(value).lower()
     if isinstance(value, Mapping):
-        return f"{{ {', '.join(f'{_key(str(name))} = {_value(one)}' for name, one in sorted(value.items()))} }}"
+        return f"{{ {', '.join(f'{_key(str(name))} = {_value(one)}' for name, one in value.items())} }}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(_value(one) for one in value)}]"
     raise InputError(f"a profile cannot hold {value!r:.60}", hint="texts, numbers, dates, lists and tables can be")
