@@ -76,7 +76,7 @@ def test_one_option_is_no_choice(cli: Cli, there: tuple[str, ...], options: tupl
 
 
 def test_a_chat_without_prefill_is_steered_and_its_first_token_is_exact(oracle: str, pair: Pair) -> None:
-    with connect(oracle, model="oracle", adapter="chat_continue") as api:
+    with connect(oracle, model="oracle", adapter="chat_continue", options={"top_k": 3}) as api:
         found = steer(QUESTION, api=api, pair=pair, steering=Steering(alpha=0.0, max_tokens=1))
     assert (found.text, found.exactness) == ("Yes", "exact")
 
