@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from blackbox_proxy.errors import InputError
-from blackbox_proxy.remote.profiles.finding import Profile, described
+from blackbox_proxy.remote.profiles.finding import Profile, described, opened
 from blackbox_proxy.remote.profiles.rules import laid_over
 from blackbox_proxy.remote.profiles.schema import fitting
 from blackbox_proxy.remote.registry import load_adapter
@@ -17,7 +17,7 @@ from blackbox_proxy.remote.registry import load_adapter
 
 def check_file(path: Path, *, folder: Path) -> Profile:
     """The profile or the overlay in a file, wherever it lies. Raises InputError with what is wrong."""
-    profile = described(path, folder=folder)
+    profile = described(opened(path), folder=folder)
     try:
         require_taken(profile)
     except InputError as error:

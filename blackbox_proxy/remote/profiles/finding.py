@@ -72,9 +72,17 @@ def all_profiles(*, folder: Path, packages: Iterable[EntryPoint] | None = None) 
     return tuple(shelf.profile(name) for name in shelf.names())
 
 
-def described(path: Path, *, folder: Path, packages: Iterable[EntryPoint] | None = None) -> Profile:
-    """What one file describes, wherever it lies. Raises InputError with file and line of a mistake."""
-    return _Shelf(folder, packages).described(_opened(path), name=path.stem)
+def described(source: Source, *, folder: Path, packages: Iterable[EntryPoint] | None = None) -> Profile:
+    """What one text describes, wherever it lies, if anywhere. Raises InputError with file and line of a mistake."""
+    return _Shelf(folder, packages).described(source, name=Path(source.where).stem)
+
+
+def opened(path: Path) -> Source:
+    """A file's text. Raises InputError where it cannot be read."""
+    try:
+        return Source(str(path), _decoded(path.read_bytes(), str(path)))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}", hint="check its name and its permissions") from None
 
 
 class _Shelf:
@@ -82,7 +90,7 @@ class _Shelf:
 
     def __init__(self, folder: Path, packages: Iterable[EntryPoint] | None) -> None:
         self._shipped = _shipped(entry_points(group=GROUP) if packages is None else packages)
-        own = [(path.stem, _opened(path)) for path in _toml_files(folder)]
+        own = [(path.stem, opened(path)) for path in _toml_files(folder)]
         content = [(name, source, read(source)) for name, source in own]
         self._own = {name: source for name, source, said in content if "overlay" not in said}
         self._overlays = [(source, said) for _, source, said in content if "overlay" in said]
@@ -145,13 +153,6 @@ class _Shelf:
 
 def _toml_files(folder: Path) -> list[Path]:
     return sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else []
-
-
-def _opened(path: Path) -> Source:
-    try:
-        return Source(str(path), _decoded(path.read_bytes(), str(path)))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}", hint="check its name and its permissions") from None
 
 
 def _decoded(content: bytes, where: str) -> str:

@@ -16,7 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from blackbox_proxy.errors import InputError
-from blackbox_proxy.remote.profiles.schema import Raw, Source, read
+from blackbox_proxy.remote.profiles.finding import described
+from blackbox_proxy.remote.profiles.schema import Raw, Source
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -45,7 +46,7 @@ def write_overlay(
     }
     path = folder / _file_name(extends, base_url, model)
     text = toml_text(content)
-    read(Source(str(path), text))
+    described(Source(str(path), text), folder=folder)
     _replace(path, text)
     return path
 
@@ -126,14 +127,12 @@ def _file_name(extends: str, base_url: str, model: str) -> str:
 def _replace(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=".", delete=False) as file:
-            fresh = Path(file.name)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as scratch:
+            fresh = Path(scratch) / path.name
+            with fresh.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
             fresh.replace(path)
-        finally:
-            fresh.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}", hint="check the folder's permissions") from error
