@@ -82,7 +82,8 @@ def _cut(position: Position, left: bytes, *, chance: float | None) -> Position:
     norm = math.log(shown + unseen)
     ranked = sorted(masses.items(), key=itemgetter(1), reverse=True)
     top = tuple(Candidate(piece, min(0.0, logp - norm), kind_of(piece)) for piece, logp in ranked)
-    likeliest = vague + min(math.exp(position.ceiling), position.tail)
+    # One unseen token says `left` with a given string behind it, and one ends at each byte of `left` on the way there.
+    likeliest = vague + min((len(left) + 1) * math.exp(position.ceiling), position.tail)
     ceiling = math.log(likeliest / (shown + likeliest)) if likeliest > 0.0 else -math.inf
     if _starts(position.sampled, left):
         own = _without(position.sampled, left)

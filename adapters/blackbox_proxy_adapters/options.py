@@ -21,6 +21,8 @@ LogprobsKind = Literal["bool", "count", "n_probs", "include"]
 
 _OURS = frozenset({"model", "prompt", "messages", "input", "temperature", "stream", "n", "best_of", "echo"})
 _ASKED = frozenset({"logprobs", "top_logprobs", "n_probs", "include", "logit_bias"})
+_MASKING = frozenset({"response_format", "tools", "grammar", "json_schema", "text", "post_sampling_probs"})
+"""Fields with which what is said does not follow the log-probs: they are told before the mask, or after sampling."""
 
 
 @dataclass(kw_only=True)
@@ -117,6 +119,12 @@ class Options:
             )
         if not all(isinstance(piece, bytes) for piece in self.end_pieces):
             raise InputError("end_pieces must be bytes", hint="tokens are bytes: b'</s>'")
+        masking = sorted(_MASKING & set(self.extra_body or {}))
+        if masking:
+            raise InputError(
+                f"extra_body sets {', '.join(masking)}, with which log-probs are not those of what is said",
+                hint="remove it; steering needs the model's own law",
+            )
         taken = sorted((_OURS | _ASKED | {self.length_field}) & set(self.extra_body or {}))
         if taken:
             raise InputError(

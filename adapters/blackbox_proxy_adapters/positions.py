@@ -17,7 +17,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from operator import itemgetter
 from typing import Literal, NamedTuple
 
 from blackbox_proxy.errors import ReplyError
@@ -93,10 +92,10 @@ def position(own: Entry, listed: Sequence[Entry], *, top_k: int | None = None) -
     tail = min(1.0, max(0.0, 1.0 - total))
     # The sort keeps the order of equals, and the sampled token comes first: at alpha 0 it must win its ties.
     first = {own.key: masses[own.key]} if own.key in masses else {}
-    ranked = sorted((first | masses).values(), key=itemgetter(1), reverse=True)
-    top = tuple(Candidate(e.piece.text, logp - excess, e.piece.kind, e.id) for e, logp in ranked)
-    logp = masses[own.key][1] - excess if own.key in masses else -math.inf if own.logp is None else own.logp
-    return Position(Candidate(own.piece.text, logp, own.piece.kind, own.id), top, tail, ceiling_of(others, tail=tail))
+    ranked = sorted((first | masses).items(), key=lambda item: -item[1][1])
+    top = {key: Candidate(e.piece.text, logp - excess, e.piece.kind, e.id) for key, (e, logp) in ranked}
+    alone = Candidate(own.piece.text, -math.inf if own.logp is None else own.logp, own.piece.kind, own.id)
+    return Position(top.get(own.key, alone), tuple(top.values()), tail, ceiling_of(others, tail=tail))
 
 
 def ceiling_of(others: Sequence[float], *, tail: float) -> float:

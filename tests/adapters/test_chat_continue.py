@@ -39,7 +39,9 @@ def row(own: Json, *top: Json) -> Json:
 
 
 def test_a_request_asks_for_the_beginning_of_an_answer() -> None:
-    sent = ChatContinue(extra_body={"reasoning_effort": "none"}, length_field="max_completion_tokens", top_k=2).encode(ASK)
+    sent = ChatContinue(extra_body={"reasoning_effort": "none"}, length_field="max_completion_tokens", top_k=2).encode(
+        ASK
+    )
     assert sent.path == "/chat/completions"
     assert sent.body == {
         "reasoning_effort": "none",

@@ -1,19 +1,15 @@
-r"""What is read from the legacy completions shape, trap by trap, and that nothing else ever comes out of it."""
+r"""What is read from the legacy completions shape, trap by trap."""
 
 from __future__ import annotations
 
-import copy
-import json
 import math
-from collections.abc import Iterator
 
-import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from blackbox_proxy.errors import ReplyError
-from blackbox_proxy.types import Candidate, Kind, Position, Reply, Usage
+from blackbox_proxy.types import Candidate, Kind, Position, Usage
 from blackbox_proxy_adapters.decoders import Dialect, legacy_completions, read_piece, read_usage
 from tests.adapters.shapes import Json, Row, body
 
@@ -237,98 +233,3 @@ def test_usage_keeps_the_providers_counts() -> None:
     assert read_usage(usage) == Usage(input=9, cached=5, cache_write=3, output=2, requests=1)
     assert read_usage({"prompt_tokens": 9, "prompt_tokens_details": None}) == Usage(input=9, requests=1)
     assert read_usage(None) == Usage(requests=1)
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-    max_leaves=8,
-)
-GOOD = body(
-    (" Paris", -0.25, {" Lyon": -3.0, " Paris": -0.25}),
-    (r"bytes:\xe2", -9.0, {".": -0.5, r"bytes:\xe2": -9.0}),
-    (".", -0.5, None),
-)
-GOOD["usage"] = {"prompt_tokens": 9, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 5}}
-
-
-def _places(value: object, at: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    """Every place in a JSON value."""
-    yield at
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, child in inner:
-        yield from _places(child, (*at, key))
-
-
-def _spoilt(place: tuple[str | int, ...], value: object) -> Json:
-    spoilt = copy.deepcopy(GOOD)
-    target: object = spoilt
-    for key in place[:-1]:
-        target = target[key]  # type: ignore[index]
-    target[place[-1]] = value  # type: ignore[index]
-    return spoilt
-
-
-def _decoded(spoilt: Json) -> Reply | ReplyError:
-    try:
-        return legacy_completions(spoilt, DIALECT)
-    except ReplyError as error:
-        return error
-
-
-def _check(reply: Reply | ReplyError) -> None:
-    """An error has a hint; a reply keeps the laws of its positions."""
-    if isinstance(reply, ReplyError):
-        assert reply.hint
-        return
-    for found in reply.positions:
-        masses = [math.exp(candidate.logp) for candidate in found.top]
-        assert masses == sorted(masses, reverse=True)
-        assert 0.0 <= found.tail <= 1.0
-        assert sum(masses) + found.tail >= 1.0 - 1e-9
-        assert len({(c.piece, c.kind) for c in found.top}) == len(found.top)
-        assert found.ceiling <= 0.0
-        assert found.sampled in found.top or found.sampled.logp == -math.inf
-
-
-@given(place=st.sampled_from([place for place in _places(GOOD) if place]), value=JSON)
-def test_any_value_in_any_place_gives_a_lawful_reply_or_a_reply_error(
-    place: tuple[str | int, ...], value: object
-) -> None:
-    _check(_decoded(_spoilt(place, value)))
-
-
-@given(st.dictionaries(st.text(max_size=8) | st.sampled_from(["choices", "usage"]), JSON))
-def test_any_object_gives_a_reply_or_a_reply_error(spoilt: Json) -> None:
-    _check(_decoded(spoilt))
-
-
-@example(seed=24, size=6, k=1, served=1, alike=2)
-@given(
-    seed=st.integers(0, 2**32 - 1),
-    size=st.integers(2, 40),
-    k=st.integers(1, 20),
-    served=st.integers(1, 20),
-    alike=st.integers(1, 40),
-)
-def test_tail_and_ceiling_hold_for_the_law_behind_the_reply(
-    seed: int, size: int, k: int, served: int, alike: int
-) -> None:
-    """No token whose string is outside the decoded top is likelier than the ceiling; the tail is all that is missing.
-
-    The reply is written as servers do it, from a known law over tokens of which some print alike.
-    """
-    rng = np.random.default_rng(seed)
-    law = rng.dirichlet(np.full(size, 0.3)) + 1e-12
-    law /= law.sum()
-    spelt = [f"t{token % alike}" for token in range(size)]
-    order = np.argsort(-law)[: min(k, served)]
-    sampled = int(rng.choice(size, p=law))
-    # A later token overwrites an earlier one of the same string, as in a Python dict; the sampled one comes last.
-    top = {spelt[token]: math.log(law[token]) for token in (*order, sampled)}
-    reply = legacy_completions(body((spelt[sampled], math.log(law[sampled]), json.loads(json.dumps(top)))))
-    found = reply.positions[0]
-    shown = {candidate.piece.decode() for candidate in found.top}
-    outside = [law[token] for token in range(size) if spelt[token] not in shown]
-    assert max(outside, default=0.0) <= math.exp(found.ceiling) + 1e-12
-    assert found.tail == pytest.approx(1.0 - sum(map(math.exp, top.values())), abs=1e-9)
