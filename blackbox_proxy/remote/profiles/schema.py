@@ -180,7 +180,8 @@ def parsed(content: Raw, source: Source) -> Document:
     try:
         return Document.model_validate(dict(content))
     except ValidationError as error:
-        raise _told(error.errors(include_url=False)[0], source) from None
+        found = error.errors(include_url=False)
+        raise _told(min(found, key=lambda one: line_of(source.text, one["loc"])), source) from None
 
 
 def whole(content: Raw, source: Source) -> Document:
