@@ -8,8 +8,19 @@ counts what was answered. The package knows nothing of steering.
 from __future__ import annotations
 
 from blackbox_proxy.standin.faults import Traffic
-from blackbox_proxy.standin.quirks import QUIRKS, Quirk
+from blackbox_proxy.standin.quirks import QUIRKS, Quirk, read_quirks
 from blackbox_proxy.standin.script import Script, read_script, script
 from blackbox_proxy.standin.server import Options, running, serve
 
-__all__ = ["QUIRKS", "Options", "Quirk", "Script", "Traffic", "read_script", "running", "script", "serve"]
+__all__ = [
+    "QUIRKS",
+    "Options",
+    "Quirk",
+    "Script",
+    "Traffic",
+    "read_quirks",
+    "read_script",
+    "running",
+    "script",
+    "serve",
+]

@@ -44,7 +44,8 @@ def read_fault(text: str) -> Fault:
     if not found or not (found["word"] in (*WORDS, "slow") or found["word"].isdecimal()):
         raise ValueError(f"{text[:40]!r} is no fault; there are {', '.join(WORDS)}, slow:SECONDS and 400 to 599")
     fault = Fault(found["word"], _seconds(found), found["unit"] == "ms")
-    if (fault.after is None) == (fault.word == "slow") or (fault.after is not None and fault.word in WORDS):
+    misplaced = fault.word == "slow" if fault.after is None else fault.word in WORDS
+    if misplaced:
         raise ValueError(f"{text[:40]!r}: seconds stand after `slow:`, and may stand after a status")
     return fault
 

@@ -26,7 +26,7 @@ class Takes:
 
 @dataclass(frozen=True, slots=True)
 class Quirk:
-    """One deviation. what: a sentence; seen: where it was seen; takes: its value, None for one that has none."""
+    """One deviation. what: a sentence; seen: which APIs do so, "" where it only rules another; takes: its value."""
 
     name: str
     what: str
@@ -70,6 +70,13 @@ def _names(text: str) -> tuple[str, ...]:
     return names
 
 
+def _routes(text: str) -> tuple[str, ...]:
+    names = _names(text)
+    if not set(names) <= {"completions", "chat", "responses"}:
+        raise ValueError("some of completions, chat and responses were expected")
+    return names
+
+
 def _word(*words: str) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text not in words:
@@ -84,7 +91,12 @@ _ALL = (
     Quirk(
         "top-k-cap", "More than K alternatives are refused.", "OpenAI (20, legacy 5), xAI (8)", Takes("K", _whole(0))
     ),
-    Quirk("top-k-cut", "At most K alternatives come, however many are asked for.", "OpenRouter", Takes("K", _whole(0))),
+    Quirk(
+        "top-k-cut",
+        "At most K alternatives come, however many are asked for.",
+        "OpenAI, as its reference allows",
+        Takes("K", _whole(0)),
+    ),
     Quirk(
         "min-output",
         "An answer of fewer than N tokens cannot be asked for.",
@@ -106,9 +118,14 @@ _ALL = (
         "Log-probs, a temperature and a top-p need a reasoning effort of `none`.",
         "OpenAI from gpt-5.5 on",
     ),
-    Quirk("closed-routes", "These routes are not there.", "OpenAI (completions), Mistral", Takes("A+B", _names)),
+    Quirk(
+        "closed-routes",
+        "These of completions, chat and responses are not there.",
+        "Mistral, OpenAI",
+        Takes("A+B", _routes),
+    ),
     Quirk("no-ids", "A prompt of token ids is refused; only text is read.", "Together, DeepSeek"),
-    Quirk("no-seed", "A seed is accepted and ignored.", "OpenAI, whose seed is deprecated"),
+    Quirk("no-seed", "A seed is accepted and ignored.", "OpenAI, where it is deprecated, Mistral"),
     Quirk("ignored-bias", "A logit bias is accepted and ignored.", "OpenAI's gpt-4o, TGI"),
     Quirk("ignored-logprobs", "Log-probs may be asked for, and do not come.", "OpenRouter without require_parameters"),
     # how a text is gone on with
@@ -117,9 +134,7 @@ _ALL = (
         "An assistant's turn at the end is gone on with, without any flag.",
         "llama-server, TGI, Groq",
     ),
-    Quirk(
-        "no-prefill", "Flags are ignored: an assistant's turn at the end is finished.", "OpenAI-compatible front ends"
-    ),
+    Quirk("no-prefill", "Flags are ignored: an assistant's turn at the end is finished.", "OpenAI, llama-cpp-python"),
     Quirk("prefill-as-user", "Without a flag, an assistant's turn at the end becomes the user's.", "SGLang"),
     Quirk("trimmed-prefill", "White space at the end of a partial turn is cut off.", "TGI, transformers' templates"),
     Quirk("echoed-prefix", "Content and log-probs of an answer repeat the partial turn.", "Mistral"),
@@ -174,10 +189,15 @@ _ALL = (
         "every API on a bad day",
         Takes("KIND,...", read_plan),
     ),
-    Quirk("fault-rate", "So many of the requests fail, drawn by chance.", "as faults", Takes("SHARE", _decimal(1))),
-    Quirk("fault-kinds", "What `fault-rate` draws from.", "as faults", Takes("A+B", read_kinds)),
-    Quirk("fault-seed", "Where the chance of `fault-rate` and `jitter` comes from.", "-", Takes("N", _whole(0))),
-    Quirk("fault-budget", "At most so many requests fail.", "-", Takes("N", _whole(0))),
+    Quirk(
+        "fault-rate",
+        "So many of the requests fail, drawn by chance.",
+        "every API on a bad day",
+        Takes("SHARE", _decimal(1)),
+    ),
+    Quirk("fault-kinds", "What `fault-rate` draws from.", "", Takes("A+B", read_kinds)),
+    Quirk("fault-seed", "Where the chance of `fault-rate` and `jitter` comes from.", "", Takes("N", _whole(0))),
+    Quirk("fault-budget", "At most so many requests fail.", "", Takes("N", _whole(0))),
     Quirk("latency", "Every answer comes so many seconds later.", "every API", Takes("SECONDS", _decimal(3600))),
     Quirk("jitter", "Every answer comes up to so many seconds later.", "every API", Takes("SECONDS", _decimal(3600))),
 )

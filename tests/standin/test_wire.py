@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blackbox_proxy.errors import InputError
 from blackbox_proxy.standin import wire
 from blackbox_proxy.standin.fields import Refusal, read_body
 from blackbox_proxy.standin.wire import Request, read_chat, read_completion
@@ -85,30 +86,30 @@ def lawful(request: Request) -> bool:
     )
 
 
-def outcome_of(read: Callable[[], T]) -> T | Refusal:
+def outcome_of(read: Callable[[], T]) -> T | InputError:
     """What was read, or why not; anything else that is raised fails the test."""
     try:
         return read()
-    except Refusal as refusal:
-        return refusal
+    except InputError as error:
+        return error
 
 
-def refused(refusal: Refusal) -> bool:
+def refused(refusal: InputError) -> bool:
     """As a client's fault, with a message that can be sent."""
-    return refusal.status == 400 and bool(str(refusal).encode())
+    return isinstance(refusal, Refusal) and refusal.status == 400 and bool(str(refusal).encode())
 
 
 @pytest.mark.parametrize(("read", "base"), [(read_completion, ASK), (read_chat, TALK)])
 @given(st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=6))
 def test_any_json_object_is_read_or_refused(read: Read, base: dict[str, Json], changes: dict[str, Json]) -> None:
     outcome = outcome_of(lambda: read({**base, **changes}, top_k=7))
-    assert refused(outcome) if isinstance(outcome, Refusal) else lawful(outcome)
+    assert refused(outcome) if isinstance(outcome, InputError) else lawful(outcome)
 
 
 @given(st.binary(max_size=40) | VALUES.map(lambda value: json.dumps(value).encode()))
 def test_any_bytes_are_a_json_object_or_refused(raw: bytes) -> None:
     outcome = outcome_of(lambda: read_body(raw))
-    assert refused(outcome) if isinstance(outcome, Refusal) else outcome == json.loads(raw)
+    assert refused(outcome) if isinstance(outcome, InputError) else outcome == json.loads(raw)
 
 
 @pytest.mark.parametrize("raw", [b"[" * 200_000, b'{"a": ' + b"1" * 5000 + b"}", b'{"a": NaN}', b'"\xff"', b""])
