@@ -118,7 +118,9 @@ class Options:
                 hint="for instance /chat/completions and max_tokens",
             )
         if not all(isinstance(piece, bytes) for piece in self.end_pieces):
-            raise InputError("end_pieces must be bytes", hint="tokens are bytes: b'</s>'")
+            raise InputError(f"end_pieces must be bytes, not {self.end_pieces!r}", hint="tokens are bytes: b'</s>'")
+        if not all(type(number) is int for number in self.end_ids):
+            raise InputError(f"end_ids must be whole numbers, not {self.end_ids!r}", hint="for instance [2]")
         masking = sorted(_MASKING & set(self.extra_body or {}))
         if masking:
             raise InputError(

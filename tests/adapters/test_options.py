@@ -1,0 +1,173 @@
+"""What a request says for each option, and that options which cannot work are refused where they are given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import get_type_hints
+
+import pytest
+from openai.types.chat import ChatCompletionMessageParam
+from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming as Chat
+from openai.types.completion_create_params import CompletionCreateParamsNonStreaming as Completion
+from openai.types.responses.response_create_params import ResponseCreateParamsNonStreaming as Response
+from pydantic import TypeAdapter, ValidationError
+
+from blackbox_proxy.errors import InputError
+from blackbox_proxy.remote.registry import load_adapter
+from blackbox_proxy.types import Adapter, Ask, Message, WireRequest
+from blackbox_proxy_adapters.chat_continue import ChatContinue
+from blackbox_proxy_adapters.chat_prefill import ChatPrefill
+from blackbox_proxy_adapters.completions import Completions
+from tests.adapters.shapes import Json
+
+ASK = Ask("gpt-4o", "Hello", b"The capital of Alb", 4, 30, messages=(Message("user", "Hello"),))
+ADAPTERS = (Completions, ChatPrefill, ChatContinue)
+
+NATIVE: Json = {
+    "path": "/completion",
+    "decoder": "llama_native",
+    "length_field": "n_predict",
+    "logprobs_kind": "n_probs",
+    "token_ids": True,
+}
+ROUTE: Json = {
+    "path": "/responses",
+    "decoder": "openai_responses",
+    "length_field": "max_output_tokens",
+    "logprobs_kind": "include",
+    "min_output": 16,
+    "seed_field": "",
+}
+
+
+def build(name: str, **options: object) -> Adapter:
+    return load_adapter(name, **options)
+
+
+def test_the_three_are_installed_and_known_by_name() -> None:
+    for name in ("completions", "chat_prefill", "chat_continue"):
+        assert build(name).name == name
+
+
+def test_llamas_own_route() -> None:
+    codec = build("completions", **NATIVE, extra_body={"cache_prompt": False, "id_slot": 1})
+    assert codec.encode(replace(ASK, seed=3)) == WireRequest(
+        "/completion",
+        {
+            "return_tokens": True,
+            "cache_prompt": False,
+            "id_slot": 1,
+            "model": "gpt-4o",
+            "prompt": "HelloThe capital of Alb",
+            "n_predict": 4,
+            "temperature": 0.0,
+            "n_probs": 20,
+            "seed": 3,
+        },
+    )
+    assert codec.encode(replace(ASK, ids=(5, 6))).body["prompt"] == [5, 6]
+
+
+def test_the_responses_route() -> None:
+    sent = build("chat_continue", **ROUTE).encode(replace(ASK, answer=b"", seed=3))
+    assert sent == WireRequest(
+        "/responses",
+        {
+            "model": "gpt-4o",
+            "input": [{"role": "user", "content": "Hello"}],
+            "max_output_tokens": 16,
+            "temperature": 0.0,
+            "include": ["message.output_text.logprobs"],
+            "top_logprobs": 20,
+        },
+    )
+
+
+@pytest.mark.parametrize("name", ["completions", "chat_prefill", "chat_continue"])
+def test_options_that_all_adapters_share(name: str) -> None:
+    options: Json = {"top_k": 5, "min_output": 200, "seed_field": "random_seed", "query_temperature": 1.0}
+    more: Json = {"length_field": "max_completion_tokens", "extra_body": {"reasoning_effort": "none"}}
+    body = build(name, **options, **more).encode(replace(ASK, seed=7)).body
+    assert body["max_completion_tokens"] == 200
+    assert (body["random_seed"], body["temperature"], body["reasoning_effort"]) == (7, 1.0, "none")
+    assert body.get("top_logprobs", body["logprobs"]) == 5
+    assert "seed" not in body
+    assert build(name, query_temperature=1.0).encode(replace(ASK, temperature=0.5)).body["temperature"] == 0.5
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+@pytest.mark.parametrize(
+    ("options", "words", "hint"),
+    [
+        ({"top_k": 0}, "top_k must be at least 1, not 0", "alternatives"),
+        ({"min_output": 0}, "min_output must be at least 1, not 0", "1 is"),
+        ({"query_temperature": 3.0}, "query_temperature must be between 0 and 2, not 3.0", "one-hot"),
+        ({"decoder": "openai"}, "no decoder 'openai'", "openai_chat"),
+        ({"logprobs_kind": "counts"}, "no logprobs_kind 'counts'", "did you mean 'count'"),
+        ({"bytes_trust": "loss"}, "no bytes_trust 'loss'", "did you mean 'lossy'"),
+        ({"path": "completions"}, "path must start with /", "/chat/completions"),
+        ({"length_field": ""}, "length_field hold a name", "max_tokens"),
+        ({"end_pieces": ["</s>"]}, "end_pieces must be bytes", "b'</s>'"),
+        ({"end_ids": ["2"]}, "end_ids must be whole numbers", "2"),
+        ({"extra_body": {"stream": True}}, "extra_body sets stream", "remove it"),
+        (
+            {"extra_body": {"top_logprobs": 5, "logit_bias": {}}},
+            "extra_body sets logit_bias, top_logprobs",
+            "remove it",
+        ),
+        ({"length_field": "n", "extra_body": {"n": 2}}, "extra_body sets n", "remove it"),
+        ({"extra_body": {"response_format": {}}}, "sets response_format, with which log-probs are not", "own law"),
+    ],
+)
+def test_what_cannot_work_is_refused(adapter: Callable[..., Adapter], options: Json, words: str, hint: str) -> None:
+    with pytest.raises(InputError, match=words) as caught:
+        adapter(**options)
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["completions", "chat_prefill", "chat_continue"])
+def test_a_misspelt_option_is_answered_with_all_that_there_are(name: str) -> None:
+    with pytest.raises(InputError, match="unexpected keyword argument 'end_piece'") as caught:
+        load_adapter(name, end_piece=())
+    assert "end_pieces" in caught.value.hint
+
+
+def check(params: type, body: Mapping[str, object]) -> None:
+    """Raise unless OpenAI's description of a request has each of these fields, with a value of this type."""
+    assert body.keys() <= get_type_hints(params).keys()
+    TypeAdapter(params).validate_python(dict(body))
+    # Messages are described as an Iterable, which is not looked into.
+    TypeAdapter(list[ChatCompletionMessageParam]).validate_python(body.get("messages", []))
+
+
+STRATEGIES = [(strategy, answer) for strategy in ("instruct", "draft", "replay") for answer in (b"", b"So far", b"One")]
+
+
+@pytest.mark.parametrize(("strategy", "answer"), STRATEGIES)
+def test_chat_requests_are_valid_by_openais_own_description(strategy: str, answer: bytes) -> None:
+    reasoning: Json = {"length_field": "max_completion_tokens", "extra_body": {"reasoning_effort": "none"}}
+    for options, seed in (({}, None), ({}, 3), (reasoning, 3)):
+        codec = build("chat_continue", strategy=strategy, **options)
+        check(Chat, codec.encode(replace(ASK, seed=seed, answer=answer)).body)
+
+
+@pytest.mark.parametrize(("strategy", "answer"), STRATEGIES)
+def test_response_requests_are_valid_by_openais_own_description(strategy: str, answer: bytes) -> None:
+    check(Response, build("chat_continue", strategy=strategy, **ROUTE).encode(replace(ASK, answer=answer)).body)
+
+
+@pytest.mark.parametrize("ids", [None, (1, 2)])
+def test_completion_requests_are_valid_by_openais_own_description(ids: tuple[int, ...] | None) -> None:
+    codec = build("completions", top_k=5, token_ids=True, reveal="bias")
+    for reveal in ((), (7,)):
+        check(Completion, codec.encode(replace(ASK, ids=ids, seed=1, reveal=reveal)).body)
+
+
+def test_openais_description_can_refuse() -> None:
+    good = build("chat_continue").encode(ASK).body
+    with pytest.raises(AssertionError):
+        check(Chat, {**good, "n_probs": 1})
+    for bad in ({"temperature": "hot"}, {"messages": [{"role": "user"}]}):
+        with pytest.raises(ValidationError):
+            check(Chat, {**good, **bad})
