@@ -103,7 +103,7 @@ def standin(
 ) -> None:
     """Serve a local model as a closed API in OpenAI's shapes, for work without a network."""
     from blackbox_proxy.cli import show
-    from blackbox_proxy.standin import Options, read_script, serve
+    from blackbox_proxy.standin import Options, read_quirks, read_script, serve
 
     if list_quirks:
         _print_quirks(as_json=as_json)
@@ -111,6 +111,7 @@ def standin(
     if (model is None) == (script is None):
         raise typer.BadParameter("either --model or --script says what to serve")
 
+    read_quirks(quirk or [])  # before anything is fetched
     options = Options(top_k=top_k, slots=slots, threads=threads, gpu_layers=gpu_layers, quirks=quirk or [])
     if context is not None:
         options["context"] = context
@@ -133,7 +134,7 @@ def _print_quirks(*, as_json: bool) -> None:
         write_json([{"name": q.name, "form": q.form, "what": q.what, "seen": q.seen} for q in QUIRKS.values()])
         return
     for quirk in QUIRKS.values():
-        show.line(f"{quirk.form}: {quirk.what} Seen: {quirk.seen}.")
+        show.line(f"{quirk.form}: {quirk.what}" + (f" Seen: {quirk.seen}." if quirk.seen else ""))
 
 
 def _fetch(spec: str) -> Path:
