@@ -31,7 +31,7 @@ from blackbox_proxy.core.loop import (
     steps,
     steps_by_scores,
 )
-from blackbox_proxy.core.recut import strange_borders
+from blackbox_proxy.core.recut import strange_borders, strange_pieces
 from blackbox_proxy.core.text import first_stop
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.core.weighing import Judged
@@ -225,13 +225,18 @@ class _Session:
         )
 
     def _recut(self) -> tuple[str, ...]:
-        """What to say where the API, whose tokenizer is known, cuts what was sent back into other tokens."""
-        if self.api.vocabulary is None or self.steering.event == "ids" or self.usage.requests < 2:  # nothing went back
+        """What to say where the API's tokenizer is known, and yet its tokens are others."""
+        known = self.api.vocabulary
+        if known is None or self.steering.event == "ids":
             return ()
-        strange = strange_borders([step.piece for step in self.steps], self.api.vocabulary)
-        if not strange:
-            return ()
-        return (f"the API's tokenizer cuts the text elsewhere than at {strange} of the steps' borders",)
+        notes = []
+        strange = strange_pieces((step.wanted for step in self.steps if step.exact), known)
+        if strange:
+            notes.append(f"{strange} tokens of the API are none of the tokenizer that is taken for its own")
+        moved = strange_borders([step.piece for step in self.steps], known) if self.usage.requests > 1 else 0
+        if moved:
+            notes.append(f"the API's tokenizer cuts the text elsewhere than at {moved} of the steps' borders")
+        return tuple(notes)
 
 
 def _drive(session: _Session) -> Generator[Step, None, Result]:

@@ -1,4 +1,4 @@
-"""Whether text that is sent back is cut into the tokens that were chosen.
+"""Whether text that is sent back is cut into the tokens that were chosen, and whether the tokenizer is the API's.
 
 A text endpoint cuts what it is sent anew: where it cuts elsewhere, its next law is that after other tokens than those
 that were chosen one by one (3.3). Knows vocabularies only as pieces and a way to cut.
@@ -27,6 +27,11 @@ def strange_borders(pieces: Sequence[bytes], vocabulary: Vocabulary) -> int | No
         return None
     chosen = {at for at in _ends(pieces) if at < len(whole)}
     return len(chosen - _ends(vocabulary.pieces[i] for i in cut))
+
+
+def strange_pieces(pieces: Iterable[bytes], vocabulary: Vocabulary) -> int:
+    """How many of the pieces are no tokens of the vocabulary; empty ones are left out."""
+    return sum(bool(piece) and not vocabulary.ids_of(piece) for piece in pieces)
 
 
 def _ends(pieces: Iterable[bytes]) -> set[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blackbox_proxy.core.recut import strange_borders
+from blackbox_proxy.core.recut import strange_borders, strange_pieces
 from blackbox_proxy.core.vocabulary import Vocabulary
 from tests.laws.strategies import Made, vocabularies
 
@@ -42,3 +42,7 @@ def test_what_cannot_be_cut_is_not_judged() -> None:
 
 def test_pieces_without_bytes_make_no_border() -> None:
     assert strange_borders([b"", b"ab", b""], LETTERS) == 0
+
+
+def test_strange_pieces_are_those_of_another_vocabulary() -> None:
+    assert strange_pieces([b"a", b"ab", b"ba", b"", b"z"], LETTERS) == 2

@@ -145,6 +145,15 @@ def test_of_two_measurements_the_later_one_holds(tmp_path: Path) -> None:
     assert settle(load_profile("openai", folder=tmp_path), "gpt-5.4", today=TODAY).options["top_k"] == 8
 
 
+@pytest.mark.parametrize("query", ["", "?api-version=2024-10-21"])
+def test_a_place_is_the_same_with_and_without_the_profiles_query(tmp_path: Path, query: str) -> None:
+    text = overlay("d", f"https://R.example/openai/deployments/d/{query}").replace('"openai"', '"azure"')
+    (tmp_path / "a.toml").write_text(text + "[options]\ntop_k = 5\n")
+    profile, url = load_profile("azure", folder=tmp_path), "https://r.example/openai/deployments/d"
+    assert settle(profile, "d", today=TODAY, base_url=url).options["top_k"] == 5
+    assert settle(profile, "d", today=TODAY, base_url=f"{url}?api-version=9").options["top_k"] == 20
+
+
 def test_a_measured_adapter_takes_the_place_of_the_profiles(tmp_path: Path) -> None:
     text = overlay() + '[profile]\nadapter = "chat_prefill"\n[options]\nprefill = "implicit"\n'
     (tmp_path / "a.toml").write_text(text)

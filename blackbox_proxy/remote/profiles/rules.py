@@ -45,7 +45,7 @@ def settle(profile: Profile, model: str, *, today: dt.date, base_url: str = "", 
     require_supported(profile)
     rule = _rule(profile, model)
     url = _address(profile, base_url)
-    overlay = _measured(profile.overlays, url, model)
+    overlay = _measured(profile, url, model)
     options = laid_over(profile.document.options.given(), rule.options.given() if rule else {})
     spoken = said.adapter or ""
     if overlay is not None:
@@ -113,19 +113,33 @@ def _address(profile: Profile, given: str) -> str:
     return url
 
 
-def _measured(overlays: Sequence[Overlay], url: str, model: str) -> Overlay | None:
+def _measured(profile: Profile, url: str, model: str) -> Overlay | None:
     """The latest overlay of this address and model."""
-    here = [one for one in overlays if one.spot.model == model and one.spot.base_url.rstrip("/") == url.rstrip("/")]
+    query = profile.document.query
+    here = [
+        one
+        for one in profile.overlays
+        if one.spot.model == model and _place(one.spot.base_url, query) == _place(url, query)
+    ]
     return max(here, key=lambda one: one.spot.measured, default=None)
 
 
+def _place(url: str, query: Mapping[str, str]) -> tuple[str, str, str, Mapping[str, str]]:
+    """What makes two ways to write an address the same one."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc.lower(), parts.path.rstrip("/"), _both(query, parts.query)
+
+
+def _both(query: Mapping[str, str], own: str) -> Mapping[str, str]:
+    """The profile's query and the address's own, which wins."""
+    return {**query, **dict(parse_qsl(own, keep_blank_values=True))}
+
+
 def _with_query(url: str, query: Mapping[str, str]) -> str:
-    """The address with the profile's query; what the address says itself stays."""
     if not query:
         return url
     parts = urlsplit(url)
-    both = {**query, **dict(parse_qsl(parts.query, keep_blank_values=True))}
-    return urlunsplit(parts._replace(query=urlencode(both)))
+    return urlunsplit(parts._replace(query=urlencode(_both(query, parts.query))))
 
 
 def _remarks(profile: Profile, model: str, rule: ModelRule | None, *, today: dt.date) -> list[str]:
