@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from blackbox_proxy.local.llama import Model
-from blackbox_proxy.standin import Script, running, script
+from blackbox_proxy.standin import Script, read_quirks, running, script
+from blackbox_proxy.standin.bending import settle
 from blackbox_proxy.standin.reading import Reader
 from blackbox_proxy.standin.wire import read_chat
 from tests.standin.raw import Json, post
+from tests.tiny_gguf import TinyModel
 
 HEAD = "<|im_start|>user\nabc<|im_end|>\n<|im_start|>assistant\n"
 PAIR: dict[str, Json] = {"continue_final_message": True, "add_generation_prompt": False}
@@ -120,3 +125,34 @@ def test_a_bias_is_obeyed_in_chats_and_leaves_the_log_probs(tiny_url: str) -> No
     assert one["top_logprobs"] == other["top_logprobs"]
     refused = post(tiny_url, "/chat/completions", {"model": "tiny", "messages": turns("a"), "logit_bias": {"99999": 1}})
     assert (refused.status, refused.error["param"]) == (400, "logit_bias")
+
+
+@pytest.fixture(scope="module")
+def echoing(tiny: TinyModel) -> Iterator[str]:
+    with running(tiny.path, name="tiny", quirks=["echoed-prefix"]) as url:
+        yield url
+
+
+@pytest.mark.parametrize("partial", PARTIALS)
+def test_an_echo_repeats_exactly_the_partial_turn(tiny_url: str, echoing: str, partial: str) -> None:
+    """Also where its first bytes share a token with the template's last ones."""
+    plain, echoed = (chat(url, turns(partial), **PAIR) for url in (tiny_url, echoing))
+    one, other = (said["choices"][0]["message"]["content"] for said in (plain, echoed))
+    assert other == partial + one
+    assert echoed["usage"] == plain["usage"] | {"prompt_tokens_details": echoed["usage"]["prompt_tokens_details"]}
+    told, told_again = (said["choices"][0]["logprobs"]["content"] for said in (plain, echoed))
+    assert told_again[len(told_again) - len(told) :] == told
+    own = told_again[: len(told_again) - len(told)]
+    assert all(-99 < entry["logprob"] <= 0 for entry in own)
+    text = b"".join(bytes(entry["bytes"] or ()) for entry in own).decode()
+    assert text.endswith(partial.replace("<|im_end|>", ""))
+
+
+@given(partial=st.text(st.sampled_from("the an\n\t\r é…🦜"), max_size=20))
+def test_no_byte_of_a_partial_turn_is_lost(smol: Model, partial: str) -> None:
+    request = read_chat({"model": "m", "messages": turns(partial), **PAIR}, top_k=1)
+    echoing = settle(request, quirks=read_quirks(["echoed-prefix"]))
+    (task,), (again,) = (Reader(smol, context=512).read(one) for one in (request, echoing))
+    assert b"".join(smol.vocabulary.pieces[token] for token in task.path).decode().endswith(HEAD + partial)
+    assert b"".join(again.echo).decode() == partial
+    assert again.path == task.path
