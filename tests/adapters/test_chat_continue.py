@@ -1,4 +1,4 @@
-"""The chat shape: true bytes, null bytes, ends, an appended sampled token, and what is refused."""
+"""A chat without prefill: its rows, its strategies of going on, and that it never claims to be exact."""
 
 from __future__ import annotations
 
@@ -7,9 +7,19 @@ from dataclasses import replace
 
 import pytest
 
-from blackbox_proxy.errors import InputError, PromptError, ReplyError
-from blackbox_proxy.types import Ask, Candidate, Continuation, Kind, Message, Position, Usage
-from blackbox_proxy_adapters.chat_continue import ChatContinue
+from blackbox_proxy.errors import InputError, PromptError, ReplayError, ReplyError
+from blackbox_proxy.types import (
+    Ask,
+    Candidate,
+    Continuation,
+    Kind,
+    Message,
+    Position,
+    Reply,
+    Usage,
+    WireRequest,
+)
+from blackbox_proxy_adapters.chat_continue import ChatContinue, Strategy
 from tests.adapters.shapes import Json
 
 ASK = Ask("m", "", b"", 2, 3, messages=(Message("user", "Hello"),))
@@ -115,3 +125,154 @@ def test_what_a_chat_cannot_is_refused() -> None:
         ChatContinue(top_k=0)
     with pytest.raises(InputError, match="sets stream"):
         ChatContinue(extra_body={"stream": True})
+
+
+STRATEGIES: tuple[Strategy, ...] = ("instruct", "draft", "replay")
+QUESTION = {"role": "user", "content": "Hello"}
+SO_FAR = replace(ASK, answer=b"The capital of Alb")
+
+
+def said(*tokens: str, other: str = "~", finish: str = "length") -> Json:
+    """A reply of these tokens, each with a share of .75, beside another one with .125."""
+    rows = (
+        row(entry(token, math.log(0.75)), entry(token, math.log(0.75)), entry(other, math.log(0.125)))
+        for token in tokens
+    )
+    return body(*rows, finish=finish)
+
+
+def sampled(reply: Reply) -> bytes:
+    return b"".join(position.sampled.piece for position in reply.positions)
+
+
+def turns(sent: WireRequest) -> list[Json]:
+    found = sent.body["messages"]
+    assert isinstance(found, list)
+    return found
+
+
+def test_instruct_sends_the_answer_as_a_turn_without_its_last_word() -> None:
+    question, answer, order = turns(ChatContinue().encode(SO_FAR))
+    assert (question, answer) == (QUESTION, {"role": "assistant", "content": "The capital of"})
+    assert order["role"] == "user"
+    assert str(order["content"]).endswith("«Alb»")
+
+
+def test_draft_puts_it_into_the_users_turn() -> None:
+    [question] = turns(ChatContinue(strategy="draft").encode(SO_FAR))
+    content = str(question["content"])
+    assert content.startswith("Hello\n\n")
+    assert "<<<\nThe capital of\n>>>" in content
+    assert content.endswith("«Alb»")
+
+
+def test_replay_asks_for_all_of_it_and_for_so_many_tokens_more() -> None:
+    sent = ChatContinue(strategy="replay").encode(SO_FAR)
+    [question] = turns(sent)
+    assert str(question["content"]).startswith("Hello\n\n")
+    assert str(question["content"]).endswith("«The capital of Alb»")
+    assert isinstance(sent.body["max_tokens"], int)
+    assert sent.body["max_tokens"] >= SO_FAR.length + 5
+
+
+@pytest.mark.parametrize("strategy", ["instruct", "draft"])
+def test_an_answer_of_one_word_is_asked_for_as_a_beginning(strategy: Strategy) -> None:
+    """There is nothing before it that could be a turn of its own."""
+    [question] = turns(ChatContinue(strategy=strategy).encode(replace(ASK, answer=b"Tir")))
+    assert str(question["content"]).endswith("«Tir»")
+
+
+def test_a_chat_that_does_not_end_with_the_user_gets_a_turn_of_the_users() -> None:
+    messages = (*ASK.messages, Message("assistant", "Hi"))
+    asked = turns(ChatContinue(strategy="replay").encode(replace(SO_FAR, messages=messages)))
+    assert [turn["role"] for turn in asked] == ["user", "assistant", "user"]
+
+
+@pytest.mark.parametrize("strategy", ["instruct", "draft"])
+@pytest.mark.parametrize(
+    "tokens",
+    [
+        (" Alb", "ania", " is"),
+        ("Alb", "ania", " is"),
+        ("A", "lbania", " is"),
+        (" capital of", " Alb", "ania", " is"),
+        ("The", " capital", " of", " Alb", "ania", " is"),
+    ],
+)
+def test_what_the_reply_repeats_is_taken_off(strategy: Strategy, tokens: tuple[str, ...]) -> None:
+    """With its space or without it, in one token or several, with more of the text before it or not."""
+    reply = ChatContinue(strategy=strategy).decode(said(*tokens), SO_FAR)
+    assert sampled(reply) == b"ania is"
+    assert reply.exact is False
+
+
+def test_alternatives_that_agree_with_what_is_held_back_are_what_is_known() -> None:
+    """The model would say something else: then that is no draft, and nothing after it counts."""
+    reply = ChatContinue().decode(said("Greece", " is", other="Albion", finish="stop"), SO_FAR)
+    [found] = reply.positions
+    assert [c.piece for c in found.top] == [b"ion"]
+    assert found.sampled == found.top[0]
+    assert found.tail == pytest.approx(0.125 / 0.25)
+    assert reply.finish == "length"
+
+
+def test_white_space_at_the_end_is_held_back_with_its_word() -> None:
+    asked = replace(ASK, answer=b"The capital of ")
+    assert turns(ChatContinue().encode(asked))[1] == {"role": "assistant", "content": "The capital"}
+    assert sampled(ChatContinue().decode(said("of", " Albania"), asked)) == b"Albania"
+
+
+def test_a_model_that_has_nothing_to_add_has_ended() -> None:
+    empty = {"choices": [{"message": {"content": ""}, "finish_reason": "stop", "logprobs": None}]}
+    reply = ChatContinue().decode(empty, SO_FAR)
+    assert (reply.positions, reply.finish, reply.exact) == ((), "stop", False)
+
+
+def test_only_a_reply_to_a_plain_question_is_exact() -> None:
+    assert ChatContinue().decode(said("Hi"), ASK).exact
+    for strategy in STRATEGIES:
+        reply = ChatContinue(strategy=strategy).decode(said("Hi", " there"), replace(ASK, answer=b"Hi"))
+        assert (reply.exact, sampled(reply)) == (False, b" there")
+
+
+def test_a_replayed_answer_is_read_after_its_end() -> None:
+    codec = ChatContinue(strategy="replay")
+    assert sampled(codec.decode(said("The", " capital", " of", " Alb", "ania"), SO_FAR)) == b"ania"
+    reply = codec.decode(said("The", " capital of", " Albania", " is", other=" Alba"), SO_FAR)
+    assert [c.piece for c in reply.positions[0].top] == [b"ania", b"a"]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "finish", "words"),
+    [
+        (("The", " Capital", " of"), "length", "b'capital of Alb' became b'Capital of' at byte 4"),
+        (("The", " capital", " of", " Greece"), "length", "b'Alb' became b'Greece' at byte 15"),
+        ((" The",), "length", "b'The capital of Alb' became b' The' at byte 0"),
+        (("The", " cap"), "stop", "b'ital of Alb' became b'' at byte 7"),
+    ],
+)
+def test_a_replay_that_edits_the_answer_is_an_error_of_its_own(
+    tokens: tuple[str, ...], finish: str, words: str
+) -> None:
+    with pytest.raises(ReplayError, match=words) as caught:
+        ChatContinue(strategy="replay").decode(said(*tokens, finish=finish), SO_FAR)
+    assert "`instruct`" in caught.value.hint
+
+
+@pytest.mark.parametrize("strategy", ["instruct", "draft", "replay"])
+def test_a_reply_that_is_used_up_by_what_it_repeats_says_so(strategy: Strategy) -> None:
+    token = "The capital of Alb" if strategy == "replay" else "Alb"
+    with pytest.raises(ReplyError, match=r"before it went beyond b'.*Alb'") as caught:
+        ChatContinue(strategy=strategy).decode(said(token), SO_FAR)
+    assert not isinstance(caught.value, ReplayError)
+
+
+def test_a_repeated_answer_that_is_then_ended_is_an_end() -> None:
+    reply = ChatContinue(strategy="replay").decode(said("The capital of Alb", finish="stop"), SO_FAR)
+    assert (reply.positions, reply.finish) == ((), "stop")
+
+
+def test_an_unknown_strategy_is_refused() -> None:
+    with pytest.raises(InputError, match="no strategy 'repaly'") as caught:
+        ChatContinue(strategy="repaly")  # type: ignore[arg-type]
+    assert "did you mean 'replay'" in caught.value.hint
