@@ -159,8 +159,13 @@ def test_a_mistake_is_told_with_file_and_line(write: Write, folder: Path, text: 
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [(b"[profile\n", "is not TOML.*line 1"), (b"\xff", "is not UTF-8"), (None, "cannot read .*No such file")],
-    ids=["no TOML", "no text", "no file"],
+    [
+        (b"[profile\n", "is not TOML.*line 1"),
+        (b"\xff", "is not UTF-8"),
+        (b"a = " + b"[" * 100_000, "nested without end"),
+        (None, "cannot read .*No such file"),
+    ],
+    ids=["no TOML", "no text", "nested", "no file"],
 )
 def test_what_is_no_profile_file_at_all(tmp_path: Path, content: bytes | None, says: str) -> None:
     path = tmp_path / "mine.toml"

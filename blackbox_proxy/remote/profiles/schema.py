@@ -168,6 +168,8 @@ def read(source: Source) -> Raw:
         content: Raw = tomllib.loads(source.text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{source.where} is not TOML: {error}", hint="correct or remove it") from None
+    except RecursionError:
+        raise InputError(f"{source.where} is nested without end", hint="correct or remove it") from None
     document = parsed(content, source)
     require_fit(document, source, adapter=document.profile.adapter)
     if document.overlay is not None:
