@@ -6,6 +6,7 @@ import http.client
 import json
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import openai
 import pytest
@@ -179,9 +180,8 @@ def test_a_budget_ends_the_faults() -> None:
 
 def test_every_kind_is_drawn_without_being_named() -> None:
     traffic = Traffic()
-    with served("fault-rate=1", traffic=traffic) as api:
-        for _ in range(60):
-            outcome(api)
+    with served("fault-rate=1", traffic=traffic) as api, ThreadPoolExecutor(8) as pool:
+        list(pool.map(outcome, [api] * 60))
     assert traffic.total == 60
     assert set(traffic.kinds) == {
         *("429", "500", "503", "reset", "cut", "truncated", "garbage", "html", "error200"),
