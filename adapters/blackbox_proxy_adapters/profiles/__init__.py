@@ -1,1 +1,1 @@
-"""Profiles: one TOML file a provider, dated, with its sources. Data for the loader of profiles; no code belongs here."""
+"""Profiles: one TOML file a provider, dated, with its sources. Data for the loader of profiles, and no code."""
