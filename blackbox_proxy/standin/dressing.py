@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, final
 
+from blackbox_proxy.core.text import open_bytes
 from blackbox_proxy.standin.quirks import Quirks
 from blackbox_proxy.standin.replies import Count, EndManner, LegacyManner, Manner, RawManner, Shape
 from blackbox_proxy.standin.transcript import Part
@@ -118,6 +119,25 @@ def _no_top(said: Said) -> None:
             choice["logprobs"]["top_logprobs"] = None
 
 
+def _skip_fragments(said: Said) -> None:
+    """Bytes are looked at together: the token that ends the character has an entry."""
+    for choice in said.reply.get("choices", ()):
+        _skip_in((choice.get("logprobs") or {}).get("content"))
+    for item in said.reply.get("output", ()):
+        for part in item["content"]:
+            _skip_in(part["logprobs"])
+
+
+def _skip_in(listed: list[Json] | None) -> None:
+    spoken, kept = b"", []
+    for entry in listed or ():
+        spoken += bytes(entry["bytes"] or ())
+        if not open_bytes(spoken):
+            kept.append(entry)
+    if listed:
+        listed[:] = kept
+
+
 def _as_together(said: Said) -> None:
     """Only of the legacy shape; its text says nothing about the ids, so they are taken from what was generated."""
     if said.reply.get("object") != "text_completion":
@@ -147,6 +167,7 @@ DRESSES: Mapping[str, Callable[[Said], None]] = {
     "extra-entry": _add_sampled,
     "sampled-first": _sampled_first,
     "no-top": _no_top,
+    "skipped-fragments": _skip_fragments,
     "together-shape": _as_together,
     "cached-hidden": _hide_cached,
     "no-usage": _no_usage,

@@ -19,6 +19,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from blackbox_proxy.standin.limits import Limit
 from blackbox_proxy.standin.plan import DRAWN, OK, Fault, Plan, drawn, read_kinds
 from blackbox_proxy.standin.quirks import Quirks
 
@@ -97,6 +98,12 @@ def plan_of(quirks: Quirks) -> Plan:
     return Plan(entries, latency=quirks.decimal("latency"), jitter=quirks.decimal("jitter"), seed=seed)
 
 
+def limit_of(quirks: Quirks) -> Limit | None:
+    """The limit on requests that the quirks set."""
+    rate = quirks.rate("rate-limit")
+    return None if rate is None else Limit(*rate)
+
+
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """One request and what answers it, as ASGI passes them."""
@@ -132,18 +139,32 @@ class Exchange:
 
 @final
 class Faulty:
-    """The application with the plan's faults. GET requests pass: nobody pays for them."""
+    """The application with the plan's faults. GET requests pass: nobody pays for them.
 
-    def __init__(self, app: ASGIApp, plan: Plan, *, lines: Lines, traffic: Traffic) -> None:
+    What the limit refuses is no entry of the plan.
+    """
+
+    def __init__(self, app: ASGIApp, plan: Plan, *, lines: Lines, traffic: Traffic, limit: Limit | None = None) -> None:
         self._app = app
         self._plan = plan
         self._lines = lines
         self._traffic = traffic
+        self._limit = limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] != "POST":
             await self._app(scope, receive, send)
-            return
+        elif self._limit is None:
+            await self._planned(scope, receive, send)
+        elif (wait := self._limit.admit()) is None:
+            await self._planned(scope, receive, _with_headers(send, self._limit))
+        else:
+            self._traffic.count("429")
+            refusal = JSONResponse({"error": _error(Fault("429"))}, 429, self._limit.headers(wait))
+            if await Exchange(scope, receive, send).read():
+                await refusal(scope, receive, send)
+
+    async def _planned(self, scope: Scope, receive: Receive, send: Send) -> None:
         fault = self._plan.next()
         is_slow = fault.word == "slow"
         await anyio.sleep(self._plan.delay() + (fault.after or 0.0 if is_slow else 0.0))
@@ -188,6 +209,18 @@ class Faulty:
             await anyio.sleep(FLUSH)
             self._lines.reset(exchange.scope["client"])
             await exchange.until_gone()
+
+
+def _with_headers(send: Send, limit: Limit) -> Send:
+    """Every answer, a fault too, says what is left of the limit."""
+
+    async def told(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            more = [(name.encode(), value.encode()) for name, value in limit.headers(None).items()]
+            message = {**message, "headers": [*message["headers"], *more]}
+        await send(message)
+
+    return told
 
 
 def _answer(fault: Fault) -> Response:

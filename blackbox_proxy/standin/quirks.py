@@ -77,6 +77,11 @@ def _routes(text: str) -> tuple[str, ...]:
     return names
 
 
+def _rate(text: str) -> tuple[int, float]:
+    most, _, seconds = text.partition("/")
+    return _whole(1)(most), _decimal(86400)(seconds) if seconds else 60.0
+
+
 def _word(*words: str) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text not in words:
@@ -167,6 +172,9 @@ _ALL = (
     Quirk("no-top", "Only the chosen tokens have log-probs; there are no alternatives.", "Cohere, TGI's completions"),
     # how tokens are written
     Quirk("null-bytes", "No token has bytes.", "llama-cpp-python, TGI, Gemini"),
+    Quirk(
+        "skipped-fragments", "A chat has no entry for a token that ends inside of a character.", "llama-server, Ollama"
+    ),
     Quirk("lossy-bytes", "A fragment's bytes are those of U+FFFD, as which it is written.", "vLLM, Ollama"),
     Quirk("escaped-tokens", r"A fragment is written `\xf0\x9f` on every route, without a mark.", "DeepSeek"),
     Quirk(
@@ -198,6 +206,12 @@ _ALL = (
     Quirk("fault-kinds", "What `fault-rate` draws from.", "", Takes("A+B", read_kinds)),
     Quirk("fault-seed", "Where the chance of `fault-rate` and `jitter` comes from.", "", Takes("N", _whole(0))),
     Quirk("fault-budget", "At most so many requests fail.", "", Takes("N", _whole(0))),
+    Quirk(
+        "rate-limit",
+        "More than N requests in so many seconds (60) are refused, and headers say how many are left.",
+        "OpenAI and most others",
+        Takes("N[/SECONDS]", _rate),
+    ),
     Quirk("latency", "Every answer comes so many seconds later.", "every API", Takes("SECONDS", _decimal(3600))),
     Quirk("jitter", "Every answer comes up to so many seconds later.", "every API", Takes("SECONDS", _decimal(3600))),
 )
@@ -217,7 +231,7 @@ EXCLUDING: tuple[tuple[str, ...], ...] = (
             *("top-k-cap", "top-k-cut", "needs-effort-none", "logp-after-temperature", "one-hot-at-zero"),
             *("scaled-except-zero", "biased-logps", "rounded-logps", "sentinels", "extra-entry", "sampled-first"),
             *("no-top", "null-bytes", "lossy-bytes", "escaped-tokens", "string-collisions", "hidden-end"),
-            *("visible-end-text", "blank-specials"),
+            *("visible-end-text", "blank-specials", "skipped-fragments"),
         )
     ),
     ("no-top", "extra-entry", "sampled-first"),
@@ -226,6 +240,8 @@ EXCLUDING: tuple[tuple[str, ...], ...] = (
     ("hidden-end", "visible-end-text", "blank-specials"),
     ("cached-hidden", "no-usage"),
     ("together-shape", "hidden-end"),
+    ("null-bytes", "skipped-fragments"),
+    ("lossy-bytes", "skipped-fragments"),
     ("faults", "fault-rate"),
 )
 """Of each group at most one: together they would say two things about one question."""
@@ -270,6 +286,11 @@ class Quirks:
         """The faults of a quirk; none where it is off."""
         value = self.values.get(name)
         return tuple(item for item in value if isinstance(item, Fault)) if isinstance(value, tuple) else ()
+
+    def rate(self, name: str) -> tuple[int, float] | None:
+        """How many in how many seconds; None where the quirk is off."""
+        value = self.values.get(name)
+        return (int(value[0]), float(value[1])) if isinstance(value, tuple) else None
 
     def word(self, name: str) -> str:
         """The word of a quirk; "" where it is off."""

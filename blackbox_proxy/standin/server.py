@@ -21,7 +21,7 @@ from blackbox_proxy.errors import InputError, LocalModelError
 from blackbox_proxy.local.llama import Model
 from blackbox_proxy.standin.app import build_app
 from blackbox_proxy.standin.engine import Place, Slot
-from blackbox_proxy.standin.faults import Faulty, Lines, Traffic, plan_of
+from blackbox_proxy.standin.faults import Faulty, Lines, Traffic, limit_of, plan_of
 from blackbox_proxy.standin.quirks import Quirks, read_quirks
 from blackbox_proxy.standin.reading import Served
 from blackbox_proxy.standin.script import Script, ScriptSlot
@@ -29,7 +29,7 @@ from blackbox_proxy.standin.service import Service
 from blackbox_proxy.standin.skewing import Noisy
 
 LOOPBACK = "127.0.0.1"
-TRANSPORT = frozenset(("faults", "fault-rate", "latency", "jitter"))
+TRANSPORT = frozenset(("faults", "fault-rate", "rate-limit", "latency", "jitter"))
 LONGEST = 4096
 """The context when none is asked for, in tokens; less where the model was trained on less."""
 
@@ -99,7 +99,8 @@ def _wrapped(app: ASGIApp, quirks: Quirks, traffic: Traffic | None) -> Serving:
     if traffic is None and not TRANSPORT.intersection(quirks):
         return Serving(app)
     lines = Lines()
-    return Serving(Faulty(app, plan_of(quirks), lines=lines, traffic=traffic or Traffic()), lines)
+    counted = traffic or Traffic()
+    return Serving(Faulty(app, plan_of(quirks), lines=lines, traffic=counted, limit=limit_of(quirks)), lines)
 
 
 def _loaded(path: Path, given: Options, stack: ExitStack) -> tuple[Served, list[Place], int]:

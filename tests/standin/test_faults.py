@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.standin import Traffic, read_quirks
+from blackbox_proxy.standin.limits import Limit, duration
 from blackbox_proxy.standin.plan import OK, Fault, Plan, drawn, read_fault, read_kinds, read_plan
 from tests.standin.raw import call, connect
 from tests.standin.toy import Api, served
@@ -94,6 +95,17 @@ def test_bodies_that_are_no_answer() -> None:
     assert html.body.startswith(b"<!DOCTYPE html>")
     assert error.json == {"error": {"message": "Provider returned error", "code": 502}}
     assert texts(whole) == ["a"]
+
+
+def test_a_stream_is_broken_off_too() -> None:
+    with served("faults=truncated,cut") as api:
+        truncated = api.completion(stream=True, max_tokens=20)
+        with pytest.raises((ConnectionResetError, http.client.IncompleteRead)):
+            api.completion(stream=True, max_tokens=20)
+        whole = api.completion(stream=True, max_tokens=20)
+    assert whole.events[-1] == "[DONE]"
+    assert b"[DONE]" not in truncated.body
+    assert truncated.body.startswith(b"data: {")
 
 
 def test_a_hang_lasts_until_the_client_gives_up() -> None:
@@ -186,6 +198,47 @@ def test_every_kind_is_drawn_without_being_named() -> None:
     assert set(traffic.kinds) == {
         *("429", "500", "503", "reset", "cut", "truncated", "garbage", "html", "error200"),
     }
+
+
+def test_a_rate_limit_refuses_and_tells_what_is_left() -> None:
+    traffic = Traffic()
+    with served("rate-limit=2/0.5", "faults=500", traffic=traffic) as api:
+        answers = [api.completion() for _ in range(3)]
+        time.sleep(0.5)
+        answers.append(api.completion())
+    assert [answer.status for answer in answers] == [500, 200, 429, 200]
+    assert [answer.headers["x-ratelimit-remaining-requests"] for answer in answers] == ["1", "0", "0", "1"]
+    assert {answer.headers["x-ratelimit-limit-requests"] for answer in answers} == {"2"}
+    assert all(answer.headers["x-ratelimit-reset-requests"].endswith("ms") for answer in answers)
+    assert answers[2].headers["retry-after"] == "1"
+    assert answers[2].error["code"] == "rate_limit_exceeded"
+    assert traffic.kinds == {"500": 1, "ok": 2, "429": 1}
+
+
+@given(most=st.integers(1, 5), waits=st.lists(st.floats(0, 3), max_size=40))
+def test_no_window_lets_in_more_than_the_limit(most: int, waits: list[float]) -> None:
+    clock = Clock()
+    limit, admitted = Limit(most, 2.0, clock=clock), list[float]()
+    for wait in waits:
+        clock.now += wait
+        left = limit.admit()
+        if left is None:
+            admitted.append(clock.now)
+        else:
+            assert -1e-9 < left <= 2.0
+            assert sum(moment > clock.now - 2.0 for moment in admitted) == most
+    assert all(later - first >= 2.0 - 1e-9 for first, later in zip(admitted, admitted[most:], strict=False))
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_durations_are_written_as_go_writes_them() -> None:
+    assert [duration(one) for one in (-1, 0.25, 1, 61.5, 3600)] == ["0ms", "250ms", "1s", "1m1.5s", "1h0m0s"]
 
 
 def test_without_faults_everything_is_counted_alike() -> None:

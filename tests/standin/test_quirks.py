@@ -18,7 +18,16 @@ from tests.standin.raw import Json
 from tests.standin.test_wire import FIELDS, VALUES, outcome_of
 from tests.standin.toy import PARROT, Api, content, drawn, entries, legacy, logp, served
 
-OF_THE_TRANSPORT = {"faults", "fault-rate", "fault-kinds", "fault-seed", "fault-budget", "latency", "jitter"}
+OF_THE_TRANSPORT = {
+    "faults",
+    "fault-rate",
+    "fault-kinds",
+    "fault-seed",
+    "fault-budget",
+    "rate-limit",
+    "latency",
+    "jitter",
+}
 """tests/standin/test_faults.py looks at these."""
 
 Probe = Callable[[Api], bool]
@@ -306,6 +315,13 @@ def parrot(api: Api) -> list[tuple[str, list[int] | None]]:
 @sees("null-bytes")
 def _(api: Api) -> bool:
     return parrot(api) == [(r"\xf0\x9f", None), (r"\xa6\x9c", None)]
+
+
+@sees("skipped-fragments")
+def _(api: Api) -> bool:
+    said = api.response("p", max_output_tokens=16).json["output"][0]["content"][0]
+    assert said["text"].startswith("a")
+    return parrot(api) == [(r"\xa6\x9c", list(PARROT[2:]))]
 
 
 @sees("lossy-bytes")
