@@ -227,6 +227,34 @@ def test_of_a_first_token_without_probs_nothing_is_known() -> None:
     assert (found.sampled.id, found.sampled.kind, found.sampled.logp) == (2, Kind.SPECIAL, -math.inf)
 
 
+FLUSHED = row(
+    "東", -0.01, "東".encode(), top=[row("", -0.01, b"\xb1", id=126), row("", -5.03, b"\xbe", id=139)], id=126
+)
+"""As llama.cpp's server says it: the row of the last third of a character has the bytes of all of it."""
+
+
+def test_a_missing_position_shows_in_the_bytes_of_the_next_one() -> None:
+    """The chat's shape does not tell all ids; but the token is listed with bytes of its own."""
+    first = chosen(row("a", -0.5, id=1))
+    for reply in (openai_chat(chat(first, FLUSHED)), llama_native(native(first, FLUSHED, tokens=[], stop="eos"))):
+        assert [p.sampled.piece for p in reply.positions] == [b"a"]
+        assert reply.finish == "length"
+    found = only(openai_chat(chat(FLUSHED, first, finish="stop")))
+    assert (found.top, found.tail, found.ceiling, found.sampled.kind) == ((), 1.0, 0.0, Kind.SPECIAL)
+
+
+def test_a_nameless_last_token_of_a_chat_that_stopped_is_its_end() -> None:
+    """Where it has an id, all places know it from then on."""
+    rows = (
+        chosen(row(".", -0.6, id=30), row("", -1.0, b"", id=2)),
+        chosen(row("", -0.3, b"", id=2), row(" It", -2.9, id=657)),
+    )
+    stopped = openai_chat(chat(*rows, finish="stop"))
+    assert [[c.kind for c in p.top] for p in stopped.positions] == [[Kind.TEXT, Kind.END], [Kind.END, Kind.TEXT]]
+    cut = openai_chat(chat(*rows, finish="length"))
+    assert [c.kind for c in cut.positions[1].top] == [Kind.SPECIAL, Kind.TEXT]
+
+
 def test_the_shape_itself_says_which_one_it_is() -> None:
     """llama.cpp answers /completions in the chat's shape; older servers answer chats in the legacy one."""
     content = {"content": [chosen(row("a", -0.5), row("b", -2.0))]}

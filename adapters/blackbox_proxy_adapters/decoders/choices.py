@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from blackbox_proxy.errors import ReplyError
-from blackbox_proxy.types import Position, Reply
+from blackbox_proxy.types import Reply
 from blackbox_proxy_adapters.fields import as_list, as_mapping
 from blackbox_proxy_adapters.positions import Dialect
 
 from .envelope import first_choice, read_finish, read_model, read_usage
 from .legacy import NO_LOGPROBS, read_columns
-from .rows import read_rows
+from .rows import Rows, read_rows
 
 NO_CHAT_LOGPROBS = "this model may give none; choose one that returns logprobs on /chat/completions"
 
@@ -41,21 +41,21 @@ def _read(body: Mapping[str, object], dialect: Dialect, *, hint: str) -> Reply:
     """Raises `ReplyError` for anything of another shape, and for text without log-probabilities."""
     choice = first_choice(body)
     finish = read_finish(choice.get("finish_reason"))
-    positions = _positions(choice.get("logprobs"), dialect)
+    positions, whole = _rows(choice.get("logprobs"), dialect, ended=finish == "stop")
     if not positions and (finish != "stop" or _text(choice)):
         raise ReplyError("the reply holds no log-probabilities", hint=hint)
-    return Reply(positions, finish, read_usage(body.get("usage")), read_model(body))
+    return Reply(positions, finish if whole else "length", read_usage(body.get("usage")), read_model(body))
 
 
-def _positions(logprobs: object, dialect: Dialect) -> tuple[Position, ...]:
-    """None for null."""
+def _rows(logprobs: object, dialect: Dialect, *, ended: bool) -> Rows:
+    """No positions for null."""
     if logprobs is None:
-        return ()
+        return Rows((), whole=True)
     fields = as_mapping(logprobs, "logprobs")
     if fields.get("content") is not None or "tokens" not in fields:
         content = fields.get("content")
-        return read_rows(as_list([] if content is None else content, "logprobs.content"), dialect)
-    return read_columns(fields, dialect)
+        return read_rows(as_list([] if content is None else content, "logprobs.content"), dialect, ended=ended)
+    return Rows(read_columns(fields, dialect), whole=True)
 
 
 def _text(choice: Mapping[str, object]) -> object:

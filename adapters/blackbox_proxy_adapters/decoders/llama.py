@@ -34,10 +34,10 @@ def llama_native(body: Mapping[str, object], dialect: Dialect = _PLAIN) -> Reply
     finish = _finish(body.get("stop_type"))
     kept = _placed(rows, tokens)
     whole = len(kept) == len(rows) >= len(tokens)
-    ends = dialect.end_ids | (_end_of(rows, tokens) if whole and finish == "stop" else set())
-    positions = read_rows(kept, replace(dialect, ends=dialect.ends - {b""}, end_ids=ends))
-    if not positions and not whole:
-        positions = (unknown(tokens[0]),)
+    dialect = replace(dialect, ends=dialect.ends - {b""})
+    found = read_rows(kept, dialect, where="completion_probabilities", ended=whole and finish == "stop")
+    whole = whole and found.whole
+    positions = found.positions if found.positions or whole else (unknown(tokens[0]),)
     return Reply(positions, finish if whole else "length", _usage(body), read_model(body))
 
 
@@ -63,19 +63,9 @@ def _placed(rows: Sequence[Mapping[str, object]], tokens: Sequence[int]) -> Sequ
 
     One whose token leaves a character open is never there, so a row's id is never that of a missing one before it.
     """
-    ids = [_id(row) for row in rows]
+    ids = [as_id(row.get("id"), "completion_probabilities.id") for row in rows]
     wrong = [at for at, pair in enumerate(zip(ids, tokens, strict=False)) if pair[0] != pair[1]]
     return rows[: wrong[0]] if wrong else rows
-
-
-def _end_of(rows: Sequence[Mapping[str, object]], tokens: Sequence[int]) -> set[int]:
-    """The id of the token at which the server says that it stopped: the last one, if that is the one with a row."""
-    last = [found for row in rows[-1:] if (found := _id(row)) is not None and (tokens or not row.get("bytes"))]
-    return set(last)
-
-
-def _id(row: Mapping[str, object]) -> int | None:
-    return as_id(row.get("id"), "completion_probabilities.id")
 
 
 def _finish(stop: object) -> str | None:

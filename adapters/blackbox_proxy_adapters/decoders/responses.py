@@ -31,7 +31,8 @@ def openai_responses(body: Mapping[str, object], dialect: Dialect = _PLAIN) -> R
             "the reply holds no log-probabilities",
             hint='ask for them with include=["message.output_text.logprobs"]; a model that reasons gives none',
         )
-    return Reply(read_rows(rows, dialect, where="logprobs"), finish, read_usage(body.get("usage")), read_model(body))
+    positions, whole = read_rows(rows, dialect, where="logprobs", ended=finish == "stop")
+    return Reply(positions, finish if whole else "length", read_usage(body.get("usage")), read_model(body))
 
 
 def _parts(body: Mapping[str, object]) -> Iterator[Mapping[str, object]]:

@@ -12,12 +12,14 @@ Some servers add an id (`token_id` or `id`). Of bytes:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import takewhile
 from typing import NamedTuple
 
 from blackbox_proxy.types import Kind, Position
 from blackbox_proxy_adapters.fields import as_bytes, as_id, as_list, as_logp, as_mapping, as_text
 from blackbox_proxy_adapters.pieces import Piece, speaks_bytes, spelt, spelt_in_bytes, told
-from blackbox_proxy_adapters.positions import Dialect, Entry, entry, position
+from blackbox_proxy_adapters.positions import Dialect, Entry, entry, position, unknown
 
 from .legacy import TOKEN_ID
 
@@ -43,11 +45,40 @@ class Place(NamedTuple):
         return (self.own, *self.listed)
 
 
-def read_rows(content: Sequence[object], dialect: Dialect, *, where: str = "content") -> tuple[Position, ...]:
-    """One position per row. Raises `ReplyError` for a field of another type."""
+class Rows(NamedTuple):
+    """What was read. whole: whether no position is missing; those after a missing one are left out."""
+
+    positions: tuple[Position, ...]
+    whole: bool
+
+
+def read_rows(content: Sequence[object], dialect: Dialect, *, where: str = "content", ended: bool = False) -> Rows:
+    """One position per row. ended: whether the endpoint says that the last token is the end of the answer.
+
+    Raises `ReplyError` for a field of another type.
+    """
     places = [_place(as_mapping(row, f"{where}[{at}]"), f"{where}[{at}]", dialect) for at, row in enumerate(content)]
-    in_bytes = speaks_bytes((row.token for place in places for row in place.rows if row.raw is None), dialect.ends)
-    return tuple(_position(place, dialect, in_bytes=in_bytes) for place in places)
+    kept = list(takewhile(_is_placed, places))
+    if ended and len(kept) == len(places):
+        dialect = replace(dialect, end_ids=dialect.end_ids | _nameless(places[-1:]))
+    in_bytes = speaks_bytes((row.token for place in kept for row in place.rows if row.raw is None), dialect.ends)
+    found = tuple(_position(place, dialect, in_bytes=in_bytes) for place in kept)
+    return Rows(found or (unknown(),) if places else (), len(kept) == len(places))
+
+
+def _is_placed(place: Place) -> bool:
+    """Whether a row stands for one token. llama.cpp's server has none for a token that leaves a character open.
+
+    It hands that token's bytes to the next row, where the token itself is listed with its own.
+    """
+    own = place.own
+    same = (row.raw for row in place.listed if row.id is not None and row.id == own.id)
+    return all(raw == own.raw for raw in same)
+
+
+def _nameless(last: Sequence[Place]) -> set[int]:
+    """The id of a token that has neither a name nor bytes."""
+    return {p.own.id for p in last if p.own.id is not None and not p.own.raw and not p.own.token}
 
 
 def _place(row: Mapping[str, object], where: str, dialect: Dialect) -> Place:
