@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Protocol, Self, final
 
 from blackbox_proxy.core.vocabulary import Vocabulary
-from blackbox_proxy.errors import InputError, WeightsError
+from blackbox_proxy.errors import BlackboxProxyError, InputError, WeightsError
 from blackbox_proxy.local.template import named, prompt_text
 from blackbox_proxy.local.tokens import api_vocabulary, tokenizer_of
 from blackbox_proxy.local.weights import default_cache
@@ -72,12 +73,18 @@ class Api:
         return self.send(Ask(self.model, text, b"", max_tokens, self.capabilities().top_k))
 
     def send(self, ask: Ask) -> Reply:
-        """One request and its decoded reply."""
-        return self.adapter.decode(self.transport.send(self.adapter.encode(ask)), ask)
+        """One request and its decoded reply, which counts the attempts that were lost on the way."""
+        attempts: list[Attempt] = []
+        with _counting(attempts):
+            body = self.transport.send(self.adapter.encode(ask), attempts.append)
+            return _counted(self.adapter.decode(body, ask), attempts)
 
     async def asend(self, ask: Ask) -> Reply:
         """`send` for asyncio."""
-        return self.adapter.decode(await self.transport.asend(self.adapter.encode(ask)), ask)
+        attempts: list[Attempt] = []
+        with _counting(attempts):
+            body = await self.transport.asend(self.adapter.encode(ask), attempts.append)
+            return _counted(self.adapter.decode(body, ask), attempts)
 
     def text(self, prompt: Prompt) -> str:
         """The prompt in the model's own form."""
@@ -104,6 +111,21 @@ class Api:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+
+@contextmanager
+def _counting(attempts: Sequence[Attempt]) -> Iterator[None]:
+    """Lets an error say how many of the attempts may be billed without a reply that was used."""
+    try:
+        yield
+    except BlackboxProxyError as error:
+        error.lost += sum(attempt.lost or attempt.outcome == "ok" for attempt in attempts)
+        raise
+
+
+def _counted(reply: Reply, attempts: Sequence[Attempt]) -> Reply:
+    lost = sum(attempt.lost for attempt in attempts)
+    return replace(reply, usage=replace(reply.usage, lost=lost)) if lost else reply
 
 
 COMMON_ENDS = (

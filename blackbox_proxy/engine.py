@@ -1,8 +1,9 @@
 """Drives the token loop: one answer, steered, against a live API and a local pair.
 
 `steer` and `stream` are for plain code, `asteer` for asyncio; all three drive the same generator (core.loop) and give
-the same answer. While the API is answering, the pair already reads the text that both stand at. Knows no wire format,
-no model file and no formula.
+the same answer. While the API is answering, the pair already reads the text that both stand at. An error carries what
+there was of the answer until then, and what was paid for it (`BlackboxProxyError.partial`). Knows no wire format, no
+model file and no formula.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, final, runtime_checkable
@@ -35,7 +38,7 @@ from blackbox_proxy.core.recut import strange_borders, strange_pieces
 from blackbox_proxy.core.text import first_stop
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.core.weighing import Judged
-from blackbox_proxy.errors import InputError
+from blackbox_proxy.errors import BlackboxProxyError, InputError
 from blackbox_proxy.local.pair import Pair, open_pair
 from blackbox_proxy.local.pairfile import read_pair_file
 from blackbox_proxy.local.weights import default_cache, resolve
@@ -46,6 +49,7 @@ from blackbox_proxy.types import (
     Continuation,
     Laws,
     Message,
+    Origin,
     PairPrompt,
     Prompt,
     Proposer,
@@ -141,7 +145,10 @@ def _check_ids(steering: Steering, api: Endpoint) -> None:
 
 @dataclass(slots=True)
 class _Session:
-    """One run's questions turned into calls, and what they cost; shared by all drivers."""
+    """One run's questions turned into calls, and what they cost; shared by all drivers.
+
+    drafted: how many positions the API has sent. waiting: a call is under way.
+    """
 
     api: Endpoint
     source: _Source
@@ -152,6 +159,8 @@ class _Session:
     steps: list[Step] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
     model: str = ""
+    drafted: int = 0
+    waiting: bool = False
     started: float = field(default_factory=time.perf_counter)
 
     @classmethod
@@ -187,7 +196,8 @@ class _Session:
         return self.source.loop(self.steering, self.api)
 
     def ask(self, event: Draft | Tell) -> Ask:
-        """The request that a question of the loop becomes."""
+        """The request that a question of the loop becomes, to be sent at once."""
+        self.waiting = True
         ids = self.ids + event.path if self.steering.event == "ids" else None
         can = self.api.capabilities()
         asked = Ask(self.api.model, self.prompt, event.answer, 1, can.top_k, ids, messages=self.messages)
@@ -204,10 +214,41 @@ class _Session:
 
     def book(self, reply: Reply, event: Draft | Tell) -> Reply:
         """Count what a reply took; say of one that was only asked in words to go on that it is not exact."""
+        self.waiting = False
         self.usage += reply.usage
+        self.drafted += len(reply.positions)
         self.model = reply.model or self.model
         worded = bool(event.answer) and self.api.capabilities().continuation is Continuation.APPROXIMATE
         return replace(reply, exact=False) if worded else reply
+
+    def salvage(self, answered: Callable[[], Reply], event: Draft) -> None:
+        """The pair failed: book what the API was asked meanwhile, since that is paid for all the same."""
+        try:
+            self.book(answered(), event)
+        except BlackboxProxyError as error:
+            self.lose(error.lost)
+
+    def lose(self, requests: int) -> None:
+        """A call ended without a reply, and so many requests of it may be billed."""
+        self.waiting = False
+        self.usage += Usage(lost=requests)
+
+    @contextmanager
+    def keeping(self) -> Iterator[None]:
+        """Gives an error what there is of the answer, unless there is nothing."""
+        try:
+            yield
+        except BlackboxProxyError as error:
+            self.lose(error.lost)
+            if self.steps or self.usage.requests or self.usage.lost:
+                error.partial = self.partial()
+            raise
+
+    def partial(self) -> Result:
+        """What there is of the answer; a call that is still under way counts as lost."""
+        kept = sum(step.origin is not Origin.LOCAL for step in self.steps)
+        found = self.result(Ending("error", max(0, self.drafted - kept), ()))
+        return replace(found, usage=found.usage + Usage(lost=int(self.waiting)))
 
     def result(self, ending: Ending) -> Result:
         text = b"".join(step.piece for step in self.steps)
@@ -221,8 +262,12 @@ class _Session:
             exactness="exact" if exact and not ending.notes else "approximate",
             seconds=time.perf_counter() - self.started,
             model=self.model,
-            notes=(*ending.notes, *self._recut()),
+            notes=(*ending.notes, *self._recut(), *self._lost()),
         )
+
+    def _lost(self) -> tuple[str, ...]:
+        lost = self.usage.lost + self.waiting
+        return (f"requests that were lost on the way, at unknown cost: {lost}",) if lost else ()
 
     def _recut(self) -> tuple[str, ...]:
         """What to say where the API's tokenizer is known, and yet its tokens are others."""
@@ -239,34 +284,87 @@ class _Session:
         return tuple(notes)
 
 
+@final
+class _Call:
+    """A call in a thread of its own: a daemon, so that whoever interrupts need not wait until the API has answered."""
+
+    def __init__(self, call: Callable[[], Reply]) -> None:
+        self._future: Future[Reply] = Future()
+        self._thread = threading.Thread(target=self._run, args=(call,), name="api", daemon=True)
+        self._thread.start()
+
+    def _run(self, call: Callable[[], Reply]) -> None:
+        try:
+            self._future.set_result(call())
+        except BaseException as error:  # noqa: BLE001 (it is raised where the result is asked for)
+            self._future.set_exception(error)
+
+    def result(self) -> Reply:
+        """The reply, or what the call raised; the thread has ended then."""
+        self._thread.join()
+        return self._future.result()
+
+
+def _both(session: _Session, event: Draft) -> Evidence:
+    """The API's reply, and meanwhile what the pair has to say."""
+    ask = session.ask(event)
+    call = _Call(lambda: session.api.send(ask))
+    try:
+        found = session.local(event)
+    except Exception:
+        session.salvage(call.result, event)
+        raise
+    return replace(found, reply=session.book(call.result(), event))
+
+
+async def _aboth(session: _Session, event: Draft) -> Evidence:
+    """`_both` for asyncio. Where it is cancelled, the call is too."""
+    call = asyncio.ensure_future(session.api.asend(session.ask(event)))
+    try:
+        found = await asyncio.to_thread(session.local, event)
+    except Exception:
+        await asyncio.wait([call])
+        session.salvage(call.result, event)
+        raise
+    else:
+        return replace(found, reply=session.book(await call, event))
+    finally:
+        if not call.done():
+            call.cancel()
+            await asyncio.wait([call])
+
+
 def _drive(session: _Session) -> Generator[Step, None, Result]:
     """Answer the loop's questions with blocking calls, the API's in a thread beside the pair's."""
     run = session.loop()
-    with ThreadPoolExecutor(1, "api") as pool:
-        evidence: Evidence | None = None
-        while True:
-            try:
+    evidence: Evidence | None = None
+    while True:
+        try:
+            with session.keeping():
                 event = run.send(evidence)
-            except StopIteration as stop:
-                return session.result(stop.value)
-            evidence = None
-            if isinstance(event, Draft):
-                waiting = pool.submit(session.api.send, session.ask(event))
-                evidence = replace(session.local(event), reply=session.book(waiting.result(), event))
-            elif isinstance(event, Tell):
-                evidence = Evidence(reply=session.book(session.api.send(session.ask(event)), event))
-            elif isinstance(event, Evaluate | Judge):
-                evidence = session.local(event)
-            else:
-                session.steps.append(event)
-                yield event
+                evidence = None
+                if isinstance(event, Draft):
+                    evidence = _both(session, event)
+                elif isinstance(event, Tell):
+                    evidence = Evidence(reply=session.book(session.api.send(session.ask(event)), event))
+                elif isinstance(event, Evaluate | Judge):
+                    evidence = session.local(event)
+        except StopIteration as stop:
+            return session.result(stop.value)
+        if isinstance(event, Step):
+            session.steps.append(event)
+            yield event
 
 
 @final
 class Stream:
-    """A steered answer while it is made: iterate over its steps; `result` is there when they are through."""
+    """A steered answer while it is made: iterate over its steps; `result` is there when they are through.
+
+    `partial` is there at any time, also where the answer broke off or was interrupted.
+    """
 
     def __init__(self, session: _Session) -> None:
+        self._session = session
         self._drive = _drive(session)
         self._result: Result | None = None
 
@@ -287,8 +385,13 @@ class Stream:
         for _ in self:
             pass
         if self._result is None:
-            raise InputError("the stream broke off, so it has no result", hint="see the error before")
+            raise InputError("the stream broke off, so it has no result", hint="see the error before, and `partial`")
         return self._result
+
+    @property
+    def partial(self) -> Result:
+        """What there is of the answer so far, with the finish "error", and what was paid for it."""
+        return self._session.partial()
 
 
 def stream(
@@ -412,19 +515,16 @@ async def asteer(
     evidence: Evidence | None = None
     while True:
         try:
-            event = run.send(evidence)
+            with session.keeping():
+                event = run.send(evidence)
+                evidence = None
+                if isinstance(event, Draft):
+                    evidence = await _aboth(session, event)
+                elif isinstance(event, Tell):
+                    evidence = Evidence(reply=session.book(await session.api.asend(session.ask(event)), event))
+                elif isinstance(event, Evaluate | Judge):
+                    evidence = await asyncio.to_thread(session.local, event)
         except StopIteration as stop:
             return session.result(stop.value)
-        evidence = None
-        if isinstance(event, Draft):
-            reply, found = await asyncio.gather(
-                session.api.asend(session.ask(event)),
-                asyncio.to_thread(session.local, event),
-            )
-            evidence = replace(found, reply=session.book(reply, event))
-        elif isinstance(event, Tell):
-            evidence = Evidence(reply=session.book(await session.api.asend(session.ask(event)), event))
-        elif isinstance(event, Evaluate | Judge):
-            evidence = await asyncio.to_thread(session.local, event)
-        else:
+        if isinstance(event, Step):
             session.steps.append(event)

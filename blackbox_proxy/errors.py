@@ -14,16 +14,26 @@
         `-- ReplayError         the API edited the text that it was asked to repeat; another strategy may do
 
 Each says what happened, with the value, in `message`, and what to do next in `hint`; `retryable` tells whether
-the same call may succeed later. This module does not know how errors are printed.
+the same call may succeed later. What an answer had come to when it broke off is kept in `partial`. This module does not
+know how errors are printed.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class BlackboxProxyError(Exception):
-    """Root of the tree. `str()` gives the message; `hint` says what to do next."""
+    """Root of the tree. `str()` gives the message; `hint` says what to do next.
+
+    partial: a `types.Result` with the finish "error" where an answer broke off after something was emitted or paid for:
+    its text, steps and usage so far; None elsewhere. lost: how many requests behind the error may have been paid for
+    without a reply that could be read (`Usage.lost`).
+    """
 
     retryable = False
+    partial: Any = None
+    lost: int = 0
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)

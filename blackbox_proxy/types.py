@@ -51,8 +51,10 @@ class Origin(StrEnum):
 
 
 class Continuation(StrEnum):
-    """How an endpoint goes on from a given text: from raw text or ids, from a partial turn of a chat, only where it is
-    asked in words, or not at all."""
+    """How an endpoint goes on from a given text.
+
+    From raw text or ids, from a partial turn of a chat, only where it is asked in words, or not at all.
+    """
 
     EXACT = "exact"
     PREFILL = "prefill"
@@ -173,7 +175,11 @@ class WireRequest:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What was consumed. Token counts are the provider's own; `wasted` are drafted tokens that were not kept."""
+    """What was consumed. Token counts are the provider's own; `wasted` are drafted tokens that were not kept.
+
+    requests: those that were answered. lost: further ones that were sent, and whose reply did not come, or not in a
+    form that could be read: what they cost is unknown, and in no other figure.
+    """
 
     input: int = 0
     cached: int = 0
@@ -182,6 +188,7 @@ class Usage:
     requests: int = 0
     wasted: int = 0
     local_seconds: float = 0.0
+    lost: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
@@ -206,7 +213,8 @@ class Reply:
 class Attempt:
     """One request that was sent, successful or not; what accounting needs to know.
 
-    outcome: ok, busy, refused, unreachable, timeout, unreadable or cancelled.
+    outcome: ok, busy, refused, unreachable, timeout, unreadable or cancelled. lost: it was sent, and no reply came that
+    could be read: it may be billed, and nobody here knows for what, so `usage` is None.
     """
 
     number: int
@@ -215,6 +223,7 @@ class Attempt:
     outcome: str
     status: int | None = None
     usage: Mapping[str, object] | None = None
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,12 +282,12 @@ class Step:
     exact: bool = True
 
 
-Finish = Literal["stop", "length", "stop_string"]
+Finish = Literal["stop", "length", "stop_string", "error"]
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A finished answer with everything that led to it.
+    """A finished answer with everything that led to it; or, with the finish "error", one that broke off.
 
     exactness: `exact` when the endpoint went on from exactly our text at every step (`Step.exact`) and no step was
     completed without the API; `approximate` otherwise. cost is None while the price is unknown.

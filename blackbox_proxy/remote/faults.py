@@ -101,14 +101,20 @@ def unsent(words: str, place: Place) -> ApiRefused:
 
 
 def garble(raw: bytes, place: Place) -> ReplyError:
-    """The error for a successful answer whose body is no JSON object."""
+    """The error for a successful answer whose body is no JSON object.
+
+    Half an answer, or the page of a gateway whose server is away, may be a whole answer next time.
+    """
     start = raw[:400].decode("utf-8", "replace").strip()
-    if start[:1] == "<":
-        return ReplyError(f"{place.url} answered with a web page, not with JSON", hint=_V1)
     if start.startswith(("data:", "event:", ":")):
         return ReplyError(f"{place.url} answered with a stream", hint="switch streaming off at the endpoint")
-    shown = f"it starts with {place.quote(start)[:80]!r}" if start else "it is empty"
-    return ReplyError(f"the answer of {place.url} is not a JSON object: {shown}", hint=_V1)
+    if start[:1] == "<":
+        error = ReplyError(f"{place.url} answered with a web page, not with JSON", hint=_V1)
+    else:
+        shown = f"it starts with {place.quote(start)[:80]!r}" if start else "it is empty"
+        error = ReplyError(f"the answer of {place.url} is not a JSON object: {shown}", hint=_V1)
+    error.retryable = True
+    return error
 
 
 def oversize(limit: int, place: Place) -> ReplyError:

@@ -1,8 +1,9 @@
 """The one retry policy: which outcomes are tried again, and after how long.
 
-A try may be worth repeating when its error says so (`retryable`). The server's own wish (`retry-after-ms`,
-`retry-after`) sets the pause, else it doubles from attempt to attempt with jitter. The module knows no network, clock
-or randomness: time and a draw from [0, 1) are arguments.
+A try may be worth repeating when its error says so (`retryable`): where the answer may be another next time. To ask
+for tokens twice changes nothing but the bill, so what was lost on the way is asked for again as well. The server's own
+wish (`retry-after-ms`, `retry-after`) sets the pause, else it doubles from attempt to attempt with jitter. The module
+knows no network, clock or randomness: time and a draw from [0, 1) are arguments.
 """
 
 from __future__ import annotations

@@ -17,7 +17,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import count
 from types import TracebackType
 from typing import Self, cast, final
 
@@ -38,6 +37,8 @@ CONNECT = 10.0
 """Most seconds for a connection to come about."""
 
 _HTTP = frozenset({"httpx", "httpx2", "anyio"})
+_UNSENT = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout"})
+"""What the HTTP library raises before a request is on its way: no connection came about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,15 @@ class Clock:
     sleep: Callable[[float], None] = time.sleep
     async_sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     draw: Callable[[], float] = random.random
+
+
+@dataclass(slots=True)
+class _Trials:
+    """One request, who wants to hear of its attempts, and how many there were."""
+
+    request: WireRequest
+    told: Callable[[Attempt], None] | None
+    made: int = 0
 
 
 @final
@@ -87,13 +97,13 @@ class Transport:
     def __repr__(self) -> str:
         return f"Transport({self._address.shown!r})"
 
-    def send(self, request: WireRequest) -> Mapping[str, object]:
-        """The answer's JSON object, after as many attempts as the policy allows.
+    def send(self, request: WireRequest, told: Callable[[Attempt], None] | None = None) -> Mapping[str, object]:
+        """The answer's JSON object, after as many attempts as the policy allows. told: hears of each of them too.
 
         Raises `ApiUnreachable`, `ApiBusy`, `ApiRefused`, `PromptError` (it does not fit into the context) or
         `ReplyError` (no JSON object, too long), and whatever `on_attempt` raises.
         """
-        numbers = count(1)
+        trials = _Trials(request, told)
         retrying = Retrying(
             sleep=self._clock.sleep,
             stop=stop_after_attempt(self._patience.attempts),
@@ -101,12 +111,12 @@ class Transport:
             retry=on_outcome(self._patience.goes_on),
             retry_error_callback=_outcome,
         )
-        outcome: Outcome = retrying(lambda: self._try(request, next(numbers)))
-        return _settle(outcome, tries=next(numbers) - 1)
+        outcome: Outcome = retrying(lambda: self._try(trials))
+        return _settle(outcome, tries=trials.made)
 
-    async def asend(self, request: WireRequest) -> Mapping[str, object]:
+    async def asend(self, request: WireRequest, told: Callable[[Attempt], None] | None = None) -> Mapping[str, object]:
         """`send` without blocking the event loop."""
-        numbers = count(1)
+        trials = _Trials(request, told)
         retrying = AsyncRetrying(
             sleep=self._clock.async_sleep,
             stop=stop_after_attempt(self._patience.attempts),
@@ -116,10 +126,10 @@ class Transport:
         )
 
         async def attempt() -> Outcome:
-            return await self._atry(request, next(numbers))
+            return await self._atry(trials)
 
         outcome: Outcome = await retrying(attempt)
-        return _settle(outcome, tries=next(numbers) - 1)
+        return _settle(outcome, tries=trials.made)
 
     def close(self) -> None:
         """Closes the sync side."""
@@ -146,9 +156,10 @@ class Transport:
     ) -> None:
         await self.aclose()
 
-    def _try(self, request: WireRequest, number: int) -> Outcome:
+    def _try(self, trials: _Trials) -> Outcome:
         """One attempt, sync."""
-        with self._watch(request, number) as trial:
+        request = trials.request
+        with self._watch(trials) as trial:
             # `cast_to=object` and reading the bytes ourselves keep pydantic away from bodies of 50,000 keys.
             stream = self._sync_client().post(
                 request.path,
@@ -164,9 +175,10 @@ class Transport:
                 trial.read(stream.response.status_code)
         return trial.outcome
 
-    async def _atry(self, request: WireRequest, number: int) -> Outcome:
+    async def _atry(self, trials: _Trials) -> Outcome:
         """One attempt, async."""
-        with self._watch(request, number) as trial:
+        request = trials.request
+        with self._watch(trials) as trial:
             stream = await self._async_client().post(
                 request.path,
                 body=dict(request.body),
@@ -182,9 +194,10 @@ class Transport:
         return trial.outcome
 
     @contextmanager
-    def _watch(self, request: WireRequest, number: int) -> Iterator[Trial]:
+    def _watch(self, trials: _Trials) -> Iterator[Trial]:
         """Turns what is raised inside into the trial's outcome, and reports the attempt however it ended."""
-        trial = self._trial(request, number)
+        trials.made += 1
+        trial = self._trial(trials.request, trials.made)
         try:
             yield trial
         except BlackboxProxyError as error:
@@ -194,9 +207,9 @@ class Transport:
                 raise
             self._explain(error, trial)
         except BaseException:
-            self._report(trial)
+            self._report(trial, trials.told)
             raise
-        self._report(trial)
+        self._report(trial, trials.told)
 
     def _trial(self, request: WireRequest, number: int) -> Trial:
         place = Place(
@@ -217,15 +230,18 @@ class Transport:
             twin = refusal(error.status_code, error.body, place=trial.place, wait=wait)
             trial.fail(twin, status=error.status_code, wait=wait)
         elif _is_late(error):
-            trial.fail(lateness(trial.place), word="timeout")
+            trial.fail(lateness(trial.place), word="timeout", lost=_was_sent(error))
         elif isinstance(error, openai.OpenAIError) and not isinstance(error, openai.APIConnectionError):
             trial.fail(unsent(str(error), trial.place))
         else:
-            trial.fail(silence(causes_of(error), trial.place))
+            trial.fail(silence(causes_of(error), trial.place), lost=_was_sent(error))
 
-    def _report(self, trial: Trial) -> None:
-        if self._on_attempt is not None:
-            self._on_attempt(trial.attempt(self._clock.monotonic()))
+    def _report(self, trial: Trial, told: Callable[[Attempt], None] | None) -> None:
+        """Tell of an attempt: first whoever made the call, since `on_attempt` may refuse to go on."""
+        attempt = trial.attempt(self._clock.monotonic())
+        for hears in (told, self._on_attempt):
+            if hears is not None:
+                hears(attempt)
 
     def _pause(self, state: RetryCallState) -> float:
         return self._patience.pause(state.attempt_number, _outcome(state), draw=self._clock.draw())
@@ -299,3 +315,8 @@ def _is_foreign(error: Exception) -> bool:
 
 def _is_late(error: Exception) -> bool:
     return isinstance(error, openai.APITimeoutError | TimeoutError) or "Timeout" in type(error).__name__
+
+
+def _was_sent(error: Exception) -> bool:
+    """Whether the request may have reached the API, and so may be billed."""
+    return not any(type(cause).__name__ in _UNSENT for cause in causes_of(error))

@@ -28,6 +28,7 @@ class Trial:
         self._limit = limit
         self._raw = bytearray()
         self._word = "cancelled"
+        self._lost = True
         self._status: int | None = None
 
     def take(self, chunk: bytes, *, now: float) -> None:
@@ -48,7 +49,7 @@ class Trial:
             status = _inner_status(body["error"], status)
             self.fail(refusal(status, body, place=self.place), status=status)
         else:
-            self._word, self.outcome = "ok", Outcome(body=body)
+            self._word, self._lost, self.outcome = "ok", False, Outcome(body=body)
 
     def fail(
         self,
@@ -57,10 +58,16 @@ class Trial:
         status: int | None = None,
         wait: float | None = None,
         word: str = "",
+        lost: bool | None = None,
     ) -> None:
-        """No answer to use. word: what accounting should call it, if not by the kind of error."""
+        """No answer to use.
+
+        word: what accounting should call it, if not by the kind of error. lost: whether it may be billed all the same;
+        None where that follows from the error: not if the API itself said no.
+        """
         self._status = status
         self._word = word or _word(error)
+        self._lost = isinstance(error, ReplyError) if lost is None else lost
         self.outcome = Outcome(error=error, wait=wait)
 
     def attempt(self, now: float) -> Attempt:
@@ -73,6 +80,7 @@ class Trial:
             outcome=self._word,
             status=self._status,
             usage=cast(Mapping[str, object], usage) if isinstance(usage, Mapping) else None,
+            lost=self._lost,
         )
 
 

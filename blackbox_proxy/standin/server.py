@@ -22,6 +22,7 @@ from blackbox_proxy.local.llama import Model
 from blackbox_proxy.standin.app import build_app
 from blackbox_proxy.standin.engine import Place, Slot
 from blackbox_proxy.standin.faults import Faulty, Lines, Traffic, limit_of, plan_of
+from blackbox_proxy.standin.plan import Plan
 from blackbox_proxy.standin.quirks import Quirks, read_quirks
 from blackbox_proxy.standin.reading import Served
 from blackbox_proxy.standin.script import Script, ScriptSlot
@@ -41,8 +42,8 @@ class Options(TypedDict, total=False):
     slots: requests answered at once. threads: of llama.cpp, per slot. context: tokens of prompt and answer together.
     batch: tokens of a prompt read at once; more than 1 reads long prompts about twice as fast, but then log-probs
     depend a little on what was in the cache (see `engine.Slot`). gpu_layers: layers to put on a GPU. api_key: what
-    clients must show (default: anybody may ask). quirks: deviations by name, see `quirks.QUIRKS`. traffic: counts the
-    answers, for whoever looks.
+    clients must show (default: anybody may ask). quirks: deviations by name, see `quirks.QUIRKS`. plan: what happens to
+    each request, in place of what the quirks say of the transport. traffic: counts the answers, for whoever looks.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Options(TypedDict, total=False):
     gpu_layers: int
     api_key: str | None
     quirks: Sequence[str]
+    plan: Plan
     traffic: Traffic
 
 
@@ -84,7 +86,7 @@ def opened(source: Path | Script, **options: Unpack[Options]) -> Iterator[Servin
         top_k = min(given["top_k"], len(model.vocabulary))
         service = Service(model, _unsteady(slots, quirks), name=name, top_k=top_k, context=size, quirks=quirks)
         stack.callback(service.close)
-        yield _wrapped(build_app(service, quirks=quirks, api_key=given.get("api_key")), quirks, given.get("traffic"))
+        yield _wrapped(build_app(service, quirks=quirks, api_key=given.get("api_key")), quirks, given)
 
 
 def _unsteady(slots: Sequence[Place], quirks: Quirks) -> Sequence[Place]:
@@ -95,12 +97,12 @@ def _unsteady(slots: Sequence[Place], quirks: Quirks) -> Sequence[Place]:
     return [Noisy(slot, nats, chance=np.random.default_rng(at)) for at, slot in enumerate(slots)]
 
 
-def _wrapped(app: ASGIApp, quirks: Quirks, traffic: Traffic | None) -> Serving:
-    if traffic is None and not TRANSPORT.intersection(quirks):
+def _wrapped(app: ASGIApp, quirks: Quirks, given: Options) -> Serving:
+    if not {"plan", "traffic"}.intersection(given) and not TRANSPORT.intersection(quirks):
         return Serving(app)
     lines = Lines()
-    counted = traffic or Traffic()
-    return Serving(Faulty(app, plan_of(quirks), lines=lines, traffic=counted, limit=limit_of(quirks)), lines)
+    plan, traffic = given.get("plan") or plan_of(quirks), given.get("traffic") or Traffic()
+    return Serving(Faulty(app, plan, lines=lines, traffic=traffic, limit=limit_of(quirks)), lines)
 
 
 def _loaded(path: Path, given: Options, stack: ExitStack) -> tuple[Served, list[Place], int]:

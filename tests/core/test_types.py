@@ -71,8 +71,8 @@ def test_a_prompt_is_a_chat_or_a_text() -> None:
 
 
 def test_usage_adds_up_field_by_field() -> None:
-    one = Usage(*range(1, 8))
-    assert one + one == Usage(*(2 * n for n in range(1, 8)))
+    one = Usage(*range(1, 9))
+    assert one + one == Usage(*(2 * n for n in range(1, 9)))
     assert one + Usage() == one
 
 
