@@ -9,15 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from blackbox_proxy.errors import ReplyError
-from blackbox_proxy.types import Reply
+from blackbox_proxy.types import Reply, Usage
 from blackbox_proxy_adapters.fields import as_list, as_mapping
-from blackbox_proxy_adapters.positions import Dialect
+from blackbox_proxy_adapters.positions import Dialect, unknown
 
 from .envelope import first_choice, read_finish, read_model, read_usage
 from .legacy import NO_LOGPROBS, read_columns
 from .rows import Rows, read_rows
 
 NO_CHAT_LOGPROBS = "this model may give none; choose one that returns logprobs on /chat/completions"
+
+MOST_BYTES = 4
+"""Bytes of the longest character; the beginning of one has fewer, and so no more tokens than that."""
 
 _PLAIN = Dialect()
 
@@ -41,10 +44,13 @@ def _read(body: Mapping[str, object], dialect: Dialect, *, hint: str) -> Reply:
     """Raises `ReplyError` for anything of another shape, and for text without log-probabilities."""
     choice = first_choice(body)
     finish = read_finish(choice.get("finish_reason"))
+    usage = read_usage(body.get("usage"))
     positions, whole = _rows(choice.get("logprobs"), dialect, ended=finish == "stop")
+    if not positions and _left_open(choice, usage):
+        positions, whole = (unknown(),), False
     if not positions and (finish != "stop" or _text(choice)):
         raise ReplyError("the reply holds no log-probabilities", hint=hint)
-    return Reply(positions, finish if whole else "length", read_usage(body.get("usage")), read_model(body))
+    return Reply(positions, finish if whole else "length", usage, read_model(body))
 
 
 def _rows(logprobs: object, dialect: Dialect, *, ended: bool) -> Rows:
@@ -56,6 +62,12 @@ def _rows(logprobs: object, dialect: Dialect, *, ended: bool) -> Rows:
         content = fields.get("content")
         return read_rows(as_list([] if content is None else content, "logprobs.content"), dialect, ended=ended)
     return Rows(read_columns(fields, dialect), whole=True)
+
+
+def _left_open(choice: Mapping[str, object], usage: Usage) -> bool:
+    """Whether all that was said is the beginning of a character: llama.cpp's server then sends no log-probs at all."""
+    text = _text(choice)
+    return isinstance(text, str) and text.endswith("\ufffd") and 1 <= usage.output < MOST_BYTES
 
 
 def _text(choice: Mapping[str, object]) -> object:
