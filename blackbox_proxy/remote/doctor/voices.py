@@ -1,0 +1,125 @@
+"""A route of an endpoint, how it is spoken to, and the requests that are put to it.
+
+Requests are data. The module knows no network and no reply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from blackbox_proxy.types import WireRequest
+
+Route = Literal["chat", "completions", "responses"]
+
+Fields = Mapping[str, object]
+"""Fields of a request's body."""
+
+_NONE: Fields = {}
+
+ROUTES: Mapping[Route, str] = {
+    "chat": "/chat/completions",
+    "completions": "/completions",
+    "responses": "/responses",
+}
+LENGTHS: Mapping[Route, str] = {
+    "chat": "max_tokens",
+    "completions": "max_tokens",
+    "responses": "max_output_tokens",
+}
+LEAST: Mapping[Route, int] = {"chat": 1, "completions": 1, "responses": 16}
+"""The fewest tokens that may be asked for where a route is as its inventor made it."""
+
+MOST_ALTERNATIVES = 20
+"""As many as OpenAI's reference allows; an endpoint that takes fewer deviates from it."""
+
+OPEN = "Write a strange first line for a novel that nobody has written yet."
+"""Can be gone on with in many ways, both as a question and as a text."""
+COUNT = "Count from one to nine in words."
+COUNTED = "Numbers: one two three fo"
+"""Ends inside a word: who goes on from here says `ur`, and no turn begins so."""
+BLANK = "Numbers: one two three"
+"""Another token follows on it than on the same text with a blank at its end."""
+PARROTS = "Write this once more, and nothing else: 🦜🦜🦜🦜"
+"""Most vocabularies write a parrot in two tokens or more, which are no text by themselves."""
+SHORT = "Say only: ok"
+OK = "ok"
+
+KINDS = ("flag_pair", "prefix", "implicit")
+"""The ways in which a partial turn is told: two flags of the request, one of the message, nothing."""
+_FLAGS = {"continue_final_message": True, "add_generation_prompt": False}
+
+
+def turn(role: str, text: str, **flags: object) -> dict[str, object]:
+    """One turn of a chat."""
+    return {"role": role, "content": text, **flags}
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """How one route is spoken to.
+
+    least: the fewest tokens that may be asked for. top_k: the most alternatives. warm: whether a temperature may be
+    said. extra: what each request carries.
+    """
+
+    route: Route
+    model: str
+    path: str
+    length_field: str
+    least: int = 1
+    top_k: int = MOST_ALTERNATIVES
+    warm: bool = True
+    extra: Mapping[str, object] = field(default_factory=dict)
+
+    def bare(self, said: object, *, length: int = 1, more: Fields = _NONE) -> WireRequest:
+        """A request without log-probs. said: a text, turns, or token ids; more: fields besides."""
+        limit = {self.length_field: max(length, self.least)}
+        return WireRequest(self.path, {**self.extra, "model": self.model, **self._saying(said), **limit, **more})
+
+    def ask(
+        self,
+        said: object,
+        *,
+        length: int = 1,
+        top_k: int | None = None,
+        temperature: float = 1.0,
+        more: Fields = _NONE,
+    ) -> WireRequest:
+        """A request with log-probs, as many alternatives as may be asked for unless fewer are wanted."""
+        k = self.top_k if top_k is None else top_k
+        warmth = {"temperature": temperature} if self.warm else {}
+        return self.bare(said, length=length, more={**self.wanting(k), **warmth, **more})
+
+    def ask_on(
+        self, question: str, begun: str, *, kind: str, temperature: float = 1.0, more: Fields = _NONE
+    ) -> WireRequest:
+        """A request to go on from a turn that the assistant has begun, told so in one of the ways of KINDS."""
+        turns = [turn("user", question), turn("assistant", begun, **({"prefix": True} if kind == "prefix" else {}))]
+        flags = _FLAGS if kind == "flag_pair" else {}
+        return self.ask(turns, temperature=temperature, more={**flags, **more})
+
+    def wanting(self, k: int) -> dict[str, object]:
+        """The fields that ask for k alternatives."""
+        if self.route == "completions":
+            return {"logprobs": k}
+        if self.route == "chat":
+            return {"logprobs": True, "top_logprobs": k}
+        return {"include": ["message.output_text.logprobs"], "top_logprobs": k}
+
+    def sober(self) -> dict[str, object]:
+        """What asks a reasoning model not to reason."""
+        return {"reasoning": {"effort": "none"}} if self.route == "responses" else {"reasoning_effort": "none"}
+
+    def _saying(self, said: object) -> dict[str, object]:
+        if self.route == "completions":
+            return {"prompt": said}
+        turns = [turn("user", said)] if isinstance(said, str) else said
+        return {"input" if self.route == "responses" else "messages": turns}
+
+
+def first_voice(route: Route, model: str, *, extra: Mapping[str, object], length_field: str = "") -> Voice:
+    """A route as it is spoken to before anything is known of it."""
+    named = length_field if route == "chat" and length_field in ("max_tokens", "max_completion_tokens") else ""
+    return Voice(route, model, ROUTES[route], named or LENGTHS[route], LEAST[route], extra=extra)
