@@ -7,15 +7,17 @@ Whoever asks owns the chat template. This module knows no network and no model.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar, final
 
 from blackbox_proxy.errors import InputError, PromptError
-from blackbox_proxy.types import Ask, Capabilities, Continuation, Reply, Reveal, WireRequest
+from blackbox_proxy.types import Ask, Candidate, Capabilities, Continuation, Kind, Reply, Reveal, Usage, WireRequest
 
-from .decoders import read_revealed
+from .decoders import read_revealed, read_usage
 from .options import Options, check_choice, whole_text
+from .positions import unknown
 
 T = TypeVar("T", str, tuple[int, ...])
 
@@ -40,6 +42,11 @@ class Completions(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("reveal", self.reveal, ("none", "ids", "bias"))
+        if self.reveal == "ids" and self.decoder != "legacy_completions":
+            raise InputError(
+                f"reveal='ids' is told in the legacy shape alone, and the decoder is {self.decoder!r}",
+                hint="use reveal='bias' where a bias forces a token without changing its log-prob, or 'none'",
+            )
 
     def capabilities(self) -> Capabilities:
         """What was given at construction; a text route goes on from exactly our bytes."""
@@ -59,9 +66,13 @@ class Completions(Options):
 
     def decode(self, body: Mapping[str, object], ask: Ask) -> Reply:
         """The positions of the first choice. Raises `ReplyError` for a body of another shape."""
-        if ask.reveal:
-            return read_revealed(body, ids=ask.reveal, forced=self.reveal == "bias")
-        return self.read(body, ask)
+        if not ask.reveal:
+            return self.read(body, ask)
+        if self.reveal == "ids":
+            return _told(read_revealed(body, ask.reveal), read_usage(body.get("usage")))
+        reply = self.read(body, ask)
+        own = [p.sampled.logp for p in reply.positions[:1] if p.sampled.logp > -math.inf]
+        return _told(dict(zip(ask.reveal, own, strict=False)), reply.usage)
 
     def _revealing(self, ids: tuple[int, ...]) -> dict[str, object]:
         """The fields that ask for the log-probs of `ids`."""
@@ -81,6 +92,12 @@ class Completions(Options):
                 hint="set token_ids for this endpoint if it accepts a list of ids as the prompt",
             )
         return list(_filled(ids))
+
+
+def _told(logps: Mapping[int, float], usage: Usage) -> Reply:
+    """One position with the log-probs of chosen tokens, which have an id and no piece."""
+    revealed = tuple(Candidate(b"", logp, Kind.SPECIAL, number) for number, logp in logps.items())
+    return Reply((replace(unknown(), revealed=revealed),), None, usage)
 
 
 def _text(ask: Ask) -> str:

@@ -21,7 +21,7 @@ LogprobsKind = Literal["bool", "count", "n_probs", "include"]
 
 _OURS = frozenset({"model", "prompt", "messages", "input", "temperature", "stream", "n", "best_of", "echo"})
 _ASKED = frozenset({"logprobs", "top_logprobs", "n_probs", "include", "logit_bias"})
-_MASKING = frozenset({"response_format", "tools", "grammar", "json_schema", "text", "post_sampling_probs"})
+_MASKING = frozenset({"response_format", "tools", "grammar", "json_schema", "post_sampling_probs"})
 """Fields with which what is said does not follow the log-probs: they are told before the mask, or after sampling."""
 
 

@@ -15,7 +15,7 @@ The module knows no reply shape.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -59,10 +59,9 @@ class Entry(NamedTuple):
     logp: float | None
     id: int | None = None
 
-    @property
-    def key(self) -> Piece | int:
-        """What makes it the same token as another entry."""
-        return self.piece if self.id is None else self.id
+
+Key = bytes | Piece | int
+"""What makes an entry the same token as another one: its id, else its bytes, with its kind where it is no text."""
 
 
 def entry(piece: Piece, logp: float | None, number: int | None, *, dialect: Dialect) -> Entry:
@@ -80,22 +79,37 @@ def entry(piece: Piece, logp: float | None, number: int | None, *, dialect: Dial
 
 def position(own: Entry, listed: Sequence[Entry], *, top_k: int | None = None) -> Position:
     """What is known where `own` was sampled and `listed` were shown. Raises ReplyError for what cannot be a law."""
-    shown = [(e, e.logp) for e in listed if e.logp is not None]
-    same = [logp for e, logp in shown if e.key == own.key]
-    others = [logp for e, logp in shown if e.key != own.key]
-    appended = top_k is not None and len(shown) > top_k and bool(same and others) and min(same) <= min(others)
-    masses = _masses([(e, logp) for e, logp in shown if not (appended and e.key == own.key)])
+    mine = key_of(own)
+    shown = [(key_of(e), e, e.logp) for e in listed if e.logp is not None]
+    same = [logp for key, _, logp in shown if key == mine]
+    others = [logp for key, _, logp in shown if key != mine]
+    masses = _masses(shown)
+    if top_k is not None and len(shown) > top_k and same and others and min(same) <= min(others):
+        del masses[mine]
     if not same and own.logp is not None and (top_k is None or not shown):
-        masses[own.key] = (own, own.logp)
+        masses[mine] = (own, own.logp)
+    return _position(own, masses, others=others)
+
+
+def _position(own: Entry, masses: Mapping[Key, tuple[Entry, float]], *, others: Sequence[float]) -> Position:
+    mine = key_of(own)
     total = math.fsum(math.exp(logp) for _, logp in masses.values())
     excess = _excess(total)
     tail = min(1.0, max(0.0, 1.0 - total))
     # The sort keeps the order of equals, and the sampled token comes first: at alpha 0 it must win its ties.
-    first = {own.key: masses[own.key]} if own.key in masses else {}
-    ranked = sorted((first | masses).items(), key=lambda item: -item[1][1])
+    first = {mine: masses[mine]} if mine in masses else {}
+    ranked = sorted((first | dict(masses)).items(), key=lambda item: -item[1][1])
     top = {key: Candidate(e.piece.text, logp - excess, e.piece.kind, e.id) for key, (e, logp) in ranked}
     alone = Candidate(own.piece.text, -math.inf if own.logp is None else own.logp, own.piece.kind, own.id)
-    return Position(top.get(own.key, alone), tuple(top.values()), tail, ceiling_of(others, tail=tail))
+    return Position(top.get(mine, alone), tuple(top.values()), tail, ceiling_of(others, tail=tail))
+
+
+def key_of(e: Entry) -> Key:
+    """See `Key`. Bytes alone are the quick case: the hash of an enumeration's member is slow."""
+    if e.id is not None:
+        return e.id
+    piece = e.piece
+    return piece.text if piece.kind is Kind.TEXT or piece.kind is Kind.FRAGMENT else piece
 
 
 def ceiling_of(others: Sequence[float], *, tail: float) -> float:
@@ -115,12 +129,12 @@ def unknown(number: int | None = None) -> Position:
     return Position(Candidate(LOST, -math.inf, Kind.SPECIAL, number), (), 1.0, 0.0)
 
 
-def _masses(shown: Sequence[tuple[Entry, float]]) -> dict[Piece | int, tuple[Entry, float]]:
+def _masses(shown: Sequence[tuple[Key, Entry, float]]) -> dict[Key, tuple[Entry, float]]:
     """Log-prob per token; entries of one token are one event: their probabilities add."""
-    masses: dict[Piece | int, tuple[Entry, float]] = {}
-    for e, logp in shown:
-        known = masses.get(e.key)
-        masses[e.key] = (e, logp) if known is None else (known[0], log_add(known[1], logp))
+    masses: dict[Key, tuple[Entry, float]] = {}
+    for key, e, logp in shown:
+        known = masses.get(key)
+        masses[key] = (e, logp) if known is None else (known[0], log_add(known[1], logp))
     return masses
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from blackbox_proxy.errors import InputError, PromptError
 from blackbox_proxy.types import Adapter, Ask, Capabilities, Continuation, Kind, Reveal, WireRequest
 from blackbox_proxy_adapters.completions import Completions
-from tests.adapters.shapes import body
+from tests.adapters.shapes import body, native, row
 
 
 def ask(
@@ -146,3 +146,14 @@ def test_what_was_drawn_does_not_change_what_the_top_k_holds() -> None:
     (position,) = codec.decode(said, ask(top_k=2)).positions
     assert [c.piece for c in position.top] == [b"a", b"b"]
     assert (position.sampled.piece, position.sampled.logp) == (b"c", -5.0)
+
+
+def test_a_forced_token_is_read_in_any_shape() -> None:
+    asked = replace(ask(), reveal=(7,), length=1)
+    codec = Completions(reveal="bias", decoder="llama_native")
+    (position,) = codec.decode(native(row("x", -6.5, top=[row("y", -0.1, id=8)], id=7)), asked).positions
+    assert [(c.id, c.logp) for c in position.revealed] == [(7, -6.5)]
+    hidden = codec.decode(native(tokens=[7]), asked)
+    assert hidden.positions[0].revealed == ()
+    with pytest.raises(InputError, match="legacy shape alone"):
+        Completions(reveal="ids", decoder="llama_native")

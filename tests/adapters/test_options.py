@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cache
 from typing import get_type_hints
 
 import pytest
@@ -133,12 +134,16 @@ def test_a_misspelt_option_is_answered_with_all_that_there_are(name: str) -> Non
     assert "end_pieces" in caught.value.hint
 
 
+MESSAGES = TypeAdapter(list[ChatCompletionMessageParam])
+described = cache(TypeAdapter)
+
+
 def check(params: type, body: Mapping[str, object]) -> None:
     """Raise unless OpenAI's description of a request has each of these fields, with a value of this type."""
     assert body.keys() <= get_type_hints(params).keys()
-    TypeAdapter(params).validate_python(dict(body))
+    described(params).validate_python(dict(body))
     # Messages are described as an Iterable, which is not looked into.
-    TypeAdapter(list[ChatCompletionMessageParam]).validate_python(body.get("messages", []))
+    MESSAGES.validate_python(body.get("messages", []))
 
 
 STRATEGIES = [(strategy, answer) for strategy in ("instruct", "draft", "replay") for answer in (b"", b"So far", b"One")]

@@ -99,7 +99,7 @@ def test_every_route_tells_the_story(route: str) -> None:
         running(model(), name="toy", quirks=quirks) as url,
         connect(url, model="toy", adapter=adapter, options=known, template="{{ messages[0].content }}>") as api,
     ):
-        for draft in (1, 2, 3, 8):
+        for draft in (1, 2, 8):
             found = steer("So?", api=api, pair=pair(), steering=Steering(alpha=0.0, draft=draft, max_tokens=12))
             assert (found.text, found.finish) == (STORY, "stop")
             assert (found.approximate > 0) == (adapter == "chat_continue" and found.usage.requests > 1)

@@ -7,18 +7,17 @@ Tokens that print alike share one key. The server keeps one of their log-probs; 
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from blackbox_proxy.errors import ReplyError
-from blackbox_proxy.types import Candidate, Kind, Position, Reply
+from blackbox_proxy.types import Kind, Position
 from blackbox_proxy_adapters.fields import as_id, as_list, as_logp, as_mapping, as_text
 from blackbox_proxy_adapters.pieces import Piece, speaks_bytes, spelt, spelt_in_bytes
 from blackbox_proxy_adapters.positions import Dialect, Entry, entry, position
 
-from .envelope import first_choice, read_usage
+from .envelope import first_choice
 
 NO_LOGPROBS = "this endpoint or model may give none; choose one that returns top_logprobs on /completions"
 
@@ -44,24 +43,16 @@ def read_columns(logprobs: Mapping[str, object], dialect: Dialect) -> tuple[Posi
     return tuple(_position(*row, read=read, top_k=dialect.top_k) for row in zip(spellings, own, shown, strict=True))
 
 
-def read_revealed(body: Mapping[str, object], *, ids: Sequence[int], forced: bool) -> Reply:
-    """The log-probs of chosen ids in the first position, as its `revealed` candidates; they have an id and no piece.
+def read_revealed(body: Mapping[str, object], ids: Sequence[int]) -> dict[int, float]:
+    """The log-probs of chosen ids in the first position, where tokens are written as `token_id:N`.
 
-    forced: the one token was forced by a bias, and its own log-prob is the answer; otherwise tokens are written as
-    `token_id:N`. Ids that the reply leaves out, or gives no probability, are left out. Raises `ReplyError` for another
-    shape.
+    Ids that the reply leaves out, or gives no probability, are left out. Raises `ReplyError` for another shape.
     """
     fields = as_mapping(first_choice(body).get("logprobs"), "logprobs")
-    if forced:
-        own = as_list(fields.get("token_logprobs"), "logprobs.token_logprobs")
-        logps = {ids[0]: as_logp(own[0], "token_logprobs[0]")} if own else {}
-    else:
-        tops = as_list(fields.get("top_logprobs"), "logprobs.top_logprobs")
-        listed = _listed(tops[0] if tops else None, "top_logprobs[0]")
-        logps = {i: listed.get(f"token_id:{i}") for i in ids}
-    revealed = tuple(Candidate(b"", logp, Kind.SPECIAL, i) for i, logp in logps.items() if logp is not None)
-    sampled = Candidate(b"", -math.inf, Kind.SPECIAL)
-    return Reply((Position(sampled, (), 1.0, 0.0, revealed),), None, read_usage(body.get("usage")))
+    tops = as_list(fields.get("top_logprobs"), "logprobs.top_logprobs")
+    listed = _listed(tops[0] if tops else None, "top_logprobs[0]")
+    told = ((i, listed.get(f"token_id:{i}")) for i in ids)
+    return {i: logp for i, logp in told if logp is not None}
 
 
 def _column(logprobs: Mapping[str, object], name: str) -> Sequence[object]:
@@ -93,7 +84,7 @@ def _listed(top: object, where: str) -> dict[str, float]:
 
 
 def _entry(spelling: str, logp: float | None, number: int | None, *, in_bytes: bool, dialect: Dialect) -> Entry:
-    found = TOKEN_ID.fullmatch(spelling)
+    found = TOKEN_ID.fullmatch(spelling) if spelling.startswith("token_id:") else None
     if found:
         return entry(Piece(b"", Kind.SPECIAL), logp, int(found[1]), dialect=dialect)
     return entry((spelt_in_bytes if in_bytes else spelt)(spelling, dialect.ends), logp, number, dialect=dialect)
