@@ -267,7 +267,7 @@ class _Session:
 
     def _lost(self) -> tuple[str, ...]:
         lost = self.usage.lost + self.waiting
-        return (f"requests that were lost on the way, at unknown cost: {lost}",) if lost else ()
+        return (f"requests without a usable reply, at unknown cost: {lost}",) if lost else ()
 
     def _recut(self) -> tuple[str, ...]:
         """What to say where the API's tokenizer is known, and yet its tokens are others."""

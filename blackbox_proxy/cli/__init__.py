@@ -10,21 +10,29 @@ import json
 import os
 import sys
 import warnings
+from collections.abc import Mapping
 
 from blackbox_proxy.errors import BlackboxProxyError, InputError
 
 INTERRUPTED = 130
 
 
-def report(error: BlackboxProxyError, *, as_json: bool) -> int:
-    """Say what went wrong and what to do; give the exit status: 2 for unusable input, 1 for everything else."""
+def report(error: BlackboxProxyError, *, as_json: bool, beside: Mapping[str, object] | None = None) -> int:
+    """Say what went wrong and what to do; give the exit status: 2 for unusable input, 1 for everything else.
+
+    Where an answer broke off, say what it took until then. beside: what stands beside the error as JSON.
+    """
     if as_json:
         found = {"type": type(error).__name__, "message": error.message, "hint": error.hint}
-        sys.stdout.write(json.dumps({"error": found}) + "\n")
+        sys.stdout.write(json.dumps({"error": found, **(beside or {})}) + "\n")
     else:
         sys.stderr.write(f"error: {error.message}\n")
         if error.hint:
             sys.stderr.write(f"hint: {error.hint}\n")
+        if error.partial is not None:
+            from blackbox_proxy.cli import show
+
+            show.took(error.partial)
     return 2 if isinstance(error, InputError) else 1
 
 

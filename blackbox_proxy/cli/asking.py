@@ -5,7 +5,8 @@ Each parses its options, calls one function, and hands the result to `show`; hea
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -32,6 +33,10 @@ from blackbox_proxy.cli.options import (
     pair_file,
     write_json,
 )
+from blackbox_proxy.errors import BlackboxProxyError
+
+if TYPE_CHECKING:
+    from blackbox_proxy.engine import Stream
 
 STEER_EXAMPLES = """Examples:
 
@@ -138,13 +143,32 @@ def steer(
             show.note(remark)
         running = streams(asked, n=n, api=api, pair=local, steering=steering, pair_prompt=own)
         if as_json:
-            found = [show.result_json(one.result, trace=trace, before=api.notes) for one in running]
-            write_json(found[0] if n == 1 else {"answers": found})
+            _write_answers(running, n=n, trace=trace, before=api.notes)
             return
         for number, one in enumerate(running, 1):
             if n > 1:
                 show.note(f"answer {number} of {n}, seed {seed + number - 1}")
             show.stream(one, steering=steering, trace=trace)
+
+
+def _write_answers(running: Iterator[Stream], *, n: int, trace: bool, before: Sequence[str]) -> None:
+    """All answers as one JSON object. Where one breaks off: the error, what there is of it, and those before it."""
+    from blackbox_proxy.cli import report, show
+
+    found: list[Mapping[str, object]] = []
+    for one in running:
+        try:
+            found.append(show.result_json(one.result, trace=trace, before=before))
+        except (BlackboxProxyError, KeyboardInterrupt) as error:
+            beside: dict[str, object] = {"answers": found} if found else {}
+            if isinstance(error, BlackboxProxyError):
+                if error.partial is not None:
+                    beside["partial"] = show.result_json(error.partial, trace=trace, before=before)
+                raise typer.Exit(report(error, as_json=True, beside=beside)) from None
+            beside["partial"] = show.result_json(one.partial, trace=trace, before=before)
+            write_json({"error": {"type": "KeyboardInterrupt", "message": "interrupted", "hint": ""}, **beside})
+            raise
+    write_json(found[0] if n == 1 else {"answers": found})
 
 
 CHOOSE_EXAMPLES = """Examples:

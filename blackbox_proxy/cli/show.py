@@ -132,12 +132,20 @@ def stream(running: Stream, *, steering: Steering, trace: bool) -> None:
         out.print(steps_table(result.steps))
         out.print()
         note(TRACE_NOTE)
-    for row in summary_lines(result):
+    took(result)
+
+
+def took(result: Result) -> None:
+    """What an answer took, on standard error; only its notes where it broke off before the API had said anything."""
+    for row in summary_lines(result) if result.usage.requests else result.notes:
         note(row)
 
 
 def _stream_text(running: Stream, stops: Sequence[bytes]) -> Result:
-    """Write the text while it becomes certain, and end the line also where the answer breaks off."""
+    """Write the text while it becomes certain. Where the answer breaks off, write what was held back, and end the line.
+
+    Of one that is interrupted it is said at once what it took; of one that failed, after the error.
+    """
     release = Release(stops)
     text, shown = b"", ""
     try:
@@ -146,11 +154,15 @@ def _stream_text(running: Stream, stops: Sequence[bytes]) -> Result:
             fresh = release(text)
             shown += fresh
             write(fresh)
-        write(running.result.text[len(shown) :])
-    finally:
+        result = running.result
+    except BaseException as error:
         if text:
-            write("\n")
-    return running.result
+            write(running.partial.text[len(shown) :] + "\n")
+        if isinstance(error, KeyboardInterrupt):
+            took(running.partial)
+        raise
+    write(result.text[len(shown) :] + ("\n" if text else ""))
+    return result
 
 
 TRACE_NOTE = (
@@ -192,6 +204,7 @@ FINISHES = {
     "stop": "ended by itself",
     "length": "cut at --max-tokens",
     "stop_string": "ended before a --stop text",
+    "error": "broke off",
 }
 
 COLUMNS = {

@@ -8,12 +8,14 @@ import pty
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
 
 from blackbox_proxy import __version__
+from blackbox_proxy.standin import Options, Traffic, running
 from tests.cli.runs import PROGRAM, SECONDS, Cli, as_process
 from tests.tiny_gguf import TinyModel
 
@@ -83,10 +85,10 @@ def test_a_full_disk_is_said() -> None:
 def on_terminal(*argv: str) -> tuple[int, str]:
     """Status, and what a terminal was sent: all three streams are one."""
     ours, theirs = pty.openpty()
-    with subprocess.Popen([*PROGRAM, *argv], stdin=theirs, stdout=theirs, stderr=theirs) as running:
+    with subprocess.Popen([*PROGRAM, *argv], stdin=theirs, stdout=theirs, stderr=theirs) as shell:
         os.close(theirs)
         shown = b"".join(iter(lambda: _read(ours), b""))
-        status = running.wait(SECONDS)
+        status = shell.wait(SECONDS)
     os.close(ours)
     return status, shown.decode()
 
@@ -109,6 +111,35 @@ def test_a_forgotten_prompt_is_not_waited_for(where: tuple[str, ...]) -> None:
     status, shown = on_terminal("steer", *where)
     assert status == 2
     assert "error: there is no prompt" in shown
+
+
+@pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
+def test_an_interrupt_keeps_what_is_there(tiny_api: TinyModel, pair_path: Path, *, as_json: bool) -> None:
+    """And does not wait for the call that hangs."""
+    traffic = Traffic()
+    options: Options = {"name": "tiny", "quirks": ["faults=ok,ok,hang"], "traffic": traffic}
+    with running(tiny_api.path, **options) as url:
+        command = [*PROGRAM, "steer", "hello", "--base-url", url, "--model", "tiny", "--pair", str(pair_path)]
+        command += ["--draft", "1", "--json"] if as_json else ["--draft", "1"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as asking:
+            try:
+                while "hang" not in traffic.kinds:
+                    assert asking.poll() is None
+                    time.sleep(0.05)
+                asking.send_signal(signal.SIGINT)
+                out, err = asking.communicate(timeout=30)
+            finally:
+                asking.kill()
+    assert asking.returncode == 128 + signal.SIGINT
+    if as_json:
+        partial = json.loads(out)["partial"]
+        assert (partial["tokens"], partial["finish"], err) == (2, "error", "")
+        assert (partial["usage"]["requests"], partial["usage"]["lost"]) == (2, 1)
+        assert len(partial["text"]) > 0
+    else:
+        assert len(out) > 1
+        assert err.startswith("2 tokens in 2 calls; ")
+        assert "requests without a usable reply, at unknown cost: 1" in err
 
 
 def test_the_standin_prints_its_address_answers_and_stops_on_an_interrupt(tiny_bpe: TinyModel) -> None:

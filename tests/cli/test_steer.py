@@ -14,7 +14,8 @@ import pytest
 
 from blackbox_proxy import Pair, Prompt, Result, Steering, connect, load_pair, steer
 from blackbox_proxy.cli.show import result_json, visible
-from blackbox_proxy.types import Message
+from blackbox_proxy.standin import running
+from blackbox_proxy.types import Message, Origin
 from tests.cli.runs import API_CONTEXT, Cli
 from tests.tiny_gguf import TinyModel
 
@@ -172,8 +173,39 @@ def test_an_answer_that_breaks_off_is_shown_as_far_as_it_came(cli: Cli, where: t
     assert said.status == 2
     assert len(said.out) > 1
     assert said.out.endswith("\n")
-    assert said.err.startswith("error: the prompt does not fit into the model's context")
-    assert json.loads(cli("steer", prompt, *where, "--json").out).keys() == {"error"}
+    error, hint, work, price, *_ = said.err.splitlines()
+    assert error.startswith("error: the prompt does not fit into the model's context")
+    assert hint.startswith("hint: ")
+    found = json.loads(cli("steer", prompt, *where, "--json", "--trace").out)
+    assert found.keys() == {"error", "partial"}
+    partial = found["partial"]
+    assert (partial["text"] + "\n", partial["finish"], len(partial["steps"])) == (said.out, "error", partial["tokens"])
+    assert work.startswith(f"{partial['tokens']} tokens in {partial['usage']['requests']} calls; ")
+    assert work.endswith("broke off")
+    assert f" {partial['usage']['output']} out ({partial['usage']['wasted']} wasted)" in price
+    own = [step for step in partial["steps"] if step["origin"] != Origin.LOCAL]
+    assert partial["usage"]["output"] == partial["usage"]["wasted"] + len(own)
+
+
+def test_answers_before_the_one_that_breaks_off_are_kept(
+    cli: Cli, where: tuple[str, ...], tiny_api: TinyModel, pair_path: Path
+) -> None:
+    """The first of three is whole; the second loses its first reply, goes on, and meets an error that stays."""
+    drawing = ("--temperature", "1", "--n", "3", "--max-tokens", "8", "--json")
+    whole = json.loads(cli("steer", PROMPT, *where, *drawing).out)["answers"]
+    first, second = (answer["usage"]["requests"] for answer in whole[:2])
+    assert second > 1
+    quirks = [f"faults=ok*{first},truncated,ok,401"]
+    with running(tiny_api.path, name="tiny", quirks=quirks, context=API_CONTEXT) as url:
+        said = cli("steer", PROMPT, "--base-url", url, "--model", "tiny", *drawing, "--pair", str(pair_path))
+    assert said.status == 1
+    found = json.loads(said.out)
+    assert found["error"]["type"] == "ApiRefused"
+    assert [answer["text"] for answer in found["answers"]] == [whole[0]["text"]]
+    assert whole[1]["text"].startswith(found["partial"]["text"])
+    assert 0 < found["partial"]["tokens"] < whole[1]["tokens"]
+    assert (found["partial"]["usage"]["requests"], found["partial"]["usage"]["lost"]) == (1, 1)
+    assert "requests without a usable reply, at unknown cost: 1" in found["partial"]["notes"]
 
 
 @pytest.mark.parametrize(
