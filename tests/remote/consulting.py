@@ -19,12 +19,12 @@ RARE = {b"G": 1e-6}
 """What the doctor forces by a bias: token 40."""
 LAWS: Mapping[bytes, Mapping[bytes, float]] = {
     b"": {b"a": 0.4, b"b": 0.3, HEAD: 0.1, b"c": 0.08, b"\xc3": 0.06, b"\xe2": 0.04, b"d": 0.02, **RARE, b"</s>": 1e-4},
-    b"</u>": {b"c": 0.5, b"d": 0.3, b"a": 0.15, **RARE, b"</s>": 0.01},
-    b"fo</u>": {b"e": SURE, b"a": 1e-3},
-    b"fo</a>": {b"f": SURE, b"a": 1e-3},
-    b"two three fo": {b"u": SURE, b"a": 1e-3},
-    b"two three": {b"g": 0.7, b"a": 0.3},
-    b"two three ": {b"h": 0.6, b"b": 0.4},
+    b"</u>": {b"c": 0.5, b"d": 0.3, b"a": 0.15, **RARE, b"</s>": 1e-4},
+    b"red green</u>": {b"e": SURE, b"a": 1e-3},
+    b"red green</a>": {b"f": SURE, b"a": 1e-3},
+    b"red green": {b" ": SURE, b"a": 1e-3},
+    b"three is": {b"g": 0.7, b"a": 0.3},
+    b"three is ": {b"h": 0.6, b"b": 0.4},
     HEAD: {TAIL: SURE, b"a": 1e-3},
     PARROT * 4: {HEAD: SURE, b"a": 1e-3, b"\xc3": 1e-4},
     PARROT + b"</u>": {HEAD: SURE, b"a": 1e-3, b"\xc3": 1e-4},

@@ -20,6 +20,7 @@ Way = Literal["raw text", "prefill", "words", "impossible"]
 
 _UNTOLD = frozenset({"model", "prompt", "messages", "input"})
 _LONGEST = 120
+_TRIES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +232,18 @@ class Visit:
 
     ask: Ask
     chart: Chart
+
+    def law(self, request: WireRequest) -> Answer:
+        """One request whose first position is wanted."""
+        return self.again(self.ask(request))
+
+    def again(self, answer: Answer) -> Answer:
+        """The answer, or another one to the same request while it ended before it began, as may happen by chance."""
+        for _ in range(_TRIES):
+            if answer.heard is None or answer.places or answer.heard.text or not answer.heard.stopped:
+                break
+            answer = self.ask(answer.request)
+        return answer
 
 
 @dataclass(frozen=True, slots=True)

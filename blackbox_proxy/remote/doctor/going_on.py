@@ -1,19 +1,22 @@
 """Probes of how an endpoint goes on from a text: raw, by ids, or from a partial turn of a chat.
 
-Whether it did is read off the law of the first position, not off what was drawn from it, and by a text that ends inside
-a word, after which no answer of its own begins.
+Whether it did is read off the law of the first position, not off what was drawn from it, and by a text after which a
+word comes with a blank before it: no answer of its own begins so.
 """
 
 from __future__ import annotations
 
+import math
+
 from blackbox_proxy.remote.doctor import signs
 from blackbox_proxy.remote.doctor.chart import Answer, Visit
 from blackbox_proxy.remote.doctor.hearing import Place
-from blackbox_proxy.remote.doctor.voices import BLANK, COUNT, COUNTED, KINDS, OPEN, Voice, turn
+from blackbox_proxy.remote.doctor.voices import BLANK, COLOURS, CUT_OFF, KINDS, OPEN, Voice, turn
 
 CHOSEN = {"logprob_token_ids": [40, 41], "return_tokens_as_token_ids": True}
-NEXT = "u"
-"""How the rest of the word begins that COUNTED ends in."""
+NEXT = " blue"
+"""What comes after CUT_OFF."""
+LIKELY = 0.2
 
 
 def find_going_on(visit: Visit) -> None:
@@ -32,8 +35,8 @@ def find_going_on(visit: Visit) -> None:
 def _raw(visit: Visit, voice: Voice) -> None:
     """Whether a text is gone on with as it is, or is taken for a question of a chat."""
     chart, facts = visit.chart, visit.chart.facts
-    answer = visit.ask(voice.ask(f"{COUNT}\n{COUNTED}"))
-    inside = answer.first is not None and goes_on(answer.first)
+    answer = visit.law(voice.ask(CUT_OFF))
+    inside = answer.first is not None and (goes_on(answer.first) or goes_on(answer.first, NEXT.strip()))
     turns = chart.openings.get("chat")
     alike = turns is not None and signs.same_law(
         chart.openings["completions"].places[0], turns.places[0], tolerance=facts.tolerance
@@ -43,16 +46,21 @@ def _raw(visit: Visit, voice: Voice) -> None:
         saw = "a text is answered as a question of a chat is"
         chart.note("raw text", "lossy", saw, finding="templated-completions", by=answer)
     elif inside:
-        chart.note("raw text", "works", "a text that ends inside a word is gone on with", by=answer)
+        chart.note("raw text", "works", "a text is gone on with as it is", by=answer)
     else:
         chart.note(
-            "raw text", "unclear", "a word was not gone on with, but no sign of a chat was seen either", by=answer
+            "raw text", "unclear", "a text was not gone on with, but no sign of a chat was seen either", by=answer
         )
 
 
-def goes_on(place: Place) -> bool:
-    """Whether the likeliest token is the rest of the word."""
-    return place.best.token.startswith(NEXT)
+def goes_on(place: Place, word: str = NEXT) -> bool:
+    """Whether the word, or a beginning of it, is likely."""
+    law = place.law.items()
+    return math.fsum(math.exp(logp) for token, logp in law if token and _agree(token, word)) > LIKELY
+
+
+def _agree(token: str, word: str) -> bool:
+    return word.startswith(token) or token.startswith(word)
 
 
 def _ids(visit: Visit, voice: Voice) -> None:
@@ -68,7 +76,7 @@ def _ids(visit: Visit, voice: Voice) -> None:
 def _chosen_ids(visit: Visit, voice: Voice) -> None:
     """Whether log-probs beyond the top-k can be had: of chosen ids, or of a token that a bias forces."""
     chart, facts = visit.chart, visit.chart.facts
-    answer = visit.ask(voice.ask(OPEN, more=CHOSEN))
+    answer = visit.law(voice.ask(OPEN, more=CHOSEN))
     if answer.first is not None and {"token_id:40", "token_id:41"} <= {one.token for one in answer.first.listed}:
         facts.reveal = "ids"
         chart.note("unseen tokens", "works", "log-probs of chosen ids are told", by=answer)
@@ -82,13 +90,14 @@ def _chosen_ids(visit: Visit, voice: Voice) -> None:
 def _prefill(visit: Visit, voice: Voice) -> None:
     """By which of three ways a partial turn is told, if by any."""
     chart = visit.chart
-    answers = {kind: visit.ask(voice.ask_on(COUNT, COUNTED, kind=kind)) for kind in KINDS}
-    works = [kind for kind in KINDS if _continued(answers[kind])]
+    answers = {kind: visit.law(voice.ask_on(COLOURS, CUT_OFF, kind=kind)) for kind in KINDS}
+    loose = [kind for kind in KINDS if _continued(answers[kind], NEXT.strip())]
+    works = [kind for kind in KINDS if _continued(answers[kind])] or (loose if "implicit" not in loose else [])
     if works:
         chart.facts.prefill = works[0]
         shown = answers[works[0]]
         chart.note("partial turn", "works", f"gone on with, told by: {', '.join(works)}", by=shown)
-        if shown.heard and shown.heard.text.startswith(COUNTED):
+        if shown.heard and shown.heard.text.startswith(CUT_OFF):
             chart.facts.echoes = True
             saw = "the answer repeats the partial turn"
             chart.note("echo", "works", saw, finding="echoed-prefix", by=shown)
@@ -101,9 +110,10 @@ def _prefill(visit: Visit, voice: Voice) -> None:
     _unflagged(visit, voice, answers["implicit"])
 
 
-def _continued(answer: Answer) -> bool:
-    place = signs.after(answer.heard, COUNTED) if answer.heard else None
-    return place is not None and goes_on(place)
+def _continued(answer: Answer, word: str = NEXT) -> bool:
+    """Whether the word comes next; without its blank, as some servers show it, that is a sign only beside others."""
+    place = signs.after(answer.heard, CUT_OFF) if answer.heard else None
+    return place is not None and goes_on(place, word)
 
 
 def _behind(answer: Answer, text: str) -> Place | None:
@@ -123,7 +133,7 @@ def _unflagged(visit: Visit, voice: Voice, answer: Answer) -> None:
     if _continued(answer):
         chart.note(what, "works", "it is gone on with", finding="implicit-prefill", by=answer)
         return
-    as_user = visit.ask(voice.ask([turn("user", COUNT), turn("user", COUNTED)]))
+    as_user = visit.law(voice.ask([turn("user", COLOURS), turn("user", CUT_OFF)]))
     one, other = answer.first, as_user.first
     if one and other and signs.same_law(one, other, tolerance=chart.facts.tolerance):
         saw = "it is taken for the user's"
@@ -136,7 +146,7 @@ def _blanks(visit: Visit, voice: Voice) -> None:
     """Whether a blank at the end of a partial turn is kept."""
     chart, kind = visit.chart, visit.chart.facts.prefill
     texts = (BLANK, BLANK + " ")
-    answers = [visit.ask(voice.ask_on(COUNT, text, kind=kind)) for text in texts]
+    answers = [visit.law(voice.ask_on(COLOURS, text, kind=kind)) for text in texts]
     plain, blank = (_behind(answer, text) for answer, text in zip(answers, texts, strict=True))
     if plain is None or blank is None:
         chart.note("blank at the end", "unclear", "nothing was told after it", by=answers[1])

@@ -50,16 +50,7 @@ def _settle(visit: Visit, first: Voice, answer: Answer) -> None:
         voice, answer = found
         _note_changes(chart, first, voice, by=refused)
     chart.voices[voice.route] = voice
-    _judge(chart, voice, _told_something(visit.ask, answer))
-
-
-def _told_something(ask: Ask, answer: Answer) -> Answer:
-    """The answer, or another one to the same request while it ended before it began, which may happen by chance."""
-    for _ in range(_TRIES):
-        if answer.heard is None or answer.places or answer.heard.text or not answer.heard.stopped:
-            break
-        answer = ask(answer.request)
-    return answer
+    _judge(chart, voice, visit.again(answer))
 
 
 def _judge(chart: Chart, voice: Voice, answer: Answer) -> None:

@@ -6,10 +6,11 @@ import json
 from collections.abc import Collection, Sequence
 
 from blackbox_proxy.remote.doctor import signs
-from blackbox_proxy.remote.doctor.chart import Answer, Chart, Visit
+from blackbox_proxy.remote.doctor.chart import Answer, Chart, Facts, Visit
 from blackbox_proxy.remote.doctor.hearing import Heard, Token
 from blackbox_proxy.remote.doctor.numbers import FORCED
-from blackbox_proxy.remote.doctor.voices import OK, PARROTS, SHORT, Route, Voice
+from blackbox_proxy.remote.doctor.voices import OK, PARROT, PARROTS, SHORT, Route, Voice
+from blackbox_proxy.types import WireRequest
 
 ROWS = 12
 BRIEF = 16
@@ -19,7 +20,7 @@ def find_spelling(visit: Visit, *, ends: Collection[bytes]) -> None:
     """All probes of this module. ends: how ends are spelt everywhere."""
     chart, temperature = visit.chart, visit.chart.facts.temperature
     for voice in _voices(chart):
-        visit.ask(voice.ask(PARROTS, length=ROWS, temperature=temperature))
+        visit.ask(_parrots(voice, chart.facts))
     _rows(chart)
     _names(chart)
     stops = [visit.ask(voice.ask(SHORT, length=BRIEF, temperature=temperature)) for voice in _voices(chart)]
@@ -32,6 +33,14 @@ def _voices(chart: Chart) -> Sequence[Voice]:
     """A route of rows, and the legacy one, as far as they are there."""
     found = (chart.voice("chat", "responses"), chart.voice("completions"))
     return [voice for voice in found if voice is not None]
+
+
+def _parrots(voice: Voice, facts: Facts) -> WireRequest:
+    """A request for parrots: by a partial turn where there is one, since some models would rather talk of them."""
+    if voice.route == "chat" and facts.prefill:
+        more = {voice.length_field: max(ROWS, voice.least)}
+        return voice.ask_on(PARROTS, PARROT, kind=facts.prefill, temperature=facts.temperature, more=more)
+    return voice.ask(PARROTS, length=ROWS, temperature=facts.temperature)
 
 
 def _rows_of(chart: Chart) -> list[Heard]:
