@@ -94,9 +94,26 @@ def _parse(raw: bytes) -> Mapping[str, object] | None:
 
 
 def _inner_status(error: object, status: int) -> int:
-    """Some relays answer 200 and put the status that they mean into `error.code`."""
-    code = error.get("code") if isinstance(error, Mapping) else None
-    return code if isinstance(code, int) and 400 <= code < 600 else status
+    """Some relays answer 200 and put the status that they mean, or a word for it, into `error.code` or `error.type`."""
+    fields = cast(Mapping[str, object], error) if isinstance(error, Mapping) else {}
+    found = (_meant(fields.get(name)) for name in ("code", "status", "type"))
+    return next((meant for meant in found if meant), status)
+
+
+def _meant(code: object) -> int | None:
+    """The failing status that a code stands for, if it does."""
+    if isinstance(code, str) and not code.isdecimal():
+        return _WORDS.get(code.lower())
+    number = int(code) if isinstance(code, int | str) and len(str(code)) == len("500") else 0
+    return number if 400 <= number < 600 else None
+
+
+_WORDS = {
+    **dict.fromkeys(("rate_limit_exceeded", "rate_limit_error"), 429),
+    **dict.fromkeys(("server_error", "internal_server_error", "internal_error", "api_error"), 500),
+    **dict.fromkeys(("overloaded", "overloaded_error", "service_unavailable"), 503),
+}
+"""What servers call a failure that may pass."""
 
 
 def _word(error: BlackboxProxyError) -> str:

@@ -201,6 +201,58 @@ def test_a_cut_connection_is_tried_again(bench: Bench) -> None:
     assert [a.outcome for a in bench.attempts] == ["unreachable", "unreachable", "ok"]
 
 
+@pytest.mark.parametrize("body", [b'{"id": 1', b"upstream reset", b"<html>Just a moment</html>", b"", b"[1, 2]"])
+def test_a_body_that_is_no_answer_is_asked_for_again(bench: Bench, body: bytes) -> None:
+    """A repeat changes nothing but the bill; of the first attempt nobody knows what it cost."""
+    with ScriptedApi(Say(body), Say({"id": 1, "usage": {"prompt_tokens": 3}})) as api:
+        assert bench.ask(api.url)["id"] == 1
+    first, second = bench.attempts
+    assert (first.outcome, first.status, first.lost, first.usage) == ("unreadable", 200, True, None)
+    assert (second.outcome, second.number, second.lost, second.usage) == ("ok", 2, False, {"prompt_tokens": 3})
+
+
+@pytest.mark.parametrize("body", [b"data: {}\n\n", b" " * 2**21])
+def test_what_would_come_again_is_asked_for_once(bench: Bench, body: bytes) -> None:
+    """A stream, and more than we hold: it was paid for once, and once is enough."""
+    with ScriptedApi(Say(body)) as api, pytest.raises(ReplyError):
+        bench.ask(api.url)
+    assert [(attempt.outcome, attempt.lost) for attempt in bench.attempts] == [("unreadable", True)]
+
+
+@pytest.mark.parametrize(
+    ("say", "lost"),
+    [
+        (Say(cut=True), True),
+        (Say({"id": 1}, missing=10), True),
+        (Say(b"", hang=True), True),
+        (Say({"error": {"message": "busy"}}, 503), False),
+        (Say({"error": {"message": "no"}}, 400), False),
+        (Say({"error": {"message": "upstream", "code": 502}}), False),
+    ],
+    ids=["reset", "cut", "hang", "busy", "refused", "error with 200"],
+)
+def test_an_attempt_is_lost_unless_the_api_said_no(bench: Bench, say: Say, *, lost: bool) -> None:
+    with ScriptedApi(say) as api, pytest.raises(BlackboxProxyError):
+        bench.ask(api.url, timeout=0.5, patience=Patience(attempts=1))
+    assert [(attempt.lost, attempt.usage) for attempt in bench.attempts] == [(lost, None)]
+
+
+def test_who_makes_a_call_hears_of_its_attempts_even_where_accounting_refuses(bench: Bench) -> None:
+    heard: list[Attempt] = []
+
+    def spent(_: Attempt) -> None:
+        raise InputError("the budget is spent")
+
+    with ScriptedApi(Say({"id": 1})) as api, Transport(api.url, KEY, on_attempt=spent) as transport:
+        with pytest.raises(InputError, match="spent"):
+            transport.send(REQUEST, heard.append)
+    with ScriptedApi(Say({}, 500), Say({"id": 2})) as api:
+        with Transport(api.url, KEY, clock=bench.clock(), on_attempt=bench.attempts.append) as transport:
+            transport.send(REQUEST, heard.append)
+    assert [attempt.outcome for attempt in heard] == ["ok", "busy", "ok"]
+    assert heard[1:] == bench.attempts
+
+
 @pytest.mark.parametrize("say", [Say(b"", hang=True), Say(b'{"id"', 500, hang=True)])
 def test_an_answer_that_does_not_end_times_out(bench: Bench, say: Say) -> None:
     with ScriptedApi(say) as api:
@@ -293,6 +345,10 @@ CASES: list[tuple[Say, type[BlackboxProxyError], str, str]] = [
         "billing",
     ),
     (Say({"error": {"message": "upstream", "code": 502}}), ApiBusy, r"on its side \(502\): upstream", "wait"),
+    (Say({"error": {"message": "upstream", "code": "502"}}), ApiBusy, r"on its side \(502\): upstream", "wait"),
+    (Say({"error": {"message": "oops", "type": "server_error", "code": None}}), ApiBusy, r"\(500\): oops", "wait"),
+    (Say({"error": {"message": "slow", "code": "rate_limit_exceeded"}}), ApiBusy, r"rate of .* \(429\): slow", "wait"),
+    (Say({"error": {"message": "no", "code": "invalid", "type": "x"}}), ApiRefused, r"\(200\): no", ""),
     (Say({"error": {"message": "no such user"}}), ApiRefused, r"\(200\): no such user", ""),
 ]
 
@@ -336,6 +392,7 @@ def test_a_wrong_port_is_named(bench: Bench) -> None:
     assert caught.value.message == (
         f"nothing answers at http://127.0.0.1:{port}/v1: connection refused (after 2 attempts)"
     )
+    assert [attempt.lost for attempt in bench.attempts] == [False, False], "nothing was sent"
     assert "port" in caught.value.hint
 
 
