@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from operator import itemgetter
 
@@ -18,7 +18,7 @@ from blackbox_proxy.types import Candidate, Kind, Position
 from .positions import log_add
 
 OVERLAP = 8
-"""Fewest characters of the text's end that count as repeated; fewer agree by accident."""
+"""Fewest characters of the text's end that count as repeated, if they are not all of it; fewer agree by accident."""
 
 _WORD = re.compile(r"(?:\A|\s+)\S{1,32}\s*\Z")
 _LAST = re.compile(r"\S{0,8}\s*\Z")
@@ -43,7 +43,10 @@ def taken_up(positions: Sequence[Position], sent: bytes, *, held: bytes) -> byte
     said = b"".join(position.sampled.piece for position in positions if position.sampled.kind is not Kind.END)
     if _agree(said, held):
         return held
-    return _overlap(sent, said.strip()) + held
+    text, said = sent + held, said.lstrip()
+    if said.startswith(text.lstrip()):
+        return text
+    return next((end for end in _ends(text, said) if len(end) > len(held) and _repeats(said, end)), held)
 
 
 def joined(positions: Sequence[Position], text: bytes) -> tuple[Position, ...]:
@@ -61,13 +64,18 @@ def _agree(said: bytes, text: bytes) -> bool:
     return bool(mine) and (mine.startswith(theirs) or theirs.startswith(mine))
 
 
-def _overlap(sent: bytes, said: bytes) -> bytes:
-    """The longest end of `sent` with which `said` begins; empty where that is shorter than OVERLAP."""
-    for at in range(max(0, len(sent) - len(said) - 1), len(sent)):
-        end = sent[at:]
-        if said.startswith(end[_space(end) :]):
-            return end if len(end.strip().decode("utf-8", "replace")) >= OVERLAP else b""
-    return b""
+def _ends(text: bytes, said: bytes) -> Iterator[bytes]:
+    """Ends of a text that begin like a reply, with the white space before them; the longest first."""
+    at = text.find(said[:OVERLAP])
+    while at >= 0:
+        yield text[len(text[:at].rstrip()) :]
+        at = text.find(said[:OVERLAP], at + 1)
+
+
+def _repeats(said: bytes, end: bytes) -> bool:
+    """Whether a reply says an end of the text, or so much of it as there was room for."""
+    shared = min(len(said.strip().decode(errors="ignore")), len(end.strip().decode(errors="ignore")))
+    return shared >= OVERLAP and _agree(said, end)
 
 
 def _space(text: bytes) -> int:

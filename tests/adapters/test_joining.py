@@ -64,13 +64,22 @@ def test_a_text_in_two_parts_is_the_text(text: str) -> None:
         ((b"capital", b" of", b" Albania"), b" capital of Alb"),
         ((b" The", b" capital of Alb"), b"The capital of Alb"),
         ((b"pital of", b" Albania"), b"pital of Alb"),
-        ((b"ital of", b" Albania"), b" Alb"),
+        ((b"ital of", b" Albania"), b"ital of Alb"),
+        ((b"of", b" Albania"), b" Alb"),
+        ((b"The", b" cap"), b" Alb"),
+        ((b"The", b" capi"), b"The capital of Alb"),
+        ((b"T",), b" Alb"),
         ((b"Tirana",), b" Alb"),
     ],
 )
 def test_what_a_reply_says_again(said: tuple[bytes, ...], repeated: bytes) -> None:
-    """Held back text first; else an end of the text of eight characters or more; fewer agree by accident."""
+    """Held back text first; else an end of the text, of which eight characters must agree: fewer do by accident."""
     assert taken_up(says(*said), b"The capital of", held=b" Alb") == repeated
+
+
+def test_a_short_text_is_repeated_as_a_whole() -> None:
+    assert taken_up(says(b"It", b" is", b" so"), b"It", held=b" is") == b"It is"
+    assert taken_up(says(b"It", b" was"), b"It", held=b" is") == b" is"
 
 
 def test_an_end_says_nothing() -> None:
