@@ -20,7 +20,18 @@ from blackbox_proxy.remote.profiles.lines import line_of
 from blackbox_proxy.remote.profiles.schema import Options
 
 NAMES = {
-    *("anthropic", "azure", "cohere", "deepseek", "fireworks", "groq", "llama_server", "mistral", "openai"),
+    *(
+        "anthropic",
+        "azure",
+        "cohere",
+        "compatible",
+        "deepseek",
+        "fireworks",
+        "groq",
+        "llama_server",
+        "mistral",
+        "openai",
+    ),
     *("openrouter", "perplexity", "sglang", "together", "vllm"),
 }
 UNSUPPORTED = {"anthropic", "cohere", "groq", "perplexity"}

@@ -19,6 +19,7 @@ State = Literal["works", "lossy", "ignored", "refused", "unclear"]
 Way = Literal["raw text", "prefill", "words", "impossible"]
 
 _UNTOLD = frozenset({"model", "prompt", "messages", "input"})
+_USUAL = frozenset({"max_tokens", "max_output_tokens", "logprobs", "top_logprobs", "include"})
 _LONGEST = 120
 _TRIES = 2
 
@@ -278,9 +279,10 @@ class Report:
 
 
 def sent(answer: Answer) -> str:
-    """The request, without what every one has."""
+    """The request, without what every one has; first what not many have."""
     body = answer.request.body
-    said = {name: value for name, value in body.items() if name not in _UNTOLD}
+    told = {name: value for name, value in body.items() if name not in _UNTOLD}
+    said = dict(sorted(told.items(), key=lambda item: item[0] in _USUAL))
     text = _said(body)
     return cut(f"{answer.request.path} {text} {json.dumps(said, ensure_ascii=False)}")
 

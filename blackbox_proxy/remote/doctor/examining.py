@@ -27,13 +27,15 @@ Send = Callable[[WireRequest], Mapping[str, object]]
 class Estimate:
     """What an examination takes. calls, input, output: of an endpoint that refuses nothing; most_calls: never more.
 
-    Tokens are rough: how a text is cut into them is the endpoint's own.
+    most_output: where no fewer than 16 tokens may be asked for. Tokens are rough: how a text is cut into them is the
+    endpoint's own.
     """
 
-    calls: int = 33
+    calls: int = 30
     most_calls: int = 60
     input: int = 1_000
-    output: int = 250
+    output: int = 200
+    most_output: int = 600
 
 
 ESTIMATE = Estimate()

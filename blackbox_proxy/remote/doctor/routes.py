@@ -174,14 +174,18 @@ def find_fields(visit: Visit) -> None:
         return
     seed = chart.facts.seed_field
     offered = {"top_p": 1} if voice.route == "responses" else {**({seed: 1} if seed else {}), **OPTIONAL}
-    refused = _refused(partial(_offer, visit.ask, voice), offered)
+    offer = partial(_offer, visit.ask, voice)
+    together = offer(offered)
+    refused = {} if together.heard else _refused(offer, offered)
     chart.facts.seed_field = seed if seed in offered and seed not in refused else ""
     if refused:
         saw = f"refused: {', '.join(refused)}"
         chart.note("optional fields", "refused", saw, finding="refused-fields", by=next(iter(refused.values())))
+    elif together.heard is None:
+        chart.note("optional fields", "unclear", "each of them is taken, but not all together", by=together)
     else:
-        chart.note("optional fields", "works", f"taken: {', '.join(offered)}")
-    unknown = _offer(visit.ask, voice, {"x_probe": 1})
+        chart.note("optional fields", "works", f"taken: {', '.join(offered)}", by=together)
+    unknown = offer({"x_probe": 1})
     if unknown.heard:
         chart.note("unknown field", "works", "a field that nobody knows is passed over", by=unknown)
     else:
@@ -194,8 +198,6 @@ def _offer(ask: Ask, voice: Voice, fields: Mapping[str, object]) -> Answer:
 
 
 def _refused(offer: Callable[[Mapping[str, object]], Answer], fields: Mapping[str, object]) -> dict[str, Answer]:
-    """The fields that are refused: all are offered at once, and one by one only where that fails."""
-    if offer(fields).heard:
-        return {}
+    """The fields that are refused when they are offered one by one."""
     answers = {name: offer({name: value}) for name, value in fields.items()}
     return {name: answer for name, answer in answers.items() if answer.heard is None}

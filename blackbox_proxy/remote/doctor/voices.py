@@ -120,7 +120,10 @@ class Voice:
         return {"input" if self.route == "responses" else "messages": turns}
 
 
-def first_voice(route: Route, model: str, *, extra: Mapping[str, object], length_field: str = "") -> Voice:
-    """A route as it is spoken to before anything is known of it."""
+def first_voice(route: Route, model: str, *, extra: Fields, length_field: str = "") -> Voice:
+    """A route as it is spoken to before anything is known of it. extra: of a chat, as a profile has it."""
     named = length_field if route == "chat" and length_field in ("max_tokens", "max_completion_tokens") else ""
+    if route == "responses" and "reasoning_effort" in extra:
+        effort = {"reasoning": {"effort": extra["reasoning_effort"]}}
+        extra = {name: value for name, value in extra.items() if name != "reasoning_effort"} | effort
     return Voice(route, model, ROUTES[route], named or LENGTHS[route], LEAST[route], extra=extra)

@@ -1,0 +1,280 @@
+"""The command `doctor`: examines an endpoint, shows what it can do, and writes it down for later runs.
+
+Says what it will take before it asks anything. What was found stays, also where the examination breaks off: it is shown
+and written with a mark. Heavy modules are imported inside.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import sys
+import textwrap
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from blackbox_proxy.cli import inputs
+from blackbox_proxy.cli.options import AsJson, BaseUrl, KeyVariable, ModelName, ProfileName, Timeout, write_json
+from blackbox_proxy.errors import BlackboxProxyError, InputError
+
+if TYPE_CHECKING:
+    from blackbox_proxy.cli.settings import Settings
+    from blackbox_proxy.remote.doctor.chart import Check, Report
+    from blackbox_proxy.remote.doctor.examining import Examination
+    from blackbox_proxy.remote.profiles.finding import Profile
+    from blackbox_proxy.remote.profiles.rules import Settled
+
+UNKNOWN = "compatible"
+"""The profile of an endpoint of which nothing is known."""
+
+EXAMPLES = """Examples:
+
+`blackbox-proxy doctor --base-url http://127.0.0.1:8000/v1 --model m`
+
+`blackbox-proxy doctor --profile mistral --model mistral-small-latest --yes --json`
+"""
+
+STYLES = {"works": "green", "lossy": "yellow", "ignored": "yellow", "refused": "red", "unclear": "dim"}
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """The endpoint: its address as overlays know it, its model, what the profile says, and where overlays lie."""
+
+    base_url: str
+    model: str
+    profile: Profile
+    settled: Settled
+    folder: Path
+    variable: str
+
+
+def doctor(  # noqa: PLR0917 (typer reads options from the signature)
+    base_url: BaseUrl = None,
+    model: ModelName = None,
+    profile: ProfileName = None,
+    api_key_env: KeyVariable = None,
+    timeout: Timeout = 60.0,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before the first call.")] = False,  # noqa: FBT002
+    write: Annotated[bool, typer.Option(help="Write what was measured, for later runs.")] = True,  # noqa: FBT002
+    as_json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """Ask an endpoint some thirty short questions, and say what it can do and how exact steering will be there.
+
+    What was measured is written beside the user's profiles; later runs with the same profile, address and model use it.
+    """
+    from blackbox_proxy.cli.settings import read_settings
+
+    patient = _patient(read_settings(), base_url=base_url, model=model, profile=profile, api_key_env=api_key_env)
+    _announce(patient, yes=yes)
+    with _examined(patient, timeout=timeout) as exam:
+        stopped = _run(exam)
+    report = exam.report(stopped=_words(stopped))
+    path, remark = _written(report, patient) if write else (None, "nothing was written")
+    if as_json:
+        write_json(_as_json(report, patient, path=path, stopped=stopped))
+    else:
+        _show(report)
+        _say_where(remark, patient, path=path)
+    _leave(stopped, as_json=as_json)
+
+
+def _patient(
+    settings: Settings, *, base_url: str | None, model: str | None, profile: str | None, api_key_env: str | None
+) -> Patient:
+    """The endpoint as command line, settings and profile describe it; what was measured before is left aside."""
+    from blackbox_proxy.remote.profiles.finding import load_profile, user_folder
+    from blackbox_proxy.remote.profiles.rules import settle
+
+    named, folder = profile or settings.profile or UNKNOWN, user_folder(os.environ)
+    found = load_profile(named, folder=folder)
+    url = base_url or (settings.base_url if not profile else None) or found.document.profile.base_url or ""
+    name = model or settings.model or ""
+    if not name:
+        raise InputError(
+            "--model is missing", hint="give it, or set BLACKBOX_PROXY_MODEL, or write it into config.toml"
+        )
+    if not url and named == UNKNOWN:
+        raise InputError("--base-url is missing", hint="give it, such as https://host/v1, or name a --profile")
+    fresh = replace(found, overlays=())
+    settled = settle(fresh, name, base_url=url, today=_today())
+    if settled.options.get("decoder") == "llama_native":
+        raise InputError(
+            f"the doctor does not know the route {settled.options.get('path')} of the profile {named!r}",
+            hint=f"look at its other routes: --profile {UNKNOWN} --base-url {url}",
+        )
+    variable = inputs.variable_name(api_key_env) if api_key_env else settled.api_key_env
+    return Patient(url, name, found, settled, folder, variable)
+
+
+def _today() -> dt.date:
+    return dt.datetime.now(dt.UTC).date()
+
+
+def _announce(patient: Patient, *, yes: bool) -> None:
+    """What it will take; on a terminal, unless told otherwise, whether to go on."""
+    from blackbox_proxy.cli import show
+    from blackbox_proxy.remote.doctor.examining import ESTIMATE
+
+    show.note(
+        f"to ask {patient.model} at {patient.base_url}: about {ESTIMATE.calls} calls, {ESTIMATE.input:,} tokens in, "
+        f"{ESTIMATE.output:,} out ({ESTIMATE.most_output:,} where it gives no short answers); "
+        f"never more than {ESTIMATE.most_calls} calls; cost unknown, since no price is known here"
+    )
+    if not yes and sys.stdin.isatty() and sys.stderr.isatty() and not typer.confirm("Go on?", default=True, err=True):
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _examined(patient: Patient, *, timeout: float) -> Iterator[Examination]:
+    """An examination over HTTP, with a bar that moves with its calls."""
+    from blackbox_proxy.api import COMMON_ENDS
+    from blackbox_proxy.cli import show
+    from blackbox_proxy.remote.doctor.examining import ESTIMATE, Examination
+    from blackbox_proxy.remote.transport import Transport
+
+    settled = patient.settled
+    transport = Transport(
+        settled.base_url,
+        os.environ.get(patient.variable),
+        key_name=patient.variable,
+        key_header=settled.api_key_header,
+        timeout=timeout,
+    )
+    with transport, show.progress("asking", ESTIMATE.calls) as tick:
+        yield Examination(
+            transport.send,
+            base_url=patient.base_url,
+            model=patient.model,
+            options=settled.options,
+            ends=COMMON_ENDS,
+            clock=time.monotonic,
+            on_call=tick,
+        )
+
+
+def _run(exam: Examination) -> BaseException | None:
+    """What ended the examination too early, if anything. Raises it where nothing at all had been answered."""
+    try:
+        exam.run()
+    except (BlackboxProxyError, KeyboardInterrupt) as error:
+        if not any(answer.heard for answer in exam.chart.answers):
+            raise
+        return error
+    return None
+
+
+def _words(stopped: BaseException | None) -> str:
+    if stopped is None:
+        return ""
+    return stopped.message if isinstance(stopped, BlackboxProxyError) else "it was interrupted"
+
+
+def _written(report: Report, patient: Patient) -> tuple[Path | None, str]:
+    """The overlay's file, and why there is none. What is unfinished does not replace what was whole."""
+    from blackbox_proxy.remote.profiles.overlays import write_overlay
+
+    spots = [one.spot for one in patient.profile.overlays]
+    here = [
+        one for one in spots if one.model == report.model and one.base_url.rstrip("/") == report.base_url.rstrip("/")
+    ]
+    if report.unfinished and any(not one.notes[:1] or not one.notes[0].startswith("unfinished") for one in here):
+        return None, "nothing was written: what was measured here before was whole"
+    if not report.adapter and not report.unfinished:
+        return None, "nothing was written: there is nothing to steer by"
+    path = write_overlay(
+        patient.folder,
+        extends=patient.profile.name,
+        base_url=report.base_url,
+        model=report.model,
+        measured=_today(),
+        options=report.options,
+        adapter=report.adapter or None,
+        notes=report.remarks,
+    )
+    return path, ""
+
+
+def _as_json(
+    report: Report, patient: Patient, *, path: Path | None, stopped: BaseException | None
+) -> Mapping[str, object]:
+    found: dict[str, object] = {
+        "base_url": report.base_url,
+        "model": report.model,
+        "profile": patient.profile.name,
+        "verdict": {"way": report.verdict.way, "sentence": report.verdict.sentence},
+        "findings": list(dict.fromkeys(check.finding for check in report.findings)),
+        "checks": [asdict(check) for check in report.checks],
+        "adapter": report.adapter,
+        "options": dict(report.options),
+        "calls": report.calls,
+        "tokens": {"input": report.input, "output": report.output},
+        "cost": None,
+        "seconds_per_call": round(report.seconds, 3),
+        "unfinished": report.unfinished,
+        "overlay": path and str(path),
+    }
+    if isinstance(stopped, BlackboxProxyError):
+        found["error"] = {"type": type(stopped).__name__, "message": stopped.message, "hint": stopped.hint}
+    return found
+
+
+def _show(report: Report) -> None:
+    """The table, the verdict, and what it took."""
+    from rich.text import Text
+
+    from blackbox_proxy.cli import show
+
+    width = max((len(check.what) for check in report.checks), default=0)
+    for check in report.checks:
+        for row in rows(check, what=width, width=show.out.width):
+            show.out.print(row, overflow="crop")
+    show.out.print()
+    show.out.print(Text(report.verdict.sentence, style="bold"), soft_wrap=False)
+    names = ", ".join(dict.fromkeys(check.finding for check in report.findings))
+    show.out.print(Text(f"Deviations: {names or 'none'}."), soft_wrap=False)
+    used = "tokens not counted" if report.input is None else f"{report.input:,} tokens in, {report.output or 0:,} out"
+    show.note(f"{report.calls} calls, {used}, {report.seconds:.2f} s each; cost unknown")
+
+
+def rows(check: Check, *, what: int, width: int) -> Iterator[object]:
+    """The lines of one check: its state, what was looked at, what was seen; then the evidence, cut to the width."""
+    from rich.text import Text
+
+    from blackbox_proxy.cli import show
+
+    indent = len(f"{'':<8}{'':<{what}}  ")
+    saw = show.harmless(check.saw + (f" [{check.finding}]" if check.finding else ""))
+    first, *more = textwrap.wrap(saw, max(width - indent, 20))
+    yield Text(f"{check.state:<8}", style=STYLES[check.state]).append(f"{check.what:<{what}}  {first}", style="default")
+    yield from (Text(f"{'':<{indent}}{line}") for line in more)
+    for label, evidence in (("sent", check.sent), ("came", check.came)):
+        if evidence:
+            told = Text(f"{'':<8}{show.one_line(f'{label} {evidence}')}", style="dim")
+            told.truncate(width, overflow="ellipsis")
+            yield told
+
+
+def _say_where(remark: str, patient: Patient, *, path: Path | None) -> None:
+    from blackbox_proxy.cli import show
+
+    if path is None:
+        show.note(remark)
+        return
+    show.note(f"written to {path}")
+    show.note(f"used by: --profile {patient.profile.name} --base-url {patient.base_url} --model {patient.model}")
+
+
+def _leave(stopped: BaseException | None, *, as_json: bool) -> None:
+    """The usual error at the end, where the examination broke off; not a second JSON object."""
+    if stopped is None:
+        return
+    if as_json and isinstance(stopped, BlackboxProxyError):
+        raise typer.Exit(1)
+    raise stopped
