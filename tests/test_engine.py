@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,19 +37,19 @@ from tests.tiny_gguf import TinyModel
 PROMPT = Prompt(text="ab")
 PLAIN = Vocabulary([b"a", b"b", b" ", b"</s>"], ends=[3])
 SHORT = Steering(max_tokens=6)
-Driver = Callable[[ToyApi, LocalPair], Result]
+Driver = Callable[..., Result]
 
 
-def by_steer(api: ToyApi, pair: LocalPair) -> Result:
-    return steer(PROMPT, api=api, pair=pair, steering=SHORT)
+def by_steer(api: ToyApi, pair: LocalPair, steering: Steering = SHORT) -> Result:
+    return steer(PROMPT, api=api, pair=pair, steering=steering)
 
 
-def by_stream(api: ToyApi, pair: LocalPair) -> Result:
-    return stream(PROMPT, api=api, pair=pair, steering=SHORT).result
+def by_stream(api: ToyApi, pair: LocalPair, steering: Steering = SHORT) -> Result:
+    return stream(PROMPT, api=api, pair=pair, steering=steering).result
 
 
-def by_asteer(api: ToyApi, pair: LocalPair) -> Result:
-    return asyncio.run(asteer(PROMPT, api=api, pair=pair, steering=SHORT))
+def by_asteer(api: ToyApi, pair: LocalPair, steering: Steering = SHORT) -> Result:
+    return asyncio.run(asteer(PROMPT, api=api, pair=pair, steering=steering))
 
 
 drivers = pytest.mark.parametrize("drive", [by_steer, by_stream, by_asteer])
@@ -134,7 +136,7 @@ def test_the_api_and_the_pair_work_at_the_same_time(drive: Driver) -> None:
         if not met:
             met.append(meet.wait(timeout=20))
 
-    result = drive(WiredApi(plain(), once), Wired(toy_pair(), once))  # type: ignore[arg-type]
+    result = drive(WiredApi(plain(), once), Wired(toy_pair(), once))
     assert result.steps
 
 
@@ -158,9 +160,107 @@ def test_a_fault_of_either_side_comes_through_as_it_is(drive: Driver, which: str
     api = WiredApi(plain(), busy if which == "api" else bool)
     pair = Wired(toy_pair(), fail if which == "pair" else bool)
     with pytest.raises(BlackboxProxyError) as raised:
-        drive(api, pair)  # type: ignore[arg-type]
+        drive(api, pair)
     assert type(raised.value) is (ApiBusy if which == "api" else Broken)
     assert threading.active_count() == threads
+
+
+def failing(after: int, error: BaseException) -> Callable[[], None]:
+    """Raises when it is called once more than `after` times."""
+    left = [None] * after
+
+    def call() -> None:
+        if not left:
+            raise error
+        left.pop()
+
+    return call
+
+
+@drivers
+def test_what_the_api_said_while_the_pair_failed_is_paid_for(drive: Driver) -> None:
+    """And what was emitted before is there, as in an answer that went through."""
+    short = replace(SHORT, draft=1)
+    whole = drive(plain(), toy_pair(), short)
+    api, pair = plain(), Wired(toy_pair(), failing(2, Broken("no more memory")))
+    with pytest.raises(Broken) as raised:
+        drive(api, pair, short)
+    partial = raised.value.partial
+    assert partial.finish == "error"
+    assert (partial.usage.requests, partial.usage.lost) == (len(api.asked), 0)
+    assert repr(partial.steps) == repr(whole.steps[: len(partial.steps)])
+    assert 0 < len(partial.steps) < len(whole.steps)
+    assert partial.usage.output == partial.usage.wasted + len(partial.steps)
+
+
+@drivers
+def test_of_two_failures_at_once_the_pairs_is_raised_and_both_are_counted(drive: Driver) -> None:
+    error = ApiBusy("rate limit", status=429)
+    error.lost = 3
+    api, pair = WiredApi(plain(), failing(0, error)), Wired(toy_pair(), failing(0, Broken("no more memory")))
+    with pytest.raises(Broken) as raised:
+        drive(api, pair)
+    assert (raised.value.partial.usage.requests, raised.value.partial.usage.lost) == (0, 3)
+
+
+@drivers
+def test_a_failure_while_more_log_probs_are_asked_for_keeps_what_was_paid(drive: Driver) -> None:
+    told = Capabilities(top_k=3, token_ids=True, reveal="ids")
+    toys = replace(plain(), top_k=3, can="ids")
+    revealing = replace(SHORT, tail="reveal", reveals=8, event="bytes")
+    api = WiredApi(toys, failing(1, ApiBusy("rate limit", status=429)), told, vocabulary=PLAIN)
+    with pytest.raises(ApiBusy) as raised:
+        drive(api, toy_pair(), revealing)
+    assert toys.asked[0].reveal == ()
+    assert raised.value.partial.usage.requests == 1
+
+
+def test_a_cancelled_answer_leaves_no_call_behind() -> None:
+    ended: list[str] = []
+
+    class Slow(WiredApi):
+        async def asend(self, ask: Ask) -> Reply:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                ended.append("cancelled")
+                raise
+            return self.toys.send(ask)
+
+    async def cancelled() -> None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asteer(PROMPT, api=Slow(plain()), pair=toy_pair(), steering=SHORT), 0.2)
+        assert len(asyncio.all_tasks()) == 1
+
+    asyncio.run(cancelled())
+    assert ended == ["cancelled"]
+
+
+@pytest.mark.parametrize("where", ["pair", "api"])
+def test_an_interrupt_does_not_wait_for_the_api(where: str) -> None:
+    """The call that is under way counts as lost; what there was is there."""
+    free, main = threading.Event(), threading.main_thread().ident
+    count = failing(2, Broken("this is the third call"))
+
+    def hang() -> None:
+        try:
+            count()
+        except Broken:
+            if where == "api" and main:
+                signal.pthread_kill(main, signal.SIGINT)
+            free.wait(60)
+
+    pair = Wired(toy_pair(), failing(2, KeyboardInterrupt()) if where == "pair" else bool)
+    run = stream(PROMPT, api=WiredApi(plain(), hang), pair=pair, steering=replace(SHORT, draft=1))
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        list(run)
+    took = time.monotonic() - begun
+    free.set()
+    assert took < 30
+    assert run.partial.finish == "error"
+    assert (run.partial.usage.requests, run.partial.usage.lost) == (2, 1)
+    assert len(run.partial.steps) == 2
 
 
 def test_a_stream_hands_out_steps_as_they_are_made() -> None:
