@@ -143,6 +143,11 @@ def _check_ids(steering: Steering, api: Endpoint) -> None:
         )
 
 
+def _lost_note(lost: int) -> tuple[str, ...]:
+    """What to say of requests that may be billed, nobody here knows for what."""
+    return (f"requests without a usable reply, at unknown cost: {lost}",) if lost else ()
+
+
 @dataclass(slots=True)
 class _Session:
     """One run's questions turned into calls, and what they cost; shared by all drivers.
@@ -262,12 +267,8 @@ class _Session:
             exactness="exact" if exact and not ending.notes else "approximate",
             seconds=time.perf_counter() - self.started,
             model=self.model,
-            notes=(*ending.notes, *self._recut(), *self._lost()),
+            notes=(*ending.notes, *self._recut(), *_lost_note(self.usage.lost + self.waiting)),
         )
-
-    def _lost(self) -> tuple[str, ...]:
-        lost = self.usage.lost + self.waiting
-        return (f"requests without a usable reply, at unknown cost: {lost}",) if lost else ()
 
     def _recut(self) -> tuple[str, ...]:
         """What to say where the API's tokenizer is known, and yet its tokens are others."""
@@ -460,6 +461,30 @@ def sample(
     return (one.result for one in drawn)
 
 
+@dataclass(slots=True)
+class _Spent:
+    """What a choice has taken so far."""
+
+    started: float
+    usage: Usage = field(default_factory=Usage)
+    model: str = ""
+
+    def book(self, reply: Reply) -> None:
+        self.usage, self.model = self.usage + reply.usage, reply.model or self.model
+
+    @contextmanager
+    def keeping(self) -> Iterator[None]:
+        """Gives an error what was paid for, if anything was."""
+        try:
+            yield
+        except BlackboxProxyError as error:
+            usage = self.usage + Usage(lost=error.lost)
+            if usage.requests or usage.lost:
+                seconds, notes = time.perf_counter() - self.started, _lost_note(usage.lost)
+                error.partial = Result("", (), "error", usage, "approximate", seconds, model=self.model, notes=notes)
+            raise
+
+
 def choose(
     prompt: Prompt | str,
     options: Sequence[str],
@@ -482,23 +507,29 @@ def choose(
     wanted, can = [option.encode() for option in options], api.capabilities()
     ask = Ask(api.model, "" if can.chat else api.text(asked), b"", 1, can.top_k, messages=asked.messages)
     asking = choosing.masses(wanted, goes_on=can.continuation is Continuation.EXACT, calls=calls)
-    usage, model, reply = Usage(), "", None
-    masses: choosing.Masses | None = None
-    while masses is None:
+    spent = _Spent(started)
+    with spent.keeping():
+        masses = _masses(asking, api, ask, spent=spent)
+        before = time.perf_counter()
+        own = asked if pair_prompt is None else as_prompt(pair_prompt)
+        strings = (*wanted, *(text for text in masses.wanted() if text not in wanted))
+        scores = pair.score(b"", strings, prompt=own)
+    usage = replace(spent.usage, local_seconds=time.perf_counter() - before)
+    found, options_of = choosing.chosen(masses, strings, scores, alpha=alpha)
+    return Choice(options_of, found.certified, usage, time.perf_counter() - started, spent.model)
+
+
+def _masses(asking: choosing.Asking, api: Endpoint, ask: Ask, *, spent: _Spent) -> choosing.Masses:
+    """What the API's replies say of the options, as far as `asking` wants to know."""
+    reply: Reply | None = None
+    while True:
         try:
             peek = next(asking) if reply is None else asking.send(reply)
         except StopIteration as stop:
-            masses = stop.value
-        else:
-            reply = api.send(replace(ask, answer=peek.text, length=peek.length))
-            usage, model = usage + reply.usage, reply.model or model
-    before = time.perf_counter()
-    own = asked if pair_prompt is None else as_prompt(pair_prompt)
-    strings = (*wanted, *(text for text in masses.wanted() if text not in wanted))
-    scores = pair.score(b"", strings, prompt=own)
-    usage = replace(usage, local_seconds=time.perf_counter() - before)
-    found, options_of = choosing.chosen(masses, strings, scores, alpha=alpha)
-    return Choice(options_of, found.certified, usage, time.perf_counter() - started, model)
+            masses: choosing.Masses = stop.value
+            return masses
+        reply = api.send(replace(ask, answer=peek.text, length=peek.length))
+        spent.book(reply)
 
 
 async def asteer(

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blackbox_proxy.engine import sample, stream
+from blackbox_proxy.engine import choose, sample, stream
 from blackbox_proxy.errors import ApiBusy, ApiRefused, ApiUnreachable, BlackboxProxyError, PromptError, ReplyError
 from blackbox_proxy.remote.retry import Patience
 from blackbox_proxy.standin.plan import Fault, read_plan
 from blackbox_proxy.steering import Steering
-from blackbox_proxy.types import Result, Step
+from blackbox_proxy.types import Choice, Result, Step
 from tests.fault_bench import (
     DRIVERS,
     EMPTY,
@@ -146,7 +146,7 @@ def test_more_than_a_thousand_faults_change_nothing(bench: Bench) -> None:
         for pattern in PATTERNS.values():
             plan = plan_for(wanted.usage.requests, pattern)
             injected += sum(check_cell(bench, route, driver, wanted, plan) for driver in DRIVERS)
-        injected += check_hangs(bench, route, first=99)
+        injected += check_hangs(bench, route, first=8)
     print(f"{injected} faults injected; 0 answers changed, 0 steps twice or lost, every attempt accounted for")
     assert injected > 1000
 
@@ -249,3 +249,25 @@ def test_of_several_answers_each_pays_for_itself(bench: Bench) -> None:
     assert (partial.usage.requests, partial.usage.lost) == (1, 1)
     assert partial.steps == second.steps[: len(partial.steps)]
     assert 0 < len(partial.steps) < len(second.steps)
+
+
+def test_a_choice_is_not_changed_and_its_calls_are_paid_for(bench: Bench) -> None:
+    """The second call divides what begins alike."""
+    options = [" gold green", " gold blue", " red"]
+
+    def choosing(plan: str) -> Choice:
+        api = bench.api("text", read_plan(plan))
+        return choose(QUESTION, options, api=api, pair=bench.pair, pair_prompt=EMPTY)
+
+    wanted = choosing("ok")
+    assert wanted.usage.requests > 1
+    faulty = choosing("cut,ok,429,garbage,ok")
+    assert (faulty.options, faulty.certified) == (wanted.options, wanted.certified)
+    assert (billed(faulty.usage), faulty.usage.lost) == (billed(wanted.usage), 2)
+    with pytest.raises(ApiUnreachable) as raised:
+        choosing("ok,reset*4")
+    assert (raised.value.partial.usage.requests, raised.value.partial.usage.lost) == (1, 4)
+    assert raised.value.partial.notes
+    with pytest.raises(ApiRefused) as raised_at_once:
+        choosing("401")
+    assert raised_at_once.value.partial is None

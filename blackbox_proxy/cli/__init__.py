@@ -24,7 +24,7 @@ def report(error: BlackboxProxyError, *, as_json: bool, beside: Mapping[str, obj
     """
     if as_json:
         found = {"type": type(error).__name__, "message": error.message, "hint": error.hint}
-        sys.stdout.write(json.dumps({"error": found, **(beside or {})}) + "\n")
+        sys.stdout.write(json.dumps({"error": found, **(_partial(error) if beside is None else beside)}) + "\n")
     else:
         sys.stderr.write(f"error: {error.message}\n")
         if error.hint:
@@ -34,6 +34,15 @@ def report(error: BlackboxProxyError, *, as_json: bool, beside: Mapping[str, obj
 
             show.took(error.partial)
     return 2 if isinstance(error, InputError) else 1
+
+
+def _partial(error: BlackboxProxyError) -> Mapping[str, object]:
+    """What there was when it broke off, as JSON; nothing where there was nothing."""
+    if error.partial is None:
+        return {}
+    from blackbox_proxy.cli import show
+
+    return {"partial": show.result_json(error.partial, trace=False)}
 
 
 def main() -> None:
