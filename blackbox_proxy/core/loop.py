@@ -284,8 +284,11 @@ class _Loop:
         return evidence.reply.positions[0].revealed if evidence.reply.positions else ()
 
     def _step(self, position: Position, weighed: Weighed, *, exact: bool) -> Step:
-        wanted = b"" if position.sampled.kind is Kind.END else position.sampled.piece
-        drafted = weighed.pieces.index(wanted) if wanted in weighed.pieces else None
+        wanted, ends = position.sampled.piece, position.sampled.kind is Kind.END
+        if ends:
+            wanted = b""
+        # A token without bytes that is no end stands for nothing that could be kept.
+        drafted = weighed.pieces.index(wanted) if (wanted or ends) and wanted in weighed.pieces else None
         drawn = self._choose(weighed, drafted)
         at, piece = drawn.index, weighed.pieces[drawn.index]
         rivals = weighed.rivals()

@@ -25,7 +25,7 @@ from blackbox_proxy.types import Kind, Prompt, Reply
 CLOSED = "pypi:qwen2.5-coder-0.5b-instruct"
 LOCAL = "pypi:smollm2-135m-instruct"
 LOADS: tuple[Load, ...] = ("known", "told")
-STEERING = Steering(alpha=1.8, max_tokens=40)
+STEERING = Steering(alpha=1.25, max_tokens=40)
 """The demo's knobs, chosen on training countries."""
 
 TOP_K = 20
