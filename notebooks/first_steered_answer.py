@@ -64,7 +64,7 @@ question = "Which city is the capital of Croatia?"
 for_api, for_pair = Prompt.ask(f"{note} {question}"), Prompt.ask(question)
 
 expert, anti_expert = pair.members
-steering = Steering(alpha=1.6, max_tokens=40)
+steering = Steering(alpha=1.25, max_tokens=40)
 result = steer(for_api, api=api, pair=pair, steering=steering, pair_prompt=for_pair)
 
 answers = {
@@ -177,7 +177,7 @@ picture(table, alt=f"A table of the answer's tokens. {spoken}.")
 # * **where it came from**: `api draft`: as the closed model wanted; `changed`: another one of its 20; `outside top-k`:
 #   one that it did not show at all.
 #
-# The winner of a step is the token with the largest `API logp + alpha * offset` (here alpha is 1.6).
+# The winner of a step is the token with the largest `API logp + alpha * offset` (here alpha is 1.25).
 
 # %% [markdown]
 # ## Where the pair spoke up
@@ -236,7 +236,7 @@ print(f"{result.seconds:.1f} s, {usage.local_seconds:.1f} s of it local")
 # ```
 # blackbox-proxy standin --model pypi:qwen2.5-coder-0.5b-instruct --name closed-model --port 8000
 # blackbox-proxy steer "Note: ... Which city is the capital of Croatia?" --pair-prompt "Which city is ... Croatia?" \
-#     --base-url http://127.0.0.1:8000/v1 --model closed-model --pair demo --alpha 1.6 --trace
+#     --base-url http://127.0.0.1:8000/v1 --model closed-model --pair demo --alpha 1.25 --trace
 # ```
 
 # %%

@@ -224,6 +224,13 @@ def test_a_reply_that_cannot_be_text_is_an_error() -> None:
             run(INDIFFERENT, reply(stray), steering=Steering(proposals=proposals))
 
 
+def test_a_sampled_token_without_bytes_is_not_taken_for_the_end() -> None:
+    """It has lost its bytes, or is a special one: what it stands for nobody knows, so nothing of the draft is kept."""
+    lost = Candidate(b"", math.log(0.2), Kind.SPECIAL)
+    result, _ = run(INDIFFERENT, reply(replace(END, sampled=lost)))
+    assert [(step.kind, step.origin) for step in result.steps] == [(Kind.END, Origin.CHANGED)]
+
+
 def test_a_token_that_is_no_text_is_never_chosen() -> None:
     """The API sampled a control token in mid-answer; the best candidate that is text takes its place."""
     turn = Candidate(b"<turn>", math.log(0.6), Kind.SPECIAL)
