@@ -15,7 +15,7 @@ from blackbox_proxy.api import Api, connect
 from blackbox_proxy.core.text import open_bytes
 from blackbox_proxy.local.pair import Pair
 from blackbox_proxy.standin.server import running
-from blackbox_proxy.types import Ask, Kind, Prompt, Result
+from blackbox_proxy.types import Ask, Prompt, Result
 from tests.contracts.steered import answers, check_same, ended
 from tests.contracts.texts import QUESTIONS, TEXTS
 from tests.contracts.truth import Difference, Truth, difference

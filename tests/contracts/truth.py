@@ -43,7 +43,7 @@ class Truth:
     @classmethod
     @contextmanager
     def of(cls, path: Path) -> Iterator[Self]:
-        """The model of a file. Its weights should be in 32 bits: others are rounded by how many rows are read at once."""
+        """The model of a file. In 32 bits: other weights are rounded by how many rows are read at once."""
         with Model(path) as model, Context(model, size=512) as context:
             yield cls(model, Evaluator(context))
 
