@@ -76,6 +76,7 @@ def check_answer(bench: Bench, result: Result, wanted: Result, plan: tuple[Fault
     assert not bench.feed.left
     assert (result.text, result.steps, result.finish) == (wanted.text, wanted.steps, wanted.finish)
     assert [attempt.outcome for attempt in bench.attempts] == outcomes(plan)
+    assert [attempt.number for attempt in bench.attempts] == numbers(plan)
     assert billed(result.usage) == billed(wanted.usage)
     assert result.usage.lost == lost_of(plan) == sum(attempt.lost for attempt in bench.attempts)
     assert bool(result.usage.lost) == any("without a usable reply" in note for note in result.notes)
@@ -93,14 +94,21 @@ def check_cell(bench: Bench, route: str, driver: Driver, wanted: Result, plan: t
     return faults_of(plan)
 
 
+def numbers(plan: tuple[Fault, ...]) -> list[int]:
+    """How often each call has been tried, with each attempt."""
+    found = [1]
+    for fault in plan[:-1]:
+        found.append(1 if fault.word == "ok" else found[-1] + 1)
+    return found
+
+
 def pauses(plan: tuple[Fault, ...]) -> list[float]:
     """What should have been slept: what was asked for, else half a second that doubles."""
-    found, number = [], 0
-    for fault in plan:
-        number = 0 if fault.word == "ok" else number + 1
-        if number:
-            found.append(Patience().first * 2 ** (number - 1) / 2 if fault.after is None else fault.after)
-    return found
+    return [
+        Patience().first * 2 ** (number - 1) / 2 if fault.after is None else fault.after
+        for fault, number in zip(plan, numbers(plan), strict=True)
+        if fault.word != "ok"
+    ]
 
 
 @pytest.mark.parametrize("pattern", PATTERNS.values(), ids=PATTERNS.keys())
