@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -10,11 +11,12 @@ from blackbox_proxy.remote.doctor.examining import Examination
 from blackbox_proxy.remote.retry import Patience
 from blackbox_proxy.remote.transport import Transport
 from blackbox_proxy.standin import Options, Script, Traffic, running, script
+from blackbox_proxy.types import WireRequest
 
 PARROT = "🦜".encode()
 HEAD, TAIL = PARROT[:2], PARROT[2:]
 SURE = 0.999
-ASKED = (b"only: ok", b"ok</u>")
+ASKED = (b"only: ok", b"only: ok</u>", "»</u>".encode())
 RARE = {b"G": 1e-6}
 """What the doctor forces by a bias: token 40."""
 LAWS: Mapping[bytes, Mapping[bytes, float]] = {
@@ -33,11 +35,47 @@ LAWS: Mapping[bytes, Mapping[bytes, float]] = {
     **{before + b"ok": {b"</s>": SURE, b"a": 1e-3, **RARE} for before in ASKED},
 }
 """An open law, and sure ones where the doctor asks for one answer; the end shows among alternatives before it comes."""
-TEMPLATE = "{% for m in messages %}<{{ m.role[0] }}>{{ m.content }}</{{ m.role[0] }}>{% endfor %}"
-PIECES = [*(bytes([sign]) for sign in (10, *range(32, 127))), HEAD, TAIL, b"\xc3", b"\xe2"]
+TEMPLATE = "{% for m in messages %}{{ m.content }}</{{ m.role[0] }}>{% endfor %}"
+PIECES = [*(bytes([sign]) for sign in (10, *range(32, 127))), HEAD, TAIL, b"\xc3", b"\xe2", "«".encode(), "»".encode()]
 ENDS = (b"", b"</s>")
 
 
 def patient() -> Script:
     """The toy: an open law after most texts, and a sure one where the doctor asks for one answer."""
     return script(PIECES, [b"</s>"], LAWS, template=TEMPLATE)
+
+
+@contextmanager
+def transported(*quirks: str, traffic: Traffic | None = None, key: str | None = None) -> Iterator[Transport]:
+    """A way to the toy over real HTTP. key: what the toy asks for, and is shown."""
+    options = Options(name="toy", quirks=quirks, api_key=key)
+    if traffic is not None:
+        options["traffic"] = traffic
+    with running(patient(), **options) as url, Transport(url, key, patience=Patience(first=0.0)) as transport:
+        yield transport
+
+
+def examination(
+    send: Callable[[WireRequest], Mapping[str, object]],
+    *,
+    model: str = "toy",
+    options: Mapping[str, object] | None = None,
+) -> Examination:
+    """An examination of the toy whose clock stands still."""
+    return Examination(
+        send, base_url="http://127.0.0.1/v1", model=model, options=options or {}, ends=ENDS, clock=lambda: 0.0
+    )
+
+
+@functools.cache
+def examined(*quirks: str) -> Report:
+    """What the doctor says of the toy with these quirks."""
+    with transported(*quirks) as transport:
+        exam = examination(transport.send)
+        exam.run()
+        return exam.report()
+
+
+def names(report: Report) -> list[str]:
+    """The names of its findings, each once."""
+    return list(dict.fromkeys(check.finding for check in report.findings))

@@ -208,10 +208,17 @@ class Chart:
         """Those that one adapter alone takes."""
         facts = self.facts
         if self.adapter == "completions":
-            return {"token_ids": facts.ids, "reveal": facts.reveal}
+            return {"token_ids": facts.ids, "reveal": self._reveal()}
         if self.adapter == "chat_prefill":
             return {"prefill": facts.prefill, "echoes": facts.echoes, "trims": facts.trims}
         return {}
+
+    def _reveal(self) -> str:
+        """How log-probs beyond the top-k are had; those of chosen ids are only read in the plain legacy shape."""
+        facts = self.facts
+        if facts.reveal == "ids" and facts.decoders["completions"] != "legacy_completions":
+            return "bias" if facts.forces and facts.before_bias else "none"
+        return facts.reveal
 
     def _spoken(self) -> Voice | None:
         """The voice that the adapter will speak with."""

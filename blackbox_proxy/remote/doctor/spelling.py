@@ -116,7 +116,10 @@ def _ends(chart: Chart, stops: Sequence[Answer], known: Sequence[str]) -> None:
     listed = signs.specials(rows) + signs.named([*rows, *legacy], known)
     blank = [one for one in signs.specials(rows) if not one.token]
     blank += [extra for one, extra in last if not extra.token]
-    spoken = [extra for one, extra in last if extra.raw]
+    mute = chart.facts.trust == "none"
+    spoken = [
+        extra for one, extra in last if extra.raw or (mute and extra.token and one.heard and one.heard.shape == "rows")
+    ]
     by = stopped[0] if stopped else stops[0] if stops else None
     if spoken:
         saw = f"it is listed as if {spoken[0].token!r} were text"
