@@ -243,22 +243,22 @@ def test_a_missing_position_shows_in_the_bytes_of_the_next_one() -> None:
     assert (found.top, found.tail, found.ceiling, found.sampled.kind) == ((), 1.0, 0.0, Kind.SPECIAL)
 
 
-def left_open(text: str, tokens: int) -> Json:
+def left_open(tokens: int, **extra: object) -> Json:
     """A reply of llama.cpp's server that ends inside its first character: without log-probs."""
-    choice = {"text": text, "index": 0, "finish_reason": "length"}
-    return {"choices": [choice], "usage": {"prompt_tokens": 10, "completion_tokens": tokens}}
+    choice = {"message": {"role": "assistant", "content": "so far "}, "index": 0, "finish_reason": "length"}
+    return {"choices": [choice], "usage": {"prompt_tokens": 10, "completion_tokens": tokens}, **extra}
 
 
-@pytest.mark.parametrize(("text", "tokens"), [(" \ufffd", 1), ("\ufffd", 3)])
-def test_the_beginning_of_one_character_is_a_position_of_which_nothing_is_known(text: str, tokens: int) -> None:
-    reply = legacy_completions(left_open(text, tokens))
+@pytest.mark.parametrize("tokens", [1, 3])
+def test_the_beginning_of_one_character_is_a_position_of_which_nothing_is_known(tokens: int) -> None:
+    reply = openai_chat(left_open(tokens, timings={}))
     assert (only(reply).top, only(reply).tail, reply.finish) == ((), 1.0, "length")
 
 
-@pytest.mark.parametrize(("text", "tokens"), [("so\ufffd", 4), ("so", 1), ("\ufffd", 0)])
-def test_any_other_text_without_log_probs_is_an_error(text: str, tokens: int) -> None:
+@pytest.mark.parametrize("body", [left_open(1), left_open(4, timings={}), left_open(0, timings={})])
+def test_any_other_text_without_log_probs_is_an_error(body: Json) -> None:
     with pytest.raises(ReplyError, match="no log-probabilities"):
-        legacy_completions(left_open(text, tokens))
+        openai_chat(body)
 
 
 def test_a_nameless_last_token_of_a_chat_that_stopped_is_its_end() -> None:

@@ -1,4 +1,4 @@
-"""Starts and stops servers that nobody here wrote, each in a process of its own over a GGUF, on a free port of 127.0.0.1.
+"""Starts and stops servers that nobody here wrote: each in a process of its own over a GGUF, on a free loopback port.
 
 They are in the environment of `make contracts`. Knows no adapter.
 """

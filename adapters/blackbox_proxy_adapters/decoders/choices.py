@@ -46,7 +46,7 @@ def _read(body: Mapping[str, object], dialect: Dialect, *, hint: str) -> Reply:
     finish = read_finish(choice.get("finish_reason"))
     usage = read_usage(body.get("usage"))
     positions, whole = _rows(choice.get("logprobs"), dialect, ended=finish == "stop")
-    if not positions and _left_open(choice, usage):
+    if not positions and _left_open(body, usage):
         positions, whole = (unknown(),), False
     if not positions and (finish != "stop" or _text(choice)):
         raise ReplyError("the reply holds no log-probabilities", hint=hint)
@@ -64,10 +64,12 @@ def _rows(logprobs: object, dialect: Dialect, *, ended: bool) -> Rows:
     return Rows(read_columns(fields, dialect), whole=True)
 
 
-def _left_open(choice: Mapping[str, object], usage: Usage) -> bool:
-    """Whether all that was said is the beginning of a character: llama.cpp's server then sends no log-probs at all."""
-    text = _text(choice)
-    return isinstance(text, str) and text.endswith("\ufffd") and 1 <= usage.output < MOST_BYTES
+def _left_open(body: Mapping[str, object], usage: Usage) -> bool:
+    """Whether all that was said is the beginning of a character: llama.cpp's server then sends no log-probs at all.
+
+    It is known by its `timings`; the text does not tell, since a chat leaves the beginning of a character out.
+    """
+    return "timings" in body and 1 <= usage.output < MOST_BYTES
 
 
 def _text(choice: Mapping[str, object]) -> object:
