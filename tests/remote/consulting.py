@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
+from starlette.types import ASGIApp, Message
+
 from blackbox_proxy.remote.doctor.chart import Report
 from blackbox_proxy.remote.doctor.examining import Examination
+from blackbox_proxy.remote.faults import Place, refusal
 from blackbox_proxy.remote.retry import Patience
 from blackbox_proxy.remote.transport import Transport
 from blackbox_proxy.standin import Options, Script, Traffic, running, script
+from blackbox_proxy.standin.server import opened
 from blackbox_proxy.types import WireRequest
 
 PARROT = "🦜".encode()
@@ -69,11 +75,37 @@ def examination(
 
 @functools.cache
 def examined(*quirks: str) -> Report:
-    """What the doctor says of the toy with these quirks."""
-    with transported(*quirks) as transport:
-        exam = examination(transport.send)
+    """What the doctor says of the toy with these quirks; asked without a socket, which takes a fifth of the time."""
+    with opened(patient(), name="toy", quirks=quirks) as serving, asyncio.Runner() as runner:
+        exam = examination(lambda request: runner.run(_asked(serving.app, request)))
         exam.run()
         return exam.report()
+
+
+async def _asked(app: ASGIApp, request: WireRequest) -> Mapping[str, object]:
+    """The reply of an application, or the transport's error for its refusal."""
+    raw = json.dumps(dict(request.body)).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(raw)).encode())]
+    path = f"/v1{request.path}"
+    scope = {"type": "http", "method": "POST", "path": path, "headers": headers, "query_string": b""}
+    waiting: list[Message] = [{"type": "http.request", "body": raw, "more_body": False}]
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        if not waiting:
+            await asyncio.Event().wait()  # the client never leaves
+        return waiting.pop()
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await app(scope, receive, send)
+    body: Mapping[str, object] = json.loads(b"".join(message.get("body", b"") for message in sent))
+    status = sent[0]["status"]
+    if status >= 400:
+        place = Place("http://toy", request.path, "toy", key_name="KEY", timeout=1.0, clean=str)
+        raise refusal(status, body, place=place)
+    return body
 
 
 def names(report: Report) -> list[str]:

@@ -101,12 +101,12 @@ def test_quirks_are_found_together_but_for_one_that_another_hides(quirks: tuple[
 
 OPTIONS: Mapping[str, Mapping[str, object]] = {
     "no-seed": {"seed_field": ""},
-    "refused-fields=seed": {"seed_field": ""},
+    "refused-fields=seed+stop": {"seed_field": ""},
     "min-output=16": {"min_output": 16},
     "top-k-cap=5": {"top_k": 5},
     "top-k-cut=5": {"top_k": 5},
     "no-ids": {"token_ids": False, "reveal": "ids"},
-    "strict-fields": {"token_ids": True, "reveal": "bias"},
+    "strict-fields=400": {"token_ids": True, "reveal": "bias"},
     "one-hot-at-zero": {"query_temperature": 1.0},
     "scaled-except-zero": {"query_temperature": 0.0},
     "together-shape": {"decoder": "together"},
@@ -258,7 +258,7 @@ Send = Callable[[WireRequest], Mapping[str, object]]
 
 def broken(send: Send, *, after: int) -> Send:
     """Sends so many requests, and then no more."""
-    sent = []
+    sent: list[WireRequest] = []
 
     def cut(request: WireRequest) -> Mapping[str, object]:
         if len(sent) == after:

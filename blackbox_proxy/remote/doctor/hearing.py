@@ -13,6 +13,8 @@ from typing import Literal, NamedTuple, cast
 SENTINEL = -1000.0
 """At or below this a log-prob is a mark, no number."""
 
+_HUGE = 1e300
+
 Shape = Literal["legacy", "rows", "none"]
 
 
@@ -133,7 +135,9 @@ def _text(value: object) -> str:
 
 def _number(value: object) -> float:
     """What is no number is as good as a sentinel."""
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else SENTINEL
+    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > _HUGE:
+        return SENTINEL
+    return float(value)
 
 
 def _bytes(value: object) -> bytes | None:

@@ -1,0 +1,158 @@
+"""What replies tell when they are laid side by side, for random laws and by hand; and any JSON is heard."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from blackbox_proxy.remote.doctor import signs
+from blackbox_proxy.remote.doctor.going_on import goes_on
+from blackbox_proxy.remote.doctor.hearing import SENTINEL, Heard, Place, Token, hear
+from tests.standin.raw import Json
+from tests.standin.test_wire import VALUES
+
+LAWS = st.dictionaries(st.text("abcdefgh", min_size=1, max_size=2), st.floats(-20, -0.1), min_size=4, max_size=12)
+
+
+def place(law: dict[str, float], own: str = "") -> Place:
+    """A place whose best token was sampled, unless said otherwise."""
+    sampled = own or max(law, key=law.__getitem__)
+    return Place(Token(sampled, None, law.get(sampled, -9.0)), tuple(Token(name, None, law[name]) for name in law))
+
+
+def normalised(law: dict[str, float], temperature: float) -> dict[str, float]:
+    norm = math.log(math.fsum(math.exp(logp / temperature) for logp in law.values()))
+    return {name: logp / temperature - norm for name, logp in law.items()}
+
+
+@given(LAWS, st.floats(0, 0.05), st.randoms(use_true_random=False))
+def test_the_slope_tells_before_temperature_from_after_it(law: dict[str, float], noise: float, draw: Json) -> None:
+    warm = normalised(law, 1.0)
+    if max(warm.values()) - min(warm.values()) < 1.0:
+        return  # too flat for noise of this size
+    for temperature, found in ((1.0, "raw"), (0.5, "scaled")):
+        cool = {name: logp + draw.uniform(-noise, noise) for name, logp in normalised(law, temperature).items()}
+        assert signs.scaling(place(cool), place(warm)) == found
+
+
+@given(LAWS, st.integers(0, 5))
+def test_rounding_is_counted_in_decimals(law: dict[str, float], digits: int) -> None:
+    rounded = signs.told([place({name: round(logp, digits) for name, logp in law.items()})])
+    found = signs.decimals(rounded)
+    assert (found is None) == (len(rounded) < signs.FEWEST)
+    assert found is None or found <= digits
+
+
+@given(LAWS, st.data())
+def test_a_law_is_itself_in_any_order_and_no_other(law: dict[str, float], data: st.DataObject) -> None:
+    shuffled = {name: law[name] for name in data.draw(st.permutations(sorted(law)))}
+    assert signs.same_law(place(law), place(shuffled), tolerance=1e-9)
+    other = {**law, data.draw(st.sampled_from(sorted(law))): -0.05}
+    assert signs.same_law(place(law), place(other), tolerance=1e-9) == (law == other)
+
+
+def test_a_likely_token_that_one_list_lacks_makes_it_another_law() -> None:
+    """Two lists may agree in everything that both show."""
+    one, other = {"a": -5.0, "b": -6.0, "x": -0.1}, {"a": -5.0, "b": -6.0, "y": -0.1}
+    assert not signs.same_law(place(one), place(other), tolerance=0.5)
+
+
+def test_a_sampled_token_that_pushes_the_last_one_out_is_no_other_law() -> None:
+    one, other = {"a": -0.5, "b": -1.0, "c": -5.0}, {"z": -12.0, "a": -0.5, "b": -1.0}
+    assert signs.same_law(place(one), place(other, own="z"), tolerance=5.0)
+    assert not signs.same_law(place({**one, "c": -1.5}), place({"z": -12.0, "b": -9.0}, own="z"), tolerance=1.0)
+
+
+@pytest.mark.parametrize(
+    ("listed", "own", "appends", "displaces"),
+    [
+        ({"a": -0.5, "b": -1.0}, "a", False, False),
+        ({"a": -0.5, "b": -1.0}, "z", False, False),
+        ({"a": -0.5, "b": -1.0, "z": -9.0}, "z", True, False),
+        ({"z": -9.0, "a": -0.5}, "z", False, True),
+        ({"b": -1.0, "a": -0.5}, "b", False, True),
+    ],
+)
+def test_how_a_sampled_token_stands_in_a_list(
+    listed: dict[str, float], own: str, *, appends: bool, displaces: bool
+) -> None:
+    found = [place(listed, own)]
+    assert (signs.appends(found, 2), signs.displaces(found)) == (appends, displaces)
+
+
+def test_one_hot_is_all_marks_but_one() -> None:
+    assert signs.one_hot(place({"a": 0.0, "b": -9999.0}))
+    assert not signs.one_hot(place({"a": -0.1, "b": -9999.0}))
+    assert not signs.one_hot(place({"a": 0.0}))
+    assert not signs.one_hot(place({"a": 0.0, "b": -30.0}))
+
+
+def said(text: str, *tokens: Token, finish: str = "stop") -> Heard:
+    return Heard(text, tuple(Place(one, (one,)) for one in tokens), finish, "rows", None)
+
+
+def test_the_end_is_what_an_answer_has_more_than_its_text() -> None:
+    o, k, end = (Token(name, name.encode(), -0.1) for name in ("o", "k", "</s>"))
+    assert signs.surplus(said("ok", o, k, end)) == end
+    assert signs.surplus(said("ok", o, k)) is None
+    assert signs.surplus(said("ok", o, k, Token("", b"", -0.1))) == Token("", b"", -0.1)
+    assert signs.surplus(said("ok", o, k, end, finish="length")) is None
+
+
+def test_bytes_that_a_text_has_and_tokens_lack() -> None:
+    head, tail = Token(r"\xf0\x9f", b"\xf0\x9f", -0.1), Token(r"\xa6\x9c", b"\xa6\x9c", -0.1)
+    assert not signs.skips(said("🦜", head, tail))
+    assert signs.skips(said("🦜", tail))
+    assert not signs.skips(said("🦜\ufffd", head, tail, head))
+    assert not signs.skips(said("\ufffda", Token("a", b"a", -0.1)))
+
+
+def test_the_place_behind_a_repeated_beginning() -> None:
+    a, b, c = (Token(name, name.encode(), -0.1) for name in ("re", "d g", "reen"))
+    behind = signs.after(said("red green", a, b, c), "red g")
+    assert behind is not None
+    assert behind.own == c
+    assert signs.after(said("red green", a, b, c), "red gr") is None
+    first = signs.after(said("reen", c), "red g")
+    assert first is not None
+    assert first.own == c
+
+
+@pytest.mark.parametrize(
+    ("law", "found"),
+    [
+        ({" blue": -0.1, "x": -3.0}, True),
+        ({" ": -0.1}, True),
+        ({" b": -1.0, " bl": -1.5}, True),
+        ({"blue": -0.1, " red": -3.0}, False),
+        ({"": -0.1}, False),
+        ({" blue": -3.0}, False),
+    ],
+)
+def test_what_goes_on_begins_with_a_blank(law: dict[str, float], *, found: bool) -> None:
+    assert goes_on(place(law)) == found
+
+
+ROWS = st.fixed_dictionaries({}, optional={"token": VALUES, "bytes": VALUES, "logprob": VALUES, "top_logprobs": VALUES})
+TOLD = st.fixed_dictionaries(
+    {}, optional={"tokens": VALUES, "token_logprobs": VALUES, "top_logprobs": VALUES, "content": st.lists(ROWS)}
+)
+CHOICES = st.fixed_dictionaries(
+    {}, optional={"text": VALUES, "message": VALUES, "finish_reason": VALUES, "logprobs": VALUES | TOLD}
+)
+REPLIES = st.fixed_dictionaries(
+    {}, optional={"choices": VALUES | st.lists(CHOICES), "output": VALUES, "usage": VALUES, "status": VALUES}
+)
+
+
+@given(REPLIES)
+@example({"choices": [{"logprobs": {"content": [{"token": "a", "logprob": -(10**400), "bytes": [300]}]}}]})
+def test_any_json_object_is_heard(body: dict[str, Json]) -> None:
+    heard = hear(body)
+    for one in heard.places:
+        assert isinstance(one.best.logp, float)
+        assert all(logp > SENTINEL for logp in one.law.values())
+    assert isinstance(heard.cached, bool)
