@@ -2,15 +2,18 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+SDK := tests/remote tests/adapters tests/standin/test_wire.py
+OLDEST := .venv-openai2/oldest
 WEIGHTS := smollm2-135m-instruct qwen2.5-coder-0.5b-instruct gemma-3-270m
 
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check slow bench notebook user-env dev-env tune-env
+.PHONY: help setup demo test check slow contracts openai2 bench notebook user-env dev-env tune-env contracts-env \
+	openai2-env
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '%-9s %s\n' "$$t" "$$d"; done
+	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '%-9s %s\n' "$$t" "$$d"; done
 
 setup: dev-env ## everything that demo, test and check need; they call it themselves
 	@$(BIN)/blackbox-proxy weights fetch $(WEIGHTS) >/dev/null
@@ -28,7 +31,14 @@ check: dev-env ## the linters, the types, and the rule of who may import whom
 	$(BIN)/lint-imports
 
 slow: setup tune-env ## the slow tests, in an environment with PyTorch
-	.venv-tune/bin/python -m pytest -m slow --ignore=tests/test_notebooks.py $(ARGS)
+	.venv-tune/bin/python -m pytest -m slow --ignore=tests/test_notebooks.py --ignore=tests/contracts $(ARGS)
+
+contracts: setup contracts-env ## our adapters against servers that others wrote, over real weights
+	.venv-contracts/bin/python -m pytest tests/contracts -m slow $(ARGS)
+
+openai2: openai2-env ## what touches the SDK, on the newest and the oldest one that speaks httpx
+	HYPOTHESIS_EXAMPLES=20 .venv-openai2/bin/python -m pytest $(SDK) $(ARGS)
+	HYPOTHESIS_EXAMPLES=20 PYTHONPATH=$(OLDEST) .venv-openai2/bin/python -m pytest $(SDK) $(ARGS)
 
 bench: setup ## measure a step and write build/bench.json
 	@mkdir -p build
@@ -45,3 +55,10 @@ dev-env:
 
 tune-env:
 	@CONSTRAINTS=.ci/constraints-tune.txt .ci/setup .venv-tune dev tune
+
+contracts-env:
+	@.ci/setup .venv-contracts test contracts
+
+openai2-env:
+	@CONSTRAINTS=.ci/constraints-openai2.txt .ci/setup .venv-openai2 test
+	@test -d $(OLDEST) || .venv-openai2/bin/python -m pip install --quiet --no-deps --target $(OLDEST) openai==2.20.0

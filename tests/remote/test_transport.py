@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import openai
 import pytest
 
 from blackbox_proxy.errors import (
@@ -106,11 +107,12 @@ def test_body_and_key_arrive_as_given(bench: Bench) -> None:
 
 
 def test_a_query_of_the_address_goes_with_each_request(bench: Bench) -> None:
-    """Behind the path, not before it: Azure's `api-version`."""
+    """Behind the path, not before it: Azure's `api-version`. Version 2 of the SDK leaves out what has no value."""
     with ScriptedApi(Say({"id": 1})) as api:
         assert bench.ask(f"{api.url}/deployments/d?api-version=2024-10-21&empty=") == {"id": 1}
         path, _, _ = api.seen[0]
-    assert path == "/v1/deployments/d/completions?api-version=2024-10-21&empty="
+    empty = "" if openai.__version__.startswith("2.") else "&empty="
+    assert path == f"/v1/deployments/d/completions?api-version=2024-10-21{empty}"
 
 
 def test_the_key_goes_into_the_header_that_is_named(bench: Bench) -> None:
