@@ -48,7 +48,7 @@ PATTERNS = {
     "error with status 200": "error200",
     "one after another": "reset,truncated,429:2",
 }
-LONG = replace(STEERING, max_tokens=24)
+LONG = replace(STEERING, max_tokens=14)
 
 
 @pytest.fixture(scope="module")
