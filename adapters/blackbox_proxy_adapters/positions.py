@@ -119,9 +119,12 @@ def ceiling_of(others: Sequence[float], *, tail: float) -> float:
     is sound in both cases. With no other entry only the tail bounds the rest: even a list of 1 need not be the top 1,
     since a sampled token that prints like it takes its place.
     """
-    if others:
-        return min(others)
-    return math.log(tail) if tail > 0.0 else -math.inf
+    return min(others) if others else log_of(tail)
+
+
+def log_of(mass: float) -> float:
+    """The log of a probability; -inf for none."""
+    return math.log(mass) if mass > 0.0 else -math.inf
 
 
 def unknown(number: int | None = None) -> Position:

@@ -243,6 +243,15 @@ def test_a_missing_position_shows_in_the_bytes_of_the_next_one() -> None:
     assert (found.top, found.tail, found.ceiling, found.sampled.kind) == ((), 1.0, 0.0, Kind.SPECIAL)
 
 
+def test_a_key_that_has_lost_its_bytes_may_hide_a_likelier_token() -> None:
+    """llama-cpp-python writes the least likely of the tokens that share one; another may have all of the tail."""
+    shared = only(legacy_completions(body(("a", -0.7, {"a": -0.7, "": -5.0, "b": -6.0}))))
+    assert shared.ceiling == pytest.approx(math.log(shared.tail))
+    for dialect, ceiling in ((Dialect(), -6.0), (Dialect(trust="lossy"), None)):
+        plain = only(legacy_completions(body(("a", -0.7, {"a": -0.7, "b": -6.0})), dialect))
+        assert plain.ceiling == pytest.approx(math.log(plain.tail) if ceiling is None else ceiling)
+
+
 def left_open(tokens: int, **extra: object) -> Json:
     """A reply of llama.cpp's server that ends inside its first character: without log-probs."""
     choice = {"message": {"role": "assistant", "content": "so far "}, "index": 0, "finish_reason": "length"}

@@ -2,20 +2,23 @@
 
     {tokens: [str], token_logprobs: [float], top_logprobs: [{str: float}], text_offset: [int], token_ids: [int]}
 
-Tokens that print alike share one key. The server keeps one of their log-probs; the rest of the mass is in the tail.
+Tokens that print alike share one key. The server keeps one of their log-probs, which may be the smallest; the rest of
+the mass is in the tail, and of one of them alone only the tail is a bound. Where a key has lost its bytes that may have
+happened; where the endpoint leaves lost bytes out (`Dialect.trust`) no key shows it.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.types import Kind, Position
 from blackbox_proxy_adapters.fields import as_id, as_list, as_logp, as_mapping, as_text
 from blackbox_proxy_adapters.pieces import Piece, speaks_bytes, spelt, spelt_in_bytes
-from blackbox_proxy_adapters.positions import Dialect, Entry, entry, position
+from blackbox_proxy_adapters.positions import Dialect, Entry, entry, log_of, position
 
 from .envelope import first_choice
 
@@ -40,7 +43,9 @@ def read_columns(logprobs: Mapping[str, object], dialect: Dialect) -> tuple[Posi
         read(spelling, as_logp(logp, f"token_logprobs[{at}]"), number)
         for at, (spelling, logp, number) in enumerate(zip(spellings, logps, _ids(logprobs, len(tokens)), strict=True))
     ]
-    return tuple(_position(*row, read=read, top_k=dialect.top_k) for row in zip(spellings, own, shown, strict=True))
+    found = [_position(*row, read=read, top_k=dialect.top_k) for row in zip(spellings, own, shown, strict=True)]
+    doubted = [dialect.trust != "exact" or any(map(_is_lost, row)) for row in shown]
+    return tuple(replace(p, ceiling=log_of(p.tail)) if doubt else p for p, doubt in zip(found, doubted, strict=True))
 
 
 def read_revealed(body: Mapping[str, object], ids: Sequence[int]) -> dict[int, float]:
@@ -68,6 +73,11 @@ def _check_lengths(tokens: Sequence[object], *, logps: Sequence[object], tops: S
             f"the reply's lists differ in length: {lengths}",
             hint="the endpoint does not keep to the legacy completions shape; choose another adapter for it",
         )
+
+
+def _is_lost(spelling: str) -> bool:
+    """Whether other tokens may print like this, because it does not tell all its bytes."""
+    return not spelling or "\ufffd" in spelling
 
 
 def _ids(logprobs: Mapping[str, object], count: int) -> Sequence[int | None]:
