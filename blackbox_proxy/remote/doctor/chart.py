@@ -289,7 +289,7 @@ def sent(answer: Answer) -> str:
     """The request, without what every one has; first what not many have."""
     body = answer.request.body
     told = {name: value for name, value in body.items() if name not in _UNTOLD}
-    said = dict(sorted(told.items(), key=lambda item: item[0] in _USUAL))
+    said = dict(sorted(told.items(), key=lambda item: item[0] in _USUAL or item == ("temperature", 1.0)))
     text = _said(body)
     return cut(f"{answer.request.path} {text} {json.dumps(said, ensure_ascii=False)}")
 
