@@ -348,7 +348,7 @@ def demo(played: Mapping[Load, Sequence[Answered]], figures: Mapping[Load, Mappi
     out.print(figures_table(figures))
     for load, found in figures.items():
         out.print(_work_line(load, found))
-    _section("by kind of question: right fact of the closed model; right fact, right form and both when steered")
+    _section("by kind of question; shown in place: each token of the right fact in the closed model's top-k there")
     out.print(kinds_table(figures))
 
 
@@ -378,7 +378,8 @@ def figures_table(figures: Mapping[Load, Mapping[str, Any]]) -> Table:
 
 def kinds_table(figures: Mapping[Load, Mapping[str, Any]]) -> Table:
     """Shares by load and kind of question."""
-    columns = ("load", "kind", "questions", "closed model's fact", "tuned SLM, both", "steered fact", "form", "both")
+    names = ("closed model's fact", "shown in place", "tuned SLM, both", "steered fact", "form", "both")
+    columns = ("load", "kind", "questions", *names)
     rows = table(dict.fromkeys(columns, "left"))
     for load, found in figures.items():
         for kind, shares in found["kinds"].items():

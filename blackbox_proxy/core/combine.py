@@ -95,14 +95,26 @@ def left_over(masses: Floats, disjoint: NDArray[np.bool_]) -> Floats:
     return np.asarray(np.maximum(1.0 - masses[:, real].sum(axis=1), LEAST), dtype=np.float64)
 
 
-def offsets(masses: Floats, disjoint: NDArray[np.bool_], *, evidence: float) -> Floats:
-    """log E - log A of each string, pooled where neither member has evidence; shape (n,).
+def pools(masses: Floats, disjoint: NDArray[np.bool_], *, flipped: bool = False) -> Floats:
+    """What strings without evidence are pooled with, shape (2,): E_r and A_r, but never to their advantage.
 
-    d(s) = log(E[s] + c E_r) - log(A[s] + c A_r), with c = `evidence` and E_r, A_r what the strings of real mass leave
-    over: a string about which neither member knows anything gets the offset of all that is left (section 1.6).
+    That the tuning took mass from all the rest is evidence about each of them. That it gave some is not: it may have
+    gone to any one, and the others must not win by it. flipped: for a negative alpha, where losing mass is to gain.
     """
     left = left_over(masses, disjoint)
-    smooth = np.log(np.maximum(masses + evidence * left[:, None], 1e-300))
+    left[0 if flipped else 1] = left.max()
+    return left
+
+
+def offsets(masses: Floats, disjoint: NDArray[np.bool_], *, evidence: float, flipped: bool = False) -> Floats:
+    """log E - log A of each string, pooled where neither member has evidence; shape (n,).
+
+    d(s) = log(E[s] + c E_r) - log(A[s] + c max(A_r, E_r)), with c = `evidence` and E_r, A_r what the strings of real
+    mass leave over: a string about which neither member knows anything gets the offset of all that is left, and none
+    where that is positive (section 1.6). flipped: see `pools`.
+    """
+    pool = pools(masses, disjoint, flipped=flipped)
+    smooth = np.log(np.maximum(masses + evidence * pool[:, None], 1e-300))
     return np.asarray(smooth[0] - smooth[1], dtype=np.float64)
 
 

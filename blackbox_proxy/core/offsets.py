@@ -51,19 +51,24 @@ class Ratio:
 @final
 @dataclass(frozen=True, slots=True)
 class Pooled:
-    """The ratio, pooled where neither member has evidence: see `combine.offsets`, section 1.6."""
+    """The ratio, pooled where neither member has evidence: see `combine.offsets`, section 1.6.
+
+    flipped: for a negative alpha.
+    """
 
     evidence: float
+    flipped: bool = False
 
     def __call__(self, field: Field) -> Floats:
         """See `Rule`."""
-        return combine.offsets(field.masses, field.disjoint, evidence=self.evidence)
+        return combine.offsets(field.masses, field.disjoint, evidence=self.evidence, flipped=self.flipped)
 
     def most(self, field: Field, *, alpha: float) -> float:
         """See `Rule`: at most, all that is left over under the one member, and nothing of it under the other."""
         if alpha == 0.0 or self.evidence <= 0.0:
             return 0.0 if alpha == 0.0 else math.inf
-        gains, loses = combine.left_over(field.masses, field.disjoint)[:: 1 if alpha > 0.0 else -1]
+        pool = combine.pools(field.masses, field.disjoint, flipped=self.flipped)
+        gains, loses = pool[:: 1 if alpha > 0.0 else -1]
         return abs(alpha) * (math.log1p(self.evidence * gains) - math.log(self.evidence * loses))
 
 
@@ -116,4 +121,4 @@ def rule_of(steering: Steering) -> Rule:
         case "plausible":
             return Plausible(steering.plausible, flipped=steering.alpha < 0.0)
         case _:
-            return Pooled(steering.evidence)
+            return Pooled(steering.evidence, flipped=steering.alpha < 0.0)

@@ -13,14 +13,14 @@ from importlib.resources import files
 from pathlib import Path
 
 from blackbox_proxy.api import Api, connect
-from blackbox_proxy.demo.facts import Load, Question, Split, questions
+from blackbox_proxy.demo.facts import HOUSE_FORMAT, Load, Question, Split, questions
 from blackbox_proxy.demo.score import Answered
 from blackbox_proxy.engine import load_pair, steer
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.local.pair import Pair
 from blackbox_proxy.standin.server import running
 from blackbox_proxy.steering import Steering
-from blackbox_proxy.types import Kind, Prompt, Reply
+from blackbox_proxy.types import Ask, Kind, Prompt, Reply
 
 CLOSED = "pypi:qwen2.5-coder-0.5b-instruct"
 LOCAL = "pypi:smollm2-135m-instruct"
@@ -84,7 +84,32 @@ def answer(question: Question, stage: Stage, *, steering: Steering = STEERING) -
         untuned=untuned.answer(own, max_tokens=limit).decode("utf-8", "replace"),
         expert=expert.answer(own, max_tokens=limit).decode("utf-8", "replace"),
         result=result,
+        shown=shows(question, stage),
     )
+
+
+def shows(question: Question, stage: Stage) -> bool:
+    """Whether the closed model shows the right fact where the form has it: each of its tokens in the top-k there.
+
+    The ceiling of what steering can take from the closed model: what is not shown is guessed by the pair.
+    """
+    return any(_shown(question, fact, stage) for fact in (question.fact, *question.also))
+
+
+def _shown(question: Question, fact: str, stage: Stage) -> bool:
+    """One spelling of the fact, where the form has it; of the tokens that are shown the longest is taken each time."""
+    before = HOUSE_FORMAT.partition("{fact}")[0].rstrip()
+    text, left = stage.api.text(Prompt.ask(question.asked)), f" {fact}".encode()
+    answer = before.encode()
+    while left:
+        asked = Ask(stage.api.model, text, answer, 1, stage.api.capabilities().top_k)
+        (position,) = stage.api.send(asked).positions[:1]
+        pieces = [c.piece for c in position.top if c.kind is Kind.TEXT and left.startswith(c.piece)]
+        if not pieces:
+            return False
+        longest = max(pieces, key=len)
+        answer, left = answer + longest, left[len(longest) :]
+    return True
 
 
 def draw(load: Load, *, count: int, split: Split = "heldout", seed: int = 0) -> Sequence[Question]:

@@ -22,13 +22,17 @@ Z95: Final = 1.959964
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """One question with the four answers, and the steered one's whole result."""
+    """One question with the four answers, and the steered one's whole result.
+
+    shown: whether the closed model shows the right fact where the form has it (`run.shows`).
+    """
 
     question: Question
     api: str
     untuned: str
     expert: str
     result: Result
+    shown: bool = False
 
     @property
     def steered(self) -> str:
@@ -62,6 +66,7 @@ def _shares(answered: Sequence[Answered]) -> dict[str, int]:
         for party in PARTIES
         for name, test in tests.items()
     }
+    hits["api_shows_fact"] = sum(a.shown for a in answered)
     hits["same_as_expert"] = sum(a.steered.strip() == a.expert.strip() for a in answered)
     return hits
 
@@ -70,7 +75,7 @@ def _kind(answered: Sequence[Answered]) -> dict[str, float]:
     """Shares of one kind of question."""
     count = max(len(answered), 1)
     hits = _shares(answered)
-    wanted = ("api_fact", "expert_exact", "steered_fact", "steered_format", "steered_exact")
+    wanted = ("api_fact", "api_shows_fact", "expert_exact", "steered_fact", "steered_format", "steered_exact")
     return {"questions": len(answered), **{name: round(hits[name] / count, 3) for name in wanted}}
 
 

@@ -115,18 +115,19 @@ def test_without_evidence_the_offset_is_the_ratio_itself(made: tuple[Field, list
     np.testing.assert_allclose(offsets(field.masses, field.disjoint, evidence=0.0), right, atol=1e-9)
 
 
-@given(made=fields(), evidence=st.sampled_from([1e-6, 1e-3]))
+@given(made=fields(), evidence=st.sampled_from([1e-6, 1e-3]), flipped=st.booleans())
 def test_offsets_of_the_unknown_go_to_the_offset_of_all_that_is_left(
-    made: tuple[Field, list[bytes]], evidence: float
+    made: tuple[Field, list[bytes]], evidence: float, *, flipped: bool
 ) -> None:
-    """A string of no mass gets the pooled offset; in between an offset lies between its own and the pooled one."""
+    """A string of no mass gets the pooled offset where that does not favour it; others lie between it and their own."""
     field, _ = made
     masses = np.column_stack([field.masses, [0.0, 0.0]])
     disjoint = np.append(field.disjoint, True)
-    found = offsets(masses, disjoint, evidence=evidence)
+    found = offsets(masses, disjoint, evidence=evidence, flipped=flipped)
     real = field.disjoint & (field.masses >= REAL).any(axis=0)
     left = np.maximum(1.0 - field.masses[:, real].sum(axis=1), LEAST)
-    pooled = math.log(left[0]) - math.log(left[1])
+    whole = math.log(left[0]) - math.log(left[1])
+    pooled = max(whole, 0.0) if flipped else min(whole, 0.0)
     assert found[-1] == pytest.approx(pooled, abs=1e-6)
     assume((field.masses > 0.0).all())
     own = offsets(field.masses, field.disjoint, evidence=0.0)

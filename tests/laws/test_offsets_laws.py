@@ -14,7 +14,7 @@ from blackbox_proxy.core.offsets import Clipped, Plausible, Pooled, Ratio, Rule,
 from blackbox_proxy.steering import Steering
 from tests.laws.test_combine_laws import alphas, fields
 
-RULES = (Ratio(), Pooled(1e-3), Pooled(1e-6), Clipped(2.0), Plausible(0.02), Plausible(0.3, flipped=True))
+RULES = (Ratio(), Pooled(1e-3), Pooled(1e-6, flipped=True), Clipped(2.0), Plausible(0.02), Plausible(0.3, flipped=True))
 rules = st.sampled_from(RULES)
 clips = st.floats(0.1, 10.0)
 
@@ -64,13 +64,14 @@ def test_only_what_the_expert_finds_plausible_can_win(made: tuple[Field, list[by
     evidence=st.sampled_from([1e-6, 1e-3, 0.1]),
     alpha=alphas,
     shares=st.tuples(st.floats(0.0, 1.0), st.floats(0.0, 1.0)),
+    flipped=st.booleans(),
 )
 def test_no_string_outside_gains_more_than_the_most(
-    made: tuple[Field, list[bytes]], evidence: float, alpha: float, shares: tuple[float, float]
+    made: tuple[Field, list[bytes]], evidence: float, alpha: float, shares: tuple[float, float], *, flipped: bool
 ) -> None:
     """Whatever shares of what is left over one more string has; with real mass it would be a rival itself."""
     field, _ = made
-    rule = Pooled(evidence)
+    rule = Pooled(evidence, flipped=flipped)
     left = np.maximum(1.0 - field.masses[:, field.disjoint].sum(axis=1), 0.0)
     another = (min(float(left[0] * shares[0]), 0.9 * REAL), min(float(left[1] * shares[1]), 0.9 * REAL))
     gain = alpha * rule(with_another(field, another))[-1]
@@ -96,6 +97,7 @@ def test_a_ratio_is_bounded_by_nothing() -> None:
         (Steering(rule="plausible", plausible=0.1), Plausible(0.1)),
         (Steering(rule="plausible", plausible=0.1, alpha=-1.0), Plausible(0.1, flipped=True)),
         (Steering(rule="pooled", evidence=1e-4), Pooled(1e-4)),
+        (Steering(rule="pooled", evidence=1e-4, alpha=-1.0), Pooled(1e-4, flipped=True)),
     ],
 )
 def test_the_knobs_name_their_rule(steering: Steering, rule: Rule) -> None:
