@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from blackbox_proxy.api import Api, connect
+from blackbox_proxy.core.recut import strange_borders
 from blackbox_proxy.demo.run import text_of
 from blackbox_proxy.engine import steer
 from blackbox_proxy.local.pair import Pair, PairFiles, open_pair
@@ -144,17 +145,6 @@ def test_by_ids_more_answers_are_the_tuned_models(api: Api, pair: Pair) -> None:
     check_same(by_ids(api, pair, PROMPTS))
 
 
-def test_walking_ahead_changes_the_number_of_calls_and_nothing_else(api: Api, pair: Pair) -> None:
-    """A weak alpha, so that much of the draft is kept."""
-    steering = Steering(alpha=0.3, max_tokens=TOKENS)
-    ahead = [steer(p, api=few(api), pair=pair, steering=replace(steering, draft=8)) for p in PROMPTS]
-    one_by_one = [steer(p, api=few(api), pair=pair, steering=replace(steering, draft=1)) for p in PROMPTS]
-    check_same([(a, b.text) for a, b in zip(ahead, one_by_one, strict=True)])
-    calls = [sum(r.usage.requests for r in results) for results in (ahead, one_by_one)]
-    print(f"calls: {calls[0]} walking ahead, {calls[1]} one by one")
-    assert calls[0] < calls[1]
-
-
 @pytest.fixture(scope="module")
 def precise(smollm2_path: Path) -> Iterator[Pair]:
     """The same pair, read row by row: in batches the adapter moves log-probs by 0.1 nats."""
@@ -163,6 +153,32 @@ def precise(smollm2_path: Path) -> Iterator[Pair]:
         open_pair(PairFiles(smollm2_path, smollm2_path, lora, context=512, rows=1)) as opened,
     ):
         yield opened
+
+
+def test_walking_ahead_changes_the_number_of_calls_and_nothing_else(api: Api, precise: Pair) -> None:
+    """A weak alpha, so that much of the draft is kept; read row by row, since a draft is a batch of rows.
+
+    Given that text that is sent back is cut into the tokens that were drafted (3.3): an answer in which it is not
+    (a line end after a line end, sent back as one token) may go on otherwise from there; at most one of the five is.
+    """
+    steering, own = Steering(alpha=0.3, max_tokens=TOKENS), precise.vocabulary.cut_by(precise.spell)
+    ahead = [steer(p, api=few(api), pair=precise, steering=replace(steering, draft=8)) for p in PROMPTS]
+    one_by_one = [steer(p, api=few(api), pair=precise, steering=replace(steering, draft=1)) for p in PROMPTS]
+    both = [(a, b.text) for a, b in zip(ahead, one_by_one, strict=True)]
+    recut = [n for n, (a, text) in enumerate(both) if strange_borders(alike(a, text), own)]
+    print(f"{len(recut)} of {len(both)} answers were cut into other tokens when they were sent back")
+    assert len(recut) <= 1
+    check_same([pair for n, pair in enumerate(both) if n not in recut])
+    calls = [sum(r.usage.requests for r in results) for results in (ahead, one_by_one)]
+    print(f"calls: {calls[0]} walking ahead, {calls[1]} one by one")
+    assert calls[0] < calls[1]
+
+
+def alike(result: Result, text: str) -> list[bytes]:
+    """The pieces of a result as far as `text` is the same."""
+    pieces = [step.piece for step in result.steps]
+    ends = [b"".join(pieces[: n + 1]) for n in range(len(pieces))]
+    return [piece for piece, end in zip(pieces, ends, strict=True) if text.encode().startswith(end)]
 
 
 def through_bytes(api: Api, pair: Pair, prompts: Sequence[str]) -> list[tuple[Result, str]]:

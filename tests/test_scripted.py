@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import replace
 
@@ -63,8 +64,9 @@ def test_some_texts_drawn_over_http_follow_the_law(steering: Steering) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("steering", SETTINGS, ids=["full", "topk"])
-def test_twenty_thousand_texts_drawn_over_http_follow_the_law(steering: Steering) -> None:
-    check_drawn(steering, 20_000)
+def test_thousands_of_texts_drawn_over_http_follow_the_law(steering: Steering) -> None:
+    """HTTP_TEXTS=20000 draws as many as the settings in process do, in a quarter of an hour."""
+    check_drawn(steering, int(os.environ.get("HTTP_TEXTS", "5000")))
 
 
 LETTERS = [bytes([letter]) for letter in b"abcdefghijklmnopqrstuvwxyz0123456789"]

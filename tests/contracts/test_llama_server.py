@@ -197,8 +197,9 @@ def test_asked_in_words_it_goes_on_as_the_standin_does(
         chat(standin.removesuffix("/v1"), truth, adapter="chat_continue", strategy=strategy) as own,
     ):
         found = [(outcome(api, ask), outcome(own, ask)) for ask in questions(api, b"The answer to").values()]
-    print(sum(isinstance(mine, Reply) for mine, _ in found), "of", len(found), "replies take up the answer")
-    assert any(isinstance(mine, Reply) for mine, _ in found)
+    taken = [mine for mine, _ in found if isinstance(mine, Reply) and any(p.top for p in mine.positions[:1])]
+    print(f"{len(taken)} of {len(found)} replies take up the answer")
+    assert taken
     for mine, theirs in found:
         check_alike(mine, theirs)
 
@@ -212,7 +213,7 @@ def outcome(api: Api, ask: Ask) -> Reply | str:
 
 
 def check_alike(mine: Reply | str, theirs: Reply | str) -> None:
-    """Two errors of a kind, or the same candidates at the first position."""
+    """Two errors of a kind, or the same candidates at the first position, if anything agrees with the answer there."""
     if isinstance(mine, str) or isinstance(theirs, str):
         assert mine == theirs
         return
@@ -221,5 +222,5 @@ def check_alike(mine: Reply | str, theirs: Reply | str) -> None:
     assert bool(mine.positions) == bool(theirs.positions)
     for one, other in zip(mine.positions[:1], theirs.positions[:1], strict=True):
         logps, others = ({c.piece: c.logp for c in position.top} for position in (one, other))
-        assert len(logps.keys() & others.keys()) >= 0.8 * len(logps)
-        assert max(abs(logps[piece] - others[piece]) for piece in logps.keys() & others.keys()) <= 2 * NATS
+        assert len(logps.keys() & others.keys()) >= 0.8 * max(len(logps), len(others))
+        assert all(abs(logps[piece] - others[piece]) <= 2 * NATS for piece in logps.keys() & others.keys())

@@ -14,16 +14,18 @@ from blackbox_proxy.types import WireRequest
 
 ROWS = 12
 BRIEF = 16
+LIKELY = -5.0
+"""A token that is no text is no sign of an end below this log-prob: there are other special ones."""
 
 
 def find_spelling(visit: Visit, *, ends: Collection[bytes]) -> None:
     """All probes of this module. ends: how ends are spelt everywhere."""
-    chart, temperature = visit.chart, visit.chart.facts.temperature
+    chart = visit.chart
     for voice in _voices(chart):
-        visit.ask(_parrots(voice, chart.facts))
+        visit.ask(_begun(voice, chart.facts, PARROTS, begun=PARROT, length=ROWS))
     _rows(chart)
     _names(chart)
-    stops = [visit.ask(voice.ask(SHORT, length=BRIEF, temperature=temperature)) for voice in _voices(chart)]
+    stops = [visit.ask(_begun(voice, chart.facts, SHORT, begun=OK, length=BRIEF)) for voice in _voices(chart)]
     _force_past_end(visit)
     _ends(chart, stops, [end.decode() for end in ends if end])
     _usage(chart)
@@ -35,12 +37,11 @@ def _voices(chart: Chart) -> Sequence[Voice]:
     return [voice for voice in found if voice is not None]
 
 
-def _parrots(voice: Voice, facts: Facts) -> WireRequest:
-    """A request for parrots: by a partial turn where there is one, since some models would rather talk of them."""
+def _begun(voice: Voice, facts: Facts, question: str, *, begun: str, length: int) -> WireRequest:
+    """A question, with its answer begun where that can be, since small models would rather say something else."""
     if voice.route == "chat" and facts.prefill:
-        more = {voice.length_field: max(ROWS, voice.least)}
-        return voice.ask_on(PARROTS, PARROT, kind=facts.prefill, temperature=facts.temperature, more=more)
-    return voice.ask(PARROTS, length=ROWS, temperature=facts.temperature)
+        return voice.ask_on(question, begun, kind=facts.prefill, length=length, temperature=facts.temperature)
+    return voice.ask(question, length=length, temperature=facts.temperature)
 
 
 def _rows_of(chart: Chart) -> list[Heard]:
@@ -113,7 +114,7 @@ def _ends(chart: Chart, stops: Sequence[Answer], known: Sequence[str]) -> None:
     stopped = [one for one in stops if one.heard and one.heard.stopped]
     rows, legacy = _rows_of(chart), _legacy(chart)
     last = [(one, extra) for one in stopped if one.heard and (extra := signs.surplus(one.heard))]
-    listed = signs.specials(rows) + signs.named([*rows, *legacy], known)
+    listed = [one for one in signs.specials(rows) if one.logp > LIKELY] + signs.named([*rows, *legacy], known)
     blank = [one for one in signs.specials(rows) if not one.token]
     blank += [extra for one, extra in last if not extra.token]
     mute = chart.facts.trust == "none"

@@ -94,12 +94,19 @@ class Voice:
         return self.bare(said, length=length, more={**self.wanting(k), **warmth, **more})
 
     def ask_on(
-        self, question: str, begun: str, *, kind: str, temperature: float = 1.0, more: Fields = _NONE
+        self,
+        question: str,
+        begun: str,
+        *,
+        kind: str,
+        length: int = 1,
+        temperature: float = 1.0,
+        more: Fields = _NONE,
     ) -> WireRequest:
         """A request to go on from a turn that the assistant has begun, told so in one of the ways of KINDS."""
         turns = [turn("user", question), turn("assistant", begun, **({"prefix": True} if kind == "prefix" else {}))]
         flags = _FLAGS if kind == "flag_pair" else {}
-        return self.ask(turns, temperature=temperature, more={**flags, **more})
+        return self.ask(turns, length=length, temperature=temperature, more={**flags, **more})
 
     def wanting(self, k: int) -> dict[str, object]:
         """The fields that ask for k alternatives."""
