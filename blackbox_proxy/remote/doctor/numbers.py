@@ -11,7 +11,7 @@ from dataclasses import replace
 from blackbox_proxy.remote.doctor import signs
 from blackbox_proxy.remote.doctor.chart import Answer, Chart, Visit
 from blackbox_proxy.remote.doctor.hearing import Place
-from blackbox_proxy.remote.doctor.voices import MOST_ALTERNATIVES, OPEN, Voice
+from blackbox_proxy.remote.doctor.voices import CUT_OFF, MOST_ALTERNATIVES, OPEN, Voice
 
 FORCED = {"40": 100}
 """A bias that makes every vocabulary say its token 40, which hardly anything would say by itself."""
@@ -106,6 +106,8 @@ def _precision(chart: Chart, same: Sequence[Answer]) -> None:
 def _temperature(visit: Visit, voice: Voice, warm: Place) -> None:
     """Whether log-probs follow the temperature, and what they are at 0."""
     cold, cool = visit.law(voice.ask(OPEN, temperature=0.0)), visit.law(voice.ask(OPEN, temperature=0.5))
+    if cold.first is None:  # greedily it may end at once, and an end may leave no entry
+        cold = visit.law(voice.ask(CUT_OFF, temperature=0.0))
     hot = cold.first is not None and signs.one_hot(cold.first) and not signs.one_hot(warm)
     scaling = "unclear" if cool.first is None else signs.scaling(cool.first, warm)
     visit.chart.facts.cold = cold.first is not None and not hot
