@@ -195,7 +195,7 @@ SURE = {text: {piece: weight if weight > 0.5 else 1e-12 for piece, weight in law
     ("profile", "model", "laws", "quirks"),
     [
         ("mistral", "m", LAWS, ["echoed-prefix", "no-seed"]),
-        ("deepseek", "m", LAWS, ["one-hot-at-zero", "escaped-tokens"]),
+        ("deepseek", "m", SURE, ["one-hot-at-zero", "escaped-tokens"]),
         ("vllm", "m", LAWS, ["extra-entry"]),
         ("sglang", "m", LAWS, ["scaled-except-zero"]),
         ("together", "m", LAWS, ["together-shape", "top-k-cap=20"]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 
 from starlette.types import ASGIApp, Message
@@ -66,10 +66,11 @@ def examination(
     *,
     model: str = "toy",
     options: Mapping[str, object] | None = None,
+    ends: Collection[bytes] = ENDS,
 ) -> Examination:
     """An examination of the toy whose clock stands still."""
     return Examination(
-        send, base_url="http://127.0.0.1/v1", model=model, options=options or {}, ends=ENDS, clock=lambda: 0.0
+        send, base_url="http://127.0.0.1/v1", model=model, options=options or {}, ends=ends, clock=lambda: 0.0
     )
 
 
