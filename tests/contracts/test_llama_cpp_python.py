@@ -7,7 +7,7 @@ least likely is told. A token that ends the answer leaves no entry.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,8 +53,15 @@ class Told:
     ids: frozenset[int]
 
     @classmethod
-    def of(cls, law: Floats, truth: Truth, *, k: int) -> Told:
-        best = np.argsort(-law)[:k]
+    def of(cls, law: Floats, truth: Truth) -> Iterator[Told]:
+        """All that it may be: which token is the last of the top-k may be decided by rounding."""
+        best = np.argsort(-law)[: TOP_K + 2]
+        for last in best[TOP_K - 1 :]:
+            if law[best[TOP_K - 1]] - law[last] <= NATS:
+                yield cls.listed([*best[: TOP_K - 1], last], law, truth)
+
+    @classmethod
+    def listed(cls, best: Sequence[np.intp], law: Floats, truth: Truth) -> Told:
         last = {spelt(int(i), truth): int(i) for i in best}
         last[spelt(int(best[0]), truth)] = int(best[0])  # the sampled token, which is told once more
         return cls({text: float(law[i]) for text, i in last.items()}, frozenset(last.values()))
@@ -87,11 +94,8 @@ def test_what_is_told_is_what_the_weights_say(python_llama: str, truth: Truth) -
     with completions(f"{python_llama}/v1", truth) as api:
         for text in TEXTS:
             for position, law in positions(api, text, truth):
-                # Which token is the last of the top-k may be decided by rounding.
-                found = [
-                    told for k in (TOP_K, TOP_K - 1, TOP_K + 1) if (told := Told.of(law, truth, k=k)).is_near(position)
-                ]
-                assert found, (text, position, Told.of(law, truth, k=TOP_K).logps)
+                found = [told for told in Told.of(law, truth) if told.is_near(position)]
+                assert found, (text, position, next(Told.of(law, truth)).logps)
                 others = np.delete(law, sorted(found[0].ids))
                 assert position.tail == pytest.approx(float(np.exp(others).sum()), abs=SHARE)
                 assert others.max() <= position.ceiling + NATS

@@ -213,7 +213,14 @@ def outcome(api: Api, ask: Ask) -> Reply | str:
 
 
 def check_alike(mine: Reply | str, theirs: Reply | str) -> None:
-    """Two errors of a kind, or the same candidates at the first position, if anything agrees with the answer there."""
+    """Two errors of a kind, or the same candidates at the first position, if anything agrees with the answer there.
+
+    Where this server leaves out a token (the quirk `skipped-fragments`), nothing contradicts what it was to say, and
+    nothing must be said of the position.
+    """
+    if isinstance(mine, Reply) and mine.positions and not mine.positions[0].top:
+        assert mine.positions[0].tail == 1.0
+        return
     if isinstance(mine, str) or isinstance(theirs, str):
         assert mine == theirs
         return
