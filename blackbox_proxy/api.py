@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Protocol, Self, final
 
 from blackbox_proxy.core.vocabulary import Vocabulary
-from blackbox_proxy.errors import BlackboxProxyError, InputError, WeightsError
+from blackbox_proxy.errors import BlackboxProxyError, InputError, ReplyError, WeightsError
 from blackbox_proxy.local.template import named, prompt_text
 from blackbox_proxy.local.tokens import api_vocabulary, tokenizer_of
 from blackbox_proxy.local.weights import default_cache
@@ -25,7 +25,7 @@ from blackbox_proxy.remote.profiles.schema import OWN
 from blackbox_proxy.remote.registry import load_adapter
 from blackbox_proxy.remote.retry import Patience
 from blackbox_proxy.remote.transport import Transport
-from blackbox_proxy.types import Adapter, Ask, Attempt, Capabilities, Prompt, Reply
+from blackbox_proxy.types import Adapter, Ask, Attempt, Capabilities, Prompt, Reply, WireRequest
 
 
 class Endpoint(Protocol):
@@ -73,18 +73,26 @@ class Api:
         return self.send(Ask(self.model, text, b"", max_tokens, self.capabilities().top_k))
 
     def send(self, ask: Ask) -> Reply:
-        """One request and its decoded reply, which counts the attempts that were lost on the way."""
+        """One request and its decoded reply, which counts the attempts that were lost on the way.
+
+        Where an endpoint is only asked in words to go on from a text, and does not, it is asked in the adapter's other
+        ways before that is an error.
+        """
         attempts: list[Attempt] = []
         with _counting(attempts):
-            body = self.transport.send(self.adapter.encode(ask), attempts.append)
-            return _counted(self.adapter.decode(body, ask), attempts)
+            asking = _Asking.of(ask, self.adapter)
+            while asking.reply is None:
+                asking.read(self.transport.send(asking.request(), attempts.append))
+            return _counted(asking.reply, attempts)
 
     async def asend(self, ask: Ask) -> Reply:
         """`send` for asyncio."""
         attempts: list[Attempt] = []
         with _counting(attempts):
-            body = await self.transport.asend(self.adapter.encode(ask), attempts.append)
-            return _counted(self.adapter.decode(body, ask), attempts)
+            asking = _Asking.of(ask, self.adapter)
+            while asking.reply is None:
+                asking.read(await self.transport.asend(asking.request(), attempts.append))
+            return _counted(asking.reply, attempts)
 
     def text(self, prompt: Prompt) -> str:
         """The prompt in the model's own form."""
@@ -113,6 +121,32 @@ class Api:
         self.close()
 
 
+@dataclass(slots=True)
+class _Asking:
+    """One question in the first way whose reply can be used. left: how many further ways there are."""
+
+    ask: Ask
+    adapter: Adapter
+    left: int
+    reply: Reply | None = None
+
+    @classmethod
+    def of(cls, ask: Ask, adapter: Adapter) -> _Asking:
+        return cls(ask, adapter, adapter.capabilities().ways - 1 if ask.answer else 0)
+
+    def request(self) -> WireRequest:
+        return self.adapter.encode(self.ask)
+
+    def read(self, body: Mapping[str, object]) -> None:
+        """Take the reply, or go over to the next way. Raises ReplyError where there is none left."""
+        try:
+            self.reply = self.adapter.decode(body, self.ask)
+        except ReplyError:
+            if not self.left:
+                raise
+            self.ask, self.left = replace(self.ask, way=self.ask.way + 1), self.left - 1
+
+
 @contextmanager
 def _counting(attempts: Sequence[Attempt]) -> Iterator[None]:
     """Lets an error say how many of the attempts may be billed without a reply that was used."""
@@ -124,7 +158,8 @@ def _counting(attempts: Sequence[Attempt]) -> Iterator[None]:
 
 
 def _counted(reply: Reply, attempts: Sequence[Attempt]) -> Reply:
-    lost = sum(attempt.lost for attempt in attempts)
+    """The reply, with the attempts before it: those without an answer, and those whose answer did not go on."""
+    lost = sum(attempt.lost or attempt.outcome == "ok" for attempt in attempts) - 1
     return replace(reply, usage=replace(reply.usage, lost=lost)) if lost else reply
 
 

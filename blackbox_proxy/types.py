@@ -150,7 +150,7 @@ class Ask:
     place of text; then `prompt` and `answer` are for display only. temperature: 0 drafts greedily; otherwise tokens are
     drawn at it, by `seed` where the endpoint takes one. reveal: ids of the API's vocabulary whose log-probs are wanted
     besides the top-k, by the way that `Capabilities.reveal` names. messages: the chat itself, for an endpoint that
-    takes no text (`Capabilities.chat`).
+    takes no text (`Capabilities.chat`). way: in which of the adapter's ways it is asked (`Capabilities.ways`).
     """
 
     model: str
@@ -163,6 +163,7 @@ class Ask:
     seed: int | None = None
     reveal: TokenPath = ()
     messages: tuple[Message, ...] = ()
+    way: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +178,8 @@ class WireRequest:
 class Usage:
     """What was consumed. Token counts are the provider's own; `wasted` are drafted tokens that were not kept.
 
-    requests: those that were answered. lost: further ones that were sent, and whose reply did not come, or not in a
-    form that could be read: what they cost is unknown, and in no other figure.
+    requests: those that were answered. lost: further ones that were sent, and whose reply did not come, could not be
+    read, or did not go on from the text: what they cost is in no other figure.
     """
 
     input: int = 0
@@ -231,7 +232,8 @@ class Capabilities:
     """What an endpoint can do; the engine decides from these alone, never from a model's name.
 
     chat: it takes messages in place of text, and writes the chat down by itself. Whether a reply really went on from
-    the text is said by the reply itself (`Reply.exact`).
+    the text is said by the reply itself (`Reply.exact`). ways: in how many ways the adapter can ask to go on from a
+    text; the next one is tried where a reply does not go on from it.
     """
 
     top_k: int = 20
@@ -240,6 +242,7 @@ class Capabilities:
     end_pieces: tuple[bytes, ...] = ()
     reveal: Reveal = "none"
     chat: bool = False
+    ways: int = 1
 
 
 @dataclass(frozen=True, slots=True)

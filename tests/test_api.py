@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,11 +14,11 @@ import tiktoken
 import tiktoken.registry
 
 from blackbox_proxy import Api, connect
-from blackbox_proxy.errors import ApiRefused, InputError, WeightsError
+from blackbox_proxy.errors import ApiRefused, InputError, ReplayError, ReplyError, WeightsError
 from blackbox_proxy.local import tokenfiles
 from blackbox_proxy.remote.profiles.finding import user_folder
 from blackbox_proxy.remote.profiles.overlays import write_overlay
-from blackbox_proxy.types import Ask, Message
+from blackbox_proxy.types import Ask, Message, Prompt, Reply
 from tests.remote.scripted import Say, ScriptedApi
 
 NO = Say({"error": {"message": "no", "code": "model_not_found"}}, status=404)
@@ -179,6 +182,55 @@ def test_the_ends_of_a_known_tokenizer_are_known_to_an_adapter_that_is_told_ids(
     ):
         (position,) = api.send(Ask("m", "hello", b"", 1, 2)).positions
     assert [candidate.kind.value for candidate in position.top] == ["end", "text"]
+
+
+def chat_says(text: str) -> Say:
+    """A chat's reply of one token."""
+    told = {"token": text, "logprob": -0.5, "bytes": list(text.encode())}
+    choice = {"message": {"content": text}, "logprobs": {"content": [{**told, "top_logprobs": [told]}]}}
+    return Say({"choices": [{**choice, "finish_reason": "length"}], "usage": {"prompt_tokens": 7}})
+
+
+ASKED = Ask("m", "", b"The capital of Alb", 1, 2, messages=Prompt.ask("Which?").messages)
+
+
+@pytest.mark.parametrize("sends", [lambda api: api.send(ASKED), lambda api: asyncio.run(closing(api))])
+def test_a_chat_that_does_not_go_on_is_asked_in_the_next_way(sends: Callable[[Api], Reply]) -> None:
+    """Each of the replies is paid for; the second one is used."""
+    with (
+        ScriptedApi(chat_says("Sure!"), chat_says("Albania")) as server,
+        connect(server.url, model="m", adapter="chat_continue") as api,
+    ):
+        reply = sends(api)
+    asked = [json.dumps(body["messages"]) for _, _, body in server.seen]
+    assert ["was cut off" in text for text in asked] == [True, False]
+    assert reply.positions[0].sampled.piece == b"ania"
+    assert (reply.usage.requests, reply.usage.lost) == (1, 1)
+
+
+async def closing(api: Api) -> Reply:
+    async with api:
+        return await api.asend(ASKED)
+
+
+def test_a_chat_that_goes_on_in_no_way_is_an_error_that_knows_what_was_sent() -> None:
+    with (
+        ScriptedApi(*[chat_says("Alb")] * 3) as server,
+        connect(server.url, model="m", adapter="chat_continue") as api,
+        pytest.raises(ReplayError, match=r"became b.Alb. at byte 0") as caught,
+    ):
+        api.send(ASKED)
+    assert (len(server.seen), caught.value.lost) == (3, 3)
+
+
+def test_a_question_has_one_way() -> None:
+    with (
+        ScriptedApi(Say({"choices": []})) as server,
+        connect(server.url, model="m", adapter="chat_continue") as api,
+        pytest.raises(ReplyError),
+    ):
+        api.send(replace(ASKED, answer=b""))
+    assert len(server.seen) == 1
 
 
 @pytest.mark.usefixtures("small_tokenizers")

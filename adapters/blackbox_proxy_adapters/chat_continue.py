@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, final
 
-from blackbox_proxy.errors import ReplayError
+from blackbox_proxy.errors import InputError, ReplayError, ReplyError
 from blackbox_proxy.types import Ask, Capabilities, Continuation, Message, Reply, WireRequest
 
 from .healing import healed
@@ -27,6 +27,9 @@ from .options import LogprobsKind, Options, check_choice, whole_text
 from .turns import after, chance_of, check_chat, tokens_of, turns
 
 Strategy = Literal["instruct", "draft", "replay"]
+
+STRATEGIES: tuple[Strategy, ...] = ("instruct", "draft", "replay")
+"""All of them, in the order in which they are tried unless another is asked for."""
 
 _GO_ON = (
     "Your last message was cut off. Go on from exactly where it stops, as if it had never been cut: write only what "
@@ -48,22 +51,29 @@ _REPLAY = (
 class ChatContinue(Options):
     """Codec for POST /chat/completions and /responses of an endpoint that begins a new turn with every reply.
 
-    strategy: how it is asked to go on from an answer: `instruct`, `draft` or `replay`. The others: see `Options`.
+    strategies: how it is asked to go on from an answer; the next one is tried where a reply does not do so. The other
+    options: see `Options`.
     """
 
     path: str = "/chat/completions"
     decoder: str = "openai_chat"
     logprobs_kind: LogprobsKind = "bool"
-    strategy: Strategy = "instruct"
+    strategies: Sequence[Strategy] = STRATEGIES
     name: str = field(default="chat_continue", init=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice("strategy", self.strategy, ("instruct", "draft", "replay"))
+        if isinstance(self.strategies, str) or not self.strategies:
+            raise InputError(
+                f"strategies must be a list of them, not {self.strategies!r}",
+                hint=f"there are: {', '.join(STRATEGIES)}",
+            )
+        for strategy in self.strategies:
+            check_choice("strategy", strategy, STRATEGIES)
 
     def capabilities(self) -> Capabilities:
         """It takes messages, and only tries to go on from a text."""
-        return self.told(Continuation.APPROXIMATE, chat=True)
+        return replace(self.told(Continuation.APPROXIMATE, chat=True), ways=len(self.strategies))
 
     def encode(self, ask: Ask) -> WireRequest:
         """The request for one `Ask`; without an answer it is a plain question.
@@ -71,7 +81,7 @@ class ChatContinue(Options):
         Raises `InputError` for an answer that ends inside a character, and `PromptError` without messages.
         """
         check_chat(ask)
-        messages = asked(ask.messages, whole_text(ask.answer), strategy=self.strategy)
+        messages = asked(ask.messages, whole_text(ask.answer), strategy=self.strategies[ask.way])
         repeated = self._repeated(ask)
         where = "input" if self.decoder == "openai_responses" else "messages"
         more = tokens_of(repeated) if repeated else 0
@@ -80,18 +90,20 @@ class ChatContinue(Options):
     def decode(self, body: Mapping[str, object], ask: Ask) -> Reply:
         """The positions after the answer.
 
-        Raises `ReplyError` for a body of another shape, and `ReplayError` where the text that was to be repeated was
-        edited.
+        Raises `ReplyError` for a body of another shape, and for one that says nothing of what comes next while there is
+        another strategy, and `ReplayError` where the text that was to be repeated was edited.
         """
         reply = self.read(body, ask)
         if not ask.answer:
             return reply
-        found = _replayed(reply, ask) if self.strategy == "replay" else _continued(reply, ask)
+        found = _replayed(reply, ask) if self.strategies[ask.way] == "replay" else _continued(reply, ask)
+        if ask.way + 1 < len(self.strategies) and found.positions and not found.positions[0].top:
+            raise ReplyError(f"nothing in the reply agrees with the end of the answer so far, {ask.answer[-40:]!r}")
         return replace(found, exact=False)
 
     def _repeated(self, ask: Ask) -> bytes:
         """What the reply will say before it goes on."""
-        return ask.answer if self.strategy == "replay" else parted(ask.answer.decode())[1].encode()
+        return ask.answer if self.strategies[ask.way] == "replay" else parted(ask.answer.decode())[1].encode()
 
 
 def asked(messages: Sequence[Message], answer: str, *, strategy: Strategy) -> Sequence[Message]:
@@ -130,7 +142,7 @@ def _replayed(reply: Reply, ask: Ask) -> Reply:
         said = b"".join(position.sampled.piece for position in reply.positions)
         raise ReplayError(
             f"the model edited the text that it was to repeat: {_difference(said, ask.answer)}",
-            hint="use the strategy `instruct` or `draft` for this model or this answer",
+            hint="use an endpoint that goes on from a text, or another model",
         )
     return after(reply, ask.answer, chance=chance_of(ask))
 

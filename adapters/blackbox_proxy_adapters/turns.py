@@ -59,6 +59,6 @@ def after(reply: Reply, held: bytes, *, chance: float | None) -> Reply:
     if found is None or not (found.positions or reply.finish == "stop"):
         raise ReplyError(
             f"the reply ended (finish {reply.finish!r}) before it went beyond {held[-40:]!r}, which it was to repeat",
-            hint="ask for more tokens at once (`draft`), or use another adapter or strategy for this endpoint",
+            hint="ask for more tokens at once (`draft`), or use another adapter for this endpoint",
         )
     return replace(reply, positions=found.positions, finish=reply.finish if found.agrees else "length")

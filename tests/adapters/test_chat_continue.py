@@ -159,7 +159,7 @@ def test_instruct_sends_the_answer_as_a_turn_without_its_last_word() -> None:
 
 
 def test_draft_puts_it_into_the_users_turn() -> None:
-    [question] = turns(ChatContinue(strategy="draft").encode(SO_FAR))
+    [question] = turns(ChatContinue(strategies=("draft",)).encode(SO_FAR))
     content = str(question["content"])
     assert content.startswith("Hello\n\n")
     assert "<<<\nThe capital of\n>>>" in content
@@ -167,7 +167,7 @@ def test_draft_puts_it_into_the_users_turn() -> None:
 
 
 def test_replay_asks_for_all_of_it_and_for_so_many_tokens_more() -> None:
-    sent = ChatContinue(strategy="replay").encode(SO_FAR)
+    sent = ChatContinue(strategies=("replay",)).encode(SO_FAR)
     [question] = turns(sent)
     assert str(question["content"]).startswith("Hello\n\n")
     assert str(question["content"]).endswith("«The capital of Alb»")
@@ -178,13 +178,13 @@ def test_replay_asks_for_all_of_it_and_for_so_many_tokens_more() -> None:
 @pytest.mark.parametrize("strategy", ["instruct", "draft"])
 def test_an_answer_of_one_word_is_asked_for_as_a_beginning(strategy: Strategy) -> None:
     """There is nothing before it that could be a turn of its own."""
-    [question] = turns(ChatContinue(strategy=strategy).encode(replace(ASK, answer=b"Tir")))
+    [question] = turns(ChatContinue(strategies=(strategy,)).encode(replace(ASK, answer=b"Tir")))
     assert str(question["content"]).endswith("«Tir»")
 
 
 def test_a_chat_that_does_not_end_with_the_user_gets_a_turn_of_the_users() -> None:
     messages = (*ASK.messages, Message("assistant", "Hi"))
-    asked = turns(ChatContinue(strategy="replay").encode(replace(SO_FAR, messages=messages)))
+    asked = turns(ChatContinue(strategies=("replay",)).encode(replace(SO_FAR, messages=messages)))
     assert [turn["role"] for turn in asked] == ["user", "assistant", "user"]
 
 
@@ -201,7 +201,7 @@ def test_a_chat_that_does_not_end_with_the_user_gets_a_turn_of_the_users() -> No
 )
 def test_what_the_reply_repeats_is_taken_off(strategy: Strategy, tokens: tuple[str, ...]) -> None:
     """With its space or without it, in one token or several, with more of the text before it or not."""
-    reply = ChatContinue(strategy=strategy).decode(said(*tokens), SO_FAR)
+    reply = ChatContinue(strategies=(strategy,)).decode(said(*tokens), SO_FAR)
     assert sampled(reply) == b"ania is"
     assert reply.exact is False
 
@@ -231,12 +231,12 @@ def test_a_model_that_has_nothing_to_add_has_ended() -> None:
 def test_only_a_reply_to_a_plain_question_is_exact() -> None:
     assert ChatContinue().decode(said("Hi"), ASK).exact
     for strategy in STRATEGIES:
-        reply = ChatContinue(strategy=strategy).decode(said("Hi", " there"), replace(ASK, answer=b"Hi"))
+        reply = ChatContinue(strategies=(strategy,)).decode(said("Hi", " there"), replace(ASK, answer=b"Hi"))
         assert (reply.exact, sampled(reply)) == (False, b" there")
 
 
 def test_a_replayed_answer_is_read_after_its_end() -> None:
-    codec = ChatContinue(strategy="replay")
+    codec = ChatContinue(strategies=("replay",))
     assert sampled(codec.decode(said("The", " capital", " of", " Alb", "ania"), SO_FAR)) == b"ania"
     reply = codec.decode(said("The", " capital of", " Albania", " is", other=" Alba"), SO_FAR)
     assert [c.piece for c in reply.positions[0].top] == [b"ania", b"a"]
@@ -255,24 +255,47 @@ def test_a_replay_that_edits_the_answer_is_an_error_of_its_own(
     tokens: tuple[str, ...], finish: str, words: str
 ) -> None:
     with pytest.raises(ReplayError, match=words) as caught:
-        ChatContinue(strategy="replay").decode(said(*tokens, finish=finish), SO_FAR)
-    assert "`instruct`" in caught.value.hint
+        ChatContinue(strategies=("replay",)).decode(said(*tokens, finish=finish), SO_FAR)
+    assert "another model" in caught.value.hint
+
+
+def test_each_way_is_another_strategy() -> None:
+    codec = ChatContinue(strategies=("replay", "instruct"))
+    assert codec.capabilities().ways == 2
+    for way, strategy in enumerate(codec.strategies):
+        alone = ChatContinue(strategies=(strategy,))
+        assert codec.encode(replace(SO_FAR, way=way)) == alone.encode(SO_FAR)
+
+
+def test_a_reply_that_says_nothing_of_what_comes_next_counts_where_no_strategy_is_left() -> None:
+    blind = said("Greece", " is")
+    with pytest.raises(ReplyError, match="nothing in the reply agrees with the end of the answer so far"):
+        ChatContinue(strategies=("instruct", "draft")).decode(blind, SO_FAR)
+    [found] = ChatContinue(strategies=("instruct", "draft")).decode(blind, replace(SO_FAR, way=1)).positions
+    assert (found.top, found.tail) == ((), 1.0)
 
 
 @pytest.mark.parametrize("strategy", ["instruct", "draft", "replay"])
 def test_a_reply_that_is_used_up_by_what_it_repeats_says_so(strategy: Strategy) -> None:
     token = "The capital of Alb" if strategy == "replay" else "Alb"
     with pytest.raises(ReplyError, match=r"before it went beyond b'.*Alb'") as caught:
-        ChatContinue(strategy=strategy).decode(said(token), SO_FAR)
+        ChatContinue(strategies=(strategy,)).decode(said(token), SO_FAR)
     assert not isinstance(caught.value, ReplayError)
 
 
 def test_a_repeated_answer_that_is_then_ended_is_an_end() -> None:
-    reply = ChatContinue(strategy="replay").decode(said("The capital of Alb", finish="stop"), SO_FAR)
+    reply = ChatContinue(strategies=("replay",)).decode(said("The capital of Alb", finish="stop"), SO_FAR)
     assert (reply.positions, reply.finish) == ((), "stop")
+
+
+@pytest.mark.parametrize("strategies", ["replay", ()])
+def test_strategies_are_a_list(strategies: tuple[Strategy, ...]) -> None:
+    with pytest.raises(InputError, match="strategies must be a list") as caught:
+        ChatContinue(strategies=strategies)
+    assert "instruct, draft, replay" in caught.value.hint
 
 
 def test_an_unknown_strategy_is_refused() -> None:
     with pytest.raises(InputError, match="no strategy 'repaly'") as caught:
-        ChatContinue(strategy="repaly")  # type: ignore[arg-type]
+        ChatContinue(strategies=("repaly",))  # type: ignore[arg-type]
     assert "did you mean 'replay'" in caught.value.hint

@@ -153,13 +153,13 @@ STRATEGIES = [(strategy, answer) for strategy in ("instruct", "draft", "replay")
 def test_chat_requests_are_valid_by_openais_own_description(strategy: str, answer: bytes) -> None:
     reasoning: Json = {"length_field": "max_completion_tokens", "extra_body": {"reasoning_effort": "none"}}
     for options, seed in (({}, None), ({}, 3), (reasoning, 3)):
-        codec = build("chat_continue", strategy=strategy, **options)
+        codec = build("chat_continue", strategies=(strategy,), **options)
         check(Chat, codec.encode(replace(ASK, seed=seed, answer=answer)).body)
 
 
 @pytest.mark.parametrize(("strategy", "answer"), STRATEGIES)
 def test_response_requests_are_valid_by_openais_own_description(strategy: str, answer: bytes) -> None:
-    check(Response, build("chat_continue", strategy=strategy, **ROUTE).encode(replace(ASK, answer=answer)).body)
+    check(Response, build("chat_continue", strategies=(strategy,), **ROUTE).encode(replace(ASK, answer=answer)).body)
 
 
 @pytest.mark.parametrize("ids", [None, (1, 2)])

@@ -72,9 +72,9 @@ ROUTES: dict[str, tuple[str, tuple[str, ...], Json]] = {
     ),
     "together": ("completions", ("together-shape",), {"decoder": "together"}),
     "extra entry": ("completions", ("extra-entry", "hidden-end"), {}),
-    "instruct": ("chat_continue", ("no-prefill",), {"strategy": "instruct"}),
-    "draft": ("chat_continue", ("no-prefill",), {"strategy": "draft"}),
-    "replay": ("chat_continue", ("no-prefill",), {"strategy": "replay"}),
+    "instruct": ("chat_continue", ("no-prefill",), {"strategies": ("instruct",)}),
+    "draft": ("chat_continue", ("no-prefill",), {"strategies": ("draft",)}),
+    "replay": ("chat_continue", ("no-prefill",), {"strategies": ("replay",)}),
     "responses": (
         "chat_continue",
         (),

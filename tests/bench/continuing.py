@@ -3,7 +3,8 @@
     python -m tests.bench.continuing [--prompts N] [--questions N] [--models NAME ...] [--out build/continuing.json]
 
 Each model is served twice by the stand-in: with prefill, which goes on from exactly the text that it is given, and
-without it, where it has to be asked in words. Everything is greedy. Three measurements for each model and strategy:
+without it, where it has to be asked in words: by one strategy alone, or `in turn`, which goes over to the next where a
+reply does not go on. Everything is greedy. Three measurements for each model and way:
 
     own       unsteered answers, broken off every `BREAK` tokens, so that what comes next is asked for; prefill gives
               the model's own text
@@ -200,10 +201,10 @@ def staged(name: str) -> Iterator[Stage]:
             for quirks in ((), ("no-prefill",))
         ]
         ways = {"prefill": stack.enter_context(connect(urls[0], model=name, adapter="chat_prefill", timeout=300))}
-        for strategy in STRATEGIES:
-            options = {"strategy": strategy}
+        for way, strategies in {**{one: (one,) for one in STRATEGIES}, "in turn": STRATEGIES}.items():
+            options = {"strategies": strategies}
             reached = connect(urls[1], model=name, adapter="chat_continue", options=options, timeout=300)
-            ways[strategy] = stack.enter_context(reached)
+            ways[way] = stack.enter_context(reached)
         yield Stage(ways, stack.enter_context(load_pair(pair_file())))
 
 

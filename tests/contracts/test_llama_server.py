@@ -193,8 +193,8 @@ def test_asked_in_words_it_goes_on_as_the_standin_does(
 ) -> None:
     """Whole answers cannot be compared: this model seldom does what it is asked, and both then say so."""
     with (
-        chat(finishing, truth, adapter="chat_continue", strategy=strategy) as api,
-        chat(standin.removesuffix("/v1"), truth, adapter="chat_continue", strategy=strategy) as own,
+        chat(finishing, truth, adapter="chat_continue", strategies=(strategy,)) as api,
+        chat(standin.removesuffix("/v1"), truth, adapter="chat_continue", strategies=(strategy,)) as own,
     ):
         found = [(outcome(api, ask), outcome(own, ask)) for ask in questions(api, b"The answer to").values()]
     taken = [mine for mine, _ in found if isinstance(mine, Reply) and any(p.top for p in mine.positions[:1])]

@@ -89,12 +89,12 @@ def all_spoken() -> Iterator[Spoken]:
             yield from (spoken(profile, model) for model in models_of(profile))
         if profile.name in OPENAIS_OWN:
             for strategy in ("draft", "replay"):
-                yield spoken(profile, models_of(profile)[-1], strategy=strategy)
+                yield spoken(profile, models_of(profile)[-1], strategies=(strategy,))
         if profile.name == "compatible":
             yield spoken(profile, "some-model", token_ids=True, reveal="bias")
         if profile.name == "openai":
             for strategy in ("instruct", "draft", "replay"):
-                yield spoken(profile, models_of(profile)[0], strategy=strategy, **RESPONSES)
+                yield spoken(profile, models_of(profile)[0], strategies=(strategy,), **RESPONSES)
 
 
 ALL = tuple(all_spoken())

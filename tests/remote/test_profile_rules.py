@@ -160,7 +160,7 @@ def test_a_measured_adapter_takes_the_place_of_the_profiles(tmp_path: Path) -> N
     found = settle(load_profile("openai", folder=tmp_path), "gpt-5.4", today=TODAY)
     assert found.adapter == "chat_prefill"
     assert found.options["prefill"] == "implicit"
-    assert "strategy" not in found.options
+    assert "strategies" not in found.options
     assert found.options["length_field"] == "max_completion_tokens"
 
 

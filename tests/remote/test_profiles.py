@@ -109,9 +109,9 @@ MISTAKES = {
     "a path that is none": (HEAD + '[options]\npath = "chat"\n', 7, r"options\.path: 'chat'"),
     "an option of another adapter": (HEAD + '[options]\nprefill = "prefix"\n', 7, r"only the adapter chat_prefill"),
     "the same in a rule": (
-        HEAD + '[[models]]\nnames = ["a"]\n[[models]]\nnames = ["b"]\noptions = { strategy = "draft" }\n',
+        HEAD + '[[models]]\nnames = ["a"]\n[[models]]\nnames = ["b"]\noptions = { strategies = ["draft"] }\n',
         10,
-        r"models\.1\.options\.strategy: only the adapter chat_continue",
+        r"models\.1\.options\.strategies: only the adapter chat_continue",
     ),
     "a denied model with options": (
         HEAD + '[[models]]\nnames = ["a"]\ndeny = "no"\noptions = { top_k = 1 }\n',
@@ -253,9 +253,9 @@ def test_another_adapter_leaves_behind_what_means_nothing_to_it(write: Write, fo
     before = load_profile("openai", folder=folder).document.options.given()
     chat = load_profile("chat", folder=folder).document.options.given()
     text = load_profile("text", folder=folder).document.options.given()
-    assert before.keys() - chat.keys() == {"strategy"}
+    assert before.keys() - chat.keys() == {"strategies"}
     assert chat.keys() - before.keys() == {"prefill"}
-    assert before.keys() - text.keys() == {"strategy", "path", "decoder", "logprobs_kind", "length_field"}
+    assert before.keys() - text.keys() == {"strategies", "path", "decoder", "logprobs_kind", "length_field"}
 
 
 def test_pieces_become_bytes() -> None:

@@ -25,12 +25,15 @@ Texts = Annotated[tuple[Text, ...], Field(strict=False)]
 Pieces = Annotated[tuple[str, ...], Field(strict=False)]
 """Token texts; the empty one stands for tokens that the endpoint shows as nothing."""
 Ids = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(strict=False)]
+Strategies = Annotated[
+    tuple[Literal["instruct", "draft", "replay"], ...], Field(strict=False, min_length=1, max_length=3)
+]
 Fields = dict[str, object]
 """Fields of a request's body, as they are sent."""
 
 COMPLETIONS = frozenset({"token_ids", "reveal"})
 CHAT_PREFILL = frozenset({"prefill", "echoes", "trims"})
-CHAT_CONTINUE = frozenset({"strategy"})
+CHAT_CONTINUE = frozenset({"strategies"})
 OWN = {"completions": COMPLETIONS, "chat_prefill": CHAT_PREFILL, "chat_continue": CHAT_CONTINUE}
 """Options that one adapter alone takes; the rest of `Options` is common to these adapters."""
 
@@ -62,7 +65,7 @@ class Options(_Table):
     prefill: Literal["flag_pair", "prefix", "implicit"] | None = None
     echoes: bool | None = None
     trims: bool | None = None
-    strategy: Literal["instruct", "draft", "replay"] | None = None
+    strategies: Strategies | None = None
 
     def given(self) -> dict[str, object]:
         """What was set, as the adapters take it."""
