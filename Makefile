@@ -31,10 +31,10 @@ check: dev-env ## the linters, the types, and the rule of who may import whom
 	$(BIN)/lint-imports
 
 slow: setup tune-env ## the slow tests, in an environment with PyTorch
-	.venv-tune/bin/python -m pytest -m slow --ignore=tests/test_notebooks.py --ignore=tests/contracts $(ARGS)
+	.venv-tune/bin/python -m pytest -m slow -rP --ignore=tests/test_notebooks.py --ignore=tests/contracts $(ARGS)
 
 contracts: setup contracts-env ## our adapters against servers that others wrote, over real weights
-	.venv-contracts/bin/python -m pytest tests/contracts -m slow $(ARGS)
+	.venv-contracts/bin/python -m pytest tests/contracts -m slow -rP $(ARGS)
 
 openai2: openai2-env ## what touches the SDK, on the newest and the oldest one that speaks httpx
 	HYPOTHESIS_EXAMPLES=20 .venv-openai2/bin/python -m pytest $(SDK) $(ARGS)

@@ -148,11 +148,16 @@ def _lost_note(lost: int) -> tuple[str, ...]:
     return (f"requests without a usable reply, at unknown cost: {lost}",) if lost else ()
 
 
+def _blind_note(blind: int) -> tuple[str, ...]:
+    return (f"replies that told nothing of what comes next, so that the pair alone decided: {blind}",) if blind else ()
+
+
 @dataclass(slots=True)
 class _Session:
     """One run's questions turned into calls, and what they cost; shared by all drivers.
 
-    drafted: how many positions the API has sent. waiting: a call is under way.
+    drafted: how many positions the API has sent. blind: how many replies told nothing of their first one. waiting: a
+    call is under way.
     """
 
     api: Endpoint
@@ -165,6 +170,7 @@ class _Session:
     usage: Usage = field(default_factory=Usage)
     model: str = ""
     drafted: int = 0
+    blind: int = 0
     waiting: bool = False
     started: float = field(default_factory=time.perf_counter)
 
@@ -222,6 +228,7 @@ class _Session:
         self.waiting = False
         self.usage += reply.usage
         self.drafted += len(reply.positions)
+        self.blind += bool(reply.positions) and not reply.positions[0].top
         self.model = reply.model or self.model
         worded = bool(event.answer) and self.api.capabilities().continuation is Continuation.APPROXIMATE
         return replace(reply, exact=False) if worded else reply
@@ -267,7 +274,12 @@ class _Session:
             exactness="exact" if exact and not ending.notes else "approximate",
             seconds=time.perf_counter() - self.started,
             model=self.model,
-            notes=(*ending.notes, *self._recut(), *_lost_note(self.usage.lost + self.waiting)),
+            notes=(
+                *ending.notes,
+                *_blind_note(self.blind),
+                *self._recut(),
+                *_lost_note(self.usage.lost + self.waiting),
+            ),
         )
 
     def _recut(self) -> tuple[str, ...]:

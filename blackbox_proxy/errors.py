@@ -11,7 +11,6 @@
     |   |-- ApiRefused          an answer that will not change: bad key, unknown model, bad request
     |   `-- ApiBusy             rate limits and server faults, after the last retry
     `-- ReplyError              an answer came, but it cannot be steered with (no log-probs, bad shape)
-        `-- ReplayError         the API edited the text that it was asked to repeat
 
 Each says what happened, with the value, in `message`, and what to do next in `hint`; `retryable` tells whether
 the same call may succeed later. What an answer had come to when it broke off is kept in `partial`. This module does not
@@ -87,7 +86,3 @@ class ApiBusy(ApiError):
 
 class ReplyError(BlackboxProxyError):
     """The API answered, but steering needs something that the answer does not hold."""
-
-
-class ReplayError(ReplyError):
-    """The API edited the text that it was asked to repeat, so nothing is known of what comes after that."""

@@ -62,7 +62,7 @@ class Steering:
     min_p: float = 0.0
     seed: int = 0
     rule: Rule = "pooled"
-    evidence: float = 1e-6
+    evidence: float = 1e-9
     clip: float = 4.0
     plausible: float = 0.02
     proposals: int = 8

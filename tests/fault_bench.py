@@ -44,7 +44,7 @@ ROUTES = {
     "text": Route("completions"),
     "ids": Route("completions", {"token_ids": True}, "ids"),
     "chat_prefill": Route("chat_prefill"),
-    "chat_continue": Route("chat_continue"),
+    "chat_continue": Route("chat_continue", {"strategies": ("instruct",)}),
 }
 STEERING = Steering(alpha=0.5, target="topk", rule="none", max_tokens=4, draft=3)
 

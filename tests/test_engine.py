@@ -23,12 +23,14 @@ from blackbox_proxy.types import (
     Capabilities,
     Continuation,
     Laws,
+    Origin,
     PairPrompt,
     Prompt,
     Reply,
     Result,
     TokenPath,
 )
+from blackbox_proxy_adapters.positions import unknown
 from tests.adapters.shapes import body
 from tests.core.toys import OTHER, toy_api, toy_pair
 from tests.remote.scripted import Say, ScriptedApi
@@ -138,6 +140,29 @@ def test_the_api_and_the_pair_work_at_the_same_time(drive: Driver) -> None:
 
     result = drive(WiredApi(plain(), once), Wired(toy_pair(), once))
     assert result.steps
+
+
+class Blind(WiredApi):
+    """A toy API that tells nothing of what comes after an answer that has begun."""
+
+    def send(self, ask: Ask) -> Reply:
+        reply = super().send(ask)
+        return replace(reply, positions=(unknown(),), finish="length") if ask.answer else reply
+
+    async def asend(self, ask: Ask) -> Reply:
+        return self.send(ask)
+
+
+@drivers
+def test_where_the_api_tells_nothing_the_pair_decides_and_the_result_says_so(drive: Driver) -> None:
+    api = Blind(plain())
+    result = drive(api, toy_pair())
+    told = [step for step in result.steps if step.origin is not Origin.OUTSIDE]
+    blind = len(result.steps) - len(told)
+    assert told
+    assert blind == len(api.toys.asked) - 1 > 0
+    assert {step.error for step in result.steps[len(told) :]} == {1.0}
+    assert result.notes[-1].endswith(f"the pair alone decided: {blind}")
 
 
 class Broken(LocalModelError):

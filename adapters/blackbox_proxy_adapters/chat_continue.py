@@ -8,8 +8,9 @@ was asked to go on, by one of three strategies, and every such reply says so (`R
     replay     the model is asked to begin its answer with all of it; that costs as many tokens again with each call,
                and is closest to the model's own law, since it stands inside its own answer
 
-The first two hold back the last word and ask to begin with it (`joining`); the third is verified byte for byte. This
-module knows no network and no model.
+The first two hold back the last word and ask to begin with it (`joining`); the third is verified byte for byte. A model
+that does not do what it is asked for is asked in the next way; where none is left, its reply tells nothing of what
+comes next. This module knows no network and no model.
 """
 
 from __future__ import annotations
@@ -18,18 +19,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, final
 
-from blackbox_proxy.errors import InputError, ReplayError, ReplyError
+from blackbox_proxy.errors import InputError, ReplyError
 from blackbox_proxy.types import Ask, Capabilities, Continuation, Message, Reply, WireRequest
 
 from .healing import healed
 from .joining import joined, parted, taken_up
 from .options import LogprobsKind, Options, check_choice, whole_text
+from .positions import unknown
 from .turns import after, chance_of, check_chat, tokens_of, turns
 
 Strategy = Literal["instruct", "draft", "replay"]
 
-STRATEGIES: tuple[Strategy, ...] = ("instruct", "draft", "replay")
-"""All of them, in the order in which they are tried unless another is asked for."""
+STRATEGIES: tuple[Strategy, ...] = ("replay", "instruct", "draft")
+"""All of them, the closest to the model's own law first."""
 
 _GO_ON = (
     "Your last message was cut off. Go on from exactly where it stops, as if it had never been cut: write only what "
@@ -90,16 +92,18 @@ class ChatContinue(Options):
     def decode(self, body: Mapping[str, object], ask: Ask) -> Reply:
         """The positions after the answer.
 
-        Raises `ReplyError` for a body of another shape, and for one that says nothing of what comes next while there is
-        another strategy, and `ReplayError` where the text that was to be repeated was edited.
+        Raises `ReplyError` for a body of another shape, and for a reply that tells nothing of what comes next while
+        there is another strategy.
         """
         reply = self.read(body, ask)
         if not ask.answer:
             return reply
-        found = _replayed(reply, ask) if self.strategies[ask.way] == "replay" else _continued(reply, ask)
-        if ask.way + 1 < len(self.strategies) and found.positions and not found.positions[0].top:
-            raise ReplyError(f"nothing in the reply agrees with the end of the answer so far, {ask.answer[-40:]!r}")
-        return replace(found, exact=False)
+        try:
+            return replace(_taken(reply, ask, strategy=self.strategies[ask.way]), exact=False)
+        except ReplyError:
+            if ask.way + 1 < len(self.strategies):
+                raise
+            return replace(reply, positions=(unknown(),), finish="length", exact=False)
 
     def _repeated(self, ask: Ask) -> bytes:
         """What the reply will say before it goes on."""
@@ -126,6 +130,14 @@ def _added(messages: Sequence[Message], text: str) -> Sequence[Message]:
     return (*messages[:-1], Message("user", f"{messages[-1].content}\n\n{text}"))
 
 
+def _taken(reply: Reply, ask: Ask, *, strategy: Strategy) -> Reply:
+    """The reply after the answer. Raises ReplyError where it tells nothing of what comes there."""
+    found = _replayed(reply, ask) if strategy == "replay" else _continued(reply, ask)
+    if found.positions and not found.positions[0].top:
+        raise ReplyError(f"nothing in the reply agrees with the end of the answer so far, {ask.answer[-40:]!r}")
+    return found
+
+
 def _continued(reply: Reply, ask: Ask) -> Reply:
     """The reply after what it repeats of the answer. An empty one has nothing to add."""
     if not reply.positions and reply.finish == "stop":
@@ -138,12 +150,10 @@ def _continued(reply: Reply, ask: Ask) -> Reply:
 def _replayed(reply: Reply, ask: Ask) -> Reply:
     """The reply after the whole answer."""
     found = healed(reply.positions, ask.answer, chance=chance_of(ask))
-    if (found is not None and not found.agrees) or (found is None and reply.finish == "stop"):
+    lost = found is None and reply.finish == "stop"
+    if lost or (found is not None and not found.agrees and not found.positions[0].top):
         said = b"".join(position.sampled.piece for position in reply.positions)
-        raise ReplayError(
-            f"the model edited the text that it was to repeat: {_difference(said, ask.answer)}",
-            hint="use an endpoint that goes on from a text, or another model",
-        )
+        raise ReplyError(f"the model edited the text that it was to repeat: {_difference(said, ask.answer)}")
     return after(reply, ask.answer, chance=chance_of(ask))
 
 

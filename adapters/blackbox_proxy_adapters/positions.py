@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Literal, NamedTuple
 
 from blackbox_proxy.errors import ReplyError
@@ -83,9 +84,10 @@ def position(own: Entry, listed: Sequence[Entry], *, top_k: int | None = None) -
     shown = [(key_of(e), e, e.logp) for e in listed if e.logp is not None]
     same = [logp for key, _, logp in shown if key == mine]
     others = [logp for key, _, logp in shown if key != mine]
-    masses = _masses(shown)
     if top_k is not None and len(shown) > top_k and same and others and min(same) <= min(others):
-        del masses[mine]
+        # Another token of the same name may be among the best: only the least of them is the appended one.
+        shown.remove(min((e for e in shown if e[0] == mine), key=itemgetter(2)))
+    masses = _masses(shown)
     if not same and own.logp is not None and (top_k is None or not shown):
         masses[mine] = (own, own.logp)
     return _position(own, masses, others=others)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from blackbox_proxy.errors import InputError, PromptError, ReplayError, ReplyError
+from blackbox_proxy.errors import InputError, PromptError, ReplyError
 from blackbox_proxy.types import (
     Ask,
     Candidate,
@@ -130,6 +130,7 @@ def test_what_a_chat_cannot_is_refused() -> None:
 STRATEGIES: tuple[Strategy, ...] = ("instruct", "draft", "replay")
 QUESTION = {"role": "user", "content": "Hello"}
 SO_FAR = replace(ASK, answer=b"The capital of Alb")
+INSTRUCT = ChatContinue(strategies=("instruct",))
 
 
 def said(*tokens: str, other: str = "~", finish: str = "length") -> Json:
@@ -152,7 +153,7 @@ def turns(sent: WireRequest) -> list[Json]:
 
 
 def test_instruct_sends_the_answer_as_a_turn_without_its_last_word() -> None:
-    question, answer, order = turns(ChatContinue().encode(SO_FAR))
+    question, answer, order = turns(INSTRUCT.encode(SO_FAR))
     assert (question, answer) == (QUESTION, {"role": "assistant", "content": "The capital of"})
     assert order["role"] == "user"
     assert str(order["content"]).endswith("«Alb»")
@@ -208,7 +209,7 @@ def test_what_the_reply_repeats_is_taken_off(strategy: Strategy, tokens: tuple[s
 
 def test_alternatives_that_agree_with_what_is_held_back_are_what_is_known() -> None:
     """The model would say something else: then that is no draft, and nothing after it counts."""
-    reply = ChatContinue().decode(said("Greece", " is", other="Albion", finish="stop"), SO_FAR)
+    reply = INSTRUCT.decode(said("Greece", " is", other="Albion", finish="stop"), SO_FAR)
     [found] = reply.positions
     assert [c.piece for c in found.top] == [b"ion"]
     assert found.sampled == found.top[0]
@@ -218,13 +219,13 @@ def test_alternatives_that_agree_with_what_is_held_back_are_what_is_known() -> N
 
 def test_white_space_at_the_end_is_held_back_with_its_word() -> None:
     asked = replace(ASK, answer=b"The capital of ")
-    assert turns(ChatContinue().encode(asked))[1] == {"role": "assistant", "content": "The capital"}
-    assert sampled(ChatContinue().decode(said("of", " Albania"), asked)) == b"Albania"
+    assert turns(INSTRUCT.encode(asked))[1] == {"role": "assistant", "content": "The capital"}
+    assert sampled(INSTRUCT.decode(said("of", " Albania"), asked)) == b"Albania"
 
 
 def test_a_model_that_has_nothing_to_add_has_ended() -> None:
     empty = {"choices": [{"message": {"content": ""}, "finish_reason": "stop", "logprobs": None}]}
-    reply = ChatContinue().decode(empty, SO_FAR)
+    reply = INSTRUCT.decode(empty, SO_FAR)
     assert (reply.positions, reply.finish, reply.exact) == ((), "stop", False)
 
 
@@ -242,45 +243,42 @@ def test_a_replayed_answer_is_read_after_its_end() -> None:
     assert [c.piece for c in reply.positions[0].top] == [b"ania", b"a"]
 
 
+def then(strategy: Strategy) -> ChatContinue:
+    """By this strategy, with another one left."""
+    return ChatContinue(strategies=(strategy, "instruct"))
+
+
 @pytest.mark.parametrize(
-    ("tokens", "finish", "words"),
+    ("strategy", "reply", "words"),
     [
-        (("The", " Capital", " of"), "length", "b'capital of Alb' became b'Capital of' at byte 4"),
-        (("The", " capital", " of", " Greece"), "length", "b'Alb' became b'Greece' at byte 15"),
-        ((" The",), "length", "b'The capital of Alb' became b' The' at byte 0"),
-        (("The", " cap"), "stop", "b'ital of Alb' became b'' at byte 7"),
+        ("replay", said("The", " Capital", " of"), "b'capital of Alb' became b'Capital of' at byte 4"),
+        ("replay", said("The", " capital", " of", " Greece"), "b'Alb' became b'Greece' at byte 15"),
+        ("replay", said(" The"), "b'The capital of Alb' became b' The' at byte 0"),
+        ("replay", said("The", " cap", finish="stop"), "b'ital of Alb' became b'' at byte 7"),
+        ("replay", said("The capital of Alb"), "before it went beyond b'.*Alb'"),
+        ("instruct", said("Alb"), "before it went beyond b'.*Alb'"),
+        ("draft", said("Alb"), "before it went beyond b'.*Alb'"),
+        ("instruct", said("Greece", " is"), "nothing in the reply agrees with the end of the answer so far"),
     ],
 )
-def test_a_replay_that_edits_the_answer_is_an_error_of_its_own(
-    tokens: tuple[str, ...], finish: str, words: str
+def test_a_reply_that_tells_nothing_of_what_comes_next_says_why_and_counts_where_no_strategy_is_left(
+    strategy: Strategy, reply: Json, words: str
 ) -> None:
-    with pytest.raises(ReplayError, match=words) as caught:
-        ChatContinue(strategies=("replay",)).decode(said(*tokens, finish=finish), SO_FAR)
-    assert "another model" in caught.value.hint
+    """Then nothing is known there, which is no claim."""
+    with pytest.raises(ReplyError, match=words):
+        then(strategy).decode(reply, SO_FAR)
+    found = ChatContinue(strategies=(strategy,)).decode(reply, SO_FAR)
+    [position] = found.positions
+    assert (position.top, position.tail, found.finish, found.exact) == ((), 1.0, "length", False)
+    assert found.usage.requests == 1
 
 
 def test_each_way_is_another_strategy() -> None:
-    codec = ChatContinue(strategies=("replay", "instruct"))
+    codec = then("replay")
     assert codec.capabilities().ways == 2
     for way, strategy in enumerate(codec.strategies):
         alone = ChatContinue(strategies=(strategy,))
         assert codec.encode(replace(SO_FAR, way=way)) == alone.encode(SO_FAR)
-
-
-def test_a_reply_that_says_nothing_of_what_comes_next_counts_where_no_strategy_is_left() -> None:
-    blind = said("Greece", " is")
-    with pytest.raises(ReplyError, match="nothing in the reply agrees with the end of the answer so far"):
-        ChatContinue(strategies=("instruct", "draft")).decode(blind, SO_FAR)
-    [found] = ChatContinue(strategies=("instruct", "draft")).decode(blind, replace(SO_FAR, way=1)).positions
-    assert (found.top, found.tail) == ((), 1.0)
-
-
-@pytest.mark.parametrize("strategy", ["instruct", "draft", "replay"])
-def test_a_reply_that_is_used_up_by_what_it_repeats_says_so(strategy: Strategy) -> None:
-    token = "The capital of Alb" if strategy == "replay" else "Alb"
-    with pytest.raises(ReplyError, match=r"before it went beyond b'.*Alb'") as caught:
-        ChatContinue(strategies=(strategy,)).decode(said(token), SO_FAR)
-    assert not isinstance(caught.value, ReplayError)
 
 
 def test_a_repeated_answer_that_is_then_ended_is_an_end() -> None:
@@ -292,7 +290,7 @@ def test_a_repeated_answer_that_is_then_ended_is_an_end() -> None:
 def test_strategies_are_a_list(strategies: tuple[Strategy, ...]) -> None:
     with pytest.raises(InputError, match="strategies must be a list") as caught:
         ChatContinue(strategies=strategies)
-    assert "instruct, draft, replay" in caught.value.hint
+    assert "replay, instruct, draft" in caught.value.hint
 
 
 def test_an_unknown_strategy_is_refused() -> None:

@@ -116,6 +116,7 @@ def _law(seed: int, size: int) -> Floats:
     habit=st.sampled_from(["plain", "first and cut", "appended", "in its place"]),
     ids=st.booleans(),
 )
+@example(seed=0, size=19, k=3, alike=3, habit="appended", ids=False)
 def test_rows_bound_what_they_hide_whatever_the_server_does_with_the_sampled_token(
     seed: int, size: int, k: int, alike: int, habit: str, *, ids: bool
 ) -> None:
