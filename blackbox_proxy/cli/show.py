@@ -348,8 +348,15 @@ def demo(played: Mapping[Load, Sequence[Answered]], figures: Mapping[Load, Mappi
     out.print(figures_table(figures))
     for load, found in figures.items():
         out.print(_work_line(load, found))
-    _section("by kind of question; shown in place: each token of the right fact in the closed model's top-k there")
+    _section("by kind of question")
+    out.print(Text(PLACES, style="dim"))
     out.print(kinds_table(figures))
+
+
+PLACES = (
+    "in place: where the form has the fact, the closed model made to begin as the form does; says: by itself; shows: "
+    "each token of the fact in its top-k"
+)
 
 
 def _section(title: str) -> None:
@@ -378,7 +385,15 @@ def figures_table(figures: Mapping[Load, Mapping[str, Any]]) -> Table:
 
 def kinds_table(figures: Mapping[Load, Mapping[str, Any]]) -> Table:
     """Shares by load and kind of question."""
-    names = ("closed model's fact", "shown in place", "tuned SLM, both", "steered fact", "form", "both")
+    names = (
+        "closed model's fact",
+        "says in place",
+        "shows in place",
+        "tuned SLM, both",
+        "steered fact",
+        "form",
+        "both",
+    )
     columns = ("load", "kind", "questions", *names)
     rows = table(dict.fromkeys(columns, "left"))
     for load, found in figures.items():

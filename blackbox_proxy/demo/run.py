@@ -30,6 +30,10 @@ STEERING = Steering(alpha=1.25, max_tokens=40)
 
 TOP_K = 20
 
+BEFORE_FACT = HOUSE_FORMAT.partition("{fact}")[0].rstrip().encode()
+FACT_TOKENS = 10
+"""How many tokens the closed model has for saying a fact in its place."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -84,8 +88,15 @@ def answer(question: Question, stage: Stage, *, steering: Steering = STEERING) -
         untuned=untuned.answer(own, max_tokens=limit).decode("utf-8", "replace"),
         expert=expert.answer(own, max_tokens=limit).decode("utf-8", "replace"),
         result=result,
+        in_place=in_place(question, stage),
         shown=shows(question, stage),
     )
+
+
+def in_place(question: Question, stage: Stage) -> str:
+    """What the closed model says by itself where the form has the fact, made to begin as the form does."""
+    asked = Ask(stage.api.model, stage.api.text(Prompt.ask(question.asked)), BEFORE_FACT, FACT_TOKENS, TOP_K)
+    return text_of(stage.api.send(asked))
 
 
 def shows(question: Question, stage: Stage) -> bool:
@@ -98,9 +109,8 @@ def shows(question: Question, stage: Stage) -> bool:
 
 def _shown(question: Question, fact: str, stage: Stage) -> bool:
     """One spelling of the fact, where the form has it; of the tokens that are shown the longest is taken each time."""
-    before = HOUSE_FORMAT.partition("{fact}")[0].rstrip()
     text, left = stage.api.text(Prompt.ask(question.asked)), f" {fact}".encode()
-    answer = before.encode()
+    answer = BEFORE_FACT
     while left:
         asked = Ask(stage.api.model, text, answer, 1, stage.api.capabilities().top_k)
         (position,) = stage.api.send(asked).positions[:1]

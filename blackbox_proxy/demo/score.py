@@ -24,7 +24,8 @@ Z95: Final = 1.959964
 class Answered:
     """One question with the four answers, and the steered one's whole result.
 
-    shown: whether the closed model shows the right fact where the form has it (`run.shows`).
+    in_place: what the closed model itself says where the form has the fact (`run.in_place`). shown: whether it shows
+    the right fact there (`run.shows`).
     """
 
     question: Question
@@ -32,6 +33,7 @@ class Answered:
     untuned: str
     expert: str
     result: Result
+    in_place: str = ""
     shown: bool = False
 
     @property
@@ -66,6 +68,7 @@ def _shares(answered: Sequence[Answered]) -> dict[str, int]:
         for party in PARTIES
         for name, test in tests.items()
     }
+    hits["api_fact_in_place"] = sum(states_fact(a.in_place, a.question) for a in answered)
     hits["api_shows_fact"] = sum(a.shown for a in answered)
     hits["same_as_expert"] = sum(a.steered.strip() == a.expert.strip() for a in answered)
     return hits
@@ -75,8 +78,9 @@ def _kind(answered: Sequence[Answered]) -> dict[str, float]:
     """Shares of one kind of question."""
     count = max(len(answered), 1)
     hits = _shares(answered)
-    wanted = ("api_fact", "api_shows_fact", "expert_exact", "steered_fact", "steered_format", "steered_exact")
-    return {"questions": len(answered), **{name: round(hits[name] / count, 3) for name in wanted}}
+    wanted = ("api_fact", "api_fact_in_place", "api_shows_fact", "expert_exact")
+    own = ("steered_fact", "steered_format", "steered_exact")
+    return {"questions": len(answered), **{name: round(hits[name] / count, 3) for name in (*wanted, *own)}}
 
 
 def summary(answered: Sequence[Answered]) -> dict[str, object]:
