@@ -354,8 +354,8 @@ def demo(played: Mapping[Load, Sequence[Answered]], figures: Mapping[Load, Mappi
 
 
 PLACES = (
-    "in place: where the form has the fact, the closed model made to begin as the form does; says: by itself; shows: "
-    "each token of the fact in its top-k"
+    "The closed model says the fact, in its own words; in place, made to begin as the form does; shows it there, each "
+    "token in its top-k. The tuned SLM alone has both form and fact; the rest is the steered answer's."
 )
 
 
@@ -385,16 +385,8 @@ def figures_table(figures: Mapping[Load, Mapping[str, Any]]) -> Table:
 
 def kinds_table(figures: Mapping[Load, Mapping[str, Any]]) -> Table:
     """Shares by load and kind of question."""
-    names = (
-        "closed model's fact",
-        "says in place",
-        "shows in place",
-        "tuned SLM, both",
-        "steered fact",
-        "form",
-        "both",
-    )
-    columns = ("load", "kind", "questions", *names)
+    names = ("says", "in place", "shows", "tuned both", "fact", "form", "both")
+    columns = ("load", "kind", "asked", *names)
     rows = table(dict.fromkeys(columns, "left"))
     for load, found in figures.items():
         for kind, shares in found["kinds"].items():
