@@ -385,8 +385,8 @@ def figures_table(figures: Mapping[Load, Mapping[str, Any]]) -> Table:
 
 def kinds_table(figures: Mapping[Load, Mapping[str, Any]]) -> Table:
     """Shares by load and kind of question."""
-    names = ("says", "in place", "shows", "tuned both", "fact", "form", "both")
-    columns = ("load", "kind", "asked", *names)
+    names = ("says", "in place", "shows", "tuned", "fact", "form", "both")
+    columns = ("load", "kind", "n", *names)
     rows = table(dict.fromkeys(columns, "left"))
     for load, found in figures.items():
         for kind, shares in found["kinds"].items():
