@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Protocol, Self, final
-from urllib.parse import urlsplit
 
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.errors import BlackboxProxyError, InputError, ReplyError, WeightsError
@@ -238,7 +237,7 @@ def connect(  # noqa: PLR0913 (each is something only the caller knows)
         patience=Patience(attempts=attempts),
         on_attempt=on_attempt,
     )
-    account = ledger and ledger.account(url, model, provider=profile or urlsplit(url).netloc.rpartition("@")[2])
+    account = ledger and ledger.account(url, model, profile=profile)
     vocabulary, notes = _vocabulary(tokenizer, model, known)
     taken = laid_over({"end_pieces": COMMON_ENDS}, _known_options(known, vocabulary), options or {})
     built = load_adapter(known.adapter if known else adapter or "completions", **taken)

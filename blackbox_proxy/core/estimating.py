@@ -13,11 +13,23 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from blackbox_proxy.core.drafting import next_length
-from blackbox_proxy.core.money import Price, cost
-from blackbox_proxy.types import Usage
+from blackbox_proxy.core.money import PER_MILLION, Price
 
 ACCEPTANCE = 0.5
 """What is assumed where nothing is known of the past: half of the drafted tokens are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Expected calls of one answer, tokens of the answer that they read again, and tokens that they write, all summed.
+
+    answer: the tokens that the answer has in the end.
+    """
+
+    answer: int
+    calls: float
+    read: float
+    written: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,31 +46,42 @@ class Work:
         return Work(self.calls + other.calls, self.input + other.input, self.output + other.output, both)
 
 
-def naive(prompt: int, answer: int, price: Price | None, *, least: int = 1) -> Work:
+def naive(answer: int, *, least: int = 1) -> Plan:
     """One token per call, which reads the prompt and the answer so far. least: tokens that a call writes at least."""
-    calls = [(prompt + at, least) for at in range(answer)]
-    return _billed([(1.0, read, written) for read, written in calls], price)
+    return Plan(answer, answer, answer * (answer - 1) / 2, answer * least)
 
 
-def windowed(prompt: int, answer: int, price: Price | None, *, acceptance: float, draft: int, least: int = 1) -> Work:
+def windowed(answer: int, *, acceptance: float, draft: int, least: int = 1) -> Plan:
     """By drafts of up to `draft` tokens.
 
     The chance of each pair (tokens so far, length of the next draft) is carried forward, token by token.
     """
     chances: dict[tuple[int, int], float] = {(0, min(2, draft)): 1.0}
-    calls: list[tuple[float, int, int]] = []
+    calls = read = written = 0.0
     while chances:
         at, wanted = min(chances)
         chance = chances.pop((at, wanted))
         length = max(1, min(wanted, answer - at))
-        calls.append((chance, prompt + at, max(length, least)))
+        calls, read, written = calls + chance, read + chance * at, written + chance * max(length, least)
         for kept in range(length + 1):
             after = at + min(kept + 1, length)
             share = acceptance**kept * (1.0 if kept == length else 1.0 - acceptance)
             if after < answer and share:
                 place = (after, next_length(length, kept, limit=draft))
                 chances[place] = chances.get(place, 0.0) + chance * share
-    return _billed(calls, price)
+    return Plan(answer, calls, read, written)
+
+
+def work(plan: Plan, prompt: int, price: Price | None) -> Work:
+    """What a plan takes for a prompt of so many tokens, none of them cached.
+
+    Of a price with tiers the one that the last call reaches is taken for all of them.
+    """
+    read, longest = plan.calls * prompt + plan.read, prompt + plan.answer
+    if price is None:
+        return Work(plan.calls, read, plan.written, None)
+    tokens = Decimal(read) * price.input.at(longest) + Decimal(plan.written) * price.output.at(longest)
+    return Work(plan.calls, read, plan.written, tokens.scaleb(PER_MILLION) + price.request * Decimal(plan.calls))
 
 
 def acceptance_of(drafts: Iterable[tuple[int, int]]) -> float | None:
@@ -75,17 +98,3 @@ def acceptance_of(drafts: Iterable[tuple[int, int]]) -> float | None:
         same += max(0, kept - 1)
         changed += kept > 0 and wasted > 0
     return same / (same + changed) if same + changed else None
-
-
-def _billed(calls: list[tuple[float, int, int]], price: Price | None) -> Work:
-    """calls: (how probable, input tokens, output tokens). Each is priced by itself, since tiers go by request."""
-    spent: Decimal | None = Decimal(0)
-    for chance, read, written in calls:
-        one = cost(Usage(input=read, output=written), price)
-        spent = None if spent is None or one is None else spent + one * Decimal(chance)
-    return Work(
-        calls=sum(chance for chance, _, _ in calls),
-        input=sum(chance * read for chance, read, _ in calls),
-        output=sum(chance * written for chance, _, written in calls),
-        cost=spent,
-    )

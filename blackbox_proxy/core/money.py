@@ -79,13 +79,11 @@ def cost(usage: Usage, price: Price | None) -> Decimal | None:
 
 
 def worst(bound: Usage, price: Price | None) -> Decimal | None:
-    """The most that a request of up to `bound` tokens can cost: nothing cached, all written to a cache that costs more.
-
-    None where no price is known.
-    """
+    """The most that a request of up to `bound` tokens can cost, however they are cached; None without a price."""
     if price is None:
         return None
-    read = max(rate.most(bound.input) for rate in (price.input, price.cache_write or price.input))
+    rates = (price.input, price.cached, price.cache_write)
+    read = max(rate.most(bound.input) for rate in rates if rate is not None)
     tokens = bound.input * read + bound.output * price.output.most(bound.input)
     return tokens.scaleb(PER_MILLION) + price.request
 

@@ -16,6 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
 from typing import Self, final
+from urllib.parse import urlsplit
 
 from blackbox_proxy.core.money import Budget, Price, bound_of, cost, worst
 from blackbox_proxy.core.usage import read_usage
@@ -74,11 +75,12 @@ class Ledger:
     tags: Mapping[str, str] = field(default_factory=dict)
     clock: Callable[[], dt.datetime] = now
 
-    def account(self, base_url: str, model: str, *, provider: str) -> Account:
-        """Where requests to a model are booked.
+    def account(self, base_url: str, model: str, *, profile: str = "") -> Account:
+        """Where requests to a model are booked: under the name of the profile, or of the address's host.
 
         Raises InputError where a budget in dollars could not be kept, because nobody says what the model costs.
         """
+        provider = profile or urlsplit(base_url).netloc.rpartition("@")[2]
         limits = any(budget.max_cost is not None for budget in self.budgets)
         if limits and self.prices.find(base_url, model, at=self.clock()) is None:
             raise InputError(
