@@ -144,7 +144,7 @@ class _Asking:
         request = self.adapter.encode(self.ask)
         if self.account is not None:
             ask = self.ask
-            self.entry = self.account.entry(request, run=ask.run, step=ask.step, length=ask.length)
+            self.entry = self.account.entry(request, run=ask.run, step=ask.step, length=ask.length, before=self.entry)
         return request
 
     def begin(self, number: int) -> None:

@@ -110,15 +110,17 @@ class Account:
     model: str
     provider: str
 
-    def entry(self, request: WireRequest, *, run: str, step: int, length: int = 0) -> Entry:
+    def entry(
+        self, request: WireRequest, *, run: str, step: int, length: int = 0, before: Entry | None = None
+    ) -> Entry:
         """The place of one request, and of all its attempts.
 
         run: what it belongs to; "" where it stands by itself. step: how many tokens of the answer stood. length: tokens
-        that are asked for, where the request does not say.
+        that are asked for, where the request does not say. before: the request whose reply this one makes up for.
         """
         size = len(json.dumps(dict(request.body), ensure_ascii=False).encode("utf-8", "surrogatepass"))
         bound = bound_of(request.body, size, length=length)
-        return Entry(self, request.path, run or uuid.uuid4().hex, step, bound)
+        return Entry(self, request.path, run or uuid.uuid4().hex, step, bound, before)
 
     def price(self, at: dt.datetime) -> Price | None:
         """What the model costs at a time."""
@@ -128,16 +130,24 @@ class Account:
 @final
 @dataclass(slots=True)
 class Entry:
-    """One request. bound: the most tokens that an attempt at it can take."""
+    """One request. bound: the most tokens that an attempt at it can take. before: one whose reply was of no use."""
 
     account: Account
     path: str
     run: str
     step: int
     bound: Usage
+    before: Entry | None = None
     row: int = 0
     price: Price | None = None
     counted: Counted | None = None
+
+    @property
+    def cost(self) -> Decimal | None:
+        """US dollars for the reply, and for those before it that were of no use; None where one is unknown."""
+        own = None if self.counted is None else self.counted.cost
+        more = Decimal(0) if self.before is None else self.before.cost
+        return None if own is None or more is None else own + more
 
     def begin(self, number: int) -> None:
         """Book an attempt before it is sent. Raises OverBudget where it must not be."""
@@ -180,7 +190,7 @@ class Entry:
             used = reply.usage if told else Usage(input=self.bound.input, output=len(reply.positions))
             self.counted = Counted(used, "provider" if told else "estimated", cost(used, self.price))
             self.account.ledger.store.count(self.row, self.counted)
-        return _Receipt(self.account.ledger.store, self.row, self.counted.cost)
+        return _Receipt(self.account.ledger.store, self.row, self.cost)
 
 
 @final

@@ -53,7 +53,7 @@ class _Entry(BaseModel):
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    price: list[_Entry]
+    price: list[_Entry] = Field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,7 +130,7 @@ class Service:
         top_k: int,
         context: int,
         quirks: Quirks,
-        spend: Callable[[int, int], None] | None = None,
+        spend: Callable[[int, int, int], None] | None = None,
         chance: Chance | None = None,
     ) -> None:
         self.name = name
@@ -200,7 +200,7 @@ class Service:
 
     def _count(self, tally: Tally) -> None:
         if self._spend is not None:
-            self._spend(tally.prompt, tally.completion)
+            self._spend(tally.prompt, tally.cached, tally.completion)
 
     async def _parts(
         self, request: Request, tasks: Sequence[Task], tally: Tally

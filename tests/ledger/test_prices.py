@@ -156,7 +156,7 @@ def test_a_row_may_hold_at_one_address_only(own: Prices) -> None:
         ('[[price]]\nmodel = "m"\ninput = nan\noutput = 1\n', r"price\.1\.input: "),
         ('[[price]]\nmodel = "m"\ninput = 1\noutput = 1\ncolour = 1\n', r"price\.1\.colour: Extra inputs"),
         ("[[price]\n", r"cannot read the prices in .*prices\.toml"),
-        ("", r"price: Field required"),
+        ("[price]\nmodel = 1\n", r"price: Input should be a valid list"),
     ],
 )
 def test_a_mistake_is_told_with_its_place(tmp_path: Path, text: str, says: str) -> None:
