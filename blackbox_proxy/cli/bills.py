@@ -23,16 +23,16 @@ SHOWN = ("requests", "lost", "input", "output", "wasted", "kept", "cost", "per_k
 
 
 def money(amount: Decimal | None) -> str:
-    """An amount for the screen, to four significant digits.
+    """An amount for the screen, to four significant digits, or to the cent.
 
-    >>> money(Decimal("0.000123456")), money(Decimal("12.3456")), money(Decimal(0)), money(None)
-    ('0.0001235', '12.35', '0', 'unknown')
+    >>> money(Decimal("0.000123456")), money(Decimal("12345.678")), money(Decimal(0)), money(None)
+    ('0.0001235', '12345.68', '0', 'unknown')
     """
     if amount is None:
         return "unknown"
     if not amount:
         return "0"
-    return plain(amount.quantize(Decimal(1).scaleb(amount.adjusted() - DIGITS + 1), ROUND_HALF_EVEN))
+    return plain(amount.quantize(Decimal(1).scaleb(min(amount.adjusted() - DIGITS + 1, -2)), ROUND_HALF_EVEN))
 
 
 def report(groups: Sequence[Figures], total: Figures, *, by: By) -> None:
