@@ -7,6 +7,8 @@ from dataclasses import asdict
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import TYPE_CHECKING
 
+from rich.text import Text
+
 from blackbox_proxy.cli import show
 from blackbox_proxy.core.estimating import Work
 from blackbox_proxy.core.money import plain
@@ -18,8 +20,8 @@ if TYPE_CHECKING:
 DIGITS = 4
 """Significant digits of an amount on the screen; JSON has all of them where they are exact."""
 
-SHOWN = ("requests", "lost", "input", "output", "wasted", "kept", "cost", "per_kept")
-"""The figures of the table; JSON has all."""
+SHOWN = ("requests", "input", "output", "wasted", "cost", "per_kept")
+"""The figures of the table, as many as fit into 80 columns beside a name; JSON has all."""
 
 
 def money(amount: Decimal | None) -> str:
@@ -41,13 +43,16 @@ def report(groups: Sequence[Figures], total: Figures, *, by: By) -> None:
     for column in rows.columns[1:]:
         column.no_wrap = True
     for one in (*groups, total):
-        rows.add_row(one.name, *(_cell(one, name) for name in SHOWN), style="bold" if one is total else "")
+        rows.add_row(
+            Text(show.one_line(one.name)), *(_cell(one, name) for name in SHOWN), style="bold" if one is total else ""
+        )
     show.out.print(rows)
     if total.unpriced:
         show.warning(f"{total.unpriced} answered requests have no price; they are in no amount: see prices.toml")
-    for name in (*SHOWN, *(("at_risk",) if total.lost else ())):
-        amount = f", {money(total.at_risk)} in all" if name == "at_risk" else ""
-        show.note(f"{name.replace('_', ' ')}{amount}: {DEFINITIONS[name]}")
+    if total.lost:
+        show.warning(f"{total.lost} requests were lost: they may cost up to {money(total.at_risk)} besides")
+    for name in (*SHOWN, *(("lost",) if total.lost else ())):
+        show.note(f"{name.replace('_', ' ')}: {DEFINITIONS[name]}")
     show.note(MONEY_NOTE)
 
 

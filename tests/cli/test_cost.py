@@ -188,6 +188,15 @@ def test_a_report_adds_up_to_the_rows(cli: Cli, spent: list[Any], by: str) -> No
     assert "cost: US dollars of all attempts whose cost is known" in shown.err
 
 
+def test_a_name_is_shown_as_it_is(cli: Cli, spent: list[Any], state: Path) -> None:
+    """Whatever a tag holds, the terminal does not obey it."""
+    assert spent
+    with closing(Store(state)) as store:
+        store.begin(intent(at=dt.datetime.now(dt.UTC), project="[red]\x1b[2J"))
+    assert "project=[red]\\x1b[2J" in cli("cost", "report", "--by", "tag").out.replace("\n", "")
+    assert "warning: 1 requests were lost: they may cost up to 0.0035 besides" in cli("cost", "report").err
+
+
 def test_a_report_may_begin_at_a_day(cli: Cli, spent: list[Any]) -> None:
     assert json.loads(cli("cost", "report", "--since", "7d", "--json").out)["total"]["requests"] == len(spent)
     assert json.loads(cli("cost", "report", "--since", "2999-01-01", "--json").out)["total"]["requests"] == 0
