@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from blackbox_proxy.api import Api, connect
+    from blackbox_proxy.core.money import Budget
     from blackbox_proxy.core.sources import OffsetTable, WeightedSum
     from blackbox_proxy.engine import Stream, asteer, choose, load_pair, sample, steer, stream
     from blackbox_proxy.errors import BlackboxProxyError
+    from blackbox_proxy.ledger.books import Ledger, open_ledger
     from blackbox_proxy.local.pair import Pair, PairFiles, open_pair
     from blackbox_proxy.steering import Steering
     from blackbox_proxy.types import Choice, Message, Option, Prompt, Result, Step, Usage
@@ -24,7 +26,9 @@ __version__ = "0.1.0"
 __all__ = [
     "Api",
     "BlackboxProxyError",
+    "Budget",
     "Choice",
+    "Ledger",
     "Message",
     "OffsetTable",
     "Option",
@@ -41,6 +45,7 @@ __all__ = [
     "choose",
     "connect",
     "load_pair",
+    "open_ledger",
     "open_pair",
     "sample",
     "steer",
@@ -48,9 +53,11 @@ __all__ = [
 ]
 
 _HOMES = {
+    "core.money": ("Budget",),
     "core.sources": ("OffsetTable", "WeightedSum"),
     "api": ("Api", "connect"),
     "engine": ("Stream", "asteer", "choose", "load_pair", "sample", "steer", "stream"),
+    "ledger.books": ("Ledger", "open_ledger"),
     "errors": ("BlackboxProxyError",),
     "steering": ("Steering",),
     "local.pair": ("Pair", "PairFiles", "open_pair"),

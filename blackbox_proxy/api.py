@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Protocol, Self, final
 
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.errors import BlackboxProxyError, InputError, ReplyError, WeightsError
+from blackbox_proxy.ledger.books import Account, Entry, Ledger
 from blackbox_proxy.local.template import named, prompt_text
 from blackbox_proxy.local.tokens import api_vocabulary, tokenizer_of
 from blackbox_proxy.local.weights import default_cache
@@ -52,8 +53,8 @@ class Api:
 
     template: Jinja text for an endpoint that takes raw text; empty where prompts are given as raw text. vocabulary: the
     API's own pieces, where its tokenizer is known: strings are then scored as its next token (1.8). notes: what the
-    profile has to say of this model. Made by `connect`; holds a connection pool, so close it, or use it in a `with`
-    block (`async with` for `asteer`).
+    profile has to say of this model. account: where requests are booked, if they are. Made by `connect`; holds a
+    connection pool, so close it, or use it in a `with` block (`async with` for `asteer`).
     """
 
     model: str
@@ -62,6 +63,7 @@ class Api:
     template: str = ""
     vocabulary: Vocabulary | None = None
     notes: tuple[str, ...] = ()
+    account: Account | None = None
 
     def capabilities(self) -> Capabilities:
         """What the endpoint can do, as far as the adapter knows."""
@@ -78,21 +80,19 @@ class Api:
         Where an endpoint is only asked in words to go on from a text, and does not, it is asked in the adapter's other
         ways before that is an error.
         """
-        attempts: list[Attempt] = []
-        with _counting(attempts):
-            asking = _Asking.of(ask, self.adapter)
+        asking = _Asking.of(ask, self.adapter, self.account)
+        with asking.counting():
             while asking.reply is None:
-                asking.read(self.transport.send(asking.request(), attempts.append))
-            return _counted(asking.reply, attempts)
+                asking.read(self.transport.send(asking.request(), asking))
+            return asking.counted(asking.reply)
 
     async def asend(self, ask: Ask) -> Reply:
         """`send` for asyncio."""
-        attempts: list[Attempt] = []
-        with _counting(attempts):
-            asking = _Asking.of(ask, self.adapter)
+        asking = _Asking.of(ask, self.adapter, self.account)
+        with asking.counting():
             while asking.reply is None:
-                asking.read(await self.transport.asend(asking.request(), attempts.append))
-            return _counted(asking.reply, attempts)
+                asking.read(await self.transport.asend(asking.request(), asking))
+            return asking.counted(asking.reply)
 
     def text(self, prompt: Prompt) -> str:
         """The prompt in the model's own form."""
@@ -123,19 +123,38 @@ class Api:
 
 @dataclass(slots=True)
 class _Asking:
-    """One question in the first way whose reply can be used. left: how many further ways there are."""
+    """One question in the first way whose reply can be used; watches its attempts, and has them booked.
+
+    left: how many further ways there are. entry: the present request's place in the books.
+    """
 
     ask: Ask
     adapter: Adapter
     left: int
+    account: Account | None
     reply: Reply | None = None
+    entry: Entry | None = None
+    attempts: list[Attempt] = field(default_factory=list)
 
     @classmethod
-    def of(cls, ask: Ask, adapter: Adapter) -> _Asking:
-        return cls(ask, adapter, adapter.capabilities().ways - 1 if ask.answer else 0)
+    def of(cls, ask: Ask, adapter: Adapter, account: Account | None) -> _Asking:
+        return cls(ask, adapter, adapter.capabilities().ways - 1 if ask.answer else 0, account)
 
     def request(self) -> WireRequest:
-        return self.adapter.encode(self.ask)
+        request = self.adapter.encode(self.ask)
+        if self.account is not None:
+            ask = self.ask
+            self.entry = self.account.entry(request, run=ask.run, step=ask.step, length=ask.length, before=self.entry)
+        return request
+
+    def begin(self, number: int) -> None:
+        if self.entry is not None:
+            self.entry.begin(number)
+
+    def end(self, attempt: Attempt) -> None:
+        self.attempts.append(attempt)
+        if self.entry is not None:
+            self.entry.end(attempt)
 
     def read(self, body: Mapping[str, object]) -> None:
         """Take the reply, or go over to the next way. Raises ReplyError where there is none left."""
@@ -146,21 +165,22 @@ class _Asking:
                 raise
             self.ask, self.left = replace(self.ask, way=self.ask.way + 1), self.left - 1
 
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        """Lets an error say how many of the attempts may be billed without a reply that was used."""
+        try:
+            yield
+        except BlackboxProxyError as error:
+            error.lost += self._paid()
+            raise
 
-@contextmanager
-def _counting(attempts: Sequence[Attempt]) -> Iterator[None]:
-    """Lets an error say how many of the attempts may be billed without a reply that was used."""
-    try:
-        yield
-    except BlackboxProxyError as error:
-        error.lost += sum(attempt.lost or attempt.outcome == "ok" for attempt in attempts)
-        raise
+    def counted(self, reply: Reply) -> Reply:
+        """The reply with its receipt and the attempts before it: without an answer, or whose answer did not go on."""
+        usage = replace(reply.usage, lost=self._paid() - 1)
+        return replace(reply, usage=usage, receipt=None if self.entry is None else self.entry.receipt(reply))
 
-
-def _counted(reply: Reply, attempts: Sequence[Attempt]) -> Reply:
-    """The reply, with the attempts before it: those without an answer, and those whose answer did not go on."""
-    lost = sum(attempt.lost or attempt.outcome == "ok" for attempt in attempts) - 1
-    return replace(reply, usage=replace(reply.usage, lost=lost)) if lost else reply
+    def _paid(self) -> int:
+        return sum(attempt.lost or attempt.outcome == "ok" for attempt in self.attempts)
 
 
 COMMON_ENDS = (
@@ -190,6 +210,7 @@ def connect(  # noqa: PLR0913 (each is something only the caller knows)
     timeout: float = 60.0,
     attempts: int = 4,
     on_attempt: Callable[[Attempt], None] | None = None,
+    ledger: Ledger | None = None,
 ) -> Api:
     """Get ready to call a hosted model; nothing is sent yet.
 
@@ -199,14 +220,16 @@ def connect(  # noqa: PLR0913 (each is something only the caller knows)
     text for a raw-text endpoint: `raw` (prompts must be raw text), `chatml`, or Jinja text. tokenizer: the API's own,
     where it is known (`gguf:FILE`, `tiktoken:NAME`, or `auto`: by the model's name): strings are then scored as its
     next token, which is what its log-probs are of. options: what the adapter takes besides, such as `top_k` and
-    `end_pieces`. timeout: seconds for a whole reply; attempts: how often one request is sent at most.
+    `end_pieces`. timeout: seconds for a whole reply; attempts: how often one request is sent at most. ledger: where
+    every attempt is booked, and which budgets hold (`open_ledger`); close it after the connection.
     """
     if not 0.0 < timeout < float("inf"):
         raise InputError(f"a timeout must be a number of seconds above 0, not {timeout}", hint="60 is the default")
     known = _settled(profile, model, base_url=base_url, adapter=adapter) if profile else None
     variable = key_name or (known.api_key_env if known else KEY_VARIABLE)
+    url = known.base_url if known else base_url
     transport = Transport(
-        known.base_url if known else base_url,
+        url,
         os.environ.get(variable) if known and api_key is None else api_key,
         key_name=variable,
         key_header=known.api_key_header if known else "",
@@ -214,10 +237,11 @@ def connect(  # noqa: PLR0913 (each is something only the caller knows)
         patience=Patience(attempts=attempts),
         on_attempt=on_attempt,
     )
+    account = ledger and ledger.account(url, model, profile=profile)
     vocabulary, notes = _vocabulary(tokenizer, model, known)
     taken = laid_over({"end_pieces": COMMON_ENDS}, _known_options(known, vocabulary), options or {})
     built = load_adapter(known.adapter if known else adapter or "completions", **taken)
-    return Api(model, transport, built, named(template), vocabulary, (*(known.notes if known else ()), *notes))
+    return Api(model, transport, built, named(template), vocabulary, (*(known.notes if known else ()), *notes), account)
 
 
 def _settled(profile: str, model: str, *, base_url: str, adapter: str) -> Settled:

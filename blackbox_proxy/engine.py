@@ -13,6 +13,7 @@ import math
 import os
 import threading
 import time
+import uuid
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -35,10 +36,11 @@ from blackbox_proxy.core.loop import (
     steps_by_scores,
 )
 from blackbox_proxy.core.recut import strange_borders, strange_pieces
+from blackbox_proxy.core.spending import Spending
 from blackbox_proxy.core.text import first_stop
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.core.weighing import Judged
-from blackbox_proxy.errors import BlackboxProxyError, InputError
+from blackbox_proxy.errors import BlackboxProxyError, InputError, OverBudget
 from blackbox_proxy.local.pair import Pair, open_pair
 from blackbox_proxy.local.pairfile import read_pair_file
 from blackbox_proxy.local.weights import default_cache, resolve
@@ -165,6 +167,7 @@ class _Session:
     steering: Steering
     prompt: str
     ids: TokenPath
+    spending: Spending
     messages: tuple[Message, ...] = ()
     steps: list[Step] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
@@ -183,8 +186,9 @@ class _Session:
         pair: LocalPair | Scorer,
         steering: Steering,
         pair_prompt: Prompt | str | None,
+        run: str = "",
     ) -> _Session:
-        asked = as_prompt(prompt)
+        asked, spending = as_prompt(prompt), Spending(run or uuid.uuid4().hex)
         if api.capabilities().continuation is Continuation.NONE:
             raise InputError(
                 f"the adapter for {api.model!r} cannot go on from a given text, which steering token by token needs",
@@ -195,13 +199,13 @@ class _Session:
         if isinstance(pair, LocalPair):
             ids = pair.api_ids(text) if steering.event == "ids" else ()
             _check_ids(steering, api)
-            return cls(api, _Laws(pair, pair.prompt(own)), steering, text, ids, asked.messages)
+            return cls(api, _Laws(pair, pair.prompt(own)), steering, text, ids, spending, asked.messages)
         if steering.event == "ids":
             raise InputError(
                 f"event='ids' needs a pair, and {type(pair).__name__} scores strings",
                 hint="use event='bytes'",
             )
-        return cls(api, _Scores(pair, own), steering, text, (), asked.messages)
+        return cls(api, _Scores(pair, own), steering, text, (), spending, asked.messages)
 
     def loop(self) -> Run:
         return self.source.loop(self.steering, self.api)
@@ -212,6 +216,7 @@ class _Session:
         ids = self.ids + event.path if self.steering.event == "ids" else None
         can = self.api.capabilities()
         asked = Ask(self.api.model, self.prompt, event.answer, 1, can.top_k, ids, messages=self.messages)
+        asked = replace(asked, run=self.spending.run, step=len(self.steps))
         if isinstance(event, Tell):
             return replace(asked, reveal=event.ids)
         return replace(asked, length=event.length, temperature=event.temperature, seed=event.seed)
@@ -227,6 +232,7 @@ class _Session:
         """Count what a reply took; say of one that was only asked in words to go on that it is not exact."""
         self.waiting = False
         self.usage += reply.usage
+        (self.spending.tell if isinstance(event, Tell) else self.spending.draft)(reply)
         self.drafted += len(reply.positions)
         self.blind += bool(reply.positions) and not reply.positions[0].top
         self.model = reply.model or self.model
@@ -252,6 +258,7 @@ class _Session:
             yield
         except BlackboxProxyError as error:
             self.lose(error.lost)
+            self.spending.settle()
             if self.steps or self.usage.requests or self.usage.lost:
                 error.partial = self.partial()
             raise
@@ -261,6 +268,22 @@ class _Session:
         kept = sum(step.origin is not Origin.LOCAL for step in self.steps)
         found = self.result(Ending("error", max(0, self.drafted - kept), ()))
         return replace(found, usage=found.usage + Usage(lost=int(self.waiting)))
+
+    def keep(self, step: Step) -> Step:
+        """A token was emitted."""
+        self.steps.append(step)
+        self.spending.keep(step)
+        return step
+
+    def ended(self, ending: Ending) -> Result:
+        """The whole answer."""
+        self.spending.settle()
+        return self.result(ending)
+
+    def stopped(self, error: OverBudget) -> Result:
+        """The answer so far, where the next request could have passed a budget."""
+        found = self.partial()
+        return replace(found, finish="budget", notes=(*found.notes, error.message))
 
     def result(self, ending: Ending) -> Result:
         text = b"".join(step.piece for step in self.steps)
@@ -273,6 +296,7 @@ class _Session:
             usage=replace(self.usage, wasted=ending.wasted),
             exactness="exact" if exact and not ending.notes else "approximate",
             seconds=time.perf_counter() - self.started,
+            cost=self.spending.cost,
             model=self.model,
             notes=(
                 *ending.notes,
@@ -363,10 +387,11 @@ def _drive(session: _Session) -> Generator[Step, None, Result]:
                 elif isinstance(event, Evaluate | Judge):
                     evidence = session.local(event)
         except StopIteration as stop:
-            return session.result(stop.value)
+            return session.ended(stop.value)
+        except OverBudget as error:
+            return session.stopped(error)
         if isinstance(event, Step):
-            session.steps.append(event)
-            yield event
+            yield session.keep(event)
 
 
 @final
@@ -451,9 +476,10 @@ def streams(
             f"{n} answers were asked for at temperature {steering.temperature:g}",
             hint="several answers need a temperature above 0; all greedy ones are equal",
         )
+    run = uuid.uuid4().hex
     for i in range(n):
         own = replace(steering, seed=steering.seed + i)
-        yield stream(prompt, api=api, pair=pair, steering=own, pair_prompt=pair_prompt)
+        yield Stream(_Session.open(prompt, api=api, pair=pair, steering=own, pair_prompt=pair_prompt, run=run))
 
 
 def sample(
@@ -480,9 +506,11 @@ class _Spent:
     started: float
     usage: Usage = field(default_factory=Usage)
     model: str = ""
+    spending: Spending = field(default_factory=lambda: Spending(uuid.uuid4().hex))
 
     def book(self, reply: Reply) -> None:
         self.usage, self.model = self.usage + reply.usage, reply.model or self.model
+        self.spending.pay(reply)
 
     @contextmanager
     def keeping(self) -> Iterator[None]:
@@ -493,7 +521,8 @@ class _Spent:
             usage = self.usage + Usage(lost=error.lost)
             if usage.requests or usage.lost:
                 seconds, notes = time.perf_counter() - self.started, _lost_note(usage.lost)
-                error.partial = Result("", (), "error", usage, "approximate", seconds, model=self.model, notes=notes)
+                cost = self.spending.cost
+                error.partial = Result("", (), "error", usage, "approximate", seconds, cost, self.model, notes)
             raise
 
 
@@ -528,7 +557,8 @@ def choose(
         scores = pair.score(b"", strings, prompt=own)
     usage = replace(spent.usage, local_seconds=time.perf_counter() - before)
     found, options_of = choosing.chosen(masses, strings, scores, alpha=alpha)
-    return Choice(options_of, found.certified, usage, time.perf_counter() - started, spent.model)
+    seconds = time.perf_counter() - started
+    return Choice(options_of, found.certified, usage, seconds, spent.model, spent.spending.cost)
 
 
 def _masses(asking: choosing.Asking, api: Endpoint, ask: Ask, *, spent: _Spent) -> choosing.Masses:
@@ -540,7 +570,7 @@ def _masses(asking: choosing.Asking, api: Endpoint, ask: Ask, *, spent: _Spent) 
         except StopIteration as stop:
             masses: choosing.Masses = stop.value
             return masses
-        reply = api.send(replace(ask, answer=peek.text, length=peek.length))
+        reply = api.send(replace(ask, answer=peek.text, length=peek.length, run=spent.spending.run))
         spent.book(reply)
 
 
@@ -568,6 +598,8 @@ async def asteer(
                 elif isinstance(event, Evaluate | Judge):
                     evidence = await asyncio.to_thread(session.local, event)
         except StopIteration as stop:
-            return session.result(stop.value)
+            return session.ended(stop.value)
+        except OverBudget as error:
+            return session.stopped(error)
         if isinstance(event, Step):
-            session.steps.append(event)
+            session.keep(event)

@@ -6,6 +6,8 @@
     |   `-- PairError           the two local models do not belong together
     |-- WeightsError            a model file is missing, corrupt or of the wrong kind
     |-- LocalModelError         llama.cpp refused a call
+    |-- LedgerError             the ledger cannot be opened, read or written
+    |-- OverBudget              a request was not sent, since it could have passed a budget
     |-- ApiError                the hosted API failed or refused
     |   |-- ApiUnreachable      no answer: wrong host, no network, time-out
     |   |-- ApiRefused          an answer that will not change: bad key, unknown model, bad request
@@ -58,6 +60,14 @@ class WeightsError(BlackboxProxyError):
 
 class LocalModelError(BlackboxProxyError):
     """llama.cpp refused a call that should have worked."""
+
+
+class LedgerError(BlackboxProxyError):
+    """The ledger cannot be opened, read or written."""
+
+
+class OverBudget(BlackboxProxyError):
+    """A request was not sent: together with what is spent and under way it could have passed a budget."""
 
 
 class ApiError(BlackboxProxyError):

@@ -151,6 +151,7 @@ class Ask:
     drawn at it, by `seed` where the endpoint takes one. reveal: ids of the API's vocabulary whose log-probs are wanted
     besides the top-k, by the way that `Capabilities.reveal` names. messages: the chat itself, for an endpoint that
     takes no text (`Capabilities.chat`). way: in which of the adapter's ways it is asked (`Capabilities.ways`).
+    run, step: for the books alone: which run it belongs to, and how many tokens of its answer stood.
     """
 
     model: str
@@ -164,6 +165,8 @@ class Ask:
     reveal: TokenPath = ()
     messages: tuple[Message, ...] = ()
     way: int = 0
+    run: str = field(default="", compare=False)
+    step: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,12 +198,23 @@ class Usage:
         return Usage(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
 
+class Receipt(Protocol):
+    """What the ledger has for a reply. cost: in US dollars, None where it is unknown."""
+
+    @property
+    def cost(self) -> Decimal | None: ...
+
+    def walked(self, *, kept: int, wasted: int) -> None:
+        """Note how many of the reply's positions were used and how many were not, once that is known."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What an adapter reads from an answer: one position per generated token, in order.
 
     finish: the provider's word for why it stopped ("stop", "length", ...), or None. exact: whether every position is
     conditioned on exactly the text that was sent; not so where the endpoint was only asked in words to go on from it.
+    receipt: None where nothing is booked.
     """
 
     positions: tuple[Position, ...]
@@ -208,6 +222,7 @@ class Reply:
     usage: Usage
     model: str = ""
     exact: bool = True
+    receipt: Receipt | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +240,15 @@ class Attempt:
     status: int | None = None
     usage: Mapping[str, object] | None = None
     lost: bool = False
+
+
+class Watcher(Protocol):
+    """Hears of every attempt of one request: before it is sent, and when it has ended, before its answer is used."""
+
+    def begin(self, number: int) -> None:
+        """The attempt of this number is about to be sent; what is raised here keeps it from being sent."""
+
+    def end(self, attempt: Attempt) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +309,8 @@ class Step:
     exact: bool = True
 
 
-Finish = Literal["stop", "length", "stop_string", "error"]
+Finish = Literal["stop", "length", "stop_string", "budget", "error"]
+"""Why an answer ended; `budget`: the next request could have passed a budget, so it was not sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +318,8 @@ class Result:
     """A finished answer with everything that led to it; or, with the finish "error", one that broke off.
 
     exactness: `exact` when the endpoint went on from exactly our text at every step (`Step.exact`) and no step was
-    completed without the API; `approximate` otherwise. cost is None while the price is unknown.
+    completed without the API; `approximate` otherwise. cost: US dollars for the requests that were answered; None
+    where the price of one is unknown, or nothing is booked.
     """
 
     text: str

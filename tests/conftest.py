@@ -34,13 +34,14 @@ settings.load_profile("tests")
 
 
 @pytest.fixture(autouse=True, scope="session")
-def scrubbed_environment() -> Iterator[None]:
-    """No key, proxy or switch of the person who runs the tests reaches them, nor a program that they start."""
+def scrubbed_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No key, proxy, switch or ledger of the person who runs the tests reaches them, nor a program that they start."""
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
             if name.upper() in SCRUBBED or name.upper().startswith(SCRUBBED_PREFIXES):
                 patch.delenv(name)
         patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         patch.setenv("XDG_CACHE_HOME", str(CACHE.parent))
         yield
 

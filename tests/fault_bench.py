@@ -12,6 +12,7 @@ from typing import Literal
 
 from blackbox_proxy.api import Api
 from blackbox_proxy.engine import asteer, steer, stream
+from blackbox_proxy.ledger.books import Account
 from blackbox_proxy.remote.registry import load_adapter
 from blackbox_proxy.remote.retry import Patience
 from blackbox_proxy.remote.transport import Clock, Transport
@@ -113,10 +114,11 @@ class Bench:
         steering: Steering = STEERING,
         timeout: float = 60.0,
         attempts: int = 4,
+        account: Account | None = None,
     ) -> Result:
         """One steered answer while requests fail by the plan."""
         own = replace(steering, event=ROUTES[route].event)
-        api = self.api(route, plan, timeout=timeout, attempts=attempts)
+        api = replace(self.api(route, plan, timeout=timeout, attempts=attempts), account=account)
         if driver == "stream":
             run = stream(QUESTION, api=api, pair=self.pair, steering=own, pair_prompt=EMPTY)
             handed = tuple(run)

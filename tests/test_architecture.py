@@ -97,7 +97,7 @@ class Offence:
         path.write_text(f"{before}\n{self.line}\n", encoding="utf-8")
 
 
-LAYERS, PURE, CODECS, BARE_CODECS, BY_NAME, LLAMA, OPENAI, SQLITE, HTTP, TRAINING = contracts()
+LAYERS, PURE, CODECS, BARE_CODECS, BY_NAME, LLAMA, OPENAI, SQLITE, PRICES, HTTP, TRAINING = contracts()
 
 OFFENCES = [
     Offence(LAYERS, "blackbox_proxy/types.py", "import blackbox_proxy.core.text"),
@@ -125,7 +125,10 @@ OFFENCES = [
     Offence(LLAMA, "blackbox_proxy/standin/offence.py", "from llama_cpp import Llama"),
     Offence(OPENAI, "blackbox_proxy/engine.py", "import openai"),
     Offence(OPENAI, "adapters/blackbox_proxy_adapters/completions.py", "from openai.types import Completion"),
+    Offence(LAYERS, "blackbox_proxy/remote/transport.py", "import blackbox_proxy.ledger.store"),
     Offence(SQLITE, "blackbox_proxy/engine.py", "import sqlite3"),
+    Offence(SQLITE, "blackbox_proxy/ledger/report.py", "import sqlite3"),
+    Offence(PRICES, "blackbox_proxy/core/money.py", "from genai_prices import calc_price"),
     Offence(HTTP, "blackbox_proxy/remote/transport.py", "import httpx"),
     Offence(HTTP, "blackbox_proxy/remote/transport.py", "def late() -> None:\n    import httpx2"),
     Offence(TRAINING, "blackbox_proxy/demo/facts.py", "import torch"),

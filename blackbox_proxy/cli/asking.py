@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from blackbox_proxy.cli import inputs
+from blackbox_proxy.cli.booking import LedgerFile, MaxCalls, MaxCost, NoLedger, Tags, books
 from blackbox_proxy.cli.options import (
     Alpha,
     AsJson,
@@ -47,6 +48,8 @@ STEER_EXAMPLES = """Examples:
 `blackbox-proxy steer "What is the capital of Albania?" --profile openai --model gpt-5.4 --pair pair.toml`
 
 `blackbox-proxy steer "Name a colour." --temperature 0.8 --n 3 --base-url ... --model ... --pair pair.toml`
+
+`blackbox-proxy steer "Name a colour." --max-cost 0.01 --max-cost 5/day --tag project=demo --profile ... --model ...`
 """
 
 
@@ -94,6 +97,11 @@ def steer(
     stop: Annotated[list[str] | None, typer.Option(help="End the answer before this text; may be repeated.")] = None,
     api_key_env: KeyVariable = None,
     timeout: Timeout = 60.0,
+    max_cost: MaxCost = None,
+    max_calls: MaxCalls = None,
+    tag: Tags = None,
+    ledger: LedgerFile = None,
+    no_ledger: NoLedger = False,
     trace: Annotated[bool, typer.Option(help="Show every token: wanted, offset, chosen, origin.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -126,6 +134,7 @@ def steer(
     )
     route = {"token_ids": event == "ids", "reveal": reveal}
     with (
+        books(settings, file=ledger, off=no_ledger, tags=tag, max_cost=max_cost, max_calls=max_calls) as book,
         connection(
             settings,
             base_url=base_url,
@@ -136,6 +145,7 @@ def steer(
             api_key_env=api_key_env,
             timeout=timeout,
             options=adapter_options(settings, profile, top_k=top_k, route=route),
+            ledger=book,
         ) as api,
         load_pair(pair_file(pair, settings)) as local,
     ):
@@ -197,6 +207,11 @@ def choose(
     calls: Annotated[int, typer.Option(help="Most calls of the API.", min=1)] = 8,
     api_key_env: KeyVariable = None,
     timeout: Timeout = 60.0,
+    max_cost: MaxCost = None,
+    max_calls: MaxCalls = None,
+    tag: Tags = None,
+    ledger: LedgerFile = None,
+    no_ledger: NoLedger = False,
     as_json: AsJson = False,
 ) -> None:
     """Choose between given answers: the API's odds of each, tilted by the pair.
@@ -212,6 +227,7 @@ def choose(
     asked = inputs.prompt_of(prompt, messages=messages, system=system, raw=raw)
     own = None if pair_prompt is None else inputs.own_prompt(pair_prompt, raw=raw)
     with (
+        books(settings, file=ledger, off=no_ledger, tags=tag, max_cost=max_cost, max_calls=max_calls) as book,
         connection(
             settings,
             base_url=base_url,
@@ -222,6 +238,7 @@ def choose(
             timeout=timeout,
             adapter="chat_continue" if chat else "",
             options=adapter_options(settings, profile, top_k=top_k),
+            ledger=book,
         ) as api,
         load_pair(pair_file(pair, settings)) as local,
     ):

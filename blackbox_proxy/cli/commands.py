@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from blackbox_proxy.cli import asking, doctor, inputs, profiles
+from blackbox_proxy.cli import asking, cost, doctor, inputs, profiles
 from blackbox_proxy.cli.options import AsJson, PairFile, pair_file, write_json
 
 app = typer.Typer(
@@ -40,6 +40,7 @@ app.command(epilog=doctor.EXAMPLES)(doctor.doctor)
 app.add_typer(pair_app, name="pair")
 app.add_typer(weights_app, name="weights")
 app.add_typer(profiles.app, name="profiles")
+app.add_typer(cost.app, name="cost")
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 (typer passes the value)

@@ -11,6 +11,7 @@ import os
 import sys
 import textwrap
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -20,15 +21,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from blackbox_proxy.cli import inputs
+from blackbox_proxy.cli.booking import LedgerFile, NoLedger, books
 from blackbox_proxy.cli.options import AsJson, BaseUrl, KeyVariable, ModelName, ProfileName, Timeout, write_json
 from blackbox_proxy.errors import BlackboxProxyError, InputError
 
 if TYPE_CHECKING:
     from blackbox_proxy.cli.settings import Settings
+    from blackbox_proxy.ledger.books import Ledger
     from blackbox_proxy.remote.doctor.chart import Check, Report
     from blackbox_proxy.remote.doctor.examining import Examination
     from blackbox_proxy.remote.profiles.finding import Profile
     from blackbox_proxy.remote.profiles.rules import Settled
+    from blackbox_proxy.types import WireRequest
 
 UNKNOWN = "compatible"
 """The profile of an endpoint of which nothing is known."""
@@ -55,12 +59,14 @@ class Patient:
     variable: str
 
 
-def doctor(  # noqa: PLR0917 (typer reads options from the signature)
+def doctor(  # noqa: PLR0913, PLR0917 (typer reads options from the signature)
     base_url: BaseUrl = None,
     model: ModelName = None,
     profile: ProfileName = None,
     api_key_env: KeyVariable = None,
     timeout: Timeout = 60.0,
+    ledger: LedgerFile = None,
+    no_ledger: NoLedger = False,  # noqa: FBT002
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before the first call.")] = False,  # noqa: FBT002
     write: Annotated[bool, typer.Option(help="Write what was measured, for later runs.")] = True,  # noqa: FBT002
     as_json: AsJson = False,  # noqa: FBT002
@@ -71,9 +77,13 @@ def doctor(  # noqa: PLR0917 (typer reads options from the signature)
     """
     from blackbox_proxy.cli.settings import read_settings
 
-    patient = _patient(read_settings(), base_url=base_url, model=model, profile=profile, api_key_env=api_key_env)
+    settings = read_settings()
+    patient = _patient(settings, base_url=base_url, model=model, profile=profile, api_key_env=api_key_env)
     _announce(patient, yes=yes)
-    with _examined(patient, timeout=timeout) as exam:
+    with (
+        books(settings, file=ledger, off=no_ledger) as book,
+        _examined(patient, timeout=timeout, ledger=book) as exam,
+    ):
         stopped = _run(exam)
     report = exam.report(stopped=_words(stopped))
     path, remark = _written(report, patient) if write else (None, "nothing was written")
@@ -140,7 +150,7 @@ def _agreed() -> bool:
 
 
 @contextmanager
-def _examined(patient: Patient, *, timeout: float) -> Iterator[Examination]:
+def _examined(patient: Patient, *, timeout: float, ledger: Ledger | None) -> Iterator[Examination]:
     """An examination over HTTP, with a bar that moves with its calls."""
     from blackbox_proxy.api import COMMON_ENDS
     from blackbox_proxy.cli import show
@@ -155,9 +165,16 @@ def _examined(patient: Patient, *, timeout: float) -> Iterator[Examination]:
         key_header=settled.api_key_header,
         timeout=timeout,
     )
+    profile = "" if patient.profile.name == UNKNOWN else patient.profile.name
+    account = ledger and ledger.account(settled.base_url, patient.model, profile=profile)
+    run = uuid.uuid4().hex
+
+    def send(request: WireRequest) -> Mapping[str, object]:
+        return transport.send(request, account and account.entry(request, run=run, step=0))
+
     with transport, show.progress("asking", ESTIMATE.calls) as tick:
         yield Examination(
-            transport.send,
+            send,
             base_url=patient.base_url,
             model=patient.model,
             options=settled.options,

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from rich.text import Text
 
 from blackbox_proxy.cli import show
+from blackbox_proxy.core.money import plain
 from blackbox_proxy.types import Choice, Kind, Scores
 
 
@@ -25,7 +26,9 @@ def choice(found: Choice, notes: Sequence[str] = ()) -> None:
     certain = (
         "certified: nothing that the API hid can change it" if found.certified else "not certified: see the bounds"
     )
-    show.note(f"{certain}; {found.usage.requests} calls, {found.usage.input} tokens in, {found.usage.output} out")
+    price = "cost unknown" if found.cost is None else f"cost {plain(found.cost)} USD"
+    usage = found.usage
+    show.note(f"{certain}; {usage.requests} calls, {usage.input} tokens in, {usage.output} out; {price}")
     for remark in notes:
         show.note(remark)
     show.write(found.best.text + "\n")
@@ -43,7 +46,7 @@ def choice_json(found: Choice, notes: Sequence[str] = ()) -> dict[str, object]:
         "notes": list(notes),
         "model": found.model,
         "usage": asdict(found.usage),
-        "cost": None if found.cost is None else str(found.cost),
+        "cost": None if found.cost is None else plain(found.cost),
         "seconds": round(found.seconds, 3),
     }
 

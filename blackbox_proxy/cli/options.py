@@ -21,6 +21,7 @@ from blackbox_proxy.errors import InputError
 if TYPE_CHECKING:
     from blackbox_proxy.api import Api
     from blackbox_proxy.cli.settings import Settings
+    from blackbox_proxy.ledger.books import Ledger
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 PairFile = Annotated[
@@ -106,6 +107,7 @@ def connection(  # noqa: PLR0913 (as engine.connect)
     template: str | None = None,
     tokenizer: str | None = None,
     adapter: str = "",
+    ledger: Ledger | None = None,
 ) -> Api:
     """Get ready to call the API."""
     from blackbox_proxy.api import connect
@@ -128,4 +130,5 @@ def connection(  # noqa: PLR0913 (as engine.connect)
         adapter=adapter,
         timeout=timeout,
         options=options,
+        ledger=ledger,
     )

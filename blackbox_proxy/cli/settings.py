@@ -40,6 +40,9 @@ class Settings(BaseSettings):
     api_key_env: str = "OPENAI_API_KEY"
     alpha: float = 1.0
     top_k: int = 20
+    ledger: Path | None = None
+    max_cost: str = ""
+    max_calls: str = ""
 
     @classmethod
     def settings_customise_sources(  # type: ignore[override]  # pydantic names its four arguments

@@ -28,6 +28,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from blackbox_proxy.core.money import plain
 from blackbox_proxy.core.text import Release
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Kind, Origin, Result, Step
@@ -174,7 +175,7 @@ TRACE_NOTE = (
 def summary_lines(result: Result) -> tuple[str, ...]:
     """What one answer took and how far it can be trusted: calls, changes, tokens, seconds."""
     usage = result.usage
-    cost = "cost unknown" if result.cost is None else f"cost {result.cost}"
+    cost = "cost unknown" if result.cost is None else f"cost {plain(result.cost)} USD"
     work = (
         f"{len(result.steps)} tokens in {usage.requests} calls; {result.changed} changed, "
         f"{result.outside} of them to what the top-k did not show; {FINISHES[result.finish]}"
@@ -204,6 +205,7 @@ FINISHES = {
     "stop": "ended by itself",
     "length": "cut at --max-tokens",
     "stop_string": "ended before a --stop text",
+    "budget": "stopped before a budget could be passed",
     "error": "broke off",
 }
 
@@ -296,7 +298,7 @@ def result_json(result: Result, *, trace: bool, before: Sequence[str] = ()) -> d
         "error": number(result.error),
         "log_weight": number(result.log_weight),
         "usage": asdict(result.usage),
-        "cost": None if result.cost is None else str(result.cost),
+        "cost": None if result.cost is None else plain(result.cost),
         "seconds": round(result.seconds, 3),
     }
     if trace:

@@ -1,7 +1,8 @@
 """The one door to a hosted API: sends a `WireRequest`, gives back the JSON object that was answered.
 
 The only module that imports the openai SDK; versions 2 and 3 both work. The SDK's own retries are off: `retry` holds
-the one policy, for the sync and the async side alike. Every attempt is told to `on_attempt` before its answer is used.
+the one policy, for the sync and the async side alike. Every attempt is told before it is sent, and again before its
+answer is used.
 Errors leave as ours, without the key, and without the SDK's exceptions behind them, which hold headers and bodies.
 Replies are read in chunks and up to a limit; the body of a failing status is read by the SDK, without one.
 
@@ -28,7 +29,7 @@ from blackbox_proxy.remote.address import read_address
 from blackbox_proxy.remote.faults import Place, causes_of, lateness, refusal, silence, unsent
 from blackbox_proxy.remote.retry import Outcome, Patience, asked_wait, on_outcome
 from blackbox_proxy.remote.trial import Trial
-from blackbox_proxy.types import Attempt, WireRequest
+from blackbox_proxy.types import Attempt, Watcher, WireRequest
 
 LIMIT = 256 * 2**20
 """Most bytes of a reply's body, after decompression."""
@@ -57,7 +58,7 @@ class _Trials:
     """One request, who wants to hear of its attempts, and how many there were."""
 
     request: WireRequest
-    told: Callable[[Attempt], None] | None
+    watcher: Watcher | None
     made: int = 0
 
 
@@ -97,13 +98,13 @@ class Transport:
     def __repr__(self) -> str:
         return f"Transport({self._address.shown!r})"
 
-    def send(self, request: WireRequest, told: Callable[[Attempt], None] | None = None) -> Mapping[str, object]:
-        """The answer's JSON object, after as many attempts as the policy allows. told: hears of each of them too.
+    def send(self, request: WireRequest, watcher: Watcher | None = None) -> Mapping[str, object]:
+        """The answer's JSON object, after as many attempts as the policy allows, each of which the watcher hears of.
 
         Raises `ApiUnreachable`, `ApiBusy`, `ApiRefused`, `PromptError` (it does not fit into the context) or
-        `ReplyError` (no JSON object, too long), and whatever `on_attempt` raises.
+        `ReplyError` (no JSON object, too long), and whatever the watcher or `on_attempt` raises.
         """
-        trials = _Trials(request, told)
+        trials = _Trials(request, watcher)
         retrying = Retrying(
             sleep=self._clock.sleep,
             stop=stop_after_attempt(self._patience.attempts),
@@ -114,9 +115,9 @@ class Transport:
         outcome: Outcome = retrying(lambda: self._try(trials))
         return _settle(outcome, tries=trials.made)
 
-    async def asend(self, request: WireRequest, told: Callable[[Attempt], None] | None = None) -> Mapping[str, object]:
-        """`send` without blocking the event loop."""
-        trials = _Trials(request, told)
+    async def asend(self, request: WireRequest, watcher: Watcher | None = None) -> Mapping[str, object]:
+        """`send` without blocking the event loop, but for what the watcher does."""
+        trials = _Trials(request, watcher)
         retrying = AsyncRetrying(
             sleep=self._clock.async_sleep,
             stop=stop_after_attempt(self._patience.attempts),
@@ -197,6 +198,8 @@ class Transport:
     def _watch(self, trials: _Trials) -> Iterator[Trial]:
         """Turns what is raised inside into the trial's outcome, and reports the attempt however it ended."""
         trials.made += 1
+        if trials.watcher is not None:
+            trials.watcher.begin(trials.made)
         trial = self._trial(trials.request, trials.made)
         try:
             yield trial
@@ -207,9 +210,9 @@ class Transport:
                 raise
             self._explain(error, trial)
         except BaseException:
-            self._report(trial, trials.told)
+            self._report(trial, trials.watcher)
             raise
-        self._report(trial, trials.told)
+        self._report(trial, trials.watcher)
 
     def _trial(self, request: WireRequest, number: int) -> Trial:
         place = Place(
@@ -236,12 +239,13 @@ class Transport:
         else:
             trial.fail(silence(causes_of(error), trial.place), lost=_was_sent(error))
 
-    def _report(self, trial: Trial, told: Callable[[Attempt], None] | None) -> None:
+    def _report(self, trial: Trial, watcher: Watcher | None) -> None:
         """Tell of an attempt: first whoever made the call, since `on_attempt` may refuse to go on."""
         attempt = trial.attempt(self._clock.monotonic())
-        for hears in (told, self._on_attempt):
-            if hears is not None:
-                hears(attempt)
+        if watcher is not None:
+            watcher.end(attempt)
+        if self._on_attempt is not None:
+            self._on_attempt(attempt)
 
     def _pause(self, state: RetryCallState) -> float:
         return self._patience.pause(state.attempt_number, _outcome(state), draw=self._clock.draw())

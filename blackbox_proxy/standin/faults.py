@@ -34,12 +34,21 @@ PAGE = "<!DOCTYPE html><html><head><title>Just a moment...</title></head><body>C
 class Traffic:
     """How many POST requests were answered, by kind: `ok`, `refused` (by the stand-in itself), or the word of a fault.
 
-    One that is hung up on is counted when it comes, everything else when its answer begins. May be read by any thread.
+    One that is hung up on is counted when it comes, everything else when its answer begins. read, cached, written: the
+    model's tokens, whether or not a reply with them arrived. May be read by any thread.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._kinds: Counter[str] = Counter()
+        self.read = self.cached = self.written = 0
+
+    def spend(self, read: int, cached: int, written: int) -> None:
+        """The model read and wrote so many tokens for one more request; it had `cached` of the former already."""
+        with self._lock:
+            self.read += read
+            self.cached += cached
+            self.written += written
 
     def count(self, kind: str) -> None:
         """One more of a kind."""

@@ -43,7 +43,7 @@ class Options(TypedDict, total=False):
     batch: tokens of a prompt read at once; more than 1 reads long prompts about twice as fast, but then log-probs
     depend a little on what was in the cache (see `engine.Slot`). gpu_layers: layers to put on a GPU. api_key: what
     clients must show (default: anybody may ask). quirks: deviations by name, see `quirks.QUIRKS`. plan: what happens to
-    each request, in place of what the quirks say of the transport. traffic: counts the answers, for whoever looks.
+    each request, in place of what the quirks say of the transport. traffic: counts answers and tokens, for who looks.
     """
 
     name: str
@@ -84,7 +84,9 @@ def opened(source: Path | Script, **options: Unpack[Options]) -> Iterator[Servin
         model, slots, size = _toy(source, given) if isinstance(source, Script) else _loaded(source, given, stack)
         name = options.get("name") or (source.stem if isinstance(source, Path) else "script")
         top_k = min(given["top_k"], len(model.vocabulary))
-        service = Service(model, _unsteady(slots, quirks), name=name, top_k=top_k, context=size, quirks=quirks)
+        spend = given["traffic"].spend if "traffic" in given else None
+        places = _unsteady(slots, quirks)
+        service = Service(model, places, name=name, top_k=top_k, context=size, quirks=quirks, spend=spend)
         stack.callback(service.close)
         yield _wrapped(build_app(service, quirks=quirks, api_key=given.get("api_key")), quirks, given)
 

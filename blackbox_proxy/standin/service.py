@@ -117,7 +117,8 @@ class Gate:
 class Service:
     """One served model. name: what requests call it; context: tokens of prompt and answer together.
 
-    quirks: how numbers and replies deviate; those of requests and of the transport are not its business.
+    quirks: how numbers and replies deviate; those of requests and of the transport are not its business. spend: told of
+    the tokens that each request made the model read and write.
     """
 
     def __init__(
@@ -129,6 +130,7 @@ class Service:
         top_k: int,
         context: int,
         quirks: Quirks,
+        spend: Callable[[int, int, int], None] | None = None,
         chance: Chance | None = None,
     ) -> None:
         self.name = name
@@ -140,6 +142,7 @@ class Service:
         self._vocabulary = model.vocabulary
         self._ends = frozenset(self._vocabulary.ends.tolist())
         self._quirks = quirks
+        self._spend = spend
         self._view = view_of(quirks)
         self._spelling = Spelling(self._vocabulary, manner=manner_of(quirks))
         self.started = int(self._chance.now())
@@ -176,6 +179,7 @@ class Service:
         async with aclosing(self._parts(request, tasks, tally)) as parts:
             async for index, part in parts:
                 answers[index].append(part)
+        self._count(tally)
         return await to_thread.run_sync(shape.whole, answers, tally.count())
 
     async def stream(self, request: Request, tasks: Sequence[Task], *, shape: Shape) -> AsyncGenerator[str, None]:
@@ -190,8 +194,13 @@ class Service:
                         yield chunk
                 for chunk in shape.chunks(index, part) if part else ():
                     yield chunk
+        self._count(tally)
         if request.include_usage:
             yield shape.closing(tally.count())
+
+    def _count(self, tally: Tally) -> None:
+        if self._spend is not None:
+            self._spend(tally.prompt, tally.cached, tally.completion)
 
     async def _parts(
         self, request: Request, tasks: Sequence[Task], tally: Tally

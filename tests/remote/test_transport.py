@@ -24,6 +24,7 @@ from blackbox_proxy.errors import (
     ApiUnreachable,
     BlackboxProxyError,
     InputError,
+    OverBudget,
     PromptError,
     ReplyError,
 )
@@ -239,20 +240,48 @@ def test_an_attempt_is_lost_unless_the_api_said_no(bench: Bench, say: Say, *, lo
     assert [(attempt.lost, attempt.usage) for attempt in bench.attempts] == [(lost, None)]
 
 
+@dataclass(slots=True)
+class Heard:
+    """A watcher that allows attempts up to number `last`."""
+
+    last: int = 9
+    begun: list[int] = field(default_factory=list)
+    ended: list[Attempt] = field(default_factory=list)
+
+    def begin(self, number: int) -> None:
+        if number > self.last:
+            raise OverBudget("enough")
+        self.begun.append(number)
+
+    def end(self, attempt: Attempt) -> None:
+        self.ended.append(attempt)
+
+
 def test_who_makes_a_call_hears_of_its_attempts_even_where_accounting_refuses(bench: Bench) -> None:
-    heard: list[Attempt] = []
+    heard = Heard()
 
     def spent(_: Attempt) -> None:
         raise InputError("the budget is spent")
 
     with ScriptedApi(Say({"id": 1})) as api, Transport(api.url, KEY, on_attempt=spent) as transport:
         with pytest.raises(InputError, match="spent"):
-            transport.send(REQUEST, heard.append)
+            transport.send(REQUEST, heard)
     with ScriptedApi(Say({}, 500), Say({"id": 2})) as api:
         with Transport(api.url, KEY, clock=bench.clock(), on_attempt=bench.attempts.append) as transport:
-            transport.send(REQUEST, heard.append)
-    assert [attempt.outcome for attempt in heard] == ["ok", "busy", "ok"]
-    assert heard[1:] == bench.attempts
+            transport.send(REQUEST, heard)
+    assert heard.begun == [1, 1, 2]
+    assert [attempt.outcome for attempt in heard.ended] == ["ok", "busy", "ok"]
+    assert heard.ended[1:] == bench.attempts
+
+
+def test_an_attempt_that_its_watcher_refuses_is_not_sent(bench: Bench) -> None:
+    """Whether it is the first, or one more."""
+    with ScriptedApi(Say({}, 500), Say({"id": 1})) as api:
+        for last in (0, 1):
+            heard = Heard(last=last)
+            with Transport(api.url, KEY, clock=bench.clock()) as transport, pytest.raises(OverBudget):
+                transport.send(REQUEST, heard)
+            assert len(heard.ended) == len(api.seen) == last
 
 
 @pytest.mark.parametrize("say", [Say(b"", hang=True), Say(b'{"id"', 500, hang=True)])

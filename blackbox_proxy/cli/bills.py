@@ -1,0 +1,130 @@
+"""Turns reports and estimates of money into what a person reads, or into JSON. Calls nothing that costs time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from blackbox_proxy.cli import show
+from blackbox_proxy.core.estimating import Work
+from blackbox_proxy.core.money import plain
+from blackbox_proxy.ledger.report import DEFINITIONS, By, Figures
+
+if TYPE_CHECKING:
+    from blackbox_proxy.cli.estimating import Foreseen
+
+DIGITS = 4
+"""Significant digits of an amount on the screen; JSON has all of them where they are exact."""
+
+SHOWN = ("requests", "input", "output", "wasted", "cost", "per_kept")
+"""The figures of the table, as many as fit into 80 columns beside a name; JSON has all."""
+
+
+def money(amount: Decimal | None) -> str:
+    """An amount for the screen, to four significant digits, or to the cent.
+
+    >>> money(Decimal("0.000123456")), money(Decimal("12345.678")), money(Decimal(0)), money(None)
+    ('0.0001235', '12345.68', '0', 'unknown')
+    """
+    if amount is None:
+        return "unknown"
+    if not amount:
+        return "0"
+    return plain(amount.quantize(Decimal(1).scaleb(min(amount.adjusted() - DIGITS + 1, -2)), ROUND_HALF_EVEN))
+
+
+def report(groups: Sequence[Figures], total: Figures, *, by: By) -> None:
+    """A row per group and one for all, then what the columns mean."""
+    rows = show.table({by: "left", **dict.fromkeys((name.replace("_", " ") for name in SHOWN), "right")})
+    for column in rows.columns[1:]:
+        column.no_wrap = True
+    for one in (*groups, total):
+        rows.add_row(
+            Text(show.one_line(one.name)), *(_cell(one, name) for name in SHOWN), style="bold" if one is total else ""
+        )
+    show.out.print(rows)
+    if total.unpriced:
+        show.warning(f"{total.unpriced} answered requests have no price; they are in no amount: see prices.toml")
+    if total.lost:
+        show.warning(f"{total.lost} requests were lost: they may cost up to {money(total.at_risk)} besides")
+    for name in (*SHOWN, *(("lost",) if total.lost else ())):
+        show.note(f"{name.replace('_', ' ')}: {DEFINITIONS[name]}")
+    show.note(MONEY_NOTE)
+
+
+MONEY_NOTE = "amounts in US dollars; days are those of UTC"
+
+
+def _cell(one: Figures, name: str) -> str:
+    value = getattr(one, name)
+    if name == "per_kept" and value is None:
+        return "-"
+    if isinstance(value, Decimal):
+        return money(value) + (" + ?" if name == "cost" and one.unpriced else "")
+    return f"{value:,}"
+
+
+def report_json(groups: Sequence[Figures], total: Figures, *, by: By) -> dict[str, object]:
+    """All figures of all groups; amounts as text."""
+    return {
+        "by": by,
+        "groups": [figures_json(one) for one in groups],
+        "total": figures_json(total),
+        "definitions": DEFINITIONS,
+    }
+
+
+def figures_json(one: Figures) -> dict[str, object]:
+    """The figures of a group; per_kept to 28 digits, the other amounts exactly."""
+    found: dict[str, object] = asdict(one)
+    each = one.per_kept
+    return found | {
+        "cost": plain(one.cost),
+        "at_risk": plain(one.at_risk),
+        "per_kept": None if each is None else plain(each),
+        "seconds": round(one.seconds, 3),
+    }
+
+
+def estimate(found: Foreseen) -> None:
+    """Both ways side by side, and what they rest on."""
+    rows = show.table({"way": "left", "calls": "right", "input": "right", "output": "right", "USD": "right"})
+    for name, work in (("one token per call", found.naive), ("by drafts", found.windowed)):
+        cells = (f"{amount:,.0f}" for amount in (work.calls, work.input, work.output))
+        rows.add_row(name, *cells, money(work.cost))
+    show.out.print(rows)
+    for line in _grounds(found):
+        show.note(line)
+
+
+def _grounds(found: Foreseen) -> tuple[str, ...]:
+    price = "nobody says what it costs" if found.price is None else f"its price: {found.price.source}"
+    return (
+        f"{found.prompts} prompts of {found.tokens:,} tokens together ({found.counted}); {found.answer} an answer",
+        f"{found.acceptance:.0%} of the drafted tokens are kept ({found.kept_as})",
+        f"{found.model}: {price}; nothing is taken to be cached; expected values, no bounds",
+    )
+
+
+def estimate_json(found: Foreseen) -> dict[str, object]:
+    """An estimate as one JSON object."""
+    return {
+        "model": found.model,
+        "prompts": found.prompts,
+        "prompt_tokens": found.tokens,
+        "answer_tokens": found.answer,
+        "acceptance": found.acceptance,
+        "naive": _work_json(found.naive),
+        "windowed": _work_json(found.windowed),
+        "price": found.price and found.price.source,
+        "notes": list(_grounds(found)),
+    }
+
+
+def _work_json(work: Work) -> dict[str, object]:
+    counts = {"calls": round(work.calls, 2), "input": round(work.input, 1), "output": round(work.output, 1)}
+    return counts | {"cost": None if work.cost is None else money(work.cost)}

@@ -1,0 +1,162 @@
+"""The commands about money: what was spent, what a prompt will take, the ledger's rows, and forgetting old ones.
+
+Each parses its options, calls one function, and hands the result to `bills`; asks no API.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from blackbox_proxy.cli.booking import LedgerFile, ledger_file
+from blackbox_proxy.cli.options import AsJson, BaseUrl, ModelName, ProfileName, Tokenizer, write_json
+from blackbox_proxy.errors import InputError
+
+if TYPE_CHECKING:
+    from blackbox_proxy.ledger.store import Store
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="What was spent, and what a prompt will take. Every attempt at a request is a row of the ledger.",
+    epilog="Examples: `blackbox-proxy cost report --by day`, `blackbox-proxy cost estimate prompt.txt --model m`",
+)
+
+Since = Annotated[str | None, typer.Option(help="Only from this UTC day on: 2026-11-01, `today`, or 7d for a week.")]
+
+
+@app.command(
+    epilog="Examples: `blackbox-proxy cost report --by model --since 7d`, `blackbox-proxy cost report --by tag --json`"
+)
+def report(
+    by: Annotated[
+        Literal["model", "day", "tag", "run"], typer.Option(help="What the figures are for, each.")
+    ] = "model",
+    since: Since = None,
+    ledger: LedgerFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Requests, tokens and dollars by model, day, tag or run; each figure with what it means."""
+    from blackbox_proxy.cli import bills
+    from blackbox_proxy.ledger.report import figures
+    from blackbox_proxy.ledger.report import report as figures_by
+
+    with _opened(ledger) as store:
+        rows = list(store.rows(since=day_of(since)))
+    groups, total = figures_by(rows, by=by), figures("total", rows)
+    write_json(bills.report_json(groups, total, by=by)) if as_json else bills.report(groups, total, by=by)
+
+
+@app.command(
+    epilog="""Examples:
+
+`blackbox-proxy cost estimate prompt.txt --profile openai --model gpt-4o-mini --answer 200`
+
+`blackbox-proxy cost estimate prompts.jsonl --base-url https://api.openai.com/v1 --model gpt-4o --acceptance 0.8 --json`
+"""
+)
+def estimate(
+    file: Annotated[Path, typer.Argument(help="A text file with a prompt; with .jsonl a JSON string on each line.")],
+    base_url: BaseUrl = None,
+    model: ModelName = None,
+    profile: ProfileName = None,
+    tokenizer: Tokenizer = None,
+    answer: Annotated[int, typer.Option(min=1, help="Tokens of an answer that are expected.")] = 256,
+    draft: Annotated[int, typer.Option(min=1, max=256, help="Most tokens to ask for in one call.")] = 8,
+    acceptance: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="Share of drafted tokens that is kept; default: as before.")
+    ] = None,
+    ledger: LedgerFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Calls, tokens and dollars that steering these prompts will take: one token per call, and by drafts.
+
+    The share of drafted tokens that is kept is that of the model's past answers in the ledger, or 0.5.
+    """
+    from blackbox_proxy.cli import bills
+    from blackbox_proxy.cli.estimating import Asked, foreseen
+    from blackbox_proxy.cli.settings import read_settings
+
+    settings = read_settings()
+    asked = Asked(
+        file, base_url, model, profile, tokenizer, answer=answer, draft=draft, acceptance=acceptance, ledger=ledger
+    )
+    found = foreseen(asked, settings)
+    write_json(bills.estimate_json(found)) if as_json else bills.estimate(found)
+
+
+@app.command(epilog="Examples: `blackbox-proxy cost export --csv`, `blackbox-proxy cost export --jsonl --since 30d`")
+def export(
+    as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated, with a head.")] = False,
+    as_jsonl: Annotated[bool, typer.Option("--jsonl", "--json", help="One JSON object a line.")] = False,
+    since: Since = None,
+    ledger: LedgerFile = None,
+) -> None:
+    """Write the ledger's rows to standard output, one for each attempt at a request."""
+    from blackbox_proxy.ledger.export import write_csv, write_jsonl
+
+    if as_csv == as_jsonl:
+        raise InputError("either --csv or --jsonl says how the rows are written", hint="give one of them")
+    with _opened(ledger) as store:
+        (write_csv if as_csv else write_jsonl)(store.rows(since=day_of(since)), sys.stdout)
+
+
+@app.command(epilog="Example: `blackbox-proxy cost prune --before 2026-01-01 --yes`")
+def prune(
+    before: Annotated[str, typer.Option(help="Rows of the UTC days before this one: 2026-01-01, or 90d for 90 days.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Delete without a question.")] = False,
+    ledger: LedgerFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Delete old rows for good; budgets of tags no longer count them either."""
+    from blackbox_proxy.cli import show
+
+    day = day_of(before)
+    with _opened(ledger) as store:
+        if not yes:
+            _ask(f"delete all rows of the days before {day} from {store.path}?")
+        count = store.prune(before=day)
+    write_json({"deleted": count, "before": day}) if as_json else show.line(f"{count} rows deleted")
+
+
+def _ask(question: str) -> None:
+    """Raises InputError where nobody can be asked, and leaves where the answer is no."""
+    if not sys.stdin.isatty():
+        raise InputError(f"nobody is there to say yes: {question}", hint="add --yes")
+    typer.confirm(question, abort=True, err=True)
+
+
+@contextmanager
+def _opened(given: Path | None) -> Iterator[Store]:
+    """The ledger's file. Raises InputError where there is none: a report must not make one."""
+    from blackbox_proxy.cli.settings import read_settings
+    from blackbox_proxy.ledger.store import Store
+
+    path = ledger_file(given, read_settings())
+    if not path.exists():
+        raise InputError(f"there is no ledger at {path}", hint="`blackbox-proxy steer` makes one, or name it: --ledger")
+    store = Store(path)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def day_of(text: str | None) -> str:
+    """A UTC day as ISO 8601: as given, `today`, or so many days ago; "" for None. Raises InputError for others."""
+    if text is None:
+        return ""
+    today = dt.datetime.now(dt.UTC).date()
+    if text == "today":
+        return today.isoformat()
+    try:
+        if text.endswith("d") and text[:-1].isdecimal():
+            return (today - dt.timedelta(days=int(text[:-1]))).isoformat()
+        return dt.date.fromisoformat(text).isoformat()
+    except (ValueError, OverflowError):
+        raise InputError(f"{text!r} is no day", hint="write 2026-11-01, `today`, or 7d for seven days ago") from None

@@ -1,0 +1,100 @@
+"""What steering will take, before it starts: calls, tokens and dollars, one token per call and by drafts.
+
+A draft is kept up to the first token that steering changes; that token takes the place of a drafted one. With an
+acceptance of a (each drafted token is kept with that probability, whatever came before) a draft of L tokens gives
+(1 - a^L) / (1 - a) tokens. The lengths of drafts follow `drafting.next_length`, as they do in the loop. Expected values
+of a model, not bounds: text that is kept longer or shorter than others is not foreseen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+
+from blackbox_proxy.core.drafting import next_length
+from blackbox_proxy.core.money import PER_MILLION, Price
+
+ACCEPTANCE = 0.5
+"""What is assumed where nothing is known of the past: half of the drafted tokens are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Expected calls of one answer, tokens of the answer that they read again, and tokens that they write, all summed.
+
+    answer: the tokens that the answer has in the end.
+    """
+
+    answer: int
+    calls: float
+    read: float
+    written: float
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Expected calls, tokens that are billed, and dollars (None where no price is known)."""
+
+    calls: float
+    input: float
+    output: float
+    cost: Decimal | None
+
+    def __add__(self, other: Work) -> Work:
+        both = None if self.cost is None or other.cost is None else self.cost + other.cost
+        return Work(self.calls + other.calls, self.input + other.input, self.output + other.output, both)
+
+
+def naive(answer: int, *, least: int = 1) -> Plan:
+    """One token per call, which reads the prompt and the answer so far. least: tokens that a call writes at least."""
+    return Plan(answer, answer, answer * (answer - 1) / 2, answer * least)
+
+
+def windowed(answer: int, *, acceptance: float, draft: int, least: int = 1) -> Plan:
+    """By drafts of up to `draft` tokens.
+
+    The chance of each pair (tokens so far, length of the next draft) is carried forward, token by token.
+    """
+    chances: dict[tuple[int, int], float] = {(0, min(2, draft)): 1.0}
+    calls = read = written = 0.0
+    while chances:
+        at, wanted = min(chances)
+        chance = chances.pop((at, wanted))
+        length = max(1, min(wanted, answer - at))
+        calls, read, written = calls + chance, read + chance * at, written + chance * max(length, least)
+        for kept in range(length + 1):
+            after = at + min(kept + 1, length)
+            share = acceptance**kept * (1.0 if kept == length else 1.0 - acceptance)
+            if after < answer and share:
+                place = (after, next_length(length, kept, limit=draft))
+                chances[place] = chances.get(place, 0.0) + chance * share
+    return Plan(answer, calls, read, written)
+
+
+def work(plan: Plan, prompt: int, price: Price | None) -> Work:
+    """What a plan takes for a prompt of so many tokens, none of them cached.
+
+    Of a price with tiers the one that the last call reaches is taken for all of them.
+    """
+    read, longest = plan.calls * prompt + plan.read, prompt + plan.answer
+    if price is None:
+        return Work(plan.calls, read, plan.written, None)
+    tokens = Decimal(read) * price.input.at(longest) + Decimal(plan.written) * price.output.at(longest)
+    return Work(plan.calls, read, plan.written, tokens.scaleb(PER_MILLION) + price.request * Decimal(plan.calls))
+
+
+def acceptance_of(drafts: Iterable[tuple[int, int]]) -> float | None:
+    """The share of drafted tokens that was kept, from drafts as (tokens used, tokens not used); None without any.
+
+    The last token used of a draft with a rest took the place of a drafted one. Of a draft without a rest nobody knows
+    whether its last token was the drafted one, so that one does not count.
+
+    >>> acceptance_of([(3, 5), (4, 0)])
+    0.8333333333333334
+    """
+    same = changed = 0
+    for kept, wasted in drafts:
+        same += max(0, kept - 1)
+        changed += kept > 0 and wasted > 0
+    return same / (same + changed) if same + changed else None

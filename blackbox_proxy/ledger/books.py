@@ -1,0 +1,204 @@
+"""The ledger as callers see it: where requests are booked, at which prices, under which budgets and tags.
+
+A `Ledger` is a file with price lists; an `Account` is one model at one address; an `Entry` is one request, which hears
+of its attempts from the transport. Knows no wire format beyond the names under which providers count tokens.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from types import TracebackType
+from typing import Self, final
+from urllib.parse import urlsplit
+
+from blackbox_proxy.core.money import Budget, Price, bound_of, cost, worst
+from blackbox_proxy.core.usage import read_usage
+from blackbox_proxy.errors import InputError
+from blackbox_proxy.ledger.prices import Prices
+from blackbox_proxy.ledger.rows import Counted, Ended, Intent
+from blackbox_proxy.ledger.store import Store
+from blackbox_proxy.types import Attempt, Receipt, Reply, Usage, WireRequest
+
+
+def default_path(environ: Mapping[str, str]) -> Path:
+    """`$XDG_STATE_HOME/blackbox-proxy/ledger.sqlite`, or under ~/.local/state where that is unset or relative."""
+    given = Path(environ.get("XDG_STATE_HOME", ""))
+    root = given if given.is_absolute() else Path.home() / ".local" / "state"
+    return root / "blackbox-proxy" / "ledger.sqlite"
+
+
+def price_file(environ: Mapping[str, str]) -> Path:
+    """Where the user's prices lie: `prices.toml` beside `config.toml`."""
+    given = environ.get("XDG_CONFIG_HOME", "")
+    return (Path(given) if given else Path.home() / ".config") / "blackbox-proxy" / "prices.toml"
+
+
+def now() -> dt.datetime:
+    """The time, UTC."""
+    return dt.datetime.now(dt.UTC)
+
+
+def open_ledger(
+    path: Path | str | None = None,
+    *,
+    budgets: Sequence[Budget] = (),
+    tags: Mapping[str, str] | None = None,
+    prices: Path | str | None = None,
+) -> Ledger:
+    """Open a ledger for `connect(..., ledger=...)`; close it, or use it in a `with` block.
+
+    path: where None is given, that of the command line. budgets: all hold. tags: carried by every row, for reports and
+    for budgets. prices: a TOML file that is asked before the list of genai-prices; the command line's where None.
+    """
+    own = Path(prices) if prices is not None else price_file(os.environ)
+    if prices is not None and not own.exists():
+        raise InputError(f"there is no price file {own}", hint="see the README for its form")
+    lists = Prices(own)  # before the file is opened: a mistake in it must leave nothing open
+    return Ledger(Store(Path(path or default_path(os.environ))), lists, tuple(budgets), dict(tags or {}))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """An open ledger. Made by `open_ledger`."""
+
+    store: Store
+    prices: Prices
+    budgets: tuple[Budget, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    clock: Callable[[], dt.datetime] = now
+
+    def account(self, base_url: str, model: str, *, profile: str = "") -> Account:
+        """Where requests to a model are booked: under the name of the profile, or of the address's host.
+
+        Raises InputError where a budget in dollars could not be kept, because nobody says what the model costs.
+        """
+        provider = profile or urlsplit(base_url).netloc.rpartition("@")[2]
+        limits = any(budget.max_cost is not None for budget in self.budgets)
+        if limits and self.prices.find(base_url, model, at=self.clock()) is None:
+            raise InputError(
+                f"nobody says what {model!r} of {provider} costs, so a budget in dollars cannot be kept",
+                hint="write its price into prices.toml (see the README), or limit the number of calls",
+            )
+        return Account(self, base_url, model, provider)
+
+    def close(self) -> None:
+        """Close the file."""
+        self.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One model at one address. provider: what reports call the address."""
+
+    ledger: Ledger
+    base_url: str
+    model: str
+    provider: str
+
+    def entry(
+        self, request: WireRequest, *, run: str, step: int, length: int = 0, before: Entry | None = None
+    ) -> Entry:
+        """The place of one request, and of all its attempts.
+
+        run: what it belongs to; "" where it stands by itself. step: how many tokens of the answer stood. length: tokens
+        that are asked for, where the request does not say. before: the request whose reply this one makes up for.
+        """
+        size = len(json.dumps(dict(request.body), ensure_ascii=False).encode("utf-8", "surrogatepass"))
+        bound = bound_of(request.body, size, length=length)
+        return Entry(self, request.path, run or uuid.uuid4().hex, step, bound, before)
+
+    def price(self, at: dt.datetime) -> Price | None:
+        """What the model costs at a time."""
+        return self.ledger.prices.find(self.base_url, self.model, at=at)
+
+
+@final
+@dataclass(slots=True)
+class Entry:
+    """One request. bound: the most tokens that an attempt at it can take. before: one whose reply was of no use."""
+
+    account: Account
+    path: str
+    run: str
+    step: int
+    bound: Usage
+    before: Entry | None = None
+    row: int = 0
+    price: Price | None = None
+    counted: Counted | None = None
+
+    @property
+    def cost(self) -> Decimal | None:
+        """US dollars for the reply, and for those before it that were of no use; None where one is unknown."""
+        own = None if self.counted is None else self.counted.cost
+        more = Decimal(0) if self.before is None else self.before.cost
+        return None if own is None or more is None else own + more
+
+    def begin(self, number: int) -> None:
+        """Book an attempt before it is sent. Raises OverBudget where it must not be."""
+        ledger = self.account.ledger
+        at = ledger.clock()
+        self.price, self.counted = self.account.price(at), None
+        intent = Intent(
+            run=self.run,
+            step=self.step,
+            attempt=number,
+            at=at,
+            provider=self.account.provider,
+            model=self.account.model,
+            path=self.path,
+            asked=self.bound.output,
+            price=self.price,
+            reserved=worst(self.bound, self.price),
+            tags=ledger.tags,
+        )
+        self.row = ledger.store.begin(intent, ledger.budgets)
+
+    def end(self, attempt: Attempt) -> None:
+        """Complete the row: by the provider's own counts; with nothing where the request was not taken."""
+        if attempt.outcome == "ok":
+            used = read_usage(attempt.usage)
+            self.counted = None if used is None else Counted(used, "provider", cost(used, self.price))
+        elif not attempt.lost:
+            self.counted = Counted(Usage(), None, Decimal(0))
+        raw = None if attempt.usage is None else json.dumps(attempt.usage, ensure_ascii=False)
+        ended = Ended(attempt.outcome, attempt.status, attempt.seconds, raw, attempt.lost)
+        self.account.ledger.store.end(self.row, ended, self.counted)
+
+    def receipt(self, reply: Reply) -> Receipt:
+        """What is booked for a reply that was read.
+
+        Where its provider counts no tokens they are counted here: those that came, and the most that the prompt can be.
+        """
+        if self.counted is None:
+            told = bool(reply.usage.input or reply.usage.output)
+            used = reply.usage if told else Usage(input=self.bound.input, output=len(reply.positions))
+            self.counted = Counted(used, "provider" if told else "estimated", cost(used, self.price))
+            self.account.ledger.store.count(self.row, self.counted)
+        return _Receipt(self.account.ledger.store, self.row, self.cost)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Receipt:
+    store: Store
+    row: int
+    cost: Decimal | None
+
+    def walked(self, *, kept: int, wasted: int) -> None:
+        self.store.walked(self.row, kept=kept, wasted=wasted)

@@ -1,0 +1,133 @@
+"""A row of the ledger: one attempt at one request, before it is sent, and afterwards.
+
+Frozen data; knows no database.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Literal
+
+from blackbox_proxy.core.money import Price, Rate, plain
+from blackbox_proxy.types import Usage
+
+Source = Literal["provider", "estimated"]
+"""Whose counts of tokens they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What is known of an attempt before it is sent.
+
+    at: UTC. asked: tokens of output that it asks for at most. reserved: the most that it can cost, in dollars; None
+    where no price is known.
+    """
+
+    run: str
+    step: int
+    attempt: int
+    at: dt.datetime
+    provider: str
+    model: str
+    path: str
+    asked: int
+    price: Price | None
+    reserved: Decimal | None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def day(self) -> str:
+        """The UTC day, as ISO 8601."""
+        return self.at.strftime("%Y-%m-%d")
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How an attempt ended. usage: the provider's own counts, as JSON, as they came."""
+
+    outcome: str
+    status: int | None
+    seconds: float
+    usage: str | None
+    lost: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What an attempt took, and what that costs in dollars: None where it is unknown.
+
+    source: None where nobody counted, since the request was not taken.
+    """
+
+    usage: Usage
+    source: Source | None
+    cost: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One attempt as the ledger has it; `export` writes these fields.
+
+    outcome: `open` until it has ended (and for ever where the process was killed before), then that of
+    `types.Attempt`. input to output: tokens, None where they are unknown; `input` includes `cached` and `cache_write`.
+    kept, wasted: positions of the reply that were used, and drafted ones that were not; None until the answer has gone
+    past them, and where nothing was steered. price: the row of the price
+    list that was used, in dollars per million tokens, with its source and its day. reserved: the most that the attempt
+    could cost, which counts against budgets as long as `cost` is unknown.
+    """
+
+    id: int
+    run: str
+    step: int
+    attempt: int
+    at: str
+    provider: str
+    model: str
+    path: str
+    asked: int
+    outcome: str
+    status: int | None
+    seconds: float | None
+    usage: str | None
+    input: int | None
+    cached: int | None
+    cache_write: int | None
+    output: int | None
+    kept: int | None
+    wasted: int | None
+    source: Source | None
+    price: str | None
+    reserved: Decimal | None
+    cost: Decimal | None
+    tags: Mapping[str, str]
+
+    @property
+    def day(self) -> str:
+        """The UTC day, as ISO 8601."""
+        return self.at[:10]
+
+
+def price_text(price: Price) -> str:
+    """A price row as JSON, amounts as text."""
+    return json.dumps(
+        {
+            "input": _rate(price.input),
+            "cached": price.cached and _rate(price.cached),
+            "cache_write": price.cache_write and _rate(price.cache_write),
+            "output": _rate(price.output),
+            "request": plain(price.request),
+            "source": price.source,
+            "since": price.since or None,
+        },
+        ensure_ascii=False,
+    )
+
+
+def _rate(rate: Rate) -> object:
+    """A rate; with tiers as a list of [more than so many input tokens, rate]."""
+    tiers = [[start, plain(amount)] for start, amount in rate.tiers]
+    return [[0, plain(rate.base)], *tiers] if tiers else plain(rate.base)

@@ -1,0 +1,297 @@
+"""The books balance: what the ledger says against what the stand-in counts for itself, over real HTTP, with faults."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from blackbox_proxy import asteer, choose, sample, steer, stream
+from blackbox_proxy.core.money import Budget
+from blackbox_proxy.errors import ApiRefused, InputError, LedgerError, OverBudget
+from blackbox_proxy.ledger.books import Ledger, open_ledger
+from blackbox_proxy.ledger.report import figures
+from blackbox_proxy.ledger.rows import Row
+from blackbox_proxy.standin import Traffic, running
+from blackbox_proxy.standin.plan import Plan, read_plan
+from blackbox_proxy.types import Ask, Prompt, Result, Usage
+from tests.fault_bench import DRIVERS, ROUTES, Bench, benched
+from tests.ledger.toys import STEERING, connected, opened, pair, toy
+
+ASKED = Prompt(text="abc")
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[tuple[str, Traffic]]:
+    traffic = Traffic()
+    with running(toy(), name="toy", top_k=6, traffic=traffic) as url:
+        yield url, traffic
+
+
+@pytest.fixture(scope="module")
+def bench() -> Iterator[Bench]:
+    with benched() as made:
+        yield made
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with opened(tmp_path) as made:
+        yield made
+
+
+def rows_of(ledger: Ledger) -> list[Row]:
+    return list(ledger.store.rows())
+
+
+def summed(rows: list[Row]) -> Usage:
+    """What the rows say in the engine's terms."""
+    found = figures("", rows)
+    return Usage(
+        input=found.input,
+        cached=found.cached,
+        cache_write=found.cache_write,
+        output=found.output,
+        requests=found.answered,
+        wasted=found.wasted,
+        lost=found.lost,
+    )
+
+
+def test_a_run_is_booked_as_the_engine_and_the_server_count_it(served: tuple[str, Traffic], ledger: Ledger) -> None:
+    url, traffic = served
+    before = (traffic.total, traffic.read, traffic.written)
+    with connected(url, ledger) as api:
+        result = steer(ASKED, api=api, pair=pair(), steering=STEERING)
+    rows = rows_of(ledger)
+    assert summed(rows) == replace(result.usage, local_seconds=0.0)
+    assert result.usage.wasted > 0
+    assert (len(rows), summed(rows).input, summed(rows).output) == tuple(
+        now - then for now, then in zip((traffic.total, traffic.read, traffic.written), before, strict=True)
+    )
+    assert result.cost == sum((row.cost for row in rows if row.cost is not None), Decimal(0)) > 0
+    assert len({row.run for row in rows}) == 1
+    assert [row.step for row in rows] == sorted({row.step for row in rows})
+    assert all(row.provider == url.split("/")[2] and row.source == "provider" for row in rows)
+    assert figures("", rows).kept == len(result.steps)
+    assert all(row.cost is not None and row.reserved is not None and row.cost <= row.reserved for row in rows)
+
+
+MIXED = "429,ok,500,ok,html,ok,503,garbage,ok,error200,ok,reset,ok"
+"""Faults that the model behind the server never hears of."""
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_over_a_mixed_load_with_faults_the_books_balance_to_the_token(bench: Bench, ledger: Ledger, route: str) -> None:
+    """Every attempt is a row, and the tokens of the rows are those that the model read and wrote."""
+    kinds, read, written = Counter(bench.traffic.kinds), bench.traffic.read, bench.traffic.written
+    results: list[Result] = []
+    for driver in DRIVERS:
+        account = ledger.account("http://toy", "toy")
+        results.append(bench.answer(route, driver, read_plan(MIXED), account=account, attempts=6))
+    rows, told = rows_of(ledger), Counter(bench.traffic.kinds) - kinds
+    assert len(rows) == told.total()
+    assert sum(row.outcome == "ok" for row in rows) == told["ok"]
+    assert Counter(row.outcome for row in rows)["busy"] == sum(told[kind] for kind in ("429", "500", "503", "error200"))
+    assert summed(rows).input == bench.traffic.read - read
+    assert summed(rows).output == bench.traffic.written - written
+    used = [row for row in rows if row.kept is not None]
+    engine = sum((result.usage for result in results), Usage())
+    assert summed(used) == replace(engine, local_seconds=0.0, lost=0)
+    assert summed(rows).lost + summed(rows).requests - len(used) == engine.lost
+    assert sum((result.cost or Decimal(0) for result in results), Decimal(0)) == figures("", rows).cost
+    assert all(row.cost == 0 and row.input == 0 for row in rows if row.outcome == "busy")
+    assert all((row.cost, row.input) == (None, None) for row in rows if row.outcome in ("unreadable", "unreachable"))
+
+
+def test_what_is_lost_after_it_was_made_is_bounded_by_what_was_reserved(bench: Bench, ledger: Ledger) -> None:
+    """Half a reply: the model has worked, and nobody here knows how much."""
+    read, written = bench.traffic.read, bench.traffic.written
+    account = ledger.account("http://toy", "toy")
+    bench.answer("text", "steer", read_plan("truncated,ok,truncated,cut,ok"), account=account)
+    rows = rows_of(ledger)
+    lost = [row for row in rows if row.outcome != "ok"]
+    assert len(lost) == figures("", rows).lost == 3
+    hidden = (bench.traffic.read - read - summed(rows).input, bench.traffic.written - written - summed(rows).output)
+    assert 0 < hidden[1] <= sum(row.asked for row in lost)
+    true = (hidden[0] * Decimal("2.5") + hidden[1] * 10).scaleb(-6)
+    assert 0 < true <= figures("", rows).at_risk
+
+
+def test_an_error_that_stays_leaves_its_rows_and_its_cost(bench: Bench, ledger: Ledger) -> None:
+    account = ledger.account("http://toy", "toy")
+    with pytest.raises(ApiRefused) as raised:
+        bench.answer("text", "steer", read_plan("ok,ok,401"), account=account)
+    rows = rows_of(ledger)
+    assert [row.outcome for row in rows] == ["ok", "ok", "refused"]
+    assert raised.value.partial.cost == sum(row.cost or Decimal(0) for row in rows)
+    assert summed(rows).wasted == raised.value.partial.usage.wasted
+
+
+def test_a_choice_and_a_call_by_itself_are_booked(served: tuple[str, Traffic], ledger: Ledger) -> None:
+    with connected(served[0], ledger) as api:
+        choice = choose(ASKED, ["aa", "ab", "ca"], api=api, pair=pair())
+        api.send(Ask("toy", "abc", b"", 3, 6))
+    *chosen, single = rows_of(ledger)
+    assert len(chosen) == choice.usage.requests > 1
+    assert choice.cost == sum(row.cost or Decimal(0) for row in chosen)
+    assert len({row.run for row in chosen}) == 1
+    assert single.run != chosen[0].run
+    assert single.asked == 3
+
+
+def test_all_answers_of_a_sample_are_one_run(served: tuple[str, Traffic], ledger: Ledger) -> None:
+    with connected(served[0], ledger) as api:
+        results = list(sample(ASKED, n=3, api=api, pair=pair(), steering=replace(STEERING, temperature=1.0)))
+    rows = rows_of(ledger)
+    assert len({row.run for row in rows}) == 1
+    assert sum((result.cost or Decimal(0) for result in results), Decimal(0)) == figures("", rows).cost
+
+
+def test_a_provider_that_counts_nothing_is_estimated_from_above(tmp_path: Path) -> None:
+    traffic = Traffic()
+    with (
+        running(toy(), name="toy", top_k=6, traffic=traffic, quirks=["no-usage"]) as url,
+        opened(tmp_path) as ledger,
+        connected(url, ledger) as api,
+    ):
+        steer(ASKED, api=api, pair=pair(), steering=STEERING)
+        rows = rows_of(ledger)
+    assert {row.source for row in rows} == {"estimated"}
+    assert summed(rows).output == traffic.written
+    assert summed(rows).input >= traffic.read
+    assert all(row.cost is not None and row.usage is None for row in rows)
+
+
+def test_without_a_price_the_cost_is_unknown_and_never_nothing(served: tuple[str, Traffic], tmp_path: Path) -> None:
+    with open_ledger(tmp_path / "ledger.sqlite") as ledger, connected(served[0], ledger) as api:
+        result = steer(ASKED, api=api, pair=pair(), steering=STEERING)
+        found = figures("", ledger.store.rows())
+    assert result.cost is None
+    assert (found.unpriced, found.cost, found.per_kept) == (found.answered, Decimal(0), None)
+
+
+def test_without_a_ledger_nothing_is_said_of_the_cost(served: tuple[str, Traffic]) -> None:
+    with connected(served[0], None) as api:
+        assert steer(ASKED, api=api, pair=pair(), steering=STEERING).cost is None
+
+
+def answers(api_of: Ledger, url: str) -> list[Result]:
+    """The same answer by all three drivers."""
+    with connected(url, api_of) as api:
+        running = stream(ASKED, api=api, pair=pair(), steering=STEERING)
+        steps = tuple(running)
+        assert running.result.steps == steps
+        plain = steer(ASKED, api=api, pair=pair(), steering=STEERING)
+
+    async def awaited() -> Result:
+        async with connected(url, api_of) as api:
+            return await asteer(ASKED, api=api, pair=pair(), steering=STEERING)
+
+    return [running.result, plain, asyncio.run(awaited())]
+
+
+@pytest.mark.parametrize("calls", [0, 1, 3])
+def test_at_a_budget_the_answer_so_far_is_returned(served: tuple[str, Traffic], tmp_path: Path, calls: int) -> None:
+    url, traffic = served
+    with connected(url, None) as api:
+        whole = steer(ASKED, api=api, pair=pair(), steering=STEERING)
+    before = traffic.total
+    with opened(tmp_path, Budget(max_calls=calls)) as ledger:
+        found = answers(ledger, url)
+        rows = rows_of(ledger)
+    assert traffic.total - before == len(rows) == 3 * calls
+    for result in found:
+        assert result.finish == "budget"
+        assert result.usage.requests == calls
+        assert result.steps == whole.steps[: len(result.steps)]
+        assert 0 <= len(result.steps) < len(whole.steps)
+        assert result.notes[-1] == f"the budget of {calls} calls per run is used up"
+    assert summed(rows).wasted == sum(result.usage.wasted for result in found)
+
+
+def test_a_choice_at_a_budget_is_an_error_that_says_what_was_paid(served: tuple[str, Traffic], tmp_path: Path) -> None:
+    with opened(tmp_path, Budget(max_calls=1)) as ledger, connected(served[0], ledger) as api:
+        with pytest.raises(OverBudget, match="1 calls per run") as raised:
+            choose(ASKED, ["aa", "ab", "ca"], api=api, pair=pair())
+        (row,) = rows_of(ledger)
+    assert raised.value.partial.cost == row.cost
+
+
+def test_a_retry_counts_against_a_budget_too(tmp_path: Path) -> None:
+    traffic = Traffic()
+    with (
+        running(toy(), name="toy", top_k=6, traffic=traffic, plan=Plan(read_plan("500:0,500:0,ok"))) as url,
+        opened(tmp_path, Budget(max_calls=2)) as ledger,
+        connected(url, ledger) as api,
+    ):
+        result = steer(ASKED, api=api, pair=pair(), steering=STEERING)
+        rows = rows_of(ledger)
+    assert (result.finish, result.text, traffic.kinds) == ("budget", "", {"500": 2})
+    assert [row.attempt for row in rows] == [1, 2]
+
+
+def test_a_budget_in_dollars_needs_a_price(tmp_path: Path) -> None:
+    with (
+        open_ledger(tmp_path / "ledger.sqlite", budgets=[Budget(max_cost=Decimal(1))]) as ledger,
+        pytest.raises(InputError, match=r"nobody says what 'toy' of 127\.0\.0\.1:9 costs"),
+    ):
+        connected("http://127.0.0.1:9", ledger)
+
+
+def check_many_runs(folder: Path, budget: Budget, *, runs: int) -> tuple[Traffic, list[Row]]:
+    """So many runs at once, each with a connection of its own; half of them by a ledger of their own."""
+    traffic, start = Traffic(), threading.Barrier(runs)
+    with running(toy(), name="toy", top_k=6, traffic=traffic) as url, opened(folder, budget, batch="x") as shared:
+
+        def run(number: int) -> Result:
+            start.wait(timeout=60)
+            if number % 2:
+                return one_run(url, shared, number)
+            with opened(folder, budget, batch="x") as own:
+                return one_run(url, own, number)
+
+        with ThreadPoolExecutor(runs) as pool:
+            results = list(pool.map(run, range(runs)))
+        rows = rows_of(shared)
+    assert {result.finish for result in results} <= {"budget", "length"}
+    assert any(result.finish == "budget" for result in results), "the budget was never met"
+    assert len(rows) == traffic.total
+    return traffic, rows
+
+
+def one_run(url: str, ledger: Ledger, number: int) -> Result:
+    with connected(url, ledger) as api:
+        return steer(ASKED, api=api, pair=pair(3 + number % 4), steering=STEERING)
+
+
+def test_fifty_runs_at_once_never_pass_a_budget_in_dollars(tmp_path: Path) -> None:
+    """By the stand-in's own count of tokens."""
+    limit = Decimal("0.01")
+    traffic, rows = check_many_runs(tmp_path, Budget(max_cost=limit, per="batch=x"), runs=50)
+    fresh = traffic.read - traffic.cached
+    true = (fresh * Decimal("2.5") + traffic.cached * Decimal("0.25") + traffic.written * 10).scaleb(-6)
+    assert figures("", rows).cost == true <= limit
+    print(f"50 runs, {len(rows)} requests, {true} USD by the stand-in's count of a budget of {limit} USD")
+
+
+def test_fifty_runs_at_once_never_pass_a_budget_of_calls(tmp_path: Path) -> None:
+    traffic, _ = check_many_runs(tmp_path, Budget(max_calls=77, per="day"), runs=50)
+    assert traffic.total == 77
+
+
+def test_a_ledger_that_breaks_stops_the_run(served: tuple[str, Traffic], ledger: Ledger) -> None:
+    """What cannot be booked is not sent."""
+    before = served[1].total
+    with connected(served[0], ledger) as api:
+        ledger.close()
+        with pytest.raises(LedgerError, match="closed database"):
+            steer(ASKED, api=api, pair=pair(), steering=STEERING)
+    assert served[1].total == before

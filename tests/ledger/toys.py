@@ -1,0 +1,46 @@
+"""A toy API with a known law over HTTP, a pair for it, a price, and the helpers that the ledger's tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from blackbox_proxy.api import Api, connect
+from blackbox_proxy.core.money import Budget
+from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.ledger.books import Ledger, open_ledger
+from blackbox_proxy.standin import Script, script
+from blackbox_proxy.steering import Steering
+from blackbox_proxy.testing import ToyModel, ToyPair
+
+LETTERS = [bytes([letter]) for letter in b"abcdefgh"]
+END = b"</s>"
+VOCABULARY = Vocabulary([*LETTERS, END], ends=[len(LETTERS)])
+PRICES = '[[price]]\nmodel = "toy"\nsince = 2026-01-01\ninput = 2.5\ncached = 0.25\noutput = 10\n'
+STEERING = Steering(alpha=0.7, target="topk", rule="none", max_tokens=12, draft=4)
+
+
+def toy() -> Script:
+    """Letters that follow each other; it never ends by itself."""
+    laws = {letter: {one: 1.0 + (n * k) % 5 for k, one in enumerate(LETTERS, 2)} for n, letter in enumerate(LETTERS, 1)}
+    return script(LETTERS, [END], {b"": dict.fromkeys(LETTERS, 1.0), **laws})
+
+
+def pair(seed: int = 3) -> ToyPair:
+    return ToyPair(ToyModel(VOCABULARY, seed, sharpness=0.7), ToyModel(VOCABULARY, seed + 1, sharpness=0.7))
+
+
+@contextmanager
+def opened(folder: Path, *budgets: Budget, **tags: str) -> Iterator[Ledger]:
+    """A ledger in a folder, with a price for the toy."""
+    prices = folder / "prices.toml"
+    if not prices.exists():
+        prices.write_text(PRICES)
+    with open_ledger(folder / "ledger.sqlite", budgets=budgets, tags=tags, prices=prices) as ledger:
+        yield ledger
+
+
+def connected(url: str, ledger: Ledger | None, *, attempts: int = 4) -> Api:
+    options = {"top_k": 6, "end_pieces": [END]}
+    return connect(url, model="toy", options=options, ledger=ledger, attempts=attempts)
