@@ -25,7 +25,7 @@ from blackbox_proxy.remote.profiles.schema import OWN
 from blackbox_proxy.remote.registry import load_adapter
 from blackbox_proxy.remote.retry import Patience
 from blackbox_proxy.remote.transport import Transport
-from blackbox_proxy.types import Adapter, Ask, Attempt, Capabilities, Prompt, Reply
+from blackbox_proxy.types import Adapter, Ask, Attempt, Capabilities, ListAdapter, Prompt, Reply
 
 
 class Endpoint(Protocol):
@@ -85,6 +85,30 @@ class Api:
         with _counting(attempts):
             body = await self.transport.asend(self.adapter.encode(ask), attempts.append)
             return _counted(self.adapter.decode(body, ask), attempts)
+
+    def send_list(self, asks: Sequence[Ask]) -> Sequence[Reply]:
+        """One request for several asks (`Capabilities.prompt_lists`); the first reply has its usage."""
+        adapter, attempts = self._lists(), list[Attempt]()
+        with _counting(attempts):
+            body = self.transport.send(adapter.encode_list(asks), attempts.append)
+            first, *rest = adapter.decode_list(body, asks)
+            return [_counted(first, attempts), *rest]
+
+    async def asend_list(self, asks: Sequence[Ask]) -> Sequence[Reply]:
+        """`send_list` for asyncio."""
+        adapter, attempts = self._lists(), list[Attempt]()
+        with _counting(attempts):
+            body = await self.transport.asend(adapter.encode_list(asks), attempts.append)
+            first, *rest = adapter.decode_list(body, asks)
+            return [_counted(first, attempts), *rest]
+
+    def _lists(self) -> ListAdapter:
+        if isinstance(self.adapter, ListAdapter):
+            return self.adapter
+        raise InputError(
+            f"the adapter for {self.model!r} cannot put several prompts into one request",
+            hint="send them one by one",
+        )
 
     def text(self, prompt: Prompt) -> str:
         """The prompt in the model's own form."""

@@ -62,6 +62,11 @@ class ScoreReading:
         yield from ()
         raise unfinished(answer)
 
+    def guess(self, answer: Answer) -> Completing:  # noqa: ARG002 (it has nothing to guess by)
+        """Nothing: a source of scores drafts no text."""
+        yield from ()
+        return b""
+
     def weigh(self, position: Position, answer: Answer) -> Weighing:
         """Weigh the API's top-k, the end, and the source's own proposals; see `weighing.Reading`."""
         shown = self._shown(position, answer.text)

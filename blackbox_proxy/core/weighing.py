@@ -111,9 +111,20 @@ class Reading(Protocol):
 
     def complete(self, answer: Answer) -> Completing: ...
 
+    def guess(self, answer: Answer) -> Completing: ...
+
     def after(self, answer: Answer, piece: bytes) -> Answer: ...
 
     def knows(self, piece: bytes) -> bool: ...
+
+
+def guess_weight(alpha: float) -> Floats:
+    """Weights of log E and log A in a guess, shape (2,): A (E / A)^alpha, with alpha held to [0, 1].
+
+    Beyond the expert lies the noise of the ratio; a guess needs no more than the expert's own choice.
+    """
+    expert = min(max(alpha, 0.0), 1.0)
+    return np.array([expert, 1.0 - expert])
 
 
 def unfinished(answer: Answer) -> ReplyError:

@@ -27,7 +27,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from blackbox_proxy.core.loop import Draft, Evaluate, Evidence, steps
+from blackbox_proxy.core.events import Draft, Evaluate, Evidence
+from blackbox_proxy.core.loop import steps
 from blackbox_proxy.demo.facts import questions
 from blackbox_proxy.demo.run import CLOSED, LOCAL, STEERING, Stage, staged
 from blackbox_proxy.local.llama import Context, Lora, Model
@@ -121,7 +122,7 @@ def run(question: Asked, stage: Stage, steering: Steering) -> Timed:
         evidence = None
         if isinstance(event, Draft):
             reply = stage.api.send(Ask("closed-model", text, event.answer, event.length, 20))
-            evidence = Evidence(_laws(stage, prompt, event.paths, found), reply)
+            evidence = Evidence(_laws(stage, prompt, event.paths, found), [reply])
         elif isinstance(event, Evaluate):
             evidence = Evidence(_laws(stage, prompt, event.paths, found))
         elif isinstance(event, Step):
