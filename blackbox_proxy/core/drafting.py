@@ -11,7 +11,9 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal, final, get_args
+
+import numpy as np
 
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.steering import Prefer
@@ -68,33 +70,61 @@ class Plan:
         """How many prompts it sends."""
         return self.length + 1 if self.drafter == "prefixes" else 1
 
+    @property
+    def behind(self) -> float:
+        """How many tokens of the draft stand behind the text so far in a prompt, on average."""
+        return {"window": 0.0, "prefixes": self.length / 2, "echo": float(self.length)}[self.drafter]
 
+
+LONGEST = 256
 PRIOR = {"window": 0.7, "pair": 0.6}
 """How much of a draft is taken to be kept before anything is known; it counts as `DOUBT` tokens."""
 
 DOUBT = 3.0
-MEMORY = 0.98
-"""What a token's evidence of acceptance counts for one token later."""
+FAITH = 2.0
+"""Rounds that the belief in chances that do not depend on the place counts, beside those that were played."""
+
+MEMORY = 0.995
+"""What a token's evidence counts for one token later."""
 
 PACE_MEMORY = 0.8
 INPUT = 100.0
 """Tokens of a prompt, until the API has told how many there are."""
 
 
-@dataclass(slots=True)
-class _Share:
-    """A running share of yes among yes and no."""
+@final
+class _Played:
+    """Every length at once, played in the mind over the tokens that were chosen: what a fixed one would have given.
 
-    yes: float
-    all: float
-    memory: float = MEMORY
+    source: `window` or `pair`, whose rounds go one token beyond what was drafted. The tokens of one answer are no free
+    draws: what is not kept clusters, and forms have their places. So rounds are counted, not computed from a rate.
+    """
 
-    def saw(self, yes: bool) -> None:  # noqa: FBT001 (it is what is counted)
-        self.yes, self.all = self.memory * self.yes + yes, self.memory * self.all + 1.0
+    def __init__(self, source: str) -> None:
+        self._yes, self._all = DOUBT * PRIOR[source], DOUBT
+        self._beyond = 0 if source == "window" else 1
+        self._lengths = np.arange(1, LONGEST + 1)
+        self._count = np.zeros(LONGEST)
+        self._sums = np.zeros((3, LONGEST))  # of rounds, of tokens of the answer, of tokens that were drafted
 
-    @property
-    def value(self) -> float:
-        return self.yes / self.all
+    def saw(self, hit: bool, *, last: bool) -> None:  # noqa: FBT001 (it is what is counted)
+        """One more token. hit: a draft would have kept it; last: the answer ended with it."""
+        self._yes, self._all = MEMORY * self._yes + hit, MEMORY * self._all + 1.0
+        self._count += 1
+        over = self._count == self._lengths + self._beyond
+        if last or not hit:
+            over[:] = True
+        # A draft that foresees the end is no longer than the answer.
+        drafted = np.minimum(self._count - self._beyond, self._lengths) if last and hit else self._lengths
+        self._sums *= MEMORY
+        self._sums[:, over] += np.stack([np.ones(LONGEST), self._count, drafted])[:, over]
+        self._count[over] = 0
+
+    def means(self, length: int) -> tuple[float, float]:
+        """Tokens of the answer, and of the draft, that a round of this length gives on average."""
+        rounds, tokens, drafted = self._sums[:, length - 1].tolist()
+        believed = _run(self._yes / self._all, length + self._beyond)
+        return (tokens + FAITH * believed) / (rounds + FAITH), (drafted + FAITH * length) / (rounds + FAITH)
 
 
 @dataclass(slots=True)
@@ -140,7 +170,7 @@ class Planner:
                 f"prefer must be cost, latency or balanced, not {prefer!r}", hint="balanced is the default"
             )
         self._prefer, self._prices = prefer, prices
-        self._kept = {name: _Share(DOUBT * share, DOUBT) for name, share in PRIOR.items()}
+        self._played = {source: _Played(source) for source in PRIOR}
         self._bills = {drafter: _Bill() for drafter in DRAFTERS}
         self._input = INPUT
 
@@ -149,10 +179,13 @@ class Planner:
         plans = [Plan(drafter, length) for drafter in DRAFTERS if drafter in can for length in range(1, limit + 1)]
         return min(plans, key=self._badness)
 
-    def saw(self, *, drafted: bool, guessed: bool) -> None:
-        """One more token was chosen. drafted: it is what the API would have drafted; guessed: what the pair would."""
-        self._kept["window"].saw(drafted)
-        self._kept["pair"].saw(guessed)
+    def saw(self, *, drafted: bool, guessed: bool, last: bool) -> None:
+        """One more token was chosen, the answer's last one or not.
+
+        drafted: it is what the API would have drafted; guessed: what the pair would.
+        """
+        self._played["window"].saw(drafted, last=last)
+        self._played["pair"].saw(guessed, last=last)
 
     def paid(self, plan: Plan, usage: Usage, *, seconds: float) -> None:
         """A round was carried out, and took so much."""
@@ -160,30 +193,29 @@ class Planner:
         if usage.input:
             share = min(usage.cached / usage.input, 1.0)
             bill.cached = share if bill.cached is None else (bill.cached + share) / 2
-            self._input = usage.input / plan.prompts
+            self._input = usage.input / plan.prompts - plan.behind
         bill.pace = bill.pace or _Line()
         bill.pace.saw(plan.length, seconds)
 
-    def tokens(self, plan: Plan) -> float:
-        """How many tokens of the answer a round is expected to give (3.3's E(L))."""
-        if plan.drafter == "window":
-            return _run(self._kept["window"].value, plan.length)
-        return _run(self._kept["pair"].value, plan.length + 1)
-
     def cost(self, plan: Plan) -> float:
-        """What a round is expected to cost, in the currency of the prices."""
+        """What a token of the answer is expected to cost, in the currency of the prices."""
+        tokens, drafted = self._means(plan)
         cached = self._cached(plan.drafter)
         each = self._prices.cached * cached + self._prices.input * (1.0 - cached)
         if plan.drafter == "window":
-            return self._input * each + plan.length * self._prices.output
+            return (self._input * each + drafted * self._prices.output) / tokens
         if plan.drafter == "prefixes":
-            return plan.prompts * (self._input * each + self._prices.output)
-        return (self._input + plan.length) * each + self._prices.output
+            return (drafted + 1.0) * ((self._input + drafted / 2) * each + self._prices.output) / tokens
+        return ((self._input + drafted) * each + self._prices.output) / tokens
 
     def seconds(self, plan: Plan) -> float:
-        """How long a round is expected to take; a drafter that was not tried is taken to be as quick as the window."""
+        """How long a token is expected to take; a drafter that was not tried is taken to be as quick as the window."""
+        tokens, drafted = self._means(plan)
         pace = self._bills[plan.drafter].pace or self._bills["window"].pace or _Line()
-        return pace.at(plan.length)
+        return pace.at(drafted) / tokens
+
+    def _means(self, plan: Plan) -> tuple[float, float]:
+        return self._played["window" if plan.drafter == "window" else "pair"].means(plan.length)
 
     def _cached(self, drafter: Drafter) -> float:
         """The share of input that comes from a cache. What is echoed is read anew until it is seen that it is not."""
@@ -193,14 +225,13 @@ class Planner:
         return known or 0.0
 
     def _badness(self, plan: Plan) -> float:
-        tokens = self.tokens(plan)
         if self._prefer == "cost":
-            return self.cost(plan) / tokens
+            return self.cost(plan)
         if self._prefer == "latency":
-            return self.seconds(plan) / tokens
-        return self.cost(plan) * self.seconds(plan) / tokens**2
+            return self.seconds(plan)
+        return self.cost(plan) * self.seconds(plan)
 
 
 def _run(share: float, length: int) -> float:
-    """Tokens of a round of at most `length` that ends with the first that is not kept."""
+    """Tokens of a round of at most `length` that ends with the first that is not kept (3.3's E(L))."""
     return float(length) if share >= 1.0 else (1.0 - share**length) / (1.0 - share)

@@ -189,7 +189,7 @@ class _Loop:
             guess = self._guessed.get(start)
             if guess is not None:
                 hit = step.piece.startswith(guess) if guess else not step.piece
-                planner.saw(drafted=step.origin is Origin.DRAFT, guessed=hit)
+                planner.saw(drafted=step.origin is Origin.DRAFT, guessed=hit, last=step.kind is Kind.END)
         self._guessed.clear()
 
     def _ask(self, answer: Answer, plan: Plan) -> Generator[Event, Evidence | None, tuple[Shown, Plan]]:

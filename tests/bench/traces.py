@@ -38,12 +38,14 @@ class Recorder(Planner):
     def plan(self, can: Collection[Drafter], *, limit: int) -> Plan:
         return Plan("window", min(WINDOW, limit)) if can else super().plan(can, limit=limit)
 
-    def saw(self, *, drafted: bool, guessed: bool) -> None:
+    def saw(self, *, drafted: bool, guessed: bool, last: bool) -> None:
         self.drafted += str(int(drafted))
         self.guessed += str(int(guessed))
+        super().saw(drafted=drafted, guessed=guessed, last=last)
 
     def paid(self, plan: Plan, usage: Usage, *, seconds: float) -> None:
         self.input = self.input or usage.input
+        super().paid(plan, usage, seconds=seconds)
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Load:
 def loads() -> dict[str, Load]:
     """All loads by name."""
     auto = replace(STEERING, drafter="auto")
-    told, known = ([(q.asked, q.text) for q in questions(load, "dev", n=80, seed=3)] for load in ("told", "known"))
+    told, known = ([(q.asked, q.text) for q in questions(load, "dev", n=60, seed=3)] for load in ("told", "known"))
     plain = [(text, text) for kind, text in prompts() if kind != "script"]
     return {
         "format-told": Load(auto, told),

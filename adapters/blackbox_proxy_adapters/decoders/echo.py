@@ -4,7 +4,8 @@ A row of the prompt says which token stands there, and shows the top-k where it 
 answer of its own, each border must read as if the API had been asked there alone, greedily:
 
 * The sampled token is then the most probable one, and not the draft's. The draft's own is taken out where it was only
-  appended to the top-k. Where tokens that print alike leave that open, nothing is known of the border.
+  appended to the top-k. Where that is open (a list of k that may lack an entry: tokens that print alike, a hidden
+  end), nothing is known of the border.
 * Text is cut by the API, wherever it likes. The rows are followed from the end of what was sent, as far as their bytes
   are those of the text; borders in front of the first row that differs (a token that has lost its bytes, a special one)
   are unknown, and so is one inside a token.
@@ -33,11 +34,12 @@ def read_echo(body: Mapping[str, object], ask: Ask, dialect: Dialect) -> Reply:
     count = _generated(rows, ask, read=read, finish=finish)
     sent, made = rows[: len(rows) - count], rows[len(rows) - count :]
     borders = _by_ids(sent, ask) if ask.ids is not None else _by_text(sent, ask, read=read)
-    known = {at: _alone(row, dialect, read=read) for at, row in borders}
+    listed = ((other, logp) for row in rows for other, logp in row.shown.items())
+    shows_ends = any(read(other, logp, None).piece.kind is Kind.END for other, logp in listed)
+    known = {at: _alone(row, dialect, read=read, whole=shows_ends) for at, row in borders}
+    told = (Echoed(at, found) for at, found in sorted(known.items()) if found is not None)
+    echoed = tuple(one for one in told if shows_ends or _is_clear(one.position))
     positions = tuple(placed(row, dialect, read=read) for row in made)
-    told = [Echoed(at, found) for at, found in known.items() if found is not None]
-    shows_end = any(c.kind is Kind.END for p in (*positions, *(one.position for one in told)) for c in p.top)
-    echoed = tuple(one for one in told if shows_end or _is_clear(one.position))
     usage = read_usage(body.get("usage"))
     return Reply(positions, finish, usage, read_model(body), echoed=echoed)
 
@@ -73,8 +75,11 @@ def _by_text(sent: Sequence[Row], ask: Ask, *, read: Reading) -> Iterator[tuple[
         yield at, row
 
 
-def _alone(row: Row, dialect: Dialect, *, read: Reading) -> Position | None:
-    """The position as a greedy call would show it; None where the list does not tell."""
+def _alone(row: Row, dialect: Dialect, *, read: Reading, whole: bool) -> Position | None:
+    """The position as a greedy call would show it; None where the list does not tell.
+
+    whole: a list of k lacks no entry.
+    """
     if not row.shown or row.logp is None:
         return None
     shown = dict(row.shown)
@@ -82,7 +87,7 @@ def _alone(row: Row, dialect: Dialect, *, read: Reading) -> Position | None:
     if least == row.spelling and dialect.top_k is not None:
         if len(shown) > dialect.top_k:
             del shown[least]
-        elif len(shown) < dialect.top_k:
+        elif len(shown) < dialect.top_k or not whole:
             return None
     best = max(shown, key=shown.__getitem__, default="")
     number = row.number if best == row.spelling else None
