@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from blackbox_proxy.api import Api, connect
+    from blackbox_proxy.core.drafting import Planner, Prices
     from blackbox_proxy.core.sources import OffsetTable, WeightedSum
     from blackbox_proxy.engine import Stream, asteer, choose, load_pair, sample, steer, stream
     from blackbox_proxy.errors import BlackboxProxyError
@@ -30,6 +31,8 @@ __all__ = [
     "Option",
     "Pair",
     "PairFiles",
+    "Planner",
+    "Prices",
     "Prompt",
     "Result",
     "Steering",
@@ -48,6 +51,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "core.drafting": ("Planner", "Prices"),
     "core.sources": ("OffsetTable", "WeightedSum"),
     "api": ("Api", "connect"),
     "engine": ("Stream", "asteer", "choose", "load_pair", "sample", "steer", "stream"),

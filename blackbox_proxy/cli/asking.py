@@ -47,6 +47,8 @@ STEER_EXAMPLES = """Examples:
 `blackbox-proxy steer "What is the capital of Albania?" --profile openai --model gpt-5.4 --pair pair.toml`
 
 `blackbox-proxy steer "Name a colour." --temperature 0.8 --n 3 --base-url ... --model ... --pair pair.toml`
+
+`blackbox-proxy steer "Name a colour." --drafter auto --prefer latency --can lists --can echo ... --pair demo`
 """
 
 
@@ -70,7 +72,21 @@ def steer(
     min_p: Annotated[float, typer.Option(help="Draw no token below this share of the likeliest.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Where the chance comes from; equal seeds give equal answers.")] = 0,
     n: Annotated[int, typer.Option("--n", help="Answers to draw, with the seeds from --seed on.", min=1)] = 1,
-    draft: Annotated[int, typer.Option(help="Most tokens to ask for in one call.")] = 8,
+    draft: Annotated[int, typer.Option(help="Most tokens to draft for one call.")] = 8,
+    drafter: Annotated[
+        Literal["window", "prefixes", "echo", "auto"],
+        typer.Option(
+            help="Who drafts: the API (`window`); the pair, each beginning asked about at once (`prefixes`) or checked"
+            " by its echo (`echo`); or whichever is best (`auto`). The text is the same."
+        ),
+    ] = "window",
+    prefer: Annotated[
+        Literal["cost", "latency", "balanced"], typer.Option(help="What `--drafter auto` aims at.")
+    ] = "balanced",
+    can: Annotated[
+        list[Literal["lists", "echo"]] | None,
+        typer.Option(help="What the endpoint can do besides: take a list of prompts, echo log-probs; may be repeated."),
+    ] = None,
     event: Annotated[
         Literal["bytes", "ids"], typer.Option(help="`ids` where the API speaks the pair's vocabulary.")
     ] = "bytes",
@@ -122,9 +138,12 @@ def steer(
         rule=rule,
         event=event,
         draft=draft,
+        drafter=drafter,
+        prefer=prefer,
         stop=tuple(stop or ()),
     )
-    route = {"token_ids": event == "ids", "reveal": reveal}
+    further = {"prompt_lists": "lists" in (can or ()), "echo": "echo" in (can or ())}
+    route = {"token_ids": event == "ids", "reveal": reveal, **further}
     with (
         connection(
             settings,
