@@ -221,7 +221,7 @@ class _Session:
             return [replace(asked, reveal=event.ids)]
         if isinstance(event, Echo):
             drafted = event.drafted if asked.ids is not None else ()
-            return [replace(asked, draft=event.draft, drafted=drafted)]
+            return [replace(asked, draft=event.draft, drafted=drafted, length=event.length)]
         return [replace(asked, length=event.length, temperature=event.temperature, seed=event.seed)]
 
     def _ask(self, answer: bytes, path: TokenPath) -> Ask:

@@ -17,7 +17,7 @@ import numpy as np
 
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.steering import Prefer
-from blackbox_proxy.types import Usage
+from blackbox_proxy.types import Floats, Usage
 
 Drafter = Literal["window", "prefixes", "echo"]
 
@@ -60,24 +60,49 @@ TYPICAL = Prices(1.0, 0.5, 4.0)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Who drafts, and how much: tokens of the API for a window, guesses of the pair otherwise."""
+    """Who drafts, and how much at most: tokens of the API for a window, guesses of the pair otherwise.
+
+    Where a planner made it, the pair drafts no further than it is sure (`SURE`): what is left of the length the API
+    drafts behind that, in the same request, or in one of its own where the pair is not sure of anything.
+    """
 
     drafter: Drafter
     length: int
 
-    @property
-    def prompts(self) -> int:
-        """How many prompts it sends."""
-        return self.length + 1 if self.drafter == "prefixes" else 1
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What a round asked for: prompts, tokens in them behind the text so far, and tokens to be written."""
+
+    prompts: int
+    behind: int
+    written: int
 
     @property
-    def behind(self) -> float:
-        """How many tokens of the draft stand behind the text so far in a prompt, on average."""
-        return {"window": 0.0, "prefixes": self.length / 2, "echo": float(self.length)}[self.drafter]
+    def is_window(self) -> bool:
+        """Whether the API drafted alone."""
+        return self.prompts == 1 and not self.behind
 
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What became of a token.
+
+    drafted: the API would have drafted it; guessed: the pair would; sure: it was sure of its guess, right or wrong;
+    last: the answer ended with it.
+    """
+
+    drafted: bool
+    guessed: bool
+    sure: bool
+    last: bool = False
+
+
+SURE = 0.5
+"""How likely the pair finds a guess that it is sure of."""
 
 LONGEST = 256
-PRIOR = {"window": 0.7, "pair": 0.6}
+PRIOR = 0.7
 """How much of a draft is taken to be kept before anything is known; it counts as `DOUBT` tokens."""
 
 DOUBT = 3.0
@@ -92,39 +117,71 @@ INPUT = 100.0
 """Tokens of a prompt, until the API has told how many there are."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Means:
+    """Of a round: tokens of the answer that it gives, and what it asks for (as in `Sent`)."""
+
+    tokens: float
+    prompts: float
+    behind: float
+    written: float
+
+
 @final
 class _Played:
-    """Every length at once, played in the mind over the tokens that were chosen: what a fixed one would have given.
+    """Every length of a drafter, played in the mind over the tokens that were chosen.
 
-    source: `window` or `pair`, whose rounds go one token beyond what was drafted. The tokens of one answer are no free
-    draws: what is not kept clusters, and forms have their places. So rounds are counted, not computed from a rate.
+    The tokens of an answer are no free draws: what is not kept clusters, and forms have their places. So rounds are
+    counted, not computed from a rate.
     """
 
-    def __init__(self, source: str) -> None:
-        self._yes, self._all = DOUBT * PRIOR[source], DOUBT
-        self._beyond = 0 if source == "window" else 1
-        self._lengths = np.arange(1, LONGEST + 1)
-        self._count = np.zeros(LONGEST)
-        self._sums = np.zeros((3, LONGEST))  # of rounds, of tokens of the answer, of tokens that were drafted
+    def __init__(self, drafter: Drafter) -> None:
+        self._drafter = drafter
+        self._yes, self._all = DOUBT * PRIOR, DOUBT
+        self._lengths = np.arange(1.0, LONGEST + 1)
+        self._count, self._guesses = np.zeros(LONGEST), np.zeros(LONGEST)
+        self._api = np.full(LONGEST, drafter == "window")
+        self._sums = np.zeros((5, LONGEST))  # rounds, and the sums of `_Means`
 
-    def saw(self, hit: bool, *, last: bool) -> None:  # noqa: FBT001 (it is what is counted)
-        """One more token. hit: a draft would have kept it; last: the answer ended with it."""
-        self._yes, self._all = MEMORY * self._yes + hit, MEMORY * self._all + 1.0
+    def saw(self, seen: Seen) -> None:
+        """One more token."""
+        kept = seen.drafted if self._drafter == "window" or not seen.sure else seen.guessed
+        self._yes, self._all = MEMORY * self._yes + kept, MEMORY * self._all + 1.0
+        if not seen.sure:
+            # Here the API takes over: from the start, or behind the guesses where one request can hold both.
+            self._api |= self._count == 0 if self._drafter == "prefixes" else True
+        guessing = ~self._api & (self._guesses < self._lengths) & seen.sure
+        self._guesses += guessing & (not seen.last)
         self._count += 1
-        over = self._count == self._lengths + self._beyond
-        if last or not hit:
-            over[:] = True
-        # A draft that foresees the end is no longer than the answer.
-        drafted = np.minimum(self._count - self._beyond, self._lengths) if last and hit else self._lengths
+        window = np.maximum(self._lengths - self._guesses, 1.0)
+        api_over = (not seen.drafted) | (self._count >= self._guesses + window)
+        over = np.where(self._api, api_over, ~guessing | (not seen.guessed)) | seen.last
         self._sums *= MEMORY
-        self._sums[:, over] += np.stack([np.ones(LONGEST), self._count, drafted])[:, over]
-        self._count[over] = 0
+        self._sums[:, over] += self._round(window, seen)[:, over]
+        self._count[over] = self._guesses[over] = 0
+        self._api[over] = self._drafter == "window"
 
-    def means(self, length: int) -> tuple[float, float]:
-        """Tokens of the answer, and of the draft, that a round of this length gives on average."""
-        rounds, tokens, drafted = self._sums[:, length - 1].tolist()
-        believed = _run(self._yes / self._all, length + self._beyond)
-        return (tokens + FAITH * believed) / (rounds + FAITH), (drafted + FAITH * length) / (rounds + FAITH)
+    def _round(self, window: Floats, seen: Seen) -> Floats:
+        """What the rounds that end with this token gave and asked for, shape (5, lengths)."""
+        # A draft that foresees the end is no longer than the answer; behind a wrong guess there were others.
+        missed = ~self._api & (not seen.guessed) & seen.sure
+        guesses = np.where(missed, self._lengths, self._guesses)
+        ended = seen.last and seen.drafted
+        window = np.where(self._api, self._count - self._guesses if ended else window, 1.0)
+        lists = (self._drafter == "prefixes") & ~self._api
+        prompts = np.where(lists, guesses + 1.0, 1.0)
+        behind = np.where(lists, guesses * (guesses + 1.0) / 2.0, guesses)
+        return np.stack([np.ones(LONGEST), self._count, prompts, behind, np.where(lists, prompts, window)])
+
+    def means(self, length: int) -> _Means:
+        """What a round of this length gives and asks for on average."""
+        rounds, *sums = self._sums[:, length - 1].tolist()
+        beyond = self._drafter != "window"
+        tokens = _run(self._yes / self._all, length + beyond)
+        prompts, written = (length + 1.0, length + 1.0) if self._drafter == "prefixes" else (1.0, 1.0)
+        behind = {"window": 0.0, "prefixes": length * (length + 1) / 2, "echo": float(length)}[self._drafter]
+        believed = tokens, prompts, behind, written if beyond else float(length)
+        return _Means(*((s + FAITH * b) / (rounds + FAITH) for s, b in zip(sums, believed, strict=True)))
 
 
 @dataclass(slots=True)
@@ -170,52 +227,42 @@ class Planner:
                 f"prefer must be cost, latency or balanced, not {prefer!r}", hint="balanced is the default"
             )
         self._prefer, self._prices = prefer, prices
-        self._played = {source: _Played(source) for source in PRIOR}
+        self._played = {drafter: _Played(drafter) for drafter in DRAFTERS}
         self._bills = {drafter: _Bill() for drafter in DRAFTERS}
         self._input = INPUT
 
     def plan(self, can: Collection[Drafter], *, limit: int) -> Plan:
-        """The plan that costs least a token, of those that the endpoint can carry out; at most `limit` long."""
+        """The plan that is expected to be best, of those that the endpoint can carry out; at most `limit` long."""
         plans = [Plan(drafter, length) for drafter in DRAFTERS if drafter in can for length in range(1, limit + 1)]
         return min(plans, key=self._badness)
 
-    def saw(self, *, drafted: bool, guessed: bool, last: bool) -> None:
-        """One more token was chosen, the answer's last one or not.
+    def saw(self, seen: Seen) -> None:
+        """One more token was chosen."""
+        for played in self._played.values():
+            played.saw(seen)
 
-        drafted: it is what the API would have drafted; guessed: what the pair would.
-        """
-        self._played["window"].saw(drafted, last=last)
-        self._played["pair"].saw(guessed, last=last)
-
-    def paid(self, plan: Plan, usage: Usage, *, seconds: float) -> None:
-        """A round was carried out, and took so much."""
+    def paid(self, plan: Plan, sent: Sent, usage: Usage, *, seconds: float) -> None:
+        """A round was carried out by a plan: what was asked for, and what it took."""
         bill = self._bills[plan.drafter]
         if usage.input:
             share = min(usage.cached / usage.input, 1.0)
             bill.cached = share if bill.cached is None else (bill.cached + share) / 2
-            self._input = usage.input / plan.prompts - plan.behind
+            self._input = max(usage.input - sent.behind, 0) / sent.prompts
         bill.pace = bill.pace or _Line()
-        bill.pace.saw(plan.length, seconds)
+        bill.pace.saw(_work(plan.drafter, sent.behind, sent.written), seconds)
 
     def cost(self, plan: Plan) -> float:
         """What a token of the answer is expected to cost, in the currency of the prices."""
-        tokens, drafted = self._means(plan)
-        cached = self._cached(plan.drafter)
+        means, cached = self._played[plan.drafter].means(plan.length), self._cached(plan.drafter)
         each = self._prices.cached * cached + self._prices.input * (1.0 - cached)
-        if plan.drafter == "window":
-            return (self._input * each + drafted * self._prices.output) / tokens
-        if plan.drafter == "prefixes":
-            return (drafted + 1.0) * ((self._input + drafted / 2) * each + self._prices.output) / tokens
-        return ((self._input + drafted) * each + self._prices.output) / tokens
+        read = means.prompts * self._input + means.behind
+        return (read * each + means.written * self._prices.output) / means.tokens
 
     def seconds(self, plan: Plan) -> float:
         """How long a token is expected to take; a drafter that was not tried is taken to be as quick as the window."""
-        tokens, drafted = self._means(plan)
+        means = self._played[plan.drafter].means(plan.length)
         pace = self._bills[plan.drafter].pace or self._bills["window"].pace or _Line()
-        return pace.at(drafted) / tokens
-
-    def _means(self, plan: Plan) -> tuple[float, float]:
-        return self._played["window" if plan.drafter == "window" else "pair"].means(plan.length)
+        return pace.at(_work(plan.drafter, means.behind, means.written)) / means.tokens
 
     def _cached(self, drafter: Drafter) -> float:
         """The share of input that comes from a cache. What is echoed is read anew until it is seen that it is not."""
@@ -230,6 +277,11 @@ class Planner:
         if self._prefer == "latency":
             return self.seconds(plan)
         return self.cost(plan) * self.seconds(plan)
+
+
+def _work(drafter: Drafter, behind: float, written: float) -> float:
+    """What the seconds of a round grow with: tokens that are written, and guesses that are sent in one prompt."""
+    return behind + written if drafter == "echo" else written
 
 
 def _run(share: float, length: int) -> float:

@@ -36,13 +36,14 @@ class Prefixes:
 class Echo:
     """Send the API `draft` (`drafted`, where ids are sent) behind `answer`; it tells its log-probs along it.
 
-    One token more is asked for behind it. Meanwhile have the pair evaluate `paths`.
+    Behind it the API goes on by `length` tokens. Meanwhile have the pair evaluate `paths`.
     """
 
     answer: bytes
     path: TokenPath
     draft: bytes
     drafted: TokenPath
+    length: int
     paths: tuple[TokenPath, ...]
 
 

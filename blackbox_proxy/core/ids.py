@@ -23,6 +23,8 @@ from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.core.weighing import (
     Answer,
     Completing,
+    Guess,
+    Guessing,
     Revealing,
     Wanted,
     Weighed,
@@ -109,14 +111,15 @@ class IdReading:
         yield from ()
         raise unfinished(answer)
 
-    def guess(self, answer: Answer) -> Completing:
+    def guess(self, answer: Answer) -> Guessing:
         """What would be chosen next if the API were the anti-expert; b"" for the end."""
         yield (answer.path,)
         laws = self._laws[answer.path]
         expert, other = guess_weight(self._steering.alpha)
         score = expert * laws.expert.logits.astype(np.float64) + other * laws.anti_expert.logits
         best = int(np.argmax(score + self._may_appear))
-        return b"" if best in self._vocabulary.ends else self._vocabulary.pieces[best]
+        chance = math.exp(score[best] - expert * laws.expert.log_norm - other * laws.anti_expert.log_norm)
+        return Guess(b"" if best in self._vocabulary.ends else self._vocabulary.pieces[best], chance)
 
     def _offsets(self, laws: Laws) -> Floats:
         """log E - log A of every id, shape (V,); the ends are one event."""

@@ -14,7 +14,7 @@ from typing import TypeVar, final
 
 import numpy as np
 
-from blackbox_proxy.core.drafting import Drafter, Plan, Planner, next_length
+from blackbox_proxy.core.drafting import SURE, Drafter, Plan, Planner, Seen, Sent, next_length
 from blackbox_proxy.core.events import Asking, Draft, Echo, Evaluate, Event, Evidence, Judge, Prefixes, Tell
 from blackbox_proxy.core.ids import IdReading
 from blackbox_proxy.core.rivals import ByteReading
@@ -26,6 +26,7 @@ from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.core.weighing import (
     Answer,
     Found,
+    Guess,
     Judging,
     Question,
     Reading,
@@ -136,7 +137,7 @@ class _Loop:
     ) -> None:
         self._steering, self._reading, self._laws = steering, reading, laws
         self._drafts = drafts or Drafts()
-        self._guessed: dict[Answer, bytes] = {}
+        self._guessed: dict[Answer, Guess] = {}
         self._rng = np.random.default_rng([steering.seed, 0])
         self._stops = tuple(stop.encode() for stop in steering.stop)
         self._left = steering.max_tokens
@@ -151,17 +152,17 @@ class _Loop:
         while finish is None:
             plan = Plan(plan.drafter, max(1, min(plan.length, self._left)))
             self._spent, self._seconds = Usage(), 0.0
-            shown, plan = yield from self._ask(answer, plan)
+            shown, sent = yield from self._ask(answer, plan)
             done = yield from self._walk(answer, shown)
             stuck = not done.steps
             yield from done.steps
             self._left -= len(done.steps)
             self._wasted += shown.wasted(done.asked)
-            all_asked = plan.drafter == "window" and plan.length >= self._left
+            all_asked = sent.is_window and sent.written >= self._left
             finish = "length" if stuck and all_asked else self._finish(done)
             answer = done.answer
-            self._learn(plan, done)
-            plan = self._widened(plan) if stuck else self._plan(self._longer(plan, done.kept))
+            self._learn(plan, sent, done)
+            plan = self._widened(sent) if stuck else self._plan(self._longer(sent, done.kept))
         return Ending(finish, self._wasted, tuple(self._notes))
 
     def _plan(self, window: Plan) -> Plan:
@@ -172,42 +173,43 @@ class _Loop:
         (drafter,) = can
         return window if drafter == "window" else Plan(drafter, self._steering.draft)
 
-    def _longer(self, plan: Plan, kept: int) -> Plan:
-        return Plan("window", next_length(plan.length, kept, limit=self._steering.draft))
+    def _longer(self, sent: Sent, kept: int) -> Plan:
+        return Plan("window", next_length(sent.written, kept, limit=self._steering.draft))
 
-    def _widened(self, plan: Plan) -> Plan:
+    def _widened(self, sent: Sent) -> Plan:
         """After a round that gave nothing: the API by itself, and further than before."""
-        return Plan("window", 2 * plan.length if plan.drafter == "window" else 1)
+        return Plan("window", 2 * sent.written if sent.is_window else 1)
 
-    def _learn(self, plan: Plan, done: _Round) -> None:
+    def _learn(self, plan: Plan, sent: Sent, done: _Round) -> None:
         """Tell the planner what the round took and gave."""
         planner = self._drafts.planner
         if planner is None:
             return
-        planner.paid(plan, self._spent, seconds=self._seconds)
+        planner.paid(plan, sent, self._spent, seconds=self._seconds)
         for start, step in zip(done.starts, done.steps, strict=True):
             guess = self._guessed.get(start)
             if guess is not None:
-                hit = step.piece.startswith(guess) if guess else not step.piece
-                planner.saw(drafted=step.origin is Origin.DRAFT, guessed=hit, last=step.kind is Kind.END)
+                hit = step.piece.startswith(guess.piece) if guess.piece else not step.piece
+                drafted, last = step.origin is Origin.DRAFT, step.kind is Kind.END
+                planner.saw(Seen(drafted, hit, guess.chance >= SURE, last))
         self._guessed.clear()
 
-    def _ask(self, answer: Answer, plan: Plan) -> Generator[Event, Evidence | None, tuple[Shown, Plan]]:
-        """Ask the API by a plan, and say what was asked for: a pair that guesses the end drafts nothing more."""
-        drafted = [answer]
+    def _ask(self, answer: Answer, plan: Plan) -> Generator[Event, Evidence | None, tuple[Shown, Sent]]:
+        """Ask the API by a plan, and say what was asked for."""
+        drafted, beyond = [answer], plan.length
         if plan.drafter != "window":
-            drafted = yield from self._guesses(answer, min(plan.length, self._left - 1))
+            drafted, beyond = yield from self._guesses(answer, min(plan.length, self._left - 1))
         if len(drafted) == 1:
-            length = plan.length if plan.drafter == "window" else 1
-            return (yield from self._draft(answer, length)), Plan("window", length)
-        paths = self._missing(self._reading.paths(drafted[-1]))
+            return (yield from self._draft(answer, beyond)), Sent(1, 0, beyond)
+        paths, guesses = self._missing(self._reading.paths(drafted[-1])), len(drafted) - 1
         if plan.drafter == "prefixes":
             replies = yield from self._replies(Prefixes(tuple(drafted), paths))
-            return by_prefixes(drafted, replies), Plan("prefixes", len(drafted) - 1)
+            sent = Sent(guesses + 1, guesses * (guesses + 1) // 2, guesses + 1)
+            return by_prefixes(drafted, replies), sent
         end, ids = drafted[-1], self._steering.event == "ids"
         draft, further = end.text[len(answer.text) :], end.path[len(answer.path) :]
-        (reply,) = yield from self._replies(Echo(answer.text, answer.path, draft, further, paths))
-        return by_echo(drafted, reply, ids=ids), Plan("echo", len(drafted) - 1)
+        (reply,) = yield from self._replies(Echo(answer.text, answer.path, draft, further, beyond, paths))
+        return by_echo(drafted, reply, ids=ids), Sent(1, guesses, beyond)
 
     def _draft(self, answer: Answer, length: int) -> Generator[Event, Evidence | None, Window]:
         paths = self._missing(self._reading.paths(answer))
@@ -230,27 +232,31 @@ class _Loop:
         self._seconds += evidence.seconds
         return evidence.replies
 
-    def _guesses(self, answer: Answer, most: int) -> Generator[Event, Evidence | None, list[Answer]]:
+    def _guesses(self, answer: Answer, most: int) -> Generator[Event, Evidence | None, tuple[list[Answer], int]]:
         """The answer, and the texts that it becomes by the pair's guesses, up to `most`; not beyond an end or a stop.
 
-        A text that ends inside a character cannot be sent, so the API is not asked about it.
+        And how many tokens the API is to write behind them: one, or what is left where the pair is not sure and there
+        is a planner. A fixed drafter guesses on, since the API's own drafts may be cut otherwise when they are sent
+        back. A text that ends inside a character cannot be sent, so the API is not asked about it.
         """
         drafted, text = [answer], answer
-        for _ in range(most):
-            piece = yield from self._guess(text)
-            if not piece:
+        for made in range(most):
+            guess = yield from self._guess(text)
+            if guess.chance < SURE and self._drafts.planner is not None:
+                return drafted, most - made
+            if not guess.piece:
                 break
-            text = self._reading.after(text, piece)
+            text = self._reading.after(text, guess.piece)
             if self._steering.event == "ids" or is_whole(text.text):
                 drafted.append(text)
             if first_stop(text.text, self._stops) is not None:
                 break
-        return drafted
+        return drafted, 1
 
-    def _guess(self, answer: Answer) -> Generator[Event, Evidence | None, bytes]:
-        piece = yield from self._served(self._reading.guess(answer), answer)
-        self._guessed[answer] = piece
-        return piece
+    def _guess(self, answer: Answer) -> Generator[Event, Evidence | None, Guess]:
+        if answer not in self._guessed:
+            self._guessed[answer] = yield from self._served(self._reading.guess(answer), answer)
+        return self._guessed[answer]
 
     def _chance(self) -> tuple[float, int | None]:
         """Temperature and seed of the next draft: at temperature 1, so that the API's draw follows its own law."""
@@ -280,7 +286,7 @@ class _Loop:
             if len(done.steps) == 1:
                 yield from self._know(self._ahead(done.answer, shown.ahead()))
             weighed = yield from self._weigh(known.position, done.answer)
-            if self._drafts.planner is not None and done.answer not in self._guessed:
+            if self._drafts.planner is not None:
                 yield from self._guess(done.answer)
             step = self._step(known.position, weighed, exact=known.exact)
             self._append(done, step)

@@ -26,6 +26,8 @@ from blackbox_proxy.core.weighing import (
     Answer,
     Completing,
     Found,
+    Guess,
+    Guessing,
     Revealing,
     Wanted,
     Weighed,
@@ -151,7 +153,7 @@ class ByteReading:
             raise unfinished(answer)
         return pieces[0]
 
-    def guess(self, answer: Answer) -> Completing:
+    def guess(self, answer: Answer) -> Guessing:
         """What would be chosen next if the API were the anti-expert, b"" for the end; of the expert's likeliest."""
         at, text = self._place(answer.text), answer.text
         yield at.paths
@@ -161,11 +163,12 @@ class ByteReading:
         found = [piece for piece in cover.proposals(GUESSED, starts=starts) if cover.keeps(piece)]
         pieces = [piece for piece in (*found, b"") if may_follow(text, piece)]
         if not pieces:
-            return b""
+            return Guess(b"", 0.0)
         cover.ask(pieces)
         weight = guess_weight(self._steering.alpha)
         score = weight @ np.log(np.maximum(cover.estimate(), combine.LEAST))
-        return pieces[int(np.argmax(score))]
+        best = int(np.argmax(score))
+        return Guess(pieces[best], math.exp(score[best]))
 
     def _shown(self, position: Position, text: bytes) -> dict[bytes, float]:
         """The API's log-probs of what may follow the text."""

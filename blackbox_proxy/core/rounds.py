@@ -98,6 +98,32 @@ class Borders:
         return sum(answer not in starts for answer in self._made)
 
 
+@final
+class Checked:
+    """A draft of the pair that was sent: its borders, and behind its end a window of the API."""
+
+    def __init__(self, borders: Borders, end: Answer, window: Window) -> None:
+        self._borders, self._end, self._window = borders, end, window
+        self._behind = False
+
+    def next(self, answer: Answer, last: Step | None) -> Known | None:
+        """What is known of the text; behind the end of the draft, as far as the API's own draft is kept."""
+        if self._behind:
+            return self._window.next(answer, last)
+        if answer != self._end:
+            return self._borders.next(answer, last)
+        self._behind = True
+        return self._window.next(answer, None)
+
+    def ahead(self) -> Sequence[Position]:
+        """None, as for `Borders`."""
+        return ()
+
+    def wasted(self, starts: Sequence[Answer]) -> int:
+        """Tokens of the window that no step stands for."""
+        return self._window.wasted([start for start in starts if len(start.text) >= len(self._end.text)])
+
+
 def by_prefixes(drafted: Sequence[Answer], replies: Sequence[Reply]) -> Borders:
     """The places of a draft, each with a reply of its own; one that tells nothing is unknown."""
     both = list(zip(drafted, replies, strict=True))
@@ -105,8 +131,8 @@ def by_prefixes(drafted: Sequence[Answer], replies: Sequence[Reply]) -> Borders:
     return Borders(known, made=[answer for answer, reply in both if reply.positions])
 
 
-def by_echo(drafted: Sequence[Answer], reply: Reply, *, ids: bool) -> Borders:
-    """The borders that the API itself makes in a draft, and the place behind it.
+def by_echo(drafted: Sequence[Answer], reply: Reply, *, ids: bool) -> Checked:
+    """The borders that the API itself makes in a draft, and its own draft behind it.
 
     ids: the draft was sent as ids, so that its borders are those of its own tokens.
     """
@@ -116,7 +142,4 @@ def by_echo(drafted: Sequence[Answer], reply: Reply, *, ids: bool) -> Borders:
         answer = drafted[one.at] if ids else Answer(end.text[: len(start.text) + one.at])
         if ids or is_whole(answer.text):
             known[answer] = Known(one.position, reply.exact)
-    behind = known_of(reply)
-    if behind:
-        known[end] = behind[0]
-    return Borders(known, made=[end] if reply.positions else [])
+    return Checked(Borders(known, made=()), end, Window(reply))

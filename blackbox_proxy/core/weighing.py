@@ -90,8 +90,17 @@ class Weighed:
         return Rival(piece, Kind.TEXT if piece else Kind.END, logp, offset, score, i < self.known)
 
 
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """What the pair takes to come next, b"" for the end, and how likely it finds it."""
+
+    piece: bytes
+    chance: float
+
+
 Weighing = Generator[Question, Found, Weighed]
 Completing = Generator[Question, Found, bytes]
+Guessing = Generator[Question, Found, Guess]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +120,7 @@ class Reading(Protocol):
 
     def complete(self, answer: Answer) -> Completing: ...
 
-    def guess(self, answer: Answer) -> Completing: ...
+    def guess(self, answer: Answer) -> Guessing: ...
 
     def after(self, answer: Answer, piece: bytes) -> Answer: ...
 

@@ -84,6 +84,20 @@ def test_a_border_reads_as_if_it_had_been_asked_about_alone(api: Api, answer: st
     assert reply.positions == api.send(asked(answer + draft)).positions
 
 
+@settings(max_examples=30)
+@given(answer=texts, draft=texts.filter(bool), length=st.integers(1, 5), hidden=st.booleans())
+def test_behind_the_draft_the_api_goes_on(
+    api: Api, hiding: Api, answer: str, draft: str, length: int, *, hidden: bool
+) -> None:
+    """As it does where it is sent the whole text; the borders are the same."""
+    one, ask = hiding if hidden else api, replace(asked(answer, draft), length=length)
+    reply, alone = one.send(ask), one.send(replace(asked(answer + draft), length=length))
+    assert (reply.positions, reply.finish) == (alone.positions, alone.finish)
+    at_least = {border.at for border in one.send(asked(answer, draft)).echoed}
+    assert hidden or at_least == {border.at for border in reply.echoed}
+    check_alone(one, asked(answer, draft), reply)
+
+
 @settings(max_examples=40)
 @given(answer=texts, draft=texts.filter(bool))
 def test_a_hidden_end_is_never_taken_for_something_else(hiding: Api, answer: str, draft: str) -> None:
@@ -170,6 +184,14 @@ def test_a_hidden_end_behind_the_draft_is_told_by_the_finish_alone() -> None:
     reply = echoed(FIRST, ("a", -0.1, END), draft=b"a", finish="stop")
     assert (reply.positions, reply.finish) == ((), "stop")
     assert [border.at for border in reply.echoed] == [0]
+
+
+def test_where_nothing_tells_what_was_written_nothing_is_known() -> None:
+    """Two tokens were asked for, and the answer ended: the usage does not say behind how many."""
+    ask = Ask("m", "Q", b"", 2, 2, draft=b"a")
+    said = body(FIRST, ("a", -0.1, END), ("a", -0.1, END), finish="stop", usage=None)
+    reply = Completions(top_k=2, echo=True, end_pieces=[b"</s>"]).decode(said, ask)
+    assert (reply.positions, reply.echoed, reply.finish) == ((), (), None)
 
 
 def test_a_draft_is_not_sent_to_who_does_not_give_it_back() -> None:

@@ -1,6 +1,6 @@
 """Measures what a step costs: our Python, our pair evaluation, and the same evaluations by bare llama.cpp.
 
-    python -m tests.bench [--questions N] [--out build/bench.json]
+    python -m tests.bench [--questions N] [--drafts N] [--out build/bench.json]
 
 A real run (stand-in over HTTP, the demo's pair) is timed from inside: `python_ms` is all the time spent in the token
 loop (spelling, aligning, combining, choosing), `pair_ms` all the time in `Pair.laws`. Every batch that llama.cpp was
@@ -11,6 +11,8 @@ question. One member's weights are read once per batch: that is the physical lim
 `covering` compares all that scoring strings takes (pair and Python) with what reading the answer alone would take: its
 tokens decoded one by one by both members side by side, by bare llama.cpp. `plain` is ordinary English, steered so
 little that it stays so; `demo` the demo's questions. decodes and nodes are a member's batches, and tokens in them.
+
+`drafting` compares who drafts: see tests/bench/drafting.py.
 """
 
 from __future__ import annotations
@@ -42,6 +44,7 @@ from blackbox_proxy.types import (
     Step,
     TokenPath,
 )
+from tests.bench import drafting
 
 Batch = dict[str, Any]
 """The arguments of one `Context.decode`."""
@@ -246,9 +249,10 @@ def main() -> None:
     """Measure, print, and write the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--questions", type=int, default=9)
+    parser.add_argument("--drafts", type=int, default=6, help="questions of each load of `drafting`")
     parser.add_argument("--out", type=Path, default=Path("build/bench.json"))
     options = parser.parse_args()
-    found = measure(options.questions)
+    found = {**measure(options.questions), "drafting": drafting.measure(options.drafts)}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(found, indent=2)
     options.out.write_text(text + "\n", encoding="utf-8")

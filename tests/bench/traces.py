@@ -3,8 +3,9 @@
     python -m tests.bench.traces [--tokens 420] [--out tests/core/traces]
 
 A real run (the demo's closed model behind the stand-in, the demo's pair) of several loads. For each token of an answer:
-whether it is what the API would have drafted there, and whether it is what the pair would have guessed there, given the
-text before; neither depends on who really drafted. input: tokens of the API's prompt where the answer begins.
+whether it is what the API would have drafted there, whether it is what the pair would have guessed there, and whether
+the pair was sure of its guess, given the text before; none depends on who really drafted. input: tokens of the API's
+prompt where the answer begins.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from blackbox_proxy.core.drafting import Drafter, Plan, Planner
+from blackbox_proxy.core.drafting import Drafter, Plan, Planner, Seen, Sent
 from blackbox_proxy.demo.facts import questions
 from blackbox_proxy.demo.run import CLOSED, STEERING, Stage, staged
 from blackbox_proxy.engine import steer
@@ -26,6 +27,7 @@ from blackbox_proxy.types import Prompt, Usage
 from tests.bench.prompts import prompts
 
 WINDOW = 6
+FLAGS = ("drafted", "guessed", "sure")
 
 
 class Recorder(Planner):
@@ -33,19 +35,24 @@ class Recorder(Planner):
 
     def __init__(self) -> None:
         super().__init__()
-        self.input, self.drafted, self.guessed = 0, "", ""
+        self.input = 0
+        self.seen: list[Seen] = []
 
     def plan(self, can: Collection[Drafter], *, limit: int) -> Plan:
         return Plan("window", min(WINDOW, limit)) if can else super().plan(can, limit=limit)
 
-    def saw(self, *, drafted: bool, guessed: bool, last: bool) -> None:
-        self.drafted += str(int(drafted))
-        self.guessed += str(int(guessed))
-        super().saw(drafted=drafted, guessed=guessed, last=last)
+    def saw(self, seen: Seen) -> None:
+        self.seen.append(seen)
+        super().saw(seen)
 
-    def paid(self, plan: Plan, usage: Usage, *, seconds: float) -> None:
+    def paid(self, plan: Plan, sent: Sent, usage: Usage, *, seconds: float) -> None:
         self.input = self.input or usage.input
-        super().paid(plan, usage, seconds=seconds)
+        super().paid(plan, sent, usage, seconds=seconds)
+
+    def row(self) -> dict[str, object]:
+        """The answer as it is written into a file."""
+        flags = {name: "".join(str(int(getattr(s, name))) for s in self.seen) for name in FLAGS}
+        return {"input": self.input, **flags}
 
 
 @dataclass(frozen=True)
@@ -79,8 +86,8 @@ def answers(load: Load, stage: Stage, *, tokens: int) -> Iterator[dict[str, obje
         recorder = Recorder()
         own = Prompt.ask(text)
         steer(asked, api=stage.api, pair=stage.pair, steering=load.steering, pair_prompt=own, planner=recorder)
-        made += len(recorder.drafted)
-        yield {"input": recorder.input, "drafted": recorder.drafted, "guessed": recorder.guessed}
+        made += len(recorder.seen)
+        yield recorder.row()
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blackbox_proxy.core.drafting import DRAFTERS, Drafter, Plan, Planner, Prices, next_length
+from blackbox_proxy.core.drafting import DRAFTERS, Drafter, Plan, Planner, Prices, Seen, Sent, next_length
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.steering import Prefer
 from blackbox_proxy.types import Usage
@@ -52,7 +52,7 @@ def taught(prefer: Prefer, prices: Prices, seen: list[tuple[bool, bool, bool]]) 
     """A planner that saw tokens: the API would have drafted them, the pair guessed them, they were the last."""
     planner = Planner(prefer=prefer, prices=prices)
     for drafted, guessed, last in seen:
-        planner.saw(drafted=drafted, guessed=guessed, last=last)
+        planner.saw(Seen(drafted, guessed, sure=True, last=last))
     return planner
 
 
@@ -70,7 +70,7 @@ def test_who_is_always_kept_drafts_as_much_as_it_may(prefer: Prefer) -> None:
     by_api = taught(prefer, FLAT, [(True, False, False)] * 100)
     assert by_api.plan(DRAFTERS, limit=16) == Plan("window", 16)
     by_pair = taught(prefer, FLAT, [(False, True, False)] * 100)
-    by_pair.paid(Plan("echo", 8), Usage(input=100, output=1, requests=1), seconds=0.3)
+    by_pair.paid(Plan("echo", 8), Sent(1, 8, 1), Usage(input=100, output=1, requests=1), seconds=0.3)
     assert by_pair.plan(DRAFTERS, limit=16) == Plan("echo", 16)
 
 
@@ -91,9 +91,9 @@ def test_a_list_of_prompts_buys_latency_and_not_money() -> None:
 def test_what_a_call_took_decides_what_the_next_one_is() -> None:
     """Echoes that take ten seconds are not asked for where time counts."""
     planner = taught("latency", FLAT, [(False, True, False)] * 50)
-    planner.paid(Plan("window", 1), Usage(input=100, output=1, requests=1), seconds=0.2)
+    planner.paid(Plan("window", 1), Sent(1, 0, 1), Usage(input=100, output=1, requests=1), seconds=0.2)
     for _ in range(3):
-        planner.paid(Plan("echo", 8), Usage(input=108, output=1, requests=1), seconds=10.0)
+        planner.paid(Plan("echo", 8), Sent(1, 8, 1), Usage(input=108, output=1, requests=1), seconds=10.0)
     assert planner.plan(["window", "echo"], limit=8).drafter == "window"
 
 
@@ -103,7 +103,9 @@ def test_the_price_of_cached_tokens_counts_as_far_as_they_are_cached() -> None:
     found = []
     for cached in (0, 400):
         planner = taught("cost", Prices(1.0, 0.01, 1.0), seen)
-        planner.paid(Plan("window", 2), Usage(input=400, cached=cached, output=2, requests=1), seconds=0.2)
+        planner.paid(
+            Plan("window", 2), Sent(1, 0, 2), Usage(input=400, cached=cached, output=2, requests=1), seconds=0.2
+        )
         found.append(planner.plan(["window", "echo"], limit=8).drafter)
     assert found == ["echo", "window"]
 

@@ -1,7 +1,8 @@
 """The planner against the best fixed choice in hindsight, on what real answers kept of drafts.
 
-A trace holds, for each token of some answers, whether the API would have drafted it and whether the pair would have
-guessed it (tests/bench/traces.py records them). That is all a round depends on, so any plan can be played over it.
+A trace holds, for each token of some answers, whether the API would have drafted it, and whether the pair would have
+guessed it and been sure (tests/bench/traces.py records them). That is all a round depends on, so any plan can be
+played over it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from blackbox_proxy.core.drafting import DRAFTERS, Drafter, Plan, Planner, Prices
+from blackbox_proxy.core.drafting import DRAFTERS, Drafter, Plan, Planner, Prices, Seen, Sent
 from blackbox_proxy.steering import Prefer
 from blackbox_proxy.types import Usage
 
@@ -31,6 +32,12 @@ class Answered:
     input: int
     drafted: str
     guessed: str
+    sure: str
+
+    def seen(self, at: int) -> Seen:
+        """One token, as the planner is told of it."""
+        drafted, guessed, sure = (row[at] == "1" for row in (self.drafted, self.guessed, self.sure))
+        return Seen(drafted, guessed, sure, last=at == len(self.drafted) - 1)
 
 
 @dataclass(frozen=True)
@@ -60,49 +67,69 @@ class World:
     pace: Pace
     caches: bool
 
-    def play(self, choose: Callable[[], Plan], paid: Planner | None = None) -> tuple[float, float]:
+    def play(self, choose: Callable[[], Plan], planner: Planner | None = None) -> tuple[float, float]:
         """Money and seconds of all answers."""
         cost = seconds = 0.0
         for answer in self.answers:
             at = before = 0
             while at < len(answer.drafted):
                 plan = choose()
-                made, used, usage, took = self.round(plan, answer, at=at, before=before)
-                before = at + answer.input
+                made, sent = _round(plan, answer, at)
+                prompt = answer.input + at
+                usage = self.usage(sent, prompt, cached=min(before, prompt), echoed=not _lists(plan))
+                took = self.took(plan, sent, prompt)
+                before = prompt
                 cost, seconds = cost + self.prices.of(usage), seconds + took
-                if paid is not None:
-                    paid.paid(used, usage, seconds=took)
+                if planner is not None:
+                    planner.paid(plan, sent, usage, seconds=took)
                     for here in range(at, at + made):
-                        paid.saw(
-                            drafted=answer.drafted[here] == "1",
-                            guessed=answer.guessed[here] == "1",
-                            last=here == len(answer.drafted) - 1,
-                        )
+                        planner.saw(answer.seen(here))
                 at += made
         return cost, seconds
 
-    def round(self, plan: Plan, answer: Answered, *, at: int, before: int) -> tuple[int, Plan, Usage, float]:
-        """Tokens gained, what was really asked for, and what it took."""
-        left, prompt = len(answer.drafted) - at, answer.input + at
-        cached = min(before, prompt) if self.caches else 0
-        if plan.drafter == "window":
-            run = _run(answer.drafted[at:])
-            length = min(plan.length, left) if run == left else plan.length
-            usage = Usage(input=prompt, cached=cached, output=length, requests=1)
-            return min(run + 1, length, left), plan, usage, self.pace.call + length * self.pace.token
-        run = _run(answer.guessed[at:])
-        length = min(plan.length, left - 1) if run >= left - 1 else plan.length
-        if not length:
-            return self.round(Plan("window", 1), answer, at=at, before=before)
-        used, made = Plan(plan.drafter, length), min(run, length) + 1
-        took = self.pace.call + self.pace.token + length * self.pace.guess
-        if plan.drafter == "echo":
-            sent = prompt + length
-            return made, used, Usage(input=sent, output=1, requests=1), took + sent * self.pace.read
-        whole = sum(prompt + n for n in range(length + 1))
-        held = whole - (length + 1 + prompt - cached) if self.caches else 0
-        usage = Usage(input=whole, cached=max(held, 0), output=length + 1, requests=1)
-        return made, used, usage, took + length * self.pace.prompt
+    def usage(self, sent: Sent, prompt: int, *, cached: int, echoed: bool) -> Usage:
+        """What is billed: what is echoed is read anew, of a list all but what is new in each prompt comes cached."""
+        whole = sent.prompts * prompt + sent.behind
+        held = 0
+        if self.caches and not (echoed and sent.behind):
+            held = max(whole - (sent.prompts + prompt - cached), 0) if sent.prompts > 1 else cached
+        return Usage(input=whole, cached=held, output=sent.written, requests=1)
+
+    def took(self, plan: Plan, sent: Sent, prompt: int) -> float:
+        """Seconds of a round."""
+        if sent.is_window:
+            return self.pace.call + sent.written * self.pace.token
+        if _lists(plan):
+            guesses = sent.prompts - 1
+            return self.pace.call + self.pace.token + guesses * (self.pace.prompt + self.pace.guess)
+        read = (prompt + sent.behind) * self.pace.read
+        return self.pace.call + sent.written * self.pace.token + read + sent.behind * self.pace.guess
+
+
+def _lists(plan: Plan) -> bool:
+    return plan.drafter == "prefixes"
+
+
+def _round(plan: Plan, answer: Answered, at: int) -> tuple[int, Sent]:
+    """How many tokens a round gives, and what it asks for: guesses while the pair is sure, then the API's own draft."""
+    left = len(answer.drafted) - at
+    guesses = 0
+    if plan.drafter != "window":
+        # Behind a wrong guess the pair writes on about another text; it is taken to be as sure as before it.
+        right = _run(answer.guessed[at:])
+        sure = _run(answer.sure[at:])
+        foreseen = left - 1 if right >= left - 1 else left
+        guesses = min(plan.length, sure, foreseen) if sure <= right else min(plan.length, foreseen)
+        if right < guesses:
+            behind = guesses * (guesses + 1) // 2 if _lists(plan) else guesses
+            return right + 1, Sent(guesses + 1 if _lists(plan) else 1, behind, guesses + 1 if _lists(plan) else 1)
+        if guesses and _lists(plan):
+            return guesses + 1, Sent(guesses + 1, guesses * (guesses + 1) // 2, guesses + 1)
+    ends_there = guesses == left - 1 and plan.drafter != "window" and answer.seen(at + guesses).sure
+    window = 1 if ends_there else max(plan.length - guesses, 1)
+    run = _run(answer.drafted[at + guesses :])
+    written = min(window, left - guesses) if run == left - guesses else window
+    return guesses + min(run + 1, window, left - guesses), Sent(1, guesses, written)
 
 
 def _run(flags: str) -> int:
@@ -168,7 +195,7 @@ def test_the_traces_are_long_enough() -> None:
     assert len(names()) >= 4
     for name in names():
         assert sum(len(answer.drafted) for answer in trace(name)) >= 400
-        assert all(len(answer.drafted) == len(answer.guessed) for answer in trace(name))
+        assert all(len(answer.drafted) == len(answer.guessed) == len(answer.sure) for answer in trace(name))
 
 
 def test_the_planner_is_nearly_as_good_as_the_best_fixed_plan_in_hindsight() -> None:

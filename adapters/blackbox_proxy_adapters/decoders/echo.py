@@ -31,7 +31,10 @@ def read_echo(body: Mapping[str, object], ask: Ask, dialect: Dialect) -> Reply:
     choice = first_choice(body)
     finish = read_finish(choice.get("finish_reason"))
     rows, read = read_rows_of(as_mapping(choice.get("logprobs"), "logprobs"), dialect)
-    count = _generated(rows, ask, read=read, finish=finish)
+    usage, model = read_usage(body.get("usage")), read_model(body)
+    count = _generated(rows, ask, read=read, finish=finish, output=usage.output)
+    if count is None:
+        return Reply((), None, usage, model)
     sent, made = rows[: len(rows) - count], rows[len(rows) - count :]
     borders = _by_ids(sent, ask) if ask.ids is not None else _by_text(sent, ask, read=read)
     listed = ((other, logp) for row in rows for other, logp in row.shown.items())
@@ -40,19 +43,21 @@ def read_echo(body: Mapping[str, object], ask: Ask, dialect: Dialect) -> Reply:
     told = (Echoed(at, found) for at, found in sorted(known.items()) if found is not None)
     echoed = tuple(one for one in told if shows_ends or _is_clear(one.position))
     positions = tuple(placed(row, dialect, read=read) for row in made)
-    usage = read_usage(body.get("usage"))
-    return Reply(positions, finish, usage, read_model(body), echoed=echoed)
+    return Reply(positions, finish, usage, model, echoed=echoed)
 
 
-def _generated(rows: Sequence[Row], ask: Ask, *, read: Reading, finish: str | None) -> int:
-    """How many rows at the end were generated: as many as were asked for, but for a hidden end.
+def _generated(rows: Sequence[Row], ask: Ask, *, read: Reading, finish: str | None, output: int) -> int | None:
+    """How many rows at the end were generated: as many as were asked for, unless the answer ended before.
 
-    Of more than one nothing but the number of rows would tell where the draft ends, so one is asked for.
+    Then the usage tells it, or where one token was asked for, whether its row is an end. None where nothing tells.
     """
+    if finish == "length" and ask.length <= len(rows):
+        return ask.length
     if finish != "stop" or not rows:
-        return min(ask.length, len(rows))
-    last = rows[-1]
-    return int(read(last.spelling, last.logp, last.number).piece.kind is Kind.END)
+        return None
+    shown = read(rows[-1].spelling, rows[-1].logp, rows[-1].number).piece.kind is Kind.END
+    written = output if ask.length > 1 else 1
+    return written - (not shown) if 0 < written <= min(ask.length, len(rows)) else None
 
 
 def _by_ids(sent: Sequence[Row], ask: Ask) -> Iterator[tuple[int, Row]]:
