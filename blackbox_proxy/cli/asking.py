@@ -48,7 +48,7 @@ STEER_EXAMPLES = """Examples:
 
 `blackbox-proxy steer "Name a colour." --temperature 0.8 --n 3 --base-url ... --model ... --pair pair.toml`
 
-`blackbox-proxy steer "Name a colour." --drafter auto --prefer latency --can lists --can echo ... --pair demo`
+`blackbox-proxy steer "Name a colour." --drafter auto --prefer latency --echo --profile vllm --model m --pair demo`
 """
 
 
@@ -83,10 +83,12 @@ def steer(
     prefer: Annotated[
         Literal["cost", "latency", "balanced"], typer.Option(help="What `--drafter auto` aims at.")
     ] = "balanced",
-    can: Annotated[
-        list[Literal["lists", "echo"]] | None,
-        typer.Option(help="What the endpoint can do besides: take a list of prompts, echo log-probs; may be repeated."),
-    ] = None,
+    prompt_lists: Annotated[
+        bool, typer.Option("--prompt-lists", help="The endpoint takes several prompts in one request.")
+    ] = False,
+    echo: Annotated[
+        bool, typer.Option("--echo", help="The endpoint gives back what it is sent, with log-probs.")
+    ] = False,
     event: Annotated[
         Literal["bytes", "ids"], typer.Option(help="`ids` where the API speaks the pair's vocabulary.")
     ] = "bytes",
@@ -142,8 +144,7 @@ def steer(
         prefer=prefer,
         stop=tuple(stop or ()),
     )
-    further = {"prompt_lists": "lists" in (can or ()), "echo": "echo" in (can or ())}
-    route = {"token_ids": event == "ids", "reveal": reveal, **further}
+    route = {"token_ids": event == "ids", "reveal": reveal, "prompt_lists": prompt_lists, "echo": echo}
     with (
         connection(
             settings,
