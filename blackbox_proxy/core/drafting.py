@@ -11,9 +11,10 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from typing import Literal, final, get_args
+from typing import Literal, TypeVar, final, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.steering import Prefer
@@ -60,14 +61,15 @@ TYPICAL = Prices(1.0, 0.5, 4.0)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Who drafts, and how much at most: tokens of the API for a window, guesses of the pair otherwise.
+    """Who drafts, and how much at most: `length` tokens of the API for a window, guesses of the pair otherwise.
 
-    Where a planner made it, the pair drafts no further than it is sure (`SURE`): what is left of the length the API
-    drafts behind that, in the same request, or in one of its own where the pair is not sure of anything.
+    Where a planner made it, the pair drafts no further than it is sure (`SURE`), and the API by `window` tokens from
+    there: in the same request behind an echo, in one of its own where the pair is not sure of anything.
     """
 
     drafter: Drafter
     length: int
+    window: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,9 @@ class Seen:
 SURE = 0.5
 """How likely the pair finds a guess that it is sure of."""
 
-LONGEST = 256
+LENGTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+"""Lengths that are planned."""
+
 PRIOR = 0.7
 """How much of a draft is taken to be kept before anything is known; it counts as `DOUBT` tokens."""
 
@@ -119,68 +123,76 @@ INPUT = 100.0
 
 @dataclass(frozen=True, slots=True)
 class _Means:
-    """Of a round: tokens of the answer that it gives, and what it asks for (as in `Sent`)."""
+    """Of a round of each plan: tokens of the answer that it gives, and what it asks for (as in `Sent`)."""
 
-    tokens: float
-    prompts: float
-    behind: float
-    written: float
+    tokens: Floats
+    prompts: Floats
+    behind: Floats
+    written: Floats
 
 
 @final
 class _Played:
-    """Every length of a drafter, played in the mind over the tokens that were chosen.
+    """Every plan of a drafter, played in the mind over the tokens that were chosen.
 
     The tokens of an answer are no free draws: what is not kept clusters, and forms have their places. So rounds are
-    counted, not computed from a rate.
+    counted, not computed from a rate. Arrays have one entry a plan.
     """
 
     def __init__(self, drafter: Drafter) -> None:
         self._drafter = drafter
+        windows = np.array(LENGTHS, dtype=np.float64)
+        most, window = (0 * windows, windows) if drafter == "window" else np.meshgrid(windows, windows)
+        self._most, self._window = most.ravel(), window.ravel()
+        count = len(self._most)
         self._yes, self._all = DOUBT * PRIOR, DOUBT
-        self._lengths = np.arange(1.0, LONGEST + 1)
-        self._count, self._guesses = np.zeros(LONGEST), np.zeros(LONGEST)
-        self._api = np.full(LONGEST, drafter == "window")
-        self._sums = np.zeros((5, LONGEST))  # rounds, and the sums of `_Means`
+        self._count, self._guesses = np.zeros(count), np.zeros(count)
+        self._api = np.full(count, drafter == "window")
+        self._sums = np.zeros((5, count))  # rounds, and the sums of `_Means`
+        lengths = self._window if drafter == "window" else self._most
+        rows = zip(lengths.tolist(), self._window.tolist(), strict=True)
+        self.plans = [Plan(drafter, int(length), int(window)) for length, window in rows]
 
     def saw(self, seen: Seen) -> None:
         """One more token."""
         kept = seen.drafted if self._drafter == "window" or not seen.sure else seen.guessed
         self._yes, self._all = MEMORY * self._yes + kept, MEMORY * self._all + 1.0
+        free = ~self._api & (self._guesses < self._most)
         if not seen.sure:
             # Here the API takes over: from the start, or behind the guesses where one request can hold both.
-            self._api |= self._count == 0 if self._drafter == "prefixes" else True
-        guessing = ~self._api & (self._guesses < self._lengths) & seen.sure
+            self._api |= free & (self._count == 0) if self._drafter == "prefixes" else free
+        guessing = free & seen.sure
         self._guesses += guessing & (not seen.last)
         self._count += 1
-        window = np.maximum(self._lengths - self._guesses, 1.0)
-        api_over = (not seen.drafted) | (self._count >= self._guesses + window)
-        over = np.where(self._api, api_over, ~guessing | (not seen.guessed)) | seen.last
+        window_over = (not seen.drafted) | (self._count >= self._guesses + self._window)
+        over = np.where(self._api, window_over, ~guessing | (not seen.guessed)) | seen.last
         self._sums *= MEMORY
-        self._sums[:, over] += self._round(window, seen)[:, over]
+        self._sums[:, over] += self._round(seen, missed=guessing & (not seen.guessed))[:, over]
         self._count[over] = self._guesses[over] = 0
         self._api[over] = self._drafter == "window"
 
-    def _round(self, window: Floats, seen: Seen) -> Floats:
-        """What the rounds that end with this token gave and asked for, shape (5, lengths)."""
-        # A draft that foresees the end is no longer than the answer; behind a wrong guess there were others.
-        missed = ~self._api & (not seen.guessed) & seen.sure
-        guesses = np.where(missed, self._lengths, self._guesses)
-        ended = seen.last and seen.drafted
-        window = np.where(self._api, self._count - self._guesses if ended else window, 1.0)
-        lists = (self._drafter == "prefixes") & ~self._api
+    def _round(self, seen: Seen, *, missed: NDArray[np.bool_]) -> Floats:
+        """What the rounds that end with this token gave and asked for, shape (5, plans).
+
+        A draft that foresees the end is no longer than the answer; behind a wrong guess there were others.
+        """
+        guesses = np.where(missed, self._most, self._guesses)
+        window = self._count - self._guesses if seen.last and seen.drafted else self._window
+        lists = ~self._api & (self._drafter == "prefixes")
         prompts = np.where(lists, guesses + 1.0, 1.0)
         behind = np.where(lists, guesses * (guesses + 1.0) / 2.0, guesses)
-        return np.stack([np.ones(LONGEST), self._count, prompts, behind, np.where(lists, prompts, window)])
+        written = np.where(lists, prompts, np.where(self._api, window, 1.0))
+        return np.stack([np.ones(len(guesses)), self._count, prompts, behind, written])
 
-    def means(self, length: int) -> _Means:
-        """What a round of this length gives and asks for on average."""
-        rounds, *sums = self._sums[:, length - 1].tolist()
-        beyond = self._drafter != "window"
-        tokens = _run(self._yes / self._all, length + beyond)
-        prompts, written = (length + 1.0, length + 1.0) if self._drafter == "prefixes" else (1.0, 1.0)
-        behind = {"window": 0.0, "prefixes": length * (length + 1) / 2, "echo": float(length)}[self._drafter]
-        believed = tokens, prompts, behind, written if beyond else float(length)
+    def means(self) -> _Means:
+        """What a round of each plan gives and asks for on average."""
+        rounds, *sums = self._sums
+        most, lists = self._most, self._drafter == "prefixes"
+        alone = self._drafter == "window"
+        tokens = _run(self._yes / self._all, self._window if alone else most + 1.0)
+        prompts = most + 1.0 if lists else np.ones(len(most))
+        behind = most * (most + 1.0) / 2.0 if lists else most
+        believed = tokens, prompts, behind, self._window if alone else prompts
         return _Means(*((s + FAITH * b) / (rounds + FAITH) for s, b in zip(sums, believed, strict=True)))
 
 
@@ -194,11 +206,11 @@ class _Line:
         fresh = _sums(((x, seconds),), weight=1.0)
         self.sums = [PACE_MEMORY * old + new for old, new in zip(self.sums, fresh, strict=True)]
 
-    def at(self, x: float) -> float:
+    def at(self, x: Floats) -> Floats:
         n, sx, sy, sxx, sxy = self.sums
         spread = n * sxx - sx * sx
         slope = max((n * sxy - sx * sy) / spread, 0.0) if spread > 0.0 else 0.0
-        return max((sy - slope * sx) / n, 0.0) + slope * x
+        return np.asarray(max((sy - slope * sx) / n, 0.0) + slope * x)
 
 
 def _sums(points: Iterable[tuple[float, float]], *, weight: float) -> list[float]:
@@ -233,8 +245,15 @@ class Planner:
 
     def plan(self, can: Collection[Drafter], *, limit: int) -> Plan:
         """The plan that is expected to be best, of those that the endpoint can carry out; at most `limit` long."""
-        plans = [Plan(drafter, length) for drafter in DRAFTERS if drafter in can for length in range(1, limit + 1)]
-        return min(plans, key=self._badness)
+        best, least = Plan("window", 1), math.inf
+        for drafter in DRAFTERS:
+            if drafter not in can:
+                continue
+            plans, badness = self._played[drafter].plans, self._badness(drafter).tolist()
+            for plan, value in zip(plans, badness, strict=True):
+                if value < least and max(plan.length, plan.window) <= limit:
+                    best, least = plan, value
+        return best
 
     def saw(self, seen: Seen) -> None:
         """One more token was chosen."""
@@ -251,18 +270,18 @@ class Planner:
         bill.pace = bill.pace or _Line()
         bill.pace.saw(_work(plan.drafter, sent.behind, sent.written), seconds)
 
-    def cost(self, plan: Plan) -> float:
-        """What a token of the answer is expected to cost, in the currency of the prices."""
-        means, cached = self._played[plan.drafter].means(plan.length), self._cached(plan.drafter)
+    def cost(self, drafter: Drafter) -> Floats:
+        """What a token of the answer is expected to cost by each plan, in the currency of the prices."""
+        means, cached = self._played[drafter].means(), self._cached(drafter)
         each = self._prices.cached * cached + self._prices.input * (1.0 - cached)
         read = means.prompts * self._input + means.behind
-        return (read * each + means.written * self._prices.output) / means.tokens
+        return np.asarray((read * each + means.written * self._prices.output) / means.tokens)
 
-    def seconds(self, plan: Plan) -> float:
+    def seconds(self, drafter: Drafter) -> Floats:
         """How long a token is expected to take; a drafter that was not tried is taken to be as quick as the window."""
-        means = self._played[plan.drafter].means(plan.length)
-        pace = self._bills[plan.drafter].pace or self._bills["window"].pace or _Line()
-        return pace.at(_work(plan.drafter, means.behind, means.written)) / means.tokens
+        means = self._played[drafter].means()
+        pace = self._bills[drafter].pace or self._bills["window"].pace or _Line()
+        return np.asarray(pace.at(_work(drafter, means.behind, means.written)) / means.tokens)
 
     def _cached(self, drafter: Drafter) -> float:
         """The share of input that comes from a cache. What is echoed is read anew until it is seen that it is not."""
@@ -271,19 +290,22 @@ class Planner:
             known = self._bills["window"].cached
         return known or 0.0
 
-    def _badness(self, plan: Plan) -> float:
+    def _badness(self, drafter: Drafter) -> Floats:
         if self._prefer == "cost":
-            return self.cost(plan)
+            return self.cost(drafter)
         if self._prefer == "latency":
-            return self.seconds(plan)
-        return self.cost(plan) * self.seconds(plan)
+            return self.seconds(drafter)
+        return self.cost(drafter) * self.seconds(drafter)
 
 
-def _work(drafter: Drafter, behind: float, written: float) -> float:
+Number = TypeVar("Number", float, Floats)
+
+
+def _work(drafter: Drafter, behind: Number, written: Number) -> Number:
     """What the seconds of a round grow with: tokens that are written, and guesses that are sent in one prompt."""
     return behind + written if drafter == "echo" else written
 
 
-def _run(share: float, length: int) -> float:
+def _run(share: float, length: Floats) -> Floats:
     """Tokens of a round of at most `length` that ends with the first that is not kept (3.3's E(L))."""
-    return float(length) if share >= 1.0 else (1.0 - share**length) / (1.0 - share)
+    return np.asarray(length if share >= 1.0 else (1.0 - share**length) / (1.0 - share))

@@ -150,7 +150,7 @@ class _Loop:
         answer, finish = Answer(), None
         plan = self._plan(Plan("window", min(2, self._steering.draft)))
         while finish is None:
-            plan = Plan(plan.drafter, max(1, min(plan.length, self._left)))
+            plan = Plan(plan.drafter, max(1, min(plan.length, self._left)), plan.window)
             self._spent, self._seconds = Usage(), 0.0
             shown, sent = yield from self._ask(answer, plan)
             done = yield from self._walk(answer, shown)
@@ -198,7 +198,7 @@ class _Loop:
         """Ask the API by a plan, and say what was asked for."""
         drafted, beyond = [answer], plan.length
         if plan.drafter != "window":
-            drafted, beyond = yield from self._guesses(answer, min(plan.length, self._left - 1))
+            drafted, beyond = yield from self._guesses(answer, plan)
         if len(drafted) == 1:
             return (yield from self._draft(answer, beyond)), Sent(1, 0, beyond)
         paths, guesses = self._missing(self._reading.paths(drafted[-1])), len(drafted) - 1
@@ -232,18 +232,18 @@ class _Loop:
         self._seconds += evidence.seconds
         return evidence.replies
 
-    def _guesses(self, answer: Answer, most: int) -> Generator[Event, Evidence | None, tuple[list[Answer], int]]:
-        """The answer, and the texts that it becomes by the pair's guesses, up to `most`; not beyond an end or a stop.
+    def _guesses(self, answer: Answer, plan: Plan) -> Generator[Event, Evidence | None, tuple[list[Answer], int]]:
+        """The answer, and the texts that it becomes by the pair's guesses; not beyond an end or a stop.
 
-        And how many tokens the API is to write behind them: one, or what is left where the pair is not sure and there
-        is a planner. A fixed drafter guesses on, since the API's own drafts may be cut otherwise when they are sent
+        And how many tokens the API is to write behind them: one, or the plan's window where the pair is not sure and
+        there is a planner. A fixed drafter guesses on, since what the API drafts may be cut otherwise when it is sent
         back. A text that ends inside a character cannot be sent, so the API is not asked about it.
         """
         drafted, text = [answer], answer
-        for made in range(most):
+        for made in range(min(plan.length, self._left - 1)):
             guess = yield from self._guess(text)
             if guess.chance < SURE and self._drafts.planner is not None:
-                return drafted, most - made
+                return drafted, min(plan.window, self._left - made)
             if not guess.piece:
                 break
             text = self._reading.after(text, guess.piece)

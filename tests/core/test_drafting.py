@@ -68,14 +68,15 @@ def test_a_plan_is_one_that_can_be_carried_out(
 @pytest.mark.parametrize("prefer", ["cost", "latency", "balanced"])
 def test_who_is_always_kept_drafts_as_much_as_it_may(prefer: Prefer) -> None:
     by_api = taught(prefer, FLAT, [(True, False, False)] * 100)
-    assert by_api.plan(DRAFTERS, limit=16) == Plan("window", 16)
+    assert by_api.plan(["window", "prefixes"], limit=16) == Plan("window", 16, 16)
     by_pair = taught(prefer, FLAT, [(False, True, False)] * 100)
     by_pair.paid(Plan("echo", 8), Sent(1, 8, 1), Usage(input=100, output=1, requests=1), seconds=0.3)
-    assert by_pair.plan(DRAFTERS, limit=16) == Plan("echo", 16)
+    plan = by_pair.plan(DRAFTERS, limit=16)
+    assert (plan.drafter, plan.length) == ("echo", 16)
 
 
 def test_who_is_never_kept_drafts_as_little_as_it_may() -> None:
-    assert taught("cost", FLAT, [(False, False, False)] * 100).plan(["window"], limit=16) == Plan("window", 1)
+    assert taught("cost", FLAT, [(False, False, False)] * 100).plan(["window"], limit=16) == Plan("window", 1, 1)
 
 
 def test_a_list_of_prompts_buys_latency_and_not_money() -> None:

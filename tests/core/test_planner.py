@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
+from blackbox_proxy.core import drafting
 from blackbox_proxy.core.drafting import DRAFTERS, Drafter, Plan, Planner, Prices, Seen, Sent
 from blackbox_proxy.steering import Prefer
 from blackbox_proxy.types import Usage
@@ -126,7 +127,9 @@ def _round(plan: Plan, answer: Answered, at: int) -> tuple[int, Sent]:
         if guesses and _lists(plan):
             return guesses + 1, Sent(guesses + 1, guesses * (guesses + 1) // 2, guesses + 1)
     ends_there = guesses == left - 1 and plan.drafter != "window" and answer.seen(at + guesses).sure
-    window = 1 if ends_there else max(plan.length - guesses, 1)
+    window = (
+        1 if ends_there else plan.length if plan.drafter == "window" else plan.window if guesses < plan.length else 1
+    )
     run = _run(answer.drafted[at + guesses :])
     written = min(window, left - guesses) if run == left - guesses else window
     return guesses + min(run + 1, window, left - guesses), Sent(1, guesses, written)
@@ -176,17 +179,20 @@ class Case:
         return badness(self.prefer, own) / best - 1.0
 
 
-PLANS = [Plan(drafter, length) for drafter in DRAFTERS for length in range(1, LIMIT + 1)]
+LENGTHS = [length for length in drafting.LENGTHS if length <= LIMIT]
+PLANS = [Plan("window", length) for length in LENGTHS]
+PLANS += [Plan(drafter, *lengths) for drafter in DRAFTERS[1:] for lengths in product(LENGTHS[::2], LENGTHS[::2])]
 
 
 def cases() -> Iterator[tuple[Case, Played]]:
     """All worlds, but for those that differ in what the aim does not look at."""
-    for name, prices, pace, caches in product(names(), (FLAT, LISTED), (HOSTED, NEAR), (True, False)):
+    bills = ((FLAT, True), (LISTED, True), (LISTED, False))
+    for name, (prices, caches), pace in product(names(), bills, (HOSTED, NEAR)):
         world = World(trace(name), prices, pace, caches)
         fixed = {plan: world.play(lambda plan=plan: plan) for plan in PLANS}  # type: ignore[misc]
         prefers: list[Prefer] = ["balanced"]
         prefers += ["cost"] if pace is HOSTED else []
-        prefers += ["latency"] if prices is FLAT and caches else []
+        prefers += ["latency"] if prices is FLAT else []
         for prefer, can in product(prefers, (DRAFTERS, DRAFTERS[:2])):
             yield Case(name, prefer, prices, pace, caches, can), fixed
 

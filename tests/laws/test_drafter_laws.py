@@ -134,7 +134,7 @@ def test_a_planner_that_is_kept_learns_from_one_answer_to_the_next() -> None:
     """The pair is always followed; after an answer the planner has the pair draft, and as much as it may."""
     pair = ToyPair(ToyModel(WHOLE, 3, sharpness=6.0), ToyModel(WHOLE, 3, sharpness=0.1))
     api = replace(toy_api(1, WHOLE), toy=ToyModel(WHOLE, 1, sharpness=0.1))
-    steering = Steering(max_tokens=12, drafter="auto", prefer="cost", draft=11)
+    steering = Steering(max_tokens=12, drafter="auto", prefer="cost", draft=12)
     planner = Planner(prefer="cost", prices=Prices(0.0, 0.0, 1.0))
     calls = [steer(PROMPT, api=api, pair=pair, steering=steering, planner=planner).usage.requests for _ in range(4)]
     assert calls[-1] == 1
