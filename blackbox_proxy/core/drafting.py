@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar, final, get_args
+from typing import Literal, final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,12 +123,17 @@ INPUT = 100.0
 
 @dataclass(frozen=True, slots=True)
 class _Means:
-    """Of a round of each plan: tokens of the answer that it gives, and what it asks for (as in `Sent`)."""
+    """Of a round of each plan: tokens of the answer that it gives, and what it asks for (as in `Sent`).
+
+    alone: the share of rounds in which the API drafts alone; own: tokens that are written in these.
+    """
 
     tokens: Floats
     prompts: Floats
     behind: Floats
     written: Floats
+    alone: Floats
+    own: Floats
 
 
 @final
@@ -148,7 +153,7 @@ class _Played:
         self._yes, self._all = DOUBT * PRIOR, DOUBT
         self._count, self._guesses = np.zeros(count), np.zeros(count)
         self._api = np.full(count, drafter == "window")
-        self._sums = np.zeros((5, count))  # rounds, and the sums of `_Means`
+        self._sums = np.zeros((7, count))  # rounds, and the sums of `_Means`
         lengths = self._window if drafter == "window" else self._most
         rows = zip(lengths.tolist(), self._window.tolist(), strict=True)
         self.plans = [Plan(drafter, int(length), int(window)) for length, window in rows]
@@ -172,7 +177,7 @@ class _Played:
         self._api[over] = self._drafter == "window"
 
     def _round(self, seen: Seen, *, missed: NDArray[np.bool_]) -> Floats:
-        """What the rounds that end with this token gave and asked for, shape (5, plans).
+        """What the rounds that end with this token gave and asked for, shape (7, plans).
 
         A draft that foresees the end is no longer than the answer; behind a wrong guess there were others.
         """
@@ -182,7 +187,8 @@ class _Played:
         prompts = np.where(lists, guesses + 1.0, 1.0)
         behind = np.where(lists, guesses * (guesses + 1.0) / 2.0, guesses)
         written = np.where(lists, prompts, np.where(self._api, window, 1.0))
-        return np.stack([np.ones(len(guesses)), self._count, prompts, behind, written])
+        alone = self._api & (guesses == 0)
+        return np.stack([np.ones(len(guesses)), self._count, prompts, behind, written, alone, alone * written])
 
     def means(self) -> _Means:
         """What a round of each plan gives and asks for on average."""
@@ -192,7 +198,8 @@ class _Played:
         tokens = _run(self._yes / self._all, self._window if alone else most + 1.0)
         prompts = most + 1.0 if lists else np.ones(len(most))
         behind = most * (most + 1.0) / 2.0 if lists else most
-        believed = tokens, prompts, behind, self._window if alone else prompts
+        written = self._window if alone else prompts
+        believed = tokens, prompts, behind, written, np.full(len(most), float(alone)), alone * written
         return _Means(*((s + FAITH * b) / (rounds + FAITH) for s, b in zip(sums, believed, strict=True)))
 
 
@@ -206,11 +213,12 @@ class _Line:
         fresh = _sums(((x, seconds),), weight=1.0)
         self.sums = [PACE_MEMORY * old + new for old, new in zip(self.sums, fresh, strict=True)]
 
-    def at(self, x: Floats) -> Floats:
+    def at(self) -> tuple[float, float]:
+        """a and b."""
         n, sx, sy, sxx, sxy = self.sums
         spread = n * sxx - sx * sx
         slope = max((n * sxy - sx * sy) / spread, 0.0) if spread > 0.0 else 0.0
-        return np.asarray(max((sy - slope * sx) / n, 0.0) + slope * x)
+        return max((sy - slope * sx) / n, 0.0), slope
 
 
 def _sums(points: Iterable[tuple[float, float]], *, weight: float) -> list[float]:
@@ -262,26 +270,32 @@ class Planner:
 
     def paid(self, plan: Plan, sent: Sent, usage: Usage, *, seconds: float) -> None:
         """A round was carried out by a plan: what was asked for, and what it took."""
-        bill = self._bills[plan.drafter]
+        bill = self._bills["window" if sent.is_window else plan.drafter]
         if usage.input:
             share = min(usage.cached / usage.input, 1.0)
             bill.cached = share if bill.cached is None else (bill.cached + share) / 2
             self._input = max(usage.input - sent.behind, 0) / sent.prompts
         bill.pace = bill.pace or _Line()
-        bill.pace.saw(_work(plan.drafter, sent.behind, sent.written), seconds)
+        bill.pace.saw(sent.written + (sent.behind if plan.drafter == "echo" else 0), seconds)
 
     def cost(self, drafter: Drafter) -> Floats:
         """What a token of the answer is expected to cost by each plan, in the currency of the prices."""
-        means, cached = self._played[drafter].means(), self._cached(drafter)
-        each = self._prices.cached * cached + self._prices.input * (1.0 - cached)
-        read = means.prompts * self._input + means.behind
-        return np.asarray((read * each + means.written * self._prices.output) / means.tokens)
+        means, window, own = self._played[drafter].means(), self._read("window"), self._read(drafter)
+        read = self._input * (means.alone * window + (means.prompts - means.alone) * own) + means.behind * own
+        return np.asarray((read + means.written * self._prices.output) / means.tokens)
 
     def seconds(self, drafter: Drafter) -> Floats:
         """How long a token is expected to take; a drafter that was not tried is taken to be as quick as the window."""
-        means = self._played[drafter].means()
-        pace = self._bills[drafter].pace or self._bills["window"].pace or _Line()
-        return np.asarray(pace.at(_work(drafter, means.behind, means.written)) / means.tokens)
+        means, first = self._played[drafter].means(), self._bills["window"].pace or _Line()
+        (start, each), (own_start, own_each) = first.at(), (self._bills[drafter].pace or first).at()
+        work = means.written - means.own + (means.behind if drafter == "echo" else 0.0)
+        alone = means.alone * start + means.own * each
+        return np.asarray((alone + (1.0 - means.alone) * own_start + work * own_each) / means.tokens)
+
+    def _read(self, drafter: Drafter) -> float:
+        """The price of a token of input, as far as it comes from a cache."""
+        cached = self._cached(drafter)
+        return self._prices.cached * cached + self._prices.input * (1.0 - cached)
 
     def _cached(self, drafter: Drafter) -> float:
         """The share of input that comes from a cache. What is echoed is read anew until it is seen that it is not."""
@@ -296,14 +310,6 @@ class Planner:
         if self._prefer == "latency":
             return self.seconds(drafter)
         return self.cost(drafter) * self.seconds(drafter)
-
-
-Number = TypeVar("Number", float, Floats)
-
-
-def _work(drafter: Drafter, behind: Number, written: Number) -> Number:
-    """What the seconds of a round grow with: tokens that are written, and guesses that are sent in one prompt."""
-    return behind + written if drafter == "echo" else written
 
 
 def _run(share: float, length: Floats) -> Floats:

@@ -180,8 +180,8 @@ class Case:
 
 
 LENGTHS = [length for length in drafting.LENGTHS if length <= LIMIT]
-PLANS = [Plan("window", length) for length in LENGTHS]
-PLANS += [Plan(drafter, *lengths) for drafter in DRAFTERS[1:] for lengths in product(LENGTHS[::2], LENGTHS[::2])]
+PLANS = [Plan("window", length) for length in range(1, LIMIT + 1)]
+PLANS += [Plan(drafter, *lengths) for drafter in DRAFTERS[1:] for lengths in product(LENGTHS, LENGTHS)]
 
 
 def cases() -> Iterator[tuple[Case, Played]]:
