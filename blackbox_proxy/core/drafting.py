@@ -9,7 +9,7 @@ call; they differ in money and time alone. Pure numbers: knows no text, no clock
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, final, get_args
 
@@ -117,6 +117,9 @@ MEMORY = 0.995
 """What a token's evidence counts for one token later."""
 
 PACE_MEMORY = 0.8
+NEARLY = 1.08
+"""How many times the least seconds a token are nearly as quick: no pace is known better."""
+
 INPUT = 100.0
 """Tokens of a prompt, until the API has told how many there are."""
 
@@ -252,16 +255,22 @@ class Planner:
         self._input = INPUT
 
     def plan(self, can: Collection[Drafter], *, limit: int) -> Plan:
-        """The plan that is expected to be best, of those that the endpoint can carry out; at most `limit` long."""
-        best, least = Plan("window", 1), math.inf
-        for drafter in DRAFTERS:
-            if drafter not in can:
-                continue
-            plans, badness = self._played[drafter].plans, self._badness(drafter).tolist()
-            for plan, value in zip(plans, badness, strict=True):
-                if value < least and max(plan.length, plan.window) <= limit:
-                    best, least = plan, value
-        return best
+        """The plan that is expected to be best, of those that the endpoint can carry out; at most `limit` long.
+
+        For latency, of those by the same drafter that are nearly as quick, the one of fewest calls: each may be slow.
+        """
+        found = [rated for drafter in DRAFTERS if drafter in can for rated in self._rated(drafter, limit)]
+        least, _, best = min(found, key=lambda one: one[0])
+        if self._prefer != "latency":
+            return best
+        near = [one for one in found if one[0] <= NEARLY * least and one[2].drafter == best.drafter]
+        return min(near, key=lambda one: one[1])[2]
+
+    def _rated(self, drafter: Drafter, limit: int) -> Iterator[tuple[float, float, Plan]]:
+        """Badness, calls a token, and plan, of all that are not too long."""
+        played = self._played[drafter]
+        rows = zip(self._badness(drafter).tolist(), (1.0 / played.means().tokens).tolist(), played.plans, strict=True)
+        return (row for row in rows if max(row[2].length, row[2].window) <= limit)
 
     def saw(self, seen: Seen) -> None:
         """One more token was chosen."""
@@ -276,7 +285,12 @@ class Planner:
             bill.cached = share if bill.cached is None else (bill.cached + share) / 2
             self._input = max(usage.input - sent.behind, 0) / sent.prompts
         bill.pace = bill.pace or _Line()
-        bill.pace.saw(sent.written + (sent.behind if plan.drafter == "echo" else 0), seconds)
+        if plan.drafter == "echo" and not sent.is_window:
+            # What is written behind an echo takes as long as anywhere; the rest is for what is read.
+            each = self._window_pace.at()[1]
+            bill.pace.saw(sent.behind, max(seconds - each * sent.written, 0.0))
+        else:
+            bill.pace.saw(sent.written, seconds)
 
     def cost(self, drafter: Drafter) -> Floats:
         """What a token of the answer is expected to cost by each plan, in the currency of the prices."""
@@ -286,11 +300,15 @@ class Planner:
 
     def seconds(self, drafter: Drafter) -> Floats:
         """How long a token is expected to take; a drafter that was not tried is taken to be as quick as the window."""
-        means, first = self._played[drafter].means(), self._bills["window"].pace or _Line()
-        (start, each), (own_start, own_each) = first.at(), (self._bills[drafter].pace or first).at()
-        work = means.written - means.own + (means.behind if drafter == "echo" else 0.0)
-        alone = means.alone * start + means.own * each
-        return np.asarray((alone + (1.0 - means.alone) * own_start + work * own_each) / means.tokens)
+        means, (start, each) = self._played[drafter].means(), self._window_pace.at()
+        own_start, own_each = (self._bills[drafter].pace or self._window_pace).at()
+        alone, written = means.alone * start + means.own * each, means.written - means.own
+        work = means.behind * own_each + written * each if drafter == "echo" else written * own_each
+        return np.asarray((alone + (1.0 - means.alone) * own_start + work) / means.tokens)
+
+    @property
+    def _window_pace(self) -> _Line:
+        return self._bills["window"].pace or _Line()
 
     def _read(self, drafter: Drafter) -> float:
         """The price of a token of input, as far as it comes from a cache."""
