@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from blackbox_proxy.api import Api, connect
+    from blackbox_proxy.core.drafting import Planner, Prices
     from blackbox_proxy.core.money import Budget
     from blackbox_proxy.core.sources import OffsetTable, WeightedSum
     from blackbox_proxy.engine import Stream, asteer, choose, load_pair, sample, steer, stream
@@ -34,6 +35,8 @@ __all__ = [
     "Option",
     "Pair",
     "PairFiles",
+    "Planner",
+    "Prices",
     "Prompt",
     "Result",
     "Steering",
@@ -53,6 +56,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "core.drafting": ("Planner", "Prices"),
     "core.money": ("Budget",),
     "core.sources": ("OffsetTable", "WeightedSum"),
     "api": ("Api", "connect"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import TracebackType
@@ -26,7 +26,7 @@ from blackbox_proxy.remote.profiles.schema import OWN
 from blackbox_proxy.remote.registry import load_adapter
 from blackbox_proxy.remote.retry import Patience
 from blackbox_proxy.remote.transport import Transport
-from blackbox_proxy.types import Adapter, Ask, Attempt, Capabilities, Prompt, Reply, WireRequest
+from blackbox_proxy.types import Adapter, Ask, Attempt, Capabilities, ListAdapter, Prompt, Reply, WireRequest
 
 
 class Endpoint(Protocol):
@@ -81,18 +81,40 @@ class Api:
         ways before that is an error.
         """
         asking = _Asking.of(ask, self.adapter, self.account)
-        with asking.counting():
+        with asking.booked.counting():
             while asking.reply is None:
-                asking.read(self.transport.send(asking.request(), asking))
-            return asking.counted(asking.reply)
+                asking.read(self.transport.send(asking.request(), asking.booked))
+            return asking.booked.counted([asking.reply])[0]
 
     async def asend(self, ask: Ask) -> Reply:
         """`send` for asyncio."""
         asking = _Asking.of(ask, self.adapter, self.account)
-        with asking.counting():
+        with asking.booked.counting():
             while asking.reply is None:
-                asking.read(await self.transport.asend(asking.request(), asking))
-            return asking.counted(asking.reply)
+                asking.read(await self.transport.asend(asking.request(), asking.booked))
+            return asking.booked.counted([asking.reply])[0]
+
+    def send_list(self, asks: Sequence[Ask]) -> Sequence[Reply]:
+        """One request for several asks (`Capabilities.prompt_lists`); the first reply has its usage."""
+        adapter, booked = self._lists(), _Booked(self.account)
+        with booked.counting():
+            request = booked.book(adapter.encode_list(asks), asks[0])
+            return booked.counted(adapter.decode_list(self.transport.send(request, booked), asks))
+
+    async def asend_list(self, asks: Sequence[Ask]) -> Sequence[Reply]:
+        """`send_list` for asyncio."""
+        adapter, booked = self._lists(), _Booked(self.account)
+        with booked.counting():
+            request = booked.book(adapter.encode_list(asks), asks[0])
+            return booked.counted(adapter.decode_list(await self.transport.asend(request, booked), asks))
+
+    def _lists(self) -> ListAdapter:
+        if isinstance(self.adapter, ListAdapter):
+            return self.adapter
+        raise InputError(
+            f"the adapter for {self.model!r} cannot put several prompts into one request",
+            hint="send them one by one",
+        )
 
     def text(self, prompt: Prompt) -> str:
         """The prompt in the model's own form."""
@@ -122,29 +144,18 @@ class Api:
 
 
 @dataclass(slots=True)
-class _Asking:
-    """One question in the first way whose reply can be used; watches its attempts, and has them booked.
+class _Booked:
+    """Watches the attempts at a question, and has them booked. entry: the present request's place in the books."""
 
-    left: how many further ways there are. entry: the present request's place in the books.
-    """
-
-    ask: Ask
-    adapter: Adapter
-    left: int
     account: Account | None
-    reply: Reply | None = None
     entry: Entry | None = None
     attempts: list[Attempt] = field(default_factory=list)
 
-    @classmethod
-    def of(cls, ask: Ask, adapter: Adapter, account: Account | None) -> _Asking:
-        return cls(ask, adapter, adapter.capabilities().ways - 1 if ask.answer else 0, account)
-
-    def request(self) -> WireRequest:
-        request = self.adapter.encode(self.ask)
+    def book(self, request: WireRequest, ask: Ask) -> WireRequest:
+        """A request that is about to be sent. ask: which run it belongs to."""
         if self.account is not None:
-            ask = self.ask
-            self.entry = self.account.entry(request, run=ask.run, step=ask.step, length=ask.length, before=self.entry)
+            before = self.entry
+            self.entry = self.account.entry(request, run=ask.run, step=ask.step, length=ask.length, before=before)
         return request
 
     def begin(self, number: int) -> None:
@@ -156,15 +167,6 @@ class _Asking:
         if self.entry is not None:
             self.entry.end(attempt)
 
-    def read(self, body: Mapping[str, object]) -> None:
-        """Take the reply, or go over to the next way. Raises ReplyError where there is none left."""
-        try:
-            self.reply = self.adapter.decode(body, self.ask)
-        except ReplyError:
-            if not self.left:
-                raise
-            self.ask, self.left = replace(self.ask, way=self.ask.way + 1), self.left - 1
-
     @contextmanager
     def counting(self) -> Iterator[None]:
         """Lets an error say how many of the attempts may be billed without a reply that was used."""
@@ -174,13 +176,46 @@ class _Asking:
             error.lost += self._paid()
             raise
 
-    def counted(self, reply: Reply) -> Reply:
-        """The reply with its receipt and the attempts before it: without an answer, or whose answer did not go on."""
-        usage = replace(reply.usage, lost=self._paid() - 1)
-        return replace(reply, usage=usage, receipt=None if self.entry is None else self.entry.receipt(reply))
+    def counted(self, replies: Sequence[Reply]) -> Sequence[Reply]:
+        """The replies to one request, of which the first has its usage, with its receipt.
+
+        The usage counts the attempts before it: those without an answer, and those whose answer did not go on.
+        """
+        first, *rest = replies
+        usage = replace(first.usage, lost=self._paid() - 1)
+        whole = replace(first, positions=tuple(position for reply in replies for position in reply.positions))
+        receipt = None if self.entry is None else self.entry.receipt(whole)
+        return [replace(first, usage=usage, receipt=receipt), *(replace(reply, receipt=receipt) for reply in rest)]
 
     def _paid(self) -> int:
         return sum(attempt.lost or attempt.outcome == "ok" for attempt in self.attempts)
+
+
+@dataclass(slots=True)
+class _Asking:
+    """One question in the first way whose reply can be used. left: how many further ways there are."""
+
+    ask: Ask
+    adapter: Adapter
+    left: int
+    booked: _Booked
+    reply: Reply | None = None
+
+    @classmethod
+    def of(cls, ask: Ask, adapter: Adapter, account: Account | None) -> _Asking:
+        return cls(ask, adapter, adapter.capabilities().ways - 1 if ask.answer else 0, _Booked(account))
+
+    def request(self) -> WireRequest:
+        return self.booked.book(self.adapter.encode(self.ask), self.ask)
+
+    def read(self, body: Mapping[str, object]) -> None:
+        """Take the reply, or go over to the next way. Raises ReplyError where there is none left."""
+        try:
+            self.reply = self.adapter.decode(body, self.ask)
+        except ReplyError:
+            if not self.left:
+                raise
+            self.ask, self.left = replace(self.ask, way=self.ask.way + 1), self.left - 1
 
 
 COMMON_ENDS = (

@@ -11,30 +11,20 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-import threading
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, final, runtime_checkable
 
 from blackbox_proxy.api import Endpoint, as_prompt
+from blackbox_proxy.calls import Answered, Call, asend_all, send_all
 from blackbox_proxy.core import choosing
-from blackbox_proxy.core.loop import (
-    Draft,
-    Ending,
-    Evaluate,
-    Event,
-    Evidence,
-    Judge,
-    Run,
-    Tell,
-    steps,
-    steps_by_scores,
-)
+from blackbox_proxy.core.drafting import Drafter, Planner
+from blackbox_proxy.core.events import Asking, Echo, Evaluate, Event, Evidence, Judge, Prefixes, Tell
+from blackbox_proxy.core.loop import Drafts, Ending, Run, steps, steps_by_scores
 from blackbox_proxy.core.recut import strange_borders, strange_pieces
 from blackbox_proxy.core.spending import Spending
 from blackbox_proxy.core.text import first_stop
@@ -89,7 +79,7 @@ def load_pair(path: Path | str, *, cache: Path | None = None) -> Pair:
 class _Source(Protocol):
     """Where offsets come from, with the prompt that it reads: it makes the loop, and answers its local questions."""
 
-    def loop(self, steering: Steering, api: Endpoint) -> Run: ...
+    def loop(self, steering: Steering, api: Endpoint, drafts: Drafts) -> Run: ...
 
     def answer(self, event: Event) -> Evidence: ...
 
@@ -102,17 +92,19 @@ class _Laws:
     pair: LocalPair
     prompt: PairPrompt
 
-    def loop(self, steering: Steering, api: Endpoint) -> Run:
+    def loop(self, steering: Steering, api: Endpoint, drafts: Drafts) -> Run:
         return steps(
             steering,
             vocabulary=self.pair.vocabulary,
             spell=self.pair.spell,
             api=api.vocabulary,
             reveal=api.capabilities().reveal,
+            drafts=drafts,
         )
 
     def answer(self, event: Event) -> Evidence:
-        return Evidence(self.pair.laws(self.prompt, event.paths) if isinstance(event, Draft | Evaluate) else ())
+        asked = event.paths if isinstance(event, Asking | Evaluate) else ()
+        return Evidence(self.pair.laws(self.prompt, asked) if asked else ())
 
 
 @final
@@ -123,7 +115,7 @@ class _Scores:
     scorer: Scorer
     prompt: Prompt
 
-    def loop(self, steering: Steering, _api: Endpoint) -> Run:
+    def loop(self, steering: Steering, _api: Endpoint, _drafts: Drafts) -> Run:
         return steps_by_scores(steering, proposes=isinstance(self.scorer, Proposer))
 
     def answer(self, event: Event) -> Evidence:
@@ -143,6 +135,22 @@ def _check_ids(steering: Steering, api: Endpoint) -> None:
             f"the adapter for {api.model!r} cannot send token ids, which event='ids' needs",
             hint="use event='bytes', or an endpoint that takes token-id prompts",
         )
+
+
+def _drafts(steering: Steering, api: Endpoint, planner: Planner | None, *, guesses: bool) -> Drafts:
+    """Who may draft. guesses: whether the offsets come from a pair, which can write on by itself."""
+    can: list[Drafter] = ["window"]
+    if guesses and steering.temperature == 0.0:
+        can += ["prefixes", "echo"] if api.capabilities().echo else ["prefixes"]
+    if steering.drafter == "auto":
+        drawn = steering.temperature > 0.0
+        return Drafts(can, None if drawn else planner or Planner(prefer=steering.prefer))
+    if steering.drafter in can:
+        return Drafts((steering.drafter,))
+    raise InputError(
+        f"drafter={steering.drafter!r} cannot be used here: there are {', '.join(can)}",
+        hint="the pair drafts greedy answers alone; 'echo' needs an endpoint that gives back what it is sent",
+    )
 
 
 def _lost_note(lost: int) -> tuple[str, ...]:
@@ -167,6 +175,7 @@ class _Session:
     steering: Steering
     prompt: str
     ids: TokenPath
+    drafts: Drafts
     spending: Spending
     messages: tuple[Message, ...] = ()
     steps: list[Step] = field(default_factory=list)
@@ -186,6 +195,7 @@ class _Session:
         pair: LocalPair | Scorer,
         steering: Steering,
         pair_prompt: Prompt | str | None,
+        planner: Planner | None,
         run: str = "",
     ) -> _Session:
         asked, spending = as_prompt(prompt), Spending(run or uuid.uuid4().hex)
@@ -196,53 +206,78 @@ class _Session:
             )
         text = "" if api.capabilities().chat else api.text(asked)
         own = asked if pair_prompt is None else as_prompt(pair_prompt)
+        drafts = _drafts(steering, api, planner, guesses=isinstance(pair, LocalPair))
         if isinstance(pair, LocalPair):
             ids = pair.api_ids(text) if steering.event == "ids" else ()
             _check_ids(steering, api)
-            return cls(api, _Laws(pair, pair.prompt(own)), steering, text, ids, spending, asked.messages)
+            return cls(api, _Laws(pair, pair.prompt(own)), steering, text, ids, drafts, spending, asked.messages)
         if steering.event == "ids":
             raise InputError(
                 f"event='ids' needs a pair, and {type(pair).__name__} scores strings",
                 hint="use event='bytes'",
             )
-        return cls(api, _Scores(pair, own), steering, text, (), spending, asked.messages)
+        return cls(api, _Scores(pair, own), steering, text, (), drafts, spending, asked.messages)
 
     def loop(self) -> Run:
-        return self.source.loop(self.steering, self.api)
+        return self.source.loop(self.steering, self.api, self.drafts)
 
-    def ask(self, event: Draft | Tell) -> Ask:
-        """The request that a question of the loop becomes, to be sent at once."""
+    def asks(self, event: Asking | Tell) -> Sequence[Ask]:
+        """The requests that a question of the loop becomes, to be sent at once."""
         self.waiting = True
-        ids = self.ids + event.path if self.steering.event == "ids" else None
-        can = self.api.capabilities()
-        asked = Ask(self.api.model, self.prompt, event.answer, 1, can.top_k, ids, messages=self.messages)
-        asked = replace(asked, run=self.spending.run, step=len(self.steps))
+        if isinstance(event, Prefixes):
+            return [self._ask(answer.text, answer.path) for answer in event.answers]
+        asked = self._ask(event.answer, event.path)
         if isinstance(event, Tell):
-            return replace(asked, reveal=event.ids)
-        return replace(asked, length=event.length, temperature=event.temperature, seed=event.seed)
+            return [replace(asked, reveal=event.ids)]
+        if isinstance(event, Echo):
+            drafted = event.drafted if asked.ids is not None else ()
+            return [replace(asked, draft=event.draft, drafted=drafted, length=event.length)]
+        return [replace(asked, length=event.length, temperature=event.temperature, seed=event.seed)]
+
+    def _ask(self, answer: bytes, path: TokenPath) -> Ask:
+        """A request for one token after the answer so far."""
+        ids = self.ids + path if self.steering.event == "ids" else None
+        top_k = self.api.capabilities().top_k
+        asked = Ask(self.api.model, self.prompt, answer, 1, top_k, ids, messages=self.messages)
+        return replace(asked, run=self.spending.run, step=len(self.steps))
 
     def local(self, event: Event) -> Evidence:
         """What the source of offsets has to say to a question."""
         before = time.perf_counter()
         evidence = self.source.answer(event)
-        self.usage += Usage(local_seconds=time.perf_counter() - before)
-        return evidence
+        seconds = time.perf_counter() - before
+        self.usage += Usage(local_seconds=seconds)
+        return replace(evidence, seconds=seconds)
 
-    def book(self, reply: Reply, event: Draft | Tell) -> Reply:
-        """Count what a reply took; say of one that was only asked in words to go on that it is not exact."""
+    def book(self, answered: Answered, asks: Sequence[Ask]) -> Sequence[Reply]:
+        """Count what the replies took; say of one that was only asked in words to go on that it is not exact.
+
+        Raises the error that was given in place of a reply.
+        """
         self.waiting = False
-        self.usage += reply.usage
-        (self.spending.tell if isinstance(event, Tell) else self.spending.draft)(reply)
-        self.drafted += len(reply.positions)
-        self.blind += bool(reply.positions) and not reply.positions[0].top
-        self.model = reply.model or self.model
-        worded = bool(event.answer) and self.api.capabilities().continuation is Continuation.APPROXIMATE
-        return replace(reply, exact=False) if worded else reply
+        self._pay(answered.replies, asks)
+        if answered.error is not None:
+            raise answered.error
+        worded = self.api.capabilities().continuation is Continuation.APPROXIMATE
+        both = zip(asks, answered.replies, strict=True)
+        return [replace(reply, exact=False) if worded and ask.answer else reply for ask, reply in both]
 
-    def salvage(self, answered: Callable[[], Reply], event: Draft) -> None:
+    def _pay(self, replies: Sequence[Reply], asks: Sequence[Ask]) -> None:
+        for reply in replies:
+            self.usage += reply.usage
+            self.drafted += len(reply.positions)
+            self.blind += bool(reply.positions) and not reply.positions[0].top
+            self.model = reply.model or self.model
+        if len(replies) == len(asks) and not asks[0].reveal:
+            self.spending.draft(replies, [len(ask.answer + ask.draft) for ask in asks])
+        else:
+            for reply in replies:
+                self.spending.tell(reply)
+
+    def salvage(self, answered: Callable[[], Answered], asks: Sequence[Ask]) -> None:
         """The pair failed: book what the API was asked meanwhile, since that is paid for all the same."""
         try:
-            self.book(answered(), event)
+            self.book(answered(), asks)
         except BlackboxProxyError as error:
             self.lose(error.lost)
 
@@ -321,50 +356,34 @@ class _Session:
         return tuple(notes)
 
 
-@final
-class _Call:
-    """A call in a thread of its own: a daemon, so that whoever interrupts need not wait until the API has answered."""
-
-    def __init__(self, call: Callable[[], Reply]) -> None:
-        self._future: Future[Reply] = Future()
-        self._thread = threading.Thread(target=self._run, args=(call,), name="api", daemon=True)
-        self._thread.start()
-
-    def _run(self, call: Callable[[], Reply]) -> None:
-        try:
-            self._future.set_result(call())
-        except BaseException as error:  # noqa: BLE001 (it is raised where the result is asked for)
-            self._future.set_exception(error)
-
-    def result(self) -> Reply:
-        """The reply, or what the call raised; the thread has ended then."""
-        self._thread.join()
-        return self._future.result()
-
-
-def _both(session: _Session, event: Draft) -> Evidence:
-    """The API's reply, and meanwhile what the pair has to say."""
-    ask = session.ask(event)
-    call = _Call(lambda: session.api.send(ask))
+def _both(session: _Session, event: Asking) -> Evidence:
+    """The API's replies, and meanwhile what the pair has to say."""
+    before = time.perf_counter()
+    asks = session.asks(event)
+    call = Call(lambda: send_all(session.api, asks))
     try:
         found = session.local(event)
     except Exception:
-        session.salvage(call.result, event)
+        session.salvage(call.result, asks)
         raise
-    return replace(found, reply=session.book(call.result(), event))
+    replies = session.book(call.result(), asks)
+    return replace(found, replies=replies, seconds=time.perf_counter() - before)
 
 
-async def _aboth(session: _Session, event: Draft) -> Evidence:
+async def _aboth(session: _Session, event: Asking) -> Evidence:
     """`_both` for asyncio. Where it is cancelled, the call is too."""
-    call = asyncio.ensure_future(session.api.asend(session.ask(event)))
+    before = time.perf_counter()
+    asks = session.asks(event)
+    call = asyncio.ensure_future(asend_all(session.api, asks))
     try:
         found = await asyncio.to_thread(session.local, event)
     except Exception:
         await asyncio.wait([call])
-        session.salvage(call.result, event)
+        session.salvage(call.result, asks)
         raise
     else:
-        return replace(found, reply=session.book(await call, event))
+        replies = session.book(await call, asks)
+        return replace(found, replies=replies, seconds=time.perf_counter() - before)
     finally:
         if not call.done():
             call.cancel()
@@ -380,10 +399,11 @@ def _drive(session: _Session) -> Generator[Step, None, Result]:
             with session.keeping():
                 event = run.send(evidence)
                 evidence = None
-                if isinstance(event, Draft):
+                if isinstance(event, Asking):
                     evidence = _both(session, event)
                 elif isinstance(event, Tell):
-                    evidence = Evidence(reply=session.book(session.api.send(session.ask(event)), event))
+                    asks = session.asks(event)
+                    evidence = Evidence(replies=session.book(send_all(session.api, asks), asks))
                 elif isinstance(event, Evaluate | Judge):
                     evidence = session.local(event)
         except StopIteration as stop:
@@ -439,9 +459,11 @@ def stream(
     pair: LocalPair | Scorer,
     steering: Steering | None = None,
     pair_prompt: Prompt | str | None = None,
+    planner: Planner | None = None,
 ) -> Stream:
     """Steer an answer step by step. Arguments as in `steer`."""
-    return Stream(_Session.open(prompt, api=api, pair=pair, steering=steering or Steering(), pair_prompt=pair_prompt))
+    own = steering or Steering()
+    return Stream(_Session.open(prompt, api=api, pair=pair, steering=own, pair_prompt=pair_prompt, planner=planner))
 
 
 def steer(
@@ -451,14 +473,16 @@ def steer(
     pair: LocalPair | Scorer,
     steering: Steering | None = None,
     pair_prompt: Prompt | str | None = None,
+    planner: Planner | None = None,
 ) -> Result:
     """The API's answer to `prompt`, steered by the pair; greedily, or drawn where `steering` has a temperature.
 
     pair: a pair, or any other source of offsets (`types.Scorer`): several pairs, a table, your own. pair_prompt: what
-    it reads in place of `prompt`, where the two should differ (a document that only the API needs, say). Raises a
-    BlackboxProxyError that says what to do.
+    it reads in place of `prompt`, where the two should differ (a document that only the API needs, say). planner: knows
+    prices, and what former answers taught of who should draft (`drafter="auto"`); without one each answer begins anew.
+    Raises a BlackboxProxyError that says what to do.
     """
-    return stream(prompt, api=api, pair=pair, steering=steering, pair_prompt=pair_prompt).result
+    return stream(prompt, api=api, pair=pair, steering=steering, pair_prompt=pair_prompt, planner=planner).result
 
 
 def streams(
@@ -479,7 +503,9 @@ def streams(
     run = uuid.uuid4().hex
     for i in range(n):
         own = replace(steering, seed=steering.seed + i)
-        yield Stream(_Session.open(prompt, api=api, pair=pair, steering=own, pair_prompt=pair_prompt, run=run))
+        yield Stream(
+            _Session.open(prompt, api=api, pair=pair, steering=own, pair_prompt=pair_prompt, planner=None, run=run)
+        )
 
 
 def sample(
@@ -581,9 +607,11 @@ async def asteer(
     pair: LocalPair | Scorer,
     steering: Steering | None = None,
     pair_prompt: Prompt | str | None = None,
+    planner: Planner | None = None,
 ) -> Result:
     """`steer` for asyncio: the API is awaited, the pair evaluated in a worker thread."""
-    session = _Session.open(prompt, api=api, pair=pair, steering=steering or Steering(), pair_prompt=pair_prompt)
+    own = steering or Steering()
+    session = _Session.open(prompt, api=api, pair=pair, steering=own, pair_prompt=pair_prompt, planner=planner)
     run = session.loop()
     evidence: Evidence | None = None
     while True:
@@ -591,10 +619,11 @@ async def asteer(
             with session.keeping():
                 event = run.send(evidence)
                 evidence = None
-                if isinstance(event, Draft):
+                if isinstance(event, Asking):
                     evidence = await _aboth(session, event)
                 elif isinstance(event, Tell):
-                    evidence = Evidence(reply=session.book(await session.api.asend(session.ask(event)), event))
+                    asks = session.asks(event)
+                    evidence = Evidence(replies=session.book(await asend_all(session.api, asks), asks))
                 elif isinstance(event, Evaluate | Judge):
                     evidence = await asyncio.to_thread(session.local, event)
         except StopIteration as stop:

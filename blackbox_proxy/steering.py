@@ -27,6 +27,14 @@ Event = Literal["bytes", "ids"]
 """How a candidate is scored by the pair: `bytes`: the text goes on with these bytes; `ids`: the next token is this id,
 for an API that speaks the pair's own vocabulary."""
 
+Who = Literal["window", "prefixes", "echo", "auto"]
+"""Who drafts what is checked in one call: `window`: the API writes on; `prefixes`: the pair does, and the API is asked
+after each beginning of it at once; `echo`: the pair does, and the API tells its log-probs along it; `auto`: whichever
+is expected to be best, round by round. The text is the same (3.3); money and time are not."""
+
+Prefer = Literal["cost", "latency", "balanced"]
+"""What is best where the drafter is `auto`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Steering:
@@ -34,7 +42,7 @@ class Steering:
 
     alpha: weight of the offset; 0 leaves the API unchanged. target, tail: what may win, and what is done about what
     the API does not show. nucleus: the API's own probability that the target `nucleus` keeps. reveals: most extra
-    calls at one position. draft: most tokens asked for in one call.
+    calls at one position. draft: most tokens drafted for one call. drafter: who drafts; prefer: what `auto` aims at.
 
     temperature: 0 takes the best token; otherwise tokens are drawn. The order is: combine, then temperature, then
     `top_p` and `min_p` of the steered law. seed: where the chance comes from; equal seeds give equal choices.
@@ -57,6 +65,8 @@ class Steering:
     nucleus: float = 0.9
     reveals: int = 4
     draft: int = 8
+    drafter: Who = "window"
+    prefer: Prefer = "balanced"
     temperature: float = 0.0
     top_p: float = 1.0
     min_p: float = 0.0
@@ -77,6 +87,8 @@ class Steering:
             (0.0 < self.nucleus <= 1.0, f"nucleus must be in (0, 1], not {self.nucleus}"),
             (self.reveals >= 0, f"reveals must not be negative, not {self.reveals}"),
             (1 <= self.draft <= 256, f"draft must be between 1 and 256, not {self.draft}"),
+            (self.drafter in get_args(Who), f"drafter must be window, prefixes, echo or auto, not {self.drafter!r}"),
+            (self.prefer in get_args(Prefer), f"prefer must be cost, latency or balanced, not {self.prefer!r}"),
             (0.0 <= self.temperature <= 10.0, f"temperature must be in [0, 10], not {self.temperature}"),
             (0.0 < self.top_p <= 1.0, f"top_p must be in (0, 1], not {self.top_p}"),
             (0.0 <= self.min_p <= 1.0, f"min_p must be in [0, 1], not {self.min_p}"),

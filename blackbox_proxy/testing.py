@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import final
 
 import numpy as np
@@ -20,6 +21,7 @@ from blackbox_proxy.types import (
     Ask,
     Candidate,
     Capabilities,
+    Echoed,
     Floats,
     Kind,
     Law,
@@ -119,6 +121,7 @@ class ToyApi:
 
     It drafts greedily at temperature 0 and draws from its whole law otherwise, by the seed it is given or by a count of
     its calls; a drawn token outside the top-k has its true log-prob and is not listed. `can`: how it reveals others.
+    It gives back what it is sent where it is asked to (`echo`), and takes lists of prompts (`prompt_lists`).
     """
 
     toy: ToyModel
@@ -128,10 +131,14 @@ class ToyApi:
     asked: list[Ask] = field(default_factory=list)
     vocabulary: Vocabulary | None = None
     can: Reveal = "none"
+    prompt_lists: bool = True
+    echo: bool = True
 
     def capabilities(self) -> Capabilities:
         """Exact continuation of text or ids."""
-        return Capabilities(top_k=self.top_k, token_ids=True, reveal=self.can)
+        return Capabilities(
+            top_k=self.top_k, token_ids=True, reveal=self.can, prompt_lists=self.prompt_lists, echo=self.echo
+        )
 
     def text(self, prompt: Prompt) -> str:
         """The raw text of the prompt."""
@@ -141,7 +148,8 @@ class ToyApi:
         """Draft from the text (or the ids) of the ask."""
         self.asked.append(ask)
         rng = np.random.default_rng(len(self.asked) if ask.seed is None else ask.seed)
-        path = tuple(self.spell(ask.prompt.encode() + ask.answer)) if ask.ids is None else ask.ids
+        path = self._path(ask)
+        echoed = self._echoed(path, ask) if ask.draft or ask.drafted else ()
         positions: list[Position] = []
         while len(positions) < ask.length:
             position, drawn = self._position(path, ask, rng)
@@ -150,11 +158,37 @@ class ToyApi:
                 break
             path = (*path, drawn)
         finish = "stop" if positions[-1].sampled.kind is Kind.END else "length"
-        return Reply(tuple(positions), finish, Usage(output=len(positions), requests=1), "toy")
+        return Reply(tuple(positions), finish, Usage(output=len(positions), requests=1), "toy", echoed=echoed)
 
     async def asend(self, ask: Ask) -> Reply:
         """`send`; nothing is awaited."""
         return self.send(ask)
+
+    def send_list(self, asks: Sequence[Ask]) -> Sequence[Reply]:
+        """All asks in one request."""
+        first, *rest = map(self.send, asks)
+        return [first, *(replace(reply, usage=replace(reply.usage, requests=0)) for reply in rest)]
+
+    async def asend_list(self, asks: Sequence[Ask]) -> Sequence[Reply]:
+        """`send_list`; nothing is awaited."""
+        return self.send_list(asks)
+
+    def _path(self, ask: Ask) -> TokenPath:
+        """What is sent, in tokens."""
+        if ask.ids is not None:
+            return ask.ids + ask.drafted
+        return tuple(self.spell(ask.prompt.encode() + ask.answer + ask.draft))
+
+    def _echoed(self, path: TokenPath, ask: Ask) -> tuple[Echoed, ...]:
+        """The borders between tokens that lie inside the draft, each with the position there."""
+        pieces = self.toy.vocabulary.pieces
+        if ask.ids is None:
+            before, ends = len(ask.prompt.encode() + ask.answer), [0, *accumulate(len(pieces[i]) for i in path)]
+        else:
+            before, ends = len(ask.ids), list(range(len(path) + 1))
+        places = [(n, end - before) for n, end in enumerate(ends[:-1]) if end >= before]
+        greedy, chance = replace(ask, temperature=0.0), np.random.default_rng(0)
+        return tuple(Echoed(at, self._position(path[:n], greedy, chance)[0]) for n, at in places)
 
     def _position(self, path: TokenPath, ask: Ask, rng: np.random.Generator) -> tuple[Position, int]:
         law = self.toy.law(path)

@@ -150,8 +150,10 @@ class Ask:
     place of text; then `prompt` and `answer` are for display only. temperature: 0 drafts greedily; otherwise tokens are
     drawn at it, by `seed` where the endpoint takes one. reveal: ids of the API's vocabulary whose log-probs are wanted
     besides the top-k, by the way that `Capabilities.reveal` names. messages: the chat itself, for an endpoint that
-    takes no text (`Capabilities.chat`). way: in which of the adapter's ways it is asked (`Capabilities.ways`).
-    run, step: for the books alone: which run it belongs to, and how many tokens of its answer stood.
+    takes no text (`Capabilities.chat`). draft, drafted: text, or ids, that is sent behind the answer to be told the
+    log-probs along it (`Capabilities.echo`); tokens are asked for after it. way: in which of the adapter's ways it is
+    asked (`Capabilities.ways`). run, step: for the books alone: which run it belongs to, and how many tokens of its
+    answer stood.
     """
 
     model: str
@@ -164,6 +166,8 @@ class Ask:
     seed: int | None = None
     reveal: TokenPath = ()
     messages: tuple[Message, ...] = ()
+    draft: bytes = b""
+    drafted: TokenPath = ()
     way: int = 0
     run: str = field(default="", compare=False)
     step: int = field(default=0, compare=False)
@@ -209,12 +213,24 @@ class Receipt(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Echoed:
+    """What the API says of a border inside a draft that it was sent, as it would have been asked there by itself.
+
+    at: how many bytes of the draft stand before it, or ids where ids were sent.
+    """
+
+    at: int
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """What an adapter reads from an answer: one position per generated token, in order.
 
     finish: the provider's word for why it stopped ("stop", "length", ...), or None. exact: whether every position is
     conditioned on exactly the text that was sent; not so where the endpoint was only asked in words to go on from it.
-    receipt: None where nothing is booked.
+    echoed: the borders of `Ask.draft` that are known, where the API cuts it into its own tokens; some may be missing.
+    receipt: None where nothing is booked; replies to one request have one.
     """
 
     positions: tuple[Position, ...]
@@ -222,6 +238,7 @@ class Reply:
     usage: Usage
     model: str = ""
     exact: bool = True
+    echoed: tuple[Echoed, ...] = ()
     receipt: Receipt | None = field(default=None, compare=False)
 
 
@@ -256,8 +273,9 @@ class Capabilities:
     """What an endpoint can do; the engine decides from these alone, never from a model's name.
 
     chat: it takes messages in place of text, and writes the chat down by itself. Whether a reply really went on from
-    the text is said by the reply itself (`Reply.exact`). ways: in how many ways the adapter can ask to go on from a
-    text; the next one is tried where a reply does not go on from it.
+    the text is said by the reply itself (`Reply.exact`). prompt_lists: one request may hold several prompts; the
+    adapter is then a `ListAdapter`. echo: it tells the top-k along the text that it is sent (`Ask.draft`). ways: in how
+    many ways the adapter can ask to go on from a text; the next one is tried where a reply does not go on from it.
     """
 
     top_k: int = 20
@@ -266,6 +284,8 @@ class Capabilities:
     end_pieces: tuple[bytes, ...] = ()
     reveal: Reveal = "none"
     chat: bool = False
+    prompt_lists: bool = False
+    echo: bool = False
     ways: int = 1
 
 
@@ -464,6 +484,18 @@ class Adapter(Protocol):
     def encode(self, ask: Ask) -> WireRequest: ...
 
     def decode(self, body: Mapping[str, object], ask: Ask) -> Reply: ...
+
+
+@runtime_checkable
+class ListAdapter(Protocol):
+    """An adapter that puts several asks into one request; they differ in the text, or ids, to go on from alone.
+
+    The usage of such a request is that of the first reply.
+    """
+
+    def encode_list(self, asks: Sequence[Ask]) -> WireRequest: ...
+
+    def decode_list(self, body: Mapping[str, object], asks: Sequence[Ask]) -> Sequence[Reply]: ...
 
 
 class Tokenizer(Protocol):

@@ -19,8 +19,9 @@ from blackbox_proxy.demo.run import text_of
 from blackbox_proxy.engine import steer
 from blackbox_proxy.local.pair import Pair, PairFiles, open_pair
 from blackbox_proxy.standin.server import running
-from blackbox_proxy.steering import Steering
+from blackbox_proxy.steering import Steering, Who
 from blackbox_proxy.types import Prompt, Result
+from blackbox_proxy_adapters.completions import Completions
 
 pytestmark = pytest.mark.weights
 
@@ -172,6 +173,28 @@ def test_walking_ahead_changes_the_number_of_calls_and_nothing_else(api: Api, pr
     calls = [sum(r.usage.requests for r in results) for results in (ahead, one_by_one)]
     print(f"calls: {calls[0]} walking ahead, {calls[1]} one by one")
     assert calls[0] < calls[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("drafter", ["prefixes", "echo", "auto"])
+def test_whoever_drafts_the_text_is_that_of_one_token_per_call(drafter: Who, api: Api, precise: Pair) -> None:
+    """The pair's drafts hold for every text: each place is asked about, or lies at a border of the API's own.
+
+    The planner also has the API draft; then as above, an answer that is cut into other tokens may go on otherwise.
+    """
+    can = Completions(top_k=20, end_pieces=api.capabilities().end_pieces, echo=True, prompt_lists=True)
+    told, both = replace(api, adapter=can), []
+    for prompt in PROMPTS:
+        steering = Steering(alpha=0.6, max_tokens=TOKENS, drafter=drafter)
+        one = steer(prompt, api=told, pair=precise, steering=replace(steering, drafter="window", draft=1))
+        both.append((steer(prompt, api=told, pair=precise, steering=steering), one))
+    calls = [sum(r.usage.requests for r in results) for results in zip(*both, strict=True)]
+    print(f"{drafter}: {calls[0]} calls, {calls[1]} one by one")
+    assert calls[0] < calls[1]
+    own = precise.vocabulary.cut_by(precise.spell)
+    recut = [n for n, (a, one) in enumerate(both) if drafter == "auto" and strange_borders(alike(a, one.text), own)]
+    assert len(recut) <= 1
+    check_same([(found, one.text) for n, (found, one) in enumerate(both) if n not in recut])
 
 
 def alike(result: Result, text: str) -> list[bytes]:

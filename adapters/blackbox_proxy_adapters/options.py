@@ -82,7 +82,11 @@ class Options:
 
     def read(self, body: Mapping[str, object], ask: Ask) -> Reply:
         """The reply in this endpoint's shape. Raises `ReplyError` for a body of another one."""
-        return self._decode(body, self._dialect.asked(self.asked_k(ask)))
+        return self._decode(body, self.dialect(ask))
+
+    def dialect(self, ask: Ask) -> Dialect:
+        """What this endpoint settles of the shape of a reply to `ask`."""
+        return self._dialect.asked(self.asked_k(ask))
 
     def told(self, continuation: Continuation, *, chat: bool) -> Capabilities:
         """What the engine may rely on."""

@@ -50,6 +50,7 @@ STEER_EXAMPLES = """Examples:
 `blackbox-proxy steer "Name a colour." --temperature 0.8 --n 3 --base-url ... --model ... --pair pair.toml`
 
 `blackbox-proxy steer "Name a colour." --max-cost 0.01 --max-cost 5/day --tag project=demo --profile ... --model ...`
+`blackbox-proxy steer "Name a colour." --drafter auto --prefer latency --echo --profile vllm --model m --pair demo`
 """
 
 
@@ -73,7 +74,23 @@ def steer(
     min_p: Annotated[float, typer.Option(help="Draw no token below this share of the likeliest.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Where the chance comes from; equal seeds give equal answers.")] = 0,
     n: Annotated[int, typer.Option("--n", help="Answers to draw, with the seeds from --seed on.", min=1)] = 1,
-    draft: Annotated[int, typer.Option(help="Most tokens to ask for in one call.")] = 8,
+    draft: Annotated[int, typer.Option(help="Most tokens to draft for one call.")] = 8,
+    drafter: Annotated[
+        Literal["window", "prefixes", "echo", "auto"],
+        typer.Option(
+            help="Who drafts: the API (`window`); the pair, each beginning asked about at once (`prefixes`) or checked"
+            " by its echo (`echo`); or whichever is best (`auto`). The text is the same."
+        ),
+    ] = "window",
+    prefer: Annotated[
+        Literal["cost", "latency", "balanced"], typer.Option(help="What `--drafter auto` aims at.")
+    ] = "balanced",
+    prompt_lists: Annotated[
+        bool, typer.Option("--prompt-lists", help="The endpoint takes several prompts in one request.")
+    ] = False,
+    echo: Annotated[
+        bool, typer.Option("--echo", help="The endpoint gives back what it is sent, with log-probs.")
+    ] = False,
     event: Annotated[
         Literal["bytes", "ids"], typer.Option(help="`ids` where the API speaks the pair's vocabulary.")
     ] = "bytes",
@@ -130,9 +147,11 @@ def steer(
         rule=rule,
         event=event,
         draft=draft,
+        drafter=drafter,
+        prefer=prefer,
         stop=tuple(stop or ()),
     )
-    route = {"token_ids": event == "ids", "reveal": reveal}
+    route = {"token_ids": event == "ids", "reveal": reveal, "prompt_lists": prompt_lists, "echo": echo}
     with (
         books(settings, file=ledger, off=no_ledger, tags=tag, max_cost=max_cost, max_calls=max_calls) as book,
         connection(

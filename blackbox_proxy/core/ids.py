@@ -23,11 +23,14 @@ from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.core.weighing import (
     Answer,
     Completing,
+    Guess,
+    Guessing,
     Revealing,
     Wanted,
     Weighed,
     Weighing,
     check_any,
+    guess_weight,
     hidden,
     merged,
     named,
@@ -107,6 +110,16 @@ class IdReading:
         """Raises ReplyError: an API that is sent ids is never asked for the rest of a character."""
         yield from ()
         raise unfinished(answer)
+
+    def guess(self, answer: Answer) -> Guessing:
+        """What would be chosen next if the API were the anti-expert; b"" for the end."""
+        yield (answer.path,)
+        laws = self._laws[answer.path]
+        expert, other = guess_weight(self._steering.alpha)
+        score = expert * laws.expert.logits.astype(np.float64) + other * laws.anti_expert.logits
+        best = int(np.argmax(score + self._may_appear))
+        chance = math.exp(score[best] - expert * laws.expert.log_norm - other * laws.anti_expert.log_norm)
+        return Guess(b"" if best in self._vocabulary.ends else self._vocabulary.pieces[best], chance)
 
     def _offsets(self, laws: Laws) -> Floats:
         """log E - log A of every id, shape (V,); the ends are one event."""

@@ -1,22 +1,24 @@
 """The token loop as one generator: it asks, is sent evidence, and yields steps.
 
-A round asks the API for a draft of a few tokens, has the pair score every position of it, keeps the drafted tokens as
-long as the steered choice agrees, emits the first change, and asks again from exactly that text (section 3.3, greedy).
-The loop does no I/O: whoever drives it answers `Draft` with a reply and `Evaluate` with the pair's laws.
+A round asks the API about a few places (`drafting` says who drafts them), has the pair score one after the other, and
+emits what is chosen as long as the next place is known; then it asks again from exactly that text (section 3.3).
+The loop does no I/O: whoever drives it answers questions to the API with replies and `Evaluate` with the pair's laws.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar, final
 
 import numpy as np
 
-from blackbox_proxy.core.drafting import next_length
+from blackbox_proxy.core.drafting import SURE, Drafter, Plan, Planner, Seen, Sent, next_length
+from blackbox_proxy.core.events import Asking, Draft, Echo, Evaluate, Event, Evidence, Judge, Prefixes, Tell
 from blackbox_proxy.core.ids import IdReading
 from blackbox_proxy.core.rivals import ByteReading
+from blackbox_proxy.core.rounds import Shown, Window, by_echo, by_prefixes
 from blackbox_proxy.core.sampling import Drawn, best, draw
 from blackbox_proxy.core.scores import ScoreReading
 from blackbox_proxy.core.text import first_stop, is_whole
@@ -24,7 +26,7 @@ from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.core.weighing import (
     Answer,
     Found,
-    Judged,
+    Guess,
     Judging,
     Question,
     Reading,
@@ -44,69 +46,15 @@ from blackbox_proxy.types import (
     Reveal,
     Step,
     TokenPath,
+    Usage,
 )
-
-HIDDEN_END = 0.5
-"""What an end is taken to be worth where the API stopped without showing its log-prob: as likely as not."""
 
 LONGEST_CHARACTER = 4
 
+ALONE: tuple[Drafter, ...] = ("window",)
+"""Who drafts where nobody says: the API."""
+
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """Ask the API to go on from `answer` by `length` tokens; meanwhile have the pair evaluate `paths`.
-
-    temperature: 0 for a greedy draft, 1 for one that is drawn, by `seed`.
-    """
-
-    answer: bytes
-    path: TokenPath
-    length: int
-    paths: tuple[TokenPath, ...]
-    temperature: float = 0.0
-    seed: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Tell:
-    """Ask the API for the log-probs of some ids of its vocabulary as the next token after `answer`."""
-
-    answer: bytes
-    path: TokenPath
-    ids: TokenPath
-
-
-@dataclass(frozen=True, slots=True)
-class Judge:
-    """Ask the source of offsets for its scores of `pieces` after `answer`, and of `proposals` strings of its own."""
-
-    answer: bytes
-    pieces: tuple[bytes, ...]
-    proposals: int
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluate:
-    """Have the pair evaluate `paths`."""
-
-    paths: tuple[TokenPath, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """The answer to a question of the loop.
-
-    laws: those it asked for, in order; reply: to a `Draft` or a `Tell`; judged: to a `Judge`.
-    """
-
-    laws: Sequence[Laws] = ()
-    reply: Reply | None = None
-    judged: Judged | None = None
-
-
-Event = Draft | Evaluate | Tell | Judge | Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +69,14 @@ class Ending:
 Run = Generator[Event, Evidence | None, Ending]
 
 
+@dataclass(frozen=True, slots=True)
+class Drafts:
+    """Who may draft. planner: chooses among them; without one, the only drafter drafts as much as it may each time."""
+
+    drafters: Collection[Drafter] = ALONE
+    planner: Planner | None = None
+
+
 def steps(
     steering: Steering,
     *,
@@ -128,11 +84,12 @@ def steps(
     spell: Callable[[bytes], Sequence[int]],
     api: Vocabulary | None = None,
     reveal: Reveal = "none",
+    drafts: Drafts | None = None,
 ) -> Run:
     """Steer one answer. Yields `Step`s in order, and the questions that lead to them.
 
     vocabulary, spell: the pair's; api: the API's own vocabulary, where it is known; reveal: how the API tells log-probs
-    beyond its top-k.
+    beyond its top-k; drafts: who may draft; the API alone where nobody says.
     """
     laws: dict[TokenPath, Laws] = {}
     reading: Reading = (
@@ -140,7 +97,7 @@ def steps(
         if steering.event == "ids"
         else ByteReading(vocabulary, laws, spell=spell, steering=steering, api=api, reveal=reveal)
     )
-    return _Loop(steering, reading, laws).run()
+    return _Loop(steering, reading, laws, drafts=drafts).run()
 
 
 def steps_by_scores(steering: Steering, *, proposes: bool) -> Run:
@@ -150,49 +107,156 @@ def steps_by_scores(steering: Steering, *, proposes: bool) -> Run:
 
 @dataclass(slots=True)
 class _Round:
-    """What one draft has led to so far; `whole` steps of it end between two characters."""
+    """What one round has led to so far: steps, and the text before each; `whole` of them end between two characters.
+
+    kept: how many took what the API had drafted.
+    """
 
     answer: Answer
     steps: list[Step] = field(default_factory=list)
+    starts: list[Answer] = field(default_factory=list)
     whole: int = 0
     kept: int = 0
+
+    @property
+    def asked(self) -> list[Answer]:
+        """Where the steps stand that the API was asked for."""
+        both = zip(self.starts, self.steps, strict=True)
+        return [start for start, step in both if step.origin is not Origin.LOCAL]
 
 
 @final
 class _Loop:
-    def __init__(self, steering: Steering, reading: Reading, laws: dict[TokenPath, Laws]) -> None:
+    def __init__(
+        self,
+        steering: Steering,
+        reading: Reading,
+        laws: dict[TokenPath, Laws],
+        *,
+        drafts: Drafts | None = None,
+    ) -> None:
         self._steering, self._reading, self._laws = steering, reading, laws
+        self._drafts = drafts or Drafts()
+        self._guessed: dict[Answer, Guess] = {}
         self._rng = np.random.default_rng([steering.seed, 0])
         self._stops = tuple(stop.encode() for stop in steering.stop)
         self._left = steering.max_tokens
         self._wasted = 0
+        self._spent, self._seconds = Usage(), 0.0
         self._notes: dict[str, None] = {}
 
     def run(self) -> Run:
         """Rounds until the answer ends."""
-        answer, length, finish = Answer(), min(2, self._steering.draft), None
+        answer, finish = Answer(), None
+        plan = self._plan(Plan("window", min(2, self._steering.draft)))
         while finish is None:
-            length = max(1, min(length, self._left))
-            reply = yield from self._draft(answer, length)
-            done = yield from self._walk(answer, reply)
+            plan = Plan(plan.drafter, max(1, min(plan.length, self._left)), plan.window)
+            self._spent, self._seconds = Usage(), 0.0
+            shown, sent = yield from self._ask(answer, plan)
+            done = yield from self._walk(answer, shown)
             stuck = not done.steps
             yield from done.steps
             self._left -= len(done.steps)
-            kept = sum(step.origin is not Origin.LOCAL for step in done.steps)
-            self._wasted += max(len(reply.positions) - kept, 0)
-            finish = "length" if stuck and length >= self._left else self._finish(done)
+            self._wasted += shown.wasted(done.asked)
+            all_asked = sent.is_window and sent.written >= self._left
+            finish = "length" if stuck and all_asked else self._finish(done)
             answer = done.answer
-            limit = self._steering.draft
-            length = 2 * length if stuck else next_length(length, done.kept, limit=limit)
+            self._learn(plan, sent, done)
+            plan = self._widened(sent) if stuck else self._plan(self._longer(sent, done.kept))
         return Ending(finish, self._wasted, tuple(self._notes))
 
-    def _draft(self, answer: Answer, length: int) -> Generator[Event, Evidence | None, Reply]:
+    def _plan(self, window: Plan) -> Plan:
+        """The next round: the planner's; else the only drafter's, where it is the window as long as `window` says."""
+        planner, can = self._drafts.planner, self._drafts.drafters
+        if planner is not None:
+            return planner.plan(can, limit=self._steering.draft)
+        (drafter,) = can
+        return window if drafter == "window" else Plan(drafter, self._steering.draft)
+
+    def _longer(self, sent: Sent, kept: int) -> Plan:
+        return Plan("window", next_length(sent.written, kept, limit=self._steering.draft))
+
+    def _widened(self, sent: Sent) -> Plan:
+        """After a round that gave nothing: the API by itself, and further than before."""
+        return Plan("window", 2 * sent.written if sent.is_window else 1)
+
+    def _learn(self, plan: Plan, sent: Sent, done: _Round) -> None:
+        """Tell the planner what the round took and gave."""
+        planner = self._drafts.planner
+        if planner is None:
+            return
+        planner.paid(plan, sent, self._spent, seconds=self._seconds)
+        for start, step in zip(done.starts, done.steps, strict=True):
+            guess = self._guessed.get(start)
+            if guess is not None:
+                hit = step.piece.startswith(guess.piece) if guess.piece else not step.piece
+                drafted, last = step.origin is Origin.DRAFT, step.kind is Kind.END
+                planner.saw(Seen(drafted, hit, guess.chance >= SURE, last))
+        self._guessed.clear()
+
+    def _ask(self, answer: Answer, plan: Plan) -> Generator[Event, Evidence | None, tuple[Shown, Sent]]:
+        """Ask the API by a plan, and say what was asked for."""
+        drafted, beyond = [answer], plan.length
+        if plan.drafter != "window":
+            drafted, beyond = yield from self._guesses(answer, plan)
+        if len(drafted) == 1:
+            return (yield from self._draft(answer, beyond)), Sent(1, 0, beyond)
+        paths, guesses = self._missing(self._reading.paths(drafted[-1])), len(drafted) - 1
+        if plan.drafter == "prefixes":
+            replies = yield from self._replies(Prefixes(tuple(drafted), paths))
+            sent = Sent(guesses + 1, guesses * (guesses + 1) // 2, guesses + 1)
+            return by_prefixes(drafted, replies), sent
+        end, ids = drafted[-1], self._steering.event == "ids"
+        draft, further = end.text[len(answer.text) :], end.path[len(answer.path) :]
+        (reply,) = yield from self._replies(Echo(answer.text, answer.path, draft, further, beyond, paths))
+        return by_echo(drafted, reply, ids=ids), Sent(1, guesses, beyond)
+
+    def _draft(self, answer: Answer, length: int) -> Generator[Event, Evidence | None, Window]:
         paths = self._missing(self._reading.paths(answer))
-        evidence = yield Draft(answer.text, answer.path, length, paths, *self._chance())
-        if evidence is None or evidence.reply is None:
-            raise TypeError("a Draft is answered with Evidence that holds the API's reply")
-        self._laws.update(zip(paths, evidence.laws, strict=True))
-        return evidence.reply
+        (reply,) = yield from self._replies(Draft(answer.text, answer.path, length, paths, *self._chance()))
+        window = Window(reply)
+        if not len(window):
+            raise ReplyError(
+                f"the API returned no token after {answer.text[-20:]!r} (finish {reply.finish!r})",
+                hint="check that the endpoint returns log-probs for max_tokens=1",
+            )
+        return window
+
+    def _replies(self, asking: Asking) -> Generator[Event, Evidence | None, Sequence[Reply]]:
+        """The API's replies; the laws that the pair found meanwhile are put into the table."""
+        evidence = yield asking
+        if evidence is None or not evidence.replies:
+            raise TypeError(f"a {type(asking).__name__} is answered with Evidence that holds the API's replies")
+        self._laws.update(zip(asking.paths, evidence.laws, strict=True))
+        self._spent = sum((reply.usage for reply in evidence.replies), self._spent)
+        self._seconds += evidence.seconds
+        return evidence.replies
+
+    def _guesses(self, answer: Answer, plan: Plan) -> Generator[Event, Evidence | None, tuple[list[Answer], int]]:
+        """The answer, and the texts that it becomes by the pair's guesses; not beyond an end or a stop.
+
+        And how many tokens the API is to write behind them: one, or the plan's window where the pair is not sure and
+        there is a planner. A fixed drafter guesses on, since what the API drafts may be cut otherwise when it is sent
+        back. A text that ends inside a character cannot be sent, so the API is not asked about it.
+        """
+        drafted, text = [answer], answer
+        for made in range(min(plan.length, self._left - 1)):
+            guess = yield from self._guess(text)
+            if guess.chance < SURE and self._drafts.planner is not None:
+                return drafted, min(plan.window, self._left - made)
+            if not guess.piece:
+                break
+            text = self._reading.after(text, guess.piece)
+            if self._steering.event == "ids" or is_whole(text.text):
+                drafted.append(text)
+            if first_stop(text.text, self._stops) is not None:
+                break
+        return drafted, 1
+
+    def _guess(self, answer: Answer) -> Generator[Event, Evidence | None, Guess]:
+        if answer not in self._guessed:
+            self._guessed[answer] = yield from self._served(self._reading.guess(answer), answer)
+        return self._guessed[answer]
 
     def _chance(self) -> tuple[float, int | None]:
         """Temperature and seed of the next draft: at temperature 1, so that the API's draw follows its own law."""
@@ -207,38 +271,29 @@ class _Loop:
             evidence = yield Evaluate(missing)
             if evidence is None:
                 raise TypeError("an Evaluate is answered with Evidence")
+            self._seconds += evidence.seconds
             self._laws.update(zip(missing, evidence.laws, strict=True))
 
-    def _positions(self, reply: Reply, answer: Answer) -> list[Position]:
-        """The reply's positions, with one added for an end that the API reached but did not show."""
-        positions = list(reply.positions)
-        ended = bool(positions) and positions[-1].sampled.kind is Kind.END
-        if reply.finish == "stop" and not ended:
-            end = Candidate(b"", math.log(HIDDEN_END), Kind.END)
-            positions.append(Position(end, (end,), 1.0 - HIDDEN_END, math.log(HIDDEN_END)))
-        if not positions:
-            raise ReplyError(
-                f"the API returned no token after {answer.text[-20:]!r} (finish {reply.finish!r})",
-                hint="check that the endpoint returns log-probs for max_tokens=1",
-            )
-        return positions
-
-    def _walk(self, answer: Answer, reply: Reply) -> Generator[Event, Evidence | None, _Round]:
-        """Choose at each drafted position until a choice differs from the draft."""
+    def _walk(self, answer: Answer, shown: Shown) -> Generator[Event, Evidence | None, _Round]:
+        """Choose at one place after the other, as long as the next one is known."""
         done = _Round(answer)
-        positions = self._positions(reply, answer)
-        for index, position in enumerate(positions[: self._left]):
-            if index == len(reply.positions):
-                self._notes["the API hides the log-prob of its end; taken as one half where it stopped"] = None
-            if index == 1:
-                yield from self._know(self._ahead(done.answer, positions[1:]))
-            weighed = yield from self._weigh(position, done.answer)
-            step = self._step(position, weighed, exact=reply.exact)
-            self._append(done, step)
-            if step.origin is not Origin.DRAFT or step.kind is Kind.END or self._stopped(done):
+        while len(done.steps) < self._left:
+            known = shown.next(done.answer, done.steps[-1] if done.steps else None)
+            if known is None:
                 break
-            done.kept += 1
-        if not self._stopped(done):
+            if known.hidden:
+                self._notes["the API hides the log-prob of its end; taken as one half where it stopped"] = None
+            if len(done.steps) == 1:
+                yield from self._know(self._ahead(done.answer, shown.ahead()))
+            weighed = yield from self._weigh(known.position, done.answer)
+            if self._drafts.planner is not None:
+                yield from self._guess(done.answer)
+            step = self._step(known.position, weighed, exact=known.exact)
+            self._append(done, step)
+            done.kept += step.origin is Origin.DRAFT and step.kind is not Kind.END
+            if step.kind is Kind.END or self._stopped(done):
+                break
+        if done.steps and not self._stopped(done):
             if done.steps[-1].origin is not Origin.DRAFT:
                 yield from self._complete(done)
             self._drop_open_end(done, answer)
@@ -278,10 +333,11 @@ class _Loop:
 
     def _tell(self, answer: Answer, question: Revealing) -> Generator[Event, Evidence | None, tuple[Candidate, ...]]:
         evidence = yield Tell(answer.text, answer.path, question.ids)
-        if evidence is None or evidence.reply is None:
+        if evidence is None or not evidence.replies:
             raise TypeError("a Tell is answered with Evidence that holds the API's reply")
-        self._wasted += len(evidence.reply.positions)
-        return evidence.reply.positions[0].revealed if evidence.reply.positions else ()
+        (reply,) = evidence.replies
+        self._wasted += len(reply.positions)
+        return reply.positions[0].revealed if reply.positions else ()
 
     def _step(self, position: Position, weighed: Weighed, *, exact: bool) -> Step:
         wanted, ends = position.sampled.piece, position.sampled.kind is Kind.END
@@ -327,6 +383,7 @@ class _Loop:
         )
 
     def _append(self, done: _Round, step: Step) -> None:
+        done.starts.append(done.answer)
         done.steps.append(step)
         if step.kind is not Kind.END:
             done.answer = self._reading.after(done.answer, step.piece)
@@ -347,7 +404,7 @@ class _Loop:
         """Take back drafted steps after the last whole character: the next draft will go over them again."""
         if done.whole == len(done.steps):
             return
-        del done.steps[done.whole :]
+        del done.steps[done.whole :], done.starts[done.whole :]
         if self._steering.temperature > 0.0:
             self._notes["a draft that ended inside a character was drawn anew"] = None
         for step in done.steps:

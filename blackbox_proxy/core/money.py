@@ -5,7 +5,7 @@ Money is Decimal, in US dollars; what is not known is None, never 0. Pure: no cl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import final
@@ -92,11 +92,20 @@ def bound_of(body: Mapping[str, object], size: int, *, length: int) -> Usage:
     """The most tokens that a request can take, whatever the tokenizer. size: bytes of its body as JSON.
 
     No token stands for less than a byte, and the names and marks of JSON are more than what a chat's template puts
-    around a turn. length: tokens that are asked for, where the body does not say.
+    around a turn. length: tokens that are asked for after each prompt, where the body does not say.
     """
     said = [found for name in LENGTHS if isinstance(found := body.get(name), int)]
     copies = body.get("n")
-    return Usage(input=size, output=max(said, default=length) * (copies if isinstance(copies, int) else 1))
+    answers = _prompts(body) * (copies if isinstance(copies, int) else 1)
+    return Usage(input=size, output=max(said, default=length) * answers)
+
+
+def _prompts(body: Mapping[str, object]) -> int:
+    """How many prompts a request holds: a list of texts, or of lists of ids, is one of several."""
+    prompt = body.get("prompt")
+    if isinstance(prompt, str) or not isinstance(prompt, Sequence) or all(isinstance(part, int) for part in prompt):
+        return 1
+    return len(prompt)
 
 
 def charge(amount: Decimal | None) -> int:

@@ -26,11 +26,14 @@ from blackbox_proxy.core.weighing import (
     Answer,
     Completing,
     Found,
+    Guess,
+    Guessing,
     Revealing,
     Wanted,
     Weighed,
     Weighing,
     check_any,
+    guess_weight,
     hidden,
     may_follow,
     merged,
@@ -62,6 +65,9 @@ SHARE = 1e-3
 
 MANY = 256
 """Strings of the expert that are looked at where a character is to be finished."""
+
+GUESSED = 4
+"""Strings of the expert among which the next one is guessed."""
 
 MOST_REVEALED = 64
 """Ids whose log-probs are asked for in one call."""
@@ -146,6 +152,23 @@ class ByteReading:
         if not pieces:
             raise unfinished(answer)
         return pieces[0]
+
+    def guess(self, answer: Answer) -> Guessing:
+        """What would be chosen next if the API were the anti-expert, b"" for the end; of the expert's likeliest."""
+        at, text = self._place(answer.text), answer.text
+        yield at.paths
+        known = {path: self._laws[path] for path in at.paths}
+        cover = Cover(self._vocabulary, at, known, spell=self._spell, firsts=self._firsts)
+        starts = () if is_whole(text) else CONTINUATION
+        found = [piece for piece in cover.proposals(GUESSED, starts=starts) if cover.keeps(piece)]
+        pieces = [piece for piece in (*found, b"") if may_follow(text, piece)]
+        if not pieces:
+            return Guess(b"", 0.0)
+        cover.ask(pieces)
+        weight = guess_weight(self._steering.alpha)
+        score = weight @ np.log(np.maximum(cover.estimate(), combine.LEAST))
+        best = int(np.argmax(score))
+        return Guess(pieces[best], math.exp(score[best]))
 
     def _shown(self, position: Position, text: bytes) -> dict[bytes, float]:
         """The API's log-probs of what may follow the text."""

@@ -18,6 +18,8 @@ from blackbox_proxy.core.text import is_whole
 from blackbox_proxy.core.weighing import (
     Answer,
     Completing,
+    Guess,
+    Guessing,
     Judged,
     Judging,
     Wanted,
@@ -61,6 +63,11 @@ class ScoreReading:
         """Raises ReplyError: a part of a character wins only where the API drafted it, and then goes on by itself."""
         yield from ()
         raise unfinished(answer)
+
+    def guess(self, answer: Answer) -> Guessing:  # noqa: ARG002 (it has nothing to guess by)
+        """Nothing: a source of scores drafts no text."""
+        yield from ()
+        return Guess(b"", 0.0)
 
     def weigh(self, position: Position, answer: Answer) -> Weighing:
         """Weigh the API's top-k, the end, and the source's own proposals; see `weighing.Reading`."""

@@ -1,16 +1,28 @@
 """What one run has spent: its cost so far, and how many tokens of each reply were kept.
 
-How many were is known only when the walk over a draft has ended, with the next draft or with the answer; then the
-ledger is told, by the reply's receipt. A step takes one position of the last draft, unless it was completed locally.
+How many were is known only when the walk over a round has ended, with the next round or with the answer; then the
+ledger is told, by the replies' receipts. A step takes a token of the reply that begins nearest before it, unless it was
+completed locally, or stands where the API only told of a draft that it was sent.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import final
 
 from blackbox_proxy.types import Origin, Receipt, Reply, Step
+
+
+@dataclass(slots=True)
+class _Written:
+    """The tokens of a reply, which begin behind `start` bytes of the answer."""
+
+    start: int
+    receipt: Receipt | None
+    left: int
+    kept: int = 0
 
 
 @final
@@ -20,9 +32,8 @@ class Spending:
 
     run: str
     _costs: list[Decimal | None] = field(default_factory=list)
-    _draft: Receipt | None = None
-    _kept: int = 0
-    _open: int = 0
+    _round: list[_Written] = field(default_factory=list)
+    _at: int = 0
 
     @property
     def cost(self) -> Decimal | None:
@@ -31,28 +42,39 @@ class Spending:
         return sum(known, Decimal(0)) if known and len(known) == len(self._costs) else None
 
     def pay(self, reply: Reply) -> None:
-        """A reply came."""
+        """A request was answered."""
         self._costs.append(None if reply.receipt is None else reply.receipt.cost)
 
-    def draft(self, reply: Reply) -> None:
-        """A reply came that is walked over now."""
+    def draft(self, replies: Sequence[Reply], starts: Sequence[int]) -> None:
+        """The replies of a round that is walked over now, in order; starts: how much of the answer is before each.
+
+        Replies to one request have one receipt, and are paid for once.
+        """
         self.settle()
-        self.pay(reply)
-        self._draft, self._kept, self._open = reply.receipt, 0, len(reply.positions)
+        for at, reply in enumerate(replies):
+            if reply.receipt is None or at == 0 or reply.receipt is not replies[at - 1].receipt:
+                self.pay(reply)
+        both = zip(replies, starts, strict=True)
+        self._round = [_Written(start, reply.receipt, len(reply.positions)) for reply, start in both]
 
     def tell(self, reply: Reply) -> None:
-        """A reply came that only tells more of a position; no token of it is kept."""
+        """A reply came of which no token is kept: it only tells more of a position, or its round broke off."""
         self.pay(reply)
         if reply.receipt is not None:
             reply.receipt.walked(kept=0, wasted=len(reply.positions))
 
     def keep(self, step: Step) -> None:
         """A token was emitted."""
-        if step.origin is not Origin.LOCAL and self._open:
-            self._kept, self._open = self._kept + 1, self._open - 1
+        begun = [written for written in self._round if written.start <= self._at]
+        if step.origin is not Origin.LOCAL and begun and begun[-1].left:
+            begun[-1].kept, begun[-1].left = begun[-1].kept + 1, begun[-1].left - 1
+        self._at += len(step.piece)
 
     def settle(self) -> None:
-        """The walk over the last draft has ended: what is left of it was not kept."""
-        if self._draft is not None:
-            self._draft.walked(kept=self._kept, wasted=self._open)
-        self._draft = None
+        """The walk over the last round has ended: what is left of it was not kept."""
+        for at, first in enumerate(self._round):
+            if first.receipt is None or (at and self._round[at - 1].receipt is first.receipt):
+                continue
+            same = [written for written in self._round if written.receipt is first.receipt]
+            first.receipt.walked(kept=sum(one.kept for one in same), wasted=sum(one.left for one in same))
+        self._round = []

@@ -90,8 +90,17 @@ class Weighed:
         return Rival(piece, Kind.TEXT if piece else Kind.END, logp, offset, score, i < self.known)
 
 
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """What the pair takes to come next, b"" for the end, and how likely it finds it."""
+
+    piece: bytes
+    chance: float
+
+
 Weighing = Generator[Question, Found, Weighed]
 Completing = Generator[Question, Found, bytes]
+Guessing = Generator[Question, Found, Guess]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +120,20 @@ class Reading(Protocol):
 
     def complete(self, answer: Answer) -> Completing: ...
 
+    def guess(self, answer: Answer) -> Guessing: ...
+
     def after(self, answer: Answer, piece: bytes) -> Answer: ...
 
     def knows(self, piece: bytes) -> bool: ...
+
+
+def guess_weight(alpha: float) -> Floats:
+    """Weights of log E and log A in a guess, shape (2,): A (E / A)^alpha, with alpha held to [0, 1].
+
+    Beyond the expert lies the noise of the ratio; a guess needs no more than the expert's own choice.
+    """
+    expert = min(max(alpha, 0.0), 1.0)
+    return np.array([expert, 1.0 - expert])
 
 
 def unfinished(answer: Answer) -> ReplyError:

@@ -1,6 +1,6 @@
 """Measures what a step costs: our Python, our pair evaluation, and the same evaluations by bare llama.cpp.
 
-    python -m tests.bench [--questions N] [--out build/bench.json]
+    python -m tests.bench [--questions N] [--drafts N] [--out build/bench.json]
 
 A real run (stand-in over HTTP, the demo's pair) is timed from inside: `python_ms` is all the time spent in the token
 loop (spelling, aligning, combining, choosing), `pair_ms` all the time in `Pair.laws`. Every batch that llama.cpp was
@@ -11,6 +11,8 @@ question. One member's weights are read once per batch: that is the physical lim
 `covering` compares all that scoring strings takes (pair and Python) with what reading the answer alone would take: its
 tokens decoded one by one by both members side by side, by bare llama.cpp. `plain` is ordinary English, steered so
 little that it stays so; `demo` the demo's questions. decodes and nodes are a member's batches, and tokens in them.
+
+`drafting` compares who drafts: see tests/bench/drafting.py.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from blackbox_proxy.core.loop import Draft, Evaluate, Evidence, steps
+from blackbox_proxy.core.events import Draft, Evaluate, Evidence
+from blackbox_proxy.core.loop import steps
 from blackbox_proxy.demo.facts import questions
 from blackbox_proxy.demo.run import CLOSED, LOCAL, STEERING, Stage, staged
 from blackbox_proxy.local.llama import Context, Lora, Model
@@ -41,6 +44,7 @@ from blackbox_proxy.types import (
     Step,
     TokenPath,
 )
+from tests.bench import drafting
 
 Batch = dict[str, Any]
 """The arguments of one `Context.decode`."""
@@ -121,7 +125,7 @@ def run(question: Asked, stage: Stage, steering: Steering) -> Timed:
         evidence = None
         if isinstance(event, Draft):
             reply = stage.api.send(Ask("closed-model", text, event.answer, event.length, 20))
-            evidence = Evidence(_laws(stage, prompt, event.paths, found), reply)
+            evidence = Evidence(_laws(stage, prompt, event.paths, found), [reply])
         elif isinstance(event, Evaluate):
             evidence = Evidence(_laws(stage, prompt, event.paths, found))
         elif isinstance(event, Step):
@@ -245,9 +249,10 @@ def main() -> None:
     """Measure, print, and write the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--questions", type=int, default=9)
+    parser.add_argument("--drafts", type=int, default=6, help="questions of each load of `drafting`")
     parser.add_argument("--out", type=Path, default=Path("build/bench.json"))
     options = parser.parse_args()
-    found = measure(options.questions)
+    found = {**measure(options.questions), "drafting": drafting.measure(options.drafts)}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(found, indent=2)
     options.out.write_text(text + "\n", encoding="utf-8")

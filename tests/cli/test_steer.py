@@ -225,6 +225,25 @@ def test_the_knobs_reach_the_loop(
     assert lasting(said) == lasting(result_json(found, trace=False))
 
 
+@pytest.mark.parametrize("drafter", ["prefixes", "echo", "auto"])
+def test_whoever_drafts_the_answer_is_the_same(
+    cli: Cli, where: tuple[str, ...], api_url: str, pair: Pair, drafter: str
+) -> None:
+    one = wanted(api_url, pair, Prompt.ask(PROMPT), steering=replace(SHORT, draft=1))
+    said = cli("steer", PROMPT, *where, *FAST, "--drafter", drafter, "--prompt-lists", "--echo", "--json")
+    assert said.status == 0
+    found = json.loads(said.out)
+    assert found["text"] == one.text
+    assert found["usage"]["requests"] <= one.usage.requests
+
+
+def test_the_drafter_must_be_one_that_can_be_used(cli: Cli, where: tuple[str, ...]) -> None:
+    said = cli("steer", PROMPT, *where, *FAST, "--drafter", "echo")
+    assert said.status == 2
+    assert "--echo" in said.err or "gives back" in said.err
+    assert "Traceback" not in said.err
+
+
 def test_ids_ask_in_the_pairs_own_tokens(cli: Cli, where: tuple[str, ...], api_url: str, pair: Pair) -> None:
     with connect(api_url, model="tiny", template="chatml", options={"top_k": 20, "token_ids": True}) as api:
         steering = Steering(max_tokens=LENGTH, event="ids")

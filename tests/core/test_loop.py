@@ -7,17 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from blackbox_proxy.core.loop import (
-    HIDDEN_END,
-    Draft,
-    Evaluate,
-    Evidence,
-    Judge,
-    Tell,
-    _Loop,
-    steps,
-)
+from blackbox_proxy.core.events import Draft, Evaluate, Evidence, Judge, Tell
+from blackbox_proxy.core.loop import _Loop, steps
 from blackbox_proxy.core.rivals import ByteReading
+from blackbox_proxy.core.rounds import HIDDEN_END
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.engine import steer
 from blackbox_proxy.errors import ReplyError
@@ -294,9 +287,9 @@ def questions(pair: ToyPair, said: Reply, steering: Steering) -> list[Draft | Ev
     loop = steps(steering, vocabulary=pair.vocabulary, spell=pair.spell)
     event, asked = next(loop), list[Draft | Evaluate]()
     while not isinstance(event, Step):
-        assert not isinstance(event, Tell | Judge)
+        assert isinstance(event, Draft | Evaluate)
         asked.append(event)
-        event = loop.send(Evidence(pair.laws(UNPROMPTED, event.paths), said if isinstance(event, Draft) else None))
+        event = loop.send(Evidence(pair.laws(UNPROMPTED, event.paths), [said] if isinstance(event, Draft) else ()))
     return asked
 
 
@@ -318,7 +311,7 @@ def test_laws_that_lie_behind_are_forgotten() -> None:
         held = max(held, len(laws))
         assert not isinstance(event, Tell | Judge)
         made += isinstance(event, Step)
-        said = reply(*[A, B] * 2) if isinstance(event, Draft) else None
+        said = [reply(*[A, B] * 2)] if isinstance(event, Draft) else []
         event = run.send(None if isinstance(event, Step) else Evidence(pair.laws(UNPROMPTED, event.paths), said))
     assert 0 < held <= 6
 
@@ -363,7 +356,7 @@ def test_the_loop_asks_for_the_next_draft_and_for_what_it_needs_at_once() -> Non
     draft = next(loop)
     assert isinstance(draft, Draft)
     assert (draft.answer, draft.length, draft.paths) == (b"", 2, ((),))
-    event = loop.send(Evidence(pair.laws(UNPROMPTED, draft.paths), reply(A, A)))
+    event = loop.send(Evidence(pair.laws(UNPROMPTED, draft.paths), [reply(A, A)]))
     while isinstance(event, Evaluate):
         assert () not in event.paths
         event = loop.send(Evidence(pair.laws(UNPROMPTED, event.paths)))

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from blackbox_proxy.core import sampling
-from blackbox_proxy.core.loop import Draft, Evaluate, Evidence, Tell, steps
+from blackbox_proxy.core.events import Draft, Evaluate, Evidence, Tell
+from blackbox_proxy.core.loop import steps
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.testing import ToyApi, ToyModel, ToyPair
@@ -71,9 +72,9 @@ class Drawing:
     def answer(self, event: Draft | Tell) -> Evidence:
         ask = Ask("toy", "", event.answer, 1, TOP_K)
         if isinstance(event, Tell):
-            return Evidence((), self.api.send(replace(ask, reveal=event.ids)))
+            return Evidence((), [self.api.send(replace(ask, reveal=event.ids))])
         ask = replace(ask, length=event.length, temperature=event.temperature, seed=event.seed)
-        return Evidence(self.known(event.paths), self.api.send(ask))
+        return Evidence(self.known(event.paths), [self.api.send(ask)])
 
 
 @lru_cache

@@ -24,7 +24,8 @@ from blackbox_proxy_adapters.pieces import Piece, kind_of, read_piece
 from blackbox_proxy_adapters.positions import Dialect
 
 from .choices import legacy_completions, openai_chat, together
-from .envelope import read_usage
+from .echo import read_echo
+from .envelope import choices_apart, read_usage
 from .legacy import read_revealed
 from .llama import llama_native
 from .responses import openai_responses
@@ -45,12 +46,14 @@ __all__ = [
     "Decoder",
     "Dialect",
     "Piece",
+    "choices_apart",
     "decoder_named",
     "kind_of",
     "legacy_completions",
     "llama_native",
     "openai_chat",
     "openai_responses",
+    "read_echo",
     "read_piece",
     "read_revealed",
     "read_usage",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.types import Usage
@@ -18,6 +18,24 @@ def first_choice(body: Mapping[str, object]) -> Mapping[str, object]:
     if not choices:
         raise ReplyError("the reply's choices are empty", hint="try again; if it stays, choose another endpoint")
     return as_mapping(choices[0], "choices[0]")
+
+
+def choices_apart(body: Mapping[str, object], count: int) -> Sequence[Mapping[str, object]]:
+    """A body of one choice for each of `count` prompts, by their `index`; the usage stays with the first.
+
+    Raises ReplyError where a prompt has no choice, or several.
+    """
+    check_no_error(body)
+    listed = [as_mapping(choice, f"choices[{n}]") for n, choice in enumerate(as_list(body.get("choices"), "choices"))]
+    by_index = {as_count(choice.get("index"), "choices.index"): choice for choice in listed}
+    if len(listed) != count or set(by_index) != set(range(count)):
+        raise ReplyError(
+            f"the reply holds {len(listed)} choices with the indices {sorted(by_index)} to {count} prompts",
+            hint="this endpoint takes one prompt a request: leave out prompt_lists for it",
+        )
+    rest = {name: value for name, value in body.items() if name != "usage"}
+    bodies = [{**rest, "choices": [by_index[n]]} for n in range(count)]
+    return [{**bodies[0], "usage": body.get("usage")}, *bodies[1:]]
 
 
 def check_no_error(body: Mapping[str, object]) -> None:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.types import Kind, Position
@@ -28,24 +29,47 @@ TOKEN_ID = re.compile(r"token_id:(\d{1,9})")
 """How vLLM writes a token whose id was asked for in place of its text: no two share it, and no bytes are told."""
 
 
+class Row(NamedTuple):
+    """One token as the shape has it. shown: the alternatives; number: its id, where it is told."""
+
+    spelling: str
+    logp: float | None
+    number: int | None
+    shown: Mapping[str, float]
+
+
+Reading = Callable[[str, float | None, int | None], Entry]
+"""A spelling, its log-prob and its id -> an entry."""
+
+
 def read_columns(logprobs: Mapping[str, object], dialect: Dialect) -> tuple[Position, ...]:
     """One position per generated token.
 
     Raises `ReplyError` when the lists do not match in length, or when no position at all shows alternatives.
     """
+    rows, read = read_rows_of(logprobs, dialect)
+    return tuple(placed(row, dialect, read=read) for row in rows)
+
+
+def read_rows_of(logprobs: Mapping[str, object], dialect: Dialect) -> tuple[Sequence[Row], Reading]:
+    """The rows behind `read_columns`, and how their spellings are read. Raises as it does."""
     tokens, logps, tops = (_column(logprobs, name) for name in ("tokens", "token_logprobs", "top_logprobs"))
     _check_lengths(tokens, logps=logps, tops=tops)
     spellings = [as_text(token, f"tokens[{at}]") for at, token in enumerate(tokens)]
     shown = [_listed(top, f"top_logprobs[{at}]") for at, top in enumerate(tops)]
+    own = [as_logp(logp, f"token_logprobs[{at}]") for at, logp in enumerate(logps)]
     in_bytes = speaks_bytes((spelling for row in (spellings, *shown) for spelling in row), dialect.ends)
-    read = partial(_entry, in_bytes=in_bytes, dialect=dialect)
-    own = [
-        read(spelling, as_logp(logp, f"token_logprobs[{at}]"), number)
-        for at, (spelling, logp, number) in enumerate(zip(spellings, logps, _ids(logprobs, len(tokens)), strict=True))
-    ]
-    found = [_position(*row, read=read, top_k=dialect.top_k) for row in zip(spellings, own, shown, strict=True)]
-    doubted = [dialect.trust != "exact" or any(map(_is_lost, row)) for row in shown]
-    return tuple(replace(p, ceiling=log_of(p.tail)) if doubt else p for p, doubt in zip(found, doubted, strict=True))
+    rows = [Row(*row) for row in zip(spellings, own, _ids(logprobs, len(tokens)), shown, strict=True)]
+    return rows, partial(_entry, in_bytes=in_bytes, dialect=dialect)
+
+
+def placed(row: Row, dialect: Dialect, *, read: Reading) -> Position:
+    """One position. Of the alternatives only the one that prints like the sampled token has an id, if that has one."""
+    own = read(row.spelling, row.logp, row.number)
+    listed = [read(other, logp, own.id if other == row.spelling else None) for other, logp in row.shown.items()]
+    found = position(own, listed, top_k=dialect.top_k)
+    doubted = dialect.trust != "exact" or any(map(_is_lost, row.shown))
+    return replace(found, ceiling=log_of(found.tail)) if doubted else found
 
 
 def read_revealed(body: Mapping[str, object], ids: Sequence[int]) -> dict[int, float]:
@@ -98,11 +122,3 @@ def _entry(spelling: str, logp: float | None, number: int | None, *, in_bytes: b
     if found:
         return entry(Piece(b"", Kind.SPECIAL), logp, int(found[1]), dialect=dialect)
     return entry((spelt_in_bytes if in_bytes else spelt)(spelling, dialect.ends), logp, number, dialect=dialect)
-
-
-def _position(
-    spelling: str, own: Entry, shown: Mapping[str, float], *, read: Callable[..., Entry], top_k: int | None
-) -> Position:
-    """One position. Of the alternatives only the one that prints like the sampled token has an id, if that has one."""
-    listed = [read(other, logp, own.id if other == spelling else None) for other, logp in shown.items()]
-    return position(own, listed, top_k=top_k)

@@ -31,7 +31,7 @@ Strategies = Annotated[
 Fields = dict[str, object]
 """Fields of a request's body, as they are sent."""
 
-COMPLETIONS = frozenset({"token_ids", "reveal"})
+COMPLETIONS = frozenset({"token_ids", "reveal", "prompt_lists", "echo"})
 CHAT_PREFILL = frozenset({"prefill", "echoes", "trims"})
 CHAT_CONTINUE = frozenset({"strategies"})
 OWN = {"completions": COMPLETIONS, "chat_prefill": CHAT_PREFILL, "chat_continue": CHAT_CONTINUE}
@@ -62,6 +62,8 @@ class Options(_Table):
     extra_body: Fields | None = None
     token_ids: bool | None = None
     reveal: Literal["none", "ids", "bias"] | None = None
+    prompt_lists: bool | None = None
+    echo: bool | None = None
     prefill: Literal["flag_pair", "prefix", "implicit"] | None = None
     echoes: bool | None = None
     trims: bool | None = None

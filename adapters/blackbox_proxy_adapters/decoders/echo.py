@@ -1,0 +1,104 @@
+"""The legacy completions shape where the prompt is given back (`echo`): what is known at the borders of a draft.
+
+A row of the prompt says which token stands there, and shows the top-k where it was predicted. To be worth as much as an
+answer of its own, each border must read as if the API had been asked there alone, greedily:
+
+* The sampled token is then the most probable one, and not the draft's. The draft's own is taken out where it was only
+  appended to the top-k. Where that is open (a list of k that may lack an entry: tokens that print alike, a hidden
+  end), nothing is known of the border.
+* Text is cut by the API, wherever it likes. The rows are followed from the end of what was sent, as far as their bytes
+  are those of the text; borders in front of the first row that differs (a token that has lost its bytes, a special one)
+  are unknown, and so is one inside a token.
+* An end that the endpoint hides is in no list. Where no row shows an end, a border counts only if what is not shown is
+  less than the best that is: the end cannot be the greedy choice there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+from blackbox_proxy.types import Ask, Echoed, Kind, Position, Reply
+from blackbox_proxy_adapters.fields import as_mapping
+from blackbox_proxy_adapters.positions import Dialect
+
+from .envelope import first_choice, read_finish, read_model, read_usage
+from .legacy import Reading, Row, placed, read_rows_of
+
+
+def read_echo(body: Mapping[str, object], ask: Ask, dialect: Dialect) -> Reply:
+    """The positions after the draft, and those at its borders. Raises `ReplyError` for another shape."""
+    choice = first_choice(body)
+    finish = read_finish(choice.get("finish_reason"))
+    rows, read = read_rows_of(as_mapping(choice.get("logprobs"), "logprobs"), dialect)
+    usage, model = read_usage(body.get("usage")), read_model(body)
+    count = _generated(rows, ask, read=read, finish=finish, output=usage.output)
+    if count is None:
+        return Reply((), None, usage, model)
+    sent, made = rows[: len(rows) - count], rows[len(rows) - count :]
+    borders = _by_ids(sent, ask) if ask.ids is not None else _by_text(sent, ask, read=read)
+    listed = ((other, logp) for row in rows for other, logp in row.shown.items())
+    shows_ends = any(read(other, logp, None).piece.kind is Kind.END for other, logp in listed)
+    known = {at: _alone(row, dialect, read=read, whole=shows_ends) for at, row in borders}
+    told = (Echoed(at, found) for at, found in sorted(known.items()) if found is not None)
+    echoed = tuple(one for one in told if shows_ends or _is_clear(one.position))
+    positions = tuple(placed(row, dialect, read=read) for row in made)
+    return Reply(positions, finish, usage, model, echoed=echoed)
+
+
+def _generated(rows: Sequence[Row], ask: Ask, *, read: Reading, finish: str | None, output: int) -> int | None:
+    """How many rows at the end were generated: as many as were asked for, unless the answer ended before.
+
+    Then the usage tells it, or where one token was asked for, whether its row is an end. None where nothing tells.
+    """
+    if finish == "length" and ask.length <= len(rows):
+        return ask.length
+    if finish != "stop" or not rows:
+        return None
+    shown = read(rows[-1].spelling, rows[-1].logp, rows[-1].number).piece.kind is Kind.END
+    written = output if ask.length > 1 else 1
+    return written - (not shown) if 0 < written <= min(ask.length, len(rows)) else None
+
+
+def _by_ids(sent: Sequence[Row], ask: Ask) -> Iterator[tuple[int, Row]]:
+    """A row for each id of the draft; none where there are not as many rows as ids were sent."""
+    before = len(ask.ids or ())
+    if len(sent) == before + len(ask.drafted):
+        yield from enumerate(sent[before:])
+
+
+def _by_text(sent: Sequence[Row], ask: Ask, *, read: Reading) -> Iterator[tuple[int, Row]]:
+    """The rows that begin inside the draft, from its end on, and how many bytes of it stand before each."""
+    at = len(ask.draft)
+    text = ask.answer + ask.draft
+    for row in reversed(sent):
+        piece = read(row.spelling, row.logp, row.number).piece
+        at -= len(piece.text)
+        fits = text[: len(ask.answer) + at + len(piece.text)].endswith(piece.text)
+        if at < 0 or not fits or not piece.text or piece.kind not in (Kind.TEXT, Kind.FRAGMENT):
+            return
+        yield at, row
+
+
+def _alone(row: Row, dialect: Dialect, *, read: Reading, whole: bool) -> Position | None:
+    """The position as a greedy call would show it; None where the list does not tell.
+
+    whole: a list of k lacks no entry.
+    """
+    if not row.shown or row.logp is None:
+        return None
+    shown = dict(row.shown)
+    least = min(shown, key=shown.__getitem__)
+    if least == row.spelling and dialect.top_k is not None:
+        if len(shown) > dialect.top_k:
+            del shown[least]
+        elif len(shown) < dialect.top_k or not whole:
+            return None
+    best = max(shown, key=shown.__getitem__, default="")
+    number = row.number if best == row.spelling else None
+    return placed(Row(best, shown[best], number, shown), dialect, read=read) if shown else None
+
+
+def _is_clear(found: Position) -> bool:
+    """Whether no end that is not shown can be likelier than the best that is."""
+    return found.tail < math.exp(found.sampled.logp)

@@ -1,0 +1,120 @@
+"""Requests that are under way while something else is done: one, or several at once.
+
+An endpoint that takes a list of prompts is sent one request; any other gets a few at a time, each in its own. Knows no
+formula, no wire format and no price.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar, final, runtime_checkable
+
+from blackbox_proxy.api import Endpoint
+from blackbox_proxy.errors import BlackboxProxyError
+from blackbox_proxy.types import Ask, Reply
+
+T = TypeVar("T")
+
+AT_ONCE = 8
+"""Most requests that one answer has under way at a time."""
+
+
+@runtime_checkable
+class TakesLists(Protocol):
+    """An endpoint that answers several asks in one request."""
+
+    def send_list(self, asks: Sequence[Ask]) -> Sequence[Reply]: ...
+
+    async def asend_list(self, asks: Sequence[Ask]) -> Sequence[Reply]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What became of some asks: the replies in order, or those that came in spite of `error`, the first there was."""
+
+    replies: Sequence[Reply]
+    error: BlackboxProxyError | None = None
+
+
+@final
+class Call(Generic[T]):
+    """A call in a thread of its own: a daemon, so that whoever interrupts need not wait until the API has answered."""
+
+    def __init__(self, call: Callable[[], T]) -> None:
+        self._future: Future[T] = Future()
+        self._thread = threading.Thread(target=self._run, args=(call,), name="api", daemon=True)
+        self._thread.start()
+
+    def _run(self, call: Callable[[], T]) -> None:
+        try:
+            self._future.set_result(call())
+        except BaseException as error:  # noqa: BLE001 (it is raised where the result is asked for)
+            self._future.set_exception(error)
+
+    def result(self) -> T:
+        """What the call gave, or what it raised; the thread has ended then."""
+        self._thread.join()
+        return self._future.result()
+
+
+def send_all(api: Endpoint, asks: Sequence[Ask]) -> Answered:
+    """The replies to all asks. An error of ours is given back, since what the others cost is to be counted."""
+    lists = _lists(api, asks)
+    if lists is not None:
+        return _outcome([_tried(lambda: lists.send_list(asks))])
+    if len(asks) == 1:
+        return _outcome([_tried(lambda: [api.send(asks[0])])])
+    calls = [Call(_some(api, asks[at::AT_ONCE])) for at in range(min(AT_ONCE, len(asks)))]
+    made = [call.result() for call in calls]
+    return _outcome([made[at % AT_ONCE][at // AT_ONCE] for at in range(len(asks))])
+
+
+async def asend_all(api: Endpoint, asks: Sequence[Ask]) -> Answered:
+    """`send_all` for asyncio. Where it is cancelled, the requests are too."""
+    lists = _lists(api, asks)
+    if lists is not None:
+        return _outcome([await _atried(api, asks, lists)])
+    room = asyncio.Semaphore(AT_ONCE)
+
+    async def one(ask: Ask) -> Sequence[Reply] | BlackboxProxyError:
+        async with room:
+            return await _atried(api, [ask], None)
+
+    return _outcome(await asyncio.gather(*map(one, asks)))
+
+
+def _lists(api: Endpoint, asks: Sequence[Ask]) -> TakesLists | None:
+    """The endpoint, where it can take these asks as a list."""
+    return api if len(asks) > 1 and api.capabilities().prompt_lists and isinstance(api, TakesLists) else None
+
+
+def _some(api: Endpoint, asks: Sequence[Ask]) -> Callable[[], list[Sequence[Reply] | BlackboxProxyError]]:
+    return lambda: [_tried(lambda ask=ask: [api.send(ask)]) for ask in asks]  # type: ignore[misc]
+
+
+def _tried(call: Callable[[], Sequence[Reply]]) -> Sequence[Reply] | BlackboxProxyError:
+    try:
+        return call()
+    except BlackboxProxyError as error:
+        return error
+
+
+async def _atried(api: Endpoint, asks: Sequence[Ask], lists: TakesLists | None) -> Sequence[Reply] | BlackboxProxyError:
+    try:
+        return await lists.asend_list(asks) if lists is not None else [await api.asend(ask) for ask in asks]
+    except BlackboxProxyError as error:
+        return error
+
+
+def _outcome(made: Sequence[Sequence[Reply] | BlackboxProxyError]) -> Answered:
+    """All replies; of several errors the first, which takes over what the others may have cost."""
+    replies = [reply for one in made if not isinstance(one, BlackboxProxyError) for reply in one]
+    errors = [one for one in made if isinstance(one, BlackboxProxyError)]
+    if not errors:
+        return Answered(replies)
+    errors[0].lost = sum(error.lost for error in errors)
+    return Answered(replies, errors[0])
