@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from decimal import Decimal
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from blackbox_proxy import asteer, choose, sample, steer, stream
+from blackbox_proxy import Api, asteer, choose, sample, steer, stream
 from blackbox_proxy.core.money import Budget
 from blackbox_proxy.errors import ApiRefused, InputError, LedgerError, OverBudget
 from blackbox_proxy.ledger.books import Ledger, open_ledger
@@ -21,6 +21,8 @@ from blackbox_proxy.ledger.report import figures
 from blackbox_proxy.ledger.rows import Row
 from blackbox_proxy.standin import Traffic, running
 from blackbox_proxy.standin.plan import Plan, read_plan
+from blackbox_proxy.steering import Steering, Who
+from blackbox_proxy.testing import ToyPair
 from blackbox_proxy.types import Ask, Prompt, Result, Usage
 from tests.fault_bench import DRIVERS, ROUTES, Bench, benched
 from tests.ledger.toys import STEERING, connected, opened, pair, toy
@@ -81,6 +83,38 @@ def test_a_run_is_booked_as_the_engine_and_the_server_count_it(served: tuple[str
     assert [row.step for row in rows] == sorted({row.step for row in rows})
     assert all(row.provider == url.split("/")[2] and row.source == "provider" for row in rows)
     assert figures("", rows).kept == len(result.steps)
+
+
+def by_asteer(prompt: Prompt, *, api: Api, pair: ToyPair, steering: Steering) -> Result:
+    async def closing() -> Result:
+        async with api:
+            return await asteer(prompt, api=api, pair=pair, steering=steering)
+
+    return asyncio.run(closing())
+
+
+@pytest.mark.parametrize("drive", [steer, by_asteer])
+@pytest.mark.parametrize(
+    ("drafter", "options"),
+    [("prefixes", {}), ("prefixes", {"prompt_lists": True}), ("echo", {"echo": True}), ("auto", {"echo": True})],
+)
+def test_whoever_drafts_the_books_are_those_of_the_engine_and_of_the_server(
+    served: tuple[str, Traffic], ledger: Ledger, drive: Callable[..., Result], drafter: Who, options: dict[str, object]
+) -> None:
+    """Several requests a round, several prompts a request, and requests that only tell of what they are sent."""
+    url, traffic = served
+    before = (traffic.total, traffic.read, traffic.written)
+    with connected(url, ledger, options=options) as api:
+        result = drive(ASKED, api=api, pair=pair(), steering=replace(STEERING, drafter=drafter))
+    rows = rows_of(ledger)
+    assert summed(rows) == replace(result.usage, local_seconds=0.0)
+    assert (len(rows), summed(rows).input, summed(rows).output) == tuple(
+        now - then for now, then in zip((traffic.total, traffic.read, traffic.written), before, strict=True)
+    )
+    assert result.cost == sum((row.cost for row in rows if row.cost is not None), Decimal(0)) > 0
+    written = [row.output or 0 for row in rows]
+    assert [(row.kept or 0) + (row.wasted or 0) for row in rows] == written
+    assert all(row.asked >= wrote for row, wrote in zip(rows, written, strict=True))
     assert all(row.cost is not None and row.reserved is not None and row.cost <= row.reserved for row in rows)
 
 

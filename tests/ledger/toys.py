@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -41,6 +41,8 @@ def opened(folder: Path, *budgets: Budget, **tags: str) -> Iterator[Ledger]:
         yield ledger
 
 
-def connected(url: str, ledger: Ledger | None, *, attempts: int = 4) -> Api:
-    options = {"top_k": 6, "end_pieces": [END]}
-    return connect(url, model="toy", options=options, ledger=ledger, attempts=attempts)
+def connected(
+    url: str, ledger: Ledger | None, *, attempts: int = 4, options: Mapping[str, object] | None = None
+) -> Api:
+    own = {"top_k": 6, "end_pieces": [END], **(options or {})}
+    return connect(url, model="toy", options=own, ledger=ledger, attempts=attempts)
