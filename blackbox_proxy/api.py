@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Protocol, Self, final
 
+from blackbox_proxy.core.drafting import Prices
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.errors import BlackboxProxyError, InputError, ReplyError, WeightsError
 from blackbox_proxy.ledger.books import Account, Entry, Ledger
@@ -119,6 +120,13 @@ class Api:
     def text(self, prompt: Prompt) -> str:
         """The prompt in the model's own form."""
         return prompt_text(prompt, self.template)
+
+    def rates(self) -> Prices | None:
+        """US dollars a token, by the ledger's prices; None where nothing is booked, or nobody knows."""
+        price = None if self.account is None else self.account.price()
+        if price is None:
+            return None
+        return Prices(*(float(rate.base) / 1e6 for rate in (price.input, price.cached or price.input, price.output)))
 
     def close(self) -> None:
         """Close the connections of `send`."""

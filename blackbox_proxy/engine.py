@@ -22,7 +22,7 @@ from typing import Protocol, final, runtime_checkable
 from blackbox_proxy.api import Endpoint, as_prompt
 from blackbox_proxy.calls import Answered, Call, asend_all, send_all
 from blackbox_proxy.core import choosing
-from blackbox_proxy.core.drafting import Drafter, Planner
+from blackbox_proxy.core.drafting import TYPICAL, Drafter, Planner, Prices
 from blackbox_proxy.core.events import Asking, Echo, Evaluate, Event, Evidence, Judge, Prefixes, Tell
 from blackbox_proxy.core.loop import Drafts, Ending, Run, steps, steps_by_scores
 from blackbox_proxy.core.recut import strange_borders, strange_pieces
@@ -68,6 +68,13 @@ class LocalPair(Protocol):
     def prompt(self, prompt: Prompt) -> PairPrompt: ...
 
     def laws(self, prompt: PairPrompt, paths: Sequence[TokenPath]) -> Sequence[Laws]: ...
+
+
+@runtime_checkable
+class Rated(Protocol):
+    """An endpoint that knows what its tokens cost, as `Api` does where a ledger is given."""
+
+    def rates(self) -> Prices | None: ...
 
 
 def load_pair(path: Path | str, *, cache: Path | None = None) -> Pair:
@@ -144,13 +151,19 @@ def _drafts(steering: Steering, api: Endpoint, planner: Planner | None, *, guess
         can += ["prefixes", "echo"] if api.capabilities().echo else ["prefixes"]
     if steering.drafter == "auto":
         drawn = steering.temperature > 0.0
-        return Drafts(can, None if drawn else planner or Planner(prefer=steering.prefer))
+        return Drafts(can, None if drawn else planner or _planner(steering, api))
     if steering.drafter in can:
         return Drafts((steering.drafter,))
     raise InputError(
         f"drafter={steering.drafter!r} cannot be used here: there are {', '.join(can)}",
         hint="the pair drafts greedy answers alone; 'echo' needs an endpoint that gives back what it is sent",
     )
+
+
+def _planner(steering: Steering, api: Endpoint) -> Planner:
+    """One that begins anew, with the prices that hold here, where somebody knows them."""
+    rates = api.rates() if isinstance(api, Rated) else None
+    return Planner(prefer=steering.prefer, prices=rates or TYPICAL)
 
 
 def _lost_note(lost: int) -> tuple[str, ...]:

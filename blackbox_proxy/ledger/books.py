@@ -122,9 +122,9 @@ class Account:
         bound = bound_of(request.body, size, length=length)
         return Entry(self, request.path, run or uuid.uuid4().hex, step, bound, before)
 
-    def price(self, at: dt.datetime) -> Price | None:
-        """What the model costs at a time."""
-        return self.ledger.prices.find(self.base_url, self.model, at=at)
+    def price(self, at: dt.datetime | None = None) -> Price | None:
+        """What the model costs at a time; now where none is given."""
+        return self.ledger.prices.find(self.base_url, self.model, at=at or self.ledger.clock())
 
 
 @final

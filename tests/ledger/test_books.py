@@ -7,14 +7,16 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from blackbox_proxy import Api, asteer, choose, sample, steer, stream
+from blackbox_proxy.core.drafting import Prices
 from blackbox_proxy.core.money import Budget
+from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.errors import ApiRefused, InputError, LedgerError, OverBudget
 from blackbox_proxy.ledger.books import Ledger, open_ledger
 from blackbox_proxy.ledger.report import figures
@@ -22,8 +24,9 @@ from blackbox_proxy.ledger.rows import Row
 from blackbox_proxy.standin import Traffic, running
 from blackbox_proxy.standin.plan import Plan, read_plan
 from blackbox_proxy.steering import Steering, Who
-from blackbox_proxy.testing import ToyPair
-from blackbox_proxy.types import Ask, Prompt, Result, Usage
+from blackbox_proxy.testing import ToyApi, ToyPair
+from blackbox_proxy.types import Ask, Capabilities, Prompt, Reply, Result, Usage
+from tests.core.toys import toy_api, toy_pair
 from tests.fault_bench import DRIVERS, ROUTES, Bench, benched
 from tests.ledger.toys import STEERING, connected, opened, pair, toy
 
@@ -329,3 +332,38 @@ def test_a_ledger_that_breaks_stops_the_run(served: tuple[str, Traffic], ledger:
         with pytest.raises(LedgerError, match="closed database"):
             steer(ASKED, api=api, pair=pair(), steering=STEERING)
     assert served[1].total == before
+
+
+@dataclass
+class Asked:
+    """A toy API that is asked for its rates."""
+
+    toys: ToyApi
+    rated: list[Prices | None]
+    model: str = "toy"
+    vocabulary: Vocabulary | None = None
+
+    def capabilities(self) -> Capabilities:
+        return self.toys.capabilities()
+
+    def text(self, prompt: Prompt) -> str:
+        return self.toys.text(prompt)
+
+    def send(self, ask: Ask) -> Reply:
+        return self.toys.send(ask)
+
+    async def asend(self, ask: Ask) -> Reply:
+        return self.toys.send(ask)
+
+    def rates(self) -> Prices | None:
+        return self.rated.pop()
+
+
+def test_a_planner_is_told_what_tokens_cost(served: tuple[str, Traffic], ledger: Ledger) -> None:
+    with connected(served[0], ledger) as api, connected(served[0], None) as unbooked:
+        assert api.rates() == Prices(2.5e-6, 0.25e-6, 10e-6)
+        assert unbooked.rates() is None
+    asked = Asked(toy_api(), [None, Prices(1.0, 1.0, 1.0)])
+    for left in (1, 0):
+        steer(Prompt(text="ab"), api=asked, pair=toy_pair(), steering=Steering(max_tokens=4, drafter="auto"))
+        assert len(asked.rated) == left
