@@ -219,7 +219,9 @@ class _Session:
         """What the source of offsets has to say to a question."""
         before = time.perf_counter()
         evidence = self.source.answer(event)
-        self.usage += Usage(local_seconds=time.perf_counter() - before)
+        seconds = time.perf_counter() - before
+        self.usage += Usage(local_seconds=seconds)
+        self.spending.work(seconds)
         return evidence
 
     def book(self, reply: Reply, event: Draft | Tell) -> Reply:
@@ -292,6 +294,7 @@ class _Session:
             cost=self.spending.cost,
             model=self.model,
             notes=(*ending.notes, *self._recut(), *_lost_note(self.usage.lost + self.waiting)),
+            calls=tuple(self.spending.calls),
         )
 
     def _recut(self) -> tuple[str, ...]:
@@ -544,6 +547,8 @@ def choose(
         strings = (*wanted, *(text for text in masses.wanted() if text not in wanted))
         scores = pair.score(b"", strings, prompt=own)
     usage = replace(spent.usage, local_seconds=time.perf_counter() - before)
+    spent.spending.work(usage.local_seconds)
+    spent.spending.settle()
     found, options_of = choosing.chosen(masses, strings, scores, alpha=alpha)
     seconds = time.perf_counter() - started
     return Choice(options_of, found.certified, usage, seconds, spent.model, spent.spending.cost)

@@ -207,6 +207,9 @@ class Receipt(Protocol):
     def walked(self, *, kept: int, wasted: int) -> None:
         """Note how many of the reply's positions were used and how many were not, once that is known."""
 
+    def worked(self, seconds: float) -> None:
+        """Note how long the pair has computed since the reply before it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -309,6 +312,18 @@ class Step:
     exact: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One reply that an answer was made from: how many of its tokens stood when it came, and what it took.
+
+    cost: in US dollars, None where it is unknown.
+    """
+
+    step: int
+    usage: Usage
+    cost: Decimal | None
+
+
 Finish = Literal["stop", "length", "stop_string", "budget", "error"]
 """Why an answer ended; `budget`: the next request could have passed a budget, so it was not sent."""
 
@@ -318,7 +333,8 @@ class Result:
     """A finished answer with everything that led to it; or, with the finish "error", one that broke off.
 
     exactness: `exact` when the endpoint went on from exactly our text at every step (`Step.exact`) and no step was
-    completed without the API; `approximate` otherwise. cost is None while the price is unknown.
+    completed without the API; `approximate` otherwise. cost is None while the price is unknown. calls: the replies in
+    the order in which they came.
     """
 
     text: str
@@ -330,6 +346,7 @@ class Result:
     cost: Decimal | None = None
     model: str = ""
     notes: tuple[str, ...] = field(default=())
+    calls: tuple[Call, ...] = ()
 
     @property
     def changed(self) -> int:

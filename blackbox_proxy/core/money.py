@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from typing import final
 
 from blackbox_proxy.errors import InputError, OverBudget
@@ -102,6 +102,20 @@ def bound_of(body: Mapping[str, object], size: int, *, length: int) -> Usage:
 def charge(amount: Decimal | None) -> int:
     """An amount as budgets count it, rounded up to 10^-12 dollars; what is unknown cannot be counted."""
     return 0 if amount is None else int(amount.scaleb(-UNIT).to_integral_value(ROUND_CEILING))
+
+
+DIGITS = 4
+"""Significant digits of an amount that a person reads."""
+
+
+def rounded(amount: Decimal) -> Decimal:
+    """An amount for reading: four significant digits, and cents at the least.
+
+    >>> rounded(Decimal("0.000123456")), rounded(Decimal("12345.678"))
+    (Decimal('0.0001235'), Decimal('12345.68'))
+    """
+    place = min(amount.adjusted() - DIGITS + 1, -2)
+    return amount.quantize(Decimal(1).scaleb(place), ROUND_HALF_EVEN)
 
 
 def plain(amount: Decimal) -> str:

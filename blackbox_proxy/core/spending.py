@@ -1,4 +1,4 @@
-"""What one run has spent: its cost so far, and how many tokens of each reply were kept.
+"""What one run has spent: its replies and their costs so far, and how many tokens of each reply were kept.
 
 How many were is known only when the walk over a draft has ended, with the next draft or with the answer; then the
 ledger is told, by the reply's receipt. A step takes one position of the last draft, unless it was completed locally.
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import final
 
-from blackbox_proxy.types import Origin, Receipt, Reply, Step
+from blackbox_proxy.types import Call, Origin, Receipt, Reply, Step
 
 
 @final
@@ -19,20 +19,25 @@ class Spending:
     """The books of one answer, under the name of its run."""
 
     run: str
-    _costs: list[Decimal | None] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
     _draft: Receipt | None = None
+    _last: Receipt | None = None
+    _steps: int = 0
     _kept: int = 0
     _open: int = 0
+    _seconds: float = 0.0
 
     @property
     def cost(self) -> Decimal | None:
         """US dollars for all replies so far; None where that of one is unknown, and where there is none."""
-        known = [cost for cost in self._costs if cost is not None]
-        return sum(known, Decimal(0)) if known and len(known) == len(self._costs) else None
+        known = [call.cost for call in self.calls if call.cost is not None]
+        return sum(known, Decimal(0)) if known and len(known) == len(self.calls) else None
 
     def pay(self, reply: Reply) -> None:
         """A reply came."""
-        self._costs.append(None if reply.receipt is None else reply.receipt.cost)
+        receipt = reply.receipt
+        self.calls.append(Call(self._steps, reply.usage, None if receipt is None else receipt.cost))
+        self._last = receipt or self._last
 
     def draft(self, reply: Reply) -> None:
         """A reply came that is walked over now."""
@@ -48,11 +53,19 @@ class Spending:
 
     def keep(self, step: Step) -> None:
         """A token was emitted."""
+        self._steps += 1
         if step.origin is not Origin.LOCAL and self._open:
             self._kept, self._open = self._kept + 1, self._open - 1
+
+    def work(self, seconds: float) -> None:
+        """The pair has computed; booked with the reply that came last when `settle` is called."""
+        self._seconds += seconds
 
     def settle(self) -> None:
         """The walk over the last draft has ended: what is left of it was not kept."""
         if self._draft is not None:
             self._draft.walked(kept=self._kept, wasted=self._open)
         self._draft = None
+        if self._last is not None and self._seconds:
+            self._last.worked(self._seconds)
+            self._seconds = 0.0

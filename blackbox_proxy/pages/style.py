@@ -1,0 +1,98 @@
+"""The styles of the pages: light and dark by the reader's own setting, and black on white on paper."""
+
+from __future__ import annotations
+
+_LIGHT = """
+  --paper: #ffffff; --raised: #f5f7f9; --ink: #1a2027; --soft: #56616d; --line: #d5dce3;
+  --blue: #2563c9; --focus: #b3480a; --warn: #fdf1d8; --warn-line: #d9a72b;
+  --changed: #fde7b8; --outside: #c9ecd2; --pair: #d6e4ff; --local: #f0d9f7;
+"""
+_DARK = """
+  --paper: #12161b; --raised: #1b2128; --ink: #e5e9ee; --soft: #9aa6b2; --line: #323b45;
+  --blue: #6ea2f7; --focus: #ffb070; --warn: #352a10; --warn-line: #a57c1c;
+  --changed: #5a430c; --outside: #17492a; --pair: #1f3a6e; --local: #4c2a58;
+"""
+
+COMMON = f"""
+:root {{ color-scheme: light dark; {_LIGHT} }}
+@media (prefers-color-scheme: dark) {{ :root {{ {_DARK} }} }}
+* {{ box-sizing: border-box; }}
+body {{
+  margin: 0 auto; padding: 32px 24px 64px; max-width: 1200px; background: var(--paper); color: var(--ink);
+  font: 16px/1.5 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; overflow-wrap: break-word;
+}}
+h1 {{ margin: 0; font-size: 1.75rem; line-height: 1.2; letter-spacing: -0.01em; }}
+h2 {{ margin: 48px 0 12px; font-size: 1.2rem; line-height: 1.3; }}
+p {{ margin: 8px 0; max-width: 75ch; }}
+a {{ color: inherit; text-decoration-color: var(--soft); text-underline-offset: 3px; }}
+:focus-visible {{ outline: 3px solid var(--focus); outline-offset: 2px; border-radius: 2px; }}
+.soft, .none, footer {{ color: var(--soft); }}
+.skip {{ position: absolute; left: -9999px; }}
+.skip:focus {{ position: static; }}
+.notice {{
+  margin: 16px 0; padding: 10px 14px; border-left: 4px solid var(--warn-line); background: var(--warn); max-width: none;
+}}
+.cards {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(250px, 1fr)); gap: 12px; margin: 24px 0; }}
+.cards div {{ padding: 14px 16px; background: var(--raised); border: 1px solid var(--line); border-radius: 8px; }}
+.cards dt {{ font-size: 0.875rem; color: var(--soft); }}
+.cards dd {{ margin: 0; }}
+.cards .figure {{ font-size: 1.6rem; line-height: 1.35; font-weight: 600; font-variant-numeric: tabular-nums; }}
+.cards .means {{ font-size: 0.8125rem; line-height: 1.4; color: var(--soft); }}
+.wide {{ overflow-x: auto; margin: 16px 0; border: 1px solid var(--line); border-radius: 8px; }}
+table {{ border-collapse: collapse; width: 100%; font-size: 0.8125rem; font-variant-numeric: tabular-nums; }}
+th, td {{ padding: 7px 10px; text-align: right; vertical-align: top; white-space: nowrap; }}
+thead th {{ vertical-align: bottom; white-space: normal; background: var(--raised); font-weight: 600; }}
+thead th a {{ text-decoration-style: dotted; }}
+th:first-child, td.words, th.words {{ text-align: left; }}
+tbody th {{ font-weight: 400; white-space: normal; min-width: 9em; max-width: 22em; overflow-wrap: anywhere; }}
+tbody tr, tfoot tr {{ border-top: 1px solid var(--line); }}
+tfoot th, tfoot td {{ font-weight: 600; }}
+.means dt {{ margin-top: 10px; font-weight: 600; }}
+dl.means dd {{ margin: 0; max-width: 75ch; color: var(--soft); }}
+:target {{ background: var(--warn); }}
+footer {{ margin-top: 48px; padding-top: 12px; border-top: 1px solid var(--line); font-size: 0.8125rem; }}
+@media (max-width: 600px) {{ body {{ padding: 20px 16px 48px; }} h1 {{ font-size: 1.4rem; }} }}
+@media print {{
+  :root {{ color-scheme: light; {_LIGHT} }}
+  @page {{ margin: 14mm; }}
+  body {{ padding: 0; max-width: none; font-size: 10pt; print-color-adjust: exact; -webkit-print-color-adjust: exact; }}
+  h2 {{ break-after: avoid; }}
+  .cards div, tr, .columns, .bars li, dl.means div {{ break-inside: avoid; }}
+  .cards {{ grid-template-columns: repeat(3, 1fr); }}
+  .wide {{ overflow: visible; border: 0; }}
+  table {{ font-size: 7.5pt; }}
+  th, td {{ padding: 3px 4px; }}
+  tbody th {{ min-width: 0; }}
+  .skip {{ display: none; }}
+}}
+"""
+
+COSTS = """
+.legend { font-size: 0.875rem; color: var(--soft); }
+.key { display: inline-block; width: 14px; height: 12px; margin: 0 6px 0 0; vertical-align: -1px; }
+.key.naive { margin-left: 18px; }
+.key.cost { background: var(--blue); }
+.key.naive { border: 2px dashed var(--soft); }
+svg { display: block; width: 100%; overflow: visible; }
+svg .cost { fill: var(--blue); }
+svg .naive {
+  fill: none; stroke: var(--soft); stroke-width: 2; stroke-dasharray: 4 3; vector-effect: non-scaling-stroke;
+}
+svg .grid { stroke: var(--line); stroke-width: 1; vector-effect: non-scaling-stroke; }
+svg .reach { fill: transparent; }
+svg g:hover .reach { fill: var(--raised); }
+.columns { display: grid; grid-template-columns: auto 1fr; gap: 0 10px; margin: 20px 12px 8px 0; }
+.columns svg { height: 220px; }
+.scale {
+  display: flex; flex-direction: column; justify-content: space-between; height: 220px; text-align: right;
+  font-size: 0.75rem; line-height: 0; color: var(--soft); font-variant-numeric: tabular-nums;
+}
+.ticks { grid-column: 2; position: relative; height: 24px; font-size: 0.75rem; color: var(--soft); }
+.ticks span { position: absolute; top: 6px; transform: translateX(-50%); white-space: nowrap; }
+.bars { margin: 16px 0; padding: 0; list-style: none; }
+.bars li { display: grid; grid-template-columns: 1fr auto; gap: 2px 16px; margin: 0 0 14px; font-size: 0.9375rem; }
+.bars .name { overflow-wrap: anywhere; }
+.bars .amounts { color: var(--soft); font-variant-numeric: tabular-nums; text-align: right; }
+.bars .amounts b { color: var(--ink); }
+.bars svg { grid-column: 1 / -1; height: 16px; }
+"""
