@@ -22,11 +22,20 @@ TICKS = 5
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """What something cost, and what it would have cost one token per call, in dollars."""
+    """What something cost, and what it would have cost one token per call, in dollars; None where all is unknown.
+
+    more: there is something besides whose cost nobody knows.
+    """
 
     name: str
-    cost: Decimal
-    naive: Decimal
+    cost: Decimal | None
+    naive: Decimal | None
+    more: bool = False
+
+    @property
+    def most(self) -> Decimal:
+        """The larger of both."""
+        return max(self.cost or Decimal(0), self.naive or Decimal(0))
 
 
 def legend() -> Html:
@@ -36,14 +45,17 @@ def legend() -> Html:
         el("span", cls="key cost"),
         "spent ",
         el("span", cls="key naive"),
-        "one token per call would have cost",
+        "at one token per call",
         cls="legend",
     )
 
 
-def columns(pairs: Sequence[Pair], *, label: str) -> Html:
-    """A column for each, in the order given: filled what was spent, in outline what one token per call would cost."""
-    top = _round(max(max(pair.cost, pair.naive) for pair in pairs))
+def columns(pairs: Sequence[Pair], *, ticks: Sequence[str], label: str) -> Html:
+    """A column for each, in the order given: filled what was spent, in outline what one token per call would cost.
+
+    ticks: what may stand under each; there is room for some.
+    """
+    top = _round(max(pair.most for pair in pairs))
     width = max(len(pairs), FEWEST)
     drawn = [_column(number, pair, top) for number, pair in enumerate(pairs)]
     grid = [el("line", x1=0, x2=width, y1=y, y2=y, cls="grid") for y in (0, 50, 100)]
@@ -52,11 +64,13 @@ def columns(pairs: Sequence[Pair], *, label: str) -> Html:
     )
     marks = (el("span", dollars(part)) for part in (top, top / 2, Decimal(0)))
     scale = el("div", *marks, cls="scale", aria_hidden="true")
-    return el("div", scale, picture, _ticks([pair.name for pair in pairs], width), cls="columns")
+    return el("div", scale, picture, _ticks(ticks, width), cls="columns")
 
 
 def _column(number: int, pair: Pair, top: Decimal) -> Html:
-    told = f"{pair.name}: {dollars(pair.cost)}; one token per call: {dollars(pair.naive)}"
+    more = ", and something whose cost is unknown" if pair.more else ""
+    cost, naive = (dollars(amount or Decimal(0)) for amount in (pair.cost, pair.naive))
+    told = f"{pair.name}: {cost}; at one token per call {naive}{more}"
     return el(
         "g",
         el("title", told),
@@ -66,7 +80,7 @@ def _column(number: int, pair: Pair, top: Decimal) -> Html:
     )
 
 
-def _height(amount: Decimal, top: Decimal) -> dict[str, float]:
+def _height(amount: Decimal | None, top: Decimal) -> dict[str, float]:
     tall = _percent(amount, top)
     return {"y": round(100 - tall, 2), "height": tall}
 
@@ -83,12 +97,12 @@ def _ticks(names: Sequence[str], width: int) -> Html:
 
 def bars(pairs: Sequence[Pair]) -> Html:
     """A line for each: its name, what was spent and what one token per call would have cost, and both as bars."""
-    top = max((max(pair.cost, pair.naive) for pair in pairs), default=Decimal(0))
+    top = max(pair.most for pair in pairs)
     return el("ul", *(_bar(pair, top) for pair in pairs), cls="bars")
 
 
 def _bar(pair: Pair, top: Decimal) -> Html:
-    amounts = joined((el("b", money(pair.cost)), " of ", money(pair.naive)))
+    amounts = joined((el("b", money(pair.cost, more=pair.more)), " of ", money(pair.naive, more=pair.more)))
     drawn = el(
         "svg",
         el("rect", x=0, y=1, height=8, width=_percent(pair.cost, top), cls="cost"),
@@ -100,17 +114,17 @@ def _bar(pair: Pair, top: Decimal) -> Html:
     return el("li", el("span", pair.name, cls="name"), el("span", amounts, cls="amounts"), drawn)
 
 
-def _percent(amount: Decimal, top: Decimal) -> float:
-    return round(float(100 * amount / top), 2) if top else 0.0
+def _percent(amount: Decimal | None, top: Decimal) -> float:
+    return round(float(100 * amount / top), 2) if amount else 0.0
 
 
 def _round(amount: Decimal) -> Decimal:
-    """The next amount above that is 1, 2 or 5 of a power of ten; 1 for nothing.
+    """The next amount above whose half is short to write; 1 for nothing.
 
-    >>> _round(Decimal("0.034")), _round(Decimal(5)), _round(Decimal(0))
-    (Decimal('0.05'), Decimal('5'), Decimal('1'))
+    >>> _round(Decimal("0.024")), _round(Decimal(5)), _round(Decimal(0))
+    (Decimal('0.03'), Decimal('5'), Decimal('1'))
     """
     if not amount:
         return Decimal(1)
     power = Decimal(1).scaleb(amount.adjusted())
-    return next(step * power for step in (1, 2, 5, 10) if step * power >= amount)
+    return next(step * power for step in (1, 2, 3, 4, 5, 6, 8, 10) if step * power >= amount)

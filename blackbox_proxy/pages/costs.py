@@ -10,7 +10,7 @@ from decimal import Decimal
 from blackbox_proxy.ledger.report import DEFINITIONS, Figures
 from blackbox_proxy.pages.charts import Pair, bars, columns, legend
 from blackbox_proxy.pages.figures import count, dollars, money, ratio, seconds, share
-from blackbox_proxy.pages.html import Content, Html, document, el
+from blackbox_proxy.pages.html import Html, document, el
 from blackbox_proxy.pages.style import COMMON, COSTS
 
 MOST_DAYS = 92
@@ -34,9 +34,18 @@ class Costs:
     by: str
 
 
+def _known(one: Figures, amount: Decimal) -> Decimal | None:
+    """The amount, unless there is nothing in it because nobody knows what these cost."""
+    return None if not amount and (one.unpriced or one.lost) else amount
+
+
+def _more(one: Figures) -> bool:
+    return bool(one.unpriced) or _known(one, one.cost) is None
+
+
 SHOWN: dict[str, tuple[str, Callable[[Figures], Html]]] = {
-    "cost": ("Spent", lambda one: money(one.cost, more=bool(one.unpriced))),
-    "naive": ("One token per call would have cost", lambda one: money(one.naive, more=bool(one.unpriced))),
+    "cost": ("Spent", lambda one: money(_known(one, one.cost), more=_more(one))),
+    "naive": ("At one token per call", lambda one: money(_known(one, one.naive), more=_more(one))),
     "per_kept": ("Cost of a token in an answer", lambda one: money(one.per_kept)),
     "calls_per_answer": ("Calls per answer", lambda one: ratio(one.calls_per_answer)),
     "cached_share": ("Input read from the cache", lambda one: share(one.cached_share)),
@@ -123,15 +132,10 @@ def _notices(total: Figures) -> list[Html]:
 
 def _card(name: str, total: Figures) -> Html:
     title, written = SHOWN[name]
-    figure: list[Content] = [written(total)]
+    told = _sentence(DEFINITIONS[name])
     if name == "naive" and total.naive:
-        figure.append(el("span", f" {total.cost / total.naive:.0%} of it was spent", cls="means"))
-    return el(
-        "div",
-        el("dt", title),
-        el("dd", *figure, cls="figure"),
-        el("dd", _sentence(DEFINITIONS[name]), cls="means"),
-    )
+        told = f"{total.cost / total.naive:.0%} of it was spent. {told}"
+    return el("div", el("dt", title), el("dd", written(total), cls="figure"), el("dd", told, cls="means"))
 
 
 def _sentence(text: str) -> str:
@@ -155,9 +159,22 @@ def _times(days: Sequence[Figures], total: Figures) -> list[Html]:
     return [
         el("h2", "Over time"),
         legend(),
-        columns(pairs, label=label),
+        columns(pairs, ticks=[_tick(pair.name) for pair in pairs], label=label),
         _table("day", days, total),
     ]
+
+
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def _tick(name: str) -> str:
+    """A day or a month, short.
+
+    >>> _tick("2026-10-05"), _tick("2026-10")
+    ('5 Oct', 'Oct 2026')
+    """
+    year, month, *day = name.split("-")
+    return f"{int(day[0])} {MONTHS[int(month) - 1]}" if day else f"{MONTHS[int(month) - 1]} {year}"
 
 
 def over_time(days: Sequence[Pair]) -> list[Pair]:
@@ -165,16 +182,20 @@ def over_time(days: Sequence[Pair]) -> list[Pair]:
     first, last = (dt.date.fromisoformat(day.name) for day in (days[0], days[-1]))
     every = [first + dt.timedelta(days=n) for n in range((last - first).days + 1)]
     form = "%Y-%m-%d" if len(every) <= MOST_DAYS else "%Y-%m"
-    found = {day.strftime(form): (Decimal(0), Decimal(0)) for day in every}
+    found = {name: Pair(name, Decimal(0), Decimal(0)) for name in (day.strftime(form) for day in every)}
     for day in days:
         name = day.name[: 10 if form.endswith("%d") else 7]
-        cost, naive = found[name]
-        found[name] = (cost + day.cost, naive + day.naive)
-    return [Pair(name, *amounts) for name, amounts in found.items()]
+        so_far = found[name]
+        found[name] = Pair(name, _sum(so_far.cost, day.cost), _sum(so_far.naive, day.naive), so_far.more or day.more)
+    return list(found.values())
+
+
+def _sum(one: Decimal | None, other: Decimal | None) -> Decimal:
+    return (one or Decimal(0)) + (other or Decimal(0))
 
 
 def _pair(one: Figures) -> Pair:
-    return Pair(one.name, one.cost, one.naive)
+    return Pair(one.name, _known(one, one.cost), _known(one, one.naive), _more(one))
 
 
 def _groups(by: str, groups: Sequence[Figures], total: Figures, *, note: str = "") -> list[Html]:
@@ -216,7 +237,5 @@ def _table(by: str, groups: Sequence[Figures], total: Figures) -> Html:
 
 def _row(one: Figures, names: Sequence[str], told: str) -> Html:
     cells = (el("td", SHOWN[name][1](one)) for name in names)
-    name: list[Content] = [one.name]
-    if told:
-        name.append(el("span", f": {told}", cls="soft"))
-    return el("tr", el("th", *name, scope="row"), *cells)
+    name = el("span", one.name, *([el("span", f": {told}", cls="soft")] if told else ()), cls="name")
+    return el("tr", el("th", name, scope="row"), *cells)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from decimal import Decimal
 
 from blackbox_proxy.core.money import plain, rounded
-from blackbox_proxy.pages.html import Html, el
+from blackbox_proxy.pages.html import Html, el, joined
 
-NONE = el("span", "\u2013", cls="none", title="not known, or there is nothing to divide by")
+NONE = el("span", "\u2013", cls="none")
+UNKNOWN = el("span", "unknown", cls="none")
 
 
 def dollars(amount: Decimal) -> str:
@@ -22,10 +23,11 @@ def dollars(amount: Decimal) -> str:
 
 
 def money(amount: Decimal | None, *, more: bool = False) -> Html:
-    """An amount; more: there is something in it whose cost nobody knows."""
+    """An amount; more: there is something besides whose cost nobody knows."""
     if amount is None:
-        return NONE
-    return el("data", dollars(amount), " + ?" if more else "", value=plain(amount))
+        return UNKNOWN if more else NONE
+    known = el("data", dollars(amount), value=plain(amount))
+    return joined((known, " + ?")) if more else known
 
 
 def count(number: int) -> Html:
@@ -51,6 +53,6 @@ def seconds(amount: float) -> Html:
     >>> seconds(7505.0)
     Html('<data value="7505.0">2 h 5 min</data>')
     """
-    minutes = round(amount / 60)
-    text = f"{amount:,.1f} s" if amount < 600 else f"{minutes // 60} h {minutes % 60} min"
+    hours, minutes = divmod(round(amount / 60), 60)
+    text = f"{amount:,.1f} s" if amount < 600 else f"{hours:,} h {minutes} min" if hours else f"{minutes} min"
     return el("data", text, value=repr(amount))

@@ -44,11 +44,16 @@ th, td {{ padding: 7px 10px; text-align: right; vertical-align: top; white-space
 thead th {{ vertical-align: bottom; white-space: normal; background: var(--raised); font-weight: 600; }}
 thead th a {{ text-decoration-style: dotted; }}
 th:first-child, td.words, th.words {{ text-align: left; }}
-tbody th {{ font-weight: 400; white-space: normal; min-width: 9em; max-width: 22em; overflow-wrap: anywhere; }}
+th:first-child {{ position: sticky; left: 0; background: var(--paper); }}
+thead th:first-child {{ background: var(--raised); }}
+tbody th {{ font-weight: 400; white-space: normal; }}
+th .name {{ display: inline-block; min-width: 6.5em; max-width: 22em; overflow-wrap: break-word; }}
 tbody tr, tfoot tr {{ border-top: 1px solid var(--line); }}
 tfoot th, tfoot td {{ font-weight: 600; }}
-.means dt {{ margin-top: 10px; font-weight: 600; }}
-dl.means dd {{ margin: 0; max-width: 75ch; color: var(--soft); }}
+dl.means {{ columns: 26em; column-gap: 48px; }}
+dl.means div {{ padding: 5px 0; break-inside: avoid; }}
+dl.means dt {{ font-weight: 600; }}
+dl.means dd {{ margin: 0; color: var(--soft); }}
 :target {{ background: var(--warn); }}
 footer {{ margin-top: 48px; padding-top: 12px; border-top: 1px solid var(--line); font-size: 0.8125rem; }}
 @media (max-width: 600px) {{ body {{ padding: 20px 16px 48px; }} h1 {{ font-size: 1.4rem; }} }}
@@ -57,12 +62,11 @@ footer {{ margin-top: 48px; padding-top: 12px; border-top: 1px solid var(--line)
   @page {{ margin: 14mm; }}
   body {{ padding: 0; max-width: none; font-size: 10pt; print-color-adjust: exact; -webkit-print-color-adjust: exact; }}
   h2 {{ break-after: avoid; }}
-  .cards div, tr, .columns, .bars li, dl.means div {{ break-inside: avoid; }}
+  .cards div, tr, .columns, .bars li {{ break-inside: avoid; }}
   .cards {{ grid-template-columns: repeat(3, 1fr); }}
   .wide {{ overflow: visible; border: 0; }}
   table {{ font-size: 7.5pt; }}
   th, td {{ padding: 3px 4px; }}
-  tbody th {{ min-width: 0; }}
   .skip {{ display: none; }}
 }}
 """
@@ -89,7 +93,7 @@ svg g:hover .reach { fill: var(--raised); }
 }
 .ticks { grid-column: 2; position: relative; height: 24px; font-size: 0.75rem; color: var(--soft); }
 .ticks span { position: absolute; top: 6px; transform: translateX(-50%); white-space: nowrap; }
-.bars { margin: 16px 0; padding: 0; list-style: none; }
+.bars { margin: 16px 0 24px; padding: 0; list-style: none; }
 .bars li { display: grid; grid-template-columns: 1fr auto; gap: 2px 16px; margin: 0 0 14px; font-size: 0.9375rem; }
 .bars .name { overflow-wrap: anywhere; }
 .bars .amounts { color: var(--soft); font-variant-numeric: tabular-nums; text-align: right; }
