@@ -33,6 +33,8 @@ def money(amount: Decimal | None) -> str:
 def report(groups: Sequence[Figures], total: Figures, *, by: By) -> None:
     """A row per group and one for all, then what the columns mean."""
     rows = show.table({by: "left", **dict.fromkeys((name.replace("_", " ") for name in SHOWN), "right")})
+    for column in rows.columns[1:]:
+        column.no_wrap = True
     for one in (*groups, total):
         rows.add_row(one.name, *(_cell(one, name) for name in SHOWN), style="bold" if one is total else "")
     show.out.print(rows)

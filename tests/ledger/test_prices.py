@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from decimal import Decimal
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from blackbox_proxy.types import Usage
 OPENAI = "https://api.openai.com/v1"
 DAY = dt.datetime(2026, 11, 25, 12, tzinfo=dt.UTC)
 LISTED = Prices()
+README = Path(__file__).parents[2] / "README.md"
 OWN = """
 [[price]]
 model = "gpt-4o-mini"
@@ -165,6 +167,14 @@ def test_a_mistake_is_told_with_its_place(tmp_path: Path, text: str, says: str) 
     with pytest.raises(InputError, match=says) as raised:
         Prices(path)
     assert "[[price]]" in raised.value.hint
+
+
+def test_the_readmes_example_is_a_price_file(tmp_path: Path) -> None:
+    (block,) = re.findall(r"```toml\n(\[\[price\]\]\n.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    path = tmp_path / "prices.toml"
+    path.write_text(block)
+    found = Prices(path).find("https://host/v1", "my-model-7", at=DAY)
+    assert cost(Usage(input=1_000_000, cached=1_000_000, output=1_000_000), found) == Decimal("0.675")
 
 
 def test_amounts_keep_their_digits(tmp_path: Path) -> None:

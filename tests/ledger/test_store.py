@@ -24,6 +24,7 @@ from blackbox_proxy.ledger.store import MIGRATIONS, Store
 from blackbox_proxy.types import Usage
 from tests.ledger.intents import NOON, PRICE, intent
 
+ROOT = Path(__file__).parents[2]
 USED = Usage(input=900, cached=400, output=80, requests=1)
 OK = Ended("ok", 200, 0.5, '{"prompt_tokens": 900}', lost=False)
 
@@ -169,7 +170,7 @@ print(refused)
 def test_processes_open_write_and_share_a_budget_at_once(path: Path) -> None:
     """Four of them make the file together, and have 160 attempts where 100 are allowed."""
     command = [sys.executable, "-c", WRITER, str(path)]
-    running = [subprocess.Popen([*command, str(n)], stdout=subprocess.PIPE, text=True) for n in range(4)]
+    running = [subprocess.Popen([*command, str(n)], cwd=ROOT, stdout=subprocess.PIPE, text=True) for n in range(4)]
     refused = sum(int(one.communicate(timeout=60)[0]) for one in running)
     assert [one.returncode for one in running] == [0] * 4
     with closing(Store(path)) as store:
