@@ -65,7 +65,7 @@ def report(
     groups, total = figures_by(rows, by=by), figures("total", rows)
     write_json(bills.report_json(groups, total, by=by)) if as_json else bills.report(groups, total, by=by)
     if html is not None:
-        write_page(html, _page(rows, since=day_of(since)))
+        write_page(html, _page(rows, since=day_of(since)), quiet=as_json)
 
 
 def _page(rows: Sequence[Row], *, since: str) -> str:

@@ -31,13 +31,14 @@ def _is_ours(path: Path) -> bool:
         return _HEAD.encode() in file.read(_LOOKED_AT)
 
 
-def write_page(path: Path, page: str) -> None:
-    """Write a page in one step, and say where it is."""
+def write_page(path: Path, page: str, *, quiet: bool) -> None:
+    """Write a page in one step, and unless `quiet` say where it is."""
     from blackbox_proxy.cli import show
 
     check_page_file(path)
     replace_text(path, page)
-    show.note(f"written: {path}")
+    if not quiet:
+        show.note(f"written: {path}")
 
 
 def program() -> str:

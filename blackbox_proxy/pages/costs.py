@@ -112,7 +112,7 @@ TAG_NOTE = "What carries several tags counts for each, so that these may add up 
 def _head(costs: Costs) -> Html:
     days = [day.name for day in costs.days]
     asked = f" Only from {costs.since} on, as asked." if costs.since else ""
-    span = f"{days[0]} to {days[-1]}" if days else "no requests"
+    span = "no requests" if not days else days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
     return el(
         "header", el("h1", "What steering cost"), el("p", f"{span}, by the ledger of requests.{asked}", cls="soft")
     )

@@ -100,3 +100,53 @@ svg g:hover .reach { fill: var(--raised); }
 .bars .amounts b { color: var(--ink); }
 .bars svg { grid-column: 1 / -1; height: 16px; }
 """
+
+TRACE = """
+code, .tokens { font-family: ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; }
+code { font-size: 0.95em; white-space: pre-wrap; overflow-wrap: anywhere; }
+i { font-style: normal; color: var(--soft); }
+.turns dt { font-size: 0.8125rem; color: var(--soft); }
+.turns dd { margin: 0 0 10px; white-space: pre-wrap; max-width: 90ch; overflow-wrap: anywhere; }
+.marks { margin: 12px 0 20px; padding: 0; list-style: none; font-size: 0.8125rem; color: var(--soft); }
+.marks li { margin: 5px 0; }
+.mark { padding: 1px 0; border-radius: 3px; text-decoration-thickness: 2px; text-underline-offset: 4px; }
+.marks .mark, p .mark, td .mark { padding: 1px 6px; color: var(--ink); }
+.marks .draft, p .draft, td .draft { border: 1px solid var(--line); }
+.changed { background: var(--changed); text-decoration-line: underline; text-decoration-style: solid; }
+.outside { background: var(--outside); text-decoration-line: underline; text-decoration-style: double; }
+.local { background: var(--local); text-decoration-line: underline; text-decoration-style: wavy; }
+.answer { padding: 16px 18px; border: 1px solid var(--line); border-radius: 8px; min-height: 96px; }
+.tokens { margin: 0; padding: 0; list-style: none; line-height: 2; overflow-wrap: anywhere; }
+.tokens li { display: inline; white-space: pre-wrap; }
+.tokens .mark { margin-right: 1px; }
+.tokens li:hover > .mark, .tokens li:focus > .mark { outline: 2px solid var(--focus); }
+.tokens li:focus { outline: none; }
+.tokens sup { color: var(--soft); }
+.hint { margin: 14px 0 0; font-size: 0.8125rem; color: var(--soft); }
+.card {
+  display: none; position: fixed; z-index: 1; overflow: auto; padding: 12px 16px;
+  white-space: normal; overflow-wrap: break-word;
+  background: var(--raised); border: 1px solid var(--line); border-radius: 8px; box-shadow: 0 6px 24px #0003;
+  font: 0.8125rem/1.45 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif;
+}
+.card p { margin: 6px 0; }
+.card thead th { background: none; }
+.card th, .card td { padding: 3px 6px; background: none; }
+.card th:first-child { position: static; padding-left: 0; background: none; white-space: normal; }
+.card .chosen th, .card .chosen td { font-weight: 700; }
+.tokens li:focus > .card { display: block; z-index: 2; }
+.tokens li:hover > .card { display: block; z-index: 3; }
+@media (min-width: 1000px) {
+  header, .turns, .marks, .answer { margin-right: 460px; }
+  .card { top: 24px; right: max(24px, 50vw - 576px); width: 436px; max-height: calc(100vh - 48px); }
+}
+@media (max-width: 999.9px) {
+  .card { left: 0; right: 0; bottom: 0; max-height: 50vh; border-radius: 12px 12px 0 0; border-width: 1px 0 0; }
+  body { padding-bottom: 50vh; }
+}
+@media print {
+  .card, .hint { display: none !important; }
+  header, .turns, .marks, .answer { margin-right: 0; }
+  body { padding: 0; }
+}
+"""
