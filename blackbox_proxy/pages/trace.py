@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import pairwise
 
 from blackbox_proxy.core.visible import paragraphs, visible
 from blackbox_proxy.pages.figures import NONE, UNKNOWN, dollars, money
@@ -88,10 +89,9 @@ class Round:
 def rounds(result: Result) -> tuple[Round, ...]:
     """The rounds of an answer, in order."""
     starts = sorted({call.step for call in result.calls})
-    ends = (*starts[1:], len(result.steps))
     return tuple(
         Round(number, tuple(call for call in result.calls if call.step == start), end - start)
-        for number, (start, end) in enumerate(zip(starts, ends, strict=True), 1)
+        for number, (start, end) in enumerate(pairwise((*starts, len(result.steps))), 1)
     )
 
 
