@@ -6,14 +6,14 @@
     |   `-- PairError           the two local models do not belong together
     |-- WeightsError            a model file is missing, corrupt or of the wrong kind
     |-- LocalModelError         llama.cpp refused a call
+    |-- LedgerError             the ledger cannot be opened, read or written
+    |-- OverBudget              a request was not sent, since it could have passed a budget
     |-- ApiError                the hosted API failed or refused
     |   |-- ApiUnreachable      no answer: wrong host, no network, time-out
     |   |-- ApiRefused          an answer that will not change: bad key, unknown model, bad request
     |   `-- ApiBusy             rate limits and server faults, after the last retry
-    |-- ReplyError              an answer came, but it cannot be steered with (no log-probs, bad shape)
-    |   `-- ReplayError         the API edited the text that it was asked to repeat
-    |-- OverBudget              a request was not sent, since it could have passed a budget
-    `-- LedgerError             the ledger cannot be opened, read or written
+    `-- ReplyError              an answer came, but it cannot be steered with (no log-probs, bad shape)
+        `-- ReplayError         the API edited the text that it was asked to repeat
 
 Each says what happened, with the value, in `message`, and what to do next in `hint`; `retryable` tells whether
 the same call may succeed later. What an answer had come to when it broke off is kept in `partial`. This module does not
@@ -63,6 +63,14 @@ class LocalModelError(BlackboxProxyError):
     """llama.cpp refused a call that should have worked."""
 
 
+class LedgerError(BlackboxProxyError):
+    """The ledger cannot be opened, read or written."""
+
+
+class OverBudget(BlackboxProxyError):
+    """A request was not sent: together with what is spent and under way it could have passed a budget."""
+
+
 class ApiError(BlackboxProxyError):
     """The hosted API failed or refused."""
 
@@ -93,11 +101,3 @@ class ReplyError(BlackboxProxyError):
 
 class ReplayError(ReplyError):
     """The API edited the text that it was asked to repeat, so nothing is known of what comes after that."""
-
-
-class OverBudget(BlackboxProxyError):
-    """A request was not sent: together with what is spent and under way it could have passed a budget."""
-
-
-class LedgerError(BlackboxProxyError):
-    """The ledger cannot be opened, read or written."""

@@ -333,8 +333,8 @@ class Result:
     """A finished answer with everything that led to it; or, with the finish "error", one that broke off.
 
     exactness: `exact` when the endpoint went on from exactly our text at every step (`Step.exact`) and no step was
-    completed without the API; `approximate` otherwise. cost is None while the price is unknown. calls: the replies in
-    the order in which they came.
+    completed without the API; `approximate` otherwise. cost: US dollars for the requests that were answered; None
+    where the price of one is unknown, or nothing is booked. calls: the replies in the order in which they came.
     """
 
     text: str

@@ -7,23 +7,26 @@ from dataclasses import asdict
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from rich.text import Text
+
 from blackbox_proxy.cli import show
 from blackbox_proxy.core.estimating import Work
 from blackbox_proxy.core.money import plain, rounded
+from blackbox_proxy.core.visible import one_line
 from blackbox_proxy.ledger.report import DEFINITIONS, By, Figures
 
 if TYPE_CHECKING:
     from blackbox_proxy.cli.estimating import Foreseen
 
-SHOWN = ("requests", "lost", "input", "output", "wasted", "kept", "cost", "per_kept")
-"""The figures of the table; JSON has all."""
+SHOWN = ("requests", "input", "output", "wasted", "cost", "per_kept")
+"""The figures of the table, as many as fit into 80 columns beside a name; JSON has all."""
 
 
 def money(amount: Decimal | None) -> str:
-    """An amount for the screen; JSON has all digits where they are exact.
+    """An amount for the screen, to four significant digits, or to the cent; JSON has all where they are exact.
 
-    >>> money(Decimal("0.000123456")), money(Decimal("12.3456")), money(Decimal(0)), money(None)
-    ('0.0001235', '12.35', '0', 'unknown')
+    >>> money(Decimal("0.000123456")), money(Decimal("12345.678")), money(Decimal(0)), money(None)
+    ('0.0001235', '12345.68', '0', 'unknown')
     """
     if amount is None:
         return "unknown"
@@ -36,13 +39,16 @@ def report(groups: Sequence[Figures], total: Figures, *, by: By) -> None:
     for column in rows.columns[1:]:
         column.no_wrap = True
     for one in (*groups, total):
-        rows.add_row(one.name, *(_cell(one, name) for name in SHOWN), style="bold" if one is total else "")
+        rows.add_row(
+            Text(one_line(one.name)), *(_cell(one, name) for name in SHOWN), style="bold" if one is total else ""
+        )
     show.out.print(rows)
     if total.unpriced:
         show.warning(f"{total.unpriced} answered requests have no price; they are in no amount: see prices.toml")
-    for name in (*SHOWN, *(("at_risk",) if total.lost else ())):
-        amount = f", {money(total.at_risk)} in all" if name == "at_risk" else ""
-        show.note(f"{name.replace('_', ' ')}{amount}: {DEFINITIONS[name]}")
+    if total.lost:
+        show.warning(f"{total.lost} requests were lost: they may cost up to {money(total.at_risk)} besides")
+    for name in (*SHOWN, *(("lost",) if total.lost else ())):
+        show.note(f"{name.replace('_', ' ')}: {DEFINITIONS[name]}")
     show.note(MONEY_NOTE)
 
 

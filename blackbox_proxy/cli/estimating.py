@@ -158,7 +158,7 @@ def _vocabulary(asked: Asked, place: _Place) -> tuple[Vocabulary | None, str]:
     if not spec:
         return None, assumed
     try:
-        return api_vocabulary(spec, cache=default_cache(os.environ)), f"by {spec}"
+        return api_vocabulary(spec, cache=default_cache(os.environ)), f"in the longest pieces of {spec}"
     except WeightsError as error:
         if asked.tokenizer:
             raise

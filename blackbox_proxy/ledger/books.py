@@ -175,7 +175,7 @@ class Entry:
             used = read_usage(attempt.usage)
             self.counted = None if used is None else Counted(used, "provider", cost(used, self.price))
         elif not attempt.lost:
-            self.counted = Counted(Usage(), "provider", Decimal(0))
+            self.counted = Counted(Usage(), None, Decimal(0))
         raw = None if attempt.usage is None else json.dumps(attempt.usage, ensure_ascii=False)
         ended = Ended(attempt.outcome, attempt.status, attempt.seconds, raw, attempt.lost)
         self.account.ledger.store.end(self.row, ended, self.counted)

@@ -58,10 +58,13 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What an attempt took, and what that costs in dollars: None where it is unknown."""
+    """What an attempt took, and what that costs in dollars: None where it is unknown.
+
+    source: None where nobody counted, since the request was not taken.
+    """
 
     usage: Usage
-    source: Source
+    source: Source | None
     cost: Decimal | None
 
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import io
 import json
 from contextlib import closing
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from blackbox_proxy.core.money import cost
+from blackbox_proxy.ledger.rows import Counted, Ended
 from blackbox_proxy.ledger.store import Store
+from blackbox_proxy.types import Usage
 from tests.cli.runs import Cli
+from tests.ledger.intents import PRICE, intent
 
 FAST = ("--max-tokens", "12")
 PRICES = '[[price]]\nmodel = "tiny"\ninput = 2.5\noutput = 10\n'
@@ -153,10 +159,18 @@ def test_a_ledger_that_is_none_is_an_error_without_a_traceback(
 
 
 @pytest.fixture
-def spent(cli: Cli, where: tuple[str, ...], priced: None, state: Path) -> list[Any]:  # noqa: ARG001 (prices first)
-    """Two runs in the ledger, one of them tagged."""
-    steered(cli, where)
-    steered(cli, where, "--tag", "project=x")
+def spent(priced: None, state: Path) -> list[Any]:  # noqa: ARG001 (prices first)
+    """Two runs of today in the ledger, one of them tagged."""
+    usage = Usage(input=900, cached=100, output=80, requests=1)
+    price = replace(PRICE, source="prices.toml: price 1")
+    raw = '{"prompt_tokens": 900}'
+    runs: list[tuple[str, dict[str, str]]] = [("r1", {}), ("r1", {}), ("r2", {"project": "x"})]
+    with closing(Store(state)) as store:
+        for run, tags in runs:
+            asked = intent(run=run, at=dt.datetime.now(dt.UTC), price=price)
+            row = store.begin(replace(asked, model="tiny", tags=tags))
+            store.end(row, Ended("ok", 200, 0.1, raw, lost=False), Counted(usage, "provider", cost(usage, price)))
+            store.walked(row, kept=3, wasted=1)
     return rows(state)
 
 
@@ -172,6 +186,15 @@ def test_a_report_adds_up_to_the_rows(cli: Cli, spent: list[Any], by: str) -> No
     shown = cli("cost", "report", "--by", by)
     assert shown.out.splitlines()[0].split()[0] == by
     assert "cost: US dollars of all attempts whose cost is known" in shown.err
+
+
+def test_a_name_is_shown_as_it_is(cli: Cli, spent: list[Any], state: Path) -> None:
+    """Whatever a tag holds, the terminal does not obey it."""
+    assert spent
+    with closing(Store(state)) as store:
+        store.begin(intent(at=dt.datetime.now(dt.UTC), project="[red]\x1b[2J"))
+    assert "project=[red]\\x1b[2J" in cli("cost", "report", "--by", "tag").out.replace("\n", "")
+    assert "warning: 1 requests were lost: they may cost up to 0.0035 besides" in cli("cost", "report").err
 
 
 def test_a_report_may_begin_at_a_day(cli: Cli, spent: list[Any]) -> None:
@@ -230,6 +253,7 @@ def test_an_estimate_learns_from_the_ledger(cli: Cli, where: tuple[str, ...], sp
     found = json.loads(cli("cost", "estimate", str(path), *where[:4], "--json").out)
     assert found["prompts"] == 2
     assert found["price"].endswith("prices.toml: price 1")
+    assert found["acceptance"] == pytest.approx(2 / 3)
     assert any(f"measured over {len(spent)} replies of tiny" in note for note in found["notes"])
     given = json.loads(cli("cost", "estimate", str(path), *where[:4], "--acceptance", "1", "--json").out)
     assert given["acceptance"] == 1.0
@@ -243,11 +267,13 @@ def test_an_estimate_without_a_price_counts_tokens_only(cli: Cli, tmp_path: Path
     assert "unknown" in cli("cost", "estimate", str(path), *options).out
 
 
-def test_the_fewest_tokens_that_a_call_may_ask_for_are_billed(cli: Cli, tmp_path: Path) -> None:
-    """OpenAI's newer models write at least 16."""
+def test_the_fewest_tokens_that_a_call_may_ask_for_are_billed(cli: Cli, config_home: Path, tmp_path: Path) -> None:
+    folder = config_home / "blackbox-proxy" / "profiles"
+    folder.mkdir(parents=True)
+    (folder / "mine.toml").write_text('extends = "vllm"\n[options]\nmin_output = 16\n')
     path = tmp_path / "prompt.txt"
     path.write_text("hello")
-    options = ("--profile", "openai", "--model", "gpt-5.4", "--answer", "10", "--json")
+    options = ("--profile", "mine", "--base-url", "http://127.0.0.1:9/v1", "--model", "m", "--answer", "10", "--json")
     assert json.loads(cli("cost", "estimate", str(path), *options).out)["naive"]["output"] == 160
 
 

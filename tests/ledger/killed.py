@@ -13,6 +13,7 @@ import sqlite3
 import sys
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from blackbox_proxy import stream
@@ -20,13 +21,15 @@ from blackbox_proxy.types import Prompt
 from tests.ledger.toys import STEERING, connected, opened, pair
 
 LONGEST = 0.15
-"""Most seconds until a run is killed; an answer takes about as long."""
+"""Most seconds until a run is killed; an answer takes longer."""
+
+LONG = replace(STEERING, max_tokens=40)
 
 
 def run(url: str, folder: Path, number: int, shown: int) -> None:
     """Steer, and write a byte for each token that is shown; ends only by being killed, or with the answer."""
     with opened(folder, run=str(number)) as ledger, connected(url, ledger) as api:
-        for _ in stream(Prompt(text="abc"), api=api, pair=pair(number % 5), steering=STEERING):
+        for _ in stream(Prompt(text="abc"), api=api, pair=pair(number % 5), steering=LONG):
             os.write(shown, b".")
 
 
