@@ -156,12 +156,13 @@ def _times(days: Sequence[Figures], total: Figures) -> list[Html]:
     pairs = over_time([_pair(day) for day in days])
     each = "month" if len(pairs[0].name) < len("2026-11-25") else "day"
     label = f"Spent by {each}, from {pairs[0].name} to {pairs[-1].name}; the table below has the figures"
-    return [
-        el("h2", "Over time"),
-        legend(),
-        columns(pairs, ticks=[_tick(pair.name) for pair in pairs], label=label),
-        _table("day", days, total),
-    ]
+    drawn = columns(pairs, ticks=[_tick(pair.name) for pair in pairs], label=label)
+    return [_together("Over time", legend(), drawn), _table("day", days, total)]
+
+
+def _together(title: str, *content: Html) -> Html:
+    """What stands on one sheet of paper."""
+    return el("div", el("h2", title), *content, cls="together")
 
 
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -201,16 +202,11 @@ def _pair(one: Figures) -> Pair:
 def _groups(by: str, groups: Sequence[Figures], total: Figures, *, note: str = "") -> list[Html]:
     if not groups:
         return []
-    drawn = [_pair(one) for one in groups[:MOST_BARS]]
     more = f"The first {MOST_BARS} of {len(groups):,} are drawn." if len(groups) > MOST_BARS else ""
     remark = " ".join(filter(None, (note, more)))
-    return [
-        el("h2", f"By {by}"),
-        legend(),
-        *([el("p", remark, cls="soft")] if remark else []),
-        bars(drawn),
-        _table(by, groups, total),
-    ]
+    said = [el("p", remark, cls="soft")] if remark else []
+    drawn = bars([_pair(one) for one in groups[:MOST_BARS]])
+    return [_together(f"By {by}", legend(), *said, drawn), _table(by, groups, total)]
 
 
 def _attempts(outcomes: Sequence[Figures], total: Figures) -> list[Html]:

@@ -61,9 +61,11 @@ footer {{ margin-top: 48px; padding-top: 12px; border-top: 1px solid var(--line)
   :root {{ color-scheme: light; {_LIGHT} }}
   @page {{ margin: 14mm; }}
   body {{ padding: 0; max-width: none; font-size: 10pt; print-color-adjust: exact; -webkit-print-color-adjust: exact; }}
-  h2 {{ break-after: avoid; }}
-  .cards div, tr, .columns, .bars li {{ break-inside: avoid; }}
-  .cards {{ grid-template-columns: repeat(3, 1fr); }}
+  h2 {{ margin-top: 32px; break-after: avoid; }}
+  tfoot {{ display: table-row-group; }} /* once, at the end */
+  .cards .figure {{ font-size: 1.25rem; }}
+  .cards div, tr, .together {{ break-inside: avoid; }}
+  .cards {{ grid-template-columns: repeat(4, 1fr); }}
   .wide {{ overflow: visible; border: 0; }}
   table {{ font-size: 7.5pt; }}
   th, td {{ padding: 3px 4px; }}
@@ -103,7 +105,7 @@ svg g:hover .reach { fill: var(--raised); }
 
 TRACE = """
 code, .tokens { font-family: ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; }
-code { font-size: 0.95em; white-space: pre-wrap; overflow-wrap: anywhere; }
+code { display: inline-block; max-width: 18em; font-size: 0.95em; white-space: pre-wrap; overflow-wrap: break-word; }
 i { font-style: normal; color: var(--soft); }
 .turns dt { font-size: 0.8125rem; color: var(--soft); }
 .turns dd { margin: 0 0 10px; white-space: pre-wrap; max-width: 90ch; overflow-wrap: anywhere; }

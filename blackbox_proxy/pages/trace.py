@@ -53,13 +53,16 @@ HEADS = (
 WORDS = frozenset(("API wanted", "Chosen", "Origin"))
 """Columns of words; the others are figures."""
 
+IMPUTED = "~\u2009"
+"""Before a log-prob that the API did not show."""
+
 MEANINGS = (
-    ("API log-prob", "natural logarithm of the probability that the API gave the token; ~ where it did not show it"),
-    ("Offset", "log-prob of the tuned small model less that of the untuned one, in nats"),
-    ("Steered log-prob", "after the offset was added, among all that was weighed at this place"),
-    ("Exact", "yes where the API's log-probs are those after exactly the text before"),
-    ("Certified", "yes where nothing that the API did not show can change the choice"),
-    ("Error", "bound on how far the law of this token is from the one that was aimed at, as total variation (0 to 1)"),
+    ("API log-prob", "Natural logarithm of the probability that the API gave the token; ~ where it did not show it"),
+    ("Offset", "Log-prob of the tuned small model less that of the untuned one, in nats"),
+    ("Steered log-prob", "After the offset was added, among all that was weighed at this place"),
+    ("Exact", "Yes where the API's log-probs are those after exactly the text before"),
+    ("Certified", "Yes where nothing that the API did not show can change the choice"),
+    ("Error", "Bound on how far the law of this token is from the one that was aimed at, as total variation (0 to 1)"),
     ("Cost", "US dollars of the replies that were asked for after the same text, divided by the tokens kept of them"),
 )
 
@@ -207,7 +210,7 @@ def _rival(rival: Rival, step: Step) -> Html:
     chosen = rival.piece == step.piece and rival.kind is step.kind
     remarks = [*(["chosen"] if chosen else []), *(["wanted"] if _is_wanted(rival, step) else [])]
     remark = el("span", f" {', '.join(remarks)}", cls="soft") if remarks else ""
-    before = _chance(rival.logp) if rival.inside else f"~{_chance(rival.logp)}"
+    before = _chance(rival.logp) if rival.inside else f"{IMPUTED}{_chance(rival.logp)}"
     return el(
         "tr",
         el("th", el("code", visible(rival.piece, rival.kind)), remark, scope="row"),
@@ -265,7 +268,7 @@ def _table(both: Sequence[tuple[Step, Round | None]]) -> Html:
 
 def _row(number: int, step: Step, came_from: Round | None) -> Html:
     mark, _ = ORIGINS[step.origin]
-    imputed = "~" if step.origin is Origin.OUTSIDE else ""
+    imputed = IMPUTED if step.origin is Origin.OUTSIDE else ""
     cost = UNKNOWN if came_from is None or came_from.each is None else money(came_from.each)
     return el(
         "tr",

@@ -73,7 +73,7 @@ def test_a_card_has_the_candidates_before_and_after() -> None:
     assert rows == [
         ["\u2423Bristol chosen", "6.6% (\u22122.72)", "+2.18", "54.3% (\u22120.61)"],
         ["\u2423Oslo wanted", "60.7% (\u22120.50)", "\u22121.00", "30.1% (\u22121.20)"],
-        ["<end>", "~<0.1% (\u22129.00)", "+0.10", "<0.1% (\u22129.50)"],
+        ["<end>", "~\u2009<0.1% (\u22129.00)", "+0.10", "<0.1% (\u22129.50)"],
     ]
     assert [row.attributes.get("class") for row in card.find("tr")[1:]] == ["chosen", None, None]
 
@@ -96,7 +96,7 @@ def test_the_table_has_every_token() -> None:
         "The",
         "answer",
         "outside top-k",
-        "~\u221218.27",
+        "~\u2009\u221218.27",
         "+14.71",
         "0.00",
         "yes",
