@@ -70,17 +70,24 @@ def report(
 
 def _page(rows: Sequence[Row], *, since: str) -> str:
     """The rows as a page for whoever pays."""
-    from blackbox_proxy.ledger.report import figures
+    from blackbox_proxy.cli import show
+    from blackbox_proxy.ledger.report import By, figures
     from blackbox_proxy.ledger.report import report as figures_by
     from blackbox_proxy.pages.costs import Costs, costs_page
 
+    ways: tuple[By, ...] = ("day", "model", "tag", "outcome")
+    found = {}
+    with show.progress("adding up", len(ways)) as tick:
+        for by in ways:
+            found[by] = figures_by(rows, by=by)
+            tick(by)
     return costs_page(
         Costs(
             total=figures("total", rows),
-            days=figures_by(rows, by="day"),
-            models=figures_by(rows, by="model"),
-            tags=figures_by(rows, by="tag"),
-            outcomes=figures_by(rows, by="outcome"),
+            days=found["day"],
+            models=found["model"],
+            tags=found["tag"],
+            outcomes=found["outcome"],
             since=since,
             made=dt.datetime.now(dt.UTC),
             by=program(),

@@ -93,10 +93,17 @@ def one_by_one(used: Usage, *, kept: int, price: Price) -> Decimal | None:
     Call j reads what the request read and the j tokens before, and writes one token. What the request read from the
     cache or wrote to it the later calls read from it too. None where the counts contradict each other.
     """
+    if not kept:
+        return Decimal(0)
+    later = used.cached + used.cache_write
+    if price.flat:
+        read = kept * used.input + kept * (kept - 1) // 2
+        all_of_them = replace(used, input=read, cached=used.cached + (kept - 1) * later, output=kept)
+        found = cost(all_of_them, price) if used.input >= later else None
+        return None if found is None else found + (kept - 1) * price.request
     first = replace(used, output=1)
-    later = replace(first, cached=used.cached + used.cache_write, cache_write=0)
-    calls = (replace(later if j else first, input=used.input + j) for j in range(kept))
-    costs = [cost(call, price) for call in calls]
+    rest = (replace(first, input=used.input + j, cached=later, cache_write=0) for j in range(1, kept))
+    costs = [cost(call, price) for call in (first, *rest)]
     known = [amount for amount in costs if amount is not None]
     return sum(known, Decimal(0)) if len(known) == len(costs) else None
 

@@ -59,6 +59,12 @@ class Price:
     source: str = ""
     since: str = ""
 
+    @property
+    def flat(self) -> bool:
+        """Whether no rate depends on how much a request reads."""
+        rates = (self.input, self.output, self.cached, self.cache_write)
+        return not any(rate.tiers for rate in rates if rate is not None)
+
 
 def cost(usage: Usage, price: Price | None) -> Decimal | None:
     """What a request costs in dollars; None where no price is known, or the counts contradict each other.
