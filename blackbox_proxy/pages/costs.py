@@ -39,6 +39,11 @@ def _known(one: Figures, amount: Decimal) -> Decimal | None:
     return None if not amount and (one.unpriced or one.lost) else amount
 
 
+def _at_risk(one: Figures) -> Html:
+    unknown = one.lost and not one.at_risk
+    return money(None if unknown else one.at_risk, more=bool(unknown))
+
+
 def _more(one: Figures) -> bool:
     return bool(one.unpriced) or _known(one, one.cost) is None
 
@@ -58,7 +63,7 @@ SHOWN: dict[str, tuple[str, Callable[[Figures], Html]]] = {
     "input": ("Input tokens", lambda one: count(one.input)),
     "output": ("Output tokens", lambda one: count(one.output)),
     "wasted": ("Wasted tokens", lambda one: count(one.wasted)),
-    "at_risk": ("At risk", lambda one: money(one.at_risk)),
+    "at_risk": ("At risk", _at_risk),
     "seconds": ("Waiting", lambda one: seconds(one.seconds)),
 }
 """Each figure that the page shows: what it is called here, and how it is written."""
@@ -121,12 +126,19 @@ def _head(costs: Costs) -> Html:
 def _notices(total: Figures) -> list[Html]:
     found = []
     if total.unpriced:
-        found.append(f"{total.unpriced:,} answered requests have no known price. They are in no amount of this page.")
+        found.append(f"Answered requests without a known price: {total.unpriced:,}. No amount on this page has them.")
     if total.lost:
-        most = f"They are in no other amount and cost at most {dollars(total.at_risk)}, where their price is known."
-        found.append(f"{total.lost:,} attempts got no whole reply and may have been billed all the same. {most}")
+        most = (
+            f"at most {dollars(total.at_risk)}, as far as prices are known"
+            if total.at_risk
+            else "nobody knows how much"
+        )
+        found.append(
+            f"Attempts without a whole reply: {total.lost:,}. They may have been billed all the same, {most}, "
+            "and are in no other amount."
+        )
     if total.estimated:
-        found.append(f"{total.estimated:,} replies came without counts of tokens; theirs are estimated from above.")
+        found.append(f"Replies without counts of tokens: {total.estimated:,}. Theirs are estimated from above.")
     return [el("p", text, cls="notice") for text in found]
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 _LIGHT = """
   --paper: #ffffff; --raised: #f5f7f9; --ink: #1a2027; --soft: #56616d; --line: #d5dce3;
   --blue: #2563c9; --focus: #b3480a; --warn: #fdf1d8; --warn-line: #d9a72b;
-  --changed: #fde7b8; --outside: #c9ecd2; --pair: #d6e4ff; --local: #f0d9f7;
+  --changed: #fde7b8; --outside: #c9ecd2; --local: #f0d9f7;
 """
 _DARK = """
   --paper: #12161b; --raised: #1b2128; --ink: #e5e9ee; --soft: #9aa6b2; --line: #323b45;
   --blue: #6ea2f7; --focus: #ffb070; --warn: #352a10; --warn-line: #a57c1c;
-  --changed: #5a430c; --outside: #17492a; --pair: #1f3a6e; --local: #4c2a58;
+  --changed: #5a430c; --outside: #17492a; --local: #4c2a58;
 """
 
 COMMON = f"""

@@ -69,11 +69,16 @@ MEANINGS = (
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """The replies that came after the same text, and how many tokens were kept of them. number: from 1."""
+    """The replies that came after the same text, and the steps that were made from them. number: from 1."""
 
     number: int
     calls: tuple[Call, ...]
-    tokens: int
+    steps: tuple[Step, ...]
+
+    @property
+    def kept(self) -> int:
+        """How many tokens were kept of the replies: one that was completed locally is none of theirs."""
+        return sum(step.origin is not Origin.LOCAL for step in self.steps)
 
     @property
     def cost(self) -> Decimal | None:
@@ -84,23 +89,23 @@ class Round:
 
     @property
     def each(self) -> Decimal | None:
-        """US dollars of one token."""
+        """US dollars of one kept token."""
         cost = self.cost
-        return None if cost is None or not self.tokens else cost / self.tokens
+        return None if cost is None or not self.kept else cost / self.kept
 
 
 def rounds(result: Result) -> tuple[Round, ...]:
     """The rounds of an answer, in order."""
     starts = sorted({call.step for call in result.calls})
     return tuple(
-        Round(number, tuple(call for call in result.calls if call.step == start), end - start)
+        Round(number, tuple(call for call in result.calls if call.step == start), result.steps[start:end])
         for number, (start, end) in enumerate(pairwise((*starts, len(result.steps))), 1)
     )
 
 
 def rounds_of_steps(result: Result) -> tuple[Round | None, ...]:
     """For each step the round that it comes from; None where nobody said which calls there were."""
-    found = tuple(one for one in rounds(result) for _ in range(one.tokens))
+    found = tuple(one for one in rounds(result) for _ in one.steps)
     return found if len(found) == len(result.steps) else (None,) * len(result.steps)
 
 
@@ -255,7 +260,7 @@ def _grounds(step: Step, came_from: Round | None) -> Iterator[str]:
     calls = "1 call" if len(came_from.calls) == 1 else f"{len(came_from.calls)} calls"
     yield (
         f"Round {came_from.number}, {calls}: {used.input:,} tokens in ({used.cached:,} cached), {used.output:,} out, "
-        f"{cost}; {came_from.tokens:,} kept{each}."
+        f"{cost}; {came_from.kept:,} kept{each}."
     )
 
 
@@ -269,7 +274,6 @@ def _table(both: Sequence[tuple[Step, Round | None]]) -> Html:
 def _row(number: int, step: Step, came_from: Round | None) -> Html:
     mark, _ = ORIGINS[step.origin]
     imputed = IMPUTED if step.origin is Origin.OUTSIDE else ""
-    cost = UNKNOWN if came_from is None or came_from.each is None else money(came_from.each)
     return el(
         "tr",
         el("th", str(number), scope="row"),
@@ -281,8 +285,15 @@ def _row(number: int, step: Step, came_from: Round | None) -> Html:
         el("td", _nats(step.logp_after)),
         *(el("td", "yes" if said else "no") for said in (step.exact, step.certified)),
         el("td", f"{step.error:.2g}"),
-        el("td", cost),
+        el("td", _cost(step, came_from)),
     )
+
+
+def _cost(step: Step, came_from: Round | None) -> Html:
+    """The token's share; none where the API was not asked for it."""
+    if step.origin is Origin.LOCAL:
+        return NONE
+    return UNKNOWN if came_from is None or came_from.each is None else money(came_from.each)
 
 
 def _wanted(step: Step) -> Html:

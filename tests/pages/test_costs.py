@@ -108,8 +108,8 @@ def test_what_is_unknown_is_not_shown_as_nothing() -> None:
     figures = [figure.text for figure in page.root.find("dd", "figure")]
     assert figures[:3] == ["unknown", "unknown", "\u2013"]
     notices = " ".join(notice.text for notice in page.root.find("p", "notice"))
-    assert "1 answered requests have no known price" in notices
-    assert "1 attempts got no whole reply" in notices
+    assert "Answered requests without a known price: 1." in notices
+    assert "Attempts without a whole reply: 1. They may have been billed all the same, nobody knows how much" in notices
     assert "$0 " not in " ".join(bar.text for bar in page.root.find("ul", "bars"))
 
 
@@ -121,7 +121,7 @@ def test_a_known_part_is_marked_as_a_part() -> None:
 
 def test_estimates_are_owned_up_to() -> None:
     page = Page.read(costs_page(costs_of([replace(ROW, source="estimated", cost=Decimal(1))])))
-    assert "1 replies came without counts" in page.root.find("p", "notice")[0].text
+    assert "Replies without counts of tokens: 1." in page.root.find("p", "notice")[0].text
 
 
 def test_an_empty_ledger_has_a_page_too() -> None:
