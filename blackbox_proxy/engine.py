@@ -260,6 +260,7 @@ class _Session:
         evidence = self.source.answer(event)
         seconds = time.perf_counter() - before
         self.usage += Usage(local_seconds=seconds)
+        self.spending.work(seconds)
         return replace(evidence, seconds=seconds)
 
     def book(self, answered: Answered, asks: Sequence[Ask]) -> Sequence[Reply]:
@@ -352,6 +353,7 @@ class _Session:
                 *self._recut(),
                 *_lost_note(self.usage.lost + self.waiting),
             ),
+            calls=tuple(self.spending.calls),
         )
 
     def _recut(self) -> tuple[str, ...]:
@@ -595,6 +597,8 @@ def choose(
         strings = (*wanted, *(text for text in masses.wanted() if text not in wanted))
         scores = pair.score(b"", strings, prompt=own)
     usage = replace(spent.usage, local_seconds=time.perf_counter() - before)
+    spent.spending.work(usage.local_seconds)
+    spent.spending.settle()
     found, options_of = choosing.chosen(masses, strings, scores, alpha=alpha)
     seconds = time.perf_counter() - started
     return Choice(options_of, found.certified, usage, seconds, spent.model, spent.spending.cost)

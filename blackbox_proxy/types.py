@@ -211,6 +211,9 @@ class Receipt(Protocol):
     def walked(self, *, kept: int, wasted: int) -> None:
         """Note how many of the reply's positions were used and how many were not, once that is known."""
 
+    def worked(self, seconds: float) -> None:
+        """Note how long the pair has computed since the reply before it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Echoed:
@@ -329,6 +332,18 @@ class Step:
     exact: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One reply that an answer was made from: how many of its tokens stood when it came, and what it took.
+
+    cost: in US dollars, None where it is unknown.
+    """
+
+    step: int
+    usage: Usage
+    cost: Decimal | None
+
+
 Finish = Literal["stop", "length", "stop_string", "budget", "error"]
 """Why an answer ended; `budget`: the next request could have passed a budget, so it was not sent."""
 
@@ -339,7 +354,7 @@ class Result:
 
     exactness: `exact` when the endpoint went on from exactly our text at every step (`Step.exact`) and no step was
     completed without the API; `approximate` otherwise. cost: US dollars for the requests that were answered; None
-    where the price of one is unknown, or nothing is booked.
+    where the price of one is unknown, or nothing is booked. calls: the replies in the order in which they came.
     """
 
     text: str
@@ -351,6 +366,7 @@ class Result:
     cost: Decimal | None = None
     model: str = ""
     notes: tuple[str, ...] = field(default=())
+    calls: tuple[Call, ...] = ()
 
     @property
     def changed(self) -> int:

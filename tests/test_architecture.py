@@ -97,7 +97,7 @@ class Offence:
         path.write_text(f"{before}\n{self.line}\n", encoding="utf-8")
 
 
-LAYERS, PURE, CODECS, BARE_CODECS, BY_NAME, LLAMA, OPENAI, SQLITE, PRICES, HTTP, TRAINING = contracts()
+LAYERS, PURE, PAGES, CODECS, BARE_CODECS, BY_NAME, LLAMA, OPENAI, SQLITE, PRICES, HTTP, TRAINING = contracts()
 
 OFFENCES = [
     Offence(LAYERS, "blackbox_proxy/types.py", "import blackbox_proxy.core.text"),
@@ -116,6 +116,10 @@ OFFENCES = [
     Offence(PURE, "blackbox_proxy/core/text.py", "import time"),
     Offence(PURE, "blackbox_proxy/types.py", "import logging"),
     Offence(PURE, "blackbox_proxy/errors.py", "from os import environ"),
+    Offence(LAYERS, "blackbox_proxy/ledger/report.py", "import blackbox_proxy.pages.costs"),
+    Offence(LAYERS, "blackbox_proxy/pages/trace.py", "import blackbox_proxy.engine"),
+    Offence(PAGES, "blackbox_proxy/pages/costs.py", "from pathlib import Path"),
+    Offence(PAGES, "blackbox_proxy/pages/costs.py", "import blackbox_proxy.ledger.store"),
     Offence(CODECS, "adapters/blackbox_proxy_adapters/completions.py", "import blackbox_proxy.core.text"),
     Offence(CODECS, "adapters/blackbox_proxy_adapters/completions.py", "import blackbox_proxy"),
     Offence(BARE_CODECS, "adapters/blackbox_proxy_adapters/completions.py", "import asyncio"),

@@ -34,6 +34,7 @@ from blackbox_proxy.cli.options import (
     pair_file,
     write_json,
 )
+from blackbox_proxy.cli.tracing import TraceFile, check, traced
 from blackbox_proxy.errors import BlackboxProxyError
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ STEER_EXAMPLES = """Examples:
 `blackbox-proxy steer "What is the capital of Albania?" --profile openai --model gpt-5.4 --pair pair.toml`
 
 `blackbox-proxy steer "Name a colour." --temperature 0.8 --n 3 --base-url ... --model ... --pair pair.toml`
+
+`blackbox-proxy steer "Name a colour." --trace-html answer.html --base-url ... --model ... --pair pair.toml`
 
 `blackbox-proxy steer "Name a colour." --max-cost 0.01 --max-cost 5/day --tag project=demo --profile ... --model ...`
 `blackbox-proxy steer "Name a colour." --drafter auto --prefer latency --echo --profile vllm --model m --pair demo`
@@ -120,6 +123,7 @@ def steer(
     ledger: LedgerFile = None,
     no_ledger: NoLedger = False,
     trace: Annotated[bool, typer.Option(help="Show every token: wanted, offset, chosen, origin.")] = False,
+    trace_html: TraceFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Answer a prompt with the hosted model, steered by the pair.
@@ -131,6 +135,7 @@ def steer(
     from blackbox_proxy.engine import load_pair, streams
     from blackbox_proxy.steering import Steering
 
+    check(trace_html, answers=n)
     settings = read_settings()
     asked = inputs.prompt_of(prompt, messages=messages, system=system, raw=raw)
     own = None if pair_prompt is None else inputs.own_prompt(pair_prompt, raw=raw)
@@ -167,10 +172,16 @@ def steer(
             ledger=book,
         ) as api,
         load_pair(pair_file(pair, settings)) as local,
+        traced(
+            streams(asked, n=n, api=api, pair=local, steering=steering, pair_prompt=own),
+            trace_html,
+            asked=asked,
+            alpha=steering.alpha,
+            quiet=as_json,
+        ) as running,
     ):
         for remark in () if as_json else api.notes:
             show.note(remark)
-        running = streams(asked, n=n, api=api, pair=local, steering=steering, pair_prompt=own)
         if as_json:
             _write_answers(running, n=n, trace=trace, before=api.notes)
             return

@@ -4,37 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from rich.text import Text
 
 from blackbox_proxy.cli import show
 from blackbox_proxy.core.estimating import Work
-from blackbox_proxy.core.money import plain
+from blackbox_proxy.core.money import plain, rounded
+from blackbox_proxy.core.visible import one_line
 from blackbox_proxy.ledger.report import DEFINITIONS, By, Figures
 
 if TYPE_CHECKING:
     from blackbox_proxy.cli.estimating import Foreseen
-
-DIGITS = 4
-"""Significant digits of an amount on the screen; JSON has all of them where they are exact."""
 
 SHOWN = ("requests", "input", "output", "wasted", "cost", "per_kept")
 """The figures of the table, as many as fit into 80 columns beside a name; JSON has all."""
 
 
 def money(amount: Decimal | None) -> str:
-    """An amount for the screen, to four significant digits, or to the cent.
+    """An amount for the screen, to four significant digits, or to the cent; JSON has all where they are exact.
 
     >>> money(Decimal("0.000123456")), money(Decimal("12345.678")), money(Decimal(0)), money(None)
     ('0.0001235', '12345.68', '0', 'unknown')
     """
     if amount is None:
         return "unknown"
-    if not amount:
-        return "0"
-    return plain(amount.quantize(Decimal(1).scaleb(min(amount.adjusted() - DIGITS + 1, -2)), ROUND_HALF_EVEN))
+    return plain(rounded(amount)) if amount else "0"
 
 
 def report(groups: Sequence[Figures], total: Figures, *, by: By) -> None:
@@ -44,7 +40,7 @@ def report(groups: Sequence[Figures], total: Figures, *, by: By) -> None:
         column.no_wrap = True
     for one in (*groups, total):
         rows.add_row(
-            Text(show.one_line(one.name)), *(_cell(one, name) for name in SHOWN), style="bold" if one is total else ""
+            Text(one_line(one.name)), *(_cell(one, name) for name in SHOWN), style="bold" if one is total else ""
         )
     show.out.print(rows)
     if total.unpriced:
@@ -83,10 +79,16 @@ def figures_json(one: Figures) -> dict[str, object]:
     found: dict[str, object] = asdict(one)
     each = one.per_kept
     return found | {
+        "failed": one.failed,
+        "calls_per_answer": one.calls_per_answer,
+        "cached_share": one.cached_share,
+        "wasted_share": one.wasted_share,
         "cost": plain(one.cost),
+        "naive": plain(one.naive),
         "at_risk": plain(one.at_risk),
         "per_kept": None if each is None else plain(each),
         "seconds": round(one.seconds, 3),
+        "local_seconds": round(one.local_seconds, 3),
     }
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -16,9 +16,11 @@ import typer
 
 from blackbox_proxy.cli.booking import LedgerFile, ledger_file
 from blackbox_proxy.cli.options import AsJson, BaseUrl, ModelName, ProfileName, Tokenizer, write_json
+from blackbox_proxy.cli.pagefile import check_page_file, program, write_page
 from blackbox_proxy.errors import InputError
 
 if TYPE_CHECKING:
+    from blackbox_proxy.ledger.rows import Row
     from blackbox_proxy.ledger.store import Store
 
 app = typer.Typer(
@@ -31,25 +33,66 @@ Since = Annotated[str | None, typer.Option(help="Only from this UTC day on: 2026
 
 
 @app.command(
-    epilog="Examples: `blackbox-proxy cost report --by model --since 7d`, `blackbox-proxy cost report --by tag --json`"
+    epilog="""Examples:
+
+`blackbox-proxy cost report --by model --since 7d`
+
+`blackbox-proxy cost report --by tag --json`
+
+`blackbox-proxy cost report --since 2026-11-01 --html november.html`
+"""
 )
 def report(
     by: Annotated[
-        Literal["model", "day", "tag", "run"], typer.Option(help="What the figures are for, each.")
+        Literal["model", "day", "tag", "run", "outcome"], typer.Option(help="What the figures are for, each.")
     ] = "model",
     since: Since = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page with charts to this file too; an older page is replaced.")
+    ] = None,
     ledger: LedgerFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Requests, tokens and dollars by model, day, tag or run; each figure with what it means."""
+    """Requests, tokens and dollars by model, day, tag, run or outcome; each figure with what it means."""
     from blackbox_proxy.cli import bills
     from blackbox_proxy.ledger.report import figures
     from blackbox_proxy.ledger.report import report as figures_by
 
+    if html is not None:
+        check_page_file(html)
     with _opened(ledger) as store:
         rows = list(store.rows(since=day_of(since)))
     groups, total = figures_by(rows, by=by), figures("total", rows)
     write_json(bills.report_json(groups, total, by=by)) if as_json else bills.report(groups, total, by=by)
+    if html is not None:
+        write_page(html, _page(rows, since=day_of(since)), quiet=as_json)
+
+
+def _page(rows: Sequence[Row], *, since: str) -> str:
+    """The rows as a page for whoever pays."""
+    from blackbox_proxy.cli import show
+    from blackbox_proxy.ledger.report import By, figures
+    from blackbox_proxy.ledger.report import report as figures_by
+    from blackbox_proxy.pages.costs import Costs, costs_page
+
+    ways: tuple[By, ...] = ("day", "model", "tag", "outcome")
+    found = {}
+    with show.progress("adding up", len(ways)) as tick:
+        for by in ways:
+            found[by] = figures_by(rows, by=by)
+            tick(by)
+    return costs_page(
+        Costs(
+            total=figures("total", rows),
+            days=found["day"],
+            models=found["model"],
+            tags=found["tag"],
+            outcomes=found["outcome"],
+            since=since,
+            made=dt.datetime.now(dt.UTC),
+            by=program(),
+        )
+    )
 
 
 @app.command(

@@ -273,6 +273,7 @@ def rows(check: Check, *, what: int, width: int) -> Iterator[object]:
     from rich.text import Text
 
     from blackbox_proxy.cli import show
+    from blackbox_proxy.core.visible import one_line
 
     indent = len(f"{'':<8}{'':<{what}}  ")
     saw = show.harmless(check.saw + (f" [{check.finding}]" if check.finding else ""))
@@ -281,7 +282,7 @@ def rows(check: Check, *, what: int, width: int) -> Iterator[object]:
     yield from (Text(f"{'':<{indent}}{line}") for line in more)
     for label, evidence in (("sent", check.sent), ("came", check.came)):
         if evidence:
-            told = Text(f"{'':<8}{show.one_line(f'{label} {evidence}')}", style="dim")
+            told = Text(f"{'':<8}{one_line(f'{label} {evidence}')}", style="dim")
             told.truncate(width, overflow="ellipsis")
             yield told
 

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from blackbox_proxy.cli import show
 from blackbox_proxy.core.money import plain
+from blackbox_proxy.core.visible import visible
 from blackbox_proxy.types import Choice, Kind, Scores
 
 
@@ -21,7 +22,7 @@ def choice(found: Choice, notes: Sequence[str] = ()) -> None:
         style = "bold green" if option is found.best else ""
         bounds = f"{option.lower:.3f}-{option.upper:.3f}"
         cells = (f"{option.steered:.3f}", bounds, f"{option.unsteered:.3f}", f"{option.offset:+.2f}")
-        rows.add_row(Text(show.visible(option.text.encode()), style=style), *cells)
+        rows.add_row(Text(visible(option.text.encode()), style=style), *cells)
     show.err.print(rows)
     certain = (
         "certified: nothing that the API hid can change it" if found.certified else "not certified: see the bounds"
@@ -61,7 +62,7 @@ def scores(strings: Sequence[bytes], found: Scores) -> None:
             show.figure(found.anti_expert[n], ".3f"),
             show.figure(found.offset[n], "+.3f"),
         )
-        rows.add_row(Text(show.visible(string, Kind.TEXT if string else Kind.END)), *cells, f"{width[n]:.1g}")
+        rows.add_row(Text(visible(string, Kind.TEXT if string else Kind.END)), *cells, f"{width[n]:.1g}")
     rows.add_row("<end>", show.figure(found.end[0], ".3f"), show.figure(found.end[1], ".3f"), _offset(found.end), "")
     show.out.print(rows)
 

@@ -30,6 +30,7 @@ from rich.text import Text
 
 from blackbox_proxy.core.money import plain
 from blackbox_proxy.core.text import Release
+from blackbox_proxy.core.visible import one_line, printable, visible
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Kind, Origin, Result, Step
 
@@ -48,7 +49,6 @@ COLOURS = {
     Origin.OUTSIDE: "bold green",
     Origin.LOCAL: "bold magenta",
 }
-MARKS = {" ": "\u2423", "\n": "\u21b5", "\t": "\u21e5"}
 _TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters that turn the direction of what follows them, and could make one text look like another."""
 
@@ -68,29 +68,9 @@ def warning(text: str) -> None:
     err.print(Text(f"warning: {text}", style="yellow"))
 
 
-def visible(piece: bytes, kind: Kind = Kind.TEXT) -> str:
-    r"""A token as a person can see it: spaces and line ends marked, what cannot be printed as \x.., the end as <end>.
-
-    >>> visible(b" a\x1b\xff")
-    '\u2423a\\x1b\\xff'
-    """
-    if kind is Kind.END:
-        return "<end>"
-    return "".join(MARKS.get(sign) or _printable(sign) for sign in piece.decode("utf-8", "backslashreplace"))
-
-
-def one_line(text: str) -> str:
-    """A text as one line: line ends and tabs marked, what cannot be printed spelt out, spaces left alone."""
-    return "".join(" " if sign == " " else MARKS.get(sign) or _printable(sign) for sign in text.strip())
-
-
 def harmless(text: str) -> str:
     """A text as it is, but for the characters that a terminal would obey: they are spelt out."""
-    return "".join(_printable(sign) if _is_control(sign) else sign for sign in text)
-
-
-def _printable(sign: str) -> str:
-    return sign if sign.isprintable() else ascii(sign)[1:-1]
+    return "".join(printable(sign) if _is_control(sign) else sign for sign in text)
 
 
 def _is_control(sign: str) -> bool:

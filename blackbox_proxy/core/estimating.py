@@ -4,16 +4,19 @@ A draft is kept up to the first token that steering changes; that token takes th
 acceptance of a (each drafted token is kept with that probability, whatever came before) a draft of L tokens gives
 (1 - a^L) / (1 - a) tokens. The lengths of drafts follow `drafting.next_length`, as they do in the loop. Expected values
 of a model, not bounds: text that is kept longer or shorter than others is not foreseen.
+
+`one_by_one` looks back instead: what a reply that was paid for would have cost in the loop of one token per call.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from blackbox_proxy.core.drafting import next_length
-from blackbox_proxy.core.money import PER_MILLION, Price
+from blackbox_proxy.core.money import PER_MILLION, Price, cost
+from blackbox_proxy.types import Usage
 
 ACCEPTANCE = 0.5
 """What is assumed where nothing is known of the past: half of the drafted tokens are kept."""
@@ -82,6 +85,27 @@ def work(plan: Plan, prompt: int, price: Price | None) -> Work:
         return Work(plan.calls, read, plan.written, None)
     tokens = Decimal(read) * price.input.at(longest) + Decimal(plan.written) * price.output.at(longest)
     return Work(plan.calls, read, plan.written, tokens.scaleb(PER_MILLION) + price.request * Decimal(plan.calls))
+
+
+def one_by_one(used: Usage, *, kept: int, price: Price) -> Decimal | None:
+    """Dollars for the kept tokens of a request if each had been asked for by a call of its own.
+
+    Call j reads what the request read and the j tokens before, and writes one token. What the request read from the
+    cache or wrote to it the later calls read from it too. None where the counts contradict each other.
+    """
+    if not kept:
+        return Decimal(0)
+    later = used.cached + used.cache_write
+    if price.flat:
+        read = kept * used.input + kept * (kept - 1) // 2
+        all_of_them = replace(used, input=read, cached=used.cached + (kept - 1) * later, output=kept)
+        found = cost(all_of_them, price) if used.input >= later else None
+        return None if found is None else found + (kept - 1) * price.request
+    first = replace(used, output=1)
+    rest = (replace(first, input=used.input + j, cached=later, cache_write=0) for j in range(1, kept))
+    costs = [cost(call, price) for call in (first, *rest)]
+    known = [amount for amount in costs if amount is not None]
+    return sum(known, Decimal(0)) if len(known) == len(costs) else None
 
 
 def acceptance_of(drafts: Iterable[tuple[int, int]]) -> float | None:

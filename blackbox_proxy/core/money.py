@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from typing import final
 
 from blackbox_proxy.errors import InputError, OverBudget
@@ -58,6 +58,12 @@ class Price:
     request: Decimal = Decimal(0)
     source: str = ""
     since: str = ""
+
+    @property
+    def flat(self) -> bool:
+        """Whether no rate depends on how much a request reads."""
+        rates = (self.input, self.output, self.cached, self.cache_write)
+        return not any(rate.tiers for rate in rates if rate is not None)
 
 
 def cost(usage: Usage, price: Price | None) -> Decimal | None:
@@ -111,6 +117,20 @@ def _prompts(body: Mapping[str, object]) -> int:
 def charge(amount: Decimal | None) -> int:
     """An amount as budgets count it, rounded up to 10^-12 dollars; what is unknown cannot be counted."""
     return 0 if amount is None else int(amount.scaleb(-UNIT).to_integral_value(ROUND_CEILING))
+
+
+DIGITS = 4
+"""Significant digits of an amount that a person reads."""
+
+
+def rounded(amount: Decimal) -> Decimal:
+    """An amount for reading: four significant digits, and cents at the least.
+
+    >>> rounded(Decimal("0.000123456")), rounded(Decimal("12345.678"))
+    (Decimal('0.0001235'), Decimal('12345.68'))
+    """
+    place = min(amount.adjusted() - DIGITS + 1, -2)
+    return amount.quantize(Decimal(1).scaleb(place), ROUND_HALF_EVEN)
 
 
 def plain(amount: Decimal) -> str:

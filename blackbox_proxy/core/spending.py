@@ -1,4 +1,4 @@
-"""What one run has spent: its cost so far, and how many tokens of each reply were kept.
+"""What one run has spent: its replies and their costs so far, and how many tokens of each reply were kept.
 
 How many were is known only when the walk over a round has ended, with the next round or with the answer; then the
 ledger is told, by the replies' receipts. A step takes a token of the reply that begins nearest before it, unless it was
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import final
 
-from blackbox_proxy.types import Origin, Receipt, Reply, Step
+from blackbox_proxy.types import Call, Origin, Receipt, Reply, Step
 
 
 @dataclass(slots=True)
@@ -31,19 +31,24 @@ class Spending:
     """The books of one answer, under the name of its run."""
 
     run: str
-    _costs: list[Decimal | None] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
     _round: list[_Written] = field(default_factory=list)
+    _last: Receipt | None = None
+    _steps: int = 0
     _at: int = 0
+    _seconds: float = 0.0
 
     @property
     def cost(self) -> Decimal | None:
         """US dollars for all replies so far; None where that of one is unknown, and where there is none."""
-        known = [cost for cost in self._costs if cost is not None]
-        return sum(known, Decimal(0)) if known and len(known) == len(self._costs) else None
+        known = [call.cost for call in self.calls if call.cost is not None]
+        return sum(known, Decimal(0)) if known and len(known) == len(self.calls) else None
 
     def pay(self, reply: Reply) -> None:
         """A request was answered."""
-        self._costs.append(None if reply.receipt is None else reply.receipt.cost)
+        receipt = reply.receipt
+        self.calls.append(Call(self._steps, reply.usage, None if receipt is None else receipt.cost))
+        self._last = receipt or self._last
 
     def draft(self, replies: Sequence[Reply], starts: Sequence[int]) -> None:
         """The replies of a round that is walked over now, in order; starts: how much of the answer is before each.
@@ -68,7 +73,11 @@ class Spending:
         begun = [written for written in self._round if written.start <= self._at]
         if step.origin is not Origin.LOCAL and begun and begun[-1].left:
             begun[-1].kept, begun[-1].left = begun[-1].kept + 1, begun[-1].left - 1
-        self._at += len(step.piece)
+        self._steps, self._at = self._steps + 1, self._at + len(step.piece)
+
+    def work(self, seconds: float) -> None:
+        """The pair has computed; booked with the reply that came last when `settle` is called."""
+        self._seconds += seconds
 
     def settle(self) -> None:
         """The walk over the last round has ended: what is left of it was not kept."""
@@ -78,3 +87,6 @@ class Spending:
             same = [written for written in self._round if written.receipt is first.receipt]
             first.receipt.walked(kept=sum(one.kept for one in same), wasted=sum(one.left for one in same))
         self._round = []
+        if self._last is not None and self._seconds:
+            self._last.worked(self._seconds)
+            self._seconds = 0.0

@@ -202,3 +202,6 @@ class _Receipt:
 
     def walked(self, *, kept: int, wasted: int) -> None:
         self.store.walked(self.row, kept=kept, wasted=wasted)
+
+    def worked(self, seconds: float) -> None:
+        self.store.worked(self.row, seconds)

@@ -75,7 +75,8 @@ class Row:
     outcome: `open` until it has ended (and for ever where the process was killed before), then that of
     `types.Attempt`. input to output: tokens, None where they are unknown; `input` includes `cached` and `cache_write`.
     kept, wasted: positions of the reply that were used, and drafted ones that were not; None until the answer has gone
-    past them, and where nothing was steered. price: the row of the price
+    past them, and where nothing was steered. local_seconds: how long the pair computed between this reply and the next
+    one, or the end; None as long as that is not known. price: the row of the price
     list that was used, in dollars per million tokens, with its source and its day. reserved: the most that the attempt
     could cost, which counts against budgets as long as `cost` is unknown.
     """
@@ -99,6 +100,7 @@ class Row:
     output: int | None
     kept: int | None
     wasted: int | None
+    local_seconds: float | None
     source: Source | None
     price: str | None
     reserved: Decimal | None
@@ -125,6 +127,27 @@ def price_text(price: Price) -> str:
         },
         ensure_ascii=False,
     )
+
+
+def price_of(text: str) -> Price:
+    """The price row that `price_text` wrote."""
+    found = json.loads(text)
+    return Price(
+        input=_rate_of(found["input"]),
+        output=_rate_of(found["output"]),
+        cached=found["cached"] and _rate_of(found["cached"]),
+        cache_write=found["cache_write"] and _rate_of(found["cache_write"]),
+        request=Decimal(found["request"]),
+        source=found["source"],
+        since=found["since"] or "",
+    )
+
+
+def _rate_of(found: str | list[tuple[int, str]]) -> Rate:
+    if isinstance(found, str):
+        return Rate(Decimal(found))
+    (_, base), *tiers = found
+    return Rate(Decimal(base), tuple((start, Decimal(amount)) for start, amount in tiers))
 
 
 def _rate(rate: Rate) -> object:

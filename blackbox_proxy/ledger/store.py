@@ -66,6 +66,7 @@ MIGRATIONS = (
     CREATE INDEX attempts_of_day ON attempts (day, charge);
     CREATE INDEX tags_of_attempt ON tags (attempt);
     """,
+    "ALTER TABLE attempts ADD COLUMN local_seconds REAL",
 )
 """What makes version n of the schema of version n - 1; once released, a script never changes."""
 
@@ -153,6 +154,14 @@ class Store:
         """Say how many of a reply's positions were used, and how many were not."""
         with self._writing() as write:
             write("UPDATE attempts SET kept = ?, wasted = ? WHERE id = ?", (kept, wasted, row))
+
+    def worked(self, row: int, seconds: float) -> None:
+        """Add seconds that this machine computed for the pair."""
+        with self._writing() as write:
+            write(
+                "UPDATE attempts SET local_seconds = coalesce(local_seconds, 0) + ? WHERE id = ?",
+                (seconds, row),
+            )
 
     def rows(self, *, since: str = "", until: str = "") -> Iterator[Row]:
         """The rows of the days from `since` on and before `until` (ISO 8601, UTC), in the order of their ids."""

@@ -13,6 +13,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from blackbox_proxy.cli import show
+from blackbox_proxy.core.visible import visible
 from blackbox_proxy.types import Finish, Kind, Origin, Result, Step, Usage
 
 STEP = Step(b" a", Kind.TEXT, b" b", -1.0, -0.5, 0.25, Origin.CHANGED)
@@ -33,13 +34,13 @@ RESULT = Result("text", (STEP,), finish="stop", usage=Usage(), exactness="exact"
     ],
 )
 def test_a_token_can_be_seen(piece: bytes, shown: str) -> None:
-    assert show.visible(piece) == shown
+    assert visible(piece) == shown
 
 
 @given(st.binary(max_size=12))
 def test_a_shown_token_is_printable_and_never_nothing(piece: bytes) -> None:
-    assert show.visible(piece).isprintable()
-    assert bool(show.visible(piece)) == bool(piece)
+    assert visible(piece).isprintable()
+    assert bool(visible(piece)) == bool(piece)
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=20))

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from blackbox_proxy import Pair, Prompt, Result, Steering, connect, load_pair, steer
-from blackbox_proxy.cli.show import result_json, visible
+from blackbox_proxy.cli.show import result_json
+from blackbox_proxy.core.visible import visible
 from blackbox_proxy.standin import running
 from blackbox_proxy.types import Message, Origin
 from tests.cli.runs import API_CONTEXT, Cli

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blackbox_proxy.core.drafting import next_length
-from blackbox_proxy.core.estimating import Plan, acceptance_of, naive, windowed, work
+from blackbox_proxy.core.estimating import Plan, acceptance_of, naive, one_by_one, windowed, work
 from blackbox_proxy.core.money import Price, Rate, cost
 from blackbox_proxy.types import Usage
 
@@ -82,3 +83,30 @@ def test_the_share_is_found_again_in_what_was_kept(share: float) -> None:
 def test_nothing_is_known_of_nothing() -> None:
     assert acceptance_of([]) is None
     assert acceptance_of([(0, 1), (1, 0)]) is None
+
+
+FLAT = Price(Rate(Decimal(2)), Rate(Decimal(8)), Rate(Decimal("0.5")), Rate(Decimal(3)), request=Decimal("0.001"))
+TIERED = replace(FLAT, input=PRICE.input, cached=Rate(Decimal("0.5"), ((990, Decimal(1)),)))
+
+
+@given(
+    plain=st.integers(0, 1100),
+    cached=st.integers(0, 900),
+    written=st.integers(0, 50),
+    kept=st.integers(0, 12),
+    price=st.sampled_from([FLAT, TIERED]),
+)
+def test_one_token_per_call_is_the_sum_of_its_calls(
+    plain: int, cached: int, written: int, kept: int, price: Price
+) -> None:
+    """The first call reads and writes the cache as the reply did; the others read what stands there then."""
+    used = Usage(input=plain + cached + written, cached=cached, cache_write=written, output=40)
+    first = cost(replace(used, output=1), price)
+    later = [cost(Usage(input=used.input + j, cached=cached + written, output=1), price) for j in range(1, kept)]
+    by_hand = sum((one for one in ([first, *later] if kept else []) if one is not None), Decimal(0))
+    assert one_by_one(used, kept=kept, price=price) == by_hand
+
+
+@pytest.mark.parametrize("price", [FLAT, TIERED])
+def test_counts_that_contradict_each_other_have_no_cost_at_one_token_per_call(price: Price) -> None:
+    assert one_by_one(Usage(input=5, cached=6), kept=3, price=price) is None

@@ -86,6 +86,11 @@ def test_a_run_is_booked_as_the_engine_and_the_server_count_it(served: tuple[str
     assert [row.step for row in rows] == sorted({row.step for row in rows})
     assert all(row.provider == url.split("/")[2] and row.source == "provider" for row in rows)
     assert figures("", rows).kept == len(result.steps)
+    assert figures("", rows).answers == 1
+    assert figures("", rows).local_seconds == pytest.approx(result.usage.local_seconds)
+    assert [(call.step, call.cost) for call in result.calls] == [(row.step, row.cost) for row in rows]
+    assert sum((call.usage for call in result.calls), Usage()) == replace(result.usage, local_seconds=0.0, wasted=0)
+    assert all(row.cost is not None and row.reserved is not None and row.cost <= row.reserved for row in rows)
 
 
 def by_asteer(prompt: Prompt, *, api: Api, pair: ToyPair, steering: Steering) -> Result:
@@ -118,6 +123,9 @@ def test_whoever_drafts_the_books_are_those_of_the_engine_and_of_the_server(
     written = [row.output or 0 for row in rows]
     assert [(row.kept or 0) + (row.wasted or 0) for row in rows] == written
     assert all(row.asked >= wrote for row, wrote in zip(rows, written, strict=True))
+    assert figures("", rows).local_seconds == pytest.approx(result.usage.local_seconds)
+    assert [(call.step, call.cost) for call in result.calls] == [(row.step, row.cost) for row in rows]
+    assert sum((call.usage for call in result.calls), Usage()) == replace(result.usage, local_seconds=0.0, wasted=0)
     assert all(row.cost is not None and row.reserved is not None and row.cost <= row.reserved for row in rows)
 
 

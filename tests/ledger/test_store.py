@@ -57,9 +57,12 @@ def test_a_row_is_completed_in_steps(store: Store) -> None:
     number = store.begin(intent())
     store.end(number, OK, counted())
     store.walked(number, kept=3, wasted=5)
+    store.worked(number, 0.25)
+    store.worked(number, 0.5)
     (row,) = store.rows()
     assert (row.outcome, row.status, row.seconds, row.usage) == ("ok", 200, 0.5, OK.usage)
     assert (row.input, row.cached, row.cache_write, row.output, row.kept, row.wasted) == (900, 400, 0, 80, 3, 5)
+    assert row.local_seconds == 0.75
     assert (row.source, row.cost) == ("provider", Decimal("0.00215"))  # 500 * 2.5 + 400 * .25 + 80 * 10
     assert json.loads(row.price or "") == {
         "input": "2.5",
@@ -197,8 +200,17 @@ def test_an_older_file_is_brought_up_to_date(store: Store, path: Path) -> None:
     assert dict(row.tags) == {"project": "x"}
     with closing(sqlite3.connect(path)) as other:
         assert other.execute("SELECT colour FROM attempts").fetchall() == [("grey",)]
-    with pytest.raises(LedgerError, match=r"newer version .*\(schema 2, and 1 is the newest known here\)"):
+    with pytest.raises(LedgerError, match=r"newer version .*\(schema 3, and 2 is the newest known here\)"):
         Store(path)
+
+
+def test_a_file_of_the_first_schema_is_read(path: Path) -> None:
+    with closing(Store(path, migrations=MIGRATIONS[:1])) as first:
+        first.begin(intent())
+    with closing(Store(path)) as newer:
+        (row,) = newer.rows()
+        newer.worked(row.id, 1.5)
+        assert [row.local_seconds, *(row.local_seconds for row in newer.rows())] == [None, 1.5]
 
 
 def test_a_migration_that_fails_leaves_the_file_as_it_was(store: Store, path: Path) -> None:
@@ -211,7 +223,7 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(store: Store, path: Pa
 
 def test_released_schemas_do_not_change() -> None:
     """A file that is out there was made by this script; a change takes a new one."""
-    assert [hash_of(one) for one in MIGRATIONS] == ["6818581d77dd5666"]
+    assert [hash_of(one) for one in MIGRATIONS] == ["6818581d77dd5666", "26ec79c3f932583c"]
 
 
 def hash_of(text: str) -> str:

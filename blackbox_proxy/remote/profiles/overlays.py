@@ -9,13 +9,12 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-import os
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from blackbox_proxy.errors import InputError
+from blackbox_proxy.files import replace_text
 from blackbox_proxy.remote.profiles.finding import described
 from blackbox_proxy.remote.profiles.schema import Raw, Source
 
@@ -47,7 +46,7 @@ def write_overlay(
     path = folder / _file_name(extends, base_url, model)
     text = toml_text(content)
     described(Source(str(path), text), folder=folder)
-    _replace(path, text)
+    replace_text(path, text)
     return path
 
 
@@ -122,17 +121,3 @@ def _file_name(extends: str, base_url: str, model: str) -> str:
     place = hashlib.sha256(f"{base_url.rstrip('/')}\n{model}".encode()).hexdigest()[:8]
     readable = re.sub(r"[^A-Za-z0-9._-]+", "_", f"{extends}--{model}")[:80]
     return f"{readable}--{place}.toml"
-
-
-def _replace(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as scratch:
-            fresh = Path(scratch) / path.name
-            with fresh.open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}", hint="check the folder's permissions") from error

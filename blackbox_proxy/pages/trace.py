@@ -1,0 +1,303 @@
+"""The page of one answer, token by token: where each token came from, what else there was, and what it cost.
+
+What belongs to a token is shown while it is pointed at or has the focus; a table below has it for all.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import pairwise
+
+from blackbox_proxy.core.visible import paragraphs, visible
+from blackbox_proxy.pages.figures import NONE, UNKNOWN, dollars, money
+from blackbox_proxy.pages.html import Html, document, el, joined
+from blackbox_proxy.pages.style import COMMON, TRACE
+from blackbox_proxy.types import Call, Kind, Origin, Prompt, Result, Rival, Step, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What the page shows. asked: the prompt. alpha: weight of the offsets. made: when, UTC. by: which program."""
+
+    result: Result
+    asked: Prompt
+    alpha: float
+    made: dt.datetime
+    by: str
+
+
+ORIGINS: Mapping[Origin, tuple[str, str]] = {
+    Origin.DRAFT: ("draft", "what the API itself had written, and steering kept"),
+    Origin.CHANGED: ("changed", "another of the API's candidates, which the offset made the best, or the draw took"),
+    Origin.OUTSIDE: ("outside", "not among the API's candidates: its log-prob is imputed from the pair"),
+    Origin.LOCAL: ("local", "the rest of a character, by the expert alone; the API was not asked"),
+}
+"""How a token of each origin is marked (its class in the styles), and what that means."""
+
+FINISHES = {
+    "stop": "It ended by itself.",
+    "length": "It was cut at the most tokens that were allowed.",
+    "stop_string": "It ended before a stop text.",
+    "budget": "It was stopped before a budget could be passed.",
+    "error": "It broke off.",
+}
+
+HEADS = (
+    *("#", "API wanted", "Chosen", "Origin", "API log-prob", "Offset"),
+    *("Steered log-prob", "Exact", "Certified", "Error", "Cost"),
+)
+WORDS = frozenset(("API wanted", "Chosen", "Origin"))
+"""Columns of words; the others are figures."""
+
+IMPUTED = "~\u2009"
+"""Before a log-prob that the API did not show."""
+
+MEANINGS = (
+    ("API log-prob", "Natural logarithm of the probability that the API gave the token; ~ where it did not show it"),
+    ("Offset", "Log-prob of the tuned small model less that of the untuned one, in nats"),
+    ("Steered log-prob", "After the offset was added, among all that was weighed at this place"),
+    ("Exact", "Yes where the API's log-probs are those after exactly the text before"),
+    ("Certified", "Yes where nothing that the API did not show can change the choice"),
+    ("Error", "Bound on how far the law of this token is from the one that was aimed at, as total variation (0 to 1)"),
+    ("Cost", "US dollars of the replies that were asked for after the same text, divided by the tokens kept of them"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """The replies that came after the same text, and the steps that were made from them. number: from 1."""
+
+    number: int
+    calls: tuple[Call, ...]
+    steps: tuple[Step, ...]
+
+    @property
+    def kept(self) -> int:
+        """How many tokens were kept of the replies: one that was completed locally is none of theirs."""
+        return sum(step.origin is not Origin.LOCAL for step in self.steps)
+
+    @property
+    def cost(self) -> Decimal | None:
+        """US dollars of all of them; None where one is unknown."""
+        costs = [call.cost for call in self.calls]
+        known = [cost for cost in costs if cost is not None]
+        return sum(known, Decimal(0)) if len(known) == len(costs) else None
+
+    @property
+    def each(self) -> Decimal | None:
+        """US dollars of one kept token."""
+        cost = self.cost
+        return None if cost is None or not self.kept else cost / self.kept
+
+
+def rounds(result: Result) -> tuple[Round, ...]:
+    """The rounds of an answer, in order."""
+    starts = sorted({call.step for call in result.calls})
+    return tuple(
+        Round(number, tuple(call for call in result.calls if call.step == start), result.steps[start:end])
+        for number, (start, end) in enumerate(pairwise((*starts, len(result.steps))), 1)
+    )
+
+
+def rounds_of_steps(result: Result) -> tuple[Round | None, ...]:
+    """For each step the round that it comes from; None where nobody said which calls there were."""
+    found = tuple(one for one in rounds(result) for _ in one.steps)
+    return found if len(found) == len(result.steps) else (None,) * len(result.steps)
+
+
+def trace_page(trace: Trace) -> str:
+    """The page as the text of an HTML file."""
+    result = trace.result
+    came_from = rounds_of_steps(result)
+    both = list(zip(result.steps, came_from, strict=True))
+    tokens = (_token(number, step, one, of=len(both)) for number, (step, one) in enumerate(both, 1))
+    return document(
+        "One answer, token by token",
+        el("a", "Skip to the table of all tokens", href="#all", cls="skip"),
+        el("header", el("h1", "One answer, token by token"), _summary(trace)),
+        el(
+            "main",
+            *_asked(trace.asked),
+            el("h2", "Answer"),
+            _legend(result.steps),
+            el("div", el("ol", *tokens, cls="tokens"), el("p", HINT, cls="hint"), cls="answer"),
+            *(el("p", note, cls="notice") for note in result.notes),
+            el("h2", "All tokens", id="all"),
+            _table(both),
+            el("h2", "What the columns mean"),
+            el("dl", *(el("div", el("dt", name), el("dd", f"{told}.")) for name, told in MEANINGS), cls="means"),
+        ),
+        el("footer", f"Made {trace.made:%Y-%m-%d %H:%M} UTC by {trace.by}. Amounts in US dollars."),
+        style=COMMON + TRACE,
+        generator=trace.by,
+    )
+
+
+HINT = "Point at a token, or go from one to the next with the tab key, to see what else there was and what it cost."
+
+
+def _summary(trace: Trace) -> Html:
+    result, usage = trace.result, trace.result.usage
+    cost = "cost unknown" if result.cost is None else dollars(result.cost)
+    return el(
+        "p",
+        f"{result.model or 'unknown model'}, alpha {trace.alpha:g}. {len(result.steps):,} tokens in "
+        f"{usage.requests:,} calls, {result.changed:,} of them changed, {result.outside:,} from outside the top-k. "
+        f"{FINISHES[result.finish]} {result.exactness.capitalize()}, {result.certified:,} tokens certified. "
+        f"{usage.input:,} tokens in ({usage.cached:,} cached), {usage.output:,} out ({usage.wasted:,} wasted): {cost}. "
+        f"{result.seconds:.1f} s, {usage.local_seconds:.1f} s of it local.",
+        cls="soft",
+    )
+
+
+def _asked(asked: Prompt) -> list[Html]:
+    turns = [(message.role, message.content) for message in asked.messages] or [("text", asked.text)]
+    told = (el("div", el("dt", paragraphs(role)), el("dd", paragraphs(text))) for role, text in turns)
+    return [el("h2", "Prompt"), el("dl", *told, cls="turns")]
+
+
+def _legend(steps: Sequence[Step]) -> Html:
+    """What the marks mean, and how often each is there."""
+    lines = []
+    for origin, (mark, meaning) in ORIGINS.items():
+        count = sum(step.origin is origin for step in steps)
+        sample = el("span", origin.value, cls=f"mark {mark}")
+        lines.append(el("li", sample, f" {count:,}: {meaning}"))
+    approximate = sum(not step.exact for step in steps)
+    if approximate:
+        sample = el("span", "\u2248", cls="mark")
+        lines.append(el("li", sample, f" {approximate:,}: the API did not go on from exactly the text before"))
+    return el("ul", *lines, cls="marks")
+
+
+def _token(number: int, step: Step, came_from: Round | None, *, of: int) -> Html:
+    """A token in the flow of the text, with its card."""
+    mark, _ = ORIGINS[step.origin]
+    name = f"card-{number}"
+    shown = el("span", _flowing(step), cls=f"mark {mark}")
+    flag = () if step.exact else (el("sup", "\u2248", aria_hidden="true"),)
+    card = _card(f"Token {number} of {of}", step, came_from, name=name)
+    return el("li", shown, *flag, card, tabindex=0, aria_describedby=name)
+
+
+def _flowing(step: Step) -> Html:
+    """A token as part of the text: a line end ends the line, and is seen."""
+    if step.kind is Kind.END:
+        return el("i", visible(step.piece, step.kind))
+    first, *more = (paragraphs(line) for line in step.piece.decode("utf-8", "backslashreplace").split("\n"))
+    return joined((first, *(joined((el("i", "\u21b5"), "\n", line)) for line in more)))
+
+
+def _card(title: str, step: Step, came_from: Round | None, *, name: str) -> Html:
+    rows = (_rival(rival, step) for rival in step.rivals)
+    heads = ("Candidate", "API before", "Offset", "Steered")
+    table = el(
+        "table",
+        el("thead", el("tr", *(el("th", head, scope="col") for head in heads))),
+        el("tbody", *rows),
+    )
+    return el(
+        "div",
+        el("p", el("b", title), ": ", el("span", step.origin.value, cls=f"mark {ORIGINS[step.origin][0]}")),
+        *([table] if step.rivals else ()),
+        *(el("p", line) for line in _grounds(step, came_from)),
+        cls="card",
+        id=name,
+    )
+
+
+def _rival(rival: Rival, step: Step) -> Html:
+    """A candidate, before and after; the chosen one and the one that the API wanted are named as such."""
+    chosen = rival.piece == step.piece and rival.kind is step.kind
+    remarks = [*(["chosen"] if chosen else []), *(["wanted"] if _is_wanted(rival, step) else [])]
+    remark = el("span", f" {', '.join(remarks)}", cls="soft") if remarks else ""
+    before = _chance(rival.logp) if rival.inside else f"{IMPUTED}{_chance(rival.logp)}"
+    return el(
+        "tr",
+        el("th", el("code", visible(rival.piece, rival.kind)), remark, scope="row"),
+        el("td", before),
+        el("td", _nats(rival.offset, sign="+")),
+        el("td", _chance(rival.score)),
+        cls="chosen" if chosen else None,
+    )
+
+
+def _is_wanted(rival: Rival, step: Step) -> bool:
+    return step.origin is not Origin.LOCAL and rival.piece == step.wanted
+
+
+def _chance(logp: float) -> str:
+    r"""A log-prob as a percentage, with the log-prob itself.
+
+    >>> _chance(math.log(0.5)), _chance(-20.0), _chance(-math.inf)
+    ('50.0% (\u22120.69)', '<0.1% (\u221220.00)', '0%')
+    """
+    if logp == -math.inf:
+        return "0%"
+    share = math.exp(min(logp, 0.0))
+    return f"{share:.1%} ({_nats(logp)})" if share >= 0.0005 else f"<0.1% ({_nats(logp)})"
+
+
+def _nats(value: float, *, sign: str = "") -> str:
+    """Two places with a true minus, never -0.00; a dash where it is not known."""
+    return "\u2013" if math.isnan(value) else f"{round(value, 2) + 0.0:{sign}.2f}".replace("-", "\u2212")
+
+
+def _grounds(step: Step, came_from: Round | None) -> Iterator[str]:
+    """Sentences on how far the token can be trusted, and what it cost."""
+    exact = "The API went on from exactly the text before" if step.exact else "The API did not go on from exactly this"
+    sure = "nothing that it hid can change this choice" if step.certified else "what it hid might change this choice"
+    yield f"{exact}; {sure}; the law is off by at most {step.error:.2g} (total variation)."
+    if came_from is None:
+        return
+    used = sum((call.usage for call in came_from.calls), Usage())
+    cost = "at unknown cost" if came_from.cost is None else f"for {dollars(came_from.cost)}"
+    each = "" if came_from.each is None else f", {dollars(came_from.each)} each"
+    calls = "1 call" if len(came_from.calls) == 1 else f"{len(came_from.calls)} calls"
+    yield (
+        f"Round {came_from.number}, {calls}: {used.input:,} tokens in ({used.cached:,} cached), {used.output:,} out, "
+        f"{cost}; {came_from.kept:,} kept{each}."
+    )
+
+
+def _table(both: Sequence[tuple[Step, Round | None]]) -> Html:
+    heads = (el("th", name, scope="col", cls="words" if name in WORDS else None) for name in HEADS)
+    rows = (_row(number, step, came_from) for number, (step, came_from) in enumerate(both, 1))
+    table = el("table", el("thead", el("tr", *heads)), el("tbody", *rows))
+    return el("div", table, cls="wide", tabindex=0, role="region", aria_label="All tokens")
+
+
+def _row(number: int, step: Step, came_from: Round | None) -> Html:
+    mark, _ = ORIGINS[step.origin]
+    imputed = IMPUTED if step.origin is Origin.OUTSIDE else ""
+    return el(
+        "tr",
+        el("th", str(number), scope="row"),
+        el("td", _wanted(step), cls="words"),
+        el("td", el("code", visible(step.piece, step.kind)), cls="words"),
+        el("td", el("span", step.origin.value, cls=f"mark {mark}"), cls="words"),
+        el("td", f"{imputed}{_nats(step.logp_before)}"),
+        el("td", _nats(step.offset, sign="+")),
+        el("td", _nats(step.logp_after)),
+        *(el("td", "yes" if said else "no") for said in (step.exact, step.certified)),
+        el("td", f"{step.error:.2g}"),
+        el("td", _cost(step, came_from)),
+    )
+
+
+def _cost(step: Step, came_from: Round | None) -> Html:
+    """The token's share; none where the API was not asked for it."""
+    if step.origin is Origin.LOCAL:
+        return NONE
+    return UNKNOWN if came_from is None or came_from.each is None else money(came_from.each)
+
+
+def _wanted(step: Step) -> Html:
+    """What the API had sampled; nothing where it was not asked."""
+    if step.origin is Origin.LOCAL:
+        return NONE
+    return el("code", visible(step.wanted, Kind.TEXT if step.wanted else Kind.END))
