@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from blackbox_proxy.api import Api, connect
+    from blackbox_proxy.choice import choose
     from blackbox_proxy.core.drafting import Planner, Prices
     from blackbox_proxy.core.money import Budget
     from blackbox_proxy.core.sources import OffsetTable, WeightedSum
-    from blackbox_proxy.engine import Stream, asteer, choose, load_pair, sample, steer, stream
+    from blackbox_proxy.engine import Stream, asteer, load_pair, sample, steer, stream
     from blackbox_proxy.errors import BlackboxProxyError
     from blackbox_proxy.ledger.books import Ledger, open_ledger
     from blackbox_proxy.local.pair import Pair, PairFiles, open_pair
@@ -60,7 +61,8 @@ _HOMES = {
     "core.money": ("Budget",),
     "core.sources": ("OffsetTable", "WeightedSum"),
     "api": ("Api", "connect"),
-    "engine": ("Stream", "asteer", "choose", "load_pair", "sample", "steer", "stream"),
+    "choice": ("choose",),
+    "engine": ("Stream", "asteer", "load_pair", "sample", "steer", "stream"),
     "ledger.books": ("Ledger", "open_ledger"),
     "errors": ("BlackboxProxyError",),
     "steering": ("Steering",),

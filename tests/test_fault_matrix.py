@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blackbox_proxy.engine import choose, sample, stream
+from blackbox_proxy.choice import choose
+from blackbox_proxy.engine import sample, stream
 from blackbox_proxy.errors import ApiBusy, ApiRefused, ApiUnreachable, BlackboxProxyError, PromptError, ReplyError
 from blackbox_proxy.remote.retry import Patience
 from blackbox_proxy.standin.plan import Fault, read_plan

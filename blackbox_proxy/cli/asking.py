@@ -248,9 +248,9 @@ def choose(
 
     One call is enough where every answer shows among the top-k; what is not shown is bounded.
     """
+    from blackbox_proxy.choice import choose as choose_between
     from blackbox_proxy.cli import odds
     from blackbox_proxy.cli.settings import read_settings
-    from blackbox_proxy.engine import choose as choose_between
     from blackbox_proxy.engine import load_pair
 
     settings = read_settings()
