@@ -315,7 +315,7 @@ class Step:
     certified: nothing outside what was weighed can change the choice, whatever the API did not show (3.1). error:
     bound on how far the law of this step is from the target's, as total variation; 0 where it is exact (3.2).
     log_weight: log of the normaliser Z of the step, whose sum is the log-weight of the answer (3.6). exact: whether the
-    API's log-probs here are those after exactly the text before (`Reply.exact`).
+    API's log-probs here are those after exactly the text before (`Reply.exact`). guessed: the pair had drafted it.
     """
 
     piece: bytes
@@ -330,6 +330,7 @@ class Step:
     error: float = 1.0
     log_weight: float = 0.0
     exact: bool = True
+    guessed: bool = field(default=False, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -250,6 +250,7 @@ def step_json(step: Step) -> dict[str, object]:
         "logp_after": number(step.logp_after),
         "offset": number(step.offset),
         "origin": step.origin.value,
+        "guessed": step.guessed,
         "exact": step.exact,
         "certified": step.certified,
         "error": number(step.error),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar, final
 
 import numpy as np
@@ -138,6 +138,7 @@ class _Loop:
         self._steering, self._reading, self._laws = steering, reading, laws
         self._drafts = drafts or Drafts()
         self._guessed: dict[Answer, Guess] = {}
+        self._drafted: frozenset[Answer] = frozenset()
         self._rng = np.random.default_rng([steering.seed, 0])
         self._stops = tuple(stop.encode() for stop in steering.stop)
         self._left = steering.max_tokens
@@ -199,6 +200,7 @@ class _Loop:
         drafted, beyond = [answer], plan.length
         if plan.drafter != "window":
             drafted, beyond = yield from self._guesses(answer, plan)
+        self._drafted = frozenset(drafted[1:])
         if len(drafted) == 1:
             return (yield from self._draft(answer, beyond)), Sent(1, 0, beyond)
         paths, guesses = self._missing(self._reading.paths(drafted[-1])), len(drafted) - 1
@@ -290,6 +292,8 @@ class _Loop:
                 yield from self._guess(done.answer)
             step = self._step(known.position, weighed, exact=known.exact)
             self._append(done, step)
+            if done.answer in self._drafted and step.piece:
+                done.steps[-1] = replace(step, guessed=True)
             done.kept += step.origin is Origin.DRAFT and step.kind is not Kind.END
             if step.kind is Kind.END or self._stopped(done):
                 break

@@ -53,6 +53,9 @@ HEADS = (
 WORDS = frozenset(("API wanted", "Chosen", "Origin"))
 """Columns of words; the others are figures."""
 
+GUESSED = "\u2020"
+"""At a token that the pair had drafted."""
+
 IMPUTED = "~\u2009"
 """Before a log-prob that the API did not show."""
 
@@ -167,6 +170,10 @@ def _legend(steps: Sequence[Step]) -> Html:
         count = sum(step.origin is origin for step in steps)
         sample = el("span", origin.value, cls=f"mark {mark}")
         lines.append(el("li", sample, f" {count:,}: {meaning}"))
+    guessed = sum(step.guessed for step in steps)
+    if guessed:
+        sample = el("span", GUESSED, cls="mark")
+        lines.append(el("li", sample, f" {guessed:,}: pair draft; the API was asked along it, and it was kept"))
     approximate = sum(not step.exact for step in steps)
     if approximate:
         sample = el("span", "\u2248", cls="mark")
@@ -179,7 +186,8 @@ def _token(number: int, step: Step, came_from: Round | None, *, of: int) -> Html
     mark, _ = ORIGINS[step.origin]
     name = f"card-{number}"
     shown = el("span", _flowing(step), cls=f"mark {mark}")
-    flag = () if step.exact else (el("sup", "\u2248", aria_hidden="true"),)
+    flags = "".join(flag for flag, holds in ((GUESSED, step.guessed), ("\u2248", not step.exact)) if holds)
+    flag = (el("sup", flags, aria_hidden="true"),) if flags else ()
     card = _card(f"Token {number} of {of}", step, came_from, name=name)
     return el("li", shown, *flag, card, tabindex=0, aria_describedby=name)
 
@@ -252,6 +260,8 @@ def _grounds(step: Step, came_from: Round | None) -> Iterator[str]:
     exact = "The API went on from exactly the text before" if step.exact else "The API did not go on from exactly this"
     sure = "nothing that it hid can change this choice" if step.certified else "what it hid might change this choice"
     yield f"{exact}; {sure}; the law is off by at most {step.error:.2g} (total variation)."
+    if step.guessed:
+        yield "The pair had drafted it."
     if came_from is None:
         return
     used = sum((call.usage for call in came_from.calls), Usage())

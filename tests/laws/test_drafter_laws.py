@@ -102,6 +102,12 @@ def test_what_the_api_wrote_is_used_or_wasted(seed: int, steering: Steering, dra
     assert found.usage.requests <= len(api.asked)
 
 
+@given(seed=seeds, steering=steerings)
+def test_what_the_api_drafts_the_pair_has_not(seed: int, steering: Steering) -> None:
+    found, _ = run(seed, replace(steering, drafter="window"))
+    assert not any(step.guessed for step in found.steps)
+
+
 @given(seed=seeds, steering=steerings, drafter=drafters)
 def test_one_answer_whichever_driver_makes_it(seed: int, steering: Steering, drafter: Who) -> None:
     found, _ = run(seed, replace(steering, drafter=drafter))
@@ -119,6 +125,8 @@ def test_an_expert_that_is_followed_is_drafted_in_a_few_calls(drafter: Who) -> N
     rounds = -(-len(found.steps) // 8)
     assert len(found.steps) >= 8
     assert found.usage.requests == rounds
+    last = len(found.steps) - 1
+    assert [step.guessed for step in found.steps] == [at % 8 < 7 and at < last for at in range(last + 1)]
     if drafter == "echo":
         assert found.usage.output == rounds
 

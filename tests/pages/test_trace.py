@@ -57,6 +57,18 @@ def test_every_token_is_marked_by_its_origin_and_not_by_colour_alone() -> None:
     ]
 
 
+def test_a_token_that_the_pair_had_drafted_is_marked_as_such() -> None:
+    page = Page.read(trace_page(with_steps(replace(STEPS[0], guessed=True), *STEPS[1:])))
+    marks = [[found.text for found in token.find("sup")] for token in tokens(page)]
+    assert [any("\u2020" in text for text in found) for found in marks] == [True, *[False] * (len(STEPS) - 1)]
+    (legend,) = page.root.find("ul", "marks")
+    assert "\u2020 1: pair draft; the API was asked along it, and it was kept" in [
+        one.text for one in legend.find("li")
+    ]
+    assert "The pair had drafted it." in tokens(page)[0].text
+    assert "\u2020" not in PAGE.root.text
+
+
 def test_every_token_can_have_the_focus_and_then_tells_what_belongs_to_it() -> None:
     for number, token in enumerate(tokens(PAGE), 1):
         (card,) = token.find("div", "card")
