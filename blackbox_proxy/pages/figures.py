@@ -19,7 +19,7 @@ def dollars(amount: Decimal) -> str:
     """
     if not amount:
         return "$0"
-    return f"${rounded(amount):,.2f}" if amount >= 1 else f"${plain(rounded(amount))}"
+    return f"${amount:,.2f}" if amount >= 1 else f"${plain(rounded(amount))}"
 
 
 def money(amount: Decimal | None, *, more: bool = False) -> Html:

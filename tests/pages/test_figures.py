@@ -5,13 +5,14 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from blackbox_proxy.pages.figures import dollars, money, ratio, seconds, share
 
 
 @given(st.decimals(0, 10**9, places=9))
+@example(Decimal("9.714500001"))
 def test_dollars_are_right_to_four_digits_or_to_the_cent(amount: Decimal) -> None:
     shown = Decimal(dollars(amount).removeprefix("$").replace(",", ""))
     assert abs(shown - amount) <= (Decimal("0.005") if amount >= 1 else amount * Decimal("0.0005"))
