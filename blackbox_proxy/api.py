@@ -191,8 +191,10 @@ class _Booked:
         """
         first, *rest = replies
         usage = replace(first.usage, lost=self._paid() - 1)
+        if self.entry is None:
+            return [replace(first, usage=usage), *rest]
         whole = replace(first, positions=tuple(position for reply in replies for position in reply.positions))
-        receipt = None if self.entry is None else self.entry.receipt(whole)
+        receipt = self.entry.receipt(whole)
         return [replace(first, usage=usage, receipt=receipt), *(replace(reply, receipt=receipt) for reply in rest)]
 
     def _paid(self) -> int:

@@ -1,16 +1,26 @@
-"""Writes a text file whole or not at all: whoever reads meanwhile sees the old one or the new one."""
+"""Where the user's own files lie, and how a text file is written: whole or not at all."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from blackbox_proxy.errors import InputError
 
 
+def config_folder(environ: Mapping[str, str], *, home: Path | None = None) -> Path:
+    """The user's settings, prices and profiles: `$XDG_CONFIG_HOME/blackbox-proxy`, or under ~/.config."""
+    root = environ.get("XDG_CONFIG_HOME", "")
+    return (Path(root) if root else (home or Path.home()) / ".config") / "blackbox-proxy"
+
+
 def replace_text(path: Path, text: str) -> None:
-    """Put `text` into `path` as UTF-8 in one step, with the folders above it. Raises InputError where that fails."""
+    """Put `text` into `path` as UTF-8 in one step, with the folders above it. Raises InputError where that fails.
+
+    Whoever reads meanwhile sees the old file or the new one.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as scratch:

@@ -234,8 +234,8 @@ class Session:
         """A request for one token after the answer so far."""
         ids = self.ids + path if self.steering.event == "ids" else None
         top_k = self.api.capabilities().top_k
-        asked = Ask(self.api.model, self.prompt, answer, 1, top_k, ids, messages=self.messages)
-        return replace(asked, run=self.spending.run, step=len(self.steps))
+        run, step = self.spending.run, len(self.steps)
+        return Ask(self.api.model, self.prompt, answer, 1, top_k, ids, messages=self.messages, run=run, step=step)
 
     def local(self, event: Event) -> Evidence:
         """What the source of offsets has to say to a question."""

@@ -18,12 +18,12 @@ from pydantic_settings import (
 )
 
 from blackbox_proxy.errors import InputError
+from blackbox_proxy.files import config_folder
 
 
 def config_file() -> Path:
     """Where the user's defaults lie: `$XDG_CONFIG_HOME/blackbox-proxy/config.toml`, or under ~/.config."""
-    root = os.environ.get("XDG_CONFIG_HOME", "")
-    return (Path(root) if root else Path.home() / ".config") / "blackbox-proxy" / "config.toml"
+    return config_folder(os.environ) / "config.toml"
 
 
 class Settings(BaseSettings):

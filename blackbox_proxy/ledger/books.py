@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from blackbox_proxy.core.money import Budget, Price, bound_of, cost, worst
 from blackbox_proxy.core.usage import read_usage
 from blackbox_proxy.errors import InputError
+from blackbox_proxy.files import config_folder
 from blackbox_proxy.ledger.prices import Prices
 from blackbox_proxy.ledger.rows import Counted, Ended, Intent
 from blackbox_proxy.ledger.store import Store
@@ -36,8 +37,7 @@ def default_path(environ: Mapping[str, str]) -> Path:
 
 def price_file(environ: Mapping[str, str]) -> Path:
     """Where the user's prices lie: `prices.toml` beside `config.toml`."""
-    given = environ.get("XDG_CONFIG_HOME", "")
-    return (Path(given) if given else Path.home() / ".config") / "blackbox-proxy" / "prices.toml"
+    return config_folder(environ) / "prices.toml"
 
 
 def now() -> dt.datetime:

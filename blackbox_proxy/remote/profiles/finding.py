@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import cast
 
 from blackbox_proxy.errors import InputError
+from blackbox_proxy.files import config_folder
 from blackbox_proxy.remote.profiles.schema import (
     Document,
     Options,
@@ -57,8 +58,7 @@ class Profile:
 
 def user_folder(environ: Mapping[str, str], *, home: Path | None = None) -> Path:
     """Where the user's own profiles lie: `$XDG_CONFIG_HOME/blackbox-proxy/profiles`, or under ~/.config."""
-    root = environ.get("XDG_CONFIG_HOME", "")
-    return (Path(root) if root else (home or Path.home()) / ".config") / "blackbox-proxy" / "profiles"
+    return config_folder(environ, home=home) / "profiles"
 
 
 def load_profile(name: str, *, folder: Path, packages: Iterable[EntryPoint] | None = None) -> Profile:
