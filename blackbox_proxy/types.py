@@ -233,6 +233,7 @@ class Reply:
     finish: the provider's word for why it stopped ("stop", "length", ...), or None. exact: whether every position is
     conditioned on exactly the text that was sent; not so where the endpoint was only asked in words to go on from it.
     echoed: the borders of `Ask.draft` that are known, where the API cuts it into its own tokens; some may be missing.
+    model, fingerprint: what the API calls itself, and the configuration that answered; "" where it does not say.
     receipt: None where nothing is booked; replies to one request have one.
     """
 
@@ -242,6 +243,7 @@ class Reply:
     model: str = ""
     exact: bool = True
     echoed: tuple[Echoed, ...] = ()
+    fingerprint: str = ""
     receipt: Receipt | None = field(default=None, compare=False)
 
 

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from blackbox_proxy.core.money import Budget, Price, bound_of, cost, worst
 from blackbox_proxy.core.usage import read_usage
 from blackbox_proxy.errors import InputError
-from blackbox_proxy.files import config_folder
+from blackbox_proxy.files import config_folder, state_folder
 from blackbox_proxy.ledger.prices import Prices
 from blackbox_proxy.ledger.rows import Counted, Ended, Intent
 from blackbox_proxy.ledger.store import Store
@@ -29,10 +29,8 @@ from blackbox_proxy.types import Attempt, Receipt, Reply, Usage, WireRequest
 
 
 def default_path(environ: Mapping[str, str]) -> Path:
-    """`$XDG_STATE_HOME/blackbox-proxy/ledger.sqlite`, or under ~/.local/state where that is unset or relative."""
-    given = Path(environ.get("XDG_STATE_HOME", ""))
-    root = given if given.is_absolute() else Path.home() / ".local" / "state"
-    return root / "blackbox-proxy" / "ledger.sqlite"
+    """`ledger.sqlite` among what the program keeps."""
+    return state_folder(environ) / "ledger.sqlite"
 
 
 def price_file(environ: Mapping[str, str]) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, Protocol, final
+from typing import Literal, Protocol, TypeVar, final
 
 import numpy as np
 from openai.types import Completion, CompletionChoice, CompletionUsage
@@ -137,11 +137,12 @@ _LEGACY = {"marked": _marked, "escaped": _escaped, "replaced": _replaced, "empty
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What every part of one reply repeats. created: Unix time in seconds."""
+    """What every part of one reply repeats. created: Unix time in seconds. fingerprint: "" where none is told."""
 
     id: str
     created: int
     model: str
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,12 +221,22 @@ class CompletionShape:
         )
         if usage is not None or self._mode.usage:
             reply.usage = usage
-        return reply
+        return _signed(reply, head)
 
     def _choice(self, index: int, part: Part, *, logprobs: bool) -> CompletionChoice:
         name = _as_id if self._mode.as_ids else self._spelling.legacy.__getitem__
         spelt = legacy_logprobs(part.tokens, name, hidden=self._spelling.hidden) if logprobs else None
         return OpenChoice(text=part.text, index=index, logprobs=spelt, finish_reason=part.finish)
+
+
+Signed = TypeVar("Signed", Completion, ChatCompletion, ChatCompletionChunk)
+
+
+def _signed(reply: Signed, head: Head) -> Signed:
+    """The reply with the fingerprint of what made it, where there is one."""
+    if head.fingerprint:
+        reply.system_fingerprint = head.fingerprint
+    return reply
 
 
 @final
@@ -253,7 +264,7 @@ class ChatShape:
             object="chat.completion",
             usage=count.usage(),
         )
-        return to_json(reply).encode()
+        return to_json(_signed(reply, head)).encode()
 
     def opening(self, index: int) -> Iterator[str]:
         delta = chat_completion_chunk.ChoiceDelta(role="assistant", content="", refusal=None)
@@ -291,7 +302,7 @@ class ChatShape:
         )
         if usage is not None or self._mode.usage:
             chunk.usage = usage
-        return chunk
+        return _signed(chunk, head)
 
     def _choice(self, index: int, part: Part) -> chat_completion.Choice:
         logprobs = None

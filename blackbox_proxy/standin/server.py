@@ -44,6 +44,7 @@ class Options(TypedDict, total=False):
     depend a little on what was in the cache (see `engine.Slot`). gpu_layers: layers to put on a GPU. api_key: what
     clients must show (default: anybody may ask). quirks: deviations by name, see `quirks.QUIRKS`. plan: what happens to
     each request, in place of what the quirks say of the transport. traffic: counts answers and tokens, for who looks.
+    fingerprint: what completions and chats say of their configuration (default: nothing).
     """
 
     name: str
@@ -57,6 +58,7 @@ class Options(TypedDict, total=False):
     quirks: Sequence[str]
     plan: Plan
     traffic: Traffic
+    fingerprint: str
 
 
 @final
@@ -87,6 +89,7 @@ def opened(source: Path | Script, **options: Unpack[Options]) -> Iterator[Servin
         spend = given["traffic"].spend if "traffic" in given else None
         places = _unsteady(slots, quirks)
         service = Service(model, places, name=name, top_k=top_k, context=size, quirks=quirks, spend=spend)
+        service.fingerprint = given.get("fingerprint", "")
         stack.callback(service.close)
         yield _wrapped(build_app(service, quirks=quirks, api_key=given.get("api_key")), quirks, given)
 
