@@ -21,25 +21,9 @@ COLUMNS = {
     "95 %": "right",
     "n": "right",
     "in form": "right",
-    "USD each": "right",
+    "USD per 1,000": "right",
     "seconds": "right",
     "calls": "right",
-}
-PARTS = {
-    "alignment": "not asked after exactly this text",
-    "form": "not in the form",
-    "rest": "right fact, wrong elsewhere",
-    "not_shown": "the closed model does not show the fact there",
-    "not_said": "it shows the fact there, and says another",
-    "overruled": "it says the fact there, and the pair led away",
-    "unknown": "it could not be asked",
-}
-TESTS = {
-    "vs_few_shot": "closed few-shot",
-    "vs_expert": "the tuned SLM",
-    "vs_closed": "the closed model",
-    "vs_instructed": "closed instructed",
-    "vs_majority": "majority",
 }
 
 
@@ -90,7 +74,7 @@ def _row(name: str, figures: Any) -> tuple[Text, ...]:  # noqa: ANN401 (JSON)
     cells = (
         name + (f", {figures['errors']} errors" if figures["errors"] else ""),
         "" if score is None else f"{score:.3f}",
-        "" if score is None else f"{figures['low']:.3f}-{figures['high']:.3f}",
+        "" if score is None else f"{figures['low']:.2f}-{figures['high']:.2f}",
         str(figures["n"]),
         "" if form is None else f"{form:.2f}",
         _dollars(figures["cost_usd_per_answer"]),
@@ -102,12 +86,15 @@ def _row(name: str, figures: Any) -> tuple[Text, ...]:  # noqa: ANN401 (JSON)
 
 
 def _dollars(amount: float | None) -> str:
-    return "unknown" if amount is None else plain(rounded(Decimal(str(amount)))) if amount else "0"
+    """Dollars for a thousand answers, since one costs little."""
+    return "unknown" if amount is None else plain(rounded(1000 * Decimal(repr(amount)))) if amount else "0"
 
 
 def _tests(tests: Any) -> list[str]:  # noqa: ANN401 (JSON)
+    from blackbox_proxy.evaluation.report import AGAINST
+
     return [
-        f"steered less {TESTS[name]}: {one['difference']:+.3f} ({one['low']:+.3f} to {one['high']:+.3f}), "
+        f"steered less {AGAINST[name]}: {one['difference']:+.3f} ({one['low']:+.3f} to {one['high']:+.3f}), "
         f"p = {one['p']:.2g}, n = {one['n']}"
         for name, one in tests.items()
     ]
@@ -115,6 +102,8 @@ def _tests(tests: Any) -> list[str]:  # noqa: ANN401 (JSON)
 
 def _trust(figures: Mapping[str, Any]) -> list[str]:
     """How exact the steered answers are, where the wrong ones go wrong, and the gap that is closed."""
+    from blackbox_proxy.evaluation.report import PARTS
+
     lines = []
     steered = figures.get("steered")
     if steered is not None:
@@ -124,8 +113,8 @@ def _trust(figures: Mapping[str, Any]) -> list[str]:
             f"{own['certified']:.0%} certified"
         )
         ceiling = figures["ceiling"]
-        parts = [f"{share:.0%} {PARTS[name]}" for name, share in ceiling.items() if name in PARTS and share]
-        lines.append(f"of {ceiling['of']} steered answers {ceiling['wrong']} are not right: {'; '.join(parts) or '-'}")
+        lines.append(f"{ceiling['wrong']} of {ceiling['of']} steered answers are not right")
+        lines += [f"  {ceiling[name]:.0%}: {told}" for name, told in PARTS.items() if ceiling[name]]
     gap = figures.get("gap_closed")
     if gap is not None:
         lines.append(f"gap to the tuned model closed: {gap['value']:.0%} ({gap['low']:.0%} to {gap['high']:.0%})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import uuid
@@ -30,6 +31,7 @@ from blackbox_proxy.cli.options import (
     pair_file,
     write_json,
 )
+from blackbox_proxy.cli.pagefile import check_page_file, program, write_page
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import replace_text
 
@@ -120,6 +122,7 @@ def evaluate(
     ] = False,
     parallel: Annotated[int, typer.Option(min=1, help="Calls of the closed model under way at a time.")] = 1,
     answers: Annotated[Path, typer.Option(help="Folder where answers are kept: none is asked for twice.")] = FIRST,
+    html: Annotated[Path | None, typer.Option(help="Write a page to this file too; an older page is replaced.")] = None,
     figures: Annotated[Path | None, typer.Option(help="Write the figures to this JSON file too.")] = None,
     api_key_env: KeyVariable = None,
     timeout: Timeout = 60.0,
@@ -146,6 +149,8 @@ def evaluate(
         return
     if not tasks:
         raise InputError("there is no task", hint="give a task.toml, or a name that `evaluate --list` prints")
+    if html is not None:
+        check_page_file(html)
     read = [read_task(find_task(given)) for given in tasks]
     _check_names(read)
     settings = read_settings()
@@ -157,7 +162,8 @@ def evaluate(
     with _endpoint(where, answers, book=(ledger, no_ledger, tag, max_cost, max_calls), slots=parallel) as endpoint:
         for task in read:
             found.append(_one(task, pair, endpoint, wanted, folder=answers, quiet=as_json))
-            _write(found, figures)
+            _write_figures(found, figures)
+            _write_page(found, html, where, quiet=as_json)
     write_json({one.task.name: one.figures for one in found}) if as_json else arms.outcomes(found)
 
 
@@ -261,7 +267,25 @@ def _watching(*, quiet: bool) -> Iterator[Callable[[str, int], Callable[[object]
         yield watch
 
 
-def _write(found: Sequence[Outcome], figures: Path | None) -> None:
+def _write_figures(found: Sequence[Outcome], figures: Path | None) -> None:
     """What there is so far, after each task: a later one may be stopped."""
     if figures is not None:
         replace_text(figures, json.dumps({one.task.name: one.figures for one in found}, indent=1) + "\n")
+
+
+def _write_page(found: Sequence[Outcome], html: Path | None, where: _Where, *, quiet: bool) -> None:
+    if html is None:
+        return
+    from blackbox_proxy.evaluation.report import judged
+    from blackbox_proxy.pages.evaluation import Evaluated, evaluation_page
+
+    named = f"The stand-in over {where.standin}" if where.standin else f"{where.model or where.settings.model}"
+    priced = STANDIN_PRICES if where.standin else "Prices are those of the ledger."
+    page = Evaluated([judged(one) for one in found], named, priced, dt.datetime.now(dt.UTC), program())
+    write_page(html, evaluation_page(page), quiet=quiet)
+
+
+STANDIN_PRICES = (
+    "It costs nothing: its prices are made up, those of a small hosted model (0.15 in, 0.075 cached, 0.60 out, US "
+    "dollars per million tokens)."
+)
