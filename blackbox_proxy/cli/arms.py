@@ -20,10 +20,9 @@ COLUMNS = {
     "score": "right",
     "95 %": "right",
     "n": "right",
-    "in form": "right",
-    "USD per 1,000": "right",
+    "form": "right",
+    "USD/1000": "right",
     "seconds": "right",
-    "calls": "right",
 }
 
 
@@ -55,7 +54,8 @@ def outcomes(found: Sequence[Outcome]) -> None:
 
 def _outcome(one: Outcome) -> None:
     rows = show.table(COLUMNS)
-    rows.columns[0].no_wrap = True
+    for column in rows.columns:
+        column.no_wrap = True
     for given in one.arms:
         rows.add_row(*_row(given.arm.name, one.figures[given.arm.name]))
     show.out.print(rows)
@@ -79,7 +79,6 @@ def _row(name: str, figures: Any) -> tuple[Text, ...]:  # noqa: ANN401 (JSON)
         "" if form is None else f"{form:.2f}",
         _dollars(figures["cost_usd_per_answer"]),
         "" if figures["seconds_per_answer"] is None else f"{figures['seconds_per_answer']:.2f}",
-        "" if figures["calls_per_answer"] is None else f"{figures['calls_per_answer']:.1f}",
     )
     style = "bold" if name == "steered" else ""
     return tuple(Text(cell, style=style) for cell in cells)

@@ -75,7 +75,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """What the page shows. model: what was called. priced: whose prices these are. made: when, UTC. by: which program."""
+    """What the page shows. priced: whose prices these are. made: when, UTC. by: which program."""
 
     tasks: Sequence[Judged]
     model: str
@@ -189,7 +189,7 @@ def _row(row: Row) -> Html:
         count(row.n),
         count(row.errors),
         share(row.in_form),
-        money(row.cost, more=True),
+        money(row.cost, more=row.cost is None),
         el("data", f"{row.seconds:.2f}", value=repr(row.seconds)) if row.n else NONE,
         ratio(row.calls if row.n else None),
     )

@@ -107,7 +107,7 @@ EVALUATION = """
 h3 { margin: 28px 0 8px; font-size: 1rem; }
 .intervals { margin: 8px 0 16px; padding: 0; list-style: none; font-size: 0.9375rem; }
 .intervals li {
-  display: grid; grid-template-columns: minmax(9em, 22em) 1fr 10.5em; gap: 0 16px; align-items: center; padding: 2px 0;
+  display: grid; grid-template-columns: 20rem 1fr 10rem; gap: 0 16px; align-items: center; padding: 2px 0;
 }
 .intervals svg { height: 20px; }
 .intervals .amounts { color: var(--soft); font-variant-numeric: tabular-nums; white-space: nowrap; }
