@@ -69,10 +69,16 @@ def key(bench: Bench, job: Job) -> str:
     if arm.speaker not in ("closed", "tuned"):
         settings |= {"pair": bench.pair_mark, "pair_asked": pair_prompt(arm, item).messages[0].content}
     if arm.speaker == "steered":
-        settings |= {"steering": asdict(bench.steering(arm)), "top_k": bench.api.capabilities().top_k}
+        settings |= {"steering": _chosen(bench.steering(arm)), "top_k": bench.api.capabilities().top_k}
     else:
         settings["speaker"] = arm.speaker
     return key_of(settings)
+
+
+def _chosen(steering: Steering) -> dict[str, object]:
+    """The knobs that are not at their default: a new one that nobody turns makes no answer a different one."""
+    usual = asdict(Steering())
+    return {name: value for name, value in asdict(steering).items() if value != usual[name]}
 
 
 def place_key(bench: Bench, job: Job) -> str:

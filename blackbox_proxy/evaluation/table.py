@@ -46,7 +46,9 @@ def committed() -> Mapping[str, Any]:
 
 
 def markdown(figures: Mapping[str, Any]) -> str:
-    """The tables of arms and of differences."""
+    """The tables of arms and of differences; a sentence where there are no figures."""
+    if not figures:
+        return "Not measured yet: `make evaluate`, and then `make results`."
     return "\n".join((*_arms(figures), "", *_tests(figures)))
 
 
