@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from blackbox_proxy.evaluation.task import boxed, read_task
 from blackbox_proxy.ledger.store import Store
 from tests.cli.runs import PROGRAM, Cli
 from tests.evaluation.tasks import written
@@ -124,8 +125,6 @@ def test_alpha_is_chosen_on_validation_and_on_nothing_else(
     assert said.status == 0
     assert re.search(r"alpha \d\.?\d* was chosen on validation \(0: 0\.000, 1\.5: 0\.000\)", said.out)
     tuning = [one for one in kept(tmp_path) if one["arm"].startswith("validation_alpha_")]
-    from blackbox_proxy.evaluation.task import read_task
-
     read = read_task(Path(task))
     assert {one["item"] for one in tuning} == {item.name for item in read.validation}
     assert len(tuning) == 2 * len(read.validation)
@@ -145,17 +144,15 @@ def test_a_budget_holds_for_the_whole_run_and_what_was_answered_is_kept(
     assert before < {one["key"] for one in kept(tmp_path)}
 
 
-def test_errors_without_end_end_the_run(cli: Cli, task: str, pair_path: Path, tmp_path: Path) -> None:
-    nowhere = ("--base-url", "http://127.0.0.1:9/v1", "--model", "m", "--pair", str(pair_path), "--timeout", "0.5")
-    folder = ("--answers", str(tmp_path / "answers"), "--only", "closed", "--limit", "4")
-    said = cli("evaluate", task, *nowhere, *folder, "--no-ledger")
+def test_errors_are_counted_and_without_end_they_end_the_run(
+    cli: Cli, task: str, api_url: str, pair_path: Path, tmp_path: Path
+) -> None:
+    strange = ("--base-url", api_url, "--model", "another", "--pair", str(pair_path), "--only", "closed", "--no-ledger")
+    said = cli("evaluate", task, *strange, "--answers", str(tmp_path / "few"))
     assert said.status == 0
     assert "closed, 4 errors" in said.out
-    (tmp_path / "more").mkdir()
-    path = written(
-        tmp_path / "more" / "towns", parts={"test": [{"prompt": f"p{n}", "reference": "a"} for n in range(9)]}
-    )
-    said = cli("evaluate", str(path), *nowhere, *folder[:4], "--no-ledger")
+    path = written(tmp_path / "more", parts={"test": [{"prompt": f"p{n}", "reference": "a"} for n in range(9)]})
+    said = cli("evaluate", str(path), *strange, "--answers", str(tmp_path / "many"))
     assert said.status == 1
     assert "error: 5 questions failed one after another: " in said.err
     assert "hint: " in said.err
@@ -205,8 +202,6 @@ def test_what_is_wrong_is_said(cli: Cli, task: str, here: tuple[str, ...], optio
 
 
 def test_the_tasks_that_come_along_are_listed(cli: Cli) -> None:
-    from blackbox_proxy.evaluation.task import boxed
-
     said = cli("evaluate", "--list", "--json")
     assert [one["name"] for one in json.loads(said.out)] == list(boxed())
     assert cli("evaluate", "--list").out.count(" test; ") == len(boxed())

@@ -30,9 +30,8 @@ def task(tmp_path: Path) -> Task:
 def answered(task: Task, name: str, right: Callable[[int], bool], *, cost: Decimal | None = COST) -> Given:
     """An arm that is right on some questions, and says another town in the form on the others."""
     arm = Arm(name, "steered" if name == "steered" else "closed", len(task.test), alpha=1.5, looks=name == "steered")
-    asked = [
-        (one, _answer(one, name, one.reference if right(n) else "answer: X | n=0", cost)) for n, one in _items(task)
-    ]
+    texts = [(one, one.reference if right(n) else "answer: X | n=0") for n, one in enumerate(task.test)]
+    asked = [(one, _answer(one, name, text, cost)) for one, text in texts]
     return given(arm, asked, scorer(task.scorer))
 
 
