@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
+from hypothesis import given
 
 from blackbox_proxy.pages.evaluation import SWEEP as REMARK
 from blackbox_proxy.pages.evaluation import Evaluated, evaluation_page
@@ -57,7 +57,7 @@ def test_what_a_task_lacks_is_left_out() -> None:
     assert "Of the gap to the directly tuned model 50% is closed (40% to 60%)." in PAGE
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@given(name=HOSTILE)
 def test_no_text_becomes_a_tag(name: str) -> None:
     own = replace(TOWNS, name=name, title=name, about=name, source=name, rows=[replace(ROWS[3], name=name, told=name)])
     Page.read(evaluation_page(Evaluated((own,), name, name, EVALUATED.made, "us"))).check()
