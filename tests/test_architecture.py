@@ -110,6 +110,8 @@ OFFENCES = [
     Offence(LAYERS, "blackbox_proxy/gateway/offence.py", "import blackbox_proxy.standin"),
     Offence(LAYERS, "blackbox_proxy/ledger/offence.py", "import blackbox_proxy.local.pair"),
     Offence(LAYERS, "blackbox_proxy/engine.py", "import blackbox_proxy.demo.facts"),
+    Offence(LAYERS, "blackbox_proxy/evaluation/offence.py", "import blackbox_proxy.demo.facts"),
+    Offence(LAYERS, "blackbox_proxy/unsteered.py", "import blackbox_proxy.session"),
     Offence(LAYERS, "blackbox_proxy/room_without_a_layer.py", "import blackbox_proxy.types"),
     Offence(PURE, "blackbox_proxy/core/text.py", "import asyncio"),
     Offence(PURE, "blackbox_proxy/core/text.py", "import random"),
