@@ -6,15 +6,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias, final
 
 from blackbox_proxy.core.vocabulary import Vocabulary
-from blackbox_proxy.serving import transcript
+from blackbox_proxy.serving import transcript as common
 from blackbox_proxy.standin.engine import Token
 
-Placed: TypeAlias = transcript.Placed[Token]
-Part: TypeAlias = transcript.Part[Token]
+Placed: TypeAlias = common.Placed[Token]
+Part: TypeAlias = common.Part[Token]
+"""Names for types alone: Python 3.11 cannot call the alias of a generic class that is frozen and has slots."""
 
 
 @final
-class Transcript(transcript.Writer[Token]):
+class Transcript(common.Writer[Token]):
     """Collects the tokens of one answer.
 
     echo: the prompt's pieces, which the first tokens stand for. Tokens that stand for no text (the end token, other
@@ -40,7 +41,7 @@ def write(tokens: Iterable[Token | None], transcript: Transcript) -> Iterator[Pa
     None among the tokens is work without a token yet.
     """
     for token in tokens:
-        part = Part() if token is None else transcript.add(token)
+        part = common.Part() if token is None else transcript.add(token)
         yield part
         if part.finish:
             return
