@@ -1,9 +1,9 @@
 """Drives the token loop: one answer, steered, against a live API and a local pair.
 
-`steer` and `stream` are for plain code, `asteer` and `astream` for asyncio; all drive the same generator (core.loop) and
-give the same answer. While the API is answering, the pair already reads the text that both stand at. An error carries what
-there was of the answer until then, and what was paid for it (`BlackboxProxyError.partial`). Knows no wire format, no
-model file and no formula.
+`steer` and `stream` are for plain code, `asteer` and `astream` for asyncio; all drive the same generator (core.loop)
+and give the same answer. While the API is answering, the pair already reads the text that both stand at. An error
+carries what there was of the answer until then, and what was paid for it (`BlackboxProxyError.partial`). Knows no wire
+format, no model file and no formula.
 """
 
 from __future__ import annotations
