@@ -59,7 +59,7 @@ class Order:
     """What both routes ask for.
 
     model: "" where none is named. knobs: what is set of the steering, by the names of `Steering`. top: log-probs to
-    show of each token, None for none at all. scored: only the log-probs of the prompt are wanted (`max_tokens` 0).
+    show of each token, None for none at all.
     """
 
     model: str
@@ -67,8 +67,6 @@ class Order:
     knobs: Mapping[str, object]
     n: int = 1
     top: int | None = None
-    echo: bool = False
-    scored: bool = False
     stream: bool = False
     include_usage: bool = False
     tags: Mapping[str, str] | None = None
@@ -97,7 +95,13 @@ def read_completion(body: Body, limits: Limits) -> Order:
     fields.refuse_unsupported(body, _COMPLETION_NEUTRAL)
     max_tokens = fields.integer(body, "max_tokens", low=0, high=limits.tokens)
     echo = fields.boolean(body, "echo")
-    if max_tokens == 0 and not echo:
+    if echo:
+        raise Refusal(
+            "Unsupported parameter: 'echo'. Log-probs of a given text are not told here; ask the upstream itself.",
+            param="echo",
+            code="unsupported_parameter",
+        )
+    if max_tokens == 0:
         raise fields.below("max_tokens", 0, 1)
     return _order(
         body,
@@ -105,7 +109,6 @@ def read_completion(body: Body, limits: Limits) -> Order:
         sources=_prompts(body.get("prompt"), limits),
         max_tokens=DEFAULT_TOKENS if max_tokens is None else max_tokens,
         top=fields.integer(body, "logprobs", low=0, high=MOST_TOP),
-        echo=echo,
     )
 
 
@@ -121,7 +124,6 @@ def _order(
     sources: tuple[Source, ...],
     max_tokens: int | None,
     top: int | None,
-    echo: bool = False,
 ) -> Order:
     """The fields that both routes read alike."""
     stream = fields.boolean(body, "stream")
@@ -132,15 +134,13 @@ def _order(
     if n * len(sources) > limits.answers:
         asked = n * len(sources)
         raise Refusal(f"{asked} answers were asked for; one request may have {limits.answers}.", param="n")
-    own = {"max_tokens": max_tokens or None, **_drawing(body), "stop": _stops(body.get("stop"))}
+    own = {"max_tokens": max_tokens, **_drawing(body), "stop": _stops(body.get("stop"))}
     return Order(
         model=read_model(body),
         sources=sources,
         knobs={**_steering(body.get("steering")), **{name: value for name, value in own.items() if value is not None}},
         n=n,
         top=top,
-        echo=echo,
-        scored=max_tokens == 0,
         stream=stream,
         include_usage=options is not None
         and fields.boolean(fields.mapping(options, "stream_options"), "include_usage"),

@@ -46,13 +46,7 @@ class Figures(BaseModel):
     finish: list[str]
 
 
-class SteeredUsage(CompletionUsage):
-    """OpenAI's usage, with our own figures beside it."""
-
-    steering: Figures
-
-
-def usage_of(results: Sequence[tuple[Result, int]]) -> SteeredUsage:
+def usage_of(results: Sequence[tuple[Result, int]]) -> CompletionUsage:
     """The usage of a reply. results: those of its answers, each with how many choices it stands for.
 
     The prompt counts as the upstream counted it in its first request, and once for each prompt that was answered by a
@@ -76,13 +70,13 @@ def usage_of(results: Sequence[tuple[Result, int]]) -> SteeredUsage:
         exact=all(result.exactness == "exact" for result, _ in results),
         finish=[result.finish for result, _ in results],
     )
-    return SteeredUsage(
+    counted = CompletionUsage(
         prompt_tokens=prompt,
         completion_tokens=completion,
         total_tokens=prompt + completion,
         prompt_tokens_details=PromptTokensDetails(cached_tokens=min(cached, prompt), audio_tokens=0),
-        steering=figures,
     )
+    return CompletionUsage.model_validate({**counted.model_dump(exclude_unset=True), "steering": figures.model_dump()})
 
 
 def cost_of(results: Sequence[tuple[Result, int]]) -> str | None:
@@ -103,13 +97,13 @@ class Mode:
 class Shape(Protocol):
     """One route's way of writing a reply; every method gives JSON."""
 
-    def whole(self, answers: Answers, usage: SteeredUsage) -> str: ...
+    def whole(self, answers: Answers, usage: CompletionUsage) -> str: ...
 
     def opening(self, index: int) -> Iterator[str]: ...
 
     def chunks(self, index: int, part: Part[Step]) -> Iterator[str]: ...
 
-    def closing(self, usage: SteeredUsage) -> str: ...
+    def closing(self, usage: CompletionUsage) -> str: ...
 
 
 @final
@@ -123,7 +117,7 @@ class ChatShape:
     head: Head
     mode: Mode
 
-    def whole(self, answers: Answers, usage: SteeredUsage) -> str:
+    def whole(self, answers: Answers, usage: CompletionUsage) -> str:
         return to_json(self.head.chat([self._choice(i, joined(parts)) for i, parts in enumerate(answers)], usage))
 
     def opening(self, index: int) -> Iterator[str]:
@@ -138,7 +132,7 @@ class ChatShape:
         if part.finish:
             yield self._chunk(index, chat_completion_chunk.ChoiceDelta(), finish=part.finish)
 
-    def closing(self, usage: SteeredUsage) -> str:
+    def closing(self, usage: CompletionUsage) -> str:
         return to_json(self.head.chunk([], usage=usage))
 
     def _chunk(
@@ -173,7 +167,7 @@ class CompletionShape:
     head: Head
     mode: Mode
 
-    def whole(self, answers: Answers, usage: SteeredUsage) -> str:
+    def whole(self, answers: Answers, usage: CompletionUsage) -> str:
         choices = [
             self._choice(i, joined(parts), logprobs=self.mode.top is not None) for i, parts in enumerate(answers)
         ]
@@ -186,7 +180,7 @@ class CompletionShape:
         choice = self._choice(index, part, logprobs=self.mode.top is not None and bool(part.tokens))
         yield to_json(self.head.completion([choice], counted=self.mode.usage))
 
-    def closing(self, usage: SteeredUsage) -> str:
+    def closing(self, usage: CompletionUsage) -> str:
         return to_json(self.head.completion([], usage=usage))
 
     def _choice(self, index: int, part: Part[Step], *, logprobs: bool) -> CompletionChoice:

@@ -30,7 +30,7 @@ def test_a_completion_is_the_steered_answer(client: openai.OpenAI, oracle: Resul
     (choice,) = found.choices
     assert choice.text == oracle.text
     assert choice.logprobs
-    assert choice.logprobs.token_logprobs == pytest.approx([step.logp_after for step in oracle.steps], abs=1e-6)
+    assert choice.logprobs.token_logprobs == pytest.approx([step.logp_after for step in oracle.steps], abs=1e-3)
     assert found.usage
     assert found.usage.completion_tokens == len(oracle.steps)
     assert found.usage.steering["requests"] == oracle.usage.requests  # type: ignore[attr-defined]
@@ -53,20 +53,21 @@ def test_a_stream_has_the_parts_that_openai_sends(served: str) -> None:
     said = whole["choices"][0]
     assert "".join(chunk["choices"][0]["delta"]["content"] for chunk in middle) == said["message"]["content"]
     tokens = [one for chunk in middle for one in (chunk["choices"][0]["logprobs"] or {"content": []})["content"]]
-    assert tokens == said["logprobs"]["content"]
+    assert [one["bytes"] for one in tokens] == [one["bytes"] for one in said["logprobs"]["content"]]
+    assert [one["logprob"] for one in tokens] == pytest.approx(
+        [one["logprob"] for one in said["logprobs"]["content"]], abs=1e-3
+    )
     assert b"".join(bytes(one["bytes"]) for one in tokens).decode("utf-8", "replace") == said["message"]["content"]
 
 
 def test_the_sdk_reads_a_stream(client: openai.OpenAI) -> None:
-    asked = [{"role": "user", "content": "the then"}]
-    with client.chat.completions.stream(model="steered", messages=asked, max_tokens=6, temperature=0) as stream:  # type: ignore[arg-type]
-        final = stream.get_final_completion() if not list(stream) else stream.get_final_completion()
-    assert final.choices[0].message.content == post_text(client)
-
-
-def post_text(client: openai.OpenAI) -> str | None:
-    asked = client.chat.completions.create(**CHAT)  # type: ignore[call-overload]
-    return asked.choices[0].message.content  # type: ignore[no-any-return]
+    whole = client.chat.completions.create(**CHAT)  # type: ignore[call-overload]
+    text = whole.choices[0].message.content
+    turns = [{"role": "user", "content": "the then"}]
+    asked: Json = {**CHAT, "messages": turns, "stop": text[3:5]}
+    with client.chat.completions.stream(**asked) as stream:
+        assert [event.type for event in stream][-1] == "content.done"
+        assert stream.get_final_completion().choices[0].message.content == text[: text.index(text[3:5])]
 
 
 def test_models_and_routes_without_v1(served: str, client: openai.OpenAI) -> None:
@@ -141,6 +142,7 @@ def test_a_stop_string_ends_the_text_before_it(served: str, oracle: Result) -> N
         ({"logprobs": True}, "logprobs"),
         ({"logit_bias": {"5": 100}}, "logit_bias"),
         ({"suffix": "x"}, "suffix"),
+        ({"echo": True, "logprobs": 1}, "echo"),
         ({"metadata": {"a": 1}}, "metadata.a"),
         ({"user": 3}, "user"),
     ],
@@ -155,7 +157,10 @@ def test_what_nobody_knows_is_ignored_and_parts_are_text(served: str) -> None:
     parts = [{"role": "user", "content": [{"type": "text", "text": "the"}, {"type": "text", "text": " then"}]}]
     odd = {**CHAT, "messages": parts, "store": False, "reasoning_effort": "low", "max_completion_tokens": 6}
     del odd["max_tokens"]
-    assert post(served, "/chat/completions", odd).json["choices"] == post(served, "/chat/completions", CHAT).json["choices"]
+    assert (
+        post(served, "/chat/completions", odd).json["choices"]
+        == post(served, "/chat/completions", CHAT).json["choices"]
+    )
 
 
 def test_unknown_models(served: str) -> None:
