@@ -125,7 +125,12 @@ class Endpoints:
         if order.stream:
             chunks = _chunks(reply, usage=order.include_usage)
             first = await while_connected(request, lambda: anext(chunks))
-            return EventSourceResponse(events(_from(first, chunks), self._translate), sep="\n")
+            return EventSourceResponse(
+                events(_from(first, chunks), self._translate),
+                sep="\n",
+                shutdown_event=anyio.Event(),
+                shutdown_grace_period=self._server.drain,
+            )
         return await while_connected(request, lambda: _whole(reply))
 
 

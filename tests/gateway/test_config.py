@@ -63,7 +63,7 @@ def test_the_environment_wins_and_is_named() -> None:
     changed = parsed(GOOD, BLACKBOX_PROXY_SERVER__PORT="81", BLACKBOX_PROXY_LEDGER__OFF="true")
     assert (changed.server.port, changed.ledger.off) == (81, True)
     assert parsed(GOOD, BLACKBOX_PROXY_SERVER__HOST="::1").server.host == "::1"
-    with pytest.raises(InputError, match="BLACKBOX_PROXY_SERVER__PORT: server.port: 'x' will not do"):
+    with pytest.raises(InputError, match=r"BLACKBOX_PROXY_SERVER__PORT: server\.port: 'x' will not do"):
         parsed(GOOD, BLACKBOX_PROXY_SERVER__PORT="x")
 
 

@@ -63,21 +63,23 @@ def test_what_fails_before_the_first_token_has_a_status_of_its_own(closed: TinyM
 
 
 def test_a_client_that_leaves_stops_the_upstream(closed: TinyModel, pair_file: Path) -> None:
-    with staged(closed, pair_file, "latency=20ms") as stage:
+    with staged(closed, pair_file, "latency=0.02") as stage:
         where = urlsplit(stage.url)
         connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=60)
         body = json.dumps({**ASKED, "max_tokens": 200, "stream": True})
         connection.request("POST", "/v1/completions", body, {"content-type": "application/json"})
-        assert connection.getresponse().read(10)
+        reply = connection.getresponse()
+        assert reply.read(10)
+        reply.close()
         connection.close()
         after = post(stage.url, "/v1/completions", {**ASKED, "max_tokens": 1})
         assert after.status == 200
-    assert stage.traffic.requests < 150
+    assert sum(stage.traffic.kinds.values()) < 100
 
 
 def test_who_comes_when_the_queue_is_full_is_told_when_to_come_back(closed: TinyModel, pair_file: Path) -> None:
     statuses: Counter[int] = Counter()
-    with staged(closed, pair_file, "latency=100ms", upstream="at_once = 1\nqueue = 1") as stage:
+    with staged(closed, pair_file, "latency=0.1", upstream="at_once = 1\nqueue = 1") as stage:
 
         def ask() -> None:
             answer = post(stage.url, "/v1/completions", ASKED)
@@ -109,7 +111,7 @@ def test_what_is_booked_has_the_tags_of_the_request(closed: TinyModel, pair_file
 
 
 def test_a_signal_lets_answers_end(closed: TinyModel, pair_file: Path, tmp_path: Path) -> None:
-    with running(closed.path, name="tiny", context=CONTEXT, quirks=["latency=50ms"]) as url:
+    with running(closed.path, name="tiny", context=CONTEXT, quirks=["latency=0.05"]) as url:
         path = tmp_path / "gateway.toml"
         path.write_text(config_text(url, pair=pair_file) + "\n[ledger]\noff = true\n")
         command = [*PROGRAM, "serve", "--config", str(path), "--json"]
@@ -126,6 +128,7 @@ def test_a_signal_lets_answers_end(closed: TinyModel, pair_file: Path, tmp_path:
                 text = (first + reply.read()).decode()
                 assert text.endswith("data: [DONE]\n\n")
                 assert '"error"' not in text
+                connection.close()
                 assert server.wait(60) in {0, -signal.SIGTERM}
             finally:
                 server.kill()

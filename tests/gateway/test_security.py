@@ -37,7 +37,7 @@ def test_a_key_is_asked_for(keyed: tuple[str, str]) -> None:
     routes = [("/v1/models", "GET"), ("/models", "GET"), ("/v1/chat/completions", "POST"), ("/completions", "POST")]
     for path, method in [*routes, ("/tokenize", "POST"), ("/tokenizer_info", "GET"), ("/v1/models/steered", "GET")]:
         for shown in ({}, {"authorization": "Bearer "}, {"authorization": f"Bearer {key}x"}, {"authorization": key}):
-            refused = call(url, path, method=method, body=b"{}", **shown)
+            refused = call(url, path, method=method, body=b"{}", **shown)  # type: ignore[arg-type]
             assert refused.status == 401, path
             assert key not in refused.error["message"]
     assert call(url, "/health").status == 200
@@ -82,7 +82,7 @@ def test_sizes_are_limited(keyed: tuple[str, str]) -> None:
     ],
 )
 def test_a_browser_on_this_machine_is_no_way_in(served: str, header: dict[str, str], status: int) -> None:
-    answer = call(served, "/v1/models", **header)
+    answer = call(served, "/v1/models", **header)  # type: ignore[arg-type]
     assert answer.status == status
     assert "access-control-allow-origin" not in answer.headers
 
