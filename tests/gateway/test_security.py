@@ -16,7 +16,7 @@ import pytest
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.gateway.keys import add_key, read_keys
 from tests.gateway.serving import config_text, gateway
-from tests.standin.raw import call, post
+from tests.standin.raw import Json, call, post
 
 ASKED = {"model": "steered", "prompt": "the then", "max_tokens": 2, "temperature": 0}
 OF_UPSTREAM = "sk-of-the-upstream-0123456789"
@@ -37,7 +37,7 @@ def test_a_key_is_asked_for(keyed: tuple[str, str]) -> None:
     routes = [("/v1/models", "GET"), ("/models", "GET"), ("/v1/chat/completions", "POST"), ("/completions", "POST")]
     for path, method in [*routes, ("/tokenize", "POST"), ("/tokenizer_info", "GET"), ("/v1/models/steered", "GET")]:
         for shown in ({}, {"authorization": "Bearer "}, {"authorization": f"Bearer {key}x"}, {"authorization": key}):
-            refused = call(url, path, method=method, body=b"{}", **shown)  # type: ignore[arg-type]
+            refused = call(url, path, method=method, body=b"{}", **shown)
             assert refused.status == 401, path
             assert key not in refused.error["message"]
     assert call(url, "/health").status == 200
@@ -81,8 +81,8 @@ def test_sizes_are_limited(keyed: tuple[str, str]) -> None:
         ({"host": "[::1]:80"}, 200),
     ],
 )
-def test_a_browser_on_this_machine_is_no_way_in(served: str, header: dict[str, str], status: int) -> None:
-    answer = call(served, "/v1/models", **header)  # type: ignore[arg-type]
+def test_a_browser_on_this_machine_is_no_way_in(served: str, header: Json, status: int) -> None:
+    answer = call(served, "/v1/models", **header)
     assert answer.status == status
     assert "access-control-allow-origin" not in answer.headers
 
