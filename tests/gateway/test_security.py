@@ -92,7 +92,7 @@ def test_web_pages_may_ask_where_they_are_named(upstream: str, pair_file: Path) 
     with gateway(text) as url:
         allowed = call(url, "/v1/models", origin="https://chat.example")
         assert allowed.headers["access-control-allow-origin"] == "https://chat.example"
-        before = {"origin": "https://chat.example", "access_control_request_method": "POST"}
+        before: Json = {"origin": "https://chat.example", "access_control_request_method": "POST"}
         assert call(url, "/v1/chat/completions", method="OPTIONS", **before).status == 200
         assert call(url, "/v1/models", origin="https://other.example").status == 403
 
