@@ -129,6 +129,10 @@ class Api:
             return None
         return Prices(*(float(rate.base) / 1e6 for rate in (price.input, price.cached or price.input, price.output)))
 
+    def tagged(self, tags: Mapping[str, str]) -> Api:
+        """The same connection, whose requests are booked with these tags besides the ledger's own."""
+        return replace(self, account=self.account and self.account.tagged(tags))
+
     def close(self) -> None:
         """Close the connections of `send`."""
         self.transport.close()

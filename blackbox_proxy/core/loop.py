@@ -351,7 +351,7 @@ class _Loop:
         drafted = weighed.pieces.index(wanted) if (wanted or ends) and wanted in weighed.pieces else None
         drawn = self._choose(weighed, drafted)
         at, piece = drawn.index, weighed.pieces[drawn.index]
-        rivals = weighed.rivals()
+        rivals = weighed.rivals(self._steering.rivals)
         inside = at < weighed.known
         origin = Origin.DRAFT if at == drafted and inside else Origin.CHANGED if inside else Origin.OUTSIDE
         return Step(

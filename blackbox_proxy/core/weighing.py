@@ -84,7 +84,7 @@ class Weighed:
     left: bool = False
     missed: float | None = None
 
-    def rivals(self, best: int = 8) -> tuple[Rival, ...]:
+    def rivals(self, best: int) -> tuple[Rival, ...]:
         """The best few, their scores normalised over all that competed."""
         steered = combine.normalised(self.scores.score)
         order = np.argsort(-self.scores.score, kind="stable")[:best]

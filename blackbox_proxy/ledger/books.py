@@ -11,7 +11,7 @@ import json
 import os
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
@@ -119,6 +119,10 @@ class Account:
         size = len(json.dumps(dict(request.body), ensure_ascii=False).encode("utf-8", "surrogatepass"))
         bound = bound_of(request.body, size, length=length)
         return Entry(self, request.path, run or uuid.uuid4().hex, step, bound, before)
+
+    def tagged(self, tags: Mapping[str, str]) -> Account:
+        """The same account with further tags; those of the ledger itself win."""
+        return replace(self, ledger=replace(self.ledger, tags={**tags, **self.ledger.tags}))
 
     def price(self, at: dt.datetime | None = None) -> Price | None:
         """What the model costs at a time; now where none is given."""

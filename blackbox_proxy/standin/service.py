@@ -18,12 +18,13 @@ import anyio
 from anyio import from_thread, to_thread
 
 from blackbox_proxy.errors import LocalModelError
+from blackbox_proxy.serving.fields import Refusal
+from blackbox_proxy.serving.frames import Head
 from blackbox_proxy.standin.dressing import Dressed, is_dressed, manner_of
 from blackbox_proxy.standin.engine import Order, Place, generate
-from blackbox_proxy.standin.fields import Refusal
 from blackbox_proxy.standin.quirks import Quirks
 from blackbox_proxy.standin.reading import Reader, Served, Task
-from blackbox_proxy.standin.replies import ChatShape, CompletionShape, Count, Head, Mode, Shape, Spelling
+from blackbox_proxy.standin.replies import ChatShape, CompletionShape, Count, Mode, Shape, Spelling
 from blackbox_proxy.standin.responses import ResponseShape
 from blackbox_proxy.standin.skewing import view_of
 from blackbox_proxy.standin.transcript import Part, Transcript, write
