@@ -59,7 +59,7 @@ class Tape:
 
 def record(context: Context, tape: Tape) -> None:
     """Let a context write down what is done to it."""
-    for name in ("truncate", "fork", "decode"):
+    for name in ("truncate", "copy", "decode"):
         method = getattr(context, name)
 
         def told(*args: Any, _name: str = name, _method: Any = method, **kwargs: Any) -> None:
@@ -197,7 +197,7 @@ def _one(question: Asked, stage: Stage, model: Model, lora: Lora, steering: Stee
         found = run(question, stage, steering)
     finally:
         for member in stage.pair.members:
-            for name in ("truncate", "fork", "decode"):
+            for name in ("truncate", "copy", "decode"):
                 delattr(member.context, name)
     with (
         Context(model, size=1024, forks=8, lora=lora) as expert,
