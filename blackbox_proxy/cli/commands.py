@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from blackbox_proxy.cli import asking, cost, doctor, drift, inputs, profiles
+from blackbox_proxy.cli import asking, cost, doctor, drift, evaluate, inputs, profiles, serving
 from blackbox_proxy.cli.options import AsJson, PairFile, pair_file, write_json
 
 app = typer.Typer(
@@ -37,8 +37,10 @@ app.command(epilog=asking.STEER_EXAMPLES)(asking.steer)
 app.command(epilog=asking.CHOOSE_EXAMPLES)(asking.choose)
 app.command(epilog=asking.SCORE_EXAMPLES)(asking.score)
 app.command(epilog=doctor.EXAMPLES)(doctor.doctor)
-from blackbox_proxy.cli import asking, doctor
-
+app.command(epilog=evaluate.EXAMPLES)(evaluate.evaluate)
+app.command(epilog=serving.SERVE_EXAMPLES)(serving.serve)
+app.command(epilog=serving.INIT_EXAMPLES)(serving.init)
+app.add_typer(serving.keys_app, name="keys")
 app.add_typer(pair_app, name="pair")
 app.add_typer(weights_app, name="weights")
 app.add_typer(profiles.app, name="profiles")
