@@ -108,7 +108,7 @@ def epoch_line(now: course.Course) -> str:
 
 @contextmanager
 def breakable() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C or a request to end came; the step that is under way is finished first. A second one breaks off."""
+    """Tells whether Ctrl-C or a request to end came, so that a step can be finished first; a second one breaks off."""
     asked = False
 
     def hear(_number: int, _frame: FrameType | None) -> None:

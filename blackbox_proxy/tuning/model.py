@@ -105,7 +105,7 @@ def _array(weight: Tensor) -> Matrix:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the libraries' bars and remarks, some of which no switch of theirs turns off; what goes wrong is raised."""
+    """Without the libraries' bars and remarks, some of which they have no switch for; what goes wrong is raised."""
     before = logging.get_verbosity()
     logging.set_verbosity_error()
     try:

@@ -92,7 +92,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The model with untrained changes beside its weights, what its tokens are, and where the run stands and is kept."""
+    """The model with untrained changes beside its weights, what its tokens are, and where the run is kept."""
 
     model: PeftModel
     kinds: Kinds
