@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from blackbox_proxy.cli import asking, cost, doctor, inputs, profiles
+from blackbox_proxy.cli import asking, cost, doctor, drift, evaluate, inputs, profiles, serving
 from blackbox_proxy.cli.options import AsJson, PairFile, pair_file, write_json
 
 app = typer.Typer(
@@ -37,10 +37,15 @@ app.command(epilog=asking.STEER_EXAMPLES)(asking.steer)
 app.command(epilog=asking.CHOOSE_EXAMPLES)(asking.choose)
 app.command(epilog=asking.SCORE_EXAMPLES)(asking.score)
 app.command(epilog=doctor.EXAMPLES)(doctor.doctor)
+app.command(epilog=evaluate.EXAMPLES)(evaluate.evaluate)
+app.command(epilog=serving.SERVE_EXAMPLES)(serving.serve)
+app.command(epilog=serving.INIT_EXAMPLES)(serving.init)
+app.add_typer(serving.keys_app, name="keys")
 app.add_typer(pair_app, name="pair")
 app.add_typer(weights_app, name="weights")
 app.add_typer(profiles.app, name="profiles")
 app.add_typer(cost.app, name="cost")
+app.add_typer(drift.app, name="drift")
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 (typer passes the value)
@@ -97,6 +102,7 @@ def standin(
     context: Annotated[int | None, typer.Option(help="Tokens of prompt and answer together.")] = None,
     gpu_layers: Annotated[int, typer.Option(help="Layers to put on a GPU.")] = 0,
     api_key_env: Annotated[str | None, typer.Option(help="Variable that holds the key clients must show.")] = None,
+    fingerprint: Annotated[str, typer.Option(help="What replies say of their configuration.")] = "",
     quirk: Annotated[
         list[str] | None, typer.Option(help="Deviate as a real API does: NAME, or NAME=VALUE; may be repeated.")
     ] = None,
@@ -114,7 +120,9 @@ def standin(
         raise typer.BadParameter("either --model or --script says what to serve")
 
     read_quirks(quirk or [])  # before anything is fetched
-    options = Options(top_k=top_k, slots=slots, threads=threads, gpu_layers=gpu_layers, quirks=quirk or [])
+    options = Options(
+        top_k=top_k, slots=slots, threads=threads, gpu_layers=gpu_layers, quirks=quirk or [], fingerprint=fingerprint
+    )
     if context is not None:
         options["context"] = context
     if api_key_env:
