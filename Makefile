@@ -9,7 +9,7 @@ WEIGHTS := smollm2-135m-instruct qwen2.5-coder-0.5b-instruct gemma-3-270m
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check slow contracts openai2 bench continuing notebook reference user-env dev-env tune-env contracts-env \
+.PHONY: help setup demo test check slow contracts openai2 bench continuing notebook executed reference user-env dev-env tune-env contracts-env \
 	openai2-env
 
 help: ## show this list
@@ -50,6 +50,10 @@ continuing: setup ## measure how well a chat without prefill goes on, and write 
 
 notebook: setup ## execute the notebooks; they and their pictures stay in build/notebooks
 	$(BIN)/python -m pytest tests/test_notebooks.py -m "slow or not slow" $(ARGS)
+
+executed: notebook ## execute the notebooks, and replace those that the repository shows
+	@mkdir -p notebooks/executed
+	cp build/notebooks/*.ipynb notebooks/executed/
 
 reference: dev-env ## write the reference of the command line from the commands
 	$(BIN)/python -m blackbox_proxy.cli.reference
