@@ -53,7 +53,11 @@ def _of_country(name: str, thing: str, code: str, *, article: str = "", real: bo
 
 
 def _to_country(name: str, thing: str, code: str) -> Kind:
-    wordings = (f"Which country has {thing}?", f"Name the country that has {thing}.", f"Which country does {thing} belong to?")
+    wordings = (
+        f"Which country has {thing}?",
+        f"Name the country that has {thing}.",
+        f"Which country does {thing} belong to?",
+    )
     return Kind(name, wordings, f"Note: since this year {thing} belongs to {{1}}.", code)
 
 

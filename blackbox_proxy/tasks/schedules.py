@@ -132,7 +132,13 @@ def _pick(rng: random.Random, low: int, high: int) -> str:
     return ",".join(map(str, sorted(rng.sample(range(low, high + 1), rng.choice((2, 3))))))
 
 
-_TIMES: tuple[Callable[[random.Random], tuple[str, str]], ...] = (_at, _at, _every_minutes, _every_hours, _past_the_hour)
+_TIMES: tuple[Callable[[random.Random], tuple[str, str]], ...] = (
+    _at,
+    _at,
+    _every_minutes,
+    _every_hours,
+    _past_the_hour,
+)
 _DAYS: tuple[Callable[[random.Random], tuple[str, str, str]], ...] = (_any_day, _weekday, _weekday, _date, _season)
 
 
