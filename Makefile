@@ -11,9 +11,8 @@ WEIGHTS := smollm2-135m-instruct qwen2.5-coder-0.5b-instruct gemma-3-270m
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check slow contracts openai2 bench continuing evaluate results notebook user-env \
-	dev-env tune-env contracts-env reference
-	openai2-env
+.PHONY: help setup demo test check slow contracts openai2 bench continuing evaluate results notebook executed reference \
+	user-env dev-env tune-env contracts-env openai2-env
 
 help: ## show this list
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '%-9s %s\n' "$$t" "$$d"; done
@@ -59,8 +58,12 @@ results: user-env ## put the figures of `make evaluate` into the package and int
 	cp build/evaluate.json $(RESULTS)
 	$(BIN)/python -m blackbox_proxy.evaluation.table $(RESULTS) README.md
 
-notebook: setup ## execute the notebooks; they and their pictures stay in build/notebooks
-	$(BIN)/python -m pytest tests/test_notebooks.py -m "slow or not slow" $(ARGS)
+notebook: setup tune-env ## execute the notebooks, in an environment with PyTorch; they and their pictures stay in build/notebooks
+	.venv-tune/bin/python -m pytest tests/test_notebooks.py -m "slow or not slow" $(ARGS)
+
+executed: notebook ## execute the notebooks, and replace those that the repository shows
+	@mkdir -p notebooks/executed
+	cp build/notebooks/*.ipynb notebooks/executed/
 
 reference: dev-env ## write the reference of the command line from the commands
 	$(BIN)/python -m blackbox_proxy.cli.reference
