@@ -4,12 +4,15 @@ PYTHON ?= python3
 BIN := .venv/bin
 SDK := tests/remote tests/adapters tests/standin/test_wire.py
 OLDEST := .venv-openai2/oldest
+TASKS := $(patsubst blackbox_proxy/tasks/%/task.toml,%,$(sort $(wildcard blackbox_proxy/tasks/*/task.toml)))
+RESULTS := blackbox_proxy/evaluation/data/results.json
 WEIGHTS := smollm2-135m-instruct qwen2.5-coder-0.5b-instruct gemma-3-270m
 
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check slow contracts openai2 bench continuing notebook user-env dev-env tune-env contracts-env \
+.PHONY: help setup demo test check slow contracts openai2 bench continuing evaluate results notebook user-env \
+	dev-env tune-env contracts-env reference
 	openai2-env
 
 help: ## show this list
@@ -48,8 +51,19 @@ continuing: setup ## measure how well a chat without prefill goes on, and write 
 	@mkdir -p build
 	$(BIN)/python -m tests.bench.continuing $(ARGS)
 
+evaluate: setup ## the boxed tasks, within the hour; goes on where it was; build/evaluate.json and .html
+	$(BIN)/blackbox-proxy evaluate $(TASKS) --standin demo --limit 150 --others 40 --answers build/evaluate \
+		--figures build/evaluate.json --html build/evaluate.html $(ARGS)
+
+results: user-env ## put the figures of `make evaluate` into the package and into the README
+	cp build/evaluate.json $(RESULTS)
+	$(BIN)/python -m blackbox_proxy.evaluation.table $(RESULTS) README.md
+
 notebook: setup ## execute the notebooks; they and their pictures stay in build/notebooks
 	$(BIN)/python -m pytest tests/test_notebooks.py -m "slow or not slow" $(ARGS)
+
+reference: dev-env ## write the reference of the command line from the commands
+	$(BIN)/python -m blackbox_proxy.cli.reference
 
 user-env:
 	@.ci/setup .venv

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from blackbox_proxy.core.drafting import Planner, Prices
     from blackbox_proxy.core.money import Budget
     from blackbox_proxy.core.sources import OffsetTable, WeightedSum
-    from blackbox_proxy.engine import Stream, asteer, load_pair, sample, steer, stream
+    from blackbox_proxy.engine import AsyncStream, Stream, asteer, astream, load_pair, sample, steer, stream
     from blackbox_proxy.errors import BlackboxProxyError
     from blackbox_proxy.ledger.books import Ledger, open_ledger
     from blackbox_proxy.local.pair import Pair, PairFiles, open_pair
@@ -27,6 +27,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Api",
+    "AsyncStream",
     "BlackboxProxyError",
     "Budget",
     "Choice",
@@ -46,6 +47,7 @@ __all__ = [
     "Usage",
     "WeightedSum",
     "asteer",
+    "astream",
     "choose",
     "connect",
     "load_pair",
@@ -62,7 +64,7 @@ _HOMES = {
     "core.sources": ("OffsetTable", "WeightedSum"),
     "api": ("Api", "connect"),
     "choice": ("choose",),
-    "engine": ("Stream", "asteer", "load_pair", "sample", "steer", "stream"),
+    "engine": ("AsyncStream", "Stream", "asteer", "astream", "load_pair", "sample", "steer", "stream"),
     "ledger.books": ("Ledger", "open_ledger"),
     "errors": ("BlackboxProxyError",),
     "steering": ("Steering",),

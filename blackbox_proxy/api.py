@@ -72,8 +72,9 @@ class Api:
 
     def complete(self, prompt: Prompt | str, *, max_tokens: int) -> Reply:
         """The model's own greedy answer, unsteered, in one call."""
-        text = self.text(as_prompt(prompt))
-        return self.send(Ask(self.model, text, b"", max_tokens, self.capabilities().top_k))
+        asked, able = as_prompt(prompt), self.capabilities()
+        text = "" if able.chat else self.text(asked)
+        return self.send(Ask(self.model, text, b"", max_tokens, able.top_k, messages=asked.messages))
 
     def send(self, ask: Ask) -> Reply:
         """One request and its decoded reply, which counts the attempts that were lost on the way.
@@ -127,6 +128,10 @@ class Api:
         if price is None:
             return None
         return Prices(*(float(rate.base) / 1e6 for rate in (price.input, price.cached or price.input, price.output)))
+
+    def tagged(self, tags: Mapping[str, str]) -> Api:
+        """The same connection, whose requests are booked with these tags besides the ledger's own."""
+        return replace(self, account=self.account and self.account.tagged(tags))
 
     def close(self) -> None:
         """Close the connections of `send`."""

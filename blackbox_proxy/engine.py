@@ -1,9 +1,9 @@
 """Drives the token loop: one answer, steered, against a live API and a local pair.
 
-`steer` and `stream` are for plain code, `asteer` for asyncio; all three drive the same generator (core.loop) and give
-the same answer. While the API is answering, the pair already reads the text that both stand at. An error carries what
-there was of the answer until then, and what was paid for it (`BlackboxProxyError.partial`). Knows no wire format, no
-model file and no formula.
+`steer` and `stream` are for plain code, `asteer` and `astream` for asyncio; all drive the same generator (core.loop)
+and give the same answer. While the API is answering, the pair already reads the text that both stand at. An error
+carries what there was of the answer until then, and what was paid for it (`BlackboxProxyError.partial`). Knows no wire
+format, no model file and no formula.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import asyncio
 import os
 import time
 import uuid
-from collections.abc import Generator, Iterator
+from collections.abc import AsyncGenerator, Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import final
+from typing import Self, final
 
 from blackbox_proxy.api import Endpoint
 from blackbox_proxy.calls import Call, asend_all, send_all
@@ -205,18 +205,8 @@ def sample(
     return (one.result for one in drawn)
 
 
-async def asteer(
-    prompt: Prompt | str,
-    *,
-    api: Endpoint,
-    pair: LocalPair | Scorer,
-    steering: Steering | None = None,
-    pair_prompt: Prompt | str | None = None,
-    planner: Planner | None = None,
-) -> Result:
-    """`steer` for asyncio: the API is awaited, the pair evaluated in a worker thread."""
-    own = steering or Steering()
-    session = Session.open(prompt, api=api, pair=pair, steering=own, pair_prompt=pair_prompt, planner=planner)
+async def _adrive(session: Session) -> AsyncGenerator[Step | Result, None]:
+    """`_drive` for asyncio: the API is awaited, the pair evaluated in a worker thread. The result comes last."""
     run = session.loop()
     evidence: Evidence | None = None
     while True:
@@ -232,8 +222,79 @@ async def asteer(
                 elif isinstance(event, Evaluate | Judge):
                     evidence = await asyncio.to_thread(session.local, event)
         except StopIteration as stop:
-            return session.ended(stop.value)
+            yield session.ended(stop.value)
+            return
         except OverBudget as error:
-            return session.stopped(error)
+            yield session.stopped(error)
+            return
         if isinstance(event, Step):
-            session.keep(event)
+            yield session.keep(event)
+
+
+@final
+class AsyncStream:
+    """`Stream` for asyncio: iterate over its steps; `await stream.result()` makes what is left of the answer.
+
+    Where its task is cancelled, or after `aclose`, nothing more is asked of the API; what the pair has under way in its
+    thread is finished there.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._drive = _adrive(session)
+        self._result: Result | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Step:
+        event = await anext(self._drive)
+        if isinstance(event, Result):
+            self._result = event
+            raise StopAsyncIteration
+        return event
+
+    async def result(self) -> Result:
+        """The whole result."""
+        async for _ in self:
+            pass
+        if self._result is None:
+            raise InputError("the stream broke off, so it has no result", hint="see the error before, and `partial`")
+        return self._result
+
+    @property
+    def partial(self) -> Result:
+        """What there is of the answer so far, with the finish "error", and what was paid for it."""
+        return self._session.partial()
+
+    async def aclose(self) -> None:
+        """Ask for nothing more."""
+        await self._drive.aclose()
+
+
+def astream(
+    prompt: Prompt | str,
+    *,
+    api: Endpoint,
+    pair: LocalPair | Scorer,
+    steering: Steering | None = None,
+    pair_prompt: Prompt | str | None = None,
+    planner: Planner | None = None,
+) -> AsyncStream:
+    """`stream` for asyncio. The prompt is read at once, which takes a while where it is long; nothing is sent yet."""
+    own = steering or Steering()
+    return AsyncStream(Session.open(prompt, api=api, pair=pair, steering=own, pair_prompt=pair_prompt, planner=planner))
+
+
+async def asteer(
+    prompt: Prompt | str,
+    *,
+    api: Endpoint,
+    pair: LocalPair | Scorer,
+    steering: Steering | None = None,
+    pair_prompt: Prompt | str | None = None,
+    planner: Planner | None = None,
+) -> Result:
+    """`steer` for asyncio: the API is awaited, the pair evaluated in a worker thread."""
+    made = astream(prompt, api=api, pair=pair, steering=steering, pair_prompt=pair_prompt, planner=planner)
+    return await made.result()

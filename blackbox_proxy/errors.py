@@ -9,7 +9,8 @@
     |-- LedgerError             the ledger cannot be opened, read or written
     |-- OverBudget              a request was not sent, since it could have passed a budget
     |-- ApiError                the hosted API failed or refused
-    |   |-- ApiUnreachable      no answer: wrong host, no network, time-out
+    |   |-- ApiUnreachable      no answer: wrong host, no network
+    |   |   `-- ApiTimeout      none in time
     |   |-- ApiRefused          an answer that will not change: bad key, unknown model, bad request
     |   `-- ApiBusy             rate limits and server faults, after the last retry
     `-- ReplyError              an answer came, but it cannot be steered with (no log-probs, bad shape)
@@ -82,6 +83,10 @@ class ApiUnreachable(ApiError):
     """No answer came: wrong host, no network, time-out."""
 
     retryable = True
+
+
+class ApiTimeout(ApiUnreachable):
+    """No answer came in time."""
 
 
 class ApiRefused(ApiError):

@@ -16,6 +16,13 @@ def config_folder(environ: Mapping[str, str], *, home: Path | None = None) -> Pa
     return (Path(root) if root else (home or Path.home()) / ".config") / "blackbox-proxy"
 
 
+def state_folder(environ: Mapping[str, str]) -> Path:
+    """What the program keeps: `$XDG_STATE_HOME/blackbox-proxy`, or under ~/.local/state where unset or relative."""
+    given = Path(environ.get("XDG_STATE_HOME", ""))
+    root = given if given.is_absolute() else Path.home() / ".local" / "state"
+    return root / "blackbox-proxy"
+
+
 def replace_text(path: Path, text: str) -> None:
     """Put `text` into `path` as UTF-8 in one step, with the folders above it. Raises InputError where that fails.
 

@@ -127,6 +127,17 @@ def _check_ids(steering: Steering, api: Endpoint) -> None:
         )
 
 
+def _check_scores(steering: Steering, source: str) -> None:
+    """Raises InputError for what only a pair can do."""
+    if steering.event == "ids":
+        raise InputError(f"event='ids' needs a pair, and {source} scores strings", hint="use event='bytes'")
+    if steering.gate == "divergence":
+        raise InputError(
+            f"gate='divergence' needs the laws of a pair's members, and {source} scores strings alone",
+            hint="use gate='always'; a source may give offsets of 0 where it has nothing to say",
+        )
+
+
 def _drafts(steering: Steering, api: Endpoint, planner: Planner | None, *, guesses: bool) -> Drafts:
     """Who may draft. guesses: whether the offsets come from a pair, which can write on by itself."""
     can: list[Drafter] = ["window"]
@@ -207,11 +218,7 @@ class Session:
             ids = pair.api_ids(text) if steering.event == "ids" else ()
             _check_ids(steering, api)
             return cls(api, _Laws(pair, pair.prompt(own)), steering, text, ids, drafts, spending, asked.messages)
-        if steering.event == "ids":
-            raise InputError(
-                f"event='ids' needs a pair, and {type(pair).__name__} scores strings",
-                hint="use event='bytes'",
-            )
+        _check_scores(steering, type(pair).__name__)
         return cls(api, _Scores(pair, own), steering, text, (), drafts, spending, asked.messages)
 
     def loop(self) -> Run:

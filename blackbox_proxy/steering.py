@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, get_args
 
 from blackbox_proxy.errors import InputError
@@ -35,6 +36,65 @@ is expected to be best, round by round. The text is the same (3.3); money and ti
 Prefer = Literal["cost", "latency", "balanced"]
 """What is best where the drafter is `auto`."""
 
+Gate = Literal["always", "divergence"]
+"""Where the offset acts: `always`: at every token; `divergence`: only where the pair's members differ; elsewhere the
+API's own law decides. Section 2.1 of the derivation."""
+
+
+THRESHOLD = 0.1
+"""Total variation that the gate `divergence` needs where nobody says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """alpha along an answer, by points (token, alpha); tokens are counted from 0.
+
+    Between two points it goes in a straight line; before the first and behind the last it stays as it is there.
+
+    >>> [Schedule(((0, 1.5), (4, 0.5))).at(token) for token in (0, 1, 4, 9)]
+    [1.5, 1.25, 0.5, 0.5]
+    """
+
+    points: tuple[tuple[int, float], ...]
+
+    def __post_init__(self) -> None:
+        tokens = [token for token, _ in self.points]
+        if not tokens or tokens[0] < 0 or any(one >= other for one, other in pairwise(tokens)):
+            raise InputError(
+                f"the tokens of a schedule must grow from 0 or more, not {tokens}", hint="for instance 0:1.5,8:1.0"
+            )
+        for token, alpha in self.points:
+            if not math.isfinite(alpha):
+                raise InputError(
+                    f"alpha must be a finite number, not {alpha} at token {token}", hint="for instance 0:1.5,8:1.0"
+                )
+
+    @classmethod
+    def read(cls, text: str) -> Schedule:
+        """A schedule as it is written on a command line, `TOKEN:ALPHA,...`. Raises InputError where it is none.
+
+        >>> Schedule.read("0:1.5, 8:1").points
+        ((0, 1.5), (8, 1.0))
+        """
+        points = (point.partition(":") for point in text.split(","))
+        try:
+            return cls(tuple((int(token), float(alpha)) for token, _, alpha in points))
+        except ValueError:
+            raise InputError(
+                f"a schedule is written TOKEN:ALPHA,TOKEN:ALPHA, not {text!r}", hint="for instance 0:1.5,8:1.0"
+            ) from None
+
+    def __str__(self) -> str:
+        return ",".join(f"{token}:{alpha:g}" for token, alpha in self.points)
+
+    def at(self, token: int) -> float:
+        """alpha at a token."""
+        for (start, before), (end, after) in pairwise(self.points):
+            if start <= token < end:
+                return before + (after - before) * (token - start) / (end - start)
+        first, last = self.points[0], self.points[-1]
+        return first[1] if token < first[0] else last[1]
+
 
 @dataclass(frozen=True, slots=True)
 class Steering:
@@ -53,8 +113,12 @@ class Steering:
     clip: largest offset, in nats, of the rule `clip`. plausible: share of the expert's best below which the rule
     `plausible` takes a string for impossible.
 
+    gate: where the offset acts; threshold: the total variation between the two members' laws of the next token, in
+    [0, 1], that the gate `divergence` opens above. schedule: alpha by token, in place of `alpha`.
+
     proposals: how many strings of the expert may compete from outside the top-k at each step. back_off: most tokens of
-    the pair re-read at the left boundary. spread: forked evaluations allowed at one step.
+    the pair re-read at the left boundary. spread: forked evaluations allowed at one step. rivals: how many of the best
+    are kept with each step, for whoever looks.
     """
 
     alpha: float = 1.0
@@ -75,9 +139,13 @@ class Steering:
     evidence: float = 1e-9
     clip: float = 4.0
     plausible: float = 0.02
+    gate: Gate = "always"
+    threshold: float = THRESHOLD
+    schedule: Schedule | None = None
     proposals: int = 8
     back_off: int = 4
     spread: int = 8
+    rivals: int = 8
     stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -96,9 +164,12 @@ class Steering:
             (0.0 <= self.evidence < 0.5, f"evidence must be in [0, 0.5), not {self.evidence}"),
             (0.0 < self.clip < math.inf, f"clip must be a positive number of nats, not {self.clip}"),
             (0.0 < self.plausible < 1.0, f"plausible must be in (0, 1), not {self.plausible}"),
+            (self.gate in get_args(Gate), f"gate must be always or divergence, not {self.gate!r}"),
+            (0.0 <= self.threshold <= 1.0, f"threshold must be in [0, 1], not {self.threshold}"),
             (self.proposals >= 0, f"proposals must not be negative, not {self.proposals}"),
             (self.back_off >= 1, f"back_off must be at least 1, not {self.back_off}"),
             (self.spread >= 0, f"spread must not be negative, not {self.spread}"),
+            (self.rivals >= 0, f"rivals must not be negative, not {self.rivals}"),
             (self.target in get_args(Target), f"target must be full, nucleus or topk, not {self.target!r}"),
             (self.tail in get_args(Tail), f"tail must be impute, reveal or drop, not {self.tail!r}"),
             (self.rule in get_args(Rule), f"rule must be pooled, none, clip or plausible, not {self.rule!r}"),
@@ -108,3 +179,7 @@ class Steering:
         for holds, message in checks:
             if not holds:
                 raise InputError(message, hint="see `blackbox-proxy steer --help` for what each knob takes")
+
+    def alpha_at(self, token: int) -> float:
+        """Weight of the offset at a token of the answer, counted from 0."""
+        return self.alpha if self.schedule is None else self.schedule.at(token)

@@ -233,6 +233,7 @@ class Reply:
     finish: the provider's word for why it stopped ("stop", "length", ...), or None. exact: whether every position is
     conditioned on exactly the text that was sent; not so where the endpoint was only asked in words to go on from it.
     echoed: the borders of `Ask.draft` that are known, where the API cuts it into its own tokens; some may be missing.
+    model, fingerprint: what the API calls itself, and the configuration that answered; "" where it does not say.
     receipt: None where nothing is booked; replies to one request have one.
     """
 
@@ -242,6 +243,7 @@ class Reply:
     model: str = ""
     exact: bool = True
     echoed: tuple[Echoed, ...] = ()
+    fingerprint: str = ""
     receipt: Receipt | None = field(default=None, compare=False)
 
 
@@ -315,7 +317,11 @@ class Step:
     certified: nothing outside what was weighed can change the choice, whatever the API did not show (3.1). error:
     bound on how far the law of this step is from the target's, as total variation; 0 where it is exact (3.2).
     log_weight: log of the normaliser Z of the step, whose sum is the log-weight of the answer (3.6). exact: whether the
-    API's log-probs here are those after exactly the text before (`Reply.exact`). guessed: the pair had drafted it.
+    API's log-probs here are those after exactly the text before (`Reply.exact`).
+
+    alpha: weight of the offset here. divergence: total variation between the members' laws of the next token, None
+    where nobody measured it. left: the gate was shut, and the API's law alone decided; the offset is not known then.
+    guessed: the pair had drafted it.
     """
 
     piece: bytes
@@ -330,6 +336,9 @@ class Step:
     error: float = 1.0
     log_weight: float = 0.0
     exact: bool = True
+    alpha: float = 1.0
+    divergence: float | None = None
+    left: bool = False
     guessed: bool = field(default=False, compare=False, repr=False)
 
 
@@ -378,6 +387,11 @@ class Result:
     def outside(self) -> int:
         """How many steps chose something that the API's top-k did not show."""
         return sum(step.origin in (Origin.OUTSIDE, Origin.LOCAL) for step in self.steps)
+
+    @property
+    def left(self) -> int:
+        """How many steps were left to the API, since the gate was shut."""
+        return sum(step.left for step in self.steps)
 
     @property
     def certified(self) -> int:

@@ -108,8 +108,11 @@ OFFENCES = [
     Offence(LAYERS, "blackbox_proxy/local/pair.py", "import blackbox_proxy.engine"),
     Offence(LAYERS, "blackbox_proxy/standin/offence.py", "import blackbox_proxy.tuning.data"),
     Offence(LAYERS, "blackbox_proxy/gateway/offence.py", "import blackbox_proxy.standin"),
+    Offence(LAYERS, "blackbox_proxy/serving/offence.py", "import blackbox_proxy.standin"),
     Offence(LAYERS, "blackbox_proxy/ledger/offence.py", "import blackbox_proxy.local.pair"),
     Offence(LAYERS, "blackbox_proxy/engine.py", "import blackbox_proxy.demo.facts"),
+    Offence(LAYERS, "blackbox_proxy/evaluation/offence.py", "import blackbox_proxy.demo.facts"),
+    Offence(LAYERS, "blackbox_proxy/unsteered.py", "import blackbox_proxy.session"),
     Offence(LAYERS, "blackbox_proxy/room_without_a_layer.py", "import blackbox_proxy.types"),
     Offence(PURE, "blackbox_proxy/core/text.py", "import asyncio"),
     Offence(PURE, "blackbox_proxy/core/text.py", "import random"),
@@ -169,7 +172,7 @@ def foreign_openai(source: str) -> list[str]:
 
 
 def test_servers_use_only_the_reply_shapes_of_openai() -> None:
-    for path in modules("blackbox_proxy/standin", "blackbox_proxy/gateway"):
+    for path in modules("blackbox_proxy/serving", "blackbox_proxy/standin", "blackbox_proxy/gateway"):
         assert foreign_openai(path.read_text(encoding="utf-8")) == [], relative(path)
 
 

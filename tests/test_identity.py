@@ -15,12 +15,12 @@ import pytest
 
 from blackbox_proxy.api import Api, connect
 from blackbox_proxy.core.recut import strange_borders
-from blackbox_proxy.demo.run import text_of
 from blackbox_proxy.engine import steer
 from blackbox_proxy.local.pair import Pair, PairFiles, open_pair
 from blackbox_proxy.standin.server import running
 from blackbox_proxy.steering import Steering, Who
 from blackbox_proxy.types import Prompt, Result
+from blackbox_proxy.unsteered import text_of
 from blackbox_proxy_adapters.completions import Completions
 
 pytestmark = pytest.mark.weights

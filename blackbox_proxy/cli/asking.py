@@ -14,6 +14,7 @@ from blackbox_proxy.cli import inputs
 from blackbox_proxy.cli.booking import LedgerFile, MaxCalls, MaxCost, NoLedger, Tags, books
 from blackbox_proxy.cli.options import (
     Alpha,
+    AlphaSchedule,
     AsJson,
     BaseUrl,
     KeyVariable,
@@ -26,16 +27,19 @@ from blackbox_proxy.cli.options import (
     Raw,
     System,
     Template,
+    Threshold,
     Timeout,
     Tokenizer,
     TopK,
     adapter_options,
+    alpha_points,
     connection,
     pair_file,
     write_json,
 )
 from blackbox_proxy.cli.tracing import TraceFile, check, traced
 from blackbox_proxy.errors import BlackboxProxyError
+from blackbox_proxy.steering import THRESHOLD, Steering
 
 if TYPE_CHECKING:
     from blackbox_proxy.engine import Stream
@@ -53,6 +57,9 @@ STEER_EXAMPLES = """Examples:
 `blackbox-proxy steer "Name a colour." --trace-html answer.html --base-url ... --model ... --pair pair.toml`
 
 `blackbox-proxy steer "Name a colour." --max-cost 0.01 --max-cost 5/day --tag project=demo --profile ... --model ...`
+
+`blackbox-proxy steer "Name a colour." --gate divergence --alpha-schedule 0:1.5,8:1 --base-url ... --model ...`
+
 `blackbox-proxy steer "Name a colour." --drafter auto --prefer latency --echo --profile vllm --model m --pair demo`
 """
 
@@ -64,6 +71,15 @@ def steer(
     profile: ProfileName = None,
     pair: PairFile = None,
     alpha: Alpha = None,
+    alpha_schedule: AlphaSchedule = None,
+    gate: Annotated[
+        Literal["always", "divergence"],
+        typer.Option(
+            help="Where the offset acts: at every token, or only where the pair's members differ by more than"
+            " `--threshold`; elsewhere the API's own token is taken."
+        ),
+    ] = "always",
+    threshold: Threshold = THRESHOLD,
     max_tokens: Annotated[int, typer.Option(help="Most tokens of the answer.")] = 256,
     system: System = None,
     messages: Messages = None,
@@ -130,15 +146,14 @@ def steer(
 
     The text streams to standard output as it becomes certain.
     """
-    from blackbox_proxy.cli import show
     from blackbox_proxy.cli.settings import read_settings
     from blackbox_proxy.engine import load_pair, streams
-    from blackbox_proxy.steering import Steering
 
     check(trace_html, answers=n)
     settings = read_settings()
     asked = inputs.prompt_of(prompt, messages=messages, system=system, raw=raw)
     own = None if pair_prompt is None else inputs.own_prompt(pair_prompt, raw=raw)
+    schedule = alpha_points(alpha_schedule, alpha=alpha)
     steering = Steering(
         alpha=settings.alpha if alpha is None else alpha,
         max_tokens=max_tokens,
@@ -150,6 +165,9 @@ def steer(
         nucleus=nucleus,
         tail=tail,
         rule=rule,
+        gate=gate,
+        threshold=threshold,
+        schedule=schedule,
         event=event,
         draft=draft,
         drafter=drafter,
@@ -176,19 +194,26 @@ def steer(
             streams(asked, n=n, api=api, pair=local, steering=steering, pair_prompt=own),
             trace_html,
             asked=asked,
-            alpha=steering.alpha,
+            steering=steering,
             quiet=as_json,
         ) as running,
     ):
-        for remark in () if as_json else api.notes:
-            show.note(remark)
         if as_json:
             _write_answers(running, n=n, trace=trace, before=api.notes)
-            return
-        for number, one in enumerate(running, 1):
-            if n > 1:
-                show.note(f"answer {number} of {n}, seed {seed + number - 1}")
-            show.stream(one, steering=steering, trace=trace)
+        else:
+            _show_answers(running, n=n, trace=trace, before=api.notes, steering=steering)
+
+
+def _show_answers(running: Iterator[Stream], *, n: int, trace: bool, before: Sequence[str], steering: Steering) -> None:
+    """All answers while they are made. before: notes that were there before the answer."""
+    from blackbox_proxy.cli import show
+
+    for remark in before:
+        show.note(remark)
+    for number, one in enumerate(running, 1):
+        if n > 1:
+            show.note(f"answer {number} of {n}, seed {steering.seed + number - 1}")
+        show.stream(one, steering=steering, trace=trace)
 
 
 def _write_answers(running: Iterator[Stream], *, n: int, trace: bool, before: Sequence[str]) -> None:

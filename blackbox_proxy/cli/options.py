@@ -17,6 +17,7 @@ import typer
 
 from blackbox_proxy.cli import inputs
 from blackbox_proxy.errors import InputError
+from blackbox_proxy.steering import Schedule
 
 if TYPE_CHECKING:
     from blackbox_proxy.api import Api
@@ -37,6 +38,13 @@ ProfileName = Annotated[
     str | None, typer.Option("--profile", help="What is known about the provider: see `profiles list`.")
 ]
 Alpha = Annotated[float | None, typer.Option(help="Weight of the pair's offset; 0 leaves the API alone.")]
+AlphaSchedule = Annotated[
+    str | None,
+    typer.Option(help="alpha by token, as TOKEN:ALPHA,TOKEN:ALPHA; straight lines between. In place of --alpha."),
+]
+Threshold = Annotated[
+    float, typer.Option(help="Total variation of the members' next-token laws, 0 to 1, that `--gate divergence` needs.")
+]
 System = Annotated[str | None, typer.Option(help="A system message before the question.")]
 Messages = Annotated[Path | None, typer.Option(help='JSON file: [{"role": ..., "content": ...}, ...].')]
 Raw = Annotated[bool, typer.Option(help="The prompt is raw text: no chat template on either side.")]
@@ -69,6 +77,15 @@ def pair_file(given: Path | None, settings: Settings) -> Path:
 
         return demo_pair()
     return Path(_needed(str(found) if found else None, "--pair", "BLACKBOX_PROXY_PAIR")).expanduser()
+
+
+def alpha_points(text: str | None, *, alpha: float | None) -> Schedule | None:
+    """The schedule that the command line gives; it stands in place of an alpha."""
+    if text is not None and alpha is not None:
+        raise InputError(
+            f"--alpha {alpha:g} and --alpha-schedule {text} are both given", hint="a schedule of one point is an alpha"
+        )
+    return None if text is None else Schedule.read(text)
 
 
 def adapter_options(

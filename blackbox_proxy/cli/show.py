@@ -148,6 +148,7 @@ def _stream_text(running: Stream, stops: Sequence[bytes]) -> Result:
 
 TRACE_NOTE = (
     "log-probs are natural; offset = log expert - log anti-expert; ~ = imputed, the API did not show it; "
+    "no offset = left to the API, or completed without it; "
     "steered logp = after the offset, among the rivals of that step"
 )
 
@@ -156,9 +157,10 @@ def summary_lines(result: Result) -> tuple[str, ...]:
     """What one answer took and how far it can be trusted: calls, changes, tokens, seconds."""
     usage = result.usage
     cost = "cost unknown" if result.cost is None else f"cost {plain(result.cost)} USD"
+    left = f"; {result.left} left to the API" if result.left else ""
     work = (
         f"{len(result.steps)} tokens in {usage.requests} calls; {result.changed} changed, "
-        f"{result.outside} of them to what the top-k did not show; {FINISHES[result.finish]}"
+        f"{result.outside} of them to what the top-k did not show{left}; {FINISHES[result.finish]}"
     )
     price = (
         f"API tokens: {usage.input} in ({usage.cached} cached), {usage.output} out ({usage.wasted} wasted); {cost}; "
@@ -255,6 +257,9 @@ def step_json(step: Step) -> dict[str, object]:
         "certified": step.certified,
         "error": number(step.error),
         "log_weight": number(step.log_weight),
+        "alpha": number(step.alpha),
+        "divergence": None if step.divergence is None else number(step.divergence),
+        "left": step.left,
     }
 
 
@@ -275,6 +280,7 @@ def result_json(result: Result, *, trace: bool, before: Sequence[str] = ()) -> d
         "tokens": len(result.steps),
         "changed": result.changed,
         "outside_top_k": result.outside,
+        "left_to_api": result.left,
         "certified": result.certified,
         "error": number(result.error),
         "log_weight": number(result.log_weight),

@@ -15,6 +15,7 @@ from blackbox_proxy.errors import InputError
 
 if TYPE_CHECKING:
     from blackbox_proxy.engine import Stream
+    from blackbox_proxy.steering import Steering
     from blackbox_proxy.types import Prompt
 
 TraceFile = Annotated[
@@ -34,7 +35,7 @@ def check(file: Path | None, *, answers: int) -> None:
 
 @contextmanager
 def traced(
-    running: Iterator[Stream], file: Path | None, *, asked: Prompt, alpha: float, quiet: bool
+    running: Iterator[Stream], file: Path | None, *, asked: Prompt, steering: Steering, quiet: bool
 ) -> Iterator[Iterator[Stream]]:
     """The answers; where there is a file, the only one of them, whose page is written at the end.
 
@@ -55,5 +56,7 @@ def traced(
         found = one.result
     finally:
         if found.steps:
-            page = trace_page(Trace(found, asked, alpha, dt.datetime.now(dt.UTC), program()))
+            page = trace_page(
+                Trace(found, asked, steering.alpha, dt.datetime.now(dt.UTC), program(), steering.schedule)
+            )
             write_page(file, page, quiet=quiet)

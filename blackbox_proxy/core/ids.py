@@ -16,6 +16,7 @@ import numpy as np
 from blackbox_proxy.core import combine
 from blackbox_proxy.core.certificate import Unseen, is_certain
 from blackbox_proxy.core.covering import probabilities
+from blackbox_proxy.core.gating import gate_of
 from blackbox_proxy.core.offsets import Ratio
 from blackbox_proxy.core.rivals import MOST_REVEALED
 from blackbox_proxy.core.sampling import error
@@ -36,6 +37,7 @@ from blackbox_proxy.core.weighing import (
     named,
     supported,
     unfinished,
+    untouched,
     with_revealed,
 )
 from blackbox_proxy.errors import ReplyError
@@ -71,6 +73,7 @@ class IdReading:
         self._greedy = steering.temperature == 0.0
         self._may_appear = np.where(vocabulary.is_text, 0.0, -np.inf)
         self._may_appear[vocabulary.ends] = 0.0
+        self._gate = gate_of(steering, ends=vocabulary.ends)
 
     def paths(self, answer: Answer) -> Wanted:
         """The one path of the answer itself."""
@@ -84,7 +87,7 @@ class IdReading:
                 f"the API's token {piece!r} is not in the pair's vocabulary",
                 hint="--event ids is for an API that speaks the pair's vocabulary; leave it out otherwise",
             )
-        return Answer(answer.text + piece, (*answer.path, ids[0]))
+        return Answer(answer.text + piece, (*answer.path, ids[0]), answer.tokens + 1)
 
     def knows(self, piece: bytes) -> bool:
         """Whether the piece is a token of the vocabulary."""
@@ -95,16 +98,22 @@ class IdReading:
         if answer.path not in self._laws:
             yield (answer.path,)
         laws = self._laws[answer.path]
-        gains = self._steering.alpha * self._offsets(laws) + self._may_appear
-        weighed = self._weighed(laws, position, gains)
+        opening = self._gate(laws)
+        if not opening.is_open:
+            left = untouched(position, opening.divergence, steering=self._steering, fits=self._fits)
+            if left is not None:
+                return left
+        alpha = self._steering.alpha_at(answer.tokens)
+        gains = alpha * self._offsets(laws) + self._may_appear
+        weighed = self._weighed(laws, position, gains, alpha=alpha)
         for _ in range(self._steering.reveals):
             ids = self._threats(weighed)
             if not ids:
                 break
             found = yield Revealing(ids)
             position = with_revealed(position, named(found if isinstance(found, tuple) else (), self._vocabulary))
-            weighed = self._weighed(laws, position, gains)
-        return weighed
+            weighed = self._weighed(laws, position, gains, alpha=alpha)
+        return replace(weighed, divergence=opening.divergence)
 
     def complete(self, answer: Answer) -> Completing:
         """Raises ReplyError: an API that is sent ids is never asked for the rest of a character."""
@@ -115,7 +124,8 @@ class IdReading:
         """What would be chosen next if the API were the anti-expert; b"" for the end."""
         yield (answer.path,)
         laws = self._laws[answer.path]
-        expert, other = guess_weight(self._steering.alpha)
+        alpha = self._steering.alpha_at(answer.tokens) if self._gate(laws).is_open else 0.0
+        expert, other = guess_weight(alpha)
         score = expert * laws.expert.logits.astype(np.float64) + other * laws.anti_expert.logits
         best = int(np.argmax(score + self._may_appear))
         chance = math.exp(score[best] - expert * laws.expert.log_norm - other * laws.anti_expert.log_norm)
@@ -130,8 +140,11 @@ class IdReading:
             found[self._vocabulary.ends] = np.log(ends[0]) - np.log(ends[1])
         return found
 
-    def _weighed(self, laws: Laws, position: Position, gains: Floats) -> Weighed:
-        shown = {p: logp for p, logp in merged(position, greedy=self._greedy).items() if not p or self.knows(p)}
+    def _fits(self, piece: bytes) -> bool:
+        return not piece or self.knows(piece)
+
+    def _weighed(self, laws: Laws, position: Position, gains: Floats, *, alpha: float) -> Weighed:
+        shown = {p: logp for p, logp in merged(position, greedy=self._greedy).items() if self._fits(p)}
         pieces = (*shown, *self._proposals(laws, shown))
         tail = hidden(position, greedy=self._greedy)
         field = combine.Field(
@@ -141,10 +154,10 @@ class IdReading:
             tail,
             position.ceiling,
         )
-        scores = combine.score(field, Ratio(), alpha=self._steering.alpha, evidence=0.0)
+        scores = combine.score(field, Ratio(), alpha=alpha, evidence=0.0)
         check_any(scores.logp, position, fault="is in the pair's vocabulary")
         unseen = self._unseen(position, gains, tail=tail, end=shown.get(b"", -math.inf))
-        return supported(Weighed(pieces, scores, len(shown), unseen), self._steering)
+        return supported(Weighed(pieces, scores, len(shown), unseen, alpha), self._steering)
 
     def _unseen(self, position: Position, gains: Floats, *, tail: float, end: float) -> Unseen:
         """What is known of the ids that the API did not show, one by one."""

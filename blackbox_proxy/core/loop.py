@@ -19,7 +19,7 @@ from blackbox_proxy.core.events import Asking, Draft, Echo, Evaluate, Event, Evi
 from blackbox_proxy.core.ids import IdReading
 from blackbox_proxy.core.rivals import ByteReading
 from blackbox_proxy.core.rounds import Shown, Window, by_echo, by_prefixes
-from blackbox_proxy.core.sampling import Drawn, best, draw
+from blackbox_proxy.core.sampling import Drawn, best, draw, own
 from blackbox_proxy.core.scores import ScoreReading
 from blackbox_proxy.core.text import first_stop, is_whole
 from blackbox_proxy.core.vocabulary import Vocabulary
@@ -351,7 +351,7 @@ class _Loop:
         drafted = weighed.pieces.index(wanted) if (wanted or ends) and wanted in weighed.pieces else None
         drawn = self._choose(weighed, drafted)
         at, piece = drawn.index, weighed.pieces[drawn.index]
-        rivals = weighed.rivals()
+        rivals = weighed.rivals(self._steering.rivals)
         inside = at < weighed.known
         origin = Origin.DRAFT if at == drafted and inside else Origin.CHANGED if inside else Origin.OUTSIDE
         return Step(
@@ -367,6 +367,9 @@ class _Loop:
             error=drawn.error,
             log_weight=drawn.log_weight,
             exact=exact,
+            alpha=weighed.alpha,
+            divergence=weighed.divergence,
+            left=weighed.left,
         )
 
     def _choose(self, weighed: Weighed, drafted: int | None) -> Drawn:
@@ -376,6 +379,8 @@ class _Loop:
             drafted = None
         if self._steering.temperature == 0.0:
             return best(score, known=known, drafted=drafted, unseen=unseen)
+        if weighed.missed is not None and drafted is not None:
+            return own(score, drafted=drafted, unseen=unseen, missed=weighed.missed)
         return draw(
             score,
             weighed.scores.logp,
@@ -402,7 +407,7 @@ class _Loop:
             piece = yield from self._served(self._reading.complete(done.answer), done.answer)
             self._notes["a character was completed by the expert alone"] = None
             logp = math.nan
-            self._append(done, Step(piece, Kind.TEXT, b"", logp, logp, logp, Origin.LOCAL, exact=False))
+            self._append(done, Step(piece, Kind.TEXT, b"", logp, logp, logp, Origin.LOCAL, exact=False, alpha=logp))
 
     def _drop_open_end(self, done: _Round, answer: Answer) -> None:
         """Take back drafted steps after the last whole character: the next draft will go over them again."""

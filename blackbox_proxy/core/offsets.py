@@ -111,14 +111,14 @@ class Plausible:
         return 0.0 if alpha == 0.0 else math.inf
 
 
-def rule_of(steering: Steering) -> Rule:
-    """The rule that a steering names, with its knob."""
+def rule_of(steering: Steering, *, alpha: float) -> Rule:
+    """The rule that a steering names, with its knob. alpha: weight of the offset at the place in question."""
     match steering.rule:
         case "none":
             return Ratio()
         case "clip":
             return Clipped(steering.clip)
         case "plausible":
-            return Plausible(steering.plausible, flipped=steering.alpha < 0.0)
+            return Plausible(steering.plausible, flipped=alpha < 0.0)
         case _:
-            return Pooled(steering.evidence, flipped=steering.alpha < 0.0)
+            return Pooled(steering.evidence, flipped=alpha < 0.0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import islice
 from typing import final
@@ -18,6 +19,7 @@ from blackbox_proxy.core import combine
 from blackbox_proxy.core.certificate import Unseen
 from blackbox_proxy.core.covering import Cover, place
 from blackbox_proxy.core.firsts import firsts_of
+from blackbox_proxy.core.gating import Opening, gate_of
 from blackbox_proxy.core.offsets import rule_of
 from blackbox_proxy.core.sampling import tempered
 from blackbox_proxy.core.text import CONTINUATION, is_start, is_whole
@@ -40,6 +42,7 @@ from blackbox_proxy.core.weighing import (
     named,
     supported,
     unfinished,
+    untouched,
     with_revealed,
 )
 from blackbox_proxy.steering import Steering
@@ -90,7 +93,7 @@ class ByteReading:
         self._vocabulary, self._spell, self._api = vocabulary, spell, api
         self._firsts = firsts_of(vocabulary, api) if api else None
         self._laws, self._steering = laws, steering
-        self._rule, self._reveal = rule_of(steering), reveal
+        self._gate, self._reveal = gate_of(steering, ends=vocabulary.ends), reveal
         self._smooth = steering.evidence if steering.rule == "pooled" else 0.0
         self._place = lru_cache(maxsize=PLACES)(
             partial(place, spell=spell, vocabulary=vocabulary, back_off=steering.back_off)
@@ -102,7 +105,7 @@ class ByteReading:
 
     def after(self, answer: Answer, piece: bytes) -> Answer:
         """The answer with one more piece."""
-        return Answer(answer.text + piece)
+        return Answer(answer.text + piece, tokens=answer.tokens + 1)
 
     def knows(self, piece: bytes) -> bool:
         """Whether the piece can be part of an answer."""
@@ -114,7 +117,24 @@ class ByteReading:
         The winner's masses are made certain, or the step's forks are spent on it; where tokens are drawn, those of all
         that are likely to be.
         """
-        greedy, calls = self._steering.temperature == 0.0, 0
+        opening = yield from self._opening(answer)
+        if not opening.is_open:
+            fits = partial(may_follow, answer.text)
+            left = untouched(position, opening.divergence, steering=self._steering, fits=fits)
+            if left is not None:
+                return left
+        weighed = yield from self._steered(position, answer)
+        return replace(weighed, divergence=opening.divergence)
+
+    def _opening(self, answer: Answer) -> Generator[Wanted, Found, Opening]:
+        """Whether the gate is open, by the laws after the tokenizer's own spelling of the text."""
+        at = self._place(answer.text)
+        yield at.paths
+        return self._gate(self._laws[at.path])
+
+    def _steered(self, position: Position, answer: Answer) -> Weighing:
+        """`weigh` where the gate is open."""
+        calls, alpha = 0, self._steering.alpha_at(answer.tokens)
         known: dict[TokenPath, Laws] = {}
         shown = self._shown(position, answer.text)
         cover = yield from self._read(answer.text, shown, known)
@@ -127,8 +147,8 @@ class ByteReading:
             cover.absorb()
             while True:
                 masses = cover.estimate()
-                weighed = self._weighed(pieces, masses, logp=logp, tail=hidden(position, greedy=greedy), at=position)
-                wanted = self._doubt(cover, weighed, masses) if left > 0 else None
+                weighed = self._weighed(pieces, masses, logp=logp, at=position, alpha=alpha)
+                wanted = self._doubt(cover, weighed, masses) if left > 0 and alpha != 0.0 else None
                 if wanted is None:
                     break
                 left -= 1
@@ -165,7 +185,8 @@ class ByteReading:
         if not pieces:
             return Guess(b"", 0.0)
         cover.ask(pieces)
-        weight = guess_weight(self._steering.alpha)
+        opening = self._gate(known[at.path])
+        weight = guess_weight(self._steering.alpha_at(answer.tokens) if opening.is_open else 0.0)
         score = weight @ np.log(np.maximum(cover.estimate(), combine.LEAST))
         best = int(np.argmax(score))
         return Guess(pieces[best], math.exp(score[best]))
@@ -209,23 +230,22 @@ class ByteReading:
         return [piece for piece in (*found, b"") if may_follow(text, piece)]
 
     def _weighed(
-        self, pieces: tuple[bytes, ...], masses: Floats, *, logp: Floats, tail: float, at: Position
+        self, pieces: tuple[bytes, ...], masses: Floats, *, logp: Floats, at: Position, alpha: float
     ) -> Weighed:
+        rule, tail = rule_of(self._steering, alpha=alpha), hidden(at, greedy=self._steering.temperature == 0.0)
         if self._firsts:
             net, covering = masses, np.ones(len(pieces), dtype=np.bool_)
         else:
             net = combine.remainders(masses, pieces, known=len(logp))
             covering = combine.covers(pieces, known=len(logp))
         field = combine.Field(logp, net, covering, tail, at.ceiling)
-        scores = combine.score(field, self._rule, alpha=self._steering.alpha, evidence=self._smooth)
+        scores = combine.score(field, rule, alpha=alpha, evidence=self._smooth)
         check_any(scores.logp, at, fault="can follow the text")
-        gain = self._rule.most(field, alpha=self._steering.alpha)
-        return supported(Weighed(pieces, scores, len(logp), Unseen(tail, at.ceiling, gain)), self._steering)
+        unseen = Unseen(tail, at.ceiling, rule.most(field, alpha=alpha))
+        return supported(Weighed(pieces, scores, len(logp), unseen, alpha), self._steering)
 
     def _doubt(self, cover: Cover, weighed: Weighed, masses: Floats) -> TokenPath | None:
         """The path whose law would change the masses that matter most; None where they are certain enough."""
-        if self._steering.alpha == 0.0:
-            return None
         low = cover.low()
         spare = self._smooth + combine.LEAST
         width = np.log((masses + spare) / (low + spare)).sum(axis=0)[: len(weighed.scores.score)]

@@ -66,6 +66,16 @@ def best(score: Floats, *, known: int, drafted: int | None, unseen: Unseen) -> D
     return Drawn(index, certified, error(score, known=known, unseen=unseen), log_normaliser(score))
 
 
+def own(score: Floats, *, drafted: int, unseen: Unseen, missed: float) -> Drawn:
+    """The API's own draw, where its whole law at temperature 1 is what is wanted: kept, whatever it is.
+
+    missed: how likely, at most, the API draws what may not follow; then alone another token is drawn, from what it
+    showed, and only as far does the law depend on what it did not show.
+    """
+    bound = error(score, known=len(score), unseen=unseen)
+    return Drawn(drafted, certified=True, error=missed * bound, log_weight=0.0)
+
+
 def log_normaliser(score: Floats) -> float:
     """log Z, the sum of all weights."""
     top = float(score.max())

@@ -42,7 +42,6 @@ class ScoreReading:
 
     def __init__(self, steering: Steering, *, proposes: bool) -> None:
         self._steering = steering
-        self._rule = rule_of(steering)
         self._smooth = steering.evidence if steering.rule == "pooled" else 0.0
         full = steering.target == "full" and steering.tail != "drop"
         self._proposals = steering.proposals if proposes and full else 0
@@ -53,7 +52,7 @@ class ScoreReading:
 
     def after(self, answer: Answer, piece: bytes) -> Answer:
         """The answer with one more piece."""
-        return Answer(answer.text + piece)
+        return Answer(answer.text + piece, tokens=answer.tokens + 1)
 
     def knows(self, piece: bytes) -> bool:
         """Whether the piece can be part of an answer."""
@@ -81,9 +80,11 @@ class ScoreReading:
         tail = hidden(position, greedy=self._steering.temperature == 0.0)
         covering = combine.covers(judged.pieces, known=len(logp))
         field = combine.Field(logp, net, covering, tail, position.ceiling)
-        scores = combine.score(field, self._rule, alpha=self._steering.alpha, evidence=self._smooth)
-        unseen = Unseen(tail, position.ceiling, self._rule.most(field, alpha=self._steering.alpha))
-        return supported(Weighed(judged.pieces, scores, len(logp), unseen), self._steering)
+        alpha = self._steering.alpha_at(answer.tokens)
+        rule = rule_of(self._steering, alpha=alpha)
+        scores = combine.score(field, rule, alpha=alpha, evidence=self._smooth)
+        unseen = Unseen(tail, position.ceiling, rule.most(field, alpha=alpha))
+        return supported(Weighed(judged.pieces, scores, len(logp), unseen, alpha), self._steering)
 
     def _shown(self, position: Position, text: bytes) -> dict[bytes, float]:
         """The API's log-probs of what may follow; a part of a character only where the draft goes on with the rest."""

@@ -8,8 +8,8 @@ top-k, and returns everything that competes. Who answers, and who chooses, is no
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -70,15 +70,21 @@ class Weighed:
     """Everything that competes at a position; the first `known` strings have a log-prob of the API's own.
 
     pieces: n strings, b"" the end. scores: arrays of shape (n,), -inf where the target leaves a string out. unseen:
-    what is known of the API's other tokens.
+    what is known of the API's other tokens. alpha: weight of the offset. divergence, left: as in
+    `types.Step`. missed: where the API's own draw is what is wanted, how likely, at most, it draws what may not follow;
+    None elsewhere.
     """
 
     pieces: tuple[bytes, ...]
     scores: combine.Scores
     known: int
     unseen: Unseen
+    alpha: float
+    divergence: float | None = None
+    left: bool = False
+    missed: float | None = None
 
-    def rivals(self, best: int = 8) -> tuple[Rival, ...]:
+    def rivals(self, best: int) -> tuple[Rival, ...]:
         """The best few, their scores normalised over all that competed."""
         steered = combine.normalised(self.scores.score)
         order = np.argsort(-self.scores.score, kind="stable")[:best]
@@ -105,10 +111,14 @@ Guessing = Generator[Question, Found, Guess]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What has been emitted so far: its bytes and, for an `ids` reading, its token ids."""
+    """What has been emitted so far: its bytes and, for an `ids` reading, its token ids.
+
+    tokens: how many steps led to it.
+    """
 
     text: bytes = b""
     path: TokenPath = ()
+    tokens: int = field(default=0, compare=False)
 
 
 class Reading(Protocol):
@@ -217,3 +227,32 @@ def supported(weighed: Weighed, steering: Steering) -> Weighed:
     whole = shown.sum() >= steering.nucleus
     scores = replace(scores, score=np.where(kept, scores.score[:known], -np.inf))
     return replace(weighed, scores=scores, unseen=NOTHING if whole else weighed.unseen)
+
+
+def untouched(
+    position: Position, divergence: float | None, *, steering: Steering, fits: Callable[[bytes], bool]
+) -> Weighed | None:
+    """The API's own law of what may follow (`fits`), for a place where the gate is shut; None where nothing may.
+
+    Nothing that the API did not show competes, so that the pair need not score any string; what that may cost is in the
+    bounds of the step. Where tokens are drawn from the API's whole law as it is, its own draw is one of them.
+    """
+    greedy, as_it_is = steering.temperature == 0.0, draws_as_it_is(steering)
+    shown = {p: logp for p, logp in merged(position, greedy=greedy or as_it_is).items() if fits(p)}
+    if not shown:
+        return None
+    logp = np.fromiter(shown.values(), dtype=np.float64)
+    scores = combine.Scores(logp, np.full(len(logp), np.nan), logp)
+    missed = None
+    if as_it_is:
+        fit = (logp for p, logp in merged(position, greedy=False).items() if fits(p))
+        missed = max(0.0, 1.0 - math.fsum(math.exp(logp) for logp in fit))
+    unseen = Unseen(hidden(position, greedy=greedy), position.ceiling, 0.0)
+    weighed = Weighed(tuple(shown), scores, len(logp), unseen, 0.0, divergence, left=True, missed=missed)
+    return supported(weighed, steering)
+
+
+def draws_as_it_is(steering: Steering) -> bool:
+    """Whether tokens are drawn from a whole law at temperature 1, as the API draws them."""
+    truncated = steering.top_p < 1.0 or steering.min_p > 0.0
+    return steering.temperature == 1.0 and steering.target == "full" and not truncated

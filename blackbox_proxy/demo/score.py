@@ -25,7 +25,7 @@ class Answered:
     """One question with the four answers, and the steered one's whole result.
 
     in_place: what the closed model itself says where the form has the fact (`run.in_place`). shown: whether it shows
-    the right fact there (`run.shows`).
+    the right fact there (`run.shows_fact`).
     """
 
     question: Question

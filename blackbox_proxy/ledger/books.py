@@ -11,7 +11,7 @@ import json
 import os
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from blackbox_proxy.core.money import Budget, Price, bound_of, cost, worst
 from blackbox_proxy.core.usage import read_usage
 from blackbox_proxy.errors import InputError
-from blackbox_proxy.files import config_folder
+from blackbox_proxy.files import config_folder, state_folder
 from blackbox_proxy.ledger.prices import Prices
 from blackbox_proxy.ledger.rows import Counted, Ended, Intent
 from blackbox_proxy.ledger.store import Store
@@ -29,10 +29,8 @@ from blackbox_proxy.types import Attempt, Receipt, Reply, Usage, WireRequest
 
 
 def default_path(environ: Mapping[str, str]) -> Path:
-    """`$XDG_STATE_HOME/blackbox-proxy/ledger.sqlite`, or under ~/.local/state where that is unset or relative."""
-    given = Path(environ.get("XDG_STATE_HOME", ""))
-    root = given if given.is_absolute() else Path.home() / ".local" / "state"
-    return root / "blackbox-proxy" / "ledger.sqlite"
+    """`ledger.sqlite` among what the program keeps."""
+    return state_folder(environ) / "ledger.sqlite"
 
 
 def price_file(environ: Mapping[str, str]) -> Path:
@@ -121,6 +119,10 @@ class Account:
         size = len(json.dumps(dict(request.body), ensure_ascii=False).encode("utf-8", "surrogatepass"))
         bound = bound_of(request.body, size, length=length)
         return Entry(self, request.path, run or uuid.uuid4().hex, step, bound, before)
+
+    def tagged(self, tags: Mapping[str, str]) -> Account:
+        """The same account with further tags; those of the ledger itself win."""
+        return replace(self, ledger=replace(self.ledger, tags={**tags, **self.ledger.tags}))
 
     def price(self, at: dt.datetime | None = None) -> Price | None:
         """What the model costs at a time; now where none is given."""

@@ -1,32 +1,29 @@
-"""Next-token logits after any token paths, from one context, re-reading as little as possible.
+"""Next-token logits after any token paths, for several callers from one context, re-reading as little as possible.
 
-The longest path asked for becomes the trunk: it stays in the main sequence of the KV cache, and the next call starts
-from what it shares with it. The other paths are forks off the trunk, evaluated in the same batch as sequences that
-share its cells, and forgotten afterwards. Knows nothing of pairs, prompts or bytes.
+Each caller's longest path becomes a trunk: it stays in a slot of the KV cache, and the next call starts from what it
+shares with it. The other paths are forks off the trunk, sequences that share its cells and are forgotten afterwards.
+One batch holds tokens of all that are waiting, in turn. A text that another slot has the beginning of shares its
+cells; the text that was used least recently makes room. Knows nothing of pairs, prompts, bytes or threads.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import final
 
 import numpy as np
 
-from blackbox_proxy.errors import PromptError
+from blackbox_proxy.errors import LocalModelError, PromptError
+from blackbox_proxy.local.branching import Node, groups, plan, shared
 from blackbox_proxy.local.llama import Context
 from blackbox_proxy.types import Logits, TokenPath
 
-
-@dataclass(slots=True)
-class _Node:
-    """A token to evaluate: where it stands, which sequences run through it, and who wants its row."""
-
-    token: int
-    position: int
-    sequences: list[int]
-    wanted: list[int] = field(default_factory=list)
+CHUNK = 32
+"""Tokens that one caller reads in a batch while others wait: a long prompt must not keep them from their next token."""
 
 
 def log_norm(logits: Logits) -> float:
@@ -35,122 +32,305 @@ def log_norm(logits: Logits) -> float:
     return top + math.log(np.exp(logits - np.float32(top)).sum(dtype=np.float64))
 
 
-def shared(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many tokens two paths have in common from their start.
+def _again(error: LocalModelError) -> LocalModelError:
+    """The same error for one more caller, who may write into it what it has so far."""
+    return LocalModelError(error.message, hint=error.hint)
 
-    >>> shared((1, 2, 3), (1, 2, 4, 5))
-    2
+
+@dataclass(slots=True)
+class _Slot:
+    """A text in the cache. path: its tokens; cells: one for each that has been read. used: when, by count of jobs."""
+
+    sequence: int
+    path: TokenPath = ()
+    cells: list[int] = field(default_factory=list)
+    owner: object = None
+    busy: bool = False
+    used: int = 0
+
+    def has(self, path: TokenPath) -> int:
+        """How many tokens of a path, from its start, have been read here."""
+        return min(shared(path, self.path), len(self.cells))
+
+
+@final
+@dataclass(eq=False, slots=True)
+class Job:
+    """What one caller asks. paths: from the very first token on. owner: whose text it is, told by identity, if known.
+
+    groups: those that still have to be read. rows: the logits after each path, once it is done; error: why there are
+    none.
     """
-    limit = min(len(one), len(other))
-    for i in range(limit):
-        if one[i] != other[i]:
-            return i
-    return limit
+
+    paths: Sequence[TokenPath]
+    owner: object
+    groups: deque[list[int]]
+    rows: list[Logits]
+    done: bool = False
+    error: Exception | None = None
+
+    @property
+    def trunk(self) -> TokenPath:
+        """The longest path of the group that is next."""
+        return self.paths[self.groups[0][0]]
+
+    def result(self) -> list[Logits]:
+        """The rows, in the order of the paths; raises what kept them from being made."""
+        if self.error is not None:
+            raise self.error
+        return self.rows
+
+
+@dataclass(eq=False, slots=True)
+class _Reading:
+    """A group of a job while it is read: where, by which sequences, and what is still to be read.
+
+    sequences: of the trunk, then of its forks. reserved: the cells that it may still take, and those of its forks.
+    """
+
+    job: Job
+    slot: _Slot
+    sequences: Sequence[int]
+    nodes: deque[Node]
+    reserved: int
 
 
 @final
 class Evaluator:
-    """Owns the token path that is held in a context's KV cache."""
+    """Owns what is held in a context's KV cache. One thread at a time may use it."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._held: TokenPath = ()
+        self._slots = [_Slot(sequence) for sequence in range(context.slots)]
+        self._waiting: deque[Job] = deque()
+        self._active: list[_Reading] = []
+        self._cells: Counter[int] = Counter()
+        """How many slots share each cell."""
+        self._numbers, self._clock = count(), count(1)
 
     def __call__(self, paths: Sequence[TokenPath]) -> list[Logits]:
         """The logits after each path (non-empty token ids from the very first token), in the order given.
 
-        Raises PromptError where a path does not fit into the context.
+        For a caller that is alone. Raises PromptError where a path does not fit into the context.
         """
-        rows: list[Logits | None] = [None] * len(paths)
-        for group in self._groups(paths):
-            self._evaluate(paths, group, rows)
-        return [row for row in rows if row is not None]
-
-    def _groups(self, paths: Sequence[TokenPath]) -> Iterator[list[int]]:
-        """The paths in groups that one evaluation can hold, longest first: by its forks, and by its spare cells."""
-        group: list[int] = []
-        spare = self._context.spare
-        for index in sorted(range(len(paths)), key=lambda i: -len(paths[i])):
-            own = max(len(paths[index]) - shared(paths[index], paths[group[0]]), 1) if group else 1
-            if group and (len(group) >= max(self._context.forks, 1) or own > spare):
-                yield group
-                group, spare, own = [], self._context.spare, 1
-            group.append(index)
-            spare -= own
-        if group:
-            yield group
-
-    def clear(self) -> None:
-        """Empty the cache."""
-        self._context.truncate(0, 0)
-        self._held = ()
-
-    def _evaluate(self, paths: Sequence[TokenPath], chosen: Sequence[int], rows: list[Logits | None]) -> None:
-        trunk = paths[chosen[0]]
-        self._check_fit(trunk)
-        if self._context.forks and shared(trunk, self._held) == len(trunk) < len(self._held):
-            trunk = self._held
-        else:
-            self._settle(trunk)
-        nodes = self._plan(paths, chosen, trunk)
-        forks = {s for node in nodes for s in node.sequences if s}
+        job = self.job(paths)
+        self.add(job)
         try:
-            self._run(nodes, rows)
+            while not job.done:
+                self.turn()
         except BaseException:
             self.clear()
             raise
-        finally:
-            for fork in forks:
-                self._context.truncate(fork, 0)
-        self._held = trunk
+        return job.result()
 
-    def _check_fit(self, path: TokenPath) -> None:
-        if len(path) > self._context.size:
+    def job(self, paths: Sequence[TokenPath], *, owner: object = None) -> Job:
+        """A question for `add`; safe from any thread. Raises PromptError where a path does not fit into the context."""
+        longest = max(map(len, paths), default=0)
+        if longest > self._context.size:
             raise PromptError(
-                f"{len(path)} tokens do not fit into the local model's context of {self._context.size}",
+                f"{longest} tokens do not fit into the local model's context of {self._context.size}",
                 hint="shorten the prompt, ask for fewer tokens, or give the pair a larger `context`",
             )
+        made = deque(groups(paths, forks=self._context.forks, spare=self._context.spare))
+        return Job(paths, owner, made, rows=[np.empty(0, dtype=np.float32)] * len(paths), done=not made)
 
-    def _settle(self, trunk: TokenPath) -> None:
-        """Cut the cache back to what it shares with `trunk`, less one token so that its row can be made."""
-        keep = min(shared(trunk, self._held), len(trunk) - 1)
-        if keep < len(self._held):
-            self._context.truncate(0, keep)
-            self._held = self._held[:keep]
+    def add(self, job: Job) -> None:
+        """Let a job wait for its turn."""
+        if not job.done:
+            self._waiting.append(job)
 
-    def _plan(self, paths: Sequence[TokenPath], chosen: Sequence[int], trunk: TokenPath) -> list[_Node]:
-        """The tokens to evaluate, parents before children, each listed once for all the forks through it."""
-        cached = len(self._held)
-        nodes = {trunk[: at + 1]: _Node(trunk[at], at, [0]) for at in range(cached, len(trunk))}
-        fork = 0
-        for index in chosen:
-            path = paths[index]
-            known = nodes.get(path)
-            if known is None:
-                fork += 1
-                known = self._branch(path, fork, nodes)
-            known.wanted.append(index)
-        return list(nodes.values())
+    @property
+    def busy(self) -> bool:
+        """Whether there are jobs that are not done."""
+        return bool(self._waiting or self._active)
 
-    def _branch(self, path: TokenPath, fork: int, nodes: dict[TokenPath, _Node]) -> _Node:
-        common = min(shared(path, self._held), len(path) - 1)
-        self._context.fork(fork, common)
-        for at in range(common, len(path)):
-            node = nodes.setdefault(path[: at + 1], _Node(path[at], at, []))
-            node.sequences.append(fork)
-        return nodes[path]
+    def turn(self) -> Sequence[Job]:
+        """Evaluate one batch; the jobs that are done now.
 
-    def _run(self, nodes: Sequence[_Node], rows: list[Logits | None]) -> None:
-        for start in range(0, len(nodes), self._context.batch):
-            part = nodes[start : start + self._context.batch]
-            self._context.decode(
-                [node.token for node in part],
-                positions=[node.position for node in part],
-                sequences=[node.sequences for node in part],
-                wanted=[bool(node.wanted) for node in part],
-            )
-            for at, node in enumerate(part):
-                if node.wanted:
-                    row = self._context.row(at)
-                    for index in node.wanted:
-                        rows[index] = row
+        Where llama.cpp refuses the batch, all that are in it have failed, and nothing of theirs is kept.
+        """
+        failed = self._admit()
+        part = self._part()
+        served = list(dict.fromkeys(reading for reading, _ in part))
+        self._active = [reading for reading in self._active if reading not in served] + served
+        try:
+            self._decode(part)
+        except LocalModelError as error:
+            for reading in served:
+                self._fail(reading, error)
+        for reading in served:
+            if not reading.nodes:
+                self._leave(reading)
+        return [*failed, *(reading.job for reading in served if reading.job.done)]
+
+    def clear(self) -> None:
+        """Give up all jobs, and empty the cache."""
+        self._active.clear()
+        self._waiting.clear()
+        for slot in self._slots:
+            self._wipe(slot)
+
+    def _admit(self) -> list[Job]:
+        """Begin the waiting jobs in order, as far as there are slots and cells; those that failed.
+
+        One whose text another is just reading waits for that, and lets others pass.
+        """
+        later: list[Job] = []
+        failed: list[Job] = []
+        while self._waiting and (idle := [slot for slot in self._slots if not slot.busy]):
+            job = self._waiting.popleft()
+            if self._is_being_read(job.trunk):
+                later.append(job)
+                continue
+            slot = self._slot(job, idle)
+            try:
+                reading = self._begin(job, slot)
+            except LocalModelError as error:
+                job.done, job.error = True, _again(error)
+                failed.append(job)
+                self._wipe(slot)
+                continue
+            if reading is None:
+                self._waiting.appendleft(job)
+                break
+            self._active.append(reading)
+        self._waiting.extendleft(reversed(later))
+        return failed
+
+    def _is_being_read(self, path: TokenPath) -> bool:
+        now = max(slot.has(path) for slot in self._slots)
+        return any(slot.busy and shared(path, slot.path) >= now + CHUNK for slot in self._slots)
+
+    def _slot(self, job: Job, idle: Sequence[_Slot]) -> _Slot:
+        """The slot to go on in: the owner's; else one whose whole text goes on here; else the least recently used."""
+        held, trunk = [slot for slot in idle if slot.cells], job.trunk
+        own = [slot for slot in held if slot.owner is job.owner is not None]
+        whole = [slot for slot in held if slot.has(trunk) == len(slot.cells)]
+        if own or whole:
+            return max(own or whole, key=lambda slot: slot.has(trunk))
+        return min(idle, key=lambda slot: (bool(slot.cells), slot.used))
+
+    def _begin(self, job: Job, slot: _Slot) -> _Reading | None:
+        """Let a slot read a job's next group; None where there is no room for it."""
+        chosen, trunk = job.groups[0], job.trunk
+        slot.owner, slot.used = job.owner, next(self._clock)
+        if self._context.forks and slot.has(trunk) == len(trunk) < len(slot.cells):
+            trunk = slot.path
+        else:
+            self._settle(slot, trunk)
+        planned = plan(job.paths, chosen, trunk=trunk, held=len(slot.cells))
+        if not self._make_room(len(planned.nodes), slot):
+            return None
+        sequences = [self._context.fork(slot.sequence, number) for number in range(1 + len(planned.shares))]
+        for fork, length in zip(sequences[1:], planned.shares, strict=True):
+            self._context.copy(slot.sequence, fork, length)
+        job.groups.popleft()
+        slot.path, slot.busy = trunk, True
+        return _Reading(job, slot, sequences, deque(planned.nodes), len(planned.nodes))
+
+    def _settle(self, slot: _Slot, trunk: TokenPath) -> None:
+        """Let a slot hold what any has of a text, less one token so that its row can be made."""
+        best = max(self._slots, key=lambda other: (other.has(trunk), other is slot))
+        keep = min(best.has(trunk), len(trunk) - 1)
+        if best is slot or keep == 0:
+            self._cut(slot, keep)
+            return
+        self._cut(slot, 0)
+        self._context.copy(best.sequence, slot.sequence, keep)
+        slot.path, slot.cells = trunk[:keep], best.cells[:keep]
+        self._cells.update(slot.cells)
+
+    @property
+    def _free(self) -> int:
+        return self._context.capacity - len(self._cells) - sum(reading.reserved for reading in self._active)
+
+    def _make_room(self, cells: int, slot: _Slot) -> bool:
+        """Forget texts nobody is reading, least recently used first, until so many cells are free.
+
+        Where that would not be enough, none is forgotten, and it is False.
+        """
+        if self._free >= cells:
+            return True
+        kept = {cell for other in self._slots if other.busy or other is slot for cell in other.cells}
+        if self._free + len(self._cells) - len(kept) < cells:
+            return False
+        others = [other for other in self._slots if not other.busy and other is not slot]
+        for other in sorted(others, key=lambda other: other.used):
+            if self._free >= cells:
+                break
+            self._cut(other, 0)
+        return True
+
+    def _part(self) -> list[tuple[_Reading, Node]]:
+        """The next batch: of each reading at most a chunk, of one that is alone as much as fits."""
+        most = CHUNK if len(self._active) > 1 else self._context.batch
+        part: list[tuple[_Reading, Node]] = []
+        for reading in self._active:
+            size = min(most, len(reading.nodes), self._context.batch - len(part))
+            part += [(reading, reading.nodes.popleft()) for _ in range(size)]
+        return part
+
+    def _decode(self, part: Sequence[tuple[_Reading, Node]]) -> None:
+        if not part:
+            return
+        self._context.decode(
+            [node.token for _, node in part],
+            positions=[node.position for _, node in part],
+            sequences=[[reading.sequences[number] for number in node.sequences] for reading, node in part],
+            wanted=[bool(node.wanted) for _, node in part],
+        )
+        for at, (reading, node) in enumerate(part):
+            if 0 in node.sequences:
+                self._count(reading)
+            if node.wanted:
+                row = self._context.row(at)
+                for index in node.wanted:
+                    reading.job.rows[index] = row
+
+    def _count(self, reading: _Reading) -> None:
+        """A token of the trunk has been read."""
+        cell = next(self._numbers)
+        reading.slot.cells.append(cell)
+        self._cells[cell] = 1
+        reading.reserved -= 1
+
+    def _leave(self, reading: _Reading) -> None:
+        """A group has been read, or has failed: its forks are forgotten, and its slot may be taken.
+
+        What is left of the job waits before all others.
+        """
+        for fork in reading.sequences[1:]:
+            self._context.truncate(fork, 0)
+        reading.slot.busy, reading.slot.used = False, next(self._clock)
+        self._active.remove(reading)
+        job = reading.job
+        if job.groups:
+            self._waiting.appendleft(job)
+        else:
+            job.done = True
+
+    def _fail(self, reading: _Reading, error: LocalModelError) -> None:
+        reading.job.error = _again(error)
+        reading.job.groups.clear()
+        reading.nodes.clear()
+        self._wipe(reading.slot)
+
+    def _wipe(self, slot: _Slot) -> None:
+        for number in range(self._context.forks + 1):
+            self._context.truncate(self._context.fork(slot.sequence, number), 0)
+        self._forget(slot, 0)
+        slot.busy = False
+
+    def _cut(self, slot: _Slot, length: int) -> None:
+        if length < len(slot.cells):
+            self._context.truncate(slot.sequence, length)
+        self._forget(slot, length)
+
+    def _forget(self, slot: _Slot, length: int) -> None:
+        """Take down that a slot holds its first `length` tokens only."""
+        for cell in slot.cells[length:]:
+            self._cells[cell] -= 1
+            if not self._cells[cell]:
+                del self._cells[cell]
+        del slot.cells[length:]
+        slot.path = slot.path[:length]

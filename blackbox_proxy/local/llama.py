@@ -263,11 +263,18 @@ class Lora(_Resource):
         C.llama_adapter_lora_free(handle)
 
 
+def most_sequences() -> int:
+    """How many sequences one context can tell apart in this build of llama.cpp."""
+    return int(C.llama_max_parallel_sequences())
+
+
 @final
 class Context(_Resource):
-    """A KV cache over a model, with a main sequence 0 and `forks` further ones that share its cells.
+    """A KV cache over a model: sequences of tokens, which may share cells.
 
-    size: tokens of the main sequence; `spare` more are there for the forks' own. One `decode` takes at most `batch`.
+    size: tokens of a path at most. slots: texts that are held at once, in the sequences 0 to slots - 1. forks: further
+    sequences of each slot, see `fork`; fewer where llama.cpp knows not so many. cells: tokens that all slots hold
+    together, slots x size where nobody says; `spare` more are there for the forks. One `decode` takes at most `batch`.
     """
 
     def __init__(
@@ -276,14 +283,18 @@ class Context(_Resource):
         *,
         size: int,
         forks: int = 0,
+        slots: int = 1,
+        cells: int | None = None,
         threads: int = 1,
         batch: int = 256,
         lora: Lora | None = None,
     ) -> None:
+        self.slots, self.forks = slots, max(0, min(forks, most_sequences() // slots - 1))
+        self.size, self.spare = size, 32 * self.forks
+        self.capacity = max(cells or slots * size, size) + self.spare
         params = C.llama_context_default_params()
-        self.spare = 32 * forks
-        params.n_ctx = size + self.spare
-        params.n_seq_max = 1 + forks
+        params.n_ctx = self.capacity
+        params.n_seq_max = slots * (1 + self.forks)
         params.n_batch = params.n_ubatch = max(batch, params.n_seq_max)  # fewer, and llama.cpp aborts
         params.kv_unified = True
         params.n_threads = params.n_threads_batch = threads
@@ -292,14 +303,13 @@ class Context(_Resource):
         handle = C.llama_init_from_model(model.handle, params)
         if not handle:
             raise LocalModelError(
-                f"llama.cpp could not make a context of {size} tokens for {model.path.name}{_why()}",
-                hint="a smaller context needs less memory",
+                f"llama.cpp could not make a context of {self.capacity} tokens for {model.path.name}{_why()}",
+                hint="a smaller context needs less memory, and so do fewer slots",
             )
         super().__init__(handle)
-        self.size, self.forks = size, forks
-        self.batch = min(batch, C.llama_n_batch(handle))  # the context may hold fewer, and has room for all forks
+        self.batch = min(batch, C.llama_n_batch(handle))  # the context may hold fewer, and has room for all sequences
         self.columns = C.llama_vocab_n_tokens(C.llama_model_get_vocab(model.handle))
-        self._batch = C.llama_batch_init(self.batch, 0, 1 + forks)
+        self._batch = C.llama_batch_init(self.batch, 0, 1 + self.forks)
         if lora is not None:
             adapters = (C.llama_adapter_lora_p_ctypes * 1)(lora.handle)
             scales = (ctypes.c_float * 1)(1.0)
@@ -321,10 +331,14 @@ class Context(_Resource):
                 hint="models with a recurrent state cannot be rolled back; use a transformer for the pair",
             )
 
-    def fork(self, sequence: int, length: int) -> None:
-        """Let `sequence` share the first `length` tokens of the main one."""
+    def fork(self, slot: int, number: int) -> int:
+        """The sequence of a slot's fork; 0 is the slot's own."""
+        return self.slots + slot * self.forks + number - 1 if number else slot
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Let the empty sequence `target` share the first `length` tokens of `source`."""
         if length:
-            C.llama_memory_seq_cp(self._memory, 0, sequence, 0, length)
+            C.llama_memory_seq_cp(self._memory, source, target, 0, length)
 
     def decode(
         self,

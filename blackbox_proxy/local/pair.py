@@ -7,9 +7,8 @@ only), or two files with the same vocabulary. Knows no API and no formula beyond
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,7 +21,8 @@ from blackbox_proxy.core.scoring import BACK_OFF, TOLERANCE, scored
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.errors import InputError, PairError
 from blackbox_proxy.local.evaluator import Evaluator, log_norm
-from blackbox_proxy.local.llama import Context, Lora, Model
+from blackbox_proxy.local.llama import Context, Lora, Model, most_sequences
+from blackbox_proxy.local.scheduler import Scheduler
 from blackbox_proxy.local.template import named, prompt_text
 from blackbox_proxy.types import Law, Laws, Logits, PairPrompt, Prompt, Scores, TokenPath
 
@@ -36,9 +36,11 @@ class PairFiles:
 
     expert, anti_expert: GGUF files, the same one where an `adapter` (LoRA GGUF, set on the expert) makes the
     difference. template: `gguf` (each file's own), `chatml`, `raw` (messages are refused), or Jinja text. threads: per
-    member; both run at the same time. forks: sequences that one evaluation may branch into. rows: tokens evaluated at
-    once; llama.cpp rounds differently for other numbers of rows, so that 1 gives figures that can be repeated exactly,
-    and costs time.
+    member; both run at the same time. slots: texts that are held at once, and so how many requests are answered side by
+    side; more of them wait for each other and read again what was forgotten. cells: tokens that all slots hold
+    together, which bounds the memory; slots x context where nobody says, and at least one context. forks: sequences
+    that one evaluation may branch into, fewer with very many slots. rows: tokens evaluated at once; llama.cpp rounds
+    differently for other numbers of rows, so that 1 gives figures that can be repeated exactly, and costs time.
     """
 
     expert: File
@@ -48,6 +50,8 @@ class PairFiles:
     context: int = 2048
     threads: int = 1
     gpu_layers: int = 0
+    slots: int = 1
+    cells: int | None = None
     forks: int = 8
     rows: int = 256
 
@@ -72,33 +76,56 @@ def check_same_vocabulary(expert: Model, anti_expert: Model) -> None:
             )
 
 
+def prompt_ids(model: Model, prompt: Prompt, *, template: str) -> TokenPath:
+    """The ids of a prompt as a model reads it, written down by a chat template in Jinja."""
+    bos, eos = model.special_text("bos"), model.special_text("eos")
+    text = prompt_text(prompt, template, bos=bos, eos=eos)
+    return model.without_second_bos(model.tokenize(text.encode(), special=True))
+
+
 @final
 class Member:
     """One of the two: a context on its model, and the template of its prompt."""
 
     def __init__(self, model: Model, context: Context, *, template: str) -> None:
         self.model, self.context = model, context
-        self._evaluate = Evaluator(context)
+        self._scheduler = Scheduler(Evaluator(context), name=f"blackbox-proxy-{model.path.stem}")
         self._template = model.chat_template if template == "gguf" else template
 
     def prompt(self, prompt: Prompt) -> TokenPath:
         """The ids of a prompt as this member reads it."""
-        bos, eos = self.model.special_text("bos"), self.model.special_text("eos")
-        text = prompt_text(prompt, self._template, bos=bos, eos=eos)
-        return self.model.without_second_bos(self.model.tokenize(text.encode(), special=True))
+        return prompt_ids(self.model, prompt, template=self._template)
 
     def start(self) -> TokenPath:
         """What stands before a text without a prompt: the token that begins a text, or the one that ends the last."""
         begins = self.model.tokenize(b"", special=True)
         return tuple(begins or self.model.tokenize(self.model.special_text("eos").encode(), special=True))
 
+    def rows(self, prompt: TokenPath, paths: Sequence[TokenPath]) -> Future[list[Logits]]:
+        """The logits after each path of the answer, as soon as they are there; see `Scheduler.submit`.
+
+        A prompt that is the same object tells that the paths go on with the same answer.
+        """
+        return self._scheduler.submit([prompt + path for path in paths], owner=prompt)
+
     def laws(self, prompt: TokenPath, paths: Sequence[TokenPath]) -> list[Law]:
         """The law after each path of the answer."""
-        return [law(row) for row in self._evaluate([prompt + path for path in paths])]
+        return [law(row) for row in self.rows(prompt, paths).result()]
 
     def clear(self) -> None:
-        """Forget everything that was read."""
-        self._evaluate.clear()
+        """Forget everything that was read, as soon as nobody waits."""
+        self._scheduler.clear()
+
+    def close(self) -> None:
+        """End the evaluations, and free the context; whoever waits gets a LocalModelError."""
+        self._scheduler.close()
+        self.context.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
 
     def answer(self, prompt: Prompt, *, max_tokens: int) -> bytes:
         """This member's own greedy answer, by itself."""
@@ -106,7 +133,7 @@ class Member:
         start = self.prompt(prompt)
         path: TokenPath = ()
         while len(path) < max_tokens:
-            (row,) = self._evaluate([start + path])
+            (row,) = self.rows(start, [path]).result()
             best = int(row.argmax())
             if best in vocabulary.ends:
                 break
@@ -121,8 +148,6 @@ class Pair:
     def __init__(self, expert: Member, anti_expert: Member, resources: ExitStack) -> None:
         self._expert, self._anti_expert = expert, anti_expert
         self._resources = resources
-        self._pool = resources.enter_context(ThreadPoolExecutor(1, "anti-expert"))
-        self._lock = threading.Lock()
         self.name = expert.model.name
         self._spelled = lru_cache(maxsize=SPELLINGS)(lambda text: tuple(expert.model.spell(text)))
 
@@ -133,7 +158,7 @@ class Pair:
 
     @property
     def members(self) -> tuple[Member, Member]:
-        """The expert and the anti-expert, for use one at a time."""
+        """The expert and the anti-expert, each by itself."""
         return self._expert, self._anti_expert
 
     def spell(self, text: bytes) -> TokenPath:
@@ -149,14 +174,22 @@ class Pair:
         return PairPrompt(self._expert.prompt(prompt), self._anti_expert.prompt(prompt))
 
     def laws(self, prompt: PairPrompt, paths: Sequence[TokenPath]) -> list[Laws]:
-        """Both members' laws after each path of the answer, evaluated side by side; safe from several threads."""
+        """Both members' laws after each path of the answer, evaluated side by side.
+
+        Safe from several threads: what is asked at the same time is evaluated together, in as many texts as there are
+        slots. A prompt that is the same object tells that the paths go on with the same answer.
+        """
         if not paths:
             return []
-        with self._lock:
-            self._expert.model.check_open()
-            other = self._pool.submit(self._anti_expert.laws, prompt.anti_expert, paths)
-            mine = self._expert.laws(prompt.expert, paths)
-            return [Laws(e, a) for e, a in zip(mine, other.result(), strict=True)]
+        asked: list[Future[list[Logits]]] = []
+        try:
+            asked.append(self._anti_expert.rows(prompt.anti_expert, paths))
+            asked.append(self._expert.rows(prompt.expert, paths))
+            anti_expert, expert = (future.result() for future in asked)
+        finally:
+            for future in asked:
+                future.cancel()
+        return [Laws(law(e), law(a)) for e, a in zip(expert, anti_expert, strict=True)]
 
     def score(
         self,
@@ -202,8 +235,7 @@ class Pair:
 
     def close(self) -> None:
         """Free both members; harmless when called twice."""
-        with self._lock:
-            self._resources.close()
+        self._resources.close()
 
     def __enter__(self) -> Self:
         return self
@@ -214,6 +246,8 @@ class Pair:
 
 def open_pair(files: PairFiles) -> Pair:
     """Load the pair. Raises WeightsError for unusable files, PairError where they do not belong together."""
+    if not 1 <= files.slots <= most_sequences():
+        raise PairError(f"slots={files.slots} is not from 1 to {most_sequences()}", hint="16 serve 16 requests at once")
     with ExitStack() as opened:
         load = _loader(files, opened)
         anti = expert = load(files.expert)
@@ -239,8 +273,16 @@ def _loader(files: PairFiles, opened: ExitStack) -> Callable[[File], Model]:
 
 def _maker(files: PairFiles, opened: ExitStack) -> Callable[[Model, Lora | None], Member]:
     def make(model: Model, lora: Lora | None) -> Member:
-        threads, rows = files.threads, files.rows
-        context = Context(model, size=files.context, forks=files.forks, threads=threads, batch=rows, lora=lora)
-        return Member(model, opened.enter_context(context), template=named(files.template))
+        context = Context(
+            model,
+            size=files.context,
+            forks=files.forks,
+            slots=files.slots,
+            cells=files.cells,
+            threads=files.threads,
+            batch=files.rows,
+            lora=lora,
+        )
+        return opened.enter_context(Member(model, opened.enter_context(context), template=named(files.template)))
 
     return make

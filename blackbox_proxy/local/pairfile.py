@@ -38,6 +38,8 @@ class PairDescription(BaseModel):
     context: Annotated[int, Field(ge=64)] = 2048
     threads: Annotated[int, Field(ge=1, le=256)] = 1
     gpu_layers: Annotated[int, Field(ge=0)] = 0
+    slots: Annotated[int, Field(ge=1, le=256)] = 1
+    cells: Annotated[int, Field(ge=64)] | None = None
 
     @model_validator(mode="after")
     def _one_of_two_forms(self) -> PairDescription:
@@ -77,7 +79,7 @@ def _locate(spec: str, folder: File, resolve: Resolve) -> File:
 
 
 def _files(described: PairDescription, locate: Callable[[str], File], folder: File) -> PairFiles:
-    run: dict[str, Any] = described.model_dump(include={"context", "threads", "gpu_layers"})
+    run: dict[str, Any] = described.model_dump(include={"context", "threads", "gpu_layers", "slots", "cells"})
     run["template"] = _template_text(described.template, folder)
     adapter = locate(described.adapter) if described.adapter else None
     if described.expert and described.anti_expert:

@@ -103,6 +103,31 @@ svg g:hover .reach { fill: var(--raised); }
 .bars svg { grid-column: 1 / -1; height: 16px; }
 """
 
+EVALUATION = """
+h3 { margin: 28px 0 8px; font-size: 1rem; }
+.intervals { margin: 8px 0 16px; padding: 0; list-style: none; font-size: 0.9375rem; }
+.intervals li {
+  display: grid; grid-template-columns: 20rem 1fr 10rem; gap: 0 16px; align-items: center; padding: 2px 0;
+}
+.intervals svg { height: 20px; }
+.intervals .amounts { color: var(--soft); font-variant-numeric: tabular-nums; white-space: nowrap; }
+.intervals .main { font-weight: 600; }
+.intervals .axis { font-size: 0.75rem; color: var(--soft); }
+.intervals .axis div { grid-column: 2; display: flex; justify-content: space-between; }
+svg .spread, svg .curve { stroke: var(--blue); stroke-width: 2; fill: none; vector-effect: non-scaling-stroke; }
+svg .dot { stroke: var(--blue); stroke-width: 10; stroke-linecap: round; vector-effect: non-scaling-stroke; }
+.main svg .dot, .main svg .spread, svg .special { stroke: var(--focus); }
+svg .special { stroke-width: 1; stroke-dasharray: 4 3; vector-effect: non-scaling-stroke; }
+svg .band { fill: var(--blue); opacity: 0.18; }
+svg .whole { fill: var(--raised); }
+.curves { margin-right: 16px; max-width: 640px; }
+@media (max-width: 700px) {
+  .intervals li { grid-template-columns: 1fr auto; }
+  .intervals svg { grid-row: 2; grid-column: 1 / -1; }
+  .intervals .axis div { grid-column: 1 / -1; }
+}
+"""
+
 TRACE = """
 code, .tokens { font-family: ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; }
 code { display: inline-block; max-width: 18em; font-size: 0.95em; white-space: pre-wrap; overflow-wrap: break-word; }
@@ -151,4 +176,22 @@ i { font-style: normal; color: var(--soft); }
   header, .turns, .marks, .answer { margin-right: 0; }
   body { padding: 0; }
 }
+"""
+
+CURVE = f"""
+:root {{ color-scheme: light dark; {_LIGHT} }}
+@media (prefers-color-scheme: dark) {{ :root {{ {_DARK} }} }}
+text {{ font: 12px system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; fill: var(--soft); }}
+.head {{ font-size: 17px; font-weight: 600; fill: var(--ink); }}
+.name {{ font-size: 13px; fill: var(--ink); }}
+.left {{ text-anchor: end; }}
+.middle {{ text-anchor: middle; }}
+.paper {{ fill: var(--paper); }}
+.grid, .tick {{ stroke: var(--line); stroke-width: 1; }}
+polyline {{ fill: none; stroke-linejoin: round; }}
+.each {{ stroke: var(--blue); stroke-width: 1; opacity: 0.3; }}
+.train {{ stroke: var(--blue); stroke-width: 2.5; }}
+.held {{ stroke: var(--focus); stroke-width: 2.5; stroke-dasharray: 6 4; }}
+.dot {{ fill: var(--focus); }}
+.best {{ fill: var(--paper); stroke: var(--focus); stroke-width: 3; }}
 """

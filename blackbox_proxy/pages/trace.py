@@ -16,18 +16,23 @@ from blackbox_proxy.core.visible import paragraphs, visible
 from blackbox_proxy.pages.figures import NONE, UNKNOWN, dollars, money
 from blackbox_proxy.pages.html import Html, document, el, joined
 from blackbox_proxy.pages.style import COMMON, TRACE
+from blackbox_proxy.steering import Schedule
 from blackbox_proxy.types import Call, Kind, Origin, Prompt, Result, Rival, Step, Usage
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What the page shows. asked: the prompt. alpha: weight of the offsets. made: when, UTC. by: which program."""
+    """What the page shows. asked: the prompt. alpha: weight of the offsets; schedule: where it varied.
+
+    made: when, UTC. by: which program.
+    """
 
     result: Result
     asked: Prompt
     alpha: float
     made: dt.datetime
     by: str
+    schedule: Schedule | None = None
 
 
 ORIGINS: Mapping[Origin, tuple[str, str]] = {
@@ -55,6 +60,9 @@ WORDS = frozenset(("API wanted", "Chosen", "Origin"))
 
 GUESSED = "\u2020"
 """At a token that the pair had drafted."""
+
+LEFT = "\u2013"
+"""At a token that was left to the API, and in place of its offset."""
 
 IMPUTED = "~\u2009"
 """Before a log-prob that the API did not show."""
@@ -146,11 +154,14 @@ HINT = "Point at a token, or go from one to the next with the tab key, to see wh
 def _summary(trace: Trace) -> Html:
     result, usage = trace.result, trace.result.usage
     cost = "cost unknown" if result.cost is None else dollars(result.cost)
+    alpha = f"{trace.alpha:g}" if trace.schedule is None else f"by token {trace.schedule}"
+    left = f", {result.left:,} left to the API" if result.left else ""
     return el(
         "p",
-        f"{result.model or 'unknown model'}, alpha {trace.alpha:g}. {len(result.steps):,} tokens in "
-        f"{usage.requests:,} calls, {result.changed:,} of them changed, {result.outside:,} from outside the top-k. "
-        f"{FINISHES[result.finish]} {result.exactness.capitalize()}, {result.certified:,} tokens certified. "
+        f"{result.model or 'unknown model'}, alpha {alpha}. {len(result.steps):,} tokens in "
+        f"{usage.requests:,} calls, {result.changed:,} of them changed, "
+        f"{result.outside:,} from outside the top-k{left}. {FINISHES[result.finish]} "
+        f"{result.exactness.capitalize()}, {result.certified:,} tokens certified. "
         f"{usage.input:,} tokens in ({usage.cached:,} cached), {usage.output:,} out ({usage.wasted:,} wasted): {cost}. "
         f"{result.seconds:.1f} s, {usage.local_seconds:.1f} s of it local.",
         cls="soft",
@@ -174,6 +185,10 @@ def _legend(steps: Sequence[Step]) -> Html:
     if guessed:
         sample = el("span", GUESSED, cls="mark")
         lines.append(el("li", sample, f" {guessed:,}: pair draft; the API was asked along it, and it was kept"))
+    left = sum(step.left for step in steps)
+    if left:
+        sample = el("span", LEFT, cls="mark")
+        lines.append(el("li", sample, f" {left:,}: left to the API, since the pair's members hardly differ there"))
     approximate = sum(not step.exact for step in steps)
     if approximate:
         sample = el("span", "\u2248", cls="mark")
@@ -186,7 +201,9 @@ def _token(number: int, step: Step, came_from: Round | None, *, of: int) -> Html
     mark, _ = ORIGINS[step.origin]
     name = f"card-{number}"
     shown = el("span", _flowing(step), cls=f"mark {mark}")
-    flags = "".join(flag for flag, holds in ((GUESSED, step.guessed), ("\u2248", not step.exact)) if holds)
+    flags = "".join(
+        flag for flag, holds in ((GUESSED, step.guessed), (LEFT, step.left), ("\u2248", not step.exact)) if holds
+    )
     flag = (el("sup", flags, aria_hidden="true"),) if flags else ()
     card = _card(f"Token {number} of {of}", step, came_from, name=name)
     return el("li", shown, *flag, card, tabindex=0, aria_describedby=name)
@@ -260,6 +277,8 @@ def _grounds(step: Step, came_from: Round | None) -> Iterator[str]:
     exact = "The API went on from exactly the text before" if step.exact else "The API did not go on from exactly this"
     sure = "nothing that it hid can change this choice" if step.certified else "what it hid might change this choice"
     yield f"{exact}; {sure}; the law is off by at most {step.error:.2g} (total variation)."
+    if step.left and step.divergence is not None:
+        yield f"The pair's members hardly differ here ({step.divergence:.2g}), so it was left to the API."
     if step.guessed:
         yield "The pair had drafted it."
     if came_from is None:

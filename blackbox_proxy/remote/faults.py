@@ -16,6 +16,7 @@ from typing import cast
 from blackbox_proxy.errors import (
     ApiBusy,
     ApiRefused,
+    ApiTimeout,
     ApiUnreachable,
     BlackboxProxyError,
     PromptError,
@@ -84,9 +85,9 @@ def silence(causes: Iterator[BaseException], place: Place) -> ApiUnreachable:
     )
 
 
-def lateness(place: Place) -> ApiUnreachable:
+def lateness(place: Place) -> ApiTimeout:
     """The error for an answer that did not come in time."""
-    return ApiUnreachable(
+    return ApiTimeout(
         f"no answer from {place.url} within {place.timeout:g} s",
         hint="try again, allow a longer timeout, or ask for fewer tokens per call",
     )

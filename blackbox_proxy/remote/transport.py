@@ -98,6 +98,11 @@ class Transport:
     def __repr__(self) -> str:
         return f"Transport({self._address.shown!r})"
 
+    @property
+    def address(self) -> str:
+        """The endpoint's URL, for messages and names: without query and key."""
+        return self._address.shown
+
     def send(self, request: WireRequest, watcher: Watcher | None = None) -> Mapping[str, object]:
         """The answer's JSON object, after as many attempts as the policy allows, each of which the watcher hears of.
 

@@ -12,8 +12,8 @@ from typing import Protocol, final
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.errors import PromptError
 from blackbox_proxy.local.template import prompt_text
-from blackbox_proxy.standin.fields import Refusal
-from blackbox_proxy.standin.turns import Unfinished
+from blackbox_proxy.serving.fields import Refusal
+from blackbox_proxy.serving.turns import Unfinished
 from blackbox_proxy.standin.wire import Request, Source
 from blackbox_proxy.types import Message, Prompt, TokenPath
 

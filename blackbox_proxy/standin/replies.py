@@ -12,40 +12,21 @@ from functools import cached_property
 from typing import Literal, Protocol, final
 
 import numpy as np
-from openai.types import Completion, CompletionChoice, CompletionUsage
+from openai.types import CompletionChoice, CompletionUsage
 from openai.types.chat import (
-    ChatCompletion,
-    ChatCompletionChunk,
     ChatCompletionMessage,
     ChatCompletionTokenLogprob,
     chat_completion,
     chat_completion_chunk,
 )
 from openai.types.chat.chat_completion_token_logprob import TopLogprob
-from openai.types.completion_choice import Logprobs
 from openai.types.completion_usage import PromptTokensDetails
-from pydantic import BaseModel
 
 from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.serving.frames import FLOOR, EchoedLogprobs, Head, OpenChoice, escaped, marked, to_json
+from blackbox_proxy.serving.transcript import Finish, joined
 from blackbox_proxy.standin.engine import Token, Top
-from blackbox_proxy.standin.transcript import Finish, Part, Placed
-
-FLOOR = -9999.0
-"""What OpenAI writes for a probability of (nearly) nothing; JSON has no -Infinity."""
-
-
-class EchoedLogprobs(Logprobs):
-    """As the API sends them and its own types do not say: nothing predicts the first token of an echoed prompt."""
-
-    token_logprobs: list[float | None] | None = None  # type: ignore[assignment]
-    top_logprobs: list[dict[str, float] | None] | None = None  # type: ignore[assignment]
-
-
-class OpenChoice(CompletionChoice):
-    """A choice of a streamed completion: `finish_reason` is null up to the last part, whatever the type says."""
-
-    finish_reason: Finish | None = None  # type: ignore[assignment]
-
+from blackbox_proxy.standin.transcript import Part, Placed
 
 LegacyManner = Literal["marked", "escaped", "replaced", "empty"]
 RawManner = Literal["true", "none", "lossy"]
@@ -92,7 +73,7 @@ class Spelling:
         if self._is_blank(token):
             return ""
         piece = self._vocabulary.pieces[token]
-        return _replaced(piece) if self._manner.raw == "lossy" else _escaped(piece)
+        return _replaced(piece) if self._manner.raw == "lossy" else escaped(piece)
 
     def bytes_of(self, token: int) -> list[int] | None:
         """The `bytes` of a chat's log-probs."""
@@ -113,17 +94,6 @@ class Spelling:
         return self._manner.ends == "blank" and not self._vocabulary.is_text[token]
 
 
-def _escaped(piece: bytes, mark: str = "") -> str:
-    try:
-        return piece.decode("utf-8")
-    except UnicodeDecodeError:
-        return mark + "".join(f"\\x{byte:02x}" for byte in piece)
-
-
-def _marked(piece: bytes) -> str:
-    return _escaped(piece, "bytes:")
-
-
 def _replaced(piece: bytes) -> str:
     return piece.decode("utf-8", "replace")
 
@@ -132,16 +102,7 @@ def _emptied(piece: bytes) -> str:
     return piece.decode("utf-8", "ignore")
 
 
-_LEGACY = {"marked": _marked, "escaped": _escaped, "replaced": _replaced, "empty": _emptied}
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """What every part of one reply repeats. created: Unix time in seconds."""
-
-    id: str
-    created: int
-    model: str
+_LEGACY = {"marked": marked, "escaped": escaped, "replaced": _replaced, "empty": _emptied}
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,26 +162,18 @@ class CompletionShape:
 
     def whole(self, answers: Sequence[Sequence[Part]], count: Count) -> bytes:
         choices = [self._choice(i, joined(parts), logprobs=self._mode.logprobs) for i, parts in enumerate(answers)]
-        return to_json(self._completion(choices, usage=count.usage())).encode()
+        return to_json(self._head.completion(choices, usage=count.usage())).encode()
 
     def opening(self, index: int) -> Iterator[str]:  # noqa: ARG002 - a chat has one
         yield from ()
 
     def chunks(self, index: int, part: Part) -> Iterator[str]:
         logprobs = self._mode.logprobs and bool(part.tokens)
-        yield to_json(self._completion([self._choice(index, part, logprobs=logprobs)]))
+        choice = self._choice(index, part, logprobs=logprobs)
+        yield to_json(self._head.completion([choice], counted=self._mode.usage))
 
     def closing(self, count: Count) -> str:
-        return to_json(self._completion([], usage=count.usage()))
-
-    def _completion(self, choices: list[CompletionChoice], *, usage: CompletionUsage | None = None) -> Completion:
-        head = self._head
-        reply = Completion(
-            id=head.id, choices=choices, created=head.created, model=head.model, object="text_completion"
-        )
-        if usage is not None or self._mode.usage:
-            reply.usage = usage
-        return reply
+        return to_json(self._head.completion([], usage=count.usage()))
 
     def _choice(self, index: int, part: Part, *, logprobs: bool) -> CompletionChoice:
         name = _as_id if self._mode.as_ids else self._spelling.legacy.__getitem__
@@ -243,17 +196,8 @@ class ChatShape:
         self._mode = mode
 
     def whole(self, answers: Sequence[Sequence[Part]], count: Count) -> bytes:
-        head = self._head
         choices = [self._choice(index, joined(parts)) for index, parts in enumerate(answers)]
-        reply = ChatCompletion(
-            id=head.id,
-            choices=choices,
-            created=head.created,
-            model=head.model,
-            object="chat.completion",
-            usage=count.usage(),
-        )
-        return to_json(reply).encode()
+        return to_json(self._head.chat(choices, count.usage())).encode()
 
     def opening(self, index: int) -> Iterator[str]:
         delta = chat_completion_chunk.ChoiceDelta(role="assistant", content="", refusal=None)
@@ -269,7 +213,7 @@ class ChatShape:
             yield self._chunk(index, chat_completion_chunk.ChoiceDelta(), finish=part.finish)
 
     def closing(self, count: Count) -> str:
-        return to_json(self._frame([], usage=count.usage()))
+        return to_json(self._head.chunk([], usage=count.usage()))
 
     def _chunk(
         self,
@@ -280,18 +224,7 @@ class ChatShape:
         finish: Finish | None = None,
     ) -> str:
         choice = chat_completion_chunk.Choice(index=index, delta=delta, logprobs=logprobs, finish_reason=finish)
-        return to_json(self._frame([choice]))
-
-    def _frame(
-        self, choices: list[chat_completion_chunk.Choice], *, usage: CompletionUsage | None = None
-    ) -> ChatCompletionChunk:
-        head = self._head
-        chunk = ChatCompletionChunk(
-            id=head.id, choices=choices, created=head.created, model=head.model, object="chat.completion.chunk"
-        )
-        if usage is not None or self._mode.usage:
-            chunk.usage = usage
-        return chunk
+        return to_json(self._head.chunk([choice], counted=self._mode.usage))
 
     def _choice(self, index: int, part: Part) -> chat_completion.Choice:
         logprobs = None
@@ -358,14 +291,3 @@ def _listed(top: Top, hidden: Collection[int]) -> Iterator[tuple[int, float]]:
     """The ids of the alternatives that are not hidden, and their log-probs as JSON can hold them."""
     bounded: list[float] = np.maximum(top.logps, FLOOR).tolist()
     return ((i, logp) for i, logp in zip(top.ids.tolist(), bounded, strict=True) if i not in hidden)
-
-
-def joined(parts: Sequence[Part]) -> Part:
-    """All parts of one answer in one."""
-    tokens = tuple(placed for part in parts for placed in part.tokens)
-    return Part("".join(part.text for part in parts), tokens, parts[-1].finish)
-
-
-def to_json(reply: BaseModel) -> str:
-    """A reply as it is sent."""
-    return reply.model_dump_json(exclude_unset=True, warnings=False)

@@ -20,11 +20,13 @@ from openai.types.responses.response import IncompleteDetails
 from openai.types.responses.response_output_text import Logprob, LogprobTopLogprob
 from openai.types.responses.response_usage import InputTokensDetails, OutputTokensDetails
 
-from blackbox_proxy.standin import fields
-from blackbox_proxy.standin.fields import Body, Refusal
-from blackbox_proxy.standin.replies import Count, Head, Mode, Spelling, chat_logprobs, joined, to_json
+from blackbox_proxy.serving import fields
+from blackbox_proxy.serving.fields import Body, Refusal
+from blackbox_proxy.serving.frames import Head, to_json
+from blackbox_proxy.serving.transcript import joined
+from blackbox_proxy.serving.turns import read_messages
+from blackbox_proxy.standin.replies import Count, Mode, Spelling, chat_logprobs
 from blackbox_proxy.standin.transcript import Part, Placed
-from blackbox_proxy.standin.turns import read_messages
 from blackbox_proxy.standin.wire import Request, common
 from blackbox_proxy.types import Message, Prompt
 

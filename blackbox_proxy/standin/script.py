@@ -21,8 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.errors import InputError
-from blackbox_proxy.local.evaluator import shared
-from blackbox_proxy.standin.fields import Refusal
+from blackbox_proxy.local.branching import shared
+from blackbox_proxy.serving.fields import Refusal
 from blackbox_proxy.types import Logits, TokenPath
 
 NEVER = -100.0

@@ -5,7 +5,6 @@ Loopback unless told otherwise. The module knows no route and no reply.
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,6 +18,7 @@ from starlette.types import ASGIApp
 
 from blackbox_proxy.errors import InputError, LocalModelError
 from blackbox_proxy.local.llama import Model
+from blackbox_proxy.serving.listening import LOOPBACK, Server, listening, url_of
 from blackbox_proxy.standin.app import build_app
 from blackbox_proxy.standin.engine import Place, Slot
 from blackbox_proxy.standin.faults import Faulty, Lines, Traffic, limit_of, plan_of
@@ -29,7 +29,6 @@ from blackbox_proxy.standin.script import Script, ScriptSlot
 from blackbox_proxy.standin.service import Service
 from blackbox_proxy.standin.skewing import Noisy
 
-LOOPBACK = "127.0.0.1"
 TRANSPORT = frozenset(("faults", "fault-rate", "rate-limit", "latency", "jitter"))
 LONGEST = 4096
 """The context when none is asked for, in tokens; less where the model was trained on less."""
@@ -44,6 +43,7 @@ class Options(TypedDict, total=False):
     depend a little on what was in the cache (see `engine.Slot`). gpu_layers: layers to put on a GPU. api_key: what
     clients must show (default: anybody may ask). quirks: deviations by name, see `quirks.QUIRKS`. plan: what happens to
     each request, in place of what the quirks say of the transport. traffic: counts answers and tokens, for who looks.
+    fingerprint: what completions and chats say of their configuration (default: nothing).
     """
 
     name: str
@@ -57,6 +57,7 @@ class Options(TypedDict, total=False):
     quirks: Sequence[str]
     plan: Plan
     traffic: Traffic
+    fingerprint: str
 
 
 @final
@@ -87,6 +88,7 @@ def opened(source: Path | Script, **options: Unpack[Options]) -> Iterator[Servin
         spend = given["traffic"].spend if "traffic" in given else None
         places = _unsteady(slots, quirks)
         service = Service(model, places, name=name, top_k=top_k, context=size, quirks=quirks, spend=spend)
+        service.fingerprint = given.get("fingerprint", "")
         stack.callback(service.close)
         yield _wrapped(build_app(service, quirks=quirks, api_key=given.get("api_key")), quirks, given)
 
@@ -138,70 +140,37 @@ def serve(
     **options: Unpack[Options],
 ) -> None:
     """Serve until interrupted. `announce` is given the base URL (it ends in /v1) once requests are answered."""
-    with opened(source, **options) as serving, _listening(host, port) as listener:
-        _Server(serving, on_ready=lambda: announce(_url(listener))).run(sockets=[listener])
+    with opened(source, **options) as serving, listening(host, port) as listener:
+        Server(_config(serving), on_ready=lambda: announce(url_of(listener))).run(sockets=[listener])
 
 
 @contextmanager
 def running(source: Path | Script, **options: Unpack[Options]) -> Iterator[str]:
     """Serve on a free port of this machine from a background thread, and give the base URL (it ends in /v1)."""
     ready = threading.Event()
-    with opened(source, **options) as serving, _listening(LOOPBACK, 0) as listener:
-        server = _Server(serving, on_ready=ready.set)
+    with opened(source, **options) as serving, listening(LOOPBACK, 0) as listener:
+        server = Server(_config(serving), on_ready=ready.set)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="standin", daemon=True)
         thread.start()
         try:
             _wait(ready, thread)
-            yield _url(listener)
+            yield url_of(listener)
         finally:
             server.should_exit = True
             thread.join()
 
 
-@final
-class _Server(uvicorn.Server):
-    """uvicorn that says when it is ready. `on_ready` is called in the server's thread."""
-
-    def __init__(self, serving: Serving, *, on_ready: Callable[[], object]) -> None:
-        super().__init__(
-            uvicorn.Config(
-                serving.app,
-                http=serving.lines.protocol() if serving.lines else "auto",
-                log_config=None,
-                access_log=False,
-                lifespan="off",
-                ws="none",
-                timeout_keep_alive=120,
-                timeout_graceful_shutdown=2,
-            )
-        )
-        self._on_ready = on_ready
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets=sockets)
-        self._on_ready()
-
-
-@contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio sets TCP_NODELAY only where the protocol is named; without it every reply waits 40 ms for an ACK.
-    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((host, port))
-            listener.listen(1024)
-        except (OSError, OverflowError) as error:
-            raise InputError(
-                f"cannot listen on {host}:{port}: {getattr(error, 'strerror', None) or error}",
-                hint="choose another port, or port 0 for any free one",
-            ) from error
-        yield listener
-
-
-def _url(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"
+def _config(serving: Serving) -> uvicorn.Config:
+    return uvicorn.Config(
+        serving.app,
+        http=serving.lines.protocol() if serving.lines else "auto",
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        timeout_keep_alive=120,
+        timeout_graceful_shutdown=2,
+    )
 
 
 def _wait(ready: threading.Event, thread: threading.Thread) -> None:

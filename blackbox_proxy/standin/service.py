@@ -18,12 +18,13 @@ import anyio
 from anyio import from_thread, to_thread
 
 from blackbox_proxy.errors import LocalModelError
+from blackbox_proxy.serving.fields import Refusal
+from blackbox_proxy.serving.frames import Head
 from blackbox_proxy.standin.dressing import Dressed, is_dressed, manner_of
 from blackbox_proxy.standin.engine import Order, Place, generate
-from blackbox_proxy.standin.fields import Refusal
 from blackbox_proxy.standin.quirks import Quirks
 from blackbox_proxy.standin.reading import Reader, Served, Task
-from blackbox_proxy.standin.replies import ChatShape, CompletionShape, Count, Head, Mode, Shape, Spelling
+from blackbox_proxy.standin.replies import ChatShape, CompletionShape, Count, Mode, Shape, Spelling
 from blackbox_proxy.standin.responses import ResponseShape
 from blackbox_proxy.standin.skewing import view_of
 from blackbox_proxy.standin.transcript import Part, Transcript, write
@@ -117,6 +118,7 @@ class Gate:
 class Service:
     """One served model. name: what requests call it; context: tokens of prompt and answer together.
 
+    fingerprint: what replies say of its configuration.
     quirks: how numbers and replies deviate; those of requests and of the transport are not its business. spend: told of
     the tokens that each request made the model read and write.
     """
@@ -134,6 +136,7 @@ class Service:
         chance: Chance | None = None,
     ) -> None:
         self.name = name
+        self.fingerprint = ""
         self.top_k = top_k
         self._reader = Reader(model, context=context)
         self._gate = Gate()
@@ -162,7 +165,7 @@ class Service:
 
     def shape(self, request: Request, kind: ShapeKind) -> Shape:
         """The writer of one reply, with an id of its own."""
-        head = Head(f"{kind.prefix}{self._chance.bits(128):032x}", int(self._chance.now()), self.name)
+        head = Head(f"{kind.prefix}{self._chance.bits(128):032x}", int(self._chance.now()), self.name, self.fingerprint)
         mode = Mode(request.top_k is not None, usage=request.include_usage, as_ids=request.as_ids)
         shape = kind(head, self._spelling, mode=mode)
         return Dressed(shape, self._quirks, ends=self._ends) if is_dressed(self._quirks) else shape

@@ -12,7 +12,7 @@ question. One member's weights are read once per batch: that is the physical lim
 tokens decoded one by one by both members side by side, by bare llama.cpp. `plain` is ordinary English, steered so
 little that it stays so; `demo` the demo's questions. decodes and nodes are a member's batches, and tokens in them.
 
-`drafting` compares who drafts: see tests/bench/drafting.py.
+`drafting` compares who drafts: see tests/bench/drafting.py; `gateway` is of many clients: see tests/bench/crowd.py.
 """
 
 from __future__ import annotations
@@ -25,9 +25,8 @@ import statistics
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from blackbox_proxy.core.events import Draft, Evaluate, Evidence
 from blackbox_proxy.core.loop import steps
@@ -44,43 +43,8 @@ from blackbox_proxy.types import (
     Step,
     TokenPath,
 )
-from tests.bench import drafting
-
-Batch = dict[str, Any]
-"""The arguments of one `Context.decode`."""
-
-
-@dataclass
-class Tape:
-    """Everything done to one member's context during a question, in order."""
-
-    calls: list[tuple[str, tuple[Any, ...], Batch]] = field(default_factory=list)
-
-
-def record(context: Context, tape: Tape) -> None:
-    """Let a context write down what is done to it."""
-    for name in ("truncate", "fork", "decode"):
-        method = getattr(context, name)
-
-        def told(*args: Any, _name: str = name, _method: Any = method, **kwargs: Any) -> None:
-            tape.calls.append((_name, args, kwargs))
-            _method(*args, **kwargs)
-
-        setattr(context, name, told)
-
-
-def replay(context: Context, tape: Tape) -> list[float]:
-    """Do it again; the seconds of each decode alone."""
-    seconds = []
-    for name, args, kwargs in tape.calls:
-        if name != "decode":
-            getattr(context, name)(*args, **kwargs)
-            continue
-        context._fill(*args, **kwargs)
-        before = time.perf_counter()
-        context._run()
-        seconds.append(time.perf_counter() - before)
-    return seconds
+from tests.bench import crowd, drafting
+from tests.bench.tapes import Tape, recorded, replay
 
 
 @dataclass
@@ -189,16 +153,8 @@ def measure(count: int) -> dict[str, object]:
 
 
 def _one(question: Asked, stage: Stage, model: Model, lora: Lora, steering: Steering) -> Timed:
-    tapes = Tape(), Tape()
-    for member, tape in zip(stage.pair.members, tapes, strict=True):
-        member.clear()
-        record(member.context, tape)
-    try:
+    with recorded(stage.pair) as tapes:
         found = run(question, stage, steering)
-    finally:
-        for member in stage.pair.members:
-            for name in ("truncate", "fork", "decode"):
-                delattr(member.context, name)
     with (
         Context(model, size=1024, forks=8, lora=lora) as expert,
         Context(model, size=1024, forks=8) as anti_expert,
@@ -208,7 +164,7 @@ def _one(question: Asked, stage: Stage, model: Model, lora: Lora, steering: Stee
             context.truncate(0, 0)
         prompt, text = stage.pair.prompt(Prompt.ask(question.text)), tuple(stage.pair.spell(found.text))
         found.alone = alone_seconds(text, (prompt.expert, prompt.anti_expert), (expert, anti_expert))
-    batches = [args[0] for name, args, _ in tapes[0].calls if name == "decode"][1:]
+    batches = tapes[0].decoded[1:]
     found.decodes, found.nodes = len(batches), sum(len(tokens) for tokens in batches)
     return found
 
@@ -252,7 +208,11 @@ def main() -> None:
     parser.add_argument("--drafts", type=int, default=6, help="questions of each load of `drafting`")
     parser.add_argument("--out", type=Path, default=Path("build/bench.json"))
     options = parser.parse_args()
-    found = {**measure(options.questions), "drafting": drafting.measure(options.drafts)}
+    found = {
+        **measure(options.questions),
+        "drafting": drafting.measure(options.drafts),
+        "gateway": crowd.measure(16, answers=3, tokens=32),
+    }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(found, indent=2)
     options.out.write_text(text + "\n", encoding="utf-8")

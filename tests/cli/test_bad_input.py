@@ -78,6 +78,9 @@ BAD_PROMPTS = [
 ]
 BAD_KNOBS = [
     Bad("alpha", "--alpha nan", errors.InputError, r"alpha .* not nan"),
+    Bad("threshold", "--threshold 1.5", errors.InputError, r"threshold .* not 1.5"),
+    Bad("schedule", "--alpha-schedule 8:1,4:2", errors.InputError, r"schedule must grow from 0 .* not \[8, 4\]"),
+    Bad("no schedule", "--alpha-schedule 1.5", errors.InputError, r"TOKEN:ALPHA,TOKEN:ALPHA, not '1.5'"),
     Bad("draft", "--draft 0", errors.InputError, r"draft .* not 0"),
     Bad("max_tokens", "--max-tokens 0", errors.InputError, r"max_tokens .* not 0"),
     Bad("top_k", "--top-k 0", errors.InputError, r"top_k .* not 0"),

@@ -16,6 +16,7 @@ from blackbox_proxy import Pair, Prompt, Result, Steering, connect, load_pair, s
 from blackbox_proxy.cli.show import result_json
 from blackbox_proxy.core.visible import visible
 from blackbox_proxy.standin import running
+from blackbox_proxy.steering import Schedule
 from blackbox_proxy.types import Message, Origin
 from tests.cli.runs import API_CONTEXT, Cli
 from tests.tiny_gguf import TinyModel
@@ -216,6 +217,8 @@ def test_answers_before_the_one_that_breaks_off_are_kept(
         (("--alpha", "3"), replace(SHORT, alpha=3.0)),
         (("--target", "topk"), replace(SHORT, target="topk")),
         (("--draft", "1"), replace(SHORT, draft=1)),
+        (("--gate", "divergence", "--threshold", "0.3"), replace(SHORT, gate="divergence", threshold=0.3)),
+        (("--alpha-schedule", "0:3,4:0"), replace(SHORT, schedule=Schedule(((0, 3.0), (4, 0.0))))),
     ],
 )
 def test_the_knobs_reach_the_loop(
@@ -224,6 +227,25 @@ def test_the_knobs_reach_the_loop(
     found = wanted(api_url, pair, Prompt.ask(PROMPT), steering=steering)
     said = json.loads(cli("steer", PROMPT, *where, *FAST, "--json", *options).out)
     assert lasting(said) == lasting(result_json(found, trace=False))
+
+
+def test_what_a_gate_left_to_the_api_is_said(cli: Cli, where: tuple[str, ...], tmp_path: Path) -> None:
+    """In the table, in the sum, in the page, as JSON."""
+    page, gate = tmp_path / "page.html", ("--gate", "divergence", "--threshold", "1")
+    said = cli("steer", PROMPT, *where, *FAST, *gate, "--trace", "--trace-html", str(page))
+    found = json.loads(cli("steer", PROMPT, *where, *FAST, *gate, "--trace", "--json").out)
+    left = [step for step in found["steps"] if step["left"]]
+    assert found["left_to_api"] == len(left) > 0
+    assert {step["origin"] for step in found["steps"] if not step["left"]} <= {"completed locally", "outside top-k"}
+    assert all(step["alpha"] == 0.0 and step["offset"] is None and 0.0 < step["divergence"] <= 1.0 for step in left)
+    assert f"{len(left)} left to the API" in " ".join(said.err.split())
+    assert page.read_text(encoding="utf-8").count("so it was left to the API") == len(left)
+
+
+def test_an_alpha_and_a_schedule_exclude_each_other(cli: Cli, where: tuple[str, ...]) -> None:
+    said = cli("steer", PROMPT, *where, *FAST, "--alpha", "1", "--alpha-schedule", "0:1")
+    assert said.status == 2
+    assert "--alpha 1 and --alpha-schedule 0:1 are both given" in said.err
 
 
 @pytest.mark.parametrize("drafter", ["prefixes", "echo", "auto"])

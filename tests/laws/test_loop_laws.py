@@ -16,7 +16,7 @@ from blackbox_proxy.core.text import is_start, is_whole
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.engine import asteer, steer, stream
 from blackbox_proxy.errors import ReplyError
-from blackbox_proxy.steering import Steering, Target
+from blackbox_proxy.steering import Gate, Schedule, Steering, Target
 from blackbox_proxy.testing import ToyApi, ToyModel, ToyPair
 from blackbox_proxy.types import (
     Kind,
@@ -35,6 +35,8 @@ LONG = Vocabulary(
 """The pair's tokens, of which one may lie across the border of two of the API's."""
 seeds = st.integers(0, 2**16)
 targets: st.SearchStrategy[Target] = st.sampled_from(["full", "topk"])
+gates: st.SearchStrategy[Gate] = st.sampled_from(["always", "divergence"])
+schedules = st.sampled_from([None, None, Schedule(((1, 2.0), (4, -0.5))), Schedule(((0, 0.0), (3, 1.0), (9, 0.0)))])
 steerings = st.builds(
     Steering,
     alpha=st.sampled_from([0.0, 0.25, 0.5, 1.0, 2.0, -1.0]),
@@ -45,6 +47,9 @@ steerings = st.builds(
     evidence=st.sampled_from([0.0, 1e-6, 1e-3]),
     back_off=st.integers(1, 4),
     spread=st.integers(0, 4),
+    gate=gates,
+    threshold=st.sampled_from([0.0, 0.3, 0.5, 0.7, 1.0]),
+    schedule=schedules,
 )
 
 
@@ -101,7 +106,7 @@ def test_drafts_save_calls_where_nothing_is_changed(seed: int) -> None:
 
 @given(seed=seeds, steering=steerings)
 def test_alpha_zero_is_the_api_itself(seed: int, steering: Steering) -> None:
-    result, api, _ = run(seed, replace(steering, alpha=0.0))
+    result, api, _ = run(seed, replace(steering, alpha=0.0, schedule=None))
     own = greedy(api.toy, steering.max_tokens, after=tuple(api.spell(PROMPT.text.encode())))
     assume(is_start(own) and is_whole(own))
     assert result.text == own.decode()
@@ -115,7 +120,7 @@ def test_by_ids_an_api_that_is_the_anti_expert_becomes_the_expert(seed: int, ste
     pair = toy_pair(seed)
     api = ToyApi(pair.anti_expert, TOY.spell, top_k=len(TOY))
     read = pair.prompt(PROMPT).expert
-    steering = replace(steering, alpha=1.0, event="ids", evidence=0.0)
+    steering = replace(steering, alpha=1.0, event="ids", evidence=0.0, gate="always", schedule=None)
     result = steer(PROMPT, api=api, pair=pair, steering=steering)
     own = greedy(pair.expert, steering.max_tokens, after=read)
     assert b"".join(step.piece for step in result.steps) == own

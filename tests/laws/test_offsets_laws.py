@@ -101,4 +101,4 @@ def test_a_ratio_is_bounded_by_nothing() -> None:
     ],
 )
 def test_the_knobs_name_their_rule(steering: Steering, rule: Rule) -> None:
-    assert rule_of(steering) == rule
+    assert rule_of(steering, alpha=steering.alpha) == rule

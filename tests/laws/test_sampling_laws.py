@@ -17,6 +17,7 @@ import pytest
 
 from blackbox_proxy.core import sampling
 from blackbox_proxy.core.events import Draft, Evaluate, Evidence, Tell
+from blackbox_proxy.core.gating import total_variation
 from blackbox_proxy.core.loop import steps
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.steering import Steering
@@ -97,7 +98,9 @@ def step_law(toys: Drawing, path: TokenPath, steering: Steering) -> Floats:
         enough = int(np.searchsorted(np.cumsum(p[order]), steering.nucleus)) + 1
         assert enough <= TOP_K, "the top-k does not hold the nucleus: choose other toys"
         p = np.where(np.isin(np.arange(len(p)), order[:enough]), p, 0.0)
-    q = p * (expert / anti_expert) ** steering.alpha
+    apart = np.abs(expert - anti_expert).sum() / 2
+    shut = steering.gate == "divergence" and apart <= steering.threshold
+    q = p * (expert / anti_expert) ** (0.0 if shut else steering.alpha)
     q = (q / q.sum()) ** (1 / steering.temperature)
     q /= q.sum()
     down = np.argsort(-q)
@@ -149,13 +152,35 @@ def settings() -> Iterator[Steering]:
     yield replace(plain, draft=8, temperature=1.0, event="bytes", rule="none", evidence=0.0, proposals=16)
 
 
+def gated() -> Iterator[Steering]:
+    """With a gate that is open at some places: the whole law at temperature 1, or what the API shows."""
+    plain = Steering(max_tokens=2, event="ids", tail="reveal", reveals=8, gate="divergence", threshold=GATE)
+    for draft in (1, 8):
+        yield replace(plain, draft=draft, temperature=1.0)
+        for temperature in (0.7, 1.3):
+            yield replace(plain, draft=draft, temperature=temperature, target="topk")
+    yield replace(plain, draft=8, temperature=0.7, target="nucleus", nucleus=0.8)
+    yield replace(plain, draft=8, temperature=1.0, target="topk", top_p=0.9, min_p=0.1)
+    yield replace(plain, draft=8, temperature=1.0, event="bytes", rule="none", evidence=0.0, proposals=16)
+
+
+GATE = 0.4
 EVERY = list(settings())
+GATED = list(gated())
 LIMIT = 3.97
 """Standard deviations that a normal value exceeds by chance 0.001 times in all these tests together (Bonferroni)."""
 
 
 def name(steering: Steering) -> str:
-    parts = (steering.event, steering.target, f"T{steering.temperature}", f"p{steering.top_p}", f"L{steering.draft}")
+    gate = ("gated",) if steering.gate == "divergence" else ()
+    parts = (
+        steering.event,
+        steering.target,
+        f"T{steering.temperature}",
+        f"p{steering.top_p}",
+        f"L{steering.draft}",
+        *gate,
+    )
     return "-".join(parts)
 
 
@@ -166,13 +191,19 @@ def check(steering: Steering, count: int) -> None:
     assert found < LIMIT
 
 
-@pytest.mark.parametrize("steering", EVERY[1::5], ids=name)
+@pytest.mark.parametrize("steering", [*EVERY[1::5], *GATED[::4]], ids=name)
 def test_a_few_thousand_texts_follow_the_law(steering: Steering) -> None:
     check(steering, 3000)
 
 
+def test_the_gate_is_open_at_some_places_and_shut_at_others() -> None:
+    toys = drawing(18)
+    laws = toys.known(((), *((i,) for i in range(10))))
+    assert 3 <= sum(total_variation(law, ends=WORDS.ends) > GATE for law in laws) <= 8
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("steering", EVERY, ids=name)
+@pytest.mark.parametrize("steering", [*EVERY, *GATED], ids=name)
 def test_twenty_thousand_texts_follow_the_law(steering: Steering) -> None:
     check(steering, 20_000)
 

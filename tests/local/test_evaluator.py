@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from blackbox_proxy.errors import LocalModelError, PromptError
-from blackbox_proxy.local.evaluator import Evaluator, shared
+from blackbox_proxy.local.branching import shared
+from blackbox_proxy.local.evaluator import Evaluator
 from blackbox_proxy.local.llama import Context, Model
 from blackbox_proxy.types import Logits, TokenPath
 

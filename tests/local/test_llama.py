@@ -252,7 +252,7 @@ def test_what_is_closed_says_so(tiny_bpe: TinyModel, tiny_lora: Path) -> None:
         lambda: context.decode([1], positions=[0], sequences=[[0]], wanted=[True]),
         lambda: context.row(0),
         lambda: context.truncate(0, 0),
-        lambda: context.fork(1, 3),
+        lambda: context.copy(0, 1, 3),
         lambda: lora.handle,
     )
     for use in uses:

@@ -13,9 +13,11 @@ import pytest
 from PIL import Image
 
 from blackbox_proxy.pages.costs import costs_page
+from blackbox_proxy.pages.evaluation import evaluation_page
 from blackbox_proxy.pages.trace import trace_page
 from tests.pages.answers import TRACE
 from tests.pages.booked import costs_of, weeks
+from tests.pages.judged import EVALUATED
 
 BROWSER = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
@@ -35,7 +37,11 @@ TALL = 2600
 MARGIN = 14
 """Pixels at a telephone's right edge that stay free, or something sticks out."""
 
-PAGES = {"costs": costs_page(costs_of(weeks())), "trace": trace_page(TRACE)}
+PAGES = {
+    "costs": costs_page(costs_of(weeks())),
+    "trace": trace_page(TRACE),
+    "evaluation": evaluation_page(EVALUATED),
+}
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not BROWSER, reason="no Chromium is on the PATH")]
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from blackbox_proxy.pages.style import COMMON, COSTS, TRACE
+from blackbox_proxy.pages.style import COMMON, COSTS, EVALUATION, TRACE
 
 SCHEMES = re.findall(r"--paper:[^}]+", COMMON)
 READ = [(ink, ground) for ink in ("ink", "soft") for ground in ("paper", "raised", "warn")]
@@ -48,5 +48,5 @@ def test_letters_and_drawings_stand_out(scheme: int) -> None:
 
 
 def test_every_colour_that_is_used_is_defined_and_every_defined_one_is_used() -> None:
-    used = set(re.findall(r"var\(--([a-z-]+)\)", COMMON + COSTS + TRACE))
+    used = set(re.findall(r"var\(--([a-z-]+)\)", COMMON + COSTS + EVALUATION + TRACE))
     assert used == colours(SCHEMES[0]).keys()

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from blackbox_proxy.core.visible import visible
 from blackbox_proxy.pages.style import TRACE as STYLE
 from blackbox_proxy.pages.trace import HEADS, MEANINGS, ORIGINS, rounds, rounds_of_steps, trace_page
+from blackbox_proxy.steering import Schedule
 from blackbox_proxy.types import Call, Kind, Message, Origin, Prompt, Result, Rival, Step, Usage
 from tests.pages.answers import CALLS, RESULT, RIVALS, STEPS, TRACE, with_steps
 from tests.pages.reading import Element, Page
@@ -228,6 +229,11 @@ def test_a_round_of_unknown_cost_makes_its_tokens_costs_unknown() -> None:
     assert "at unknown cost; 2 kept." in tokens(page)[0].find("div", "card")[0].text
     (table,) = page.root.find("div", "wide")[0].find("table")
     assert [row.find("td")[-1].text for row in table.find("tr")[1:3]] == ["unknown", "unknown"]
+
+
+def test_a_schedule_stands_in_place_of_alpha() -> None:
+    page = Page.read(trace_page(replace(TRACE, schedule=Schedule(((0, 1.5), (8, 1.0))))))
+    assert "alpha by token 0:1.5,8:1." in page.root.find("header")[0].text
 
 
 def test_an_answer_that_broke_off_is_shown_as_far_as_it_came() -> None:

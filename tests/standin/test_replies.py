@@ -7,9 +7,10 @@ import pytest
 from openai.types.completion_choice import Logprobs
 
 from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.serving.frames import FLOOR
+from blackbox_proxy.serving.transcript import Placed
 from blackbox_proxy.standin.engine import Token, Top
-from blackbox_proxy.standin.replies import FLOOR, Spelling, chat_logprob, legacy_logprobs
-from blackbox_proxy.standin.transcript import Placed
+from blackbox_proxy.standin.replies import Spelling, chat_logprob, legacy_logprobs
 
 PIECES = (b"a", b"\xe2\x80", b"a", "é".encode(), b"<end>", b"")
 SPELLING = Spelling(Vocabulary(PIECES, ends=[4]))

@@ -13,7 +13,7 @@ from blackbox_proxy.types import Reply, Usage
 from blackbox_proxy_adapters.fields import as_list, as_mapping
 from blackbox_proxy_adapters.positions import Dialect, unknown
 
-from .envelope import first_choice, read_finish, read_model, read_usage
+from .envelope import first_choice, read_fingerprint, read_finish, read_model, read_usage
 from .legacy import NO_LOGPROBS, read_columns
 from .rows import Rows, read_rows
 
@@ -50,7 +50,8 @@ def _read(body: Mapping[str, object], dialect: Dialect, *, hint: str) -> Reply:
         positions, whole = (unknown(),), False
     if not positions and (finish != "stop" or _text(choice)):
         raise ReplyError("the reply holds no log-probabilities", hint=hint)
-    return Reply(positions, finish if whole else "length", usage, read_model(body))
+    named = read_fingerprint(body)
+    return Reply(positions, finish if whole else "length", usage, read_model(body), fingerprint=named)
 
 
 def _rows(logprobs: object, dialect: Dialect, *, ended: bool) -> Rows:

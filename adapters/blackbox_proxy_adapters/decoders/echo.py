@@ -22,7 +22,7 @@ from blackbox_proxy.types import Ask, Echoed, Kind, Position, Reply
 from blackbox_proxy_adapters.fields import as_mapping
 from blackbox_proxy_adapters.positions import Dialect
 
-from .envelope import first_choice, read_finish, read_model, read_usage
+from .envelope import first_choice, read_fingerprint, read_finish, read_model, read_usage
 from .legacy import Reading, Row, placed, read_rows_of
 
 
@@ -43,7 +43,7 @@ def read_echo(body: Mapping[str, object], ask: Ask, dialect: Dialect) -> Reply:
     told = (Echoed(at, found) for at, found in sorted(known.items()) if found is not None)
     echoed = tuple(one for one in told if shows_ends or _is_clear(one.position))
     positions = tuple(placed(row, dialect, read=read) for row in made)
-    return Reply(positions, finish, usage, model, echoed=echoed)
+    return Reply(positions, finish, usage, model, echoed=echoed, fingerprint=read_fingerprint(body))
 
 
 def _generated(rows: Sequence[Row], ask: Ask, *, read: Reading, finish: str | None, output: int) -> int | None:

@@ -77,6 +77,12 @@ def read_model(body: Mapping[str, object]) -> str:
     return model if isinstance(model, str) else ""
 
 
+def read_fingerprint(body: Mapping[str, object]) -> str:
+    """The configuration that answered; "" where it is not told."""
+    fingerprint = body.get("system_fingerprint")
+    return fingerprint if isinstance(fingerprint, str) else ""
+
+
 def read_finish(reason: object) -> str | None:
     """The provider's word; its words for "the model ended the text" all become "stop"."""
     if reason is None:

@@ -18,7 +18,7 @@ from blackbox_proxy.types import Reply, Usage
 from blackbox_proxy_adapters.fields import as_count, as_id, as_list, as_mapping
 from blackbox_proxy_adapters.positions import Dialect, unknown
 
-from .envelope import check_no_error, read_model
+from .envelope import check_no_error, read_fingerprint, read_model
 from .rows import read_rows
 
 _PLAIN = Dialect()
@@ -38,7 +38,9 @@ def llama_native(body: Mapping[str, object], dialect: Dialect = _PLAIN) -> Reply
     found = read_rows(kept, dialect, where="completion_probabilities", ended=whole and finish == "stop")
     whole = whole and found.whole
     positions = found.positions if found.positions or whole else (unknown(tokens[0]),)
-    return Reply(positions, finish if whole else "length", _usage(body), read_model(body))
+    return Reply(
+        positions, finish if whole else "length", _usage(body), read_model(body), fingerprint=read_fingerprint(body)
+    )
 
 
 def _list(body: Mapping[str, object], name: str) -> Sequence[object]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from blackbox_proxy.standin import fields
-from blackbox_proxy.standin.fields import Body
+from blackbox_proxy.serving import fields
+from blackbox_proxy.serving.fields import Body
 from blackbox_proxy.types import Message, Prompt
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")

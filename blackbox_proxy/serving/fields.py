@@ -18,13 +18,25 @@ Body = Mapping[str, object]
 
 @final
 class Refusal(InputError):
-    """A request that is answered with an error. status: the HTTP status; param, code: as OpenAI's errors name them."""
+    """A request that is answered with an error.
 
-    def __init__(self, message: str, *, status: int = 400, param: str | None = None, code: str | None = None) -> None:
+    status: the HTTP status; param, code: as OpenAI's errors name them; wait: seconds after which to ask again.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 400,
+        param: str | None = None,
+        code: str | None = None,
+        wait: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.param = param
         self.code = code
+        self.wait = wait
 
 
 def read_body(raw: bytes) -> Body:

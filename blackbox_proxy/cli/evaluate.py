@@ -1,0 +1,291 @@
+"""The command `evaluate`: whether steering makes a model better at a task, and at what price."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from blackbox_proxy.cli.booking import LedgerFile, MaxCalls, MaxCost, NoLedger, Tags, books
+from blackbox_proxy.cli.options import (
+    AsJson,
+    BaseUrl,
+    KeyVariable,
+    ModelName,
+    PairFile,
+    ProfileName,
+    Template,
+    Timeout,
+    Tokenizer,
+    TopK,
+    adapter_options,
+    connection,
+    pair_file,
+    write_json,
+)
+from blackbox_proxy.cli.pagefile import check_page_file, program, write_page
+from blackbox_proxy.errors import InputError
+from blackbox_proxy.files import replace_text
+
+if TYPE_CHECKING:
+    from blackbox_proxy.api import Api
+    from blackbox_proxy.cli.settings import Settings
+    from blackbox_proxy.evaluation.evaluate import Outcome, Wanted
+    from blackbox_proxy.evaluation.task import Task
+    from blackbox_proxy.ledger.books import Ledger
+
+EXAMPLES = """Examples:
+
+`blackbox-proxy evaluate task.toml --profile mistral --model mistral-small-latest --html report.html`
+
+`blackbox-proxy evaluate --list`
+
+`blackbox-proxy evaluate geography-told --standin --limit 20`
+
+`blackbox-proxy evaluate task.toml --tune-alpha --max-cost 5 --parallel 4 --base-url https://HOST/v1 --model NAME`
+"""
+
+FIRST = Path("evaluation")
+"""Where answers are kept when nothing else is said."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Where:
+    """What the command line says of the closed model. tuned: a directly tuned one at the same address."""
+
+    settings: Settings
+    standin: str | None
+    base_url: str | None
+    model: str | None
+    profile: str | None
+    template: str | None
+    tokenizer: str | None
+    top_k: int | None
+    api_key_env: str | None
+    timeout: float
+    tuned: str | None
+
+    @property
+    def mark(self) -> str:
+        """Which endpoint this is, as answers are told apart by it; a stand-in's port is another each time."""
+        if self.standin:
+            return f"standin {self.standin}"
+        return self.profile or self.settings.profile or self.base_url or self.settings.base_url or ""
+
+    def connect(self, model: str | None, ledger: Ledger | None) -> Api:
+        """Get ready to call a model at the address."""
+        return connection(
+            self.settings,
+            base_url=self.base_url,
+            model=model,
+            profile=self.profile,
+            template=self.template,
+            tokenizer=self.tokenizer,
+            api_key_env=self.api_key_env,
+            timeout=self.timeout,
+            options=adapter_options(self.settings, self.profile, top_k=self.top_k),
+            ledger=ledger,
+        )
+
+
+def evaluate(
+    tasks: Annotated[
+        list[str] | None, typer.Argument(metavar="TASK", help="A task.toml, or the name of a task that comes along.")
+    ] = None,
+    list_tasks: Annotated[bool, typer.Option("--list", help="Print the tasks that come along and exit.")] = False,
+    standin: Annotated[
+        str | None, typer.Option(help="Serve this GGUF as the closed model, at made-up prices; `demo` for the demo's.")
+    ] = None,
+    base_url: BaseUrl = None,
+    model: ModelName = None,
+    profile: ProfileName = None,
+    pair: PairFile = None,
+    template: Template = None,
+    tokenizer: Tokenizer = None,
+    top_k: TopK = None,
+    tuned_model: Annotated[
+        str | None, typer.Option(help="A directly tuned version of the closed model, at the same address.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Most questions for each main arm; all if left out.")] = None,
+    others: Annotated[int, typer.Option(min=1, help="Most questions for the sweep and other further arms.")] = 40,
+    only: Annotated[list[str] | None, typer.Option(help="Ask this arm alone; may be repeated.")] = None,
+    tune_alpha: Annotated[
+        bool, typer.Option("--tune-alpha", help="Choose alpha on the validation items, and on nothing else.")
+    ] = False,
+    parallel: Annotated[int, typer.Option(min=1, help="Calls of the closed model under way at a time.")] = 1,
+    answers: Annotated[Path, typer.Option(help="Folder where answers are kept: none is asked for twice.")] = FIRST,
+    html: Annotated[Path | None, typer.Option(help="Write a page to this file too; an older page is replaced.")] = None,
+    figures: Annotated[Path | None, typer.Option(help="Write the figures to this JSON file too.")] = None,
+    api_key_env: KeyVariable = None,
+    timeout: Timeout = 60.0,
+    max_cost: MaxCost = None,
+    max_calls: MaxCalls = None,
+    tag: Tags = None,
+    ledger: LedgerFile = None,
+    no_ledger: NoLedger = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say whether steering makes a closed model better at a task, beside what else could be done, and at what price.
+
+    Every answer is kept: a run that is stopped goes on where it was. Budgets hold for the whole run.
+    """
+    from blackbox_proxy.cli import arms
+    from blackbox_proxy.cli.settings import read_settings
+    from blackbox_proxy.evaluation.arms import Sizes
+    from blackbox_proxy.evaluation.evaluate import Wanted
+    from blackbox_proxy.evaluation.task import boxed, find_task, read_task
+
+    if list_tasks:
+        listed = [read_task(path) for path in boxed().values()]
+        write_json([arms.task_json(task) for task in listed]) if as_json else arms.tasks(listed)
+        return
+    if not tasks:
+        raise InputError("there is no task", hint="give a task.toml, or a name that `evaluate --list` prints")
+    if html is not None:
+        check_page_file(html)
+    read = [read_task(find_task(given)) for given in tasks]
+    _check_names(read)
+    settings = read_settings()
+    where = _Where(
+        settings, standin, base_url, model, profile, template, tokenizer, top_k, api_key_env, timeout, tuned_model
+    )
+    wanted = Wanted(Sizes(limit, others), tuple(only or ()), tune_alpha, parallel)
+    found: list[Outcome] = []
+    with _endpoint(where, answers, book=(ledger, no_ledger, tag, max_cost, max_calls), slots=parallel) as endpoint:
+        for task in read:
+            found.append(_one(task, pair, endpoint, wanted, folder=answers, quiet=as_json))
+            _write_figures(found, figures)
+            _write_page(found, html, where, quiet=as_json)
+    write_json({one.task.name: one.figures for one in found}) if as_json else arms.outcomes(found)
+
+
+def _check_names(tasks: Sequence[Task]) -> None:
+    """Answers and figures are kept by name. Raises InputError where two tasks have the same."""
+    names = [task.name for task in tasks]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"two tasks are called {twice!r}", hint="a task is called like its folder: rename one")
+
+
+@dataclass(frozen=True, slots=True)
+class _Endpoint:
+    """The closed model, ready to be called. mark: which one it is."""
+
+    settings: Settings
+    api: Api
+    mark: str
+    tuned: Api | None = None
+
+
+_Book = tuple[Path | None, bool, list[str] | None, list[str] | None, list[str] | None]
+"""The options --ledger, --no-ledger, --tag, --max-cost, --max-calls."""
+
+
+@contextmanager
+def _endpoint(where: _Where, folder: Path, *, book: _Book, slots: int) -> Iterator[_Endpoint]:
+    if where.standin:
+        if where.base_url or where.profile or any(book):
+            raise InputError(
+                "--standin is an endpoint of its own, with books of its own",
+                hint="leave out --base-url, --profile, the budgets, the tags and the ledger",
+            )
+        with _served(where.standin, folder, slots=slots) as api:
+            yield _Endpoint(where.settings, api, where.mark)
+        return
+    with ExitStack() as stack:
+        ledger = stack.enter_context(_books(where.settings, book))
+        api = stack.enter_context(where.connect(where.model, ledger))
+        tuned = stack.enter_context(where.connect(where.tuned, ledger)) if where.tuned else None
+        yield _Endpoint(where.settings, api, where.mark, tuned)
+
+
+@contextmanager
+def _served(spec: str, folder: Path, *, slots: int) -> Iterator[Api]:
+    """The stand-in over a model, its books beside the answers."""
+    from blackbox_proxy.cli import show
+    from blackbox_proxy.demo.run import CLOSED
+    from blackbox_proxy.evaluation.serving import served
+    from blackbox_proxy.local.weights import default_cache, resolve
+
+    named = CLOSED if spec == "demo" else spec
+    with show.download(named) as progress:
+        path = resolve(named, cache=default_cache(os.environ), progress=progress, announce=show.note)
+    with served(path, ledger=folder / "ledger.sqlite", slots=slots) as api:
+        yield api
+
+
+@contextmanager
+def _books(settings: Settings, book: _Book) -> Iterator[Ledger | None]:
+    """The ledger. What limits a run limits the whole evaluation: its rows carry a tag of their own."""
+    file, off, tags, costs, calls = book
+    with books(settings, file=file, off=off, tags=tags, max_cost=costs, max_calls=calls) as ledger:
+        if ledger is None:
+            yield None
+            return
+        own = uuid.uuid4().hex[:12]
+        budgets = [replace(one, per=f"evaluation={own}") if one.per == "run" else one for one in ledger.budgets]
+        yield replace(ledger, budgets=tuple(budgets), tags={**ledger.tags, "evaluation": own})
+
+
+def _one(task: Task, pair: Path | None, endpoint: _Endpoint, wanted: Wanted, *, folder: Path, quiet: bool) -> Outcome:
+    """One task, from the pair that it names, unless the command line names another."""
+    from blackbox_proxy.evaluation.answering import Bench
+    from blackbox_proxy.evaluation.answers import Store
+    from blackbox_proxy.evaluation.evaluate import Evaluation, pair_mark
+    from blackbox_proxy.local.pair import open_pair
+    from blackbox_proxy.local.pairfile import read_pair_file
+    from blackbox_proxy.local.weights import default_cache, resolve
+
+    cache = default_cache(os.environ)
+    files = read_pair_file(pair_file(pair or task.pair, endpoint.settings), lambda spec: resolve(spec, cache=cache))
+    with open_pair(files) as local, Store(folder / f"{task.name}.jsonl") as store, _watching(quiet=quiet) as watch:
+        bench = Bench(task, endpoint.api, local, endpoint.mark, pair_mark(files), endpoint.tuned)
+        return Evaluation(bench, store, wanted, watch)()
+
+
+@contextmanager
+def _watching(*, quiet: bool) -> Iterator[Callable[[str, int], Callable[[object], object]]]:
+    """A bar for what is asked at the moment, with the time that is left; on no terminal a line now and then."""
+    from blackbox_proxy.cli import show
+
+    with ExitStack() as bars:
+
+        def watch(what: str, total: int) -> Callable[[object], object]:
+            bars.close()
+            if not quiet:
+                show.note(f"{what}: {total:,} answers to ask for")
+            return bars.enter_context(show.progress(what, total))
+
+        yield watch
+
+
+def _write_figures(found: Sequence[Outcome], figures: Path | None) -> None:
+    """What there is so far, after each task: a later one may be stopped."""
+    if figures is not None:
+        replace_text(figures, json.dumps({one.task.name: one.figures for one in found}, indent=1) + "\n")
+
+
+def _write_page(found: Sequence[Outcome], html: Path | None, where: _Where, *, quiet: bool) -> None:
+    if html is None:
+        return
+    from blackbox_proxy.evaluation.report import judged
+    from blackbox_proxy.pages.evaluation import Evaluated, evaluation_page
+
+    named = f"The stand-in over {where.standin}" if where.standin else f"{where.model or where.settings.model}"
+    priced = STANDIN_PRICES if where.standin else "Prices are those of the ledger."
+    page = Evaluated([judged(one) for one in found], named, priced, dt.datetime.now(dt.UTC), program())
+    write_page(html, evaluation_page(page), quiet=quiet)
+
+
+STANDIN_PRICES = (
+    "It costs nothing: its prices are made up, those of a small hosted model (0.15 in, 0.075 cached, 0.60 out, US "
+    "dollars per million tokens)."
+)

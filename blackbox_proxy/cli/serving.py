@@ -1,0 +1,186 @@
+"""`serve`, `init` and `keys`: the gateway, its configuration, and who may ask it. Heavy modules are imported inside."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from blackbox_proxy.cli import inputs
+from blackbox_proxy.cli.options import AsJson, write_json
+from blackbox_proxy.errors import InputError
+
+if TYPE_CHECKING:
+    from blackbox_proxy.gateway.models import OpenPair
+    from blackbox_proxy.gateway.starter import Place
+
+ConfigFile = Annotated[Path, typer.Option("--config", help="The gateway's TOML file; `init` writes one.")]
+KeyFile = Annotated[Path, typer.Option("--file", help="The file with the hashes of the keys.")]
+CONFIG = Path("blackbox-proxy.toml")
+KEYS = Path("keys.txt")
+
+SERVE_EXAMPLES = """Examples:
+
+`blackbox-proxy serve --config blackbox-proxy.toml`
+
+`blackbox-proxy serve --port 0 --json`
+"""
+INIT_EXAMPLES = """Examples:
+
+`blackbox-proxy init --profile openai --model gpt-4o-mini --pair pair.toml`
+
+`blackbox-proxy init --base-url http://127.0.0.1:8000/v1 --model m --pair demo --config demo.toml`
+"""
+
+keys_app = typer.Typer(
+    no_args_is_help=True,
+    help="Keys that clients of the gateway show.",
+    epilog="Examples: `blackbox-proxy keys add laptop`, `blackbox-proxy keys list --json`",
+)
+
+
+def serve(
+    config: ConfigFile = CONFIG,
+    host: Annotated[str | None, typer.Option(help="Address to listen on, in place of the file's.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port, in place of the file's; 0 takes a free one.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Serve steered models to any OpenAI client: `base_url` is all that it changes.
+
+    Runs until interrupted or terminated; answers under way are finished first.
+    """
+    from blackbox_proxy.cli import show
+    from blackbox_proxy.cli.booking import books
+    from blackbox_proxy.cli.settings import read_settings
+    from blackbox_proxy.gateway.config import read_config, variable
+    from blackbox_proxy.gateway.server import serve as serve_gateway
+
+    given = {"host": host, "port": None if port is None else str(port)}
+    own = {variable("server", name): value for name, value in given.items() if value is not None}
+    read = read_config(config, {**os.environ, **own})
+    booked = read.ledger
+    with books(
+        read_settings(),
+        file=read.path(booked.file) if booked.file else None,
+        off=booked.off,
+        tags=[f"{key}={value}" for key, value in booked.tags.items()],
+        max_cost=booked.max_cost,
+        max_calls=booked.max_calls,
+    ) as ledger:
+        serve_gateway(
+            read,
+            announce=lambda url: (
+                write_json({"url": url, "models": list(read.models)})
+                if as_json
+                else show.line(f"serving {', '.join(read.models)} at {url}")
+            ),
+            ledger=ledger,
+            open_pair=_open_pair,
+            log=show.note,
+        )
+
+
+def _open_pair(path: Path) -> OpenPair:
+    """The pair of a file; `demo` is the demo's."""
+    from blackbox_proxy.demo.run import pair_file
+    from blackbox_proxy.engine import load_pair
+
+    return load_pair(pair_file() if path.name == "demo" and not path.exists() else path)
+
+
+def init(
+    config: ConfigFile = CONFIG,
+    profile: Annotated[str | None, typer.Option(help="What is known about the provider: see `profiles list`.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="Base URL of the API, such as https://host/v1.")] = None,
+    model: Annotated[str | None, typer.Option(help="The API's name for the model.")] = None,
+    pair: Annotated[str, typer.Option(help="The pair file, or `demo`.")] = "pair.toml",
+    as_json: AsJson = False,
+) -> None:
+    """Write a configuration for `serve`, with every field explained.
+
+    Where no model is named, it has those that `doctor` looked at.
+    """
+    from blackbox_proxy.cli import show
+    from blackbox_proxy.files import replace_text
+    from blackbox_proxy.gateway.config import parse_config
+    from blackbox_proxy.gateway.starter import starter
+
+    if config.exists():
+        raise InputError(f"{config} is there already", hint="remove it, or name another file with --config")
+    places = [_named(profile, base_url, model)] if model or profile or base_url else _examined()
+    text = starter(places, pair=pair)
+    parse_config(text, where=str(config), folder=config.parent, environ={})
+    replace_text(config, text)
+    if as_json:
+        write_json({"file": str(config), "models": [place.model for place in places]})
+        return
+    show.line(f"wrote {config} for {', '.join(place.model for place in places)}")
+    show.note(f"look at it, and then: blackbox-proxy serve --config {config}")
+
+
+def _named(profile: str | None, base_url: str | None, model: str | None) -> Place:
+    from blackbox_proxy.gateway.starter import Place
+
+    if not model or not (profile or base_url):
+        raise InputError(
+            "a model needs --model, and --profile or --base-url",
+            hint="leave all out to take the models that `doctor` has looked at",
+        )
+    if not profile:
+        return Place(model, base_url or "")
+    from blackbox_proxy.remote.profiles.finding import load_profile, user_folder
+
+    found = load_profile(profile, folder=user_folder(os.environ))
+    return Place(model, base_url or "", profile, chat=found.document.profile.adapter != "completions")
+
+
+def _examined() -> list[Place]:
+    """What `doctor` wrote down. Raises InputError where it has not."""
+    from blackbox_proxy.gateway.starter import Place
+    from blackbox_proxy.remote.profiles.finding import all_profiles, user_folder
+
+    found = [
+        Place(one.spot.model, one.spot.base_url, profile.name, chat=one.adapter != "completions")
+        for profile in all_profiles(folder=user_folder(os.environ))
+        for one in profile.overlays
+    ]
+    if not found:
+        raise InputError(
+            "no model is named, and `doctor` has looked at none",
+            hint="name one: --profile NAME --model NAME, or --base-url URL --model NAME",
+        )
+    return found
+
+
+@keys_app.command(epilog="Example: `blackbox-proxy keys add laptop --file keys.txt`")
+def add(
+    name: Annotated[str, typer.Argument(help="What the ledger calls it.")],
+    file: KeyFile = KEYS,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key, keep its hash, and print it: this once."""
+    from blackbox_proxy.cli import show
+    from blackbox_proxy.gateway.keys import add_key
+
+    key = add_key(file, inputs.text_bytes(name).decode())
+    if as_json:
+        write_json({"name": name, "key": key, "file": str(file)})
+        return
+    show.line(key)
+    show.note(f"its hash is in {file}; the key itself is kept nowhere")
+
+
+@keys_app.command("list", epilog="Example: `blackbox-proxy keys list --json`")
+def list_keys(file: KeyFile = KEYS, as_json: AsJson = False) -> None:
+    """The names of the keys that a file has. To withdraw one, remove its line."""
+    from blackbox_proxy.cli import show
+    from blackbox_proxy.gateway.keys import read_keys
+
+    names = list(read_keys(file))
+    if as_json:
+        write_json(names)
+        return
+    for name in names:
+        show.line(name)

@@ -1,0 +1,170 @@
+"""How one answer is made: by the closed model, by a member of the pair, or steered.
+
+Knows how to ask, and what an answer depends on; not which questions there are, nor what is right.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from decimal import Decimal
+from typing import final
+
+from blackbox_proxy.api import Api
+from blackbox_proxy.engine import stream
+from blackbox_proxy.errors import BlackboxProxyError, OverBudget
+from blackbox_proxy.evaluation.answers import Answer, key_of
+from blackbox_proxy.evaluation.arms import Arm, Job, closed_prompt, pair_prompt
+from blackbox_proxy.evaluation.ceiling import place_of
+from blackbox_proxy.evaluation.task import Task
+from blackbox_proxy.local.pair import Pair
+from blackbox_proxy.steering import Steering
+from blackbox_proxy.types import Usage
+from blackbox_proxy.unsteered import go_on, shows, text_of
+
+FACT_TOKENS = 12
+"""How many tokens the closed model has for saying a fact in its place."""
+
+
+class Stopped(BaseException):
+    """The run was told to stop while an answer was being made."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What answers are made with.
+
+    where, pair_mark: which endpoint and which pair these are, as answers are told apart by them. tuned: a directly
+    tuned model to compare with. stop: set where the run is to end.
+    """
+
+    task: Task
+    api: Api
+    pair: Pair
+    where: str
+    pair_mark: str
+    tuned: Api | None = None
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def steering(self, arm: Arm) -> Steering:
+        """The knobs of a steered arm."""
+        return Steering(alpha=arm.alpha if arm.alpha is not None else 0.0, max_tokens=self.task.max_tokens)
+
+    def speaker(self, arm: Arm) -> Api:
+        """The hosted model that an arm calls."""
+        return self.tuned if arm.speaker == "tuned" and self.tuned is not None else self.api
+
+
+def key(bench: Bench, job: Job) -> str:
+    """What the answer of an arm to an item is kept under."""
+    arm, item = job.arm, job.item
+    settings: dict[str, object] = {"limit": bench.task.max_tokens}
+    if arm.calls:
+        api = bench.speaker(arm)
+        asked = [asdict(message) for message in closed_prompt(bench.task, job).messages]
+        settings |= {"where": bench.where, "model": api.model, "template": api.template, "asked": asked}
+    if arm.speaker not in ("closed", "tuned"):
+        settings |= {"pair": bench.pair_mark, "pair_asked": pair_prompt(arm, item).messages[0].content}
+    if arm.speaker == "steered":
+        settings |= {"steering": _chosen(bench.steering(arm)), "top_k": bench.api.capabilities().top_k}
+    else:
+        settings["speaker"] = arm.speaker
+    return key_of(settings)
+
+
+def _chosen(steering: Steering) -> dict[str, object]:
+    """The knobs that are not at their default: a new one that nobody turns makes no answer a different one."""
+    usual = asdict(Steering())
+    return {name: value for name, value in asdict(steering).items() if value != usual[name]}
+
+
+def place_key(bench: Bench, job: Job) -> str:
+    """As `key`, for what the closed model says in the place of the fact."""
+    of = key(bench, Job(Arm("in_place", "closed", 0, job.arm.who), job.item))
+    place = place_of(job.item, bench.task.form)
+    return key_of({"of": of, "place": asdict(place), "top_k": bench.api.capabilities().top_k})
+
+
+def answer(bench: Bench, job: Job) -> Answer:
+    """Ask. An error of ours is kept in the answer; one that concerns all further questions is raised (OverBudget)."""
+    blank = Answer(key(bench, job), bench.task.name, job.item.name, job.arm.name)
+    makers = {"closed": _closed, "tuned": _closed, "steered": _steered}
+    return _kept(blank, lambda: makers.get(job.arm.speaker, _local)(bench, job, blank))
+
+
+def in_place(bench: Bench, job: Job) -> Answer:
+    """What the closed model says by itself in the place of the fact, and whether it shows the right one there."""
+    place, asked = place_of(job.item, bench.task.form), closed_prompt(bench.task, job)
+    before = place.before.encode()
+    blank = Answer(place_key(bench, job), bench.task.name, job.item.name, "in_place")
+
+    def made() -> Answer:
+        said = text_of(go_on(bench.api, asked, before, length=FACT_TOKENS))
+        shown = any(shows(bench.api, asked, before, wanted=text.encode()) for text in place.wanted)
+        return replace(blank, text=said, shown=shown)
+
+    return _kept(blank, made)
+
+
+def _kept(blank: Answer, make: Callable[[], Answer]) -> Answer:
+    before = time.perf_counter()
+    try:
+        return make()
+    except OverBudget:
+        raise
+    except BlackboxProxyError as error:
+        return replace(blank, error=error.message, seconds=time.perf_counter() - before, lost=error.lost)
+
+
+def _local(bench: Bench, job: Job, blank: Answer) -> Answer:
+    """A member of the pair, by itself: it calls nobody, so it costs no dollars."""
+    expert, anti_expert = bench.pair.members
+    member = expert if job.arm.speaker == "expert" else anti_expert
+    before = time.perf_counter()
+    text = member.answer(pair_prompt(job.arm, job.item), max_tokens=bench.task.max_tokens)
+    seconds = time.perf_counter() - before
+    return replace(blank, text=text.decode("utf-8", "replace"), seconds=seconds, local=seconds, cost=Decimal(0))
+
+
+def _closed(bench: Bench, job: Job, blank: Answer) -> Answer:
+    """The hosted model, by itself."""
+    before = time.perf_counter()
+    asked = closed_prompt(bench.task, job)
+    reply = bench.speaker(job.arm).complete(asked, max_tokens=bench.task.max_tokens)
+    seconds = time.perf_counter() - before
+    cost = None if reply.receipt is None else reply.receipt.cost
+    return replace(_used(blank, reply.usage), text=text_of(reply), seconds=seconds, cost=cost)
+
+
+def _steered(bench: Bench, job: Job, blank: Answer) -> Answer:
+    """The hosted model, steered; between its steps it can be stopped."""
+    asked, own = closed_prompt(bench.task, job), pair_prompt(job.arm, job.item)
+    running = stream(asked, api=bench.api, pair=bench.pair, steering=bench.steering(job.arm), pair_prompt=own)
+    for _ in running:
+        if bench.stop.is_set():
+            raise Stopped
+    result = running.result
+    if result.finish == "budget":
+        raise OverBudget(result.notes[-1], hint="raise the budget; what was answered is kept, and is not asked again")
+    return replace(
+        _used(blank, result.usage),
+        text=result.text,
+        seconds=result.seconds,
+        cost=result.cost,
+        local=result.usage.local_seconds,
+        tokens=len(result.steps),
+        changed=result.changed,
+        outside=result.outside,
+        certified=result.certified,
+        off=result.error,
+        exact=result.exactness == "exact",
+    )
+
+
+def _used(blank: Answer, usage: Usage) -> Answer:
+    return replace(
+        blank, calls=usage.requests, lost=usage.lost, input=usage.input, cached=usage.cached, output=usage.output
+    )

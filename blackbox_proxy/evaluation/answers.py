@@ -1,0 +1,124 @@
+"""Answers that were given, kept in a file: one line of JSON each, on the disk before the next question is asked.
+
+A line is found again by a key that stands for everything that the answer depends on, so that a run which is killed, or
+done again with other arms, asks nothing twice. A line that was cut off by a crash is left out; so is one of another
+version of this file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from decimal import Decimal
+from hashlib import sha256
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, final
+
+from blackbox_proxy.errors import InputError
+
+
+def key_of(settings: Mapping[str, object]) -> str:
+    """A key that changes with anything that an answer depends on."""
+    return sha256(json.dumps(settings, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer, or the error that there was in place of one.
+
+    seconds: from question to answer, of which `local` were spent computing the pair. cost: US dollars of its requests,
+    None where it is unknown. calls, lost, input, cached, output: as `types.Usage`. tokens, changed, outside, certified,
+    off: of a steered answer its steps, how many of them were not the API's own, came from outside the top-k, are
+    certified, and the sum of the bounds on total variation. exact: whether each step rests on exactly the text before.
+    shown: of the arm `in_place` alone, whether the model shows what is right there.
+    """
+
+    key: str
+    task: str
+    item: str
+    arm: str
+    text: str = ""
+    error: str = ""
+    seconds: float = 0.0
+    cost: Decimal | None = None
+    calls: int = 0
+    lost: int = 0
+    input: int = 0
+    cached: int = 0
+    output: int = 0
+    local: float = 0.0
+    tokens: int = 0
+    changed: int = 0
+    outside: int = 0
+    certified: int = 0
+    off: float = 0.0
+    exact: bool = True
+    shown: bool | None = None
+
+
+FIELDS = frozenset(field.name for field in fields(Answer))
+
+
+@final
+class Store:
+    """An open file of answers. Close it, or use it in a `with` block; safe from several threads."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("a+b")
+            self._file.seek(0)
+            before = self._file.read()
+        except OSError as error:
+            raise InputError(f"cannot use {path}: {error.strerror}", hint="name another folder") from error
+        self._answers = {one.key: one for line in before.split(b"\n") if (one := _read(line)) is not None}
+        if before and not before.endswith(b"\n"):
+            self._file.write(b"\n")
+
+    def __getitem__(self, key: str) -> Answer | None:
+        """The answer of a key; None where there is none, or only an error."""
+        found = self._answers.get(key)
+        return None if found is None or found.error else found
+
+    def last(self, key: str) -> Answer | None:
+        """The answer of a key, or the error that was there in its place."""
+        return self._answers.get(key)
+
+    def keep(self, answer: Answer) -> None:
+        """Write an answer; it is on the disk when this returns. Raises InputError where the disk refuses."""
+        cost = None if answer.cost is None else str(answer.cost)
+        line = json.dumps(asdict(answer) | {"cost": cost}, ensure_ascii=False)
+        with self._lock:
+            try:
+                self._file.write(line.encode("utf-8", "backslashreplace") + b"\n")
+                self._file.flush()
+                os.fsync(self._file.fileno())
+            except OSError as error:
+                raise InputError(f"cannot write {self.path}: {error.strerror}", hint="check the disk") from error
+            self._answers[answer.key] = answer
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+def _read(line: bytes) -> Answer | None:
+    try:
+        found: Any = json.loads(line)
+        if not isinstance(found, dict) or found.keys() != FIELDS:
+            return None
+        return Answer(**(found | {"cost": None if found["cost"] is None else Decimal(found["cost"])}))
+    except (ValueError, ArithmeticError):
+        return None

@@ -1,0 +1,137 @@
+"""The arms of an evaluation: who answers, what is shown to whom, and over how many questions. Pure.
+
+closed              the closed model by itself
+closed_few_shot     the same after examples, as turns of a chat
+closed_instructed   the same after the task's instructions and the examples
+closed_tuned        a directly tuned closed model, where there is one: the far end of the gap
+anti_expert         the untuned small model by itself
+expert              the tuned small model by itself
+steered             the closed model, steered by the difference of these two
+..._documents...    any of them with the documents shown to other members than in the main arms
+steered_alpha_...   steered at other alphas
+in_place            what the closed model says where the form has the fact; asked where `steered` is wrong
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from blackbox_proxy.evaluation.task import Item, Task, Who
+from blackbox_proxy.types import Message, Prompt
+
+Speaker = Literal["closed", "tuned", "anti_expert", "expert", "steered"]
+
+SEED = 0
+"""Draws the examples and the order of the questions; equal for all arms, so that they are paired."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One way to answer.
+
+    examples, instructions: what stands before the question. who: who is shown documents. alpha: where it is steered.
+    n: how many questions it answers, the first ones. looks: whether wrong answers are looked into (`ceiling`).
+    """
+
+    name: str
+    speaker: Speaker
+    n: int
+    who: Who = "none"
+    examples: bool = False
+    instructions: bool = False
+    alpha: float | None = None
+    looks: bool = False
+
+    @property
+    def calls(self) -> bool:
+        """Whether it calls the hosted model."""
+        return self.speaker not in ("anti_expert", "expert")
+
+    def shown(self, member: Literal["closed", "pair"]) -> bool:
+        """Whether a member sees the documents."""
+        return self.who in (member, "both")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One arm, one question."""
+
+    arm: Arm
+    item: Item
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How many questions the main arms answer at most (None: all), and how many the others do."""
+
+    main: int | None = None
+    others: int = 40
+
+
+def main_arms(task: Task, *, alpha: float, n: int) -> list[Arm]:
+    """The five that every task has."""
+    made = [
+        Arm("closed", "closed", n),
+        Arm("closed_few_shot", "closed", n, examples=True),
+        Arm("anti_expert", "anti_expert", n),
+        Arm("expert", "expert", n),
+        Arm("steered", "steered", n, alpha=alpha, looks=True),
+    ]
+    return [replace(arm, who=task.who) for arm in made if task.few_shot or not arm.examples]
+
+
+def arms(task: Task, *, alpha: float, sizes: Sizes, tuned: bool) -> tuple[Arm, ...]:
+    """All arms of a task. tuned: whether there is a directly tuned model to compare with."""
+    n = len(task.test) if sizes.main is None else min(sizes.main, len(task.test))
+    few = min(sizes.others, n)
+    found = main_arms(task, alpha=alpha, n=n)
+    if tuned:
+        found.append(Arm("closed_tuned", "tuned", n, task.who))
+    if task.instructions:
+        found.append(Arm("closed_instructed", "closed", few, task.who, examples=True, instructions=True))
+    if task.has_documents:
+        found += _with_documents(task, alpha=alpha, n=few)
+    found += [Arm(f"steered_alpha_{a:g}", "steered", few, task.who, alpha=a) for a in task.alphas]
+    return tuple(found)
+
+
+def _with_documents(task: Task, *, alpha: float, n: int) -> Iterable[Arm]:
+    yield Arm("closed_documents", "closed", n, "closed")
+    if task.few_shot:
+        yield Arm("closed_few_shot_documents", "closed", n, "closed", examples=True)
+    yield Arm("anti_expert_documents", "anti_expert", n, "pair")
+    yield Arm("expert_documents", "expert", n, "pair")
+    who: tuple[Who, ...] = ("closed", "pair", "both")
+    for one in who:
+        yield Arm(f"steered_documents_{one}", "steered", n, one, alpha=alpha)
+
+
+def in_order(items: Sequence[Item]) -> tuple[Item, ...]:
+    """The questions in an order in which the first ones are a fair sample."""
+    return tuple(random.Random(SEED).sample(items, len(items)))
+
+
+def examples(task: Task, arm: Arm) -> tuple[Message, ...]:
+    """What stands before the question of an arm: the same for all, so that a provider's cache can hold it."""
+    said: list[Message] = []
+    if arm.instructions:
+        said.append(Message("system", task.instructions))
+    if arm.examples:
+        for item in random.Random(SEED).sample(task.train, task.few_shot):
+            asked = item.asked(shown=arm.shown("closed"))
+            said += [Message("user", asked), Message("assistant", item.reference)]
+    return tuple(said)
+
+
+def closed_prompt(task: Task, job: Job) -> Prompt:
+    """What the hosted model reads."""
+    asked = Message("user", job.item.asked(shown=job.arm.shown("closed")))
+    return Prompt(messages=(*examples(task, job.arm), asked))
+
+
+def pair_prompt(arm: Arm, item: Item) -> Prompt:
+    """What both members of the pair read."""
+    return Prompt.ask(item.asked(shown=arm.shown("pair")))

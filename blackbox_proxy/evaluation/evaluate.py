@@ -1,0 +1,131 @@
+"""One task, evaluated: which arms, at which alpha, asked or found again, and what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from blackbox_proxy.errors import InputError, WeightsError
+from blackbox_proxy.evaluation.answering import Bench, key, place_key
+from blackbox_proxy.evaluation.answers import Answer, Store
+from blackbox_proxy.evaluation.arms import Arm, Job, Sizes, arms, in_order
+from blackbox_proxy.evaluation.run import Run, Stage, stages
+from blackbox_proxy.evaluation.scoring import scorer
+from blackbox_proxy.evaluation.statistics import Mean, mean
+from blackbox_proxy.evaluation.summary import Given, figures, given, majority
+from blackbox_proxy.evaluation.task import Item, Task
+from blackbox_proxy.local.pair import PairFiles
+
+Watch = Callable[[str, int], Callable[[object], object]]
+"""Told what is asked now and how many questions that takes; gives what is told each answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be asked. only: names of arms, all where there are none. tune: choose alpha on validation first."""
+
+    sizes: Sizes = field(default_factory=Sizes)
+    only: tuple[str, ...] = ()
+    tune: bool = False
+    at_once: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """An alpha that was chosen on the validation items, and what each had scored there."""
+
+    alpha: float
+    scores: tuple[tuple[float, Mean], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came out. figures: ready for JSON. arms: with each answer. asked: how many answers were made now."""
+
+    task: Task
+    alpha: float
+    tuned: Tuned | None
+    figures: dict[str, object]
+    arms: tuple[Given, ...]
+    asked: int
+
+
+def pair_mark(files: PairFiles) -> str:
+    """A mark that changes with the content of the pair's files and its template. Raises WeightsError where one is gone.
+
+    The models themselves are told by name and size: they are large, and a changed one has another size or name.
+    """
+    try:
+        models = [(path.name, path.stat().st_size) for path in (files.expert, files.anti_expert)]
+        adapter = sha256(files.adapter.read_bytes()).hexdigest() if files.adapter else ""
+    except OSError as error:
+        raise WeightsError(f"cannot read the pair's files: {error}", hint="check the pair file") from error
+    return sha256(repr((models, adapter, files.template)).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One task with what it is evaluated with. watch: told what is asked at the moment."""
+
+    bench: Bench
+    store: Store
+    wanted: Wanted
+    watch: Watch
+
+    def __call__(self) -> Outcome:
+        """Ask what is wanted and has no answer yet, and put the figures together from all answers that are there."""
+        bench, task = self.bench, self.bench.task
+        tuned = self._tune() if self.wanted.tune else None
+        alpha = task.alpha if tuned is None else tuned.alpha
+        items = in_order(task.test)
+        every = arms(task, alpha=alpha, sizes=self.wanted.sizes, tuned=bench.tuned is not None)
+        asked = self._ask(stages(_chosen(every, self.wanted.only), items))
+        answered = tuple(one for arm in every if (one := self._given(arm, items)).answers or one.errors)
+        if task.majority:
+            n = max((len(one.answers) for one in answered), default=0)
+            answered = (*answered, majority(task, items[:n], scorer(task.scorer)))
+        found = figures(task, answered, items, places=self._places(every, items))
+        return Outcome(task, alpha, tuned, found, answered, asked)
+
+    def _ask(self, plan: Sequence[Stage], *, what: str = "") -> int:
+        """Go through the stages; gives how many answers were made."""
+        run = Run(self.bench, self.store, at_once=self.wanted.at_once)
+        run.tick = self.watch(f"{self.bench.task.name}{what}", run.waiting(plan))
+        run(plan)
+        return run.asked
+
+    def _given(self, arm: Arm, items: Sequence[Item]) -> Given:
+        asked = [(item, self.store.last(key(self.bench, Job(arm, item)))) for item in items[: arm.n]]
+        return given(arm, asked, scorer(self.bench.task.scorer))
+
+    def _places(self, every: Sequence[Arm], items: Sequence[Item]) -> dict[str, Answer]:
+        looked = [Job(arm, item) for arm in every if arm.looks for item in items[: arm.n]]
+        both = ((job.item.name, self.store.last(place_key(self.bench, job))) for job in looked)
+        return {name: answer for name, answer in both if answer is not None}
+
+    def _tune(self) -> Tuned:
+        """The alpha with the best mean on validation; of equal ones the nearest to the task's own."""
+        task = self.bench.task
+        if not task.validation or not task.alphas:
+            raise InputError(
+                f"{task.name} has no validation items to choose alpha on, or no alphas to choose from",
+                hint="give [data] validation and [steering] alphas in task.toml",
+            )
+        items = in_order(task.validation)
+        tried = [Arm(f"validation_alpha_{a:g}", "steered", len(items), task.who, alpha=a) for a in task.alphas]
+        self._ask(stages(tried, items), what=", validation")
+        scores = [(arm.alpha, mean(list(self._given(arm, items).scores.values()))) for arm in tried]
+        known = [(alpha, score) for alpha, score in scores if alpha is not None and score is not None]
+        if not known:
+            raise InputError(f"no validation item of {task.name} could be answered", hint="see the answers' errors")
+        best = max(known, key=lambda one: (one[1].value, -abs(one[0] - task.alpha)))
+        return Tuned(best[0], tuple(known))
+
+
+def _chosen(every: Sequence[Arm], only: Sequence[str]) -> list[Arm]:
+    names = [arm.name for arm in every]
+    strange = [name for name in only if name not in names]
+    if strange:
+        raise InputError(f"this task has no arm {strange[0]!r}", hint=f"there are {', '.join(names)}")
+    return [arm for arm in every if not only or arm.name in only]

@@ -1,0 +1,110 @@
+"""The outcomes of an evaluation as a page shows them: figures by arm, in words where an arm has a name of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+from blackbox_proxy.evaluation.evaluate import Outcome
+from blackbox_proxy.pages.evaluation import Against, Judged, Row
+from blackbox_proxy.pages.plots import Part
+
+NAMES: Mapping[str, str] = {
+    "closed": "the closed model by itself",
+    "closed_few_shot": "the closed model, after examples",
+    "closed_instructed": "the closed model, after instructions and examples",
+    "closed_tuned": "a closed model that was tuned directly",
+    "anti_expert": "the small model, untuned",
+    "expert": "the small model, tuned",
+    "steered": "the closed model, steered by these two",
+    "majority": "always the most common answer",
+    "closed_documents": "the closed model, shown the document",
+    "closed_few_shot_documents": "the closed model, after examples with documents",
+    "anti_expert_documents": "the untuned small model, shown the document",
+    "expert_documents": "the tuned small model, shown the document",
+    "steered_documents_closed": "steered; the closed model is shown the document",
+    "steered_documents_pair": "steered; the pair is shown the document",
+    "steered_documents_both": "steered; both are shown the document",
+}
+"""What each arm is, after its own name; a sweep's arms say their alpha."""
+
+AGAINST: Mapping[str, str] = {
+    "vs_few_shot": "closed few-shot",
+    "vs_expert": "the tuned small model",
+    "vs_closed": "the closed model by itself",
+    "vs_instructed": "closed instructed",
+    "vs_majority": "the majority answer",
+}
+
+PARTS: Mapping[str, str] = {
+    "alignment": "A step was not asked after exactly the text before it",
+    "form": "The answer is not in the form: the pair's part",
+    "rest": "The fact is right, and something else is wrong: the pair's part",
+    "not_shown": "The closed model does not show the right fact there: its ceiling",
+    "not_said": "The closed model shows it there, and would say another: its ceiling",
+    "overruled": "The closed model says it there by itself, and the pair led away from it",
+    "unknown": "The closed model could not be asked about it",
+}
+
+SWEEP = "steered_alpha_"
+
+
+def judged(outcome: Outcome) -> Judged:
+    """One task for the page."""
+    task, figures = outcome.task, outcome.figures
+    rows = [_row(given.arm.name, figures[given.arm.name]) for given in outcome.arms]
+    ceiling: Any = figures.get("ceiling") or {"wrong": 0, "of": 0}
+    gap: Any = figures.get("gap_closed")
+    return Judged(
+        name=task.name,
+        title=task.title,
+        about=task.about,
+        source=task.source,
+        alpha=outcome.alpha,
+        chosen=[(alpha, score.value) for alpha, score in outcome.tuned.scores] if outcome.tuned else (),
+        rows=[row for row in rows if not row.name.startswith(SWEEP)],
+        sweep=[row for row in rows if row.name.startswith(SWEEP)],
+        tests=list(_tests(figures["tests"])),
+        wrong=ceiling["wrong"],
+        of=ceiling["of"],
+        ceiling=[Part(told, ceiling[name]) for name, told in PARTS.items() if ceiling.get(name)],
+        exactness=list(_exactness(figures.get("steered"))),
+        gap=None if gap is None else (gap["value"], gap["low"], gap["high"]),
+    )
+
+
+def _row(name: str, found: Any) -> Row:  # noqa: ANN401 (JSON)
+    cost = found["cost_usd_per_answer"]
+    alpha = found.get("alpha")
+    return Row(
+        name=name,
+        told=NAMES.get(name) or f"steered at alpha {alpha:g}",
+        n=found["n"],
+        errors=found["errors"],
+        score=found["score"],
+        low=found["low"] or 0.0,
+        high=found["high"] or 0.0,
+        in_form=found["in_form"],
+        cost=None if cost is None else Decimal(repr(cost)),
+        seconds=found["seconds_per_answer"] or 0.0,
+        calls=found["calls_per_answer"] or 0.0,
+        alpha=alpha,
+    )
+
+
+def _tests(found: Any) -> Iterator[Against]:  # noqa: ANN401 (JSON)
+    for name, one in found.items():
+        yield Against(AGAINST[name], one["difference"], one["low"], one["high"], one["p"], one["n"])
+
+
+def _exactness(steered: Any) -> Sequence[tuple[str, str]]:  # noqa: ANN401 (JSON)
+    if steered is None:
+        return []
+    own = steered["exactness"]
+    return [
+        (f"{own['exact'] or 0:.0%} of answers", "rest, at every step, on exactly the text before it."),
+        (f"{own['changed']:.0%} of tokens", "are not what the closed model had written."),
+        (f"{own['outside']:.0%} of tokens", "were not among its candidates: their log-probs are imputed."),
+        (f"{own['certified']:.0%} of tokens", "are certified: nothing that it did not show can change the choice."),
+    ]

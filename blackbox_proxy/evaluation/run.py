@@ -1,0 +1,156 @@
+"""Asks all questions of an evaluation, in an order that costs least, and keeps every answer.
+
+What calls the hosted model is asked in an order in which prompts share their beginnings with the one before: the arms
+of one question after one another, and an arm with examples by itself. Of arms that share a prompt the steered one comes
+first, so that whatever a cache spares is spared the others. What the pair does alone is done beside the calls that need
+no pair.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import final
+
+from blackbox_proxy.errors import BlackboxProxyError
+from blackbox_proxy.evaluation.answering import Bench, Stopped, answer, in_place, key, place_key
+from blackbox_proxy.evaluation.answers import Answer, Store
+from blackbox_proxy.evaluation.arms import Arm, Job
+from blackbox_proxy.evaluation.scoring import Score, scorer
+from blackbox_proxy.evaluation.task import Item
+
+FAILURES = 5
+"""So many errors one after another, without an answer between them, end a run: the next will not be better."""
+
+PATIENCE = 10.0
+"""Seconds that a run which is stopped waits for what is under way."""
+
+
+Unit = tuple[Job, ...]
+"""Jobs that one worker does one after another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What is done at the same time: units that call the hosted model, and units of the pair alone."""
+
+    calls: tuple[Unit, ...]
+    local: tuple[Unit, ...]
+
+
+def stages(arms: Sequence[Arm], items: Sequence[Item]) -> tuple[Stage, ...]:
+    """All jobs in order."""
+    alone = [arm for arm in arms if arm.calls and arm.examples]
+    local = [arm for arm in arms if not arm.calls]
+    together = _like_the_main_one([arm for arm in arms if arm.calls and not arm.examples])
+    return (
+        Stage(_each(alone, items), _each(local, items)),
+        Stage(tuple(tuple(Job(a, one) for a in together if at < a.n) for at, one in enumerate(items)), ()),
+    )
+
+
+def _like_the_main_one(arms: Sequence[Arm]) -> list[Arm]:
+    """The main steered arm first, then those whose prompts are like its own, then the others."""
+    main = next((arm for arm in arms if arm.looks), None)
+    shown = main is not None and main.shown("closed")
+    return sorted(arms, key=lambda arm: (arm.speaker == "tuned", arm.shown("closed") != shown, not arm.looks))
+
+
+def _each(arms: Sequence[Arm], items: Sequence[Item]) -> tuple[Unit, ...]:
+    return tuple((Job(arm, item),) for arm in arms for item in items[: arm.n])
+
+
+@final
+@dataclass(slots=True)
+class Run:
+    """One pass over the stages. at_once: calls under way at a time. tick: told each answer. asked: answers made now."""
+
+    bench: Bench
+    store: Store
+    at_once: int = 1
+    tick: Callable[[object], object] = lambda _: None
+    asked: int = 0
+    _failed: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _broken: BaseException | None = None
+    _score: Score = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._score = scorer(self.bench.task.scorer)
+
+    def waiting(self, plan: Sequence[Stage]) -> int:
+        """How many questions have no answer yet."""
+        jobs = (job for stage in plan for unit in (*stage.calls, *stage.local) for job in unit)
+        return len({own for job in jobs if self.store[own := key(self.bench, job)] is None})
+
+    def __call__(self, plan: Sequence[Stage]) -> None:
+        """Ask what has no answer yet. Raises what ends a run: an interrupt, a budget, errors without end."""
+        for stage in plan:
+            calls, local = deque(stage.calls), deque(stage.local)
+            self._beside([*[calls] * self.at_once, *([local] if local else [])])
+
+    def _beside(self, queues: Sequence[deque[Unit]]) -> None:
+        threads = [threading.Thread(target=self._work, args=(queue,), name="evaluate", daemon=True) for queue in queues]
+        for thread in threads:
+            thread.start()
+        try:
+            for thread in threads:
+                thread.join()
+        except BaseException:
+            self.bench.stop.set()
+            for thread in threads:
+                thread.join(PATIENCE)
+            raise
+        if self._broken is not None:
+            raise self._broken
+
+    def _work(self, units: deque[Unit]) -> None:
+        """Take units until there are none. What is raised ends the other workers too."""
+        try:
+            while units and not self.bench.stop.is_set():
+                for job in _next(units):
+                    self._do(job)
+        except Stopped:
+            return
+        except BaseException as error:  # noqa: BLE001 (it is raised in the thread that waits)
+            self._broken = self._broken or error
+            self.bench.stop.set()
+
+    def _do(self, job: Job) -> None:
+        own = key(self.bench, job)
+        found = self.store[own]
+        if found is None and not self.bench.stop.is_set():
+            found = self._keep(answer(self.bench, job))
+            self.tick(found)
+        if found is not None and job.arm.looks and not found.error and self._score(found.text, job.item) < 1.0:
+            self._look(job)
+
+    def _look(self, job: Job) -> None:
+        """Ask what the closed model says in place of the fact, for `ceiling`."""
+        if self.store[place_key(self.bench, job)] is None:
+            self._keep(in_place(self.bench, job))
+
+    def _keep(self, made: Answer) -> Answer:
+        self.store.keep(made)
+        with self._lock:
+            self.asked += 1
+            self._failed = self._failed + 1 if made.error else 0
+            if self._failed >= FAILURES:
+                raise _Hopeless(f"{FAILURES} questions failed one after another: {made.error}", hint=_HOPELESS)
+        return made
+
+
+_HOPELESS = "correct what is wrong; what was answered is kept, and is not asked again"
+
+
+class _Hopeless(BlackboxProxyError):
+    """Errors without an answer between them."""
+
+
+def _next(units: deque[Unit]) -> Unit:
+    try:
+        return units.popleft()
+    except IndexError:
+        return ()

@@ -1,0 +1,262 @@
+"""A task: questions with references, how answers are scored, and which pair steers.
+
+Reads `task.toml` and the JSONL files that it names; relative paths count from its folder. Knows no model and no arm.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from blackbox_proxy.errors import InputError
+
+Who = Literal["closed", "pair", "both", "none"]
+"""Who is shown an item's document."""
+
+Kind = Literal["exact", "regex", "json", "choice", "number", "python"]
+Text = Annotated[str, Field(min_length=1)]
+
+FORMAT = 'a line is an object like {"prompt": "...", "reference": "..."}, with also, choices, document where there are'
+
+
+class Item(BaseModel):
+    """One question.
+
+    also: further texts that are as right as `reference`. choices: what may be chosen from (scorer `choice`). document:
+    what the answer stands in; who is shown it is a matter of the arm.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    prompt: Text
+    reference: Text
+    also: Annotated[tuple[Text, ...], Field(strict=False)] = ()
+    choices: Annotated[tuple[Text, ...], Field(strict=False)] = ()
+    document: str = ""
+
+    @property
+    def right(self) -> tuple[str, ...]:
+        """Every text that is right."""
+        return (self.reference, *self.also)
+
+    @property
+    def name(self) -> str:
+        """A short name that changes with the content."""
+        return sha256(self.model_dump_json().encode()).hexdigest()[:12]
+
+    def asked(self, *, shown: bool) -> str:
+        """What a member is asked. shown: whether it sees the document, which then stands before the question."""
+        return f"{self.document}\n\n{self.prompt}" if shown and self.document else self.prompt
+
+
+class Scorer(BaseModel):
+    """How an answer is scored (the kinds: `scoring`). form: the form of a whole answer, its group 1 the fact."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Kind = "exact"
+    pattern: str = ""
+    ignore_case: bool = False
+    tolerance: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
+    entry: str = ""
+    form: str = ""
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    train: Text
+    validation: Text | None = None
+    test: Text
+    few_shot: Annotated[int, Field(ge=0)] = 6
+    instructions: str = ""
+    majority: bool = True
+
+
+class _Pair(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: Text
+
+
+Alpha = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Steering(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    alpha: Alpha = 1.0
+    max_tokens: Annotated[int, Field(ge=1)] = 64
+    alphas: tuple[Alpha, ...] = (0.0, 0.5, 1.0, 1.5, 2.0)
+
+
+class _Documents(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    who: Who = "none"
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title: Text
+    about: str = ""
+    source: str = ""
+    data: _Data
+    scorer: Scorer = Scorer()
+    pair: _Pair | None = None
+    steering: _Steering = _Steering()
+    documents: _Documents = _Documents()
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task that was read. name: its folder's. few_shot: examples shown. majority: whether there is that baseline.
+
+    train, validation, test: never mixed: examples come from the first, a tuned alpha from the second, figures from the
+    third. pair: the pair's description, None where the task names none. who: who is shown documents in the main arms.
+    """
+
+    name: str
+    title: str
+    about: str
+    source: str
+    train: tuple[Item, ...]
+    validation: tuple[Item, ...]
+    test: tuple[Item, ...]
+    few_shot: int
+    instructions: str
+    majority: bool
+    scorer: Scorer
+    form: re.Pattern[str] | None
+    pair: Path | None
+    alpha: float
+    max_tokens: int
+    alphas: tuple[float, ...]
+    who: Who
+
+    @property
+    def has_documents(self) -> bool:
+        """Whether any question comes with one."""
+        return any(item.document for item in self.test)
+
+
+def boxed() -> Mapping[str, Path]:
+    """The tasks that come with the package: where each is described, by name."""
+    folder = Path(str(files("blackbox_proxy") / "tasks"))
+    return {path.parent.name: path for path in sorted(folder.glob("*/task.toml"))}
+
+
+def find_task(given: str) -> Path:
+    """A task of the package by name, or a file. Raises InputError where there is neither."""
+    known = boxed()
+    if given in known:
+        return known[given]
+    path = Path(given).expanduser()
+    if path.is_dir():
+        path /= "task.toml"
+    if not path.is_file():
+        listed = ", ".join(known) or "none"
+        raise InputError(f"there is no task {given!r}", hint=f"give a task.toml, or one that comes along: {listed}")
+    return path
+
+
+def read_task(path: Path) -> Task:
+    """Read and check a task. Raises InputError with file, line where there is one, and what is wrong."""
+    hint = "README.md, `Evaluate`, has the form of a task"
+    try:
+        found = _File.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        raise InputError(f"{path}: {_complaint(error)}", hint=hint) from error
+    except OSError as error:
+        raise InputError(f"cannot read the task {path}: {error.strerror}", hint=hint) from error
+    except ValueError as error:
+        raise InputError(f"{path} is not TOML in UTF-8: {error}", hint=hint) from error
+    folder, data, steering = path.parent, found.data, found.steering
+    task = Task(
+        name=path.resolve().parent.name,
+        title=found.title,
+        about=found.about,
+        source=found.source,
+        train=tuple(_items(folder / data.train)),
+        validation=tuple(_items(folder / data.validation)) if data.validation else (),
+        test=tuple(_items(folder / data.test)),
+        few_shot=data.few_shot,
+        instructions=data.instructions,
+        majority=data.majority,
+        scorer=found.scorer,
+        form=_pattern(found.scorer.form, f"{path}: scorer.form"),
+        pair=folder / found.pair.file if found.pair else None,
+        alpha=steering.alpha,
+        max_tokens=steering.max_tokens,
+        alphas=steering.alphas,
+        who=found.documents.who,
+    )
+    _check(task, path)
+    return task
+
+
+def _check(task: Task, path: Path) -> None:
+    train, validation, test = ({item.prompt for item in part} for part in (task.train, task.validation, task.test))
+    for name, part in (("train", train), ("validation", validation)):
+        shared = sorted(part & test) if not task.has_documents else []
+        if shared:
+            raise InputError(
+                f"{path}: {len(shared)} questions of test stand in {name} too, such as {shared[0]!r}",
+                hint="figures on questions that were seen before mean nothing: take them out of one",
+            )
+    if len(task.train) < task.few_shot:
+        raise InputError(
+            f"{path}: few_shot is {task.few_shot}, and train has {len(task.train)} items", hint="lower it, or add items"
+        )
+
+
+def _pattern(text: str, where: str) -> re.Pattern[str] | None:
+    try:
+        return re.compile(text) if text else None
+    except re.error as error:
+        raise InputError(f"{where} is no regular expression: {error}", hint="see the documentation of `re`") from error
+
+
+def _complaint(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg']}" if where else str(first["msg"])
+
+
+def _items(path: Path) -> Iterator[Item]:
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except OSError as error:
+        raise InputError(
+            f"cannot read the items in {path}: {error.strerror}", hint="see [data] in task.toml"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8: {error}", hint="convert it, with iconv for instance") from error
+    count = 0
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            count += 1
+            yield _item(line, f"{path}:{number}")
+    if not count:
+        raise InputError(f"{path} has no items", hint=FORMAT)
+
+
+def _item(line: str, where: str) -> Item:
+    try:
+        found: Any = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: not JSON: {error}", hint=FORMAT) from error
+    try:
+        return Item.model_validate(found)
+    except ValidationError as error:
+        raise InputError(f"{where}: {_complaint(error)}", hint=FORMAT) from error

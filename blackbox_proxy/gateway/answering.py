@@ -1,0 +1,129 @@
+"""From an order to its answers: prompts are read, answers made side by side, steps turned into text as it is certain.
+
+Knows no HTTP and no reply's shape.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import Any, final
+
+from blackbox_proxy.engine import astream
+from blackbox_proxy.errors import OverBudget
+from blackbox_proxy.gateway.merging import merged
+from blackbox_proxy.gateway.models import Model
+from blackbox_proxy.gateway.orders import Order, Source
+from blackbox_proxy.serving.fields import Refusal
+from blackbox_proxy.serving.transcript import Finish, Part, Writer
+from blackbox_proxy.steering import Steering
+from blackbox_proxy.types import Kind, Prompt, Result, Step, TokenPath
+
+FINISHES: Mapping[str, Finish] = {"stop": "stop", "stop_string": "stop"}
+"""OpenAI's words; an answer that is cut short by anything else has the finish "length"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One answer to make, and the choices of the reply that it stands for."""
+
+    prompt: Prompt
+    steering: Steering
+    choices: tuple[int, ...]
+
+
+@final
+@dataclass(slots=True)
+class Tally:
+    """The results of the answers that are through, each with how many choices it stands for."""
+
+    results: list[tuple[Result, int]] = field(default_factory=list)
+
+
+def asked_of(order: Order, model: Model) -> list[Asked]:
+    """The answers that an order asks for. Raises Refusal, or InputError, for what cannot be asked of this model.
+
+    Greedy answers to one prompt are all equal, so one is made, and stands for all.
+    """
+    steering = _steering(order, model)
+    made = []
+    for at, source in enumerate(order.sources):
+        prompt, first = text_of(source, model), at * order.n
+        if steering.temperature == 0.0:
+            made.append(Asked(prompt, steering, tuple(range(first, first + order.n))))
+            continue
+        seeds = (replace(steering, seed=steering.seed + i) for i in range(order.n))
+        made += [Asked(prompt, own, (first + i,)) for i, own in enumerate(seeds)]
+    return made
+
+
+def _steering(order: Order, model: Model) -> Steering:
+    """The model's steering with what the order sets. Without a seed chance is not repeated."""
+    knobs: dict[str, Any] = dict(order.knobs)
+    if "seed" not in knobs and model.steering.seed == 0:
+        knobs["seed"] = secrets.randbits(62)
+    return replace(model.steering, **knobs)
+
+
+def text_of(source: Source, model: Model) -> Prompt:
+    """A prompt as text. Raises Refusal for ids where the upstream's tokenizer is unknown, or that are no text."""
+    if isinstance(source, Prompt):
+        return source
+    return Prompt(text=_spelt(source, model))
+
+
+def _spelt(ids: TokenPath, model: Model) -> str:
+    """The text that ids stand for; special tokens by their names."""
+    vocabulary = model.api.vocabulary
+    if vocabulary is None:
+        raise Refusal(
+            f"Invalid 'prompt': the tokenizer of '{model.name}' is not known here, so token ids cannot be read. "
+            "Send text.",
+            param="prompt",
+        )
+    if not all(0 <= i < len(vocabulary) for i in ids):
+        raise Refusal(f"Invalid 'prompt': token ids go from 0 to {len(vocabulary) - 1}.", param="prompt")
+    try:
+        return b"".join(vocabulary.pieces[i] for i in ids).decode("utf-8")
+    except UnicodeDecodeError:
+        raise Refusal("Invalid 'prompt': these token ids are not whole UTF-8 text.", param="prompt") from None
+
+
+Parts = AsyncGenerator[tuple[int, Part[Step]], None]
+"""Parts of a reply, each with the number of its choice."""
+
+
+async def answers(order: Order, asked: Sequence[Asked], model: Model, *, tally: Tally) -> Parts:
+    """The parts of all choices, each one's in order; what they took is put into the tally.
+
+    Raises Refusal where the queue is full or a budget allows nothing, and what `engine.astream` raises.
+    """
+    with model.gate.admitted():
+        async with aclosing(merged([_answer(order, one, model, tally=tally) for one in asked])) as parts:
+            async for choice, part in parts:
+                yield choice, part
+
+
+async def _answer(order: Order, asked: Asked, model: Model, *, tally: Tally) -> Parts:
+    async with model.gate.slot():
+        api = model.api.tagged(order.tags or {})
+        stream = await asyncio.to_thread(astream, asked.prompt, api=api, pair=model.pair, steering=asked.steering)
+        writer: Writer[Step] = Writer(stops=[stop.encode() for stop in asked.steering.stop])
+        ended = False
+        async with aclosing(stream):
+            async for step in stream:
+                part = writer.take(step, step.piece, ends=step.kind is Kind.END)
+                ended = part.finish is not None
+                for choice in asked.choices if part else ():
+                    yield choice, part
+            result = await stream.result()
+        tally.results.append((result, len(asked.choices)))
+        if result.finish == "budget" and not result.steps:
+            raise OverBudget(result.notes[-1])
+        if not ended:
+            last = writer.close(FINISHES.get(result.finish, "length"))
+            for choice in asked.choices:
+                yield choice, last

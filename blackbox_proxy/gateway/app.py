@@ -1,0 +1,225 @@
+"""The routes over HTTP: bodies in, JSON or server-sent events out, errors in OpenAI's shape.
+
+Every route stands under /v1 and without it. The module knows no field of a request and no token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import final
+
+import anyio
+from openai.types import Model as ModelCard
+from sse_starlette import EventSourceResponse
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route as Path
+from starlette.types import ASGIApp
+
+from blackbox_proxy.gateway.answering import Parts, Tally, answers, asked_of
+from blackbox_proxy.gateway.config import Server
+from blackbox_proxy.gateway.failures import translating
+from blackbox_proxy.gateway.guard import Guard, request_id
+from blackbox_proxy.gateway.keys import Keys
+from blackbox_proxy.gateway.models import Catalogue, Model
+from blackbox_proxy.gateway.orders import Limits, Order, read_chat, read_completion, read_model
+from blackbox_proxy.gateway.replies import SHAPES, Mode, Route, Shape, cost_of, usage_of
+from blackbox_proxy.gateway.tokens import info, tokens_of
+from blackbox_proxy.serving.fields import Body, Refusal, read_body
+from blackbox_proxy.serving.frames import Head
+from blackbox_proxy.serving.http import Translate, events, handlers, while_connected, whole_body
+from blackbox_proxy.serving.transcript import Part
+from blackbox_proxy.types import Step
+
+READS: dict[Route, Callable[[Body, Limits], Order]] = {"chat": read_chat, "completions": read_completion}
+
+PATIENCE = 60.0
+"""Seconds in which the body of a request must have come."""
+
+COST = "x-steering-cost-usd"
+"""The header that tells what an answer cost."""
+
+SPARE_THREADS = 4
+"""Threads for reading prompts, besides one for each answer that may be under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    """One reply on its way: how it is written, its parts, and what they took."""
+
+    shape: Shape
+    parts: Parts
+    tally: Tally
+    choices: int
+
+
+@final
+class Endpoints:
+    """The handlers."""
+
+    def __init__(self, catalogue: Catalogue, server: Server, keys: Keys, *, translate: Translate) -> None:
+        self._catalogue = catalogue
+        self._server = server
+        self._keys = keys
+        self._translate = translate
+
+    async def health(self, _request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def models(self, request: Request) -> Response:
+        self._admit(request)
+        cards = [_card(model) for model in self._catalogue.models.values()]
+        return JSONResponse({"object": "list", "data": cards})
+
+    async def model(self, request: Request) -> Response:
+        self._admit(request)
+        return JSONResponse(_card(self._catalogue.find(request.path_params["name"])))
+
+    async def chat(self, request: Request) -> Response:
+        return await self._answer(request, "chat")
+
+    async def completions(self, request: Request) -> Response:
+        return await self._answer(request, "completions")
+
+    async def tokenize(self, request: Request) -> Response:
+        self._admit(request)
+        body = await self._body(request)
+        model = self._catalogue.find(read_model(body))
+        return JSONResponse(await asyncio.to_thread(tokens_of, body, model, self._server.limits))
+
+    async def tokenizer_info(self, request: Request) -> Response:
+        self._admit(request)
+        return JSONResponse(info(self._catalogue.find(request.query_params.get("model", ""))))
+
+    def _admit(self, request: Request) -> str:
+        return self._keys.admit(request.headers.get("authorization"))
+
+    async def _body(self, request: Request) -> Body:
+        try:
+            with anyio.fail_after(PATIENCE):
+                raw = await whole_body(request, most=self._server.max_body)
+        except TimeoutError:
+            raise Refusal("The body of the request did not come in time.", status=408) from None
+        return read_body(raw)
+
+    async def _answer(self, request: Request, route: Route) -> Response:
+        key = self._admit(request)
+        order = READS[route](await self._body(request), self._server.limits)
+        model = self._catalogue.find(order.model)
+        tags = {**(order.tags or {}), "steered": model.name, **({"key": key} if key else {})}
+        order = replace(order, tags=tags)
+        tally = Tally()
+        asked = asked_of(order, model)
+        reply = _Reply(
+            _shape(route, order, model), answers(order, asked, model, tally=tally), tally, order.n * len(order.sources)
+        )
+        if order.stream:
+            chunks = _chunks(reply, usage=order.include_usage)
+            first = await while_connected(request, lambda: anext(chunks))
+            return EventSourceResponse(
+                events(_from(first, chunks), self._translate),
+                sep="\n",
+                shutdown_event=anyio.Event(),
+                shutdown_grace_period=self._server.drain,
+            )
+        return await while_connected(request, lambda: _whole(reply))
+
+
+def build_app(
+    catalogue: Catalogue, server: Server, keys: Keys, *, threads: int, log: Callable[[str], object]
+) -> ASGIApp:
+    """The ASGI application. threads: answers that may be under way at a time. log: is told of what went wrong."""
+    translate = translating(lambda said: log(f"{request_id.get()} {said}"))
+    endpoints = Endpoints(catalogue, server, keys, translate=translate)
+    table = (
+        ("/health", endpoints.health, "GET"),
+        ("/models", endpoints.models, "GET"),
+        ("/models/{name:path}", endpoints.model, "GET"),
+        ("/chat/completions", endpoints.chat, "POST"),
+        ("/completions", endpoints.completions, "POST"),
+        ("/tokenize", endpoints.tokenize, "POST"),
+        ("/tokenizer_info", endpoints.tokenizer_info, "GET"),
+    )
+    routes = [
+        Path(prefix + path, handler, methods=[method]) for prefix in ("", "/v1") for path, handler, method in table
+    ]
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        with ThreadPoolExecutor(threads + SPARE_THREADS, "pair") as pool:
+            asyncio.get_running_loop().set_default_executor(pool)
+            yield
+            await catalogue.aclose()
+
+    app = Starlette(
+        routes=routes, exception_handlers=handlers(translate), middleware=_cross_origin(server), lifespan=lifespan
+    )
+    return Guard(app, origins=server.cors_origins, local=not keys)
+
+
+def _cross_origin(server: Server) -> list[Middleware]:
+    if not server.cors_origins:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=list(server.cors_origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["authorization", "content-type"],
+            expose_headers=["x-request-id", COST],
+        )
+    ]
+
+
+def _card(model: Model) -> dict[str, object]:
+    return ModelCard(id=model.name, created=model.created, object="model", owned_by="blackbox-proxy").model_dump()
+
+
+def _shape(route: Route, order: Order, model: Model) -> Shape:
+    prefix, kind = SHAPES[route]
+    head = Head(f"{prefix}{secrets.token_hex(16)}", int(time.time()), model.name)
+    return kind(head, Mode(order.top, usage=order.include_usage))
+
+
+async def _whole(reply: _Reply) -> Response:
+    """All choices in one reply."""
+    choices: list[list[Part[Step]]] = [[] for _ in range(reply.choices)]
+    async with aclosing(reply.parts) as parts:
+        async for index, part in parts:
+            choices[index].append(part)
+    results = reply.tally.results
+    written = await asyncio.to_thread(reply.shape.whole, choices, usage_of(results))
+    cost = cost_of(results)
+    return Response(written, media_type="application/json", headers={} if cost is None else {COST: cost})
+
+
+async def _chunks(reply: _Reply, *, usage: bool) -> AsyncGenerator[str, None]:
+    """The choices in chunks of JSON, as their text becomes certain."""
+    opened: set[int] = set()
+    async with aclosing(reply.parts) as parts:
+        async for index, part in parts:
+            if index not in opened:
+                opened.add(index)
+                for chunk in reply.shape.opening(index):
+                    yield chunk
+            for chunk in reply.shape.chunks(index, part):
+                yield chunk
+    if usage:
+        yield reply.shape.closing(usage_of(reply.tally.results))
+
+
+async def _from(first: str, rest: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
+    """A generator whose first item was taken already: an error before it still has a status of its own."""
+    async with aclosing(rest):
+        yield first
+        async for item in rest:
+            yield item

@@ -1,0 +1,285 @@
+"""The one TOML file of the gateway: what is served, from where, steered how, for whom.
+
+    [server]                  where to listen, who may ask, limits of one request
+    [ledger]                  where requests are booked, under which budgets and tags
+    [upstreams.NAME]          a provider: profile or address, key by reference, how many answers at a time
+    [models.NAME]             what clients see: an upstream's model, a pair, and the steering
+
+Checked as a whole, with file and line. Environment variables win over the file: BLACKBOX_PROXY_SERVER__PORT=8080 for
+`port` of [server], and so for [ledger]. No secret stands in it: keys are named by variable or by file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from blackbox_proxy.errors import InputError
+from blackbox_proxy.gateway.knobs import KnobMistake, read_knobs
+from blackbox_proxy.gateway.orders import Limits
+from blackbox_proxy.remote.profiles.lines import Place, line_of
+from blackbox_proxy.remote.profiles.schema import Options
+from blackbox_proxy.serving.listening import LOOPBACK
+from blackbox_proxy.steering import Steering
+
+PREFIX = "BLACKBOX_PROXY_"
+OPEN_TABLES = ("server", "ledger")
+"""Tables whose fields the environment may set."""
+
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[!-~]+$")]
+Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Texts = Annotated[tuple[str, ...], Field(strict=False)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Server(_Table):
+    """Where to listen, who may ask, and what one request may ask for.
+
+    keys: a key file; key_env: a variable with one more key. cors_origins: web pages that may ask. drain: seconds that
+    answers under way are given when the server ends. max_*: of one request; bytes, characters, tokens, answers.
+    """
+
+    host: str = LOOPBACK
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    keys: str | None = None
+    key_env: Variable | None = None
+    default_model: str | None = None
+    cors_origins: Texts = ()
+    drain: Annotated[float, Field(ge=0, le=3600)] = 30.0
+    max_body: Annotated[int, Field(ge=1024, le=2**28)] = 4 * 2**20
+    max_prompt: Annotated[int, Field(ge=1)] = 400_000
+    max_tokens: Annotated[int, Field(ge=1)] = 4096
+    max_answers: Annotated[int, Field(ge=1, le=128)] = 16
+
+    @property
+    def limits(self) -> Limits:
+        """What one request may ask for."""
+        return Limits(self.max_tokens, self.max_prompt, self.max_answers)
+
+
+class Booking(_Table):
+    """What `steer` takes as --ledger, --no-ledger, --max-cost, --max-calls and --tag."""
+
+    file: str | None = None
+    off: bool = False
+    max_cost: Texts = ()
+    max_calls: Texts = ()
+    tags: dict[str, str] = {}
+
+
+class Upstream(_Table):
+    """A provider. api_key_env, api_key_file: where its key is. at_once, queue: see `gates.Gate`. timeout: seconds."""
+
+    profile: str = ""
+    base_url: str = ""
+    adapter: str = ""
+    api_key_env: Variable | None = None
+    api_key_file: str | None = None
+    timeout: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    attempts: Annotated[int, Field(ge=1, le=20)] = 4
+    at_once: Annotated[int, Field(ge=1, le=256)] = 8
+    queue: Annotated[int, Field(ge=0, le=100_000)] = 32
+
+
+class Served(_Table):
+    """What clients see under one name. pair: a pair file, or `demo`; without one nothing is steered."""
+
+    upstream: str
+    model: Annotated[str, Field(min_length=1)]
+    pair: str | None = None
+    template: str = "raw"
+    tokenizer: str = ""
+    options: Options = Options()
+    steering: dict[str, Any] = {}
+
+
+class _File(_Table):
+    server: Server = Server()
+    ledger: Booking = Booking()
+    upstreams: dict[Name, Upstream]
+    models: Annotated[dict[Name, Served], Field(min_length=1)]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What a file says, checked. folder: what its relative paths count from. steering: by the names of the models."""
+
+    where: str
+    folder: Path
+    server: Server
+    ledger: Booking
+    upstreams: Mapping[str, Upstream]
+    models: Mapping[str, Served]
+    steering: Mapping[str, Steering]
+
+    def path(self, given: str) -> Path:
+        """A path of the file."""
+        return self.folder / Path(given).expanduser()
+
+
+def read_config(path: Path, environ: Mapping[str, str]) -> Config:
+    """The configuration. Raises InputError for the first mistake, with file and line or with the variable."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}", hint="`blackbox-proxy init` writes one") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8: {error.reason}", hint="save it as UTF-8") from None
+    return parse_config(text, where=str(path), folder=path.parent, environ=environ)
+
+
+def parse_config(text: str, *, where: str, folder: Path, environ: Mapping[str, str]) -> Config:
+    """`read_config` of a text. where: how messages call it."""
+    try:
+        said = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise InputError(f"{where} is not TOML: {error}", hint="correct it") from None
+    source = _Source(where, text, _overrides(environ))
+    file = source.validated(said)
+    _check(file, source)
+    steering = {name: _steering(name, served, source) for name, served in file.models.items()}
+    return Config(where, folder, file.server, file.ledger, file.upstreams, file.models, steering)
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where values came from. changed: those that the environment gave, by table and field."""
+
+    where: str
+    text: str
+    changed: Mapping[tuple[str, str], object]
+
+    def mistake(self, place: Place, complaint: str, *, hint: str = "") -> InputError:
+        """The error for what stands at `place`."""
+        way = tuple(str(step) for step in place)
+        shown = ".".join(way)
+        said = f"{shown}: {complaint}" if shown else complaint
+        if way[:2] in self.changed:
+            return InputError(f"{variable(way[0], way[1])}: {said}", hint=hint or "correct or unset the variable")
+        return InputError(
+            f"{self.where}, line {line_of(self.text, place)}: {said}",
+            hint=hint or "correct the file; `blackbox-proxy init` writes one with every field explained",
+        )
+
+    def validated(self, said: dict[str, Any]) -> _File:
+        for (table, name), value in self.changed.items():
+            under = said.setdefault(table, {})
+            if isinstance(under, dict):
+                under[name] = value
+        try:
+            return _File.model_validate(said)
+        except ValidationError as error:
+            found = error.errors(include_url=False)
+            raise self._told(min(found, key=lambda one: line_of(self.text, one["loc"]))) from None
+
+    def _told(self, error: ErrorDetails) -> InputError:
+        place = tuple(step for step in error["loc"] if step != "[key]")
+        if error["type"] == "extra_forbidden":
+            return self.mistake(place, f"there is no such field{_nearest(place)}")
+        if error["type"] == "missing":
+            return self.mistake(place, "it is missing")
+        return self.mistake(place, f"{error['input']!r:.60} will not do: {error['msg'].lower()}")
+
+
+def variable(table: str, name: str) -> str:
+    """The environment variable that sets a field.
+
+    >>> variable("server", "port")
+    'BLACKBOX_PROXY_SERVER__PORT'
+    """
+    return f"{PREFIX}{table}__{name}".upper()
+
+
+def _overrides(environ: Mapping[str, str]) -> Mapping[tuple[str, str], object]:
+    """What the environment sets, written as in TOML; what is no TOML is text."""
+    tables: Mapping[str, type[BaseModel]] = {"server": Server, "ledger": Booking}
+    names = ((table, name) for table in OPEN_TABLES for name in tables[table].model_fields)
+    given = ((place, environ.get(variable(*place), "")) for place in names)
+    return {place: _value(text) for place, text in given if text}
+
+
+def _value(text: str) -> object:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _nearest(place: Place) -> str:
+    """The fields of the table that the last step is in, the likeliest first."""
+    tables: Mapping[str, type[BaseModel]] = {
+        "server": Server,
+        "ledger": Booking,
+        "upstreams": Upstream,
+        "models": Served,
+    }
+    table = Options if "options" in place[:-1] else tables.get(str(place[0]), _File) if len(place) > 1 else _File
+    close = difflib.get_close_matches(str(place[-1]), table.model_fields, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(table.model_fields)}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _check(file: _File, source: _Source) -> None:
+    """What no field shows by itself."""
+    server = file.server
+    guarded = bool(server.keys or server.key_env)
+    if not is_loopback(server.host) and not guarded:
+        raise source.mistake(
+            ("server", "host"),
+            f"{server.host!r} can be reached from other machines, and no key is asked for",
+            hint='`blackbox-proxy keys add NAME`, and keys = "keys.txt" in [server]; or listen on 127.0.0.1',
+        )
+    if "*" in server.cors_origins and not guarded:
+        raise source.mistake(
+            ("server", "cors_origins"), "every web page may ask, and no key is asked for", hint="name the origins"
+        )
+    if server.default_model is not None and server.default_model not in file.models:
+        raise source.mistake(("server", "default_model"), f"there is no model {server.default_model!r}")
+    for name, upstream in file.upstreams.items():
+        if not upstream.profile and not upstream.base_url:
+            raise source.mistake(("upstreams", name), "it needs a profile or a base_url")
+        if upstream.api_key_env and upstream.api_key_file:
+            raise source.mistake(("upstreams", name, "api_key_file"), "give one of api_key_env and api_key_file")
+    for name, served in file.models.items():
+        if served.upstream not in file.upstreams:
+            raise source.mistake(
+                ("models", name, "upstream"),
+                f"there is no [upstreams.{served.upstream}]",
+                hint=f"there are: {', '.join(file.upstreams)}",
+            )
+
+
+def _steering(name: str, served: Served, source: _Source) -> Steering:
+    """The steering of a model; the log-probs of the best 20 are kept, since a client may ask for them."""
+    place = ("models", name, "steering")
+    try:
+        knobs: dict[str, Any] = read_knobs(served.steering, but={"rivals"})
+    except KnobMistake as error:
+        raise source.mistake((*place, error.name), error.message) from None
+    try:
+        return Steering(**knobs, rivals=KEPT)
+    except InputError as error:
+        raise source.mistake(place, error.message) from None
+
+
+KEPT = 20
+"""Most log-probs that a client can see of one token."""

@@ -1,0 +1,61 @@
+"""What a client is told of an error, and what the log is told: a client learns nothing of addresses, keys or code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from blackbox_proxy.errors import (
+    ApiBusy,
+    ApiError,
+    ApiRefused,
+    ApiTimeout,
+    InputError,
+    OverBudget,
+    ReplyError,
+)
+from blackbox_proxy.serving.fields import Refusal
+from blackbox_proxy.serving.http import Translate
+
+RETRY = 5
+"""Seconds after which to ask again where an upstream is busy."""
+
+SERVER_ERROR = "The server had an error while processing your request."
+
+
+def translating(log: Callable[[str], object]) -> Translate:
+    """The translation of errors, which tells the log what it keeps from clients."""
+
+    def translate(error: Exception) -> Refusal:
+        refusal = told(error)
+        if refusal.status >= 500:
+            log(f"{refusal.status}: {type(error).__name__}: {error}")
+        return refusal
+
+    return translate
+
+
+def told(error: Exception) -> Refusal:
+    """What a client is told."""
+    if isinstance(error, Refusal):
+        return error
+    if isinstance(error, InputError):
+        return Refusal(error.message, code="invalid_value")
+    if isinstance(error, OverBudget):
+        return Refusal("You exceeded your current quota: a budget is used up.", status=429, code="insufficient_quota")
+    if isinstance(error, ApiError):
+        return _of_upstream(error)
+    if isinstance(error, ReplyError):
+        return Refusal("The upstream model's reply cannot be steered with.", status=502, code="upstream_unusable")
+    return Refusal(SERVER_ERROR, status=500)
+
+
+def _of_upstream(error: ApiError) -> Refusal:
+    """Statuses are passed on where they mean the same for the client: it may ask again later, or had asked too much."""
+    if isinstance(error, ApiBusy) and error.status == 429:
+        return Refusal("The upstream model is busy.", status=429, code="rate_limit_exceeded", wait=RETRY)
+    if isinstance(error, ApiRefused):
+        status = "" if error.status is None else f" (status {error.status})"
+        return Refusal(f"The upstream model refused the request{status}.", status=502, code="upstream_refused")
+    if isinstance(error, ApiTimeout):
+        return Refusal("The upstream model did not answer in time.", status=504, code="upstream_timeout")
+    return Refusal("The upstream model is not available.", status=502, code="upstream_unavailable", wait=RETRY)

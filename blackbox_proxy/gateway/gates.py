@@ -1,0 +1,67 @@
+"""How many answers are under way at one upstream, and how many requests may wait: who comes after that is sent away."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import final
+
+from blackbox_proxy.serving.fields import Refusal
+
+WEIGHT = 0.2
+"""Share of the latest answer in the mean time of one."""
+
+LONGEST = 60
+"""Most seconds that somebody is told to wait."""
+
+
+@final
+class Gate:
+    """at_once: answers at a time. queue: requests that may wait besides those that are being answered.
+
+    For one event loop. clock: seconds.
+    """
+
+    def __init__(self, at_once: int, queue: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._at_once = at_once
+        self._most = at_once + queue
+        self._room = asyncio.Semaphore(at_once)
+        self._clock = clock
+        self._inside = 0
+        self._pace = 1.0
+
+    @property
+    def inside(self) -> int:
+        """Requests that are answered or wait."""
+        return self._inside
+
+    @contextmanager
+    def admitted(self) -> Iterator[None]:
+        """A request's whole stay. Raises Refusal (429) where too many wait already."""
+        if self._inside >= self._most:
+            raise Refusal(
+                f"Too many requests: {self._inside} are being answered or wait. Please try again later.",
+                status=429,
+                code="rate_limit_exceeded",
+                wait=self.wait(),
+            )
+        self._inside += 1
+        try:
+            yield
+        finally:
+            self._inside -= 1
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[None]:
+        """One answer: waits until there is room."""
+        async with self._room:
+            began = self._clock()
+            yield
+            self._pace += WEIGHT * (self._clock() - began - self._pace)
+
+    def wait(self) -> int:
+        """Seconds until there may be room in the queue, at the present pace."""
+        return min(max(1, math.ceil(self._pace * max(1, self._inside - self._at_once + 1) / self._at_once)), LONGEST)

@@ -1,0 +1,68 @@
+"""What is looked at before any route: where a request says it goes, and which web page it comes from.
+
+A server that listens on this machine alone is not safe from a browser on it: a page can send requests anywhere, and a
+name that a stranger owns can be made to lead here. So a page may ask only where its origin is allowed, and without
+keys a request must name this machine as its host. Every answer has an id, which the log has too.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Collection
+from contextvars import ContextVar
+from typing import final
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from blackbox_proxy.gateway.config import is_loopback
+from blackbox_proxy.serving.fields import Refusal
+from blackbox_proxy.serving.http import fault
+
+_HOST = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9.-]+))(?::[0-9]{1,5})?")
+
+request_id: ContextVar[str] = ContextVar("request_id", default="-")
+"""The id of the request that the present task answers."""
+
+
+@final
+class Guard:
+    """An application behind the checks. origins: web pages that may ask; local: only this machine may be the host."""
+
+    def __init__(self, app: ASGIApp, *, origins: Collection[str], local: bool) -> None:
+        self._app = app
+        self._origins = origins
+        self._local = local
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        name = f"req_{secrets.token_hex(16)}"
+        request_id.set(name)
+
+        async def named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["x-request-id"] = name
+                headers["x-content-type-options"] = "nosniff"
+            await send(message)
+
+        refusal = self._refusal(Headers(scope=scope))
+        await (self._app if refusal is None else fault(refusal))(scope, receive, named)
+
+    def _refusal(self, headers: Headers) -> Refusal | None:
+        """Why a request is not looked at; None where it is."""
+        origin = headers.get("origin")
+        if origin is not None and origin not in self._origins and "*" not in self._origins:
+            return Refusal("Requests of this web page's origin are not allowed.", status=403, code="origin_not_allowed")
+        if self._local and not _is_here(headers.get("host", "")):
+            return Refusal("This server answers requests to this machine alone.", status=403, code="host_not_allowed")
+        return None
+
+
+def _is_here(host: str) -> bool:
+    """Whether a Host header names this machine."""
+    found = _HOST.fullmatch(host)
+    return found is not None and is_loopback(found["six"] or found["name"].lower())

@@ -1,0 +1,74 @@
+"""The knobs of steering as a configuration file or a request may set them: names and types are those of `Steering`.
+
+Pure. What a knob means, and which values make no sense, is checked by `Steering` itself.
+"""
+
+from __future__ import annotations
+
+import json
+import typing
+from collections.abc import Collection, Mapping
+from dataclasses import fields
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from blackbox_proxy.errors import InputError
+from blackbox_proxy.steering import Steering
+
+NAMES = tuple(field.name for field in fields(Steering))
+
+OWN_FIELDS = frozenset({"max_tokens", "temperature", "top_p", "seed", "stop"})
+"""Knobs for which OpenAI's requests have fields of their own."""
+
+FIXED = frozenset({"event", "rivals"})
+"""Knobs that belong to the connection, or to the shape of the reply."""
+
+MOST: Mapping[str, float] = {
+    "alpha": 100.0,
+    "back_off": 16,
+    "draft": 64,
+    "proposals": 64,
+    "reveals": 16,
+    "spread": 64,
+}
+"""The largest values, either way from 0, that a stranger may ask for: each costs time at every step."""
+
+_TYPES = typing.get_type_hints(Steering)
+_Knobs: type[BaseModel] = create_model(  # type: ignore[call-overload]  # the fields are known when it runs
+    "Knobs",
+    __config__=ConfigDict(extra="forbid", strict=True),
+    **{name: (_TYPES[name] | None, None) for name in NAMES},
+)
+
+
+class KnobMistake(InputError):
+    """A knob that is none, or that cannot take this value. name: of the knob."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
+def read_knobs(said: Mapping[str, object], *, but: Collection[str] = ()) -> dict[str, object]:
+    """The knobs that are set, as `Steering` takes them; null counts as not set.
+
+    but: knobs that may not be set here. Raises KnobMistake for the first that is wrong.
+    """
+    offered = [name for name in NAMES if name not in but]
+    for name in said:
+        if name not in offered:
+            raise KnobMistake(name, f"there is no such knob; there are {', '.join(offered)}")
+    try:
+        read = _Knobs.model_validate_json(json.dumps(said))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise KnobMistake(str(first["loc"][0]), f"{first['input']!r:.60} will not do: {first['msg'].lower()}") from None
+    return {name: value for name in offered if (value := getattr(read, name)) is not None}
+
+
+def check_bounds(knobs: Mapping[str, object]) -> None:
+    """Raise KnobMistake for what a stranger may not ask for."""
+    for name, most in MOST.items():
+        value = knobs.get(name)
+        if isinstance(value, int | float) and abs(value) > most:
+            raise KnobMistake(name, f"{value:g} is too large here; at most {most:g}")

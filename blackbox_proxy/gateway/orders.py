@@ -1,0 +1,245 @@
+"""Reads requests for chats and for text: any JSON value becomes a checked `Order`, or a `Refusal` in OpenAI's words.
+
+Fields that are not known are ignored. Known fields that would change the answer, and that nothing here obeys, are
+refused unless they hold their neutral value: ignoring them would give a wrong answer that looks right. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from blackbox_proxy.gateway.knobs import FIXED, OWN_FIELDS, KnobMistake, check_bounds, read_knobs
+from blackbox_proxy.serving import fields
+from blackbox_proxy.serving.fields import Body, Refusal
+from blackbox_proxy.serving.turns import Unfinished, read_turns
+from blackbox_proxy.types import Prompt, TokenPath
+
+MOST_STOPS = 16
+MOST_TOP = 20
+MOST_TAGS = 16
+LONGEST_KEY = 64
+LONGEST_VALUE = 512
+DEFAULT_TOKENS = 16
+"""What the legacy route generates when nobody says how much."""
+
+SEEDS = 2**63
+
+_COMMON_NEUTRAL: Mapping[str, tuple[object, ...]] = {
+    "presence_penalty": (0,),
+    "frequency_penalty": (0,),
+    "repetition_penalty": (1,),
+    "logit_bias": ({},),
+}
+_COMPLETION_NEUTRAL = {**_COMMON_NEUTRAL, "best_of": (1,), "suffix": ("",)}
+_CHAT_NEUTRAL = {
+    **_COMMON_NEUTRAL,
+    "tools": ([],),
+    "functions": ([],),
+    "response_format": ({"type": "text"},),
+    "modalities": (["text"],),
+    "audio": (),
+}
+
+Source = Prompt | TokenPath
+"""What to go on from: a chat, text, or ids of the upstream's vocabulary."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request may ask for. tokens: of one answer; prompt: characters of one prompt; answers: in all."""
+
+    tokens: int = 4096
+    prompt: int = 400_000
+    answers: int = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What both routes ask for.
+
+    model: "" where none is named. knobs: what is set of the steering, by the names of `Steering`. top: log-probs to
+    show of each token, None for none at all.
+    """
+
+    model: str
+    sources: tuple[Source, ...]
+    knobs: Mapping[str, object]
+    n: int = 1
+    top: int | None = None
+    stream: bool = False
+    include_usage: bool = False
+    tags: Mapping[str, str] | None = None
+
+
+def read_chat(body: Body, limits: Limits) -> Order:
+    """A request to /chat/completions."""
+    fields.refuse_unsupported(body, _CHAT_NEUTRAL)
+    most = limits.tokens
+    newer, older = (fields.integer(body, name, low=1, high=most) for name in ("max_completion_tokens", "max_tokens"))
+    alternatives = fields.integer(body, "top_logprobs", low=0, high=MOST_TOP)
+    wanted = fields.boolean(body, "logprobs")
+    if alternatives is not None and not wanted:
+        raise Refusal("The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled.", param="top_logprobs")
+    return _order(
+        body,
+        limits,
+        sources=(_turns(body, limits),),
+        max_tokens=older if newer is None else newer,
+        top=(alternatives or 0) if wanted else None,
+    )
+
+
+def read_completion(body: Body, limits: Limits) -> Order:
+    """A request to /completions."""
+    fields.refuse_unsupported(body, _COMPLETION_NEUTRAL)
+    max_tokens = fields.integer(body, "max_tokens", low=0, high=limits.tokens)
+    echo = fields.boolean(body, "echo")
+    if echo:
+        raise Refusal(
+            "Unsupported parameter: 'echo'. Log-probs of a given text are not told here; ask the upstream itself.",
+            param="echo",
+            code="unsupported_parameter",
+        )
+    if max_tokens == 0:
+        raise fields.below("max_tokens", 0, 1)
+    return _order(
+        body,
+        limits,
+        sources=_prompts(body.get("prompt"), limits),
+        max_tokens=DEFAULT_TOKENS if max_tokens is None else max_tokens,
+        top=fields.integer(body, "logprobs", low=0, high=MOST_TOP),
+    )
+
+
+def read_model(body: Body) -> str:
+    """The model that a request names, "" for none."""
+    return "" if body.get("model") is None else fields.text(body["model"], "model")
+
+
+def _order(
+    body: Body,
+    limits: Limits,
+    *,
+    sources: tuple[Source, ...],
+    max_tokens: int | None,
+    top: int | None,
+) -> Order:
+    """The fields that both routes read alike."""
+    stream = fields.boolean(body, "stream")
+    options = body.get("stream_options")
+    if options is not None and not stream:
+        raise Refusal("'stream_options' is only allowed when 'stream' is enabled.", param="stream_options")
+    n = fields.integer(body, "n", low=1) or 1
+    if n * len(sources) > limits.answers:
+        asked = n * len(sources)
+        raise Refusal(f"{asked} answers were asked for; one request may have {limits.answers}.", param="n")
+    own = {"max_tokens": max_tokens, **_drawing(body), "stop": _stops(body.get("stop"))}
+    return Order(
+        model=read_model(body),
+        sources=sources,
+        knobs={**_steering(body.get("steering")), **{name: value for name, value in own.items() if value is not None}},
+        n=n,
+        top=top,
+        stream=stream,
+        include_usage=options is not None
+        and fields.boolean(fields.mapping(options, "stream_options"), "include_usage"),
+        tags=_tags(body),
+    )
+
+
+def _drawing(body: Body) -> dict[str, object]:
+    """Temperature, top-p and seed. A nucleus of nothing holds the likeliest token alone."""
+    temperature, top_p = fields.number(body, "temperature", high=2.0), fields.number(body, "top_p", high=1.0)
+    if top_p == 0.0:
+        temperature, top_p = 0.0, None
+    seed = fields.integer(body, "seed", low=-fields.HUGE - 1)
+    return {"temperature": temperature, "top_p": top_p, "seed": None if seed is None else seed % SEEDS}
+
+
+def _steering(value: object) -> dict[str, object]:
+    """The knobs under `steering`, within what a stranger may ask for."""
+    said = fields.mapping({} if value is None else value, "steering")
+    try:
+        knobs = read_knobs(said, but=OWN_FIELDS | FIXED)
+        check_bounds(knobs)
+    except KnobMistake as error:
+        param = f"steering.{error.name[:LONGEST_KEY]}"
+        raise Refusal(f"Invalid '{param}': {error.message}.", param=param, code="invalid_value") from None
+    return knobs
+
+
+def _stops(stop: object) -> tuple[str, ...] | None:
+    if stop is None:
+        return None
+    given = stop if isinstance(stop, list) else [stop]
+    if len(given) > MOST_STOPS:
+        raise Refusal(f"Invalid 'stop': {len(given)} sequences; at most {MOST_STOPS} are read.", param="stop")
+    stops = tuple(fields.text(item, "stop") for item in given)
+    if any(not one or len(one) > LONGEST_VALUE for one in stops):
+        raise Refusal(
+            f"Invalid 'stop': a stop sequence has 1 to {LONGEST_VALUE} characters.", param="stop", code="invalid_value"
+        )
+    return stops
+
+
+def _tags(body: Body) -> dict[str, str]:
+    """What a request is booked under: `metadata` and `user`."""
+    given = fields.mapping({} if body.get("metadata") is None else body["metadata"], "metadata")
+    if len(given) > MOST_TAGS:
+        raise Refusal(f"Invalid 'metadata': {len(given)} pairs; at most {MOST_TAGS} are kept.", param="metadata")
+    tags = {fields.text(key, "metadata"): fields.text(value, f"metadata.{key[:60]}") for key, value in given.items()}
+    if body.get("user") is not None:
+        tags["user"] = fields.text(body["user"], "user")
+    for key, value in tags.items():
+        if len(key) > LONGEST_KEY or len(value) > LONGEST_VALUE or "=" in key or not key:
+            raise Refusal(
+                f"Invalid 'metadata': a key has 1 to {LONGEST_KEY} characters and no '=', "
+                f"a value {LONGEST_VALUE} at most.",
+                param="metadata",
+            )
+    return {key: value for key, value in tags.items() if value}
+
+
+def _turns(body: Body, limits: Limits) -> Prompt:
+    turns = read_turns(body)
+    if isinstance(turns, Unfinished):
+        raise Refusal(
+            "Unsupported: an assistant's turn cannot be gone on with here.",
+            param="messages",
+            code="unsupported_parameter",
+        )
+    _check_length(sum(len(turn.content) for turn in turns.messages), limits, "messages")
+    return turns
+
+
+def _prompts(prompt: object, limits: Limits) -> tuple[Source, ...]:
+    """A string, a list of strings, one list of token ids, or a list of such lists."""
+    if isinstance(prompt, list) and prompt and not fields.is_integer(prompt[0]):
+        if len(prompt) > limits.answers:
+            raise Refusal(
+                f"Invalid 'prompt': {len(prompt)} prompts; one request may have {limits.answers}.", param="prompt"
+            )
+        return tuple(_prompt(item, f"prompt[{at}]", limits) for at, item in enumerate(prompt))
+    return (_prompt(prompt, "prompt", limits),)
+
+
+def _prompt(prompt: object, param: str, limits: Limits) -> Source:
+    if prompt in (None, "", []):
+        raise Refusal(f"Invalid '{param}': the prompt is empty.", param=param, code="empty_prompt")
+    if isinstance(prompt, str):
+        _check_length(len(prompt), limits, param)
+        return Prompt(text=fields.text(prompt, param))
+    if isinstance(prompt, list) and all(map(fields.is_integer, prompt)):
+        _check_length(len(prompt), limits, param)
+        return tuple(prompt)
+    raise fields.wrong_type(param, "a string or a list of token ids", prompt)
+
+
+def _check_length(size: int, limits: Limits, param: str) -> None:
+    if size > limits.prompt:
+        raise Refusal(
+            f"Invalid '{param}': {size} characters; a prompt may have {limits.prompt}.",
+            param=param,
+            code="context_length_exceeded",
+        )

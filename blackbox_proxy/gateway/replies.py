@@ -1,0 +1,240 @@
+"""Writes replies: steps become JSON in OpenAI's shapes, built from the classes of `openai.types`.
+
+Log-probs are those of the steered law; tokens are the upstream's own, or the pair's where it had the last word. Two
+shapes with one interface, as OpenAI has two routes. The module is pure and knows no model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Literal, Protocol, final
+
+from openai.types import CompletionChoice, CompletionUsage
+from openai.types.chat import ChatCompletionMessage, ChatCompletionTokenLogprob, chat_completion, chat_completion_chunk
+from openai.types.chat.chat_completion_token_logprob import TopLogprob
+from openai.types.completion_usage import PromptTokensDetails
+from pydantic import BaseModel
+
+from blackbox_proxy.core.money import plain
+from blackbox_proxy.serving.frames import FLOOR, EchoedLogprobs, Head, OpenChoice, escaped, marked, to_json
+from blackbox_proxy.serving.transcript import Finish, Part, Placed, joined
+from blackbox_proxy.types import Kind, Result, Rival, Step, Usage
+
+Answers = Sequence[Sequence[Part[Step]]]
+
+
+class Figures(BaseModel):
+    """What an answer took, besides what OpenAI's usage counts: everything that was asked of the upstream.
+
+    cost_usd: a decimal number as text; null where nobody knows it. exact: see `types.Result.exactness`.
+    """
+
+    requests: int
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    wasted_tokens: int
+    lost_requests: int
+    local_seconds: float
+    cost_usd: str | None
+    changed: int
+    outside: int
+    exact: bool
+    finish: list[str]
+
+
+def usage_of(results: Sequence[tuple[Result, int]]) -> CompletionUsage:
+    """The usage of a reply. results: those of its answers, each with how many choices it stands for.
+
+    The prompt counts as the upstream counted it in its first request, and once for each prompt that was answered by a
+    run of its own; the completion is what the client sees. What was paid for stands under `steering`.
+    """
+    taken = sum((result.usage for result, _ in results), Usage())
+    first = [result.calls[0].usage if result.calls else Usage() for result, _ in results]
+    prompt, cached = sum(one.input for one in first), sum(one.cached for one in first)
+    completion = sum(len(result.steps) * choices for result, choices in results)
+    figures = Figures(
+        requests=taken.requests,
+        prompt_tokens=taken.input,
+        cached_tokens=taken.cached,
+        completion_tokens=taken.output,
+        wasted_tokens=taken.wasted,
+        lost_requests=taken.lost,
+        local_seconds=round(taken.local_seconds, 4),
+        cost_usd=cost_of(results),
+        changed=sum(result.changed for result, _ in results),
+        outside=sum(result.outside for result, _ in results),
+        exact=all(result.exactness == "exact" for result, _ in results),
+        finish=[result.finish for result, _ in results],
+    )
+    counted = CompletionUsage(
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        total_tokens=prompt + completion,
+        prompt_tokens_details=PromptTokensDetails(cached_tokens=min(cached, prompt), audio_tokens=0),
+    )
+    return CompletionUsage.model_validate({**counted.model_dump(exclude_unset=True), "steering": figures.model_dump()})
+
+
+def cost_of(results: Sequence[tuple[Result, int]]) -> str | None:
+    """US dollars for all answers; None where one is unknown."""
+    costs = [result.cost for result, _ in results]
+    known = [cost for cost in costs if cost is not None]
+    return plain(sum(known, Decimal(0))) if len(known) == len(costs) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """top: log-probs to show of each token; None for none at all. usage: whether a stream ends with a chunk of it."""
+
+    top: int | None
+    usage: bool = False
+
+
+class Shape(Protocol):
+    """One route's way of writing a reply; every method gives JSON."""
+
+    def whole(self, answers: Answers, usage: CompletionUsage) -> str: ...
+
+    def opening(self, index: int) -> Iterator[str]: ...
+
+    def chunks(self, index: int, part: Part[Step]) -> Iterator[str]: ...
+
+    def closing(self, usage: CompletionUsage) -> str: ...
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ChatShape:
+    """`chat.completion` objects, and `chat.completion.chunk` in a stream.
+
+    As at OpenAI, the end token is not among the tokens of the content; where it was only an alternative, it is listed.
+    """
+
+    head: Head
+    mode: Mode
+
+    def whole(self, answers: Answers, usage: CompletionUsage) -> str:
+        return to_json(self.head.chat([self._choice(i, joined(parts)) for i, parts in enumerate(answers)], usage))
+
+    def opening(self, index: int) -> Iterator[str]:
+        yield self._chunk(index, chat_completion_chunk.ChoiceDelta(role="assistant", content="", refusal=None))
+
+    def chunks(self, index: int, part: Part[Step]) -> Iterator[str]:
+        """The text, if there is any, and then a chunk of its own that says why the answer ended."""
+        content = _chat_logprobs(part.tokens, self.mode.top)
+        if part.text or content:
+            logprobs = chat_completion_chunk.ChoiceLogprobs(content=content, refusal=None) if content else None
+            yield self._chunk(index, chat_completion_chunk.ChoiceDelta(content=part.text), logprobs=logprobs)
+        if part.finish:
+            yield self._chunk(index, chat_completion_chunk.ChoiceDelta(), finish=part.finish)
+
+    def closing(self, usage: CompletionUsage) -> str:
+        return to_json(self.head.chunk([], usage=usage))
+
+    def _chunk(
+        self,
+        index: int,
+        delta: chat_completion_chunk.ChoiceDelta,
+        *,
+        logprobs: chat_completion_chunk.ChoiceLogprobs | None = None,
+        finish: Finish | None = None,
+    ) -> str:
+        choice = chat_completion_chunk.Choice(index=index, delta=delta, logprobs=logprobs, finish_reason=finish)
+        return to_json(self.head.chunk([choice], counted=self.mode.usage))
+
+    def _choice(self, index: int, part: Part[Step]) -> chat_completion.Choice:
+        logprobs = None
+        if self.mode.top is not None:
+            content = _chat_logprobs(part.tokens, self.mode.top)
+            logprobs = chat_completion.ChoiceLogprobs(content=content, refusal=None)
+        return chat_completion.Choice(
+            index=index,
+            message=ChatCompletionMessage(role="assistant", content=part.text, refusal=None),
+            logprobs=logprobs,
+            finish_reason=part.finish or "length",
+        )
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class CompletionShape:
+    """`text_completion` objects, whole or in parts; both have the same shape."""
+
+    head: Head
+    mode: Mode
+
+    def whole(self, answers: Answers, usage: CompletionUsage) -> str:
+        choices = [
+            self._choice(i, joined(parts), logprobs=self.mode.top is not None) for i, parts in enumerate(answers)
+        ]
+        return to_json(self.head.completion(choices, usage=usage))
+
+    def opening(self, index: int) -> Iterator[str]:  # noqa: ARG002 (a chat has one)
+        yield from ()
+
+    def chunks(self, index: int, part: Part[Step]) -> Iterator[str]:
+        choice = self._choice(index, part, logprobs=self.mode.top is not None and bool(part.tokens))
+        yield to_json(self.head.completion([choice], counted=self.mode.usage))
+
+    def closing(self, usage: CompletionUsage) -> str:
+        return to_json(self.head.completion([], usage=usage))
+
+    def _choice(self, index: int, part: Part[Step], *, logprobs: bool) -> CompletionChoice:
+        spelt = _legacy_logprobs(part.tokens, self.mode.top or 0) if logprobs else None
+        return OpenChoice(text=part.text, index=index, logprobs=spelt, finish_reason=part.finish)
+
+
+def _chat_logprobs(tokens: Iterable[Placed[Step]], top: int | None) -> list[ChatCompletionTokenLogprob]:
+    """The entries of a chat's `logprobs.content`; none where none are wanted."""
+    if top is None:
+        return []
+    return [
+        ChatCompletionTokenLogprob(
+            token=escaped(step.piece),
+            bytes=list(step.piece),
+            logprob=_bounded(step.logp_after),
+            top_logprobs=[
+                TopLogprob(token=escaped(rival.piece), bytes=list(rival.piece), logprob=_bounded(rival.score))
+                for rival in step.rivals[:top]
+            ],
+        )
+        for step in (placed.token for placed in tokens)
+        if step.kind is not Kind.END
+    ]
+
+
+def _legacy_logprobs(tokens: Sequence[Placed[Step]], top: int) -> EchoedLogprobs:
+    """The `logprobs` object of a completion; `text_offset` counts characters of the text of the same choice."""
+    spoken = [placed for placed in tokens if placed.token.kind is not Kind.END]
+    steps = [placed.token for placed in spoken]
+    return EchoedLogprobs(
+        tokens=[marked(step.piece) for step in steps],
+        token_logprobs=[_bounded(step.logp_after) for step in steps],
+        top_logprobs=[_legacy_top(step.rivals[:top], step) for step in steps],
+        text_offset=[placed.offset for placed in spoken],
+    )
+
+
+def _legacy_top(rivals: Sequence[Rival], step: Step) -> dict[str, float]:
+    """Most probable first, and the chosen one at the end where it is not among them."""
+    listed = {marked(rival.piece): _bounded(rival.score) for rival in rivals}
+    listed.setdefault(marked(step.piece), _bounded(step.logp_after))
+    return listed
+
+
+def _bounded(logp: float) -> float:
+    """A log-prob as JSON can hold it; one that nobody knows is as good as none."""
+    return FLOOR if math.isnan(logp) else max(logp, FLOOR)
+
+
+Route = Literal["chat", "completions"]
+
+SHAPES: dict[Route, tuple[str, type[ChatShape | CompletionShape]]] = {
+    "chat": ("chatcmpl-", ChatShape),
+    "completions": ("cmpl-", CompletionShape),
+}
+"""Each route's prefix of ids, and its shape."""

@@ -1,0 +1,40 @@
+"""The upstream's tokenizer for clients that count or cut by themselves, as far as it is known here. Pure."""
+
+from __future__ import annotations
+
+from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.gateway.models import Model
+from blackbox_proxy.gateway.orders import Limits
+from blackbox_proxy.serving import fields
+from blackbox_proxy.serving.fields import Body, Refusal
+
+
+def tokens_of(body: Body, model: Model, limits: Limits) -> dict[str, object]:
+    """The ids of `prompt`, read as plain text: nothing is put before or behind it."""
+    vocabulary = _vocabulary(model)
+    text = fields.text(body.get("prompt"), "prompt")
+    if len(text) > limits.prompt:
+        raise Refusal(f"Invalid 'prompt': {len(text)} characters; a prompt may have {limits.prompt}.", param="prompt")
+    try:
+        ids = [int(i) for i in vocabulary.cut(text.encode())]
+    except ValueError as error:
+        raise Refusal(f"Invalid 'prompt': {error}.", param="prompt") from None
+    return {"tokens": ids, "count": len(ids)}
+
+
+def info(model: Model) -> dict[str, object]:
+    """What ends a text, and how a chat is written down, where that is done here."""
+    vocabulary = _vocabulary(model)
+    ends = [vocabulary.pieces[i].decode("utf-8", "replace") for i in vocabulary.ends.tolist()]
+    return {"eos_token": ends[0] if ends else None, "bos_token": None, "chat_template": model.api.template or None}
+
+
+def _vocabulary(model: Model) -> Vocabulary:
+    """Raises Refusal (501) where nobody knows the upstream's tokenizer."""
+    if model.api.vocabulary is None:
+        raise Refusal(
+            f"The tokenizer of '{model.name}' is not known here; its configuration can name it (`tokenizer`).",
+            status=501,
+            code="tokenizer_unknown",
+        )
+    return model.api.vocabulary

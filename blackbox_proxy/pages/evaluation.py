@@ -1,0 +1,264 @@
+"""The page of an evaluation: whether steering made a model better at a task, beside what else was tried, at what price.
+
+For whoever decides. It shows figures that were counted elsewhere, and no answer: those are in the file that is named.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from blackbox_proxy.pages.figures import NONE, count, money, ratio, share
+from blackbox_proxy.pages.html import Html, document, el, joined
+from blackbox_proxy.pages.plots import Interval, Part, Point, curve, intervals, parts
+from blackbox_proxy.pages.style import COMMON, COSTS, EVALUATION
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One arm. told: what it is. alpha: where it is steered. cost: dollars an answer, None where it is unknown.
+
+    score with `low` and `high`: None where it has no answer. seconds and calls are of one answer.
+    """
+
+    name: str
+    told: str
+    n: int
+    errors: int
+    score: float | None
+    low: float
+    high: float
+    in_form: float | None
+    cost: Decimal | None
+    seconds: float
+    calls: float
+    alpha: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Against:
+    """How much better the steered arm is than another: a difference with its interval, and the chance of it."""
+
+    name: str
+    difference: float
+    low: float
+    high: float
+    p: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One task. alpha: what `steered` used; chosen: the scores on validation that it was chosen by, where it was.
+
+    rows: arms in order. sweep: further alphas. wrong, of: steered answers that are not right, and all. ceiling: what of
+    the wrong ones is wrong. exactness: shares by name. gap: share of the gap to a tuned model that is closed.
+    """
+
+    name: str
+    title: str
+    about: str
+    source: str
+    alpha: float
+    chosen: Sequence[tuple[float, float]]
+    rows: Sequence[Row]
+    sweep: Sequence[Row]
+    tests: Sequence[Against]
+    wrong: int
+    of: int
+    ceiling: Sequence[Part]
+    exactness: Sequence[tuple[str, str]]
+    gap: tuple[float, float, float] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """What the page shows. priced: whose prices these are. made: when, UTC. by: which program."""
+
+    tasks: Sequence[Judged]
+    model: str
+    priced: str
+    made: dt.datetime
+    by: str
+
+
+HEADS = ("Arm", "Score", "95 % interval", "n", "Errors", "In form", "USD an answer", "Seconds", "Calls")
+
+MEANINGS = (
+    ("Score", "Mean over the answered questions; 1 is right, 0 is wrong"),
+    (
+        "95 % interval",
+        "Bootstrap over questions; where all scores are equal, by Wilson's bound on how many unseen ones may differ",
+    ),
+    ("n", "Questions that were answered; arms of fewer questions answer the first ones of the same order"),
+    ("Errors", "Questions without an answer, since a call failed; they are in no other figure, and are asked again"),
+    ("In form", "Share of answers that have the task's form, whatever they say"),
+    ("USD an answer", "By the ledger; what the small models do costs no dollars. Unknown where nobody has a price"),
+    ("Seconds", "From question to answer, on the machine that evaluated, with what ran beside it"),
+    ("Calls", "Requests to the closed model for an answer"),
+    ("Difference", "Steered less the other, over the questions that both answered"),
+    (
+        "p",
+        "Two-sided, that there is no difference: McNemar's exact test; signs at random where scores are not 0 or 1",
+    ),
+)
+
+
+def evaluation_page(shown: Evaluated) -> str:
+    """The page as the text of an HTML file."""
+    title = "Does steering help?"
+    return document(
+        title,
+        el("a", "Skip to what the figures mean", href="#means", cls="skip"),
+        el(
+            "header",
+            el("h1", title),
+            el("p", f"{shown.model}, on {_tasks(len(shown.tasks))}. {shown.priced}", cls="soft"),
+        ),
+        el(
+            "main",
+            *(piece for number, task in enumerate(shown.tasks, 1) for piece in _task(task, number)),
+            el("h2", "What the figures mean", id="means"),
+            el("dl", *(el("div", el("dt", name), el("dd", f"{told}.")) for name, told in MEANINGS), cls="means"),
+        ),
+        el("footer", f"Made {shown.made:%Y-%m-%d %H:%M} UTC by {shown.by}. Amounts in US dollars."),
+        style=COMMON + COSTS + EVALUATION,
+        generator=shown.by,
+    )
+
+
+def _tasks(number: int) -> str:
+    return "1 task" if number == 1 else f"{number} tasks"
+
+
+def _task(task: Judged, number: int) -> list[Html]:
+    drawn = [_interval(row) for row in task.rows if row.score is not None]
+    return [
+        el("h2", task.title, id=f"task-{number}"),
+        *([el("p", task.about)] if task.about else []),
+        el("p", f"{task.name}. {f'Source: {task.source}. ' if task.source else ''}{_alpha(task)}", cls="soft"),
+        *(el("p", line, cls="notice") for line in _verdict(task)),
+        el("h3", "Scores"),
+        intervals(drawn),
+        _table(task.rows, f"All arms of {task.title}"),
+        *_tests(task),
+        *_sweep(task),
+        *_ceiling(task),
+        *_exactness(task),
+    ]
+
+
+def _alpha(task: Judged) -> str:
+    if not task.chosen:
+        return f"Steered at alpha {task.alpha:g}, which was set before."
+    tried = ", ".join(f"{alpha:g}: {score:.2f}" for alpha, score in task.chosen)
+    return f"Steered at alpha {task.alpha:g}, chosen on validation questions alone ({tried})."
+
+
+def _verdict(task: Judged) -> list[str]:
+    """What the tests say, in words: better or worse only where the interval leaves out 0."""
+    found = []
+    for test in task.tests:
+        sure = "is better than" if test.low > 0 else "is worse than" if test.high < 0 else "cannot be told from"
+        found.append(f"steered {sure} {test.name} ({_signed(test.difference)})")
+    return [f"{'; '.join(found).capitalize()}."] if found else []
+
+
+def _interval(row: Row) -> Interval:
+    value = row.score or 0.0
+    told = f"{value:.2f} ({row.low:.2f}\u2013{row.high:.2f})"
+    return Interval(row.told, value, row.low, row.high, told, main=row.name == "steered")
+
+
+def _table(rows: Sequence[Row], label: str) -> Html:
+    heads = (el("th", name, scope="col") for name in HEADS)
+    body = (_row(row) for row in rows)
+    return _wide(el("table", el("thead", el("tr", *heads)), el("tbody", *body)), label)
+
+
+def _wide(table: Html, label: str) -> Html:
+    return el("div", table, cls="wide", tabindex=0, role="region", aria_label=label)
+
+
+def _row(row: Row) -> Html:
+    cells = (
+        NONE if row.score is None else el("data", f"{row.score:.3f}", value=repr(row.score)),
+        NONE if row.score is None else f"{row.low:.3f}\u2013{row.high:.3f}",
+        count(row.n),
+        count(row.errors),
+        share(row.in_form),
+        money(row.cost, more=row.cost is None),
+        el("data", f"{row.seconds:.2f}", value=repr(row.seconds)) if row.n else NONE,
+        ratio(row.calls if row.n else None),
+    )
+    name = joined((el("b", row.name) if row.name == "steered" else row.name, el("span", f" {row.told}", cls="soft")))
+    return el("tr", el("th", el("span", name, cls="name"), scope="row"), *(el("td", cell) for cell in cells))
+
+
+def _tests(task: Judged) -> list[Html]:
+    if not task.tests:
+        return []
+    heads = (el("th", name, scope="col") for name in ("Steered against", "Difference", "95 % interval", "p", "n"))
+    rows = [
+        el(
+            "tr",
+            el("th", test.name, scope="row"),
+            el("td", el("data", _signed(test.difference), value=repr(test.difference))),
+            el("td", f"{_signed(test.low)} to {_signed(test.high)}"),
+            el("td", f"{test.p:.2g}"),
+            el("td", count(test.n)),
+        )
+        for test in task.tests
+    ]
+    gap = []
+    if task.gap is not None:
+        value, low, high = task.gap
+        gap = [el("p", f"Of the gap to the directly tuned model {value:.0%} is closed ({low:.0%} to {high:.0%}).")]
+    table = el("table", el("thead", el("tr", *heads)), el("tbody", *rows))
+    return [el("h3", "Differences"), _wide(table, f"Differences, {task.title}"), *gap]
+
+
+def _signed(value: float) -> str:
+    """A difference with a true minus.
+
+    >>> _signed(-0.5), _signed(0.25)
+    ('\u22120.500', '+0.250')
+    """
+    return f"{value:+.3f}".replace("-", "\u2212")
+
+
+SWEEP = "To look at, not to choose by, since these are test questions. The line marks the alpha of the steered arm."
+
+
+def _sweep(task: Judged) -> list[Html]:
+    points = [
+        Point(row.alpha, row.score, row.low, row.high)
+        for row in sorted(task.sweep, key=lambda row: row.alpha or 0.0)
+        if row.alpha is not None and row.score is not None
+    ]
+    if len(points) < 2:
+        return []
+    label = f"Score by alpha, from {points[0].at:g} to {points[-1].at:g}; the table below has the figures"
+    return [
+        el("h3", "Other alphas"),
+        el("p", SWEEP, cls="soft"),
+        curve(points, marked=min(max(task.alpha, points[0].at), points[-1].at), label=label),
+        _table(task.sweep, f"Other alphas of {task.title}"),
+    ]
+
+
+def _ceiling(task: Judged) -> list[Html]:
+    if not task.of:
+        return []
+    said = f"{task.wrong:,} of {task.of:,} steered answers are not right."
+    drawn = [parts(task.ceiling)] if task.wrong else []
+    return [el("h3", "Where steered answers go wrong"), el("p", said), *drawn]
+
+
+def _exactness(task: Judged) -> list[Html]:
+    if not task.exactness:
+        return []
+    told = (el("div", el("dt", name), el("dd", figure)) for name, figure in task.exactness)
+    return [el("h3", "How exact the steered answers are"), el("dl", *told, cls="means")]

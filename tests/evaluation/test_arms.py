@@ -1,0 +1,79 @@
+"""Who is asked what: examples from train alone, documents for whom the arm says, equal questions for all arms."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from blackbox_proxy.evaluation.arms import Arm, Job, Sizes, arms, closed_prompt, in_order, pair_prompt
+from blackbox_proxy.evaluation.run import stages
+from blackbox_proxy.evaluation.task import Task
+from tests.evaluation.tasks import small
+
+MAIN = ["closed", "closed_few_shot", "anti_expert", "expert", "steered"]
+
+
+def made(task: Task, *, sizes: Sizes | None = None, tuned: bool = False) -> dict[str, Arm]:
+    return {arm.name: arm for arm in arms(task, alpha=1.5, sizes=sizes or Sizes(), tuned=tuned)}
+
+
+def test_every_task_has_five_main_arms_and_a_sweep(tmp_path: Path) -> None:
+    found = made(small(tmp_path), sizes=Sizes(3, 2))
+    assert list(found) == [*MAIN, "steered_alpha_0", "steered_alpha_1.5"]
+    assert [found[name].n for name in found] == [3, 3, 3, 3, 3, 2, 2]
+    assert [name for name, arm in found.items() if arm.looks] == ["steered"]
+    assert {arm.who for arm in found.values()} == {"none"}
+
+
+def test_a_tuned_model_and_documents_bring_further_arms(tmp_path: Path) -> None:
+    found = made(small(tmp_path, documents=True, who="closed"), tuned=True)
+    assert found["closed_tuned"].who == found["steered"].who == "closed"
+    assert found["expert_documents"].shown("pair")
+    shown = {name: arm.who for name, arm in found.items() if name.startswith("steered_documents")}
+    assert shown == {f"steered_documents_{who}": who for who in ("closed", "pair", "both")}
+
+
+@pytest.mark.parametrize(("who", "closed", "pair"), [("closed", 1, 0), ("pair", 0, 1), ("both", 1, 1), ("none", 0, 0)])
+def test_a_document_is_shown_to_whom_the_task_says(tmp_path: Path, who: str, closed: int, pair: int) -> None:
+    task = small(tmp_path, documents=True, who=who)
+    job = Job(made(task)["steered"], task.test[2])
+    (asked,) = closed_prompt(task, job).messages
+    (own,) = pair_prompt(job.arm, job.item).messages
+    assert (asked.content == "Note 2.\n\nTown 2?") == bool(closed)
+    assert (own.content == "Note 2.\n\nTown 2?") == bool(pair)
+    assert {asked.content, own.content} <= {"Note 2.\n\nTown 2?", "Town 2?"}
+
+
+def test_examples_come_from_train_and_are_the_same_for_all_questions(tmp_path: Path) -> None:
+    task = small(tmp_path, documents=True, who="closed")
+    arm = made(task)["closed_few_shot"]
+    one, other = (closed_prompt(task, Job(arm, item)).messages for item in task.test[:2])
+    assert one[:-1] == other[:-1]
+    assert [message.role for message in one] == ["user", "assistant"] * task.few_shot + ["user"]
+    known = {(item.asked(shown=True), item.reference) for item in task.train}
+    turns = [message.content for message in one[:-1]]
+    assert set(zip(turns[::2], turns[1::2], strict=True)) <= known
+
+
+def test_the_questions_are_in_one_order_and_all_there(tmp_path: Path) -> None:
+    task = small(tmp_path)
+    assert in_order(task.test) == in_order(task.test)
+    assert sorted(in_order(task.test), key=lambda item: item.prompt) == list(task.test)
+
+
+def test_arms_of_a_question_follow_one_another_the_steered_one_first(tmp_path: Path) -> None:
+    """Whatever a cache spares is spared the arms that steering is held against."""
+    task = small(tmp_path, documents=True, who="closed")
+    items = in_order(task.test)
+    alone, together = stages(tuple(made(task).values()), items)
+    assert {job.arm.name for unit in alone.calls for job in unit} == {"closed_few_shot", "closed_few_shot_documents"}
+    assert all(not job.arm.calls for unit in alone.local for job in unit)
+    assert [unit[0].item for unit in together.calls] == list(items)
+    for unit in together.calls:
+        assert unit[0].arm.name == "steered"
+        asked = [closed_prompt(task, job).messages for job in unit]
+        assert sum(one != other for one, other in pairwise(asked)) == 1
+    names = [job.arm.name for stage in (alone, together) for unit in (*stage.calls, *stage.local) for job in unit]
+    assert {name: names.count(name) for name in made(task)} == dict.fromkeys(made(task), 4)

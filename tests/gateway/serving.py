@@ -1,0 +1,63 @@
+"""How the tests of the gateway start one: a configuration as text, and a server on a free port."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from blackbox_proxy.gateway.config import parse_config
+from blackbox_proxy.gateway.server import running
+from blackbox_proxy.ledger.books import Ledger
+
+CONTEXT = 384
+
+
+def config_text(url: str, *, pair: Path, tokenizer: str = "", server: str = "", upstream: str = "") -> str:
+    """A gateway over one upstream: `steered`, `blind` (no tokenizer) and `plain` (no pair)."""
+    return f"""
+[server]
+port = 0
+{server}
+
+[upstreams.tiny]
+base_url = "{url}"
+attempts = 1
+{upstream}
+
+[models.steered]
+upstream = "tiny"
+model = "tiny"
+pair = "{pair}"
+template = "chatml"
+tokenizer = "{tokenizer}"
+steering = {{ alpha = 0.5, max_tokens = 8 }}
+
+[models.blind]
+upstream = "tiny"
+model = "tiny"
+pair = "{pair}"
+template = "chatml"
+steering = {{ max_tokens = 8 }}
+
+[models.plain]
+upstream = "tiny"
+model = "tiny"
+template = "chatml"
+tokenizer = "{tokenizer}"
+"""
+
+
+@contextmanager
+def gateway(
+    text: str,
+    *,
+    folder: Path = Path(),
+    environ: Mapping[str, str] | None = None,
+    ledger: Ledger | None = None,
+    log: Callable[[str], object] = bool,
+) -> Iterator[str]:
+    """Serve what a configuration says, and give the base URL."""
+    config = parse_config(text, where="gateway.toml", folder=folder, environ=environ or {})
+    with running(config, environ, ledger=ledger, log=log) as url:
+        yield url

@@ -1,0 +1,139 @@
+"""A gateway's life: upstreams that die, clients that leave, queues that are full, signals, what is booked."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from blackbox_proxy.ledger.books import Ledger, open_ledger
+from blackbox_proxy.standin import Traffic, running
+from tests.cli.runs import PROGRAM
+from tests.gateway.serving import CONTEXT, config_text, gateway
+from tests.standin.raw import call, post
+from tests.tiny_gguf import TinyModel
+
+ASKED = {"model": "steered", "prompt": "the then", "max_tokens": 8, "temperature": 0, "steering": {"draft": 1}}
+
+
+class Staged(NamedTuple):
+    url: str
+    traffic: Traffic
+    said: list[str]
+
+
+@contextmanager
+def staged(
+    closed: TinyModel, pair: Path, *quirks: str, upstream: str = "", ledger: Ledger | None = None
+) -> Iterator[Staged]:
+    """A gateway over an upstream of its own, whose requests are counted."""
+    traffic, said = Traffic(), list[str]()
+    with running(closed.path, name="tiny", context=CONTEXT, quirks=quirks, traffic=traffic) as url:
+        with gateway(config_text(url, pair=pair, upstream=upstream), ledger=ledger, log=said.append) as served:
+            yield Staged(served, traffic, said)
+
+
+def test_an_upstream_that_dies_ends_one_stream_and_nothing_else(closed: TinyModel, pair_file: Path) -> None:
+    with staged(closed, pair_file, "faults=ok,ok,503,ok") as stage:
+        *chunks, error, done = post(stage.url, "/v1/completions", {**ASKED, "stream": True}).events
+        assert len(chunks) >= 1
+        assert all(json.loads(chunk)["choices"] for chunk in chunks)
+        assert set(json.loads(error)["error"]) == {"message", "type", "param", "code"}
+        assert done == "[DONE]"
+        again = post(stage.url, "/v1/completions", ASKED)
+        assert (again.status, again.json["usage"]["completion_tokens"]) == (200, 8)
+        assert len(stage.said) == 1
+
+
+def test_what_fails_before_the_first_token_has_a_status_of_its_own(closed: TinyModel, pair_file: Path) -> None:
+    with staged(closed, pair_file, "faults=429,503") as stage:
+        busy, broken = (post(stage.url, "/v1/completions", {**ASKED, "stream": True}) for _ in range(2))
+    assert (busy.status, busy.error["code"]) == (429, "rate_limit_exceeded")
+    assert busy.headers["retry-after"]
+    assert (broken.status, broken.error["code"]) == (502, "upstream_unavailable")
+
+
+def test_a_client_that_leaves_stops_the_upstream(closed: TinyModel, pair_file: Path) -> None:
+    with staged(closed, pair_file, "latency=0.02") as stage:
+        where = urlsplit(stage.url)
+        connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=60)
+        body = json.dumps({**ASKED, "max_tokens": 200, "stream": True})
+        connection.request("POST", "/v1/completions", body, {"content-type": "application/json"})
+        reply = connection.getresponse()
+        assert reply.read(10)
+        reply.close()
+        connection.close()
+        after = post(stage.url, "/v1/completions", {**ASKED, "max_tokens": 1})
+        assert after.status == 200
+    assert sum(stage.traffic.kinds.values()) < 100
+
+
+def test_who_comes_when_the_queue_is_full_is_told_when_to_come_back(closed: TinyModel, pair_file: Path) -> None:
+    statuses: Counter[int] = Counter()
+    with staged(closed, pair_file, "latency=0.1", upstream="at_once = 1\nqueue = 1") as stage:
+
+        def ask() -> None:
+            answer = post(stage.url, "/v1/completions", ASKED)
+            statuses[answer.status] += 1
+            if answer.status == 429:
+                assert int(answer.headers["retry-after"]) >= 1
+
+        threads = [threading.Thread(target=ask) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert statuses[200] >= 2
+        assert statuses[200] + statuses[429] == 6
+        assert statuses[429] >= 1
+        assert post(stage.url, "/v1/completions", ASKED).status == 200
+
+
+def test_what_is_booked_has_the_tags_of_the_request(closed: TinyModel, pair_file: Path, tmp_path: Path) -> None:
+    with (
+        open_ledger(tmp_path / "ledger.sqlite", tags={"project": "test"}) as ledger,
+        staged(closed, pair_file, ledger=ledger) as stage,
+    ):
+        tagged = {**ASKED, "user": "ann", "metadata": {"task": "one", "project": "mine", "steered": "no"}}
+        assert post(stage.url, "/v1/completions", tagged).status == 200
+        rows = list(ledger.store.rows())
+    assert rows
+    assert all(row.tags == {"user": "ann", "task": "one", "project": "test", "steered": "steered"} for row in rows)
+
+
+def test_a_signal_lets_answers_end(closed: TinyModel, pair_file: Path, tmp_path: Path) -> None:
+    with running(closed.path, name="tiny", context=CONTEXT, quirks=["latency=0.05"]) as url:
+        path = tmp_path / "gateway.toml"
+        path.write_text(config_text(url, pair=pair_file) + "\n[ledger]\noff = true\n")
+        command = [*PROGRAM, "serve", "--config", str(path), "--json"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ)) as server:
+            try:
+                assert server.stdout
+                where = urlsplit(json.loads(server.stdout.readline())["url"])
+                connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=60)
+                body = json.dumps({**ASKED, "max_tokens": 20, "stream": True})
+                connection.request("POST", "/v1/completions", body, {"content-type": "application/json"})
+                reply = connection.getresponse()
+                first = reply.read(10)
+                server.send_signal(signal.SIGTERM)
+                text = (first + reply.read()).decode()
+                assert text.endswith("data: [DONE]\n\n")
+                assert '"error"' not in text
+                connection.close()
+                assert server.wait(60) in {0, -signal.SIGTERM}
+            finally:
+                server.kill()
+
+
+def test_health_needs_no_upstream(closed: TinyModel, pair_file: Path) -> None:
+    with staged(closed, pair_file, "faults=503") as stage:
+        assert call(stage.url, "/health").status == 200

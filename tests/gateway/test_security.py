@@ -1,0 +1,179 @@
+"""What a stranger can and cannot do: keys, hosts, web pages, sizes, errors that tell nothing, nonsense of all kinds."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import random
+import resource
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from blackbox_proxy.errors import InputError
+from blackbox_proxy.gateway.keys import add_key, read_keys
+from tests.gateway.serving import config_text, gateway
+from tests.standin.raw import Json, call, post
+
+ASKED = {"model": "steered", "prompt": "the then", "max_tokens": 2, "temperature": 0}
+OF_UPSTREAM = "sk-of-the-upstream-0123456789"
+
+
+@pytest.fixture(scope="module")
+def keyed(tmp_path_factory: pytest.TempPathFactory, upstream: str, pair_file: Path) -> Iterator[tuple[str, str]]:
+    """A gateway that asks for a key, and the key."""
+    folder = tmp_path_factory.mktemp("keys")
+    key = add_key(folder / "keys.txt", "ann")
+    text = config_text(upstream, pair=pair_file, server='keys = "keys.txt"\nmax_body = 20000\nmax_prompt = 500')
+    with gateway(text, folder=folder) as url:
+        yield url, key
+
+
+def test_a_key_is_asked_for(keyed: tuple[str, str]) -> None:
+    url, key = keyed
+    routes = [("/v1/models", "GET"), ("/models", "GET"), ("/v1/chat/completions", "POST"), ("/completions", "POST")]
+    for path, method in [*routes, ("/tokenize", "POST"), ("/tokenizer_info", "GET"), ("/v1/models/steered", "GET")]:
+        for shown in ({}, {"authorization": "Bearer "}, {"authorization": f"Bearer {key}x"}, {"authorization": key}):
+            refused = call(url, path, method=method, body=b"{}", **shown)
+            assert refused.status == 401, path
+            assert key not in refused.error["message"]
+    assert call(url, "/health").status == 200
+    assert post(url, "/v1/completions", ASKED, authorization=f"Bearer {key}").status == 200
+    assert post(url, "/v1/completions", ASKED, authorization=f"bearer {key}").status == 200
+
+
+def test_a_key_is_kept_as_a_hash(tmp_path: Path) -> None:
+    path = tmp_path / "keys.txt"
+    one, other = add_key(path, "one"), add_key(path, "other")
+    text = path.read_text()
+    assert one not in text
+    assert other not in text
+    assert list(read_keys(path)) == ["one", "other"]
+    assert path.stat().st_mode & 0o077 == 0
+    with pytest.raises(InputError, match="'one' cannot be the name"):
+        add_key(path, "one")
+    path.write_text(f"{text}three {one}\n")
+    with pytest.raises(InputError, match=r"keys\.txt, line 4") as error:
+        read_keys(path)
+    assert one not in f"{error.value} {error.value.hint}"
+
+
+def test_sizes_are_limited(keyed: tuple[str, str]) -> None:
+    url, key = keyed
+    shown = {"authorization": f"Bearer {key}"}
+    assert post(url, "/v1/completions", {**ASKED, "prompt": "a" * 501}, **shown).status == 400
+    assert post(url, "/v1/completions", {**ASKED, "prompt": [1] * 501}, **shown).status == 400
+    assert post(url, "/v1/completions", {**ASKED, "junk": "a" * 20000}, **shown).status == 413
+    assert post(url, "/v1/completions", {**ASKED, "max_tokens": 5000}, **shown).status == 400
+
+
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [
+        ({"origin": "https://evil.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"host": "evil.example"}, 403),
+        ({"host": "127.0.0.1.evil.example:80"}, 403),
+        ({"host": "localhost:1234"}, 200),
+        ({"host": "[::1]:80"}, 200),
+    ],
+)
+def test_a_browser_on_this_machine_is_no_way_in(served: str, header: Json, status: int) -> None:
+    answer = call(served, "/v1/models", **header)
+    assert answer.status == status
+    assert "access-control-allow-origin" not in answer.headers
+
+
+def test_web_pages_may_ask_where_they_are_named(upstream: str, pair_file: Path) -> None:
+    text = config_text(upstream, pair=pair_file, server='cors_origins = ["https://chat.example"]')
+    with gateway(text) as url:
+        allowed = call(url, "/v1/models", origin="https://chat.example")
+        assert allowed.headers["access-control-allow-origin"] == "https://chat.example"
+        before: Json = {"origin": "https://chat.example", "access_control_request_method": "POST"}
+        assert call(url, "/v1/chat/completions", method="OPTIONS", **before).status == 200
+        assert call(url, "/v1/models", origin="https://other.example").status == 403
+
+
+def test_no_key_of_the_upstream_and_no_address_leaves(pair_file: Path) -> None:
+    """An upstream that nobody serves, with a key: the log has its address, the client nothing, and nobody the key."""
+    said: list[str] = []
+    upstream = 'api_key_env = "UPSTREAM_KEY"\ntimeout = 5'
+    text = config_text("http://127.0.0.1:9/secret-path/v1", pair=pair_file, upstream=upstream)
+    with gateway(text, environ={"UPSTREAM_KEY": OF_UPSTREAM}, log=said.append) as url:
+        answers = [post(url, "/v1/completions", {**ASKED, "stream": stream}) for stream in (False, True)]
+        answers += [call(url, "/v1/models"), call(url, "/health"), call(url, "/nowhere")]
+    assert [answer.status for answer in answers] == [502, 502, 200, 200, 404]
+    for answer in answers:
+        told = f"{answer.headers} {answer.body.decode()}"
+        assert OF_UPSTREAM not in told
+        assert "secret-path" not in told
+        assert "Traceback" not in told
+    assert len(said) == 2
+    assert all("secret-path" in line and answers[n].headers["x-request-id"] in line for n, line in enumerate(said))
+    assert OF_UPSTREAM not in "".join(said)
+
+
+def nonsense(rng: random.Random, length: int = 200) -> tuple[str, str, bytes]:
+    """A request that is wrong somewhere: its route, its JSON, or the type of a field."""
+    paths = ["/v1/chat/completions", "/v1/completions", "/completions", "/tokenize", "/v1/models/x", "/%00", "/v1/"]
+    values: list[object] = [None, True, -1, 0, 1e308, 10**30, "", "\ud800", [], {}, [[]], [None], {"a": {}}, "x" * 99]
+    names = ["model", "prompt", "messages", "n", "stop", "seed", "max_tokens", "temperature", "top_p", "logprobs"]
+    names += ["top_logprobs", "echo", "stream", "stream_options", "steering", "user", "metadata", "logit_bias", "tools"]
+    body: dict[str, object] = {"model": "steered", "prompt": "", "messages": []}
+    body |= {name: rng.choice(values) for name in rng.sample(names, rng.randint(1, 5))}
+    raw = json.dumps(body).encode()
+    kind = rng.randrange(4)
+    if kind == 1:
+        raw = raw[: rng.randrange(len(raw))]
+    elif kind == 2:
+        raw = rng.randbytes(rng.randrange(length))
+    elif kind == 3:
+        raw = b"[" * rng.randrange(1, 3000)
+    return rng.choice(["POST", "POST", "POST", "GET", "PUT", "DELETE"]), rng.choice(paths), raw
+
+
+def fuzz(url: str, count: int, *, seed: int) -> dict[int, int]:
+    """Statuses by how often they came, over kept connections as clients use them."""
+    where, rng, found = urlsplit(url), random.Random(seed), dict[int, int]()
+    assert where.hostname
+    connection = http.client.HTTPConnection(where.hostname, where.port, timeout=30)
+    for _ in range(count):
+        method, path, raw = nonsense(rng)
+        connection.request(method, path, raw, {"content-type": "application/json"})
+        reply = connection.getresponse()
+        reply.read()
+        found[reply.status] = found.get(reply.status, 0) + 1
+    connection.close()
+    return found
+
+
+def test_nonsense_is_refused(served: str) -> None:
+    found = fuzz(served, 400, seed=1)
+    assert not [status for status in found if status >= 500 and status != 501], found
+    assert found[400] > 50
+
+
+def test_what_is_no_http_is_refused(served: str) -> None:
+    where = urlsplit(served)
+    head = b"GET / HTTP/1.1\r\n"
+    for raw in (b"\x00\x01\r\n\r\n", head + b"Host: a\r\nHost: b\r\n\r\n", head + b"X: " + b"a" * 10**5):
+        with socket.create_connection((where.hostname, where.port), timeout=30) as connection:
+            connection.sendall(raw)
+            assert connection.recv(100).split(b" ")[1] in {b"400", b"403", b"431"}
+    assert call(served, "/health").status == 200
+
+
+@pytest.mark.slow
+def test_much_nonsense_leaves_nothing_behind(served: str) -> None:
+    """No status of 500 on, no hang, and no memory kept: servers and client are one process here."""
+    fuzz(served, 2000, seed=2)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found = fuzz(served, 20_000, seed=3)
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    print(f"20,000 malformed requests: {dict(sorted(found.items()))}, {grown:.1f} MiB more")
+    assert not [status for status in found if status >= 500 and status != 501], found
+    assert grown <= 32
+    assert post(served, "/v1/completions", ASKED).status == 200

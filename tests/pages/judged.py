@@ -1,0 +1,51 @@
+"""An evaluation of two tasks with everything that a page can show, and its page."""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+
+from blackbox_proxy.pages.evaluation import Against, Evaluated, Judged, Row
+from blackbox_proxy.pages.plots import Part
+
+
+def row(name: str, score: float | None, *, told: str = "an arm", alpha: float | None = None) -> Row:
+    low, high = (0.0, 0.0) if score is None else (score - 0.08, min(1.0, score + 0.07))
+    n = 0 if score is None else 150
+    cost = None if name == "closed" else Decimal("0.0000421")
+    return Row(name, told, n, 2, score, low, high, None if score is None else 0.95, cost, 1.25, 11.3, alpha)
+
+
+ROWS = (
+    row("closed", 0.14, told="the closed model by itself"),
+    row("closed_few_shot", 0.61, told="after examples"),
+    row("expert", 0.35, told="the small model, tuned"),
+    row("steered", 0.82, told="the closed model, steered by these two", alpha=1.25),
+    row("closed_tuned", None, told="never answered"),
+)
+SWEEP = tuple(row(f"steered_alpha_{alpha:g}", 0.8 - (alpha - 1.0) ** 2 / 2, alpha=alpha) for alpha in (2.0, 0.0, 1.0))
+TESTS = (
+    Against("closed few-shot", 0.21, 0.12, 0.3, 0.0001, 150),
+    Against("the tuned small model", -0.05, -0.09, -0.01, 0.04, 150),
+    Against("closed instructed", 0.01, -0.1, 0.12, 0.9, 40),
+)
+TOWNS = Judged(
+    name="towns",
+    title="Towns",
+    about="Which town it is.",
+    source="made up",
+    alpha=1.25,
+    chosen=((0.0, 0.1), (1.25, 0.8)),
+    rows=ROWS,
+    sweep=SWEEP,
+    tests=TESTS,
+    wrong=27,
+    of=150,
+    ceiling=(Part("not in the form", 0.25), Part("not shown", 0.75)),
+    exactness=(("62% of tokens", "are not the API's own."),),
+    gap=(0.5, 0.4, 0.6),
+)
+BARE = Judged("bare", "Bare", "", "", 1.0, (), ROWS[:1], (), (), 0, 0, (), (), None)
+EVALUATED = Evaluated(
+    (TOWNS, BARE), "closed-model", "Prices are made up.", dt.datetime(2026, 11, 25, tzinfo=dt.UTC), "us"
+)
