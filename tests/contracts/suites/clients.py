@@ -1,7 +1,7 @@
 """Runs what others wrote against a server: in the environment that `.ci/suites` makes, each in a process of its own.
 
-A suite of pytest is collected first. What does not apply is listed in deselected.toml, by pattern and with the reason; a
-pattern that fits no test is an error, so that the list cannot outlive what it is about.
+A suite of pytest is collected first. What does not apply is listed in deselected.toml, by pattern and with the reason;
+a pattern that fits no test is an error, so that the list cannot outlive what it is about.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree as ET  # noqa: S405 (the files are written here, by pytest)
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -78,7 +78,13 @@ def ran(
 
 
 def pytest_suite(
-    name: str, files: Sequence[str], *, folder: Path, variables: Mapping[str, str], scratch: Path, options: Sequence[str]
+    name: str,
+    files: Sequence[str],
+    *,
+    folder: Path,
+    variables: Mapping[str, str],
+    scratch: Path,
+    options: Sequence[str],
 ) -> Outcome:
     """Collect the tests of `files`, leave out what is listed for `name`, and run the others."""
     base = [program("python"), "-m", "pytest", "-p", "no:cacheprovider", *options]
@@ -87,7 +93,9 @@ def pytest_suite(
     wanted = selected(name, tests)
     (scratch / "wanted").write_text("\n".join(wanted), encoding="utf-8")
     report = scratch / "report.xml"
-    done = ran([*base, f"--junitxml={report}", f"@{scratch / 'wanted'}"], folder=folder, variables=variables, check=False)
+    done = ran(
+        [*base, f"--junitxml={report}", f"@{scratch / 'wanted'}"], folder=folder, variables=variables, check=False
+    )
     cases = list(ET.parse(report).iter("testcase"))  # noqa: S314
     bad = sum(case.find("failure") is not None or case.find("error") is not None for case in cases)
     skipped = sum(case.find("skipped") is not None for case in cases)

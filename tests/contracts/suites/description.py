@@ -61,11 +61,11 @@ def description(model: str, *, max_tokens: int) -> dict[str, Any]:
     schemas: dict[str, Any] = {"Error": ERROR}
     chat = _request(ChatParams, schemas)
     completion = _request(CompletionParams, schemas)
-    counts = dict.fromkeys(("max_tokens", "max_completion_tokens"), {"minimum": 1, "maximum": max_tokens})
+    count = {"minimum": 1, "maximum": max_tokens}
     for body in (chat, completion):
         body["properties"]["model"] = {"const": model}
         body["required"] = [*body["required"], "max_tokens"]
-        for field, bounds in {**BOUNDS, **counts}.items():
+        for field, bounds in {**BOUNDS, "max_tokens": count, "max_completion_tokens": count}.items():
             if field in body["properties"]:
                 body["properties"][field] = _bounded(body["properties"][field], bounds)
     completion["properties"]["logprobs"] = {"type": "integer", "minimum": 0, "maximum": 5}
@@ -88,7 +88,10 @@ def _bounded(schema: Mapping[str, Any], bounds: Mapping[str, int]) -> dict[str, 
     return {**schema, **bounds} if schema.get("type") in {"integer", "number", "array"} else dict(schema)
 
 
-def _request(params: object, schemas: dict[str, Any]) -> dict[str, Any]:
+def _request(
+    params: Any,  # noqa: ANN401 (a type, as a value)
+    schemas: dict[str, Any],
+) -> dict[str, Any]:
     return _lifted(TypeAdapter(params).json_schema(ref_template=REFERENCE), schemas)
 
 
