@@ -11,8 +11,13 @@ WEIGHTS := smollm2-135m-instruct qwen2.5-coder-0.5b-instruct gemma-3-270m
 export PYTHON
 
 .DEFAULT_GOAL := help
+<<<<<<< HEAD
 .PHONY: help setup demo test check slow contracts openai2 bench continuing evaluate results notebook executed reference \
 	user-env dev-env tune-env contracts-env openai2-env
+=======
+.PHONY: help setup demo test check slow contracts openai2 bench continuing evaluate results notebook user-env \
+	dev-env tune-env contracts-env suites-env reference openai2-env
+>>>>>>> suites
 
 help: ## show this list
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '%-9s %s\n' "$$t" "$$d"; done
@@ -35,7 +40,7 @@ check: dev-env ## the linters, the types, and the rule of who may import whom
 slow: setup tune-env ## the slow tests, in an environment with PyTorch
 	.venv-tune/bin/python -m pytest -m slow -rP --ignore=tests/test_notebooks.py --ignore=tests/contracts $(ARGS)
 
-contracts: setup contracts-env ## our adapters against servers that others wrote, over real weights
+contracts: setup contracts-env suites-env ## our adapters against servers that others wrote, our gateway against their clients
 	.venv-contracts/bin/python -m pytest tests/contracts -m slow -rP $(ARGS)
 
 openai2: openai2-env ## what touches the SDK, on the newest and the oldest one that speaks httpx
@@ -79,6 +84,9 @@ tune-env:
 
 contracts-env:
 	@.ci/setup .venv-contracts test contracts
+
+suites-env:
+	@.ci/suites .venv-suites
 
 openai2-env:
 	@CONSTRAINTS=.ci/constraints-openai2.txt .ci/setup .venv-openai2 test
