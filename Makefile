@@ -11,13 +11,8 @@ WEIGHTS := smollm2-135m-instruct qwen2.5-coder-0.5b-instruct gemma-3-270m
 export PYTHON
 
 .DEFAULT_GOAL := help
-<<<<<<< HEAD
 .PHONY: help setup demo test check slow contracts openai2 bench continuing evaluate results notebook executed reference \
-	user-env dev-env tune-env contracts-env openai2-env
-=======
-.PHONY: help setup demo test check slow contracts openai2 bench continuing evaluate results notebook user-env \
-	dev-env tune-env contracts-env suites-env reference openai2-env
->>>>>>> suites
+	user-env dev-env tune-env contracts-env suites-env openai2-env
 
 help: ## show this list
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '%-9s %s\n' "$$t" "$$d"; done
