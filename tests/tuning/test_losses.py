@@ -6,6 +6,7 @@ Slow, and in an environment of its own: it needs the extra [tune].
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -71,7 +72,7 @@ def logp(model: PeftModel, example: Example) -> Tensor:
 
 
 def loss(model: PeftModel, kinds: Kinds, **choices: float) -> float:
-    return float(losses.batch_loss(model, BATCH, kinds, recipe=Recipe(**choices)).detach())
+    return float(losses.batch_loss(model, BATCH, kinds, recipe=replace(Recipe(), **choices)).detach())
 
 
 def test_without_hold_and_denial_it_is_the_mean_cross_entropy_of_completions(model: PeftModel, kinds: Kinds) -> None:

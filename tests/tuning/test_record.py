@@ -11,7 +11,7 @@ import pytest
 
 from blackbox_proxy.tuning.course import Course
 from blackbox_proxy.tuning.lines import Line, lines_digest
-from blackbox_proxy.tuning.record import Record, file_digest
+from blackbox_proxy.tuning.record import Record, Value, file_digest
 from blackbox_proxy.types import Prompt
 
 LINES = [Line(Prompt.ask('Say "é"'), "[[ é ]]")]
@@ -23,7 +23,7 @@ COURSE = Course(2, losses=(3.0, 1.0, 0.2, 0.0469123), validations=(1.25, 1.5))
 def record(tmp_path: Path) -> Record:
     adapter = tmp_path / "house.gguf"
     adapter.write_bytes(b"adapter")
-    choices = {"seed": 3, "hold": 0.7, "slot": r"\[\[ (.+?) \]\]", "note": None, "targets": ("q_proj", "v_proj")}
+    choices: dict[str, Value | None] = {"seed": 3, "hold": 0.7, "slot": r"\[\[ (.+?) \]\]", "note": None, "targets": ("q_proj", "v_proj")}
     return Record("pypi:base", "ab12", adapter, LINES, HELD, choices, COURSE, "2026-11-22")
 
 
