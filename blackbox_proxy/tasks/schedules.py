@@ -18,8 +18,9 @@ from typing import Protocol
 from blackbox_proxy.tasks.items import Item, Line, Part, part_of, write, write_training
 
 QUESTION = "Write the cron expression: {0}"
+FIELDS = 5
 DRAWN = 6000
-TRAINING_LINES = 800
+TRAINING_LINES = 600
 
 
 class Asked(Protocol):
@@ -52,9 +53,6 @@ def describe(expression: str) -> str | None:
         return str(ExpressionDescriptor(expression, options).get_description())
     except (FormatException, MissingFieldException, ValueError, IndexError):
         return None
-
-
-FIELDS = 5
 
 
 def items() -> dict[Part, list[Item]]:
@@ -132,7 +130,13 @@ def _pick(rng: random.Random, low: int, high: int) -> str:
     return ",".join(map(str, sorted(rng.sample(range(low, high + 1), rng.choice((2, 3))))))
 
 
-_TIMES: tuple[Callable[[random.Random], tuple[str, str]], ...] = (_at, _at, _every_minutes, _every_hours, _past_the_hour)
+_TIMES: tuple[Callable[[random.Random], tuple[str, str]], ...] = (
+    _at,
+    _at,
+    _every_minutes,
+    _every_hours,
+    _past_the_hour,
+)
 _DAYS: tuple[Callable[[random.Random], tuple[str, str, str]], ...] = (_any_day, _weekday, _weekday, _date, _season)
 
 
