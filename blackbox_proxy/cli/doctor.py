@@ -137,16 +137,8 @@ def _announce(patient: Patient, *, yes: bool) -> None:
         f"{ESTIMATE.output:,} out ({ESTIMATE.most_output:,} where it gives no short answers); "
         f"never more than {ESTIMATE.most_calls} calls; cost unknown, since no price is known here"
     )
-    if not yes and sys.stdin.isatty() and sys.stderr.isatty() and not _agreed():
+    if not yes and sys.stdin.isatty() and sys.stderr.isatty() and not inputs.agreed():
         raise typer.Exit(1)
-
-
-def _agreed() -> bool:
-    """Whether the user wants to go on. Not by typer, which writes a blank to standard output."""
-    sys.stderr.write("Go on? [Y/n] ")
-    sys.stderr.flush()
-    said = sys.stdin.readline()
-    return bool(said) and said.strip().lower() in ("", "y", "yes")
 
 
 @contextmanager

@@ -112,3 +112,11 @@ def key_in(environ: Mapping[str, str], variable: str) -> str:
 def text_bytes(text: str) -> bytes:
     """What an argument says, as bytes; Python marks bytes that were no UTF-8 by half surrogate pairs."""
     return text.encode("utf-8", "surrogateescape")
+
+
+def agreed() -> bool:
+    """Whether the user wants to go on. Not by typer, which writes a blank to standard output."""
+    sys.stderr.write("Go on? [Y/n] ")
+    sys.stderr.flush()
+    said = sys.stdin.readline()
+    return bool(said) and said.strip().lower() in ("", "y", "yes")

@@ -12,15 +12,15 @@ from blackbox_proxy.pages.plots import Part
 
 NAMES: Mapping[str, str] = {
     "closed": "the closed model by itself",
-    "closed_few_shot": "after examples",
-    "closed_instructed": "after instructions and examples",
+    "closed_few_shot": "the closed model, after examples",
+    "closed_instructed": "the closed model, after instructions and examples",
     "closed_tuned": "a closed model that was tuned directly",
     "anti_expert": "the small model, untuned",
     "expert": "the small model, tuned",
     "steered": "the closed model, steered by these two",
     "majority": "always the most common answer",
     "closed_documents": "the closed model, shown the document",
-    "closed_few_shot_documents": "after examples, with documents",
+    "closed_few_shot_documents": "the closed model, after examples with documents",
     "anti_expert_documents": "the untuned small model, shown the document",
     "expert_documents": "the tuned small model, shown the document",
     "steered_documents_closed": "steered; the closed model is shown the document",

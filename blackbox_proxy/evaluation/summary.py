@@ -114,8 +114,13 @@ def _tests(arms: Mapping[str, Given]) -> Figures:
         both = [item for item in mine if item in theirs]
         tested = paired([mine[item] for item in both], [theirs[item] for item in both])
         if tested is not None:
-            rounded = {key: _round(value) for key, value in asdict(tested).items() if key not in ("value", "n")}
-            found[name] = {"difference": _round(tested.value), **rounded, "n": tested.n}
+            found[name] = {
+                "difference": _round(tested.value),
+                "low": _round(tested.low),
+                "high": _round(tested.high),
+                "p": float(f"{tested.p:.3g}"),
+                "n": tested.n,
+            }
     return found
 
 

@@ -76,6 +76,13 @@ def check_same_vocabulary(expert: Model, anti_expert: Model) -> None:
             )
 
 
+def prompt_ids(model: Model, prompt: Prompt, *, template: str) -> TokenPath:
+    """The ids of a prompt as a model reads it, written down by a chat template in Jinja."""
+    bos, eos = model.special_text("bos"), model.special_text("eos")
+    text = prompt_text(prompt, template, bos=bos, eos=eos)
+    return model.without_second_bos(model.tokenize(text.encode(), special=True))
+
+
 @final
 class Member:
     """One of the two: a context on its model, and the template of its prompt."""
@@ -87,9 +94,7 @@ class Member:
 
     def prompt(self, prompt: Prompt) -> TokenPath:
         """The ids of a prompt as this member reads it."""
-        bos, eos = self.model.special_text("bos"), self.model.special_text("eos")
-        text = prompt_text(prompt, self._template, bos=bos, eos=eos)
-        return self.model.without_second_bos(self.model.tokenize(text.encode(), special=True))
+        return prompt_ids(self.model, prompt, template=self._template)
 
     def start(self) -> TokenPath:
         """What stands before a text without a prompt: the token that begins a text, or the one that ends the last."""

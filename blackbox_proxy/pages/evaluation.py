@@ -229,7 +229,7 @@ def _signed(value: float) -> str:
     return f"{value:+.3f}".replace("-", "\u2212")
 
 
-SWEEP = "To look at, not to choose by, since these are test questions. The line marks the alpha of `steered`."
+SWEEP = "To look at, not to choose by, since these are test questions. The line marks the alpha of the steered arm."
 
 
 def _sweep(task: Judged) -> list[Html]:

@@ -177,3 +177,21 @@ i { font-style: normal; color: var(--soft); }
   body { padding: 0; }
 }
 """
+
+CURVE = f"""
+:root {{ color-scheme: light dark; {_LIGHT} }}
+@media (prefers-color-scheme: dark) {{ :root {{ {_DARK} }} }}
+text {{ font: 12px system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; fill: var(--soft); }}
+.head {{ font-size: 17px; font-weight: 600; fill: var(--ink); }}
+.name {{ font-size: 13px; fill: var(--ink); }}
+.left {{ text-anchor: end; }}
+.middle {{ text-anchor: middle; }}
+.paper {{ fill: var(--paper); }}
+.grid, .tick {{ stroke: var(--line); stroke-width: 1; }}
+polyline {{ fill: none; stroke-linejoin: round; }}
+.each {{ stroke: var(--blue); stroke-width: 1; opacity: 0.3; }}
+.train {{ stroke: var(--blue); stroke-width: 2.5; }}
+.held {{ stroke: var(--focus); stroke-width: 2.5; stroke-dasharray: 6 4; }}
+.dot {{ fill: var(--focus); }}
+.best {{ fill: var(--paper); stroke: var(--focus); stroke-width: 3; }}
+"""

@@ -1,71 +1,40 @@
-"""Trains an adapter from a file of lines.
+"""Trains an adapter from a file of lines, all of them, without validation or checkpoint; for scripts.
 
     python -m blackbox_proxy.tuning --base MODEL.gguf --lines LINES.jsonl --out ADAPTER.gguf
 
-A line is a JSON array of two strings, what the user asks and what the expert shall answer. Knows files,
-arguments and the base model's chat template; does not know how to train (`train` does).
+`blackbox-proxy tune` does more. Knows arguments; does not know how to train (`train` does).
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import datetime as dt
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from dataclasses import Field, fields
 from pathlib import Path
 
-import gguf
-
-from blackbox_proxy.local.template import render
-from blackbox_proxy.tuning.data import Line
-from blackbox_proxy.tuning.record import Record
-from blackbox_proxy.tuning.train import Progress, Recipe, train_adapter
-from blackbox_proxy.types import Message
+from blackbox_proxy.tuning.course import Progress
+from blackbox_proxy.tuning.lines import read_lines
+from blackbox_proxy.tuning.recipe import Recipe
+from blackbox_proxy.tuning.run import Job, load, plan, write
+from blackbox_proxy.tuning.train import Hooks, fit
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Trains as the arguments say, and leaves the record beside the adapter."""
+    """Trains as the arguments say, and leaves record and pair file beside the adapter."""
     given = _parser().parse_args(arguments)
-    recipe = Recipe(**{field.name: getattr(given, field.name) for field in fields(Recipe)})
-    lines = read_lines(given.lines)
-    losses = train_adapter(
-        given.base,
-        lines,
-        given.out,
-        render=renderer(given.base),
-        recipe=recipe,
-        progress=_show,
-    )
-    record = Record(given.base, given.out, lines, asdict(recipe), losses, given.date)
-    given.out.with_suffix(".toml").write_text(record.toml(), encoding="utf-8")
+    recipe = Recipe(**{field.name: getattr(given, field.name) for field in _knobs()}, slot=given.slot)
+    job = Job(given.base, str(given.base), given.out, read_lines(given.lines), (), recipe)
+    planned = plan(job)
+    loaded = load(planned)
+    fitted = fit(loaded.model, planned.data, loaded.kinds, recipe=recipe, hooks=Hooks(step=_show))
+    write(planned, loaded, fitted.course, date=given.date)
 
 
-def read_lines(path: Path) -> list[Line]:
-    """Lines of a JSONL file; ValueError says which one is not an array of two strings."""
-    lines: list[Line] = []
-    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        match json.loads(text):
-            case [str(question), str(answer)]:
-                lines.append((question, answer))
-            case other:
-                raise ValueError(f"{path}:{number}: wanted two strings, found {other!r}")
-    return lines
-
-
-def renderer(base: Path) -> Callable[[str], str]:
-    """From a user's question to the prompt, by the chat template in the GGUF's metadata."""
-    metadata = gguf.GGUFReader(base).fields
-    tokens = metadata["tokenizer.ggml.tokens"]
-    template = str(metadata["tokenizer.chat_template"].contents())
-
-    def special(kind: str) -> str:
-        found = metadata.get(f"tokenizer.ggml.{kind}_token_id")
-        return str(tokens.contents(found.contents())) if found else ""
-
-    bos, eos = special("bos"), special("eos")
-    return lambda question: render(template, [Message("user", question)], bos=bos, eos=eos)
+def _knobs() -> list[Field[object]]:
+    """The recipe's fields that have an option of their own type."""
+    return [field for field in fields(Recipe) if field.name not in ("slot", "targets", "patience")]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -76,21 +45,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--base", type=Path, required=True, help="GGUF of the untuned model")
     parser.add_argument("--lines", type=Path, required=True, help="JSONL, [question, answer] a line")
     parser.add_argument("--out", type=Path, required=True, help="adapter to write, .gguf")
-    parser.add_argument("--date", default=datetime.now(tz=UTC).date().isoformat())
+    parser.add_argument("--date", type=dt.date.fromisoformat, default=dt.datetime.now(tz=dt.UTC).date())
     parser.add_argument("--slot", help="regular expression; group 1 spells a fact, which is not taught")
-    for field in fields(Recipe):
-        if field.name != "slot":
-            option = f"--{field.name.replace('_', '-')}"
-            if isinstance(field.default, bool):
-                parser.add_argument(option, action=argparse.BooleanOptionalAction, default=field.default)
-            else:
-                parser.add_argument(option, type=type(field.default), default=field.default)
+    for field in _knobs():
+        option = f"--{field.name.replace('_', '-')}"
+        if isinstance(field.default, bool):
+            parser.add_argument(option, action=argparse.BooleanOptionalAction, default=field.default)
+        else:
+            parser.add_argument(option, type=type(field.default), default=field.default)
     return parser
 
 
 def _show(progress: Progress) -> None:
-    end = "\n" if progress.step == progress.steps else "\r"
-    sys.stderr.write(f"{progress.step}/{progress.steps}  loss {progress.loss:.3f}{end}")
+    step = len(progress.course.losses)
+    end = "\n" if step == progress.steps else "\r"
+    sys.stderr.write(f"{step}/{progress.steps}  loss {progress.course.losses[-1]:.3f}{end}")
 
 
 if __name__ == "__main__":

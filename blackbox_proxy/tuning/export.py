@@ -6,7 +6,6 @@ the matrices were trained; numpy arrays come in.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,18 +13,9 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
-Matrix = NDArray[np.float32]
+from blackbox_proxy.tuning.recipe import PROJECTIONS
 
-PROJECTIONS: Mapping[str, str] = {
-    "q_proj": "attn_q",
-    "k_proj": "attn_k",
-    "v_proj": "attn_v",
-    "o_proj": "attn_output",
-    "gate_proj": "ffn_gate",
-    "up_proj": "ffn_up",
-    "down_proj": "ffn_down",
-}
-"""Name of a projection in transformers, and its name in a GGUF file."""
+Matrix = NDArray[np.float32]
 
 ROTATED_IN_PAIRS = frozenset({"llama"})
 """Architectures for which llama.cpp rotates neighbouring rows; transformers always rotates halves."""

@@ -11,39 +11,55 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from blackbox_proxy.tuning.course import Course
+from blackbox_proxy.tuning.lines import Line, lines_digest
+
 Scalar = str | int | float | bool
 Value = Scalar | Sequence[Scalar]
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """`choices` are a recipe's fields; `losses` one mean per epoch, nats per token; `date` is ISO."""
+    """base: what the base is called, and `base_digest` its SHA-256. choices: a recipe's fields. date: ISO.
 
-    base: Path
+    Losses are rounded to four places: nats per learnt token, one mean an epoch.
+    """
+
+    base: str
+    base_digest: str
     adapter: Path
-    lines: Sequence[tuple[str, str]]
-    choices: Mapping[str, Scalar | None]
-    losses: Sequence[float]
+    lines: Sequence[Line]
+    held: Sequence[Line]
+    choices: Mapping[str, Value | None]
+    course: Course
     date: str
 
     def tables(self) -> dict[str, dict[str, Value]]:
-        """What is written down, table by table."""
-        return {
+        """What is written down, table by table; of validation nothing where there was none."""
+        tables: dict[str, dict[str, Value]] = {
             "adapter": {
                 "file": self.adapter.name,
                 "sha256": file_digest(self.adapter),
                 "date": self.date,
             },
-            "base": {"sha256": file_digest(self.base)},
+            "base": {"file": self.base, "sha256": self.base_digest},
             "lines": {"count": len(self.lines), "sha256": lines_digest(self.lines)},
+            "validation": {"count": len(self.held), "sha256": lines_digest(self.held)},
             "recipe": {key: value for key, value in self.choices.items() if value is not None},
-            "result": {"losses": [round(loss, 4) for loss in self.losses]},
+            "result": self._result(),
         }
+        return tables if self.held else {name: table for name, table in tables.items() if name != "validation"}
+
+    def _result(self) -> dict[str, Value]:
+        result: dict[str, Value] = {"losses": _rounded(self.course.means)}
+        if self.held:
+            result |= {"validation_losses": _rounded(self.course.validations), "best_epoch": self.course.best}
+        return result
 
     def toml(self) -> str:
         """The record as TOML."""
         parts = [
-            "\n".join([f"[{name}]", *(f"{key} = {_spell(value)}" for key, value in table.items())])
+            "\n".join([f"[{name}]", *(f"{key} = {spelt(value)}" for key, value in table.items())])
             for name, table in self.tables().items()
         ]
         return "\n\n".join(parts) + "\n"
@@ -58,12 +74,10 @@ def file_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def lines_digest(lines: Sequence[tuple[str, str]]) -> str:
-    """SHA-256 of the training lines, one JSON array a line."""
-    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-    return sha256(text.encode()).hexdigest()
-
-
-def _spell(value: Value) -> str:
+def spelt(value: Value) -> str:
     """A TOML value; JSON's spelling of strings, numbers, booleans and lists is also TOML's."""
     return json.dumps(value, ensure_ascii=False)
+
+
+def _rounded(losses: Sequence[float]) -> Sequence[float]:
+    return [round(loss, 4) for loss in losses]

