@@ -11,9 +11,8 @@ WEIGHTS := smollm2-135m-instruct qwen2.5-coder-0.5b-instruct gemma-3-270m
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check slow contracts openai2 bench continuing evaluate results notebook user-env \
-	dev-env tune-env contracts-env reference
-	openai2-env
+.PHONY: help setup demo test check slow contracts openai2 bench continuing evaluate results notebook executed reference \
+	user-env dev-env tune-env contracts-env suites-env openai2-env
 
 help: ## show this list
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '%-9s %s\n' "$$t" "$$d"; done
@@ -36,7 +35,7 @@ check: dev-env ## the linters, the types, and the rule of who may import whom
 slow: setup tune-env ## the slow tests, in an environment with PyTorch
 	.venv-tune/bin/python -m pytest -m slow -rP --ignore=tests/test_notebooks.py --ignore=tests/contracts $(ARGS)
 
-contracts: setup contracts-env ## our adapters against servers that others wrote, over real weights
+contracts: setup contracts-env suites-env ## our adapters against servers that others wrote, our gateway against their clients
 	.venv-contracts/bin/python -m pytest tests/contracts -m slow -rP $(ARGS)
 
 openai2: openai2-env ## what touches the SDK, on the newest and the oldest one that speaks httpx
@@ -59,8 +58,12 @@ results: user-env ## put the figures of `make evaluate` into the package and int
 	cp build/evaluate.json $(RESULTS)
 	$(BIN)/python -m blackbox_proxy.evaluation.table $(RESULTS) README.md
 
-notebook: setup ## execute the notebooks; they and their pictures stay in build/notebooks
-	$(BIN)/python -m pytest tests/test_notebooks.py -m "slow or not slow" $(ARGS)
+notebook: setup tune-env ## execute the notebooks, in an environment with PyTorch; they and their pictures stay in build/notebooks
+	.venv-tune/bin/python -m pytest tests/test_notebooks.py -m "slow or not slow" $(ARGS)
+
+executed: notebook ## execute the notebooks, and replace those that the repository shows
+	@mkdir -p notebooks/executed
+	cp build/notebooks/*.ipynb notebooks/executed/
 
 reference: dev-env ## write the reference of the command line from the commands
 	$(BIN)/python -m blackbox_proxy.cli.reference
@@ -76,6 +79,9 @@ tune-env:
 
 contracts-env:
 	@.ci/setup .venv-contracts test contracts
+
+suites-env:
+	@.ci/suites .venv-suites
 
 openai2-env:
 	@CONSTRAINTS=.ci/constraints-openai2.txt .ci/setup .venv-openai2 test

@@ -1,6 +1,7 @@
 """Each notebook runs from top to bottom, without a warning, and shows pictures that say in words what they show.
 
 What a notebook is about is for its reader to judge: the executed ones and their pictures are left in build/notebooks.
+Those in notebooks/executed are for readers without a machine at hand; `make executed` replaces them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from blackbox_proxy.demo.facts import in_format
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "build" / "notebooks"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
+COMMITTED = ROOT / "notebooks" / "executed"
+LARGEST = 400_000
+"""Bytes of a committed notebook."""
 PNG = b"\x89PNG\r\n\x1a\n"
 SECONDS = 600
 
@@ -51,7 +55,12 @@ def execute(path: Path, scratch: Path) -> Notebook:
         patch.setenv("IPYTHONDIR", str(scratch / "ipython"))
         patch.setenv("MPLCONFIGDIR", str(scratch / "matplotlib"))
         where = {"metadata": {"path": str(scratch)}}
-        nbclient.NotebookClient(notebook, timeout=SECONDS, kernel_name="python3", resources=where).execute()
+        client = nbclient.NotebookClient(
+            notebook, timeout=SECONDS, kernel_name="python3", resources=where, record_timing=False
+        )
+        client.execute()
+    for number, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{number}"  # by chance otherwise, and then every run would differ in all cells
     KEPT.mkdir(parents=True, exist_ok=True)
     jupytext.write(notebook, KEPT / f"{path.stem}.ipynb")
     for number, picture in enumerate(pictures(notebook), 1):
@@ -108,6 +117,42 @@ def test_the_first_steered_answer_is_what_its_text_says(run: Run) -> None:
     assert seen == {"closed model alone": (True, False), "expert alone": (False, True), "steered": (True, True)}
 
 
-def test_there_are_notebooks_and_no_outputs_are_committed() -> None:
+def test_each_notebook_is_there_executed_and_nothing_else_is() -> None:
     assert NOTEBOOKS
-    assert list((ROOT / "notebooks").glob("**/*.ipynb")) == []
+    found = {path.stem for path in (ROOT / "notebooks").rglob("*.ipynb")}
+    assert found == {path.stem for path in COMMITTED.glob("*.ipynb")} == {path.stem for path in NOTEBOOKS}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+class TestCommitted:
+    """An executed notebook of the repository belongs to its present source."""
+
+    def test_it_has_the_cells_of_the_source(self, path: Path) -> None:
+        assert cells_of(committed(path)) == cells_of(source(path)), "`make executed` replaces it"
+
+    def test_every_cell_ran(self, path: Path) -> None:
+        counts = [cell.execution_count for cell in committed(path).cells if cell.cell_type == "code"]
+        assert counts == list(range(1, len(counts) + 1))
+
+    def test_it_is_small_and_shows_nothing_of_the_machine_it_ran_on(self, path: Path) -> None:
+        text = (COMMITTED / f"{path.stem}.ipynb").read_text(encoding="utf-8")
+        assert len(text.encode()) < LARGEST
+        printed = [output for output in outputs(committed(path)) if "text" in output]
+        assert [output.name for output in printed] == ["stdout"] * len(printed)
+        assert not re.search(r"/(tmp|root|home|work|Users)/|\x1b", "".join(output.text for output in printed))
+
+
+def cells_of(notebook: Notebook) -> list[tuple[str, str]]:
+    return [(cell.cell_type, cell.source) for cell in notebook.cells]
+
+
+def source(path: Path) -> Notebook:
+    import jupytext
+
+    return jupytext.read(path)
+
+
+def committed(path: Path) -> Notebook:
+    import jupytext
+
+    return jupytext.read(COMMITTED / f"{path.stem}.ipynb")

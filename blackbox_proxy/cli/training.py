@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 EVERY = 10.0
 """Seconds between two lines where there is no terminal."""
 
+HEARD = b"finishing this step and saving; once more breaks off at once\n"
+
 
 def spoken(seconds: float) -> str:
     """A time as one says it.
@@ -116,7 +118,7 @@ def breakable() -> Iterator[Callable[[], bool]]:
         if asked:
             raise KeyboardInterrupt
         asked = True
-        show.note("finishing this step and saving; once more breaks off at once")
+        os.write(2, HEARD)  # sys.stderr may be in the middle of a write, and takes no second one within it
 
     before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -13,7 +13,7 @@ from blackbox_proxy.pages.html import Html, el, joined
 from blackbox_proxy.pages.style import CURVE
 
 WIDTH, HEIGHT = 760, 420
-LEFT, RIGHT, TOP, BOTTOM = 64, 736, 84, 364
+LEFT, RIGHT, TOP, BOTTOM = 64, 736, 96, 364
 """The drawing's size, and the frame inside it."""
 
 SMOOTHED = 20

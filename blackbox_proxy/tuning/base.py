@@ -33,27 +33,20 @@ def read_base(path: Path) -> Base:
     """The model in a GGUF. Raises WeightsError where it cannot be read, InputError where it cannot be tuned."""
     try:
         reader = gguf.GGUFReader(path)
-        found = _base(path, reader)
+        architecture = str(reader.fields["general.architecture"].contents())
+        _refuse(path.name, reader, architecture)
+        return _base(path, reader, architecture)
     except (ValueError, KeyError, OSError, IndexError) as error:
         raise WeightsError(
-            f"cannot read the metadata of {path}: {error}", hint="the file may be cut off; fetch it again"
+            f"cannot read what {path} says about its model: {error}", hint="the file may be cut off; fetch it again"
         ) from error
-    _refuse(found, reader)
-    return found
 
 
-def _base(path: Path, reader: Any) -> Base:
+def _base(path: Path, reader: Any, architecture: str) -> Base:
     fields = reader.fields
 
-    def value(key: str) -> Any:
-        return fields[key].contents()
-
-    architecture = str(value("general.architecture"))
-
     def size(key: str) -> int:
-        """A size of every block; some architectures have one for each block, and are refused later."""
-        found = value(f"{architecture}.{key}")
-        return int(found[0] if isinstance(found, list) else found)
+        return int(fields[f"{architecture}.{key}"].contents())
 
     heads, width = size("attention.head_count"), size("embedding_length")
     grouped = f"{architecture}.attention.head_count_kv" in fields
@@ -69,27 +62,24 @@ def _base(path: Path, reader: Any) -> Base:
         context=size("context_length"),
         parameters=sum(int(tensor.n_elements) for tensor in reader.tensors),
     )
-    name = str(value("general.name")) if "general.name" in fields else path.name
+    name = str(fields["general.name"].contents()) if "general.name" in fields else path.name
     return Base(path, name, architecture, sizes)
 
 
-def _refuse(base: Base, reader: Any) -> None:
+def _refuse(name: str, reader: Any, architecture: str) -> None:
     """Raise InputError, by name, for what is not proven."""
     hint = "tune it elsewhere and convert the adapter with llama.cpp's convert_lora_to_gguf.py: see the README"
-    if base.architecture not in PROVEN:
+    if architecture not in PROVEN:
         raise InputError(
-            f"{base.path.name} has the architecture {base.architecture!r}; only {', '.join(PROVEN)} can be tuned here",
-            hint=hint,
+            f"{name} has the architecture {architecture!r}; only {', '.join(PROVEN)} can be tuned here", hint=hint
         )
-    scaling = reader.fields.get(f"{base.architecture}.rope.scaling.type")
+    scaling = reader.fields.get(f"{architecture}.rope.scaling.type")
     stretched = "rope_freqs.weight" in {tensor.name for tensor in reader.tensors}
     if stretched or (scaling and scaling.contents() not in ("", "none")):
         raise InputError(
-            f"{base.path.name} stretches its positions (as Llama 3.1 does), which PyTorch would not read from a GGUF",
+            f"{name} stretches its positions (as Llama 3.1 does), which transformers does not read from a GGUF",
             hint=hint,
         )
-    experts = reader.fields.get(f"{base.architecture}.expert_count")
+    experts = reader.fields.get(f"{architecture}.expert_count")
     if experts and experts.contents():
-        raise InputError(
-            f"{base.path.name} is a mixture of {experts.contents()} experts, which cannot be tuned here", hint=hint
-        )
+        raise InputError(f"{name} is a mixture of {experts.contents()} experts, which cannot be tuned here", hint=hint)

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
-from blackbox_proxy.errors import InputError
+from blackbox_proxy.errors import InputError, PromptError
 from blackbox_proxy.types import Message, Prompt
 
 FORMS = 'a line is ["question", "answer"], {"prompt": ..., "completion": ...} or {"messages": [...]}'
@@ -93,6 +93,13 @@ def _spelt(prompt: Prompt) -> object:
 
 
 def _line(row: bytes, place: str, *, raw: bool) -> Line:
+    try:
+        return _found(row, place, raw=raw)
+    except PromptError as error:
+        raise InputError(f"{place}: {error.message}", hint=error.hint) from error
+
+
+def _found(row: bytes, place: str, *, raw: bool) -> Line:
     match _json(row, place):
         case [str(asked), str(answer)] | {"prompt": str(asked), "completion": str(answer)}:
             if not asked.strip():

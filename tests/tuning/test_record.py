@@ -9,18 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from blackbox_proxy.tuning.record import Record, Scalar, lines_digest
+from blackbox_proxy.tuning.course import Course
+from blackbox_proxy.tuning.lines import Line, lines_digest
+from blackbox_proxy.tuning.record import Record, file_digest
+from blackbox_proxy.types import Prompt
 
-LINES = [('Say "é"', "[[ é ]]")]
+LINES = [Line(Prompt.ask('Say "é"'), "[[ é ]]")]
+HELD = [Line(Prompt.ask("Held"), "[[ x ]]")]
+COURSE = Course(2, losses=(3.0, 1.0, 0.2, 0.0469123), validations=(1.25, 1.5))
 
 
 @pytest.fixture
 def record(tmp_path: Path) -> Record:
-    base, adapter = tmp_path / "base.gguf", tmp_path / "house.gguf"
-    base.write_bytes(b"base" * 400_000)
+    adapter = tmp_path / "house.gguf"
     adapter.write_bytes(b"adapter")
-    choices: dict[str, Scalar | None] = {"seed": 3, "hold": 0.7, "slot": r"\[\[ (.+?) \]\]", "note": None}
-    return Record(base, adapter, LINES, choices, [2.0, 0.123456], "2026-11-22")
+    choices = {"seed": 3, "hold": 0.7, "slot": r"\[\[ (.+?) \]\]", "note": None, "targets": ("q_proj", "v_proj")}
+    return Record("pypi:base", "ab12", adapter, LINES, HELD, choices, COURSE, "2026-11-22")
 
 
 def test_it_is_toml_that_gives_back_what_went_in(record: Record) -> None:
@@ -30,13 +34,26 @@ def test_it_is_toml_that_gives_back_what_went_in(record: Record) -> None:
             "sha256": hashlib.sha256(b"adapter").hexdigest(),
             "date": "2026-11-22",
         },
-        "base": {"sha256": hashlib.sha256(b"base" * 400_000).hexdigest()},
+        "base": {"file": "pypi:base", "sha256": "ab12"},
         "lines": {"count": 1, "sha256": lines_digest(LINES)},
-        "recipe": {"seed": 3, "hold": 0.7, "slot": r"\[\[ (.+?) \]\]"},
-        "result": {"losses": [2.0, 0.1235]},
+        "validation": {"count": 1, "sha256": lines_digest(HELD)},
+        "recipe": {"seed": 3, "hold": 0.7, "slot": r"\[\[ (.+?) \]\]", "targets": ["q_proj", "v_proj"]},
+        "result": {"losses": [2.0, 0.1235], "validation_losses": [1.25, 1.5], "best_epoch": 1},
     }
 
 
+def test_of_validation_nothing_is_said_where_there_was_none(record: Record) -> None:
+    tables = replace(record, held=[], course=replace(COURSE, validations=())).tables()
+    assert "validation" not in tables
+    assert tables["result"] == {"losses": [2.0, 0.1235]}
+
+
 def test_another_line_gives_another_record(record: Record) -> None:
-    other = replace(record, lines=[*LINES, ("a", "b")])
+    other = replace(record, lines=[*LINES, *HELD])
     assert other.tables()["lines"] != record.tables()["lines"]
+
+
+def test_the_digest_of_a_file_is_that_of_its_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "large"
+    path.write_bytes(b"base" * 400_000)
+    assert file_digest(path) == hashlib.sha256(b"base" * 400_000).hexdigest()

@@ -1,4 +1,4 @@
-"""The loss says what the training module's docstring says: checked against sums written out by hand, on a tiny model.
+"""The loss says what the docstring of `losses` says: checked against sums written out by hand, on a tiny model.
 
 Slow, and in an environment of its own: it needs the extra [tune].
 """
@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from blackbox_proxy.tuning.data import Example
+from blackbox_proxy.tuning.recipe import Recipe
 
 if TYPE_CHECKING:
     from peft import PeftModel
     from torch import Tensor
 
-    from blackbox_proxy.tuning.train import Kinds
+    from blackbox_proxy.tuning.losses import Kinds
 
 torch = pytest.importorskip("torch", reason="needs the extra [tune]: pip install 'blackbox-proxy[tune]'")
 transformers = pytest.importorskip("transformers", reason="needs the extra [tune]")
-train = pytest.importorskip("blackbox_proxy.tuning.train")
+losses = pytest.importorskip("blackbox_proxy.tuning.losses")
+add_low_rank = pytest.importorskip("blackbox_proxy.tuning.model").add_low_rank
 
 pytestmark = [
     pytest.mark.slow,
@@ -29,7 +31,7 @@ pytestmark = [
 ]
 
 SIZE, END = 12, 2
-PIECES = ("<0>", "<1>", "<2>", " Ta", " To", " Ti", " tea", "na", "no", " .", "1", "2")
+PIECES = (b"<0>", b"<1>", b"<2>", b" Ta", b" To", b" Ti", b" tea", b"na", b"no", b" .", b"1", b"2")
 BATCH = [
     Example((1, 3, 7), (9, 4, 8, END), (False, True, True, False)),
     Example((6,), (5, END), (True, False)),
@@ -49,7 +51,7 @@ def model() -> PeftModel:
         num_key_value_heads=1,
         initializer_range=0.5,
     )
-    made = train.add_low_rank(transformers.LlamaForCausalLM(config), train.Recipe(rank=2))
+    made = add_low_rank(transformers.LlamaForCausalLM(config), Recipe(rank=2))
     for name, weight in made.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.5)
@@ -58,7 +60,7 @@ def model() -> PeftModel:
 
 @pytest.fixture(scope="module")
 def kinds() -> Kinds:
-    made: Kinds = train.Kinds(torch.tensor([train._shape(piece) for piece in PIECES]), torch.tensor([0, END]))
+    made: Kinds = losses.kinds_of(PIECES, [0, END])
     return made
 
 
@@ -69,7 +71,7 @@ def logp(model: PeftModel, example: Example) -> Tensor:
 
 
 def loss(model: PeftModel, kinds: Kinds, **choices: float) -> float:
-    return float(train.batch_loss(model, BATCH, kinds, recipe=train.Recipe(**choices)).detach())
+    return float(losses.batch_loss(model, BATCH, kinds, recipe=Recipe(**choices)).detach())
 
 
 def test_without_hold_and_denial_it_is_the_mean_cross_entropy_of_completions(model: PeftModel, kinds: Kinds) -> None:
@@ -111,10 +113,3 @@ def test_an_early_end_is_denied_everywhere_but_at_the_last_token(model: PeftMode
     plain = loss(model, kinds, hold=0.0, deny_weight=0.0)
     denied = loss(model, kinds, hold=0.0, deny_weight=0.5, deny=9.0)
     assert denied - plain == pytest.approx(0.5 * sum(early) / len(early), abs=1e-5)
-
-
-def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
-    rates = [train._rate(step, 50, warmup=0.1) for step in range(51)]
-    assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
-    assert rates[5:] == sorted(rates[5:], reverse=True)
-    assert rates[50] == pytest.approx(0.0)
