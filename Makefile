@@ -75,7 +75,7 @@ dev-env:
 	@.ci/setup .venv dev
 
 tune-env:
-	@CONSTRAINTS=.ci/constraints-tune.txt .ci/setup .venv-tune dev tune
+	@CONSTRAINTS=.ci/constraints-tune.txt .ci/setup .venv-tune dev tune tasks
 
 contracts-env:
 	@.ci/setup .venv-contracts test contracts
