@@ -9,7 +9,7 @@ WEIGHTS := smollm2-135m-instruct qwen2.5-coder-0.5b-instruct gemma-3-270m
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check slow contracts openai2 bench continuing notebook user-env dev-env tune-env contracts-env \
+.PHONY: help setup demo test check slow contracts openai2 bench continuing deciding notebook user-env dev-env tune-env contracts-env \
 	openai2-env
 
 help: ## show this list
@@ -47,6 +47,10 @@ bench: setup ## measure a step and write build/bench.json
 continuing: setup ## measure how well a chat without prefill goes on, and write build/continuing.json
 	@mkdir -p build
 	$(BIN)/python -m tests.bench.continuing $(ARGS)
+
+deciding: setup ## measure gates and schedules against steering at every token, and write build/deciding.json
+	@mkdir -p build
+	$(BIN)/python -m tests.bench.deciding $(ARGS)
 
 notebook: setup ## execute the notebooks; they and their pictures stay in build/notebooks
 	$(BIN)/python -m pytest tests/test_notebooks.py -m "slow or not slow" $(ARGS)

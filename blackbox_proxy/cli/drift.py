@@ -57,7 +57,7 @@ CHECK_EXAMPLES = """Examples:
 
 `blackbox-proxy drift check --profile mistral --model mistral-small-latest`
 
-`blackbox-proxy drift check --base-url http://127.0.0.1:8000/v1 --model m --json || echo "another model"`
+`blackbox-proxy drift check --base-url http://127.0.0.1:8000/v1 --model m --json`
 """
 
 
