@@ -23,11 +23,10 @@ COURSE = Course(2, losses=(3.0, 1.0, 0.2, 0.0469123), validations=(1.25, 1.5))
 def record(tmp_path: Path) -> Record:
     adapter = tmp_path / "house.gguf"
     adapter.write_bytes(b"adapter")
-    slot = r"\[\[ (.+?) \]\]"
     choices: dict[str, Value | None] = {
         "seed": 3,
         "hold": 0.7,
-        "slot": slot,
+        "slot": r"\[\[ (.+?) \]\]",
         "note": None,
         "targets": ("q_proj", "v_proj"),
     }
