@@ -143,8 +143,8 @@ def score(field: Field, rule: Callable[[Field], Floats], *, alpha: float, eviden
 
 
 def _rest(field: Field) -> float:
-    """log E - log A of what no string of the field begins."""
-    left = np.maximum(1.0 - field.masses[:, field.disjoint].sum(axis=1), LEAST)
+    """log E - log A of what no string of the field begins; what is left below `REAL` is no evidence."""
+    left = np.maximum(1.0 - field.masses[:, field.disjoint].sum(axis=1), 0.0) + REAL
     return float(np.log(left[0]) - np.log(left[1]))
 
 

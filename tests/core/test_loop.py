@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from blackbox_proxy.core.events import Draft, Evaluate, Evidence, Judge, Tell
-from blackbox_proxy.core.loop import _Loop, steps
+from blackbox_proxy.core.loop import Loop, steps
 from blackbox_proxy.core.rivals import ByteReading
 from blackbox_proxy.core.rounds import HIDDEN_END
 from blackbox_proxy.core.vocabulary import Vocabulary
@@ -305,7 +305,7 @@ def test_laws_that_lie_behind_are_forgotten() -> None:
     pair, text = toy_pair(vocabulary=OTHER), 60
     steering, laws = Steering(alpha=0.0, max_tokens=text, draft=4), dict[TokenPath, Laws]()
     reading = ByteReading(OTHER, laws, spell=pair.spell, steering=steering)
-    run, held, made = _Loop(steering, reading, laws).run(), 0, 0
+    run, held, made = Loop(steering, reading, laws).run(), 0, 0
     event = next(run)
     while made < text - 1:
         held = max(held, len(laws))
