@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+import math
+from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
 
@@ -131,11 +133,95 @@ def slow(scoring: str, tiny_bpe: TinyModel, tiny_lora: Path, laws: Floats) -> Fl
     return np.stack(found)
 
 
-def test_with_alpha_they_are_those_of_the_steered_law(scoring: str, slow: Floats) -> None:
-    """Where the upstream shows all, but for masses that the pair is not asked to tell more exactly."""
+@pytest.mark.parametrize(("model", "within"), [("whole", 0.02), ("blind", 0.3)])
+def test_with_alpha_they_are_those_of_the_steered_law(scoring: str, slow: Floats, model: str, within: float) -> None:
+    """Exact but for masses that the pair is not asked to tell better where the upstream shows all; else nearly."""
+    told = _told(_ask(scoring, model, TEXT))["token_logprobs"]
+    own = [float(law[i]) for law, i in zip(slow, _cut(scoring)[1:], strict=False)]
+    assert told[1:-1] == pytest.approx(own, abs=within)
+    assert told[-1] == pytest.approx(slow[-1].max(), abs=within)
+
+
+def test_ids_and_text_are_one_and_places_are_told_in_characters(scoring: str) -> None:
     ids = _cut(scoring)
-    for m in "whole","blind","text","ids":
-        told = _told(_ask(scoring, m, TEXT))["token_logprobs"]
-        own = [float(law[i]) for law, i in zip(slow, ids[1:], strict=False)]
-        print([round(a-b,3) for a,b in zip(told[1:-1],own)], told[-1]-slow[-1].max())
-    assert 0
+    by_ids, by_text = (_ask(scoring, "ids", prompt).json["choices"] for prompt in (ids, TEXT))
+    assert by_ids == by_text
+    (choice,) = by_ids
+    told, pieces = choice["logprobs"], choice["logprobs"]["tokens"]
+    assert choice["text"].startswith(TEXT)
+    assert len({len(column) for column in told.values()}) == 1
+    assert len(pieces) == len(ids) + 1
+    for piece, start in zip(pieces, told["text_offset"], strict=True):
+        assert piece.startswith("bytes:") or choice["text"][start:].startswith(piece)
+    for piece, logp, top in zip(pieces[1:], told["token_logprobs"][1:], told["top_logprobs"][1:], strict=True):
+        assert top[piece] == pytest.approx(logp)
+        assert math.fsum(map(math.exp, top.values())) <= 1.0 + 1e-9
+
+
+def test_a_batch_is_answered_by_index_and_counts_what_was_written(scoring: str) -> None:
+    texts = [TEXT, "the then", "king"]
+    alone = [_told(_ask(scoring, "ids", text, max_tokens=0)) for text in texts]
+    batch = _ask(scoring, "ids", texts, max_tokens=0, n=2).json
+    assert [choice["index"] for choice in batch["choices"]] == list(range(6))
+    assert [choice["text"] for choice in batch["choices"]] == [text for text in texts for _ in range(2)]
+    for at, choice in enumerate(batch["choices"]):
+        assert choice["finish_reason"] == "length"
+        told = choice["logprobs"]
+        assert told["tokens"] == alone[at // 2]["tokens"]
+        assert told["token_logprobs"][1:] == pytest.approx(alone[at // 2]["token_logprobs"][1:], abs=1e-3)
+    assert batch["usage"]["completion_tokens"] == 0
+    assert batch["usage"]["steering"]["requests"] == len(texts)
+    assert _ask(scoring, "ids", texts).json["usage"]["completion_tokens"] == len(texts)
+
+
+def test_a_stream_tells_the_same(scoring: str) -> None:
+    *events, done = _ask(scoring, "ids", TEXT, stream=True).events
+    assert done == "[DONE]"
+    choices = [json.loads(event)["choices"][0] for event in events]
+    whole = _ask(scoring, "ids", TEXT).json["choices"][0]
+    assert "".join(choice["text"] for choice in choices) == whole["text"]
+    tokens = [token for choice in choices for token in (choice["logprobs"] or {"tokens": []})["tokens"]]
+    assert tokens == whole["logprobs"]["tokens"]
+
+
+def test_special_tokens_are_no_text_and_the_pair_begins_anew_behind_them(scoring: str, closed: TinyModel) -> None:
+    first, second = _cut(scoring, "the then"), _cut(scoring, "king on it")
+    prompt = [closed.eos, *first, closed.eot, *second]
+    told = _told(_ask(scoring, "ids", prompt, max_tokens=0))["token_logprobs"]
+    unknown = [at for at, logp in enumerate(told) if logp is None]
+    assert unknown == [0, 1 + len(first)]
+    own = _told(_ask(scoring, "ids", prompt, max_tokens=0, steering={"alpha": 0}))["token_logprobs"]
+    assert [at for at, logp in enumerate(own) if logp is None] == [0]
+
+
+def test_a_stop_string_of_the_model_does_not_cut_what_is_given(scoring: str) -> None:
+    (choice,) = _ask(scoring, "ids", TEXT, max_tokens=0, stop="king").json["choices"]
+    assert choice["text"] == TEXT
+
+
+@pytest.mark.parametrize(
+    ("model", "change", "said"),
+    [
+        ("ids", {"logprobs": None}, "logprobs"),
+        ("ids", {"max_tokens": 2}, "max_tokens"),
+        ("ids", {"max_tokens": None}, "max_tokens"),
+        ("ids", {"temperature": 0.7}, "temperature"),
+        ("ids", {"steering": {"target": "topk"}}, "target"),
+        ("ids", {"steering": {"tail": "drop"}}, "tail"),
+        ("ids", {"prompt": ["on it", ""]}, "prompt"),
+        ("blind", {"prompt": [1, 2]}, "tokenizer"),
+        ("mute", {}, "does not tell log-probs of a text"),
+        ("text", {"prompt": "on thing"}, "cuts it into others"),
+    ],
+)
+def test_what_cannot_be_told_truly_is_refused(scoring: str, model: str, change: dict[str, object], said: str) -> None:
+    refused = _ask(scoring, model, change.pop("prompt", TEXT), **change)
+    assert refused.status == 400
+    assert said in refused.error["message"]
+
+
+def test_a_harness_finds_the_tokenizer(scoring: str) -> None:
+    told = call(scoring, "/tokenizer_info?model=ids").json
+    assert told["eos_token"] == "<|endoftext|>"
+    (ids,) = [post(scoring, "/tokenize", {"model": "ids", "prompt": told["eos_token"], "add_special_tokens": False})]
+    assert ids.json["count"] >= 1
