@@ -237,9 +237,12 @@ def _is_known(step: Step) -> bool:
 
 
 def _legacy_top(rivals: Sequence[Rival], step: Step) -> dict[str, float]:
-    """Most probable first, and the chosen one at the end where it is not among them."""
+    """Most probable first, and the chosen one at the end where it is not among them.
+
+    Its number is the very one of `token_logprobs`: by that clients see whether it was the likeliest.
+    """
     listed = {marked(rival.piece): _bounded(rival.score) for rival in rivals}
-    listed.setdefault(marked(step.piece), _bounded(step.logp_after))
+    listed[marked(step.piece)] = _bounded(step.logp_after)
     return listed
 
 

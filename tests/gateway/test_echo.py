@@ -215,13 +215,23 @@ def test_a_stop_string_of_the_model_does_not_cut_what_is_given(scoring: str) -> 
     ],
 )
 def test_what_cannot_be_told_truly_is_refused(scoring: str, model: str, change: dict[str, object], said: str) -> None:
-    refused = _ask(scoring, model, change.pop("prompt", TEXT), **change)
+    refused = _ask(scoring, model, **{"prompt": TEXT, **change})
     assert refused.status == 400
     assert said in refused.error["message"]
 
 
-def test_a_harness_finds_the_tokenizer(scoring: str) -> None:
+def test_a_harness_finds_the_tokenizer(scoring: str, closed: TinyModel) -> None:
     told = call(scoring, "/tokenizer_info?model=ids").json
-    assert told["eos_token"] == "<|endoftext|>"
-    (ids,) = [post(scoring, "/tokenize", {"model": "ids", "prompt": told["eos_token"], "add_special_tokens": False})]
-    assert ids.json["count"] >= 1
+    assert told["eos_token"].encode() == closed.pieces[closed.eos]
+    assert _cut(scoring, told["eos_token"]) == [closed.eos]
+    assert _cut(scoring, f"king{told['eos_token']} on") == [*_cut(scoring, "king"), closed.eos, *_cut(scoring, " on")]
+
+
+def test_a_token_is_the_likeliest_where_its_number_is(scoring: str) -> None:
+    """Harnesses compare the two numbers as they are."""
+    for alpha in (0, 0.5):
+        chosen = _ask(scoring, "ids", TEXT, steering={"alpha": alpha}).json["choices"][0]
+        grown = _told(_ask(scoring, "ids", chosen["text"], steering={"alpha": alpha}))
+        for told, at in ((chosen["logprobs"], -1), (grown, -2)):
+            assert told["tokens"][at] == chosen["logprobs"]["tokens"][-1]
+            assert told["token_logprobs"][at] == max(told["top_logprobs"][at].values())
