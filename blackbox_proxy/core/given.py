@@ -8,11 +8,13 @@ whole law is what a step tells. Knows no wire format and not who answers.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Container, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
 from typing import final
+
+import numpy as np
 
 from blackbox_proxy.core import combine
 from blackbox_proxy.core.events import Begin, Event, Evidence, Score
@@ -71,7 +73,8 @@ def scored_steps(
         if steering.event == "ids"
         else ByteReading(vocabulary, laws, spell=spell, steering=law, api=api, given=True)
     )
-    return Scoring(law, reading, laws, given=given).run()
+    names = _special(vocabulary) | (_special(api) if api else frozenset())
+    return Scoring(law, reading, laws, given=given, special=names).run()
 
 
 def scored_by_scores(given: Given, steering: Steering, *, proposes: bool) -> Run:
@@ -106,14 +109,23 @@ class Scoring(Loop):
     special tokens, which are no text, and of what the pair reads as its prompt: the first tokens up to a whole word.
     """
 
-    def __init__(self, steering: Steering, reading: Reading, laws: dict[TokenPath, Laws], *, given: Given) -> None:
+    def __init__(
+        self,
+        steering: Steering,
+        reading: Reading,
+        laws: dict[TokenPath, Laws],
+        *,
+        given: Given,
+        special: Container[bytes] = (),
+    ) -> None:
+        """special: what special tokens are called, where a reply may spell them like text."""
         super().__init__(steering, reading, laws)
-        self._text = given
+        self._text, self._special = given, special
 
     def run(self) -> Run:
         """Raises InputError where the API does not tell its log-prob of each token but the first."""
         (reply,) = yield from self._replies(Score(self._text.text, self._text.ids))
-        places = _places(self._text, reply)
+        places = [_marked(place, self._special) for place in _places(self._text, reply)]
         behind = known_of(reply)[:1] if self._text.goes_on else []
         if self._steering.alpha == 0.0:
             yield from map(self._unsteered, places)
@@ -134,6 +146,8 @@ class Scoring(Loop):
             answer = yield from self._walked(places[start:end])
             done = end
         yield from map(_unknown, places[done:])
+        if not done and self._text.goes_on:
+            yield Begin(self._text.text)
         return answer
 
     def _walked(self, places: Sequence[Position]) -> Generator[Event, Evidence | None, Answer]:
@@ -240,6 +254,18 @@ def _listed(place: Position) -> Position:
     return with_revealed(place, (own,))
 
 
+def _special(vocabulary: Vocabulary) -> frozenset[bytes]:
+    """What the tokens that are no text are called, unless a text token is called so too."""
+    names = (vocabulary.pieces[i] for i in np.flatnonzero(~vocabulary.is_text).tolist())
+    return frozenset(name for name in names if name and not vocabulary.ids_of(name))
+
+
+def _marked(place: Position, special: Container[bytes]) -> Position:
+    """The position, whose token is no text where it is called like a special one."""
+    own = place.sampled
+    return replace(place, sampled=replace(own, kind=Kind.SPECIAL)) if own.piece in special else place
+
+
 def _spans(places: Sequence[Position]) -> Iterator[tuple[int, int]]:
     """Stretches of text tokens: from where the pair begins anew to the next special token, or the end.
 
@@ -252,8 +278,8 @@ def _spans(places: Sequence[Position]) -> Iterator[tuple[int, int]]:
         first = not starts and is_whole(text) and bool(text.strip())
         if first or (starts and place.sampled.kind not in TEXTS):
             starts.append(at)
-    ends = [start - 1 for start in starts[1:]]
-    yield from zip(starts, [*ends, len(places)], strict=True)
+    ends = [*(start - 1 for start in starts[1:]), len(places)]
+    yield from zip(starts, ends, strict=False)
 
 
 def _unknown(place: Position) -> Step:

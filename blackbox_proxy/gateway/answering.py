@@ -19,7 +19,7 @@ from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.engine import AsyncStream, ascore, astream
 from blackbox_proxy.errors import OverBudget
 from blackbox_proxy.gateway.merging import merged
-from blackbox_proxy.gateway.models import Model
+from blackbox_proxy.gateway.models import UNSTEERED, Model
 from blackbox_proxy.gateway.orders import Order, Source
 from blackbox_proxy.serving.fields import Refusal
 from blackbox_proxy.serving.transcript import Finish, Part, Writer
@@ -55,7 +55,8 @@ def asked_of(order: Order, model: Model) -> list[Asked]:
     steering = _steering(order, model)
     made = []
     if order.echo:
-        steering = replace(steering, rivals=max(steering.rivals, order.top or 0))
+        alpha = 0.0 if model.pair is UNSTEERED else steering.alpha
+        steering = replace(steering, alpha=alpha, rivals=max(steering.rivals, order.top or 0))
     for at, source in enumerate(order.sources):
         prompt = given_of(source, model, goes_on=order.goes_on) if order.echo else text_of(source, model)
         first = at * order.n

@@ -85,10 +85,12 @@ def laws(scoring: str, closed: TinyModel) -> Floats:
         return np.stack([row.astype(np.float64) - law(row).log_norm for row in rows])
 
 
-@pytest.mark.parametrize("model", ["ids", "text", "plain"])
-def test_at_alpha_0_and_without_a_pair_they_are_the_upstreams_own(scoring: str, laws: Floats, model: str) -> None:
+@pytest.mark.parametrize(("model", "alpha"), [("ids", 0), ("text", 0), ("plain", 0), ("plain", 0.5)])
+def test_at_alpha_0_and_without_a_pair_they_are_the_upstreams_own(
+    scoring: str, laws: Floats, model: str, alpha: float
+) -> None:
     ids = _cut(scoring)
-    told = _told(_ask(scoring, model, ids, steering={"alpha": 0}))
+    told = _told(_ask(scoring, model, ids, steering={"alpha": alpha}))
     own = [float(laws[at, i]) for at, i in enumerate(ids[1:])]
     assert told["token_logprobs"][0] is None
     assert told["top_logprobs"][0] is None
@@ -192,6 +194,10 @@ def test_special_tokens_are_no_text_and_the_pair_begins_anew_behind_them(scoring
     assert unknown == [0, 1 + len(first)]
     own = _told(_ask(scoring, "ids", prompt, max_tokens=0, steering={"alpha": 0}))["token_logprobs"]
     assert [at for at, logp in enumerate(own) if logp is None] == [0]
+    names = [closed.pieces[i].decode() for i in (closed.eos, closed.eot)]
+    for model in ("text", "blind"):
+        same = _told(_ask(scoring, model, f"{names[0]}the then{names[1]}king on it", max_tokens=0))["token_logprobs"]
+        assert [at for at, logp in enumerate(same) if logp is None] == unknown
 
 
 def test_a_stop_string_of_the_model_does_not_cut_what_is_given(scoring: str) -> None:

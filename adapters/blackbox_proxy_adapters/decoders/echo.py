@@ -51,8 +51,10 @@ def read_given(body: Mapping[str, object], ask: Ask, dialect: Dialect) -> Reply:
         told = rows if len(rows) == len(ask.ids) + len(ask.drafted) else ()
     else:
         pieces = [read(row.spelling, row.logp, row.number).piece for row in rows]
-        before = next((at for at, piece in enumerate(pieces) if piece.kind in _TEXTS), len(rows))
-        told = rows[before:] if b"".join(piece.text for piece in pieces[before:]) == ask.answer + ask.draft else ()
+        first = next((at for at, piece in enumerate(pieces) if piece.kind in _TEXTS), len(rows))
+        text = ask.answer + ask.draft
+        fits = (at for at in range(first + 1) if b"".join(piece.text for piece in pieces[at:]) == text)
+        told = rows[next(fits, len(rows)) :]
     return replace(found.reply, given=tuple(_own(row, placed(row, dialect, read=read)) for row in told))
 
 
