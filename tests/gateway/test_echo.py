@@ -109,7 +109,7 @@ def _slowly(pair: Pair, before: bytes, law: Floats, *, head: bytes, alpha: float
     pieces = [vocabulary.pieces[i] for i in vocabulary.order]
     fits = np.array([may_follow(head + before, piece) for piece in pieces])
     single = np.array([len(piece) == 1 for piece in pieces])
-    scores = pair.score(before, pieces, prompt=Prompt(text=head.decode()), tolerance=1e-3)
+    scores = pair.score(before, pieces, prompt=Prompt(text=head.decode()), tolerance=5e-3)
     masses = np.exp(np.stack([scores.expert, scores.anti_expert]))
     end = np.exp(np.array(scores.end)) if may_follow(head + before, b"") else np.zeros(2)
     left = 1.0 - masses[:, fits & single].sum(axis=1) - end + REAL
