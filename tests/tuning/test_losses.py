@@ -6,7 +6,6 @@ Slow, and in an environment of its own: it needs the extra [tune].
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -71,8 +70,9 @@ def logp(model: PeftModel, example: Example) -> Tensor:
     return rows[len(example.prompt) - 1 : -1]
 
 
-def loss(model: PeftModel, kinds: Kinds, **choices: float) -> float:
-    return float(losses.batch_loss(model, BATCH, kinds, recipe=replace(Recipe(), **choices)).detach())
+def loss(model: PeftModel, kinds: Kinds, *, hold: float, deny_weight: float, deny: float = 25.0) -> float:
+    recipe = Recipe(hold=hold, deny_weight=deny_weight, deny=deny)
+    return float(losses.batch_loss(model, BATCH, kinds, recipe=recipe).detach())
 
 
 def test_without_hold_and_denial_it_is_the_mean_cross_entropy_of_completions(model: PeftModel, kinds: Kinds) -> None:

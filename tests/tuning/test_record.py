@@ -23,7 +23,13 @@ COURSE = Course(2, losses=(3.0, 1.0, 0.2, 0.0469123), validations=(1.25, 1.5))
 def record(tmp_path: Path) -> Record:
     adapter = tmp_path / "house.gguf"
     adapter.write_bytes(b"adapter")
-    choices: dict[str, Value | None] = {"seed": 3, "hold": 0.7, "slot": r"\[\[ (.+?) \]\]", "note": None, "targets": ("q_proj", "v_proj")}
+    choices: dict[str, Value | None] = {
+        "seed": 3,
+        "hold": 0.7,
+        "slot": r"\[\[ (.+?) \]\]",
+        "note": None,
+        "targets": ("q_proj", "v_proj"),
+    }
     return Record("pypi:base", "ab12", adapter, LINES, HELD, choices, COURSE, "2026-11-22")
 
 
