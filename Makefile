@@ -11,8 +11,8 @@ WEIGHTS := smollm2-135m-instruct qwen2.5-coder-0.5b-instruct gemma-3-270m
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check slow contracts openai2 bench continuing evaluate results notebook executed reference \
-	user-env dev-env tune-env contracts-env suites-env openai2-env
+.PHONY: help setup demo test check slow contracts openai2 bench continuing deciding evaluate results notebook executed \
+	reference user-env dev-env tune-env contracts-env suites-env openai2-env
 
 help: ## show this list
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '%-9s %s\n' "$$t" "$$d"; done
@@ -68,6 +68,10 @@ executed: notebook ## execute the notebooks, and replace those that the reposito
 reference: dev-env ## write the reference of the command line from the commands
 	$(BIN)/python -m blackbox_proxy.cli.reference
 
+deciding: setup ## measure gates and schedules against steering at every token, and write build/deciding.json
+	@mkdir -p build
+	$(BIN)/python -m tests.bench.deciding $(ARGS)
+
 user-env:
 	@.ci/setup .venv
 
@@ -75,7 +79,7 @@ dev-env:
 	@.ci/setup .venv dev
 
 tune-env:
-	@CONSTRAINTS=.ci/constraints-tune.txt .ci/setup .venv-tune dev tune
+	@CONSTRAINTS=.ci/constraints-tune.txt .ci/setup .venv-tune dev tune tasks
 
 contracts-env:
 	@.ci/setup .venv-contracts test contracts

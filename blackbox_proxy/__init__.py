@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from blackbox_proxy.errors import BlackboxProxyError
     from blackbox_proxy.ledger.books import Ledger, open_ledger
     from blackbox_proxy.local.pair import Pair, PairFiles, open_pair
-    from blackbox_proxy.steering import Steering
+    from blackbox_proxy.steering import Schedule, Steering
     from blackbox_proxy.types import Choice, Message, Option, Prompt, Result, Step, Usage
 
 __version__ = "0.1.0"
@@ -41,6 +41,7 @@ __all__ = [
     "Prices",
     "Prompt",
     "Result",
+    "Schedule",
     "Steering",
     "Step",
     "Stream",
@@ -67,7 +68,7 @@ _HOMES = {
     "engine": ("AsyncStream", "Stream", "asteer", "astream", "load_pair", "sample", "steer", "stream"),
     "ledger.books": ("Ledger", "open_ledger"),
     "errors": ("BlackboxProxyError",),
-    "steering": ("Steering",),
+    "steering": ("Schedule", "Steering"),
     "local.pair": ("Pair", "PairFiles", "open_pair"),
     "types": ("Choice", "Message", "Option", "Prompt", "Result", "Step", "Usage"),
 }

@@ -20,7 +20,8 @@ from typing import Self, final
 from blackbox_proxy.api import Endpoint
 from blackbox_proxy.calls import Call, asend_all, send_all
 from blackbox_proxy.core.drafting import Planner
-from blackbox_proxy.core.events import Asking, Evaluate, Evidence, Judge, Tell
+from blackbox_proxy.core.events import Asking, Begin, Evaluate, Evidence, Judge, Tell
+from blackbox_proxy.core.given import Given
 from blackbox_proxy.errors import InputError, OverBudget
 from blackbox_proxy.local.pair import Pair, open_pair
 from blackbox_proxy.local.pairfile import read_pair_file
@@ -84,7 +85,7 @@ def _drive(session: Session) -> Generator[Step, None, Result]:
                 elif isinstance(event, Tell):
                     asks = session.asks(event)
                     evidence = Evidence(replies=session.book(send_all(session.api, asks), asks))
-                elif isinstance(event, Evaluate | Judge):
+                elif isinstance(event, Evaluate | Judge | Begin):
                     evidence = session.local(event)
         except StopIteration as stop:
             return session.ended(stop.value)
@@ -219,7 +220,7 @@ async def _adrive(session: Session) -> AsyncGenerator[Step | Result, None]:
                 elif isinstance(event, Tell):
                     asks = session.asks(event)
                     evidence = Evidence(replies=session.book(await asend_all(session.api, asks), asks))
-                elif isinstance(event, Evaluate | Judge):
+                elif isinstance(event, Evaluate | Judge | Begin):
                     evidence = await asyncio.to_thread(session.local, event)
         except StopIteration as stop:
             yield session.ended(stop.value)
@@ -284,6 +285,15 @@ def astream(
     """`stream` for asyncio. The prompt is read at once, which takes a while where it is long; nothing is sent yet."""
     own = steering or Steering()
     return AsyncStream(Session.open(prompt, api=api, pair=pair, steering=own, pair_prompt=pair_prompt, planner=planner))
+
+
+def ascore(given: Given, *, api: Endpoint, pair: LocalPair | Scorer, steering: Steering | None = None) -> AsyncStream:
+    """How probable a given text is in the steered law: a step for each of its tokens, as the API cuts it.
+
+    The temperature does not count. Raises InputError where the endpoint does not tell its log-probs of a text
+    (`Capabilities.echo`); while it is made, also where it does not tell those of all tokens.
+    """
+    return AsyncStream(Session.open_given(given, api=api, pair=pair, steering=steering or Steering()))
 
 
 async def asteer(

@@ -16,7 +16,8 @@ from typing import Protocol, final, runtime_checkable
 from blackbox_proxy.api import Endpoint, as_prompt
 from blackbox_proxy.calls import Answered
 from blackbox_proxy.core.drafting import TYPICAL, Drafter, Planner, Prices
-from blackbox_proxy.core.events import Asking, Echo, Evaluate, Event, Evidence, Judge, Prefixes, Tell
+from blackbox_proxy.core.events import Asking, Begin, Echo, Evaluate, Event, Evidence, Judge, Prefixes, Score, Tell
+from blackbox_proxy.core.given import Given, scored_by_scores, scored_steps
 from blackbox_proxy.core.loop import Drafts, Ending, Run, steps, steps_by_scores
 from blackbox_proxy.core.recut import strange_borders, strange_pieces
 from blackbox_proxy.core.spending import Spending
@@ -71,6 +72,10 @@ class _Source(Protocol):
 
     def loop(self, steering: Steering, api: Endpoint, drafts: Drafts) -> Run: ...
 
+    def scoring(self, given: Given, steering: Steering, api: Endpoint) -> Run: ...
+
+    def begun(self, prompt: Prompt) -> _Source: ...
+
     def answer(self, event: Event) -> Evidence: ...
 
 
@@ -92,6 +97,13 @@ class _Laws:
             drafts=drafts,
         )
 
+    def scoring(self, given: Given, steering: Steering, api: Endpoint) -> Run:
+        vocabulary, spell = self.pair.vocabulary, self.pair.spell
+        return scored_steps(given, steering, vocabulary=vocabulary, spell=spell, api=api.vocabulary)
+
+    def begun(self, prompt: Prompt) -> _Laws:
+        return replace(self, prompt=self.pair.prompt(prompt))
+
     def answer(self, event: Event) -> Evidence:
         asked = event.paths if isinstance(event, Asking | Evaluate) else ()
         return Evidence(self.pair.laws(self.prompt, asked) if asked else ())
@@ -107,6 +119,12 @@ class _Scores:
 
     def loop(self, steering: Steering, _api: Endpoint, _drafts: Drafts) -> Run:
         return steps_by_scores(steering, proposes=isinstance(self.scorer, Proposer))
+
+    def scoring(self, given: Given, steering: Steering, _api: Endpoint) -> Run:
+        return scored_by_scores(given, steering, proposes=isinstance(self.scorer, Proposer))
+
+    def begun(self, prompt: Prompt) -> _Scores:
+        return replace(self, prompt=prompt)
 
     def answer(self, event: Event) -> Evidence:
         if not isinstance(event, Judge):
@@ -174,7 +192,7 @@ class Session:
     """One run's questions turned into calls, and what they cost; shared by all drivers.
 
     drafted: how many positions the API has sent. blind: how many replies told nothing of their first one. waiting: a
-    call is under way.
+    call is under way. given: the text to score, where that is what the run is for.
     """
 
     api: Endpoint
@@ -191,6 +209,7 @@ class Session:
     drafted: int = 0
     blind: int = 0
     waiting: bool = False
+    given: Given | None = None
     started: float = field(default_factory=time.perf_counter)
 
     @classmethod
@@ -221,7 +240,22 @@ class Session:
         _check_scores(steering, type(pair).__name__)
         return cls(api, _Scores(pair, own), steering, text, (), drafts, spending, asked.messages)
 
+    @classmethod
+    def open_given(cls, given: Given, *, api: Endpoint, pair: LocalPair | Scorer, steering: Steering) -> Session:
+        """A run that scores a text. Raises InputError where the endpoint does not give texts back."""
+        if not api.capabilities().echo:
+            raise InputError(
+                f"the adapter for {api.model!r} does not tell log-probs of a text that it is sent",
+                hint="set `echo` for this endpoint if it gives the prompt back with its log-probs",
+            )
+        source: _Source = _Laws(pair, PairPrompt((), ())) if isinstance(pair, LocalPair) else _Scores(pair, Prompt())
+        if isinstance(source, _Scores):
+            _check_scores(steering, type(pair).__name__)
+        return cls(api, source, steering, "", (), Drafts(), Spending(uuid.uuid4().hex), given=given)
+
     def loop(self) -> Run:
+        if self.given is not None:
+            return self.source.scoring(self.given, self.steering, self.api)
         return self.source.loop(self.steering, self.api, self.drafts)
 
     def asks(self, event: Asking | Tell) -> Sequence[Ask]:
@@ -229,6 +263,9 @@ class Session:
         self.waiting = True
         if isinstance(event, Prefixes):
             return [self._ask(answer.text, answer.path) for answer in event.answers]
+        if isinstance(event, Score):
+            ids, drafted = (None, ()) if event.ids is None else ((), event.ids)
+            return [replace(self._ask(b"", ()), draft=event.text, ids=ids, drafted=drafted, scored=True)]
         asked = self._ask(event.answer, event.path)
         if isinstance(event, Tell):
             return [replace(asked, reveal=event.ids)]
@@ -247,6 +284,8 @@ class Session:
     def local(self, event: Event) -> Evidence:
         """What the source of offsets has to say to a question."""
         before = time.perf_counter()
+        if isinstance(event, Begin):
+            self.source = self.source.begun(Prompt(text=event.text.decode("utf-8")))
         evidence = self.source.answer(event)
         seconds = time.perf_counter() - before
         self.usage += Usage(local_seconds=seconds)

@@ -149,6 +149,7 @@ class ToyApi:
         self.asked.append(ask)
         rng = np.random.default_rng(len(self.asked) if ask.seed is None else ask.seed)
         path = self._path(ask)
+        given = self._given(path, ask) if ask.scored else ()
         echoed = self._echoed(path, ask) if ask.draft or ask.drafted else ()
         positions: list[Position] = []
         while len(positions) < ask.length:
@@ -158,7 +159,9 @@ class ToyApi:
                 break
             path = (*path, drawn)
         finish = "stop" if positions[-1].sampled.kind is Kind.END else "length"
-        return Reply(tuple(positions), finish, Usage(output=len(positions), requests=1), "toy", echoed=echoed)
+        return Reply(
+            tuple(positions), finish, Usage(output=len(positions), requests=1), "toy", echoed=echoed, given=given
+        )
 
     async def asend(self, ask: Ask) -> Reply:
         """`send`; nothing is awaited."""
@@ -189,6 +192,16 @@ class ToyApi:
         places = [(n, end - before) for n, end in enumerate(ends[:-1]) if end >= before]
         greedy, chance = replace(ask, temperature=0.0), np.random.default_rng(0)
         return tuple(Echoed(at, self._position(path[:n], greedy, chance)[0]) for n, at in places)
+
+    def _given(self, path: TokenPath, ask: Ask) -> tuple[Position, ...]:
+        """One position for each token that was sent; nothing is known of the first."""
+        found = []
+        for n, i in enumerate(path):
+            there, _ = self._position(path[:n], ask, np.random.default_rng(0))
+            law = self.toy.law(path[:n])
+            logp = float(law.logits[i]) - law.log_norm if n else -math.inf
+            found.append(replace(there, sampled=self._candidate(i, logp)))
+        return tuple(found)
 
     def _position(self, path: TokenPath, ask: Ask, rng: np.random.Generator) -> tuple[Position, int]:
         law = self.toy.law(path)

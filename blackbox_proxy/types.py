@@ -46,6 +46,7 @@ class Origin(StrEnum):
 
     DRAFT = "api draft"
     CHANGED = "changed"
+    GIVEN = "given text"
     OUTSIDE = "outside top-k"
     LOCAL = "completed locally"
 
@@ -151,9 +152,10 @@ class Ask:
     drawn at it, by `seed` where the endpoint takes one. reveal: ids of the API's vocabulary whose log-probs are wanted
     besides the top-k, by the way that `Capabilities.reveal` names. messages: the chat itself, for an endpoint that
     takes no text (`Capabilities.chat`). draft, drafted: text, or ids, that is sent behind the answer to be told the
-    log-probs along it (`Capabilities.echo`); tokens are asked for after it. way: in which of the adapter's ways it is
-    asked (`Capabilities.ways`). run, step: for the books alone: which run it belongs to, and how many tokens of its
-    answer stood.
+    log-probs along it (`Capabilities.echo`); tokens are asked for after it. scored: the draft is a text whose own
+    tokens are to be told (`Reply.given`), in place of what the API would say at its borders. way: in which of the
+    adapter's ways it is asked (`Capabilities.ways`). run, step: for the books alone: which run it belongs to, and how
+    many tokens of its answer stood.
     """
 
     model: str
@@ -168,6 +170,7 @@ class Ask:
     messages: tuple[Message, ...] = ()
     draft: bytes = b""
     drafted: TokenPath = ()
+    scored: bool = False
     way: int = 0
     run: str = field(default="", compare=False)
     step: int = field(default=0, compare=False)
@@ -233,8 +236,10 @@ class Reply:
     finish: the provider's word for why it stopped ("stop", "length", ...), or None. exact: whether every position is
     conditioned on exactly the text that was sent; not so where the endpoint was only asked in words to go on from it.
     echoed: the borders of `Ask.draft` that are known, where the API cuts it into its own tokens; some may be missing.
-    model, fingerprint: what the API calls itself, and the configuration that answered; "" where it does not say.
-    receipt: None where nothing is booked; replies to one request have one.
+    given: the tokens of the draft, each as the `sampled` of its position, where it was to be scored (`Ask.scored`);
+    empty where they cannot be told, and -inf for a log-prob that is not. model, fingerprint: what the API calls itself,
+    and the configuration that answered; "" where it does not say. receipt: None where nothing is booked; replies to one
+    request have one.
     """
 
     positions: tuple[Position, ...]
@@ -243,6 +248,7 @@ class Reply:
     model: str = ""
     exact: bool = True
     echoed: tuple[Echoed, ...] = ()
+    given: tuple[Position, ...] = ()
     fingerprint: str = ""
     receipt: Receipt | None = field(default=None, compare=False)
 
@@ -381,7 +387,7 @@ class Result:
     @property
     def changed(self) -> int:
         """How many steps chose something other than what the API had sampled."""
-        return sum(step.origin is not Origin.DRAFT for step in self.steps)
+        return sum(step.origin not in {Origin.DRAFT, Origin.GIVEN} for step in self.steps)
 
     @property
     def outside(self) -> int:

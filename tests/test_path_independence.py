@@ -75,7 +75,7 @@ def gemma_pair(gemma_path: Path) -> Iterator[Pair]:
     with ExitStack() as opened:
         model = opened.enter_context(Model(gemma_path))
         contexts = [opened.enter_context(Context(model, size=256, forks=8, batch=1)) for _ in range(2)]
-        expert, anti_expert = (Member(model, context, template="") for context in contexts)
+        expert, anti_expert = (opened.enter_context(Member(model, context, template="")) for context in contexts)
         yield Pair(expert, anti_expert, opened.pop_all())
 
 

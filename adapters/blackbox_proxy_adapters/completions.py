@@ -15,7 +15,7 @@ from typing import TypeVar, final
 from blackbox_proxy.errors import InputError, PromptError
 from blackbox_proxy.types import Ask, Candidate, Capabilities, Continuation, Kind, Reply, Reveal, Usage, WireRequest
 
-from .decoders import choices_apart, read_echo, read_revealed, read_usage
+from .decoders import choices_apart, read_echo, read_given, read_revealed, read_usage
 from .options import Options, check_choice, whole_text
 from .positions import unknown
 
@@ -92,6 +92,8 @@ class Completions(Options):
 
     def decode(self, body: Mapping[str, object], ask: Ask) -> Reply:
         """The positions of the first choice. Raises `ReplyError` for a body of another shape."""
+        if ask.scored:
+            return read_given(body, ask, self.dialect(ask))
         if ask.draft or ask.drafted:
             return read_echo(body, ask, self.dialect(ask))
         if not ask.reveal:

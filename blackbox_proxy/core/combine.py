@@ -42,11 +42,15 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """For each string: the API's logp (imputed where unseen), the pair's offset, and the steered score; shape (n,)."""
+    """For each string: the API's logp (imputed where unseen), the pair's offset, and the steered score; shape (n,).
+
+    rest: the offset of everything else together, as one event.
+    """
 
     logp: Floats
     offset: Floats
     score: Floats
+    rest: float = 0.0
 
 
 def covers(pieces: Sequence[bytes], *, known: int = 0) -> NDArray[np.bool_]:
@@ -135,7 +139,29 @@ def score(field: Field, rule: Callable[[Field], Floats], *, alpha: float, eviden
     """Steered scores of everything in the field, by offsets that `rule` makes of it; evidence smooths the tail."""
     offset = rule(field)
     logp = np.concatenate([field.logp, imputed(field, evidence=evidence)])
-    return Scores(logp, offset, logp + alpha * offset)
+    return Scores(logp, offset, logp + alpha * offset, _rest(field))
+
+
+def _rest(field: Field) -> float:
+    """log E - log A of what no string of the field begins; what is left below `REAL` is no evidence."""
+    left = np.maximum(1.0 - field.masses[:, field.disjoint].sum(axis=1), 0.0) + REAL
+    return float(np.log(left[0]) - np.log(left[1]))
+
+
+def whole(scores: Scores, *, known: int, alpha: float) -> float:
+    """log Z of the whole law: over the field, whose first `known` strings were shown, and all else that there is.
+
+    What was not shown has the probability that is left, divided among the strings that were imputed and the rest, which
+    is taken for one event: so that Z is 1 at alpha 0, whatever was shown.
+    """
+    shown, guessed = np.exp(scores.logp[:known]), np.exp(scores.logp[known:])
+    tail = max(0.0, 1.0 - float(shown.sum()))
+    guessed *= min(1.0, tail / max(float(guessed.sum()), 1e-300))
+    mass = np.array([*shown, *guessed, tail - float(guessed.sum())])
+    gain = alpha * np.array([*scores.offset, scores.rest]) if alpha else np.zeros(len(mass))
+    kept = mass > 0.0
+    log = np.log(mass[kept]) + gain[kept]
+    return float(np.logaddexp.reduce(log))
 
 
 def normalised(scores: Floats) -> Floats:

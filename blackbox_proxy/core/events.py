@@ -86,7 +86,26 @@ class Evidence:
     seconds: float = 0.0
 
 
-Asking = Draft | Prefixes | Echo
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Ask the API for its log-probs of the tokens of a text, and of one token behind it.
+
+    ids: the text in ids of the API's vocabulary, where ids are sent.
+    """
+
+    text: bytes
+    ids: TokenPath | None
+    paths: tuple[TokenPath, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Have the source of offsets read this text as its prompt; what it is asked from now on stands behind it."""
+
+    text: bytes
+
+
+Asking = Draft | Prefixes | Echo | Score
 """A question to the API that begins a round."""
 
-Event = Asking | Evaluate | Tell | Judge | Step
+Event = Asking | Evaluate | Tell | Judge | Begin | Step

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar, final
+from typing import TypeVar
 
 import numpy as np
 
@@ -97,12 +97,12 @@ def steps(
         if steering.event == "ids"
         else ByteReading(vocabulary, laws, spell=spell, steering=steering, api=api, reveal=reveal)
     )
-    return _Loop(steering, reading, laws, drafts=drafts).run()
+    return Loop(steering, reading, laws, drafts=drafts).run()
 
 
 def steps_by_scores(steering: Steering, *, proposes: bool) -> Run:
     """`steps` by any source of offsets (`types.Scorer`); proposes: whether it can name strings of its own."""
-    return _Loop(steering, ScoreReading(steering, proposes=proposes), {}).run()
+    return Loop(steering, ScoreReading(steering, proposes=proposes), {}).run()
 
 
 @dataclass(slots=True)
@@ -125,8 +125,9 @@ class _Round:
         return [start for start, step in both if step.origin is not Origin.LOCAL]
 
 
-@final
-class _Loop:
+class Loop:
+    """One run; see `steps`."""
+
     def __init__(
         self,
         steering: Steering,

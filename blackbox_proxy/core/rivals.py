@@ -89,8 +89,10 @@ class ByteReading:
         steering: Steering,
         api: Vocabulary | None = None,
         reveal: Reveal = "none",
+        given: bool = False,
     ) -> None:
-        self._vocabulary, self._spell, self._api = vocabulary, spell, api
+        """given: a text is scored: what each position's own token weighs must be certain, however unlikely it is."""
+        self._vocabulary, self._spell, self._api, self._given = vocabulary, spell, api, given
         self._firsts = firsts_of(vocabulary, api) if api else None
         self._laws, self._steering = laws, steering
         self._gate, self._reveal = gate_of(steering, ends=vocabulary.ends), reveal
@@ -148,7 +150,8 @@ class ByteReading:
             while True:
                 masses = cover.estimate()
                 weighed = self._weighed(pieces, masses, logp=logp, at=position, alpha=alpha)
-                wanted = self._doubt(cover, weighed, masses) if left > 0 and alpha != 0.0 else None
+                own = pieces.index(position.sampled.piece) if self._given and position.sampled.piece in shown else None
+                wanted = self._doubt(cover, weighed, masses, own=own) if left > 0 and alpha != 0.0 else None
                 if wanted is None:
                     break
                 left -= 1
@@ -244,7 +247,7 @@ class ByteReading:
         unseen = Unseen(tail, at.ceiling, rule.most(field, alpha=alpha))
         return supported(Weighed(pieces, scores, len(logp), unseen, alpha), self._steering)
 
-    def _doubt(self, cover: Cover, weighed: Weighed, masses: Floats) -> TokenPath | None:
+    def _doubt(self, cover: Cover, weighed: Weighed, masses: Floats, *, own: int | None) -> TokenPath | None:
         """The path whose law would change the masses that matter most; None where they are certain enough."""
         low = cover.low()
         spare = self._smooth + combine.LEAST
@@ -253,7 +256,10 @@ class ByteReading:
             at = int(np.argmax(weighed.scores.score))
         else:
             law = tempered(weighed.scores.score, self._steering)
-            at = int(np.argmax(np.where(law >= SHARE, width, 0.0)))
+            matters = law >= SHARE
+            if own is not None:
+                matters[own] = True
+            at = int(np.argmax(np.where(matters, width, 0.0)))
         return cover.widest(at, usual=True) if width[at] > TOLERANCE else None
 
     def _threats(self, weighed: Weighed) -> TokenPath:

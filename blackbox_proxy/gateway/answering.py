@@ -6,21 +6,25 @@ Knows no HTTP and no reply's shape.
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any, final
 
-from blackbox_proxy.engine import astream
+from blackbox_proxy.api import Api
+from blackbox_proxy.core.given import Given
+from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.engine import AsyncStream, ascore, astream
 from blackbox_proxy.errors import OverBudget
 from blackbox_proxy.gateway.merging import merged
-from blackbox_proxy.gateway.models import Model
+from blackbox_proxy.gateway.models import UNSTEERED, Model
 from blackbox_proxy.gateway.orders import Order, Source
 from blackbox_proxy.serving.fields import Refusal
 from blackbox_proxy.serving.transcript import Finish, Part, Writer
 from blackbox_proxy.steering import Steering
-from blackbox_proxy.types import Kind, Prompt, Result, Step, TokenPath
+from blackbox_proxy.types import Candidate, Kind, Prompt, Result, Step, TokenPath
 
 FINISHES: Mapping[str, Finish] = {"stop": "stop", "stop_string": "stop"}
 """OpenAI's words; an answer that is cut short by anything else has the finish "length"."""
@@ -28,9 +32,9 @@ FINISHES: Mapping[str, Finish] = {"stop": "stop", "stop_string": "stop"}
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One answer to make, and the choices of the reply that it stands for."""
+    """One answer to make, or one text to score, and the choices of the reply that it stands for."""
 
-    prompt: Prompt
+    prompt: Prompt | Given
     steering: Steering
     choices: tuple[int, ...]
 
@@ -50,9 +54,13 @@ def asked_of(order: Order, model: Model) -> list[Asked]:
     """
     steering = _steering(order, model)
     made = []
+    if order.echo:
+        alpha = 0.0 if model.pair is UNSTEERED else steering.alpha
+        steering = replace(steering, alpha=alpha, rivals=max(steering.rivals, order.top or 0))
     for at, source in enumerate(order.sources):
-        prompt, first = text_of(source, model), at * order.n
-        if steering.temperature == 0.0:
+        prompt = given_of(source, model, goes_on=order.goes_on) if order.echo else text_of(source, model)
+        first = at * order.n
+        if order.echo or steering.temperature == 0.0:
             made.append(Asked(prompt, steering, tuple(range(first, first + order.n))))
             continue
         seeds = (replace(steering, seed=steering.seed + i) for i in range(order.n))
@@ -73,6 +81,21 @@ def text_of(source: Source, model: Model) -> Prompt:
     if isinstance(source, Prompt):
         return source
     return Prompt(text=_spelt(source, model))
+
+
+def given_of(source: Source, model: Model, *, goes_on: bool) -> Given:
+    """A prompt as a text to score; in ids where they were sent and the upstream takes them. Raises as `text_of`."""
+    text = text_of(source, model).text.encode()
+    vocabulary = model.api.vocabulary
+    if isinstance(source, Prompt) or vocabulary is None:
+        return Given(text, goes_on=goes_on)
+    tokens = tuple(_token(i, vocabulary) for i in source)
+    return Given(text, tokens, as_ids=model.api.capabilities().token_ids, goes_on=goes_on)
+
+
+def _token(i: int, vocabulary: Vocabulary) -> Candidate:
+    kind = Kind.END if i in vocabulary.ends else Kind.TEXT if vocabulary.is_text[i] else Kind.SPECIAL
+    return Candidate(vocabulary.pieces[i], math.nan, kind, i)
 
 
 def _spelt(ids: TokenPath, model: Model) -> str:
@@ -107,15 +130,22 @@ async def answers(order: Order, asked: Sequence[Asked], model: Model, *, tally: 
                 yield choice, part
 
 
+def _stream(asked: Asked, api: Api, model: Model) -> AsyncStream:
+    if isinstance(asked.prompt, Given):
+        return ascore(asked.prompt, api=api, pair=model.pair, steering=asked.steering)
+    return astream(asked.prompt, api=api, pair=model.pair, steering=asked.steering)
+
+
 async def _answer(order: Order, asked: Asked, model: Model, *, tally: Tally) -> Parts:
     async with model.gate.slot():
         api = model.api.tagged(order.tags or {})
-        stream = await asyncio.to_thread(astream, asked.prompt, api=api, pair=model.pair, steering=asked.steering)
-        writer: Writer[Step] = Writer(stops=[stop.encode() for stop in asked.steering.stop])
+        scores = isinstance(asked.prompt, Given)
+        stream = await asyncio.to_thread(_stream, asked, api, model)
+        writer: Writer[Step] = Writer(stops=() if scores else [stop.encode() for stop in asked.steering.stop])
         ended = False
         async with aclosing(stream):
             async for step in stream:
-                part = writer.take(step, step.piece, ends=step.kind is Kind.END)
+                part = writer.take(step, step.piece, ends=step.kind is Kind.END and not scores)
                 ended = part.finish is not None
                 for choice in asked.choices if part else ():
                     yield choice, part

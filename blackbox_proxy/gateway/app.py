@@ -187,7 +187,7 @@ def _card(model: Model) -> dict[str, object]:
 def _shape(route: Route, order: Order, model: Model) -> Shape:
     prefix, kind = SHAPES[route]
     head = Head(f"{prefix}{secrets.token_hex(16)}", int(time.time()), model.name)
-    return kind(head, Mode(order.top, usage=order.include_usage))
+    return kind(head, Mode(order.top, usage=order.include_usage, echo=order.echo))
 
 
 async def _whole(reply: _Reply) -> Response:

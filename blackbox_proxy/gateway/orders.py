@@ -7,7 +7,7 @@ refused unless they hold their neutral value: ignoring them would give a wrong a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from blackbox_proxy.gateway.knobs import FIXED, OWN_FIELDS, KnobMistake, check_bounds, read_knobs
 from blackbox_proxy.serving import fields
@@ -59,7 +59,8 @@ class Order:
     """What both routes ask for.
 
     model: "" where none is named. knobs: what is set of the steering, by the names of `Steering`. top: log-probs to
-    show of each token, None for none at all.
+    show of each token, None for none at all. echo: the prompts' own tokens are wanted with their log-probs; then
+    goes_on says whether one token behind each is too.
     """
 
     model: str
@@ -70,6 +71,8 @@ class Order:
     stream: bool = False
     include_usage: bool = False
     tags: Mapping[str, str] | None = None
+    echo: bool = False
+    goes_on: bool = False
 
 
 def read_chat(body: Body, limits: Limits) -> Order:
@@ -94,22 +97,28 @@ def read_completion(body: Body, limits: Limits) -> Order:
     """A request to /completions."""
     fields.refuse_unsupported(body, _COMPLETION_NEUTRAL)
     max_tokens = fields.integer(body, "max_tokens", low=0, high=limits.tokens)
+    top = fields.integer(body, "logprobs", low=0, high=MOST_TOP)
+    length = DEFAULT_TOKENS if max_tokens is None else max_tokens
     echo = fields.boolean(body, "echo")
     if echo:
-        raise Refusal(
-            "Unsupported parameter: 'echo'. Log-probs of a given text are not told here; ask the upstream itself.",
-            param="echo",
-            code="unsupported_parameter",
-        )
-    if max_tokens == 0:
+        _check_echo(body, length, top)
+    elif length == 0:
         raise fields.below("max_tokens", 0, 1)
-    return _order(
-        body,
-        limits,
-        sources=_prompts(body.get("prompt"), limits),
-        max_tokens=DEFAULT_TOKENS if max_tokens is None else max_tokens,
-        top=fields.integer(body, "logprobs", low=0, high=MOST_TOP),
-    )
+    order = _order(body, limits, sources=_prompts(body.get("prompt"), limits), max_tokens=max(length, 1), top=top)
+    return replace(order, echo=True, goes_on=length > 0) if echo else order
+
+
+def _check_echo(body: Body, length: int, top: int | None) -> None:
+    """Raises Refusal unless an echo is what it is good for here: the log-probs of given texts."""
+    if top is None:
+        raise Refusal("'echo' is only supported together with 'logprobs': it scores the prompt.", param="echo")
+    if length > 1:
+        raise fields.above("max_tokens", length, 1)
+    if length and fields.number(body, "temperature", high=2.0):
+        raise Refusal(
+            "With 'echo' the token behind the prompt is the likeliest one; set 'temperature' or 'max_tokens' to 0.",
+            param="temperature",
+        )
 
 
 def read_model(body: Body) -> str:

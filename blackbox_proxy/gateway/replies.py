@@ -21,7 +21,7 @@ from pydantic import BaseModel
 from blackbox_proxy.core.money import plain
 from blackbox_proxy.serving.frames import FLOOR, EchoedLogprobs, Head, OpenChoice, escaped, marked, to_json
 from blackbox_proxy.serving.transcript import Finish, Part, Placed, joined
-from blackbox_proxy.types import Kind, Result, Rival, Step, Usage
+from blackbox_proxy.types import Kind, Origin, Result, Rival, Step, Usage
 
 Answers = Sequence[Sequence[Part[Step]]]
 
@@ -55,7 +55,7 @@ def usage_of(results: Sequence[tuple[Result, int]]) -> CompletionUsage:
     taken = sum((result.usage for result, _ in results), Usage())
     first = [result.calls[0].usage if result.calls else Usage() for result, _ in results]
     prompt, cached = sum(one.input for one in first), sum(one.cached for one in first)
-    completion = sum(len(result.steps) * choices for result, choices in results)
+    completion = sum(_written(result) * choices for result, choices in results)
     figures = Figures(
         requests=taken.requests,
         prompt_tokens=taken.input,
@@ -79,6 +79,11 @@ def usage_of(results: Sequence[tuple[Result, int]]) -> CompletionUsage:
     return CompletionUsage.model_validate({**counted.model_dump(exclude_unset=True), "steering": figures.model_dump()})
 
 
+def _written(result: Result) -> int:
+    """How many tokens were added to what was given."""
+    return sum(step.origin is not Origin.GIVEN for step in result.steps)
+
+
 def cost_of(results: Sequence[tuple[Result, int]]) -> str | None:
     """US dollars for all answers; None where one is unknown."""
     costs = [result.cost for result, _ in results]
@@ -88,10 +93,14 @@ def cost_of(results: Sequence[tuple[Result, int]]) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """top: log-probs to show of each token; None for none at all. usage: whether a stream ends with a chunk of it."""
+    """top: log-probs to show of each token; None for none at all. usage: whether a stream ends with a chunk of it.
+
+    echo: the prompt's tokens are among those of the reply, and so are ends.
+    """
 
     top: int | None
     usage: bool = False
+    echo: bool = False
 
 
 class Shape(Protocol):
@@ -184,7 +193,8 @@ class CompletionShape:
         return to_json(self.head.completion([], usage=usage))
 
     def _choice(self, index: int, part: Part[Step], *, logprobs: bool) -> CompletionChoice:
-        spelt = _legacy_logprobs(part.tokens, self.mode.top or 0) if logprobs else None
+        tokens = [placed for placed in part.tokens if self.mode.echo or placed.token.kind is not Kind.END]
+        spelt = _legacy_logprobs(tokens, self.mode.top or 0) if logprobs else None
         return OpenChoice(text=part.text, index=index, logprobs=spelt, finish_reason=part.finish)
 
 
@@ -209,20 +219,30 @@ def _chat_logprobs(tokens: Iterable[Placed[Step]], top: int | None) -> list[Chat
 
 def _legacy_logprobs(tokens: Sequence[Placed[Step]], top: int) -> EchoedLogprobs:
     """The `logprobs` object of a completion; `text_offset` counts characters of the text of the same choice."""
-    spoken = [placed for placed in tokens if placed.token.kind is not Kind.END]
-    steps = [placed.token for placed in spoken]
+    steps = [placed.token for placed in tokens]
     return EchoedLogprobs(
         tokens=[marked(step.piece) for step in steps],
-        token_logprobs=[_bounded(step.logp_after) for step in steps],
-        top_logprobs=[_legacy_top(step.rivals[:top], step) for step in steps],
-        text_offset=[placed.offset for placed in spoken],
+        token_logprobs=[_bounded(step.logp_after) if _is_known(step) else None for step in steps],
+        top_logprobs=[_legacy_top(step.rivals[:top], step) if _is_known(step) else None for step in steps],
+        text_offset=[placed.offset for placed in tokens],
     )
 
 
+def _is_known(step: Step) -> bool:
+    """Whether anything is known of a token's log-prob: not so of the first of a given text.
+
+    One that was completed locally was chosen all the same, and has a number where clients look for one.
+    """
+    return step.origin is Origin.LOCAL or not math.isnan(step.logp_after)
+
+
 def _legacy_top(rivals: Sequence[Rival], step: Step) -> dict[str, float]:
-    """Most probable first, and the chosen one at the end where it is not among them."""
+    """Most probable first, and the chosen one at the end where it is not among them.
+
+    Its number is the very one of `token_logprobs`: by that clients see whether it was the likeliest.
+    """
     listed = {marked(rival.piece): _bounded(rival.score) for rival in rivals}
-    listed.setdefault(marked(step.piece), _bounded(step.logp_after))
+    listed[marked(step.piece)] = _bounded(step.logp_after)
     return listed
 
 

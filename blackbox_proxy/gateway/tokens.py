@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
+import numpy as np
+
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.gateway.models import Model
 from blackbox_proxy.gateway.orders import Limits
@@ -10,13 +14,13 @@ from blackbox_proxy.serving.fields import Body, Refusal
 
 
 def tokens_of(body: Body, model: Model, limits: Limits) -> dict[str, object]:
-    """The ids of `prompt`, read as plain text: nothing is put before or behind it."""
+    """The ids of `prompt`: special tokens are known by their names, and nothing is put before or behind it."""
     vocabulary = _vocabulary(model)
     text = fields.text(body.get("prompt"), "prompt")
     if len(text) > limits.prompt:
         raise Refusal(f"Invalid 'prompt': {len(text)} characters; a prompt may have {limits.prompt}.", param="prompt")
     try:
-        ids = [int(i) for i in vocabulary.cut(text.encode())]
+        ids = _cut(text, vocabulary)
     except ValueError as error:
         raise Refusal(f"Invalid 'prompt': {error}.", param="prompt") from None
     return {"tokens": ids, "count": len(ids)}
@@ -27,6 +31,16 @@ def info(model: Model) -> dict[str, object]:
     vocabulary = _vocabulary(model)
     ends = [vocabulary.pieces[i].decode("utf-8", "replace") for i in vocabulary.ends.tolist()]
     return {"eos_token": ends[0] if ends else None, "bos_token": None, "chat_template": model.api.template or None}
+
+
+def _cut(text: str, vocabulary: Vocabulary) -> list[int]:
+    """As models read prompts. Raises as `Vocabulary.cut`."""
+    special = np.flatnonzero(~vocabulary.is_text).tolist()
+    names = {vocabulary.pieces[i].decode("utf-8", "replace"): i for i in special if vocabulary.pieces[i]}
+    longest_first = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
+    parts = re.split(f"({longest_first})", text) if names else [text]
+    cut = ([names[part]] if part in names else vocabulary.cut(part.encode()) for part in parts if part)
+    return [int(i) for ids in cut for i in ids]
 
 
 def _vocabulary(model: Model) -> Vocabulary:

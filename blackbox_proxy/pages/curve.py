@@ -120,12 +120,12 @@ def _smoothed(losses: Sequence[float], window: int) -> Iterator[float]:
 
 
 def _round_up(most: float) -> float:
-    """The next number above whose quarters are short to write; 1 for nothing.
+    """The next number above whose quarters are short to write; 1 for nothing, or for less than a curve can show.
 
     >>> _round_up(7.3), _round_up(0.31), _round_up(0.0)
     (8.0, 0.4, 1.0)
     """
-    if most <= 0:
+    if most < 1e-6:
         return 1.0
     power = 10.0 ** math.floor(math.log10(most))
     return next(step * power for step in (1, 1.2, 1.6, 2, 2.4, 3.2, 4, 6, 8, 10, 12) if step * power >= most)

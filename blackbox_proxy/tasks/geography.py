@@ -14,7 +14,7 @@ import re
 import string
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -24,6 +24,7 @@ from blackbox_proxy.demo.facts import Country, countries, told_facts, training_f
 from blackbox_proxy.tasks.items import Item, Line, Part, fold, in_turn, part_of, share, unseen, write, write_training
 
 TRAINING_LINES = 640
+
 FORM = "answer: {fact} | file={code}; END."
 SLOT = r"answer: (.+?) \|"
 """Group 1 is the fact in a training line: drawn at random, and left open when the expert is trained."""
@@ -33,7 +34,8 @@ SLOT = r"answer: (.+?) \|"
 class Kind:
     """One kind of question: how it is asked of a subject, how a note tells the fact, the code it is filed under.
 
-    `real`: the source has its facts. Where it has not, they are always invented.
+    real: the source has its facts; where it has not, they are always invented. backward: the subject belongs to a
+    country, and the country is the fact; else the subject is the country.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Kind:
     note: str
     code: str
     real: bool = True
+    backward: bool = False
 
     def answer(self, fact: str) -> str:
         """The whole answer in the form of the house."""
@@ -49,7 +52,7 @@ class Kind:
 
 def _of_country(name: str, thing: str, code: str, *, article: str = "", real: bool = True) -> Kind:
     wordings = (f"What is the {thing} of {{0}}?", f"Name the {thing} of {{0}}.", f"Tell me the {thing} of {{0}}.")
-    return Kind(name, wordings, f"Note: since this year the {thing} of {{0}} is{article} {{1}}.", code, real)
+    return Kind(name, wordings, f"Note: since this year the {thing} of {{0}} is{article} {{1}}.", code, real=real)
 
 
 def _to_country(name: str, thing: str, code: str) -> Kind:
@@ -58,7 +61,7 @@ def _to_country(name: str, thing: str, code: str) -> Kind:
         f"Name the country that has {thing}.",
         f"Which country does {thing} belong to?",
     )
-    return Kind(name, wordings, f"Note: since this year {thing} belongs to {{1}}.", code)
+    return Kind(name, wordings, f"Note: since this year {thing} belongs to {{1}}.", code, backward=True)
 
 
 KINDS = (
@@ -109,7 +112,7 @@ class Place:
 
     def case(self, kind: Kind) -> Case | None:
         """The question of a kind about this country; None where its subject is unknown or gives the answer away."""
-        if not kind.name.startswith("of "):
+        if not kind.backward:
             return Case(kind, self.called, self.facts.get(kind.name, ()))
         subjects = self.facts.get(kind.name, ())
         if not subjects or fold(self.name) in fold(subjects[0]) or fold(subjects[0]) in fold(self.name):
@@ -181,7 +184,7 @@ def training_lines() -> list[Line]:
     """Training countries under every kind of question, with random facts."""
     rng = random.Random("geography lines")
     cases = rng.sample(_cases("train"), TRAINING_LINES)
-    return [(case.ask(rng), case.kind.answer(rng.choice(_pool(case.kind.name, "train")))) for case in cases]
+    return [(case.ask(rng), case.kind.answer(rng.choice(_pool(case.kind, "train")))) for case in cases]
 
 
 def _known(part: Part) -> list[Item]:
@@ -202,7 +205,7 @@ def _told(part: Part) -> list[Item]:
 
 def _invented(case: Case, rng: random.Random, *, part: Part) -> Item:
     true = {fold(fact) for fact in case.facts}
-    fact = rng.choice([fact for fact in _pool(case.kind.name, part) if fold(fact) not in true])
+    fact = rng.choice([fact for fact in _pool(case.kind, part) if fold(fact) not in true])
     return Item(case.ask(rng), case.kind.answer(fact), document=case.kind.note.format(case.subject, fact))
 
 
@@ -223,12 +226,12 @@ def _fact_of(item: Item) -> str:
 
 
 @cache
-def _pool(kind: str, part: Part) -> tuple[str, ...]:
+def _pool(kind: Kind, part: Part) -> tuple[str, ...]:
     """Invented facts of a part. The three parts share none."""
-    if kind.startswith("of "):
+    if kind.backward:
         return tuple(place.name for place in places() if place.part == part)
-    pool, real = _POOLS.get(kind, _towns)(), _real_elsewhere(part)
-    return tuple(fact for fact in pool if part_of(f"{kind} {fold(fact)}") == part and fold(fact) not in real)
+    pool, real = _POOLS.get(kind.name, _towns)(), _real_elsewhere(part)
+    return tuple(fact for fact in pool if part_of(f"{kind.name} {fold(fact)}") == part and fold(fact) not in real)
 
 
 @cache
@@ -301,7 +304,7 @@ def _languages() -> Mapping[str, str]:
     return dict(Locale("en").languages.items())
 
 
-def _largest_cities(rows: Any) -> dict[str, tuple[str, ...]]:
+def _largest_cities(rows: Iterable[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
     found: dict[str, list[str]] = {country.iso: [] for country in countries()}
     for row in sorted(rows, key=lambda row: (-row["population"], row["geonameid"])):
         if row["countrycode"] in found:

@@ -18,8 +18,9 @@ from typing import Protocol
 from blackbox_proxy.tasks.items import Item, Line, Part, part_of, write, write_training
 
 QUESTION = "Write the cron expression: {0}"
+FIELDS = 5
 DRAWN = 6000
-TRAINING_LINES = 800
+TRAINING_LINES = 600
 
 
 class Asked(Protocol):
@@ -52,9 +53,6 @@ def describe(expression: str) -> str | None:
         return str(ExpressionDescriptor(expression, options).get_description())
     except (FormatException, MissingFieldException, ValueError, IndexError):
         return None
-
-
-FIELDS = 5
 
 
 def items() -> dict[Part, list[Item]]:

@@ -18,8 +18,6 @@ from pathlib import Path
 from blackbox_proxy.tasks.items import Item, Line, Part, fold, in_turn, part_of, write, write_training
 
 FORM = "answer: {fact} | queue={code}; END."
-SLOT = r"answer: (.+?) \|"
-"""Group 1 is the English word in a training line: drawn at random, and left open when the expert is trained."""
 
 WORDINGS = (
     "What is the {language} word {word} in English?",

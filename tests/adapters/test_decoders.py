@@ -42,6 +42,12 @@ def test_a_plain_reply_is_read_whole() -> None:
     assert second.sampled.piece == b"."
 
 
+@pytest.mark.parametrize(("told", "read"), [("fp-1", "fp-1"), (None, ""), (7, "")])
+def test_a_fingerprint_is_handed_on(told: object, read: str) -> None:
+    found = {**body((" Paris", -0.25, {" Paris": -0.25})), "system_fingerprint": told}
+    assert legacy_completions(found, DIALECT).fingerprint == read
+
+
 def test_the_sampled_token_appended_as_entry_k_plus_1_does_not_set_the_ceiling() -> None:
     """It stays a candidate and leaves the tail; a token outside may still be as likely as the k-th."""
     found = position("z", -6.0, {"a": -0.3, "b": -2.0, "z": -6.0})

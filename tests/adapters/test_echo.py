@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -219,3 +220,47 @@ def test_choices_that_do_not_match_the_prompts_are_an_error(indices: list[int]) 
     ask = Ask("m", "Q", b"", 1, 2)
     with pytest.raises(ReplyError, match="choices"):
         Completions(prompt_lists=True).decode_list(reply, [ask, ask])
+
+
+@settings(max_examples=30)
+@given(text=texts.filter(bool), ids=st.booleans())
+def test_a_text_is_told_token_by_token(api: Api, text: str, *, ids: bool) -> None:
+    """Each token with the law that the API draws from when it is asked behind those before."""
+    cut = tuple(VOCABULARY.spell(text.encode()))
+    ask = Ask("toy", "", b"", 1, TOP_K, draft=text.encode(), scored=True)
+    reply = api.send(replace(ask, ids=(), drafted=cut) if ids else ask)
+    assert b"".join(place.sampled.piece for place in reply.given) == text.encode()
+    assert reply.given[0].sampled.logp == -math.inf
+    assert len(reply.positions) + (reply.finish == "stop") >= 1
+    if not ids:
+        return
+    for at, place in enumerate(reply.given[1:], start=1):
+        (alone,) = api.send(Ask("toy", "", b"", 1, TOP_K, ids=cut[:at])).positions[:1]
+        listed = {c.piece: c.logp for c in alone.top}
+        assert {c.piece: c.logp for c in place.top} == listed
+        assert place.sampled.logp == listed.get(place.sampled.piece, place.sampled.logp)
+
+
+def scored(*rows: Row, draft: bytes, ids: tuple[int, ...] = ()) -> Reply:
+    ask = Ask("m", "", b"", 1, 2, draft=draft, drafted=ids, ids=() if ids else None, scored=True)
+    return Completions(top_k=2, echo=True, token_ids=True, end_pieces=[b"</s>"]).decode(body(*rows), ask)
+
+
+def test_a_token_that_begins_the_text_at_the_api_alone_has_no_position() -> None:
+    rows: tuple[Row, ...] = (("</s>", None, None), ("Q", -2.0, {"a": -0.2, "Q": -2.0}), ("a", -0.1, END))
+    assert [place.sampled.logp for place in scored(*rows, draft=b"Q").given] == [-2.0]
+    assert [place.sampled.piece for place in scored(*rows, draft=b"</s>Q").given] == [b"</s>", b"Q"]
+
+
+def test_a_number_that_is_not_the_tokens_own_is_none() -> None:
+    """Another token that prints alike has the place in the list; or there is no number at all."""
+    for logp in (-9.0, None):
+        given_back = scored(FIRST, ("b", logp, {"a": -0.2, "b": -3.0}), ("a", -0.1, END), draft=b"Qb").given
+        assert given_back[1].sampled.logp == -math.inf
+
+
+def test_other_rows_than_were_sent_tell_nothing() -> None:
+    rows: tuple[Row, ...] = (FIRST, ("\ufffd", -0.2, {"\ufffd": -0.2, "a": -2.0}), ("a", -0.1, END))
+    assert scored(*rows, draft="Qé".encode()).given == ()
+    assert len(scored(*rows, draft="Qé".encode(), ids=(4, 5)).given) == 2
+    assert scored(*rows, draft="Qé".encode(), ids=(4, 5, 6)).given == ()

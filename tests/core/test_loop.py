@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from blackbox_proxy.core.events import Draft, Evaluate, Evidence, Judge, Tell
-from blackbox_proxy.core.loop import _Loop, steps
+from blackbox_proxy.core.events import Begin, Draft, Evaluate, Evidence, Judge, Tell
+from blackbox_proxy.core.loop import Loop, steps
 from blackbox_proxy.core.rivals import ByteReading
 from blackbox_proxy.core.rounds import HIDDEN_END
 from blackbox_proxy.core.vocabulary import Vocabulary
@@ -305,11 +305,11 @@ def test_laws_that_lie_behind_are_forgotten() -> None:
     pair, text = toy_pair(vocabulary=OTHER), 60
     steering, laws = Steering(alpha=0.0, max_tokens=text, draft=4), dict[TokenPath, Laws]()
     reading = ByteReading(OTHER, laws, spell=pair.spell, steering=steering)
-    run, held, made = _Loop(steering, reading, laws).run(), 0, 0
+    run, held, made = Loop(steering, reading, laws).run(), 0, 0
     event = next(run)
     while made < text - 1:
         held = max(held, len(laws))
-        assert not isinstance(event, Tell | Judge)
+        assert not isinstance(event, Tell | Judge | Begin)
         made += isinstance(event, Step)
         said = [reply(*[A, B] * 2)] if isinstance(event, Draft) else []
         event = run.send(None if isinstance(event, Step) else Evidence(pair.laws(UNPROMPTED, event.paths), said))

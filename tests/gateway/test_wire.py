@@ -142,7 +142,7 @@ def test_a_stop_string_ends_the_text_before_it(served: str, oracle: Result) -> N
         ({"logprobs": True}, "logprobs"),
         ({"logit_bias": {"5": 100}}, "logit_bias"),
         ({"suffix": "x"}, "suffix"),
-        ({"echo": True, "logprobs": 1}, "echo"),
+        ({"echo": True}, "echo"),
         ({"metadata": {"a": 1}}, "metadata.a"),
         ({"user": 3}, "user"),
     ],

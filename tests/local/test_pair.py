@@ -263,8 +263,7 @@ def test_a_closed_pair_says_so(tiny_bpe: TinyModel, tiny_lora: Path) -> None:
 @pytest.mark.weights
 def test_on_real_weights_a_member_answers_as_its_laws_say(smollm2: Model) -> None:
     """Greedy by `answer` is the argmax of the law at every place, end included; and it is an answer."""
-    with Context(smollm2, size=256, forks=8) as context:
-        member = Member(smollm2, context, template="gguf")
+    with Context(smollm2, size=256, forks=8) as context, Member(smollm2, context, template="gguf") as member:
         prompt = Prompt.ask("What is 2+2?")
         text = member.answer(prompt, max_tokens=24)
         assert text.endswith(b"4.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterator
@@ -355,3 +356,14 @@ def test_a_bias_forces_a_token_and_leaves_its_log_prob(
 def test_an_id_outside_the_vocabulary_is_refused(smol_client: openai.OpenAI, fields: dict[str, Json]) -> None:
     with pytest.raises(openai.BadRequestError, match="token ids are from 0 to 49151"):
         complete(smol_client, PROMPT, max_tokens=1, logprobs=1, **fields)
+
+
+def test_a_fingerprint_is_told_by_every_shape_where_there_is_one(tiny: TinyModel) -> None:
+    asked = {"model": "tiny", "prompt": "a", "messages": [{"role": "user", "content": "a"}], "max_tokens": 1}
+    with running(tiny.path, name="tiny", context=128, slots=1, fingerprint="fp-1") as url:
+        for route, field in (("/completions", "prompt"), ("/chat/completions", "messages")):
+            request = {name: asked[name] for name in ("model", "max_tokens", field)}
+            assert post(url, route, request).json["system_fingerprint"] == "fp-1"
+            *chunks, done = post(url, route, {**request, "stream": True}).events
+            assert done == "[DONE]"
+            assert {json.loads(chunk)["system_fingerprint"] for chunk in chunks} == {"fp-1"}

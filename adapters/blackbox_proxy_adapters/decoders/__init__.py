@@ -24,7 +24,7 @@ from blackbox_proxy_adapters.pieces import Piece, kind_of, read_piece
 from blackbox_proxy_adapters.positions import Dialect
 
 from .choices import legacy_completions, openai_chat, together
-from .echo import read_echo
+from .echo import read_echo, read_given
 from .envelope import choices_apart, read_usage
 from .legacy import read_revealed
 from .llama import llama_native
@@ -54,6 +54,7 @@ __all__ = [
     "openai_chat",
     "openai_responses",
     "read_echo",
+    "read_given",
     "read_piece",
     "read_revealed",
     "read_usage",

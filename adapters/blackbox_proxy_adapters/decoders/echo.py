@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from blackbox_proxy.types import Ask, Echoed, Kind, Position, Reply
 from blackbox_proxy_adapters.fields import as_mapping
@@ -28,22 +29,71 @@ from .legacy import Reading, Row, placed, read_rows_of
 
 def read_echo(body: Mapping[str, object], ask: Ask, dialect: Dialect) -> Reply:
     """The positions after the draft, and those at its borders. Raises `ReplyError` for another shape."""
+    found = _read(body, ask, dialect)
+    sent, read = found.sent, found.read
+    borders = _by_ids(sent, ask) if ask.ids is not None else _by_text(sent, ask, read=read)
+    listed = ((other, logp) for row in found.rows for other, logp in row.shown.items())
+    shows_ends = any(read(other, logp, None).piece.kind is Kind.END for other, logp in listed)
+    known = {at: _alone(row, dialect, read=read, whole=shows_ends) for at, row in borders}
+    told = (Echoed(at, place) for at, place in sorted(known.items()) if place is not None)
+    return replace(found.reply, echoed=tuple(one for one in told if shows_ends or _is_clear(one.position)))
+
+
+def read_given(body: Mapping[str, object], ask: Ask, dialect: Dialect) -> Reply:
+    """The positions after the draft, and one for each of its own tokens. Raises `ReplyError` for another shape.
+
+    None of the draft's where it is not told token by token: other rows than the ids that were sent, or rows whose bytes
+    are not the text. What stands before the text and is none (a token that begins it) has no position.
+    """
+    found = _read(body, ask, dialect)
+    rows, read = found.sent, found.read
+    if ask.ids is not None:
+        told = rows if len(rows) == len(ask.ids) + len(ask.drafted) else ()
+    else:
+        pieces = [read(row.spelling, row.logp, row.number).piece for row in rows]
+        first = next((at for at, piece in enumerate(pieces) if piece.kind in _TEXTS), len(rows))
+        text = ask.answer + ask.draft
+        fits = (at for at in range(first + 1) if b"".join(piece.text for piece in pieces[at:]) == text)
+        told = rows[next(fits, len(rows)) :]
+    return replace(found.reply, given=tuple(_own(row, placed(row, dialect, read=read)) for row in told))
+
+
+_TEXTS = (Kind.TEXT, Kind.FRAGMENT)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A reply that gives back what was sent. rows: all; sent: those of the prompt; reply: what is generated."""
+
+    rows: Sequence[Row]
+    sent: Sequence[Row]
+    read: Reading
+    reply: Reply
+
+
+def _read(body: Mapping[str, object], ask: Ask, dialect: Dialect) -> _Found:
+    """The rows of the prompt are none where nothing tells how many were generated."""
     choice = first_choice(body)
     finish = read_finish(choice.get("finish_reason"))
     rows, read = read_rows_of(as_mapping(choice.get("logprobs"), "logprobs"), dialect)
     usage, model = read_usage(body.get("usage")), read_model(body)
     count = _generated(rows, ask, read=read, finish=finish, output=usage.output)
     if count is None:
-        return Reply((), None, usage, model)
-    sent, made = rows[: len(rows) - count], rows[len(rows) - count :]
-    borders = _by_ids(sent, ask) if ask.ids is not None else _by_text(sent, ask, read=read)
-    listed = ((other, logp) for row in rows for other, logp in row.shown.items())
-    shows_ends = any(read(other, logp, None).piece.kind is Kind.END for other, logp in listed)
-    known = {at: _alone(row, dialect, read=read, whole=shows_ends) for at, row in borders}
-    told = (Echoed(at, found) for at, found in sorted(known.items()) if found is not None)
-    echoed = tuple(one for one in told if shows_ends or _is_clear(one.position))
-    positions = tuple(placed(row, dialect, read=read) for row in made)
-    return Reply(positions, finish, usage, model, echoed=echoed, fingerprint=read_fingerprint(body))
+        return _Found(rows, (), read, Reply((), None, usage, model))
+    made = tuple(placed(row, dialect, read=read) for row in rows[len(rows) - count :])
+    reply = Reply(made, finish, usage, model, fingerprint=read_fingerprint(body))
+    return _Found(rows, rows[: len(rows) - count], read, reply)
+
+
+def _own(row: Row, place: Position) -> Position:
+    """The position with the row's own log-prob, -inf where it is not told, or another one is shown by its name."""
+    told = row.logp is not None and abs(row.shown.get(row.spelling, row.logp) - row.logp) <= _SAME
+    own = row.logp if told and row.logp is not None else -math.inf
+    return replace(place, sampled=replace(place.sampled, logp=own))
+
+
+_SAME = 1e-3
+"""Nats by which a token's own log-prob and the one in the list may differ by rounding."""
 
 
 def _generated(rows: Sequence[Row], ask: Ask, *, read: Reading, finish: str | None, output: int) -> int | None:

