@@ -40,6 +40,7 @@ ORIGINS: Mapping[Origin, tuple[str, str]] = {
     Origin.CHANGED: ("changed", "another of the API's candidates, which the offset made the best, or the draw took"),
     Origin.OUTSIDE: ("outside", "not among the API's candidates: its log-prob is imputed from the pair"),
     Origin.LOCAL: ("local", "the rest of a character, by the expert alone; the API was not asked"),
+    Origin.GIVEN: ("given", "a token of the text that was to be scored; nothing was chosen"),
 }
 """How a token of each origin is marked (its class in the styles), and what that means."""
 
