@@ -180,6 +180,8 @@ def _legend(steps: Sequence[Step]) -> Html:
     lines = []
     for origin, (mark, meaning) in ORIGINS.items():
         count = sum(step.origin is origin for step in steps)
+        if origin is Origin.GIVEN and not count:
+            continue  # an answer has none
         sample = el("span", origin.value, cls=f"mark {mark}")
         lines.append(el("li", sample, f" {count:,}: {meaning}"))
     guessed = sum(step.guessed for step in steps)
