@@ -287,16 +287,13 @@ def astream(
     return AsyncStream(Session.open(prompt, api=api, pair=pair, steering=own, pair_prompt=pair_prompt, planner=planner))
 
 
-def ascore(
-    given: Given, *, api: Endpoint, pair: LocalPair | Scorer, steering: Steering | None = None, run: str = ""
-) -> AsyncStream:
+def ascore(given: Given, *, api: Endpoint, pair: LocalPair | Scorer, steering: Steering | None = None) -> AsyncStream:
     """How probable a given text is in the steered law: a step for each of its tokens, as the API cuts it.
 
     The temperature does not count. Raises InputError where the endpoint does not tell its log-probs of a text
     (`Capabilities.echo`); while it is made, also where it does not tell those of all tokens.
     """
-    own = steering or Steering()
-    return AsyncStream(Session.open_given(given, api=api, pair=pair, steering=own, run=run))
+    return AsyncStream(Session.open_given(given, api=api, pair=pair, steering=steering or Steering()))
 
 
 async def asteer(

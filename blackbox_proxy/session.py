@@ -241,22 +241,17 @@ class Session:
         return cls(api, _Scores(pair, own), steering, text, (), drafts, spending, asked.messages)
 
     @classmethod
-    def open_given(
-        cls, given: Given, *, api: Endpoint, pair: LocalPair | Scorer, steering: Steering, run: str = ""
-    ) -> Session:
+    def open_given(cls, given: Given, *, api: Endpoint, pair: LocalPair | Scorer, steering: Steering) -> Session:
         """A run that scores a text. Raises InputError where the endpoint does not give texts back."""
         if not api.capabilities().echo:
             raise InputError(
                 f"the adapter for {api.model!r} does not tell log-probs of a text that it is sent",
                 hint="set `echo` for this endpoint if it gives the prompt back with its log-probs",
             )
-        if isinstance(pair, LocalPair):
-            source: _Source = _Laws(pair, PairPrompt((), ()))
-        else:
+        source: _Source = _Laws(pair, PairPrompt((), ())) if isinstance(pair, LocalPair) else _Scores(pair, Prompt())
+        if isinstance(source, _Scores):
             _check_scores(steering, type(pair).__name__)
-            source = _Scores(pair, Prompt())
-        spending = Spending(run or uuid.uuid4().hex)
-        return cls(api, source, steering, "", (), Drafts(), spending, given=given)
+        return cls(api, source, steering, "", (), Drafts(), Spending(uuid.uuid4().hex), given=given)
 
     def loop(self) -> Run:
         if self.given is not None:

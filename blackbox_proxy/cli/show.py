@@ -48,6 +48,7 @@ COLOURS = {
     Origin.CHANGED: "bold yellow",
     Origin.OUTSIDE: "bold green",
     Origin.LOCAL: "bold magenta",
+    Origin.GIVEN: "dim",
 }
 _TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters that turn the direction of what follows them, and could make one text look like another."""

@@ -29,7 +29,7 @@ from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.core.weighing import Answer, Reading, Weighed, may_follow, untouched, with_revealed
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.steering import Steering
-from blackbox_proxy.types import Candidate, Kind, Laws, Origin, Position, Reply, Rival, Step, TokenPath
+from blackbox_proxy.types import Candidate, Finish, Kind, Laws, Origin, Position, Reply, Rival, Step, TokenPath
 
 AHEAD = 16
 """Places of the text whose laws the pair is asked for at once."""
@@ -132,9 +132,12 @@ class Scoring(Loop):
             answer = Answer()
         else:
             answer = yield from self._steered(places)
+        finish: Finish = "length"
         for known in behind:
-            yield (yield from self._next(known, answer))
-        return Ending("length", len(reply.positions) - len(behind), ())
+            step = yield from self._next(known, answer)
+            finish = "stop" if step.kind is Kind.END else "length"
+            yield step
+        return Ending(finish, max(0, len(reply.positions) - len(behind)), ())
 
     def _steered(self, places: Sequence[Position]) -> Generator[Event, Evidence | None, Answer]:
         """The steps of the text's tokens; gives what the pair reads behind its prompt in the end."""
@@ -178,14 +181,15 @@ class Scoring(Loop):
 
     def _next(self, known: Known, answer: Answer) -> Generator[Event, Evidence | None, Step]:
         """The step behind the text. What an end is worth that the API hides, nobody knows."""
-        place = known.position
+        place, weighed = known.position, None
         if known.hidden:
             return replace(_unknown(place), origin=Origin.DRAFT)
-        fits, weighed = partial(may_follow, answer.text), None
-        if self._steering.alpha == 0.0:
-            weighed = untouched(place, None, steering=self._steering, fits=fits)
-        if weighed is None:
+        if self._steering.alpha != 0.0:
             weighed = yield from self._weigh(place, answer)
+        else:
+            weighed = untouched(place, None, steering=self._steering, fits=partial(may_follow, answer.text))
+        if weighed is None:
+            return replace(_unknown(place), origin=Origin.DRAFT)
         return self._told(weighed, int(weighed.scores.score.argmax()), place, origin=Origin.DRAFT)
 
     def _told(self, weighed: Weighed, at: int, place: Position, *, origin: Origin) -> Step:

@@ -40,6 +40,7 @@ ORIGINS: Mapping[Origin, tuple[str, str]] = {
     Origin.CHANGED: ("changed", "another of the API's candidates, which the offset made the best, or the draw took"),
     Origin.OUTSIDE: ("outside", "not among the API's candidates: its log-prob is imputed from the pair"),
     Origin.LOCAL: ("local", "the rest of a character, by the expert alone; the API was not asked"),
+    Origin.GIVEN: ("given", "a token of the text that was to be scored; nothing was chosen"),
 }
 """How a token of each origin is marked (its class in the styles), and what that means."""
 
@@ -179,6 +180,8 @@ def _legend(steps: Sequence[Step]) -> Html:
     lines = []
     for origin, (mark, meaning) in ORIGINS.items():
         count = sum(step.origin is origin for step in steps)
+        if origin is Origin.GIVEN and not count:
+            continue  # an answer has none
         sample = el("span", origin.value, cls=f"mark {mark}")
         lines.append(el("li", sample, f" {count:,}: {meaning}"))
     guessed = sum(step.guessed for step in steps)

@@ -34,7 +34,7 @@ NATS = 0.02
 CONFIG = """
 [server]
 port = 0
-default_model = "steered"
+default_model = "{default}"
 
 [upstreams.standin]
 base_url = "{url}"
@@ -55,6 +55,7 @@ model = "closed"
 pair = "{pair}"
 template = "chatml"
 tokenizer = "gguf:{closed}"
+options = {{ echo = true }}
 steering = {{ alpha = 0.0, max_tokens = 16 }}
 """
 
@@ -69,7 +70,7 @@ def tiny(
     pair.write_text(f'model = "{tiny_bpe.path.name}"\nadapter = "{tiny_lora.name}"\ncontext = {CONTEXT}\n')
     with (
         standing_in(closed.path, name="closed", context=CONTEXT, top_k=20) as url,
-        gateway(CONFIG.format(url=url, pair=pair, closed=closed.path)) as served,
+        gateway(CONFIG.format(url=url, pair=pair, closed=closed.path, default="steered")) as served,
     ):
         yield served
 
@@ -79,7 +80,7 @@ def real(closed: Path) -> Iterator[str]:
     """A gateway over SmolLM2 as the closed model, in 32 bits, and the demo's pair."""
     with (
         standing_in(closed, name="closed", context=512, slots=1, top_k=20) as url,
-        gateway(CONFIG.format(url=url, pair=pair_file(), closed=closed)) as served,
+        gateway(CONFIG.format(url=url, pair=pair_file(), closed=closed, default="unsteered")) as served,
     ):
         yield served
 
@@ -173,13 +174,16 @@ def test_lm_eval_generates(real: str, tmp_path: Path, kind: str) -> None:
 
 
 def test_lm_evals_loglikelihoods_are_those_of_the_model(real: str, truth: Truth, tmp_path: Path) -> None:
-    """At alpha 0, each option's log-probability is what the same file gives in this process."""
+    """At alpha 0, each option's log-probability is what the same file gives in this process.
+
+    These requests name no model: they are for the default one.
+    """
     asked = ["model=unsteered", "tokenizer_backend=remote"]
     samples = lm_eval("local-completions", f"{real}/completions", tmp_path, *asked, tasks="choice")
     compared = 0
     for sample in samples:
         for option, (answer, *_) in zip(sample["doc"]["options"], sample["resps"], strict=True):
-            start, whole = truth.read(sample["doc"]["question"]), truth.read(sample["doc"]["question"] + option)
+            start, whole = truth.read(sample["doc"]["question"]), truth.read(f"{sample['doc']['question']} {option}")
             wanted = sum(truth.law(whole[:at])[whole[at]] for at in range(len(start), len(whole)))
             assert float(answer[0]) == pytest.approx(float(np.float64(wanted)), abs=NATS * len(whole))
             compared += 1

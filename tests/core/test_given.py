@@ -24,6 +24,7 @@ from blackbox_proxy.types import Ask, Candidate, Capabilities, Floats, Kind, Ori
 from tests.core.toys import TOY, toy_pair
 
 IDS = Steering(event="ids", alpha=0.5)
+UNSTEERED = replace(IDS, alpha=0.0)
 
 
 @dataclass
@@ -104,7 +105,7 @@ def test_on_a_shared_vocabulary_the_law_is_that_of_the_definition(seed: int, pat
 @given(seed=st.integers(0, 99), path=paths, top_k=st.integers(1, 9))
 def test_at_alpha_0_they_are_the_apis_own_whatever_it_lists(seed: int, path: TokenPath, top_k: int) -> None:
     api, pair = toy(seed + 3, top_k=top_k), toy_pair(seed)
-    result = scored(as_ids(path), api, pair, replace(IDS, alpha=0.0))
+    result = scored(as_ids(path), api, pair, UNSTEERED)
     own = [float(log_law(api.toy, path[:at])[i]) for at, i in enumerate(path) if at]
     assert [step.logp_after for step in result.steps[1:]] == pytest.approx(own, abs=1e-6)
     assert not pair.evaluated, "nothing is asked of the pair"
@@ -133,17 +134,23 @@ def test_text_is_cut_by_the_api_and_an_end_has_a_step() -> None:
     for steering in (Steering(alpha=0.0), Steering(alpha=1e-9)):
         result = scored(Given(b"abb", goes_on=True), toy(ending), toy_pair(), steering)
         assert [step.piece for step in result.steps[:-1]] == [b"ab", b"b"]
-    result = scored(as_ids((0, 1), goes_on=True), toy(ending), toy_pair(), replace(IDS, alpha=0.0))
-    assert (result.steps[-1].kind, result.steps[-1].origin) == (Kind.END, Origin.DRAFT)
+    result = scored(as_ids((0, 1), goes_on=True), toy(ending), toy_pair(), UNSTEERED)
+    assert (result.steps[-1].kind, result.steps[-1].origin, result.finish) == (Kind.END, Origin.DRAFT, "stop")
     assert result.steps[-1].logp_after == pytest.approx(log_law(ToyModel(TOY, ending), (0, 1)).max(), abs=1e-6)
 
 
 def test_an_end_that_is_hidden_is_there_and_nobody_knows_its_number() -> None:
     hidden = Bent(toy(3), lambda reply: replace(reply, positions=(), finish="stop"))
-    for steering in (IDS, replace(IDS, alpha=0.0)):
+    for steering in (IDS, UNSTEERED):
         last = scored(as_ids((0, 1, 2), goes_on=True), hidden, toy_pair(), steering).steps[-1]
         assert last.kind is Kind.END
         assert math.isnan(last.logp_after)
+
+
+def test_a_text_of_blanks_alone_is_told_at_alpha_0_and_unknown_to_the_pair() -> None:
+    blank = as_ids((2, 2, 2))
+    assert not any(math.isnan(step.logp_after) for step in scored(blank, toy(3), toy_pair(), UNSTEERED).steps[1:])
+    assert all(math.isnan(step.logp_after) for step in scored(blank, toy(3), toy_pair(), IDS).steps)
 
 
 def _untold(reply: Reply) -> Reply:
