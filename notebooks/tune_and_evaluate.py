@@ -83,7 +83,7 @@ print(len(seen), "lines such as", json.dumps(seen[0]))
 # %%
 said = run(
     "tune", "--base", "pypi:smollm2-135m-instruct", "--lines", "lines.jsonl", "--out", "desk.lora.gguf",
-    "--epochs", "3", "--batch", "4", "--template", "chatml", "--validation", "0.1", "--yes", "--json",
+    "--epochs", "3", "--batch", "2", "--template", "chatml", "--validation", "0.1", "--yes", "--json",
 )  # fmt: skip
 print(sorted(path.name for path in folder.glob("desk*")))
 print((folder / "desk.pair.toml").read_text())

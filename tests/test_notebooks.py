@@ -24,7 +24,7 @@ COMMITTED = ROOT / "notebooks" / "executed"
 LARGEST = 400_000
 """Bytes of a committed notebook."""
 PNG = b"\x89PNG\r\n\x1a\n"
-SECONDS = 600
+SECONDS = 1200
 
 Notebook: TypeAlias = Any
 Output: TypeAlias = Any
