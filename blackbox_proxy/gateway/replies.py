@@ -13,14 +13,15 @@ from decimal import Decimal
 from typing import Literal, Protocol, final
 
 from openai.types import CompletionChoice, CompletionUsage
-from openai.types.chat import ChatCompletionMessage, ChatCompletionTokenLogprob, chat_completion, chat_completion_chunk
+from openai.types.chat import ChatCompletionTokenLogprob, chat_completion
 from openai.types.chat.chat_completion_token_logprob import TopLogprob
 from openai.types.completion_usage import PromptTokensDetails
 from pydantic import BaseModel
 
 from blackbox_proxy.core.money import plain
+from blackbox_proxy.serving.chats import ChatStream, chat_choice
 from blackbox_proxy.serving.frames import FLOOR, EchoedLogprobs, Head, OpenChoice, escaped, marked, to_json
-from blackbox_proxy.serving.transcript import Finish, Part, Placed, joined
+from blackbox_proxy.serving.transcript import Part, Placed, joined
 from blackbox_proxy.types import Kind, Origin, Result, Rival, Step, Usage
 
 Answers = Sequence[Sequence[Part[Step]]]
@@ -130,42 +131,21 @@ class ChatShape:
         return to_json(self.head.chat([self._choice(i, joined(parts)) for i, parts in enumerate(answers)], usage))
 
     def opening(self, index: int) -> Iterator[str]:
-        yield self._chunk(index, chat_completion_chunk.ChoiceDelta(role="assistant", content="", refusal=None))
+        return self._stream.opening(index)
 
     def chunks(self, index: int, part: Part[Step]) -> Iterator[str]:
-        """The text, if there is any, and then a chunk of its own that says why the answer ended."""
-        content = _chat_logprobs(part.tokens, self.mode.top)
-        if part.text or content:
-            logprobs = chat_completion_chunk.ChoiceLogprobs(content=content, refusal=None) if content else None
-            yield self._chunk(index, chat_completion_chunk.ChoiceDelta(content=part.text), logprobs=logprobs)
-        if part.finish:
-            yield self._chunk(index, chat_completion_chunk.ChoiceDelta(), finish=part.finish)
+        return self._stream.chunks(index, part, _chat_logprobs(part.tokens, self.mode.top))
 
     def closing(self, usage: CompletionUsage) -> str:
         return to_json(self.head.chunk([], usage=usage))
 
-    def _chunk(
-        self,
-        index: int,
-        delta: chat_completion_chunk.ChoiceDelta,
-        *,
-        logprobs: chat_completion_chunk.ChoiceLogprobs | None = None,
-        finish: Finish | None = None,
-    ) -> str:
-        choice = chat_completion_chunk.Choice(index=index, delta=delta, logprobs=logprobs, finish_reason=finish)
-        return to_json(self.head.chunk([choice], counted=self.mode.usage))
+    @property
+    def _stream(self) -> ChatStream:
+        return ChatStream(self.head, self.mode.usage)
 
     def _choice(self, index: int, part: Part[Step]) -> chat_completion.Choice:
-        logprobs = None
-        if self.mode.top is not None:
-            content = _chat_logprobs(part.tokens, self.mode.top)
-            logprobs = chat_completion.ChoiceLogprobs(content=content, refusal=None)
-        return chat_completion.Choice(
-            index=index,
-            message=ChatCompletionMessage(role="assistant", content=part.text, refusal=None),
-            logprobs=logprobs,
-            finish_reason=part.finish or "length",
-        )
+        wanted = self.mode.top is not None
+        return chat_choice(index, part, _chat_logprobs(part.tokens, self.mode.top) if wanted else None)
 
 
 @final

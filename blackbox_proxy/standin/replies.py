@@ -14,17 +14,16 @@ from typing import Literal, Protocol, final
 import numpy as np
 from openai.types import CompletionChoice, CompletionUsage
 from openai.types.chat import (
-    ChatCompletionMessage,
     ChatCompletionTokenLogprob,
     chat_completion,
-    chat_completion_chunk,
 )
 from openai.types.chat.chat_completion_token_logprob import TopLogprob
 from openai.types.completion_usage import PromptTokensDetails
 
 from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.serving.chats import ChatStream, chat_choice
 from blackbox_proxy.serving.frames import FLOOR, EchoedLogprobs, Head, OpenChoice, escaped, marked, to_json
-from blackbox_proxy.serving.transcript import Finish, joined
+from blackbox_proxy.serving.transcript import joined
 from blackbox_proxy.standin.engine import Token, Top
 from blackbox_proxy.standin.transcript import Part, Placed
 
@@ -194,48 +193,23 @@ class ChatShape:
         self._head = head
         self._spelling = spelling
         self._mode = mode
+        self._stream = ChatStream(head, mode.usage)
 
     def whole(self, answers: Sequence[Sequence[Part]], count: Count) -> bytes:
         choices = [self._choice(index, joined(parts)) for index, parts in enumerate(answers)]
         return to_json(self._head.chat(choices, count.usage())).encode()
 
     def opening(self, index: int) -> Iterator[str]:
-        delta = chat_completion_chunk.ChoiceDelta(role="assistant", content="", refusal=None)
-        yield self._chunk(index, delta)
+        return self._stream.opening(index)
 
     def chunks(self, index: int, part: Part) -> Iterator[str]:
-        """The text, if there is any, and then a chunk of its own that says why the answer ended."""
-        content = self._tokens(part)
-        if part.text or content:
-            logprobs = chat_completion_chunk.ChoiceLogprobs(content=content, refusal=None) if content else None
-            yield self._chunk(index, chat_completion_chunk.ChoiceDelta(content=part.text), logprobs=logprobs)
-        if part.finish:
-            yield self._chunk(index, chat_completion_chunk.ChoiceDelta(), finish=part.finish)
+        return self._stream.chunks(index, part, self._tokens(part))
 
     def closing(self, count: Count) -> str:
         return to_json(self._head.chunk([], usage=count.usage()))
 
-    def _chunk(
-        self,
-        index: int,
-        delta: chat_completion_chunk.ChoiceDelta,
-        *,
-        logprobs: chat_completion_chunk.ChoiceLogprobs | None = None,
-        finish: Finish | None = None,
-    ) -> str:
-        choice = chat_completion_chunk.Choice(index=index, delta=delta, logprobs=logprobs, finish_reason=finish)
-        return to_json(self._head.chunk([choice], counted=self._mode.usage))
-
     def _choice(self, index: int, part: Part) -> chat_completion.Choice:
-        logprobs = None
-        if self._mode.logprobs:
-            logprobs = chat_completion.ChoiceLogprobs(content=self._tokens(part), refusal=None)
-        return chat_completion.Choice(
-            index=index,
-            message=ChatCompletionMessage(role="assistant", content=part.text, refusal=None),
-            logprobs=logprobs,
-            finish_reason=part.finish or "length",
-        )
+        return chat_choice(index, part, self._tokens(part) if self._mode.logprobs else None)
 
     def _tokens(self, part: Part) -> list[ChatCompletionTokenLogprob]:
         if not self._mode.logprobs:
