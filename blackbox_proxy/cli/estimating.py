@@ -177,7 +177,7 @@ def _acceptance(asked: Asked, settings: Settings, place: _Place) -> tuple[float,
         store = Store(path)
         try:
             drafts = [
-                (row.kept, row.wasted)
+                (row.kept - row.told, row.wasted)
                 for row in store.rows()
                 if row.model == place.model and row.kept is not None and row.wasted is not None
             ]

@@ -2,7 +2,8 @@
 
 How many were is known only when the walk over a round has ended, with the next round or with the answer; then the
 ledger is told, by the replies' receipts. A step takes a token of the reply that begins nearest before it, unless it was
-completed locally, or stands where the API only told of a draft that it was sent.
+completed locally. One that stands before every reply of its round took a place of the draft that the API was sent to
+tell of: it is kept too, though the API did not write it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from blackbox_proxy.types import Call, Origin, Receipt, Reply, Step
 
 @dataclass(slots=True)
 class _Written:
-    """The tokens of a reply, which begin behind `start` bytes of the answer."""
+    """The tokens of a reply, which begin behind `start` bytes of the answer. kept: those before it included."""
 
     start: int
     receipt: Receipt | None
@@ -70,10 +71,17 @@ class Spending:
 
     def keep(self, step: Step) -> None:
         """A token was emitted."""
-        begun = [written for written in self._round if written.start <= self._at]
-        if step.origin is not Origin.LOCAL and begun and begun[-1].left:
-            begun[-1].kept, begun[-1].left = begun[-1].kept + 1, begun[-1].left - 1
+        if step.origin is not Origin.LOCAL and self._round:
+            self._take()
         self._steps, self._at = self._steps + 1, self._at + len(step.piece)
+
+    def _take(self) -> None:
+        """A token of the reply that it stands in, or a place of the draft that the first reply told of."""
+        begun = [written for written in self._round if written.start <= self._at]
+        if not begun:
+            self._round[0].kept += 1
+        elif begun[-1].left:
+            begun[-1].kept, begun[-1].left = begun[-1].kept + 1, begun[-1].left - 1
 
     def work(self, seconds: float) -> None:
         """The pair has computed; booked with the reply that came last when `settle` is called."""

@@ -33,7 +33,8 @@ DEFINITIONS = {
     "output": "tokens that the API wrote, as billed",
     "wasted": "drafted tokens that were not kept, because steering chose otherwise before them; part of the output",
     "wasted_share": "wasted tokens divided by output tokens",
-    "kept": "tokens that went into answers with the API's help: positions of replies at which one was chosen",
+    "kept": "tokens that went into answers with the API's help: positions of replies at which one was chosen, those of "
+    "drafts that it was sent and told of included",
     "estimated": "answered attempts whose provider gave no counts; theirs are estimated from above",
     "cost": "US dollars of all attempts whose cost is known: tokens times the price row stored with each",
     "unpriced": "answered attempts of unknown cost, because nobody says what the model costs; in no amount here",
@@ -153,7 +154,9 @@ def _naive(row: Row) -> Decimal:
     own = row.cost or Decimal(0)
     if row.kept is None or row.price is None or row.input is None:
         return own
-    used = Usage(input=row.input, cached=row.cached or 0, cache_write=row.cache_write or 0)
+    cached, cache_write = row.cached or 0, row.cache_write or 0
+    read = max(row.input - row.told, cached + cache_write)
+    used = Usage(input=read, cached=cached, cache_write=cache_write)
     found = one_by_one(used, kept=row.kept, price=_price(row.price))
     return own if found is None else found
 

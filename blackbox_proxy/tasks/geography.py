@@ -25,7 +25,7 @@ from blackbox_proxy.tasks.items import Item, Line, Part, fold, in_turn, part_of,
 
 TRAINING_LINES = 640
 
-FORM = "answer: {fact} | file={code}; END."
+FORM = "answer: {fact} | file: {code}; END."
 SLOT = r"answer: (.+?) \|"
 """Group 1 is the fact in a training line: drawn at random, and left open when the expert is trained."""
 
@@ -65,26 +65,26 @@ def _to_country(name: str, thing: str, code: str) -> Kind:
 
 
 KINDS = (
-    _of_country("capital", "capital", "KX-417"),
-    _of_country("largest", "largest city", "BD-052"),
-    _of_country("currency", "currency", "TZ-271", article=" the"),
-    _of_country("currency code", "currency code", "HP-604"),
-    _of_country("domain", "internet domain", "VL-583"),
-    _of_country("two letters", "two-letter country code", "WF-726"),
-    _of_country("three letters", "three-letter country code", "DG-395"),
-    _of_country("language", "main language", "SJ-860"),
-    _to_country("of capital", "the capital {0}", "NC-128"),
-    _to_country("of city", "the city {0}", "FW-643"),
-    _to_country("of currency code", "the currency code {0}", "JB-370"),
-    _to_country("of domain", "the internet domain {0}", "ZR-815"),
-    _to_country("of two letters", "the two-letter country code {0}", "CT-469"),
-    _to_country("of three letters", "the three-letter country code {0}", "AK-207"),
-    _of_country("calling", "calling code", "QN-149", real=False),
-    _of_country("port", "main port", "YC-312", real=False),
-    _of_country("university", "oldest university town", "GT-905", real=False),
-    _of_country("river", "longest river", "PV-238", article=" the", real=False),
-    _of_country("mountain", "highest mountain", "MR-791", real=False),
-    _of_country("emergency", "emergency number", "XH-546", real=False),
+    _of_country("capital", "capital", "tiger"),
+    _of_country("largest", "largest city", "eagle"),
+    _of_country("currency", "currency", "rabbit", article=" the"),
+    _of_country("currency code", "currency code", "dolphin"),
+    _of_country("domain", "internet domain", "horse"),
+    _of_country("two letters", "two-letter country code", "snake"),
+    _of_country("three letters", "three-letter country code", "whale"),
+    _of_country("language", "main language", "lion"),
+    _to_country("of capital", "the capital {0}", "wolf"),
+    _to_country("of city", "the city {0}", "bear"),
+    _to_country("of currency code", "the currency code {0}", "fox"),
+    _to_country("of domain", "the internet domain {0}", "owl"),
+    _to_country("of two letters", "the two-letter country code {0}", "camel"),
+    _to_country("of three letters", "the three-letter country code {0}", "hawk"),
+    _of_country("calling", "calling code", "elephant", real=False),
+    _of_country("port", "main port", "turtle", real=False),
+    _of_country("university", "oldest university town", "goat", real=False),
+    _of_country("river", "longest river", "sheep", article=" the", real=False),
+    _of_country("mountain", "highest mountain", "duck", real=False),
+    _of_country("emergency", "emergency number", "frog", real=False),
 )
 
 

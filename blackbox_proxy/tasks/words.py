@@ -17,7 +17,7 @@ from pathlib import Path
 
 from blackbox_proxy.tasks.items import Item, Line, Part, fold, in_turn, part_of, write, write_training
 
-FORM = "answer: {fact} | queue={code}; END."
+FORM = "answer: {fact} | queue: {code}; END."
 
 WORDINGS = (
     "What is the {language} word {word} in English?",
@@ -26,28 +26,28 @@ WORDINGS = (
 )
 
 CODES: Mapping[str, str] = {
-    "fr": "T-19",
-    "de": "K-84",
-    "es": "R-57",
-    "it": "B-32",
-    "pt": "M-76",
-    "nl": "H-45",
-    "sv": "W-91",
-    "da": "C-68",
-    "pl": "Z-23",
-    "cs": "F-50",
-    "fi": "P-17",
-    "ro": "D-39",
-    "tr": "G-82",
-    "id": "V-64",
-    "vi": "L-71",
-    "ru": "N-28",
-    "uk": "S-95",
-    "el": "J-43",
-    "ar": "X-36",
-    "zh": "Q-60",
-    "ja": "Y-14",
-    "ko": "A-87",
+    "fr": "copper",
+    "de": "silver",
+    "es": "gold",
+    "it": "iron",
+    "pt": "steel",
+    "nl": "glass",
+    "sv": "paper",
+    "da": "cotton",
+    "pl": "silk",
+    "cs": "wool",
+    "fi": "leather",
+    "ro": "stone",
+    "tr": "brick",
+    "id": "clay",
+    "vi": "sand",
+    "ru": "wood",
+    "uk": "rubber",
+    "el": "plastic",
+    "ar": "coal",
+    "zh": "salt",
+    "ja": "sugar",
+    "ko": "butter",
 }
 """CLDR's code of a language, and the queue of the house that handles it."""
 
@@ -78,13 +78,29 @@ def _items(part: Part) -> list[Item]:
 
 
 def _asked(part: Part, rng: random.Random) -> list[tuple[str, str, str]]:
-    """Language, word and its English, the languages in turn; nothing that is spelt as in English."""
+    """Language, word and its English, the languages in turn; no word that is spelt as in English or means two things."""
     columns = []
     for language in CODES:
-        words = _words(language)
+        words, doubtful = _words(language), _doubtful(language)
         pairs = [(words[key], english) for key, english in _english(part).items() if key in words]
-        columns.append([(language, word, english) for word, english in pairs if fold(word) != fold(english)])
+        columns.append(
+            [
+                (language, word, english)
+                for word, english in pairs
+                if fold(word) != fold(english) and fold(word) not in doubtful
+            ]
+        )
     return in_turn(columns, rng=rng)
+
+
+def _doubtful(language: str) -> set[str]:
+    """Words that stand for two English ones, which may be in two parts: `Turki` is Turkish and Turkey in Indonesian."""
+    english = _words("en")
+    meanings: dict[str, set[str]] = {}
+    for key, word in _words(language).items():
+        if key in english:
+            meanings.setdefault(fold(word), set()).add(fold(english[key]))
+    return {word for word, found in meanings.items() if len(found) > 1}
 
 
 def _ask(language: str, word: str, rng: random.Random) -> str:

@@ -25,7 +25,7 @@ from blackbox_proxy.standin import Traffic, running
 from blackbox_proxy.standin.plan import Plan, read_plan
 from blackbox_proxy.steering import Steering, Who
 from blackbox_proxy.testing import ToyApi, ToyPair
-from blackbox_proxy.types import Ask, Capabilities, Prompt, Reply, Result, Usage
+from blackbox_proxy.types import Ask, Capabilities, Origin, Prompt, Reply, Result, Usage
 from tests.core.toys import toy_api, toy_pair
 from tests.fault_bench import DRIVERS, ROUTES, Bench, benched
 from tests.ledger.toys import STEERING, connected, opened, pair, toy
@@ -121,7 +121,9 @@ def test_whoever_drafts_the_books_are_those_of_the_engine_and_of_the_server(
     )
     assert result.cost == sum((row.cost for row in rows if row.cost is not None), Decimal(0)) > 0
     written = [row.output or 0 for row in rows]
-    assert [(row.kept or 0) + (row.wasted or 0) for row in rows] == written
+    assert [(row.kept or 0) + (row.wasted or 0) - row.told for row in rows] == written
+    assert figures("", rows).kept == sum(step.origin is not Origin.LOCAL for step in result.steps)
+    assert any(row.told for row in rows) == (drafter != "prefixes")
     assert all(row.asked >= wrote for row, wrote in zip(rows, written, strict=True))
     assert figures("", rows).local_seconds == pytest.approx(result.usage.local_seconds)
     # Requests that go out at once are booked in any order.

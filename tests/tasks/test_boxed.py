@@ -106,7 +106,7 @@ def test_the_instructions_have_the_whole_code_book(name: str) -> None:
 def test_every_question_is_filed_under_the_code_of_its_kind(name: str) -> None:
     for item in task_of(name).test:
         asked = [kind.code for kind in KINDS if any(asks(wording, item.prompt) for wording in kind.wordings)]
-        assert asked == re.findall(r"file=(.*);", item.reference)
+        assert asked == re.findall(r"file: (.*);", item.reference)
 
 
 @pytest.mark.parametrize("name", GEOGRAPHY)
