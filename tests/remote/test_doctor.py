@@ -291,6 +291,35 @@ def stumbling(send: Send, *fields: str) -> Send:
     return failing
 
 
+@pytest.mark.parametrize(("ended", "state"), [(8, "works"), (9, "unclear")])
+def test_a_route_that_ends_at_once_by_chance_is_asked_again_and_never_blamed(ended: int, state: str) -> None:
+    """As text, an instruction may be its own end: what then tells of no log-probs has not passed them over."""
+    with transported("hidden-end") as transport:
+        exam = examination(ending(transport.send, ended))
+        exam.run()
+    report = exam.report()
+    routes = {check.what: check.state for check in report.checks if check.what.startswith("route ")}
+    assert routes["route /completions"] == state
+    assert "ignored-logprobs" not in names(report)
+
+
+def ending(send: Send, times: int) -> Send:
+    """Ends as often before it began, on the route of texts."""
+    left = [times]
+
+    def empty(request: WireRequest) -> Mapping[str, object]:
+        if request.path == "/completions" and left[0]:
+            left[0] -= 1
+            choice = {"index": 0, "text": "", "finish_reason": "stop", "logprobs": NOTHING}
+            return {"id": "cmpl-1", "object": "text_completion", "created": 1, "model": "toy", "choices": [choice]}
+        return send(request)
+
+    return empty
+
+
+NOTHING: Mapping[str, object] = {"text_offset": [], "token_logprobs": [], "tokens": [], "top_logprobs": []}
+
+
 # real weights
 
 

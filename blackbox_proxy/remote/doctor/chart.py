@@ -21,7 +21,8 @@ Way = Literal["raw text", "prefill", "words", "impossible"]
 _UNTOLD = frozenset({"model", "prompt", "messages", "input"})
 _USUAL = frozenset({"max_tokens", "max_output_tokens", "logprobs", "top_logprobs", "include"})
 _LONGEST = 120
-_TRIES = 2
+_TRIES = 8
+"""Requests more where an answer ended before it began: as text, an instruction may be its own end four times in ten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,11 @@ class Answer:
     def first(self) -> Place | None:
         """The first of them."""
         return self.places[0] if self.places else None
+
+    @property
+    def empty(self) -> bool:
+        """Whether it ended before it began, so that it tells of no position."""
+        return self.heard is not None and self.heard.stopped and not (self.places or self.heard.text)
 
     @property
     def missing(self) -> bool:
@@ -248,7 +254,7 @@ class Visit:
     def again(self, answer: Answer) -> Answer:
         """The answer, or another one to the same request while it ended before it began, as may happen by chance."""
         for _ in range(_TRIES):
-            if answer.heard is None or answer.places or answer.heard.text or not answer.heard.stopped:
+            if not answer.empty:
                 break
             answer = self.ask(answer.request)
         return answer

@@ -58,6 +58,8 @@ def _judge(chart: Chart, voice: Voice, answer: Answer) -> None:
     heard, what = answer.heard, f"route {voice.path}"
     if heard is None or not voice.top_k:
         chart.note(what, "refused", "it answers, and shows no log-probs", by=answer)
+    elif answer.empty:
+        chart.note(what, "unclear", "each answer ended before it began, so that no log-prob was seen", by=answer)
     elif not heard.places:
         saw = "log-probs are asked for, and none come"
         chart.note(what, "ignored", saw, finding="ignored-logprobs", by=answer)
