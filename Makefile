@@ -76,7 +76,7 @@ user-env:
 	@.ci/setup .venv
 
 dev-env:
-	@.ci/setup .venv dev
+	@CONSTRAINTS=.ci/constraints-dev.txt .ci/setup .venv dev
 
 tune-env:
 	@CONSTRAINTS=.ci/constraints-tune.txt .ci/setup .venv-tune dev tune tasks

@@ -73,12 +73,13 @@ class Row:
     """One attempt as the ledger has it; `export` writes these fields.
 
     outcome: `open` until it has ended (and for ever where the process was killed before), then that of
-    `types.Attempt`. input to output: tokens, None where they are unknown; `input` includes `cached` and `cache_write`.
-    kept, wasted: positions of the reply that were used, and drafted ones that were not; None until the answer has gone
-    past them, and where nothing was steered. Used are also those of a draft that the API was sent and told of. local_seconds: how long the pair computed between this reply and the next
-    one, or the end; None as long as that is not known. price: the row of the price
-    list that was used, in dollars per million tokens, with its source and its day. reserved: the most that the attempt
-    could cost, which counts against budgets as long as `cost` is unknown.
+    `types.Attempt`. input to output: tokens, None where they are unknown; `input` includes `cached` and
+    `cache_write`. kept, wasted: positions of the reply that were used, and drafted ones that were not; None until the
+    answer has gone past them, and where nothing was steered. Used are also those of a draft that the API was sent and
+    told of. local_seconds: how long the pair computed between this reply and the next one, or the end; None as long
+    as that is not known. price: the row of the price list that was used, in dollars per million tokens, with its
+    source and its day. reserved: the most that the attempt could cost, which counts against budgets as long as `cost`
+    is unknown.
     """
 
     id: int

@@ -15,6 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
+from cron_descriptor import ExpressionDescriptor, FormatException, MissingFieldException, Options
+
 from blackbox_proxy.tasks.items import Item, Line, Part, part_of, write, write_training
 
 QUESTION = "Write the cron expression: {0}"
@@ -43,8 +45,6 @@ def same_schedule(answer: str, item: Asked) -> float:
 @cache
 def describe(expression: str) -> str | None:
     """What the expression means in English; None where it is not one of five fields."""
-    from cron_descriptor import ExpressionDescriptor, FormatException, MissingFieldException, Options
-
     if len(expression.split(" ")) != FIELDS:
         return None
     options = Options()

@@ -78,7 +78,7 @@ def _items(part: Part) -> list[Item]:
 
 
 def _asked(part: Part, rng: random.Random) -> list[tuple[str, str, str]]:
-    """Language, word and its English, the languages in turn; no word that is spelt as in English or means two things."""
+    """Language, word, its English, the languages in turn; no word that is spelt as in English, or means two things."""
     columns = []
     for language in CODES:
         words, doubtful = _words(language), _doubtful(language)
