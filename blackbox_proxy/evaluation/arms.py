@@ -7,6 +7,7 @@ closed_tuned        a directly tuned closed model, where there is one: the far e
 anti_expert         the untuned small model by itself
 expert              the tuned small model by itself
 steered             the closed model, steered by the difference of these two
+steered_few_shot    the same after examples, which only the closed model sees
 ..._documents...    any of them with the documents shown to other members than in the main arms
 steered_alpha_...   steered at other alphas
 in_place            what the closed model says where the form has the fact; asked where `steered` is wrong
@@ -72,13 +73,14 @@ class Sizes:
 
 
 def main_arms(task: Task, *, alpha: float, n: int) -> list[Arm]:
-    """The five that every task has."""
+    """The six that every task has; without examples four."""
     made = [
         Arm("closed", "closed", n),
         Arm("closed_few_shot", "closed", n, examples=True),
         Arm("anti_expert", "anti_expert", n),
         Arm("expert", "expert", n),
         Arm("steered", "steered", n, alpha=alpha, looks=True),
+        Arm("steered_few_shot", "steered", n, examples=True, alpha=alpha),
     ]
     return [replace(arm, who=task.who) for arm in made if task.few_shot or not arm.examples]
 

@@ -18,6 +18,7 @@ NAMES: Mapping[str, str] = {
     "anti_expert": "the small model, untuned",
     "expert": "the small model, tuned",
     "steered": "the closed model, steered by these two",
+    "steered_few_shot": "the closed model, steered after examples",
     "majority": "always the most common answer",
     "closed_documents": "the closed model, shown the document",
     "closed_few_shot_documents": "the closed model, after examples with documents",
@@ -35,6 +36,8 @@ AGAINST: Mapping[str, str] = {
     "vs_closed": "the closed model by itself",
     "vs_instructed": "closed instructed",
     "vs_majority": "the majority answer",
+    "examples_vs_few_shot": "closed few-shot, both after examples",
+    "examples_vs_expert": "the tuned small model, steered after examples",
 }
 
 PARTS: Mapping[str, str] = {

@@ -18,14 +18,16 @@ from blackbox_proxy.evaluation.task import Item, Task
 
 Figures = Mapping[str, object]
 
-TESTS: Mapping[str, str] = {
-    "vs_few_shot": "closed_few_shot",
-    "vs_expert": "expert",
-    "vs_closed": "closed",
-    "vs_instructed": "closed_instructed",
-    "vs_majority": "majority",
+TESTS: Mapping[str, tuple[str, str]] = {
+    "vs_few_shot": ("steered", "closed_few_shot"),
+    "vs_expert": ("steered", "expert"),
+    "vs_closed": ("steered", "closed"),
+    "vs_instructed": ("steered", "closed_instructed"),
+    "vs_majority": ("steered", "majority"),
+    "examples_vs_few_shot": ("steered_few_shot", "closed_few_shot"),
+    "examples_vs_expert": ("steered_few_shot", "expert"),
 }
-"""What the steered arm is held against, on the items that both answered."""
+"""A steered arm, and what it is held against, on the items that both answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +108,10 @@ def _exactness(answers: Sequence[Answer]) -> Figures:
 
 def _tests(arms: Mapping[str, Given]) -> Figures:
     found: dict[str, object] = {}
-    steered = arms.get("steered")
-    for name, other in TESTS.items():
-        if steered is None or other not in arms:
+    for name, (steered, other) in TESTS.items():
+        if not {steered, other} <= arms.keys():
             continue
-        mine, theirs = steered.scores, arms[other].scores
+        mine, theirs = arms[steered].scores, arms[other].scores
         both = [item for item in mine if item in theirs]
         tested = paired([mine[item] for item in both], [theirs[item] for item in both])
         if tested is not None:

@@ -30,11 +30,13 @@ ARMS: Mapping[str, str] = {
     "anti_expert": "untuned SLM",
     "expert": "tuned SLM",
     "steered": "**steered**",
+    "steered_few_shot": "**steered, few-shot**",
 }
 TESTS: Mapping[str, str] = {
-    "vs_few_shot": "less few-shot",
-    "vs_instructed": "less instructed",
-    "vs_expert": "less the tuned SLM",
+    "vs_few_shot": "steered less few-shot",
+    "vs_expert": "steered less the tuned SLM",
+    "vs_instructed": "steered less instructed",
+    "examples_vs_few_shot": "steered few-shot less few-shot",
 }
 
 
@@ -70,7 +72,7 @@ def _row(task: str, name: str, one: Any) -> str:  # noqa: ANN401 (JSON)
 
 
 def _tests(figures: Mapping[str, Any]) -> Iterator[str]:
-    yield f"| task | {' | '.join(f'steered {name}' for name in TESTS.values())} |"
+    yield f"| task | {' | '.join(TESTS.values())} |"
     yield f"|---|{'---|' * len(TESTS)}"
     for task, found in figures.items():
         cells = (_difference(found["tests"].get(test)) for test in TESTS)

@@ -60,7 +60,8 @@ def figures(cli: Cli, task: str, *more: str) -> dict[str, Any]:
     return found
 
 
-ARMS = ("closed", "closed_few_shot", "anti_expert", "expert", "steered", "steered_alpha_0", "steered_alpha_1.5")
+MAIN = ("closed", "closed_few_shot", "anti_expert", "expert", "steered", "steered_few_shot")
+ARMS = (*MAIN, "steered_alpha_0", "steered_alpha_1.5")
 
 
 def test_every_arm_is_answered_priced_and_kept(
@@ -70,15 +71,18 @@ def test_every_arm_is_answered_priced_and_kept(
     (config_home / "blackbox-proxy" / "prices.toml").write_text(PRICES)
     found = figures(cli, task, *here, "--others", "2")
     assert {name: found[name]["n"] for name in (*ARMS, "majority")} == {
-        **dict.fromkeys(ARMS[:5], 4),
-        **dict.fromkeys(ARMS[5:], 2),
+        **dict.fromkeys(MAIN, 4),
+        **dict.fromkeys(ARMS[len(MAIN) :], 2),
         "majority": 4,
     }
-    for name in ("closed", "closed_few_shot", "steered"):
+    for name in ("closed", "closed_few_shot", "steered", "steered_few_shot"):
         assert found[name]["cost_usd"] > 0
         assert found[name]["calls_per_answer"] >= 1
     assert found["expert"]["cost_usd"] == found["expert"]["calls_per_answer"] == 0
-    assert found["tests"].keys() == {"vs_few_shot", "vs_expert", "vs_closed", "vs_majority"}
+    assert found["tests"].keys() == {
+        *("vs_few_shot", "vs_expert", "vs_closed", "vs_majority"),
+        *("examples_vs_few_shot", "examples_vs_expert"),
+    }
     places = sum(one["arm"] == "in_place" for one in kept(tmp_path))
     assert found["ceiling"]["wrong"] == places == 4
     rows = booked(state)
@@ -91,7 +95,7 @@ def test_nothing_is_asked_twice(cli: Cli, task: str, here: tuple[str, ...], stat
     """Alpha 1.5 of the sweep is the steered arm itself; a second run asks nothing and says the same."""
     first = figures(cli, task, *here)
     keys = [one["key"] for one in kept(tmp_path)]
-    assert len(keys) == len(set(keys)) == 4 * len(ARMS[:6]) + 4
+    assert len(keys) == len(set(keys)) == 4 * len(ARMS[:-1]) + 4
     requests = len(booked(state))
     assert figures(cli, task, *here) == first
     assert len(booked(state)) == requests

@@ -12,17 +12,17 @@ from blackbox_proxy.evaluation.run import stages
 from blackbox_proxy.evaluation.task import Task
 from tests.evaluation.tasks import small
 
-MAIN = ["closed", "closed_few_shot", "anti_expert", "expert", "steered"]
+MAIN = ["closed", "closed_few_shot", "anti_expert", "expert", "steered", "steered_few_shot"]
 
 
 def made(task: Task, *, sizes: Sizes | None = None, tuned: bool = False) -> dict[str, Arm]:
     return {arm.name: arm for arm in arms(task, alpha=1.5, sizes=sizes or Sizes(), tuned=tuned)}
 
 
-def test_every_task_has_five_main_arms_and_a_sweep(tmp_path: Path) -> None:
+def test_every_task_has_six_main_arms_and_a_sweep(tmp_path: Path) -> None:
     found = made(small(tmp_path), sizes=Sizes(3, 2))
     assert list(found) == [*MAIN, "steered_alpha_0", "steered_alpha_1.5"]
-    assert [found[name].n for name in found] == [3, 3, 3, 3, 3, 2, 2]
+    assert [found[name].n for name in found] == [3, 3, 3, 3, 3, 3, 2, 2]
     assert [name for name, arm in found.items() if arm.looks] == ["steered"]
     assert {arm.who for arm in found.values()} == {"none"}
 
@@ -68,7 +68,11 @@ def test_arms_of_a_question_follow_one_another_the_steered_one_first(tmp_path: P
     task = small(tmp_path, documents=True, who="closed")
     items = in_order(task.test)
     alone, together = stages(tuple(made(task).values()), items)
-    assert {job.arm.name for unit in alone.calls for job in unit} == {"closed_few_shot", "closed_few_shot_documents"}
+    assert {job.arm.name for unit in alone.calls for job in unit} == {
+        "closed_few_shot",
+        "closed_few_shot_documents",
+        "steered_few_shot",
+    }
     assert all(not job.arm.calls for unit in alone.local for job in unit)
     assert [unit[0].item for unit in together.calls] == list(items)
     for unit in together.calls:

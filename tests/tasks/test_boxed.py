@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tomllib
-from pathlib import Path
+from collections.abc import Mapping
 
 import pytest
 
@@ -13,11 +12,11 @@ from blackbox_proxy.demo.facts import Country, countries
 from blackbox_proxy.evaluation.task import Item, Task, boxed, find_task, read_task
 from blackbox_proxy.tasks.geography import KINDS
 from blackbox_proxy.tasks.items import fold
+from blackbox_proxy.tasks.words import CODES
 from blackbox_proxy.tuning.record import file_digest
 
 GEOGRAPHY = ("geography-known", "geography-told")
 SPLITS = {"train": "train", "validation": "dev", "test": "heldout"}
-ROOM = Path(boxed()["geography-told"]).parents[1]
 
 
 def task_of(name: str) -> Task:
@@ -42,9 +41,9 @@ def asks(wording: str, prompt: str) -> bool:
     return prompt.startswith(before) and prompt.endswith(after)
 
 
-def words(folder: str, part: str) -> set[str]:
-    lines = (ROOM / folder / f"{part}.jsonl").read_text(encoding="utf-8").splitlines()
-    return {fold(json.loads(line)["reference"].partition(" | ")[0]) for line in lines}
+def answered(items: tuple[Item, ...]) -> set[str]:
+    """What is right, without the code that it is filed under."""
+    return {fold(item.reference.partition(" | ")[0]) for item in items}
 
 
 def test_no_known_fact_of_the_test_stands_in_another_part() -> None:
@@ -72,11 +71,20 @@ def test_countries_of_the_test_stand_in_no_other_part(name: str) -> None:
         assert {country.split for country in found} == {split}
 
 
-@pytest.mark.parametrize("folder", ["cron", "translation"])
-def test_no_answer_of_the_test_stands_in_another_part(folder: str) -> None:
-    train, validation, test = (words(folder, part) for part in SPLITS)
+@pytest.mark.parametrize("name", ["cron", "translation"])
+def test_no_answer_of_the_test_stands_in_another_part(name: str) -> None:
+    task = task_of(name)
+    train, validation, test = (answered(part) for part in (task.train, task.validation, task.test))
     assert not test & (train | validation)
     assert not validation & train
+
+
+@pytest.mark.parametrize("name", boxed())
+def test_no_question_is_asked_twice(name: str) -> None:
+    """A word that means two things would be asked for in two parts, with two answers."""
+    task = task_of(name)
+    asked = [fold(item.prompt + item.document) for item in (*task.train, *task.validation, *task.test)]
+    assert len(set(asked)) == len(asked)
 
 
 def test_a_told_fact_stands_in_the_note_and_not_in_the_question() -> None:
@@ -95,11 +103,17 @@ def test_known_facts_stand_nowhere() -> None:
         assert not any(fold(fact) in fold(item.prompt).split() for fact in facts(task, (item,)))
 
 
-@pytest.mark.parametrize("name", GEOGRAPHY)
+BOOKS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(GEOGRAPHY, tuple(kind.code for kind in KINDS)),
+    "translation": tuple(CODES.values()),
+}
+
+
+@pytest.mark.parametrize("name", BOOKS)
 def test_the_instructions_have_the_whole_code_book(name: str) -> None:
-    instructions = task_of(name).instructions
-    assert len({kind.code for kind in KINDS}) == len(KINDS)
-    assert [instructions.count(kind.code) for kind in KINDS] == [1] * len(KINDS)
+    told = [line.rpartition(": ")[2] for line in task_of(name).instructions.strip().splitlines()[2:]]
+    assert sorted(told) == sorted(BOOKS[name])
+    assert len(set(told)) == len(told)
 
 
 @pytest.mark.parametrize("name", GEOGRAPHY)
@@ -109,7 +123,7 @@ def test_every_question_is_filed_under_the_code_of_its_kind(name: str) -> None:
         assert asked == re.findall(r"file: (.*);", item.reference)
 
 
-@pytest.mark.parametrize("name", GEOGRAPHY)
+@pytest.mark.parametrize("name", boxed())
 def test_the_pair_names_the_recorded_adapter(name: str) -> None:
     pair = task_of(name).pair
     assert pair is not None

