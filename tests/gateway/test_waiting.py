@@ -94,7 +94,7 @@ LATENCY = 0.15
     ("stream", "read", "server"), [(True, 10, ""), (False, 0, ""), (True, 0, HASTY), (True, 0, "")]
 )
 def test_a_client_that_leaves_ends_the_calls_within_one(
-    closed: TinyModel, pair_file: Path, path: str, stream: bool, read: int, server: str
+    closed: TinyModel, pair_file: Path, path: str, *, stream: bool, read: int, server: str
 ) -> None:
     """Of 100 calls those that were made stay; the one under way may end; no other begins, however long one waits."""
     with slow(closed, pair_file, f"latency={LATENCY}", server=server) as (url, traffic):
