@@ -81,6 +81,8 @@ async def events(chunks: AsyncGenerator[str, None], translate: Translate) -> Asy
 def fault(refusal: Refusal) -> JSONResponse:
     """A refusal as OpenAI writes it."""
     kind = "rate_limit_error" if refusal.status == 429 else "invalid_request_error"
+    if refusal.code == "insufficient_quota":
+        kind = refusal.code
     error = {
         "message": _utf8(refusal.message),
         "type": "server_error" if refusal.status >= 500 else kind,
