@@ -17,6 +17,12 @@ READERS = ("/v1/chat/completions", "/v1/completions", "/completions", "/chat/com
 
 Headers = Mapping[str, str]
 
+
+def _any(*values: Json) -> tuple[Json, ...]:
+    """Values of any type."""
+    return values
+
+
 WRONG: dict[str, list[Json]] = {
     "model": [3, [], {}, True, 1.5, ["steered"]],
     "n": [0, -1, 1.5, "2", [], 10**30, True, 17, 2**63],
@@ -48,11 +54,11 @@ WRONG_TEXT: dict[str, list[Json]] = {
 }
 WRONG_CHAT: dict[str, list[Json]] = {
     "messages": [None, [], {}, "x", 3, [None], [3], ["x"], [[]], [{}], [{"role": "user"}], [{"content": "a"}]]
-    + [[{"role": role, "content": "a"}] for role in (None, 3, [], {}, "nobody", "tool", "USER", "")]
-    + [[{"role": "user", "content": content}] for content in (3, True, {}, [None], [3], ["a"], [[]], [{}])]
+    + [[{"role": role, "content": "a"}] for role in _any(None, 3, [], {}, "nobody", "tool", "USER", "")]
+    + [[{"role": "user", "content": content}] for content in _any(3, True, {}, [None], [3], ["a"], [[]], [{}])]
     + [
         [{"role": "user", "content": [part]}]
-        for part in (
+        for part in _any(
             {"type": "text"},
             {"type": "text", "text": 3},
             {"type": "text", "text": None},
@@ -73,11 +79,11 @@ WRONG_CHAT: dict[str, list[Json]] = {
     "max_completion_tokens": [0, -1, 10**9, "x", 1.5, []],
 }
 KNOBS: list[Json] = [
-    *({"alpha": value} for value in (101, -1e9, 10**400, "1", [], {}, True)),
-    *({"draft": value} for value in (0, 65, -1, 1.5, "8", 10**30)),
-    *({"threshold": value} for value in (-0.1, 1.1, "x", 10**400)),
-    *({"schedule": value} for value in ("", "x", "0:1e9", "3:1,0:1", {}, {"points": []}, {"points": 3}, [[0, 1]])),
-    *({"gate": value} for value in ("x", 3, [], {})),
+    *({"alpha": value} for value in _any(101, -1e9, 10**400, "1", [], {}, True)),
+    *({"draft": value} for value in _any(0, 65, -1, 1.5, "8", 10**30)),
+    *({"threshold": value} for value in _any(-0.1, 1.1, "x", 10**400)),
+    *({"schedule": value} for value in _any("", "x", "0:1e9", "3:1,0:1", {}, {"points": []}, {"points": 3}, [[0, 1]])),
+    *({"gate": value} for value in _any("x", 3, [], {})),
     *({name: "x"} for name in ("target", "tail", "rule", "drafter", "prefer", "nucleus", "clip", "spread")),
     *({name: -1} for name in ("reveals", "proposals", "back_off", "min_p", "evidence", "plausible", "nucleus")),
     *({name: 10**6} for name in ("reveals", "proposals", "back_off", "spread")),
