@@ -16,7 +16,7 @@ from typing import final
 
 import anyio
 from openai.types import Model as ModelCard
-from sse_starlette import EventSourceResponse
+from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -123,10 +123,11 @@ class Endpoints:
             _shape(route, order, model), answers(order, asked, model, tally=tally), tally, order.n * len(order.sources)
         )
         if order.stream:
-            chunks = _chunks(reply, usage=order.include_usage)
-            first = await while_connected(request, lambda: anext(chunks))
+            chunks = await _begun(request, _chunks(reply, usage=order.include_usage), self._server.open_after)
             return EventSourceResponse(
-                events(_from(first, chunks), self._translate),
+                events(chunks, self._translate),
+                ping=self._server.ping,
+                ping_message_factory=lambda: ServerSentEvent(comment="ping", sep="\n"),
                 sep="\n",
                 shutdown_event=anyio.Event(),
                 shutdown_grace_period=self._server.drain,
@@ -217,9 +218,31 @@ async def _chunks(reply: _Reply, *, usage: bool) -> AsyncGenerator[str, None]:
         yield reply.shape.closing(usage_of(reply.tally.results))
 
 
-async def _from(first: str, rest: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
-    """A generator whose first item was taken already: an error before it still has a status of its own."""
+async def _begun(request: Request, chunks: AsyncGenerator[str, None], patience: float) -> AsyncGenerator[str, None]:
+    """The chunks once the first is there, or after so many seconds: an error before that has a status of its own.
+
+    Raises that error, or ClientDisconnect.
+    """
+    first = asyncio.create_task(_first(chunks))
+    try:
+        await while_connected(request, lambda: asyncio.wait([first], timeout=patience))
+        if first.done():
+            first.result()
+    except BaseException:
+        first.cancel()
+        raise
+    return _from(first, chunks)
+
+
+async def _first(chunks: AsyncGenerator[str, None]) -> str | None:
+    return await anext(chunks, None)
+
+
+async def _from(first: asyncio.Task[str | None], rest: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
+    """A generator whose first item is taken by a task."""
     async with aclosing(rest):
-        yield first
+        chunk = await first
+        if chunk is not None:
+            yield chunk
         async for item in rest:
             yield item

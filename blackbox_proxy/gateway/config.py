@@ -47,7 +47,9 @@ class Server(_Table):
     """Where to listen, who may ask, and what one request may ask for.
 
     keys: a key file; key_env: a variable with one more key. cors_origins: web pages that may ask. drain: seconds that
-    answers under way are given when the server ends. max_*: of one request; bytes, characters, tokens, answers.
+    answers under way are given when the server ends. open_after: seconds that a stream waits for its first token before
+    it is opened without one; until then an error has a status of its own. ping: seconds between two comments in a
+    stream, which keep the connection alive. max_*: of one request; bytes, characters, tokens, answers.
     """
 
     host: str = LOOPBACK
@@ -57,6 +59,8 @@ class Server(_Table):
     default_model: str | None = None
     cors_origins: Texts = ()
     drain: Annotated[float, Field(ge=0, le=3600)] = 30.0
+    open_after: Annotated[float, Field(ge=0, le=3600)] = 10.0
+    ping: Annotated[float, Field(gt=0, le=3600)] = 15.0
     max_body: Annotated[int, Field(ge=1024, le=2**28)] = 4 * 2**20
     max_prompt: Annotated[int, Field(ge=1)] = 400_000
     max_tokens: Annotated[int, Field(ge=1)] = 4096

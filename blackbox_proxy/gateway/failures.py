@@ -21,6 +21,11 @@ RETRY = 5
 
 SERVER_ERROR = "The server had an error while processing your request."
 
+QUOTA = (
+    "You exceeded your current quota: a budget of this server is used up. Asking again does not help before it is "
+    "raised, or its day is over."
+)
+
 
 def translating(log: Callable[[str], object]) -> Translate:
     """The translation of errors, which tells the log what it keeps from clients."""
@@ -41,7 +46,7 @@ def told(error: Exception) -> Refusal:
     if isinstance(error, InputError):
         return Refusal(error.message, code="invalid_value")
     if isinstance(error, OverBudget):
-        return Refusal("You exceeded your current quota: a budget is used up.", status=429, code="insufficient_quota")
+        return Refusal(QUOTA, status=429, code="insufficient_quota")
     if isinstance(error, ApiError):
         return _of_upstream(error)
     if isinstance(error, ReplyError):

@@ -6,14 +6,15 @@ Pure. What a knob means, and which values make no sense, is checked by `Steering
 from __future__ import annotations
 
 import json
+import math
 import typing
 from collections.abc import Collection, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from blackbox_proxy.errors import InputError
-from blackbox_proxy.steering import Steering
+from blackbox_proxy.steering import Schedule, Steering
 
 NAMES = tuple(field.name for field in fields(Steering))
 
@@ -29,9 +30,18 @@ MOST: Mapping[str, float] = {
     "draft": 64,
     "proposals": 64,
     "reveals": 16,
+    "schedule": 100.0,
     "spread": 64,
 }
-"""The largest values, either way from 0, that a stranger may ask for: each costs time at every step."""
+"""The largest values, either way from 0, that a stranger may ask for: each costs time at every step.
+
+That of `schedule` holds for the alpha at each of its points.
+"""
+
+MOST_POINTS = 64
+"""Most points of a stranger's schedule."""
+
+_PLAIN = Steering()
 
 _TYPES = typing.get_type_hints(Steering)
 _Knobs: type[BaseModel] = create_model(  # type: ignore[call-overload]  # the fields are known when it runs
@@ -59,16 +69,32 @@ def read_knobs(said: Mapping[str, object], *, but: Collection[str] = ()) -> dict
         if name not in offered:
             raise KnobMistake(name, f"there is no such knob; there are {', '.join(offered)}")
     try:
-        read = _Knobs.model_validate_json(json.dumps(said))
+        read = _Knobs.model_validate_json(json.dumps(_spelt_out(said)))
+    except InputError as error:  # of a schedule: the one knob with a type that has checks of its own
+        raise KnobMistake("schedule", error.message) from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise KnobMistake(str(first["loc"][0]), f"{first['input']!r:.60} will not do: {first['msg'].lower()}") from None
     return {name: value for name in offered if (value := getattr(read, name)) is not None}
 
 
+def _spelt_out(said: Mapping[str, object]) -> Mapping[str, object]:
+    """A schedule may be written as on the command line, or as an object with its points."""
+    schedule = said.get("schedule")
+    return {**said, "schedule": {"points": Schedule.read(schedule).points}} if isinstance(schedule, str) else said
+
+
 def check_bounds(knobs: Mapping[str, object]) -> None:
-    """Raise KnobMistake for what a stranger may not ask for."""
-    for name, most in MOST.items():
-        value = knobs.get(name)
-        if isinstance(value, int | float) and abs(value) > most:
-            raise KnobMistake(name, f"{value:g} is too large here; at most {most:g}")
+    """Raise KnobMistake for what a stranger may not ask for, and for what `Steering` would not take."""
+    for name, value in knobs.items():
+        most = MOST.get(name, math.inf)
+        sizes = [alpha for _, alpha in value.points] if isinstance(value, Schedule) else [value]
+        for size in sizes:
+            if isinstance(size, int | float) and abs(size) > most:
+                raise KnobMistake(name, f"{size:g} is too large here; at most {most:g}")
+        if isinstance(value, Schedule) and len(value.points) > MOST_POINTS:
+            raise KnobMistake(name, f"it has {len(value.points)} points; at most {MOST_POINTS}")
+        try:
+            replace(_PLAIN, **{name: value})  # type: ignore[arg-type]  # a knob as `read_knobs` gave it
+        except InputError as error:
+            raise KnobMistake(name, error.message) from None

@@ -81,14 +81,21 @@ async def events(chunks: AsyncGenerator[str, None], translate: Translate) -> Asy
 def fault(refusal: Refusal) -> JSONResponse:
     """A refusal as OpenAI writes it."""
     kind = "rate_limit_error" if refusal.status == 429 else "invalid_request_error"
+    if refusal.code == "insufficient_quota":
+        kind = refusal.code
     error = {
-        "message": refusal.message,
+        "message": _utf8(refusal.message),
         "type": "server_error" if refusal.status >= 500 else kind,
-        "param": refusal.param,
+        "param": None if refusal.param is None else _utf8(refusal.param),
         "code": refusal.code,
     }
     headers = {} if refusal.wait is None else {"retry-after": str(refusal.wait)}
     return JSONResponse({"error": error}, status_code=refusal.status, headers=headers)
+
+
+def _utf8(text: str) -> str:
+    """Text as it can be sent: what a client wrote may hold half of a surrogate pair."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def handlers(translate: Translate) -> Mapping[Any, Callable[[Request, Exception], Awaitable[Response]]]:

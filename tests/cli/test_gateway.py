@@ -1,0 +1,104 @@
+"""`init`, `keys` and `serve` on the command line: what they write, what they refuse, and in which words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from blackbox_proxy.gateway.config import read_config
+from tests.cli.runs import Cli
+
+INIT = ("init", "--model", "tiny", "--base-url")
+
+
+def test_serve_reads_what_init_writes(cli: Cli, tmp_path: Path, api_url: str, pair_path: Path) -> None:
+    """Untouched but for the variables that win over the file."""
+    path = tmp_path / "gateway.toml"
+    said = cli(*INIT, api_url, "--pair", str(pair_path), "--config", str(path), "--json")
+    assert said.status == 0
+    assert json.loads(said.out) == {"file": str(path), "models": ["tiny"]}
+    assert sum(line.startswith("# ") for line in path.read_text().splitlines()) > 20
+    own = {"BLACKBOX_PROXY_SERVER__PORT": "0", "BLACKBOX_PROXY_LEDGER__OFF": "true"}
+    read = read_config(path, own)
+    assert list(read.models) == ["steered-tiny"]
+    assert (read.server.port, read.ledger.off) == (0, True)
+
+
+def test_init_overwrites_nothing(cli: Cli, tmp_path: Path, api_url: str) -> None:
+    path = tmp_path / "gateway.toml"
+    path.write_text("mine")
+    said = cli(*INIT, api_url, "--config", str(path))
+    assert said.status != 0
+    assert f"{path} is there already" in said.err.replace("\n", "")
+    assert path.read_text() == "mine"
+    assert said.out == ""
+
+
+def test_init_needs_a_place(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "gateway.toml"
+    assert "a model needs --model" in cli("init", "--model", "m", "--config", str(path)).err
+    assert "`doctor` has looked at none" in cli("init", "--config", str(path)).err
+    assert not path.exists()
+
+
+def test_keys_are_added_listed_and_withdrawn(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "keys.txt"
+    added = json.loads(cli("keys", "add", "ann", "--file", str(path), "--json").out)
+    assert (added["name"], added["file"]) == ("ann", str(path))
+    bare = cli("keys", "add", "ben", "--file", str(path))
+    key = bare.out.strip()
+    assert key.startswith("bbp-")
+    assert key not in bare.err
+    assert not [one for one in (key, added["key"]) if one in path.read_text()]
+    assert cli("keys", "list", "--file", str(path)).out.split() == ["ann", "ben"]
+    twice = cli("keys", "add", "ann", "--file", str(path))
+    assert twice.status != 0
+    assert "'ann' cannot be the name of a new key" in twice.err
+    kept = [line for line in path.read_text().splitlines(keepends=True) if not line.startswith("ann ")]
+    path.write_text("".join(kept))
+    assert json.loads(cli("keys", "list", "--file", str(path), "--json").out) == ["ben"]
+    missing = cli("keys", "list", "--file", str(tmp_path / "none.txt"))
+    assert missing.status != 0
+    assert "cannot read the key file" in missing.err
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[server]\nprot = 1\n", "line 2: server.prot: there is no such field; did you mean port?"),
+        ("[server]\nport = 70000\n", "line 2: server.port: 70000 will not do"),
+        ('[server]\nhost = "0.0.0.0"\n', "'0.0.0.0' can be reached from other machines"),
+        ("= 1\n", "is not TOML"),
+        ('[server]\nkeys = "none.txt"\n', "cannot read the key file"),
+        ('[server]\nkey_env = "NOT_SET_HERE"\n', "NOT_SET_HERE is not set, and clients' key should be in it"),
+    ],
+)
+def test_a_wrong_file_is_told_and_not_served(cli: Cli, tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "gateway.toml"
+    rest = '[upstreams.one]\nbase_url = "http://127.0.0.1:9/v1"\n[models.m]\nupstream = "one"\nmodel = "tiny"\n'
+    path.write_text(text + rest + "[ledger]\noff = true\n")
+    said = (
+        cli("serve", "--config", str(path), "--port", "0")
+        if "port" not in text
+        else cli("serve", "--config", str(path))
+    )
+    assert said.status != 0
+    assert says.replace(" ", "") in "".join(said.err.split())
+    assert "Traceback" not in said.err
+    assert said.out == ""
+
+
+def test_a_missing_file_and_a_wrong_variable_are_told(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = cli("serve", "--config", str(tmp_path / "none.toml"))
+    assert said.status != 0
+    assert "none.toml" in said.err
+    path = tmp_path / "gateway.toml"
+    cli(*INIT, "http://127.0.0.1:9/v1", "--config", str(path))
+    monkeypatch.setenv("BLACKBOX_PROXY_SERVER__PORT", "x")
+    said = cli("serve", "--config", str(path))
+    assert said.status != 0
+    assert "BLACKBOX_PROXY_SERVER__PORT:server.port:'x'willnotdo" in "".join(said.err.split())

@@ -1,0 +1,236 @@
+"""Requests that are wrong somewhere, and few that are right: what a gateway's tests and fuzzers send."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from tests.standin.raw import Json
+
+READERS = ("/v1/chat/completions", "/v1/completions", "/completions", "/chat/completions")
+"""Routes that read a body."""
+
+Headers = Mapping[str, str]
+
+
+def _any(*values: Json) -> tuple[Json, ...]:
+    """Values of any type."""
+    return values
+
+
+WRONG: dict[str, list[Json]] = {
+    "model": [3, [], {}, True, 1.5, ["steered"]],
+    "n": [0, -1, 1.5, "2", [], 10**30, True, 17, 2**63],
+    "stop": [3, {}, [""], "", [None], ["a"] * 17, "x" * 600, [["a"]], True],
+    "seed": ["1", 1.5, [], {}, 10**40, True],
+    "max_tokens": [0, -5, 1.5, "8", [], 10**9, 1e308, True],
+    "temperature": [-0.1, 2.1, "0", [], 1e308, 10**400, True],
+    "top_p": [-1, 1.1, "x", {}, 10**400, True],
+    "stream": [1, "true", [], {}, 0],
+    "stream_options": [{"include_usage": True}, 3, [], "x"],
+    "user": [3, [], {}, "u" * 513, True],
+    "metadata": [3, [], "x", {"a": 1}, {"": "x"}, {"k" * 65: "v"}, {"a=b": "c"}, {str(i): "v" for i in range(17)}],
+    "logit_bias": [{"5": 100}, 3, [], "x"],
+    "presence_penalty": [1, "x", [], {}],
+    "frequency_penalty": [0.5, -2, [0]],
+}
+"""Values that each of the fields, alone, makes a 400 of, on both routes.
+
+A space behind a name is left out: more values of the same field.
+"""
+
+WRONG_TEXT: dict[str, list[Json]] = {
+    "prompt": [None, "", [], {}, 3, True, 1.5, [None], [[]], ["a", 3], [1, "a"], [1.5], [{}], ["a"] * 17, "\ud800"],
+    "prompt ": [[-1], [10**9], [2**63], [10**30], [0, -7], [[1], [-1]], [[10**7]], [True], [[["a"]]], [""], ["a", ""]],
+    "logprobs": [-1, 21, True, "5", 1.5, [], 10**30],
+    "echo": [True, 1, "x", []],
+    "best_of": [2, "x", []],
+    "suffix": ["x", 3, []],
+}
+WRONG_CHAT: dict[str, list[Json]] = {
+    "messages": [None, [], {}, "x", 3, [None], [3], ["x"], [[]], [{}], [{"role": "user"}], [{"content": "a"}]]
+    + [[{"role": role, "content": "a"}] for role in _any(None, 3, [], {}, "nobody", "tool", "USER", "")]
+    + [[{"role": "user", "content": content}] for content in _any(3, True, {}, [None], [3], ["a"], [[]], [{}])]
+    + [
+        [{"role": "user", "content": [part]}]
+        for part in _any(
+            {"type": "text"},
+            {"type": "text", "text": 3},
+            {"type": "text", "text": None},
+            {"type": 3, "text": "a"},
+            {"type": "image_url", "image_url": {"url": "http://127.0.0.1/"}},
+            {"type": "input_audio", "input_audio": {"data": "", "format": "wav"}},
+            {"text": "a"},
+            {"type": ["text"], "text": "a"},
+        )
+    ],
+    "tools": [3, "x", [3], [{}], {"type": "function"}, [{"type": "function"}], [{"type": "function", "function": {}}]],
+    "tools ": [[{"type": "function", "function": {"name": "f", "parameters": {}}}], {"a": {}}, True],
+    "functions": [[{}], 3, "x", [{"name": "f"}]],
+    "response_format": [{"type": "json_object"}, {"type": "json_schema"}, 3, [], "json"],
+    "top_logprobs": [3, -1, 21, "x", True],
+    "logprobs": [3, "x", [], 1],
+    "modalities": [["audio"], 3, "x"],
+    "max_completion_tokens": [0, -1, 10**9, "x", 1.5, []],
+}
+KNOBS: list[Json] = [
+    *({"alpha": value} for value in _any(101, -1e9, 10**400, "1", [], {}, True)),
+    *({"draft": value} for value in _any(0, 65, -1, 1.5, "8", 10**30)),
+    *({"threshold": value} for value in _any(-0.1, 1.1, "x", 10**400)),
+    *({"schedule": value} for value in _any("", "x", "0:1e9", "3:1,0:1", {}, {"points": []}, {"points": 3}, [[0, 1]])),
+    *({"gate": value} for value in _any("x", 3, [], {})),
+    *({name: "x"} for name in ("target", "tail", "rule", "drafter", "prefer", "nucleus", "clip", "spread")),
+    *({name: -1} for name in ("reveals", "proposals", "back_off", "min_p", "evidence", "plausible", "nucleus")),
+    *({name: 10**6} for name in ("reveals", "proposals", "back_off", "spread")),
+    *({name: 1} for name in ("event", "rivals", "temperature", "max_tokens", "nothing", "", "\ud800")),
+    3,
+    [],
+    "x",
+    True,
+    [{"alpha": 1}],
+]
+
+
+def right(path: str, rng: random.Random) -> dict[str, Json]:
+    """A request that is answered."""
+    body: dict[str, Json] = {"model": "steered", "max_tokens": 1, "temperature": 0, "seed": rng.randrange(99)}
+    if "chat" in path:
+        return {**body, "messages": [{"role": "user", "content": "the then"}]}
+    return {**body, "prompt": "the then"}
+
+
+def _one_field(path: str, rng: random.Random) -> bytes:
+    """Right but for one field."""
+    values = {**WRONG, **(WRONG_CHAT if "chat" in path else WRONG_TEXT)}
+    name = rng.choice(list(values))
+    return json.dumps({**right(path, rng), name.strip(): rng.choice(values[name])}).encode()
+
+
+def _knob(path: str, rng: random.Random) -> bytes:
+    return json.dumps({**right(path, rng), "steering": rng.choice(KNOBS)}).encode()
+
+
+def _several(path: str, rng: random.Random) -> bytes:
+    """Several fields are wrong."""
+    values = {**WRONG, **(WRONG_CHAT if "chat" in path else WRONG_TEXT)}
+    wrong = {name.strip(): rng.choice(values[name]) for name in rng.sample(list(values), rng.randint(2, 8))}
+    return json.dumps({**right(path, rng), **wrong}).encode()
+
+
+def _deep(path: str, rng: random.Random) -> bytes:
+    """Nested deeply, closed or not, in the place of a field or of the whole body."""
+    depth = rng.choice([10, 100, 500, 3000, 20_000])
+    opened, closed = rng.choice([("[", "]"), ('{"a":', "}")])
+    nested = opened * depth + ("1" + closed * depth if rng.random() < 0.7 else "")
+    field_ = "messages" if "chat" in path else "prompt"
+    return (nested if rng.random() < 0.3 else f'{{"model":"steered","{field_}":{nested}}}').encode()
+
+
+def _cut(path: str, rng: random.Random) -> bytes:
+    """JSON that ends too early."""
+    raw = json.dumps(right(path, rng)).encode()
+    return raw[: rng.randrange(len(raw))]
+
+
+def _bytes(path: str, rng: random.Random) -> bytes:
+    """A string that is no UTF-8, or no JSON at all."""
+    if rng.random() < 0.3:
+        return rng.randbytes(rng.randrange(200))
+    broken = rng.choice([b"\xff\xfe", b"\xc3", b"\xed\xa0\x80", b"\xf8\x88\x80\x80\x80", b"\x80" * 9, b"\xc0\xaf"])
+    return json.dumps(right(path, rng)).encode().replace(b"the then", b"the " + broken)
+
+
+def _number(path: str, rng: random.Random) -> bytes:
+    """Numbers that JSON does not know, or that are longer than any machine's."""
+    name = rng.choice(["max_tokens", "temperature", "n", "seed", "top_p"])
+    number = rng.choice(["NaN", "-Infinity", "9" * 5000, "01", "1.", "0x1", "--1", "1e", ".5"])
+    text = json.dumps({**right(path, rng), name: 0})
+    return text.replace(f'"{name}": 0', f'"{name}": {number}').encode()
+
+
+def _twice(path: str, rng: random.Random) -> bytes:
+    """A field that is there twice: the last counts, and is wrong."""
+    name, value = rng.choice([("n", 0), ("max_tokens", -1), ("model", 3), ("stream", "x"), ("steering", 3)])
+    first = json.dumps({**right(path, rng), name: rng.choice([1, None, "a"])})
+    return f'{first[:-1]}, "{name}": {json.dumps(value)}}}'.encode()
+
+
+def _long(path: str, rng: random.Random) -> bytes:
+    """Arrays that are far too long, or values that are no object."""
+    size = rng.choice([100, 1000, 5000])
+    items: Json = rng.choice([["a"] * size, [[1]] * size, [{}] * size, [None] * size, [-1] * size])
+    if rng.random() < 0.2:
+        return json.dumps(rng.choice([items, 3, "x", None, True])).encode()
+    name = rng.choice(["stop", "messages" if "chat" in path else "prompt"])
+    return json.dumps({**right(path, rng), name: items}).encode()
+
+
+MAKES: tuple[Callable[[str, random.Random], bytes], ...] = (
+    *(_one_field,) * 4,
+    *(_knob,) * 2,
+    _several,
+    _deep,
+    _cut,
+    _bytes,
+    _number,
+    _twice,
+    _long,
+)
+
+
+@dataclass(slots=True)
+class Found:
+    """What came back. wrong, right: statuses by how often; reached: malformed requests that a reader of bodies got."""
+
+    wrong: Counter[int] = field(default_factory=Counter)
+    right: Counter[int] = field(default_factory=Counter)
+    reached: int = 0
+
+    @property
+    def share(self) -> float:
+        """Share of 400s in the malformed requests."""
+        return self.wrong[400] / self.wrong.total()
+
+
+RIGHT_EVERY = 50
+
+
+def fuzz(url: str, count: int, *, seed: int) -> Found:
+    """So many malformed requests over kept connections, one in seven of them chunked, and a right one now and then."""
+    where, rng, found = urlsplit(url), random.Random(seed), Found()
+    assert where.hostname
+    connection = http.client.HTTPConnection(where.hostname, where.port, timeout=30)
+    for number in range(count):
+        method, path, raw = "POST", rng.choice(READERS), b""
+        if rng.random() < 0.08:
+            method, path = rng.choice(
+                [("GET", path), ("PUT", path), ("DELETE", path), ("POST", "/%00"), ("POST", "/v1/")]
+            )
+        else:
+            found.reached += 1
+            raw = rng.choice(MAKES)(path, rng)
+        found.wrong[_sent(connection, method, path, raw, chunked=rng.random() < 1 / 7)] += 1
+        if number % RIGHT_EVERY == 0:
+            path = rng.choice(READERS)
+            found.right[_sent(connection, "POST", path, json.dumps(right(path, rng)).encode(), chunked=False)] += 1
+    connection.close()
+    return found
+
+
+def _sent(connection: http.client.HTTPConnection, method: str, path: str, raw: bytes, *, chunked: bool) -> int:
+    """The status of a reply, which is read whole and must be JSON."""
+    headers = {"content-type": "application/json"}
+    if chunked and raw:
+        pieces = iter([raw[:7], raw[7:]] if len(raw) > 7 else [raw])
+        connection.request(method, path, pieces, {**headers, "transfer-encoding": "chunked"}, encode_chunked=True)
+    else:
+        connection.request(method, path, raw, headers)
+    reply = connection.getresponse()
+    body = json.loads(reply.read())
+    assert ("error" in body) == (reply.status >= 400), body
+    return reply.status

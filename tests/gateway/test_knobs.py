@@ -1,0 +1,82 @@
+"""Knobs that a request sets under `steering`: each does what `Steering` says, and a bad value is told by its name."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.standin.raw import Json, post
+
+ASKED = {"model": "steered", "prompt": "the then", "max_tokens": 6, "temperature": 0}
+
+
+def steered(url: str, **knobs: object) -> Json:
+    """The reply to one question under these knobs."""
+    answer = post(url, "/v1/completions", {**ASKED, "logprobs": 5, "steering": knobs})
+    assert answer.status == 200, answer.body
+    return answer.json
+
+
+def law(reply: Json) -> Json:
+    """What was written, with its log-probs."""
+    return reply["choices"][0]
+
+
+def test_a_gate_that_never_opens_leaves_the_upstream_as_it_is(served: str) -> None:
+    plain, always = law(steered(served, alpha=0)), law(steered(served, alpha=3))
+    assert plain != always
+    shut = law(steered(served, alpha=3, gate="divergence", threshold=1.0))
+    assert shut["text"] == plain["text"]
+    assert shut["logprobs"]["token_logprobs"] == pytest.approx(plain["logprobs"]["token_logprobs"], abs=1e-3)
+    assert law(steered(served, alpha=3, gate="divergence", threshold=0.0))["text"] == always["text"]
+    assert law(steered(served, alpha=3, gate="always", threshold=1.0)) == always
+
+
+@pytest.mark.parametrize("way", ["0:0,2:0,3:3", {"points": [[0, 0], [2, 0], [3, 3]]}])
+def test_a_schedule_moves_alpha_along_the_answer(served: str, way: object) -> None:
+    """The first three tokens are the upstream's own; what follows them is steered."""
+    plain, moved = law(steered(served, alpha=0)), law(steered(served, schedule=way))
+    first, rest = slice(0, 3), slice(3, None)
+    assert moved["logprobs"]["tokens"][first] == plain["logprobs"]["tokens"][first]
+    ours, theirs = moved["logprobs"]["token_logprobs"], plain["logprobs"]["token_logprobs"]
+    assert ours[first] == pytest.approx(theirs[first], abs=1e-3)
+    assert ours[rest] != pytest.approx(theirs[rest], abs=1e-2)
+    assert law(steered(served, schedule="0:3")) == law(steered(served, alpha=3))
+
+
+@pytest.mark.parametrize(
+    ("knob", "value", "says"),
+    [
+        ("gate", "sometimes", "'sometimes' will not do"),
+        ("gate", 1, "1 will not do"),
+        ("threshold", -0.1, "threshold must be in [0, 1], not -0.1"),
+        ("threshold", 1.5, "threshold must be in [0, 1], not 1.5"),
+        ("threshold", 10**400, "threshold must be in [0, 1]"),
+        ("threshold", "0.1", "'0.1' will not do"),
+        ("schedule", "now", "a schedule is written TOKEN:ALPHA,TOKEN:ALPHA, not 'now'"),
+        ("schedule", "4:1,0:1", "the tokens of a schedule must grow from 0 or more, not [4, 0]"),
+        ("schedule", "0:inf", "alpha must be a finite number, not inf at token 0"),
+        ("schedule", "0:1e300", "1e+300 is too large here; at most 100"),
+        ("schedule", {"points": []}, "the tokens of a schedule must grow from 0 or more, not []"),
+        ("schedule", {"points": [[0, -101]]}, "-101 is too large here; at most 100"),
+        ("schedule", [[0, 1]], "[[0, 1]] will not do"),
+        ("schedule", ",".join(f"{at}:1" for at in range(65)), "it has 65 points; at most 64"),
+        ("alpha", 10**400, "inf is too large here; at most 100"),
+        ("draft", 0, "draft must be between 1 and 256, not 0"),
+        ("nucleus", 0, "nucleus must be in (0, 1], not 0.0"),
+        ("target", "all", "'all' will not do"),
+        ("min_p", 2, "min_p must be in [0, 1], not 2.0"),
+        ("proposals", -1, "proposals must not be negative, not -1"),
+        ("rivals", 3, "there is no such knob"),
+        ("event", "ids", "there is no such knob"),
+    ],
+)
+def test_a_bad_value_is_told_by_the_name_of_its_knob(served: str, knob: str, value: object, says: str) -> None:
+    for path, asked in (
+        ("/v1/completions", ASKED),
+        ("/v1/chat/completions", {"model": "steered", "messages": [{"role": "user", "content": "a"}]}),
+    ):
+        refused = post(served, path, {**asked, "steering": {knob: value}})
+        assert refused.status == 400
+        assert (refused.error["param"], refused.error["code"]) == (f"steering.{knob}", "invalid_value")
+        assert refused.error["message"].startswith(f"Invalid 'steering.{knob}': ")
+        assert says in refused.error["message"]
