@@ -16,7 +16,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import combinations, pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, final
 from urllib.parse import urlsplit
@@ -33,12 +33,6 @@ TEXT = (
     "The moon is round and white and it is far from the town , and at night the light of the moon is on the sea ."
 )
 THINGS = ("the sea", "winter", "bread", "a bicycle", "music", "the moon", "rivers", "trees", "chess", "glass")
-
-
-def things(count: int) -> list[str]:
-    """So many things to ask about, all different."""
-    both = [f"{one} and {other}" for one, other in combinations(THINGS, 2)]
-    return [*THINGS, *both][:count]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,23 +91,30 @@ def process(*arguments: str) -> Iterator[Running]:
             server.kill()
 
 
-def closed_model() -> Mapping[str, object]:
-    """The script of a model of words: what follows a word in the text is likely after it, all others are possible."""
+def closed_model(own: Mapping[str, Sequence[str]]) -> Mapping[str, object]:
+    """The script of a model of words: what follows a word in the text is likely after it, all others are possible.
+
+    own: questions whose answers are of words of their own, in whatever order the pair likes best.
+    """
     words = [f" {word}" for word in TEXT.split()]
+    own = {question: [f" {word}" for word in spoken] for question, spoken in own.items()}
     everywhere = dict.fromkeys(words, 0.01)
     laws = {"": everywhere}
     for word, after in pairwise(words):
         law = laws.setdefault(word, dict(everywhere))
         law[after] += 1.0
-    pieces = [*dict.fromkeys(words), *({"bytes": [byte]} for byte in range(256))]
+    for question, spoken in own.items():
+        for place in (question, *spoken):
+            laws[place] = {word: 0.1 if word == place else 1.0 for word in spoken}
+    pieces = [*dict.fromkeys([*words, *chain(*own.values())]), *({"bytes": [byte]} for byte in range(256))]
     return {"pieces": pieces, "ends": ["</s>"], "laws": laws}
 
 
 @contextmanager
-def scripted_api(folder: Path) -> Iterator[Running]:
-    """The stand-in over the scripted model."""
+def scripted_api(folder: Path, own: Mapping[str, Sequence[str]] | None = None) -> Iterator[Running]:
+    """The stand-in over the scripted model; see `closed_model`."""
     script = folder / "closed.json"
-    script.write_text(json.dumps(closed_model()), encoding="utf-8")
+    script.write_text(json.dumps(closed_model(own or {})), encoding="utf-8")
     options = ("--name", "closed", "--slots", "256", "--quirk", f"latency={LATENCY}")
     with process("blackbox_proxy", "standin", "--script", str(script), *options) as running:
         yield running
@@ -132,7 +133,7 @@ def write_config(folder: Path, url: str, *, clients: int, context: int, tokens: 
         f"slots = {clients}\ncells = {cells_of(clients)}\n",
         encoding="utf-8",
     )
-    (folder / "question.jinja").write_text("{{ messages[-1].content }}\n", encoding="utf-8")
+    (folder / "question.jinja").write_text("{{ messages[-1].content }}", encoding="utf-8")
     path = folder / "gateway.toml"
     path.write_text(
         f"""

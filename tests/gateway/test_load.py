@@ -14,12 +14,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.streaming import Answer, ask, ask_in_turn, process, scripted_api, things, write_config
+from tests.bench.streaming import Answer, ask, ask_in_turn, process, scripted_api, write_config
 
 CLIENTS = 64
 SECONDS = 120.0
 TOKENS = 16
-QUESTIONS = [f"Write {2 + n} sentences about {thing}." for n, thing in enumerate(things(24))]
+VOCABULARY = """
+    sea boat wave fish sand shell   king queen crown castle sword horse   bread milk cheese egg soup rice
+    red blue green white black brown   dog cat bird cow sheep pig   book page word letter story poem
+    hand foot head arm eye ear   snow rain wind cloud storm sun   north south east west left right
+    one two three four five six   train road bridge car ship plane   song drum dance music band piano
+    house door window roof wall floor   tree leaf flower grass root seed   mother father sister brother son daughter
+    gold iron silver stone glass wood   war peace law money vote party   day night week month year hour
+"""
+WORDS = VOCABULARY.split()
+QUESTIONS = {f"Question {n}: say something.": WORDS[6 * n : 6 * n + 6] for n in range(len(WORDS) // 6)}
+"""Each is answered in words of its own: a word of somebody else's answer would be seen."""
 
 NEAR = 0.5
 """Nats that rows of a batch may move two candidates against each other, with an adapter."""
@@ -49,7 +59,7 @@ async def keep_asking(url: str, client: int, *, until: float) -> list[Answer]:
     found: list[Answer] = []
     while not found or time.monotonic() < until:
         number = (client + STEPS * len(found)) % len(QUESTIONS)
-        found.append(await ask(url, QUESTIONS[number], logprobs=True))
+        found.append(await ask(url, list(QUESTIONS)[number], logprobs=True))
     return found
 
 
@@ -64,10 +74,10 @@ async def crowd(url: str, seconds: float) -> list[Answer]:
 @pytest.mark.weights
 @pytest.mark.usefixtures("smollm2_path")
 def test_sixty_four_streams_keep_apart_and_take_no_more_memory(tmp_path: Path) -> None:
-    with scripted_api(tmp_path) as api:
+    with scripted_api(tmp_path, QUESTIONS) as api:
         config = write_config(tmp_path, api.url, clients=CLIENTS, context=512, tokens=TOKENS)
         with process("blackbox_proxy", "serve", "--config", str(config)) as gateway:
-            alone = {one.question: one for one in asyncio.run(ask_in_turn(gateway.url, QUESTIONS, logprobs=True))}
+            alone = {one.question: one for one in asyncio.run(ask_in_turn(gateway.url, list(QUESTIONS), logprobs=True))}
             asyncio.run(crowd(gateway.url, 0.0))
             warm = gateway.resident_mb()
             found = asyncio.run(crowd(gateway.url, SECONDS))
@@ -79,5 +89,6 @@ def test_sixty_four_streams_keep_apart_and_take_no_more_memory(tmp_path: Path) -
         f"{len(found)} answers of {CLIENTS} clients, {len(ties)} with a near tie of {max(ties, default=0.0):.3f} nats"
     )
     print(f"the gateway grew by {grown:.1f} MB beyond {warm:.1f}")
+    assert all(set(one.text.decode().split()) <= set(QUESTIONS[one.question]) for one in found)
     assert max(ties, default=0.0) < NEAR
     assert grown <= GROWTH
