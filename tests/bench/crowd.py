@@ -10,8 +10,9 @@ batch sizes, in the same run. The first answer of each client is not measured.
 pair_vs_bare: bare seconds / seconds of the run, so that the API, the clients and all our Python count against us.
 p95_first_token_ms: from the question to the first text. overhead_ms_per_token: seconds of the run beyond the bare ones,
 by emitted token. rss_growth_mb: of the gateway's process, over the measured answers. rows_per_batch: tokens of a batch
-in the mean. cpu_ms_per_token: what each process computed, and the bare decodes of both members: on a machine whose
-cores are all taken, bare / (gateway + standin + clients) is the most that pair_vs_bare can be.
+in the mean. cpu_ms_per_token, by emitted token: bare, the bare decodes of both members; decodes, the same in the run;
+gateway, all that it computes besides; standin and clients, the other processes. Where two cores do all of it,
+bare / (decodes + gateway + standin + clients) is the most that pair_vs_bare can be, were no core ever idle.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ def measure(clients: int, *, answers: int, tokens: int) -> dict[str, Any]:
     """The figures."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with scripted_api(folder) as api:
+        with scripted_api(folder, clients=clients) as api:
             config = write_config(folder, api.url, clients=clients, context=CONTEXT, tokens=tokens)
             with process("tests.bench.taped", str(config), name) as gateway:
                 run = measured(gateway, api, questions(clients, 1 + answers))
@@ -121,7 +122,14 @@ def figures(run: Run, tapes: Sequence[Tape], spent: Sequence[Spent], *, clients:
     batches = [len(batch) for batch in tapes[0].decoded[tapes[0].mark :]]
     emitted = sum(len(answer.tokens) for answer in run.answers)
     seconds = max(own.wall for own in spent)
-    computed = {"bare": sum(own.cpu for own in spent), **run.cpu}
+    decodes = sum(tape.cpu_seconds() for tape in tapes)
+    computed = {
+        "bare": sum(own.cpu for own in spent),
+        "decodes": decodes,
+        "gateway": run.cpu["gateway"] - decodes,
+        "standin": run.cpu["standin"],
+        "clients": run.cpu["clients"],
+    }
     return {
         "clients": clients,
         "pair_vs_bare": round(seconds / run.seconds, 3),

@@ -23,12 +23,13 @@ MEMBERS = ("expert", "anti_expert")
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What was done to a context, and when, in seconds of the machine's monotonic clock."""
+    """What was done to a context. at: seconds of the machine's monotonic clock; cpu: what its thread computed."""
 
     at: float
     name: str
     args: tuple[Any, ...]
     kwargs: Batch
+    cpu: float
 
 
 @dataclass
@@ -42,6 +43,10 @@ class Tape:
     def decoded(self) -> Sequence[Sequence[int]]:
         """The tokens of each decode."""
         return [call.args[0] for call in self.calls if call.name == "decode"]
+
+    def cpu_seconds(self) -> float:
+        """What the decodes of the measured part computed while they were recorded."""
+        return sum([call.cpu for call in self.calls if call.name == "decode"][self.mark :])
 
     def between(self, began: float, ended: float) -> Tape:
         """The same up to `ended`; what is measured begins at `began`."""
@@ -101,8 +106,9 @@ def _record(context: Context, note: Callable[[Done], object]) -> None:
         method = getattr(context, name)
 
         def told(*args: Any, _name: str = name, _method: Any = method, **kwargs: Any) -> None:
-            note(Done(time.monotonic(), _name, args, kwargs))
+            at, before = time.monotonic(), time.thread_time()
             _method(*args, **kwargs)
+            note(Done(at, _name, args, kwargs, time.thread_time() - before))
 
         setattr(context, name, told)
 

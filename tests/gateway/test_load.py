@@ -81,7 +81,7 @@ async def crowd(url: str, seconds: float) -> list[Answer]:
 @pytest.mark.weights
 @pytest.mark.usefixtures("smollm2_path")
 def test_sixty_four_streams_keep_apart_and_take_no_more_memory(tmp_path: Path) -> None:
-    with scripted_api(tmp_path, QUESTIONS) as api:
+    with scripted_api(tmp_path, clients=CLIENTS, own=QUESTIONS) as api:
         config = write_config(tmp_path, api.url, clients=CLIENTS, context=512, tokens=TOKENS)
         with process("blackbox_proxy", "serve", "--config", str(config)) as gateway:
             alone = {one.question: one for one in asyncio.run(ask_in_turn(gateway.url, list(QUESTIONS), logprobs=True))}
