@@ -143,6 +143,7 @@ class _Opening:
         if path not in self.pairs:
             self.pairs[path] = self.open_pair(path)
             self.stack.callback(self.pairs[path].close)
+            _ = self.pairs[path].vocabulary  # reading it takes a second or two, which no client should wait for
             self.rooms[path] = asyncio.Semaphore(self.pairs[path].slots)
         return self.pairs[path], self.rooms[path]
 
