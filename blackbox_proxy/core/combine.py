@@ -65,7 +65,8 @@ def covers(pieces: Sequence[bytes], *, known: int = 0) -> NDArray[np.bool_]:
     [True, True, False]
     """
     shown, unseen = pieces[:known], pieces[known:]
-    begun = [any(s and piece.startswith(s) for s in shown) for piece in unseen]
+    stems = tuple(filter(None, shown))
+    begun = [piece.startswith(stems) for piece in unseen]
     return np.array([*_unbegun(shown), *(_unbegun(unseen) & ~np.array(begun, dtype=np.bool_))], dtype=np.bool_)
 
 

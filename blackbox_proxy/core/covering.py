@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import NamedTuple, final
 
 import numpy as np
 
@@ -83,15 +83,14 @@ class _State:
     mass: Floats
 
 
-@dataclass(frozen=True, slots=True)
-class _Item:
-    """String `index` still lacks the bytes `left`, with `mass` of shape (2,) at hand.
+class _Item(NamedTuple):
+    """String `number` still lacks the bytes `left`, with `mass` of shape (2,) at hand.
 
     usual: the string was spelt up to here as the tokenizer would spell it. over: the string that has been given this
     mass so far, because it is what the API's first token would be if nothing more came; -1 where there is none.
     """
 
-    index: int
+    number: int
     left: bytes
     mass: Floats
     usual: bool = True
@@ -268,13 +267,13 @@ class Cover:
 
     def _give(self, masses: Floats, item: _Item, mass: Floats) -> None:
         """Add mass to an item's string, and take it from the one that had it."""
-        masses[:, item.index] += mass
+        masses[:, item.number] += mass
         if item.over >= 0:
             masses[:, item.over] -= mass
 
     def _over(self, item: _Item, left: bytes) -> int:
         """Which string has the mass of an item of which `left` is still to come; see `_Item`."""
-        string = self._strings[item.index]
+        string = self._strings[item.number]
         if self._firsts is None or len(left) >= len(string):
             return -1
         return self._at_index.get(self._firsts.first(string[: len(string) - len(left)]), item.over)
@@ -283,14 +282,13 @@ class Cover:
         """The tokens that complete an item, of which the first `drop` bytes are the text's."""
         if self._firsts is None:
             return self._vocabulary.starting_with(item.left)
-        return self._firsts.ids(self._strings[item.index], item.left, drop=drop, last=self._last)
+        return self._firsts.ids(self._strings[item.number], item.left, drop=drop, last=self._last)
 
     def _defer(self, path: TokenPath, items: Sequence[_Item], *, beyond: int) -> None:
         parts = [
             (item, i, length)
             for item in items
-            for i, length in self._vocabulary.proper_prefixes(item.left)
-            if length > beyond
+            for i, length in self._vocabulary.proper_prefixes(item.left, beyond=beyond)
         ]
         if not parts:
             return
@@ -302,7 +300,7 @@ class Cover:
         for column, (item, i, length) in enumerate(parts):
             usual = matters[column] and item.usual and first[item.left] in (i, ANY)
             left = item.left[length:]
-            child = _Item(item.index, left, found[:, column], usual, self._over(item, left))
+            child = _Item(item.number, left, found[:, column], usual, self._over(item, left))
             self._pending.setdefault((*path, i), []).append(child)
 
     def _first(self, text: bytes) -> int:
@@ -343,7 +341,7 @@ class Cover:
         for items in self._pending.values():
             for item in items:
                 if item.usual or not usual:
-                    gap[:, item.index] += item.mass
+                    gap[:, item.number] += item.mass
         return gap
 
     def estimate(self) -> Floats:
@@ -362,7 +360,7 @@ class Cover:
         best, most = None, 0.0
         for path, items in self._pending.items():
             for item in items:
-                if item.index != index or (usual and not item.usual):
+                if item.number != index or (usual and not item.usual):
                     continue
                 share = float(self._share(item.mass).max())
                 if share > most:

@@ -99,9 +99,9 @@ class Vocabulary:
         at = bisect_right(self._sorted, prefix) if longer else bisect_left(self._sorted, prefix)
         return at < len(self._sorted) and self._sorted[at].startswith(prefix)
 
-    def proper_prefixes(self, text: bytes) -> Iterator[tuple[int, int]]:
-        """(id, length) of every piece that `text` starts with and goes beyond, shortest first."""
-        for length in range(1, min(len(text) - 1, self.longest) + 1):
+    def proper_prefixes(self, text: bytes, *, beyond: int = 0) -> Iterator[tuple[int, int]]:
+        """(id, length) of every piece that `text` starts with and goes beyond, shortest first; longer than `beyond`."""
+        for length in range(beyond + 1, min(len(text) - 1, self.longest) + 1):
             for i in self._ids.get(text[:length], ()):
                 yield i, length
 

@@ -137,7 +137,8 @@ def _stream(asked: Asked, api: Api, model: Model) -> AsyncStream:
 
 
 async def _answer(order: Order, asked: Asked, model: Model, *, tally: Tally) -> Parts:
-    async with model.gate.slot():
+    # First the pair: who waits for it must not keep the upstream from models that it does not steer.
+    async with model.room, model.gate.slot():
         api = model.api.tagged(order.tags or {})
         scores = isinstance(asked.prompt, Given)
         stream = await asyncio.to_thread(_stream, asked, api, model)

@@ -5,9 +5,10 @@ The one place where connections and pairs are opened.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, final
@@ -29,7 +30,10 @@ UNSTEERED = OffsetTable({})
 
 
 class OpenPair(LocalPair, Protocol):
-    """A pair that holds memory."""
+    """A pair that holds memory: so many texts at once."""
+
+    @property
+    def slots(self) -> int: ...
 
     def close(self) -> None: ...
 
@@ -40,14 +44,16 @@ OpensPair = Callable[[Path], OpenPair]
 @final
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One name that clients may ask for."""
+    """One name that clients may ask for. room: in its pair, which holds so many texts; without a pair there is any."""
 
     name: str
     api: Api
     pair: LocalPair | Scorer
     steering: Steering
     gate: Gate
+    room: AbstractAsyncContextManager[object]
     created: int
+    notes: tuple[str, ...] = ()
 
 
 @final
@@ -91,6 +97,7 @@ class _Opening:
     open_pair: OpensPair
     stack: ExitStack
     pairs: dict[Path, OpenPair] = field(default_factory=dict)
+    rooms: dict[Path, asyncio.Semaphore] = field(default_factory=dict)
     gates: dict[str, Gate] = field(default_factory=dict)
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -98,8 +105,12 @@ class _Opening:
         upstream = self.config.upstreams[served.upstream]
         gate = self.gates.setdefault(served.upstream, Gate(upstream.at_once, upstream.queue))
         api = self._api(served, upstream)
-        pair = self._pair(served.pair) if served.pair else UNSTEERED
-        return Model(name, api, pair, self.config.steering[name], gate, self.created)
+        steering = self.config.steering[name]
+        if not served.pair:
+            return Model(name, api, UNSTEERED, steering, gate, nullcontext(), self.created, api.notes)
+        pair, room = self._pair(served.pair)
+        said = (*api.notes, *_narrow(pair.slots, upstream.at_once))
+        return Model(name, api, pair, steering, gate, room, self.created, said)
 
     def _api(self, served: Served, upstream: Upstream) -> Api:
         template = served.template
@@ -126,12 +137,24 @@ class _Opening:
             return _text(self.config.path(upstream.api_key_file), "the key").strip()
         return self.environ.get(upstream.api_key_env) if upstream.api_key_env else None
 
-    def _pair(self, spec: str) -> OpenPair:
+    def _pair(self, spec: str) -> tuple[OpenPair, asyncio.Semaphore]:
+        """A pair, and the room in it: whoever asks for it waits until one of its texts is done."""
         path = self.config.path(spec)
         if path not in self.pairs:
             self.pairs[path] = self.open_pair(path)
             self.stack.callback(self.pairs[path].close)
-        return self.pairs[path]
+            _ = self.pairs[path].vocabulary  # reading it takes a second or two, which no client should wait for
+            self.rooms[path] = asyncio.Semaphore(self.pairs[path].slots)
+        return self.pairs[path], self.rooms[path]
+
+
+def _narrow(slots: int, at_once: int) -> tuple[str, ...]:
+    """What to say where a pair holds fewer texts than its upstream would answer at a time."""
+    if slots >= at_once:
+        return ()
+    return (
+        f"answers made at a time: {slots}, not {at_once}, since its pair holds so many texts (`slots`); others wait",
+    )
 
 
 @contextmanager
@@ -153,8 +176,8 @@ def opened(
 
 
 def notes(catalogue: Catalogue) -> Sequence[str]:
-    """What profiles have to say of the models."""
-    return [f"{model.name}: {note}" for model in catalogue.models.values() for note in model.api.notes]
+    """What is to be said of the models at the start: by their profiles, and of their pairs."""
+    return [f"{model.name}: {note}" for model in catalogue.models.values() for note in model.notes]
 
 
 def _text(path: Path, what: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -79,6 +80,7 @@ def serve(
         listening(server.host, server.port) as listener,
         application(config, os.environ, ledger=ledger, open_pair=open_pair, log=log) as app,
     ):
+        gc.freeze()  # vocabularies have a hundred thousand objects, which would be looked through again and again
         Server(_uvicorn(app, config), on_ready=lambda: announce(url_of(listener))).run(sockets=[listener])
 
 

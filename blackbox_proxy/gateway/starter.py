@@ -42,7 +42,7 @@ _UPSTREAM = """
 # adapter = "completions"     # without a profile: completions, chat_prefill or chat_continue
 # timeout = 60                # seconds for one reply
 # attempts = 4                # of one request
-# at_once = 8                 # answers made at a time
+# at_once = 8                 # answers made at a time; of steered models as many as `slots` of the pair file, if fewer
 # queue = 32                  # requests that may wait; after that 429
 """
 

@@ -28,8 +28,9 @@ CHUNK = 32
 
 def log_norm(logits: Logits) -> float:
     """The normaliser of a row, log sum exp(logits), summed in float64."""
-    top = float(logits.max())
-    return top + math.log(np.exp(logits - np.float32(top)).sum(dtype=np.float64))
+    top = logits.max()
+    shares = np.subtract(logits, top)
+    return float(top) + math.log(np.exp(shares, out=shares).sum(dtype=np.float64))
 
 
 def _again(error: LocalModelError) -> LocalModelError:
@@ -179,7 +180,7 @@ class Evaluator:
         failed: list[Job] = []
         while self._waiting and (idle := [slot for slot in self._slots if not slot.busy]):
             job = self._waiting.popleft()
-            if self._is_being_read(job.trunk):
+            if self._is_being_read(job):
                 later.append(job)
                 continue
             slot = self._slot(job, idle)
@@ -197,7 +198,10 @@ class Evaluator:
         self._waiting.extendleft(reversed(later))
         return failed
 
-    def _is_being_read(self, path: TokenPath) -> bool:
+    def _is_being_read(self, job: Job) -> bool:
+        path = job.trunk
+        if any(slot.has(path) + CHUNK > len(path) for slot in self._slots if slot.owner is job.owner is not None):
+            return False  # nothing to be gained; so it is with each further token of an answer
         now = max(slot.has(path) for slot in self._slots)
         return any(slot.busy and shared(path, slot.path) >= now + CHUNK for slot in self._slots)
 
@@ -205,9 +209,9 @@ class Evaluator:
         """The slot to go on in: the owner's; else one whose whole text goes on here; else the least recently used."""
         held, trunk = [slot for slot in idle if slot.cells], job.trunk
         own = [slot for slot in held if slot.owner is job.owner is not None]
-        whole = [slot for slot in held if slot.has(trunk) == len(slot.cells)]
-        if own or whole:
-            return max(own or whole, key=lambda slot: slot.has(trunk))
+        own = own or [slot for slot in held if slot.has(trunk) == len(slot.cells)]
+        if own:
+            return max(own, key=lambda slot: slot.has(trunk))
         return min(idle, key=lambda slot: (bool(slot.cells), slot.used))
 
     def _begin(self, job: Job, slot: _Slot) -> _Reading | None:
@@ -230,8 +234,11 @@ class Evaluator:
 
     def _settle(self, slot: _Slot, trunk: TokenPath) -> None:
         """Let a slot hold what any has of a text, less one token so that its row can be made."""
-        best = max(self._slots, key=lambda other: (other.has(trunk), other is slot))
-        keep = min(best.has(trunk), len(trunk) - 1)
+        most = len(trunk) - 1
+        best = slot
+        if slot.has(trunk) < most:
+            best = max(self._slots, key=lambda other: (other.has(trunk), other is slot))
+        keep = min(best.has(trunk), most)
         if best is slot or keep == 0:
             self._cut(slot, keep)
             return

@@ -161,6 +161,11 @@ class Pair:
         """The expert and the anti-expert, each by itself."""
         return self._expert, self._anti_expert
 
+    @property
+    def slots(self) -> int:
+        """How many texts it holds at once; more of them would take each other's place and be read again."""
+        return self._expert.context.slots
+
     def spell(self, text: bytes) -> TokenPath:
         """Token ids of a piece of the answer; their pieces are `text`, byte for byte."""
         return self._spelled(text)

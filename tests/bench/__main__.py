@@ -12,7 +12,8 @@ question. One member's weights are read once per batch: that is the physical lim
 tokens decoded one by one by both members side by side, by bare llama.cpp. `plain` is ordinary English, steered so
 little that it stays so; `demo` the demo's questions. decodes and nodes are a member's batches, and tokens in them.
 
-`drafting` compares who drafts: see tests/bench/drafting.py; `gateway` is of many clients: see tests/bench/crowd.py.
+`drafting` compares who drafts: see tests/bench/drafting.py; `gateway` is of a gateway with many clients: see
+tests/bench/crowd.py.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ def bare_seconds(tapes: Sequence[Tape], contexts: Sequence[Context], *, skip: in
     with ThreadPoolExecutor(len(tapes)) as pool:
         both = list(pool.map(replay, contexts, tapes))
     expert, anti_expert = both
-    return sum(max(e, a) for e, a in zip(expert[skip:], anti_expert[skip:], strict=True))
+    return sum(max(e.wall, a.wall) for e, a in zip(expert[skip:], anti_expert[skip:], strict=True))
 
 
 def alone_seconds(text: TokenPath, prompts: Sequence[TokenPath], contexts: Sequence[Context]) -> float:
@@ -211,7 +212,7 @@ def main() -> None:
     found = {
         **measure(options.questions),
         "drafting": drafting.measure(options.drafts),
-        "gateway": crowd.measure(16, answers=3, tokens=32),
+        "gateway": crowd.measure(16, answers=6, tokens=32),
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(found, indent=2)

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+import pytest
+
 from blackbox_proxy.ledger.books import Ledger, open_ledger
 from blackbox_proxy.standin import Traffic, running
 from tests.cli.runs import PROGRAM
@@ -42,6 +44,19 @@ def staged(
             yield Staged(served, traffic, said)
 
 
+@contextmanager
+def sent(url: str, body: dict[str, object]) -> Iterator[http.client.HTTPConnection]:
+    """A request for a stream that has been sent; who leaves hangs up."""
+    where = urlsplit(url)
+    connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=60)
+    try:
+        text = json.dumps({**body, "stream": True})
+        connection.request("POST", "/v1/completions", text, {"content-type": "application/json"})
+        yield connection
+    finally:
+        connection.close()
+
+
 def test_an_upstream_that_dies_ends_one_stream_and_nothing_else(closed: TinyModel, pair_file: Path) -> None:
     with staged(closed, pair_file, "faults=ok,ok,503,ok") as stage:
         *chunks, error, done = post(stage.url, "/v1/completions", {**ASKED, "stream": True}).events
@@ -51,7 +66,7 @@ def test_an_upstream_that_dies_ends_one_stream_and_nothing_else(closed: TinyMode
         assert done == "[DONE]"
         again = post(stage.url, "/v1/completions", ASKED)
         assert (again.status, again.json["usage"]["completion_tokens"]) == (200, 8)
-        assert len(stage.said) == 1
+        assert len([said for said in stage.said if "503" in said]) == 1
 
 
 def test_what_fails_before_the_first_token_has_a_status_of_its_own(closed: TinyModel, pair_file: Path) -> None:
@@ -64,14 +79,8 @@ def test_what_fails_before_the_first_token_has_a_status_of_its_own(closed: TinyM
 
 def test_a_client_that_leaves_stops_the_upstream(closed: TinyModel, pair_file: Path) -> None:
     with staged(closed, pair_file, "latency=0.02") as stage:
-        where = urlsplit(stage.url)
-        connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=60)
-        body = json.dumps({**ASKED, "max_tokens": 200, "stream": True})
-        connection.request("POST", "/v1/completions", body, {"content-type": "application/json"})
-        reply = connection.getresponse()
-        assert reply.read(10)
-        reply.close()
-        connection.close()
+        with sent(stage.url, {**ASKED, "max_tokens": 200}) as connection:
+            assert connection.getresponse().read(10)
         after = post(stage.url, "/v1/completions", {**ASKED, "max_tokens": 1})
         assert after.status == 200
     assert sum(stage.traffic.kinds.values()) < 100
@@ -96,6 +105,47 @@ def test_who_comes_when_the_queue_is_full_is_told_when_to_come_back(closed: Tiny
         assert statuses[200] + statuses[429] == 6
         assert statuses[429] >= 1
         assert post(stage.url, "/v1/completions", ASKED).status == 200
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+def test_a_pair_makes_as_many_answers_at_a_time_as_it_holds(
+    closed: TinyModel, tiny_bpe: TinyModel, tiny_lora: Path, tmp_path: Path, slots: int
+) -> None:
+    """Two tokens a stream: with one slot a stream ends before the next begins; with three all have begun by then."""
+    pair = tmp_path / "pair.toml"
+    pair.write_text(f'model = "{tiny_bpe.path}"\nadapter = "{tiny_lora}"\ncontext = {CONTEXT}\nslots = {slots}\n')
+    seen: list[str] = []
+    with staged(closed, pair, "latency=0.2", upstream="at_once = 3") as stage:
+
+        def ask(word: str) -> None:
+            with sent(stage.url, {**ASKED, "prompt": word, "max_tokens": 2}) as connection:
+                reply = connection.getresponse()
+                reply.read(10)
+                seen.append("first")
+                reply.read()
+                seen.append("last")
+
+        threads = [threading.Thread(target=ask, args=(word,)) for word in ("the", "then", "she")]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        told = [said for said in stage.said if "since its pair holds" in said]
+    if slots == 1:
+        assert seen == ["first", "last"] * 3
+        assert [said.partition(":")[0] for said in told] == ["steered", "blind"]
+    else:
+        assert seen == ["first"] * 3 + ["last"] * 3
+        assert told == []
+
+
+def test_who_waits_for_a_pair_keeps_nobody_from_the_upstream(closed: TinyModel, pair_file: Path) -> None:
+    long = {**ASKED, "max_tokens": 100}
+    with staged(closed, pair_file, "latency=0.1", upstream="at_once = 2") as stage, sent(stage.url, long) as first:
+        assert first.getresponse().read(10)
+        with sent(stage.url, long):
+            assert post(stage.url, "/v1/completions", {**ASKED, "model": "plain", "max_tokens": 2}).status == 200
+        assert stage.traffic.total < 60, "else it was answered after the first one, which takes 100 requests"
 
 
 def test_what_is_booked_has_the_tags_of_the_request(closed: TinyModel, pair_file: Path, tmp_path: Path) -> None:
