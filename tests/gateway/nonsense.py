@@ -54,7 +54,7 @@ WRONG_TEXT: dict[str, list[Json]] = {
 }
 WRONG_CHAT: dict[str, list[Json]] = {
     "messages": [None, [], {}, "x", 3, [None], [3], ["x"], [[]], [{}], [{"role": "user"}], [{"content": "a"}]]
-    + [[{"role": role, "content": "a"}] for role in _any(None, 3, [], {}, "nobody", "tool", "USER", "")]
+    + [[{"role": role, "content": "a"}] for role in _any(None, 3, [], {}, "nobody", "USER", "")]
     + [[{"role": "user", "content": content}] for content in _any(3, True, {}, [None], [3], ["a"], [[]], [{}])]
     + [
         [{"role": "user", "content": [part]}]

@@ -115,9 +115,8 @@ def test_no_key_of_the_upstream_and_no_address_leaves(pair_file: Path) -> None:
 
 
 def check(found: Found) -> None:
-    """Most malformed requests reached a reader of bodies, which refused nearly all; right ones were answered."""
-    assert not [status for status in found.wrong if status not in {200, 400, 404, 405}], found
-    assert found.wrong[200] <= found.wrong.total() / 1000, "several wrong fields may be right together, but hardly ever"
+    """Most malformed requests reached a reader of bodies, which refused them; right ones were answered."""
+    assert found.wrong.keys() <= {400, 404, 405}, found
     assert found.share >= 0.8, found
     assert found.wrong[400] >= 0.9 * found.reached, found
     assert set(found.right) == {200}, found
