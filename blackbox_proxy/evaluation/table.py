@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from importlib.resources import files
 from pathlib import Path
@@ -23,15 +23,20 @@ BEGIN = "<!-- results: written by `make results` -->"
 END = "<!-- end of results -->"
 
 ARMS: Mapping[str, str] = {
-    "majority": "the most common answer",
-    "closed": "closed model",
-    "closed_few_shot": "closed model, few-shot",
-    "closed_instructed": "closed model, instructed",
+    "majority": "most common",
+    "closed": "closed",
+    "closed_few_shot": "few-shot",
+    "closed_instructed": "instructed",
     "anti_expert": "untuned SLM",
     "expert": "tuned SLM",
     "steered": "**steered**",
     "steered_few_shot": "**steered, few-shot**",
 }
+"""The columns of scores, and what stands over them."""
+
+PAID = ("closed", "closed_few_shot", "closed_instructed", "steered", "steered_few_shot")
+"""The columns of costs."""
+
 TESTS: Mapping[str, str] = {
     "vs_few_shot": "steered less few-shot",
     "vs_expert": "steered less the tuned SLM",
@@ -48,39 +53,45 @@ def committed() -> Mapping[str, Any]:
 
 
 def markdown(figures: Mapping[str, Any]) -> str:
-    """The tables of arms and of differences; a sentence where there are no figures."""
+    """The tables of scores, of differences and of costs, a task a row; a sentence where there are no figures."""
     if not figures:
         return "Not measured yet: `make evaluate`, and then `make results`."
-    return "\n".join((*_arms(figures), "", *_tests(figures)))
+    paid = {arm: ARMS[arm] for arm in PAID}
+    tests = {task: found["tests"] for task, found in figures.items()}
+    return "\n".join(
+        (
+            *_table("score (95 %)", ARMS, figures, cell=_score),
+            "",
+            *_table("difference (95 %)", TESTS, tests, cell=_difference),
+            "",
+            *_table("USD per 1,000 answers; seconds each", paid, figures, cell=_price),
+        )
+    )
 
 
-def _arms(figures: Mapping[str, Any]) -> Iterator[str]:
-    yield "| task | answered by | score (95 %) | n | USD per 1,000 answers | seconds |"
-    yield "|---|---|---|---|---|---|"
-    for task, found in figures.items():
-        for arm, name in ARMS.items():
-            if arm in found:
-                yield _row(task, name, found[arm])
-
-
-def _row(task: str, name: str, one: Any) -> str:  # noqa: ANN401 (JSON)
-    cost = one["cost_usd_per_answer"]
-    dollars = "unknown" if cost is None else plain(rounded(1000 * Decimal(repr(cost)))) if cost else "0"
-    score = "" if one["score"] is None else f"{one['score']:.2f} ({one['low']:.2f}-{one['high']:.2f})"
-    seconds = "" if one["seconds_per_answer"] is None else f"{one['seconds_per_answer']:.1f}"
-    return f"| {task} | {name} | {score} | {one['n']} | {dollars} | {seconds} |"
-
-
-def _tests(figures: Mapping[str, Any]) -> Iterator[str]:
-    yield f"| task | {' | '.join(TESTS.values())} |"
-    yield f"|---|{'---|' * len(TESTS)}"
-    for task, found in figures.items():
-        cells = (_difference(found["tests"].get(test)) for test in TESTS)
+def _table(
+    corner: str, columns: Mapping[str, str], rows: Mapping[str, Any], *, cell: Callable[[Any], str]
+) -> Iterator[str]:
+    """A task a row; a cell stays empty where there is no figure."""
+    yield f"| {corner} | {' | '.join(columns.values())} |"
+    yield f"|---|{'---|' * len(columns)}"
+    for task, found in rows.items():
+        cells = (cell(found[name]) if name in found else "" for name in columns)
         yield f"| {task} | {' | '.join(cells)} |"
 
 
+def _score(one: Any) -> str:  # noqa: ANN401 (JSON)
+    return "" if one["score"] is None else f"{one['score']:.2f} ({one['low']:.2f}-{one['high']:.2f}) of {one['n']}"
+
+
 def _difference(one: Any) -> str:  # noqa: ANN401 (JSON)
-    return "" if one is None else f"{one['difference']:+.2f} ({one['low']:+.2f} to {one['high']:+.2f})"
+    return f"{one['difference']:+.2f} ({one['low']:+.2f} to {one['high']:+.2f})"
+
+
+def _price(one: Any) -> str:  # noqa: ANN401 (JSON)
+    cost = one["cost_usd_per_answer"]
+    dollars = "unknown" if cost is None else plain(rounded(1000 * Decimal(repr(cost)))) if cost else "0"
+    return dollars if one["seconds_per_answer"] is None else f"{dollars}; {one['seconds_per_answer']:.1f}"
 
 
 def replaced(readme: str, table: str) -> str:
