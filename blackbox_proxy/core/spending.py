@@ -80,8 +80,8 @@ class Spending:
         begun = [written for written in self._round if written.start <= self._at]
         if not begun:
             self._round[0].kept += 1
-        elif begun[-1].left:
-            begun[-1].kept, begun[-1].left = begun[-1].kept + 1, begun[-1].left - 1
+        elif (last := begun[-1]).left:
+            last.kept, last.left = last.kept + 1, last.left - 1
 
     def work(self, seconds: float) -> None:
         """The pair has computed; booked with the reply that came last when `settle` is called."""

@@ -33,6 +33,11 @@ def log_norm(logits: Logits) -> float:
     return float(top) + math.log(np.exp(shares, out=shares).sum(dtype=np.float64))
 
 
+def _owned(slots: Sequence[_Slot], job: Job) -> list[_Slot]:
+    """Those that hold a text of the job's owner; none where nobody owns it."""
+    return [slot for slot in slots if slot.owner is job.owner is not None]
+
+
 def _again(error: LocalModelError) -> LocalModelError:
     """The same error for one more caller, who may write into it what it has so far."""
     return LocalModelError(error.message, hint=error.hint)
@@ -200,7 +205,7 @@ class Evaluator:
 
     def _is_being_read(self, job: Job) -> bool:
         path = job.trunk
-        if any(slot.has(path) + CHUNK > len(path) for slot in self._slots if slot.owner is job.owner is not None):
+        if any(slot.has(path) + CHUNK > len(path) for slot in _owned(self._slots, job)):
             return False  # nothing to be gained; so it is with each further token of an answer
         now = max(slot.has(path) for slot in self._slots)
         return any(slot.busy and shared(path, slot.path) >= now + CHUNK for slot in self._slots)
@@ -208,8 +213,7 @@ class Evaluator:
     def _slot(self, job: Job, idle: Sequence[_Slot]) -> _Slot:
         """The slot to go on in: the owner's; else one whose whole text goes on here; else the least recently used."""
         held, trunk = [slot for slot in idle if slot.cells], job.trunk
-        own = [slot for slot in held if slot.owner is job.owner is not None]
-        own = own or [slot for slot in held if slot.has(trunk) == len(slot.cells)]
+        own = _owned(held, job) or [slot for slot in held if slot.has(trunk) == len(slot.cells)]
         if own:
             return max(own, key=lambda slot: slot.has(trunk))
         return min(idle, key=lambda slot: (bool(slot.cells), slot.used))

@@ -45,6 +45,7 @@ from blackbox_proxy.types import (
     TokenPath,
 )
 from tests.bench import crowd, drafting
+from tests.bench.streaming import ADAPTER
 from tests.bench.tapes import Tape, recorded, replay
 
 
@@ -138,8 +139,7 @@ def measure(count: int) -> dict[str, object]:
     """All figures of `count` questions of the told load."""
     cache = default_cache(os.environ)
     closed, local = resolve(CLOSED, cache=cache), resolve(LOCAL, cache=cache)
-    adapter = Path(__file__).parents[2] / "blackbox_proxy/demo/data/house-format.lora.gguf"
-    with staged(closed) as stage, Model(local) as model, Lora(model, adapter) as lora:
+    with staged(closed) as stage, Model(local) as model, Lora(model, ADAPTER) as lora:
         told = [Asked(question.text, question.asked) for question in questions("told", "dev", n=count, seed=1)]
         plain = [Asked(text, text) for text in (f"Write two sentences about {thing}." for thing in PLAIN[:count])]
         timed = [_one(question, stage, model, lora, STEERING) for question in told]

@@ -31,10 +31,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from blackbox_proxy.demo.run import LOCAL, pair_file
+from blackbox_proxy.demo.run import LOCAL
 from blackbox_proxy.local.llama import Context, Lora, Model
 from blackbox_proxy.local.weights import default_cache, resolve
-from tests.bench.streaming import THINGS, Answer, Running, ask_in_turn, cells_of, process, scripted_api, write_config
+from tests.bench.streaming import (
+    ADAPTER,
+    THINGS,
+    Answer,
+    Running,
+    ask_in_turn,
+    cells_of,
+    process,
+    scripted_api,
+    write_config,
+)
 from tests.bench.tapes import Spent, Tape, read_tapes, replay
 
 CONTEXT = 512
@@ -95,7 +105,7 @@ def bare(tapes: Sequence[Tape], *, slots: int, cells: int) -> list[Spent]:
     local = resolve(LOCAL, cache=default_cache(os.environ))
     with ExitStack() as opened:
         model = opened.enter_context(Model(local))
-        adapters = opened.enter_context(Lora(model, pair_file().parent / "house-format.lora.gguf")), None
+        adapters = opened.enter_context(Lora(model, ADAPTER)), None
         contexts = [
             opened.enter_context(Context(model, size=CONTEXT, slots=slots, cells=cells, forks=8, lora=adapter))
             for adapter in adapters

@@ -23,6 +23,9 @@ from urllib.parse import urlsplit
 
 from blackbox_proxy.demo.run import LOCAL, pair_file
 
+ADAPTER = pair_file().parent / "house-format.lora.gguf"
+"""The demo's."""
+
 LATENCY = 0.1
 """Seconds that the scripted API takes for a reply."""
 
@@ -127,9 +130,8 @@ def cells_of(clients: int) -> int:
 
 def write_config(folder: Path, url: str, *, clients: int, context: int, tokens: int) -> Path:
     """A gateway of one model, `steered`, by the demo's pair, which holds as many texts as there are clients."""
-    adapter = pair_file().parent / "house-format.lora.gguf"
     (folder / "pair.toml").write_text(
-        f"model = {json.dumps(LOCAL)}\nadapter = {json.dumps(str(adapter))}\ncontext = {context}\n"
+        f"model = {json.dumps(LOCAL)}\nadapter = {json.dumps(str(ADAPTER))}\ncontext = {context}\n"
         f"slots = {clients}\ncells = {cells_of(clients)}\n",
         encoding="utf-8",
     )

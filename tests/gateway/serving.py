@@ -9,8 +9,17 @@ from pathlib import Path
 from blackbox_proxy.gateway.config import parse_config
 from blackbox_proxy.gateway.server import running
 from blackbox_proxy.ledger.books import Ledger
+from tests.standin.raw import Json
 
 CONTEXT = 384
+
+
+def bodies(**fields: Json) -> dict[str, Json]:
+    """One question for each route that answers, by its path, with these fields besides."""
+    return {
+        "/v1/completions": {**fields, "prompt": "the then"},
+        "/v1/chat/completions": {**fields, "messages": [{"role": "user", "content": "the then"}]},
+    }
 
 
 def config_text(url: str, *, pair: Path, tokenizer: str = "", server: str = "", upstream: str = "") -> str:

@@ -11,15 +11,11 @@ import pytest
 from blackbox_proxy.core.money import Budget
 from blackbox_proxy.ledger.books import open_ledger
 from blackbox_proxy.standin import running
-from tests.gateway.serving import CONTEXT, config_text, gateway
-from tests.standin.raw import Json, post
+from tests.gateway.serving import CONTEXT, bodies, config_text, gateway
+from tests.standin.raw import post
 from tests.tiny_gguf import TinyModel
 
-ASKED: Json = {"model": "steered", "max_tokens": 3, "temperature": 0, "steering": {"draft": 1}}
-BODIES: dict[str, Json] = {
-    "/v1/completions": {**ASKED, "prompt": "the then"},
-    "/v1/chat/completions": {**ASKED, "messages": [{"role": "user", "content": "the then"}]},
-}
+BODIES = bodies(model="steered", max_tokens=3, temperature=0, steering={"draft": 1})
 PRICES = '[[price]]\nmodel = "tiny"\nsince = 2026-01-01\ninput = 2.5\noutput = 10\n'
 
 

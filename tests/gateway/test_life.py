@@ -21,7 +21,7 @@ from blackbox_proxy.ledger.books import Ledger, open_ledger
 from blackbox_proxy.standin import Traffic, running
 from tests.cli.runs import PROGRAM
 from tests.gateway.serving import CONTEXT, config_text, gateway
-from tests.standin.raw import call, post
+from tests.standin.raw import call, connect, post
 from tests.tiny_gguf import TinyModel
 
 ASKED = {"model": "steered", "prompt": "the then", "max_tokens": 8, "temperature": 0, "steering": {"draft": 1}}
@@ -47,8 +47,7 @@ def staged(
 @contextmanager
 def sent(url: str, body: dict[str, object]) -> Iterator[http.client.HTTPConnection]:
     """A request for a stream that has been sent; who leaves hangs up."""
-    where = urlsplit(url)
-    connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=60)
+    connection = connect(url, timeout=60)
     try:
         text = json.dumps({**body, "stream": True})
         connection.request("POST", "/v1/completions", text, {"content-type": "application/json"})

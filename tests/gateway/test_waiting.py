@@ -11,15 +11,11 @@ from pathlib import Path
 import pytest
 
 from blackbox_proxy.standin import Traffic, running
-from tests.gateway.serving import CONTEXT, config_text, gateway
+from tests.gateway.serving import CONTEXT, bodies, config_text, gateway
 from tests.standin.raw import Json, connect, post
 from tests.tiny_gguf import TinyModel
 
-ASKED = {"model": "steered", "max_tokens": 2, "temperature": 0, "steering": {"draft": 1}, "stream": True}
-BODIES: dict[str, Json] = {
-    "/v1/completions": {**ASKED, "prompt": "the then"},
-    "/v1/chat/completions": {**ASKED, "messages": [{"role": "user", "content": "the then"}]},
-}
+BODIES = bodies(model="steered", max_tokens=2, temperature=0, steering={"draft": 1}, stream=True)
 HASTY = "open_after = 0.1\nping = 0.1"
 
 

@@ -46,10 +46,10 @@ class Answer:
         return [event.removeprefix("data: ") for event in events]
 
 
-def connect(url: str) -> http.client.HTTPConnection:
+def connect(url: str, *, timeout: float = 300) -> http.client.HTTPConnection:
     where = urlsplit(url)
     assert where.hostname
-    return http.client.HTTPConnection(where.hostname, where.port, timeout=300)
+    return http.client.HTTPConnection(where.hostname, where.port, timeout=timeout)
 
 
 def call(url: str, path: str, *, method: str = "GET", body: bytes = b"", **headers: str) -> Answer:
