@@ -73,14 +73,13 @@ class Sizes:
 
 
 def main_arms(task: Task, *, alpha: float, n: int) -> list[Arm]:
-    """The six that every task has; without examples four."""
+    """The five that every task has; without examples four."""
     made = [
         Arm("closed", "closed", n),
         Arm("closed_few_shot", "closed", n, examples=True),
         Arm("anti_expert", "anti_expert", n),
         Arm("expert", "expert", n),
         Arm("steered", "steered", n, alpha=alpha, looks=True),
-        Arm("steered_few_shot", "steered", n, examples=True, alpha=alpha),
     ]
     return [replace(arm, who=task.who) for arm in made if task.few_shot or not arm.examples]
 
@@ -90,6 +89,8 @@ def arms(task: Task, *, alpha: float, sizes: Sizes, tuned: bool) -> tuple[Arm, .
     n = len(task.test) if sizes.main is None else min(sizes.main, len(task.test))
     few = min(sizes.others, n)
     found = main_arms(task, alpha=alpha, n=n)
+    if task.few_shot:
+        found.append(Arm("steered_few_shot", "steered", few, task.who, examples=True, alpha=alpha))
     if tuned:
         found.append(Arm("closed_tuned", "tuned", n, task.who))
     if task.instructions:

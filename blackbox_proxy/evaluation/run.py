@@ -1,16 +1,16 @@
 """Asks all questions of an evaluation, in an order that costs least, and keeps every answer.
 
 What calls the hosted model is asked in an order in which prompts share their beginnings with the one before: the arms
-of one question after one another, and an arm with examples by itself. Of arms that share a prompt the steered one comes
-first, so that whatever a cache spares is spared the others. What the pair does alone is done beside the calls that need
+of one question after one another, and those with examples apart, a set of examples at a time. Of arms that share a
+prompt the steered one comes first, so that whatever a cache spares is spared the others. What the pair does alone is done beside the calls that need
 no pair.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import final
 
@@ -42,13 +42,28 @@ class Stage:
 
 def stages(arms: Sequence[Arm], items: Sequence[Item]) -> tuple[Stage, ...]:
     """All jobs in order."""
-    alone = [arm for arm in arms if arm.calls and arm.examples]
     local = [arm for arm in arms if not arm.calls]
+    after = [unit for group in _by_examples(arms) for unit in _by_question(group, items)]
     together = _like_the_main_one([arm for arm in arms if arm.calls and not arm.examples])
     return (
-        Stage(_each(alone, items), _each(local, items)),
-        Stage(tuple(tuple(Job(a, one) for a in together if at < a.n) for at, one in enumerate(items)), ()),
+        Stage(tuple(after), tuple((Job(arm, item),) for arm in local for item in items[: arm.n])),
+        Stage(tuple(_by_question(together, items)), ()),
     )
+
+
+def _by_examples(arms: Sequence[Arm]) -> Iterable[list[Arm]]:
+    """The arms with examples, those of equal prompts together, the steered one first."""
+    groups: defaultdict[tuple[bool, bool, bool], list[Arm]] = defaultdict(list)
+    for arm in sorted(arms, key=lambda arm: arm.speaker != "steered"):
+        if arm.calls and arm.examples:
+            groups[arm.speaker == "tuned", arm.instructions, arm.shown("closed")].append(arm)
+    return groups.values()
+
+
+def _by_question(arms: Sequence[Arm], items: Sequence[Item]) -> Iterable[Unit]:
+    """A unit for each question: the arms that are asked it, one after another."""
+    units = (tuple(Job(arm, item) for arm in arms if at < arm.n) for at, item in enumerate(items))
+    return (unit for unit in units if unit)
 
 
 def _like_the_main_one(arms: Sequence[Arm]) -> list[Arm]:
@@ -56,10 +71,6 @@ def _like_the_main_one(arms: Sequence[Arm]) -> list[Arm]:
     main = next((arm for arm in arms if arm.looks), None)
     shown = main is not None and main.shown("closed")
     return sorted(arms, key=lambda arm: (arm.speaker == "tuned", arm.shown("closed") != shown, not arm.looks))
-
-
-def _each(arms: Sequence[Arm], items: Sequence[Item]) -> tuple[Unit, ...]:
-    return tuple((Job(arm, item),) for arm in arms for item in items[: arm.n])
 
 
 @final

@@ -60,8 +60,8 @@ def figures(cli: Cli, task: str, *more: str) -> dict[str, Any]:
     return found
 
 
-MAIN = ("closed", "closed_few_shot", "anti_expert", "expert", "steered", "steered_few_shot")
-ARMS = (*MAIN, "steered_alpha_0", "steered_alpha_1.5")
+MAIN = ("closed", "closed_few_shot", "anti_expert", "expert", "steered")
+ARMS = (*MAIN, "steered_few_shot", "steered_alpha_0", "steered_alpha_1.5")
 
 
 def test_every_arm_is_answered_priced_and_kept(

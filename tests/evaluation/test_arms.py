@@ -12,17 +12,17 @@ from blackbox_proxy.evaluation.run import stages
 from blackbox_proxy.evaluation.task import Task
 from tests.evaluation.tasks import small
 
-MAIN = ["closed", "closed_few_shot", "anti_expert", "expert", "steered", "steered_few_shot"]
+MAIN = ["closed", "closed_few_shot", "anti_expert", "expert", "steered"]
 
 
 def made(task: Task, *, sizes: Sizes | None = None, tuned: bool = False) -> dict[str, Arm]:
     return {arm.name: arm for arm in arms(task, alpha=1.5, sizes=sizes or Sizes(), tuned=tuned)}
 
 
-def test_every_task_has_six_main_arms_and_a_sweep(tmp_path: Path) -> None:
+def test_every_task_has_five_main_arms_and_a_sweep(tmp_path: Path) -> None:
     found = made(small(tmp_path), sizes=Sizes(3, 2))
-    assert list(found) == [*MAIN, "steered_alpha_0", "steered_alpha_1.5"]
-    assert [found[name].n for name in found] == [3, 3, 3, 3, 3, 3, 2, 2]
+    assert list(found) == [*MAIN, "steered_few_shot", "steered_alpha_0", "steered_alpha_1.5"]
+    assert [found[name].n for name in found] == [3, 3, 3, 3, 3, 2, 2, 2]
     assert [name for name, arm in found.items() if arm.looks] == ["steered"]
     assert {arm.who for arm in found.values()} == {"none"}
 
@@ -63,6 +63,16 @@ def test_the_questions_are_in_one_order_and_all_there(tmp_path: Path) -> None:
     assert sorted(in_order(task.test), key=lambda item: item.prompt) == list(task.test)
 
 
+def test_examples_without_the_documents_are_another_prompt(tmp_path: Path) -> None:
+    task = small(tmp_path, documents=True, who="none")
+    alone, _ = stages(tuple(made(task, sizes=Sizes(2, 1)).values()), in_order(task.test))
+    assert [[job.arm.name for job in unit] for unit in alone.calls] == [
+        ["steered_few_shot", "closed_few_shot"],
+        ["closed_few_shot"],
+        ["closed_few_shot_documents"],
+    ]
+
+
 def test_arms_of_a_question_follow_one_another_the_steered_one_first(tmp_path: Path) -> None:
     """Whatever a cache spares is spared the arms that steering is held against."""
     task = small(tmp_path, documents=True, who="closed")
@@ -73,6 +83,9 @@ def test_arms_of_a_question_follow_one_another_the_steered_one_first(tmp_path: P
         "closed_few_shot_documents",
         "steered_few_shot",
     }
+    for unit in alone.calls:
+        assert [job.arm.name for job in unit] == ["steered_few_shot", "closed_few_shot", "closed_few_shot_documents"]
+        assert len({closed_prompt(task, job).messages for job in unit}) == 1
     assert all(not job.arm.calls for unit in alone.local for job in unit)
     assert [unit[0].item for unit in together.calls] == list(items)
     for unit in together.calls:
