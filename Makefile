@@ -51,6 +51,7 @@ continuing: setup ## measure how well a chat without prefill goes on, and write 
 	$(BIN)/python -m tests.bench.continuing $(ARGS)
 
 evaluate: setup ## the boxed tasks, within the hour; goes on where it was; build/evaluate.json and .html
+	@mkdir -p build
 	$(BIN)/blackbox-proxy evaluate $(TASKS) --standin demo --limit 150 --others 40 --answers build/evaluate \
 		--figures build/evaluate.json --html build/evaluate.html $(ARGS)
 

@@ -21,8 +21,8 @@ Way = Literal["raw text", "prefill", "words", "impossible"]
 _UNTOLD = frozenset({"model", "prompt", "messages", "input"})
 _USUAL = frozenset({"max_tokens", "max_output_tokens", "logprobs", "top_logprobs", "include"})
 _LONGEST = 120
-_TRIES = 8
-"""Requests more where an answer ended before it began: as text, an instruction may be its own end four times in ten."""
+_TRIES = 3
+"""Requests more where an answer ended before it began, which what is asked makes rare."""
 
 
 @dataclass(frozen=True, slots=True)

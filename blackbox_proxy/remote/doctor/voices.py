@@ -34,8 +34,9 @@ LEAST: Mapping[Route, int] = {"chat": 1, "completions": 1, "responses": 16}
 MOST_ALTERNATIVES = 20
 """As many as OpenAI's reference allows; an endpoint that takes fewer deviates from it."""
 
-OPEN = "Write a strange first line for a novel that nobody has written yet."
-"""Can be gone on with in many ways, both as a question and as a text."""
+OPEN = "Go on with this first line of a novel that nobody has written yet: On the day when the"
+"""Can be gone on with in many ways, both as a question and as a text, and is no end of one: a model that reads a whole
+sentence as text ends there as it likes."""
 COLOURS = "Write red green blue again and again."
 CUT_OFF = "red green blue red green blue red green blue red green"
 """Any model goes on from here with a blank and `blue`; a turn of its own may begin with `blue`, but with no blank."""
