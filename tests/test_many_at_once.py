@@ -1,7 +1,9 @@
 """Sixteen clients of one pair get the texts that each would get alone, on real weights.
 
-llama.cpp rounds by the rows of a batch, with an adapter by a tenth of a nat in the mean; so two texts are the same if
-they are equal, or if they first differ where the two best steered scores lie that near. Every near tie is printed.
+llama.cpp computes a large batch by other kernels than a small one: with these weights (4 and 5 bits) the log-probs of
+one model then move by a tenth of a nat in the mean and by .9 at most, those of its offsets by 1.3. So two texts are the
+same if they are equal, or if they first differ where the two best steered scores lie that near. Every near tie is
+printed. With rows one by one there is one kernel, and the bound is narrow.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ def gap(result: Result, at: int) -> float:
 
 @pytest.mark.slow
 @pytest.mark.weights
-@pytest.mark.parametrize(("rows", "near"), [(1, 0.1), (256, 0.5)])
+@pytest.mark.parametrize(("rows", "near"), [(1, 0.1), (256, 1.5)])
 def test_sixteen_clients_get_their_own_texts(smollm2_path: Path, rows: int, near: float) -> None:
     with (
         as_file(files("blackbox_proxy.demo") / "data" / "house-format.lora.gguf") as lora,
