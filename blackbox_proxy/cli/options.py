@@ -59,8 +59,9 @@ Timeout = Annotated[float, typer.Option(help="Seconds to wait for one reply.")]
 
 
 def write_json(value: object) -> None:
-    """One JSON object on standard output."""
+    """One JSON object on standard output, at once: a server's address is read while it serves."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
 
 
 def _needed(value: str | None, option: str, variable: str) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from blackbox_proxy.gateway.config import read_config
-from tests.cli.runs import Cli
+from tests.cli.runs import PROGRAM, Cli
+from tests.standin.raw import call, post
 
 INIT = ("init", "--model", "tiny", "--base-url")
 
@@ -24,6 +27,20 @@ def test_serve_reads_what_init_writes(cli: Cli, tmp_path: Path, api_url: str, pa
     read = read_config(path, own)
     assert list(read.models) == ["steered-tiny"]
     assert (read.server.port, read.ledger.off) == (0, True)
+    command = [*PROGRAM, "serve", "--config", str(path), "--json"]
+    environ = {**os.environ, **own, "BLACKBOX_PROXY_SERVER__MAX_TOKENS": "2"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ) as server:
+        try:
+            assert server.stdout
+            url = json.loads(server.stdout.readline())["url"]
+            assert [one["id"] for one in call(url, "/v1/models").json["data"]] == ["steered-tiny"]
+            asked = {"model": "steered-tiny", "messages": [{"role": "user", "content": "the then"}]}
+            answer = post(url, "/v1/chat/completions", {**asked, "max_tokens": 2})
+            assert (answer.status, answer.json["usage"]["completion_tokens"]) == (200, 2)
+            refused = post(url, "/v1/chat/completions", {**asked, "max_tokens": 3})
+            assert refused.status == 400, "the variable's limit"
+        finally:
+            server.kill()
 
 
 def test_init_overwrites_nothing(cli: Cli, tmp_path: Path, api_url: str) -> None:

@@ -6,10 +6,12 @@ import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -56,16 +58,27 @@ def sent(url: str, body: dict[str, object]) -> Iterator[http.client.HTTPConnecti
         connection.close()
 
 
-def test_an_upstream_that_dies_ends_one_stream_and_nothing_else(closed: TinyModel, pair_file: Path) -> None:
-    with staged(closed, pair_file, "faults=ok,ok,503,ok") as stage:
+def told(events: Sequence[str]) -> str:
+    """The text of a stream's chunks."""
+    return "".join(json.loads(event)["choices"][0]["text"] for event in events)
+
+
+@pytest.mark.parametrize("fault", ["503", "cut", "reset", "truncated", "garbage", "html", "error200"])
+def test_an_upstream_that_dies_ends_one_stream_and_nothing_else(closed: TinyModel, pair_file: Path, fault: str) -> None:
+    """What the pair holds of the broken answer is no other answer's: both are what they are where nothing breaks."""
+    with staged(closed, pair_file) as stage:
+        whole = post(stage.url, "/v1/completions", ASKED).json["choices"][0]["text"]
+    with staged(closed, pair_file, f"faults=ok,ok,{fault},ok") as stage:
         *chunks, error, done = post(stage.url, "/v1/completions", {**ASKED, "stream": True}).events
-        assert len(chunks) >= 1
-        assert all(json.loads(chunk)["choices"] for chunk in chunks)
+        assert whole.startswith(told(chunks))
+        assert "" != told(chunks) != whole
         assert set(json.loads(error)["error"]) == {"message", "type", "param", "code"}
         assert done == "[DONE]"
-        again = post(stage.url, "/v1/completions", ASKED)
-        assert (again.status, again.json["usage"]["completion_tokens"]) == (200, 8)
-        assert len([said for said in stage.said if "503" in said]) == 1
+        for _ in range(2):
+            again = post(stage.url, "/v1/completions", ASKED)
+            assert (again.status, again.json["usage"]["completion_tokens"]) == (200, 8)
+            assert again.json["choices"][0]["text"] == whole
+        assert len([said for said in stage.said if said.startswith("req_")]) == 1, stage.said
 
 
 def test_what_fails_before_the_first_token_has_a_status_of_its_own(closed: TinyModel, pair_file: Path) -> None:
@@ -77,12 +90,16 @@ def test_what_fails_before_the_first_token_has_a_status_of_its_own(closed: TinyM
 
 
 def test_a_client_that_leaves_stops_the_upstream(closed: TinyModel, pair_file: Path) -> None:
-    with staged(closed, pair_file, "latency=0.02") as stage:
+    with staged(closed, pair_file, "latency=0.05") as stage:
         with sent(stage.url, {**ASKED, "max_tokens": 200}) as connection:
             assert connection.getresponse().read(10)
-        after = post(stage.url, "/v1/completions", {**ASKED, "max_tokens": 1})
-        assert after.status == 200
-    assert sum(stage.traffic.kinds.values()) < 100
+            there = stage.traffic.total
+        time.sleep(0.5)
+        then = stage.traffic.total
+        time.sleep(0.5)
+        assert stage.traffic.total == then, "else it goes on"
+        assert then <= there + 2, "the call under way, and one that had begun before the end was seen"
+        assert post(stage.url, "/v1/completions", {**ASKED, "max_tokens": 1}).status == 200
 
 
 def test_who_comes_when_the_queue_is_full_is_told_when_to_come_back(closed: TinyModel, pair_file: Path) -> None:
@@ -159,7 +176,8 @@ def test_what_is_booked_has_the_tags_of_the_request(closed: TinyModel, pair_file
     assert all(row.tags == {"user": "ann", "task": "one", "project": "test", "steered": "steered"} for row in rows)
 
 
-def test_a_signal_lets_answers_end(closed: TinyModel, pair_file: Path, tmp_path: Path) -> None:
+def test_a_signal_lets_answers_end_and_none_begin(closed: TinyModel, pair_file: Path, tmp_path: Path) -> None:
+    long = {**ASKED, "max_tokens": 40}
     with running(closed.path, name="tiny", context=CONTEXT, quirks=["latency=0.05"]) as url:
         path = tmp_path / "gateway.toml"
         path.write_text(config_text(url, pair=pair_file) + "\n[ledger]\noff = true\n")
@@ -167,20 +185,31 @@ def test_a_signal_lets_answers_end(closed: TinyModel, pair_file: Path, tmp_path:
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ)) as server:
             try:
                 assert server.stdout
-                where = urlsplit(json.loads(server.stdout.readline())["url"])
-                connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=60)
-                body = json.dumps({**ASKED, "max_tokens": 20, "stream": True})
-                connection.request("POST", "/v1/completions", body, {"content-type": "application/json"})
-                reply = connection.getresponse()
-                first = reply.read(10)
-                server.send_signal(signal.SIGTERM)
-                text = (first + reply.read()).decode()
-                assert text.endswith("data: [DONE]\n\n")
-                assert '"error"' not in text
-                connection.close()
+                served = json.loads(server.stdout.readline())["url"]
+                whole = post(served, "/v1/completions", long).json["choices"][0]["text"]
+                with sent(served, long) as connection:
+                    reply = connection.getresponse()
+                    first = reply.read(10)
+                    server.send_signal(signal.SIGTERM)
+                    assert closes(served)
+                    *chunks, done, rest = (first + reply.read()).decode().split("\n\n")
+                assert (done, rest) == ("data: [DONE]", "")
+                assert told([chunk.removeprefix("data: ") for chunk in chunks]) == whole
                 assert server.wait(60) in {0, -signal.SIGTERM}
             finally:
                 server.kill()
+
+
+def closes(url: str) -> bool:
+    """Whether a server stops taking connections, soon."""
+    where = urlsplit(url)
+    for _ in range(100):
+        try:
+            socket.create_connection((where.hostname or "", where.port or 0), timeout=5).close()
+        except ConnectionRefusedError:
+            return True
+        time.sleep(0.01)
+    return False
 
 
 def test_health_needs_no_upstream(closed: TinyModel, pair_file: Path) -> None:

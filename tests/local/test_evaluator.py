@@ -7,7 +7,7 @@ from contextlib import closing
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from blackbox_proxy.errors import LocalModelError, PromptError
@@ -98,9 +98,11 @@ def context(bpe: Model) -> Iterator[Context]:
 
 
 @given(one=paths, other=paths)
+@example(one=(3, 4), other=(4, 3, 4))
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_rows_tell_texts_apart(alone: Alone, one: TokenPath, other: TokenPath) -> None:
-    """Else closeness would prove nothing."""
+    """Else closeness would prove nothing. Of one token repeated any length reads alike: attention over equal values."""
+    assume(one == other or len({*one, *other}) > 1)
     assert (one == other) == np.allclose(alone(one), alone(other), atol=10 * CLOSE)
 
 
