@@ -2,8 +2,8 @@
 
 What calls the hosted model is asked in an order in which prompts share their beginnings with the one before: the arms
 of one question after one another, and those with examples apart, a set of examples at a time. Of arms that share a
-prompt the steered one comes first, so that whatever a cache spares is spared the others. What the pair does alone is done beside the calls that need
-no pair.
+prompt the steered one comes first, so that whatever a cache spares is spared the others. What the pair does alone is
+done beside the calls that need no pair.
 """
 
 from __future__ import annotations
