@@ -33,7 +33,8 @@ check: dev-env ## the linters, the types, and the rule of who may import whom
 	$(BIN)/lint-imports
 
 slow: setup tune-env ## the slow tests, in an environment with PyTorch
-	.venv-tune/bin/python -m pytest -m slow -rP --ignore=tests/test_notebooks.py --ignore=tests/contracts $(ARGS)
+	.venv-tune/bin/python -m pytest -m slow -n 2 --dist loadgroup -rP --durations=15 \
+		--ignore=tests/test_notebooks.py --ignore=tests/contracts $(ARGS)
 
 contracts: setup contracts-env suites-env ## our adapters against servers that others wrote, our gateway against their clients
 	.venv-contracts/bin/python -m pytest tests/contracts -m slow -rP $(ARGS)

@@ -1,6 +1,6 @@
 """Measures the gateway with many clients: how near its pair evaluations come to llama.cpp alone.
 
-    python -m tests.bench.crowd [--clients 16] [--answers 6] [--tokens 32]
+    python -m tests.bench.crowd [--clients 16] [--answers 6] [--tokens 32] [--pair EXPERT ANTI_EXPERT]
 
 Three processes, as a user would have them: a scripted API over real HTTP that takes 100 ms for a reply, the gateway
 with the demo's pair, and the clients, who stream chats, each one after the other. Every batch that the gateway gave to
@@ -36,6 +36,7 @@ from blackbox_proxy.local.llama import Context, Lora, Model
 from blackbox_proxy.local.weights import default_cache, resolve
 from tests.bench.streaming import (
     ADAPTER,
+    DEMO,
     THINGS,
     Answer,
     Running,
@@ -45,7 +46,7 @@ from tests.bench.streaming import (
     scripted_api,
     write_config,
 )
-from tests.bench.tapes import Spent, Tape, read_tapes, replay
+from tests.bench.tapes import MEMBERS, Spent, Tape, read_tapes, replay
 
 CONTEXT = 512
 
@@ -100,31 +101,42 @@ def measured(gateway: Running, api: Running, asked: Sequence[Sequence[str]]) -> 
     return Run(began, ended, answers, gateway.resident_mb() - resident, spent)
 
 
-def bare(tapes: Sequence[Tape], *, slots: int, cells: int) -> list[Spent]:
+Files = Sequence[str]
+"""Weights of the expert and of the anti-expert, by path or by name; none: the demo's pair."""
+
+
+def bare(tapes: Sequence[Tape], files: Files, *, slots: int, cells: int) -> list[Spent]:
     """What both members' decodes took side by side, each on a fresh context and after the part not measured."""
-    local = resolve(LOCAL, cache=default_cache(os.environ))
     with ExitStack() as opened:
-        model = opened.enter_context(Model(local))
-        adapters = opened.enter_context(Lora(model, ADAPTER)), None
         contexts = [
             opened.enter_context(Context(model, size=CONTEXT, slots=slots, cells=cells, forks=8, lora=adapter))
-            for adapter in adapters
+            for model, adapter in _members(files, opened)
         ]
         with ThreadPoolExecutor(2) as pool:
             spent = [own[tape.mark :] for own, tape in zip(pool.map(replay, contexts, tapes), tapes, strict=True)]
         return [Spent(sum(s.wall for s in own), sum(s.cpu for s in own)) for own in spent]
 
 
-def measure(clients: int, *, answers: int, tokens: int) -> dict[str, Any]:
+def _members(files: Files, opened: ExitStack) -> list[tuple[Model, Lora | None]]:
+    """The expert and the anti-expert."""
+    cache = default_cache(os.environ)
+    models = [opened.enter_context(Model(resolve(name, cache=cache))) for name in files or [LOCAL]]
+    if files:
+        return [(model, None) for model in models]
+    return [(models[0], opened.enter_context(Lora(models[0], ADAPTER))), (models[0], None)]
+
+
+def measure(clients: int, *, answers: int, tokens: int, files: Files = ()) -> dict[str, Any]:
     """The figures."""
+    members = "".join(f"{key} = {json.dumps(name)}\n" for key, name in zip(MEMBERS, files, strict=False)) or DEMO
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with scripted_api(folder, clients=clients) as api:
-            config = write_config(folder, api.url, clients=clients, context=CONTEXT, tokens=tokens)
+            config = write_config(folder, api.url, clients=clients, context=CONTEXT, tokens=tokens, members=members)
             with process("tests.bench.taped", str(config), name) as gateway:
                 run = measured(gateway, api, questions(clients, 1 + answers))
         tapes = [tape.between(run.began, run.ended) for tape in read_tapes(folder)]
-    return figures(run, tapes, bare(tapes, slots=clients, cells=cells_of(clients)), clients=clients)
+    return figures(run, tapes, bare(tapes, files, slots=clients, cells=cells_of(clients)), clients=clients)
 
 
 def figures(run: Run, tapes: Sequence[Tape], spent: Sequence[Spent], *, clients: int) -> dict[str, Any]:
@@ -161,8 +173,10 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--answers", type=int, default=6)
     parser.add_argument("--tokens", type=int, default=32)
+    parser.add_argument("--pair", nargs=2, default=(), metavar=("EXPERT", "ANTI_EXPERT"), help="two GGUF files")
     options = parser.parse_args()
-    print(json.dumps(measure(options.clients, answers=options.answers, tokens=options.tokens), indent=2))
+    found = measure(options.clients, answers=options.answers, tokens=options.tokens, files=options.pair)
+    print(json.dumps(found, indent=2))
 
 
 if __name__ == "__main__":

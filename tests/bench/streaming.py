@@ -26,6 +26,9 @@ from blackbox_proxy.demo.run import LOCAL, pair_file
 ADAPTER = pair_file().parent / "house-format.lora.gguf"
 """The demo's."""
 
+DEMO = f"model = {json.dumps(LOCAL)}\nadapter = {json.dumps(str(ADAPTER))}\n"
+"""The demo's pair, as a pair file names it."""
+
 LATENCY = 0.1
 """Seconds that the scripted API takes for a reply."""
 
@@ -128,12 +131,10 @@ def cells_of(clients: int) -> int:
     return max(clients, 4) * 128
 
 
-def write_config(folder: Path, url: str, *, clients: int, context: int, tokens: int) -> Path:
-    """A gateway of one model, `steered`, by the demo's pair, which holds as many texts as there are clients."""
+def write_config(folder: Path, url: str, *, clients: int, context: int, tokens: int, members: str = DEMO) -> Path:
+    """A gateway of one model, `steered`, by a pair of these members, which holds as many texts as there are clients."""
     (folder / "pair.toml").write_text(
-        f"model = {json.dumps(LOCAL)}\nadapter = {json.dumps(str(ADAPTER))}\ncontext = {context}\n"
-        f"slots = {clients}\ncells = {cells_of(clients)}\n",
-        encoding="utf-8",
+        f"{members}context = {context}\nslots = {clients}\ncells = {cells_of(clients)}\n", encoding="utf-8"
     )
     (folder / "question.jinja").write_text("{{ messages[-1].content }}", encoding="utf-8")
     path = folder / "gateway.toml"
