@@ -46,9 +46,18 @@ def stages(arms: Sequence[Arm], items: Sequence[Item]) -> tuple[Stage, ...]:
     after = [unit for group in _by_examples(arms) for unit in _by_question(group, items)]
     together = _like_the_main_one([arm for arm in arms if arm.calls and not arm.examples])
     return (
-        Stage(tuple(after), tuple((Job(arm, item),) for arm in local for item in items[: arm.n])),
+        Stage(
+            tuple(unit for unit in after if not _steers(unit)),
+            tuple((Job(arm, item),) for arm in local for item in items[: arm.n]),
+        ),
+        Stage(tuple(unit for unit in after if _steers(unit)), ()),
         Stage(tuple(_by_question(together, items)), ()),
     )
+
+
+def _steers(unit: Unit) -> bool:
+    """Whether it needs the pair."""
+    return any(job.arm.speaker == "steered" for job in unit)
 
 
 def _by_examples(arms: Sequence[Arm]) -> Iterable[list[Arm]]:

@@ -65,32 +65,32 @@ def test_the_questions_are_in_one_order_and_all_there(tmp_path: Path) -> None:
 
 def test_examples_without_the_documents_are_another_prompt(tmp_path: Path) -> None:
     task = small(tmp_path, documents=True, who="none")
-    alone, _ = stages(tuple(made(task, sizes=Sizes(2, 1)).values()), in_order(task.test))
+    alone, steered, _ = stages(tuple(made(task, sizes=Sizes(2, 1)).values()), in_order(task.test))
     assert [[job.arm.name for job in unit] for unit in alone.calls] == [
-        ["steered_few_shot", "closed_few_shot"],
         ["closed_few_shot"],
         ["closed_few_shot_documents"],
     ]
+    assert [[job.arm.name for job in unit] for unit in steered.calls] == [["steered_few_shot", "closed_few_shot"]]
 
 
 def test_arms_of_a_question_follow_one_another_the_steered_one_first(tmp_path: Path) -> None:
     """Whatever a cache spares is spared the arms that steering is held against."""
     task = small(tmp_path, documents=True, who="closed")
     items = in_order(task.test)
-    alone, together = stages(tuple(made(task).values()), items)
-    assert {job.arm.name for unit in alone.calls for job in unit} == {
-        "closed_few_shot",
-        "closed_few_shot_documents",
-        "steered_few_shot",
-    }
-    for unit in alone.calls:
+    alone, after, together = stages(tuple(made(task).values()), items)
+    assert [unit[0].item for unit in after.calls] == list(items)
+    for unit in after.calls:
         assert [job.arm.name for job in unit] == ["steered_few_shot", "closed_few_shot", "closed_few_shot_documents"]
         assert len({closed_prompt(task, job).messages for job in unit}) == 1
     assert all(not job.arm.calls for unit in alone.local for job in unit)
+    assert not alone.calls, "the pair is needed by all, and works for one at a time"
+    assert not after.local
     assert [unit[0].item for unit in together.calls] == list(items)
     for unit in together.calls:
         assert unit[0].arm.name == "steered"
         asked = [closed_prompt(task, job).messages for job in unit]
         assert sum(one != other for one, other in pairwise(asked)) == 1
-    names = [job.arm.name for stage in (alone, together) for unit in (*stage.calls, *stage.local) for job in unit]
+    names = [
+        job.arm.name for stage in (alone, after, together) for unit in (*stage.calls, *stage.local) for job in unit
+    ]
     assert {name: names.count(name) for name in made(task)} == dict.fromkeys(made(task), 4)
