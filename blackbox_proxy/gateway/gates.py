@@ -12,7 +12,7 @@ from typing import final
 from blackbox_proxy.serving.fields import Refusal
 
 WEIGHT = 0.2
-"""Share of the latest answer in the mean time of one."""
+"""Share of the latest answer in the mean time between the ends of two."""
 
 LONGEST = 60
 """Most seconds that somebody is told to wait."""
@@ -26,11 +26,11 @@ class Gate:
     """
 
     def __init__(self, at_once: int, queue: int, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._at_once = at_once
         self._most = at_once + queue
         self._room = asyncio.Semaphore(at_once)
         self._clock = clock
-        self._inside = 0
+        self._inside = self._busy = 0
+        self._ended = -math.inf
         self._pace = 1.0
 
     @property
@@ -56,12 +56,18 @@ class Gate:
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
-        """One answer: waits until there is room."""
+        """One answer: waits until there is room. One that fails says nothing of the pace."""
         async with self._room:
             began = self._clock()
-            yield
-            self._pace += WEIGHT * (self._clock() - began - self._pace)
+            self._busy += 1
+            try:
+                yield
+            finally:
+                self._busy -= 1
+            now = self._clock()
+            self._pace += WEIGHT * (now - max(began, self._ended) - self._pace)
+            self._ended = now
 
     def wait(self) -> int:
-        """Seconds until there may be room in the queue, at the present pace."""
-        return min(max(1, math.ceil(self._pace * max(1, self._inside - self._at_once + 1) / self._at_once)), LONGEST)
+        """Seconds until those that wait are done, as answers end at present: that may be slower than `at_once` says."""
+        return min(max(1, math.ceil(self._pace * (self._inside - self._busy))), LONGEST)
