@@ -7,6 +7,7 @@ token loop, from an API that drafts by chance and shows its top-k. A planted bug
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -204,8 +205,9 @@ def test_the_gate_is_open_at_some_places_and_shut_at_others() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("steering", [*EVERY, *GATED], ids=name)
-def test_twenty_thousand_texts_follow_the_law(steering: Steering) -> None:
-    check(steering, 20_000)
+def test_thousands_of_texts_follow_the_law(steering: Steering) -> None:
+    """TEXTS=20000 draws as many as it takes to see a bug of two per cent, in a quarter of an hour."""
+    check(steering, int(os.environ.get("TEXTS", "5000")))
 
 
 @pytest.mark.slow
