@@ -66,7 +66,7 @@ def test_some_texts_drawn_over_http_follow_the_law(steering: Steering) -> None:
 @pytest.mark.parametrize("steering", SETTINGS, ids=["full", "topk"])
 def test_thousands_of_texts_drawn_over_http_follow_the_law(steering: Steering) -> None:
     """HTTP_TEXTS=20000 draws as many as the settings in process do, in a quarter of an hour."""
-    check_drawn(steering, int(os.environ.get("HTTP_TEXTS", "5000")))
+    check_drawn(steering, int(os.environ.get("HTTP_TEXTS", "2000")))
 
 
 LETTERS = [bytes([letter]) for letter in b"abcdefghijklmnopqrstuvwxyz0123456789"]
