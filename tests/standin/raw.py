@@ -52,14 +52,18 @@ def connect(url: str, *, timeout: float = 300) -> http.client.HTTPConnection:
     return http.client.HTTPConnection(where.hostname, where.port, timeout=timeout)
 
 
+def whole(reply: http.client.HTTPResponse, *, begun: bytes = b"") -> Answer:
+    """A reply, read to its end. begun: what was read of its body already."""
+    got = {name.lower(): value for name, value in reply.getheaders()}
+    return Answer(reply.status, got, begun + reply.read())
+
+
 def call(url: str, path: str, *, method: str = "GET", body: bytes = b"", **headers: str) -> Answer:
     """One request; `path` counts from the server's root. A header name's underscores become hyphens."""
     connection = connect(url)
     try:
         connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
-        reply = connection.getresponse()
-        got = {name.lower(): value for name, value in reply.getheaders()}
-        return Answer(reply.status, got, reply.read())
+        return whole(connection.getresponse())
     finally:
         connection.close()
 
