@@ -13,7 +13,7 @@ tokens decoded one by one by both members side by side, by bare llama.cpp. `plai
 little that it stays so; `demo` the demo's questions. decodes and nodes are a member's batches, and tokens in them.
 
 `drafting` compares who drafts: see tests/bench/drafting.py; `gateway` is of a gateway with many clients: see
-tests/bench/crowd.py.
+tests/bench/crowd.py; `gateway_bigger` is the same with a pair of 0.5B models in place of the demo's.
 """
 
 from __future__ import annotations
@@ -213,6 +213,7 @@ def main() -> None:
         **measure(options.questions),
         "drafting": drafting.measure(options.drafts),
         "gateway": crowd.measure(16, answers=6, tokens=32),
+        "gateway_bigger": crowd.measure(16, answers=3, tokens=32, files=crowd.BIGGER),
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(found, indent=2)

@@ -21,6 +21,7 @@ import argparse
 import asyncio
 import json
 import os
+import shutil
 import statistics
 import tempfile
 import time
@@ -104,6 +105,17 @@ def measured(gateway: Running, api: Running, asked: Sequence[Sequence[str]]) -> 
 Files = Sequence[str]
 """Weights of the expert and of the anti-expert, by path or by name; none: the demo's pair."""
 
+BIGGER = ("qwen2.5-coder-0.5b-instruct",) * 2
+"""A pair of 0.5B models: where both names are the same it steers nothing, and costs what such a pair costs."""
+
+
+def apart(files: Files, folder: Path) -> list[str]:
+    """The files, two of them also where both are the same: a copy, so that each has bytes of its own to be read."""
+    paths = [resolve(name, cache=default_cache(os.environ)) for name in files]
+    if len(set(paths)) < len(paths):
+        paths[1] = Path(shutil.copyfile(paths[1], folder / "anti-expert.gguf"))
+    return [str(path) for path in paths]
+
 
 def bare(tapes: Sequence[Tape], files: Files, *, slots: int, cells: int) -> list[Spent]:
     """What both members' decodes took side by side, each on a fresh context and after the part not measured."""
@@ -128,15 +140,16 @@ def _members(files: Files, opened: ExitStack) -> list[tuple[Model, Lora | None]]
 
 def measure(clients: int, *, answers: int, tokens: int, files: Files = ()) -> dict[str, Any]:
     """The figures."""
-    members = "".join(f"{key} = {json.dumps(name)}\n" for key, name in zip(MEMBERS, files, strict=False)) or DEMO
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        files = apart(files, folder)
+        members = "".join(f"{key} = {json.dumps(file)}\n" for key, file in zip(MEMBERS, files, strict=False)) or DEMO
         with scripted_api(folder, clients=clients) as api:
             config = write_config(folder, api.url, clients=clients, context=CONTEXT, tokens=tokens, members=members)
             with process("tests.bench.taped", str(config), name) as gateway:
                 run = measured(gateway, api, questions(clients, 1 + answers))
         tapes = [tape.between(run.began, run.ended) for tape in read_tapes(folder)]
-    return figures(run, tapes, bare(tapes, files, slots=clients, cells=cells_of(clients)), clients=clients)
+        return figures(run, tapes, bare(tapes, files, slots=clients, cells=cells_of(clients)), clients=clients)
 
 
 def figures(run: Run, tapes: Sequence[Tape], spent: Sequence[Spent], *, clients: int) -> dict[str, Any]:
@@ -173,7 +186,9 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--answers", type=int, default=6)
     parser.add_argument("--tokens", type=int, default=32)
-    parser.add_argument("--pair", nargs=2, default=(), metavar=("EXPERT", "ANTI_EXPERT"), help="two GGUF files")
+    parser.add_argument(
+        "--pair", nargs=2, default=(), metavar=("EXPERT", "ANTI_EXPERT"), help="weights, by name or by path"
+    )
     options = parser.parse_args()
     found = measure(options.clients, answers=options.answers, tokens=options.tokens, files=options.pair)
     print(json.dumps(found, indent=2))
