@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+SHARED := -n 2 --dist loadgroup
 SDK := tests/remote tests/adapters tests/standin/test_wire.py
 OLDEST := .venv-openai2/oldest
 TASKS := $(patsubst blackbox_proxy/tasks/%/task.toml,%,$(sort $(wildcard blackbox_proxy/tasks/*/task.toml)))
@@ -24,7 +25,7 @@ demo: user-env ## a closed model, steered: real weights, real HTTP, on this mach
 	$(BIN)/blackbox-proxy demo $(ARGS)
 
 test: setup ## the tests, but the slow ones; ARGS="-k name" takes some
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(SHARED) $(ARGS)
 
 check: dev-env ## the linters, the types, and the rule of who may import whom
 	$(BIN)/ruff check .
@@ -33,15 +34,15 @@ check: dev-env ## the linters, the types, and the rule of who may import whom
 	$(BIN)/lint-imports
 
 slow: setup tune-env ## the slow tests, in an environment with PyTorch
-	.venv-tune/bin/python -m pytest -m slow -n 2 --dist loadgroup -rP --durations=15 \
+	.venv-tune/bin/python -m pytest -m slow $(SHARED) -rP --durations=15 \
 		--ignore=tests/test_notebooks.py --ignore=tests/contracts $(ARGS)
 
 contracts: setup contracts-env suites-env ## our adapters against servers that others wrote, our gateway against their clients
 	.venv-contracts/bin/python -m pytest tests/contracts -m slow -rP $(ARGS)
 
 openai2: openai2-env ## what touches the SDK, on the newest and the oldest one that speaks httpx
-	HYPOTHESIS_EXAMPLES=20 .venv-openai2/bin/python -m pytest $(SDK) $(ARGS)
-	HYPOTHESIS_EXAMPLES=20 PYTHONPATH=$(OLDEST) .venv-openai2/bin/python -m pytest $(SDK) $(ARGS)
+	HYPOTHESIS_EXAMPLES=20 .venv-openai2/bin/python -m pytest $(SHARED) $(SDK) $(ARGS)
+	HYPOTHESIS_EXAMPLES=20 PYTHONPATH=$(OLDEST) .venv-openai2/bin/python -m pytest $(SHARED) $(SDK) $(ARGS)
 
 bench: setup ## measure a step and write build/bench.json
 	@mkdir -p build

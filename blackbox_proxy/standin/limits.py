@@ -29,7 +29,8 @@ class Limit:
         if len(self._admitted) < self._most:
             self._admitted.append(now)
             return None
-        return self._admitted[0] + self._seconds - now if self._admitted else self._seconds
+        first = self._admitted[0] if self._admitted else now
+        return min(first + self._seconds - now, self._seconds)  # rounding may say a little more
 
     def headers(self, wait: float | None) -> Headers:
         """As OpenAI tells them: the limit, what is left of it, and when all of it is there again."""
