@@ -180,6 +180,11 @@ class Steering:
             if not holds:
                 raise InputError(message, hint="see `blackbox-proxy steer --help` for what each knob takes")
 
+    @property
+    def takes_unseen(self) -> bool:
+        """Whether what the API does not show may win too, so that its whole law is steered."""
+        return self.target == "full" and self.tail != "drop"
+
     def alpha_at(self, token: int) -> float:
         """Weight of the offset at a token of the answer, counted from 0."""
         return self.alpha if self.schedule is None else self.schedule.at(token)

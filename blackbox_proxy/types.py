@@ -317,8 +317,9 @@ class Step:
     """One emitted token. The text is the concatenation of the pieces; an `END` step has the piece b"".
 
     wanted: what the API had sampled here. logp_before: the API's log-prob of the chosen piece (imputed when the piece
-    was outside the top-k). logp_after: its log-prob in the steered law over the rivals. offset: log E - log A of the
-    pair. rivals: the best few, best first.
+    was outside the top-k). logp_after: its log-prob in the steered law, over what the API showed where nothing else may
+    win, otherwise over all there is: the API's own at alpha 0. offset: log E - log A of the pair. rivals: the best few,
+    best first, with scores that are such log-probs.
 
     certified: nothing outside what was weighed can change the choice, whatever the API did not show (3.1). error:
     bound on how far the law of this step is from the target's, as total variation; 0 where it is exact (3.2).

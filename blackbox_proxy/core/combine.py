@@ -163,9 +163,3 @@ def whole(scores: Scores, *, known: int, alpha: float) -> float:
     kept = mass > 0.0
     log = np.log(mass[kept]) + gain[kept]
     return float(np.logaddexp.reduce(log))
-
-
-def normalised(scores: Floats) -> Floats:
-    """Log-probs of the steered law over the strings of the field."""
-    top = scores.max()
-    return np.asarray(scores - top - math.log(np.exp(scores - top).sum()), dtype=np.float64)

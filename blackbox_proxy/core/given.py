@@ -16,20 +16,19 @@ from typing import final
 
 import numpy as np
 
-from blackbox_proxy.core import combine
 from blackbox_proxy.core.events import Begin, Event, Evidence, Score
 from blackbox_proxy.core.ids import IdReading
 from blackbox_proxy.core.loop import Ending, Loop, Run
 from blackbox_proxy.core.rivals import ByteReading
 from blackbox_proxy.core.rounds import Known, known_of
-from blackbox_proxy.core.sampling import error, log_normaliser
+from blackbox_proxy.core.sampling import error
 from blackbox_proxy.core.scores import ScoreReading
 from blackbox_proxy.core.text import is_whole
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.core.weighing import Answer, Reading, Weighed, may_follow, untouched, with_revealed
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.steering import Steering
-from blackbox_proxy.types import Candidate, Finish, Kind, Laws, Origin, Position, Reply, Rival, Step, TokenPath
+from blackbox_proxy.types import Candidate, Finish, Kind, Laws, Origin, Position, Reply, Step, TokenPath
 
 AHEAD = 16
 """Places of the text whose laws the pair is asked for at once."""
@@ -88,7 +87,7 @@ def law_of(steering: Steering) -> Steering:
 
     Raises InputError for a law under which most texts have no probability, or that depends on where an answer begins.
     """
-    if steering.target != "full" or steering.tail == "drop":
+    if not steering.takes_unseen:
         raise InputError(
             f"target={steering.target!r} and tail={steering.tail!r} leave out most texts, so none can be scored",
             hint="texts are scored with target='full' and tail='impute'",
@@ -176,7 +175,7 @@ class Scoring(Loop):
         weighed = untouched(place, None, steering=self._steering, fits=lambda _piece: True)
         if weighed is None or not math.isfinite(own.logp):
             return _unknown(place)
-        rivals = self._rivals(weighed)
+        rivals = weighed.rivals(self._steering.rivals, weighed.log_whole())
         return Step(own.piece, own.kind, own.piece, own.logp, own.logp, 0.0, Origin.GIVEN, rivals, error=0.0, alpha=0.0)
 
     def _next(self, known: Known, answer: Answer) -> Generator[Event, Evidence | None, Step]:
@@ -195,7 +194,7 @@ class Scoring(Loop):
     def _told(self, weighed: Weighed, at: int, place: Position, *, origin: Origin) -> Step:
         """The step of one of the candidates."""
         scores, piece = weighed.scores, weighed.pieces[at]
-        whole = combine.whole(scores, known=weighed.known, alpha=weighed.alpha)
+        whole = weighed.log_whole()
         return Step(
             piece=piece,
             kind=Kind.TEXT if piece else Kind.END,
@@ -204,20 +203,13 @@ class Scoring(Loop):
             logp_after=min(0.0, float(scores.score[at]) - whole),
             offset=float(scores.offset[at]),
             origin=origin,
-            rivals=self._rivals(weighed),
+            rivals=weighed.rivals(self._steering.rivals, whole),
             error=error(scores.score, known=weighed.known, unseen=weighed.unseen),
             log_weight=whole,
             alpha=weighed.alpha,
             divergence=weighed.divergence,
             left=weighed.left,
         )
-
-    def _rivals(self, weighed: Weighed) -> tuple[Rival, ...]:
-        """The best few, with their shares of the whole law."""
-        scores = weighed.scores
-        missing = log_normaliser(scores.score) - combine.whole(scores, known=weighed.known, alpha=weighed.alpha)
-        best = weighed.rivals(self._steering.rivals)
-        return tuple(replace(rival, score=min(0.0, rival.score + missing)) for rival in best)
 
 
 def _places(given: Given, reply: Reply) -> list[Position]:

@@ -203,7 +203,7 @@ class IdReading:
         return tuple(unseen.ids[close][order].tolist())
 
     def _proposals(self, laws: Laws, shown: dict[bytes, float]) -> list[bytes]:
-        if self._steering.target != "full" or self._steering.tail == "drop" or not self._steering.proposals:
+        if not self._steering.takes_unseen or not self._steering.proposals:
             return []
         logits = laws.expert.logits
         ids = np.flatnonzero(logits > laws.expert.log_norm + math.log(combine.REAL))

@@ -352,7 +352,7 @@ class Loop:
         drafted = weighed.pieces.index(wanted) if (wanted or ends) and wanted in weighed.pieces else None
         drawn = self._choose(weighed, drafted)
         at, piece = drawn.index, weighed.pieces[drawn.index]
-        rivals = weighed.rivals(self._steering.rivals)
+        log_z = weighed.log_whole() if self._steering.takes_unseen else drawn.log_weight
         inside = at < weighed.known
         origin = Origin.DRAFT if at == drafted and inside else Origin.CHANGED if inside else Origin.OUTSIDE
         return Step(
@@ -360,10 +360,10 @@ class Loop:
             kind=Kind.TEXT if piece else Kind.END,
             wanted=wanted,
             logp_before=float(weighed.scores.logp[at]),
-            logp_after=float(weighed.scores.score[at]) - drawn.log_weight,
+            logp_after=min(0.0, float(weighed.scores.score[at]) - log_z),
             offset=float(weighed.scores.offset[at]),
             origin=origin,
-            rivals=rivals,
+            rivals=weighed.rivals(self._steering.rivals, log_z),
             certified=drawn.certified,
             error=drawn.error,
             log_weight=drawn.log_weight,

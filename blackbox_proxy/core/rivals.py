@@ -198,7 +198,7 @@ class ByteReading:
         """The API's log-probs of what may follow the text."""
         logps = merged(position, greedy=self._steering.temperature == 0.0)
         shown = {piece: logp for piece, logp in logps.items() if may_follow(text, piece)}
-        if not shown and (self._steering.target != "full" or self._steering.tail == "drop"):
+        if not shown and not self._steering.takes_unseen:
             check_any(np.zeros(0), position, fault=f"can follow {text[-20:]!r}")
         return shown
 
@@ -226,7 +226,7 @@ class ByteReading:
 
     def _proposed(self, cover: Cover, text: bytes) -> list[bytes]:
         """The expert's strings and the end, which may win although the API did not show them."""
-        if self._steering.target != "full" or self._steering.tail == "drop" or not self._steering.proposals:
+        if not self._steering.takes_unseen or not self._steering.proposals:
             return []
         starts = () if is_whole(text) else CONTINUATION
         found = [piece for piece in cover.proposals(self._steering.proposals, starts=starts) if cover.keeps(piece)]

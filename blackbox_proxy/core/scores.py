@@ -43,8 +43,7 @@ class ScoreReading:
     def __init__(self, steering: Steering, *, proposes: bool) -> None:
         self._steering = steering
         self._smooth = steering.evidence if steering.rule == "pooled" else 0.0
-        full = steering.target == "full" and steering.tail != "drop"
-        self._proposals = steering.proposals if proposes and full else 0
+        self._proposals = steering.proposals if proposes and steering.takes_unseen else 0
 
     def paths(self, _answer: Answer) -> Wanted:
         """None: the source keeps what it needs."""

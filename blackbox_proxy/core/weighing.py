@@ -84,14 +84,17 @@ class Weighed:
     left: bool = False
     missed: float | None = None
 
-    def rivals(self, best: int) -> tuple[Rival, ...]:
-        """The best few, their scores normalised over all that competed."""
-        steered = combine.normalised(self.scores.score)
-        order = np.argsort(-self.scores.score, kind="stable")[:best]
-        return tuple(self._rival(i, float(steered[i])) for i in order.tolist() if math.isfinite(steered[i]))
+    def log_whole(self) -> float:
+        """log Z of the whole law, with what the API did not show: 0 where the API's law is left as it is."""
+        return combine.whole(self.scores, known=self.known, alpha=self.alpha)
 
-    def _rival(self, i: int, score: float) -> Rival:
-        piece = self.pieces[i]
+    def rivals(self, best: int, log_z: float) -> tuple[Rival, ...]:
+        """The best few, their scores normalised by `log_z`."""
+        order = np.argsort(-self.scores.score, kind="stable")[:best]
+        return tuple(self._rival(i, log_z) for i in order.tolist() if math.isfinite(self.scores.score[i]))
+
+    def _rival(self, i: int, log_z: float) -> Rival:
+        piece, score = self.pieces[i], min(0.0, float(self.scores.score[i]) - log_z)
         logp, offset = float(self.scores.logp[i]), float(self.scores.offset[i])
         return Rival(piece, Kind.TEXT if piece else Kind.END, logp, offset, score, i < self.known)
 

@@ -324,7 +324,10 @@ def test_steps_tell_what_was_weighed() -> None:
     assert step.logp_before == pytest.approx(math.log(0.3))
     assert step.offset == pytest.approx(math.log(4.0), abs=1e-4)
     scores = {b"a": 0.6 * 0.5, b"b": 0.3 * 2.0}  # alpha 1/2: the square root of 4
-    assert math.exp(step.logp_after) == pytest.approx(scores[b"b"] / sum(scores.values()), abs=1e-4)
+    unseen = 0.1  # about which the members agree
+    assert math.exp(step.logp_after) == pytest.approx(scores[b"b"] / (sum(scores.values()) + unseen), abs=1e-4)
+    shown, _ = run(pair, reply(A), steering=Steering(target="topk", max_tokens=1, alpha=0.5, evidence=0.0))
+    assert math.exp(shown.steps[0].logp_after) == pytest.approx(scores[b"b"] / sum(scores.values()), abs=1e-4)
     assert [rival.piece for rival in step.rivals] == [b"b", b"a"]
 
 

@@ -9,8 +9,9 @@ import pytest
 
 from blackbox_proxy.core.ids import IdReading
 from blackbox_proxy.core.rivals import ByteReading
+from blackbox_proxy.core.sampling import log_normaliser
 from blackbox_proxy.core.vocabulary import Vocabulary
-from blackbox_proxy.core.weighing import Answer, Judging, Revealing, merged
+from blackbox_proxy.core.weighing import Answer, Judging, Revealing, Weighed, merged
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.steering import Event, Steering, Target
 from blackbox_proxy.types import (
@@ -47,8 +48,8 @@ def weigh(
         try:
             wanted = next(weighing)
         except StopIteration as stop:
-            found: list[Rival] = list(stop.value.rivals(99))
-            return found
+            weighed: Weighed = stop.value
+            return list(weighed.rivals(99, log_normaliser(weighed.scores.score)))
         assert not isinstance(wanted, Revealing | Judging)
         laws |= dict(zip(wanted, pair.laws(UNPROMPTED, wanted), strict=True))
         if asked is not None:

@@ -101,6 +101,26 @@ def test_without_a_pair_and_at_alpha_0_nothing_is_steered(served: str) -> None:
     assert plain == zero != steered
 
 
+@pytest.mark.parametrize(
+    ("model", "steering"),
+    [("plain", {}), ("steered", {"alpha": 0}), ("steered", {"gate": "divergence", "threshold": 1})],
+)
+def test_where_nothing_is_steered_log_probs_are_the_upstreams_own(
+    upstream: str, served: str, model: str, steering: Json
+) -> None:
+    asked = {**ASKED, "max_tokens": 1, "logprobs": 5}  # one token: what may follow it depends on whether it is text
+    own = post(upstream, "/completions", {**asked, "model": "tiny"}).json["choices"][0]["logprobs"]
+    found = post(served, "/v1/completions", {**asked, "model": model, "steering": steering}).json["choices"][0][
+        "logprobs"
+    ]
+    assert found["tokens"] == own["tokens"]
+    assert found["token_logprobs"] == pytest.approx(own["token_logprobs"], abs=1e-3)
+    (told,), (wanted,) = found["top_logprobs"], own["top_logprobs"]
+    both = told.keys() & wanted.keys()
+    assert len(both) >= 3
+    assert {token: told[token] for token in both} == pytest.approx({token: wanted[token] for token in both}, abs=1e-3)
+
+
 def test_several_choices(served: str) -> None:
     greedy = post(served, "/v1/completions", {**ASKED, "n": 3, "prompt": ["the then", "a"]}).json
     texts = [choice["text"] for choice in greedy["choices"]]

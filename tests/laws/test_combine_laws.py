@@ -10,11 +10,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from blackbox_proxy.core.combine import LEAST, REAL, Field, covers, imputed, normalised, offsets, remainders, score
+from blackbox_proxy.core.combine import LEAST, REAL, Field, covers, imputed, offsets, remainders, score
 from blackbox_proxy.core.covering import Cover
 from blackbox_proxy.core.offsets import Pooled
 from blackbox_proxy.testing import ToyPair
-from blackbox_proxy.types import Floats
 from tests.laws.oracles import Everything
 from tests.laws.strategies import pairs, pieces, strings
 from tests.laws.test_covering_laws import from_start, settled
@@ -191,16 +190,3 @@ def test_what_is_left_over_is_what_no_string_covers() -> None:
     net = remainders(masses, names, known=2)
     found = offsets(net, covers(names, known=2), evidence=1e-3)
     assert found[3] == pytest.approx(math.log(0.05) - math.log(0.25))
-
-
-@given(values=st.lists(st.floats(-1e6, 50.0), min_size=1, max_size=8), shift=st.floats(-100.0, 100.0))
-def test_normalised_scores_are_a_law_whatever_is_added_to_all(values: list[float], shift: float) -> None:
-    scores: Floats = np.array(values)
-    law = normalised(scores)
-    assert np.exp(law).sum() == pytest.approx(1.0)
-    np.testing.assert_allclose(normalised(scores + shift), law, atol=1e-6)
-    assert law[scores.argmax()] == law.max()
-
-
-def test_strings_that_cannot_be_have_no_share_of_the_law() -> None:
-    np.testing.assert_array_equal(normalised(np.array([0.0, -np.inf])), [0.0, -np.inf])

@@ -72,6 +72,8 @@ def test_a_gate_that_never_opens_leaves_the_answer_to_the_api(seed: int, steerin
     assert found.text == alone.text
     assert all(step.left and step.alpha == 0.0 and step.origin is Origin.DRAFT for step in found.steps)
     assert all(math.isnan(step.offset) for step in found.steps)
+    if shut.takes_unseen:
+        assert [step.logp_after for step in found.steps] == pytest.approx([step.logp_before for step in found.steps])
     if api.top_k > 1:
         assert found.certified == len(found.steps)
 
@@ -114,7 +116,9 @@ def test_by_ids_each_step_is_that_of_the_definition(seed: int, threshold: float,
         p, expert, other = (masses(model.law(read + path)) for model in (api.toy, pair.expert, pair.anti_expert))
         apart = float(np.abs(expert - other).sum()) / 2
         assert step.divergence == pytest.approx(apart, abs=1e-6)
-        best = int(np.argmax(np.log(p) + (alpha if apart > threshold else 0.0) * np.log(expert / other)))
+        scores = np.log(p) + (alpha if apart > threshold else 0.0) * np.log(expert / other)
+        best = int(np.argmax(scores))
+        assert step.logp_after == pytest.approx(scores[best] - np.logaddexp.reduce(scores), abs=1e-5)
         assert step.piece == (b"" if best in TOY.ends else TOY.pieces[best])
         path = (*path, best)
 

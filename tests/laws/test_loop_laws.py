@@ -6,9 +6,11 @@ The API's tokens are such that a text has one spelling (WHOLE, toys.OTHER): what
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from dataclasses import replace
 
+import pytest
 from hypothesis import assume, given, reject
 from hypothesis import strategies as st
 
@@ -112,6 +114,27 @@ def test_alpha_zero_is_the_api_itself(seed: int, steering: Steering) -> None:
     assert result.text == own.decode()
     assert {step.origin for step in result.steps} <= {Origin.DRAFT}
     assert result.exactness == "exact"
+
+
+@given(seed=seeds, steering=steerings)
+def test_at_alpha_zero_log_probs_are_the_apis_own_whatever_it_shows(seed: int, steering: Steering) -> None:
+    """Of the token and of its rivals, where whatever the API does not show may win too."""
+    result, _, _ = run(seed, replace(steering, alpha=0.0, schedule=None, target="full"))
+    for step in result.steps:
+        if step.origin is not Origin.LOCAL:
+            assert step.logp_after == pytest.approx(step.logp_before, abs=1e-6)
+            told = [rival for rival in step.rivals if rival.inside]
+            assert [rival.score for rival in told] == pytest.approx([rival.logp for rival in told])
+
+
+@given(seed=seeds, steering=steerings)
+def test_what_the_api_showed_shares_one_law(seed: int, steering: Steering) -> None:
+    """Its probabilities sum to one at most. Strings that were guessed may be parts of each other."""
+    result, _, _ = run(seed, replace(steering, rivals=99))
+    for step in result.steps:
+        if step.origin is not Origin.LOCAL:
+            assert math.fsum(math.exp(rival.score) for rival in step.rivals if rival.inside) <= 1.0 + 1e-6
+            assert step.logp_after in [rival.score for rival in step.rivals if rival.piece == step.piece]
 
 
 @given(seed=seeds, steering=steerings)
