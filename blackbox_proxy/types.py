@@ -480,7 +480,8 @@ class Scores:
     """How probable it is that a text goes on with each of n strings, under both members.
 
     expert, anti_expert: natural log-probs, float64, shape (n,); lower, upper: their certain bounds, shape (2, n), the
-    expert first; end: log-probs that the answer ends here, (expert, anti-expert).
+    expert first; end: log-probs that the answer ends here, (expert, anti-expert). other: log E - log A of every string
+    that was not asked about, where a source has one for all; None where it follows from the probabilities.
     """
 
     expert: Floats
@@ -488,6 +489,7 @@ class Scores:
     lower: Floats
     upper: Floats
     end: tuple[float, float]
+    other: float | None = None
 
     @property
     def offset(self) -> Floats:

@@ -7,6 +7,7 @@ certificates. Knows nothing of who scores.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import final
 
 import numpy as np
@@ -82,6 +83,8 @@ class ScoreReading:
         alpha = self._steering.alpha_at(answer.tokens)
         rule = rule_of(self._steering, alpha=alpha)
         scores = combine.score(field, rule, alpha=alpha, evidence=self._smooth)
+        if judged.scores.other is not None:
+            scores = replace(scores, rest=judged.scores.other)
         unseen = Unseen(tail, position.ceiling, rule.most(field, alpha=alpha))
         return supported(Weighed(judged.pieces, scores, len(logp), unseen, alpha), self._steering)
 

@@ -41,7 +41,7 @@ class OffsetTable:
         offset = np.array([self.offsets.get(piece, self.other) for piece in pieces], dtype=np.float64)
         even = np.zeros(len(pieces))
         bounds = np.stack([offset, even])
-        return Scores(offset, even, bounds, bounds, (self.offsets.get(b"", self.other), 0.0))
+        return Scores(offset, even, bounds, bounds, (self.offsets.get(b"", self.other), 0.0), self.other)
 
 
 @final
@@ -69,7 +69,9 @@ class WeightedSum:
         lower, upper = (np.stack([anti_expert + sum(b[n] for b in bounds), anti_expert]) for n in (0, 1))
         offset = sum(weight * scores.offset for scores, weight in found)
         end = math.fsum(weight * (scores.end[0] - scores.end[1]) for scores, weight in found)
-        return Scores(anti_expert + offset, anti_expert, lower, upper, (even + end, even))
+        others = [weight * scores.other for scores, weight in found if scores.other is not None]
+        other = math.fsum(others) if len(others) == len(found) else None
+        return Scores(anti_expert + offset, anti_expert, lower, upper, (even + end, even), other)
 
     def propose(self, context: bytes, count: int, *, prompt: Prompt) -> Sequence[bytes]:
         """What the sources propose, one after another."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -32,6 +33,20 @@ def test_a_table_lifts_what_it_names() -> None:
     ended = steer(PROMPT, api=api, pair=OffsetTable({b"": 30.0}), steering=steering)
     assert ended.finish == "stop"
     assert ended.text == ""
+
+
+def test_a_table_says_what_all_else_is_worth() -> None:
+    """Log-probs are over what it leaves: p exp(offset), what the API did not show by the offset of all others."""
+    table = OffsetTable({b"a": 0.0, b"b": 0.5}, other=-9.0)
+    for source in (table, WeightedSum([(table, 1.0)])):
+        (step,) = steer(PROMPT, api=toy_api(1, WHOLE, top_k=2), pair=source, steering=Steering(max_tokens=1)).steps
+        shown = {rival.piece: rival for rival in step.rivals}
+        weights = {piece: rival.logp + table.offsets.get(piece, table.other) for piece, rival in shown.items()}
+        hidden = 1.0 - math.fsum(math.exp(rival.logp) for rival in shown.values())
+        assert hidden > 0.01
+        whole = math.fsum(map(math.exp, weights.values())) + hidden * math.exp(table.other)
+        for piece, rival in shown.items():
+            assert rival.score == pytest.approx(weights[piece] - math.log(whole), abs=1e-3)
 
 
 @pytest.mark.parametrize("seed", range(12))
