@@ -33,13 +33,6 @@ settings.register_profile("tests", max_examples=int(os.environ.get("HYPOTHESIS_E
 settings.load_profile("tests")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where workers share the tests: one takes all that computes with real weights, the others take file by file."""
-    for item in items:
-        group = "weights" if item.get_closest_marker("weights") else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture(autouse=True, scope="session")
 def scrubbed_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No key, proxy, switch or ledger of the person who runs the tests reaches them, nor a program that they start."""

@@ -7,6 +7,7 @@ than the law allows.
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -57,6 +58,9 @@ ENDINGS = ("", " ok", "\n", ", 7", "!?", " é")
 """Put behind each text, so that there are many: most tokenizers change their mind about the last word."""
 
 TEXTS = tuple(text + ending for text in (*ENGLISH[:4], *SCRIPTS, *CODE) for ending in ENDINGS)
+
+EVERY = int(os.environ.get("EVERY", "5"))
+"""Of so many texts the slow tests take one; 5 meets every ending."""
 
 
 @pytest.fixture(scope="module")
@@ -138,14 +142,16 @@ def test_a_sample_of_texts_by_sentencepiece(gemma_pair: Pair) -> None:
 
 
 @pytest.mark.slow
-def test_all_texts_by_a_byte_level_tokenizer(smollm2_pair: Pair) -> None:
-    check(smollm2_pair, list(TEXTS))
+def test_many_texts_by_a_byte_level_tokenizer(smollm2_pair: Pair) -> None:
+    """EVERY=1 takes all of them, in five minutes."""
+    check(smollm2_pair, list(TEXTS[::EVERY]))
     check_english(smollm2_pair)
 
 
 @pytest.mark.slow
-def test_all_texts_by_sentencepiece(gemma_pair: Pair) -> None:
-    check(gemma_pair, list(TEXTS))
+def test_many_texts_by_sentencepiece(gemma_pair: Pair) -> None:
+    """EVERY=1 takes all of them, in nine minutes."""
+    check(gemma_pair, list(TEXTS[EVERY // 2 :: EVERY]))
     check_english(gemma_pair)
 
 
