@@ -150,7 +150,7 @@ def _stream_text(running: Stream, stops: Sequence[bytes]) -> Result:
 TRACE_NOTE = (
     "log-probs are natural; offset = log expert - log anti-expert; ~ = imputed, the API did not show it; "
     "no offset = left to the API, or completed without it; "
-    "steered logp = after the offset, among the rivals of that step"
+    "steered logp = after the offset, normalised"
 )
 
 

@@ -71,7 +71,7 @@ IMPUTED = "~\u2009"
 MEANINGS = (
     ("API log-prob", "Natural logarithm of the probability that the API gave the token; ~ where it did not show it"),
     ("Offset", "Log-prob of the tuned small model less that of the untuned one, in nats"),
-    ("Steered log-prob", "After the offset was added, among all that was weighed at this place"),
+    ("Steered log-prob", "After the offset was added, normalised; at alpha 0 it is the API's own"),
     ("Exact", "Yes where the API's log-probs are those after exactly the text before"),
     ("Certified", "Yes where nothing that the API did not show can change the choice"),
     ("Error", "Bound on how far the law of this token is from the one that was aimed at, as total variation (0 to 1)"),
