@@ -200,7 +200,7 @@ class Scoring(Loop):
             kind=Kind.TEXT if piece else Kind.END,
             wanted=place.sampled.piece,
             logp_before=float(scores.logp[at]),
-            logp_after=min(0.0, float(scores.score[at]) - whole),
+            logp_after=weighed.logp_after(at, whole),
             offset=float(scores.offset[at]),
             origin=origin,
             rivals=weighed.rivals(self._steering.rivals, whole),

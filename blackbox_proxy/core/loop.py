@@ -360,7 +360,7 @@ class Loop:
             kind=Kind.TEXT if piece else Kind.END,
             wanted=wanted,
             logp_before=float(weighed.scores.logp[at]),
-            logp_after=min(0.0, float(weighed.scores.score[at]) - log_z),
+            logp_after=weighed.logp_after(at, log_z),
             offset=float(weighed.scores.offset[at]),
             origin=origin,
             rivals=weighed.rivals(self._steering.rivals, log_z),

@@ -88,13 +88,17 @@ class Weighed:
         """log Z of the whole law, with what the API did not show: 0 where the API's law is left as it is."""
         return combine.whole(self.scores, known=self.known, alpha=self.alpha)
 
+    def logp_after(self, at: int, log_z: float) -> float:
+        """The log-prob of a string in the steered law. Guesses that overlap may weigh more than all: then it is 0."""
+        return min(0.0, float(self.scores.score[at]) - log_z)
+
     def rivals(self, best: int, log_z: float) -> tuple[Rival, ...]:
         """The best few, their scores normalised by `log_z`."""
         order = np.argsort(-self.scores.score, kind="stable")[:best]
         return tuple(self._rival(i, log_z) for i in order.tolist() if math.isfinite(self.scores.score[i]))
 
     def _rival(self, i: int, log_z: float) -> Rival:
-        piece, score = self.pieces[i], min(0.0, float(self.scores.score[i]) - log_z)
+        piece, score = self.pieces[i], self.logp_after(i, log_z)
         logp, offset = float(self.scores.logp[i]), float(self.scores.offset[i])
         return Rival(piece, Kind.TEXT if piece else Kind.END, logp, offset, score, i < self.known)
 

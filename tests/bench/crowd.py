@@ -109,15 +109,15 @@ BIGGER = (CLOSED, CLOSED)
 """A pair of 0.5B models: where both names are the same it steers nothing, and costs what such a pair costs."""
 
 
-def apart(files: Files, folder: Path) -> list[str]:
-    """The files, two of them also where both are the same: a copy, so that each has bytes of its own to be read."""
+def apart(files: Files, folder: Path) -> list[Path]:
+    """The files found, two also where both names are the same: a copy, so that each has bytes of its own to be read."""
     paths = [resolve(name, cache=default_cache(os.environ)) for name in files]
     if len(set(paths)) < len(paths):
         paths[1] = Path(shutil.copyfile(paths[1], folder / "anti-expert.gguf"))
-    return [str(path) for path in paths]
+    return paths
 
 
-def bare(tapes: Sequence[Tape], files: Files, *, slots: int, cells: int) -> list[Spent]:
+def bare(tapes: Sequence[Tape], files: Sequence[Path], *, slots: int, cells: int) -> list[Spent]:
     """What both members' decodes took side by side, each on a fresh context and after the part not measured."""
     with ExitStack() as opened:
         contexts = [
@@ -129,27 +129,28 @@ def bare(tapes: Sequence[Tape], files: Files, *, slots: int, cells: int) -> list
         return [Spent(sum(s.wall for s in own), sum(s.cpu for s in own)) for own in spent]
 
 
-def _members(files: Files, opened: ExitStack) -> list[tuple[Model, Lora | None]]:
+def _members(files: Sequence[Path], opened: ExitStack) -> list[tuple[Model, Lora | None]]:
     """The expert and the anti-expert."""
-    cache = default_cache(os.environ)
-    models = [opened.enter_context(Model(resolve(name, cache=cache))) for name in files or [LOCAL]]
     if files:
-        return [(model, None) for model in models]
-    return [(models[0], opened.enter_context(Lora(models[0], ADAPTER))), (models[0], None)]
+        return [(opened.enter_context(Model(path)), None) for path in files]
+    model = opened.enter_context(Model(resolve(LOCAL, cache=default_cache(os.environ))))
+    return [(model, opened.enter_context(Lora(model, ADAPTER))), (model, None)]
 
 
 def measure(clients: int, *, answers: int, tokens: int, files: Files = ()) -> dict[str, Any]:
     """The figures."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        files = apart(files, folder)
-        members = "".join(f"{key} = {json.dumps(file)}\n" for key, file in zip(MEMBERS, files, strict=False)) or DEMO
+        paths = apart(files, folder)
+        members = (
+            "".join(f"{key} = {json.dumps(str(path))}\n" for key, path in zip(MEMBERS, paths, strict=False)) or DEMO
+        )
         with scripted_api(folder, clients=clients) as api:
             config = write_config(folder, api.url, clients=clients, context=CONTEXT, tokens=tokens, members=members)
             with process("tests.bench.taped", str(config), name) as gateway:
                 run = measured(gateway, api, questions(clients, 1 + answers))
         tapes = [tape.between(run.began, run.ended) for tape in read_tapes(folder)]
-        return figures(run, tapes, bare(tapes, files, slots=clients, cells=cells_of(clients)), clients=clients)
+        return figures(run, tapes, bare(tapes, paths, slots=clients, cells=cells_of(clients)), clients=clients)
 
 
 def figures(run: Run, tapes: Sequence[Tape], spent: Sequence[Spent], *, clients: int) -> dict[str, Any]:
