@@ -183,6 +183,19 @@ def lost_note(lost: int) -> tuple[str, ...]:
     return (f"requests without a usable reply, at unknown cost: {lost}",) if lost else ()
 
 
+def _doubts(steps: Sequence[Step]) -> tuple[str, ...]:
+    """What to say of steps at which the list of candidates, or the border before them, is in doubt."""
+    notes = []
+    if outweighed := sum(step.outweighed for step in steps):
+        notes.append(
+            f"at {outweighed} of {len(steps)} steps the choice weighs less than all that was not listed, together;"
+            " more log-probs (a larger top-k) or more proposals would list it"
+        )
+    if unbordered := sum(step.unbordered for step in steps):
+        notes.append(f"{unbordered} steps follow a text that the API's tokenizer would hardly have cut there")
+    return tuple(notes)
+
+
 def _blind_note(blind: int) -> tuple[str, ...]:
     return (f"replies that told nothing of what comes next, so that the pair alone decided: {blind}",) if blind else ()
 
@@ -380,6 +393,7 @@ class Session:
                 *ending.notes,
                 *_blind_note(self.blind),
                 *self._recut(),
+                *_doubts(self.steps),
                 *lost_note(self.usage.lost + self.waiting),
             ),
             calls=tuple(self.spending.calls),

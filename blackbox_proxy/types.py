@@ -328,7 +328,9 @@ class Step:
 
     alpha: weight of the offset here. divergence: total variation between the members' laws of the next token, None
     where nobody measured it. left: the gate was shut, and the API's law alone decided; the offset is not known then.
-    guessed: the pair had drafted it.
+    guessed: the pair had drafted it. outweighed: a greedy choice whose weight is below that of everything together that
+    was not listed, and that might hold something better. unbordered: the text before ends where the API's tokenizer
+    would hardly have ended a token, so that the pair's masses are those after any such text.
     """
 
     piece: bytes
@@ -346,6 +348,8 @@ class Step:
     alpha: float = 1.0
     divergence: float | None = None
     left: bool = False
+    outweighed: bool = False
+    unbordered: bool = False
     guessed: bool = field(default=False, compare=False, repr=False)
 
 
@@ -399,6 +403,16 @@ class Result:
     def left(self) -> int:
         """How many steps were left to the API, since the gate was shut."""
         return sum(step.left for step in self.steps)
+
+    @property
+    def outweighed(self) -> int:
+        """How many greedy choices weigh less than all that was not listed, together."""
+        return sum(step.outweighed for step in self.steps)
+
+    @property
+    def unbordered(self) -> int:
+        """How many steps follow a text that the API's tokenizer would hardly have cut there."""
+        return sum(step.unbordered for step in self.steps)
 
     @property
     def certified(self) -> int:

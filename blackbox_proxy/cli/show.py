@@ -261,6 +261,8 @@ def step_json(step: Step) -> dict[str, object]:
         "alpha": number(step.alpha),
         "divergence": None if step.divergence is None else number(step.divergence),
         "left": step.left,
+        "outweighed": step.outweighed,
+        "unbordered": step.unbordered,
     }
 
 
@@ -282,6 +284,8 @@ def result_json(result: Result, *, trace: bool, before: Sequence[str] = ()) -> d
         "changed": result.changed,
         "outside_top_k": result.outside,
         "left_to_api": result.left,
+        "outweighed": result.outweighed,
+        "unbordered": result.unbordered,
         "certified": result.certified,
         "error": number(result.error),
         "log_weight": number(result.log_weight),

@@ -155,11 +155,22 @@ def whole(scores: Scores, *, known: int, alpha: float) -> float:
     What was not shown has the probability that is left, divided among the strings that were imputed and the rest, which
     is taken for one event: so that Z is 1 at alpha 0, whatever was shown.
     """
-    shown, guessed = np.exp(scores.logp[:known]), np.exp(scores.logp[known:])
-    tail = max(0.0, 1.0 - float(shown.sum()))
-    guessed *= min(1.0, tail / max(float(guessed.sum()), 1e-300))
-    mass = np.array([*shown, *guessed, tail - float(guessed.sum())])
+    mass = _divided(scores, known=known)
     gain = alpha * np.array([*scores.offset, scores.rest]) if alpha else np.zeros(len(mass))
     kept = mass > 0.0
     log = np.log(mass[kept]) + gain[kept]
     return float(np.logaddexp.reduce(log))
+
+
+def unlisted(scores: Scores, *, known: int, alpha: float) -> float:
+    """Log of the steered weight of all that is not in the field, as one event: see `whole`; -inf where nothing is."""
+    mass = float(_divided(scores, known=known)[-1])
+    return math.log(mass) + alpha * scores.rest if mass > 0.0 else -math.inf
+
+
+def _divided(scores: Scores, *, known: int) -> Floats:
+    """The API's probabilities of the field's strings and of the rest, shape (n + 1,)."""
+    shown, guessed = np.exp(scores.logp[:known]), np.exp(scores.logp[known:])
+    tail = max(0.0, 1.0 - float(shown.sum()))
+    guessed *= min(1.0, tail / max(float(guessed.sum()), 1e-300))
+    return np.array([*shown, *guessed, tail - float(guessed.sum())])

@@ -23,7 +23,6 @@ from typing import NamedTuple, final
 
 import numpy as np
 
-from blackbox_proxy.core.firsts import Firsts
 from blackbox_proxy.core.vocabulary import Ids, Vocabulary
 from blackbox_proxy.errors import LocalModelError
 from blackbox_proxy.types import Floats, Law, Laws, TokenPath
@@ -34,8 +33,11 @@ NEGLIGIBLE = 1e-3
 LEAST = 1e-7
 """Share of the text's own mass below which a spelling is not looked at: below any evidence that counts."""
 
-ANY, NONE = -1, -2
-"""In place of a token id: every token will do, or none."""
+Spell = Callable[[bytes], Sequence[int]]
+"""A tokenizer: the ids of a text."""
+
+NONE = -1
+"""In place of a token id: there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,26 @@ def probabilities(laws: Laws, ids: Ids) -> Floats:
     return np.exp(out, out=out)
 
 
+def spelling(spell: Spell | None, text: bytes) -> Sequence[int]:
+    """The tokenizer's own spelling of `text`; empty without a tokenizer, and for bytes that it has no token for."""
+    try:
+        return spell(text) if spell else ()
+    except (LocalModelError, ValueError):
+        return ()
+
+
+def first_of(spell: Spell | None, vocabulary: Vocabulary, text: bytes) -> int | None:
+    """The token with which the tokenizer spells `text`, NONE where it cannot; None without a tokenizer: any will do.
+
+    A text that is a piece is spelt by it: so do all tokenizers but for oddities, and asking is what takes time.
+    """
+    if spell is None:
+        return None
+    if whole := vocabulary.ids_of(text):
+        return whole[0]
+    return next(iter(spelling(spell, text)), NONE)
+
+
 @dataclass(frozen=True, slots=True)
 class _State:
     """A spelling of the beginning of the re-read bytes: where it leads, what is left, and its mass, shape (2,)."""
@@ -86,24 +108,21 @@ class _State:
 class _Item(NamedTuple):
     """String `number` still lacks the bytes `left`, with `mass` of shape (2,) at hand.
 
-    usual: the string was spelt up to here as the tokenizer would spell it. over: the string that has been given this
-    mass so far, because it is what the API's first token would be if nothing more came; -1 where there is none.
+    usual: the string was spelt up to here as the tokenizer would spell it.
     """
 
     number: int
     left: bytes
     mass: Floats
     usual: bool = True
-    over: int = -1
 
 
 @final
 class Cover:
     """Masses of strings after one place. Grows as laws arrive; `laws` is shared with the caller and only read.
 
-    spell: the tokenizer, which tells a string's usual spelling from the many others; without it all count as usual.
-    firsts: where the API's vocabulary is known, a string that is one of its pieces stands for what has it as the API's
-    first token (1.8), and the masses of different pieces are disjoint; otherwise for all that starts with it.
+    A string stands for all that starts with it. spell: the tokenizer, which tells a string's usual spelling from the
+    many others; without it all count as usual.
     """
 
     def __init__(
@@ -112,14 +131,9 @@ class Cover:
         at: Place,
         laws: Mapping[TokenPath, Laws],
         *,
-        spell: Callable[[bytes], Sequence[int]] | None = None,
-        firsts: Firsts | None = None,
+        spell: Spell | None = None,
     ) -> None:
         self._vocabulary = vocabulary
-        self._firsts = firsts
-        self._strings: Sequence[bytes] = ()
-        self._at_index: Mapping[bytes, int] = {}
-        self._last = firsts.last(at.rest) if firsts else b""
         self._laws = laws
         self._spell = spell
         self._at = at
@@ -141,17 +155,11 @@ class Cover:
             self._states.append(state)
             if not state.left:
                 continue
-            covering = probabilities(laws, self._covering(state.left))
+            covering = probabilities(laws, self._vocabulary.starting_with(state.left))
             self.total += state.mass * covering.sum(axis=1)
             queue.extend(self._shorter(state, laws))
         if not start.left:
             self.total = np.ones(2)
-
-    def _covering(self, left: bytes) -> Ids:
-        """The tokens that go on from what is left of the text; where the API's are known, at an end of one of those."""
-        if self._firsts is None:
-            return self._vocabulary.starting_with(left)
-        return self._firsts.ends_at(self._last, left)
 
     def _shorter(self, state: _State, laws: Laws) -> Iterable[_State]:
         """The states one token further, by tokens that do not go beyond the re-read bytes."""
@@ -186,33 +194,21 @@ class Cover:
 
     def _along(self, text: bytes) -> Iterable[TokenPath]:
         """The paths along the usual spelling of `text` after the anchor."""
-        ids = self._usual(text)
+        ids = tuple(spelling(self._spell, text))
         return (self._at.anchor + ids[:n] for n in range(1, len(ids) + 1))
 
-    def _usual(self, text: bytes) -> TokenPath:
-        """The tokenizer's own spelling of `text`; empty without a tokenizer, and for bytes that it has no token for."""
-        try:
-            return tuple(self._spell(text)) if self._spell else ()
-        except (LocalModelError, ValueError):
-            return ()
-
-    def keeps(self, string: bytes) -> bool:
-        """Whether the API, where its tokens are known, would end one before `string`: so that it could come next."""
-        return self._firsts is None or self._firsts.keeps(self._last, string)
-
-    def proposals(self, count: int, *, starts: Sequence[bytes] = ()) -> list[bytes]:
+    def proposals(self, count: int, *, starts: Sequence[bytes] = (), least: float = NEGLIGIBLE) -> list[bytes]:
         """The strings of up to `count` tokens that the expert finds likeliest to come next, best first.
 
         Tokens with a negligible share are passed over; with `starts`, those that start otherwise are instead.
         """
         best: dict[bytes, float] = {}
-        first = self._firsts.first if self._firsts else bytes
         for state in self._states:
             law = self._laws[state.path].expert
             ids = self._fitting(state.left, starts, law)
             masses = state.mass[0] * np.exp(law.logits[ids].astype(np.float64) - law.log_norm)
             for n in np.argsort(masses)[: -count - 1 : -1].tolist():
-                piece = first(self._vocabulary.pieces[ids[n]][len(state.left) :])
+                piece = self._vocabulary.pieces[ids[n]][len(state.left) :]
                 if piece:
                     best[piece] = best.get(piece, 0.0) + float(masses[n])
         return sorted(best, key=best.__getitem__, reverse=True)[:count]
@@ -239,8 +235,6 @@ class Cover:
         """Start the sums for `strings`, n of them, b"" for the end of the answer; read them with `bounds`."""
         self._low = np.zeros((2, len(strings)))
         self._pending = {}
-        self._strings = strings
-        self._at_index = {string: i for i, string in enumerate(strings)}
         texts = [(i, string) for i, string in enumerate(strings) if string]
         starts = {string[:1] for _, string in texts}
         for state in self._states:
@@ -251,38 +245,20 @@ class Cover:
         for i, string in enumerate(strings):
             if not string:
                 self._low[:, i] = self.end()
+        self.absorb()
 
     def _spread(self, path: TokenPath, items: Sequence[_Item], *, beyond: int) -> None:
         """Add what the law at `path` says of the items; tokens that end inside an item go into the gap."""
         laws = self._laws[path]
-        ranges = [self._range(item, beyond) for item in items]
+        ranges = [self._vocabulary.starting_with(item.left) for item in items]
         filled = [n for n, ids in enumerate(ranges) if len(ids)]
         if filled:
             starts = np.cumsum([0, *(len(ranges[n]) for n in filled[:-1])])
             found = probabilities(laws, np.concatenate([ranges[n] for n in filled]))
             sums = np.add.reduceat(found, starts, axis=1)
             for column, n in enumerate(filled):
-                self._give(self._low, items[n], items[n].mass * sums[:, column])
+                self._low[:, items[n].number] += items[n].mass * sums[:, column]
         self._defer(path, items, beyond=beyond)
-
-    def _give(self, masses: Floats, item: _Item, mass: Floats) -> None:
-        """Add mass to an item's string, and take it from the one that had it."""
-        masses[:, item.number] += mass
-        if item.over >= 0:
-            masses[:, item.over] -= mass
-
-    def _over(self, item: _Item, left: bytes) -> int:
-        """Which string has the mass of an item of which `left` is still to come; see `_Item`."""
-        string = self._strings[item.number]
-        if self._firsts is None or len(left) >= len(string):
-            return -1
-        return self._at_index.get(self._firsts.first(string[: len(string) - len(left)]), item.over)
-
-    def _range(self, item: _Item, drop: int) -> Ids:
-        """The tokens that complete an item, of which the first `drop` bytes are the text's."""
-        if self._firsts is None:
-            return self._vocabulary.starting_with(item.left)
-        return self._firsts.ids(self._strings[item.number], item.left, drop=drop, last=self._last)
 
     def _defer(self, path: TokenPath, items: Sequence[_Item], *, beyond: int) -> None:
         parts = [
@@ -296,23 +272,11 @@ class Cover:
         found *= np.stack([item.mass for item, _, _ in parts], axis=1)
         matters = np.any(found > LEAST * self.total[:, None], axis=0)
         spelt = {item.left for (item, _, _), does in zip(parts, matters, strict=True) if does and item.usual}
-        first = {left: self._first(left) for left in spelt}
+        first = {left: first_of(self._spell, self._vocabulary, left) for left in spelt}
         for column, (item, i, length) in enumerate(parts):
-            usual = matters[column] and item.usual and first[item.left] in (i, ANY)
-            left = item.left[length:]
-            child = _Item(item.number, left, found[:, column], usual, self._over(item, left))
+            usual = matters[column] and item.usual and first[item.left] in (i, None)
+            child = _Item(item.number, item.left[length:], found[:, column], usual)
             self._pending.setdefault((*path, i), []).append(child)
-
-    def _first(self, text: bytes) -> int:
-        """The token with which the tokenizer spells `text`; ANY without a tokenizer, NONE where it cannot.
-
-        A text that is a piece is spelt by it: so do all tokenizers but for oddities, and asking is what takes time.
-        """
-        if self._spell is None:
-            return ANY
-        if whole := self._vocabulary.ids_of(text):
-            return whole[0]
-        return next(iter(self._usual(text)), NONE)
 
     def absorb(self) -> None:
         """Take in the laws that have become known since."""
@@ -331,9 +295,9 @@ class Cover:
         high = (self._low + self._gap(usual=False) + unread[:, None]) / whole
         return np.minimum(self._low / whole, 1.0), np.minimum(high, 1.0)
 
-    def low(self) -> Floats:
-        """Lower bounds of the strings' probabilities, shape (2, n): what the laws at hand are sure of."""
-        return self._share(self._low)
+    def low_of(self, index: int) -> Floats:
+        """Lower bounds of a string's probability, shape (2,): what the laws at hand are sure of."""
+        return self._share(self._low[:, index])
 
     def _gap(self, *, usual: bool) -> Floats:
         """Mass at hand for which laws are missing, by string, shape (2, n); `usual`: along usual spellings only."""

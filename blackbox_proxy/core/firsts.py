@@ -1,36 +1,59 @@
-"""Which tokens of the pair let the API's next token be a given one: the bridge between two known vocabularies.
+"""The API's first token of a continuation, where both vocabularies are known: the bridge between two tokenizers.
 
 The text goes on with some bytes; the API's first token of them is what its tokenizer cuts off first (`Vocabulary.cut`;
 where only pieces are known, the longest one). Merges make the difference: `=capital` is `=` and `capital`, although
-`=c` is a piece too. Knows no law; answers are kept, since both vocabularies stay the same.
+`=c` is a piece too. What comes later may still change the first token: `-` is one until `card` follows, and then it is
+`-card`. So for a beginning of a continuation it is also told whether its first token is final. Knows no distribution;
+answers are kept, since both vocabularies stay the same.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from blackbox_proxy.core.vocabulary import Ids, Vocabulary
 from blackbox_proxy.errors import LocalModelError
 
-KEPT = 1 << 14
+KEPT = 1 << 15
 """Answers kept: the same strings come again at every place."""
+
+TRIED = 64
+"""Longer pieces of the API that are looked at one by one; where there are more, one of them is taken to be possible."""
+
+REMEMBERED = 64
+"""Bytes of the text before that are cut to find the API's last token of it."""
+
+Spell = Callable[[bytes], Sequence[int]]
 
 
 @final
 class Firsts:
-    """First tokens of an API with the vocabulary `api`, in terms of the pair's `vocabulary`."""
+    """First tokens of an API with the vocabulary `api`, for continuations written in the pair's `vocabulary`.
 
-    def __init__(self, vocabulary: Vocabulary, api: Vocabulary) -> None:
-        self._vocabulary, self._api = vocabulary, api
+    spell: the pair's tokenizer; without one every spelling of a text is taken to be possible.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, api: Vocabulary, spell: Spell | None = None) -> None:
+        self._vocabulary, self._api, self._spell = vocabulary, api, spell
         self._lengths = np.zeros(len(vocabulary), dtype=np.int32)
         for i in vocabulary.order.tolist():
             self._lengths[i] = len(self._first(vocabulary.pieces[i]))
         self.first = lru_cache(maxsize=KEPT)(self._first)
         self.ids = lru_cache(maxsize=KEPT)(self._ids)
-        self.ends_at = lru_cache(maxsize=KEPT)(self._ends_at)
+        self.keeps = lru_cache(maxsize=KEPT)(self._keeps)
+        self.can_change = lru_cache(maxsize=KEPT)(self._can_change)
+        self.bytes_after = lru_cache(maxsize=KEPT)(self._bytes_after)
+        self.last = lru_cache(maxsize=KEPT)(self._last)
+        self.is_settled = lru_cache(maxsize=KEPT)(self._is_settled)
+
+    def is_piece(self, string: bytes) -> bool:
+        """Whether the API has a token of exactly these bytes."""
+        return bool(self._api.ids_of(string))
 
     def _first(self, text: bytes) -> bytes:
         """What the API's tokenizer cuts off `text` first; b"" where it cannot cut it."""
@@ -53,47 +76,125 @@ class Firsts:
                 return text[:length]
         return b""
 
-    def last(self, text: bytes) -> bytes:
-        """The API's last token of `text`, read from its beginning; b"" where it cannot be cut."""
+    def _last(self, text: bytes) -> bytes:
+        """The API's last token of `text`, or of its end if it is long; b"" where it cannot be cut."""
+        if len(text) > REMEMBERED:
+            space = text.find(b" ", len(text) - REMEMBERED)
+            text = text[space if space >= 0 else len(text) - REMEMBERED :]
         return (self._cut(text) or [b""])[-1] if text else b""
 
-    def keeps(self, last: bytes, then: bytes) -> bool:
+    def _keeps(self, last: bytes, then: bytes) -> bool:
         """Whether the API cuts `last` off as a token where `then` follows: its border is one that it would make."""
-        if not last or not self._api.begins(last + then[:1]):
+        if not last or not then or not self._api.straddled(last, then):
             return True
-        return len(self.first(last + then)) == len(last)
+        pieces = self._cut(last + then)
+        return not pieces or pieces[0] == last
 
-    def _ends_at(self, last: bytes, left: bytes) -> Ids:
-        """Ids of the pair's tokens that start with `left`, and leave a border of the API at the end of it.
+    def next(self, last: bytes, text: bytes) -> bytes | None:
+        """The API's next token behind a text that ends with its token `last`, where `text` follows and nothing more.
 
-        last: the API's last token before that border. Where the API goes on from a text, one of its tokens ends there:
-        continuations that it would cut otherwise are not among those that it weighs.
+        None where it would not end `last` there, so that it cannot go on so.
         """
-        pieces, size = self._vocabulary.pieces, len(left)
-        ids = self._vocabulary.starting_with(left)
-        return np.array([i for i in ids.tolist() if self.keeps(last, pieces[i][size:])], dtype=np.intp)
+        return self.first(text) if self.keeps(last, text) else None
 
-    def _ids(self, string: bytes, left: bytes, *, drop: int, last: bytes) -> Ids:
-        """Ids of the pair's tokens that start with `left` and after which the API's first token is `string`.
+    def is_final(self, string: bytes, text: bytes) -> bool:
+        """Whether the first token `string` of `text` stays the first one, whatever follows.
 
-        left: what is still to be spelt: the first `drop` bytes belong to the text before, of which `last` is the API's
-        last token; the rest is the end of `string`. A `string` that is no piece of the API stands for all that starts
-        with it.
+        It does where no piece of the API can lie across its end: a border vanishes only by a merge across it.
         """
-        ids = self._vocabulary.starting_with(left)
-        pieces = self._vocabulary.pieces
-        if drop and not self.keeps(last, string):
-            return ids[:0]
+        return not self._api.straddled(string, text[len(string) :])
+
+    def _is_settled(self, last: bytes, text: bytes) -> bool:
+        """Whether `next` stays what it is, whatever follows `text`."""
+        if self.keeps(last, text):
+            return self.is_final(last, last + text) and self.is_final(self.first(text), text)
+        end = 0
+        for piece in self._cut(last + text):
+            end += len(piece)
+            if end > len(last):
+                break
+        return self.is_final((last + text)[:end], last + text)
+
+    def _bytes_after(self, string: bytes, rest: bytes) -> NDArray[np.bool_]:
+        """First bytes of what may follow `string` + `rest` and join a token across the end of `string`; shape (256,)."""
+        found = np.zeros(256, dtype=np.bool_)
+        for stem in (string[n:] + rest for n in range(len(string))):
+            for i in self._api.starting_with(stem).tolist():
+                piece = self._api.pieces[i]
+                if len(piece) > len(stem):
+                    found[piece[len(stem)]] = True
+            if self._within(stem, len(stem) - len(rest)):
+                found[:] = True
+        return found
+
+    def _within(self, text: bytes, at: int) -> bool:
+        """Whether a piece starts `text`, goes beyond the first `at` bytes and ends before it does."""
+        return any(self._api.ids_of(text[:n]) for n in range(at + 1, len(text)))
+
+    def _can_change(self, text: bytes) -> bool:
+        """Whether the pair may well go on from `text`, from a token's end there, so that its first token changes.
+
+        Well: in its tokenizer's own spelling of the longer text. A piece of the API must lie across the end of `text`
+        and begin inside its first token.
+        """
+        string = self.first(text)
+        if self.is_final(string, text):
+            return False
+        return any(self._changes(string, text, longer) for longer in self._longer(string, text))
+
+    def _longer(self, string: bytes, text: bytes) -> Iterator[bytes]:
+        """Texts that go on from `text` by a piece of the API across its end; b"" in place of too many to look at."""
+        for start in range(len(string)):
+            stem = text[start:]
+            ids = self._api.starting_with(stem)
+            if len(ids) > TRIED:
+                # Inside a word of letters the pair's own tokens hardly ever end where another cut begins.
+                if start == 0 or not stem.isalnum():
+                    yield b""
+                continue
+            for i in ids.tolist():
+                if len(self._api.pieces[i]) > len(stem):
+                    yield text[:start] + self._api.pieces[i]
+
+    def _changes(self, string: bytes, text: bytes, longer: bytes) -> bool:
+        """Whether the first token of `longer` is another, and the pair's own spelling of it has a border after `text`."""
+        return not longer or (self.first(longer) != string and self._has_border(longer, len(text)))
+
+    def _has_border(self, text: bytes, at: int) -> bool:
+        if self._spell is None:
+            return True
+        end = 0
+        for i in self._usual(text):
+            end += len(self._vocabulary.pieces[i])
+            if end >= at:
+                return end == at
+        return True
+
+    def _usual(self, text: bytes) -> Sequence[int]:
+        """The pair's own spelling; empty for bytes that it has no token for."""
+        try:
+            return self._spell(text) if self._spell else ()
+        except (LocalModelError, ValueError):
+            return ()
+
+    def _ids(self, string: bytes, head: bytes, gap: bytes) -> Ids:
+        """Ids of the pair's tokens after which the API's first token of the continuation is `string`.
+
+        head: what the continuation starts with already, a proper beginning of `string`. gap: what the token must spell
+        of the text before the continuation begins; one of the two is empty. A `string` that is no piece of the API
+        stands for all that starts with it.
+        """
+        ids = self._vocabulary.starting_with(gap + string[len(head) :])
         if not self._api.ids_of(string):
             return ids
-        head = string[: len(string) - (len(left) - drop)]
-        if not head and not drop:
+        if not head and not gap:
             return np.asarray(ids[self._lengths[ids] == len(string)], dtype=np.intp)
-        kept = [i for i in ids.tolist() if len(self.first(head + pieces[i][drop:])) == len(string)]
+        pieces = self._vocabulary.pieces
+        kept = [i for i in ids.tolist() if self.first(head + pieces[i][len(gap) :]) == string]
         return np.array(kept, dtype=np.intp)
 
 
 @lru_cache(maxsize=4)
-def firsts_of(vocabulary: Vocabulary, api: Vocabulary) -> Firsts:
+def firsts_of(vocabulary: Vocabulary, api: Vocabulary, spell: Spell | None = None) -> Firsts:
     """The bridge between two vocabularies, made once: reading all pieces takes a tenth of a second."""
-    return Firsts(vocabulary, api)
+    return Firsts(vocabulary, api, spell)

@@ -209,6 +209,7 @@ class Scoring(Loop):
             alpha=weighed.alpha,
             divergence=weighed.divergence,
             left=weighed.left,
+            unbordered=weighed.unbordered,
         )
 
 

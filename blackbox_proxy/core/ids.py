@@ -22,6 +22,9 @@ from blackbox_proxy.core.rivals import MOST_REVEALED
 from blackbox_proxy.core.sampling import error
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.core.weighing import (
+    FAINT,
+    MOST_PROPOSED,
+    WIDENED,
     Answer,
     Completing,
     Guess,
@@ -105,14 +108,14 @@ class IdReading:
                 return left
         alpha = self._steering.alpha_at(answer.tokens)
         gains = alpha * self._offsets(laws) + self._may_appear
-        weighed = self._weighed(laws, position, gains, alpha=alpha)
+        weighed = self._listed(laws, position, gains, alpha=alpha)
         for _ in range(self._steering.reveals):
             ids = self._threats(weighed)
             if not ids:
                 break
             found = yield Revealing(ids)
             position = with_revealed(position, named(found if isinstance(found, tuple) else (), self._vocabulary))
-            weighed = self._weighed(laws, position, gains, alpha=alpha)
+            weighed = self._listed(laws, position, gains, alpha=alpha)
         return replace(weighed, divergence=opening.divergence)
 
     def complete(self, answer: Answer) -> Completing:
@@ -143,9 +146,18 @@ class IdReading:
     def _fits(self, piece: bytes) -> bool:
         return not piece or self.knows(piece)
 
-    def _weighed(self, laws: Laws, position: Position, gains: Floats, *, alpha: float) -> Weighed:
+    def _listed(self, laws: Laws, position: Position, gains: Floats, *, alpha: float) -> Weighed:
+        """Everything that competes; more of the expert's ids where all that is not listed outweighs the choice."""
+        count = self._steering.proposals
+        weighed = self._weighed(laws, position, gains, alpha=alpha, count=count)
+        while weighed.is_outweighed and 0 < count < MOST_PROPOSED:
+            count = min(WIDENED * count, MOST_PROPOSED)
+            weighed = self._weighed(laws, position, gains, alpha=alpha, count=count)
+        return weighed
+
+    def _weighed(self, laws: Laws, position: Position, gains: Floats, *, alpha: float, count: int) -> Weighed:
         shown = {p: logp for p, logp in merged(position, greedy=self._greedy).items() if self._fits(p)}
-        pieces = (*shown, *self._proposals(laws, shown))
+        pieces = (*shown, *self._proposals(laws, shown, count=count))
         tail = hidden(position, greedy=self._greedy)
         field = combine.Field(
             np.fromiter(shown.values(), dtype=np.float64),
@@ -202,13 +214,14 @@ class IdReading:
         order = np.argsort(-unseen.gains[close], kind="stable")[:most]
         return tuple(unseen.ids[close][order].tolist())
 
-    def _proposals(self, laws: Laws, shown: dict[bytes, float]) -> list[bytes]:
-        if not self._steering.takes_unseen or not self._steering.proposals:
+    def _proposals(self, laws: Laws, shown: dict[bytes, float], *, count: int) -> list[bytes]:
+        if not self._steering.takes_unseen or not count:
             return []
         logits = laws.expert.logits
-        ids = np.flatnonzero(logits > laws.expert.log_norm + math.log(combine.REAL))
+        least = combine.REAL if count == self._steering.proposals else FAINT
+        ids = np.flatnonzero(logits > laws.expert.log_norm + math.log(least))
         ids = ids[self._vocabulary.is_text[ids]]
-        ids = ids[np.argsort(-logits[ids])][: self._steering.proposals]
+        ids = ids[np.argsort(-logits[ids])][:count]
         pieces = [self._vocabulary.pieces[i] for i in ids.tolist()]
         return [piece for piece in (*pieces, b"") if piece not in shown]
 

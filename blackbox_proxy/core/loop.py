@@ -371,6 +371,8 @@ class Loop:
             alpha=weighed.alpha,
             divergence=weighed.divergence,
             left=weighed.left,
+            outweighed=self._steering.temperature == 0.0 and weighed.is_outweighed,
+            unbordered=weighed.unbordered,
         )
 
     def _choose(self, weighed: Weighed, drafted: int | None) -> Drawn:

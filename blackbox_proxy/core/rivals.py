@@ -17,14 +17,18 @@ import numpy as np
 
 from blackbox_proxy.core import combine
 from blackbox_proxy.core.certificate import Unseen
-from blackbox_proxy.core.covering import Cover, place
+from blackbox_proxy.core.covering import NEGLIGIBLE, Cover, Place, place
 from blackbox_proxy.core.firsts import firsts_of
 from blackbox_proxy.core.gating import Opening, gate_of
 from blackbox_proxy.core.offsets import rule_of
 from blackbox_proxy.core.sampling import tempered
 from blackbox_proxy.core.text import CONTINUATION, is_start, is_whole
+from blackbox_proxy.core.tokencover import TokenCover
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.core.weighing import (
+    FAINT,
+    MOST_PROPOSED,
+    WIDENED,
     Answer,
     Completing,
     Found,
@@ -72,6 +76,9 @@ MANY = 256
 GUESSED = 4
 """Strings of the expert among which the next one is guessed."""
 
+UNDECIDED = 0.1
+"""Share of the expert's continuations from which they are read on where the API's first token is not decided."""
+
 MOST_REVEALED = 64
 """Ids whose log-probs are asked for in one call."""
 
@@ -93,7 +100,7 @@ class ByteReading:
     ) -> None:
         """given: a text is scored: what each position's own token weighs must be certain, however unlikely it is."""
         self._vocabulary, self._spell, self._api, self._given = vocabulary, spell, api, given
-        self._firsts = firsts_of(vocabulary, api) if api else None
+        self._firsts = firsts_of(vocabulary, api, spell) if api else None
         self._laws, self._steering = laws, steering
         self._gate, self._reveal = gate_of(steering, ends=vocabulary.ends), reveal
         self._smooth = steering.evidence if steering.rule == "pooled" else 0.0
@@ -136,35 +143,82 @@ class ByteReading:
 
     def _steered(self, position: Position, answer: Answer) -> Weighing:
         """`weigh` where the gate is open."""
-        calls, alpha = 0, self._steering.alpha_at(answer.tokens)
+        calls, alpha, text = 0, self._steering.alpha_at(answer.tokens), answer.text
         known: dict[TokenPath, Laws] = {}
-        shown = self._shown(position, answer.text)
-        cover = yield from self._read(answer.text, shown, known)
-        proposed = self._proposed(cover, answer.text)
+        shown = self._shown(position, text)
+        cover = yield from self._read(text, shown, known)
         left = self._steering.spread - (len(known) - len(self.paths(answer)))
+        if alpha != 0.0:
+            left = yield from self._read_on(cover, known, left=left)
+        proposed, count = self._proposed(cover, text), self._steering.proposals
         while True:
-            pieces = (*shown, *(piece for piece in proposed if piece not in shown))
-            logp = np.fromiter(shown.values(), dtype=np.float64)
-            cover.ask(pieces)
-            cover.absorb()
-            while True:
-                masses = cover.estimate()
-                weighed = self._weighed(pieces, masses, logp=logp, at=position, alpha=alpha)
-                own = pieces.index(position.sampled.piece) if self._given and position.sampled.piece in shown else None
-                wanted = self._doubt(cover, weighed, masses, own=own) if left > 0 and alpha != 0.0 else None
-                if wanted is None:
-                    break
+            weighed, masses = self._scored(cover, position, shown, proposed, alpha=alpha)
+            own = self._own(weighed, position)
+            wanted = self._doubt(cover, weighed, masses, own=own) if left > 0 and alpha != 0.0 else None
+            if wanted is not None:
                 left -= 1
                 yield from self._learn((wanted,), known)
                 cover.absorb()
-            ids = self._threats(weighed) if calls < self._steering.reveals and is_whole(answer.text) else ()
+                proposed = [*dict.fromkeys([*proposed, *self._proposed(cover, text, count=count)])]
+                continue
+            if weighed.is_outweighed and self._lists_more(count):
+                count = min(WIDENED * count, MOST_PROPOSED)
+                more = self._proposed(cover, text, count=count, least=FAINT)
+                if not set(more) <= {*shown, *proposed}:
+                    proposed = [*dict.fromkeys([*proposed, *more])]
+                    continue
+            ids = self._threats(weighed) if calls < self._steering.reveals and is_whole(text) else ()
             if not ids:
                 return weighed
             calls += 1
             found = yield Revealing(ids)
             found = found if isinstance(found, tuple) else ()
             position = with_revealed(position, named(found, self._api) if self._api else found)
-            shown = self._shown(position, answer.text)
+            shown = self._shown(position, text)
+
+    def _scored(
+        self,
+        cover: Cover | TokenCover,
+        position: Position,
+        shown: dict[bytes, float],
+        proposed: Sequence[bytes],
+        *,
+        alpha: float,
+    ) -> tuple[Weighed, Floats]:
+        """Everything that competes, weighed by what the cover knows, and its masses."""
+        pieces = (*shown, *(piece for piece in proposed if piece not in shown))
+        cover.ask(pieces)
+        masses = cover.estimate()
+        logp = np.fromiter(shown.values(), dtype=np.float64)
+        weighed = self._weighed(pieces, masses, logp=logp, at=position, alpha=alpha)
+        unbordered = isinstance(cover, TokenCover) and cover.unbordered
+        return replace(weighed, unbordered=unbordered), masses
+
+    def _own(self, weighed: Weighed, position: Position) -> int | None:
+        """Where a text is scored: the column of its own token, which must be certain."""
+        piece = position.sampled.piece
+        return weighed.pieces.index(piece) if self._given and piece in weighed.pieces[: weighed.known] else None
+
+    def _lists_more(self, count: int) -> bool:
+        """Whether a longer list may be made of the expert's strings."""
+        return self._steering.takes_unseen and 0 < count < MOST_PROPOSED
+
+    def _read_on(
+        self, cover: Cover | TokenCover, known: dict[TokenPath, Laws], *, left: int
+    ) -> Generator[Wanted, Found, int]:
+        """Read the expert's likely continuations on until the API's first token of each is decided.
+
+        Returns how many of the `left` forks are left.
+        """
+        while isinstance(cover, TokenCover) and left > 0:
+            shares = cover.open_paths(least=UNDECIDED)
+            paths = sorted(shares, key=lambda path: -shares[path])[:left]
+            if not paths:
+                break
+            left -= len(paths)
+            yield from self._learn(paths, known)
+            cover.absorb()
+        return left
 
     def complete(self, answer: Answer) -> Completing:
         """What finishes the character that the answer leaves open, by the expert alone."""
@@ -181,9 +235,10 @@ class ByteReading:
         at, text = self._place(answer.text), answer.text
         yield at.paths
         known = {path: self._laws[path] for path in at.paths}
-        cover = Cover(self._vocabulary, at, known, spell=self._spell, firsts=self._firsts)
+        cover = self._cover(at, text, known)
+        yield from self._read_on(cover, known, left=self._steering.spread)
         starts = () if is_whole(text) else CONTINUATION
-        found = [piece for piece in cover.proposals(GUESSED, starts=starts) if cover.keeps(piece)]
+        found = cover.proposals(GUESSED, starts=starts)
         pieces = [piece for piece in (*found, b"") if may_follow(text, piece)]
         if not pieces:
             return Guess(b"", 0.0)
@@ -204,16 +259,22 @@ class ByteReading:
 
     def _read(
         self, text: bytes, strings: Iterable[bytes], known: dict[TokenPath, Laws]
-    ) -> Generator[Wanted, Found, Cover]:
+    ) -> Generator[Wanted, Found, Cover | TokenCover]:
         """The text's own spellings, read; puts the laws they need into `known`."""
         at = self._place(text)
         yield from self._learn(at.paths, known)
-        cover = Cover(self._vocabulary, at, known, spell=self._spell, firsts=self._firsts)
+        cover = self._cover(at, text, known)
         others = cover.unread(islice(strings, LIKELY))[: self._steering.spread]
         if others:
             yield from self._learn(others, known)
-            cover = Cover(self._vocabulary, at, known, spell=self._spell, firsts=self._firsts)
+            cover = self._cover(at, text, known)
         return cover
+
+    def _cover(self, at: Place, text: bytes, known: Mapping[TokenPath, Laws]) -> Cover | TokenCover:
+        """The masses after a place: of the API's next tokens where they are known, else of all that starts so."""
+        if self._firsts is None:
+            return Cover(self._vocabulary, at, known, spell=self._spell)
+        return TokenCover(self._vocabulary, at, known, firsts=self._firsts, after=text, spell=self._spell)
 
     def _learn(self, paths: Sequence[TokenPath], known: dict[TokenPath, Laws]) -> Generator[Wanted, Found, None]:
         """Ask for the laws at `paths` and add them to `known`.
@@ -224,12 +285,15 @@ class ByteReading:
         yield tuple(paths)
         known |= {path: self._laws[path] for path in paths}
 
-    def _proposed(self, cover: Cover, text: bytes) -> list[bytes]:
+    def _proposed(
+        self, cover: Cover | TokenCover, text: bytes, *, count: int | None = None, least: float = NEGLIGIBLE
+    ) -> list[bytes]:
         """The expert's strings and the end, which may win although the API did not show them."""
-        if not self._steering.takes_unseen or not self._steering.proposals:
+        count = self._steering.proposals if count is None else count
+        if not self._steering.takes_unseen or not count:
             return []
         starts = () if is_whole(text) else CONTINUATION
-        found = [piece for piece in cover.proposals(self._steering.proposals, starts=starts) if cover.keeps(piece)]
+        found = cover.proposals(count, starts=starts, least=least)
         return [piece for piece in (*found, b"") if may_follow(text, piece)]
 
     def _weighed(
@@ -249,18 +313,40 @@ class ByteReading:
 
     def _doubt(self, cover: Cover, weighed: Weighed, masses: Floats, *, own: int | None) -> TokenPath | None:
         """The path whose law would change the masses that matter most; None where they are certain enough."""
-        low = cover.low()
-        spare = self._smooth + combine.LEAST
-        width = np.log((masses + spare) / (low + spare)).sum(axis=0)[: len(weighed.scores.score)]
+        score = weighed.scores.score
         if self._steering.temperature == 0.0:
-            at = int(np.argmax(weighed.scores.score))
+            at = [int(np.argmax(score)), *self._contenders(cover, weighed, masses)]
         else:
-            law = tempered(weighed.scores.score, self._steering)
-            matters = law >= SHARE
-            if own is not None:
-                matters[own] = True
-            at = int(np.argmax(np.where(matters, width, 0.0)))
-        return cover.widest(at, usual=True) if width[at] > TOLERANCE else None
+            at = np.flatnonzero(tempered(score, self._steering) >= SHARE).tolist()
+        widths = {n: self._width(cover, masses, n) for n in ([*at, own] if own is not None else at)}
+        widest = max(widths, key=widths.__getitem__)
+        return cover.widest(widest, usual=True) if widths[widest] > TOLERANCE else None
+
+    def _width(self, cover: Cover | TokenCover, masses: Floats, index: int) -> float:
+        """Nats by which what is certain of a string's masses falls short of their estimate, both members together."""
+        spare = self._smooth + combine.LEAST
+        return float(np.log((masses[:, index] + spare) / (cover.low_of(index) + spare)).sum())
+
+    def _contenders(self, cover: Cover | TokenCover, weighed: Weighed, masses: Floats) -> list[int]:
+        """Strings that would win if what is not certain of the losing member's mass were not there."""
+        if not isinstance(cover, TokenCover) or weighed.alpha == 0.0:
+            return []
+        gains, loses = (0, 1) if weighed.alpha > 0.0 else (1, 0)
+        score, spare = weighed.scores.score, self._smooth + combine.LEAST
+        best = float(score.max())
+        room = abs(weighed.alpha) * np.log((masses[loses] + spare) / (2 * spare))
+        found = np.flatnonzero((masses[gains] >= combine.REAL) & (score < best) & (score + room > best))
+        return [
+            n
+            for n in found.tolist()
+            if self._could_win(cover, masses, n, by=best - float(score[n]), alpha=weighed.alpha)
+        ]
+
+    def _could_win(self, cover: TokenCover, masses: Floats, index: int, *, by: float, alpha: float) -> bool:
+        """Whether a string gains `by` nats where the losing member has no more than what is certain."""
+        loses, spare = 1 if alpha > 0.0 else 0, self._smooth + combine.LEAST
+        low = cover.low_of(index)[loses]
+        return abs(alpha) * math.log((masses[loses, index] + spare) / (low + spare)) > by
 
     def _threats(self, weighed: Weighed) -> TokenPath:
         """Ids of the API whose log-probs would decide, as far as its vocabulary is known: of imputed rivals."""

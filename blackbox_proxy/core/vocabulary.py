@@ -77,6 +77,11 @@ class Vocabulary:
         mask[self.order] = True
         return mask
 
+    @cached_property
+    def heads(self) -> NDArray[np.uint8]:
+        """The first byte of each piece, 0 for an empty one; shape (V,)."""
+        return np.array([piece[0] if piece else 0 for piece in self.pieces], dtype=np.uint8)
+
     def text_of(self, ids: Sequence[int]) -> bytes:
         """The bytes that a sequence of ids stands for; special and end tokens stand for none."""
         return b"".join(self.pieces[i] for i in ids if self.is_text[i])

@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from blackbox_proxy.core import combine
-from blackbox_proxy.core.certificate import NOTHING, Unseen
+from blackbox_proxy.core.certificate import NOTHING, Unseen, is_certain
 from blackbox_proxy.core.sampling import nucleus
 from blackbox_proxy.core.text import is_start, is_whole
 from blackbox_proxy.core.vocabulary import Vocabulary
@@ -30,6 +30,12 @@ from blackbox_proxy.types import (
     Scores,
     TokenPath,
 )
+
+WIDENED, MOST_PROPOSED = 4, 128
+"""The list of proposals grows by this factor, up to so many, where what is not listed outweighs the choice."""
+
+FAINT = 1e-5
+"""Share under the expert below which not even a widened list has a string."""
 
 Wanted = tuple[TokenPath, ...]
 
@@ -72,7 +78,8 @@ class Weighed:
     pieces: n strings, b"" the end. scores: arrays of shape (n,), -inf where the target leaves a string out. unseen:
     what is known of the API's other tokens. alpha: weight of the offset. divergence, left: as in
     `types.Step`. missed: where the API's own draw is what is wanted, how likely, at most, it draws what may not follow;
-    None elsewhere.
+    None elsewhere. unbordered: the text ends where the API's tokenizer would hardly end a token, so that it was weighed
+    without that condition.
     """
 
     pieces: tuple[bytes, ...]
@@ -83,6 +90,16 @@ class Weighed:
     divergence: float | None = None
     left: bool = False
     missed: float | None = None
+    unbordered: bool = False
+
+    @property
+    def is_outweighed(self) -> bool:
+        """Whether all that is not listed together weighs more than the best that is, and may hold something better."""
+        if self.left or self.alpha == 0.0 or self.unseen is NOTHING:
+            return False
+        best = float(self.scores.score.max())
+        rest = combine.unlisted(self.scores, known=self.known, alpha=self.alpha)
+        return rest > best and not is_certain(best, self.unseen)
 
     def log_whole(self) -> float:
         """log Z of the whole law, with what the API did not show: 0 where the API's law is left as it is."""

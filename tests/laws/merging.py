@@ -1,0 +1,125 @@
+"""A tokenizer that merges by rank, and toy models whose answers are short: so that every continuation can be listed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from hypothesis import strategies as st
+
+from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.types import Law, Laws, TokenPath
+
+NEVER = -80.0
+"""A logit that stands for no chance at all."""
+
+
+def merging(letters: Sequence[bytes], merges: Sequence[bytes]) -> Vocabulary:
+    """A vocabulary of some letters and of merges, whose tokenizer merges the first ranked neighbours first.
+
+    A merge that cannot come from two pieces before it is left out, so that every piece is a token of its own bytes.
+    """
+    pieces = list(dict.fromkeys(letters))
+    for merge in merges:
+        if merge not in pieces and _cut(merge, tuple([*pieces, merge])) == [merge]:
+            pieces.append(merge)
+    ranks = tuple(pieces)
+    vocabulary = Vocabulary([*pieces, b"</s>"], ends=[len(pieces)])
+    return vocabulary.cut_by(lambda text: [ranks.index(piece) for piece in cut(text, ranks)])
+
+
+def _cut(text: bytes, ranks: tuple[bytes, ...]) -> list[bytes]:
+    parts = [text[n : n + 1] for n in range(len(text))]
+    while True:
+        merged = [(ranks.index(a + b), n) for n, (a, b) in enumerate(zip(parts, parts[1:])) if a + b in ranks]
+        if not merged:
+            return parts
+        _, n = min(merged)
+        parts[n : n + 2] = [parts[n] + parts[n + 1]]
+
+
+cut = lru_cache(maxsize=1 << 18)(_cut)
+
+
+@dataclass(frozen=True)
+class ShortModel:
+    """A toy model that ends for sure after `depth` tokens, and has chances by the last two tokens before."""
+
+    vocabulary: Vocabulary
+    seed: int
+    depth: int
+    sharpness: float = 2.0
+
+    def law(self, path: TokenPath) -> Law:
+        rng = np.random.default_rng([self.seed, len(path), *(i + 1 for i in path[-2:])])
+        logits = self.sharpness * rng.standard_normal(len(self.vocabulary))
+        if len(path) >= self.depth:
+            logits[self.vocabulary.order] = NEVER
+        logits = logits.astype(np.float32)
+        return Law(logits, float(np.logaddexp.reduce(logits.astype(np.float64))))
+
+
+@dataclass(frozen=True)
+class ShortPair:
+    """Two of them."""
+
+    expert: ShortModel
+    anti_expert: ShortModel
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return self.expert.vocabulary
+
+    def laws(self, path: TokenPath) -> Laws:
+        return Laws(self.expert.law(path), self.anti_expert.law(path))
+
+
+def answers(model: ShortModel) -> Iterator[tuple[bytes, float]]:
+    """Every answer with its chance; equal ones once for each spelling."""
+    pending: list[tuple[TokenPath, bytes, float]] = [((), b"", 1.0)]
+    while pending:
+        path, text, chance = pending.pop()
+        law = model.law(path)
+        for i, logit in enumerate(law.logits.tolist()):
+            if logit <= NEVER:
+                continue
+            here = chance * math.exp(logit - law.log_norm)
+            if i in model.vocabulary.ends:
+                yield text, here
+            else:
+                pending.append(((*path, i), text + model.vocabulary.pieces[i], here))
+
+
+def next_tokens(
+    model: ShortModel, text: bytes, api: Vocabulary, *, bordered: bool
+) -> tuple[Mapping[bytes, float], float]:
+    """By brute force: the masses of the API's next tokens after `text`, b"" the end; and all mass that goes on from it.
+
+    bordered: only answers count that the API cuts after `text`.
+    """
+    found: dict[bytes, float] = {}
+    free = 0.0
+    for answer, chance in answers(model):
+        if not answer.startswith(text):
+            continue
+        free += chance
+        whole = [api.pieces[i] for i in api.cut(answer)]
+        ends = [len(b"".join(whole[:n])) for n in range(len(whole) + 1)]
+        if not bordered:
+            whole = [api.pieces[i] for i in api.cut(answer[len(text) :])]
+            found_at = 0
+        elif len(text) in ends:
+            found_at = ends.index(len(text))
+        else:
+            continue
+        name = whole[found_at] if found_at < len(whole) else b""
+        found[name] = found.get(name, 0.0) + chance
+    return found, free
+
+
+def vocabularies(letters: Sequence[bytes], merges: Sequence[bytes], *, most: int) -> st.SearchStrategy[list[bytes]]:
+    """Lists of merges, in any order of rank."""
+    return st.lists(st.sampled_from(list(merges)), max_size=most, unique=True)

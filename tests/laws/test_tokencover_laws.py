@@ -1,0 +1,109 @@
+"""Laws of the API's next token: its masses are those of all continuations that the API cuts so, whoever merges.
+
+The truth is listed: every answer of a toy pair, cut by an API that merges by rank across the pair's own tokens, or that
+does not merge what the pair has as one token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from blackbox_proxy.core.covering import Place
+from blackbox_proxy.core.firsts import Firsts
+from blackbox_proxy.core.tokencover import KEPT_SHARE, TokenCover
+from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.types import Floats, Laws, TokenPath
+from tests.laws.merging import ShortModel, ShortPair, merging, next_tokens
+
+ALPHABETS: dict[str, tuple[bytes, ...]] = {
+    "letters": (b"a", b"b", b" "),
+    "digits": (b"1", b"2", b","),
+    "blanks": (b" ", b"\n", b"x"),
+    "marks": (b"-", b"*", b"c"),
+    "bytes": (b"\xe6", b"\x97", b"\xa5"),
+    "faces": (b"\xf0\x9f", b"\x98", b"\x80"),
+}
+CLOSE = 1e-9
+
+
+@dataclass(frozen=True)
+class Case:
+    pair: ShortPair
+    api: Vocabulary
+    text: bytes
+
+
+@st.composite
+def cases(draw: st.DrawFn, *, depth: int = 4) -> Case:
+    """A pair and an API over one alphabet, which merge different neighbours; and a text that the API cuts itself."""
+    letters = ALPHABETS[draw(st.sampled_from(sorted(ALPHABETS)))]
+    strings = [a + b for a in letters for b in letters] + [a + b + c for a in letters for b in letters for c in letters]
+    some = st.lists(st.sampled_from(strings), max_size=5, unique=True)
+    own = Vocabulary([*letters, *draw(some)[:2], b"<end>"], ends=[])
+    vocabulary = Vocabulary(own.pieces, ends=[len(own.pieces) - 1])
+    seed, sharpness = draw(st.integers(0, 2**16)), draw(st.sampled_from([0.5, 2.0, 4.0]))
+    pair = ShortPair(*(ShortModel(vocabulary, seed + n, depth, sharpness) for n in (0, 1)))
+    text = b"".join(draw(st.lists(st.sampled_from(letters), max_size=2)))
+    return Case(pair, merging(letters, draw(some)), text)
+
+
+def truth(case: Case) -> tuple[dict[bytes, tuple[float, float]], bool]:
+    """The masses by brute force, and whether the border was given up."""
+    models = case.pair.expert, case.pair.anti_expert
+    found = [next_tokens(model, case.text, case.api, bordered=True) for model in models]
+    unbordered = bool(case.text) and sum(found[0][0].values()) < KEPT_SHARE * found[0][1]
+    if unbordered:
+        found = [next_tokens(model, case.text, case.api, bordered=False) for model in models]
+    sums = [max(sum(masses.values()), 1e-300) for masses, _ in found]
+    names = {*found[0][0], *found[1][0]}
+    return {n: tuple(m.get(n, 0.0) / s for (m, _), s in zip(found, sums, strict=True)) for n in names}, unbordered
+
+
+def names(api: Vocabulary) -> list[bytes]:
+    return [*dict.fromkeys(api.pieces[i] for i in api.order.tolist()), b""]
+
+
+def made(case: Case, known: dict[TokenPath, Laws]) -> TokenCover:
+    spelt = case.pair.vocabulary.spell(case.text)
+    at = Place((), case.text, tuple(spelt))
+    known.update({path: case.pair.laws(path) for path in at.paths})
+    bridge = Firsts(case.pair.vocabulary, case.api)
+    return TokenCover(case.pair.vocabulary, at, known, firsts=bridge, after=case.text, least=0.0)
+
+
+def settle(case: Case, cover: TokenCover, known: dict[TokenPath, Laws], right: Sequence[tuple[float, float]]) -> Floats:
+    """Learn all that is open, and hold the bounds against the truth at every step."""
+    asked = names(case.api)
+    while True:
+        cover.ask(asked)
+        low, high = cover.bounds()
+        if not cover.unbordered:
+            assert (low <= np.array(right).T + CLOSE).all()
+            assert (high >= np.array(right).T - CLOSE).all()
+        wanted = {*cover.open_paths(least=1e-15, usual=False), *cover.unread()}
+        wanted |= {path for n in range(len(asked)) if (path := cover.widest(n)) is not None}
+        wanted = {path for path in wanted - known.keys() if len(path) <= case.pair.expert.depth}
+        if not wanted:
+            return cover.estimate()
+        known.update({path: case.pair.laws(path) for path in wanted})
+        cover.absorb()
+
+
+@settings(max_examples=200, deadline=None)
+@given(case=cases())
+def test_masses_are_those_of_all_continuations_that_are_cut_so(case: Case) -> None:
+    """To 1e-9, with bounds that hold on the way, and together they are all that there is."""
+    right, unbordered = truth(case)
+    wanted = [right.get(name, (0.0, 0.0)) for name in names(case.api)]
+    known: dict[TokenPath, Laws] = {}
+    cover = made(case, known)
+    found = settle(case, cover, known, wanted)
+    assert cover.unbordered == unbordered
+    np.testing.assert_allclose(found, np.array(wanted).T, atol=CLOSE)
+    reached = [sum(member) > 0.0 for member in np.array(wanted).T]
+    np.testing.assert_allclose(found.sum(axis=1)[reached], 1.0, atol=CLOSE)
