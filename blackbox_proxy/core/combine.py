@@ -8,7 +8,7 @@ taken to be shaped like the anti-expert. Pure array arithmetic; knows no tokens,
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,6 +92,28 @@ def remainders(masses: Floats, pieces: Sequence[bytes], *, known: int) -> Floats
             outermost = _unbegun([pieces[j] for j in within])
             rest[:, column] -= masses[:, np.array(within)[outermost]].sum(axis=1)
     return np.maximum(rest, 0.0)
+
+
+def apart(
+    masses: Floats, pieces: Sequence[bytes], *, foreign: Collection[bytes], known: int, first: Callable[[bytes], bytes]
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Masses as events that exclude each other, shape (2, n), and which of them are no part of another one.
+
+    For an API whose tokenizer is not known. A string stands for its being the first token as the pair's tokenizer cuts;
+    but some that the API showed (`foreign`) for all that starts with them. What such a one holds is taken from the
+    string that the pair cuts off it (`first`), and from any shorter one of its kind.
+    """
+    net = masses.copy()
+    for column, piece in enumerate(pieces):
+        if piece in foreign:
+            longer = [j for j in range(known) if pieces[j] != piece and pieces[j].startswith(piece)]
+        else:
+            longer = [j for j in range(known) if pieces[j] in foreign and first(pieces[j]) == piece]
+        if longer:
+            outermost = _unbegun([pieces[j] for j in longer])
+            net[:, column] -= masses[:, np.array(longer)[outermost]].sum(axis=1)
+    begun = [column >= known and piece.startswith(tuple(foreign)) for column, piece in enumerate(pieces)]
+    return np.maximum(net, 0.0), ~np.array(begun, dtype=np.bool_)
 
 
 def left_over(masses: Floats, disjoint: NDArray[np.bool_]) -> Floats:

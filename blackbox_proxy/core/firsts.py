@@ -22,6 +22,9 @@ from blackbox_proxy.errors import LocalModelError
 KEPT = 1 << 15
 """Answers kept: the same strings come again at every place."""
 
+GAPS = 1 << 10
+"""Ends of a text for which it is kept which tokens break the border there: lists of up to half a vocabulary."""
+
 TRIED = 64
 """Longer pieces of the API that are looked at one by one; where there are more, one of them is taken to be possible."""
 
@@ -49,6 +52,7 @@ class Firsts:
         self.can_change = lru_cache(maxsize=KEPT)(self._can_change)
         self.bytes_after = lru_cache(maxsize=KEPT)(self._bytes_after)
         self.last = lru_cache(maxsize=KEPT)(self._last)
+        self.breaking = lru_cache(maxsize=GAPS)(self._breaking)
         self.is_settled = lru_cache(maxsize=KEPT)(self._is_settled)
 
     def is_piece(self, string: bytes) -> bool:
@@ -89,6 +93,15 @@ class Firsts:
             return True
         pieces = self._cut(last + then)
         return not pieces or pieces[0] == last
+
+    def _breaking(self, last: bytes, gap: bytes) -> Ids:
+        """Ids of the pair's tokens that spell `gap` and then what the API cannot have after its token `last`."""
+        found, looked = [], self.bytes_after(last, b"")
+        for i in self._vocabulary.starting_with(gap).tolist() if last else ():
+            more = self._vocabulary.pieces[i][len(gap) :]
+            if more and looked[more[0]] and not self._keeps(last, more):
+                found.append(i)
+        return np.array(found, dtype=np.intp)
 
     def next(self, last: bytes, text: bytes) -> bytes | None:
         """The API's next token behind a text that ends with its token `last`, where `text` follows and nothing more.
@@ -192,6 +205,15 @@ class Firsts:
         pieces = self._vocabulary.pieces
         kept = [i for i in ids.tolist() if self.first(head + pieces[i][len(gap) :]) == string]
         return np.array(kept, dtype=np.intp)
+
+
+@lru_cache(maxsize=4)
+def own_firsts(vocabulary: Vocabulary, spell: Spell) -> Firsts:
+    """The bridge of a vocabulary to itself, for an API of which only the text of its tokens is known.
+
+    It stands for the API's tokenizer: what is a token for the one mostly is one for the other.
+    """
+    return Firsts(vocabulary, vocabulary.cut_by(spell), spell)
 
 
 @lru_cache(maxsize=4)

@@ -18,7 +18,7 @@ import numpy as np
 from blackbox_proxy.core import combine
 from blackbox_proxy.core.certificate import Unseen
 from blackbox_proxy.core.covering import NEGLIGIBLE, Cover, Place, place
-from blackbox_proxy.core.firsts import firsts_of
+from blackbox_proxy.core.firsts import firsts_of, own_firsts
 from blackbox_proxy.core.gating import Opening, gate_of
 from blackbox_proxy.core.offsets import rule_of
 from blackbox_proxy.core.sampling import tempered
@@ -76,6 +76,9 @@ MANY = 256
 GUESSED = 4
 """Strings of the expert among which the next one is guessed."""
 
+FOREIGN = 0.1
+"""Share of the API's probability of a string below which the anti-expert's makes it doubtful that both mean the same."""
+
 UNDECIDED = 0.1
 """Share of the expert's continuations from which they are read on where the API's first token is not decided."""
 
@@ -100,7 +103,7 @@ class ByteReading:
     ) -> None:
         """given: a text is scored: what each position's own token weighs must be certain, however unlikely it is."""
         self._vocabulary, self._spell, self._api, self._given = vocabulary, spell, api, given
-        self._firsts = firsts_of(vocabulary, api, spell) if api else None
+        self._firsts = firsts_of(vocabulary, api, spell) if api else own_firsts(vocabulary, spell)
         self._laws, self._steering = laws, steering
         self._gate, self._reveal = gate_of(steering, ends=vocabulary.ends), reveal
         self._smooth = steering.evidence if steering.rule == "pooled" else 0.0
@@ -178,7 +181,7 @@ class ByteReading:
 
     def _scored(
         self,
-        cover: Cover | TokenCover,
+        cover: TokenCover,
         position: Position,
         shown: dict[bytes, float],
         proposed: Sequence[bytes],
@@ -190,9 +193,29 @@ class ByteReading:
         cover.ask(pieces)
         masses = cover.estimate()
         logp = np.fromiter(shown.values(), dtype=np.float64)
-        weighed = self._weighed(pieces, masses, logp=logp, at=position, alpha=alpha)
-        unbordered = isinstance(cover, TokenCover) and cover.unbordered
-        return replace(weighed, unbordered=unbordered), masses
+        foreign = self._foreign(cover, pieces, masses, logp=logp) if self._api is None else frozenset()
+        weighed = self._weighed(pieces, masses, logp=logp, at=position, alpha=alpha, foreign=foreign)
+        return replace(weighed, unbordered=cover.unbordered), masses
+
+    def _foreign(self, cover: TokenCover, pieces: Sequence[bytes], masses: Floats, *, logp: Floats) -> frozenset[bytes]:
+        """Strings that the API showed and that are no tokens as the pair cuts; the masses of these are put in place.
+
+        They stand for all that starts with them: those that the pair has no token for, and those that the API finds
+        much likelier than the anti-expert finds the token, but about as likely as all that starts so.
+        """
+        found = set()
+        for n, piece in enumerate(pieces[: len(logp)]):
+            if not piece:
+                continue
+            if not self._firsts.is_piece(piece):
+                found.add(piece)
+            elif masses[1, n] < FOREIGN * math.exp(logp[n]):
+                prefix = cover.prefix(piece)
+                logs = np.log(np.maximum([masses[1, n], prefix[1]], combine.LEAST))
+                if abs(logs[1] - logp[n]) < abs(logs[0] - logp[n]):
+                    masses[:, n] = prefix
+                    found.add(piece)
+        return frozenset(found)
 
     def _own(self, weighed: Weighed, position: Position) -> int | None:
         """Where a text is scored: the column of its own token, which must be certain."""
@@ -204,13 +227,13 @@ class ByteReading:
         return self._steering.takes_unseen and 0 < count < MOST_PROPOSED
 
     def _read_on(
-        self, cover: Cover | TokenCover, known: dict[TokenPath, Laws], *, left: int
+        self, cover: TokenCover, known: dict[TokenPath, Laws], *, left: int
     ) -> Generator[Wanted, Found, int]:
         """Read the expert's likely continuations on until the API's first token of each is decided.
 
         Returns how many of the `left` forks are left.
         """
-        while isinstance(cover, TokenCover) and left > 0:
+        while left > 0:
             shares = cover.open_paths(least=UNDECIDED)
             paths = sorted(shares, key=lambda path: -shares[path])[:left]
             if not paths:
@@ -259,7 +282,7 @@ class ByteReading:
 
     def _read(
         self, text: bytes, strings: Iterable[bytes], known: dict[TokenPath, Laws]
-    ) -> Generator[Wanted, Found, Cover | TokenCover]:
+    ) -> Generator[Wanted, Found, TokenCover]:
         """The text's own spellings, read; puts the laws they need into `known`."""
         at = self._place(text)
         yield from self._learn(at.paths, known)
@@ -270,10 +293,8 @@ class ByteReading:
             cover = self._cover(at, text, known)
         return cover
 
-    def _cover(self, at: Place, text: bytes, known: Mapping[TokenPath, Laws]) -> Cover | TokenCover:
-        """The masses after a place: of the API's next tokens where they are known, else of all that starts so."""
-        if self._firsts is None:
-            return Cover(self._vocabulary, at, known, spell=self._spell)
+    def _cover(self, at: Place, text: bytes, known: Mapping[TokenPath, Laws]) -> TokenCover:
+        """The masses of the API's next tokens after a place."""
         return TokenCover(self._vocabulary, at, known, firsts=self._firsts, after=text, spell=self._spell)
 
     def _learn(self, paths: Sequence[TokenPath], known: dict[TokenPath, Laws]) -> Generator[Wanted, Found, None]:
@@ -286,7 +307,7 @@ class ByteReading:
         known |= {path: self._laws[path] for path in paths}
 
     def _proposed(
-        self, cover: Cover | TokenCover, text: bytes, *, count: int | None = None, least: float = NEGLIGIBLE
+        self, cover: TokenCover, text: bytes, *, count: int | None = None, least: float = NEGLIGIBLE
     ) -> list[bytes]:
         """The expert's strings and the end, which may win although the API did not show them."""
         count = self._steering.proposals if count is None else count
@@ -297,14 +318,21 @@ class ByteReading:
         return [piece for piece in (*found, b"") if may_follow(text, piece)]
 
     def _weighed(
-        self, pieces: tuple[bytes, ...], masses: Floats, *, logp: Floats, at: Position, alpha: float
+        self,
+        pieces: tuple[bytes, ...],
+        masses: Floats,
+        *,
+        logp: Floats,
+        at: Position,
+        alpha: float,
+        foreign: frozenset[bytes],
     ) -> Weighed:
         rule, tail = rule_of(self._steering, alpha=alpha), hidden(at, greedy=self._steering.temperature == 0.0)
-        if self._firsts:
-            net, covering = masses, np.ones(len(pieces), dtype=np.bool_)
-        else:
-            net = combine.remainders(masses, pieces, known=len(logp))
-            covering = combine.covers(pieces, known=len(logp))
+        net, covering = masses, np.ones(len(pieces), dtype=np.bool_)
+        if self._api is None:
+            net, covering = combine.apart(
+                masses, pieces, foreign=foreign, known=len(logp), first=self._firsts.first
+            )
         field = combine.Field(logp, net, covering, tail, at.ceiling)
         scores = combine.score(field, rule, alpha=alpha, evidence=self._smooth)
         check_any(scores.logp, at, fault="can follow the text")
@@ -322,14 +350,14 @@ class ByteReading:
         widest = max(widths, key=widths.__getitem__)
         return cover.widest(widest, usual=True) if widths[widest] > TOLERANCE else None
 
-    def _width(self, cover: Cover | TokenCover, masses: Floats, index: int) -> float:
+    def _width(self, cover: TokenCover, masses: Floats, index: int) -> float:
         """Nats by which what is certain of a string's masses falls short of their estimate, both members together."""
         spare = self._smooth + combine.LEAST
         return float(np.log((masses[:, index] + spare) / (cover.low_of(index) + spare)).sum())
 
-    def _contenders(self, cover: Cover | TokenCover, weighed: Weighed, masses: Floats) -> list[int]:
+    def _contenders(self, cover: TokenCover, weighed: Weighed, masses: Floats) -> list[int]:
         """Strings that would win if what is not certain of the losing member's mass were not there."""
-        if not isinstance(cover, TokenCover) or weighed.alpha == 0.0:
+        if weighed.alpha == 0.0:
             return []
         gains, loses = (0, 1) if weighed.alpha > 0.0 else (1, 0)
         score, spare = weighed.scores.score, self._smooth + combine.LEAST

@@ -91,8 +91,8 @@ class TokenCover:
     ) -> None:
         self._vocabulary, self._firsts, self._spell = vocabulary, firsts, spell
         self._at, self._laws, self._least = at, laws, least
-        self._last, self.unbordered = firsts.last(after), False
-        self._scanned: dict[TokenPath, tuple[Ids, dict[bytes | None, Ids]]] = {}
+        self._border = self._last = firsts.last(after)
+        self._scanned: dict[tuple[TokenPath, bytes], tuple[Ids, dict[bytes | None, Ids]]] = {}
         self._strings: Sequence[bytes] = ()
         self.absorb()
 
@@ -102,11 +102,16 @@ class TokenCover:
         for path in self._laws:
             if path:
                 self._children.setdefault(path[:-1], []).append(path[-1])
+        self._last = self._border
         self._grow()
         if self._last and self._kept_share < KEPT_SHARE:
-            self._last, self.unbordered = b"", True
-            self._scanned.clear()
+            self._last = b""
             self._grow()
+
+    @property
+    def unbordered(self) -> bool:
+        """Whether the API would hardly have ended a token where the text ends, so that it is taken without a border."""
+        return self._last != self._border
 
     @property
     def _kept_share(self) -> float:
@@ -158,10 +163,10 @@ class TokenCover:
 
     def _node(self, path: TokenPath, gap: bytes, text: bytes, *, mass: Floats, inner: Sequence[int]) -> _Node:
         laws = self._laws[path]
-        if path not in self._scanned:
+        if (path, self._last) not in self._scanned:
             heavy = self._heavy(laws, gap, mass=mass)
-            self._scanned[path] = heavy, self._changed(heavy, gap, text)
-        heavy, changed = self._scanned[path]
+            self._scanned[path, self._last] = heavy, self._changed(heavy, gap, text)
+        heavy, changed = self._scanned[path, self._last]
         inside = np.array(inner, dtype=np.intp)
         if inner:
             heavy = heavy[~np.isin(heavy, inside)]
@@ -183,18 +188,19 @@ class TokenCover:
         return np.flatnonzero(found & self._vocabulary.is_text)
 
     def _changed(self, heavy: Ids, gap: bytes, text: bytes) -> dict[bytes | None, Ids]:
-        """The heavy tokens with which the API's next token is another than that of `text`; by it.
+        """The heavy tokens with which the API's next token is another than that of `text`; by it. In a gap all of them.
 
         With nothing of the continuation written, it is that of the token's own bytes; then only those are told apart
         with which the API cannot go on.
         """
+        if gap:
+            broken = self._firsts.breaking(self._last, gap)
+            return {None: broken} if len(broken) else {}
         first, pieces = self._firsts.next(self._last, text), self._vocabulary.pieces
         looked = self._looked(first, text)
         found: dict[bytes | None, list[int]] = {}
-        for i in (heavy if gap else heavy[looked[self._vocabulary.heads[heavy]]]).tolist():
-            whole = text + pieces[i][len(gap) :]
-            if len(whole) == len(text) or not looked[whole[len(text)]]:
-                continue
+        for i in heavy[looked[self._vocabulary.heads[heavy]]].tolist():
+            whole = text + pieces[i]
             then = self._firsts.next(self._last, whole)
             if then != first and (text or then is None):
                 found.setdefault(then, []).append(i)
@@ -234,13 +240,13 @@ class TokenCover:
         """Whether the API would end a token before `string`, so that it can come next."""
         return self._firsts.keeps(self._last, string)
 
-    def unread(self, strings: Iterable[bytes] = ()) -> list[TokenPath]:
+    def unread(self, strings: Iterable[bytes] = (), *, least: float = NEGLIGIBLE) -> list[TokenPath]:
         """Paths of further spellings of the text that carry more than a negligible share of its mass.
 
         With a tokenizer at hand, only those that the usual spelling of the text with one of `strings` runs through.
         """
         whole = np.maximum(self.total, 1e-300)
-        heavy = [path for path, mass in self._unread.items() if float((mass / whole).max()) > NEGLIGIBLE]
+        heavy = [path for path, mass in self._unread.items() if float((mass / whole).max()) > least]
         if not heavy or self._spell is None:
             return heavy
         usual = {path for string in strings for path in self._along(self._at.rest + string)}
@@ -265,13 +271,16 @@ class TokenCover:
     def _named(self, node: _Node, starts: Sequence[bytes], *, least: float) -> Iterator[tuple[bytes, float]]:
         """The API's next tokens at the leaves of a node, with the expert's share."""
         law, share = node.laws.expert, node.mass[0] / max(float(self.total[0]), 1e-300)
+        if node.first and (not starts or node.text.startswith(tuple(starts))):
+            # All that leaves it what it is, an end among it, however little each of it weighs.
+            yield node.first, share * float(self._kept(node)[0])
         masses = share * np.exp(law.logits[node.heavy].astype(np.float64) - law.log_norm)
         order = np.argsort(-masses)
         for n in order[masses[order] > (0.0 if starts else least)].tolist():
             text = self._written(node, int(node.heavy[n]))
             if text and (not starts or text.startswith(tuple(starts))):
                 string = self._firsts.next(self._last, text)
-                if string:
+                if string and string != node.first:
                     yield string, float(masses[n])
 
     def _written(self, node: _Node, i: int) -> bytes:
@@ -302,6 +311,14 @@ class TokenCover:
     def _is_open(self, text: bytes, *, usual: bool) -> bool:
         """Whether the API's next token may still be another."""
         return self._firsts.can_change(text) if usual else not self._firsts.is_settled(self._last, text)
+
+    def prefix(self, string: bytes) -> Floats:
+        """The probability that the text goes on with the bytes of `string`, as far as it shows at once; shape (2,)."""
+        mass = np.zeros(2)
+        for node in self._nodes:
+            if not node.text:
+                mass += node.mass * self._sum(node, self._vocabulary.starting_with(node.gap + string))
+        return self._share(mass[:, None])[:, 0]
 
     def end(self) -> Floats:
         """Mass under both members of the text and an end right after it, shape (2,)."""

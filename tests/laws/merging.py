@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
-from hypothesis import strategies as st
 
 from blackbox_proxy.core.vocabulary import Vocabulary
-from blackbox_proxy.types import Law, Laws, TokenPath
+from blackbox_proxy.types import Law, Laws, Logits, TokenPath
 
 NEVER = -80.0
 """A logit that stands for no chance at all."""
@@ -34,7 +34,7 @@ def merging(letters: Sequence[bytes], merges: Sequence[bytes]) -> Vocabulary:
 def _cut(text: bytes, ranks: tuple[bytes, ...]) -> list[bytes]:
     parts = [text[n : n + 1] for n in range(len(text))]
     while True:
-        merged = [(ranks.index(a + b), n) for n, (a, b) in enumerate(zip(parts, parts[1:])) if a + b in ranks]
+        merged = [(ranks.index(a + b), n) for n, (a, b) in enumerate(pairwise(parts)) if a + b in ranks]
         if not merged:
             return parts
         _, n = min(merged)
@@ -58,8 +58,8 @@ class ShortModel:
         logits = self.sharpness * rng.standard_normal(len(self.vocabulary))
         if len(path) >= self.depth:
             logits[self.vocabulary.order] = NEVER
-        logits = logits.astype(np.float32)
-        return Law(logits, float(np.logaddexp.reduce(logits.astype(np.float64))))
+        found: Logits = logits.astype(np.float32)
+        return Law(found, float(np.logaddexp.reduce(found.astype(np.float64))))
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,3 @@ def next_tokens(
         name = whole[found_at] if found_at < len(whole) else b""
         found[name] = found.get(name, 0.0) + chance
     return found, free
-
-
-def vocabularies(letters: Sequence[bytes], merges: Sequence[bytes], *, most: int) -> st.SearchStrategy[list[bytes]]:
-    """Lists of merges, in any order of rank."""
-    return st.lists(st.sampled_from(list(merges)), max_size=most, unique=True)

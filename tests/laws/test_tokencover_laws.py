@@ -61,7 +61,8 @@ def truth(case: Case) -> tuple[dict[bytes, tuple[float, float]], bool]:
         found = [next_tokens(model, case.text, case.api, bordered=False) for model in models]
     sums = [max(sum(masses.values()), 1e-300) for masses, _ in found]
     names = {*found[0][0], *found[1][0]}
-    return {n: tuple(m.get(n, 0.0) / s for (m, _), s in zip(found, sums, strict=True)) for n in names}, unbordered
+    shares = {name: (found[0][0].get(name, 0.0) / sums[0], found[1][0].get(name, 0.0) / sums[1]) for name in names}
+    return shares, unbordered
 
 
 def names(api: Vocabulary) -> list[bytes]:
@@ -85,7 +86,7 @@ def settle(case: Case, cover: TokenCover, known: dict[TokenPath, Laws], right: S
         if not cover.unbordered:
             assert (low <= np.array(right).T + CLOSE).all()
             assert (high >= np.array(right).T - CLOSE).all()
-        wanted = {*cover.open_paths(least=1e-15, usual=False), *cover.unread()}
+        wanted = {*cover.open_paths(least=1e-15, usual=False), *cover.unread(least=0.0)}
         wanted |= {path for n in range(len(asked)) if (path := cover.widest(n)) is not None}
         wanted = {path for path in wanted - known.keys() if len(path) <= case.pair.expert.depth}
         if not wanted:
