@@ -23,6 +23,10 @@ LEAST = 1e-9
 """Remainders are never taken for smaller than this: rounding must not turn into certainty."""
 
 
+LEAST_SHARE = 1e-2
+"""Share of a mass that must be left of it, or nothing is taken from it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
     """What competes at one place: n strings (or ids), those that the API showed first.
@@ -105,15 +109,19 @@ def apart(
     """
     net = masses.copy()
     for column, piece in enumerate(pieces):
+        inside = [j for j in range(known) if pieces[j] in foreign and pieces[j] != piece]
         if piece in foreign:
-            longer = [j for j in range(known) if pieces[j] != piece and pieces[j].startswith(piece)]
+            longer = [j for j in inside if pieces[j].startswith(piece)]
         else:
-            longer = [j for j in range(known) if pieces[j] in foreign and first(pieces[j]) == piece]
+            longer = [j for j in inside if first(pieces[j]) == piece]
         if longer:
             outermost = _unbegun([pieces[j] for j in longer])
-            net[:, column] -= masses[:, np.array(longer)[outermost]].sum(axis=1)
+            rest = masses[:, column] - masses[:, np.array(longer)[outermost]].sum(axis=1)
+            # A difference of two nearly equal masses is rounding, and must not become a certainty.
+            if (rest > LEAST_SHARE * masses[:, column]).all():
+                net[:, column] = rest
     begun = [column >= known and piece.startswith(tuple(foreign)) for column, piece in enumerate(pieces)]
-    return np.maximum(net, 0.0), ~np.array(begun, dtype=np.bool_)
+    return net, ~np.array(begun, dtype=np.bool_)
 
 
 def left_over(masses: Floats, disjoint: NDArray[np.bool_]) -> Floats:

@@ -7,7 +7,7 @@ that the choice may depend on. Knows nothing of who evaluates them, and chooses 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import islice
@@ -23,7 +23,7 @@ from blackbox_proxy.core.gating import Opening, gate_of
 from blackbox_proxy.core.offsets import rule_of
 from blackbox_proxy.core.sampling import tempered
 from blackbox_proxy.core.text import CONTINUATION, is_start, is_whole
-from blackbox_proxy.core.tokencover import TokenCover
+from blackbox_proxy.core.tokencover import UNUSUAL, TokenCover
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.core.weighing import (
     FAINT,
@@ -78,6 +78,9 @@ GUESSED = 4
 
 FOREIGN = 0.1
 """Share of the API's probability of a string below which the anti-expert's makes it doubtful that both mean the same."""
+
+CROSSING = 0.05
+"""Probability of what the pair's tokenizer would not let follow above which the API evidently cuts otherwise."""
 
 UNDECIDED = 0.1
 """Share of the expert's continuations from which they are read on where the API's first token is not decided."""
@@ -195,7 +198,7 @@ class ByteReading:
         logp = np.fromiter(shown.values(), dtype=np.float64)
         foreign = self._foreign(cover, pieces, masses, logp=logp) if self._api is None else frozenset()
         weighed = self._weighed(pieces, masses, logp=logp, at=position, alpha=alpha, foreign=foreign)
-        return replace(weighed, unbordered=cover.unbordered), masses
+        return replace(weighed, unbordered=cover.unbordered and self._api is not None), masses
 
     def _foreign(self, cover: TokenCover, pieces: Sequence[bytes], masses: Floats, *, logp: Floats) -> frozenset[bytes]:
         """Strings that the API showed and that are no tokens as the pair cuts; the masses of these are put in place.
@@ -226,9 +229,7 @@ class ByteReading:
         """Whether a longer list may be made of the expert's strings."""
         return self._steering.takes_unseen and 0 < count < MOST_PROPOSED
 
-    def _read_on(
-        self, cover: TokenCover, known: dict[TokenPath, Laws], *, left: int
-    ) -> Generator[Wanted, Found, int]:
+    def _read_on(self, cover: TokenCover, known: dict[TokenPath, Laws], *, left: int) -> Generator[Wanted, Found, int]:
         """Read the expert's likely continuations on until the API's first token of each is decided.
 
         Returns how many of the `left` forks are left.
@@ -246,8 +247,14 @@ class ByteReading:
     def complete(self, answer: Answer) -> Completing:
         """What finishes the character that the answer leaves open, by the expert alone."""
         at = self._place(answer.text)
-        yield at.paths
-        cover = Cover(self._vocabulary, at, {path: self._laws[path] for path in at.paths})
+        known: dict[TokenPath, Laws] = {}
+        yield from self._learn(at.paths, known)
+        cover, left = Cover(self._vocabulary, at, known), self._steering.spread
+        # No tokenizer spells half a character as a model writes it: what is heavy counts, not what is usual.
+        while others := list(cover.unread_shares(least=UNUSUAL))[:left]:
+            left -= len(others)
+            yield from self._learn(others, known)
+            cover = Cover(self._vocabulary, at, known)
         pieces = [p for p in cover.proposals(MANY, starts=CONTINUATION) if is_start(answer.text + p)]
         if not pieces:
             raise unfinished(answer)
@@ -258,7 +265,7 @@ class ByteReading:
         at, text = self._place(answer.text), answer.text
         yield at.paths
         known = {path: self._laws[path] for path in at.paths}
-        cover = self._cover(at, text, known)
+        cover = self._cover(at, text, known, shown={})
         yield from self._read_on(cover, known, left=self._steering.spread)
         starts = () if is_whole(text) else CONTINUATION
         found = cover.proposals(GUESSED, starts=starts)
@@ -281,21 +288,36 @@ class ByteReading:
         return shown
 
     def _read(
-        self, text: bytes, strings: Iterable[bytes], known: dict[TokenPath, Laws]
+        self, text: bytes, shown: Mapping[bytes, float], known: dict[TokenPath, Laws]
     ) -> Generator[Wanted, Found, TokenCover]:
         """The text's own spellings, read; puts the laws they need into `known`."""
         at = self._place(text)
         yield from self._learn(at.paths, known)
-        cover = self._cover(at, text, known)
-        others = cover.unread(islice(strings, LIKELY))[: self._steering.spread]
-        if others:
+        cover = self._cover(at, text, known, shown=shown)
+        left = self._steering.spread
+        while others := cover.unread(islice(shown, LIKELY))[:left]:
+            left -= len(others)
             yield from self._learn(others, known)
-            cover = self._cover(at, text, known)
+            cover.absorb()
         return cover
 
-    def _cover(self, at: Place, text: bytes, known: Mapping[TokenPath, Laws]) -> TokenCover:
+    def _cover(
+        self, at: Place, text: bytes, known: Mapping[TokenPath, Laws], *, shown: Mapping[bytes, float]
+    ) -> TokenCover:
         """The masses of the API's next tokens after a place."""
-        return TokenCover(self._vocabulary, at, known, firsts=self._firsts, after=text, spell=self._spell)
+        after = b"" if self._crosses(text, shown) else text
+        return TokenCover(self._vocabulary, at, known, firsts=self._firsts, after=after, spell=self._spell)
+
+    def _crosses(self, text: bytes, shown: Mapping[bytes, float]) -> bool:
+        """Whether the API itself goes on from `text` by what the pair's tokenizer would join with its last token.
+
+        Then the pair's tokenizer says nothing of where an unknown one ends its tokens.
+        """
+        if self._api is not None:
+            return False
+        last = self._firsts.last(text)
+        crossing = (logp for piece, logp in shown.items() if piece and not self._firsts.keeps(last, piece))
+        return math.fsum(math.exp(logp) for logp in crossing) > CROSSING
 
     def _learn(self, paths: Sequence[TokenPath], known: dict[TokenPath, Laws]) -> Generator[Wanted, Found, None]:
         """Ask for the laws at `paths` and add them to `known`.
@@ -330,9 +352,7 @@ class ByteReading:
         rule, tail = rule_of(self._steering, alpha=alpha), hidden(at, greedy=self._steering.temperature == 0.0)
         net, covering = masses, np.ones(len(pieces), dtype=np.bool_)
         if self._api is None:
-            net, covering = combine.apart(
-                masses, pieces, foreign=foreign, known=len(logp), first=self._firsts.first
-            )
+            net, covering = combine.apart(masses, pieces, foreign=foreign, known=len(logp), first=self._firsts.first)
         field = combine.Field(logp, net, covering, tail, at.ceiling)
         scores = combine.score(field, rule, alpha=alpha, evidence=self._smooth)
         check_any(scores.logp, at, fault="can follow the text")

@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
-
 from numpy.typing import NDArray
 
 from blackbox_proxy.core.covering import LEAST, NEGLIGIBLE, Place, Spell, first_of, probabilities, spelling
@@ -34,6 +33,9 @@ from blackbox_proxy.types import Floats, Laws, TokenPath
 
 CHANGES = 1e-5
 """Share of the text's own mass below which it is not looked whether a leaf changes the first token."""
+
+UNUSUAL = 0.05
+"""Share of the text's own mass above which a spelling of it is read though its tokenizer would not spell it so."""
 
 KEPT_SHARE = 0.05
 """Share of the expert's mass that must keep the API's border at the text's end; else the border is not believed in."""
@@ -46,7 +48,8 @@ class _Node:
     gap: bytes of the text that are still to be spelt. text: what the continuation has of it, only without a gap. mass:
     of the path, shape (2,). inner: the tokens that lead to other nodes. first: the API's next token if nothing more than
     `text` came; None where it cannot go on so. heavy: the other tokens of a share that counts (`CHANGES`), and changed:
-    those of them with which it is another one, by it.
+    those of them with which it is another one, by it. out: which tokens lead to other nodes or nowhere, shape (V,); None
+    where none does.
     """
 
     path: TokenPath
@@ -58,6 +61,7 @@ class _Node:
     inner: Ids
     heavy: Ids
     changed: Mapping[bytes | None, Ids]
+    out: NDArray[np.bool_] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,11 +171,14 @@ class TokenCover:
             heavy = self._heavy(laws, gap, mass=mass)
             self._scanned[path, self._last] = heavy, self._changed(heavy, gap, text)
         heavy, changed = self._scanned[path, self._last]
-        inside = np.array(inner, dtype=np.intp)
-        if inner:
-            heavy = heavy[~np.isin(heavy, inside)]
-            changed = {string: ids[~np.isin(ids, inside)] for string, ids in changed.items()}
-        return _Node(path, gap, text, mass, laws, self._firsts.next(self._last, text), inside, heavy, changed)
+        inside, out = np.array(inner, dtype=np.intp), None
+        if inner or None in changed:
+            out = np.zeros(len(self._vocabulary), dtype=np.bool_)
+            out[inside] = True
+            heavy = heavy[~out[heavy]]
+            changed = {string: ids[~out[ids]] for string, ids in changed.items()}
+            out[changed.get(None, inside)] = True
+        return _Node(path, gap, text, mass, laws, self._firsts.next(self._last, text), inside, heavy, changed, out)
 
     def _heavy(self, laws: Laws, gap: bytes, *, mass: Floats) -> Ids:
         """The text tokens that spell the gap, of a share that counts under either member."""
@@ -243,14 +250,16 @@ class TokenCover:
     def unread(self, strings: Iterable[bytes] = (), *, least: float = NEGLIGIBLE) -> list[TokenPath]:
         """Paths of further spellings of the text that carry more than a negligible share of its mass.
 
-        With a tokenizer at hand, only those that the usual spelling of the text with one of `strings` runs through.
+        With a tokenizer at hand, of those with less than a real share only the ones that the usual spelling of the text
+        with one of `strings` runs through. Heaviest first.
         """
         whole = np.maximum(self.total, 1e-300)
-        heavy = [path for path, mass in self._unread.items() if float((mass / whole).max()) > least]
+        shares = {path: float((mass / whole).max()) for path, mass in self._unread.items()}
+        heavy = sorted((path for path, share in shares.items() if share > least), key=lambda path: -shares[path])
         if not heavy or self._spell is None:
             return heavy
         usual = {path for string in strings for path in self._along(self._at.rest + string)}
-        return [path for path in heavy if path in usual]
+        return [path for path in heavy if path in usual or shares[path] > UNUSUAL]
 
     def _along(self, text: bytes) -> Iterator[TokenPath]:
         ids = tuple(spelling(self._spell, text))
@@ -275,8 +284,8 @@ class TokenCover:
             # All that leaves it what it is, an end among it, however little each of it weighs.
             yield node.first, share * float(self._kept(node)[0])
         masses = share * np.exp(law.logits[node.heavy].astype(np.float64) - law.log_norm)
-        order = np.argsort(-masses)
-        for n in order[masses[order] > (0.0 if starts else least)].tolist():
+        likely = np.flatnonzero(masses > (0.0 if starts else least))
+        for n in likely[np.argsort(-masses[likely])].tolist():
             text = self._written(node, int(node.heavy[n]))
             if text and (not starts or text.startswith(tuple(starts))):
                 string = self._firsts.next(self._last, text)
@@ -288,37 +297,36 @@ class TokenCover:
         return node.text + self._vocabulary.pieces[i][len(node.gap) :]
 
     def open_paths(self, *, least: float, usual: bool = True) -> dict[TokenPath, float]:
-        """Paths that decide which token comes next, and the largest share that either member has there, above `least`.
+        """Paths that decide which token comes next, and the expert's share there, above `least`.
 
-        usual: only where the pair may well go on so that it changes, in its tokenizer's own spelling.
+        usual: only where it may well go on so that the token changes, in the pair's own spelling.
         """
         found: dict[TokenPath, float] = {}
-        whole = np.maximum(self.total, 1e-300)
         for node in self._nodes:
-            for i, share in self._shares(node, whole, least=least):
-                text = self._written(node, i)
+            law, share = node.laws.expert, node.mass[0] / max(float(self.total[0]), 1e-300)
+            shares = share * np.exp(law.logits[node.heavy].astype(np.float64) - law.log_norm)
+            for n in np.flatnonzero(shares > least).tolist():
+                text = self._written(node, int(node.heavy[n]))
                 if text and self._is_open(text, usual=usual):
-                    found[(*node.path, i)] = share
+                    found[(*node.path, int(node.heavy[n]))] = float(shares[n])
         return found
-
-    def _shares(self, node: _Node, whole: Floats, *, least: float) -> Iterator[tuple[int, float]]:
-        """The heavy leaves of a node above a share, with it."""
-        shares = (node.mass / whole)[:, None] * probabilities(node.laws, node.heavy)
-        most = shares.max(axis=0, initial=0.0)
-        for n in np.flatnonzero(most > least).tolist():
-            yield int(node.heavy[n]), float(most[n])
 
     def _is_open(self, text: bytes, *, usual: bool) -> bool:
         """Whether the API's next token may still be another."""
-        return self._firsts.can_change(text) if usual else not self._firsts.is_settled(self._last, text)
+        if usual:
+            return self._firsts.keeps(self._last, text) and self._firsts.can_change(text)
+        return not self._firsts.is_settled(self._last, text)
 
     def prefix(self, string: bytes) -> Floats:
-        """The probability that the text goes on with the bytes of `string`, as far as it shows at once; shape (2,)."""
+        """The probability that the text goes on with the bytes of `string`, as far as it shows at once; shape (2,).
+
+        The API need not have ended a token where the text ends.
+        """
         mass = np.zeros(2)
         for node in self._nodes:
             if not node.text:
                 mass += node.mass * self._sum(node, self._vocabulary.starting_with(node.gap + string))
-        return self._share(mass[:, None])[:, 0]
+        return np.asarray(np.clip(mass / np.maximum(self._free, 1e-300), 0.0, 1.0))
 
     def end(self) -> Floats:
         """Mass under both members of the text and an end right after it, shape (2,)."""
@@ -369,10 +377,7 @@ class TokenCover:
         ids = self._firsts.ids(string, node.text, node.gap)
         if not len(ids):
             return ids
-        out = node.changed.get(None)
-        if len(node.inner) or out is not None:
-            ids = ids[~np.isin(ids, node.inner if out is None else np.concatenate([node.inner, out]))]
-        return ids
+        return ids if node.out is None else ids[~node.out[ids]]
 
     def _kept(self, node: _Node) -> Floats:
         """Chance of the leaves, an end among them, that leave the next token what is written, shape (2,)."""
@@ -458,10 +463,16 @@ class TokenCover:
     def _counted(self, node: _Node, string: bytes) -> Ids:
         """The heavy leaves of a node that count for `string`."""
         if node.text and string == node.first:
-            gone = list(node.changed.values())
-            return node.heavy[~np.isin(node.heavy, np.concatenate(gone))] if gone else node.heavy
-        ids = self._leaves(node, string)
-        return node.heavy[:0] if ids is None else node.heavy[np.isin(node.heavy, ids)]
+            gone = np.zeros(len(self._vocabulary), dtype=np.bool_)
+            for ids in node.changed.values():
+                gone[ids] = True
+            return node.heavy[~gone[node.heavy]]
+        leaves = self._leaves(node, string)
+        if leaves is None or not len(leaves):
+            return node.heavy[:0]
+        heavy = np.zeros(len(self._vocabulary), dtype=np.bool_)
+        heavy[node.heavy] = True
+        return leaves[heavy[leaves]]
 
     def widest(self, index: int, *, usual: bool = False) -> TokenPath | None:
         """The path whose distribution would narrow the bounds of string `index` most, or None where they meet."""

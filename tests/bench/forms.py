@@ -27,7 +27,6 @@ import numpy as np
 from blackbox_proxy.core.text import is_whole
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.engine import steer
-from blackbox_proxy.local.llama import Model
 from blackbox_proxy.local.tokens import api_vocabulary
 from blackbox_proxy.local.weights import default_cache
 from blackbox_proxy.steering import Steering
@@ -35,7 +34,6 @@ from blackbox_proxy.types import (
     Ask,
     Candidate,
     Capabilities,
-    Floats,
     Kind,
     Law,
     Laws,
@@ -73,7 +71,20 @@ def forms(count: int, seed: int = 0) -> list[str]:
     """Different forms, the same ones for the same seed."""
     chance = random.Random(seed)
     makers: Sequence[Callable[[random.Random], str]] = (
-        _date, _cron, _json, _bracket, _hyphen, _camel, _code, _mixed, _number, _path, _table, _tag, _face, _sum
+        _date,
+        _cron,
+        _json,
+        _bracket,
+        _hyphen,
+        _camel,
+        _code,
+        _mixed,
+        _number,
+        _path,
+        _table,
+        _tag,
+        _face,
+        _sum,
     )
     found: dict[str, None] = {}
     while len(found) < count:
@@ -87,7 +98,9 @@ def _word(c: random.Random) -> str:
 
 def _date(c: random.Random) -> str:
     y, m, d, h = c.randrange(1890, 2060), c.randrange(1, 13), c.randrange(1, 29), c.randrange(24)
-    return c.choice((f"{y}-{m:02}-{d:02}", f"{d:02}.{m:02}.{y}", f"{y}{m:02}{d:02}T{h:02}0000Z", f"on {m}/{d}/{y}, {h}:30"))
+    return c.choice(
+        (f"{y}-{m:02}-{d:02}", f"{d:02}.{m:02}.{y}", f"{y}{m:02}{d:02}T{h:02}0000Z", f"on {m}/{d}/{y}, {h}:30")
+    )
 
 
 def _cron(c: random.Random) -> str:
@@ -96,23 +109,44 @@ def _cron(c: random.Random) -> str:
 
 
 def _json(c: random.Random) -> str:
-    value = c.choice((f'"{_word(c)}"', str(c.randrange(10**c.randrange(1, 7))), "true", "null", f"[{c.randrange(9)}, {c.randrange(99)}]"))
+    value = c.choice(
+        (
+            f'"{_word(c)}"',
+            str(c.randrange(10 ** c.randrange(1, 7))),
+            "true",
+            "null",
+            f"[{c.randrange(9)}, {c.randrange(99)}]",
+        )
+    )
     line = f'{{"{_word(c)}": {value}, "{_word(c)}_id": "{c.choice(NAMES)}"}}'
     return c.choice((line, line.replace(" ", ""), f'{{\n  "{_word(c)}": {value}\n}}'))
 
 
 def _bracket(c: random.Random) -> str:
     a, b = _word(c), c.choice((_word(c), c.choice(NAMES)))
-    return c.choice((f"[{a}] is the {b}; closed.", f"<{a}>{b}</{a}>", f"(({a}))[{b}]", f"[[ {b} ]] {a}=1; END.", f"{{{{{a}}}}}", f"«{b}» ({a})"))
+    return c.choice(
+        (
+            f"[{a}] is the {b}; closed.",
+            f"<{a}>{b}</{a}>",
+            f"(({a}))[{b}]",
+            f"[[ {b} ]] {a}=1; END.",
+            f"{{{{{a}}}}}",
+            f"«{b}» ({a})",
+        )
+    )
 
 
 def _hyphen(c: random.Random) -> str:
     a, b = _word(c), _word(c)
-    return c.choice((f"{a}-{b} closed.", f"{a}--{b}", f"{a} - {b}", f"{a}–{b}", f"{a}_{b}_{c.randrange(99)}", f"--{a}={b}"))
+    return c.choice(
+        (f"{a}-{b} closed.", f"{a}--{b}", f"{a} - {b}", f"{a}–{b}", f"{a}_{b}_{c.randrange(99)}", f"--{a}={b}")
+    )
 
 
 def _camel(c: random.Random) -> str:
-    return "".join(_word(c).capitalize() for _ in range(c.randrange(2, 4))) + c.choice(("", "()", f"({_word(c)})", ".tsx"))
+    return "".join(_word(c).capitalize() for _ in range(c.randrange(2, 4))) + c.choice(
+        ("", "()", f"({_word(c)})", ".tsx")
+    )
 
 
 def _code(c: random.Random) -> str:
@@ -130,33 +164,81 @@ def _code(c: random.Random) -> str:
 
 
 def _mixed(c: random.Random) -> str:
-    return c.choice((f"{c.choice(NAMES)}: {_word(c)}", f"{_word(c)}({c.choice(NAMES)})", f"{c.choice(NAMES)}{c.choice(NAMES)}、{_word(c)}。"))
+    return c.choice(
+        (
+            f"{c.choice(NAMES)}: {_word(c)}",
+            f"{_word(c)}({c.choice(NAMES)})",
+            f"{c.choice(NAMES)}{c.choice(NAMES)}、{_word(c)}。",
+        )
+    )
 
 
 def _number(c: random.Random) -> str:
     n = c.randrange(10 ** c.randrange(1, 9))
-    return c.choice((f"{n:,} EUR", f"-{n}.{c.randrange(99):02}%", f"${n}", f"{n}km/h", f"v{c.randrange(9)}.{c.randrange(20)}.{c.randrange(9)}-rc.{c.randrange(9)}", f"0x{n:X}", f"1e-{c.randrange(9)}"))
+    return c.choice(
+        (
+            f"{n:,} EUR",
+            f"-{n}.{c.randrange(99):02}%",
+            f"${n}",
+            f"{n}km/h",
+            f"v{c.randrange(9)}.{c.randrange(20)}.{c.randrange(9)}-rc.{c.randrange(9)}",
+            f"0x{n:X}",
+            f"1e-{c.randrange(9)}",
+        )
+    )
 
 
 def _path(c: random.Random) -> str:
-    return c.choice((f"/{_word(c)}/{_word(c)}/{c.randrange(99)}.{_word(c)}", f"C:\\{_word(c)}\\{_word(c)}", f"https://{_word(c)}.example.com/{_word(c)}?{_word(c)}={c.randrange(99)}", f"{_word(c)}@{_word(c)}.org", f"10.{c.randrange(255)}.0.{c.randrange(255)}:8080"))
+    return c.choice(
+        (
+            f"/{_word(c)}/{_word(c)}/{c.randrange(99)}.{_word(c)}",
+            f"C:\\{_word(c)}\\{_word(c)}",
+            f"https://{_word(c)}.example.com/{_word(c)}?{_word(c)}={c.randrange(99)}",
+            f"{_word(c)}@{_word(c)}.org",
+            f"10.{c.randrange(255)}.0.{c.randrange(255)}:8080",
+        )
+    )
 
 
 def _table(c: random.Random) -> str:
-    return c.choice((f"| {_word(c)} | {c.randrange(999)} |\n|---|---|", f"- [ ] {_word(c)}\n- [x] {_word(c)}", f"## {_word(c)}\n\n* {_word(c)}:\t{c.randrange(9)}", f"  {_word(c)}:   {_word(c)}"))
+    return c.choice(
+        (
+            f"| {_word(c)} | {c.randrange(999)} |\n|---|---|",
+            f"- [ ] {_word(c)}\n- [x] {_word(c)}",
+            f"## {_word(c)}\n\n* {_word(c)}:\t{c.randrange(9)}",
+            f"  {_word(c)}:   {_word(c)}",
+        )
+    )
 
 
 def _tag(c: random.Random) -> str:
-    return c.choice((f"answer: {_word(c)} | topic={_word(c)}; END.", f"#{_word(c)}{c.randrange(99)}", f"{_word(c).upper()}-{c.randrange(1000):04}", f"::{_word(c)}::", f"~~{_word(c)}~~ **{_word(c)}**", f"...{_word(c)}?!"))
+    return c.choice(
+        (
+            f"answer: {_word(c)} | topic={_word(c)}; END.",
+            f"#{_word(c)}{c.randrange(99)}",
+            f"{_word(c).upper()}-{c.randrange(1000):04}",
+            f"::{_word(c)}::",
+            f"~~{_word(c)}~~ **{_word(c)}**",
+            f"...{_word(c)}?!",
+        )
+    )
 
 
 def _face(c: random.Random) -> str:
-    return c.choice((f"{c.choice(FACES)} {_word(c)}", f"{_word(c)}{c.choice(FACES)}{c.choice(FACES)}", f"{c.choice(NAMES)} {c.choice(FACES)}!"))
+    return c.choice(
+        (
+            f"{c.choice(FACES)} {_word(c)}",
+            f"{_word(c)}{c.choice(FACES)}{c.choice(FACES)}",
+            f"{c.choice(NAMES)} {c.choice(FACES)}!",
+        )
+    )
 
 
 def _sum(c: random.Random) -> str:
     a, b = c.randrange(999), c.randrange(999)
-    return c.choice((f"{a}+{b}={a + b}", f"x^2 - {a}x + {b} = 0", f"\\frac{{{a}}}{{{b}}}", f"{a} × {b} ≈ {a * b}", f"f(x)=x/{b}"))
+    return c.choice(
+        (f"{a}+{b}={a + b}", f"x^2 - {a}x + {b} = 0", f"\\frac{{{a}}}{{{b}}}", f"{a} × {b} ≈ {a * b}", f"f(x)=x/{b}")
+    )
 
 
 @dataclass
@@ -177,7 +259,7 @@ class ScriptedPair:
         """Say this from now on."""
         ranks = np.random.default_rng(seed).permutation(len(self.vocabulary))
         lengths = np.array([len(piece) for piece in self.vocabulary.pieces])
-        logits = (-np.log(ranks + 2.7) - LETTER * lengths).astype(np.float32)
+        logits = (-0.5 * np.log(ranks + 2.7) - LETTER * lengths).astype(np.float32)
         self.ignorance = Law(logits, float(np.logaddexp.reduce(logits.astype(np.float64))))
         self.says, self._known = text, {}
 
@@ -203,7 +285,6 @@ class ScriptedPair:
         others = math.exp(law.log_norm) - math.exp(float(logits[then]))
         logits[then] = math.log(others * SURE / (1.0 - SURE))
         return Law(logits, math.log(others / (1.0 - SURE)))
-
 
     def _next(self, text: bytes, left: bytes) -> int:
         """The token to go on with; inside a character, which no tokenizer cuts, the longest."""
@@ -359,7 +440,10 @@ def summary(path: Path) -> dict[str, dict[str, float]]:
     return {
         name: {
             "forms": len(rows),
-            **{f"exact_{way}": round(sum(bool(row[way]) for row in rows) / len(rows), 4) for way in ("known", "unknown")},
+            **{
+                f"exact_{way}": round(sum(bool(row[way]) for row in rows) / len(rows), 4)
+                for way in ("known", "unknown")
+            },
             **{
                 f"{what}_{way}": sum(int(str(row[f"{way}_{what}"])) for row in rows)
                 for way in ("known", "unknown")

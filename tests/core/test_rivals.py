@@ -134,14 +134,14 @@ SHIFTED = TablePair(
 
 
 def test_a_text_is_read_in_the_spellings_that_its_continuations_have() -> None:
-    """After `ab` both beginnings are read, if forks may be spent on it."""
+    """After `ab` all its beginnings are read, if forks may be spent on it: `ab`, `a` with `bc`, and `a`, `b`."""
     said, found = position(b"c", {b"c": 0.5, b"a": 0.4}), {}
     for spread in (0, 4):
         steering = Steering(proposals=0, spread=spread, evidence=0.0)
         rivals = weigh(said, steering, pair=SHIFTED, answer=b"ab")
         found[spread] = next(rival.offset for rival in rivals if rival.piece == b"c")
     assert found[0] == pytest.approx(0.0, abs=1e-3)
-    masses = 0.5 * 0.1 + 0.5 * 0.9, 0.5 * 0.1 + 0.5 * 0.1
+    masses = 0.5 * 0.1 + 0.5 * 0.9 + 0.5 * 0.1 * 0.1, 0.5 * 0.1 + 0.5 * 0.1 + 0.5 * 0.9 * 0.1
     assert found[4] == pytest.approx(math.log(masses[0] / masses[1]), abs=1e-3)
 
 

@@ -86,7 +86,7 @@ def settle(case: Case, cover: TokenCover, known: dict[TokenPath, Laws], right: S
         if not cover.unbordered:
             assert (low <= np.array(right).T + CLOSE).all()
             assert (high >= np.array(right).T - CLOSE).all()
-        wanted = {*cover.open_paths(least=1e-15, usual=False), *cover.unread(least=0.0)}
+        wanted = {*cover.open_paths(least=-1.0, usual=False), *cover.unread(least=0.0)}
         wanted |= {path for n in range(len(asked)) if (path := cover.widest(n)) is not None}
         wanted = {path for path in wanted - known.keys() if len(path) <= case.pair.expert.depth}
         if not wanted:
