@@ -197,7 +197,7 @@ class Cover:
         ids = tuple(spelling(self._spell, text))
         return (self._at.anchor + ids[:n] for n in range(1, len(ids) + 1))
 
-    def proposals(self, count: int, *, starts: Sequence[bytes] = (), least: float = NEGLIGIBLE) -> list[bytes]:
+    def proposals(self, count: int, *, starts: Sequence[bytes] = ()) -> list[bytes]:
         """The strings of up to `count` tokens that the expert finds likeliest to come next, best first.
 
         Tokens with a negligible share are passed over; with `starts`, those that start otherwise are instead.

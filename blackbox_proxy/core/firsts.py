@@ -129,7 +129,7 @@ class Firsts:
         return self.is_final((last + text)[:end], last + text)
 
     def _bytes_after(self, string: bytes, rest: bytes) -> NDArray[np.bool_]:
-        """First bytes of what may follow `string` + `rest` and join a token across the end of `string`; shape (256,)."""
+        """First bytes of what may follow `string` + `rest` and join it across the end of `string`; shape (256,)."""
         found = np.zeros(256, dtype=np.bool_)
         for stem in (string[n:] + rest for n in range(len(string))):
             for i in self._api.starting_with(stem).tolist():
@@ -170,7 +170,7 @@ class Firsts:
                     yield text[:start] + self._api.pieces[i]
 
     def _changes(self, string: bytes, text: bytes, longer: bytes) -> bool:
-        """Whether the first token of `longer` is another, and the pair's own spelling of it has a border after `text`."""
+        """Whether `longer` has another first token, and the pair's own spelling of it has a border after `text`."""
         return not longer or (self.first(longer) != string and self._has_border(longer, len(text)))
 
     def _has_border(self, text: bytes, at: int) -> bool:

@@ -16,14 +16,15 @@ from typing import final
 import numpy as np
 
 from blackbox_proxy.core import combine
+from blackbox_proxy.core.certainty import matter, next_to_read
 from blackbox_proxy.core.certificate import Unseen
+from blackbox_proxy.core.continuations import UNUSUAL, Continuations
 from blackbox_proxy.core.covering import NEGLIGIBLE, Cover, Place, place
 from blackbox_proxy.core.firsts import firsts_of, own_firsts
 from blackbox_proxy.core.gating import Opening, gate_of
 from blackbox_proxy.core.offsets import rule_of
-from blackbox_proxy.core.sampling import tempered
 from blackbox_proxy.core.text import CONTINUATION, is_start, is_whole
-from blackbox_proxy.core.tokencover import UNUSUAL, TokenCover
+from blackbox_proxy.core.tokencover import TokenCover
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.core.weighing import (
     FAINT,
@@ -58,17 +59,11 @@ from blackbox_proxy.types import (
     TokenPath,
 )
 
-TOLERANCE = 0.05
-"""Nats by which what is known of a winner's masses may fall short before another law is asked for."""
-
 LIKELY = 8
 """Of the API's candidates, how many may ask for another spelling of the text before them."""
 
 PLACES = 64
 """Places kept: a text is looked at when it is drafted, read and weighed."""
-
-SHARE = 1e-3
-"""Where tokens are drawn, the probability below which a string's masses need not be certain."""
 
 MANY = 256
 """Strings of the expert that are looked at where a character is to be finished."""
@@ -77,13 +72,16 @@ GUESSED = 4
 """Strings of the expert among which the next one is guessed."""
 
 FOREIGN = 0.1
-"""Share of the API's probability of a string below which the anti-expert's makes it doubtful that both mean the same."""
+"""Share of the API's probability below which the anti-expert's makes it doubtful that both mean the same."""
 
 CROSSING = 0.05
 """Probability of what the pair's tokenizer would not let follow above which the API evidently cuts otherwise."""
 
 UNDECIDED = 0.1
 """Share of the expert's continuations from which they are read on where the API's first token is not decided."""
+
+SLIGHT = 1e-3
+"""Share of the best's weight from which an imputed string is worth asking about."""
 
 MOST_REVEALED = 64
 """Ids whose log-probs are asked for in one call."""
@@ -158,13 +156,13 @@ class ByteReading:
             left = yield from self._read_on(cover, known, left=left)
         proposed, count = self._proposed(cover, text), self._steering.proposals
         while True:
-            weighed, masses = self._scored(cover, position, shown, proposed, alpha=alpha)
+            weighed, masses = self._scored(cover, position, shown=shown, proposed=proposed, alpha=alpha)
             own = self._own(weighed, position)
             wanted = self._doubt(cover, weighed, masses, own=own) if left > 0 and alpha != 0.0 else None
             if wanted is not None:
                 left -= 1
                 yield from self._learn((wanted,), known)
-                cover.absorb()
+                cover.tree.absorb()
                 proposed = [*dict.fromkeys([*proposed, *self._proposed(cover, text, count=count)])]
                 continue
             if weighed.is_outweighed and self._lists_more(count):
@@ -186,9 +184,9 @@ class ByteReading:
         self,
         cover: TokenCover,
         position: Position,
+        *,
         shown: dict[bytes, float],
         proposed: Sequence[bytes],
-        *,
         alpha: float,
     ) -> tuple[Weighed, Floats]:
         """Everything that competes, weighed by what the cover knows, and its masses."""
@@ -198,7 +196,7 @@ class ByteReading:
         logp = np.fromiter(shown.values(), dtype=np.float64)
         foreign = self._foreign(cover, pieces, masses, logp=logp) if self._api is None else frozenset()
         weighed = self._weighed(pieces, masses, logp=logp, at=position, alpha=alpha, foreign=foreign)
-        return replace(weighed, unbordered=cover.unbordered and self._api is not None), masses
+        return replace(weighed, unbordered=cover.tree.unbordered and self._api is not None), masses
 
     def _foreign(self, cover: TokenCover, pieces: Sequence[bytes], masses: Floats, *, logp: Floats) -> frozenset[bytes]:
         """Strings that the API showed and that are no tokens as the pair cuts; the masses of these are put in place.
@@ -213,12 +211,17 @@ class ByteReading:
             if not self._firsts.is_piece(piece):
                 found.add(piece)
             elif masses[1, n] < FOREIGN * math.exp(logp[n]):
-                prefix = cover.prefix(piece)
+                prefix = cover.tree.prefix(piece)
                 logs = np.log(np.maximum([masses[1, n], prefix[1]], combine.LEAST))
                 if abs(logs[1] - logp[n]) < abs(logs[0] - logp[n]):
                     masses[:, n] = prefix
                     found.add(piece)
         return frozenset(found)
+
+    def _doubt(self, cover: TokenCover, weighed: Weighed, masses: Floats, *, own: int | None) -> TokenPath | None:
+        """The path whose law would change what matters most; None where it is certain enough."""
+        wanted = matter(cover, weighed, masses, steering=self._steering, smooth=self._smooth)
+        return next_to_read(cover, masses, wanted if own is None else [*wanted, own], smooth=self._smooth)
 
     def _own(self, weighed: Weighed, position: Position) -> int | None:
         """Where a text is scored: the column of its own token, which must be certain."""
@@ -235,13 +238,13 @@ class ByteReading:
         Returns how many of the `left` forks are left.
         """
         while left > 0:
-            shares = cover.open_paths(least=UNDECIDED)
+            shares = cover.tree.open_paths(least=UNDECIDED)
             paths = sorted(shares, key=lambda path: -shares[path])[:left]
             if not paths:
                 break
             left -= len(paths)
             yield from self._learn(paths, known)
-            cover.absorb()
+            cover.tree.absorb()
         return left
 
     def complete(self, answer: Answer) -> Completing:
@@ -268,7 +271,7 @@ class ByteReading:
         cover = self._cover(at, text, known, shown={})
         yield from self._read_on(cover, known, left=self._steering.spread)
         starts = () if is_whole(text) else CONTINUATION
-        found = cover.proposals(GUESSED, starts=starts)
+        found = cover.tree.proposals(GUESSED, starts=starts)
         pieces = [piece for piece in (*found, b"") if may_follow(text, piece)]
         if not pieces:
             return Guess(b"", 0.0)
@@ -295,10 +298,10 @@ class ByteReading:
         yield from self._learn(at.paths, known)
         cover = self._cover(at, text, known, shown=shown)
         left = self._steering.spread
-        while others := cover.unread(islice(shown, LIKELY))[:left]:
+        while others := cover.tree.unread(islice(shown, LIKELY))[:left]:
             left -= len(others)
             yield from self._learn(others, known)
-            cover.absorb()
+            cover.tree.absorb()
         return cover
 
     def _cover(
@@ -306,7 +309,8 @@ class ByteReading:
     ) -> TokenCover:
         """The masses of the API's next tokens after a place."""
         after = b"" if self._crosses(text, shown) else text
-        return TokenCover(self._vocabulary, at, known, firsts=self._firsts, after=after, spell=self._spell)
+        bridge = self._firsts
+        return TokenCover(Continuations(self._vocabulary, at, known, firsts=bridge, after=after, spell=self._spell))
 
     def _crosses(self, text: bytes, shown: Mapping[bytes, float]) -> bool:
         """Whether the API itself goes on from `text` by what the pair's tokenizer would join with its last token.
@@ -336,7 +340,7 @@ class ByteReading:
         if not self._steering.takes_unseen or not count:
             return []
         starts = () if is_whole(text) else CONTINUATION
-        found = cover.proposals(count, starts=starts, least=least)
+        found = cover.tree.proposals(count, starts=starts, least=least)
         return [piece for piece in (*found, b"") if may_follow(text, piece)]
 
     def _weighed(
@@ -359,50 +363,13 @@ class ByteReading:
         unseen = Unseen(tail, at.ceiling, rule.most(field, alpha=alpha))
         return supported(Weighed(pieces, scores, len(logp), unseen, alpha), self._steering)
 
-    def _doubt(self, cover: Cover, weighed: Weighed, masses: Floats, *, own: int | None) -> TokenPath | None:
-        """The path whose law would change the masses that matter most; None where they are certain enough."""
-        score = weighed.scores.score
-        if self._steering.temperature == 0.0:
-            at = [int(np.argmax(score)), *self._contenders(cover, weighed, masses)]
-        else:
-            at = np.flatnonzero(tempered(score, self._steering) >= SHARE).tolist()
-        widths = {n: self._width(cover, masses, n) for n in ([*at, own] if own is not None else at)}
-        widest = max(widths, key=widths.__getitem__)
-        return cover.widest(widest, usual=True) if widths[widest] > TOLERANCE else None
-
-    def _width(self, cover: TokenCover, masses: Floats, index: int) -> float:
-        """Nats by which what is certain of a string's masses falls short of their estimate, both members together."""
-        spare = self._smooth + combine.LEAST
-        return float(np.log((masses[:, index] + spare) / (cover.low_of(index) + spare)).sum())
-
-    def _contenders(self, cover: TokenCover, weighed: Weighed, masses: Floats) -> list[int]:
-        """Strings that would win if what is not certain of the losing member's mass were not there."""
-        if weighed.alpha == 0.0:
-            return []
-        gains, loses = (0, 1) if weighed.alpha > 0.0 else (1, 0)
-        score, spare = weighed.scores.score, self._smooth + combine.LEAST
-        best = float(score.max())
-        room = abs(weighed.alpha) * np.log((masses[loses] + spare) / (2 * spare))
-        found = np.flatnonzero((masses[gains] >= combine.REAL) & (score < best) & (score + room > best))
-        return [
-            n
-            for n in found.tolist()
-            if self._could_win(cover, masses, n, by=best - float(score[n]), alpha=weighed.alpha)
-        ]
-
-    def _could_win(self, cover: TokenCover, masses: Floats, index: int, *, by: float, alpha: float) -> bool:
-        """Whether a string gains `by` nats where the losing member has no more than what is certain."""
-        loses, spare = 1 if alpha > 0.0 else 0, self._smooth + combine.LEAST
-        low = cover.low_of(index)[loses]
-        return abs(alpha) * math.log((masses[loses, index] + spare) / (low + spare)) > by
-
     def _threats(self, weighed: Weighed) -> TokenPath:
         """Ids of the API whose log-probs would decide, as far as its vocabulary is known: of imputed rivals."""
         if self._steering.tail != "reveal" or self._reveal == "none" or self._api is None:
             return ()
         score, known = weighed.scores.score, weighed.known
         best = score[:known].max(initial=-np.inf)
-        close = [i for i in range(known, len(score)) if score[i] >= best + math.log(SHARE)]
+        close = [i for i in range(known, len(score)) if score[i] >= best + math.log(SLIGHT)]
         close.sort(key=lambda i: -score[i])
         ids = [i for n in close for i in self._ids_of(weighed.pieces[n])]
         return tuple(ids[: 1 if self._reveal == "bias" else MOST_REVEALED])

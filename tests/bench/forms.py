@@ -1,6 +1,7 @@
 """Measures whether a form can be written, for real tokenizers: an expert that says exactly it, an API that is ignorant.
 
-    python -m tests.bench.forms [--out FILE] [--minutes M] [--forms N] [--others N] [--vocabularies FOLDER] [--pairs A/B ...]
+    python -m tests.bench.forms [--out FILE] [--minutes M] [--forms N] [--others N] [--vocabularies FOLDER]
+                                [--pairs API/PAIR ...]
 
 A form is a short text such as people tune for: dates, cron lines, JSON, brackets, hyphens, code, mixed scripts. The
 scripted pair's expert gives .98 to the next token of the form, whatever tokens led to the text before; its anti-expert
@@ -104,8 +105,10 @@ def _date(c: random.Random) -> str:
 
 
 def _cron(c: random.Random) -> str:
-    part = lambda n: c.choice(("*", f"*/{c.randrange(2, 30)}", str(c.randrange(n)), f"{c.randrange(n)}-{n}", f"1,{n}"))
-    return f"{part(59)} {part(23)} {part(28)} {part(12)} {part(6)}"
+    def part(n: int) -> str:
+        return c.choice(("*", f"*/{c.randrange(2, 30)}", str(c.randrange(n)), f"{c.randrange(n)}-{n}", f"1,{n}"))
+
+    return " ".join(map(part, (59, 23, 28, 12, 6)))
 
 
 def _json(c: random.Random) -> str:
@@ -155,7 +158,7 @@ def _code(c: random.Random) -> str:
         (
             f"def {a}({b}):\n    return {b}**2",
             f"for(int i=0;i<{c.randrange(99)};i++){{{a}[i]+={b};}}",
-            f"SELECT {a}, COUNT(*) FROM {b} WHERE {a}>={c.randrange(999)};",
+            f"SELECT {a}, COUNT(*) FROM {b} WHERE {a}>={c.randrange(999)};",  # noqa: S608 (a text, never sent to a database)
             f"{a} = [{b}*2 for {b} in range({c.randrange(9)})]\n",
             f"if ({a} != {b}) {{\n\t{a}->{b}();\n}}",
             f"/* {a} */ #{b} // {c.randrange(9)}",
@@ -330,7 +333,7 @@ def written(form: str, pair: ScriptedPair, api: Vocabulary, *, known: bool, seed
     pair.say(form.encode(), seed=seed)
     steering = Steering(max_tokens=2 * len(form.encode()) + 4, draft=1)
     asked = ignorant(api, pair, known=known)
-    return steer(Prompt(text="-"), api=asked, pair=pair, steering=steering)  # type: ignore[arg-type]
+    return steer(Prompt(text="-"), api=asked, pair=pair, steering=steering)
 
 
 def vocabularies(folder: Path | None) -> dict[str, str]:

@@ -24,7 +24,7 @@ def merging(letters: Sequence[bytes], merges: Sequence[bytes]) -> Vocabulary:
     """
     pieces = list(dict.fromkeys(letters))
     for merge in merges:
-        if merge not in pieces and _cut(merge, tuple([*pieces, merge])) == [merge]:
+        if merge not in pieces and _cut(merge, (*pieces, merge)) == [merge]:
             pieces.append(merge)
     ranks = tuple(pieces)
     vocabulary = Vocabulary([*pieces, b"</s>"], ends=[len(pieces)])

@@ -13,9 +13,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from blackbox_proxy.core.continuations import KEPT_SHARE, Continuations
 from blackbox_proxy.core.covering import Place
 from blackbox_proxy.core.firsts import Firsts
-from blackbox_proxy.core.tokencover import KEPT_SHARE, TokenCover
+from blackbox_proxy.core.tokencover import TokenCover
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.types import Floats, Laws, TokenPath
 from tests.laws.merging import ShortModel, ShortPair, merging, next_tokens
@@ -74,7 +75,8 @@ def made(case: Case, known: dict[TokenPath, Laws]) -> TokenCover:
     at = Place((), case.text, tuple(spelt))
     known.update({path: case.pair.laws(path) for path in at.paths})
     bridge = Firsts(case.pair.vocabulary, case.api)
-    return TokenCover(case.pair.vocabulary, at, known, firsts=bridge, after=case.text, least=0.0)
+    tree = Continuations(case.pair.vocabulary, at, known, firsts=bridge, after=case.text, least=0.0)
+    return TokenCover(tree)
 
 
 def settle(case: Case, cover: TokenCover, known: dict[TokenPath, Laws], right: Sequence[tuple[float, float]]) -> Floats:
@@ -83,16 +85,16 @@ def settle(case: Case, cover: TokenCover, known: dict[TokenPath, Laws], right: S
     while True:
         cover.ask(asked)
         low, high = cover.bounds()
-        if not cover.unbordered:
+        if not cover.tree.unbordered:
             assert (low <= np.array(right).T + CLOSE).all()
             assert (high >= np.array(right).T - CLOSE).all()
-        wanted = {*cover.open_paths(least=-1.0, usual=False), *cover.unread(least=0.0)}
+        wanted = {*cover.tree.open_paths(least=-1.0, usual=False), *cover.tree.unread(least=0.0)}
         wanted |= {path for n in range(len(asked)) if (path := cover.widest(n)) is not None}
         wanted = {path for path in wanted - known.keys() if len(path) <= case.pair.expert.depth}
         if not wanted:
             return cover.estimate()
         known.update({path: case.pair.laws(path) for path in wanted})
-        cover.absorb()
+        cover.tree.absorb()
 
 
 @settings(max_examples=200, deadline=None)
@@ -104,7 +106,7 @@ def test_masses_are_those_of_all_continuations_that_are_cut_so(case: Case) -> No
     known: dict[TokenPath, Laws] = {}
     cover = made(case, known)
     found = settle(case, cover, known, wanted)
-    assert cover.unbordered == unbordered
+    assert cover.tree.unbordered == unbordered
     np.testing.assert_allclose(found, np.array(wanted).T, atol=CLOSE)
     reached = [sum(member) > 0.0 for member in np.array(wanted).T]
     np.testing.assert_allclose(found.sum(axis=1)[reached], 1.0, atol=CLOSE)
