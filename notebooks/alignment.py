@@ -226,18 +226,20 @@ print(f"log P('aatar'), by covering:             {covered:6.2f} nats (one in {ma
 # would cut this off first", and such events exclude each other.
 
 # %%
+from blackbox_proxy.core.continuations import Continuations
 from blackbox_proxy.core.firsts import firsts_of
+from blackbox_proxy.core.tokencover import TokenCover
 
-firsts = firsts_of(ours, theirs)
+firsts = firsts_of(ours, theirs, pair.spell)
 NESTED = [b" U", b" Ul", b" Un", b" Uni", b" Unit", b" United", b" The", b" Th", b" T"]
 nested = [string for string in NESTED if theirs.ids_of(string)]
 start = place(b"answer:", spell=pair.spell, vocabulary=ours, back_off=4)
 known.update(zip(start.paths, pair.laws(question, start.paths), strict=True))
+strings, tokens = Cover(ours, start, known), TokenCover(Continuations(ours, start, known, firsts=firsts))
 masses = {}
-for event, bridge in (("goes on with", None), ("is the next token", firsts)):
-    cover = Cover(ours, start, known, firsts=bridge)
+for event, cover in (("goes on with", strings), ("is the next token", tokens)):
     cover.ask(nested)
-    masses[event] = cover.low()[UNTUNED]
+    masses[event] = cover.estimate()[UNTUNED]
 for number, string in enumerate(nested):
     print(f"{visible(string):<9}" + "".join(f"{event}: {mass[number]:.5f}   " for event, mass in masses.items()))
 print(" " * 9 + "".join(f"{'sum':<{len(event)}}: {mass.sum():.5f}   " for event, mass in masses.items()))
@@ -261,11 +263,15 @@ picture(
 )
 
 # %% [markdown]
-# Longest match would be the wrong rule for what is cut off first, and one more condition follows from it. The text
-# before ends with a token of the closed model; a continuation after which its tokenizer would have cut *that* one
-# otherwise cannot come:
+# Longest match would be the wrong rule for what is cut off first. And it may take several tokens of the pair to know what
+# the closed model's token is: the pair writes `-` and `card`, Qwen2.5 has `-card`. Where what follows may still change
+# the token, the pair is asked what follows. One more condition: the text before ends with a token of the closed model; a
+# continuation after which its tokenizer would have cut *that* one otherwise cannot come:
 
 # %%
+for begun in (b"-", b"-card", b" The"):
+    print(f"after {visible(begun)!r} the next token is {visible(firsts.first(begun))!r}", end="")
+    print(", unless the pair goes on so that it changes" if firsts.can_change(begun) else "")
 for string in (b"=c", b"=capital"):
     print(f"of {visible(string)!r} Qwen2.5 cuts off {visible(firsts.first(string))!r} first")
 for last_token, then in ((b" emotion", b" is"), (b" emotion", b"s"), (b'"', b'"')):

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from blackbox_proxy.core.text import is_whole
 from blackbox_proxy.core.vocabulary import Vocabulary
@@ -50,6 +51,9 @@ from blackbox_proxy.types import (
 
 SURE = 0.98
 TOP_K = 20
+MANY = 20 * TOP_K
+"""Tokens of the pair among which the API's likeliest are looked for."""
+
 LETTER = 0.8
 """Nats that a byte of a token costs an ignorant model, so that short tokens are the likelier ones."""
 
@@ -257,11 +261,14 @@ class ScriptedPair:
     says: bytes = b""
     ignorance: Law = field(init=False)
     _known: dict[TokenPath, Laws] = field(default_factory=dict)
+    _lengths: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, dtype=np.intp))
 
     def say(self, text: bytes, *, seed: int) -> None:
         """Say this from now on."""
         ranks = np.random.default_rng(seed).permutation(len(self.vocabulary))
-        lengths = np.array([len(piece) for piece in self.vocabulary.pieces])
+        if not len(self._lengths):
+            self._lengths = np.array([len(piece) for piece in self.vocabulary.pieces])
+        lengths = self._lengths
         logits = (-0.5 * np.log(ranks + 2.7) - LETTER * lengths).astype(np.float32)
         self.ignorance = Law(logits, float(np.logaddexp.reduce(logits.astype(np.float64))))
         self.says, self._known = text, {}
@@ -319,7 +326,8 @@ def ignorant(vocabulary: Vocabulary, pair: ScriptedPair, *, known: bool) -> Igno
     """One with this vocabulary, which it shows or hides."""
     law, own = pair.ignorance, pair.vocabulary
     top: list[Candidate] = []
-    for i in np.argsort(-law.logits, kind="stable").tolist():
+    likeliest = np.argpartition(-law.logits, MANY)[:MANY]
+    for i in likeliest[np.argsort(-law.logits[likeliest], kind="stable")].tolist():
         if own.is_text[i] and vocabulary.ids_of(own.pieces[i]):
             top.append(Candidate(own.pieces[i], float(law.logits[i]) - law.log_norm, Kind.TEXT))
         if len(top) == TOP_K:

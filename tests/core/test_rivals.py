@@ -201,3 +201,74 @@ def test_by_ids_the_answer_grows_by_the_id_of_the_piece() -> None:
     assert reading.after(Answer(b"a", (0,)), b"ab") == Answer(b"aab", (0, 2))
     with pytest.raises(ReplyError, match="not in the pair's vocabulary"):
         reading.after(Answer(), b"zz")
+
+
+HYPHENS = Vocabulary([b"-", b"card", b"x", b"<end>"], ends=[3])
+JOINED = Vocabulary([b"-", b"card", b"x", b"-card", b"</s>"], ends=[4])
+CARD = TablePair(
+    HYPHENS,
+    expert={b"": {b"-": 0.98, b"x": 0.02}, b"-": {b"card": 0.99, b"x": 0.01}, b"-card": {b"": 1.0}},
+    anti_expert={b"": {b"-": 0.1, b"x": 0.9}, b"-": {b"card": 0.01, b"x": 0.99}},
+    other={b"x": 0.5, b"": 0.5},
+)
+
+
+def weighed(said: Position, steering: Steering, *, pair: TablePair, api: Vocabulary | None) -> Weighed:
+    """What a weighing gives, where everything it asks for is told."""
+    laws: dict[TokenPath, Laws] = {}
+    reading = ByteReading(pair.vocabulary, laws, spell=pair.spell, steering=steering, api=api)
+    weighing = reading.weigh(said, Answer())
+    while True:
+        try:
+            wanted = next(weighing)
+        except StopIteration as stop:
+            made: Weighed = stop.value
+            return made
+        assert not isinstance(wanted, Revealing | Judging)
+        laws |= dict(zip(wanted, pair.laws(UNPROMPTED, wanted), strict=True))
+
+
+def test_candidates_are_tokens_of_the_api_though_the_pair_writes_them_as_two() -> None:
+    """`-card` is proposed and wins; `-` alone, which the API would hardly ever cut there, has lost its mass."""
+    found = weighed(position(b"x", {b"x": 0.3}), Steering(evidence=0.0), pair=CARD, api=JOINED)
+    score = dict(zip(found.pieces, found.scores.score.tolist(), strict=True))
+    offset = dict(zip(found.pieces, found.scores.offset.tolist(), strict=True))
+    assert max(score, key=score.__getitem__) == b"-card"
+    assert offset[b"-card"] == pytest.approx(math.log(0.98 * 0.99 / (0.1 * 0.01)), abs=1e-3)
+    assert offset[b"-"] == pytest.approx(math.log(0.98 * 0.01 / (0.1 * 0.99)), abs=1e-3)
+
+
+def test_a_guess_is_a_token_of_the_api() -> None:
+    laws: dict[TokenPath, Laws] = {}
+    guessing = ByteReading(HYPHENS, laws, spell=CARD.spell, steering=Steering(), api=JOINED).guess(Answer())
+    while True:
+        try:
+            wanted = next(guessing)
+        except StopIteration as stop:
+            guess = stop.value
+            break
+        assert not isinstance(wanted, Revealing | Judging)
+        laws |= dict(zip(wanted, CARD.laws(UNPROMPTED, wanted), strict=True))
+    assert guess.piece == b"-card"
+    assert guess.chance == pytest.approx(0.98 * 0.99, abs=1e-3)
+
+
+def test_a_list_that_is_outweighed_grows() -> None:
+    """The expert has four likely strings and the list room for one: what is left would outweigh the choice."""
+    vocabulary = Vocabulary([b"a", b"b", b"c", b"d", b"e", b"<end>"], ends=[5])
+    expert = {b"a": 0.04, b"b": 0.3, b"c": 0.22, b"d": 0.22, b"e": 0.22}
+    pair = TablePair(vocabulary, {b"": expert}, {b"": dict.fromkeys(expert, 0.2)})
+    said = position(b"a", {b"a": 0.5})
+    for proposals, listed in ((1, {b"a", b"b", b"c", b"d", b"e", b""}), (0, {b"a"})):
+        found = weighed(said, Steering(proposals=proposals), pair=pair, api=None)
+        assert set(found.pieces) == listed
+        assert found.is_outweighed == (proposals == 0)
+
+
+def test_without_a_tokenizer_a_string_that_the_pair_has_no_token_for_takes_its_mass_from_the_shorter_one() -> None:
+    """The API shows `-card`, so it is a token of it; `-` stands for the rest, as far as that is known."""
+    said = position(b"-", {b"-": 0.3, b"-card": 0.2})
+    found = weighed(said, Steering(evidence=0.0, proposals=0), pair=CARD, api=None)
+    offset = dict(zip(found.pieces, found.scores.offset.tolist(), strict=True))
+    assert offset[b"-card"] == pytest.approx(math.log(0.98 * 0.99 / (0.1 * 0.01)), abs=1e-2)
+    assert offset[b"-"] == pytest.approx(math.log(0.98 * 0.01 / (0.1 * 0.99)), abs=0.1)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +19,7 @@ from blackbox_proxy.core.covering import Place
 from blackbox_proxy.core.firsts import Firsts
 from blackbox_proxy.core.tokencover import TokenCover
 from blackbox_proxy.core.vocabulary import Vocabulary
-from blackbox_proxy.types import Floats, Laws, TokenPath
+from blackbox_proxy.types import Floats, Law, Laws, Logits, TokenPath
 from tests.laws.merging import ShortModel, ShortPair, merging, next_tokens
 
 ALPHABETS: dict[str, tuple[bytes, ...]] = {
@@ -97,10 +98,8 @@ def settle(case: Case, cover: TokenCover, known: dict[TokenPath, Laws], right: S
         cover.tree.absorb()
 
 
-@settings(max_examples=200, deadline=None)
-@given(case=cases())
-def test_masses_are_those_of_all_continuations_that_are_cut_so(case: Case) -> None:
-    """To 1e-9, with bounds that hold on the way, and together they are all that there is."""
+def check(case: Case) -> None:
+    """The masses are those by brute force, and together they are all that there is."""
     right, unbordered = truth(case)
     wanted = [right.get(name, (0.0, 0.0)) for name in names(case.api)]
     known: dict[TokenPath, Laws] = {}
@@ -110,3 +109,56 @@ def test_masses_are_those_of_all_continuations_that_are_cut_so(case: Case) -> No
     np.testing.assert_allclose(found, np.array(wanted).T, atol=CLOSE)
     reached = [sum(member) > 0.0 for member in np.array(wanted).T]
     np.testing.assert_allclose(found.sum(axis=1)[reached], 1.0, atol=CLOSE)
+
+
+@given(case=cases())
+def test_masses_are_those_of_all_continuations_that_are_cut_so(case: Case) -> None:
+    """To 1e-9, with bounds that hold on the way."""
+    check(case)
+
+
+@pytest.mark.slow
+@settings(max_examples=2500, deadline=None)
+@given(case=cases())
+def test_masses_in_many_cases(case: Case) -> None:
+    """The same, 2,500 times."""
+    check(case)
+
+
+LONG = ShortPair(*(ShortModel(Vocabulary([b"-", b"card", b"a", b"<end>"], ends=[3]), seed, 3) for seed in (1, 2)))
+JOINED = merging((b"-", b"c", b"a", b"r", b"d"), (b"ca", b"rd", b"card", b"-card"))
+
+
+def test_a_token_that_the_pair_writes_as_two_takes_its_mass_from_the_shorter_one() -> None:
+    """After nothing: `-card` is one token of the API, so `-` holds what goes on otherwise, and nothing else."""
+    case = Case(LONG, JOINED, b"")
+    right, _ = truth(case)
+    known: dict[TokenPath, Laws] = {}
+    cover = made(case, known)
+    cover.ask([b"-", b"-card"])
+    low, _ = cover.bounds()
+    assert (low[:, 0] < 1e-9).all(), "nothing of `-` is certain before it is known what follows"
+    assert cover.tree.open_paths(least=0.0) != {}
+    settle(case, cover, known, [right.get(name, (0.0, 0.0)) for name in names(JOINED)])
+    cover.ask([b"-", b"-card"])
+    np.testing.assert_allclose(cover.estimate().T, [right[b"-"], right[b"-card"]], atol=CLOSE)
+    assert {b"-", b"-card"} <= set(cover.tree.proposals(9, least=0.0))
+
+
+def test_a_text_that_the_api_would_not_have_cut_so_is_taken_without_its_border() -> None:
+    """After `-` the expert goes on with `card` alone, and the API would have cut `-card`: a dead end otherwise."""
+    vocabulary = Vocabulary([b"-", b"card", b"<end>"], ends=[2])
+    sure = {(): [6.0, -6.0, -6.0], (0,): [-9.0, 6.0, -9.0]}
+    laws = {path: Laws(law, law) for path, logits in sure.items() for law in [_law(logits)]}
+    at = Place((), b"-", (0,))
+    tree = Continuations(vocabulary, at, laws, firsts=Firsts(vocabulary, JOINED), after=b"-", least=0.0)
+    assert tree.unbordered
+    assert tree.proposals(1) == [b"card"]
+    cover = TokenCover(tree)
+    cover.ask([b"card"])
+    assert (cover.estimate() > 0.99).all()
+
+
+def _law(logits: Sequence[float]) -> Law:
+    found: Logits = np.array(logits, dtype=np.float32)
+    return Law(found, float(np.logaddexp.reduce(found.astype(np.float64))))
