@@ -33,12 +33,12 @@ def test_forms_are_many_and_the_same_each_time() -> None:
 def test_the_steered_text_is_the_form(api: str, pair: str) -> None:
     """And hardly a step was emitted against a heavier rest; where one was, it says so."""
     scripted, some = _pair(pair), (*HARD, *forms(TRIED))
-    for known, may_fail in ((True, 0), (False, 1)):
+    for known, may_fail, may_say in ((True, 0, 0.02), (False, 1, 0.1)):
         results = [written(form, scripted, vocabulary(NAMED[api]), known=known, seed=n) for n, form in enumerate(some)]
         wrong = [(form, result.text) for form, result in zip(some, results, strict=True) if form != result.text]
         assert len(wrong) <= may_fail, wrong
         right = [result for form, result in zip(some, results, strict=True) if form == result.text]
-        assert sum(r.outweighed for r in right) <= 0.02 * sum(len(r.steps) for r in right)
+        assert sum(r.outweighed for r in right) <= may_say * sum(len(r.steps) for r in right)
 
 
 def _pair(name: str) -> ScriptedPair:
