@@ -5,7 +5,7 @@ work nothing is quicker. But a virtual machine may report AMX without letting it
 batch ends the process by a signal (llama.cpp#20824, #26954); plain buffers, which are the mapped file, always work
 there. What was found is kept for each processor and build until the machine starts anew.
 
-Knows no llama_cpp; trial.py is what the child runs.
+Looks where llama_cpp lies and never loads it; trial.py is what the child runs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 from blackbox_proxy.errors import InputError, LocalModelError
@@ -71,9 +72,11 @@ def processor_name() -> str:
     return next(names, platform.processor() or platform.machine())
 
 
-def build(bindings: Path) -> str:
-    """What tells one build of llama.cpp from another: the libraries beside its bindings, their sizes and times."""
-    folder = Path(os.environ.get("LLAMA_CPP_LIB_PATH") or bindings.parent / "lib")  # as the bindings look for them
+def build() -> str:
+    """What tells one build of llama.cpp from another: its libraries, their sizes and times."""
+    package = find_spec("llama_cpp")
+    beside = Path(package.origin or "").parent / "lib" if package else Path()
+    folder = Path(os.environ.get("LLAMA_CPP_LIB_PATH") or beside)  # where the bindings look for them
     files = sorted(path for path in folder.glob("*") if path.is_file())
     return "\n".join(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files)
 
@@ -133,9 +136,9 @@ def _signal(status: int) -> str:
         return ""
 
 
-def find(bindings: Path, *, cache: Path, command: Sequence[str]) -> Finding:
+def find(cache: Path, command: Sequence[str]) -> Finding:
     """What is kept of an earlier trial, or what a new one finds; warns of a new one that did not pass."""
-    key = f"{processor()}\n{build(bindings)}"
+    key = f"{processor()}\n{build()}"
     kept = cache / "buffers" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
     boot = _boot()
     found = _kept(kept, boot)
@@ -170,25 +173,30 @@ def _keep(path: Path, found: Finding, boot: str) -> None:
         return
 
 
-_lock = threading.Lock()
-_found: dict[str, Finding] = {}
+@dataclass(slots=True)
+class Memory:
+    """What this process knows already; asked by several threads."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    found: Finding | None = None
 
 
-def extra_wanted(bindings: str) -> bool:
+_memory = Memory()
+
+
+def extra_wanted() -> bool:
     """Whether to load weights into extra buffers: as the environment says, or where they passed a trial.
 
-    bindings: the file of the C interface. Raises LocalModelError where not even plain buffers work, InputError for a
-    value of the environment that means nothing.
+    Raises LocalModelError where not even plain buffers work, InputError for a value of the environment that means
+    nothing.
     """
     given = os.environ.get(VARIABLE, "")
     if given not in {"", "auto", "plain", "extra"}:
         raise InputError(f"{VARIABLE}={given!r} means nothing", hint="write plain, extra or auto")
     if given in {"plain", "extra"}:
         return given == "extra"
-    with _lock:
-        if bindings not in _found:
-            _found[bindings] = find(Path(bindings), cache=default_cache(os.environ), command=trial())
-        found = _found[bindings]
+    with _memory.lock:
+        found = _memory.found = _memory.found or find(default_cache(os.environ), trial())
     if not found.plain:
         raise LocalModelError(
             f"this build of llama.cpp does not run on this processor ({processor_name()}): a trial of it failed,"

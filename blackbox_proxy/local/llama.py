@@ -125,7 +125,7 @@ class Model(_Resource):
         params.n_gpu_layers = gpu_layers
         params.vocab_only = vocabulary_only
         if extra_buffers is None and not vocabulary_only:
-            extra_buffers = buffers.extra_wanted(C.__file__)  # by a trial, once
+            extra_buffers = buffers.extra_wanted()
         self.extra_buffers = params.use_extra_bufts = bool(extra_buffers)
         _complaints.clear()
         handle = C.llama_model_load_from_file(str(path).encode(), params)
