@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 INTERRUPTED = (
     "tests/test_engine.py::test_an_interrupt_does_not_wait_for_the_api",
-    "tests/test_background.py::test_child",
+    "tests/test_background.py::test_a_program_that_a_test_starts_can_be_interrupted",
 )
 
 
