@@ -107,7 +107,9 @@ def attempt(command: Sequence[str]) -> Finding:
                 timeout=SECONDS,
                 check=False,
             )
-    except (OSError, subprocess.SubprocessError) as error:
+    except subprocess.TimeoutExpired:
+        return Finding(extra=False, why=f"it took longer than {SECONDS} seconds", lasting=False)
+    except OSError as error:
         return Finding(extra=False, why=f"the trial could not be run ({error})", lasting=False)
     said = ran.stdout.decode("utf-8", "replace").split("\n")
     return _read(ran.returncode, said, ran.stderr.decode("utf-8", "replace").strip().split("\n"))

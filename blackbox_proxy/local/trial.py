@@ -135,11 +135,11 @@ def write_model(path: Path) -> None:
     path.write_bytes(written + bytes(-len(written) % _ALIGNMENT) + b"".join(data))
 
 
-def evaluate(path: Path, *, extra_buffers: bool) -> list[NDArray[np.float32]]:
+def evaluate(path: Path, *, extra_buffers: bool, threads: int = 2) -> list[NDArray[np.float32]]:
     """The logits of a few batches, in the order of BATCHES; loaded in this thread, evaluated in another."""
     with (
         Model(path, extra_buffers=extra_buffers) as model,
-        Context(model, size=64, threads=2) as context,
+        Context(model, size=64, threads=threads) as context,
         ThreadPoolExecutor(1) as other,
     ):
         return [other.submit(_batch, context, rows).result() for rows in BATCHES]
