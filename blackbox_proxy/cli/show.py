@@ -296,7 +296,7 @@ def result_json(result: Result, *, trace: bool, before: Sequence[str] = ()) -> d
 
 def pair_check(found: Mapping[str, Any]) -> None:
     """What `pair check` saw."""
-    pace = f"{found['milliseconds_per_token']} ms per token for both members together"
+    pace = f"{found['milliseconds_per_token']} ms per token for both members together ({found['buffers']} buffers)"
     line(f"{one_line(found['name'])}: {found['vocabulary']:,} tokens, {pace}")
     for row in found["answers"]:
         out.print(Text(f"\n{row['question']}", style="bold").append(f"  KL {row['divergence']:.4f} nats", style="dim"))

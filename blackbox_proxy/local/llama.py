@@ -22,6 +22,7 @@ import numpy as np
 from blackbox_proxy.core.text import open_bytes
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.errors import LocalModelError, PairError, WeightsError
+from blackbox_proxy.local import buffers
 from blackbox_proxy.types import Logits, TokenPath
 
 _SILENT = C.LLAMA_TOKEN_ATTR_CONTROL | C.LLAMA_TOKEN_ATTR_UNKNOWN | C.LLAMA_TOKEN_ATTR_UNUSED
@@ -110,7 +111,9 @@ def gpu_available() -> bool:
 class Model(_Resource):
     """The weights and the vocabulary of one GGUF file. Contexts and adapters on it must be closed before it."""
 
-    def __init__(self, path: Path, *, gpu_layers: int = 0, vocabulary_only: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, gpu_layers: int = 0, vocabulary_only: bool = False, extra_buffers: bool | None = None
+    ) -> None:
         _check_magic(path)
         if gpu_layers > 0 and not gpu_available():
             warnings.warn(
@@ -121,6 +124,9 @@ class Model(_Resource):
         params = C.llama_model_default_params()
         params.n_gpu_layers = gpu_layers
         params.vocab_only = vocabulary_only
+        if extra_buffers is None and not vocabulary_only:
+            extra_buffers = buffers.extra_wanted()
+        self.extra_buffers = params.use_extra_bufts = bool(extra_buffers)
         _complaints.clear()
         handle = C.llama_model_load_from_file(str(path).encode(), params)
         if not handle:
