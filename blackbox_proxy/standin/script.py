@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.errors import InputError
+from blackbox_proxy.files import read_text
 from blackbox_proxy.local.branching import shared
 from blackbox_proxy.serving.fields import Refusal
 from blackbox_proxy.types import Logits, TokenPath
@@ -99,7 +100,7 @@ def read_script(path: Path) -> Script:
     """The toy model of a file. Raises InputError with the first mistake."""
     hint = "see the beginning of blackbox_proxy/standin/script.py for the form"
     try:
-        found = _File.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        found = _File.model_validate(json.loads(read_text(path)))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
