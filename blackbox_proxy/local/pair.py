@@ -22,8 +22,9 @@ from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.errors import InputError, PairError
 from blackbox_proxy.local.evaluator import Evaluator, log_norm
 from blackbox_proxy.local.llama import Context, Lora, Model, most_sequences
+from blackbox_proxy.local.prompts import prompt_ids
 from blackbox_proxy.local.scheduler import Scheduler
-from blackbox_proxy.local.template import named, prompt_text
+from blackbox_proxy.local.template import named
 from blackbox_proxy.types import Law, Laws, Logits, PairPrompt, Prompt, Scores, TokenPath
 
 SPELLINGS = 1 << 14
@@ -74,13 +75,6 @@ def check_same_vocabulary(expert: Model, anti_expert: Model) -> None:
                 f"{names} have different vocabularies: token {i} is {left!r} in one and {right!r} in the other",
                 hint=hint,
             )
-
-
-def prompt_ids(model: Model, prompt: Prompt, *, template: str) -> TokenPath:
-    """The ids of a prompt as a model reads it, written down by a chat template in Jinja."""
-    bos, eos = model.special_text("bos"), model.special_text("eos")
-    text = prompt_text(prompt, template, bos=bos, eos=eos)
-    return model.without_second_bos(model.tokenize(text.encode(), special=True))
 
 
 @final

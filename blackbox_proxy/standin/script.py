@@ -23,6 +23,7 @@ from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import read_text
 from blackbox_proxy.local.branching import shared
+from blackbox_proxy.local.prompts import Control
 from blackbox_proxy.serving.fields import Refusal
 from blackbox_proxy.types import Logits, TokenPath
 
@@ -63,13 +64,14 @@ class Script:
         except ValueError as error:
             raise Refusal(f"Invalid 'prompt': {error}.", param="prompt") from None
 
-    def special_text(self, _name: str) -> str:
+    @property
+    def controls(self) -> Mapping[str, Control]:
+        """None: nothing here is special."""
+        return {}
+
+    def special_text(self, _kind: str, /) -> str:
         """Nothing stands before or after a text."""
         return ""
-
-    def without_second_bos(self, path: Sequence[int]) -> TokenPath:
-        """The path: there is no BOS."""
-        return tuple(path)
 
     def logits(self, path: TokenPath) -> Logits:
         """The law after a token path, shape (V,)."""

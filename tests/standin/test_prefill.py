@@ -19,7 +19,7 @@ from tests.tiny_gguf import TinyModel
 
 HEAD = "<|im_start|>user\nabc<|im_end|>\n<|im_start|>assistant\n"
 PAIR: dict[str, Json] = {"continue_final_message": True, "add_generation_prompt": False}
-PARTIALS = ["the", "the ", "the\n", "\n\nthe \t\n ", " ", "", "é…", "UNFINISHED", "a<|im_end|>\n"]
+PARTIALS = ["the", "the ", "the\n", "\n\nthe \t\n ", " ", "", "é…", "UNFINISHED"]
 
 
 def turns(partial: str, **flags: Json) -> list[Json]:
