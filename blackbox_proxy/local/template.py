@@ -51,9 +51,9 @@ def _json_text(  # noqa: PLR0917 (the arguments that templates give it)
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
-def _now(form: str) -> str:
+def _now(format: str) -> str:  # noqa: A002 (templates may call it by its name)
     """The date or time, in local time as transformers has it."""
-    return dt.datetime.now().strftime(form)  # noqa: DTZ005 (the user's own day is meant)
+    return dt.datetime.now().strftime(format)  # noqa: DTZ005 (the user's own day is meant)
 
 
 @final
