@@ -125,6 +125,11 @@ class _Round:
         return [start for start, step in both if step.origin is not Origin.LOCAL]
 
 
+def _keeps_all(done: _Round) -> bool:
+    """Whether the round changed nothing of what the API had drafted."""
+    return all(step.origin is Origin.DRAFT for step in done.steps)
+
+
 class Loop:
     """One run; see `steps`."""
 
@@ -162,6 +167,8 @@ class Loop:
             self._wasted += shown.wasted(done.asked)
             all_asked = sent.is_window and sent.written >= self._left
             finish = "length" if stuck and all_asked else self._finish(done)
+            if finish is None and shown.filtered and done.answer.text and _keeps_all(done):
+                finish = "content_filter"
             answer = done.answer
             self._learn(plan, sent, done)
             plan = self._widened(sent) if stuck else self._plan(self._longer(sent, done.kept))
@@ -218,7 +225,12 @@ class Loop:
         paths = self._missing(self._reading.paths(answer))
         (reply,) = yield from self._replies(Draft(answer.text, answer.path, length, paths, *self._chance()))
         window = Window(reply)
-        if not len(window):
+        if not len(window) and not (window.filtered and answer.text):
+            if window.filtered:
+                raise ReplyError(
+                    f"the provider's content filter withheld the answer (finish {reply.finish!r})",
+                    hint="change the prompt, or ask the provider why",
+                )
             raise ReplyError(
                 f"the API returned no token after {answer.text[-20:]!r} (finish {reply.finish!r})",
                 hint="check that the endpoint returns log-probs for max_tokens=1",
