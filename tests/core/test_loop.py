@@ -130,12 +130,30 @@ def test_a_hidden_end_may_be_overruled() -> None:
     assert result.notes
 
 
-@pytest.mark.parametrize("finish", ["length", "content_filter"])
-def test_a_reply_without_a_token_cannot_be_steered(finish: str) -> None:
-    with pytest.raises(ReplyError, match="no token") as raised:
+@pytest.mark.parametrize(("finish", "said"), [("length", "no token"), ("content_filter", "content filter withheld")])
+def test_a_reply_without_a_token_cannot_be_steered(finish: str, said: str) -> None:
+    with pytest.raises(ReplyError, match=said) as raised:
         run(INDIFFERENT, reply(finish=finish))
     assert finish in raised.value.message
     assert raised.value.hint
+
+
+def test_an_answer_that_the_filter_cuts_ends_there_and_says_so() -> None:
+    result, api = run(INDIFFERENT, reply(A, A, finish="content_filter"))
+    assert (result.text, result.finish, result.exactness) == ("aa", "content_filter", "exact")
+    assert len(api.asked) == 1
+
+
+def test_an_answer_behind_which_the_filter_gives_nothing_ends_there_too() -> None:
+    result, _ = run(INDIFFERENT, reply(A, finish="length"), reply(finish="content_filter"))
+    assert (result.text, result.finish) == ("a", "content_filter")
+
+
+def test_a_filter_that_cut_what_was_not_kept_cuts_nothing() -> None:
+    """The answer took another turn before it, and is asked for from there."""
+    pair = prefers(b"", {b"b": 0.9, b"a": 0.05}, {b"b": 0.05, b"a": 0.9})
+    result, _ = run(pair, reply(A, A, finish="content_filter"), reply(END, finish="stop"))
+    assert (result.text, result.finish) == ("b", "stop")
 
 
 def test_a_change_to_a_lone_byte_is_completed_by_the_expert() -> None:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from blackbox_proxy.types import Kind, Position
 from blackbox_proxy_adapters.fields import as_bytes, as_id, as_list, as_logp, as_mapping, as_text
-from blackbox_proxy_adapters.pieces import Piece, Speller, reader_of, spelt, told
+from blackbox_proxy_adapters.pieces import Piece, Speller, reader_of, speaks_marks, spelt_with_marks, told
 from blackbox_proxy_adapters.positions import Dialect, Entry, entry, position, unknown
 
 from .legacy import TOKEN_ID
@@ -75,10 +75,11 @@ def read_rows(content: Sequence[object], dialect: Dialect, *, where: str = "cont
 
 
 def _spelling(rows: Sequence[Row], ends: frozenset[bytes]) -> Spelling:
-    """Bytes that are ever more than the string's own are believed."""
+    """Bytes that are ever more than the string's own are believed; and so they are where only letters would tell."""
     own = all(row.raw is None or row.raw == row.token.encode("utf-8", "surrogatepass") for row in rows)
-    read = reader_of([row.token for row in rows if own or row.raw is None], ends)
-    return Spelling(read, own and read is not spelt)
+    if own and speaks_marks((row.token for row in rows), ends):
+        return Spelling(spelt_with_marks, own=True)
+    return Spelling(reader_of([row.token for row in rows if row.raw is None], ends), own=False)
 
 
 def _is_placed(place: Place) -> bool:
