@@ -31,6 +31,9 @@ CHATML = (
 )
 
 
+_UNKNOWN = {"bos_token": "", "eos_token": ""}
+
+
 def named(template: str) -> str:
     """The template that a short name stands for: `chatml`, or `raw` for none; anything else is a template itself."""
     return {"chatml": CHATML, "raw": ""}.get(template, template)
@@ -85,7 +88,7 @@ def _compiled(template: str) -> jinja2.Template:
 def render(template: str, messages: Sequence[Message], *, special: Mapping[str, str] | None = None) -> str:
     """The prompt up to where the answer begins. special: such as `bos_token`; the template finds those that are there.
 
-    Raises PromptError where the template does not take the messages.
+    Where nobody knows them, since the model is elsewhere, the two usual ones are empty. Raises PromptError where the template does not take the messages.
     """
     try:
         return _compiled(template).render(
@@ -93,7 +96,7 @@ def render(template: str, messages: Sequence[Message], *, special: Mapping[str, 
             tools=None,
             documents=None,
             add_generation_prompt=True,
-            **(special or {}),
+            **(_UNKNOWN if special is None else special),
         )
     except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
         raise PromptError(

@@ -38,7 +38,8 @@ def test_blocks_leave_no_lines_behind() -> None:
 def test_the_bounds_of_a_text_are_handed_over() -> None:
     special = {"bos_token": "<s>", "eos_token": "</s>"}
     assert render("{{ bos_token }}{{ messages[0]['role'] }}{{ eos_token }}", HELLO, special=special) == "<s>user</s>"
-    assert render("{{ bos_token is defined }}{{ bos_token }}", HELLO) == "False"
+    assert render("{{ bos_token is defined }}{{ bos_token }}", HELLO, special={}) == "False"
+    assert render("{{ bos_token + 'x' }}", HELLO) == "x"  # of a model elsewhere nobody knows them
 
 
 MISTAKES = {
