@@ -88,7 +88,8 @@ def _compiled(template: str) -> jinja2.Template:
 def render(template: str, messages: Sequence[Message], *, special: Mapping[str, str] | None = None) -> str:
     """The prompt up to where the answer begins. special: such as `bos_token`; the template finds those that are there.
 
-    Where nobody knows them, since the model is elsewhere, the two usual ones are empty. Raises PromptError where the template does not take the messages.
+    Where nobody knows them, since the model is elsewhere, the two usual ones are empty. Raises PromptError where the
+    template does not take the messages.
     """
     try:
         return _compiled(template).render(

@@ -161,6 +161,19 @@ def test_reasoning_among_the_log_probs_is_no_part_of_the_answer(more: Json) -> N
     assert (texts(reply.positions), reply.exact, reply.finish) == ([b"Paris"], False, "stop")
 
 
+HARMONY = ["<|channel|>", "analysis", "<|message|>", "Hm", "<|end|>", "<|start|>", "assistant", "<|channel|>", "final"]
+
+
+def test_a_control_token_behind_the_text_is_its_end() -> None:
+    """Also where nobody said what it is called, and where reasoning stands before."""
+    for tokens in (["Paris", "<|return|>"], [*HARMONY, "<|message|>", "Paris", "<|return|>"]):
+        reply = chatted(tokens, "Paris", finish="stop")
+        assert texts(reply.positions) == [b"Paris", b"<|return|>"]
+        assert [p.sampled.kind for p in reply.positions] == [Kind.TEXT, Kind.END]
+    kept = chatted(["a", "<b>"], "a<b>", finish="stop")
+    assert kept.positions[-1].sampled.kind is Kind.TEXT
+
+
 @pytest.mark.parametrize("more", [{}, {"reasoning_content": "\nHmm"}])
 def test_a_reply_of_reasoning_alone_is_refused(more: Json) -> None:
     with pytest.raises(ReplyError, match="text that it does not hold") as caught:
@@ -199,3 +212,12 @@ def test_words_for_a_filter_are_one(word: str) -> None:
     withheld: Json = {"message": {"content": None}, "finish_reason": word, "logprobs": None}
     assert openai_chat({"choices": [withheld]}).finish == "content_filter"
     assert openai_responses(response(status="incomplete", reason="content_filter")).finish == "content_filter"
+
+
+def test_a_prompt_that_a_filter_refused_is_named_so() -> None:
+    filtered: Json = {
+        "choices": [],
+        "prompt_filter_results": [{"content_filter_results": {"hate": {"filtered": True}}}],
+    }
+    with pytest.raises(ReplyError, match="content filter withheld"):
+        openai_chat(filtered)

@@ -153,6 +153,7 @@ INSIDE: Mapping[str, object] = {
     "a choice broken off": {"choices": [{"message": {"content": "Par"}, "finish_reason": "error", "error": None}]},
     "beside a choice": {"choices": [{"message": {"content": "Par"}}], "error": {"message": "gone"}},
     "the body itself": {"object": "error", "message": "overloaded", "code": 503},
+    "a word": {"choices": [], "error": "overloaded"},
     "a bare message": {"message": "slow down", "status": 429},
 }
 

@@ -22,6 +22,8 @@ def first_choice(body: Mapping[str, object]) -> Mapping[str, object]:
     """`choices[0]`."""
     check_no_error(body)
     choices = as_list(body.get("choices"), "choices")
+    if not choices and body.get("prompt_filter_results"):
+        raise ReplyError("the provider's content filter withheld the answer", hint="change the prompt")
     if not choices:
         raise ReplyError("the reply's choices are empty", hint="try again; if it stays, choose another endpoint")
     return as_mapping(choices[0], "choices[0]")

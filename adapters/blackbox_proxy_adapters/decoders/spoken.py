@@ -4,6 +4,7 @@
   follow, or that a reply broke off behind, is no end.
 * Where tokens have lost their bytes, the text tells what they say together, and the position of the first is that of
   all: as likely as all of them in turn.
+* A control token behind all of the text is the end, whatever it is called.
 * Log-probs may begin with reasoning that the text does not hold. Its positions are left out, and what is behind them
   depends on more than the text (`Heard.exact`). Where the text holds nothing of what they say, the reply is refused.
 """
@@ -17,7 +18,7 @@ from dataclasses import dataclass, replace
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.types import Candidate, Kind, Position
 from blackbox_proxy_adapters.pieces import LOST, kind_of
-from blackbox_proxy_adapters.positions import Dialect
+from blackbox_proxy_adapters.positions import Dialect, unknown
 
 _SPOKEN = (Kind.TEXT, Kind.FRAGMENT)
 
@@ -41,9 +42,23 @@ def heard(positions: Sequence[Position], text: str | None, dialect: Dialect, *, 
     found = [_no_end(p) if false else p for p, false in zip(positions, ends, strict=True)]
     if text is None or dialect.repeats:
         return Heard(tuple(found))
+    if ended:
+        found = _with_end(found, text.encode("utf-8", "surrogatepass"))
     kept = _answer(found, text.encode("utf-8", "surrogatepass"))
     told = _told(kept, text.encode("utf-8", "surrogatepass"), ended=ended)
     return replace(told, exact=len(kept) == len(found))
+
+
+def _with_end(found: Sequence[Position], text: bytes) -> list[Position]:
+    """The positions where a control token behind the whole text, which nobody knows for one, is the end."""
+    *before, last = found or [unknown()]
+    piece = last.sampled.piece
+    named = last.sampled.kind is Kind.TEXT and piece.startswith(b"<") and piece.endswith(b">")
+    said, wanted = b"".join(map(_bytes, before)).rstrip(), text.rstrip()
+    if not (named and wanted and said.endswith(wanted) and not (said + piece).endswith(wanted)):
+        return list(found)
+    top = tuple(replace(c, kind=Kind.END) if c.piece == piece else c for c in last.top)
+    return [*before, replace(last, sampled=replace(last.sampled, kind=Kind.END), top=top)]
 
 
 def _is_false_end(position: Position, dialect: Dialect) -> bool:
