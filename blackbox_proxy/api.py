@@ -18,7 +18,8 @@ from blackbox_proxy.core.drafting import Prices
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.errors import BlackboxProxyError, InputError, ReplyError, WeightsError
 from blackbox_proxy.ledger.books import Account, Entry, Ledger
-from blackbox_proxy.local.template import named, prompt_text
+from blackbox_proxy.local.controls import special_names
+from blackbox_proxy.local.template import named, suspected, written
 from blackbox_proxy.local.tokens import api_vocabulary, tokenizer_of
 from blackbox_proxy.local.weights import default_cache
 from blackbox_proxy.remote.profiles.finding import load_profile, user_folder
@@ -119,8 +120,14 @@ class Api:
         )
 
     def text(self, prompt: Prompt) -> str:
-        """The prompt in the model's own form."""
-        return prompt_text(prompt, self.template)
+        """The prompt in the model's own form.
+
+        It is read as one text, so control tokens that messages spell are parted: they are text, not turns.
+        """
+        texts = [message.content for message in prompt.messages]
+        known = self.vocabulary
+        controls = suspected(self.template, texts) if known is None else special_names(known)
+        return written(prompt, self.template, controls=controls).apart
 
     def rates(self) -> Prices | None:
         """US dollars a token, by the ledger's prices; None where nothing is booked, or nobody knows."""

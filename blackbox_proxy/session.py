@@ -25,6 +25,7 @@ from blackbox_proxy.core.text import first_stop
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.core.weighing import Judged
 from blackbox_proxy.errors import BlackboxProxyError, InputError, OverBudget
+from blackbox_proxy.local.controls import parted_note
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import (
     Ask,
@@ -378,6 +379,7 @@ class Session:
             model=self.model,
             notes=(
                 *ending.notes,
+                *parted_note(self.prompt, self.messages),
                 *_blind_note(self.blind),
                 *self._recut(),
                 *lost_note(self.usage.lost + self.waiting),

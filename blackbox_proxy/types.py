@@ -361,8 +361,9 @@ class Call:
     cost: Decimal | None
 
 
-Finish = Literal["stop", "length", "stop_string", "budget", "error"]
-"""Why an answer ended; `budget`: the next request could have passed a budget, so it was not sent."""
+Finish = Literal["stop", "length", "stop_string", "budget", "content_filter", "error"]
+"""Why an answer ended; `budget`: the next request could have passed a budget, so it was not sent; `content_filter`: the
+provider's filter has cut it there."""
 
 
 @dataclass(frozen=True, slots=True)

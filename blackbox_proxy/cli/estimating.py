@@ -19,6 +19,7 @@ from blackbox_proxy.cli.booking import ledger_file
 from blackbox_proxy.core.estimating import ACCEPTANCE, Work, acceptance_of, naive, windowed, work
 from blackbox_proxy.core.money import Price
 from blackbox_proxy.errors import InputError, PromptError, WeightsError
+from blackbox_proxy.files import read_text
 
 if TYPE_CHECKING:
     from blackbox_proxy.cli.settings import Settings
@@ -119,7 +120,7 @@ def _place(asked: Asked, settings: Settings) -> _Place:
 def read_prompts(file: Path) -> list[str]:
     """The prompts of a file: each line's of a .jsonl, the whole text of any other. Raises PromptError without one."""
     try:
-        text = file.read_text(encoding="utf-8")
+        text = read_text(file)
     except (OSError, UnicodeDecodeError) as error:
         raise PromptError(f"cannot read prompts from {file}: {error}", hint="it should be UTF-8 text") from error
     found = [_line(file, number, line) for number, line in _lines(text)] if file.suffix == ".jsonl" else [text]
@@ -129,7 +130,7 @@ def read_prompts(file: Path) -> list[str]:
 
 
 def _lines(text: str) -> list[tuple[int, str]]:
-    return [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    return [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
 
 
 def _line(file: Path, number: int, line: str) -> str:

@@ -189,6 +189,7 @@ FINISHES = {
     "length": "cut at --max-tokens",
     "stop_string": "ended before a --stop text",
     "budget": "stopped before a budget could be passed",
+    "content_filter": "cut by the provider's content filter",
     "error": "broke off",
 }
 

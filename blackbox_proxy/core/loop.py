@@ -18,7 +18,7 @@ from blackbox_proxy.core.drafting import SURE, Drafter, Plan, Planner, Seen, Sen
 from blackbox_proxy.core.events import Asking, Draft, Echo, Evaluate, Event, Evidence, Judge, Prefixes, Tell
 from blackbox_proxy.core.ids import IdReading
 from blackbox_proxy.core.rivals import ByteReading
-from blackbox_proxy.core.rounds import Shown, Window, by_echo, by_prefixes
+from blackbox_proxy.core.rounds import Known, Shown, Window, by_echo, by_prefixes
 from blackbox_proxy.core.sampling import Drawn, best, draw, own
 from blackbox_proxy.core.scores import ScoreReading
 from blackbox_proxy.core.text import first_stop, is_whole
@@ -50,6 +50,9 @@ from blackbox_proxy.types import (
 )
 
 LONGEST_CHARACTER = 4
+
+_LOST = "\ufffd".encode()
+"""What stands for bytes that could not be read."""
 
 ALONE: tuple[Drafter, ...] = ("window",)
 """Who drafts where nobody says: the API."""
@@ -125,6 +128,23 @@ class _Round:
         return [start for start, step in both if step.origin is not Origin.LOCAL]
 
 
+def _is_cut(reply: Reply) -> bool:
+    """Whether it broke off in its first character, of which nothing is told: some tokens more may tell it."""
+    return reply.finish == "length" and bool(reply.positions) and _is_lost(reply.positions[0])
+
+
+def _is_lost(position: Position) -> bool:
+    """Whether the API said a token whose bytes nobody knows."""
+    sampled = position.sampled
+    told = sampled.id is not None or (sampled.piece and _LOST not in sampled.piece)
+    return sampled.kind is Kind.SPECIAL and not told and bool(position.top)
+
+
+def _keeps_all(done: _Round) -> bool:
+    """Whether the round changed nothing of what the API had drafted."""
+    return all(step.origin is Origin.DRAFT for step in done.steps)
+
+
 class Loop:
     """One run; see `steps`."""
 
@@ -162,6 +182,8 @@ class Loop:
             self._wasted += shown.wasted(done.asked)
             all_asked = sent.is_window and sent.written >= self._left
             finish = "length" if stuck and all_asked else self._finish(done)
+            if finish is None and shown.filtered and done.answer.text and _keeps_all(done):
+                finish = "content_filter"
             answer = done.answer
             self._learn(plan, sent, done)
             plan = self._widened(sent) if stuck else self._plan(self._longer(sent, done.kept))
@@ -218,7 +240,15 @@ class Loop:
         paths = self._missing(self._reading.paths(answer))
         (reply,) = yield from self._replies(Draft(answer.text, answer.path, length, paths, *self._chance()))
         window = Window(reply)
-        if not len(window):
+        if length < LONGEST_CHARACTER and _is_cut(reply):
+            self._wasted += len(reply.positions)
+            return (yield from self._draft(answer, LONGEST_CHARACTER))
+        if not len(window) and not (window.filtered and answer.text):
+            if window.filtered:
+                raise ReplyError(
+                    f"the provider's content filter withheld the answer (finish {reply.finish!r})",
+                    hint="change the prompt, or ask the provider why",
+                )
             raise ReplyError(
                 f"the API returned no token after {answer.text[-20:]!r} (finish {reply.finish!r})",
                 hint="check that the endpoint returns log-probs for max_tokens=1",
@@ -284,8 +314,7 @@ class Loop:
             known = shown.next(done.answer, done.steps[-1] if done.steps else None)
             if known is None:
                 break
-            if known.hidden:
-                self._notes["the API hides the log-prob of its end; taken as one half where it stopped"] = None
+            self._remark(known)
             if len(done.steps) == 1:
                 yield from self._know(self._ahead(done.answer, shown.ahead()))
             weighed = yield from self._weigh(known.position, done.answer)
@@ -304,6 +333,13 @@ class Loop:
             self._drop_open_end(done, answer)
         self._forget(done.answer)
         return done
+
+    def _remark(self, known: Known) -> None:
+        """Note what the API did not tell of a place."""
+        if known.hidden:
+            self._notes["the API hides the log-prob of its end; taken as one half where it stopped"] = None
+        if _is_lost(known.position):
+            self._notes["the API did not tell the bytes of a token that it would have said; another was chosen"] = None
 
     def _ahead(self, answer: Answer, positions: Sequence[Position]) -> list[TokenPath]:
         """Every path that verifying the rest of the draft needs if all of it is kept."""

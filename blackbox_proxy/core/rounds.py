@@ -29,6 +29,10 @@ class Known:
     hidden: bool = False
 
 
+FILTERED = "content_filter"
+"""The finish of a reply that the provider's filter has cut."""
+
+
 class Shown(Protocol):
     """The positions of one round."""
 
@@ -37,6 +41,9 @@ class Shown(Protocol):
     def ahead(self) -> Sequence[Position]: ...
 
     def wasted(self, starts: Sequence[Answer]) -> int: ...
+
+    @property
+    def filtered(self) -> bool: ...
 
 
 def known_of(reply: Reply) -> list[Known]:
@@ -57,6 +64,7 @@ class Window:
     def __init__(self, reply: Reply) -> None:
         self._known = known_of(reply)
         self._made = len(reply.positions)
+        self._cut = reply.finish == FILTERED
         self._at = 0
 
     def __len__(self) -> int:
@@ -77,6 +85,11 @@ class Window:
         """Drafted tokens that no step stands for. starts: where the steps that the API was asked for stand."""
         return max(self._made - len(starts), 0)
 
+    @property
+    def filtered(self) -> bool:
+        """Whether the provider's filter has cut it where the walk has come to."""
+        return self._cut and self._at == len(self._known)
+
 
 @final
 class Borders:
@@ -96,6 +109,11 @@ class Borders:
     def wasted(self, starts: Sequence[Answer]) -> int:
         """Tokens that the API wrote where no step stands. starts: as in `Window`."""
         return sum(answer not in starts for answer in self._made)
+
+    @property
+    def filtered(self) -> bool:
+        """Not known: each place was asked about by itself."""
+        return False
 
 
 @final
@@ -122,6 +140,11 @@ class Checked:
     def wasted(self, starts: Sequence[Answer]) -> int:
         """Tokens of the window that no step stands for."""
         return self._window.wasted([start for start in starts if len(start.text) >= len(self._end.text)])
+
+    @property
+    def filtered(self) -> bool:
+        """Whether it has cut the window where the walk has come to."""
+        return self._behind and self._window.filtered
 
 
 def by_prefixes(drafted: Sequence[Answer], replies: Sequence[Reply]) -> Borders:

@@ -26,7 +26,7 @@ from blackbox_proxy.serving.transcript import Finish, Part, Writer
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Candidate, Kind, Prompt, Result, Step, TokenPath
 
-FINISHES: Mapping[str, Finish] = {"stop": "stop", "stop_string": "stop"}
+FINISHES: Mapping[str, Finish] = {"stop": "stop", "stop_string": "stop", "content_filter": "content_filter"}
 """OpenAI's words; an answer that is cut short by anything else has the finish "length"."""
 
 

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from blackbox_proxy.errors import InputError
+from blackbox_proxy.files import read_text
 from blackbox_proxy.gateway.knobs import KnobMistake, read_knobs
 from blackbox_proxy.gateway.orders import Limits
 from blackbox_proxy.remote.profiles.lines import Place, line_of
@@ -136,7 +137,7 @@ class Config:
 def read_config(path: Path, environ: Mapping[str, str]) -> Config:
     """The configuration. Raises InputError for the first mistake, with file and line or with the variable."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}", hint="`blackbox-proxy init` writes one") from None
     except UnicodeDecodeError as error:

@@ -17,6 +17,7 @@ from blackbox_proxy.api import Api, connect
 from blackbox_proxy.core.sources import OffsetTable
 from blackbox_proxy.engine import load_pair
 from blackbox_proxy.errors import InputError
+from blackbox_proxy.files import read_text
 from blackbox_proxy.gateway.config import Config, Served, Upstream
 from blackbox_proxy.gateway.gates import Gate
 from blackbox_proxy.ledger.books import Ledger
@@ -182,7 +183,7 @@ def notes(catalogue: Catalogue) -> Sequence[str]:
 
 def _text(path: Path, what: str) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise InputError(f"cannot read {what} {path}: {reason}", hint="check the path in the configuration") from None

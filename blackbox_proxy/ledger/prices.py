@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from blackbox_proxy.core.money import Price, Rate
 from blackbox_proxy.errors import InputError
+from blackbox_proxy.files import read_text
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice, TieredPrices
@@ -100,7 +101,7 @@ class Prices:
 def _read(file: Path) -> Sequence[_Own]:
     hint = 'each [[price]] has model, input and output in dollars per million tokens: input = "0.15"'
     try:
-        found = _File.model_validate(tomllib.loads(file.read_text(encoding="utf-8"), parse_float=Decimal))
+        found = _File.model_validate(tomllib.loads(read_text(file), parse_float=Decimal))
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(f"{file}: {_place(first['loc'])}: {first['msg']}", hint=hint) from error

@@ -23,7 +23,8 @@ from blackbox_proxy.core.text import open_bytes
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.errors import LocalModelError, PairError, WeightsError
 from blackbox_proxy.local import buffers
-from blackbox_proxy.types import Logits, TokenPath
+from blackbox_proxy.local.prompts import Control
+from blackbox_proxy.types import Logits
 
 _SILENT = C.LLAMA_TOKEN_ATTR_CONTROL | C.LLAMA_TOKEN_ATTR_UNKNOWN | C.LLAMA_TOKEN_ATTR_UNUSED
 _ERROR_LEVEL = 4
@@ -179,13 +180,26 @@ class Model(_Resource):
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """The pieces as bytes, with special and end tokens set apart."""
-        vocab = self._vocab
-        size = C.llama_vocab_n_tokens(vocab)
-        attributes = [C.llama_vocab_get_attr(vocab, i) for i in range(size)]
+        vocab, attributes = self._vocab, self._attributes
+        size = len(attributes)
         ends = [i for i in range(size) if C.llama_vocab_is_eog(vocab, i)]
         special = [i for i, attribute in enumerate(attributes) if attribute & _SILENT]
         spare = [i for i, attribute in enumerate(attributes) if attribute & C.LLAMA_TOKEN_ATTR_BYTE]
         return Vocabulary([self._piece(i) for i in range(size)], ends=ends, special=special, spare=spare)
+
+    @cached_property
+    def _attributes(self) -> list[int]:
+        vocab = self._vocab
+        return [C.llama_vocab_get_attr(vocab, i) for i in range(C.llama_vocab_n_tokens(vocab))]
+
+    @cached_property
+    def controls(self) -> dict[str, Control]:
+        """The tokens that `tokenize` reads in a text only if it is told to, by their spelling."""
+        parsed = C.LLAMA_TOKEN_ATTR_CONTROL | C.LLAMA_TOKEN_ATTR_UNKNOWN
+        strips = (C.LLAMA_TOKEN_ATTR_LSTRIP, C.LLAMA_TOKEN_ATTR_RSTRIP)
+        found = ((i, attribute) for i, attribute in enumerate(self._attributes) if attribute & parsed)
+        told = ((self._piece(i), Control(i, *(bool(attribute & strip) for strip in strips))) for i, attribute in found)
+        return {piece.decode("utf-8", "replace"): control for piece, control in told if piece}
 
     def _piece(self, token: int, size: int = 64) -> bytes:
         buffer = ctypes.create_string_buffer(size)
@@ -209,12 +223,6 @@ class Model(_Resource):
         buffer = (C.llama_token * size)()
         count = C.llama_tokenize(self._vocab, text, len(text), buffer, size, special, special)
         return list(buffer[: _check(count, f"tokenize {text[:40]!r}")])
-
-    def without_second_bos(self, ids: Sequence[int]) -> TokenPath:
-        """The ids of a prompt with one BOS: templates often write the one that `tokenize` puts in front as well."""
-        bos = self.special_text("bos").encode()
-        twice = len(ids) > 1 and ids[0] == ids[1] and self.vocabulary.pieces[ids[0]] == bos
-        return tuple(ids[1:] if bos and twice else ids)
 
     def spell(self, text: bytes) -> list[int]:
         """Token ids of plain text whose pieces are exactly `text`, byte for byte.

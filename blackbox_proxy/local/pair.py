@@ -16,14 +16,18 @@ from pathlib import Path as File
 from types import TracebackType
 from typing import Self, final
 
+import numpy as np
+
 from blackbox_proxy.core.covering import Cover, place
 from blackbox_proxy.core.scoring import BACK_OFF, TOLERANCE, scored
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.errors import InputError, PairError
 from blackbox_proxy.local.evaluator import Evaluator, log_norm
+from blackbox_proxy.local.finite import check_finite
 from blackbox_proxy.local.llama import Context, Lora, Model, most_sequences
+from blackbox_proxy.local.prompts import prompt_ids
 from blackbox_proxy.local.scheduler import Scheduler
-from blackbox_proxy.local.template import named, prompt_text
+from blackbox_proxy.local.template import named
 from blackbox_proxy.types import Law, Laws, Logits, PairPrompt, Prompt, Scores, TokenPath
 
 SPELLINGS = 1 << 14
@@ -56,9 +60,16 @@ class PairFiles:
     rows: int = 256
 
 
-def law(logits: Logits) -> Law:
-    """A row of logits with its normaliser."""
-    return Law(logits, log_norm(logits))
+def law(logits: Logits, *, of: str = "the model") -> Law:
+    """A row of logits with its normaliser. of: whose it is, for the PairError where they are no numbers."""
+    with np.errstate(invalid="ignore"):
+        norm = log_norm(logits)
+    if not math.isfinite(norm):
+        raise PairError(
+            f"{of} gives no probabilities: its logits are NaN or infinite",
+            hint="its weights hold such values, or its adapter does; take files from before the training diverged",
+        )
+    return Law(logits, norm)
 
 
 def check_same_vocabulary(expert: Model, anti_expert: Model) -> None:
@@ -74,13 +85,6 @@ def check_same_vocabulary(expert: Model, anti_expert: Model) -> None:
                 f"{names} have different vocabularies: token {i} is {left!r} in one and {right!r} in the other",
                 hint=hint,
             )
-
-
-def prompt_ids(model: Model, prompt: Prompt, *, template: str) -> TokenPath:
-    """The ids of a prompt as a model reads it, written down by a chat template in Jinja."""
-    bos, eos = model.special_text("bos"), model.special_text("eos")
-    text = prompt_text(prompt, template, bos=bos, eos=eos)
-    return model.without_second_bos(model.tokenize(text.encode(), special=True))
 
 
 @final
@@ -110,7 +114,11 @@ class Member:
 
     def laws(self, prompt: TokenPath, paths: Sequence[TokenPath]) -> list[Law]:
         """The law after each path of the answer."""
-        return [law(row) for row in self.rows(prompt, paths).result()]
+        return [self.law(row) for row in self.rows(prompt, paths).result()]
+
+    def law(self, row: Logits) -> Law:
+        """The law of a row of this member's. Raises PairError where it is none."""
+        return law(row, of=self.model.path.name)
 
     def clear(self) -> None:
         """Forget everything that was read, as soon as nobody waits."""
@@ -194,7 +202,8 @@ class Pair:
         finally:
             for future in asked:
                 future.cancel()
-        return [Laws(law(e), law(a)) for e, a in zip(expert, anti_expert, strict=True)]
+        by, to = self._expert, self._anti_expert
+        return [Laws(by.law(e), to.law(a)) for e, a in zip(expert, anti_expert, strict=True)]
 
     def score(
         self,
@@ -265,6 +274,8 @@ def open_pair(files: PairFiles) -> Pair:
                 hint="give an `adapter`, or two different files",
             )
         lora = opened.enter_context(Lora(expert, files.adapter)) if files.adapter else None
+        if files.adapter:
+            check_finite(files.adapter)
         make = _maker(files, opened)
         return Pair(make(expert, lora), make(anti, None), opened.pop_all())
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from blackbox_proxy.errors import PairError
+from blackbox_proxy.files import decoded, read_text
 from blackbox_proxy.local.pair import PairFiles
 
 Resolve = Callable[[str], File]
@@ -66,7 +67,7 @@ def read_pair_file(path: File, resolve: Resolve) -> PairFiles:
     except OSError as error:
         raise PairError(f"cannot read the pair file {path}: {error.strerror}", hint=f"write one: {EXAMPLE}") from error
     try:
-        described = PairDescription.model_validate(tomllib.loads(content.decode()))
+        described = PairDescription.model_validate(tomllib.loads(decoded(content)))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise PairError(f"{path} is not TOML: {error}", hint=f"it should say {EXAMPLE}") from error
     except ValidationError as error:
@@ -98,6 +99,6 @@ def _template_text(name: str, folder: File) -> str:
             hint="name one of the three, or a Jinja file beside the pair file",
         )
     try:
-        return path.read_text(encoding="utf-8")
+        return read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise PairError(f"cannot read the template {path}: {error}", hint="it must be a text file in UTF-8") from error

@@ -33,6 +33,14 @@ def pair(pair_path: Path) -> Iterator[Pair]:
         yield opened
 
 
+def test_control_tokens_of_a_message_are_parted_for_the_api_and_said(cli: Cli, where: tuple[str, ...]) -> None:
+    said = cli("steer", "a<|im_end|>b", *where, "--template", "chatml", *FAST, "--no-ledger", "--json")
+    assert said.status == 0
+    assert any("U+200B" in note for note in json.loads(said.out)["notes"])
+    plain = cli("steer", "a <b> c", *where, "--template", "chatml", *FAST, "--no-ledger", "--json")
+    assert not any("U+200B" in note for note in json.loads(plain.out)["notes"])
+
+
 def wanted(
     api_url: str, pair: Pair, prompt: Prompt, *, own: Prompt | None = None, steering: Steering = SHORT
 ) -> Result:

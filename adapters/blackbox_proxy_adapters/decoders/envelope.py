@@ -8,13 +8,22 @@ from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.types import Usage
 from blackbox_proxy_adapters.fields import as_count, as_list, as_mapping, as_text
 
+FILTERED = "content_filter"
+"""The finish of a reply that the provider's filter has cut, or withheld."""
+
 _STOPPED = frozenset({"stop", "eos", "eos_token"})
+_FILTERS = frozenset(
+    {"content_filter", "content-filter", "contentfilter", "safety", "blocklist", "prohibited_content", "recitation"}
+    | {"guardrail_intervened", "sensitive", "spii", "image_safety", "moderation"}
+)
 
 
 def first_choice(body: Mapping[str, object]) -> Mapping[str, object]:
     """`choices[0]`."""
     check_no_error(body)
     choices = as_list(body.get("choices"), "choices")
+    if not choices and body.get("prompt_filter_results"):
+        raise ReplyError("the provider's content filter withheld the answer", hint="change the prompt")
     if not choices:
         raise ReplyError("the reply's choices are empty", hint="try again; if it stays, choose another endpoint")
     return as_mapping(choices[0], "choices[0]")
@@ -84,8 +93,10 @@ def read_fingerprint(body: Mapping[str, object]) -> str:
 
 
 def read_finish(reason: object) -> str | None:
-    """The provider's word; its words for "the model ended the text" all become "stop"."""
+    """The provider's word; its words for "the model ended the text" all become "stop", those for a filter one too."""
     if reason is None:
         return None
     word = as_text(reason, "finish_reason")
+    if word.lower() in _FILTERS:
+        return FILTERED
     return "stop" if word in _STOPPED else word

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import cast
 
 from blackbox_proxy.errors import InputError
-from blackbox_proxy.files import config_folder
+from blackbox_proxy.files import config_folder, decoded
 from blackbox_proxy.remote.profiles.schema import (
     Document,
     Options,
@@ -157,7 +157,7 @@ def _toml_files(folder: Path) -> list[Path]:
 
 def _decoded(content: bytes, where: str) -> str:
     try:
-        return content.decode("utf-8")
+        return decoded(content)
     except UnicodeDecodeError as error:
         raise InputError(f"{where} is not UTF-8: {error.reason}", hint="save it as UTF-8") from None
 
