@@ -64,7 +64,7 @@ class _Sync(openai.OpenAI):
 
     @property
     def default_headers(self) -> dict[str, str | openai.Omit]:
-        return _headers(self.user_agent)
+        return _headers(self.user_agent, self.api_key)
 
 
 class _Async(openai.AsyncOpenAI):
@@ -72,12 +72,13 @@ class _Async(openai.AsyncOpenAI):
 
     @property
     def default_headers(self) -> dict[str, str | openai.Omit]:
-        return _headers(self.user_agent)
+        return _headers(self.user_agent, self.api_key)
 
 
-def _headers(agent: str) -> dict[str, str | openai.Omit]:
-    """All headers but the key's and those that the HTTP library makes."""
-    return {"Accept": "application/json", "Content-Type": "application/json", "User-Agent": agent}
+def _headers(agent: str, key: str) -> dict[str, str | openai.Omit]:
+    """All headers but those that the HTTP library makes, and the two of the SDK's that count attempts and seconds."""
+    kind = "application/json"
+    return {"Accept": kind, "Content-Type": kind, "User-Agent": agent, "Authorization": f"Bearer {key}"}
 
 
 @dataclass(slots=True)
