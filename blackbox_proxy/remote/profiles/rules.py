@@ -52,7 +52,7 @@ def settle(profile: Profile, model: str, *, today: dt.date, base_url: str = "", 
         options = laid_over(fitting(options, adapter=overlay.adapter, instead_of=spoken), overlay.options.given())
         spoken = overlay.adapter
     return Settled(
-        base_url=_with_query(url, profile.document.query),
+        base_url=_with_query(url, _query(profile, url)),
         api_key_env=said.api_key_env or KEY_VARIABLE,
         api_key_header=said.api_key_header or "",
         adapter=adapter or spoken,
@@ -115,19 +115,24 @@ def _address(profile: Profile, given: str) -> str:
 
 def _measured(profile: Profile, url: str, model: str) -> Overlay | None:
     """The latest overlay of this address and model."""
-    query = profile.document.query
     here = [
         one
         for one in profile.overlays
-        if one.spot.model == model and _place(one.spot.base_url, query) == _place(url, query)
+        if one.spot.model == model and _place(profile, one.spot.base_url) == _place(profile, url)
     ]
     return max(here, key=lambda one: one.spot.measured, default=None)
 
 
-def _place(url: str, query: Mapping[str, str]) -> tuple[str, str, str, Mapping[str, str]]:
+def _place(profile: Profile, url: str) -> tuple[str, str, str, Mapping[str, str]]:
     """What makes two ways to write an address the same one."""
     parts = urlsplit(url)
-    return parts.scheme, parts.netloc.lower(), parts.path.rstrip("/"), _both(query, parts.query)
+    return parts.scheme, parts.netloc.lower(), parts.path.rstrip("/"), _both(_query(profile, url), parts.query)
+
+
+def _query(profile: Profile, url: str) -> Mapping[str, str]:
+    """The profile's query; nothing at an address whose path ends in one that takes none."""
+    path = urlsplit(url).path.rstrip("/")
+    return {} if path.endswith(profile.document.profile.no_query_at) else profile.document.query
 
 
 def _both(query: Mapping[str, str], own: str) -> Mapping[str, str]:
