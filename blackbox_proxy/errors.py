@@ -2,7 +2,8 @@
 
     BlackboxProxyError
     |-- InputError              what the user gave cannot be used
-    |   |-- PromptError         an empty prompt, or one longer than a context
+    |   |-- PromptError         an empty prompt, or one that cannot be read
+    |   |   `-- ContextError    one that is longer than a context
     |   `-- PairError           the two local models do not belong together
     |-- WeightsError            a model file is missing, corrupt or of the wrong kind
     |-- LocalModelError         llama.cpp refused a call
@@ -48,7 +49,11 @@ class InputError(BlackboxProxyError):
 
 
 class PromptError(InputError):
-    """An empty prompt, or one that does not fit into a model's context."""
+    """An empty prompt, or one that a model cannot read."""
+
+
+class ContextError(PromptError):
+    """A prompt that does not fit into a model's context, the hosted one's or the local pair's."""
 
 
 class PairError(InputError):

@@ -9,6 +9,7 @@ from blackbox_proxy.errors import (
     ApiError,
     ApiRefused,
     ApiTimeout,
+    ContextError,
     InputError,
     OverBudget,
     ReplyError,
@@ -44,7 +45,7 @@ def told(error: Exception) -> Refusal:
     if isinstance(error, Refusal):
         return error
     if isinstance(error, InputError):
-        return Refusal(error.message, code="invalid_value")
+        return _of_input(error)
     if isinstance(error, OverBudget):
         return Refusal(QUOTA, status=429, code="insufficient_quota")
     if isinstance(error, ApiError):
@@ -52,6 +53,14 @@ def told(error: Exception) -> Refusal:
     if isinstance(error, ReplyError):
         return Refusal("The upstream model's reply cannot be steered with.", status=502, code="upstream_unusable")
     return Refusal(SERVER_ERROR, status=500)
+
+
+def _of_input(error: InputError) -> Refusal:
+    """Clients that shorten a chat by themselves look for OpenAI's code, or for its words."""
+    if isinstance(error, ContextError):
+        said = f"This model's maximum context length is exceeded: {error.message}."
+        return Refusal(said, code="context_length_exceeded")
+    return Refusal(error.message, code="invalid_value")
 
 
 def _of_upstream(error: ApiError) -> Refusal:

@@ -17,7 +17,7 @@ from typing import final
 
 import numpy as np
 
-from blackbox_proxy.errors import LocalModelError, PromptError
+from blackbox_proxy.errors import ContextError, LocalModelError
 from blackbox_proxy.local.branching import Node, groups, plan, shared
 from blackbox_proxy.local.llama import Context
 from blackbox_proxy.types import Logits, TokenPath
@@ -117,7 +117,7 @@ class Evaluator:
     def __call__(self, paths: Sequence[TokenPath]) -> list[Logits]:
         """The logits after each path (non-empty token ids from the very first token), in the order given.
 
-        For a caller that is alone. Raises PromptError where a path does not fit into the context.
+        For a caller that is alone. Raises ContextError where a path does not fit into the context.
         """
         job = self.job(paths)
         self.add(job)
@@ -130,10 +130,10 @@ class Evaluator:
         return job.result()
 
     def job(self, paths: Sequence[TokenPath], *, owner: object = None) -> Job:
-        """A question for `add`; safe from any thread. Raises PromptError where a path does not fit into the context."""
+        """A question for `add`; safe from any thread. Raises ContextError for a path that the context cannot hold."""
         longest = max(map(len, paths), default=0)
         if longest > self._context.size:
-            raise PromptError(
+            raise ContextError(
                 f"{longest} tokens do not fit into the local model's context of {self._context.size}",
                 hint="shorten the prompt, ask for fewer tokens, or give the pair a larger `context`",
             )
