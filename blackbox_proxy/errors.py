@@ -2,8 +2,7 @@
 
     BlackboxProxyError
     |-- InputError              what the user gave cannot be used
-    |   |-- PromptError         an empty prompt, or one that cannot be read
-    |   |   `-- ContextError    one that is longer than a context
+    |   |-- PromptError         an empty prompt, or one longer than a context
     |   `-- PairError           the two local models do not belong together
     |-- WeightsError            a model file is missing, corrupt or of the wrong kind
     |-- LocalModelError         llama.cpp refused a call
@@ -23,7 +22,7 @@ know how errors are printed.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 
 class BlackboxProxyError(Exception):
@@ -49,11 +48,14 @@ class InputError(BlackboxProxyError):
 
 
 class PromptError(InputError):
-    """An empty prompt, or one that a model cannot read."""
+    """An empty prompt, or one that does not fit into a model's context.
 
+    context: whose it does not fit into; "" where that is not what is wrong with it.
+    """
 
-class ContextError(PromptError):
-    """A prompt that does not fit into a model's context, the hosted one's or the local pair's."""
+    def __init__(self, message: str, *, hint: str = "", context: Literal["", "api", "pair"] = "") -> None:
+        super().__init__(message, hint=hint)
+        self.context = context
 
 
 class PairError(InputError):

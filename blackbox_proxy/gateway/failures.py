@@ -9,9 +9,9 @@ from blackbox_proxy.errors import (
     ApiError,
     ApiRefused,
     ApiTimeout,
-    ContextError,
     InputError,
     OverBudget,
+    PromptError,
     ReplyError,
 )
 from blackbox_proxy.serving.fields import Refusal
@@ -21,6 +21,8 @@ RETRY = 5
 """Seconds after which to ask again where an upstream is busy."""
 
 SERVER_ERROR = "The server had an error while processing your request."
+
+TOO_LONG = "context_length_exceeded"
 
 QUOTA = (
     "You exceeded your current quota: a budget of this server is used up. Asking again does not help before it is "
@@ -32,7 +34,7 @@ def translating(log: Callable[[str], object]) -> Translate:
     """The translation of errors, which tells the log what it keeps from clients."""
 
     def translate(error: Exception) -> Refusal:
-        refusal = told(error)
+        refusal = _in_openais_words(told(error))
         if refusal.status >= 500:
             log(f"{refusal.status}: {type(error).__name__}: {error}")
         return refusal
@@ -45,7 +47,8 @@ def told(error: Exception) -> Refusal:
     if isinstance(error, Refusal):
         return error
     if isinstance(error, InputError):
-        return _of_input(error)
+        too_long = isinstance(error, PromptError) and error.context
+        return Refusal(error.message, code="context_length_exceeded" if too_long else "invalid_value")
     if isinstance(error, OverBudget):
         return Refusal(QUOTA, status=429, code="insufficient_quota")
     if isinstance(error, ApiError):
@@ -55,12 +58,13 @@ def told(error: Exception) -> Refusal:
     return Refusal(SERVER_ERROR, status=500)
 
 
-def _of_input(error: InputError) -> Refusal:
-    """Clients that shorten a chat by themselves look for OpenAI's code, or for its words."""
-    if isinstance(error, ContextError):
-        said = f"This model's maximum context length is exceeded: {error.message}."
-        return Refusal(said, code="context_length_exceeded")
-    return Refusal(error.message, code="invalid_value")
+def _in_openais_words(refusal: Refusal) -> Refusal:
+    """Clients that shorten a chat by themselves look for the code, or for these words."""
+    if refusal.code != TOO_LONG or "maximum context length" in refusal.message:
+        return refusal
+    return Refusal(
+        f"This model's maximum context length is exceeded: {refusal.message}", param=refusal.param, code=TOO_LONG
+    )
 
 
 def _of_upstream(error: ApiError) -> Refusal:

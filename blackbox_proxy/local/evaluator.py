@@ -17,7 +17,7 @@ from typing import final
 
 import numpy as np
 
-from blackbox_proxy.errors import ContextError, LocalModelError
+from blackbox_proxy.errors import LocalModelError, PromptError
 from blackbox_proxy.local.branching import Node, groups, plan, shared
 from blackbox_proxy.local.llama import Context
 from blackbox_proxy.types import Logits, TokenPath
@@ -31,6 +31,15 @@ def log_norm(logits: Logits) -> float:
     top = logits.max()
     shares = np.subtract(logits, top)
     return float(top) + math.log(np.exp(shares, out=shares).sum(dtype=np.float64))
+
+
+def too_long(tokens: int, size: int) -> PromptError:
+    """A text of so many tokens does not fit into a context."""
+    return PromptError(
+        f"{tokens} tokens do not fit into the local model's context of {size}",
+        hint="shorten the prompt, ask for fewer tokens, or give the pair a larger `context`",
+        context="pair",
+    )
 
 
 def _owned(slots: Sequence[_Slot], job: Job) -> list[_Slot]:
@@ -117,7 +126,7 @@ class Evaluator:
     def __call__(self, paths: Sequence[TokenPath]) -> list[Logits]:
         """The logits after each path (non-empty token ids from the very first token), in the order given.
 
-        For a caller that is alone. Raises ContextError where a path does not fit into the context.
+        For a caller that is alone. Raises PromptError where a path does not fit into the context.
         """
         job = self.job(paths)
         self.add(job)
@@ -130,13 +139,10 @@ class Evaluator:
         return job.result()
 
     def job(self, paths: Sequence[TokenPath], *, owner: object = None) -> Job:
-        """A question for `add`; safe from any thread. Raises ContextError for a path that the context cannot hold."""
+        """A question for `add`; safe from any thread. Raises PromptError where a path does not fit into the context."""
         longest = max(map(len, paths), default=0)
         if longest > self._context.size:
-            raise ContextError(
-                f"{longest} tokens do not fit into the local model's context of {self._context.size}",
-                hint="shorten the prompt, ask for fewer tokens, or give the pair a larger `context`",
-            )
+            raise too_long(longest, self._context.size)
         made = deque(groups(paths, forks=self._context.forks, spare=self._context.spare))
         return Job(paths, owner, made, rows=[np.empty(0, dtype=np.float32)] * len(paths), done=not made)
 

@@ -19,8 +19,8 @@ from typing import Self, final
 from blackbox_proxy.core.covering import Cover, place
 from blackbox_proxy.core.scoring import BACK_OFF, TOLERANCE, scored
 from blackbox_proxy.core.vocabulary import Vocabulary
-from blackbox_proxy.errors import ContextError, InputError, PairError
-from blackbox_proxy.local.evaluator import Evaluator, log_norm
+from blackbox_proxy.errors import InputError, PairError
+from blackbox_proxy.local.evaluator import Evaluator, log_norm, too_long
 from blackbox_proxy.local.llama import Context, Lora, Model, most_sequences
 from blackbox_proxy.local.scheduler import Scheduler
 from blackbox_proxy.local.template import named, prompt_text
@@ -93,14 +93,8 @@ class Member:
         self._template = model.chat_template if template == "gguf" else template
 
     def prompt(self, prompt: Prompt) -> TokenPath:
-        """The ids of a prompt as this member reads it. Raises ContextError where they do not fit into its context."""
-        ids, size = prompt_ids(self.model, prompt, template=self._template), self.context.size
-        if len(ids) > size:
-            raise ContextError(
-                f"the prompt has {len(ids)} tokens, and the context of the local pair holds {size}",
-                hint="shorten the prompt, or give the pair a larger `context`",
-            )
-        return ids
+        """The ids of a prompt as this member reads it."""
+        return prompt_ids(self.model, prompt, template=self._template)
 
     def start(self) -> TokenPath:
         """What stands before a text without a prompt: the token that begins a text, or the one that ends the last."""
@@ -181,8 +175,14 @@ class Pair:
         return tuple(self._expert.model.tokenize(text.encode(), special=True))
 
     def prompt(self, prompt: Prompt) -> PairPrompt:
-        """The prompt as each member reads it. Raises PromptError where it is empty, or fits no template or context."""
+        """The prompt as each member reads it. Raises PromptError where it is empty or does not fit a template."""
         return PairPrompt(self._expert.prompt(prompt), self._anti_expert.prompt(prompt))
+
+    def check_room(self, prompt: PairPrompt) -> None:
+        """Raises PromptError where a prompt leaves no room for an answer in a member's context."""
+        for member, ids in zip(self.members, (prompt.expert, prompt.anti_expert), strict=True):
+            if len(ids) >= member.context.size:
+                raise too_long(len(ids), member.context.size)
 
     def laws(self, prompt: PairPrompt, paths: Sequence[TokenPath]) -> list[Laws]:
         """Both members' laws after each path of the answer, evaluated side by side.

@@ -32,8 +32,8 @@ class Scheduler:
     def submit(self, paths: Sequence[TokenPath], *, owner: object = None) -> Future[list[Logits]]:
         """The rows that `Evaluator` gives for the paths, once they are there.
 
-        owner: whose text it is, told by identity, so that it goes on where it was. Raises ContextError for a path that
-        does not fit, LocalModelError after `close()`. A future that is cancelled costs no evaluation that
+        owner: whose text it is, told by identity, so that it goes on where it was. Raises PromptError where a path does
+        not fit into the context, LocalModelError after `close()`. A future that is cancelled costs no evaluation that
         has not begun.
         """
         job = self._evaluator.job(paths, owner=owner)

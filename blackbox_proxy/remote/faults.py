@@ -19,7 +19,7 @@ from blackbox_proxy.errors import (
     ApiTimeout,
     ApiUnreachable,
     BlackboxProxyError,
-    ContextError,
+    PromptError,
     ReplyError,
 )
 from blackbox_proxy.remote.retry import is_retryable
@@ -67,9 +67,10 @@ def refusal(status: int, body: object, *, place: Place, wait: float | None = Non
     said = f": {words}" if words else ""
     code = _code(body)
     if status in (400, 413, 422) and _is_context(code, words.lower(), status=status):
-        return ContextError(
+        return PromptError(
             f"the prompt does not fit into the model's context{said}",
             hint="shorten the prompt, or lower max_tokens and the draft length",
+            context="api",
         )
     if status == 402 or code in _QUOTA_CODES:
         return ApiRefused(f"the account has no credit left{said}", hint="check the plan and billing", status=status)
