@@ -46,10 +46,10 @@ def test_a_key_is_asked_for(keyed: tuple[str, str]) -> None:
 @pytest.mark.parametrize("path", ["/v1/models", "/openai/v1/models", "/openai/v1/models/"])
 def test_azures_clients_show_the_key_in_a_header_of_their_own(keyed: tuple[str, str], path: str) -> None:
     url, key = keyed
-    assert call(url, path, **{"api-key": key}).status == 200
-    assert call(url, path, **{"api-key": f"{key}x"}).status == 401
-    assert call(url, path, **{"api-key": ""}).status == 401
-    assert call(url, path, authorization="Bearer other", **{"api-key": key}).status == 401
+    assert call(url, path, api_key=key).status == 200
+    assert call(url, path, api_key=f"{key}x").status == 401
+    assert call(url, path, api_key="").status == 401
+    assert call(url, path, authorization="Bearer other", api_key=key).status == 401
 
 
 def test_a_key_is_kept_as_a_hash(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_a_page_that_may_ask_may_use_any_client(upstream: str, pair_file: Path, 
             refused = call(url, path, method="OPTIONS", origin="https://evil.example", **before)
             assert refused.status == 403
             assert not [name for name in refused.headers if name.startswith("access-control")]
-        told = post(url, "/v1/completions", ASKED, origin="https://chat.example", **{"x-stainless-lang": "js"})
+        told = post(url, "/v1/completions", ASKED, origin="https://chat.example", x_stainless_lang="js")
         assert told.status == 200
         assert "retry-after" in told.headers["access-control-expose-headers"]
 

@@ -124,9 +124,10 @@ def test_a_call_of_a_tool_in_the_history_is_refused(
 def test_a_turn_as_the_sdk_keeps_it_is_read(served: str) -> None:
     """A message that came from here, sent back whole: it has fields that say nothing."""
     said = post(served, "/v1/chat/completions", CHAT).json["choices"][0]["message"]
-    empty = {"tool_calls": [], "function_call": None, "audio": None, "refusal": None, "annotations": []}
-    bare = [*CHAT["messages"], {"role": "assistant", "content": said["content"]}, {"role": "user", "content": "a"}]
-    full = [bare[0], {**empty, **said}, bare[2]]
+    empty: Json = {"tool_calls": [], "function_call": None, "audio": None, "refusal": None, "annotations": []}
+    first, last = {"role": "user", "content": "the then"}, {"role": "user", "content": "a"}
+    bare = [first, {"role": "assistant", "content": said["content"]}, last]
+    full = [first, {**empty, **said}, last]
     one, other = (post(served, "/v1/chat/completions", {**CHAT, "messages": turns}).json for turns in (bare, full))
     assert one["choices"] == other["choices"]
 
