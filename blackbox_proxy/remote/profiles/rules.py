@@ -115,18 +115,19 @@ def _address(profile: Profile, given: str) -> str:
 
 def _measured(profile: Profile, url: str, model: str) -> Overlay | None:
     """The latest overlay of this address and model."""
+    query = _query(profile, url)
     here = [
         one
         for one in profile.overlays
-        if one.spot.model == model and _place(profile, one.spot.base_url) == _place(profile, url)
+        if one.spot.model == model and _place(one.spot.base_url, query) == _place(url, query)
     ]
     return max(here, key=lambda one: one.spot.measured, default=None)
 
 
-def _place(profile: Profile, url: str) -> tuple[str, str, str, Mapping[str, str]]:
+def _place(url: str, query: Mapping[str, str]) -> tuple[str, str, str, Mapping[str, str]]:
     """What makes two ways to write an address the same one."""
     parts = urlsplit(url)
-    return parts.scheme, parts.netloc.lower(), parts.path.rstrip("/"), _both(_query(profile, url), parts.query)
+    return parts.scheme, parts.netloc.lower(), parts.path.rstrip("/"), _both(query, parts.query)
 
 
 def _query(profile: Profile, url: str) -> Mapping[str, str]:
