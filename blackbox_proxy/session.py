@@ -62,6 +62,22 @@ class LocalPair(Protocol):
 
 
 @runtime_checkable
+class Bounded(Protocol):
+    """A pair that holds texts of a limited length."""
+
+    def check_room(self, prompt: PairPrompt) -> None:
+        """Raises PromptError where a prompt leaves no room for an answer."""
+
+
+def read_by(pair: LocalPair, prompt: Prompt) -> PairPrompt:
+    """The prompt as a pair reads it. Raises PromptError where it does not, or has no room for an answer behind it."""
+    read = pair.prompt(prompt)
+    if isinstance(pair, Bounded):
+        pair.check_room(read)
+    return read
+
+
+@runtime_checkable
 class Rated(Protocol):
     """An endpoint that knows what its tokens cost, as `Api` does where a ledger is given."""
 
@@ -237,7 +253,8 @@ class Session:
         if isinstance(pair, LocalPair):
             ids = pair.api_ids(text) if steering.event == "ids" else ()
             _check_ids(steering, api)
-            return cls(api, _Laws(pair, pair.prompt(own)), steering, text, ids, drafts, spending, asked.messages)
+            read = read_by(pair, own)
+            return cls(api, _Laws(pair, read), steering, text, ids, drafts, spending, asked.messages)
         _check_scores(steering, type(pair).__name__)
         return cls(api, _Scores(pair, own), steering, text, (), drafts, spending, asked.messages)
 

@@ -32,6 +32,9 @@ SCRUBBED = (
     "HTTP_PROXY",
     "NO_COLOR",
     "NO_PROXY",
+    "SSLKEYLOGFILE",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
 )
 
 settings.register_profile("tests", max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "60")), deadline=None)

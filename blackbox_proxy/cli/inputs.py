@@ -76,6 +76,11 @@ def _read_messages(path: Path) -> tuple[Message, ...]:
         isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str) for m in found
     ):
         raise PromptError(f"{path} is not a list of messages", hint=hint)
+    unread = next((name for m in found for name in ("tool_calls", "function_call", "audio") if m.get(name)), None)
+    if unread is not None:
+        raise PromptError(
+            f"a message in {path} has {unread!r}, which nothing here reads", hint="give its content as text alone"
+        )
     return tuple(Message(m["role"], m["content"]) for m in found)
 
 

@@ -33,7 +33,10 @@ _V1 = "check that the base URL is the API's root; most end in /v1"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a request went, for messages. `clean` removes secrets and control characters from foreign text."""
+    """Where a request went, for messages. `clean` removes secrets and control characters from foreign text.
+
+    proxy: through which one, and which variable names it; "" for none.
+    """
 
     base_url: str
     path: str
@@ -41,6 +44,12 @@ class Place:
     key_name: str
     timeout: float
     clean: Callable[[str], str]
+    proxy: str = ""
+
+    @property
+    def peer(self) -> str:
+        """Whom the connection is made to."""
+        return f"the proxy {self.proxy}" if self.proxy else self.base_url
 
     @property
     def url(self) -> str:
@@ -61,6 +70,7 @@ def refusal(status: int, body: object, *, place: Place, wait: float | None = Non
         return PromptError(
             f"the prompt does not fit into the model's context{said}",
             hint="shorten the prompt, or lower max_tokens and the draft length",
+            context="api",
         )
     if status == 402 or code in _QUOTA_CODES:
         return ApiRefused(f"the account has no credit left{said}", hint="check the plan and billing", status=status)
@@ -79,8 +89,9 @@ def silence(causes: Iterator[BaseException], place: Place) -> ApiUnreachable:
             error.retryable = passing
             return error
     last = next((str(cause) for cause in reversed(chain) if str(cause)), "no reason was given")
+    through = f" through {place.peer}" if place.proxy else ""
     return ApiUnreachable(
-        f"the connection to {place.base_url} failed: {place.quote(last)}",
+        f"the connection to {place.base_url}{through} failed: {place.quote(last)}",
         hint="check that this is an HTTP API, and that no proxy stands in between",
     )
 
@@ -207,13 +218,13 @@ _SILENCES: tuple[tuple[type[BaseException], str, str, bool], ...] = (
     ),
     (
         socket.gaierror,
-        "the host of {place.base_url} was not found",
+        "the host of {place.peer} was not found",
         "check the host name and your network",
         True,
     ),
     (
         ConnectionRefusedError,
-        "nothing answers at {place.base_url}: connection refused",
+        "nothing answers at {place.peer}: connection refused",
         "check that the server runs and that the port is right",
         True,
     ),

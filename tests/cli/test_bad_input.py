@@ -110,6 +110,8 @@ BAD_MESSAGES = {
     "no content": b'[{"role": "user"}]',
     "nothing": b"[]",
     "half a character": rb'[{"role": "user", "content": "\ud800"}]',
+    "a call of a tool": b'[{"role": "assistant", "content": "", "tool_calls": [{"id": "c1"}]}]',
+    "an older call of one": b'[{"role": "assistant", "content": "", "function_call": {"name": "f"}}]',
 }
 
 
@@ -189,7 +191,7 @@ def test_one_json_object(cli: Cli, where: tuple[str, ...], places: dict[str, str
 def test_messages_that_are_none(cli: Cli, where: tuple[str, ...], tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "chat.json"
     path.write_bytes(content)
-    check(cli("steer", *where, "--messages", str(path)), errors.PromptError, "messages|empty|UTF-8")
+    check(cli("steer", *where, "--messages", str(path)), errors.PromptError, "message|empty|UTF-8")
 
 
 def test_messages_that_are_not_there(cli: Cli, where: tuple[str, ...], tmp_path: Path) -> None:

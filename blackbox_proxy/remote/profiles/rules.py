@@ -52,7 +52,7 @@ def settle(profile: Profile, model: str, *, today: dt.date, base_url: str = "", 
         options = laid_over(fitting(options, adapter=overlay.adapter, instead_of=spoken), overlay.options.given())
         spoken = overlay.adapter
     return Settled(
-        base_url=_with_query(url, profile.document.query),
+        base_url=_with_query(url, _query(profile, url)),
         api_key_env=said.api_key_env or KEY_VARIABLE,
         api_key_header=said.api_key_header or "",
         adapter=adapter or spoken,
@@ -115,7 +115,7 @@ def _address(profile: Profile, given: str) -> str:
 
 def _measured(profile: Profile, url: str, model: str) -> Overlay | None:
     """The latest overlay of this address and model."""
-    query = profile.document.query
+    query = _query(profile, url)
     here = [
         one
         for one in profile.overlays
@@ -128,6 +128,12 @@ def _place(url: str, query: Mapping[str, str]) -> tuple[str, str, str, Mapping[s
     """What makes two ways to write an address the same one."""
     parts = urlsplit(url)
     return parts.scheme, parts.netloc.lower(), parts.path.rstrip("/"), _both(query, parts.query)
+
+
+def _query(profile: Profile, url: str) -> Mapping[str, str]:
+    """The profile's query; nothing at an address whose path ends in one that takes none."""
+    path = urlsplit(url).path.rstrip("/")
+    return {} if path.endswith(profile.document.profile.no_query_at) else profile.document.query
 
 
 def _both(query: Mapping[str, str], own: str) -> Mapping[str, str]:
