@@ -15,9 +15,10 @@ from types import TracebackType
 from typing import Protocol, Self, final
 
 from blackbox_proxy.core.drafting import Prices
+from blackbox_proxy.core.usage import counts_of, usage_of
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.errors import BlackboxProxyError, InputError, ReplyError, WeightsError
-from blackbox_proxy.ledger.books import Account, Entry, Ledger
+from blackbox_proxy.ledger.books import Account, Entry, Ledger, most_of
 from blackbox_proxy.local.template import named, prompt_text
 from blackbox_proxy.local.tokens import api_vocabulary, tokenizer_of
 from blackbox_proxy.local.weights import default_cache
@@ -27,7 +28,19 @@ from blackbox_proxy.remote.profiles.schema import OWN
 from blackbox_proxy.remote.registry import load_adapter
 from blackbox_proxy.remote.retry import Patience
 from blackbox_proxy.remote.transport import Transport
-from blackbox_proxy.types import Adapter, Ask, Attempt, Capabilities, ListAdapter, Prompt, Reply, WireRequest
+from blackbox_proxy.types import (
+    Adapter,
+    Ask,
+    Attempt,
+    Call,
+    Capabilities,
+    Kind,
+    ListAdapter,
+    Prompt,
+    Reply,
+    Usage,
+    WireRequest,
+)
 
 
 class Endpoint(Protocol):
@@ -97,7 +110,7 @@ class Api:
             return asking.booked.counted([asking.reply])[0]
 
     def send_list(self, asks: Sequence[Ask]) -> Sequence[Reply]:
-        """One request for several asks (`Capabilities.prompt_lists`); the first reply has its usage."""
+        """One request for several asks (`Capabilities.prompt_lists`); the first reply has its usage, and its attempts."""
         adapter, booked = self._lists(), _Booked(self.account)
         with booked.counting():
             request = booked.book(adapter.encode_list(asks), asks[0])
@@ -158,17 +171,25 @@ class Api:
 
 @dataclass(slots=True)
 class _Booked:
-    """Watches the attempts at a question, and has them booked. entry: the present request's place in the books."""
+    """Watches the attempts at a question, counts them, and has them booked.
+
+    entry: the present request's place in the books. repeats: a reply may say again what stands before. most: the most tokens that an attempt at it can take. told: the
+    counts of its reply, as they came.
+    """
 
     account: Account | None
     entry: Entry | None = None
-    attempts: list[Attempt] = field(default_factory=list)
+    repeats: bool = False
+    step: int = 0
+    most: Usage = field(default_factory=Usage)
+    told: Mapping[str, object] | None = None
+    calls: list[Call] = field(default_factory=list)
 
     def book(self, request: WireRequest, ask: Ask) -> WireRequest:
         """A request that is about to be sent. ask: which run it belongs to."""
+        self.step, self.most = ask.step, most_of(request, length=ask.length)
         if self.account is not None:
-            before = self.entry
-            self.entry = self.account.entry(request, run=ask.run, step=ask.step, length=ask.length, before=before)
+            self.entry = self.account.entry(request, run=ask.run, step=ask.step, length=ask.length)
         return request
 
     def begin(self, number: int) -> None:
@@ -176,34 +197,39 @@ class _Booked:
             self.entry.begin(number)
 
     def end(self, attempt: Attempt) -> None:
-        self.attempts.append(attempt)
+        self.told = attempt.usage
         if self.entry is not None:
             self.entry.end(attempt)
+        self.calls.append(Call(self.step, usage_of(attempt), None if self.entry is None else self.entry.cost))
 
     @contextmanager
     def counting(self) -> Iterator[None]:
-        """Lets an error say how many of the attempts may be billed without a reply that was used."""
+        """Lets an error say what was tried before it."""
         try:
             yield
         except BlackboxProxyError as error:
-            error.lost += self._paid()
+            error.calls = (*error.calls, *self.calls)
             raise
 
     def counted(self, replies: Sequence[Reply]) -> Sequence[Reply]:
-        """The replies to one request, of which the first has its usage, with its receipt.
+        """The replies to one request with its receipt; the first has all attempts at the question.
 
-        The usage counts the attempts before it: those without an answer, and those whose answer did not go on.
+        Where its provider counts no tokens they are counted here: the most that was read, and what came of text.
         """
         first, *rest = replies
-        usage = replace(first.usage, lost=self._paid() - 1)
-        if self.entry is None:
-            return [replace(first, usage=usage), *rest]
-        whole = replace(first, positions=tuple(position for reply in replies for position in reply.positions))
-        receipt = self.entry.receipt(whole)
-        return [replace(first, usage=usage, receipt=receipt), *(replace(reply, receipt=receipt) for reply in rest)]
+        came = [position.sampled for reply in replies for position in reply.positions]
+        texts = sum(bool(sampled.piece) and sampled.kind is not Kind.END for sampled in came)
+        counts = counts_of(
+            self.told, first.usage, texts=texts, most=replace(self.most, output=self._written(len(came)))
+        )
+        receipt = None if self.entry is None else self.entry.receipt(counts)
+        last = Call(self.step, counts.usage, None if receipt is None else receipt.cost)
+        calls = (*self.calls[:-1], last)
+        return [replace(first, receipt=receipt, calls=calls), *(replace(reply, receipt=receipt) for reply in rest)]
 
-    def _paid(self) -> int:
-        return sum(attempt.lost or attempt.outcome == "ok" for attempt in self.attempts)
+    def _written(self, came: int) -> int:
+        """Tokens that a reply can have written: those that came; where the text before was repeated, all that it may."""
+        return self.most.output if self.repeats else came
 
 
 @dataclass(slots=True)
@@ -218,7 +244,9 @@ class _Asking:
 
     @classmethod
     def of(cls, ask: Ask, adapter: Adapter, account: Account | None) -> _Asking:
-        return cls(ask, adapter, adapter.capabilities().ways - 1 if ask.answer else 0, _Booked(account))
+        able = adapter.capabilities()
+        booked = _Booked(account, repeats=able.chat and bool(ask.answer))
+        return cls(ask, adapter, able.ways - 1 if ask.answer else 0, booked)
 
     def request(self) -> WireRequest:
         return self.booked.book(self.adapter.encode(self.ask), self.ask)

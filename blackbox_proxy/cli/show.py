@@ -28,7 +28,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from blackbox_proxy.core.money import plain
+from blackbox_proxy.cli.spent import calls, cost_json, price
 from blackbox_proxy.core.text import Release
 from blackbox_proxy.core.visible import one_line, printable, visible
 from blackbox_proxy.steering import Steering
@@ -157,14 +157,13 @@ TRACE_NOTE = (
 def summary_lines(result: Result) -> tuple[str, ...]:
     """What one answer took and how far it can be trusted: calls, changes, tokens, seconds."""
     usage = result.usage
-    cost = "cost unknown" if result.cost is None else f"cost {plain(result.cost)} USD"
     left = f"; {result.left} left to the API" if result.left else ""
     work = (
-        f"{len(result.steps)} tokens in {usage.requests} calls; {result.changed} changed, "
+        f"{len(result.steps)} tokens in {calls(usage)}; {result.changed} changed, "
         f"{result.outside} of them to what the top-k did not show{left}; {FINISHES[result.finish]}"
     )
     price = (
-        f"API tokens: {usage.input} in ({usage.cached} cached), {usage.output} out ({usage.wasted} wasted); {cost}; "
+        f"API tokens: {usage.input} in ({usage.cached} cached), {usage.output} out ({usage.wasted} wasted); {price(result)}; "
         f"{result.seconds:.1f} s, {usage.local_seconds:.1f} s of it local"
     )
     return work, price, trust_line(result), "; ".join((exactness(result), *result.notes))
@@ -286,7 +285,7 @@ def result_json(result: Result, *, trace: bool, before: Sequence[str] = ()) -> d
         "error": number(result.error),
         "log_weight": number(result.log_weight),
         "usage": asdict(result.usage),
-        "cost": None if result.cost is None else plain(result.cost),
+        **cost_json(result),
         "seconds": round(result.seconds, 3),
     }
     if trace:

@@ -191,7 +191,7 @@ class Store:
     def _count(self, write: Callable[..., sqlite3.Cursor], row: int, counted: Counted) -> None:
         usage = counted.usage
         write(
-            "UPDATE attempts SET input = ?, cached = ?, cache_write = ?, output = ?, source = ?, cost = ?, "
+            "UPDATE attempts SET input = ?, cached = ?, cache_write = ?, output = ?, source = ?, cost = ?, price = ?, "
             "charge = CASE WHEN ? IS NULL THEN charge ELSE ? END WHERE id = ?",
             (
                 usage.input,
@@ -200,6 +200,7 @@ class Store:
                 usage.output,
                 counted.source,
                 _text(counted.cost),
+                counted.price and price_text(counted.price),
                 _text(counted.cost),
                 charge(counted.cost),
                 row,
