@@ -110,7 +110,7 @@ class Api:
             return asking.booked.counted([asking.reply])[0]
 
     def send_list(self, asks: Sequence[Ask]) -> Sequence[Reply]:
-        """One request for several asks (`Capabilities.prompt_lists`); the first reply has its usage, and its attempts."""
+        """One request for several asks (`Capabilities.prompt_lists`); the first reply has its usage, its attempts."""
         adapter, booked = self._lists(), _Booked(self.account)
         with booked.counting():
             request = booked.book(adapter.encode_list(asks), asks[0])
@@ -173,8 +173,8 @@ class Api:
 class _Booked:
     """Watches the attempts at a question, counts them, and has them booked.
 
-    entry: the present request's place in the books. repeats: a reply may say again what stands before. most: the most tokens that an attempt at it can take. told: the
-    counts of its reply, as they came.
+    entry: the present request's place in the books. repeats: a reply may say again what stands before. most: the most
+    tokens that an attempt at it can take. told: the counts of its reply, as they came.
     """
 
     account: Account | None
@@ -200,7 +200,9 @@ class _Booked:
         self.told = attempt.usage
         if self.entry is not None:
             self.entry.end(attempt)
-        self.calls.append(Call(self.step, usage_of(attempt), None if self.entry is None else self.entry.cost))
+        self.calls.append(
+            Call(self.step, usage_of(attempt, most=self.most), None if self.entry is None else self.entry.cost)
+        )
 
     @contextmanager
     def counting(self) -> Iterator[None]:
@@ -214,22 +216,18 @@ class _Booked:
     def counted(self, replies: Sequence[Reply]) -> Sequence[Reply]:
         """The replies to one request with its receipt; the first has all attempts at the question.
 
-        Where its provider counts no tokens they are counted here: the most that was read, and what came of text.
+        Where its provider counts no tokens they are counted here: the most that was read, and those that came; where
+        the reply may have repeated what stood before, the most that were written.
         """
         first, *rest = replies
         came = [position.sampled for reply in replies for position in reply.positions]
         texts = sum(bool(sampled.piece) and sampled.kind is not Kind.END for sampled in came)
-        counts = counts_of(
-            self.told, first.usage, texts=texts, most=replace(self.most, output=self._written(len(came)))
-        )
+        most = self.most if self.repeats else replace(self.most, output=len(came))
+        counts = counts_of(self.told, most=most, own=first.usage, texts=texts)
         receipt = None if self.entry is None else self.entry.receipt(counts)
         last = Call(self.step, counts.usage, None if receipt is None else receipt.cost)
         calls = (*self.calls[:-1], last)
         return [replace(first, receipt=receipt, calls=calls), *(replace(reply, receipt=receipt) for reply in rest)]
-
-    def _written(self, came: int) -> int:
-        """Tokens that a reply can have written: those that came; where the text before was repeated, all that it may."""
-        return self.most.output if self.repeats else came
 
 
 @dataclass(slots=True)

@@ -195,5 +195,5 @@ def lost_of(plan: Iterable[Fault]) -> int:
 
 
 def billed(usage: Usage) -> Usage:
-    """A usage without what another run may change: seconds, what the server's cache held, and what was lost."""
-    return replace(usage, cached=0, local_seconds=0.0, lost=0)
+    """A usage without what another run may change: seconds, what the server's cache held, and what failed."""
+    return replace(usage, cached=0, local_seconds=0.0, requests=usage.answered, lost=0, refused=0)

@@ -14,11 +14,12 @@ import tiktoken
 import tiktoken.registry
 
 from blackbox_proxy import Api, connect
+from blackbox_proxy.core.spending import used_by
 from blackbox_proxy.errors import ApiRefused, InputError, ReplyError, WeightsError
 from blackbox_proxy.local import tokenfiles
 from blackbox_proxy.remote.profiles.finding import user_folder
 from blackbox_proxy.remote.profiles.overlays import write_overlay
-from blackbox_proxy.types import Ask, Message, Prompt, Reply
+from blackbox_proxy.types import Ask, Message, Prompt, Reply, Usage
 from tests.remote.scripted import Say, ScriptedApi
 
 NO = Say({"error": {"message": "no", "code": "model_not_found"}}, status=404)
@@ -188,7 +189,9 @@ def chat_says(text: str) -> Say:
     """A chat's reply of one token."""
     told = {"token": text, "logprob": -0.5, "bytes": list(text.encode())}
     choice = {"message": {"content": text}, "logprobs": {"content": [{**told, "top_logprobs": [told]}]}}
-    return Say({"choices": [{**choice, "finish_reason": "length"}], "usage": {"prompt_tokens": 7}})
+    return Say(
+        {"choices": [{**choice, "finish_reason": "length"}], "usage": {"prompt_tokens": 9, "completion_tokens": 1}}
+    )
 
 
 ASKED = Ask("m", "", b"The capital of Alb", 1, 2, messages=Prompt.ask("Which?").messages)
@@ -205,7 +208,8 @@ def test_a_chat_that_does_not_go_on_is_asked_in_the_next_way(sends: Callable[[Ap
     asked = [json.dumps(body["messages"]) for _, _, body in server.seen]
     assert ["Begin your answer with" in text for text in asked] == [True, False]
     assert reply.positions[0].sampled.piece == b"ania"
-    assert (reply.usage.requests, reply.usage.lost) == (1, 1)
+    assert reply.usage == Usage(input=9, output=1, requests=1)
+    assert used_by(reply.calls) == Usage(input=18, output=2, requests=2), "both replies are paid for"
 
 
 async def closing(api: Api) -> Reply:
@@ -220,7 +224,7 @@ def test_of_a_chat_that_goes_on_in_no_way_nothing_is_known_there() -> None:
     ):
         reply = api.send(ASKED)
     assert len(server.seen) == 3
-    assert (reply.positions[0].top, reply.usage.requests, reply.usage.lost) == ((), 1, 2)
+    assert (reply.positions[0].top, used_by(reply.calls).answered, used_by(reply.calls).lost) == ((), 3, 0)
 
 
 def test_a_shape_that_cannot_be_read_in_any_way_is_an_error_that_knows_what_was_sent() -> None:
@@ -230,7 +234,7 @@ def test_a_shape_that_cannot_be_read_in_any_way_is_an_error_that_knows_what_was_
         pytest.raises(ReplyError) as caught,
     ):
         api.send(ASKED)
-    assert (len(server.seen), caught.value.lost) == (3, 3)
+    assert (len(server.seen), used_by(caught.value.calls).estimated) == (3, 3)
 
 
 def test_a_question_has_one_way() -> None:

@@ -162,11 +162,11 @@ def summary_lines(result: Result) -> tuple[str, ...]:
         f"{len(result.steps)} tokens in {calls(usage)}; {result.changed} changed, "
         f"{result.outside} of them to what the top-k did not show{left}; {FINISHES[result.finish]}"
     )
-    price = (
-        f"API tokens: {usage.input} in ({usage.cached} cached), {usage.output} out ({usage.wasted} wasted); {price(result)}; "
-        f"{result.seconds:.1f} s, {usage.local_seconds:.1f} s of it local"
+    bill = (
+        f"API tokens: {usage.input} in ({usage.cached} cached), {usage.output} out ({usage.wasted} wasted); "
+        f"{price(result)}; {result.seconds:.1f} s, {usage.local_seconds:.1f} s of it local"
     )
-    return work, price, trust_line(result), "; ".join((exactness(result), *result.notes))
+    return work, bill, trust_line(result), "; ".join((exactness(result), *result.notes))
 
 
 def exactness(result: Result) -> str:

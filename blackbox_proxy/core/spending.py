@@ -77,7 +77,7 @@ class Spending:
 
     @property
     def cost(self) -> Decimal | None:
-        """US dollars for all requests that were answered; None where that of one is unknown, and where there is none."""
+        """US dollars for all requests that were answered; None where that of one is unknown, and where none was."""
         return cost_of(self.calls)
 
     @property

@@ -19,7 +19,7 @@ from typing import Self, final
 from urllib.parse import urlsplit
 
 from blackbox_proxy.core.money import Budget, Price, bound_of, cost, worst
-from blackbox_proxy.core.usage import Counts, read_usage
+from blackbox_proxy.core.usage import Counts, counts_of
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import config_folder, state_folder
 from blackbox_proxy.ledger.prices import Prices
@@ -183,14 +183,13 @@ class Entry:
         self.row = ledger.store.begin(intent, ledger.budgets)
 
     def end(self, attempt: Attempt) -> None:
-        """Complete the row: by the provider's own counts; with nothing where the request was not taken."""
+        """Complete the row: by the provider's own counts, or from above; with nothing where it was not taken."""
         if attempt.outcome == "ok":
-            told = read_usage(attempt.usage)
             if attempt.tier and attempt.tier != self.tier:
                 self.price = self.account.price(tier=attempt.tier)
-            self.counted = self._priced(Counts(told.usage, "provider", told.adds_up)) if told.whole else None
+            self.counted = self._priced(counts_of(attempt.usage, most=self.bound))
         elif not attempt.lost:
-            self.counted = Counted(Usage(), None, Decimal(0), self.price)
+            self.counted = Counted(Usage(), None, Decimal(0))
         raw = None if attempt.usage is None else json.dumps(attempt.usage, ensure_ascii=False)
         ended = Ended(attempt.outcome, attempt.status, attempt.seconds, raw, attempt.lost)
         self.account.ledger.store.end(self.row, ended, self.counted)

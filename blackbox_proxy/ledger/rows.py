@@ -57,14 +57,14 @@ class Ended:
 class Counted:
     """What an attempt took, and what that costs in dollars: None where it is unknown.
 
-    source: None where nobody counted, since the request was not taken. price: what it was billed by, which the service
-    tier of the reply may change.
+    source: None where nobody counted, since the request was not taken. price: what it was billed by, where that is
+    known by the reply alone (its service tier).
     """
 
     usage: Usage
     source: Source | None
     cost: Decimal | None
-    price: Price | None
+    price: Price | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,7 +191,8 @@ class Store:
     def _count(self, write: Callable[..., sqlite3.Cursor], row: int, counted: Counted) -> None:
         usage = counted.usage
         write(
-            "UPDATE attempts SET input = ?, cached = ?, cache_write = ?, output = ?, source = ?, cost = ?, price = ?, "
+            "UPDATE attempts SET input = ?, cached = ?, cache_write = ?, output = ?, source = ?, cost = ?, "
+            "price = coalesce(?, price), "
             "charge = CASE WHEN ? IS NULL THEN charge ELSE ? END WHERE id = ?",
             (
                 usage.input,
