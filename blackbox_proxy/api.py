@@ -22,8 +22,8 @@ from blackbox_proxy.ledger.books import Account, Entry, Ledger, most_of
 from blackbox_proxy.local.template import named, prompt_text
 from blackbox_proxy.local.tokens import api_vocabulary, tokenizer_of
 from blackbox_proxy.local.weights import default_cache
-from blackbox_proxy.remote.profiles.finding import load_profile, user_folder
-from blackbox_proxy.remote.profiles.rules import KEY_VARIABLE, Settled, laid_over, settle
+from blackbox_proxy.remote.profiles.finding import load_profile, measured_at, user_folder
+from blackbox_proxy.remote.profiles.rules import KEY_VARIABLE, Settled, laid_over, measured_profile, settle
 from blackbox_proxy.remote.profiles.schema import OWN
 from blackbox_proxy.remote.registry import load_adapter
 from blackbox_proxy.remote.retry import Patience
@@ -290,8 +290,9 @@ def connect(  # noqa: PLR0913 (each is something only the caller knows)
 ) -> Api:
     """Get ready to call a hosted model; nothing is sent yet.
 
-    profile: what is known about the provider, by name; what is given here wins over it. Without one the adapter is
-    `completions`, and the address must be given. api_key: needed for addresses beyond this machine; a profile's is read
+    profile: what is known about the provider, by name; what is given here wins over it. Without one it is the one under
+    which `doctor` measured this address and model; where it did not, the adapter is `completions`. Without one the
+    address must be given, and no key is read. api_key: needed for addresses beyond this machine; a profile's is read
     from the environment where none is given. key_name: where the user is told to put it. template: how a chat becomes
     text for a raw-text endpoint: `raw` (prompts must be raw text), `chatml`, or Jinja text. tokenizer: the API's own,
     where it is known (`gguf:FILE`, `tiktoken:NAME`, or `auto`: by the model's name): strings are then scored as its
@@ -301,12 +302,13 @@ def connect(  # noqa: PLR0913 (each is something only the caller knows)
     """
     if not 0.0 < timeout < float("inf"):
         raise InputError(f"a timeout must be a number of seconds above 0, not {timeout}", hint="60 is the default")
-    known = _settled(profile, model, base_url=base_url, adapter=adapter) if profile else None
+    described = profile or measured_here(base_url, model)
+    known = _settled(described, model, base_url=base_url, adapter=adapter) if described else None
     variable = key_name or (known.api_key_env if known else KEY_VARIABLE)
     url = known.base_url if known else base_url
     transport = Transport(
         url,
-        os.environ.get(variable) if known and api_key is None else api_key,
+        os.environ.get(variable) if profile and api_key is None else api_key,
         key_name=variable,
         key_header=known.api_key_header if known else "",
         timeout=timeout,
@@ -318,6 +320,11 @@ def connect(  # noqa: PLR0913 (each is something only the caller knows)
     taken = laid_over({"end_pieces": COMMON_ENDS}, _known_options(known, vocabulary), options or {})
     built = load_adapter(known.adapter if known else adapter or "completions", **taken)
     return Api(model, transport, built, named(template), vocabulary, (*(known.notes if known else ()), *notes), account)
+
+
+def measured_here(base_url: str, model: str) -> str:
+    """The profile under which `doctor` measured a model at an address; "" where it did not."""
+    return measured_profile(measured_at(folder=user_folder(os.environ)), base_url, model) if base_url else ""
 
 
 def _settled(profile: str, model: str, *, base_url: str, adapter: str) -> Settled:

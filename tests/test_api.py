@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -284,3 +285,54 @@ def test_a_tokenizer_that_was_asked_for_is_an_error_where_it_cannot_be_had(profi
 def test_auto_says_where_it_does_not_know_the_model() -> None:
     with pytest.raises(InputError, match="does not know the tokenizer of 'mine'"):
         connect("http://127.0.0.1:9", model="mine", tokenizer="auto")
+
+
+def measured(url: str, *, extends: str = "compatible", model: str = "m", day: int = 25) -> None:
+    """What `doctor` writes of a chat that goes on from a partial turn."""
+    write_overlay(
+        user_folder(os.environ),
+        extends=extends,
+        base_url=url,
+        model=model,
+        measured=dt.date(2026, 11, day),
+        options={"path": "/chat/completions", "decoder": "openai_chat", "logprobs_kind": "bool", "top_k": 5},
+        adapter="chat_prefill",
+    )
+
+
+@pytest.mark.usefixtures("config_home")
+@pytest.mark.parametrize("named", ["", "compatible", "vllm"])
+@pytest.mark.parametrize("under", ["compatible", "vllm"])
+def test_what_was_measured_holds_whichever_profile_is_named(named: str, under: str) -> None:
+    url = "http://127.0.0.1:9/v1"
+    measured(url, extends=under)
+    with connect(f"{url}/", model="m", profile=named) as api:
+        assert api.adapter.name == "chat_prefill"
+        assert api.capabilities().top_k == 5
+    with connect(url, model="m", profile=named, options={"top_k": 3}) as api:
+        assert api.capabilities().top_k == 3, "what is given wins"
+
+
+@pytest.mark.usefixtures("config_home")
+@pytest.mark.parametrize("place", [("http://127.0.0.1:9/v1", "other"), ("http://127.0.0.1:10/v1", "m")])
+def test_what_was_measured_holds_at_no_other_place(place: tuple[str, str]) -> None:
+    measured("http://127.0.0.1:9/v1")
+    with connect(place[0], model=place[1]) as api:
+        assert api.adapter.name == "completions"
+
+
+@pytest.mark.usefixtures("config_home")
+def test_of_two_measurements_the_later_one_holds_and_no_key_is_read_that_nobody_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-another-host")
+    with ScriptedApi(*[chat_says("Alb")] * 2) as server:
+        measured(server.url, extends="deepseek", day=25)
+        measured(server.url, extends="vllm", day=26)
+        for profile in ("", "vllm"):
+            with connect(server.url, model="m", profile=profile) as api:
+                api.send(ASKED)
+    unnamed, named = server.seen
+    assert "continue_final_message" in unnamed[2], "as vLLM is told, and DeepSeek is not"
+    assert "sk-of-another-host" not in str(unnamed[1])
+    assert "sk-of-another-host" in str(named[1]) or "VLLM" in str(named[1])

@@ -73,7 +73,7 @@ def doctor(  # noqa: PLR0913, PLR0917 (typer reads options from the signature)
 ) -> None:
     """Ask an endpoint some thirty short questions, and say what it can do and how exact steering will be there.
 
-    What was measured is written beside the user's profiles; later runs with the same profile, address and model use it.
+    What was measured is written beside the user's profiles; later runs with the same address and model use it.
     """
     from blackbox_proxy.cli.settings import read_settings
 
@@ -112,7 +112,7 @@ def _patient(
         )
     if not url and named == UNKNOWN:
         raise InputError("--base-url is missing", hint="give it, such as https://host/v1, or name a --profile")
-    fresh = replace(found, overlays=())
+    fresh = replace(found, overlays=(), elsewhere=())
     settled = settle(fresh, name, base_url=url, today=_today())
     if settled.options.get("decoder") == "llama_native":
         raise InputError(
@@ -286,7 +286,7 @@ def _say_where(remark: str, patient: Patient, *, path: Path | None) -> None:
         show.note(remark)
         return
     show.note(f"written to {path}")
-    show.note(f"used by: --profile {patient.profile.name} --base-url {patient.base_url} --model {patient.model}")
+    show.note(f"used by every command with --base-url {patient.base_url} --model {patient.model}")
 
 
 def _leave(stopped: BaseException | None, *, as_json: bool) -> None:

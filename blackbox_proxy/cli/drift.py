@@ -132,7 +132,7 @@ def record(  # noqa: PLR0913, PLR0917 (typer reads options from the signature)
             adapter="chat_continue" if chat else "",
             api_key_env=api_key_env,
             timeout=timeout,
-            options=adapter_options(settings, profile, top_k=top_k),
+            options=adapter_options(settings, profile, base_url=base_url, model=model, top_k=top_k),
             ledger=book,
         ) as api,
         show.progress("asking", takes * len(QUESTIONS)) as tick,
@@ -201,7 +201,7 @@ def check(  # noqa: PLR0913, PLR0917 (typer reads options from the signature)
             adapter="chat_continue" if chat else "",
             api_key_env=api_key_env,
             timeout=timeout,
-            options=adapter_options(settings, profile, top_k=None),
+            options=adapter_options(settings, profile, base_url=base_url, model=model, top_k=None),
             ledger=book,
         ) as api,
     ):

@@ -81,6 +81,11 @@ def read_usage(raw: object) -> Told:
     return Told(usage, whole=read.number > 0 and written.told, adds_up=sure and sums and split)
 
 
+def tells_cached(raw: object) -> bool:
+    """Whether a `usage` object tells how much of the prompt was cached, be it nothing."""
+    return isinstance(raw, Mapping) and _count([*_tables(raw, READ_DETAILS), raw], HITS).told
+
+
 def counts_of(raw: object, *, most: Usage, own: Usage | None = None, texts: int = 0) -> Counts:
     """What a reply took. raw: its `usage`; most: what is taken where that is not believed.
 

@@ -49,14 +49,15 @@ def test_the_table_has_a_row_for_each_check_and_fits(
     assert "Steering will be exact, by prefill: " in " ".join(said.out.split())
     assert "refused token ids " in said.out
     assert said.out.count("        sent /") == said.out.count("        came ") > 20
-    assert said.err.startswith(f"to ask toy at {url}: about 30 calls, 1,000 tokens in, 200 out ")
+    assert said.err.startswith(f"to ask toy at {url}: about 32 calls, 1,000 tokens in, 200 out ")
     assert "cost unknown" in said.err
     (path,) = overlays(config_home)
     assert f"written to {path}" in said.err
 
 
+@pytest.mark.parametrize("named", [(), ("--profile", "compatible"), ("--profile", "vllm")], ids=str)
 def test_everything_is_there_as_json_and_is_used_by_the_next_run(
-    cli: Cli, url: str, config_home: Path, pair_path: Path
+    cli: Cli, url: str, config_home: Path, pair_path: Path, named: tuple[str, ...]
 ) -> None:
     found = json.loads(cli("doctor", "--base-url", url, "--model", "toy", "--json").out)
     assert found["findings"] == [*QUIRKS[:1], "no-ids", "trimmed-prefill"]
@@ -67,7 +68,7 @@ def test_everything_is_there_as_json_and_is_used_by_the_next_run(
     assert {"what", "state", "saw", "finding", "sent", "came"} == found["checks"][0].keys()
     assert found["overlay"] == str(*overlays(config_home))
     said = cli(
-        *("steer", SHORT, "--profile", "compatible", "--base-url", url, "--model", "toy", "--pair", str(pair_path)),
+        *("steer", SHORT, *named, "--base-url", url, "--model", "toy", "--pair", str(pair_path)),
         *("--alpha", "0", "--max-tokens", "5", "--json"),
     )
     assert json.loads(said.out)["text"] == "ok"
@@ -100,7 +101,7 @@ def test_a_terminal_is_asked_before_the_first_call(url: str, traffic: Traffic, a
         os.close(theirs)
     assert ran.returncode == status
     assert "Go on? [Y/n]" in shown
-    assert shown.index("about 30 calls") < shown.index("Go on?")
+    assert shown.index("about 32 calls") < shown.index("Go on?")
     assert bool(ran.stdout) == bool(traffic.total) == (status == 0)
 
 

@@ -1,4 +1,4 @@
-"""The one reader of token counts: every shape that providers and relays were seen to write, and what is not believed."""
+"""The one reader of token counts: every shape that providers and relays write, and what is not believed."""
 
 from __future__ import annotations
 
