@@ -241,20 +241,17 @@ def _learnt(rows: Iterable[Row], place: _Place, *, acceptance: float | None = No
     if place.ways:
         seen = wording_of((row.run, row.step, row.kept, row.wasted) for row in answered)
         found = seen or replace(ASSUMED, ways=min(ASSUMED.ways, place.ways))
-        share = found.acceptance
     else:
-        drafts = [
-            (row.kept - row.told, row.wasted) for row in answered if row.kept is not None and row.wasted is not None
-        ]
+        drafts = ((row.kept - row.told, row.wasted or 0) for row in answered if row.kept is not None)
         seen_share = acceptance_of(drafts)
         seen = None if seen_share is None else Wording(seen_share, 0)
-        found, share = seen or Wording(ACCEPTANCE, 0), seen_share or ACCEPTANCE
+        found = seen or Wording(ACCEPTANCE, 0)
     if acceptance is not None:
         return replace(found, acceptance=acceptance), "as given"
     if seen is None:
         return found, f"assumed, since the ledger holds no answer of {place.model}"
     used = sum(row.kept is not None for row in answered)
-    return replace(found, acceptance=share), f"measured over {used} replies of {place.model} in the ledger"
+    return found, f"measured over {used} replies of {place.model} in the ledger"
 
 
 def expected(api: Api, prompt: Prompt, steering: Steering, *, rows: Iterable[Row]) -> Work | None:
