@@ -8,7 +8,7 @@ from dataclasses import asdict
 from rich.text import Text
 
 from blackbox_proxy.cli import show
-from blackbox_proxy.cli.spent import calls, cost_json, price
+from blackbox_proxy.cli.spent import bill, cost_json
 from blackbox_proxy.core.spending import spent_notes
 from blackbox_proxy.core.visible import visible
 from blackbox_proxy.types import Choice, Kind, Scores
@@ -28,10 +28,8 @@ def choice(found: Choice, notes: Sequence[str] = ()) -> None:
     certain = (
         "certified: nothing that the API hid can change it" if found.certified else "not certified: see the bounds"
     )
-    usage = found.usage
-    took = f"{calls(usage)}, {usage.input} tokens in, {usage.output} out; {price(found)}"
-    show.note(f"{certain}; {took}")
-    for remark in (*notes, *spent_notes(usage)):
+    show.note(f"{certain}; {bill(found)}")
+    for remark in (*notes, *spent_notes(found.usage)):
         show.note(remark)
     show.write(found.best.text + "\n")
 

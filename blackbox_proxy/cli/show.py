@@ -28,7 +28,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from blackbox_proxy.cli.spent import calls, cost_json, price
+from blackbox_proxy.cli.spent import bill, calls, cost_json, price
 from blackbox_proxy.core.text import Release
 from blackbox_proxy.core.visible import one_line, printable, visible
 from blackbox_proxy.steering import Steering
@@ -118,8 +118,9 @@ def stream(running: Stream, *, steering: Steering, trace: bool) -> None:
 
 
 def took(result: Result) -> None:
-    """What an answer took, on standard error; only its notes where it broke off before the API had said anything."""
-    for row in summary_lines(result) if result.usage.requests else result.notes:
+    """What an answer took, on standard error; its bill alone where it broke off before a token was chosen."""
+    paid = (bill(result), *result.notes) if result.usage.answered else result.notes
+    for row in summary_lines(result) if result.steps else paid:
         note(row)
 
 
@@ -162,11 +163,11 @@ def summary_lines(result: Result) -> tuple[str, ...]:
         f"{len(result.steps)} tokens in {calls(usage)}; {result.changed} changed, "
         f"{result.outside} of them to what the top-k did not show{left}; {FINISHES[result.finish]}"
     )
-    bill = (
+    took = (
         f"API tokens: {usage.input} in ({usage.cached} cached), {usage.output} out ({usage.wasted} wasted); "
         f"{price(result)}; {result.seconds:.1f} s, {usage.local_seconds:.1f} s of it local"
     )
-    return work, bill, trust_line(result), "; ".join((exactness(result), *result.notes))
+    return work, took, trust_line(result), "; ".join((exactness(result), *result.notes))
 
 
 def exactness(result: Result) -> str:

@@ -13,6 +13,12 @@ def calls(usage: Usage) -> str:
     return f"{usage.requests} calls" + (f" ({', '.join(failed)})" if failed else "")
 
 
+def bill(found: Result | Choice) -> str:
+    """Requests, tokens and cost in one line."""
+    usage = found.usage
+    return f"{calls(usage)}, {usage.input} tokens in, {usage.output} out; {price(found)}"
+
+
 def price(found: Result | Choice) -> str:
     """What is known of the cost, as the ledger has it, and of how many replies nothing is."""
     if found.cost is not None:
