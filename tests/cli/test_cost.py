@@ -316,7 +316,7 @@ def worded(config_home: Path, where: tuple[str, ...]) -> None:
 def test_before_a_run_in_words_its_calls_and_dollars_are_told_and_come_near(
     cli: Cli, where: tuple[str, ...], state: Path, tmp_path: Path
 ) -> None:
-    """The second run of a kind is foreseen by the first; both are named without a profile, as doctor measured them."""
+    """An answer is foreseen by the one before; no profile is named, since `doctor` has measured the place."""
     said = cli("steer", "What is this?", *where, "--max-tokens", "24", "--json")
     first = json.loads(said.out)
     assert re.search(

@@ -7,12 +7,15 @@ import os
 import pty
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
 
 from blackbox_proxy.cli import show
+from blackbox_proxy.ledger.store import Store
 from blackbox_proxy.remote.doctor.chart import Check
 from blackbox_proxy.remote.doctor.voices import SHORT
 from blackbox_proxy.standin import Options, Traffic, running
@@ -126,7 +129,7 @@ def test_as_json_what_broke_off_is_one_object_too(cli: Cli, config_home: Path) -
     found = json.loads(said.out)
     assert said.status == 1
     assert found["error"]["type"] == "ApiRefused"
-    assert found["calls"] == 5
+    assert found["calls"] == 6, "the refused one was sent too"
     assert found["options"] == {}
     assert found["overlay"] == str(*overlays(config_home))
 
@@ -178,3 +181,19 @@ def test_what_an_endpoint_says_cannot_move_the_cursor() -> None:
     lines = [str(row) for row in rows(check, what=20, width=60)]
     assert not any(sign < " " for line in lines for sign in line)
     assert max(map(cell_len, lines)) <= 60
+
+
+def test_its_bill_is_the_ledgers(cli: Cli, traffic: Traffic, config_home: Path, tmp_path: Path) -> None:
+    """Faults that pass are attempts too; what it may cost is said before."""
+    (config_home / "blackbox-proxy").mkdir(parents=True)
+    (config_home / "blackbox-proxy" / "prices.toml").write_text('[[price]]\nmodel = "toy"\ninput = 1\noutput = 2\n')
+    book = tmp_path / "book.sqlite"
+    with running(patient(), name="toy", quirks=["faults=ok,429:0,ok"], traffic=traffic) as other:
+        said = cli("doctor", "--base-url", other, "--model", "toy", "--json", "--ledger", str(book))
+    found = json.loads(said.out)
+    with closing(Store(book)) as store:
+        rows = list(store.rows())
+    assert found["calls"] == len(rows) == traffic.total
+    assert Decimal(found["cost"]) == sum((row.cost or Decimal(0) for row in rows), Decimal(0)) > 0
+    assert found["tokens"]["input"] == sum(row.input or 0 for row in rows)
+    assert "about 0.0014 USD" in said.err
