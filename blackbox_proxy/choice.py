@@ -11,10 +11,9 @@ from dataclasses import dataclass, field, replace
 
 from blackbox_proxy.api import Endpoint, as_prompt
 from blackbox_proxy.core import choosing
-from blackbox_proxy.core.spending import Spending
+from blackbox_proxy.core.spending import Spending, spent_notes
 from blackbox_proxy.errors import BlackboxProxyError, InputError
-from blackbox_proxy.session import lost_note
-from blackbox_proxy.types import Ask, Choice, Continuation, Prompt, Reply, Result, Scorer, Usage
+from blackbox_proxy.types import Ask, Choice, Continuation, Prompt, Reply, Result, Scorer
 
 
 @dataclass(slots=True)
@@ -22,12 +21,11 @@ class _Spent:
     """What a choice has taken so far."""
 
     started: float
-    usage: Usage = field(default_factory=Usage)
     model: str = ""
     spending: Spending = field(default_factory=lambda: Spending(uuid.uuid4().hex))
 
     def book(self, reply: Reply) -> None:
-        self.usage, self.model = self.usage + reply.usage, reply.model or self.model
+        self.model = reply.model or self.model
         self.spending.pay(reply)
 
     @contextmanager
@@ -36,11 +34,12 @@ class _Spent:
         try:
             yield
         except BlackboxProxyError as error:
-            usage = self.usage + Usage(lost=error.lost)
-            if usage.requests or usage.lost:
-                seconds, notes = time.perf_counter() - self.started, lost_note(usage.lost)
-                cost = self.spending.cost
-                error.partial = Result("", (), "error", usage, "approximate", seconds, cost, self.model, notes)
+            self.spending.lose(error.calls)
+            usage = self.spending.usage
+            if usage.answered or usage.lost:
+                seconds, notes = time.perf_counter() - self.started, spent_notes(usage)
+                paid, calls = self.spending.cost, tuple(self.spending.calls)
+                error.partial = Result("", (), "error", usage, "approximate", seconds, paid, self.model, notes, calls)
             raise
 
 
@@ -73,12 +72,13 @@ def choose(
         own = asked if pair_prompt is None else as_prompt(pair_prompt)
         strings = (*wanted, *(text for text in masses.wanted() if text not in wanted))
         scores = pair.score(b"", strings, prompt=own)
-    usage = replace(spent.usage, local_seconds=time.perf_counter() - before)
+    usage = replace(spent.spending.usage, local_seconds=time.perf_counter() - before)
     spent.spending.work(usage.local_seconds)
     spent.spending.settle()
     found, options_of = choosing.chosen(masses, strings, scores, alpha=alpha)
     seconds = time.perf_counter() - started
-    return Choice(options_of, found.certified, usage, seconds, spent.model, spent.spending.cost)
+    paid = spent.spending
+    return Choice(options_of, found.certified, usage, seconds, spent.model, paid.cost, tuple(paid.calls))
 
 
 def _masses(asking: choosing.Asking, api: Endpoint, ask: Ask, *, spent: _Spent) -> choosing.Masses:

@@ -29,13 +29,13 @@ class BlackboxProxyError(Exception):
     """Root of the tree. `str()` gives the message; `hint` says what to do next.
 
     partial: a `types.Result` with the finish "error" where an answer broke off after something was emitted or paid for:
-    its text, steps and usage so far; None elsewhere. lost: how many requests behind the error may have been paid for
-    without a reply that could be read (`Usage.lost`).
+    its text, steps and usage so far; None elsewhere. calls: the attempts at requests behind the error (`types.Call`),
+    whatever they took.
     """
 
     retryable = False
     partial: Any = None
-    lost: int = 0
+    calls: tuple[Any, ...] = ()
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)

@@ -20,7 +20,7 @@ from blackbox_proxy.core.events import Asking, Begin, Echo, Evaluate, Event, Evi
 from blackbox_proxy.core.given import Given, scored_by_scores, scored_steps
 from blackbox_proxy.core.loop import Drafts, Ending, Run, steps, steps_by_scores
 from blackbox_proxy.core.recut import strange_borders, strange_pieces
-from blackbox_proxy.core.spending import Spending
+from blackbox_proxy.core.spending import Spending, spent_notes
 from blackbox_proxy.core.text import first_stop
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.core.weighing import Judged
@@ -195,11 +195,6 @@ def _planner(steering: Steering, api: Endpoint) -> Planner:
     return Planner(prefer=steering.prefer, prices=rates or TYPICAL)
 
 
-def lost_note(lost: int) -> tuple[str, ...]:
-    """What to say of requests that may be billed, nobody here knows for what."""
-    return (f"requests without a usable reply, at unknown cost: {lost}",) if lost else ()
-
-
 def _blind_note(blind: int) -> tuple[str, ...]:
     return (f"replies that told nothing of what comes next, so that the pair alone decided: {blind}",) if blind else ()
 
@@ -208,8 +203,8 @@ def _blind_note(blind: int) -> tuple[str, ...]:
 class Session:
     """One run's questions turned into calls, and what they cost; shared by all drivers.
 
-    drafted: how many positions the API has sent. blind: how many replies told nothing of their first one. waiting: a
-    call is under way. given: the text to score, where that is what the run is for.
+    drafted: how many positions the API has sent. blind: how many replies told nothing of their first one. waiting: how
+    many requests are under way. given: the text to score, where that is what the run is for.
     """
 
     api: Endpoint
@@ -221,11 +216,11 @@ class Session:
     spending: Spending
     messages: tuple[Message, ...] = ()
     steps: list[Step] = field(default_factory=list)
-    usage: Usage = field(default_factory=Usage)
+    local_seconds: float = 0.0
     model: str = ""
     drafted: int = 0
     blind: int = 0
-    waiting: bool = False
+    waiting: int = 0
     given: Given | None = None
     started: float = field(default_factory=time.perf_counter)
 
@@ -278,7 +273,11 @@ class Session:
 
     def asks(self, event: Asking | Tell) -> Sequence[Ask]:
         """The requests that a question of the loop becomes, to be sent at once."""
-        self.waiting = True
+        asks = self._asks(event)
+        self.waiting = 1 if self.api.capabilities().prompt_lists else len(asks)
+        return asks
+
+    def _asks(self, event: Asking | Tell) -> Sequence[Ask]:
         if isinstance(event, Prefixes):
             return [self._ask(answer.text, answer.path) for answer in event.answers]
         if isinstance(event, Score):
@@ -306,7 +305,7 @@ class Session:
             self.source = self.source.begun(Prompt(text=event.text.decode("utf-8")))
         evidence = self.source.answer(event)
         seconds = time.perf_counter() - before
-        self.usage += Usage(local_seconds=seconds)
+        self.local_seconds += seconds
         self.spending.work(seconds)
         return replace(evidence, seconds=seconds)
 
@@ -315,7 +314,7 @@ class Session:
 
         Raises the error that was given in place of a reply.
         """
-        self.waiting = False
+        self.waiting = 0
         self._pay(answered.replies, asks)
         if answered.error is not None:
             raise answered.error
@@ -325,7 +324,6 @@ class Session:
 
     def _pay(self, replies: Sequence[Reply], asks: Sequence[Ask]) -> None:
         for reply in replies:
-            self.usage += reply.usage
             self.drafted += len(reply.positions)
             self.blind += bool(reply.positions) and not reply.positions[0].top
             self.model = reply.model or self.model
@@ -340,12 +338,12 @@ class Session:
         try:
             self.book(answered(), asks)
         except BlackboxProxyError as error:
-            self.lose(error.lost)
+            self.lose(error)
 
-    def lose(self, requests: int) -> None:
-        """A call ended without a reply, and so many requests of it may be billed."""
-        self.waiting = False
-        self.usage += Usage(lost=requests)
+    def lose(self, error: BlackboxProxyError) -> None:
+        """A call ended without a reply that could be used; its attempts are booked all the same."""
+        self.waiting = 0
+        self.spending.lose(error.calls)
 
     @contextmanager
     def keeping(self) -> Iterator[None]:
@@ -353,17 +351,17 @@ class Session:
         try:
             yield
         except BlackboxProxyError as error:
-            self.lose(error.lost)
+            self.lose(error)
             self.spending.settle()
-            if self.steps or self.usage.requests or self.usage.lost:
+            used = self.spending.usage
+            if self.steps or used.answered or used.lost:
                 error.partial = self.partial()
             raise
 
     def partial(self) -> Result:
         """What there is of the answer; a call that is still under way counts as lost."""
         kept = sum(step.origin is not Origin.LOCAL for step in self.steps)
-        found = self.result(Ending("error", max(0, self.drafted - kept), ()))
-        return replace(found, usage=found.usage + Usage(lost=int(self.waiting)))
+        return self.result(Ending("error", max(0, self.drafted - kept), ()))
 
     def keep(self, step: Step) -> Step:
         """A token was emitted."""
@@ -385,11 +383,13 @@ class Session:
         text = b"".join(step.piece for step in self.steps)
         cut = first_stop(text, [stop.encode() for stop in self.steering.stop])
         exact = all(step.exact for step in self.steps)
+        under_way = Usage(requests=self.waiting, lost=self.waiting)
+        usage = replace(self.spending.usage + under_way, wasted=ending.wasted, local_seconds=self.local_seconds)
         return Result(
             text=text[:cut].decode("utf-8", "replace"),
             steps=tuple(self.steps),
             finish=ending.finish,
-            usage=replace(self.usage, wasted=ending.wasted),
+            usage=usage,
             exactness="exact" if exact and not ending.notes else "approximate",
             seconds=time.perf_counter() - self.started,
             cost=self.spending.cost,
@@ -398,13 +398,13 @@ class Session:
                 *ending.notes,
                 *parted_note(self.prompt, self.messages),
                 *_blind_note(self.blind),
-                *self._recut(),
-                *lost_note(self.usage.lost + self.waiting),
+                *self._recut(usage.answered),
+                *spent_notes(usage),
             ),
             calls=tuple(self.spending.calls),
         )
 
-    def _recut(self) -> tuple[str, ...]:
+    def _recut(self, replies: int) -> tuple[str, ...]:
         """What to say where the API's tokenizer is known, and yet its tokens are others."""
         known = self.api.vocabulary
         if known is None or self.steering.event == "ids":
@@ -413,7 +413,7 @@ class Session:
         strange = strange_pieces((step.wanted for step in self.steps if step.exact), known)
         if strange:
             notes.append(f"{strange} tokens of the API are none of the tokenizer that is taken for its own")
-        moved = strange_borders([step.piece for step in self.steps], known) if self.usage.requests > 1 else 0
+        moved = strange_borders([step.piece for step in self.steps], known) if replies > 1 else 0
         if moved:
             notes.append(f"the API's tokenizer cuts the text elsewhere than at {moved} of the steps' borders")
         return tuple(notes)

@@ -188,8 +188,10 @@ class WireRequest:
 class Usage:
     """What was consumed. Token counts are the provider's own; `wasted` are drafted tokens that were not kept.
 
-    requests: those that were answered. lost: further ones that were sent, and whose reply did not come, could not be
-    read, or did not go on from the text: what they cost is in no other figure.
+    requests: all that were sent, those that were tried again included. lost: those of them whose reply did not come or
+    could not be read: what they cost is in no other figure. refused: those that the API said no to, or that never
+    reached it; they cost nothing. estimated: answered ones whose provider gives no counts that can be believed; theirs
+    are taken from above.
     """
 
     input: int = 0
@@ -200,13 +202,32 @@ class Usage:
     wasted: int = 0
     local_seconds: float = 0.0
     lost: int = 0
+    refused: int = 0
+    estimated: int = 0
+
+    @property
+    def answered(self) -> int:
+        """Requests that were answered with a reply, whether or not it was of use."""
+        return self.requests - self.lost - self.refused
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One attempt at a request: how many tokens of the answer stood when it was made, and what it took.
+
+    cost: in US dollars, None where it is unknown; 0 for one that was refused.
+    """
+
+    step: int
+    usage: Usage
+    cost: Decimal | None
+
+
 class Receipt(Protocol):
-    """What the ledger has for a reply. cost: in US dollars, None where it is unknown."""
+    """What the ledger has for a request. cost: of its reply, in US dollars; None where it is unknown."""
 
     @property
     def cost(self) -> Decimal | None: ...
@@ -238,8 +259,9 @@ class Reply:
     echoed: the borders of `Ask.draft` that are known, where the API cuts it into its own tokens; some may be missing.
     given: the tokens of the draft, each as the `sampled` of its position, where it was to be scored (`Ask.scored`);
     empty where they cannot be told, and -inf for a log-prob that is not. model, fingerprint: what the API calls itself,
-    and the configuration that answered; "" where it does not say. receipt: None where nothing is booked; replies to one
-    request have one.
+    and the configuration that answered; "" where it does not say. usage: what the reply itself tells. receipt: None
+    where nothing is booked; replies to one request have one. calls: all attempts that it took, as they are booked; none
+    where nobody watched them, and none of a further reply to the same request.
     """
 
     positions: tuple[Position, ...]
@@ -251,6 +273,7 @@ class Reply:
     given: tuple[Position, ...] = ()
     fingerprint: str = ""
     receipt: Receipt | None = field(default=None, compare=False)
+    calls: tuple[Call, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +281,8 @@ class Attempt:
     """One request that was sent, successful or not; what accounting needs to know.
 
     outcome: ok, busy, refused, unreachable, timeout, unreadable or cancelled. lost: it was sent, and no reply came that
-    could be read: it may be billed, and nobody here knows for what, so `usage` is None.
+    could be read: it may be billed, and nobody here knows for what, so `usage` is None. tier: the service tier that the
+    reply says it was served in, which has a price of its own; "" where it says none.
     """
 
     number: int
@@ -268,6 +292,7 @@ class Attempt:
     status: int | None = None
     usage: Mapping[str, object] | None = None
     lost: bool = False
+    tier: str = ""
 
 
 class Watcher(Protocol):
@@ -349,18 +374,6 @@ class Step:
     guessed: bool = field(default=False, compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One reply that an answer was made from: how many of its tokens stood when it came, and what it took.
-
-    cost: in US dollars, None where it is unknown.
-    """
-
-    step: int
-    usage: Usage
-    cost: Decimal | None
-
-
 Finish = Literal["stop", "length", "stop_string", "budget", "content_filter", "error"]
 """Why an answer ended; `budget`: the next request could have passed a budget, so it was not sent; `content_filter`: the
 provider's filter has cut it there."""
@@ -371,8 +384,9 @@ class Result:
     """A finished answer with everything that led to it; or, with the finish "error", one that broke off.
 
     exactness: `exact` when the endpoint went on from exactly our text at every step (`Step.exact`) and no step was
-    completed without the API; `approximate` otherwise. cost: US dollars for the requests that were answered; None
-    where the price of one is unknown, or nothing is booked. calls: the replies in the order in which they came.
+    completed without the API; `approximate` otherwise. cost: US dollars for all requests that were answered, those of
+    no use included; None where that of one is unknown, or nothing is booked. calls: all attempts at requests, as the
+    ledger has them.
     """
 
     text: str
@@ -444,7 +458,7 @@ class Option:
 class Choice:
     """The options in the order given, the best of them, and what it took.
 
-    certified: no option can outweigh the best one, whatever the API did not show.
+    certified: no option can outweigh the best one, whatever the API did not show. cost, calls: as `Result`.
     """
 
     options: tuple[Option, ...]
@@ -453,6 +467,7 @@ class Choice:
     seconds: float
     model: str = ""
     cost: Decimal | None = None
+    calls: tuple[Call, ...] = ()
 
     @property
     def best(self) -> Option:

@@ -21,6 +21,7 @@ from blackbox_proxy.steering import Steering
 from blackbox_proxy.testing import ToyApi, ToyModel, ToyPair
 from blackbox_proxy.types import (
     Ask,
+    Call,
     Capabilities,
     Continuation,
     Laws,
@@ -30,6 +31,7 @@ from blackbox_proxy.types import (
     Reply,
     Result,
     TokenPath,
+    Usage,
 )
 from blackbox_proxy_adapters.positions import unknown
 from tests.adapters.shapes import body
@@ -222,11 +224,11 @@ def test_what_the_api_said_while_the_pair_failed_is_paid_for(drive: Driver) -> N
 @drivers
 def test_of_two_failures_at_once_the_pairs_is_raised_and_both_are_counted(drive: Driver) -> None:
     error = ApiBusy("rate limit", status=429)
-    error.lost = 3
+    error.calls = (Call(0, Usage(requests=1, lost=1), None),) * 3
     api, pair = WiredApi(plain(), failing(0, error)), Wired(toy_pair(), failing(0, Broken("no more memory")))
     with pytest.raises(Broken) as raised:
         drive(api, pair)
-    assert (raised.value.partial.usage.requests, raised.value.partial.usage.lost) == (0, 3)
+    assert (raised.value.partial.usage.requests, raised.value.partial.usage.lost) == (3, 3)
 
 
 @drivers
@@ -285,7 +287,7 @@ def test_an_interrupt_does_not_wait_for_the_api(where: str) -> None:
     free.set()
     assert took < 30
     assert run.partial.finish == "error"
-    assert (run.partial.usage.requests, run.partial.usage.lost) == (2, 1)
+    assert (run.partial.usage.requests, run.partial.usage.lost) == (3, 1)
     assert len(run.partial.steps) == 2
 
 

@@ -79,7 +79,9 @@ def check_answer(bench: Bench, result: Result, wanted: Result, plan: tuple[Fault
     assert [attempt.outcome for attempt in bench.attempts] == outcomes(plan)
     assert [attempt.number for attempt in bench.attempts] == numbers(plan)
     assert billed(result.usage) == billed(wanted.usage)
+    assert result.usage.requests == len(result.calls) == len(plan)
     assert result.usage.lost == lost_of(plan) == sum(attempt.lost for attempt in bench.attempts)
+    assert result.usage.refused == faults_of(plan) - lost_of(plan)
     assert bool(result.usage.lost) == any("without a usable reply" in note for note in result.notes)
     paid = [attempt.usage for attempt in bench.attempts]
     assert [usage is not None for usage in paid] == [fault.word == "ok" for fault in plan]
@@ -136,7 +138,7 @@ def check_hangs(bench: Bench, route: str, *, first: int) -> int:
         assert billed(result.usage) == billed(wanted.usage)
         late = [attempt.outcome for attempt in bench.attempts].count("timeout")
         assert result.usage.lost == late >= faults_of(plan)
-        assert len(bench.attempts) == late + result.usage.requests
+        assert len(bench.attempts) == result.usage.requests == late + result.usage.answered
     injected = bench.traffic.kinds["hang"] - before
     assert injected == 3 * faults_of(plan)
     return injected
@@ -209,7 +211,8 @@ def test_an_error_that_stays_carries_what_there_was(bench: Bench, route: str, en
         partial = error.partial
         assert type(error) is kind
         assert error.hint
-        assert (partial.finish, partial.usage.requests, partial.usage.lost) == ("error", 2, lost)
+        assert (partial.finish, partial.usage.answered, partial.usage.lost) == ("error", 2, lost)
+        assert partial.usage.requests == len(bench.attempts)
         assert partial.steps == wanted.steps[: len(partial.steps)]
         assert partial.text.encode() == b"".join(step.piece for step in partial.steps)
         paid = [attempt.usage for attempt in bench.attempts if attempt.usage]
@@ -226,7 +229,7 @@ def test_an_error_before_anything_was_said_carries_only_what_may_be_paid(bench: 
     assert broken(bench, "text", driver, read_plan("401")).partial is None
     assert broken(bench, "text", driver, read_plan("500*4")).partial is None
     partial = broken(bench, "text", driver, read_plan("cut*4")).partial
-    assert (partial.text, partial.steps, partial.usage.requests, partial.usage.lost) == ("", (), 0, 4)
+    assert (partial.text, partial.steps, partial.usage.requests, partial.usage.lost) == ("", (), 4, 4)
 
 
 def test_a_stream_that_breaks_off_still_has_its_steps(bench: Bench) -> None:
@@ -255,7 +258,7 @@ def test_of_several_answers_each_pays_for_itself(bench: Bench) -> None:
     with pytest.raises(ApiRefused) as raised:
         next(drawn)
     partial = raised.value.partial
-    assert (partial.usage.requests, partial.usage.lost) == (1, 1)
+    assert (partial.usage.requests, partial.usage.lost, partial.usage.refused) == (3, 1, 1)
     assert partial.steps == second.steps[: len(partial.steps)]
     assert 0 < len(partial.steps) < len(second.steps)
 
@@ -275,7 +278,7 @@ def test_a_choice_is_not_changed_and_its_calls_are_paid_for(bench: Bench) -> Non
     assert (billed(faulty.usage), faulty.usage.lost) == (billed(wanted.usage), 2)
     with pytest.raises(ApiUnreachable) as raised:
         choosing("ok,reset*4")
-    assert (raised.value.partial.usage.requests, raised.value.partial.usage.lost) == (1, 4)
+    assert (raised.value.partial.usage.requests, raised.value.partial.usage.lost) == (5, 4)
     assert raised.value.partial.notes
     with pytest.raises(ApiRefused) as raised_at_once:
         choosing("401")

@@ -42,7 +42,10 @@ from blackbox_proxy.errors import BlackboxProxyError
 from blackbox_proxy.steering import THRESHOLD, Steering
 
 if TYPE_CHECKING:
+    from blackbox_proxy.api import Api
     from blackbox_proxy.engine import Stream
+    from blackbox_proxy.ledger.books import Ledger
+    from blackbox_proxy.types import Prompt
 
 STEER_EXAMPLES = """Examples:
 
@@ -186,7 +189,7 @@ def steer(
             tokenizer=tokenizer,
             api_key_env=api_key_env,
             timeout=timeout,
-            options=adapter_options(settings, profile, top_k=top_k, route=route),
+            options=adapter_options(settings, profile, base_url=base_url, model=model, top_k=top_k, route=route),
             ledger=book,
         ) as api,
         load_pair(pair_file(pair, settings)) as local,
@@ -198,10 +201,21 @@ def steer(
             quiet=as_json,
         ) as running,
     ):
+        _foretell(api, asked, steering, n=n, book=book)
         if as_json:
             _write_answers(running, n=n, trace=trace, before=api.notes)
         else:
             _show_answers(running, n=n, trace=trace, before=api.notes, steering=steering)
+
+
+def _foretell(api: Api, asked: Prompt, steering: Steering, *, n: int, book: Ledger | None) -> None:
+    """Say what a run takes, where the endpoint can only be asked in words to go on."""
+    from blackbox_proxy.cli import bills
+    from blackbox_proxy.cli.estimating import expected
+
+    found = expected(api, asked, steering, rows=() if book is None else book.store.rows())
+    if found is not None:
+        bills.worded(api.model, found, answers=n, tokens=steering.max_tokens)
 
 
 def _show_answers(running: Iterator[Stream], *, n: int, trace: bool, before: Sequence[str], steering: Steering) -> None:
@@ -292,7 +306,7 @@ def choose(
             api_key_env=api_key_env,
             timeout=timeout,
             adapter="chat_continue" if chat else "",
-            options=adapter_options(settings, profile, top_k=top_k),
+            options=adapter_options(settings, profile, base_url=base_url, model=model, top_k=top_k),
             ledger=book,
         ) as api,
         load_pair(pair_file(pair, settings)) as local,

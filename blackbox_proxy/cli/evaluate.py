@@ -91,7 +91,7 @@ class _Where:
             tokenizer=self.tokenizer,
             api_key_env=self.api_key_env,
             timeout=self.timeout,
-            options=adapter_options(self.settings, self.profile, top_k=self.top_k),
+            options=adapter_options(self.settings, self.profile, base_url=self.base_url, model=model, top_k=self.top_k),
             ledger=ledger,
         )
 

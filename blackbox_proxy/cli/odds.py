@@ -8,7 +8,8 @@ from dataclasses import asdict
 from rich.text import Text
 
 from blackbox_proxy.cli import show
-from blackbox_proxy.core.money import plain
+from blackbox_proxy.cli.spent import bill, cost_json
+from blackbox_proxy.core.spending import spent_notes
 from blackbox_proxy.core.visible import visible
 from blackbox_proxy.types import Choice, Kind, Scores
 
@@ -27,10 +28,8 @@ def choice(found: Choice, notes: Sequence[str] = ()) -> None:
     certain = (
         "certified: nothing that the API hid can change it" if found.certified else "not certified: see the bounds"
     )
-    price = "cost unknown" if found.cost is None else f"cost {plain(found.cost)} USD"
-    usage = found.usage
-    show.note(f"{certain}; {usage.requests} calls, {usage.input} tokens in, {usage.output} out; {price}")
-    for remark in notes:
+    show.note(f"{certain}; {bill(found)}")
+    for remark in (*notes, *spent_notes(found.usage)):
         show.note(remark)
     show.write(found.best.text + "\n")
 
@@ -44,10 +43,10 @@ def choice_json(found: Choice, notes: Sequence[str] = ()) -> dict[str, object]:
             {name: value if isinstance(value, str) else show.number(value) for name, value in asdict(option).items()}
             for option in found.options
         ],
-        "notes": list(notes),
+        "notes": [*notes, *spent_notes(found.usage)],
         "model": found.model,
         "usage": asdict(found.usage),
-        "cost": None if found.cost is None else plain(found.cost),
+        **cost_json(found),
         "seconds": round(found.seconds, 3),
     }
 

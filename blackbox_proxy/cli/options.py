@@ -90,16 +90,33 @@ def alpha_points(text: str | None, *, alpha: float | None) -> Schedule | None:
 
 
 def adapter_options(
-    settings: Settings, profile: str | None, *, top_k: int | None, route: Mapping[str, object] | None = None
+    settings: Settings,
+    profile: str | None,
+    *,
+    base_url: str | None,
+    model: str | None,
+    top_k: int | None,
+    route: Mapping[str, object] | None = None,
 ) -> dict[str, object]:
     """What the command line tells the adapter; with a profile, which knows the rest, only what was asked for.
 
-    route: what raw-text routes alone take; there false and `none` ask for nothing.
+    A place that `doctor` has measured has one, whether or not it is named. route: what raw-text routes alone take;
+    there false and `none` ask for nothing.
     """
-    asked = {} if top_k is None and "top_k" not in _chosen(settings, profile) else {"top_k": top_k}
+    measured = _measured(settings, profile, base_url=base_url, model=model)
+    chosen = settings.model_fields_set if measured else _chosen(settings, profile)
+    asked = {} if top_k is None and "top_k" not in chosen else {"top_k": top_k}
     wanted = {name: settings.top_k if value is None else value for name, value in asked.items()}
-    known = bool(profile or settings.profile)
+    known = measured or bool(profile or settings.profile)
     return wanted | {name: value for name, value in (route or {}).items() if not known or value not in (False, "none")}
+
+
+def _measured(settings: Settings, profile: str | None, *, base_url: str | None, model: str | None) -> bool:
+    """Whether no profile is named, and `doctor` has measured the place."""
+    from blackbox_proxy.api import measured_here
+
+    named = profile or settings.profile
+    return not named and bool(measured_here(base_url or settings.base_url or "", model or settings.model or ""))
 
 
 def _chosen(settings: Settings, profile: str | None) -> set[str]:

@@ -28,7 +28,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from blackbox_proxy.core.money import plain
+from blackbox_proxy.cli.spent import bill, calls, cost_json, price
 from blackbox_proxy.core.text import Release
 from blackbox_proxy.core.visible import one_line, printable, visible
 from blackbox_proxy.steering import Steering
@@ -118,8 +118,9 @@ def stream(running: Stream, *, steering: Steering, trace: bool) -> None:
 
 
 def took(result: Result) -> None:
-    """What an answer took, on standard error; only its notes where it broke off before the API had said anything."""
-    for row in summary_lines(result) if result.usage.requests else result.notes:
+    """What an answer took, on standard error; its bill alone where it broke off before a token was chosen."""
+    paid = (bill(result), *result.notes) if result.usage.answered else result.notes
+    for row in summary_lines(result) if result.steps else paid:
         note(row)
 
 
@@ -157,17 +158,16 @@ TRACE_NOTE = (
 def summary_lines(result: Result) -> tuple[str, ...]:
     """What one answer took and how far it can be trusted: calls, changes, tokens, seconds."""
     usage = result.usage
-    cost = "cost unknown" if result.cost is None else f"cost {plain(result.cost)} USD"
     left = f"; {result.left} left to the API" if result.left else ""
     work = (
-        f"{len(result.steps)} tokens in {usage.requests} calls; {result.changed} changed, "
+        f"{len(result.steps)} tokens in {calls(usage)}; {result.changed} changed, "
         f"{result.outside} of them to what the top-k did not show{left}; {FINISHES[result.finish]}"
     )
-    price = (
-        f"API tokens: {usage.input} in ({usage.cached} cached), {usage.output} out ({usage.wasted} wasted); {cost}; "
-        f"{result.seconds:.1f} s, {usage.local_seconds:.1f} s of it local"
+    took = (
+        f"API tokens: {usage.input} in ({usage.cached} cached), {usage.output} out ({usage.wasted} wasted); "
+        f"{price(result)}; {result.seconds:.1f} s, {usage.local_seconds:.1f} s of it local"
     )
-    return work, price, trust_line(result), "; ".join((exactness(result), *result.notes))
+    return work, took, trust_line(result), "; ".join((exactness(result), *result.notes))
 
 
 def exactness(result: Result) -> str:
@@ -287,7 +287,7 @@ def result_json(result: Result, *, trace: bool, before: Sequence[str] = ()) -> d
         "error": number(result.error),
         "log_weight": number(result.log_weight),
         "usage": asdict(result.usage),
-        "cost": None if result.cost is None else plain(result.cost),
+        **cost_json(result),
         "seconds": round(result.seconds, 3),
     }
     if trace:

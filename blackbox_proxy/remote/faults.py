@@ -55,6 +55,12 @@ class Place:
     def url(self) -> str:
         return self.base_url.rstrip("/") + self.path
 
+    @property
+    def doctor(self) -> str:
+        """What finds out which routes there are."""
+        asked = f"blackbox-proxy doctor --base-url {self.base_url} --model {self.model or 'NAME'}"
+        return f"`{asked}` finds out which routes it has, and later commands use them"
+
     def quote(self, text: str) -> str:
         """Foreign text, cleaned and cut."""
         cleaned = self.clean(text)
@@ -196,7 +202,7 @@ def _no(status: int, words: str, *, code: str, place: Place) -> tuple[str, str]:
             f"see which ones it has at {place.base_url.rstrip('/')}/models",
         )
     if status in (404, 405):
-        return f"there is nothing to ask at {place.url} ({status})", _V1
+        return f"there is nothing to ask at {place.url} ({status})", f"{_V1}; {place.doctor}"
     if 300 <= status < 400:
         return f"{place.url} redirects elsewhere ({status})", "use the address that it redirects to (often https)"
     hint = "the model may give no log-probs, or fewer: choose another model or a smaller top-k"

@@ -78,7 +78,8 @@ class Trial:
 
     def attempt(self, now: float) -> Attempt:
         """What accounting needs to know, at the end or when it was cancelled."""
-        usage = (self.outcome.body or {}).get("usage")
+        body = self.outcome.body or {}
+        usage, tier = body.get("usage"), body.get("service_tier")
         return Attempt(
             number=self._number,
             path=self.place.path,
@@ -87,6 +88,7 @@ class Trial:
             status=self._status,
             usage=cast(Mapping[str, object], usage) if isinstance(usage, Mapping) else None,
             lost=self._lost,
+            tier=tier if isinstance(tier, str) else "",
         )
 
 

@@ -151,7 +151,8 @@ def places(pairs: Path, nobody: str, api_url: str) -> dict[str, str]:
 
 def check(said: Said, error: type[errors.BlackboxProxyError], says: str) -> None:
     """A sentence and a hint on standard error, and nothing else anywhere but what may have been paid for."""
-    paid = r"(requests without a usable reply, at unknown cost: \d\n)?"
+    paid = r"(\d calls.*, \d+ tokens in, \d+ out; cost unknown\n)?"
+    paid += r"((requests without a usable reply, at unknown cost|replies without token counts .*): \d\n)?"
     lines = re.fullmatch(rf"error: (.+)\nhint: (.+)\n{paid}", said.err)
     assert lines, said.err
     assert re.search(says, lines[1]), lines[1]

@@ -172,11 +172,11 @@ def test_an_interrupt_keeps_what_is_there(tiny_api: TinyModel, pair_path: Path, 
     if as_json:
         partial = json.loads(out)["partial"]
         assert (partial["tokens"], partial["finish"], err) == (2, "error", "")
-        assert (partial["usage"]["requests"], partial["usage"]["lost"]) == (2, 1)
+        assert (partial["usage"]["requests"], partial["usage"]["lost"]) == (3, 1)
         assert len(partial["text"]) > 0
     else:
         assert len(out) > 1
-        assert err.startswith("2 tokens in 2 calls; ")
+        assert err.startswith("2 tokens in 3 calls (1 lost); ")
         assert "requests without a usable reply, at unknown cost: 1" in err
 
 

@@ -190,7 +190,7 @@ def test_an_answer_that_breaks_off_is_shown_as_far_as_it_came(cli: Cli, where: t
     assert found.keys() == {"error", "partial"}
     partial = found["partial"]
     assert (partial["text"] + "\n", partial["finish"], len(partial["steps"])) == (said.out, "error", partial["tokens"])
-    assert work.startswith(f"{partial['tokens']} tokens in {partial['usage']['requests']} calls; ")
+    assert work.startswith(f"{partial['tokens']} tokens in {partial['usage']['requests']} calls (1 refused); ")
     assert work.endswith("broke off")
     assert f" {partial['usage']['output']} out ({partial['usage']['wasted']} wasted)" in price
     own = [step for step in partial["steps"] if step["origin"] != Origin.LOCAL]
@@ -214,7 +214,8 @@ def test_answers_before_the_one_that_breaks_off_are_kept(
     assert [answer["text"] for answer in found["answers"]] == [whole[0]["text"]]
     assert whole[1]["text"].startswith(found["partial"]["text"])
     assert 0 < found["partial"]["tokens"] < whole[1]["tokens"]
-    assert (found["partial"]["usage"]["requests"], found["partial"]["usage"]["lost"]) == (1, 1)
+    used = found["partial"]["usage"]
+    assert (used["requests"], used["lost"], used["refused"]) == (3, 1, 1)
     assert "requests without a usable reply, at unknown cost: 1" in found["partial"]["notes"]
 
 

@@ -377,7 +377,7 @@ CASES: list[tuple[Say, type[BlackboxProxyError], str, str]] = [
         r"does not know the model 'm' \(404\): no such thing",
         "/v1/models",
     ),
-    (Say(b"<html>Not Found</html>", 404), ApiRefused, r"nothing to ask at .*/v1/completions \(404\)$", "/v1"),
+    (Say(b"<html>Not Found</html>", 404), ApiRefused, r"nothing to ask at .*/v1/completions \(404\)$", "doctor"),
     (Say({"detail": "Not Found"}, 404), ApiRefused, r"nothing to ask at .*: Not Found", "/v1"),
     (Say({"error": {"message": "no"}}, 403), ApiRefused, r"does not allow this \(403\): no", "'m'"),
     (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from blackbox_proxy.core.usage import read_usage as told_by
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.types import Usage
 from blackbox_proxy_adapters.fields import as_count, as_list, as_mapping, as_text
@@ -59,25 +60,8 @@ def check_no_error(body: Mapping[str, object]) -> None:
 
 
 def read_usage(usage: object) -> Usage:
-    """The provider's own counts of one request; `input` includes what was read from the cache. Absent counts are 0.
-
-    The names are those of chat and completions (`prompt_tokens`), of Responses (`input_tokens`), and DeepSeek's own for
-    the cache (`prompt_cache_hit_tokens`).
-    """
-    if usage is None:
-        return Usage(requests=1)
-    counts = as_mapping(usage, "usage")
-    read, written = ("input", "output") if "input_tokens" in counts else ("prompt", "completion")
-    where = f"usage.{read}_tokens_details"
-    details = as_mapping(counts.get(f"{read}_tokens_details") or {}, where)
-    hits = counts.get("prompt_cache_hit_tokens")
-    return Usage(
-        input=as_count(counts.get(f"{read}_tokens"), f"usage.{read}_tokens"),
-        cached=as_count(details.get("cached_tokens", hits), f"{where}.cached_tokens"),
-        cache_write=as_count(details.get("cache_write_tokens"), f"{where}.cache_write_tokens"),
-        output=as_count(counts.get(f"{written}_tokens"), f"usage.{written}_tokens"),
-        requests=1,
-    )
+    """The provider's own counts of one request (`core.usage`); 0 where it does not tell them."""
+    return told_by(usage).usage
 
 
 def read_model(body: Mapping[str, object]) -> str:

@@ -6,14 +6,14 @@ Later words win: the profile, its rule for the model, what was measured at this 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.remote.profiles.finding import Overlay, Profile
-from blackbox_proxy.remote.profiles.schema import ModelRule, fitting
+from blackbox_proxy.remote.profiles.schema import ModelRule, Spot, fitting
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 
@@ -114,14 +114,23 @@ def _address(profile: Profile, given: str) -> str:
 
 
 def _measured(profile: Profile, url: str, model: str) -> Overlay | None:
-    """The latest overlay of this address and model."""
+    """The latest overlay of this address and model; of the same day, that of this profile."""
     query = _query(profile, url)
     here = [
         one
-        for one in profile.overlays
+        for one in (*profile.overlays, *profile.elsewhere)
         if one.spot.model == model and _place(one.spot.base_url, query) == _place(url, query)
     ]
-    return max(here, key=lambda one: one.spot.measured, default=None)
+    return max(here, key=lambda one: (one.spot.measured, one.extends == profile.name), default=None)
+
+
+def measured_profile(spots: Iterable[tuple[str, Spot]], url: str, model: str) -> str:
+    """The profile under which an address and model were measured last; "" where they never were.
+
+    spots: the latest last. Where nobody names a profile, this one holds there.
+    """
+    here = [name for name, spot in spots if spot.model == model and _place(spot.base_url, {}) == _place(url, {})]
+    return here[-1] if here else ""
 
 
 def _place(url: str, query: Mapping[str, str]) -> tuple[str, str, str, Mapping[str, str]]:
