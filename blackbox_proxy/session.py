@@ -19,6 +19,7 @@ from blackbox_proxy.core.drafting import TYPICAL, Drafter, Planner, Prices
 from blackbox_proxy.core.events import Asking, Begin, Echo, Evaluate, Event, Evidence, Judge, Prefixes, Score, Tell
 from blackbox_proxy.core.given import Given, scored_by_scores, scored_steps
 from blackbox_proxy.core.loop import Drafts, Ending, Run, steps, steps_by_scores
+from blackbox_proxy.core.own import own_answer
 from blackbox_proxy.core.recut import strange_borders, strange_pieces
 from blackbox_proxy.core.spending import Spending
 from blackbox_proxy.core.text import first_stop
@@ -159,13 +160,14 @@ def _check_scores(steering: Steering, source: str) -> None:
 def _drafts(steering: Steering, api: Endpoint, planner: Planner | None, *, guesses: bool) -> Drafts:
     """Who may draft. guesses: whether the offsets come from a pair, which can write on by itself."""
     can: list[Drafter] = ["window"]
+    worded = api.capabilities().continuation is Continuation.APPROXIMATE
     if guesses and steering.temperature == 0.0:
         can += ["prefixes", "echo"] if api.capabilities().echo else ["prefixes"]
     if steering.drafter == "auto":
         drawn = steering.temperature > 0.0
-        return Drafts(can, None if drawn else planner or _planner(steering, api))
+        return Drafts(can, None if drawn else planner or _planner(steering, api), worded)
     if steering.drafter in can:
-        return Drafts((steering.drafter,))
+        return Drafts((steering.drafter,), worded=worded)
     raise InputError(
         f"drafter={steering.drafter!r} cannot be used here: there are {', '.join(can)}",
         hint="the pair drafts greedy answers alone; 'echo' needs an endpoint that gives back what it is sent",
@@ -256,6 +258,8 @@ class Session:
     def loop(self) -> Run:
         if self.given is not None:
             return self.source.scoring(self.given, self.steering, self.api)
+        if self.steering.leaves_alone:
+            return own_answer(self.steering)
         return self.source.loop(self.steering, self.api, self.drafts)
 
     def asks(self, event: Asking | Tell) -> Sequence[Ask]:
@@ -272,7 +276,8 @@ class Session:
         if isinstance(event, Echo):
             drafted = event.drafted if asked.ids is not None else ()
             return [replace(asked, draft=event.draft, drafted=drafted, length=event.length)]
-        return [replace(asked, length=event.length, temperature=event.temperature, seed=event.seed)]
+        wanted = replace(asked, length=event.length, temperature=event.temperature, seed=event.seed)
+        return [replace(wanted, own=event.own, top_p=event.top_p)]
 
     def _ask(self, answer: bytes, path: TokenPath) -> Ask:
         """A request for one token after the answer so far."""

@@ -8,7 +8,7 @@ The loop does no I/O: whoever drives it answers questions to the API with replie
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -32,6 +32,7 @@ from blackbox_proxy.core.weighing import (
     Reading,
     Revealing,
     Weighed,
+    draws_as_it_is,
 )
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.steering import Steering
@@ -71,10 +72,23 @@ Run = Generator[Event, Evidence | None, Ending]
 
 @dataclass(frozen=True, slots=True)
 class Drafts:
-    """Who may draft. planner: chooses among them; without one, the only drafter drafts as much as it may each time."""
+    """Who may draft. planner: chooses among them; without one, the only drafter drafts as much as it may each time.
+
+    worded: the API is only asked in words to go on from a text, so that no more is exact than its first reply: that is
+    asked to be the whole answer.
+    """
 
     drafters: Collection[Drafter] = ALONE
     planner: Planner | None = None
+    worded: bool = False
+
+
+def no_token(answer: bytes, finish: str | None) -> ReplyError:
+    """A reply holds nothing to go on with, and no end."""
+    return ReplyError(
+        f"the API returned no token after {answer[-20:]!r} (finish {finish!r})",
+        hint="check that the endpoint returns log-probs for max_tokens=1",
+    )
 
 
 def steps(
@@ -109,7 +123,7 @@ def steps_by_scores(steering: Steering, *, proposes: bool) -> Run:
 class _Round:
     """What one round has led to so far: steps, and the text before each; `whole` of them end between two characters.
 
-    kept: how many took what the API had drafted.
+    kept: how many took what the API had drafted. given: how many were given out.
     """
 
     answer: Answer
@@ -117,6 +131,18 @@ class _Round:
     starts: list[Answer] = field(default_factory=list)
     whole: int = 0
     kept: int = 0
+    given: int = 0
+
+    def fresh(self, until: int | None = None) -> Iterator[Step]:
+        """The steps that were not given out yet: those that will not be taken back, or so many as is said."""
+        fresh = self.steps[self.given : self.whole if until is None else until]
+        self.given += len(fresh)
+        return iter(fresh)
+
+    @property
+    def changed(self) -> bool:
+        """Whether it ends with a token that the API had not drafted."""
+        return bool(self.steps) and self.steps[-1].origin is not Origin.DRAFT
 
     @property
     def asked(self) -> list[Answer]:
@@ -150,22 +176,29 @@ class Loop:
     def run(self) -> Run:
         """Rounds until the answer ends."""
         answer, finish = Answer(), None
-        plan = self._plan(Plan("window", min(2, self._steering.draft)))
+        plan = self._first()
         while finish is None:
             plan = Plan(plan.drafter, max(1, min(plan.length, self._left)), plan.window)
             self._spent, self._seconds = Usage(), 0.0
             shown, sent = yield from self._ask(answer, plan)
             done = yield from self._walk(answer, shown)
-            stuck = not done.steps
-            yield from done.steps
+            stuck, all_asked = not done.steps, sent.is_window and sent.written >= self._left
             self._left -= len(done.steps)
             self._wasted += shown.wasted(done.asked)
-            all_asked = sent.is_window and sent.written >= self._left
-            finish = "length" if stuck and all_asked else self._finish(done)
+            cut = self._drafts.worded and shown.is_cut and not answer.tokens and not done.changed
+            finish = self._finish(done) or ("length" if all_asked and (stuck or cut) else None)
             answer = done.answer
             self._learn(plan, sent, done)
             plan = self._widened(sent) if stuck else self._plan(self._longer(sent, done.kept))
         return Ending(finish, self._wasted, tuple(self._notes))
+
+    def _first(self) -> Plan:
+        """The first round: the whole answer where what comes later is less exact, or the gate may leave all as it is."""
+        as_it_is = self._steering.temperature == 0.0 or draws_as_it_is(self._steering)
+        gated = self._steering.gate == "divergence" and as_it_is and "window" in self._drafts.drafters
+        if self._drafts.worded or gated:
+            return Plan("window", self._left)
+        return self._plan(Plan("window", min(2, self._steering.draft)))
 
     def _plan(self, window: Plan) -> Plan:
         """The next round: the planner's; else the only drafter's, where it is the window as long as `window` says."""
@@ -219,10 +252,7 @@ class Loop:
         (reply,) = yield from self._replies(Draft(answer.text, answer.path, length, paths, *self._chance()))
         window = Window(reply)
         if not len(window):
-            raise ReplyError(
-                f"the API returned no token after {answer.text[-20:]!r} (finish {reply.finish!r})",
-                hint="check that the endpoint returns log-probs for max_tokens=1",
-            )
+            raise no_token(answer.text, reply.finish)
         return window
 
     def _replies(self, asking: Asking) -> Generator[Event, Evidence | None, Sequence[Reply]]:
@@ -286,8 +316,8 @@ class Loop:
                 break
             if known.hidden:
                 self._notes["the API hides the log-prob of its end; taken as one half where it stopped"] = None
-            if len(done.steps) == 1:
-                yield from self._know(self._ahead(done.answer, shown.ahead()))
+            if done.steps and (len(done.steps) - 1) % self._steering.draft == 0:
+                yield from self._know(self._ahead(done.answer, shown.ahead()[: self._steering.draft]))
             weighed = yield from self._weigh(known.position, done.answer)
             if self._drafts.planner is not None:
                 yield from self._guess(done.answer)
@@ -298,10 +328,12 @@ class Loop:
             done.kept += step.origin is Origin.DRAFT and step.kind is not Kind.END
             if step.kind is Kind.END or self._stopped(done):
                 break
+            yield from done.fresh()
         if done.steps and not self._stopped(done):
-            if done.steps[-1].origin is not Origin.DRAFT:
+            if done.changed:
                 yield from self._complete(done)
             self._drop_open_end(done, answer)
+        yield from done.fresh(len(done.steps))
         self._forget(done.answer)
         return done
 
@@ -350,7 +382,8 @@ class Loop:
             wanted = b""
         # A token without bytes that is no end stands for nothing that could be kept.
         drafted = weighed.pieces.index(wanted) if (wanted or ends) and wanted in weighed.pieces else None
-        drawn = self._choose(weighed, drafted)
+        likeliest = any(c.piece == position.sampled.piece for c in position.top[:1])
+        drawn = self._choose(weighed, drafted, likeliest=likeliest)
         at, piece = drawn.index, weighed.pieces[drawn.index]
         log_z = weighed.log_whole() if self._steering.takes_unseen else drawn.log_weight
         inside = at < weighed.known
@@ -373,13 +406,16 @@ class Loop:
             left=weighed.left,
         )
 
-    def _choose(self, weighed: Weighed, drafted: int | None) -> Drawn:
-        """The best, or one that is drawn."""
+    def _choose(self, weighed: Weighed, drafted: int | None, *, likeliest: bool) -> Drawn:
+        """The best, or one that is drawn; where the offset does not act, what the API chose as its likeliest token."""
         score, known, unseen = weighed.scores.score, weighed.known, weighed.unseen
         if drafted is not None and drafted >= len(score):
             drafted = None
         if self._steering.temperature == 0.0:
-            return best(score, known=known, drafted=drafted, unseen=unseen)
+            found = best(score, known=known, drafted=drafted, unseen=unseen)
+            if drafted is None or drafted >= known or weighed.alpha != 0.0 or not likeliest:
+                return found
+            return replace(found, index=drafted, certified=True)
         if weighed.missed is not None and drafted is not None:
             return own(score, drafted=drafted, unseen=unseen, missed=weighed.missed)
         return draw(

@@ -30,7 +30,10 @@ class Known:
 
 
 class Shown(Protocol):
-    """The positions of one round."""
+    """The positions of one round. is_cut: whether the API, drafting alone, was cut before it had ended its answer."""
+
+    @property
+    def is_cut(self) -> bool: ...
 
     def next(self, answer: Answer, last: Step | None) -> Known | None: ...
 
@@ -58,6 +61,7 @@ class Window:
         self._known = known_of(reply)
         self._made = len(reply.positions)
         self._at = 0
+        self.is_cut = (reply.said or reply).finish != "stop"
 
     def __len__(self) -> int:
         return len(self._known)
@@ -82,6 +86,8 @@ class Window:
 class Borders:
     """Places that were asked about. made: those at which the API wrote a token to tell."""
 
+    is_cut = False
+
     def __init__(self, known: Mapping[Answer, Known], *, made: Sequence[Answer]) -> None:
         self._known, self._made = known, made
 
@@ -101,6 +107,8 @@ class Borders:
 @final
 class Checked:
     """A draft of the pair that was sent: its borders, and behind its end a window of the API."""
+
+    is_cut = False
 
     def __init__(self, borders: Borders, end: Answer, window: Window) -> None:
         self._borders, self._end, self._window = borders, end, window

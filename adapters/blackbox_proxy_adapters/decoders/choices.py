@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from blackbox_proxy.errors import ReplyError
-from blackbox_proxy.types import Reply, Usage
+from blackbox_proxy.types import Reply, Said, Usage
 from blackbox_proxy_adapters.fields import as_list, as_mapping
 from blackbox_proxy_adapters.positions import Dialect, unknown
 
@@ -50,8 +50,9 @@ def _read(body: Mapping[str, object], dialect: Dialect, *, hint: str) -> Reply:
         positions, whole = (unknown(),), False
     if not positions and (finish != "stop" or _text(choice)):
         raise ReplyError("the reply holds no log-probabilities", hint=hint)
-    named = read_fingerprint(body)
-    return Reply(positions, finish if whole else "length", usage, read_model(body), fingerprint=named)
+    named, text = read_fingerprint(body), _text(choice)
+    said = Said(text, finish) if isinstance(text, str) else None
+    return Reply(positions, finish if whole else "length", usage, read_model(body), fingerprint=named, said=said)
 
 
 def _rows(logprobs: object, dialect: Dialect, *, ended: bool) -> Rows:

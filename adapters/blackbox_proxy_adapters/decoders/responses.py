@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from blackbox_proxy.errors import ReplyError
-from blackbox_proxy.types import Reply
+from blackbox_proxy.types import Reply, Said
 from blackbox_proxy_adapters.fields import as_list, as_mapping
 from blackbox_proxy_adapters.positions import Dialect
 
@@ -32,7 +32,8 @@ def openai_responses(body: Mapping[str, object], dialect: Dialect = _PLAIN) -> R
             hint='ask for them with include=["message.output_text.logprobs"]; a model that reasons gives none',
         )
     positions, whole = read_rows(rows, dialect, where="logprobs", ended=finish == "stop")
-    return Reply(positions, finish if whole else "length", read_usage(body.get("usage")), read_model(body))
+    said = Said("".join(text for part in parts if isinstance(text := part.get("text"), str)), finish)
+    return Reply(positions, finish if whole else "length", read_usage(body.get("usage")), read_model(body), said=said)
 
 
 def _parts(body: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
