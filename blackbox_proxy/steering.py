@@ -202,9 +202,13 @@ class Steering:
 
     @property
     def leaves_alone(self) -> bool:
-        """Whether the answer is the API's own from its first token on, which the API can be asked for as it is."""
-        drawn = self.target == "full" and self.min_p == 0.0 and self.temperature <= HOTTEST
-        return not self.acts_from(0) and (self.temperature == 0.0 or drawn)
+        """Whether the whole answer is the API's own, and the API can be asked for it as it is.
+
+        A gate that never opens leaves it alone too; greedily it still measures how far the members are apart.
+        """
+        if self.temperature == 0.0:
+            return self.gate == "always" and not self.acts_from(0)
+        return not self.acts_from(0) and self.target == "full" and not self.min_p and self.temperature <= HOTTEST
 
     def alpha_at(self, token: int) -> float:
         """Weight of the offset at a token of the answer, counted from 0."""

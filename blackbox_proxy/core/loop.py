@@ -182,18 +182,28 @@ class Loop:
             self._spent, self._seconds = Usage(), 0.0
             shown, sent = yield from self._ask(answer, plan)
             done = yield from self._walk(answer, shown)
-            stuck, all_asked = not done.steps, sent.is_window and sent.written >= self._left
+            stuck, over = not done.steps, self._is_over(done, shown, sent)
             self._left -= len(done.steps)
             self._wasted += shown.wasted(done.asked)
-            cut = self._drafts.worded and shown.is_cut and not answer.tokens and not done.changed
-            finish = self._finish(done) or ("length" if all_asked and (stuck or cut) else None)
+            finish = self._finish(done) or ("length" if over else None)
             answer = done.answer
             self._learn(plan, sent, done)
             plan = self._widened(sent) if stuck else self._plan(self._longer(sent, done.kept))
         return Ending(finish, self._wasted, tuple(self._notes))
 
+    def _is_over(self, done: _Round, shown: Shown, sent: Sent) -> bool:
+        """Whether the API was asked for all that was left, and there is nothing to be gained by asking again.
+
+        Its last character is cut; or nothing of an answer was changed that would be gone on with in words.
+        """
+        if not sent.is_window or sent.written < self._left:
+            return False
+        first = bool(done.starts) and not done.starts[0].tokens
+        kept = not done.changed and shown.is_cut
+        return not done.steps or (kept and ((first and self._drafts.worded) or shown.made >= sent.written))
+
     def _first(self) -> Plan:
-        """The first round: the whole answer where what comes later is less exact, or the gate may leave all as it is."""
+        """The first round: all of the answer where what comes later is less exact, or a gate may leave it as it is."""
         as_it_is = self._steering.temperature == 0.0 or draws_as_it_is(self._steering)
         gated = self._steering.gate == "divergence" and as_it_is and "window" in self._drafts.drafters
         if self._drafts.worded or gated:
@@ -318,6 +328,7 @@ class Loop:
                 self._notes["the API hides the log-prob of its end; taken as one half where it stopped"] = None
             if done.steps and (len(done.steps) - 1) % self._steering.draft == 0:
                 yield from self._know(self._ahead(done.answer, shown.ahead()[: self._steering.draft]))
+            yield from done.fresh()
             weighed = yield from self._weigh(known.position, done.answer)
             if self._drafts.planner is not None:
                 yield from self._guess(done.answer)
@@ -328,7 +339,6 @@ class Loop:
             done.kept += step.origin is Origin.DRAFT and step.kind is not Kind.END
             if step.kind is Kind.END or self._stopped(done):
                 break
-            yield from done.fresh()
         if done.steps and not self._stopped(done):
             if done.changed:
                 yield from self._complete(done)

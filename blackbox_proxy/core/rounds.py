@@ -30,7 +30,13 @@ class Known:
 
 
 class Shown(Protocol):
-    """The positions of one round. is_cut: whether the API, drafting alone, was cut before it had ended its answer."""
+    """The positions of one round.
+
+    made: how many tokens of its own the API told of. is_cut: whether it, drafting alone, was cut before its end.
+    """
+
+    @property
+    def made(self) -> int: ...
 
     @property
     def is_cut(self) -> bool: ...
@@ -59,7 +65,7 @@ class Window:
 
     def __init__(self, reply: Reply) -> None:
         self._known = known_of(reply)
-        self._made = len(reply.positions)
+        self.made = len(reply.positions)
         self._at = 0
         self.is_cut = (reply.said or reply).finish != "stop"
 
@@ -79,14 +85,14 @@ class Window:
 
     def wasted(self, starts: Sequence[Answer]) -> int:
         """Drafted tokens that no step stands for. starts: where the steps that the API was asked for stand."""
-        return max(self._made - len(starts), 0)
+        return max(self.made - len(starts), 0)
 
 
 @final
 class Borders:
     """Places that were asked about. made: those at which the API wrote a token to tell."""
 
-    is_cut = False
+    made, is_cut = 0, False
 
     def __init__(self, known: Mapping[Answer, Known], *, made: Sequence[Answer]) -> None:
         self._known, self._made = known, made
@@ -108,7 +114,7 @@ class Borders:
 class Checked:
     """A draft of the pair that was sent: its borders, and behind its end a window of the API."""
 
-    is_cut = False
+    made, is_cut = 0, False
 
     def __init__(self, borders: Borders, end: Answer, window: Window) -> None:
         self._borders, self._end, self._window = borders, end, window
