@@ -22,7 +22,7 @@ know how errors are printed.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 
 class BlackboxProxyError(Exception):
@@ -48,7 +48,14 @@ class InputError(BlackboxProxyError):
 
 
 class PromptError(InputError):
-    """An empty prompt, or one that does not fit into a model's context."""
+    """An empty prompt, or one that does not fit into a model's context.
+
+    context: whose it does not fit into; "" where that is not what is wrong with it.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", context: Literal["", "api", "pair"] = "") -> None:
+        super().__init__(message, hint=hint)
+        self.context = context
 
 
 class PairError(InputError):

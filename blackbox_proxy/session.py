@@ -25,7 +25,7 @@ from blackbox_proxy.core.spending import Spending
 from blackbox_proxy.core.text import first_stop
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.core.weighing import Judged
-from blackbox_proxy.errors import BlackboxProxyError, InputError, OverBudget
+from blackbox_proxy.errors import BlackboxProxyError, InputError, OverBudget, PromptError
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import (
     Ask,
@@ -59,6 +59,22 @@ class LocalPair(Protocol):
     def prompt(self, prompt: Prompt) -> PairPrompt: ...
 
     def laws(self, prompt: PairPrompt, paths: Sequence[TokenPath]) -> Sequence[Laws]: ...
+
+
+@runtime_checkable
+class Bounded(Protocol):
+    """A pair that holds texts of a limited length."""
+
+    def check_room(self, prompt: PairPrompt) -> None:
+        """Raises PromptError where a prompt leaves no room for an answer."""
+
+
+def read_by(pair: LocalPair, prompt: Prompt) -> PairPrompt:
+    """The prompt as a pair reads it. Raises PromptError where it does not, or has no room for an answer behind it."""
+    read = pair.prompt(prompt)
+    if isinstance(pair, Bounded):
+        pair.check_room(read)
+    return read
 
 
 @runtime_checkable
@@ -238,7 +254,8 @@ class Session:
         if isinstance(pair, LocalPair):
             ids = pair.api_ids(text) if steering.event == "ids" else ()
             _check_ids(steering, api)
-            return cls(api, _Laws(pair, pair.prompt(own)), steering, text, ids, drafts, spending, asked.messages)
+            read = pair.prompt(own) if steering.leaves_alone else read_by(pair, own)
+            return cls(api, _Laws(pair, read), steering, text, ids, drafts, spending, asked.messages)
         _check_scores(steering, type(pair).__name__)
         return cls(api, _Scores(pair, own), steering, text, (), drafts, spending, asked.messages)
 
@@ -250,6 +267,8 @@ class Session:
                 f"the adapter for {api.model!r} does not tell log-probs of a text that it is sent",
                 hint="set `echo` for this endpoint if it gives the prompt back with its log-probs",
             )
+        if isinstance(pair, LocalPair) and given.text:
+            read_by(pair, Prompt(text=given.text.decode("utf-8")))
         source: _Source = _Laws(pair, PairPrompt((), ())) if isinstance(pair, LocalPair) else _Scores(pair, Prompt())
         if isinstance(source, _Scores):
             _check_scores(steering, type(pair).__name__)
@@ -258,9 +277,8 @@ class Session:
     def loop(self) -> Run:
         if self.given is not None:
             return self.source.scoring(self.given, self.steering, self.api)
-        if self.steering.leaves_alone:
-            return own_answer(self.steering)
-        return self.source.loop(self.steering, self.api, self.drafts)
+        run = self.source.loop(self.steering, self.api, self.drafts)
+        return own_answer(self.steering, otherwise=run) if self.steering.leaves_alone else run
 
     def asks(self, event: Asking | Tell) -> Sequence[Ask]:
         """The requests that a question of the loop becomes, to be sent at once."""
@@ -367,6 +385,13 @@ class Session:
         """The answer so far, where the next request could have passed a budget."""
         found = self.partial()
         return replace(found, finish="budget", notes=(*found.notes, error.message))
+
+    def full(self, error: PromptError) -> Result:
+        """The answer so far, where it has filled the pair's context. Raises an error that is another one."""
+        if error.context != "pair" or not self.steps:
+            raise error
+        found = self.partial()
+        return replace(found, finish="length", notes=(*found.notes, error.message))
 
     def result(self, ending: Ending) -> Result:
         text = b"".join(step.piece for step in self.steps)

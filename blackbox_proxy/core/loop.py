@@ -203,10 +203,10 @@ class Loop:
         return not done.steps or (kept and ((first and self._drafts.worded) or shown.made >= sent.written))
 
     def _first(self) -> Plan:
-        """The first round: all of the answer where what comes later is less exact, or a gate may leave it as it is."""
+        """The first round: all of the answer where what comes later is less exact, or it may be left as it is."""
         as_it_is = self._steering.temperature == 0.0 or draws_as_it_is(self._steering)
         gated = self._steering.gate == "divergence" and as_it_is and "window" in self._drafts.drafters
-        if self._drafts.worded or gated:
+        if self._drafts.worded or gated or self._steering.leaves_alone:
             return Plan("window", self._left)
         return self._plan(Plan("window", min(2, self._steering.draft)))
 

@@ -8,26 +8,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import takewhile
 
 import numpy as np
 
 from blackbox_proxy.core import combine
 from blackbox_proxy.core.certificate import NOTHING
-from blackbox_proxy.core.events import Draft
+from blackbox_proxy.core.events import Draft, Evaluate, Evidence
 from blackbox_proxy.core.loop import Ending, Run, no_token
 from blackbox_proxy.core.rounds import Known, known_of
 from blackbox_proxy.core.sampling import log_normaliser
-from blackbox_proxy.core.text import first_stop, is_whole, open_bytes
-from blackbox_proxy.core.weighing import Weighed, merged
+from blackbox_proxy.core.text import first_stop, is_start, is_whole, open_bytes
+from blackbox_proxy.core.weighing import Weighed, draws_as_it_is, merged
 from blackbox_proxy.steering import Steering
-from blackbox_proxy.types import Finish, Kind, Origin, Position, Reply, Said, Step
+from blackbox_proxy.types import Finish, Kind, Laws, Origin, Position, Reply, Said, Step
 
 
-def own_answer(steering: Steering) -> Run:
+def own_answer(steering: Steering, *, otherwise: Run) -> Run:
     """Ask for the whole answer, and yield its tokens as steps that were left to the API.
 
-    Half a character at the end, where the answer was cut by its length, is no text and is left out.
+    Half a character at the end, where the answer was cut by its length, is no text and is left out. otherwise: the loop
+    that takes over with the same reply where that is no UTF-8 text, so that what is chosen can be gone on from.
     """
     drawn = steering.temperature > 0.0
     seed, top_p = (seed_of(steering), steering.top_p) if drawn else (None, 1.0)
@@ -37,6 +39,9 @@ def own_answer(steering: Steering) -> Run:
     (reply,) = evidence.replies
     if not known_of(reply):
         raise no_token(b"", reply.finish)
+    as_it_is = not drawn or draws_as_it_is(steering)
+    if as_it_is and not is_start(b"".join(step.piece for step in steps_of(reply, steering))):
+        return (yield from _taken_over(otherwise, evidence))
     stops, text, kept = [stop.encode() for stop in steering.stop], b"", 0
     finish: Finish = "stop" if (reply.said or reply).finish == "stop" else "length"
     held: list[Step] = []
@@ -52,6 +57,22 @@ def own_answer(steering: Steering) -> Run:
             finish = "stop_string" if stopped else "stop"
             break
     return Ending(finish, max(len(reply.positions) - kept, 0), ())
+
+
+def _taken_over(run: Run, evidence: Evidence) -> Run:
+    """The loop, whose first question has been answered but for the pair's laws."""
+    first = next(run)
+    laws: Sequence[Laws] = ()
+    if isinstance(first, Draft) and first.paths:
+        found = yield Evaluate(first.paths)
+        laws = found.laws if found else ()
+    event = run.send(replace(evidence, laws=laws))
+    while True:
+        try:
+            event = run.send((yield event))
+        except StopIteration as stop:
+            ending: Ending = stop.value
+            return ending
 
 
 def seed_of(steering: Steering) -> int:
@@ -76,10 +97,12 @@ def spoken(positions: Sequence[Position], said: Said | None) -> list[bytes]:
     of the first token between them.
     """
     pieces = [b"" if p.sampled.kind is Kind.END else p.sampled.piece for p in positions]
+    lost = [p.sampled.kind is Kind.SPECIAL for p in positions]
     if said is None or not said.text or _is_same(b"".join(pieces), said, positions):
         return [*pieces, b""]
-    lost = [p.sampled.kind is Kind.SPECIAL for p in positions]
     text, at, found = said.text.rstrip("\ufffd").encode("utf-8", "replace"), 0, list[bytes]()
+    if "\ufffd".encode() in text and not any(lost):
+        return [*pieces, b""]
     while len(found) < len(pieces):
         here = len(found)
         piece = pieces[here] if at else pieces[here].lstrip()

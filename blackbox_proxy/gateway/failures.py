@@ -11,6 +11,7 @@ from blackbox_proxy.errors import (
     ApiTimeout,
     InputError,
     OverBudget,
+    PromptError,
     ReplyError,
 )
 from blackbox_proxy.serving.fields import Refusal
@@ -44,7 +45,8 @@ def told(error: Exception) -> Refusal:
     if isinstance(error, Refusal):
         return error
     if isinstance(error, InputError):
-        return Refusal(error.message, code="invalid_value")
+        too_long = isinstance(error, PromptError) and error.context
+        return Refusal(error.message, code="context_length_exceeded" if too_long else "invalid_value")
     if isinstance(error, OverBudget):
         return Refusal(QUOTA, status=429, code="insufficient_quota")
     if isinstance(error, ApiError):

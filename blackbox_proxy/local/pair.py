@@ -20,7 +20,7 @@ from blackbox_proxy.core.covering import Cover, place
 from blackbox_proxy.core.scoring import BACK_OFF, TOLERANCE, scored
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.errors import InputError, PairError
-from blackbox_proxy.local.evaluator import Evaluator, log_norm
+from blackbox_proxy.local.evaluator import Evaluator, log_norm, too_long
 from blackbox_proxy.local.llama import Context, Lora, Model, most_sequences
 from blackbox_proxy.local.scheduler import Scheduler
 from blackbox_proxy.local.template import named, prompt_text
@@ -177,6 +177,12 @@ class Pair:
     def prompt(self, prompt: Prompt) -> PairPrompt:
         """The prompt as each member reads it. Raises PromptError where it is empty or does not fit a template."""
         return PairPrompt(self._expert.prompt(prompt), self._anti_expert.prompt(prompt))
+
+    def check_room(self, prompt: PairPrompt) -> None:
+        """Raises PromptError where a prompt leaves no room for an answer in a member's context."""
+        for member, ids in zip(self.members, (prompt.expert, prompt.anti_expert), strict=True):
+            if len(ids) >= member.context.size:
+                raise too_long(len(ids), member.context.size)
 
     def laws(self, prompt: PairPrompt, paths: Sequence[TokenPath]) -> list[Laws]:
         """Both members' laws after each path of the answer, evaluated side by side.

@@ -61,6 +61,7 @@ def refusal(status: int, body: object, *, place: Place, wait: float | None = Non
         return PromptError(
             f"the prompt does not fit into the model's context{said}",
             hint="shorten the prompt, or lower max_tokens and the draft length",
+            context="api",
         )
     if status == 402 or code in _QUOTA_CODES:
         return ApiRefused(f"the account has no credit left{said}", hint="check the plan and billing", status=status)
