@@ -428,8 +428,8 @@ class Result:
 
     @property
     def error(self) -> float:
-        """The exactness budget used: the sum of the steps' bounds on total variation (3.2)."""
-        return sum(step.error for step in self.steps)
+        """The largest of the steps' bounds on total variation (3.2), each of which is 1 at most."""
+        return max((step.error for step in self.steps), default=0.0)
 
     @property
     def log_weight(self) -> float:
@@ -459,7 +459,8 @@ class Option:
 class Choice:
     """The options in the order given, the best of them, and what it took.
 
-    certified: no option can outweigh the best one, whatever the API did not show.
+    certified: the bounds of the likeliest option lie above those of all others, so that none can outweigh it, whatever
+    the API did not show. needs: what would decide where that is not so.
     """
 
     options: tuple[Option, ...]
@@ -468,10 +469,21 @@ class Choice:
     seconds: float
     model: str = ""
     cost: Decimal | None = None
+    needs: tuple[str, ...] = ()
 
     @property
-    def best(self) -> Option:
-        """The option of the largest steered probability; the first of equals."""
+    def best(self) -> Option | None:
+        """The option that wins; None where that is undecided."""
+        return self.likeliest if self.certified else None
+
+    @property
+    def undecided(self) -> bool:
+        """Whether the bounds of the likeliest option overlap another's."""
+        return not self.certified
+
+    @property
+    def likeliest(self) -> Option:
+        """The option of the largest steered probability, part of which may be guessed; the first of equals."""
         return max(self.options, key=lambda option: option.steered)
 
 
