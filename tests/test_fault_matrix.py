@@ -188,7 +188,7 @@ ENDINGS: dict[str, tuple[str, type[BlackboxProxyError], int]] = {
     "too long a pause": ("503:3600", ApiBusy, 0),
     "mixed": ("reset,429,truncated,500", ApiBusy, 2),
 }
-"""What happens to the third call, or the last of two, and all after it, what is raised, and how many attempts of it may have been billed."""
+"""What happens to the third call, or the last of two, and all after it, what is raised, and how many may be billed."""
 
 
 def broken(bench: Bench, route: str, driver: Driver, plan: tuple[Fault, ...]) -> BlackboxProxyError:

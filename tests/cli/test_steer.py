@@ -84,7 +84,7 @@ def test_the_text_comes_in_pieces(
 def lasting(found: dict[str, Any]) -> dict[str, Any]:
     """A result without what another run may change: seconds, what the server's cache held, sums to the last digit."""
     usage = {name: value for name, value in found["usage"].items() if name not in ("local_seconds", "cached")}
-    sums = {name: round(found[name], 2) for name in ("error", "log_weight") if found[name] is not None}
+    sums = {name: round(found[name], 2) for name in ("error", "log_weight") if found.get(name) is not None}
     return {name: value for name, value in found.items() if name != "seconds"} | {"usage": usage, **sums}
 
 
