@@ -28,7 +28,7 @@ from tests.test_identity import MANY
 pytestmark = pytest.mark.weights
 
 TOKENS = 16
-FEW, ALL = MANY[::34], MANY[:90:3]
+FEW, ALL = MANY[::50], MANY[:90:3]
 ROUTES = {"raw": "completions", "prefill": "chat_prefill", "words": "chat_continue"}
 UNSTEERED: dict[str, tuple[str, Json]] = {
     "alpha 0": ("steered", {"alpha": 0}),

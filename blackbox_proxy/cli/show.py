@@ -274,7 +274,7 @@ def number(value: float) -> float | None:
 
 
 def result_json(result: Result, *, trace: bool, before: Sequence[str] = ()) -> dict[str, object]:
-    """A result as one JSON object; with `trace` its certificates and every step. before: notes from before the answer."""
+    """A result as one JSON object; with `trace` certificates and every step. before: notes from before the answer."""
     found: dict[str, object] = {
         "text": result.text,
         "finish": result.finish,
