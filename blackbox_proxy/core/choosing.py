@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 
+from blackbox_proxy.core.certificate import ROUNDING
 from blackbox_proxy.core.text import is_whole
 from blackbox_proxy.core.weighing import hidden, merged
 from blackbox_proxy.errors import InputError
@@ -207,10 +208,10 @@ class Gain:
 
 
 def weigh(guess: Floats, *, low: Floats, high: Floats, gain: Gain) -> Weighing:
-    """q_i ~ p_i exp(gain_i); with the bounds that those of p and of the gain leave. Arrays of shape (n,)."""
+    """q_i ~ p_i exp(gain_i); with the bounds that those of p, of the gain and rounding leave. Arrays of shape (n,)."""
     top = gain.value.max()
     law = guess * np.exp(gain.value - top)
-    least, most = low * np.exp(gain.low - top), high * np.exp(gain.high - top)
+    least, most = low * np.exp(gain.low - top - ROUNDING), high * np.exp(gain.high - top + ROUNDING)
     with np.errstate(divide="ignore", invalid="ignore"):
         lower = least / (least + most.sum() - most)
         upper = most / (most + least.sum() - least)

@@ -101,7 +101,7 @@ def spoken(positions: Sequence[Position], said: Said | None) -> list[bytes]:
     if said is None or not said.text or _is_same(b"".join(pieces), said, positions):
         return [*pieces, b""]
     text, at, found = said.text.rstrip("\ufffd").encode("utf-8", "replace"), 0, list[bytes]()
-    if "\ufffd".encode() in text and not any(lost):
+    if "\ufffd" in said.text and not any(lost):
         return [*pieces, b""]
     while len(found) < len(pieces):
         here = len(found)
@@ -111,8 +111,9 @@ def spoken(positions: Sequence[Position], said: Said | None) -> list[bytes]:
             at += len(piece)
             continue
         skipped = sum(1 for _ in takewhile(bool, lost[here:]))
-        run = takewhile(lambda both: not both[1], zip(pieces[here + skipped :], lost[here + skipped :], strict=True))
-        end = _place(text, b"".join(piece for piece, _ in run), at) if skipped else len(text)
+        ahead = zip(pieces[here + skipped :], lost[here + skipped :], strict=True)
+        run = b"".join(piece for piece, _ in takewhile(lambda both: not both[1], ahead))
+        end = _place(text, run, at, last=not any(lost[here + skipped :])) if skipped else len(text)
         found += [text[at:end], *[b""] * ((skipped or len(pieces) - here) - 1)]
         at = end
     return [*found, text[at:]]
@@ -126,9 +127,14 @@ def _is_same(told: bytes, said: Said, positions: Sequence[Position]) -> bool:
     return any(text == said.text.removesuffix(name).rstrip("\ufffd") for name in names)
 
 
-def _place(text: bytes, run: bytes, at: int) -> int:
-    """Where the tokens that are known next stand in the text; its end where they do not, or there are none."""
+def _place(text: bytes, run: bytes, at: int, *, last: bool) -> int:
+    """Where the tokens that are known next stand in the text; its end where they do not, or there are none.
+
+    last: nothing comes behind them, so that they stand at its end if they can.
+    """
     run = run[: len(run) - open_bytes(run)]
+    if last and run and text.endswith(run) and at <= len(text) - len(run):
+        return len(text) - len(run)
     place = text.find(run, at) if run else -1
     return len(text) if place < 0 else place
 
