@@ -22,7 +22,7 @@ from blackbox_proxy.calls import Call, asend_all, send_all
 from blackbox_proxy.core.drafting import Planner
 from blackbox_proxy.core.events import Asking, Begin, Evaluate, Evidence, Judge, Tell
 from blackbox_proxy.core.given import Given
-from blackbox_proxy.errors import InputError, OverBudget
+from blackbox_proxy.errors import InputError, OverBudget, PromptError
 from blackbox_proxy.local.pair import Pair, open_pair
 from blackbox_proxy.local.pairfile import read_pair_file
 from blackbox_proxy.local.weights import default_cache, resolve
@@ -91,6 +91,8 @@ def _drive(session: Session) -> Generator[Step, None, Result]:
             return session.ended(stop.value)
         except OverBudget as error:
             return session.stopped(error)
+        except PromptError as error:
+            return session.full(error)
         if isinstance(event, Step):
             yield session.keep(event)
 
@@ -227,6 +229,9 @@ async def _adrive(session: Session) -> AsyncGenerator[Step | Result, None]:
             return
         except OverBudget as error:
             yield session.stopped(error)
+            return
+        except PromptError as error:
+            yield session.full(error)
             return
         if isinstance(event, Step):
             yield session.keep(event)

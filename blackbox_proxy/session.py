@@ -19,12 +19,13 @@ from blackbox_proxy.core.drafting import TYPICAL, Drafter, Planner, Prices
 from blackbox_proxy.core.events import Asking, Begin, Echo, Evaluate, Event, Evidence, Judge, Prefixes, Score, Tell
 from blackbox_proxy.core.given import Given, scored_by_scores, scored_steps
 from blackbox_proxy.core.loop import Drafts, Ending, Run, steps, steps_by_scores
+from blackbox_proxy.core.own import own_answer
 from blackbox_proxy.core.recut import strange_borders, strange_pieces
 from blackbox_proxy.core.spending import Spending, spent_notes
 from blackbox_proxy.core.text import first_stop
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.core.weighing import Judged
-from blackbox_proxy.errors import BlackboxProxyError, InputError, OverBudget
+from blackbox_proxy.errors import BlackboxProxyError, InputError, OverBudget, PromptError
 from blackbox_proxy.local.controls import parted_note
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import (
@@ -176,13 +177,14 @@ def _check_scores(steering: Steering, source: str) -> None:
 def _drafts(steering: Steering, api: Endpoint, planner: Planner | None, *, guesses: bool) -> Drafts:
     """Who may draft. guesses: whether the offsets come from a pair, which can write on by itself."""
     can: list[Drafter] = ["window"]
+    worded = api.capabilities().continuation is Continuation.APPROXIMATE
     if guesses and steering.temperature == 0.0:
         can += ["prefixes", "echo"] if api.capabilities().echo else ["prefixes"]
     if steering.drafter == "auto":
         drawn = steering.temperature > 0.0
-        return Drafts(can, None if drawn else planner or _planner(steering, api))
+        return Drafts(can, None if drawn else planner or _planner(steering, api), worded)
     if steering.drafter in can:
-        return Drafts((steering.drafter,))
+        return Drafts((steering.drafter,), worded=worded)
     raise InputError(
         f"drafter={steering.drafter!r} cannot be used here: there are {', '.join(can)}",
         hint="the pair drafts greedy answers alone; 'echo' needs an endpoint that gives back what it is sent",
@@ -248,7 +250,7 @@ class Session:
         if isinstance(pair, LocalPair):
             ids = pair.api_ids(text) if steering.event == "ids" else ()
             _check_ids(steering, api)
-            read = read_by(pair, own)
+            read = pair.prompt(own) if steering.leaves_alone else read_by(pair, own)
             return cls(api, _Laws(pair, read), steering, text, ids, drafts, spending, asked.messages)
         _check_scores(steering, type(pair).__name__)
         return cls(api, _Scores(pair, own), steering, text, (), drafts, spending, asked.messages)
@@ -261,6 +263,8 @@ class Session:
                 f"the adapter for {api.model!r} does not tell log-probs of a text that it is sent",
                 hint="set `echo` for this endpoint if it gives the prompt back with its log-probs",
             )
+        if isinstance(pair, LocalPair) and given.text:
+            read_by(pair, Prompt(text=given.text.decode("utf-8")))
         source: _Source = _Laws(pair, PairPrompt((), ())) if isinstance(pair, LocalPair) else _Scores(pair, Prompt())
         if isinstance(source, _Scores):
             _check_scores(steering, type(pair).__name__)
@@ -269,7 +273,8 @@ class Session:
     def loop(self) -> Run:
         if self.given is not None:
             return self.source.scoring(self.given, self.steering, self.api)
-        return self.source.loop(self.steering, self.api, self.drafts)
+        run = self.source.loop(self.steering, self.api, self.drafts)
+        return own_answer(self.steering, otherwise=run) if self.steering.leaves_alone else run
 
     def asks(self, event: Asking | Tell) -> Sequence[Ask]:
         """The requests that a question of the loop becomes, to be sent at once."""
@@ -289,7 +294,8 @@ class Session:
         if isinstance(event, Echo):
             drafted = event.drafted if asked.ids is not None else ()
             return [replace(asked, draft=event.draft, drafted=drafted, length=event.length)]
-        return [replace(asked, length=event.length, temperature=event.temperature, seed=event.seed)]
+        wanted = replace(asked, length=event.length, temperature=event.temperature, seed=event.seed)
+        return [replace(wanted, own=event.own, top_p=event.top_p)]
 
     def _ask(self, answer: bytes, path: TokenPath) -> Ask:
         """A request for one token after the answer so far."""
@@ -378,6 +384,13 @@ class Session:
         """The answer so far, where the next request could have passed a budget."""
         found = self.partial()
         return replace(found, finish="budget", notes=(*found.notes, error.message))
+
+    def full(self, error: PromptError) -> Result:
+        """The answer so far, where it has filled the pair's context. Raises an error that is another one."""
+        if error.context != "pair" or not self.steps:
+            raise error
+        found = self.partial()
+        return replace(found, finish="length", notes=(*found.notes, error.message))
 
     def result(self, ending: Ending) -> Result:
         text = b"".join(step.piece for step in self.steps)

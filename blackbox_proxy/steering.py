@@ -41,6 +41,9 @@ Gate = Literal["always", "divergence"]
 API's own law decides. Section 2.1 of the derivation."""
 
 
+HOTTEST = 2.0
+"""The highest temperature that hosted APIs take."""
+
 THRESHOLD = 0.1
 """Total variation that the gate `divergence` needs where nobody says."""
 
@@ -184,6 +187,28 @@ class Steering:
     def takes_unseen(self) -> bool:
         """Whether what the API does not show may win too, so that its whole law is steered."""
         return self.target == "full" and self.tail != "drop"
+
+    def acts_from(self, token: int) -> bool:
+        """Whether the offset can act at a token of the answer or at a later one. No two laws are apart by more than 1.
+
+        >>> steering = Steering(schedule=Schedule(((0, 1.0), (8, 0.0))))
+        >>> steering.acts_from(7), steering.acts_from(8)
+        (True, False)
+        """
+        if self.gate == "divergence" and self.threshold >= 1.0:
+            return False
+        later = [] if self.schedule is None else [alpha for at, alpha in self.schedule.points if at > token]
+        return any((self.alpha_at(token), *later))
+
+    @property
+    def leaves_alone(self) -> bool:
+        """Whether the whole answer is the API's own, and the API can be asked for it as it is.
+
+        A gate that never opens leaves it alone too; greedily it still measures how far the members are apart.
+        """
+        if self.temperature == 0.0:
+            return self.gate == "always" and not self.acts_from(0)
+        return not self.acts_from(0) and self.target == "full" and not self.min_p and self.temperature <= HOTTEST
 
     def alpha_at(self, token: int) -> float:
         """Weight of the offset at a token of the answer, counted from 0."""

@@ -154,8 +154,9 @@ class Ask:
     takes no text (`Capabilities.chat`). draft, drafted: text, or ids, that is sent behind the answer to be told the
     log-probs along it (`Capabilities.echo`); tokens are asked for after it. scored: the draft is a text whose own
     tokens are to be told (`Reply.given`), in place of what the API would say at its borders. way: in which of the
-    adapter's ways it is asked (`Capabilities.ways`). run, step: for the books alone: which run it belongs to, and how
-    many tokens of its answer stood.
+    adapter's ways it is asked (`Capabilities.ways`). own: the endpoint's own answer is wanted and nothing of it will be
+    changed, so it is asked at exactly this temperature and top_p, whatever its log-probs are worth then. run, step: for
+    the books alone: which run it belongs to, and how many tokens of its answer stood.
     """
 
     model: str
@@ -172,6 +173,8 @@ class Ask:
     drafted: TokenPath = ()
     scored: bool = False
     way: int = 0
+    own: bool = False
+    top_p: float = 1.0
     run: str = field(default="", compare=False)
     step: int = field(default=0, compare=False)
 
@@ -251,6 +254,17 @@ class Echoed:
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """The whole text of a reply as the endpoint itself writes it, and its word for why it stopped.
+
+    The positions may hold less: some endpoints lose the bytes of tokens, or whole tokens, among their log-probs.
+    """
+
+    text: str
+    finish: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """What an adapter reads from an answer: one position per generated token, in order.
 
@@ -260,8 +274,9 @@ class Reply:
     given: the tokens of the draft, each as the `sampled` of its position, where it was to be scored (`Ask.scored`);
     empty where they cannot be told, and -inf for a log-prob that is not. model, fingerprint: what the API calls itself,
     and the configuration that answered; "" where it does not say. usage: what the reply itself tells. receipt: None
-    where nothing is booked; replies to one request have one. calls: all attempts that it took, as they are booked; none
-    where nobody watched them, and none of a further reply to the same request.
+    where nothing is booked; replies to one request have one. said: the reply in the endpoint's own words; None where
+    there is no text of its own. calls: all attempts that it took, as they are booked; none where nobody watched them,
+    and none of a further reply to the same request.
     """
 
     positions: tuple[Position, ...]
@@ -273,6 +288,7 @@ class Reply:
     given: tuple[Position, ...] = ()
     fingerprint: str = ""
     receipt: Receipt | None = field(default=None, compare=False)
+    said: Said | None = field(default=None, compare=False)
     calls: tuple[Call, ...] = field(default=(), compare=False)
 
 
@@ -352,7 +368,8 @@ class Step:
     API's log-probs here are those after exactly the text before (`Reply.exact`).
 
     alpha: weight of the offset here. divergence: total variation between the members' laws of the next token, None
-    where nobody measured it. left: the gate was shut, and the API's law alone decided; the offset is not known then.
+    where nobody measured it. left: the API alone decided, since the gate was shut or the whole answer is its own; the
+    offset is not known then.
     guessed: the pair had drafted it.
     """
 
@@ -412,7 +429,7 @@ class Result:
 
     @property
     def left(self) -> int:
-        """How many steps were left to the API, since the gate was shut."""
+        """How many steps were left to the API: all at alpha 0, and those where the gate was shut."""
         return sum(step.left for step in self.steps)
 
     @property
@@ -427,8 +444,8 @@ class Result:
 
     @property
     def error(self) -> float:
-        """The exactness budget used: the sum of the steps' bounds on total variation (3.2)."""
-        return sum(step.error for step in self.steps)
+        """The largest of the steps' bounds on total variation (3.2), each of which is 1 at most."""
+        return max((step.error for step in self.steps), default=0.0)
 
     @property
     def log_weight(self) -> float:
@@ -458,7 +475,8 @@ class Option:
 class Choice:
     """The options in the order given, the best of them, and what it took.
 
-    certified: no option can outweigh the best one, whatever the API did not show. cost, calls: as `Result`.
+    certified: the bounds of the likeliest option lie above those of all others, so that none can outweigh it, whatever
+    the API did not show. needs: what would decide where that is not so. cost, calls: as `Result`.
     """
 
     options: tuple[Option, ...]
@@ -468,10 +486,21 @@ class Choice:
     model: str = ""
     cost: Decimal | None = None
     calls: tuple[Call, ...] = ()
+    needs: tuple[str, ...] = ()
 
     @property
-    def best(self) -> Option:
-        """The option of the largest steered probability; the first of equals."""
+    def best(self) -> Option | None:
+        """The option that wins; None where that is undecided."""
+        return self.likeliest if self.certified else None
+
+    @property
+    def undecided(self) -> bool:
+        """Whether the bounds of the likeliest option overlap another's."""
+        return not self.certified
+
+    @property
+    def likeliest(self) -> Option:
+        """The option of the largest steered probability, part of which may be guessed; the first of equals."""
         return max(self.options, key=lambda option: option.steered)
 
 

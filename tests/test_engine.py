@@ -353,11 +353,18 @@ def test_a_bare_question_is_a_chat_of_one_turn() -> None:
 
 @pytest.mark.parametrize("continuation", [Continuation.EXACT, Continuation.PREFILL, Continuation.APPROXIMATE])
 def test_steps_that_rest_on_a_continuation_asked_for_in_words_are_approximate(continuation: Continuation) -> None:
-    """Within the first reply the API goes on from its own words, so that much is exact everywhere."""
+    """Within the first reply the API goes on from its own words: that much is exact, and it is asked to be the whole.
+
+    In words it is asked only behind the first token that was changed.
+    """
     api = WiredApi(plain(), can=Capabilities(top_k=4, continuation=continuation))
-    result = steer(PROMPT, api=api, pair=toy_pair(), steering=Steering(alpha=0.0, draft=1, max_tokens=6))
+    result = steer(PROMPT, api=api, pair=toy_pair(), steering=Steering(draft=1, max_tokens=6))
     worded = continuation is Continuation.APPROXIMATE
-    assert [step.exact for step in result.steps] == [True, *[not worded] * (len(result.steps) - 1)]
+    first = next(n for n, step in enumerate(result.steps) if step.origin is not Origin.DRAFT)
+    later = len(result.steps) - first - 1
+    assert [step.exact for step in result.steps] == [*[True] * (first + 1), *[not worded] * later]
+    assert api.toys.asked[0].length == (6 if worded else 1)
+    assert later > 0
     assert result.exactness == ("approximate" if worded else "exact")
 
 
@@ -388,7 +395,7 @@ def test_over_http_the_answer_grows_in_the_prompt() -> None:
     end = ("", -0.1, {"": -0.1, "a": -3.0})
     script = (Say(body(*rows)), Say(body(end, finish="stop")))
     with ScriptedApi(*script) as server, connect(server.url, model="m", options={"top_k": 2}) as api:
-        result = steer(PROMPT, api=api, pair=toy_pair(), steering=Steering(alpha=0.0, draft=8))
+        result = steer(PROMPT, api=api, pair=toy_pair(), steering=Steering(alpha=1e-12, draft=8))
     assert (result.text, result.finish, result.model) == ("ab", "stop", "m-1")
     sent = [request for _, _, request in server.seen]
     assert [request["prompt"] for request in sent] == ["ab", "abab"]
@@ -418,7 +425,7 @@ def test_the_model_that_answered_is_named_even_if_its_last_reply_is_silent_about
     row, end = ("a", -0.2, {"a": -0.2}), ("", -0.1, {"": -0.1})
     script = (Say(body(row)), Say(body(end, finish="stop", model="")))
     with ScriptedApi(*script) as server, connect(server.url, model="m") as api:
-        result = steer(PROMPT, api=api, pair=toy_pair(), steering=Steering(alpha=0.0, draft=1))
+        result = steer(PROMPT, api=api, pair=toy_pair(), steering=Steering(alpha=1e-12, draft=1))
     assert (len(server.seen), result.model) == (2, "m-1")
 
 

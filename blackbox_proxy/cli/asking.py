@@ -285,7 +285,8 @@ def choose(
 ) -> None:
     """Choose between given answers: the API's odds of each, tilted by the pair.
 
-    One call is enough where every answer shows among the top-k; what is not shown is bounded.
+    One call is enough where every answer shows among the top-k; what is not shown is bounded. Where bounds overlap it
+    is undecided: no answer is printed, what would decide is said, and the exit status is 1.
     """
     from blackbox_proxy.choice import choose as choose_between
     from blackbox_proxy.cli import odds
@@ -321,6 +322,8 @@ def choose(
             calls=calls,
         )
     write_json(odds.choice_json(found, api.notes)) if as_json else odds.choice(found, api.notes)
+    if found.undecided:
+        raise typer.Exit(1)
 
 
 SCORE_EXAMPLES = """Examples:

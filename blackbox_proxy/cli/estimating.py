@@ -261,7 +261,7 @@ def expected(api: Api, prompt: Prompt, steering: Steering, *, rows: Iterable[Row
     rows: what the ledger knows.
     """
     ways = ways_of(api.capabilities())
-    if not ways or (steering.schedule is None and steering.alpha == 0.0):
+    if not ways or steering.leaves_alone:
         return None
     place = _Place(api.model, "", "", "", 1, ways)
     learnt, _ = _learnt(rows, place)

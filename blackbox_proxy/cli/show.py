@@ -114,6 +114,7 @@ def stream(running: Stream, *, steering: Steering, trace: bool) -> None:
         out.print(steps_table(result.steps))
         out.print()
         note(TRACE_NOTE)
+        note(trust_line(result))
     took(result)
 
 
@@ -156,7 +157,7 @@ TRACE_NOTE = (
 
 
 def summary_lines(result: Result) -> tuple[str, ...]:
-    """What one answer took and how far it can be trusted: calls, changes, tokens, seconds."""
+    """What one answer took, and whether it was made from exactly its text: calls, changes, tokens, seconds."""
     usage = result.usage
     left = f"; {result.left} left to the API" if result.left else ""
     work = (
@@ -167,20 +168,23 @@ def summary_lines(result: Result) -> tuple[str, ...]:
         f"API tokens: {usage.input} in ({usage.cached} cached), {usage.output} out ({usage.wasted} wasted); "
         f"{price(result)}; {result.seconds:.1f} s, {usage.local_seconds:.1f} s of it local"
     )
-    return work, took, trust_line(result), "; ".join((exactness(result), *result.notes))
+    return work, took, "; ".join((exactness(result), *result.notes))
 
 
 def exactness(result: Result) -> str:
-    """The label, and how many steps it is for."""
+    """What the label means, and how many steps it is for."""
+    if result.exactness == "exact":
+        return "at every step continued from exactly this text"
     if not result.approximate:
         return result.exactness
-    return f"{result.exactness}: {result.approximate} of {len(result.steps)} steps do not rest on exactly this text"
+    return f"{result.exactness}: {result.approximate} of {len(result.steps)} steps not continued from exactly this text"
 
 
 def trust_line(result: Result) -> str:
-    """How many choices hold whatever the API hid, and the sum of the bounds on how far the steps' laws may be off."""
+    """How many choices hold whatever the API hid, and the largest bound on how far the law of a step may be off."""
     return (
-        f"{result.certified} of {len(result.steps)} steps certified; total variation at most {result.error:.2g} in all"
+        f"{result.certified} of {len(result.steps)} choices hold whatever the API hid; what it hid moves no step's law "
+        f"by more than {result.error:.2g} (total variation, which is 1 at most)"
     )
 
 
@@ -271,7 +275,7 @@ def number(value: float) -> float | None:
 
 
 def result_json(result: Result, *, trace: bool, before: Sequence[str] = ()) -> dict[str, object]:
-    """A result as one JSON object; with `trace` every step. before: notes that were there before the answer."""
+    """A result as one JSON object; with `trace` certificates and every step. before: notes from before the answer."""
     found: dict[str, object] = {
         "text": result.text,
         "finish": result.finish,
@@ -283,14 +287,13 @@ def result_json(result: Result, *, trace: bool, before: Sequence[str] = ()) -> d
         "changed": result.changed,
         "outside_top_k": result.outside,
         "left_to_api": result.left,
-        "certified": result.certified,
-        "error": number(result.error),
         "log_weight": number(result.log_weight),
         "usage": asdict(result.usage),
         **cost_json(result),
         "seconds": round(result.seconds, 3),
     }
     if trace:
+        found |= {"certified": result.certified, "error": number(result.error)}
         found["steps"] = [step_json(step) for step in result.steps]
     return found
 

@@ -8,7 +8,7 @@ The loop does no I/O: whoever drives it answers questions to the API with replie
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -18,7 +18,7 @@ from blackbox_proxy.core.drafting import SURE, Drafter, Plan, Planner, Seen, Sen
 from blackbox_proxy.core.events import Asking, Draft, Echo, Evaluate, Event, Evidence, Judge, Prefixes, Tell
 from blackbox_proxy.core.ids import IdReading
 from blackbox_proxy.core.rivals import ByteReading
-from blackbox_proxy.core.rounds import Known, Shown, Window, by_echo, by_prefixes
+from blackbox_proxy.core.rounds import FILTERED, Known, Shown, Window, by_echo, by_prefixes
 from blackbox_proxy.core.sampling import Drawn, best, draw, own
 from blackbox_proxy.core.scores import ScoreReading
 from blackbox_proxy.core.text import first_stop, is_whole
@@ -32,6 +32,7 @@ from blackbox_proxy.core.weighing import (
     Reading,
     Revealing,
     Weighed,
+    draws_as_it_is,
 )
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.steering import Steering
@@ -74,10 +75,28 @@ Run = Generator[Event, Evidence | None, Ending]
 
 @dataclass(frozen=True, slots=True)
 class Drafts:
-    """Who may draft. planner: chooses among them; without one, the only drafter drafts as much as it may each time."""
+    """Who may draft. planner: chooses among them; without one, the only drafter drafts as much as it may each time.
+
+    worded: the API is only asked in words to go on from a text, so that no more is exact than its first reply: that is
+    asked to be the whole answer.
+    """
 
     drafters: Collection[Drafter] = ALONE
     planner: Planner | None = None
+    worded: bool = False
+
+
+def no_token(answer: bytes, finish: str | None) -> ReplyError:
+    """A reply holds nothing to go on with, and no end."""
+    if finish == FILTERED:
+        return ReplyError(
+            f"the provider's content filter withheld the answer (finish {finish!r})",
+            hint="change the prompt, or ask the provider why",
+        )
+    return ReplyError(
+        f"the API returned no token after {answer[-20:]!r} (finish {finish!r})",
+        hint="check that the endpoint returns log-probs for max_tokens=1",
+    )
 
 
 def steps(
@@ -112,7 +131,7 @@ def steps_by_scores(steering: Steering, *, proposes: bool) -> Run:
 class _Round:
     """What one round has led to so far: steps, and the text before each; `whole` of them end between two characters.
 
-    kept: how many took what the API had drafted.
+    kept: how many took what the API had drafted. given: how many were given out.
     """
 
     answer: Answer
@@ -120,6 +139,18 @@ class _Round:
     starts: list[Answer] = field(default_factory=list)
     whole: int = 0
     kept: int = 0
+    given: int = 0
+
+    def fresh(self, until: int | None = None) -> Iterator[Step]:
+        """The steps that were not given out yet: those that will not be taken back, or so many as is said."""
+        fresh = self.steps[self.given : self.whole if until is None else until]
+        self.given += len(fresh)
+        return iter(fresh)
+
+    @property
+    def changed(self) -> bool:
+        """Whether it ends with a token that the API had not drafted."""
+        return bool(self.steps) and self.steps[-1].origin is not Origin.DRAFT
 
     @property
     def asked(self) -> list[Answer]:
@@ -138,11 +169,6 @@ def _is_lost(position: Position) -> bool:
     sampled = position.sampled
     told = sampled.id is not None or (sampled.piece and _LOST not in sampled.piece)
     return sampled.kind is Kind.SPECIAL and not told and bool(position.top)
-
-
-def _keeps_all(done: _Round) -> bool:
-    """Whether the round changed nothing of what the API had drafted."""
-    return all(step.origin is Origin.DRAFT for step in done.steps)
 
 
 class Loop:
@@ -170,24 +196,42 @@ class Loop:
     def run(self) -> Run:
         """Rounds until the answer ends."""
         answer, finish = Answer(), None
-        plan = self._plan(Plan("window", min(2, self._steering.draft)))
+        plan = self._first()
         while finish is None:
             plan = Plan(plan.drafter, max(1, min(plan.length, self._left)), plan.window)
             self._spent, self._seconds = Usage(), 0.0
             shown, sent = yield from self._ask(answer, plan)
             done = yield from self._walk(answer, shown)
-            stuck = not done.steps
-            yield from done.steps
+            stuck, over = not done.steps, self._is_over(done, shown, sent)
             self._left -= len(done.steps)
             self._wasted += shown.wasted(done.asked)
-            all_asked = sent.is_window and sent.written >= self._left
-            finish = "length" if stuck and all_asked else self._finish(done)
-            if finish is None and shown.filtered and done.answer.text and _keeps_all(done):
+            finish = self._finish(done)
+            if finish is None and shown.filtered and done.answer.text and not done.changed:
                 finish = "content_filter"
+            finish = finish or ("length" if over else None)
             answer = done.answer
             self._learn(plan, sent, done)
             plan = self._widened(sent) if stuck else self._plan(self._longer(sent, done.kept))
         return Ending(finish, self._wasted, tuple(self._notes))
+
+    def _is_over(self, done: _Round, shown: Shown, sent: Sent) -> bool:
+        """Whether the API was asked for all that was left, and there is nothing to be gained by asking again.
+
+        Its last character is cut; or nothing of an answer was changed that would be gone on with in words.
+        """
+        if not sent.is_window or sent.written < self._left:
+            return False
+        first = bool(done.starts) and not done.starts[0].tokens
+        kept = not done.changed and shown.is_cut
+        return not done.steps or (kept and ((first and self._drafts.worded) or shown.made >= sent.written))
+
+    def _first(self) -> Plan:
+        """The first round: all of the answer where what comes later is less exact, or it may be left as it is."""
+        as_it_is = self._steering.temperature == 0.0 or draws_as_it_is(self._steering)
+        gated = self._steering.gate == "divergence" and as_it_is and "window" in self._drafts.drafters
+        if self._drafts.worded or gated or self._steering.leaves_alone:
+            return Plan("window", self._left)
+        return self._plan(Plan("window", min(2, self._steering.draft)))
 
     def _plan(self, window: Plan) -> Plan:
         """The next round: the planner's; else the only drafter's, where it is the window as long as `window` says."""
@@ -244,15 +288,7 @@ class Loop:
             self._wasted += len(reply.positions)
             return (yield from self._draft(answer, LONGEST_CHARACTER))
         if not len(window) and not (window.filtered and answer.text):
-            if window.filtered:
-                raise ReplyError(
-                    f"the provider's content filter withheld the answer (finish {reply.finish!r})",
-                    hint="change the prompt, or ask the provider why",
-                )
-            raise ReplyError(
-                f"the API returned no token after {answer.text[-20:]!r} (finish {reply.finish!r})",
-                hint="check that the endpoint returns log-probs for max_tokens=1",
-            )
+            raise no_token(answer.text, reply.finish)
         return window
 
     def _replies(self, asking: Asking) -> Generator[Event, Evidence | None, Sequence[Reply]]:
@@ -315,8 +351,9 @@ class Loop:
             if known is None:
                 break
             self._remark(known)
-            if len(done.steps) == 1:
-                yield from self._know(self._ahead(done.answer, shown.ahead()))
+            if done.steps and (len(done.steps) - 1) % self._steering.draft == 0:
+                yield from self._know(self._ahead(done.answer, shown.ahead()[: self._steering.draft]))
+            yield from done.fresh()
             weighed = yield from self._weigh(known.position, done.answer)
             if self._drafts.planner is not None:
                 yield from self._guess(done.answer)
@@ -328,9 +365,10 @@ class Loop:
             if step.kind is Kind.END or self._stopped(done):
                 break
         if done.steps and not self._stopped(done):
-            if done.steps[-1].origin is not Origin.DRAFT:
+            if done.changed:
                 yield from self._complete(done)
             self._drop_open_end(done, answer)
+        yield from done.fresh(len(done.steps))
         self._forget(done.answer)
         return done
 
@@ -386,7 +424,8 @@ class Loop:
             wanted = b""
         # A token without bytes that is no end stands for nothing that could be kept.
         drafted = weighed.pieces.index(wanted) if (wanted or ends) and wanted in weighed.pieces else None
-        drawn = self._choose(weighed, drafted)
+        likeliest = any(c.piece == position.sampled.piece for c in position.top[:1])
+        drawn = self._choose(weighed, drafted, likeliest=likeliest)
         at, piece = drawn.index, weighed.pieces[drawn.index]
         log_z = weighed.log_whole() if self._steering.takes_unseen else drawn.log_weight
         inside = at < weighed.known
@@ -409,13 +448,16 @@ class Loop:
             left=weighed.left,
         )
 
-    def _choose(self, weighed: Weighed, drafted: int | None) -> Drawn:
-        """The best, or one that is drawn."""
+    def _choose(self, weighed: Weighed, drafted: int | None, *, likeliest: bool) -> Drawn:
+        """The best, or one that is drawn; where the offset does not act, what the API chose as its likeliest token."""
         score, known, unseen = weighed.scores.score, weighed.known, weighed.unseen
         if drafted is not None and drafted >= len(score):
             drafted = None
         if self._steering.temperature == 0.0:
-            return best(score, known=known, drafted=drafted, unseen=unseen)
+            found = best(score, known=known, drafted=drafted, unseen=unseen)
+            if drafted is None or drafted >= known or weighed.alpha != 0.0 or not likeliest:
+                return found
+            return replace(found, index=drafted, certified=True)
         if weighed.missed is not None and drafted is not None:
             return own(score, drafted=drafted, unseen=unseen, missed=weighed.missed)
         return draw(

@@ -34,7 +34,16 @@ FILTERED = "content_filter"
 
 
 class Shown(Protocol):
-    """The positions of one round."""
+    """The positions of one round.
+
+    made: how many tokens of its own the API told of. is_cut: whether it, drafting alone, was cut before its end.
+    """
+
+    @property
+    def made(self) -> int: ...
+
+    @property
+    def is_cut(self) -> bool: ...
 
     def next(self, answer: Answer, last: Step | None) -> Known | None: ...
 
@@ -63,9 +72,10 @@ class Window:
 
     def __init__(self, reply: Reply) -> None:
         self._known = known_of(reply)
-        self._made = len(reply.positions)
+        self.made = len(reply.positions)
         self._cut = reply.finish == FILTERED
         self._at = 0
+        self.is_cut = (reply.said or reply).finish != "stop"
 
     def __len__(self) -> int:
         return len(self._known)
@@ -83,7 +93,7 @@ class Window:
 
     def wasted(self, starts: Sequence[Answer]) -> int:
         """Drafted tokens that no step stands for. starts: where the steps that the API was asked for stand."""
-        return max(self._made - len(starts), 0)
+        return max(self.made - len(starts), 0)
 
     @property
     def filtered(self) -> bool:
@@ -94,6 +104,8 @@ class Window:
 @final
 class Borders:
     """Places that were asked about. made: those at which the API wrote a token to tell."""
+
+    made, is_cut = 0, False
 
     def __init__(self, known: Mapping[Answer, Known], *, made: Sequence[Answer]) -> None:
         self._known, self._made = known, made
@@ -119,6 +131,8 @@ class Borders:
 @final
 class Checked:
     """A draft of the pair that was sent: its borders, and behind its end a window of the API."""
+
+    made, is_cut = 0, False
 
     def __init__(self, borders: Borders, end: Answer, window: Window) -> None:
         self._borders, self._end, self._window = borders, end, window

@@ -5,6 +5,7 @@ Knows how to ask, and what an answer depends on; not which questions there are, 
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -162,7 +163,7 @@ def _steered(bench: Bench, job: Job, blank: Answer) -> Answer:
         changed=result.changed,
         outside=result.outside,
         certified=result.certified,
-        off=result.error,
+        off=math.fsum(step.error for step in result.steps),
         exact=result.exactness == "exact",
     )
 

@@ -149,6 +149,11 @@ def trace_page(trace: Trace) -> str:
     )
 
 
+EXACTNESS = {
+    "exact": "At every step continued from exactly this text.",
+    "approximate": "Approximate: not at every step continued from exactly this text.",
+}
+
 HINT = "Point at a token, or go from one to the next with the tab key, to see what else there was and what it cost."
 
 
@@ -162,7 +167,7 @@ def _summary(trace: Trace) -> Html:
         f"{result.model or 'unknown model'}, alpha {alpha}. {len(result.steps):,} tokens in "
         f"{usage.requests:,} calls, {result.changed:,} of them changed, "
         f"{result.outside:,} from outside the top-k{left}. {FINISHES[result.finish]} "
-        f"{result.exactness.capitalize()}, {result.certified:,} tokens certified. "
+        f"{EXACTNESS[result.exactness]} {result.certified:,} choices hold whatever the API hid. "
         f"{usage.input:,} tokens in ({usage.cached:,} cached), {usage.output:,} out ({usage.wasted:,} wasted): {cost}. "
         f"{result.seconds:.1f} s, {usage.local_seconds:.1f} s of it local.",
         cls="soft",

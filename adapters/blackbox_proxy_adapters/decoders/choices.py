@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from blackbox_proxy.errors import ReplyError
-from blackbox_proxy.types import Reply, Usage
+from blackbox_proxy.types import Reply, Said, Usage
 from blackbox_proxy_adapters.fields import as_list, as_mapping
 from blackbox_proxy_adapters.positions import Dialect, unknown
 
@@ -51,10 +51,16 @@ def _read(body: Mapping[str, object], dialect: Dialect, *, hint: str) -> Reply:
         told, whole = (unknown(),), False
     if not told and (finish not in ("stop", FILTERED) or _text(choice)):
         raise ReplyError("the reply holds no log-probabilities", hint=hint)
-    found = heard(told, _said(choice), dialect, ended=finish == "stop")
-    finish = finish if whole and found.whole else "length"
+    text = _said(choice)
+    found = heard(told, text, dialect, ended=finish == "stop")
     return Reply(
-        found.positions, finish, usage, read_model(body), exact=found.exact, fingerprint=read_fingerprint(body)
+        found.positions,
+        finish if whole and found.whole else "length",
+        usage,
+        read_model(body),
+        exact=found.exact,
+        fingerprint=read_fingerprint(body),
+        said=None if text is None else Said(text, finish),
     )
 
 

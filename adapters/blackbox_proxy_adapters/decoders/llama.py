@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from blackbox_proxy.errors import ReplyError
-from blackbox_proxy.types import Reply, Usage
+from blackbox_proxy.types import Reply, Said, Usage
 from blackbox_proxy_adapters.fields import as_count, as_id, as_list, as_mapping
 from blackbox_proxy_adapters.positions import Dialect, unknown
 
@@ -38,9 +38,10 @@ def llama_native(body: Mapping[str, object], dialect: Dialect = _PLAIN) -> Reply
     found = read_rows(kept, dialect, where="completion_probabilities", ended=whole and finish == "stop")
     whole = whole and found.whole
     positions = found.positions if found.positions or whole else (unknown(tokens[0]),)
-    return Reply(
-        positions, finish if whole else "length", _usage(body), read_model(body), fingerprint=read_fingerprint(body)
-    )
+    text, named = body.get("content"), read_fingerprint(body)
+    said = Said(text, finish) if isinstance(text, str) else None
+    reason = finish if whole else "length"
+    return Reply(positions, reason, _usage(body), read_model(body), fingerprint=named, said=said)
 
 
 def _list(body: Mapping[str, object], name: str) -> Sequence[object]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from blackbox_proxy.errors import ReplyError
-from blackbox_proxy.types import Reply
+from blackbox_proxy.types import Reply, Said
 from blackbox_proxy_adapters.fields import as_list, as_mapping
 from blackbox_proxy_adapters.positions import Dialect
 
@@ -35,9 +35,16 @@ def openai_responses(body: Mapping[str, object], dialect: Dialect = _PLAIN) -> R
             hint='ask for them with include=["message.output_text.logprobs"]; a model that reasons gives none',
         )
     told, whole = read_rows(rows, dialect, where="logprobs", ended=finish == "stop")
-    found = heard(told, _text(parts), dialect, ended=finish == "stop")
-    finish = finish if whole and found.whole else "length"
-    return Reply(found.positions, finish, read_usage(body.get("usage")), read_model(body), exact=found.exact)
+    text = _text(parts)
+    found = heard(told, text, dialect, ended=finish == "stop")
+    return Reply(
+        found.positions,
+        finish if whole and found.whole else "length",
+        read_usage(body.get("usage")),
+        read_model(body),
+        exact=found.exact,
+        said=None if text is None else Said(text, finish),
+    )
 
 
 def _text(parts: Sequence[Mapping[str, object]]) -> str | None:
