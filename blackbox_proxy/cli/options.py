@@ -71,13 +71,9 @@ def _needed(value: str | None, option: str, variable: str) -> str:
 
 
 def pair_file(given: Path | None, settings: Settings) -> Path:
-    """The pair's description: as given, from the settings, or the demo's."""
+    """The pair's description, or its name: as given, or from the settings."""
     found = given or settings.pair
-    if found == Path("demo"):
-        from blackbox_proxy.demo.run import pair_file as demo_pair
-
-        return demo_pair()
-    return Path(_needed(str(found) if found else None, "--pair", "BLACKBOX_PROXY_PAIR")).expanduser()
+    return Path(_needed(str(found) if found else None, "--pair", "BLACKBOX_PROXY_PAIR"))
 
 
 def alpha_points(text: str | None, *, alpha: float | None) -> Schedule | None:

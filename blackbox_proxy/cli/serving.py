@@ -13,7 +13,6 @@ from blackbox_proxy.cli.options import AsJson, write_json
 from blackbox_proxy.errors import InputError
 
 if TYPE_CHECKING:
-    from blackbox_proxy.gateway.models import OpenPair
     from blackbox_proxy.gateway.starter import Place
 
 ConfigFile = Annotated[Path, typer.Option("--config", help="The gateway's TOML file; `init` writes one.")]
@@ -77,17 +76,8 @@ def serve(
                 else show.line(f"serving {', '.join(read.models)} at {url}")
             ),
             ledger=ledger,
-            open_pair=_open_pair,
             log=show.note,
         )
-
-
-def _open_pair(path: Path) -> OpenPair:
-    """The pair of a file; `demo` is the demo's."""
-    from blackbox_proxy.demo.run import pair_file
-    from blackbox_proxy.engine import load_pair
-
-    return load_pair(pair_file() if path.name == "demo" and not path.exists() else path)
 
 
 def init(

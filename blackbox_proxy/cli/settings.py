@@ -19,6 +19,7 @@ from pydantic_settings import (
 
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import config_folder
+from blackbox_proxy.local.template import DEFAULT
 
 
 def config_file() -> Path:
@@ -35,7 +36,7 @@ class Settings(BaseSettings):
     model: str | None = None
     profile: str = ""
     pair: Path | None = None
-    template: str = "chatml"
+    template: str = DEFAULT
     tokenizer: str = ""
     api_key_env: str = "OPENAI_API_KEY"
     alpha: float = 1.0

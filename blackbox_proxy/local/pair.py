@@ -24,6 +24,7 @@ from blackbox_proxy.local.evaluator import Evaluator, log_norm
 from blackbox_proxy.local.llama import Context, Lora, Model, most_sequences
 from blackbox_proxy.local.scheduler import Scheduler
 from blackbox_proxy.local.template import named, prompt_text
+from blackbox_proxy.local.weights import spec_of
 from blackbox_proxy.types import Law, Laws, Logits, PairPrompt, Prompt, Scores, TokenPath
 
 SPELLINGS = 1 << 14
@@ -64,7 +65,7 @@ def law(logits: Logits) -> Law:
 def check_same_vocabulary(expert: Model, anti_expert: Model) -> None:
     """Raise PairError, naming the first difference, unless both models cut text into the same tokens."""
     one, other = expert.vocabulary, anti_expert.vocabulary
-    names = f"{expert.path.name} and {anti_expert.path.name}"
+    names = f"{expert.name} and {anti_expert.name}"
     hint = "an offset is a difference token by token: take a tuned and an untuned version of one model"
     if len(one) != len(other):
         raise PairError(f"{names} have different vocabularies: {len(one):,} and {len(other):,} tokens", hint=hint)
@@ -261,7 +262,7 @@ def open_pair(files: PairFiles) -> Pair:
             check_same_vocabulary(expert, anti)
         elif files.adapter is None:
             raise PairError(
-                f"the expert and the anti-expert are both {files.expert}, so the offset is zero everywhere",
+                f"the expert and the anti-expert are both {spec_of(files.expert)}, so the offset is zero everywhere",
                 hint="give an `adapter`, or two different files",
             )
         lora = opened.enter_context(Lora(expert, files.adapter)) if files.adapter else None

@@ -20,6 +20,10 @@ CHATML = (
 )
 
 
+DEFAULT = "chatml"
+"""How a chat is written down for an endpoint that takes raw text, where nobody says."""
+
+
 def named(template: str) -> str:
     """The template that a short name stands for: `chatml`, or `raw` for none; anything else is a template itself."""
     return {"chatml": CHATML, "raw": ""}.get(template, template)

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 
 from blackbox_proxy.errors import InputError, LocalModelError
 from blackbox_proxy.local.llama import Model
+from blackbox_proxy.local.weights import short_name, spec_of
 from blackbox_proxy.serving.listening import LOOPBACK, Server, listening, url_of
 from blackbox_proxy.standin.app import build_app
 from blackbox_proxy.standin.engine import Place, Slot
@@ -83,7 +84,7 @@ def opened(source: Path | Script, **options: Unpack[Options]) -> Iterator[Servin
     quirks = read_quirks(options.get("quirks", ()))
     with ExitStack() as stack:
         model, slots, size = _toy(source, given) if isinstance(source, Script) else _loaded(source, given, stack)
-        name = options.get("name") or (source.stem if isinstance(source, Path) else "script")
+        name = options.get("name") or (short_name(spec_of(source)) if isinstance(source, Path) else "script")
         top_k = min(given["top_k"], len(model.vocabulary))
         spend = given["traffic"].spend if "traffic" in given else None
         places = _unsteady(slots, quirks)
