@@ -391,7 +391,7 @@ class Call:
     cost: Decimal | None
 
 
-Finish = Literal["stop", "length", "stop_string", "budget", "error"]
+Finish = Literal["stop", "length", "stop_string", "repetition", "budget", "error"]
 """Why an answer ended; `budget`: the next request could have passed a budget, so it was not sent."""
 
 

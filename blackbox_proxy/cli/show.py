@@ -186,6 +186,7 @@ FINISHES = {
     "stop": "ended by itself",
     "length": "cut at --max-tokens",
     "stop_string": "ended before a --stop text",
+    "repetition": "ended by --repetition-stop: it repeated itself",
     "budget": "stopped before a budget could be passed",
     "error": "broke off",
 }

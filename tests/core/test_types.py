@@ -36,6 +36,9 @@ OUT_OF_BOUNDS: list[tuple[str, object]] = [
     ("target", "some"),
     ("event", "words"),
     ("stop", ("a", "")),
+    ("repetition_stop", 15),
+    ("repetition_stop", -16),
+    ("repetition_stop", 1025),
 ]
 
 
