@@ -16,7 +16,6 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -35,19 +34,14 @@ PROGRAMS = ("make", "pip", "python", "printf", "export", "blackbox-proxy", "lm_e
 """How a block of commands begins; a block without a language that begins otherwise shows an output."""
 
 LEFT = {
-    r"make ": "sets up an environment of its own; `make demo` runs `blackbox-proxy demo`, which is run below, and"
-    " `make test` runs this test",
+    r"make (demo|test)\b": "sets up an environment: a slow test below; `blackbox-proxy demo` by itself is run here",
     r"pip install": "takes minutes and a package index; .ci/setup installs the same way",
     r"CMAKE_ARGS=": "builds for a GPU",
     r"python llama\.cpp/": "llama.cpp's own script, which is not here",
     r"lm_eval ": "`make contracts` runs it against the gateway",
-    **(
-        {}
-        if find_spec("torch")
-        else {r"blackbox-proxy tune ": "needs PyTorch; run where it is installed, as in `make slow`"}
-    ),
+    r"blackbox-proxy tune ": "needs PyTorch: a slow test below, in `make slow`",
 }
-"""Commands that are not run, by how they begin, each with why."""
+"""Commands that are not run with the others, by how they begin, each with why."""
 
 BY_THEMSELVES = ("blackbox-proxy demo --questions 1",)
 """What `make` runs."""
@@ -206,6 +200,33 @@ def test_every_command_runs_in_its_order(stranger: Stranger) -> None:
             _works(stranger, line)
     for line in (*BY_THEMSELVES, _chosen()):
         _works(stranger, line)
+
+
+@pytest.mark.slow
+@pytest.mark.weights
+def test_the_command_that_trains_runs(stranger: Stranger) -> None:
+    """With what follows it: an answer by the pair that it wrote."""
+    for name in ("my.lora.gguf", "my.pair.toml"):
+        (stranger.folder / name).unlink(missing_ok=True)
+    (tune,) = (line for line in COMMANDS if line.startswith("blackbox-proxy tune "))
+    (steer,) = (line for line in COMMANDS if re.match(r"blackbox-proxy steer .*--pair my\.pair\.toml", line))
+    for line in (tune, steer):
+        _works(stranger, line)
+
+
+@pytest.mark.slow
+@pytest.mark.weights
+@pytest.mark.parametrize(("goal", "few"), [("demo", "--questions 1"), ("test", "-k test_it_can_be_read_to_the_end")])
+def test_the_two_commands_run(goal: str, few: str) -> None:
+    """In this checkout, whose environment is there; setting it up anew would take the minutes that it says."""
+    if not (ROOT / ".venv").is_dir():
+        pytest.skip("this checkout has no .venv; `make setup` makes it")
+    environ = {
+        name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "PYTHONPATH")
+    }
+    command = [shutil.which("make") or "make", goal, f"ARGS={few}"]
+    ran = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
 def _chosen() -> str:
