@@ -20,7 +20,7 @@ from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.errors import BlackboxProxyError, InputError, ReplyError, WeightsError
 from blackbox_proxy.ledger.books import Account, Entry, Ledger, most_of
 from blackbox_proxy.local.controls import special_names
-from blackbox_proxy.local.template import named, suspected, written
+from blackbox_proxy.local.template import DEFAULT, named, suspected, written
 from blackbox_proxy.local.tokens import api_vocabulary, tokenizer_of
 from blackbox_proxy.local.weights import default_cache
 from blackbox_proxy.remote.profiles.finding import load_profile, measured_at, user_folder
@@ -286,7 +286,7 @@ def connect(  # noqa: PLR0913 (each is something only the caller knows)
     profile: str = "",
     api_key: str | None = None,
     key_name: str = "",
-    template: str = "raw",
+    template: str = DEFAULT,
     tokenizer: str = "",
     adapter: str = "",
     options: Mapping[str, object] | None = None,
@@ -301,7 +301,7 @@ def connect(  # noqa: PLR0913 (each is something only the caller knows)
     which `doctor` measured this address and model; where it did not, the adapter is `completions`. Without one the
     address must be given, and no key is read. api_key: needed for addresses beyond this machine; a profile's is read
     from the environment where none is given. key_name: where the user is told to put it. template: how a chat becomes
-    text for a raw-text endpoint: `raw` (prompts must be raw text), `chatml`, or Jinja text. tokenizer: the API's own,
+    text for a raw-text endpoint: `chatml`, Jinja text, or `raw` (prompts must be raw text). tokenizer: the API's own,
     where it is known (`gguf:FILE`, `tiktoken:NAME`, or `auto`: by the model's name): strings are then scored as its
     next token, which is what its log-probs are of. options: what the adapter takes besides, such as `top_k` and
     `end_pieces`. timeout: seconds for a whole reply; attempts: how often one request is sent at most. ledger: where
@@ -375,5 +375,7 @@ def _vocabulary(given: str, model: str, known: Settled | None) -> tuple[Vocabula
 
 
 def as_prompt(prompt: Prompt | str) -> Prompt:
-    """A question as a chat of one turn; a Prompt as it is."""
-    return Prompt.ask(prompt) if isinstance(prompt, str) else prompt
+    """A question as a chat of one turn; a Prompt as it is. Raises PromptError for anything else."""
+    if isinstance(prompt, Prompt):
+        return prompt
+    return Prompt.ask(prompt)

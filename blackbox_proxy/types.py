@@ -104,6 +104,33 @@ class Message:
     role: str
     content: str
 
+    def __post_init__(self) -> None:
+        _require_text(self.role, "the role of a message")
+        _require_text(self.content, "the content of a message")
+
+
+WRITTEN = (
+    'Prompt.ask("Hello") is a chat of one turn, Prompt((Message("user", "Hello"),)) one of any length, and '
+    'Prompt(text="Once upon a time") is raw text'
+)
+"""How a prompt is written from Python."""
+
+
+def _require_text(value: object, what: str) -> None:
+    """Raise PromptError where a value is no text: annotations bind nobody."""
+    if not isinstance(value, str):
+        raise PromptError(f"{what} must be a str, not {value!r:.60}", hint=WRITTEN)
+
+
+def _turns(given: object) -> tuple[Message, ...]:
+    """The messages of a prompt. Raises PromptError for what is no list of them, such as a question by itself."""
+    if not isinstance(given, tuple | list):
+        raise PromptError(f"the messages of a prompt are a tuple of Message, not {given!r:.60}", hint=WRITTEN)
+    for one in given:
+        if not isinstance(one, Message):
+            raise PromptError(f"a message of a prompt must be a Message, not {one!r:.60}", hint=WRITTEN)
+    return tuple(given)
+
 
 def _check_text(text: str) -> None:
     """Raise PromptError for what no UTF-8 text can hold: half a surrogate pair."""
@@ -123,6 +150,8 @@ class Prompt:
     text: str = ""
 
     def __post_init__(self) -> None:
+        _require_text(self.text, "the text of a prompt")
+        object.__setattr__(self, "messages", _turns(self.messages))
         if self.messages and self.text:
             raise InputError("a prompt is either a list of messages or raw text, not both")
         for text in (self.text, *(message.content + message.role for message in self.messages)):
@@ -131,6 +160,7 @@ class Prompt:
     @classmethod
     def ask(cls, question: str, *, system: str | None = None) -> Prompt:
         """A chat of one user turn, with an optional system turn before it."""
+        _require_text(question, "a question")
         before = (Message("system", system),) if system else ()
         return cls(messages=(*before, Message("user", question)))
 
@@ -391,7 +421,7 @@ class Step:
     guessed: bool = field(default=False, compare=False, repr=False)
 
 
-Finish = Literal["stop", "length", "stop_string", "budget", "content_filter", "error"]
+Finish = Literal["stop", "length", "stop_string", "repetition", "budget", "content_filter", "error"]
 """Why an answer ended; `budget`: the next request could have passed a budget, so it was not sent; `content_filter`: the
 provider's filter has cut it there."""
 

@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from blackbox_proxy.api import connect
+from blackbox_proxy.cli.settings import Settings
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.engine import asteer, load_pair, steer, stream
 from blackbox_proxy.errors import ApiBusy, BlackboxProxyError, InputError, LocalModelError, PairError, PromptError
+from blackbox_proxy.gateway.config import Served
 from blackbox_proxy.session import LocalPair
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.testing import ToyApi, ToyModel, ToyPair
@@ -444,10 +446,17 @@ def test_connecting_sends_nothing_and_templates_go_by_name() -> None:
         assert api.text(Prompt.ask("why?")).endswith("<|im_start|>assistant\n")
     with connect("http://127.0.0.1:9/v1", model="m", template="{{ messages[0].content }}!") as api:
         assert api.text(Prompt.ask("why?")) == "why?!"
-    with connect("http://127.0.0.1:9/v1", model="m") as api:
+    with connect("http://127.0.0.1:9/v1", model="m", template="raw") as api:
         assert api.text(Prompt(text="why?")) == "why?"
         with pytest.raises(PromptError, match="no chat template"):
             api.text(Prompt.ask("why?"))
+
+
+def test_a_chat_is_written_down_as_on_the_command_line_where_nobody_says_how() -> None:
+    with connect("http://127.0.0.1:9/v1", model="m") as api:
+        assert api.text(Prompt.ask("why?")) == "<|im_start|>user\nwhy?<|im_end|>\n<|im_start|>assistant\n"
+        assert api.text(Prompt(text="why?")) == "why?"
+    assert Settings.model_fields["template"].default == Served.model_fields["template"].default == "chatml"
 
 
 def test_the_ends_of_common_models_are_known_and_can_be_replaced() -> None:

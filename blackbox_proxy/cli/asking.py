@@ -13,6 +13,13 @@ import typer
 from blackbox_proxy.cli import inputs
 from blackbox_proxy.cli.booking import LedgerFile, MaxCalls, MaxCost, NoLedger, Tags, books
 from blackbox_proxy.cli.options import (
+    ABLE,
+    ANSWER,
+    CALLS,
+    OFF,
+    PAIR,
+    PLAIN,
+    SHOWN,
     Alpha,
     AlphaSchedule,
     AsJson,
@@ -39,7 +46,7 @@ from blackbox_proxy.cli.options import (
 )
 from blackbox_proxy.cli.tracing import TraceFile, check, traced
 from blackbox_proxy.errors import BlackboxProxyError
-from blackbox_proxy.steering import THRESHOLD, Steering
+from blackbox_proxy.steering import Steering
 
 if TYPE_CHECKING:
     from blackbox_proxy.api import Api
@@ -79,11 +86,14 @@ def steer(
         Literal["always", "divergence"],
         typer.Option(
             help="Where the offset acts: at every token, or only where the pair's members differ by more than"
-            " `--threshold`; elsewhere the API's own token is taken."
+            " `--threshold`; elsewhere the API's own token is taken.",
+            rich_help_panel=PAIR,
         ),
     ] = "always",
-    threshold: Threshold = THRESHOLD,
-    max_tokens: Annotated[int, typer.Option(help="Most tokens of the answer.")] = 256,
+    threshold: Threshold = PLAIN.threshold,
+    max_tokens: Annotated[
+        int, typer.Option(help="Most tokens of the answer.", rich_help_panel=ANSWER)
+    ] = PLAIN.max_tokens,
     system: System = None,
     messages: Messages = None,
     raw: Raw = False,
@@ -91,49 +101,93 @@ def steer(
     template: Template = None,
     tokenizer: Tokenizer = None,
     top_k: TopK = None,
-    temperature: Annotated[float, typer.Option(help="0 takes the best token; otherwise tokens are drawn.")] = 0.0,
-    top_p: Annotated[float, typer.Option(help="Draw from the likeliest tokens that hold this share.")] = 1.0,
-    min_p: Annotated[float, typer.Option(help="Draw no token below this share of the likeliest.")] = 0.0,
-    seed: Annotated[int, typer.Option(help="Where the chance comes from; equal seeds give equal answers.")] = 0,
-    n: Annotated[int, typer.Option("--n", help="Answers to draw, with the seeds from --seed on.", min=1)] = 1,
-    draft: Annotated[int, typer.Option(help="Most tokens to draft for one call.")] = 8,
+    temperature: Annotated[
+        float, typer.Option(help="0 takes the best token; otherwise tokens are drawn.", rich_help_panel=ANSWER)
+    ] = PLAIN.temperature,
+    top_p: Annotated[
+        float, typer.Option(help="Draw from the likeliest tokens that hold this share.", rich_help_panel=ANSWER)
+    ] = PLAIN.top_p,
+    min_p: Annotated[
+        float, typer.Option(help="Draw no token below this share of the likeliest.", rich_help_panel=ANSWER)
+    ] = PLAIN.min_p,
+    seed: Annotated[
+        int, typer.Option(help="Where the chance comes from; equal seeds give equal answers.", rich_help_panel=ANSWER)
+    ] = PLAIN.seed,
+    n: Annotated[
+        int, typer.Option("--n", help="Answers to draw, with the seeds from --seed on.", min=1, rich_help_panel=ANSWER)
+    ] = 1,
+    draft: Annotated[int, typer.Option(help="Most tokens to draft for one call.", rich_help_panel=CALLS)] = PLAIN.draft,
     drafter: Annotated[
         Literal["window", "prefixes", "echo", "auto"],
         typer.Option(
             help="Who drafts: the API (`window`); the pair, each beginning asked about at once (`prefixes`) or checked"
-            " by its echo (`echo`); or whichever is best (`auto`). The text is the same."
+            " by its echo (`echo`); or whichever is best (`auto`). The text is the same.",
+            rich_help_panel=CALLS,
         ),
     ] = "window",
     prefer: Annotated[
-        Literal["cost", "latency", "balanced"], typer.Option(help="What `--drafter auto` aims at.")
+        Literal["cost", "latency", "balanced"],
+        typer.Option(help="What `--drafter auto` aims at.", rich_help_panel=CALLS),
     ] = "balanced",
     prompt_lists: Annotated[
-        bool, typer.Option("--prompt-lists", help="The endpoint takes several prompts in one request.")
+        bool,
+        typer.Option(
+            "--prompt-lists",
+            help="The endpoint takes several prompts in one request.",
+            rich_help_panel=ABLE,
+            show_default=OFF,
+        ),
     ] = False,
     echo: Annotated[
-        bool, typer.Option("--echo", help="The endpoint gives back what it is sent, with log-probs.")
+        bool,
+        typer.Option(
+            "--echo",
+            help="The endpoint gives back what it is sent, with log-probs.",
+            rich_help_panel=ABLE,
+            show_default=OFF,
+        ),
     ] = False,
     event: Annotated[
-        Literal["bytes", "ids"], typer.Option(help="`ids` where the API speaks the pair's vocabulary.")
+        Literal["bytes", "ids"],
+        typer.Option(help="`ids` where the API speaks the pair's vocabulary.", rich_help_panel=ABLE),
     ] = "bytes",
     target: Annotated[
         Literal["full", "nucleus", "topk"],
-        typer.Option(help="What may be chosen: anything, the API's nucleus, or only what the API shows."),
+        typer.Option(
+            help="What may be chosen: anything, the API's nucleus, or only what the API shows.", rich_help_panel=PAIR
+        ),
     ] = "full",
-    nucleus: Annotated[float, typer.Option(help="Share of the API's own law that `--target nucleus` keeps.")] = 0.9,
+    nucleus: Annotated[
+        float, typer.Option(help="Share of the API's own law that `--target nucleus` keeps.", rich_help_panel=PAIR)
+    ] = PLAIN.nucleus,
     tail: Annotated[
         Literal["impute", "reveal", "drop"],
-        typer.Option(help="What the API does not show: guess it, ask for it, or leave it out."),
+        typer.Option(help="What the API does not show: guess it, ask for it, or leave it out.", rich_help_panel=PAIR),
     ] = "impute",
     reveal: Annotated[
         Literal["none", "ids", "bias"],
-        typer.Option(help="How the endpoint tells log-probs beyond its top-k: vLLM's chosen ids, or a forcing bias."),
+        typer.Option(
+            help="How the endpoint tells log-probs beyond its top-k: vLLM's chosen ids, or a forcing bias.",
+            rich_help_panel=ABLE,
+        ),
     ] = "none",
     rule: Annotated[
         Literal["pooled", "none", "clip", "plausible"],
-        typer.Option(help="How an offset abstains where the pair has no evidence."),
+        typer.Option(help="How an offset abstains where the pair has no evidence.", rich_help_panel=PAIR),
     ] = "pooled",
-    stop: Annotated[list[str] | None, typer.Option(help="End the answer before this text; may be repeated.")] = None,
+    stop: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="End the answer before this text; may be repeated.", rich_help_panel=ANSWER, show_default="none"
+        ),
+    ] = None,
+    repetition_stop: Annotated[
+        int,
+        typer.Option(
+            help="End the answer where its last so many tokens are one piece over and over; 0 never does.",
+            rich_help_panel=ANSWER,
+        ),
+    ] = PLAIN.repetition_stop,
     api_key_env: KeyVariable = None,
     timeout: Timeout = 60.0,
     max_cost: MaxCost = None,
@@ -141,7 +195,9 @@ def steer(
     tag: Tags = None,
     ledger: LedgerFile = None,
     no_ledger: NoLedger = False,
-    trace: Annotated[bool, typer.Option(help="Show every token: wanted, offset, chosen, origin.")] = False,
+    trace: Annotated[
+        bool, typer.Option(help="Show every token: wanted, offset, chosen, origin.", rich_help_panel=SHOWN)
+    ] = False,
     trace_html: TraceFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -176,6 +232,7 @@ def steer(
         drafter=drafter,
         prefer=prefer,
         stop=tuple(stop or ()),
+        repetition_stop=repetition_stop,
     )
     route = {"token_ids": event == "ids", "reveal": reveal, "prompt_lists": prompt_lists, "echo": echo}
     with (

@@ -33,8 +33,8 @@ def money(amount: Decimal | None) -> str:
     return plain(rounded(amount)) if amount else "0"
 
 
-def report(groups: Sequence[Figures], total: Figures, *, by: By) -> None:
-    """A row per group and one for all, then what the columns mean."""
+def report(groups: Sequence[Figures], total: Figures, *, by: By, explain: bool) -> None:
+    """A row per group and one for all; where it is wished, what the columns mean."""
     rows = show.table({by: "left", **dict.fromkeys((name.replace("_", " ") for name in SHOWN), "right")})
     for column in rows.columns[1:]:
         column.no_wrap = True
@@ -47,9 +47,9 @@ def report(groups: Sequence[Figures], total: Figures, *, by: By) -> None:
         show.warning(f"{total.unpriced} answered requests have no price; they are in no amount: see prices.toml")
     if total.lost:
         show.warning(f"{total.lost} requests were lost: they may cost up to {money(total.at_risk)} besides")
-    for name in (*SHOWN, *(("lost",) if total.lost else ())):
+    for name in (*SHOWN, *(("lost",) if total.lost else ())) if explain else ():
         show.note(f"{name.replace('_', ' ')}: {DEFINITIONS[name]}")
-    show.note(MONEY_NOTE)
+    show.note(MONEY_NOTE + ("" if explain else "; --explain says what each figure means"))
 
 
 MONEY_NOTE = "amounts in US dollars; days are those of UTC"

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import config_folder, read_text
+from blackbox_proxy.local.template import DEFAULT
 
 
 def config_file() -> Path:
@@ -31,7 +32,7 @@ class Settings(BaseSettings):
     model: str | None = None
     profile: str = ""
     pair: Path | None = None
-    template: str = "chatml"
+    template: str = DEFAULT
     tokenizer: str = ""
     api_key_env: str = "OPENAI_API_KEY"
     alpha: float = 1.0

@@ -35,8 +35,6 @@ from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Kind, Origin, Result, Step
 
 if TYPE_CHECKING:
-    from blackbox_proxy.demo.facts import Load
-    from blackbox_proxy.demo.score import Answered
     from blackbox_proxy.engine import Stream
     from blackbox_proxy.local.weights import Weight
 
@@ -192,6 +190,7 @@ FINISHES = {
     "stop": "ended by itself",
     "length": "cut at --max-tokens",
     "stop_string": "ended before a --stop text",
+    "repetition": "ended by --repetition-stop: it repeated itself",
     "budget": "stopped before a budget could be passed",
     "content_filter": "cut by the provider's content filter",
     "error": "broke off",
@@ -305,12 +304,13 @@ def pair_check(found: Mapping[str, Any]) -> None:
     for row in found["answers"]:
         out.print(Text(f"\n{row['question']}", style="bold").append(f"  KL {row['divergence']:.4f} nats", style="dim"))
         for member in ("expert", "anti_expert"):
-            _labelled(member.replace("_", "-"), row[member], style="green" if member == "expert" else "")
+            labelled(member.replace("_", "-"), row[member], style="green" if member == "expert" else "")
     if found["identical"]:
         warning("expert and anti-expert are identical on every prompt: this pair steers nothing")
 
 
-def _labelled(label: str, text: str, *, style: str = "") -> None:
+def labelled(label: str, text: str, *, style: str = "") -> None:
+    """One line of a list: what it is, and what it says."""
     out.print(Text(f"  {label:<15}", style="dim").append(one_line(text), style=style))
 
 
@@ -322,83 +322,7 @@ def weights(rows: Sequence[tuple[Weight, Path | None]]) -> None:
         line(f"  {path or f'not here yet: blackbox-proxy weights fetch {weight.name}'}")
 
 
-LOAD_TITLES = {
-    "known": "known: real facts; what the closed model knows, in the pair's form",
-    "told": "told: an invented fact in a note that only the closed model is shown",
-}
-
-
-def demo(played: Mapping[Load, Sequence[Answered]], figures: Mapping[Load, Mapping[str, Any]]) -> None:
-    """The demo's answers side by side, one of them token by token, and the figures."""
-    for load, answered in played.items():
-        _section(LOAD_TITLES[load])
-        for a in answered[:4]:
-            _four_answers(a)
-    last = list(played.values())[-1][0]
-    _section("token by token")
-    out.print(Text(last.question.asked, style="bold"))
-    out.print(steps_table(last.result.steps))
-    _section("figures")
-    out.print(figures_table(figures))
-    for load, found in figures.items():
-        out.print(_work_line(load, found))
-    _section("by kind of question")
-    out.print(Text(PLACES, style="dim"))
-    out.print(kinds_table(figures))
-
-
-PLACES = (
-    "The closed model says the fact, in its own words; in place, made to begin as the form does; shows it there, each "
-    "token in its top-k. The tuned SLM alone has both form and fact; the rest is the steered answer's."
-)
-
-
-def _section(title: str) -> None:
+def section(title: str) -> None:
+    """A heading."""
     out.print()
     out.rule(title, align="left")
-
-
-def _four_answers(a: Answered) -> None:
-    out.print(Text(a.question.asked, style="bold"))
-    for party, name in NAMES.items():
-        _labelled(name, getattr(a, party)[:100], style="green" if party == "steered" else "")
-
-
-NAMES = {"api": "closed model", "untuned": "untuned SLM", "expert": "tuned SLM", "steered": "steered"}
-
-
-def figures_table(figures: Mapping[Load, Mapping[str, Any]]) -> Table:
-    """Shares of right facts, right forms and both, with 95 % intervals, by load and party."""
-    rows = table(dict.fromkeys(("load", "answer", "right fact", "right form", "both"), "left"))
-    for load, found in figures.items():
-        for party, name in NAMES.items():
-            cells = [_share(found, f"{party}_{what}") for what in ("fact", "format", "exact")]
-            rows.add_row(load, name, *cells, style="green" if party == "steered" else "")
-    return rows
-
-
-def kinds_table(figures: Mapping[Load, Mapping[str, Any]]) -> Table:
-    """Shares by load and kind of question."""
-    names = ("says", "in place", "shows", "tuned", "fact", "form", "both")
-    columns = ("load", "kind", "n", *names)
-    rows = table(dict.fromkeys(columns, "left"))
-    for load, found in figures.items():
-        for kind, shares in found["kinds"].items():
-            count, *rest = shares.values()
-            rows.add_row(load, kind, str(count), *(f"{share:.2f}" for share in rest))
-    return rows
-
-
-def _share(found: Mapping[str, Any], name: str) -> str:
-    low, high = found["intervals_95"][name]
-    return f"{found[name]:.2f}  ({low:.2f}-{high:.2f})"
-
-
-def _work_line(load: str, found: Mapping[str, Any]) -> Text:
-    return Text(
-        f"{load}: {found['questions']} questions, {found['emitted_tokens']} tokens in {found['api_calls']} calls "
-        f"(one per token: {found['naive_calls']}), {found['changed']:.0%} changed, {found['outside_top_k']:.0%} from "
-        f"outside the top-k; same answer as the tuned SLM alone: {found['same_as_expert']:.0%}; "
-        f"{found['local_seconds']:.1f} s local, {found['seconds_per_token'] * 1e3:.0f} ms per token",
-        style="dim",
-    )

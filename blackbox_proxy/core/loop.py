@@ -21,7 +21,7 @@ from blackbox_proxy.core.rivals import ByteReading
 from blackbox_proxy.core.rounds import FILTERED, Known, Shown, Window, by_echo, by_prefixes
 from blackbox_proxy.core.sampling import Drawn, best, draw, own
 from blackbox_proxy.core.scores import ScoreReading
-from blackbox_proxy.core.text import first_stop, is_whole
+from blackbox_proxy.core.text import first_stop, is_whole, repeats
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.core.weighing import (
     Answer,
@@ -189,6 +189,7 @@ class Loop:
         self._rng = np.random.default_rng([steering.seed, 0])
         self._stops = tuple(stop.encode() for stop in steering.stop)
         self._left = steering.max_tokens
+        self._last: list[bytes] = []
         self._wasted = 0
         self._spent, self._seconds = Usage(), 0.0
         self._notes: dict[str, None] = {}
@@ -209,6 +210,7 @@ class Loop:
             if finish is None and shown.filtered and done.answer.text and not done.changed:
                 finish = "content_filter"
             finish = finish or ("length" if over else None)
+            self._last = self._pieces(done)
             answer = done.answer
             self._learn(plan, sent, done)
             plan = self._widened(sent) if stuck else self._plan(self._longer(sent, done.kept))
@@ -362,9 +364,9 @@ class Loop:
             if done.answer in self._drafted and step.piece:
                 done.steps[-1] = replace(step, guessed=True)
             done.kept += step.origin is Origin.DRAFT and step.kind is not Kind.END
-            if step.kind is Kind.END or self._stopped(done):
+            if step.kind is Kind.END or self._cut(done):
                 break
-        if done.steps and not self._stopped(done):
+        if done.steps and not self._cut(done):
             if done.changed:
                 yield from self._complete(done)
             self._drop_open_end(done, answer)
@@ -499,14 +501,32 @@ class Loop:
             answer = self._reading.after(answer, step.piece) if step.piece else answer
         done.answer = answer
 
+    def _cut(self, done: _Round) -> bool:
+        """Whether the answer is to end here, although the API and the pair would go on."""
+        return self._stopped(done) or self._repeats(done)
+
     def _stopped(self, done: _Round) -> bool:
         return first_stop(done.answer.text, self._stops) is not None
+
+    def _pieces(self, done: _Round) -> list[bytes]:
+        """The last tokens of the answer, as many as a repetition is looked for in."""
+        size = self._steering.repetition_stop
+        return [*self._last, *(step.piece for step in done.steps)][-size:] if size else []
+
+    def _repeats(self, done: _Round) -> bool:
+        """Whether the answer does nothing but repeat itself; never inside a character."""
+        pieces = self._pieces(done)
+        if not pieces or len(pieces) < self._steering.repetition_stop or done.whole < len(done.steps):
+            return False
+        return repeats(b"".join(pieces))
 
     def _finish(self, done: _Round) -> Finish | None:
         if done.steps and done.steps[-1].kind is Kind.END:
             return "stop"
         if self._stopped(done):
             return "stop_string"
+        if self._repeats(done):
+            return "repetition"
         return "length" if self._left <= 0 else None
 
     def _forget(self, answer: Answer) -> None:

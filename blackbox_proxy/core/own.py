@@ -7,6 +7,7 @@ its log-probs have lost the bytes of tokens, or tokens, the text that stands bes
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import takewhile
@@ -19,7 +20,7 @@ from blackbox_proxy.core.events import Draft, Evaluate, Evidence
 from blackbox_proxy.core.loop import Ending, Run, no_token
 from blackbox_proxy.core.rounds import FILTERED, Known, known_of
 from blackbox_proxy.core.sampling import log_normaliser
-from blackbox_proxy.core.text import first_stop, is_start, is_whole, open_bytes
+from blackbox_proxy.core.text import first_stop, is_start, is_whole, open_bytes, repeats
 from blackbox_proxy.core.weighing import Weighed, draws_as_it_is, merged
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Finish, Kind, Laws, Origin, Position, Reply, Said, Step
@@ -48,18 +49,30 @@ def own_answer(steering: Steering, *, otherwise: Run) -> Run:
     stops, text, kept = [stop.encode() for stop in steering.stop], b"", 0
     finish = _FINISHES.get((reply.said or reply).finish or "", "length")
     held: list[Step] = []
+    last: deque[bytes] = deque(maxlen=steering.repetition_stop)
     for step in steps_of(reply, steering):
         text += step.piece
         held.append(step)
-        stopped = first_stop(text, stops) is not None
-        if stopped or step.kind is Kind.END or is_whole(text):
+        last.append(step.piece)
+        ended = _ended(step, text, stops, last=last)
+        if ended or is_whole(text):
             yield from held
             kept += len(held)
             held.clear()
-        if stopped or step.kind is Kind.END:
-            finish = "stop_string" if stopped else "stop"
+        if ended:
+            finish = ended
             break
     return Ending(finish, max(len(reply.positions) - kept, 0), ())
+
+
+def _ended(step: Step, text: bytes, stops: Sequence[bytes], *, last: deque[bytes]) -> Finish | None:
+    """Why the answer ends with a step; None where it goes on. last: the tokens that a repetition is looked for in."""
+    if step.kind is Kind.END:
+        return "stop"
+    if first_stop(text, stops) is not None:
+        return "stop_string"
+    repeated = last and len(last) == last.maxlen and is_whole(text) and repeats(b"".join(last))
+    return "repetition" if repeated else None
 
 
 def _taken_over(run: Run, evidence: Evidence) -> Run:

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import read_text
+from blackbox_proxy.local.pairfile import find_pair
 
 Who = Literal["closed", "pair", "both", "none"]
 """Who is shown an item's document."""
@@ -196,7 +197,7 @@ def read_task(path: Path) -> Task:
         majority=data.majority,
         scorer=found.scorer,
         form=_pattern(found.scorer.form, f"{path}: scorer.form"),
-        pair=folder / found.pair.file if found.pair else None,
+        pair=find_pair(found.pair.file, folder) if found.pair else None,
         alpha=steering.alpha,
         max_tokens=steering.max_tokens,
         alphas=steering.alphas,

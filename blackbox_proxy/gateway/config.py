@@ -26,6 +26,7 @@ from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import read_text
 from blackbox_proxy.gateway.knobs import KnobMistake, read_knobs
 from blackbox_proxy.gateway.orders import Limits
+from blackbox_proxy.local.template import DEFAULT
 from blackbox_proxy.remote.profiles.lines import Place, line_of
 from blackbox_proxy.remote.profiles.schema import Options
 from blackbox_proxy.serving.listening import LOOPBACK
@@ -103,7 +104,7 @@ class Served(_Table):
     upstream: str
     model: Annotated[str, Field(min_length=1)]
     pair: str | None = None
-    template: str = "raw"
+    template: str = DEFAULT
     tokenizer: str = ""
     options: Options = Options()
     steering: dict[str, Any] = {}

@@ -21,6 +21,7 @@ from blackbox_proxy.files import read_text
 from blackbox_proxy.gateway.config import Config, Served, Upstream
 from blackbox_proxy.gateway.gates import Gate
 from blackbox_proxy.ledger.books import Ledger
+from blackbox_proxy.local.pairfile import find_pair
 from blackbox_proxy.serving.fields import Refusal
 from blackbox_proxy.session import LocalPair
 from blackbox_proxy.steering import Steering
@@ -140,7 +141,7 @@ class _Opening:
 
     def _pair(self, spec: str) -> tuple[OpenPair, asyncio.Semaphore]:
         """A pair, and the room in it: whoever asks for it waits until one of its texts is done."""
-        path = self.config.path(spec)
+        path = find_pair(spec, self.config.folder)
         if path not in self.pairs:
             self.pairs[path] = self.open_pair(path)
             self.stack.callback(self.pairs[path].close)

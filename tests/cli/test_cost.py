@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 
+from blackbox_proxy.cli.bills import SHOWN
 from blackbox_proxy.core.money import cost
+from blackbox_proxy.ledger.report import DEFINITIONS
 from blackbox_proxy.ledger.rows import Counted, Ended
 from blackbox_proxy.ledger.store import Store
 from blackbox_proxy.remote.profiles.finding import user_folder
@@ -188,7 +190,16 @@ def test_a_report_adds_up_to_the_rows(cli: Cli, spent: list[Any], by: str) -> No
     assert found["definitions"].keys() == found["total"].keys() - {"name"}
     shown = cli("cost", "report", "--by", by)
     assert shown.out.splitlines()[0].split()[0] == by
-    assert "cost: US dollars of all attempts whose cost is known" in shown.err
+    assert "--explain says what each figure means" in shown.err
+    assert not [name for name, told in DEFINITIONS.items() if told in shown.err]
+
+
+def test_a_report_explains_its_figures_where_that_is_wished(cli: Cli, spent: list[Any]) -> None:
+    assert spent
+    bare, explained = cli("cost", "report"), cli("cost", "report", "--explain")
+    assert explained.out == bare.out
+    assert "cost: US dollars of all attempts whose cost is known" in explained.err
+    assert [name for name in SHOWN if f"{name.replace('_', ' ')}: {DEFINITIONS[name]}" not in explained.err] == []
 
 
 def test_a_name_is_shown_as_it_is(cli: Cli, spent: list[Any], state: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from blackbox_proxy import OffsetTable, Prompt, Steering, steer
 from blackbox_proxy.core.events import Draft, Evidence
 from blackbox_proxy.core.loop import steps_by_scores
 from blackbox_proxy.core.own import own_answer, spoken
+from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.types import Candidate, Finish, Kind, Origin, Position, Reply, Said, Step, Usage
 from tests.core.toys import toy_api, toy_pair
 
@@ -110,6 +112,23 @@ def test_a_stop_text_ends_it() -> None:
     steering = Steering(alpha=0.0, max_tokens=8, stop=("b",))
     text, finish, _, _ = own(Reply((token(b"a"), token(b"b"), token(b"c")), "length", Usage()), steering)
     assert (text, finish) == (b"ab", "stop_string")
+
+
+def test_a_repetition_ends_it_where_that_is_asked_for() -> None:
+    """Its last tokens, so many as it is looked for in, are one piece over and over; what comes behind is left out."""
+    pieces = [token(b"x"), *[token(b"ab")] * 20, END]
+    steering = Steering(alpha=0.0, max_tokens=30, repetition_stop=16)
+    text, finish, _, _ = own(Reply(tuple(pieces), "stop", Usage()), steering)
+    assert (text, finish) == (b"x" + 16 * b"ab", "repetition")
+    text, finish, _, _ = own(Reply(tuple(pieces), "stop", Usage()), replace(steering, repetition_stop=0))
+    assert (text, finish) == (b"x" + 20 * b"ab", "stop")
+
+
+def test_what_a_filter_has_cut_is_told_so() -> None:
+    text, finish, _, _ = own(Reply((token(b"a"),), "content_filter", Usage()))
+    assert (text, finish) == (b"a", "content_filter")
+    with pytest.raises(ReplyError, match="content filter withheld the answer"):
+        own(Reply((), "content_filter", Usage()))
 
 
 def test_it_is_drawn_as_it_was_asked_for() -> None:
