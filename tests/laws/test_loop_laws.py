@@ -102,8 +102,8 @@ def test_drafts_change_no_token_and_save_calls(seed: int, steering: Steering) ->
 @given(seed=seeds.filter(lambda seed: seed % 4 != 0))
 def test_drafts_save_calls_where_nothing_is_changed(seed: int) -> None:
     """Twenty tokens in twenty calls of one, or in calls of 2, 4, 8 and 6."""
-    one, one_api, _ = run(seed, Steering(alpha=HARDLY, max_tokens=20, draft=1))
-    many, many_api, _ = run(seed, Steering(alpha=HARDLY, max_tokens=20, draft=8))
+    one, one_api, _ = run(seed, Steering(alpha=HARDLY, target="topk", max_tokens=20, draft=1))
+    many, many_api, _ = run(seed, Steering(alpha=HARDLY, target="topk", max_tokens=20, draft=8))
     assert [ask.length for ask in many_api.asked] == [2, 4, 8, 6][: len(many_api.asked)]
     assert len(one_api.asked) == len(one.steps) == len(many.steps)
     assert (many.finish == "stop") or len(many_api.asked) == 4
