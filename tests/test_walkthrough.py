@@ -30,13 +30,12 @@ TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 SECONDS = 600
 BASH = "/bin/bash"
 
-PROGRAMS = ("make", "pip", "python", "printf", "export", "blackbox-proxy", "lm_eval", "source", "CMAKE_ARGS=")
+PROGRAMS = ("make", "pip", "python", "printf", "export", "blackbox-proxy", "lm_eval", "source")
 """How a block of commands begins; a block without a language that begins otherwise shows an output."""
 
 LEFT = {
     r"make (demo|test)\b": "sets up an environment: a slow test below; `blackbox-proxy demo` by itself is run here",
     r"pip install": "takes minutes and a package index; .ci/setup installs the same way",
-    r"CMAKE_ARGS=": "builds for a GPU",
     r"python llama\.cpp/": "llama.cpp's own script, which is not here",
     r"lm_eval ": "`make contracts` runs it against the gateway",
     r"blackbox-proxy tune ": "needs PyTorch: a slow test below, in `make slow`",

@@ -32,8 +32,8 @@ _FINISHES: Mapping[str, Finish] = {"stop": "stop", FILTERED: "content_filter"}
 def own_answer(steering: Steering, *, otherwise: Run) -> Run:
     """Ask for the whole answer, and yield its tokens as steps that were left to the API.
 
-    Half a character at the end, where the answer was cut by its length, is no text and is left out. otherwise: the loop
-    that takes over with the same reply where that is no UTF-8 text, so that what is chosen can be gone on from.
+    Half a character at the end is no text and is left out, before an end of the API's too. otherwise: the loop that
+    takes over with the same reply where that is no UTF-8 text, so that what is chosen can be gone on from.
     """
     drawn = steering.temperature > 0.0
     seed, top_p = (seed_of(steering), steering.top_p) if drawn else (None, 1.0)
@@ -55,6 +55,8 @@ def own_answer(steering: Steering, *, otherwise: Run) -> Run:
         held.append(step)
         last.append(step.piece)
         ended = _ended(step, text, stops, last=last)
+        if ended == "stop" and not is_whole(text):
+            del held[:-1]
         if ended or is_whole(text):
             yield from held
             kept += len(held)

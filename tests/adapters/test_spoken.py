@@ -174,6 +174,15 @@ def test_a_control_token_behind_the_text_is_its_end() -> None:
     assert kept.positions[-1].sampled.kind is Kind.TEXT
 
 
+def test_a_control_token_by_itself_ends_an_answer_that_goes_on_with_nothing() -> None:
+    """As where a chat goes on from a given turn that was finished; cut by its length it may be anything's beginning."""
+    reply = chatted(["<|im_end|>"], "", finish="stop")
+    assert [(p.sampled.piece, p.sampled.kind) for p in reply.positions] == [(b"<|im_end|>", Kind.END)]
+    for tokens, finish in ((["<|im_end|>"], "length"), (["Hm", "<|im_end|>"], "stop")):
+        with pytest.raises(ReplyError, match="text that it does not hold"):
+            chatted(tokens, "", finish=finish)
+
+
 @pytest.mark.parametrize("more", [{}, {"reasoning_content": "\nHmm"}])
 def test_a_reply_of_reasoning_alone_is_refused(more: Json) -> None:
     with pytest.raises(ReplyError, match="text that it does not hold") as caught:

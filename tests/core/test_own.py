@@ -100,6 +100,11 @@ def test_the_answer_ends_where_the_api_was_cut() -> None:
     assert (text, finish) == (b"a", "length")
 
 
+def test_half_a_character_before_an_end_is_no_text() -> None:
+    text, finish, made, _ = own(Reply((token(b"a"), token(b"\xe2\x82", Kind.FRAGMENT), END), "stop", Usage()))
+    assert (text, finish, [step.kind for step in made]) == (b"a", "stop", [Kind.TEXT, Kind.END])
+
+
 def test_rows_that_are_missing_cost_no_text_and_the_api_says_how_it_ended() -> None:
     """llama.cpp's server has no row for a token that leaves a character open, and we leave out those behind it."""
     reply = Reply((token(b"a"),), "length", Usage(), said=Said("a\u20ac!", "stop"))

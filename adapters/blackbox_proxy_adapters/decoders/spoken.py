@@ -50,12 +50,16 @@ def heard(positions: Sequence[Position], text: str | None, dialect: Dialect, *, 
 
 
 def _with_end(found: Sequence[Position], text: bytes) -> list[Position]:
-    """The positions where a control token behind the whole text, which nobody knows for one, is the end."""
+    """The positions where a control token behind the whole text, which nobody knows for one, is the end.
+
+    Where the text is empty, that holds for a token by itself alone: the answer ends before its first token.
+    """
     *before, last = found or [unknown()]
     piece = last.sampled.piece
     named = last.sampled.kind is Kind.TEXT and piece.startswith(b"<") and piece.endswith(b">")
     said, wanted = b"".join(map(_bytes, before)).rstrip(), text.rstrip()
-    if not (named and wanted and said.endswith(wanted) and not (said + piece).endswith(wanted)):
+    behind = said.endswith(wanted) and not (said + piece).endswith(wanted) if wanted else not said
+    if not (named and behind):
         return list(found)
     top = tuple(replace(c, kind=Kind.END) if c.piece == piece else c for c in last.top)
     return [*before, replace(last, sampled=replace(last.sampled, kind=Kind.END), top=top)]
