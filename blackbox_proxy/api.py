@@ -15,19 +15,33 @@ from types import TracebackType
 from typing import Protocol, Self, final
 
 from blackbox_proxy.core.drafting import Prices
+from blackbox_proxy.core.usage import counts_of, usage_of
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.errors import BlackboxProxyError, InputError, ReplyError, WeightsError
-from blackbox_proxy.ledger.books import Account, Entry, Ledger
-from blackbox_proxy.local.template import named, prompt_text
+from blackbox_proxy.ledger.books import Account, Entry, Ledger, most_of
+from blackbox_proxy.local.controls import special_names
+from blackbox_proxy.local.template import DEFAULT, named, suspected, written
 from blackbox_proxy.local.tokens import api_vocabulary, tokenizer_of
 from blackbox_proxy.local.weights import default_cache
-from blackbox_proxy.remote.profiles.finding import load_profile, user_folder
-from blackbox_proxy.remote.profiles.rules import KEY_VARIABLE, Settled, laid_over, settle
+from blackbox_proxy.remote.profiles.finding import load_profile, measured_at, user_folder
+from blackbox_proxy.remote.profiles.rules import KEY_VARIABLE, Settled, laid_over, measured_profile, settle
 from blackbox_proxy.remote.profiles.schema import OWN
 from blackbox_proxy.remote.registry import load_adapter
 from blackbox_proxy.remote.retry import Patience
 from blackbox_proxy.remote.transport import Transport
-from blackbox_proxy.types import Adapter, Ask, Attempt, Capabilities, ListAdapter, Prompt, Reply, WireRequest
+from blackbox_proxy.types import (
+    Adapter,
+    Ask,
+    Attempt,
+    Call,
+    Capabilities,
+    Kind,
+    ListAdapter,
+    Prompt,
+    Reply,
+    Usage,
+    WireRequest,
+)
 
 
 class Endpoint(Protocol):
@@ -97,7 +111,7 @@ class Api:
             return asking.booked.counted([asking.reply])[0]
 
     def send_list(self, asks: Sequence[Ask]) -> Sequence[Reply]:
-        """One request for several asks (`Capabilities.prompt_lists`); the first reply has its usage."""
+        """One request for several asks (`Capabilities.prompt_lists`); the first reply has its usage, its attempts."""
         adapter, booked = self._lists(), _Booked(self.account)
         with booked.counting():
             request = booked.book(adapter.encode_list(asks), asks[0])
@@ -119,8 +133,14 @@ class Api:
         )
 
     def text(self, prompt: Prompt) -> str:
-        """The prompt in the model's own form."""
-        return prompt_text(prompt, self.template)
+        """The prompt in the model's own form.
+
+        It is read as one text, so control tokens that messages spell are parted: they are text, not turns.
+        """
+        texts = [message.content for message in prompt.messages]
+        known = self.vocabulary
+        controls = suspected(self.template, texts) if known is None else special_names(known)
+        return written(prompt, self.template, controls=controls).apart
 
     def rates(self) -> Prices | None:
         """US dollars a token, by the ledger's prices; None where nothing is booked, or nobody knows."""
@@ -158,17 +178,25 @@ class Api:
 
 @dataclass(slots=True)
 class _Booked:
-    """Watches the attempts at a question, and has them booked. entry: the present request's place in the books."""
+    """Watches the attempts at a question, counts them, and has them booked.
+
+    entry: the present request's place in the books. repeats: a reply may say again what stands before. most: the most
+    tokens that an attempt at it can take. told: the counts of its reply, as they came.
+    """
 
     account: Account | None
     entry: Entry | None = None
-    attempts: list[Attempt] = field(default_factory=list)
+    repeats: bool = False
+    step: int = 0
+    most: Usage = field(default_factory=Usage)
+    told: Mapping[str, object] | None = None
+    calls: list[Call] = field(default_factory=list)
 
     def book(self, request: WireRequest, ask: Ask) -> WireRequest:
         """A request that is about to be sent. ask: which run it belongs to."""
+        self.step, self.most = ask.step, most_of(request, length=ask.length)
         if self.account is not None:
-            before = self.entry
-            self.entry = self.account.entry(request, run=ask.run, step=ask.step, length=ask.length, before=before)
+            self.entry = self.account.entry(request, run=ask.run, step=ask.step, length=ask.length)
         return request
 
     def begin(self, number: int) -> None:
@@ -176,34 +204,37 @@ class _Booked:
             self.entry.begin(number)
 
     def end(self, attempt: Attempt) -> None:
-        self.attempts.append(attempt)
+        self.told = attempt.usage
         if self.entry is not None:
             self.entry.end(attempt)
+        self.calls.append(
+            Call(self.step, usage_of(attempt, most=self.most), None if self.entry is None else self.entry.cost)
+        )
 
     @contextmanager
     def counting(self) -> Iterator[None]:
-        """Lets an error say how many of the attempts may be billed without a reply that was used."""
+        """Lets an error say what was tried before it."""
         try:
             yield
         except BlackboxProxyError as error:
-            error.lost += self._paid()
+            error.calls = (*error.calls, *self.calls)
             raise
 
     def counted(self, replies: Sequence[Reply]) -> Sequence[Reply]:
-        """The replies to one request, of which the first has its usage, with its receipt.
+        """The replies to one request with its receipt; the first has all attempts at the question.
 
-        The usage counts the attempts before it: those without an answer, and those whose answer did not go on.
+        Where its provider counts no tokens they are counted here: the most that was read, and those that came; where
+        the reply may have repeated what stood before, the most that were written.
         """
         first, *rest = replies
-        usage = replace(first.usage, lost=self._paid() - 1)
-        if self.entry is None:
-            return [replace(first, usage=usage), *rest]
-        whole = replace(first, positions=tuple(position for reply in replies for position in reply.positions))
-        receipt = self.entry.receipt(whole)
-        return [replace(first, usage=usage, receipt=receipt), *(replace(reply, receipt=receipt) for reply in rest)]
-
-    def _paid(self) -> int:
-        return sum(attempt.lost or attempt.outcome == "ok" for attempt in self.attempts)
+        came = [position.sampled for reply in replies for position in reply.positions]
+        texts = sum(bool(sampled.piece) and sampled.kind is not Kind.END for sampled in came)
+        most = self.most if self.repeats else replace(self.most, output=len(came))
+        counts = counts_of(self.told, most=most, own=first.usage, texts=texts)
+        receipt = None if self.entry is None else self.entry.receipt(counts)
+        last = Call(self.step, counts.usage, None if receipt is None else receipt.cost)
+        calls = (*self.calls[:-1], last)
+        return [replace(first, receipt=receipt, calls=calls), *(replace(reply, receipt=receipt) for reply in rest)]
 
 
 @dataclass(slots=True)
@@ -218,7 +249,9 @@ class _Asking:
 
     @classmethod
     def of(cls, ask: Ask, adapter: Adapter, account: Account | None) -> _Asking:
-        return cls(ask, adapter, adapter.capabilities().ways - 1 if ask.answer else 0, _Booked(account))
+        able = adapter.capabilities()
+        booked = _Booked(account, repeats=able.chat and bool(ask.answer))
+        return cls(ask, adapter, able.ways - 1 if ask.answer else 0, booked)
 
     def request(self) -> WireRequest:
         return self.booked.book(self.adapter.encode(self.ask), self.ask)
@@ -253,7 +286,7 @@ def connect(  # noqa: PLR0913 (each is something only the caller knows)
     profile: str = "",
     api_key: str | None = None,
     key_name: str = "",
-    template: str = "raw",
+    template: str = DEFAULT,
     tokenizer: str = "",
     adapter: str = "",
     options: Mapping[str, object] | None = None,
@@ -264,10 +297,11 @@ def connect(  # noqa: PLR0913 (each is something only the caller knows)
 ) -> Api:
     """Get ready to call a hosted model; nothing is sent yet.
 
-    profile: what is known about the provider, by name; what is given here wins over it. Without one the adapter is
-    `completions`, and the address must be given. api_key: needed for addresses beyond this machine; a profile's is read
+    profile: what is known about the provider, by name; what is given here wins over it. Without one it is the one under
+    which `doctor` measured this address and model; where it did not, the adapter is `completions`. Without one the
+    address must be given, and no key is read. api_key: needed for addresses beyond this machine; a profile's is read
     from the environment where none is given. key_name: where the user is told to put it. template: how a chat becomes
-    text for a raw-text endpoint: `raw` (prompts must be raw text), `chatml`, or Jinja text. tokenizer: the API's own,
+    text for a raw-text endpoint: `chatml`, Jinja text, or `raw` (prompts must be raw text). tokenizer: the API's own,
     where it is known (`gguf:FILE`, `tiktoken:NAME`, or `auto`: by the model's name): strings are then scored as its
     next token, which is what its log-probs are of. options: what the adapter takes besides, such as `top_k` and
     `end_pieces`. timeout: seconds for a whole reply; attempts: how often one request is sent at most. ledger: where
@@ -275,12 +309,13 @@ def connect(  # noqa: PLR0913 (each is something only the caller knows)
     """
     if not 0.0 < timeout < float("inf"):
         raise InputError(f"a timeout must be a number of seconds above 0, not {timeout}", hint="60 is the default")
-    known = _settled(profile, model, base_url=base_url, adapter=adapter) if profile else None
+    described = profile or measured_here(base_url, model)
+    known = _settled(described, model, base_url=base_url, adapter=adapter) if described else None
     variable = key_name or (known.api_key_env if known else KEY_VARIABLE)
     url = known.base_url if known else base_url
     transport = Transport(
         url,
-        os.environ.get(variable) if known and api_key is None else api_key,
+        os.environ.get(variable) if profile and api_key is None else api_key,
         key_name=variable,
         key_header=known.api_key_header if known else "",
         timeout=timeout,
@@ -292,6 +327,11 @@ def connect(  # noqa: PLR0913 (each is something only the caller knows)
     taken = laid_over({"end_pieces": COMMON_ENDS}, _known_options(known, vocabulary), options or {})
     built = load_adapter(known.adapter if known else adapter or "completions", **taken)
     return Api(model, transport, built, named(template), vocabulary, (*(known.notes if known else ()), *notes), account)
+
+
+def measured_here(base_url: str, model: str) -> str:
+    """The profile under which `doctor` measured a model at an address; "" where it did not."""
+    return measured_profile(measured_at(folder=user_folder(os.environ)), base_url, model) if base_url else ""
 
 
 def _settled(profile: str, model: str, *, base_url: str, adapter: str) -> Settled:
@@ -335,5 +375,7 @@ def _vocabulary(given: str, model: str, known: Settled | None) -> tuple[Vocabula
 
 
 def as_prompt(prompt: Prompt | str) -> Prompt:
-    """A question as a chat of one turn; a Prompt as it is."""
-    return Prompt.ask(prompt) if isinstance(prompt, str) else prompt
+    """A question as a chat of one turn; a Prompt as it is. Raises PromptError for anything else."""
+    if isinstance(prompt, Prompt):
+        return prompt
+    return Prompt.ask(prompt)

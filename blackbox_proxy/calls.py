@@ -111,10 +111,10 @@ async def _atried(api: Endpoint, asks: Sequence[Ask], lists: TakesLists | None) 
 
 
 def _outcome(made: Sequence[Sequence[Reply] | BlackboxProxyError]) -> Answered:
-    """All replies; of several errors the first, which takes over what the others may have cost."""
+    """All replies; of several errors the first, which takes over what the others took."""
     replies = [reply for one in made if not isinstance(one, BlackboxProxyError) for reply in one]
     errors = [one for one in made if isinstance(one, BlackboxProxyError)]
     if not errors:
         return Answered(replies)
-    errors[0].lost = sum(error.lost for error in errors)
+    errors[0].calls = tuple(call for error in errors for call in error.calls)
     return Answered(replies, errors[0])

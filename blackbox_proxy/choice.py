@@ -5,30 +5,63 @@ from __future__ import annotations
 import math
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from blackbox_proxy.api import Endpoint, as_prompt
 from blackbox_proxy.core import choosing
-from blackbox_proxy.core.spending import Spending
+from blackbox_proxy.core.spending import Spending, spent_notes
 from blackbox_proxy.errors import BlackboxProxyError, InputError
-from blackbox_proxy.session import lost_note
-from blackbox_proxy.types import Ask, Choice, Continuation, Prompt, Reply, Result, Scorer, Usage
+from blackbox_proxy.types import Ask, Choice, Continuation, Prompt, Reply, Result, Scorer, Scores, Usage
+
+NEEDS: Mapping[choosing.Lack, str] = {
+    "top_k": "a longer top-k: options, or tokens that begin them, are not shown",
+    "goes_on": "an endpoint that goes on from a given text (raw text or prefill): options show in part only",
+    "calls": "more calls: beginnings of options were not gone on from",
+    "begins": "options that begin differently, so that their first tokens tell them apart",
+    "tie": "another alpha, or other options: the odds of the best ones are equal as far as they can be told",
+}
+"""What would decide a choice, in words."""
 
 
 @dataclass(slots=True)
 class _Spent:
-    """What a choice has taken so far."""
+    """What a choice has taken so far. local: seconds of the pair."""
 
     started: float
-    usage: Usage = field(default_factory=Usage)
     model: str = ""
+    local: float = 0.0
     spending: Spending = field(default_factory=lambda: Spending(uuid.uuid4().hex))
 
+    @property
+    def usage(self) -> Usage:
+        """What it has taken of both sides."""
+        return replace(self.spending.usage, local_seconds=self.local)
+
     def book(self, reply: Reply) -> None:
-        self.usage, self.model = self.usage + reply.usage, reply.model or self.model
+        self.model = reply.model or self.model
         self.spending.pay(reply)
+
+    def scored(self, pair: Scorer, strings: Sequence[bytes], prompt: Prompt) -> Scores:
+        """The pair's scores of some answers."""
+        before = time.perf_counter()
+        found = pair.score(b"", strings, prompt=prompt)
+        self.local += time.perf_counter() - before
+        return found
+
+    def asked(
+        self, asking: choosing.Asking, peek: choosing.Peek, send: Callable[[choosing.Peek], Reply]
+    ) -> choosing.Masses:
+        """What the API's replies say of the options, as far as `asking` wants to know, from its first question on."""
+        while True:
+            reply = send(peek)
+            self.book(reply)
+            try:
+                peek = asking.send(reply)
+            except StopIteration as stop:
+                masses: choosing.Masses = stop.value
+                return masses
 
     @contextmanager
     def keeping(self) -> Iterator[None]:
@@ -36,11 +69,12 @@ class _Spent:
         try:
             yield
         except BlackboxProxyError as error:
-            usage = self.usage + Usage(lost=error.lost)
-            if usage.requests or usage.lost:
-                seconds, notes = time.perf_counter() - self.started, lost_note(usage.lost)
-                cost = self.spending.cost
-                error.partial = Result("", (), "error", usage, "approximate", seconds, cost, self.model, notes)
+            self.spending.lose(error.calls)
+            usage = self.usage
+            if usage.answered or usage.lost:
+                seconds, notes = time.perf_counter() - self.started, spent_notes(usage)
+                paid, calls = self.spending.cost, tuple(self.spending.calls)
+                error.partial = Result("", (), "error", usage, "approximate", seconds, paid, self.model, notes, calls)
             raise
 
 
@@ -58,37 +92,32 @@ def choose(
 
     options: the answers as the model would write them, byte for byte; an answer is one if it begins so. One call is
     enough where all of them show in the top-k; beginnings of longer ones are gone on from by up to `calls` calls, where
-    the endpoint can do that, and what is still open then is bounded. Raises InputError for options that are none.
+    the endpoint can do that, and what is still open then is bounded: where the bounds overlap, the choice is undecided,
+    and says what would decide. Raises InputError for options that are none, and PromptError for a prompt that the pair
+    cannot hold, before anything is sent.
     """
     started, asked = time.perf_counter(), as_prompt(prompt)
     if not math.isfinite(alpha) or calls < 1:
         raise InputError(f"alpha must be finite and calls at least 1, not {alpha} and {calls}")
     wanted, can = [option.encode() for option in options], api.capabilities()
     ask = Ask(api.model, "" if can.chat else api.text(asked), b"", 1, can.top_k, messages=asked.messages)
-    asking = choosing.masses(wanted, goes_on=can.continuation is Continuation.EXACT, calls=calls)
+    goes_on = can.continuation in (Continuation.EXACT, Continuation.PREFILL)
+    asking = choosing.masses(wanted, goes_on=goes_on, calls=calls)
+    first = next(asking)
+    own = asked if pair_prompt is None else as_prompt(pair_prompt)
     spent = _Spent(started)
+    ask = replace(ask, run=spent.spending.run)
+    strings, scores = tuple(wanted), spent.scored(pair, wanted, own)
     with spent.keeping():
-        masses = _masses(asking, api, ask, spent=spent)
-        before = time.perf_counter()
-        own = asked if pair_prompt is None else as_prompt(pair_prompt)
-        strings = (*wanted, *(text for text in masses.wanted() if text not in wanted))
-        scores = pair.score(b"", strings, prompt=own)
-    usage = replace(spent.usage, local_seconds=time.perf_counter() - before)
-    spent.spending.work(usage.local_seconds)
+        masses = spent.asked(asking, first, lambda peek: api.send(replace(ask, answer=peek.text, length=peek.length)))
+        more = tuple(text for text in masses.wanted() if text not in wanted)
+        if more:
+            strings = (*wanted, *more)
+            scores = spent.scored(pair, strings, own)
+    spent.spending.work(spent.local)
     spent.spending.settle()
     found, options_of = choosing.chosen(masses, strings, scores, alpha=alpha)
+    needs = tuple(NEEDS[lack] for lack in choosing.lacking(masses, found, goes_on=goes_on))
     seconds = time.perf_counter() - started
-    return Choice(options_of, found.certified, usage, seconds, spent.model, spent.spending.cost)
-
-
-def _masses(asking: choosing.Asking, api: Endpoint, ask: Ask, *, spent: _Spent) -> choosing.Masses:
-    """What the API's replies say of the options, as far as `asking` wants to know."""
-    reply: Reply | None = None
-    while True:
-        try:
-            peek = next(asking) if reply is None else asking.send(reply)
-        except StopIteration as stop:
-            masses: choosing.Masses = stop.value
-            return masses
-        reply = api.send(replace(ask, answer=peek.text, length=peek.length, run=spent.spending.run))
-        spent.book(reply)
+    paid = spent.spending
+    return Choice(options_of, found.certified, spent.usage, seconds, spent.model, paid.cost, tuple(paid.calls), needs)

@@ -19,7 +19,7 @@ from typing import Any
 from blackbox_proxy.api import Api
 from blackbox_proxy.core.drift import Canary, Judgement, Take, judged, noise_of
 from blackbox_proxy.errors import InputError
-from blackbox_proxy.files import replace_text
+from blackbox_proxy.files import read_text, replace_text
 from blackbox_proxy.types import Ask, Candidate, Kind, Message, Position, Prompt, Reply
 
 QUESTIONS = (
@@ -140,7 +140,7 @@ def write_record(path: Path, found: Record) -> None:
 def read_record(path: Path) -> Record:
     """The record in a file. Raises InputError where there is none, or the file is something else."""
     try:
-        return _record_of(json.loads(path.read_text(encoding="utf-8")))
+        return _record_of(json.loads(read_text(path)))
     except FileNotFoundError:
         raise InputError(
             f"nothing was recorded of this model: there is no {path}", hint="run `blackbox-proxy drift record` first"

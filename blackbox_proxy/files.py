@@ -1,4 +1,4 @@
-"""Where the user's own files lie, and how a text file is written: whole or not at all."""
+"""Where the user's own files lie, how a text file is read, and how it is written: whole or not at all."""
 
 from __future__ import annotations
 
@@ -21,6 +21,19 @@ def state_folder(environ: Mapping[str, str]) -> Path:
     given = Path(environ.get("XDG_STATE_HOME", ""))
     root = given if given.is_absolute() else Path.home() / ".local" / "state"
     return root / "blackbox-proxy"
+
+
+def read_text(path: Path) -> str:
+    """A file of UTF-8 text, without the byte order mark that some editors write; lines end with a line feed alone.
+
+    Raises OSError, or UnicodeDecodeError.
+    """
+    return path.read_text(encoding="utf-8-sig")
+
+
+def decoded(content: bytes) -> str:
+    """UTF-8 text without a byte order mark, its line ends as they are. Raises UnicodeDecodeError."""
+    return content.decode("utf-8-sig")
 
 
 def replace_text(path: Path, text: str) -> None:

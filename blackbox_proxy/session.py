@@ -19,12 +19,14 @@ from blackbox_proxy.core.drafting import TYPICAL, Drafter, Planner, Prices
 from blackbox_proxy.core.events import Asking, Begin, Echo, Evaluate, Event, Evidence, Judge, Prefixes, Score, Tell
 from blackbox_proxy.core.given import Given, scored_by_scores, scored_steps
 from blackbox_proxy.core.loop import Drafts, Ending, Run, steps, steps_by_scores
+from blackbox_proxy.core.own import own_answer
 from blackbox_proxy.core.recut import strange_borders, strange_pieces
-from blackbox_proxy.core.spending import Spending
+from blackbox_proxy.core.spending import Spending, spent_notes
 from blackbox_proxy.core.text import first_stop
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.core.weighing import Judged
-from blackbox_proxy.errors import BlackboxProxyError, InputError, OverBudget
+from blackbox_proxy.errors import BlackboxProxyError, InputError, OverBudget, PromptError
+from blackbox_proxy.local.controls import parted_note
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import (
     Ask,
@@ -58,6 +60,22 @@ class LocalPair(Protocol):
     def prompt(self, prompt: Prompt) -> PairPrompt: ...
 
     def laws(self, prompt: PairPrompt, paths: Sequence[TokenPath]) -> Sequence[Laws]: ...
+
+
+@runtime_checkable
+class Bounded(Protocol):
+    """A pair that holds texts of a limited length."""
+
+    def check_room(self, prompt: PairPrompt) -> None:
+        """Raises PromptError where a prompt leaves no room for an answer."""
+
+
+def read_by(pair: LocalPair, prompt: Prompt) -> PairPrompt:
+    """The prompt as a pair reads it. Raises PromptError where it does not, or has no room for an answer behind it."""
+    read = pair.prompt(prompt)
+    if isinstance(pair, Bounded):
+        pair.check_room(read)
+    return read
 
 
 @runtime_checkable
@@ -159,13 +177,14 @@ def _check_scores(steering: Steering, source: str) -> None:
 def _drafts(steering: Steering, api: Endpoint, planner: Planner | None, *, guesses: bool) -> Drafts:
     """Who may draft. guesses: whether the offsets come from a pair, which can write on by itself."""
     can: list[Drafter] = ["window"]
+    worded = api.capabilities().continuation is Continuation.APPROXIMATE
     if guesses and steering.temperature == 0.0:
         can += ["prefixes", "echo"] if api.capabilities().echo else ["prefixes"]
     if steering.drafter == "auto":
         drawn = steering.temperature > 0.0
-        return Drafts(can, None if drawn else planner or _planner(steering, api))
+        return Drafts(can, None if drawn else planner or _planner(steering, api), worded)
     if steering.drafter in can:
-        return Drafts((steering.drafter,))
+        return Drafts((steering.drafter,), worded=worded)
     raise InputError(
         f"drafter={steering.drafter!r} cannot be used here: there are {', '.join(can)}",
         hint="the pair drafts greedy answers alone; 'echo' needs an endpoint that gives back what it is sent",
@@ -176,11 +195,6 @@ def _planner(steering: Steering, api: Endpoint) -> Planner:
     """One that begins anew, with the prices that hold here, where somebody knows them."""
     rates = api.rates() if isinstance(api, Rated) else None
     return Planner(prefer=steering.prefer, prices=rates or TYPICAL)
-
-
-def lost_note(lost: int) -> tuple[str, ...]:
-    """What to say of requests that may be billed, nobody here knows for what."""
-    return (f"requests without a usable reply, at unknown cost: {lost}",) if lost else ()
 
 
 def _doubts(steps: Sequence[Step]) -> tuple[str, ...]:
@@ -204,8 +218,8 @@ def _blind_note(blind: int) -> tuple[str, ...]:
 class Session:
     """One run's questions turned into calls, and what they cost; shared by all drivers.
 
-    drafted: how many positions the API has sent. blind: how many replies told nothing of their first one. waiting: a
-    call is under way. given: the text to score, where that is what the run is for.
+    drafted: how many positions the API has sent. blind: how many replies told nothing of their first one. waiting: how
+    many requests are under way. given: the text to score, where that is what the run is for.
     """
 
     api: Endpoint
@@ -217,11 +231,11 @@ class Session:
     spending: Spending
     messages: tuple[Message, ...] = ()
     steps: list[Step] = field(default_factory=list)
-    usage: Usage = field(default_factory=Usage)
+    local_seconds: float = 0.0
     model: str = ""
     drafted: int = 0
     blind: int = 0
-    waiting: bool = False
+    waiting: int = 0
     given: Given | None = None
     started: float = field(default_factory=time.perf_counter)
 
@@ -249,7 +263,8 @@ class Session:
         if isinstance(pair, LocalPair):
             ids = pair.api_ids(text) if steering.event == "ids" else ()
             _check_ids(steering, api)
-            return cls(api, _Laws(pair, pair.prompt(own)), steering, text, ids, drafts, spending, asked.messages)
+            read = pair.prompt(own) if steering.leaves_alone else read_by(pair, own)
+            return cls(api, _Laws(pair, read), steering, text, ids, drafts, spending, asked.messages)
         _check_scores(steering, type(pair).__name__)
         return cls(api, _Scores(pair, own), steering, text, (), drafts, spending, asked.messages)
 
@@ -261,6 +276,8 @@ class Session:
                 f"the adapter for {api.model!r} does not tell log-probs of a text that it is sent",
                 hint="set `echo` for this endpoint if it gives the prompt back with its log-probs",
             )
+        if isinstance(pair, LocalPair) and given.text:
+            read_by(pair, Prompt(text=given.text.decode("utf-8")))
         source: _Source = _Laws(pair, PairPrompt((), ())) if isinstance(pair, LocalPair) else _Scores(pair, Prompt())
         if isinstance(source, _Scores):
             _check_scores(steering, type(pair).__name__)
@@ -269,11 +286,16 @@ class Session:
     def loop(self) -> Run:
         if self.given is not None:
             return self.source.scoring(self.given, self.steering, self.api)
-        return self.source.loop(self.steering, self.api, self.drafts)
+        run = self.source.loop(self.steering, self.api, self.drafts)
+        return own_answer(self.steering, otherwise=run) if self.steering.leaves_alone else run
 
     def asks(self, event: Asking | Tell) -> Sequence[Ask]:
         """The requests that a question of the loop becomes, to be sent at once."""
-        self.waiting = True
+        asks = self._asks(event)
+        self.waiting = 1 if self.api.capabilities().prompt_lists else len(asks)
+        return asks
+
+    def _asks(self, event: Asking | Tell) -> Sequence[Ask]:
         if isinstance(event, Prefixes):
             return [self._ask(answer.text, answer.path) for answer in event.answers]
         if isinstance(event, Score):
@@ -285,7 +307,8 @@ class Session:
         if isinstance(event, Echo):
             drafted = event.drafted if asked.ids is not None else ()
             return [replace(asked, draft=event.draft, drafted=drafted, length=event.length)]
-        return [replace(asked, length=event.length, temperature=event.temperature, seed=event.seed)]
+        wanted = replace(asked, length=event.length, temperature=event.temperature, seed=event.seed)
+        return [replace(wanted, own=event.own, top_p=event.top_p)]
 
     def _ask(self, answer: bytes, path: TokenPath) -> Ask:
         """A request for one token after the answer so far."""
@@ -301,7 +324,7 @@ class Session:
             self.source = self.source.begun(Prompt(text=event.text.decode("utf-8")))
         evidence = self.source.answer(event)
         seconds = time.perf_counter() - before
-        self.usage += Usage(local_seconds=seconds)
+        self.local_seconds += seconds
         self.spending.work(seconds)
         return replace(evidence, seconds=seconds)
 
@@ -310,7 +333,7 @@ class Session:
 
         Raises the error that was given in place of a reply.
         """
-        self.waiting = False
+        self.waiting = 0
         self._pay(answered.replies, asks)
         if answered.error is not None:
             raise answered.error
@@ -320,7 +343,6 @@ class Session:
 
     def _pay(self, replies: Sequence[Reply], asks: Sequence[Ask]) -> None:
         for reply in replies:
-            self.usage += reply.usage
             self.drafted += len(reply.positions)
             self.blind += bool(reply.positions) and not reply.positions[0].top
             self.model = reply.model or self.model
@@ -335,12 +357,12 @@ class Session:
         try:
             self.book(answered(), asks)
         except BlackboxProxyError as error:
-            self.lose(error.lost)
+            self.lose(error)
 
-    def lose(self, requests: int) -> None:
-        """A call ended without a reply, and so many requests of it may be billed."""
-        self.waiting = False
-        self.usage += Usage(lost=requests)
+    def lose(self, error: BlackboxProxyError) -> None:
+        """A call ended without a reply that could be used; its attempts are booked all the same."""
+        self.waiting = 0
+        self.spending.lose(error.calls)
 
     @contextmanager
     def keeping(self) -> Iterator[None]:
@@ -348,17 +370,17 @@ class Session:
         try:
             yield
         except BlackboxProxyError as error:
-            self.lose(error.lost)
+            self.lose(error)
             self.spending.settle()
-            if self.steps or self.usage.requests or self.usage.lost:
+            used = self.spending.usage
+            if self.steps or used.answered or used.lost:
                 error.partial = self.partial()
             raise
 
     def partial(self) -> Result:
         """What there is of the answer; a call that is still under way counts as lost."""
         kept = sum(step.origin is not Origin.LOCAL for step in self.steps)
-        found = self.result(Ending("error", max(0, self.drafted - kept), ()))
-        return replace(found, usage=found.usage + Usage(lost=int(self.waiting)))
+        return self.result(Ending("error", max(0, self.drafted - kept), ()))
 
     def keep(self, step: Step) -> Step:
         """A token was emitted."""
@@ -376,30 +398,40 @@ class Session:
         found = self.partial()
         return replace(found, finish="budget", notes=(*found.notes, error.message))
 
+    def full(self, error: PromptError) -> Result:
+        """The answer so far, where it has filled the pair's context. Raises an error that is another one."""
+        if error.context != "pair" or not self.steps:
+            raise error
+        found = self.partial()
+        return replace(found, finish="length", notes=(*found.notes, error.message))
+
     def result(self, ending: Ending) -> Result:
         text = b"".join(step.piece for step in self.steps)
         cut = first_stop(text, [stop.encode() for stop in self.steering.stop])
         exact = all(step.exact for step in self.steps)
+        under_way = Usage(requests=self.waiting, lost=self.waiting)
+        usage = replace(self.spending.usage + under_way, wasted=ending.wasted, local_seconds=self.local_seconds)
         return Result(
             text=text[:cut].decode("utf-8", "replace"),
             steps=tuple(self.steps),
             finish=ending.finish,
-            usage=replace(self.usage, wasted=ending.wasted),
+            usage=usage,
             exactness="exact" if exact and not ending.notes else "approximate",
             seconds=time.perf_counter() - self.started,
             cost=self.spending.cost,
             model=self.model,
             notes=(
                 *ending.notes,
+                *parted_note(self.prompt, self.messages),
                 *_blind_note(self.blind),
-                *self._recut(),
+                *self._recut(usage.answered),
                 *_doubts(self.steps),
-                *lost_note(self.usage.lost + self.waiting),
+                *spent_notes(usage),
             ),
             calls=tuple(self.spending.calls),
         )
 
-    def _recut(self) -> tuple[str, ...]:
+    def _recut(self, replies: int) -> tuple[str, ...]:
         """What to say where the API's tokenizer is known, and yet its tokens are others."""
         known = self.api.vocabulary
         if known is None or self.steering.event == "ids":
@@ -408,7 +440,7 @@ class Session:
         strange = strange_pieces((step.wanted for step in self.steps if step.exact), known)
         if strange:
             notes.append(f"{strange} tokens of the API are none of the tokenizer that is taken for its own")
-        moved = strange_borders([step.piece for step in self.steps], known) if self.usage.requests > 1 else 0
+        moved = strange_borders([step.piece for step in self.steps], known) if replies > 1 else 0
         if moved:
             notes.append(f"the API's tokenizer cuts the text elsewhere than at {moved} of the steps' borders")
         return tuple(notes)

@@ -41,8 +41,15 @@ Gate = Literal["always", "divergence"]
 API's own law decides. Section 2.1 of the derivation."""
 
 
+HOTTEST = 2.0
+"""The highest temperature that hosted APIs take."""
+
 THRESHOLD = 0.1
 """Total variation that the gate `divergence` needs where nobody says."""
+
+
+REPETITION = (16, 1024)
+"""Fewest and most tokens in which a repetition may be looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +126,9 @@ class Steering:
     proposals: how many strings of the expert may compete from outside the top-k at each step. back_off: most tokens of
     the pair re-read at the left boundary. spread: forked evaluations allowed at one step. rivals: how many of the best
     are kept with each step, for whoever looks.
+
+    repetition_stop: ends an answer whose last so many tokens are one piece of text over and over, four times or more; 0
+    never does. What is repeated stays in the answer.
     """
 
     alpha: float = 1.0
@@ -147,6 +157,7 @@ class Steering:
     spread: int = 8
     rivals: int = 8
     stop: tuple[str, ...] = ()
+    repetition_stop: int = 0
 
     def __post_init__(self) -> None:
         checks = (
@@ -175,6 +186,10 @@ class Steering:
             (self.rule in get_args(Rule), f"rule must be pooled, none, clip or plausible, not {self.rule!r}"),
             (self.event in get_args(Event), f"event must be bytes or ids, not {self.event!r}"),
             (all(self.stop), "a stop string must not be empty"),
+            (
+                self.repetition_stop == 0 or REPETITION[0] <= self.repetition_stop <= REPETITION[1],
+                f"repetition_stop must be 0, or from {REPETITION[0]} to {REPETITION[1]}, not {self.repetition_stop}",
+            ),
         )
         for holds, message in checks:
             if not holds:
@@ -184,6 +199,28 @@ class Steering:
     def takes_unseen(self) -> bool:
         """Whether what the API does not show may win too, so that its whole law is steered."""
         return self.target == "full" and self.tail != "drop"
+
+    def acts_from(self, token: int) -> bool:
+        """Whether the offset can act at a token of the answer or at a later one. No two laws are apart by more than 1.
+
+        >>> steering = Steering(schedule=Schedule(((0, 1.0), (8, 0.0))))
+        >>> steering.acts_from(7), steering.acts_from(8)
+        (True, False)
+        """
+        if self.gate == "divergence" and self.threshold >= 1.0:
+            return False
+        later = [] if self.schedule is None else [alpha for at, alpha in self.schedule.points if at > token]
+        return any((self.alpha_at(token), *later))
+
+    @property
+    def leaves_alone(self) -> bool:
+        """Whether the whole answer is the API's own, and the API can be asked for it as it is.
+
+        A gate that never opens leaves it alone too; greedily it still measures how far the members are apart.
+        """
+        if self.temperature == 0.0:
+            return self.gate == "always" and not self.acts_from(0)
+        return not self.acts_from(0) and self.target == "full" and not self.min_p and self.temperature <= HOTTEST
 
     def alpha_at(self, token: int) -> float:
         """Weight of the offset at a token of the answer, counted from 0."""

@@ -168,9 +168,11 @@ class ToyApi:
         return self.send(ask)
 
     def send_list(self, asks: Sequence[Ask]) -> Sequence[Reply]:
-        """All asks in one request."""
+        """All asks in one request, whose usage the first reply has."""
         first, *rest = map(self.send, asks)
-        return [first, *(replace(reply, usage=replace(reply.usage, requests=0)) for reply in rest)]
+        written = sum((reply.usage.output for reply in rest), first.usage.output)
+        whole = replace(first, usage=replace(first.usage, output=written))
+        return [whole, *(replace(reply, usage=Usage()) for reply in rest)]
 
     async def asend_list(self, asks: Sequence[Ask]) -> Sequence[Reply]:
         """`send_list`; nothing is awaited."""

@@ -104,6 +104,33 @@ class Message:
     role: str
     content: str
 
+    def __post_init__(self) -> None:
+        _require_text(self.role, "the role of a message")
+        _require_text(self.content, "the content of a message")
+
+
+WRITTEN = (
+    'Prompt.ask("Hello") is a chat of one turn, Prompt((Message("user", "Hello"),)) one of any length, and '
+    'Prompt(text="Once upon a time") is raw text'
+)
+"""How a prompt is written from Python."""
+
+
+def _require_text(value: object, what: str) -> None:
+    """Raise PromptError where a value is no text: annotations bind nobody."""
+    if not isinstance(value, str):
+        raise PromptError(f"{what} must be a str, not {value!r:.60}", hint=WRITTEN)
+
+
+def _turns(given: object) -> tuple[Message, ...]:
+    """The messages of a prompt. Raises PromptError for what is no list of them, such as a question by itself."""
+    if not isinstance(given, tuple | list):
+        raise PromptError(f"the messages of a prompt are a tuple of Message, not {given!r:.60}", hint=WRITTEN)
+    for one in given:
+        if not isinstance(one, Message):
+            raise PromptError(f"a message of a prompt must be a Message, not {one!r:.60}", hint=WRITTEN)
+    return tuple(given)
+
 
 def _check_text(text: str) -> None:
     """Raise PromptError for what no UTF-8 text can hold: half a surrogate pair."""
@@ -123,6 +150,8 @@ class Prompt:
     text: str = ""
 
     def __post_init__(self) -> None:
+        _require_text(self.text, "the text of a prompt")
+        object.__setattr__(self, "messages", _turns(self.messages))
         if self.messages and self.text:
             raise InputError("a prompt is either a list of messages or raw text, not both")
         for text in (self.text, *(message.content + message.role for message in self.messages)):
@@ -131,6 +160,7 @@ class Prompt:
     @classmethod
     def ask(cls, question: str, *, system: str | None = None) -> Prompt:
         """A chat of one user turn, with an optional system turn before it."""
+        _require_text(question, "a question")
         before = (Message("system", system),) if system else ()
         return cls(messages=(*before, Message("user", question)))
 
@@ -154,8 +184,9 @@ class Ask:
     takes no text (`Capabilities.chat`). draft, drafted: text, or ids, that is sent behind the answer to be told the
     log-probs along it (`Capabilities.echo`); tokens are asked for after it. scored: the draft is a text whose own
     tokens are to be told (`Reply.given`), in place of what the API would say at its borders. way: in which of the
-    adapter's ways it is asked (`Capabilities.ways`). run, step: for the books alone: which run it belongs to, and how
-    many tokens of its answer stood.
+    adapter's ways it is asked (`Capabilities.ways`). own: the endpoint's own answer is wanted and nothing of it will be
+    changed, so it is asked at exactly this temperature and top_p, whatever its log-probs are worth then. run, step: for
+    the books alone: which run it belongs to, and how many tokens of its answer stood.
     """
 
     model: str
@@ -172,6 +203,8 @@ class Ask:
     drafted: TokenPath = ()
     scored: bool = False
     way: int = 0
+    own: bool = False
+    top_p: float = 1.0
     run: str = field(default="", compare=False)
     step: int = field(default=0, compare=False)
 
@@ -188,8 +221,10 @@ class WireRequest:
 class Usage:
     """What was consumed. Token counts are the provider's own; `wasted` are drafted tokens that were not kept.
 
-    requests: those that were answered. lost: further ones that were sent, and whose reply did not come, could not be
-    read, or did not go on from the text: what they cost is in no other figure.
+    requests: all that were sent, those that were tried again included. lost: those of them whose reply did not come or
+    could not be read: what they cost is in no other figure. refused: those that the API said no to, or that never
+    reached it; they cost nothing. estimated: answered ones whose provider gives no counts that can be believed; theirs
+    are taken from above.
     """
 
     input: int = 0
@@ -200,13 +235,32 @@ class Usage:
     wasted: int = 0
     local_seconds: float = 0.0
     lost: int = 0
+    refused: int = 0
+    estimated: int = 0
+
+    @property
+    def answered(self) -> int:
+        """Requests that were answered with a reply, whether or not it was of use."""
+        return self.requests - self.lost - self.refused
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One attempt at a request: how many tokens of the answer stood when it was made, and what it took.
+
+    cost: in US dollars, None where it is unknown; 0 for one that was refused.
+    """
+
+    step: int
+    usage: Usage
+    cost: Decimal | None
+
+
 class Receipt(Protocol):
-    """What the ledger has for a reply. cost: in US dollars, None where it is unknown."""
+    """What the ledger has for a request. cost: of its reply, in US dollars; None where it is unknown."""
 
     @property
     def cost(self) -> Decimal | None: ...
@@ -230,6 +284,17 @@ class Echoed:
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """The whole text of a reply as the endpoint itself writes it, and its word for why it stopped.
+
+    The positions may hold less: some endpoints lose the bytes of tokens, or whole tokens, among their log-probs.
+    """
+
+    text: str
+    finish: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """What an adapter reads from an answer: one position per generated token, in order.
 
@@ -238,8 +303,10 @@ class Reply:
     echoed: the borders of `Ask.draft` that are known, where the API cuts it into its own tokens; some may be missing.
     given: the tokens of the draft, each as the `sampled` of its position, where it was to be scored (`Ask.scored`);
     empty where they cannot be told, and -inf for a log-prob that is not. model, fingerprint: what the API calls itself,
-    and the configuration that answered; "" where it does not say. receipt: None where nothing is booked; replies to one
-    request have one.
+    and the configuration that answered; "" where it does not say. usage: what the reply itself tells. receipt: None
+    where nothing is booked; replies to one request have one. said: the reply in the endpoint's own words; None where
+    there is no text of its own. calls: all attempts that it took, as they are booked; none where nobody watched them,
+    and none of a further reply to the same request.
     """
 
     positions: tuple[Position, ...]
@@ -251,6 +318,8 @@ class Reply:
     given: tuple[Position, ...] = ()
     fingerprint: str = ""
     receipt: Receipt | None = field(default=None, compare=False)
+    said: Said | None = field(default=None, compare=False)
+    calls: tuple[Call, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +327,8 @@ class Attempt:
     """One request that was sent, successful or not; what accounting needs to know.
 
     outcome: ok, busy, refused, unreachable, timeout, unreadable or cancelled. lost: it was sent, and no reply came that
-    could be read: it may be billed, and nobody here knows for what, so `usage` is None.
+    could be read: it may be billed, and nobody here knows for what, so `usage` is None. tier: the service tier that the
+    reply says it was served in, which has a price of its own; "" where it says none.
     """
 
     number: int
@@ -268,6 +338,7 @@ class Attempt:
     status: int | None = None
     usage: Mapping[str, object] | None = None
     lost: bool = False
+    tier: str = ""
 
 
 class Watcher(Protocol):
@@ -327,10 +398,10 @@ class Step:
     API's log-probs here are those after exactly the text before (`Reply.exact`).
 
     alpha: weight of the offset here. divergence: total variation between the members' laws of the next token, None
-    where nobody measured it. left: the gate was shut, and the API's law alone decided; the offset is not known then.
-    guessed: the pair had drafted it. outweighed: a greedy choice whose weight is below that of everything together that
-    was not listed, and that might hold something better. unbordered: the text before ends where the API's tokenizer
-    would hardly have ended a token, so that the pair's masses are those after any such text.
+    where nobody measured it. left: the API alone decided, since the gate was shut or the whole answer is its own; the
+    offset is not known then. guessed: the pair had drafted it. outweighed: a greedy choice whose weight is below that
+    of everything together that was not listed, and that might hold something better. unbordered: the text before ends
+    where the API's tokenizer would hardly have ended a token, so that the pair's masses are those after any such text.
     """
 
     piece: bytes
@@ -353,20 +424,9 @@ class Step:
     guessed: bool = field(default=False, compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One reply that an answer was made from: how many of its tokens stood when it came, and what it took.
-
-    cost: in US dollars, None where it is unknown.
-    """
-
-    step: int
-    usage: Usage
-    cost: Decimal | None
-
-
-Finish = Literal["stop", "length", "stop_string", "budget", "error"]
-"""Why an answer ended; `budget`: the next request could have passed a budget, so it was not sent."""
+Finish = Literal["stop", "length", "stop_string", "repetition", "budget", "content_filter", "error"]
+"""Why an answer ended; `budget`: the next request could have passed a budget, so it was not sent; `content_filter`: the
+provider's filter has cut it there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,8 +434,9 @@ class Result:
     """A finished answer with everything that led to it; or, with the finish "error", one that broke off.
 
     exactness: `exact` when the endpoint went on from exactly our text at every step (`Step.exact`) and no step was
-    completed without the API; `approximate` otherwise. cost: US dollars for the requests that were answered; None
-    where the price of one is unknown, or nothing is booked. calls: the replies in the order in which they came.
+    completed without the API; `approximate` otherwise. cost: US dollars for all requests that were answered, those of
+    no use included; None where that of one is unknown, or nothing is booked. calls: all attempts at requests, as the
+    ledger has them.
     """
 
     text: str
@@ -401,7 +462,7 @@ class Result:
 
     @property
     def left(self) -> int:
-        """How many steps were left to the API, since the gate was shut."""
+        """How many steps were left to the API: all at alpha 0, and those where the gate was shut."""
         return sum(step.left for step in self.steps)
 
     @property
@@ -426,8 +487,8 @@ class Result:
 
     @property
     def error(self) -> float:
-        """The exactness budget used: the sum of the steps' bounds on total variation (3.2)."""
-        return sum(step.error for step in self.steps)
+        """The largest of the steps' bounds on total variation (3.2), each of which is 1 at most."""
+        return max((step.error for step in self.steps), default=0.0)
 
     @property
     def log_weight(self) -> float:
@@ -457,7 +518,8 @@ class Option:
 class Choice:
     """The options in the order given, the best of them, and what it took.
 
-    certified: no option can outweigh the best one, whatever the API did not show.
+    certified: the bounds of the likeliest option lie above those of all others, so that none can outweigh it, whatever
+    the API did not show. needs: what would decide where that is not so. cost, calls: as `Result`.
     """
 
     options: tuple[Option, ...]
@@ -466,10 +528,22 @@ class Choice:
     seconds: float
     model: str = ""
     cost: Decimal | None = None
+    calls: tuple[Call, ...] = ()
+    needs: tuple[str, ...] = ()
 
     @property
-    def best(self) -> Option:
-        """The option of the largest steered probability; the first of equals."""
+    def best(self) -> Option | None:
+        """The option that wins; None where that is undecided."""
+        return self.likeliest if self.certified else None
+
+    @property
+    def undecided(self) -> bool:
+        """Whether the bounds of the likeliest option overlap another's."""
+        return not self.certified
+
+    @property
+    def likeliest(self) -> Option:
+        """The option of the largest steered probability, part of which may be guessed; the first of equals."""
         return max(self.options, key=lambda option: option.steered)
 
 

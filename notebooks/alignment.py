@@ -263,10 +263,10 @@ picture(
 )
 
 # %% [markdown]
-# Longest match would be the wrong rule for what is cut off first. And it may take several tokens of the pair to know what
-# the closed model's token is: the pair writes `-` and `card`, Qwen2.5 has `-card`. Where what follows may still change
-# the token, the pair is asked what follows. One more condition: the text before ends with a token of the closed model; a
-# continuation after which its tokenizer would have cut *that* one otherwise cannot come:
+# Longest match would be the wrong rule for what is cut off first. And it may take several tokens of the pair to know
+# what the closed model's token is: the pair writes `-` and `card`, Qwen2.5 has `-card`. Where what follows may still
+# change the token, the pair is asked what follows. One more condition: the text before ends with a token of the closed
+# model; a continuation after which its tokenizer would have cut *that* one otherwise cannot come:
 
 # %%
 for begun in (b"-", b"-card", b" The"):

@@ -7,17 +7,22 @@ test: a test that needs one which is not there fails and says so.
 from __future__ import annotations
 
 import os
+import signal
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from blackbox_proxy.local.buffers import VARIABLE as BUFFERS
+from blackbox_proxy.local.buffers import extra_wanted
 from blackbox_proxy.local.weights import KNOWN, default_cache, stored
 from tests.tiny_gguf import TinyModel, write_tiny_llama, write_tiny_lora
 
 # Read before any test can change the environment.
 CACHE = default_cache(os.environ)
+FORCED_BUFFERS = os.environ.get(BUFFERS, "")
 SCRUBBED_PREFIXES = ("ANTHROPIC_", "AZURE_OPENAI_", "BLACKBOX_PROXY_", "GGML_", "HF_", "LLAMA_", "OPENAI_")
 SCRUBBED = (
     "ALL_PROXY",
@@ -27,6 +32,9 @@ SCRUBBED = (
     "HTTP_PROXY",
     "NO_COLOR",
     "NO_PROXY",
+    "SSLKEYLOGFILE",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
 )
 
 settings.register_profile("tests", max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "60")), deadline=None)
@@ -44,6 +52,27 @@ def scrubbed_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         patch.setenv("XDG_CACHE_HOME", str(CACHE.parent))
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def decided_buffers(scrubbed_environment: None) -> Iterator[None]:  # noqa: ARG001 (it comes first)
+    """Which buffers llama.cpp uses is a matter of this machine: tried once here, or as the person who runs it says."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(BUFFERS, FORCED_BUFFERS)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            patch.setenv(BUFFERS, "extra" if extra_wanted() else "plain")
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def interruptible() -> Iterator[None]:
+    """Under nohup or in the background SIGINT is ignored, by the programs that tests start too: not while they run."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

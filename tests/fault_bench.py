@@ -47,6 +47,12 @@ ROUTES = {
     "chat_prefill": Route("chat_prefill"),
     "chat_continue": Route("chat_continue", {"strategies": ("instruct",)}),
 }
+MORE = {
+    "three ways": Route("chat_continue"),
+    "lists": Route("completions", {"prompt_lists": True}),
+    "echo": Route("completions", {"echo": True}),
+}
+"""Routes on which one question takes several requests, or one request answers several."""
 STEERING = Steering(alpha=0.5, target="topk", rule="none", max_tokens=4, draft=3)
 
 OUTCOMES = {
@@ -117,7 +123,7 @@ class Bench:
         account: Account | None = None,
     ) -> Result:
         """One steered answer while requests fail by the plan."""
-        own = replace(steering, event=ROUTES[route].event)
+        own = replace(steering, event=(ROUTES | MORE)[route].event)
         api = replace(self.api(route, plan, timeout=timeout, attempts=attempts), account=account)
         if driver == "stream":
             run = stream(QUESTION, api=api, pair=self.pair, steering=own, pair_prompt=EMPTY)
@@ -133,7 +139,7 @@ class Bench:
         self.feed.left = deque(plan)
         self.attempts.clear()
         self.slept.clear()
-        way = ROUTES[route]
+        way = (ROUTES | MORE)[route]
         adapter = load_adapter(way.adapter, top_k=TOP_K, end_pieces=[END], **way.options)
         return Api("toy", self._transport(timeout, attempts), adapter, "{{ messages[0].content }}")
 
@@ -195,5 +201,5 @@ def lost_of(plan: Iterable[Fault]) -> int:
 
 
 def billed(usage: Usage) -> Usage:
-    """A usage without what another run may change: seconds, what the server's cache held, and what was lost."""
-    return replace(usage, cached=0, local_seconds=0.0, lost=0)
+    """A usage without what another run may change: seconds, what the server's cache held, and what failed."""
+    return replace(usage, cached=0, local_seconds=0.0, requests=usage.answered, lost=0, refused=0)

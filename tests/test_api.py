@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +15,12 @@ import tiktoken
 import tiktoken.registry
 
 from blackbox_proxy import Api, connect
+from blackbox_proxy.core.spending import used_by
 from blackbox_proxy.errors import ApiRefused, InputError, ReplyError, WeightsError
 from blackbox_proxy.local import tokenfiles
 from blackbox_proxy.remote.profiles.finding import user_folder
 from blackbox_proxy.remote.profiles.overlays import write_overlay
-from blackbox_proxy.types import Ask, Message, Prompt, Reply
+from blackbox_proxy.types import Ask, Message, Prompt, Reply, Usage
 from tests.remote.scripted import Say, ScriptedApi
 
 NO = Say({"error": {"message": "no", "code": "model_not_found"}}, status=404)
@@ -188,7 +190,9 @@ def chat_says(text: str) -> Say:
     """A chat's reply of one token."""
     told = {"token": text, "logprob": -0.5, "bytes": list(text.encode())}
     choice = {"message": {"content": text}, "logprobs": {"content": [{**told, "top_logprobs": [told]}]}}
-    return Say({"choices": [{**choice, "finish_reason": "length"}], "usage": {"prompt_tokens": 7}})
+    return Say(
+        {"choices": [{**choice, "finish_reason": "length"}], "usage": {"prompt_tokens": 9, "completion_tokens": 1}}
+    )
 
 
 ASKED = Ask("m", "", b"The capital of Alb", 1, 2, messages=Prompt.ask("Which?").messages)
@@ -205,7 +209,8 @@ def test_a_chat_that_does_not_go_on_is_asked_in_the_next_way(sends: Callable[[Ap
     asked = [json.dumps(body["messages"]) for _, _, body in server.seen]
     assert ["Begin your answer with" in text for text in asked] == [True, False]
     assert reply.positions[0].sampled.piece == b"ania"
-    assert (reply.usage.requests, reply.usage.lost) == (1, 1)
+    assert reply.usage == Usage(input=9, output=1, requests=1)
+    assert used_by(reply.calls) == Usage(input=18, output=2, requests=2), "both replies are paid for"
 
 
 async def closing(api: Api) -> Reply:
@@ -220,7 +225,7 @@ def test_of_a_chat_that_goes_on_in_no_way_nothing_is_known_there() -> None:
     ):
         reply = api.send(ASKED)
     assert len(server.seen) == 3
-    assert (reply.positions[0].top, reply.usage.requests, reply.usage.lost) == ((), 1, 2)
+    assert (reply.positions[0].top, used_by(reply.calls).answered, used_by(reply.calls).lost) == ((), 3, 0)
 
 
 def test_a_shape_that_cannot_be_read_in_any_way_is_an_error_that_knows_what_was_sent() -> None:
@@ -230,7 +235,7 @@ def test_a_shape_that_cannot_be_read_in_any_way_is_an_error_that_knows_what_was_
         pytest.raises(ReplyError) as caught,
     ):
         api.send(ASKED)
-    assert (len(server.seen), caught.value.lost) == (3, 3)
+    assert (len(server.seen), used_by(caught.value.calls).estimated) == (3, 3)
 
 
 def test_a_question_has_one_way() -> None:
@@ -280,3 +285,55 @@ def test_a_tokenizer_that_was_asked_for_is_an_error_where_it_cannot_be_had(profi
 def test_auto_says_where_it_does_not_know_the_model() -> None:
     with pytest.raises(InputError, match="does not know the tokenizer of 'mine'"):
         connect("http://127.0.0.1:9", model="mine", tokenizer="auto")
+
+
+def measured(url: str, *, extends: str = "compatible", model: str = "m", day: int = 25) -> None:
+    """What `doctor` writes of a chat that goes on from a partial turn."""
+    write_overlay(
+        user_folder(os.environ),
+        extends=extends,
+        base_url=url,
+        model=model,
+        measured=dt.date(2026, 11, day),
+        options={"path": "/chat/completions", "decoder": "openai_chat", "logprobs_kind": "bool", "top_k": 5},
+        adapter="chat_prefill",
+    )
+
+
+@pytest.mark.usefixtures("config_home")
+@pytest.mark.parametrize("named", ["", "compatible", "vllm"])
+@pytest.mark.parametrize("under", ["compatible", "vllm"])
+def test_what_was_measured_holds_whichever_profile_is_named(named: str, under: str) -> None:
+    url = "http://127.0.0.1:9/v1"
+    measured(url, extends=under)
+    with connect(f"{url}/", model="m", profile=named) as api:
+        assert api.adapter.name == "chat_prefill"
+        assert api.capabilities().top_k == 5
+    with connect(url, model="m", profile=named, options={"top_k": 3}) as api:
+        assert api.capabilities().top_k == 3, "what is given wins"
+
+
+@pytest.mark.usefixtures("config_home")
+@pytest.mark.parametrize("place", [("http://127.0.0.1:9/v1", "other"), ("http://127.0.0.1:10/v1", "m")])
+def test_what_was_measured_holds_at_no_other_place(place: tuple[str, str]) -> None:
+    measured("http://127.0.0.1:9/v1")
+    with connect(place[0], model=place[1]) as api:
+        assert api.adapter.name == "completions"
+
+
+@pytest.mark.usefixtures("config_home")
+def test_of_two_measurements_the_later_one_holds_and_no_key_is_read_that_nobody_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("OPENAI_API_KEY", "VLLM_API_KEY"):
+        monkeypatch.setenv(name, "sk-of-another-host")
+    with ScriptedApi(*[chat_says("Alb")] * 2) as server:
+        measured(server.url, extends="deepseek", day=25)
+        measured(server.url, extends="vllm", day=26)
+        for profile in ("", "vllm"):
+            with connect(server.url, model="m", profile=profile) as api:
+                api.send(ASKED)
+    unnamed, named = server.seen
+    assert "continue_final_message" in unnamed[2], "as vLLM is told, and DeepSeek is not"
+    assert "sk-of-another-host" not in str(unnamed[1])
+    assert "sk-of-another-host" in str(named[1])

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from blackbox_proxy.calls import AT_ONCE, asend_all, send_all
+from blackbox_proxy.core.spending import used_by
 from blackbox_proxy.engine import asteer, steer
 from blackbox_proxy.errors import ApiUnreachable, BlackboxProxyError
 from blackbox_proxy.steering import Steering
-from blackbox_proxy.types import Ask, Capabilities, Prompt, Reply, Result
+from blackbox_proxy.types import Ask, Call, Capabilities, Prompt, Reply, Result, Usage
 from tests.core.toys import OTHER, TOY, toy_api, toy_pair
 
 
@@ -44,7 +45,7 @@ class Failing:
         try:
             if number in self.fails:
                 error = ApiUnreachable(f"call {number} got lost", hint="try again")
-                error.lost = 1
+                error.calls = (Call(0, Usage(requests=1, lost=1), None),)
                 raise error
             return toy_api(5, OTHER).send(ask)
         finally:
@@ -81,7 +82,7 @@ def test_a_list_is_one_request() -> None:
 def test_what_came_in_spite_of_an_error_is_given_with_it() -> None:
     made = send_all(Failing(fails=(2, 4)), asks(6))
     assert isinstance(made.error, ApiUnreachable)
-    assert made.error.lost == 2
+    assert used_by(made.error.calls) == Usage(requests=2, lost=2)
     assert len(made.replies) == 4
 
 
@@ -102,5 +103,6 @@ def test_an_answer_that_breaks_off_counts_what_was_paid(*, awaited: bool) -> Non
     partial = caught.value.partial
     assert partial is not None
     assert partial.usage.lost == 1
-    assert partial.usage.requests == partial.usage.output == api.made - 1
+    assert partial.usage.requests == api.made
+    assert partial.usage.answered == partial.usage.output == api.made - 1
     assert partial.usage.wasted == partial.usage.output

@@ -13,14 +13,17 @@ from pathlib import Path
 import pytest
 
 from blackbox_proxy.api import connect
+from blackbox_proxy.cli.settings import Settings
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.engine import asteer, load_pair, steer, stream
 from blackbox_proxy.errors import ApiBusy, BlackboxProxyError, InputError, LocalModelError, PairError, PromptError
+from blackbox_proxy.gateway.config import Served
 from blackbox_proxy.session import LocalPair
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.testing import ToyApi, ToyModel, ToyPair
 from blackbox_proxy.types import (
     Ask,
+    Call,
     Capabilities,
     Continuation,
     Laws,
@@ -30,6 +33,7 @@ from blackbox_proxy.types import (
     Reply,
     Result,
     TokenPath,
+    Usage,
 )
 from blackbox_proxy_adapters.positions import unknown
 from tests.adapters.shapes import body
@@ -222,11 +226,11 @@ def test_what_the_api_said_while_the_pair_failed_is_paid_for(drive: Driver) -> N
 @drivers
 def test_of_two_failures_at_once_the_pairs_is_raised_and_both_are_counted(drive: Driver) -> None:
     error = ApiBusy("rate limit", status=429)
-    error.lost = 3
+    error.calls = (Call(0, Usage(requests=1, lost=1), None),) * 3
     api, pair = WiredApi(plain(), failing(0, error)), Wired(toy_pair(), failing(0, Broken("no more memory")))
     with pytest.raises(Broken) as raised:
         drive(api, pair)
-    assert (raised.value.partial.usage.requests, raised.value.partial.usage.lost) == (0, 3)
+    assert (raised.value.partial.usage.requests, raised.value.partial.usage.lost) == (3, 3)
 
 
 @drivers
@@ -285,7 +289,7 @@ def test_an_interrupt_does_not_wait_for_the_api(where: str) -> None:
     free.set()
     assert took < 30
     assert run.partial.finish == "error"
-    assert (run.partial.usage.requests, run.partial.usage.lost) == (2, 1)
+    assert (run.partial.usage.requests, run.partial.usage.lost) == (3, 1)
     assert len(run.partial.steps) == 2
 
 
@@ -351,11 +355,18 @@ def test_a_bare_question_is_a_chat_of_one_turn() -> None:
 
 @pytest.mark.parametrize("continuation", [Continuation.EXACT, Continuation.PREFILL, Continuation.APPROXIMATE])
 def test_steps_that_rest_on_a_continuation_asked_for_in_words_are_approximate(continuation: Continuation) -> None:
-    """Within the first reply the API goes on from its own words, so that much is exact everywhere."""
+    """Within the first reply the API goes on from its own words: that much is exact, and it is asked to be the whole.
+
+    In words it is asked only behind the first token that was changed.
+    """
     api = WiredApi(plain(), can=Capabilities(top_k=4, continuation=continuation))
-    result = steer(PROMPT, api=api, pair=toy_pair(), steering=Steering(alpha=0.0, draft=1, max_tokens=6))
+    result = steer(PROMPT, api=api, pair=toy_pair(), steering=Steering(draft=1, max_tokens=6))
     worded = continuation is Continuation.APPROXIMATE
-    assert [step.exact for step in result.steps] == [True, *[not worded] * (len(result.steps) - 1)]
+    first = next(n for n, step in enumerate(result.steps) if step.origin is not Origin.DRAFT)
+    later = len(result.steps) - first - 1
+    assert [step.exact for step in result.steps] == [*[True] * (first + 1), *[not worded] * later]
+    assert api.toys.asked[0].length == (6 if worded else 1)
+    assert later > 0
     assert result.exactness == ("approximate" if worded else "exact")
 
 
@@ -386,7 +397,7 @@ def test_over_http_the_answer_grows_in_the_prompt() -> None:
     end = ("", -0.1, {"": -0.1, "a": -3.0})
     script = (Say(body(*rows)), Say(body(end, finish="stop")))
     with ScriptedApi(*script) as server, connect(server.url, model="m", options={"top_k": 2}) as api:
-        result = steer(PROMPT, api=api, pair=toy_pair(), steering=Steering(alpha=0.0, draft=8))
+        result = steer(PROMPT, api=api, pair=toy_pair(), steering=Steering(alpha=1e-12, draft=8))
     assert (result.text, result.finish, result.model) == ("ab", "stop", "m-1")
     sent = [request for _, _, request in server.seen]
     assert [request["prompt"] for request in sent] == ["ab", "abab"]
@@ -416,7 +427,7 @@ def test_the_model_that_answered_is_named_even_if_its_last_reply_is_silent_about
     row, end = ("a", -0.2, {"a": -0.2}), ("", -0.1, {"": -0.1})
     script = (Say(body(row)), Say(body(end, finish="stop", model="")))
     with ScriptedApi(*script) as server, connect(server.url, model="m") as api:
-        result = steer(PROMPT, api=api, pair=toy_pair(), steering=Steering(alpha=0.0, draft=1))
+        result = steer(PROMPT, api=api, pair=toy_pair(), steering=Steering(alpha=1e-12, draft=1))
     assert (len(server.seen), result.model) == (2, "m-1")
 
 
@@ -435,10 +446,17 @@ def test_connecting_sends_nothing_and_templates_go_by_name() -> None:
         assert api.text(Prompt.ask("why?")).endswith("<|im_start|>assistant\n")
     with connect("http://127.0.0.1:9/v1", model="m", template="{{ messages[0].content }}!") as api:
         assert api.text(Prompt.ask("why?")) == "why?!"
-    with connect("http://127.0.0.1:9/v1", model="m") as api:
+    with connect("http://127.0.0.1:9/v1", model="m", template="raw") as api:
         assert api.text(Prompt(text="why?")) == "why?"
         with pytest.raises(PromptError, match="no chat template"):
             api.text(Prompt.ask("why?"))
+
+
+def test_a_chat_is_written_down_as_on_the_command_line_where_nobody_says_how() -> None:
+    with connect("http://127.0.0.1:9/v1", model="m") as api:
+        assert api.text(Prompt.ask("why?")) == "<|im_start|>user\nwhy?<|im_end|>\n<|im_start|>assistant\n"
+        assert api.text(Prompt(text="why?")) == "why?"
+    assert Settings.model_fields["template"].default == Served.model_fields["template"].default == "chatml"
 
 
 def test_the_ends_of_common_models_are_known_and_can_be_replaced() -> None:

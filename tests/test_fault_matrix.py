@@ -68,7 +68,7 @@ def undisturbed(bench: Bench, route: str, steering: Steering = STEERING) -> Resu
 def fresh(bench: Bench, route: str, steering: Steering) -> Result:
     result = bench.answer(route, "steer", steering=steering)
     assert [attempt.outcome for attempt in bench.attempts] == ["ok"] * result.usage.requests
-    assert result.usage.requests > 2, "nothing is gone on from"
+    assert result.usage.requests >= 2, "nothing is gone on from"
     return result
 
 
@@ -79,7 +79,9 @@ def check_answer(bench: Bench, result: Result, wanted: Result, plan: tuple[Fault
     assert [attempt.outcome for attempt in bench.attempts] == outcomes(plan)
     assert [attempt.number for attempt in bench.attempts] == numbers(plan)
     assert billed(result.usage) == billed(wanted.usage)
+    assert result.usage.requests == len(result.calls) == len(plan)
     assert result.usage.lost == lost_of(plan) == sum(attempt.lost for attempt in bench.attempts)
+    assert result.usage.refused == faults_of(plan) - lost_of(plan)
     assert bool(result.usage.lost) == any("without a usable reply" in note for note in result.notes)
     paid = [attempt.usage for attempt in bench.attempts]
     assert [usage is not None for usage in paid] == [fault.word == "ok" for fault in plan]
@@ -136,7 +138,7 @@ def check_hangs(bench: Bench, route: str, *, first: int) -> int:
         assert billed(result.usage) == billed(wanted.usage)
         late = [attempt.outcome for attempt in bench.attempts].count("timeout")
         assert result.usage.lost == late >= faults_of(plan)
-        assert len(bench.attempts) == late + result.usage.requests
+        assert len(bench.attempts) == result.usage.requests == late + result.usage.answered
     injected = bench.traffic.kinds["hang"] - before
     assert injected == 3 * faults_of(plan)
     return injected
@@ -188,7 +190,7 @@ ENDINGS: dict[str, tuple[str, type[BlackboxProxyError], int]] = {
     "too long a pause": ("503:3600", ApiBusy, 0),
     "mixed": ("reset,429,truncated,500", ApiBusy, 2),
 }
-"""What happens to the third call and all after it, what is raised, and how many attempts of it may have been billed."""
+"""What happens to the third call, or the last of two, and all after it, what is raised, and how many may be billed."""
 
 
 def broken(bench: Bench, route: str, driver: Driver, plan: tuple[Fault, ...]) -> BlackboxProxyError:
@@ -204,18 +206,20 @@ def broken(bench: Bench, route: str, driver: Driver, plan: tuple[Fault, ...]) ->
 def test_an_error_that_stays_carries_what_there_was(bench: Bench, route: str, ending: str) -> None:
     pattern, kind, lost = ENDINGS[ending]
     wanted, lengths = undisturbed(bench, route), set()
+    before = min(2, wanted.usage.requests - 1)
     for driver in DRIVERS:
-        error = broken(bench, route, driver, read_plan(f"ok,ok,{pattern}" + f",{pattern}" * 9))
+        error = broken(bench, route, driver, read_plan("ok," * before + pattern + f",{pattern}" * 9))
         partial = error.partial
         assert type(error) is kind
         assert error.hint
-        assert (partial.finish, partial.usage.requests, partial.usage.lost) == ("error", 2, lost)
+        assert (partial.finish, partial.usage.answered, partial.usage.lost) == ("error", before, lost)
+        assert partial.usage.requests == len(bench.attempts)
         assert partial.steps == wanted.steps[: len(partial.steps)]
         assert partial.text.encode() == b"".join(step.piece for step in partial.steps)
         paid = [attempt.usage for attempt in bench.attempts if attempt.usage]
         assert partial.usage.input == sum(usage["prompt_tokens"] for usage in paid)  # type: ignore[misc]
         assert partial.usage.output == sum(usage["completion_tokens"] for usage in paid)  # type: ignore[misc]
-        assert len(bench.attempts) - 2 == (4 if error.retryable and "3600" not in pattern else 1)
+        assert len(bench.attempts) - before == (4 if error.retryable and "3600" not in pattern else 1)
         lengths.add(len(partial.steps))
     assert len(lengths) == 1
     assert 0 < lengths.pop() < len(wanted.steps)
@@ -226,7 +230,7 @@ def test_an_error_before_anything_was_said_carries_only_what_may_be_paid(bench: 
     assert broken(bench, "text", driver, read_plan("401")).partial is None
     assert broken(bench, "text", driver, read_plan("500*4")).partial is None
     partial = broken(bench, "text", driver, read_plan("cut*4")).partial
-    assert (partial.text, partial.steps, partial.usage.requests, partial.usage.lost) == ("", (), 0, 4)
+    assert (partial.text, partial.steps, partial.usage.requests, partial.usage.lost) == ("", (), 4, 4)
 
 
 def test_a_stream_that_breaks_off_still_has_its_steps(bench: Bench) -> None:
@@ -255,7 +259,7 @@ def test_of_several_answers_each_pays_for_itself(bench: Bench) -> None:
     with pytest.raises(ApiRefused) as raised:
         next(drawn)
     partial = raised.value.partial
-    assert (partial.usage.requests, partial.usage.lost) == (1, 1)
+    assert (partial.usage.requests, partial.usage.lost, partial.usage.refused) == (3, 1, 1)
     assert partial.steps == second.steps[: len(partial.steps)]
     assert 0 < len(partial.steps) < len(second.steps)
 
@@ -275,7 +279,7 @@ def test_a_choice_is_not_changed_and_its_calls_are_paid_for(bench: Bench) -> Non
     assert (billed(faulty.usage), faulty.usage.lost) == (billed(wanted.usage), 2)
     with pytest.raises(ApiUnreachable) as raised:
         choosing("ok,reset*4")
-    assert (raised.value.partial.usage.requests, raised.value.partial.usage.lost) == (1, 4)
+    assert (raised.value.partial.usage.requests, raised.value.partial.usage.lost) == (5, 4)
     assert raised.value.partial.notes
     with pytest.raises(ApiRefused) as raised_at_once:
         choosing("401")

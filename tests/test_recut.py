@@ -9,7 +9,7 @@ from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.testing import ToyApi
 from tests.core.toys import toy_api, toy_pair
 
-STEERING = Steering(alpha=0.0, max_tokens=6, draft=1)
+STEERING = Steering(alpha=1e-12, max_tokens=6, draft=1)
 
 
 def notes(api: ToyApi, steering: Steering = STEERING) -> tuple[str, ...]:

@@ -45,6 +45,7 @@ class ChatPrefill(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("prefill", self.prefill, ("flag_pair", "prefix", "implicit"))
+        self._dialect = replace(self._dialect, repeats=self.echoes)
 
     def capabilities(self) -> Capabilities:
         """It takes messages, and goes on from a partial turn."""

@@ -35,7 +35,8 @@ class Options:
     reasoning models want `max_completion_tokens`. min_output: fewest tokens that may be asked for; never fewer are.
     logprobs_kind: how log-probs are asked for: `bool` (logprobs=true, top_logprobs=k), `count` (logprobs=k), `n_probs`
     (n_probs=k), or `include` (the Responses' list, top_logprobs=k). seed_field: what it calls the seed, "" where it
-    takes none. query_temperature: what is sent where a greedy draft is wanted, 1 where log-probs at 0 are one-hot.
+    takes none. query_temperature: what is sent where a greedy draft is wanted, 1 where log-probs at 0 are one-hot; an
+    answer that is the endpoint's own (`Ask.own`) is asked for at 0 all the same.
     bytes_trust: whether `bytes` of a reply are the token's true ones: `exact`, `lossy` or `none`. extra_body: fields
     that are sent with each request as they are (`reasoning_effort`, `top_p`, ...).
     """
@@ -73,9 +74,11 @@ class Options:
             "model": ask.model,
             **text,
             self.length_field: max(length, self.min_output),
-            "temperature": ask.temperature or self.query_temperature,
+            "temperature": ask.temperature if ask.own else ask.temperature or self.query_temperature,
             **self._logprobs(self.asked_k(ask)),
         }
+        if ask.top_p < 1.0:
+            body["top_p"] = ask.top_p
         if ask.seed is not None and self.seed_field:
             body[self.seed_field] = ask.seed
         return WireRequest(self.path, body)

@@ -5,8 +5,9 @@ Endpoints spell tokens as strings, as bytes, or as both, and each of them may be
 * A string with U+FFFD in it, or an empty one, has lost its bytes: kind `special`, its mass is known but it must never
   be emitted. The legacy shape spells such a token `bytes:\xe2\x80`, where plain characters may stand between the
   escapes.
-* Some servers show the alphabet that byte-level tokenizers use inside, where a space is `Ġ`. One string cannot tell
-  (`ł` is also a letter), all strings of a reply together can: see `speaks_bytes`.
+* Some servers show how a tokenizer spells its pieces inside: byte-level ones have an alphabet in which a space is `Ġ`,
+  SentencePiece writes `\u2581` for a space. One string cannot tell (`ł` is also a letter, U+2581 a character), all
+  strings of a reply together can: see `reader_of`. `<0x0A>` is a byte wherever it is a whole token: no text has one.
 
 The module knows no reply shape and no tokenizer.
 """
@@ -14,7 +15,7 @@ The module knows no reply shape and no tokenizer.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -24,6 +25,9 @@ LOST = "\ufffd".encode()
 """What a decoder writes for bytes that it could not read."""
 
 _ESCAPE = re.compile(r"\\x([0-9a-fA-F]{2})")
+_BYTE = re.compile(r"<0x([0-9A-F]{2})>")
+_SPACE = "\u2581"
+_MARKED = re.compile(f"{_SPACE}+\\w")
 
 
 def _alphabet() -> dict[str, int]:
@@ -57,6 +61,9 @@ def read_piece(spelling: str, *, end_pieces: Collection[bytes] = ()) -> Piece:
 @lru_cache(2**17)  # an endpoint that shows its whole vocabulary repeats it at every position
 def spelt(spelling: str, ends: frozenset[bytes]) -> Piece:
     """`read_piece`, remembered."""
+    byte = _BYTE.fullmatch(spelling)
+    if byte and spelling.encode() not in ends:
+        return Piece(bytes.fromhex(byte[1]), kind_of(bytes.fromhex(byte[1])))
     prefix, *escaped = _ESCAPE.split(spelling.removeprefix("bytes:")) if spelling.startswith("bytes:") else [""]
     text = _unescape(prefix, escaped) if escaped else spelling.encode("utf-8", "surrogatepass")
     kind = kind_of(text, end_pieces=ends)
@@ -72,8 +79,31 @@ def spelt_in_bytes(spelling: str, ends: frozenset[bytes]) -> Piece:
     return Piece(text, kind_of(text, end_pieces=ends))
 
 
+def spelt_with_marks(spelling: str, ends: frozenset[bytes]) -> Piece:
+    """The same where U+2581 stands for a space (`speaks_marks`)."""
+    if spelling.encode("utf-8", "surrogatepass") in ends:
+        return spelt(spelling, ends)
+    return spelt(spelling.replace(_SPACE, " "), ends)
+
+
+Speller = Callable[[str, frozenset[bytes]], Piece]
+"""How one token's string is read."""
+
+
+def reader_of(spellings: Collection[str], ends: Collection[bytes] = ()) -> Speller:
+    """How the strings of a reply are to be read, all of them together."""
+    if speaks_bytes(spellings, ends):
+        return spelt_in_bytes
+    return spelt_with_marks if speaks_marks(spellings, ends) else spelt
+
+
 def told(text: bytes, spelling: str, ends: frozenset[bytes]) -> Piece:
-    """The piece of these true bytes. An end has a name and often no bytes: its string tells it."""
+    """The piece of these true bytes. An end has a name and often no bytes: its string tells it.
+
+    Bytes that are those of the string `<0x0A>` are not true: they are one byte.
+    """
+    if text and _BYTE.fullmatch(spelling) and text == spelling.encode():
+        return spelt(spelling, ends)
     named = spelling.encode("utf-8", "surrogatepass") in ends
     return Piece(text, Kind.END if named else kind_of(text, end_pieces=ends))
 
@@ -100,6 +130,19 @@ def speaks_bytes(spellings: Iterable[str], ends: Collection[bytes] = ()) -> bool
                 continue
             return False
         found = found or "Ġ" in spelling or "Ċ" in spelling or _hides_a_character(spelling)
+    return found
+
+
+def speaks_marks(spellings: Iterable[str], ends: Collection[bytes] = ()) -> bool:
+    """Whether these are the strings of a SentencePiece tokenizer: none has a space, one has a mark before a word.
+
+    Real text has U+2581 in bars and graphs; there it stands before no letter, and some alternative has a space.
+    """
+    found = False
+    for spelling in spellings:
+        if " " in spelling and spelling.encode("utf-8", "surrogatepass") not in ends:
+            return False
+        found = found or (spelling.startswith(_SPACE) and _MARKED.match(spelling) is not None)
     return found
 
 

@@ -40,13 +40,15 @@ class Dialect:
 
     ends, end_ids: how it spells the tokens that end an answer, and their ids. trust: whether `bytes` are a token's true
     bytes (`exact`), those of a string that may have lost them (`lossy`), or not to be looked at (`none`). top_k: how
-    many alternatives were asked for.
+    many alternatives were asked for. repeats: log-probs may begin with text that the reply does not hold, since
+    it was sent.
     """
 
     ends: frozenset[bytes] = frozenset()
     end_ids: frozenset[int] = frozenset()
     trust: Trust = "exact"
     top_k: int | None = None
+    repeats: bool = False
 
     def asked(self, top_k: int) -> Dialect:
         """The same for a request of that many alternatives."""

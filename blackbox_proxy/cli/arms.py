@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
 from blackbox_proxy.cli import show
-from blackbox_proxy.core.money import plain, rounded
 
 if TYPE_CHECKING:
     from blackbox_proxy.evaluation.evaluate import Outcome
@@ -66,9 +64,13 @@ def _outcome(one: Outcome) -> None:
         show.line(line)
     for line in _trust(one.figures):
         show.line(line)
+    for line in one.advice:
+        show.out.print(Text(line, style="bold"))
 
 
 def _row(name: str, figures: Any) -> tuple[Text, ...]:  # noqa: ANN401 (JSON)
+    from blackbox_proxy.evaluation.table import per_thousand
+
     score = figures["score"]
     form = figures["in_form"]
     cells = (
@@ -77,16 +79,11 @@ def _row(name: str, figures: Any) -> tuple[Text, ...]:  # noqa: ANN401 (JSON)
         "" if score is None else f"{figures['low']:.2f}-{figures['high']:.2f}",
         str(figures["n"]),
         "" if form is None else f"{form:.2f}",
-        _dollars(figures["cost_usd_per_answer"]),
+        per_thousand(figures["cost_usd_per_answer"]),
         "" if figures["seconds_per_answer"] is None else f"{figures['seconds_per_answer']:.2f}",
     )
     style = "bold" if name == "steered" else ""
     return tuple(Text(cell, style=style) for cell in cells)
-
-
-def _dollars(amount: float | None) -> str:
-    """Dollars for a thousand answers, since one costs little."""
-    return "unknown" if amount is None else plain(rounded(1000 * Decimal(repr(amount)))) if amount else "0"
 
 
 def _tests(tests: Any) -> list[str]:  # noqa: ANN401 (JSON)

@@ -1,6 +1,6 @@
-"""The commands that ask a model: steer an answer, choose between answers, score strings by the pair alone.
+"""The command that has a model answer: `steer`.
 
-Each parses its options, calls one function, and hands the result to `show`; heavy modules are imported inside.
+It parses its options, calls one function, and hands the answers to `show`; heavy modules are imported inside.
 """
 
 from __future__ import annotations
@@ -13,6 +13,13 @@ import typer
 from blackbox_proxy.cli import inputs
 from blackbox_proxy.cli.booking import LedgerFile, MaxCalls, MaxCost, NoLedger, Tags, books
 from blackbox_proxy.cli.options import (
+    ABLE,
+    ANSWER,
+    CALLS,
+    OFF,
+    PAIR,
+    PLAIN,
+    SHOWN,
     Alpha,
     AlphaSchedule,
     AsJson,
@@ -39,10 +46,13 @@ from blackbox_proxy.cli.options import (
 )
 from blackbox_proxy.cli.tracing import TraceFile, check, traced
 from blackbox_proxy.errors import BlackboxProxyError
-from blackbox_proxy.steering import THRESHOLD, Steering
+from blackbox_proxy.steering import Steering
 
 if TYPE_CHECKING:
+    from blackbox_proxy.api import Api
     from blackbox_proxy.engine import Stream
+    from blackbox_proxy.ledger.books import Ledger
+    from blackbox_proxy.types import Prompt
 
 STEER_EXAMPLES = """Examples:
 
@@ -76,11 +86,14 @@ def steer(
         Literal["always", "divergence"],
         typer.Option(
             help="Where the offset acts: at every token, or only where the pair's members differ by more than"
-            " `--threshold`; elsewhere the API's own token is taken."
+            " `--threshold`; elsewhere the API's own token is taken.",
+            rich_help_panel=PAIR,
         ),
     ] = "always",
-    threshold: Threshold = THRESHOLD,
-    max_tokens: Annotated[int, typer.Option(help="Most tokens of the answer.")] = 256,
+    threshold: Threshold = PLAIN.threshold,
+    max_tokens: Annotated[
+        int, typer.Option(help="Most tokens of the answer.", rich_help_panel=ANSWER)
+    ] = PLAIN.max_tokens,
     system: System = None,
     messages: Messages = None,
     raw: Raw = False,
@@ -88,49 +101,93 @@ def steer(
     template: Template = None,
     tokenizer: Tokenizer = None,
     top_k: TopK = None,
-    temperature: Annotated[float, typer.Option(help="0 takes the best token; otherwise tokens are drawn.")] = 0.0,
-    top_p: Annotated[float, typer.Option(help="Draw from the likeliest tokens that hold this share.")] = 1.0,
-    min_p: Annotated[float, typer.Option(help="Draw no token below this share of the likeliest.")] = 0.0,
-    seed: Annotated[int, typer.Option(help="Where the chance comes from; equal seeds give equal answers.")] = 0,
-    n: Annotated[int, typer.Option("--n", help="Answers to draw, with the seeds from --seed on.", min=1)] = 1,
-    draft: Annotated[int, typer.Option(help="Most tokens to draft for one call.")] = 8,
+    temperature: Annotated[
+        float, typer.Option(help="0 takes the best token; otherwise tokens are drawn.", rich_help_panel=ANSWER)
+    ] = PLAIN.temperature,
+    top_p: Annotated[
+        float, typer.Option(help="Draw from the likeliest tokens that hold this share.", rich_help_panel=ANSWER)
+    ] = PLAIN.top_p,
+    min_p: Annotated[
+        float, typer.Option(help="Draw no token below this share of the likeliest.", rich_help_panel=ANSWER)
+    ] = PLAIN.min_p,
+    seed: Annotated[
+        int, typer.Option(help="Where the chance comes from; equal seeds give equal answers.", rich_help_panel=ANSWER)
+    ] = PLAIN.seed,
+    n: Annotated[
+        int, typer.Option("--n", help="Answers to draw, with the seeds from --seed on.", min=1, rich_help_panel=ANSWER)
+    ] = 1,
+    draft: Annotated[int, typer.Option(help="Most tokens to draft for one call.", rich_help_panel=CALLS)] = PLAIN.draft,
     drafter: Annotated[
         Literal["window", "prefixes", "echo", "auto"],
         typer.Option(
             help="Who drafts: the API (`window`); the pair, each beginning asked about at once (`prefixes`) or checked"
-            " by its echo (`echo`); or whichever is best (`auto`). The text is the same."
+            " by its echo (`echo`); or whichever is best (`auto`). The text is the same.",
+            rich_help_panel=CALLS,
         ),
     ] = "window",
     prefer: Annotated[
-        Literal["cost", "latency", "balanced"], typer.Option(help="What `--drafter auto` aims at.")
+        Literal["cost", "latency", "balanced"],
+        typer.Option(help="What `--drafter auto` aims at.", rich_help_panel=CALLS),
     ] = "balanced",
     prompt_lists: Annotated[
-        bool, typer.Option("--prompt-lists", help="The endpoint takes several prompts in one request.")
+        bool,
+        typer.Option(
+            "--prompt-lists",
+            help="The endpoint takes several prompts in one request.",
+            rich_help_panel=ABLE,
+            show_default=OFF,
+        ),
     ] = False,
     echo: Annotated[
-        bool, typer.Option("--echo", help="The endpoint gives back what it is sent, with log-probs.")
+        bool,
+        typer.Option(
+            "--echo",
+            help="The endpoint gives back what it is sent, with log-probs.",
+            rich_help_panel=ABLE,
+            show_default=OFF,
+        ),
     ] = False,
     event: Annotated[
-        Literal["bytes", "ids"], typer.Option(help="`ids` where the API speaks the pair's vocabulary.")
+        Literal["bytes", "ids"],
+        typer.Option(help="`ids` where the API speaks the pair's vocabulary.", rich_help_panel=ABLE),
     ] = "bytes",
     target: Annotated[
         Literal["full", "nucleus", "topk"],
-        typer.Option(help="What may be chosen: anything, the API's nucleus, or only what the API shows."),
+        typer.Option(
+            help="What may be chosen: anything, the API's nucleus, or only what the API shows.", rich_help_panel=PAIR
+        ),
     ] = "full",
-    nucleus: Annotated[float, typer.Option(help="Share of the API's own law that `--target nucleus` keeps.")] = 0.9,
+    nucleus: Annotated[
+        float, typer.Option(help="Share of the API's own law that `--target nucleus` keeps.", rich_help_panel=PAIR)
+    ] = PLAIN.nucleus,
     tail: Annotated[
         Literal["impute", "reveal", "drop"],
-        typer.Option(help="What the API does not show: guess it, ask for it, or leave it out."),
+        typer.Option(help="What the API does not show: guess it, ask for it, or leave it out.", rich_help_panel=PAIR),
     ] = "impute",
     reveal: Annotated[
         Literal["none", "ids", "bias"],
-        typer.Option(help="How the endpoint tells log-probs beyond its top-k: vLLM's chosen ids, or a forcing bias."),
+        typer.Option(
+            help="How the endpoint tells log-probs beyond its top-k: vLLM's chosen ids, or a forcing bias.",
+            rich_help_panel=ABLE,
+        ),
     ] = "none",
     rule: Annotated[
         Literal["pooled", "none", "clip", "plausible"],
-        typer.Option(help="How an offset abstains where the pair has no evidence."),
+        typer.Option(help="How an offset abstains where the pair has no evidence.", rich_help_panel=PAIR),
     ] = "pooled",
-    stop: Annotated[list[str] | None, typer.Option(help="End the answer before this text; may be repeated.")] = None,
+    stop: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="End the answer before this text; may be repeated.", rich_help_panel=ANSWER, show_default="none"
+        ),
+    ] = None,
+    repetition_stop: Annotated[
+        int,
+        typer.Option(
+            help="End the answer where its last so many tokens are one piece over and over; 0 never does.",
+            rich_help_panel=ANSWER,
+        ),
+    ] = PLAIN.repetition_stop,
     api_key_env: KeyVariable = None,
     timeout: Timeout = 60.0,
     max_cost: MaxCost = None,
@@ -138,7 +195,9 @@ def steer(
     tag: Tags = None,
     ledger: LedgerFile = None,
     no_ledger: NoLedger = False,
-    trace: Annotated[bool, typer.Option(help="Show every token: wanted, offset, chosen, origin.")] = False,
+    trace: Annotated[
+        bool, typer.Option(help="Show every token: wanted, offset, chosen, origin.", rich_help_panel=SHOWN)
+    ] = False,
     trace_html: TraceFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -173,6 +232,7 @@ def steer(
         drafter=drafter,
         prefer=prefer,
         stop=tuple(stop or ()),
+        repetition_stop=repetition_stop,
     )
     route = {"token_ids": event == "ids", "reveal": reveal, "prompt_lists": prompt_lists, "echo": echo}
     with (
@@ -186,7 +246,7 @@ def steer(
             tokenizer=tokenizer,
             api_key_env=api_key_env,
             timeout=timeout,
-            options=adapter_options(settings, profile, top_k=top_k, route=route),
+            options=adapter_options(settings, profile, base_url=base_url, model=model, top_k=top_k, route=route),
             ledger=book,
         ) as api,
         load_pair(pair_file(pair, settings)) as local,
@@ -198,10 +258,21 @@ def steer(
             quiet=as_json,
         ) as running,
     ):
+        _foretell(api, asked, steering, n=n, book=book)
         if as_json:
             _write_answers(running, n=n, trace=trace, before=api.notes)
         else:
             _show_answers(running, n=n, trace=trace, before=api.notes, steering=steering)
+
+
+def _foretell(api: Api, asked: Prompt, steering: Steering, *, n: int, book: Ledger | None) -> None:
+    """Say what a run takes, where the endpoint can only be asked in words to go on."""
+    from blackbox_proxy.cli import bills
+    from blackbox_proxy.cli.estimating import expected
+
+    found = expected(api, asked, steering, rows=() if book is None else book.store.rows())
+    if found is not None:
+        bills.worded(api.model, found, answers=n, tokens=steering.max_tokens)
 
 
 def _show_answers(running: Iterator[Stream], *, n: int, trace: bool, before: Sequence[str], steering: Steering) -> None:
@@ -234,105 +305,3 @@ def _write_answers(running: Iterator[Stream], *, n: int, trace: bool, before: Se
             write_json({"error": {"type": "KeyboardInterrupt", "message": "interrupted", "hint": ""}, **beside})
             raise
     write_json(found[0] if n == 1 else {"answers": found})
-
-
-CHOOSE_EXAMPLES = """Examples:
-
-`blackbox-proxy choose "Is water wet?" --option Yes --option No --base-url http://localhost:80/v1 --model m --pair demo`
-
-`blackbox-proxy choose "Is water wet?" --option Yes --option No --chat --json --base-url ... --model ... --pair demo`
-"""
-
-
-def choose(
-    prompt: Question = None,
-    option: Annotated[list[str] | None, typer.Option(help="An answer, as the model would write it; repeat it.")] = None,
-    base_url: BaseUrl = None,
-    model: ModelName = None,
-    profile: ProfileName = None,
-    pair: PairFile = None,
-    alpha: Alpha = None,
-    chat: Annotated[bool, typer.Option(help="Ask /chat/completions: one call, from an answer's start.")] = False,
-    system: System = None,
-    messages: Messages = None,
-    raw: Raw = False,
-    pair_prompt: PairPrompt = None,
-    template: Template = None,
-    top_k: TopK = None,
-    calls: Annotated[int, typer.Option(help="Most calls of the API.", min=1)] = 8,
-    api_key_env: KeyVariable = None,
-    timeout: Timeout = 60.0,
-    max_cost: MaxCost = None,
-    max_calls: MaxCalls = None,
-    tag: Tags = None,
-    ledger: LedgerFile = None,
-    no_ledger: NoLedger = False,
-    as_json: AsJson = False,
-) -> None:
-    """Choose between given answers: the API's odds of each, tilted by the pair.
-
-    One call is enough where every answer shows among the top-k; what is not shown is bounded.
-    """
-    from blackbox_proxy.choice import choose as choose_between
-    from blackbox_proxy.cli import odds
-    from blackbox_proxy.cli.settings import read_settings
-    from blackbox_proxy.engine import load_pair
-
-    settings = read_settings()
-    asked = inputs.prompt_of(prompt, messages=messages, system=system, raw=raw)
-    own = None if pair_prompt is None else inputs.own_prompt(pair_prompt, raw=raw)
-    with (
-        books(settings, file=ledger, off=no_ledger, tags=tag, max_cost=max_cost, max_calls=max_calls) as book,
-        connection(
-            settings,
-            base_url=base_url,
-            model=model,
-            profile=profile,
-            template=template,
-            api_key_env=api_key_env,
-            timeout=timeout,
-            adapter="chat_continue" if chat else "",
-            options=adapter_options(settings, profile, top_k=top_k),
-            ledger=book,
-        ) as api,
-        load_pair(pair_file(pair, settings)) as local,
-    ):
-        found = choose_between(
-            asked,
-            tuple(option or ()),
-            api=api,
-            pair=local,
-            alpha=settings.alpha if alpha is None else alpha,
-            pair_prompt=own,
-            calls=calls,
-        )
-    write_json(odds.choice_json(found, api.notes)) if as_json else odds.choice(found, api.notes)
-
-
-SCORE_EXAMPLES = """Examples:
-
-`blackbox-proxy score "The capital of France is" " Paris" " Rome" --pair demo`
-
-`blackbox-proxy score "" "answer:" "The" --question "What is the capital of France?" --pair demo --json`
-"""
-
-
-def score(
-    context: Annotated[str, typer.Argument(help="The text so far; with --question, the answer so far.")],
-    pieces: Annotated[list[str], typer.Argument(help="Strings that it may go on with.")],
-    pair: PairFile = None,
-    question: Annotated[str | None, typer.Option(help="What was asked before the text, through the templates.")] = None,
-    tolerance: Annotated[float, typer.Option(help="Nats between the bounds of each score.")] = 1e-3,
-    as_json: AsJson = False,
-) -> None:
-    """Say how probable both members of the pair find it that a text goes on with given strings; asks no API."""
-    from blackbox_proxy.cli import odds
-    from blackbox_proxy.cli.settings import read_settings
-    from blackbox_proxy.engine import load_pair
-    from blackbox_proxy.types import Prompt
-
-    strings = [inputs.text_bytes(piece) for piece in pieces]
-    with load_pair(pair_file(pair, read_settings())) as local:
-        asked = None if question is None else Prompt.ask(question)
-        found = local.score(inputs.text_bytes(context), strings, prompt=asked, tolerance=tolerance)
-    write_json(odds.scores_json(strings, found)) if as_json else odds.scores(strings, found)

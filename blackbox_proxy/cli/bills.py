@@ -33,8 +33,8 @@ def money(amount: Decimal | None) -> str:
     return plain(rounded(amount)) if amount else "0"
 
 
-def report(groups: Sequence[Figures], total: Figures, *, by: By) -> None:
-    """A row per group and one for all, then what the columns mean."""
+def report(groups: Sequence[Figures], total: Figures, *, by: By, explain: bool) -> None:
+    """A row per group and one for all; where it is wished, what the columns mean."""
     rows = show.table({by: "left", **dict.fromkeys((name.replace("_", " ") for name in SHOWN), "right")})
     for column in rows.columns[1:]:
         column.no_wrap = True
@@ -47,9 +47,9 @@ def report(groups: Sequence[Figures], total: Figures, *, by: By) -> None:
         show.warning(f"{total.unpriced} answered requests have no price; they are in no amount: see prices.toml")
     if total.lost:
         show.warning(f"{total.lost} requests were lost: they may cost up to {money(total.at_risk)} besides")
-    for name in (*SHOWN, *(("lost",) if total.lost else ())):
+    for name in (*SHOWN, *(("lost",) if total.lost else ())) if explain else ():
         show.note(f"{name.replace('_', ' ')}: {DEFINITIONS[name]}")
-    show.note(MONEY_NOTE)
+    show.note(MONEY_NOTE + ("" if explain else "; --explain says what each figure means"))
 
 
 MONEY_NOTE = "amounts in US dollars; days are those of UTC"
@@ -105,10 +105,22 @@ def estimate(found: Foreseen) -> None:
 
 def _grounds(found: Foreseen) -> tuple[str, ...]:
     price = "nobody says what it costs" if found.price is None else f"its price: {found.price.source}"
+    asked = "" if found.ways is None else f"; it is asked in words to go on, {found.ways:.1f} requests each time"
     return (
         f"{found.prompts} prompts of {found.tokens:,} tokens together ({found.counted}); {found.answer} an answer",
-        f"{found.acceptance:.0%} of the drafted tokens are kept ({found.kept_as})",
+        f"{found.acceptance:.0%} of the drafted tokens are kept ({found.kept_as}){asked}",
         f"{found.model}: {price}; nothing is taken to be cached; expected values, no bounds",
+    )
+
+
+def worded(model: str, found: Work, *, answers: int, tokens: int) -> None:
+    """What a run in words is expected to take, before it begins."""
+    calls, read, written = (round(answers * amount) for amount in (found.calls, found.input, found.output))
+    price = "at unknown cost" if found.cost is None else f"about {money(found.cost * answers)} USD"
+    many = "an answer" if answers == 1 else f"{answers} answers"
+    show.warning(
+        f"{model} is asked in words to go on, which takes many calls: {many} of {tokens} tokens about {calls:,}, with "
+        f"{read:,} tokens in and {written:,} out, {price}; --max-calls and --max-cost limit that"
     )
 
 
@@ -122,6 +134,7 @@ def estimate_json(found: Foreseen) -> dict[str, object]:
         "acceptance": found.acceptance,
         "naive": _work_json(found.naive),
         "windowed": _work_json(found.windowed),
+        "ways": found.ways,
         "price": found.price and found.price.source,
         "notes": list(_grounds(found)),
     }

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from blackbox_proxy.cli.options import COSTS, OFF
 from blackbox_proxy.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,15 +23,43 @@ if TYPE_CHECKING:
     from blackbox_proxy.ledger.books import Ledger
 
 LedgerFile = Annotated[
-    Path | None, typer.Option("--ledger", help="Where requests are booked; default: in the user's state directory.")
+    Path | None,
+    typer.Option(
+        "--ledger",
+        help="Where requests are booked.",
+        rich_help_panel=COSTS,
+        show_default="ledger.sqlite in the user's state directory",
+    ),
 ]
-NoLedger = Annotated[bool, typer.Option("--no-ledger", help="Book nothing; then no budget can hold.")]
-Tags = Annotated[list[str] | None, typer.Option("--tag", help="KEY=VALUE for reports and budgets; may be repeated.")]
+NoLedger = Annotated[
+    bool,
+    typer.Option("--no-ledger", help="Book nothing; then no budget can hold.", rich_help_panel=COSTS, show_default=OFF),
+]
+Tags = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tag",
+        help="KEY=VALUE for reports and budgets; may be repeated.",
+        rich_help_panel=COSTS,
+        show_default="none",
+    ),
+]
 MaxCost = Annotated[
     list[str] | None,
-    typer.Option(help="Most US dollars: 0.50 for this run, 5/day, or 20/KEY=VALUE for all runs with that tag."),
+    typer.Option(
+        help="Most US dollars: 0.50 for this run, 5/day, or 20/KEY=VALUE for all runs with that tag.",
+        rich_help_panel=COSTS,
+        show_default="no limit",
+    ),
 ]
-MaxCalls = Annotated[list[str] | None, typer.Option(help="Most requests, as --max-cost: 100, 1000/day, 500/KEY=VALUE.")]
+MaxCalls = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Most requests, as --max-cost: 100, 1000/day, 500/KEY=VALUE.",
+        rich_help_panel=COSTS,
+        show_default="no limit",
+    ),
+]
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from blackbox_proxy.cli import asking, cost, doctor, drift, evaluate, inputs, profiles, serving, tune
+from blackbox_proxy.cli import asking, cost, doctor, drift, evaluate, inputs, profiles, serving, tune, weighing
 from blackbox_proxy.cli.fetching import fetch
 from blackbox_proxy.cli.options import AsJson, PairFile, pair_file, write_json
 
@@ -35,8 +35,8 @@ weights_app = typer.Typer(
     epilog="Examples: `blackbox-proxy weights list`, `blackbox-proxy weights fetch smollm2-135m-instruct`",
 )
 app.command(epilog=asking.STEER_EXAMPLES)(asking.steer)
-app.command(epilog=asking.CHOOSE_EXAMPLES)(asking.choose)
-app.command(epilog=asking.SCORE_EXAMPLES)(asking.score)
+app.command(epilog=weighing.CHOOSE_EXAMPLES)(weighing.choose)
+app.command(epilog=weighing.SCORE_EXAMPLES)(weighing.score)
 app.command(epilog=doctor.EXAMPLES)(doctor.doctor)
 app.command(epilog=tune.EXAMPLES)(tune.tune)
 app.command(epilog=evaluate.EXAMPLES)(evaluate.evaluate)
@@ -95,7 +95,9 @@ def standin(
         str | None, typer.Option(help="GGUF file to serve: a path, hf:owner/repo/file, or pypi:name.")
     ] = None,
     script: Annotated[Path | None, typer.Option(help="JSON file with a toy model of known laws, to test with.")] = None,
-    name: Annotated[str | None, typer.Option(help="What requests call it; default: the file's name.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="What requests call it; default: the name in --model or --script.")
+    ] = None,
     top_k: Annotated[int, typer.Option(help="Most log-probs per position.")] = 20,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one and prints it.")] = 0,
@@ -113,6 +115,7 @@ def standin(
 ) -> None:
     """Serve a local model as a closed API in OpenAI's shapes, for work without a network."""
     from blackbox_proxy.cli import show
+    from blackbox_proxy.local.weights import short_name
     from blackbox_proxy.standin import Options, read_quirks, read_script, serve
 
     if list_quirks:
@@ -130,7 +133,7 @@ def standin(
     if api_key_env:
         options["api_key"] = inputs.key_in(os.environ, inputs.variable_name(api_key_env))
     path = script or fetch(model or "")
-    options["name"] = name or path.stem
+    options["name"] = name or (script.stem if script else short_name(model or ""))
     source = read_script(path) if script else path
     serve(
         source, announce=lambda url: show.line(f"serving {options['name']} at {url}"), host=host, port=port, **options
@@ -171,21 +174,27 @@ def demo(
     """See a closed model being steered, on this machine, over real HTTP, with real weights."""
     from dataclasses import replace
 
-    from blackbox_proxy.cli import show
+    from blackbox_proxy.cli import demonstrating, show
     from blackbox_proxy.demo.run import CLOSED, LOADS, LOCAL, STEERING, draw, play, staged
     from blackbox_proxy.demo.score import summary
+    from blackbox_proxy.local.weights import short_name
 
     steering = replace(STEERING, alpha=STEERING.alpha if alpha is None else alpha, tail=tail, rule=rule)
     asked = {load: draw(load, count=count, split=split, seed=seed) for load in LOADS}
     fetch(LOCAL)
-    known = tokenizer or tail == "reveal"
-    with (
-        staged(fetch(CLOSED), top_k=top_k, tokenizer=known) as stage,
-        show.progress("answering", count * len(LOADS)) as tick,
-    ):
-        played = {load: play(asked[load], stage, steering=steering, on_answer=tick) for load in LOADS}
+    closed = fetch(CLOSED)
+    if not as_json:
+        demonstrating.opening(closed=short_name(CLOSED), local=short_name(LOCAL))
+    with staged(closed, top_k=top_k, tokenizer=tokenizer or tail == "reveal") as stage:
+        if as_json:
+            with show.progress("answering", count * len(LOADS)) as tick:
+                played = {load: play(asked[load], stage, steering=steering, on_answer=tick) for load in LOADS}
+        else:
+            played = demonstrating.loads(
+                asked, lambda some, ask, tell: play(some, stage, steering=steering, on_question=ask, on_answer=tell)
+            )
     figures = {load: summary(answered) for load, answered in played.items()}
-    write_json(figures) if as_json else show.demo(played, figures)
+    write_json(figures) if as_json else demonstrating.closing(figures)
 
 
 @weights_app.command("list", epilog="Example: `blackbox-proxy weights list --json`")

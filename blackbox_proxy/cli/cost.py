@@ -37,6 +37,8 @@ Since = Annotated[str | None, typer.Option(help="Only from this UTC day on: 2026
 
 `blackbox-proxy cost report --by model --since 7d`
 
+`blackbox-proxy cost report --by tag --explain`
+
 `blackbox-proxy cost report --by tag --json`
 
 `blackbox-proxy cost report --since 2026-11-01 --html november.html`
@@ -50,10 +52,11 @@ def report(
     html: Annotated[
         Path | None, typer.Option(help="Write a page with charts to this file too; an older page is replaced.")
     ] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Say what each figure means.")] = False,
     ledger: LedgerFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Requests, tokens and dollars by model, day, tag, run or outcome; each figure with what it means."""
+    """Requests, tokens and dollars by model, day, tag, run or outcome."""
     from blackbox_proxy.cli import bills
     from blackbox_proxy.ledger.report import figures
     from blackbox_proxy.ledger.report import report as figures_by
@@ -63,7 +66,9 @@ def report(
     with _opened(ledger) as store:
         rows = list(store.rows(since=day_of(since)))
     groups, total = figures_by(rows, by=by), figures("total", rows)
-    write_json(bills.report_json(groups, total, by=by)) if as_json else bills.report(groups, total, by=by)
+    write_json(bills.report_json(groups, total, by=by)) if as_json else bills.report(
+        groups, total, by=by, explain=explain
+    )
     if html is not None:
         write_page(html, _page(rows, since=day_of(since)), quiet=as_json)
 

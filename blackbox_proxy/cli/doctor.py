@@ -12,7 +12,7 @@ import sys
 import textwrap
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -27,12 +27,13 @@ from blackbox_proxy.errors import BlackboxProxyError, InputError
 
 if TYPE_CHECKING:
     from blackbox_proxy.cli.settings import Settings
-    from blackbox_proxy.ledger.books import Ledger
+    from blackbox_proxy.core.money import Price
+    from blackbox_proxy.ledger.books import Account, Entry, Ledger
     from blackbox_proxy.remote.doctor.chart import Check, Report
     from blackbox_proxy.remote.doctor.examining import Examination
     from blackbox_proxy.remote.profiles.finding import Profile
     from blackbox_proxy.remote.profiles.rules import Settled
-    from blackbox_proxy.types import WireRequest
+    from blackbox_proxy.types import Attempt, Call, WireRequest
 
 UNKNOWN = "compatible"
 """The profile of an endpoint of which nothing is known."""
@@ -59,6 +60,23 @@ class Patient:
     variable: str
 
 
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A request whose attempts are counted. entry: where it is booked, if it is."""
+
+    request: WireRequest
+    entry: Entry | None
+
+    def call(self, attempt: Attempt) -> Call:
+        """What an attempt took."""
+        from blackbox_proxy.core.usage import usage_of
+        from blackbox_proxy.ledger.books import most_of
+        from blackbox_proxy.types import Call
+
+        used = usage_of(attempt, most=most_of(self.request, length=0))
+        return Call(0, used, None if self.entry is None else self.entry.cost)
+
+
 def doctor(  # noqa: PLR0913, PLR0917 (typer reads options from the signature)
     base_url: BaseUrl = None,
     model: ModelName = None,
@@ -73,24 +91,24 @@ def doctor(  # noqa: PLR0913, PLR0917 (typer reads options from the signature)
 ) -> None:
     """Ask an endpoint some thirty short questions, and say what it can do and how exact steering will be there.
 
-    What was measured is written beside the user's profiles; later runs with the same profile, address and model use it.
+    What was measured is written beside the user's profiles; later runs with the same address and model use it.
     """
     from blackbox_proxy.cli.settings import read_settings
 
     settings = read_settings()
     patient = _patient(settings, base_url=base_url, model=model, profile=profile, api_key_env=api_key_env)
-    _announce(patient, yes=yes)
-    with (
-        books(settings, file=ledger, off=no_ledger) as book,
-        _examined(patient, timeout=timeout, ledger=book) as exam,
-    ):
-        stopped = _run(exam)
+    calls: list[Call] = []
+    with books(settings, file=ledger, off=no_ledger) as book:
+        account = book and _account(patient, book)
+        _announce(patient, yes=yes, price=account and account.price())
+        with _examined(patient, timeout=timeout, account=account, calls=calls) as exam:
+            stopped = _run(exam)
     report = exam.report(stopped=_words(stopped))
     path, remark = _written(report, patient) if write else (None, "nothing was written")
     if as_json:
-        write_json(_as_json(report, patient, path=path, stopped=stopped))
+        write_json(_as_json(report, patient, path=path, stopped=stopped, calls=calls))
     else:
-        _show(report)
+        _show(report, calls)
         _say_where(remark, patient, path=path)
     _leave(stopped, as_json=as_json)
 
@@ -112,7 +130,7 @@ def _patient(
         )
     if not url and named == UNKNOWN:
         raise InputError("--base-url is missing", hint="give it, such as https://host/v1, or name a --profile")
-    fresh = replace(found, overlays=())
+    fresh = replace(found, overlays=(), elsewhere=())
     settled = settle(fresh, name, base_url=url, today=_today())
     if settled.options.get("decoder") == "llama_native":
         raise InputError(
@@ -127,42 +145,53 @@ def _today() -> dt.date:
     return dt.datetime.now(dt.UTC).date()
 
 
-def _announce(patient: Patient, *, yes: bool) -> None:
-    """What it will take; on a terminal, unless told otherwise, whether to go on."""
-    from blackbox_proxy.cli import show
-    from blackbox_proxy.remote.doctor.examining import ESTIMATE
+def _account(patient: Patient, ledger: Ledger) -> Account:
+    """Where its requests are booked."""
+    profile = "" if patient.profile.name == UNKNOWN else patient.profile.name
+    return ledger.account(patient.settled.base_url, patient.model, profile=profile)
 
+
+def _announce(patient: Patient, *, yes: bool, price: Price | None) -> None:
+    """What it will take; on a terminal, unless told otherwise, whether to go on."""
+    from blackbox_proxy.cli import bills, show
+    from blackbox_proxy.core.money import cost
+    from blackbox_proxy.remote.doctor.examining import ESTIMATE
+    from blackbox_proxy.types import Usage
+
+    amount = cost(Usage(input=ESTIMATE.input, output=ESTIMATE.output), price)
+    told = "cost unknown, since nobody says its price" if amount is None else f"about {bills.money(amount)} USD"
     show.note(
         f"to ask {patient.model} at {patient.base_url}: about {ESTIMATE.calls} calls, {ESTIMATE.input:,} tokens in, "
         f"{ESTIMATE.output:,} out ({ESTIMATE.most_output:,} where it gives no short answers); "
-        f"never more than {ESTIMATE.most_calls} calls; cost unknown, since no price is known here"
+        f"never more than {ESTIMATE.most_calls} calls; {told}"
     )
     if not yes and sys.stdin.isatty() and sys.stderr.isatty() and not inputs.agreed():
         raise typer.Exit(1)
 
 
 @contextmanager
-def _examined(patient: Patient, *, timeout: float, ledger: Ledger | None) -> Iterator[Examination]:
-    """An examination over HTTP, with a bar that moves with its calls."""
+def _examined(patient: Patient, *, timeout: float, account: Account | None, calls: list[Call]) -> Iterator[Examination]:
+    """An examination over HTTP, with a bar that moves with its calls. calls: takes every attempt at a request."""
     from blackbox_proxy.api import COMMON_ENDS
     from blackbox_proxy.cli import show
     from blackbox_proxy.remote.doctor.examining import ESTIMATE, Examination
     from blackbox_proxy.remote.transport import Transport
 
-    settled = patient.settled
+    settled, run = patient.settled, uuid.uuid4().hex
+    watching: list[Watched] = []
     transport = Transport(
         settled.base_url,
         os.environ.get(patient.variable),
         key_name=patient.variable,
         key_header=settled.api_key_header,
         timeout=timeout,
+        on_attempt=lambda attempt: calls.append(watching[-1].call(attempt)),
     )
-    profile = "" if patient.profile.name == UNKNOWN else patient.profile.name
-    account = ledger and ledger.account(settled.base_url, patient.model, profile=profile)
-    run = uuid.uuid4().hex
 
     def send(request: WireRequest) -> Mapping[str, object]:
-        return transport.send(request, account and account.entry(request, run=run, step=0))
+        entry = account and account.entry(request, run=run, step=0)
+        watching.append(Watched(request, entry))
+        return transport.send(request, entry)
 
     with transport, show.progress("asking", ESTIMATE.calls) as tick:
         yield Examination(
@@ -219,8 +248,12 @@ def _written(report: Report, patient: Patient) -> tuple[Path | None, str]:
 
 
 def _as_json(
-    report: Report, patient: Patient, *, path: Path | None, stopped: BaseException | None
+    report: Report, patient: Patient, *, path: Path | None, stopped: BaseException | None, calls: Sequence[Call]
 ) -> Mapping[str, object]:
+    from blackbox_proxy.core.money import plain
+    from blackbox_proxy.core.spending import cost_of
+
+    cost = cost_of(calls)
     found: dict[str, object] = {
         "base_url": report.base_url,
         "model": report.model,
@@ -230,9 +263,9 @@ def _as_json(
         "checks": [asdict(check) for check in report.checks],
         "adapter": report.adapter,
         "options": dict(report.options),
-        "calls": report.calls,
+        "calls": len(calls),
         "tokens": {"input": report.input, "output": report.output},
-        "cost": None,
+        "cost": None if cost is None else plain(cost),
         "seconds_per_call": round(report.seconds, 3),
         "unfinished": report.unfinished,
         "overlay": path and str(path),
@@ -242,11 +275,13 @@ def _as_json(
     return found
 
 
-def _show(report: Report) -> None:
+def _show(report: Report, calls: Sequence[Call]) -> None:
     """The table, the verdict, and what it took."""
     from rich.text import Text
 
     from blackbox_proxy.cli import show
+    from blackbox_proxy.core.money import plain
+    from blackbox_proxy.core.spending import cost_of
 
     width = max((len(check.what) for check in report.checks), default=0)
     for check in report.checks:
@@ -257,7 +292,9 @@ def _show(report: Report) -> None:
     names = ", ".join(dict.fromkeys(check.finding for check in report.findings))
     show.out.print(Text(f"Deviations: {names or 'none'}."), soft_wrap=False)
     used = "tokens not counted" if report.input is None else f"{report.input:,} tokens in, {report.output or 0:,} out"
-    show.note(f"{report.calls} calls, {used}, {report.seconds:.2f} s each; cost unknown")
+    cost = cost_of(calls)
+    price = "cost unknown" if cost is None else f"cost {plain(cost)} USD"
+    show.note(f"{len(calls)} calls, {used}, {report.seconds:.2f} s each; {price}")
 
 
 def rows(check: Check, *, what: int, width: int) -> Iterator[object]:
@@ -286,7 +323,7 @@ def _say_where(remark: str, patient: Patient, *, path: Path | None) -> None:
         show.note(remark)
         return
     show.note(f"written to {path}")
-    show.note(f"used by: --profile {patient.profile.name} --base-url {patient.base_url} --model {patient.model}")
+    show.note(f"used by every command with --base-url {patient.base_url} --model {patient.model}")
 
 
 def _leave(stopped: BaseException | None, *, as_json: bool) -> None:

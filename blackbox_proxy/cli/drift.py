@@ -63,7 +63,7 @@ CHECK_EXAMPLES = """Examples:
 
 @dataclass(slots=True)
 class Bill:
-    """What the replies took. cost: None where one is unknown; 0 before the first."""
+    """What the replies took, all attempts at them. cost: None where that of one is unknown; 0 before the first."""
 
     calls: int = 0
     input: int = 0
@@ -72,10 +72,13 @@ class Bill:
 
     def add(self, reply: Reply) -> None:
         """Count one more reply."""
-        self.calls += reply.usage.requests
-        self.input += reply.usage.input
-        self.output += reply.usage.output
-        cost = None if reply.receipt is None else reply.receipt.cost
+        from blackbox_proxy.core.spending import calls_of, cost_of, used_by
+
+        calls = calls_of(reply)
+        used, cost = used_by(calls), cost_of(calls)
+        self.calls += used.requests
+        self.input += used.input
+        self.output += used.output
         self.cost = None if cost is None or self.cost is None else self.cost + cost
 
 
@@ -129,7 +132,7 @@ def record(  # noqa: PLR0913, PLR0917 (typer reads options from the signature)
             adapter="chat_continue" if chat else "",
             api_key_env=api_key_env,
             timeout=timeout,
-            options=adapter_options(settings, profile, top_k=top_k),
+            options=adapter_options(settings, profile, base_url=base_url, model=model, top_k=top_k),
             ledger=book,
         ) as api,
         show.progress("asking", takes * len(QUESTIONS)) as tick,
@@ -198,7 +201,7 @@ def check(  # noqa: PLR0913, PLR0917 (typer reads options from the signature)
             adapter="chat_continue" if chat else "",
             api_key_env=api_key_env,
             timeout=timeout,
-            options=adapter_options(settings, profile, top_k=None),
+            options=adapter_options(settings, profile, base_url=base_url, model=model, top_k=None),
             ledger=book,
         ) as api,
     ):

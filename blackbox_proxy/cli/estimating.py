@@ -8,21 +8,38 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blackbox_proxy.cli.booking import ledger_file
-from blackbox_proxy.core.estimating import ACCEPTANCE, Work, acceptance_of, naive, windowed, work
+from blackbox_proxy.core.estimating import (
+    ACCEPTANCE,
+    ASSUMED,
+    Plan,
+    Wording,
+    Work,
+    acceptance_of,
+    naive,
+    windowed,
+    worded,
+    wording_of,
+    work,
+)
 from blackbox_proxy.core.money import Price
 from blackbox_proxy.errors import InputError, PromptError, WeightsError
+from blackbox_proxy.files import read_text
 
 if TYPE_CHECKING:
+    from blackbox_proxy.api import Api
     from blackbox_proxy.cli.settings import Settings
     from blackbox_proxy.core.vocabulary import Vocabulary
+    from blackbox_proxy.ledger.rows import Row
+    from blackbox_proxy.steering import Steering
+    from blackbox_proxy.types import Capabilities, Prompt
 
 BYTES_PER_TOKEN = 4
 """What is assumed where no tokenizer is known; of English text it is near."""
@@ -45,7 +62,10 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Foreseen:
-    """Both ways for all prompts together. counted, kept_as: where the tokens and the acceptance come from."""
+    """Both ways for all prompts together. counted, kept_as: where the tokens and the acceptance come from.
+
+    ways: requests for each question to a chat that is asked in words; None for any other endpoint.
+    """
 
     model: str
     prompts: int
@@ -57,6 +77,7 @@ class Foreseen:
     price: Price | None
     counted: str
     kept_as: str
+    ways: float | None = None
 
 
 def foreseen(asked: Asked, settings: Settings) -> Foreseen:
@@ -68,10 +89,12 @@ def foreseen(asked: Asked, settings: Settings) -> Foreseen:
     texts = read_prompts(asked.file)
     vocabulary, counted = _vocabulary(asked, place)
     lengths = [_length(text.encode(), vocabulary) for text in texts]
-    share, kept_as = _acceptance(asked, settings, place)
-    price = Prices(price_file(os.environ)).find(place.base_url, place.model, at=dt.datetime.now(dt.UTC))
-    by_token = naive(asked.answer, least=place.least)
-    by_draft = windowed(asked.answer, acceptance=share, draft=asked.draft, least=place.least)
+    learnt, kept_as = _learnt(_past(ledger_file(asked.ledger, settings)), place, acceptance=asked.acceptance)
+    price = Prices(price_file(os.environ)).find(
+        place.base_url, place.model, at=dt.datetime.now(dt.UTC), tier=place.tier
+    )
+    by_token, by_draft = plans(asked.answer, learnt, draft=asked.draft, least=place.least)
+    share = learnt.acceptance
     return Foreseen(
         model=place.model,
         prompts=len(texts),
@@ -83,43 +106,78 @@ def foreseen(asked: Asked, settings: Settings) -> Foreseen:
         price=price,
         counted=counted,
         kept_as=kept_as,
+        ways=learnt.ways if place.ways else None,
     )
+
+
+def plans(answer: int, learnt: Wording, *, draft: int, least: int) -> tuple[Plan, Plan]:
+    """One token per call, and by drafts. learnt: with no ways where the endpoint goes on from a text by itself."""
+    if learnt.ways:
+        alone = worded(answer, replace(learnt, acceptance=0.0), draft=1, least=least)
+        return alone, worded(answer, learnt, draft=draft, least=least)
+    return naive(answer, least=least), windowed(answer, acceptance=learnt.acceptance, draft=draft, least=least)
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """The model and what is known of it. least: fewest tokens that a call can ask for."""
+    """The model and what is known of it.
+
+    least: fewest tokens that a call can ask for. ways: in how many ways it is asked in words to go on; 0 where it goes
+    on by itself. tier: the service tier that is asked for.
+    """
 
     model: str
     base_url: str
     provider: str
     tokenizer: str
     least: int
+    ways: int = 0
+    tier: str = ""
 
 
 def _place(asked: Asked, settings: Settings) -> _Place:
     from urllib.parse import urlsplit
 
+    from blackbox_proxy.api import measured_here
     from blackbox_proxy.remote.profiles.finding import load_profile, user_folder
     from blackbox_proxy.remote.profiles.rules import settle
+    from blackbox_proxy.remote.registry import load_adapter
 
     model, named = asked.model or settings.model, asked.profile or settings.profile
     if not model:
         raise InputError("--model is missing", hint="give it, or set BLACKBOX_PROXY_MODEL")
     url = asked.base_url or ("" if asked.profile else settings.base_url) or ""
+    named = named or measured_here(url, model)
     if not named:
         return _Place(model, url, urlsplit(url).netloc.rpartition("@")[2], asked.tokenizer or settings.tokenizer, 1)
     found = load_profile(named, folder=user_folder(os.environ))
     known = settle(found, model, base_url=url, today=dt.datetime.now(dt.UTC).date())
     least = known.options.get("min_output")
     tokenizer = asked.tokenizer or known.tokenizer or ""
-    return _Place(model, known.base_url, named, tokenizer, least if isinstance(least, int) else 1)
+    able, body = load_adapter(known.adapter, **known.options).capabilities(), known.options.get("extra_body")
+    tier = body.get("service_tier") if isinstance(body, Mapping) else ""
+    return _Place(
+        model,
+        known.base_url,
+        named,
+        tokenizer,
+        least if isinstance(least, int) else 1,
+        ways_of(able),
+        tier if isinstance(tier, str) else "",
+    )
+
+
+def ways_of(able: Capabilities) -> int:
+    """In how many ways an endpoint is asked in words to go on; 0 where it goes on by itself."""
+    from blackbox_proxy.types import Continuation
+
+    return able.ways if able.continuation is Continuation.APPROXIMATE else 0
 
 
 def read_prompts(file: Path) -> list[str]:
     """The prompts of a file: each line's of a .jsonl, the whole text of any other. Raises PromptError without one."""
     try:
-        text = file.read_text(encoding="utf-8")
+        text = read_text(file)
     except (OSError, UnicodeDecodeError) as error:
         raise PromptError(f"cannot read prompts from {file}: {error}", hint="it should be UTF-8 text") from error
     found = [_line(file, number, line) for number, line in _lines(text)] if file.suffix == ".jsonl" else [text]
@@ -129,7 +187,7 @@ def read_prompts(file: Path) -> list[str]:
 
 
 def _lines(text: str) -> list[tuple[int, str]]:
-    return [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    return [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
 
 
 def _line(file: Path, number: int, line: str) -> str:
@@ -165,25 +223,49 @@ def _vocabulary(asked: Asked, place: _Place) -> tuple[Vocabulary | None, str]:
         return None, f"{assumed}, since {error.message}"
 
 
-def _acceptance(asked: Asked, settings: Settings, place: _Place) -> tuple[float, str]:
-    """The share of drafted tokens that is kept, and where it comes from."""
+def _past(path: Path) -> list[Row]:
+    """The rows of the ledger; none where there is none, since an estimate makes none."""
     from blackbox_proxy.ledger.store import Store
 
-    if asked.acceptance is not None:
-        return asked.acceptance, "as given"
-    path = ledger_file(asked.ledger, settings)
-    drafts: list[tuple[int, int]] = []
-    if path.exists():
-        store = Store(path)
-        try:
-            drafts = [
-                (row.kept - row.told, row.wasted)
-                for row in store.rows()
-                if row.model == place.model and row.kept is not None and row.wasted is not None
-            ]
-        finally:
-            store.close()
-    found = acceptance_of(drafts)
-    if found is None:
-        return ACCEPTANCE, f"assumed, since the ledger holds no answer of {place.model}"
-    return found, f"measured over {len(drafts)} replies of {place.model} in the ledger"
+    if not path.exists():
+        return []
+    store = Store(path)
+    try:
+        return list(store.rows())
+    finally:
+        store.close()
+
+
+def _learnt(rows: Iterable[Row], place: _Place, *, acceptance: float | None = None) -> tuple[Wording, str]:
+    """How much is kept of a model's drafts, and in how many ways it is asked; and where that comes from."""
+    answered = [row for row in rows if row.model == place.model and row.outcome == "ok"]
+    if place.ways:
+        seen = wording_of((row.run, row.step, row.kept, row.wasted) for row in answered)
+        found = seen or replace(ASSUMED, ways=min(ASSUMED.ways, place.ways))
+    else:
+        drafts = ((row.kept - row.told, row.wasted or 0) for row in answered if row.kept is not None)
+        seen_share = acceptance_of(drafts)
+        seen = None if seen_share is None else Wording(seen_share, 0)
+        found = seen or Wording(ACCEPTANCE, 0)
+    if acceptance is not None:
+        return replace(found, acceptance=acceptance), "as given"
+    if seen is None:
+        return found, f"assumed, since the ledger holds no answer of {place.model}"
+    used = sum(row.kept is not None for row in answered)
+    return found, f"measured over {used} replies of {place.model} in the ledger"
+
+
+def expected(api: Api, prompt: Prompt, steering: Steering, *, rows: Iterable[Row]) -> Work | None:
+    """What an answer of full length is expected to take of a chat that is asked in words; None of any other endpoint.
+
+    rows: what the ledger knows.
+    """
+    ways = ways_of(api.capabilities())
+    if not ways or steering.leaves_alone:
+        return None
+    place = _Place(api.model, "", "", "", 1, ways)
+    learnt, _ = _learnt(rows, place)
+    said = "".join(message.content for message in prompt.messages) or prompt.text
+    price = None if api.account is None else api.account.price()
+    plan = worded(steering.max_tokens, learnt, draft=steering.draft)
+    return work(plan, _length(said.encode("utf-8", "replace"), api.vocabulary), price)

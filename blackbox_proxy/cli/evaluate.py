@@ -91,7 +91,7 @@ class _Where:
             tokenizer=self.tokenizer,
             api_key_env=self.api_key_env,
             timeout=self.timeout,
-            options=adapter_options(self.settings, self.profile, top_k=self.top_k),
+            options=adapter_options(self.settings, self.profile, base_url=self.base_url, model=model, top_k=self.top_k),
             ledger=ledger,
         )
 
@@ -241,11 +241,12 @@ def _one(task: Task, pair: Path | None, endpoint: _Endpoint, wanted: Wanted, *, 
     from blackbox_proxy.evaluation.answers import Store
     from blackbox_proxy.evaluation.evaluate import Evaluation, pair_mark
     from blackbox_proxy.local.pair import open_pair
-    from blackbox_proxy.local.pairfile import read_pair_file
+    from blackbox_proxy.local.pairfile import find_pair, read_pair_file
     from blackbox_proxy.local.weights import default_cache, resolve
 
     cache = default_cache(os.environ)
-    files = read_pair_file(pair_file(pair or task.pair, endpoint.settings), lambda spec: resolve(spec, cache=cache))
+    described = find_pair(pair_file(pair or task.pair, endpoint.settings))
+    files = read_pair_file(described, lambda spec: resolve(spec, cache=cache))
     with open_pair(files) as local, Store(folder / f"{task.name}.jsonl") as store, _watching(quiet=quiet) as watch:
         bench = Bench(task, endpoint.api, local, endpoint.mark, pair_mark(files), endpoint.tuned)
         return Evaluation(bench, store, wanted, watch)()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blackbox_proxy.errors import InputError, PromptError
+from blackbox_proxy.files import decoded, read_text
 
 if TYPE_CHECKING:
     from blackbox_proxy.types import Message, Prompt
@@ -58,7 +59,7 @@ def _read_stdin(*, at_will: bool) -> str:
             raise PromptError("there is no prompt", hint=_WAYS)
         sys.stderr.write("the prompt, and then Ctrl-D:\n")
     try:
-        return sys.stdin.buffer.read().decode("utf-8").removesuffix("\n").removesuffix("\r")
+        return decoded(sys.stdin.buffer.read()).removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError as error:
         raise PromptError(f"standard input is not UTF-8: {error}", hint="convert it, with iconv for instance") from None
 
@@ -68,13 +69,18 @@ def _read_messages(path: Path) -> tuple[Message, ...]:
 
     hint = 'it should be JSON like [{"role": "user", "content": "Hello"}]'
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(read_text(path))
     except (OSError, ValueError, RecursionError) as error:
         raise PromptError(f"cannot read messages from {path}: {error}", hint=hint) from error
     if not isinstance(found, list) or not all(
         isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str) for m in found
     ):
         raise PromptError(f"{path} is not a list of messages", hint=hint)
+    unread = next((name for m in found for name in ("tool_calls", "function_call", "audio") if m.get(name)), None)
+    if unread is not None:
+        raise PromptError(
+            f"a message in {path} has {unread!r}, which nothing here reads", hint="give its content as text alone"
+        )
     return tuple(Message(m["role"], m["content"]) for m in found)
 
 
@@ -93,7 +99,7 @@ def template_text(name: str) -> str:
     if name in ("raw", "chatml"):
         return name
     try:
-        return Path(name).read_text(encoding="utf-8")
+        return read_text(Path(name))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"cannot read the chat template {name!r}: {getattr(error, 'strerror', None) or error}",

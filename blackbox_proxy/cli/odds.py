@@ -8,13 +8,17 @@ from dataclasses import asdict
 from rich.text import Text
 
 from blackbox_proxy.cli import show
-from blackbox_proxy.core.money import plain
+from blackbox_proxy.cli.spent import bill, cost_json
+from blackbox_proxy.core.spending import spent_notes
 from blackbox_proxy.core.visible import visible
 from blackbox_proxy.types import Choice, Kind, Scores
 
 
 def choice(found: Choice, notes: Sequence[str] = ()) -> None:
-    """The options with their odds, and how far those can be trusted; the best one alone on standard output."""
+    """The options with their odds, and how far those can be trusted; the best one alone on standard output.
+
+    Where it is undecided nothing stands there.
+    """
     rows = show.table(
         {"option": "left", "steered": "right", "bounds": "right", "unsteered": "right", "offset": "right"}
     )
@@ -25,29 +29,32 @@ def choice(found: Choice, notes: Sequence[str] = ()) -> None:
         rows.add_row(Text(visible(option.text.encode()), style=style), *cells)
     show.err.print(rows)
     certain = (
-        "certified: nothing that the API hid can change it" if found.certified else "not certified: see the bounds"
+        "certified: nothing that the API hid can change it" if found.certified else "undecided: the bounds overlap"
     )
-    price = "cost unknown" if found.cost is None else f"cost {plain(found.cost)} USD"
-    usage = found.usage
-    show.note(f"{certain}; {usage.requests} calls, {usage.input} tokens in, {usage.output} out; {price}")
-    for remark in notes:
+    show.note(f"{certain}; {bill(found)}")
+    for need in found.needs:
+        show.note(f"what would decide: {need}")
+    for remark in (*notes, *spent_notes(found.usage)):
         show.note(remark)
-    show.write(found.best.text + "\n")
+    if found.best is not None:
+        show.write(found.best.text + "\n")
 
 
 def choice_json(found: Choice, notes: Sequence[str] = ()) -> dict[str, object]:
     """A choice as one JSON object."""
     return {
-        "best": found.best.text,
+        "best": None if found.best is None else found.best.text,
+        "undecided": found.undecided,
+        "needs": list(found.needs),
         "certified": found.certified,
         "options": [
             {name: value if isinstance(value, str) else show.number(value) for name, value in asdict(option).items()}
             for option in found.options
         ],
-        "notes": list(notes),
+        "notes": [*notes, *spent_notes(found.usage)],
         "model": found.model,
         "usage": asdict(found.usage),
-        "cost": None if found.cost is None else plain(found.cost),
+        **cost_json(found),
         "seconds": round(found.seconds, 3),
     }
 

@@ -17,45 +17,146 @@ import typer
 
 from blackbox_proxy.cli import inputs
 from blackbox_proxy.errors import InputError
-from blackbox_proxy.steering import Schedule
+from blackbox_proxy.steering import Schedule, Steering
 
 if TYPE_CHECKING:
     from blackbox_proxy.api import Api
     from blackbox_proxy.cli.settings import Settings
     from blackbox_proxy.ledger.books import Ledger
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+MODEL = "The hosted model"
+ABLE = "What its endpoint can do"
+PROMPT = "The prompt"
+PAIR = "The pair, and how it steers"
+ANSWER = "The answer"
+CALLS = "Calls"
+COSTS = "Costs"
+SHOWN = "What is shown"
+"""The groups of options, as help shows them."""
+
+NEEDED = "none: give it, or set it once"
+"""What holds for an option that has to be given, here or as a setting."""
+
+PLAIN = Steering()
+OFF = "off"
+
+AsJson = Annotated[
+    bool,
+    typer.Option("--json", help="Print one JSON object and nothing else.", rich_help_panel=SHOWN, show_default=OFF),
+]
 PairFile = Annotated[
-    Path | None, typer.Option("--pair", help="TOML file that describes the pair, or `demo` for the demo's own.")
+    Path | None,
+    typer.Option(
+        "--pair",
+        help="TOML file that describes the pair, or `demo` for the demo's own.",
+        rich_help_panel=PAIR,
+        show_default=NEEDED,
+    ),
 ]
 Question = Annotated[
     str | None,
     typer.Argument(help="The question; `-` or nothing reads standard input, less one line end at its end."),
 ]
-BaseUrl = Annotated[str | None, typer.Option(help="Base URL of the API, such as https://host/v1.")]
-ModelName = Annotated[str | None, typer.Option("--model", help="The API's name for the model.")]
-ProfileName = Annotated[
-    str | None, typer.Option("--profile", help="What is known about the provider: see `profiles list`.")
+BaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        help="Base URL of the API, such as https://host/v1.",
+        rich_help_panel=MODEL,
+        show_default="the profile's; without one: give it, or set it once",
+    ),
 ]
-Alpha = Annotated[float | None, typer.Option(help="Weight of the pair's offset; 0 leaves the API alone.")]
+ModelName = Annotated[
+    str | None,
+    typer.Option("--model", help="The API's name for the model.", rich_help_panel=MODEL, show_default=NEEDED),
+]
+ProfileName = Annotated[
+    str | None,
+    typer.Option(
+        "--profile",
+        help="What is known about the provider: see `profiles list`.",
+        rich_help_panel=MODEL,
+        show_default="none",
+    ),
+]
+Alpha = Annotated[
+    float | None,
+    typer.Option(
+        help="Weight of the pair's offset; 0 leaves the API alone.",
+        rich_help_panel=PAIR,
+        show_default=f"{PLAIN.alpha}",
+    ),
+]
 AlphaSchedule = Annotated[
     str | None,
-    typer.Option(help="alpha by token, as TOKEN:ALPHA,TOKEN:ALPHA; straight lines between. In place of --alpha."),
+    typer.Option(
+        help="alpha by token, as TOKEN:ALPHA,TOKEN:ALPHA; straight lines between. In place of --alpha.",
+        rich_help_panel=PAIR,
+        show_default="none: alpha stays",
+    ),
 ]
 Threshold = Annotated[
-    float, typer.Option(help="Total variation of the members' next-token laws, 0 to 1, that `--gate divergence` needs.")
+    float,
+    typer.Option(
+        help="Total variation of the members' next-token laws, 0 to 1, that `--gate divergence` needs.",
+        rich_help_panel=PAIR,
+    ),
 ]
-System = Annotated[str | None, typer.Option(help="A system message before the question.")]
-Messages = Annotated[Path | None, typer.Option(help='JSON file: [{"role": ..., "content": ...}, ...].')]
-Raw = Annotated[bool, typer.Option(help="The prompt is raw text: no chat template on either side.")]
-PairPrompt = Annotated[str | None, typer.Option(help="What the pair reads in place of all that the API reads.")]
-Template = Annotated[str | None, typer.Option(help="The API's chat template: chatml, or a Jinja file.")]
+System = Annotated[
+    str | None,
+    typer.Option(help="A system message before the question.", rich_help_panel=PROMPT, show_default="none"),
+]
+Messages = Annotated[
+    Path | None,
+    typer.Option(
+        help='JSON file: [{"role": ..., "content": ...}, ...].',
+        rich_help_panel=PROMPT,
+        show_default="none: the question is asked",
+    ),
+]
+Raw = Annotated[
+    bool,
+    typer.Option(help="The prompt is raw text: no chat template on either side.", rich_help_panel=PROMPT),
+]
+PairPrompt = Annotated[
+    str | None,
+    typer.Option(
+        help="What the pair reads in place of all that the API reads.",
+        rich_help_panel=PROMPT,
+        show_default="the same as the API",
+    ),
+]
+Template = Annotated[
+    str | None,
+    typer.Option(
+        help="The API's chat template where it takes raw text: chatml, raw, or a Jinja file.",
+        rich_help_panel=MODEL,
+        show_default="chatml",
+    ),
+]
 Tokenizer = Annotated[
-    str | None, typer.Option(help="The API's own tokenizer, where known: gguf:FILE, tiktoken:NAME, or auto.")
+    str | None,
+    typer.Option(
+        help="The API's own tokenizer, where known: gguf:FILE, tiktoken:NAME, or auto.",
+        rich_help_panel=MODEL,
+        show_default="the profile's, or none",
+    ),
 ]
-TopK = Annotated[int | None, typer.Option(help="Log-probs to ask for at each position.")]
-KeyVariable = Annotated[str | None, typer.Option("--api-key-env", help="Environment variable that holds the API key.")]
-Timeout = Annotated[float, typer.Option(help="Seconds to wait for one reply.")]
+TopK = Annotated[
+    int | None,
+    typer.Option(
+        help="Log-probs to ask for at each position.", rich_help_panel=MODEL, show_default="the profile's, or 20"
+    ),
+]
+KeyVariable = Annotated[
+    str | None,
+    typer.Option(
+        "--api-key-env",
+        help="Environment variable that holds the API key.",
+        rich_help_panel=MODEL,
+        show_default="the profile's, or OPENAI_API_KEY",
+    ),
+]
+Timeout = Annotated[float, typer.Option(help="Seconds to wait for one reply.", rich_help_panel=MODEL)]
 
 
 def write_json(value: object) -> None:
@@ -71,13 +172,9 @@ def _needed(value: str | None, option: str, variable: str) -> str:
 
 
 def pair_file(given: Path | None, settings: Settings) -> Path:
-    """The pair's description: as given, from the settings, or the demo's."""
+    """The pair's description, or its name: as given, or from the settings."""
     found = given or settings.pair
-    if found == Path("demo"):
-        from blackbox_proxy.demo.run import pair_file as demo_pair
-
-        return demo_pair()
-    return Path(_needed(str(found) if found else None, "--pair", "BLACKBOX_PROXY_PAIR")).expanduser()
+    return Path(_needed(str(found) if found else None, "--pair", "BLACKBOX_PROXY_PAIR"))
 
 
 def alpha_points(text: str | None, *, alpha: float | None) -> Schedule | None:
@@ -90,16 +187,33 @@ def alpha_points(text: str | None, *, alpha: float | None) -> Schedule | None:
 
 
 def adapter_options(
-    settings: Settings, profile: str | None, *, top_k: int | None, route: Mapping[str, object] | None = None
+    settings: Settings,
+    profile: str | None,
+    *,
+    base_url: str | None,
+    model: str | None,
+    top_k: int | None,
+    route: Mapping[str, object] | None = None,
 ) -> dict[str, object]:
     """What the command line tells the adapter; with a profile, which knows the rest, only what was asked for.
 
-    route: what raw-text routes alone take; there false and `none` ask for nothing.
+    A place that `doctor` has measured has one, whether or not it is named. route: what raw-text routes alone take;
+    there false and `none` ask for nothing.
     """
-    asked = {} if top_k is None and "top_k" not in _chosen(settings, profile) else {"top_k": top_k}
+    measured = _measured(settings, profile, base_url=base_url, model=model)
+    chosen = settings.model_fields_set if measured else _chosen(settings, profile)
+    asked = {} if top_k is None and "top_k" not in chosen else {"top_k": top_k}
     wanted = {name: settings.top_k if value is None else value for name, value in asked.items()}
-    known = bool(profile or settings.profile)
+    known = measured or bool(profile or settings.profile)
     return wanted | {name: value for name, value in (route or {}).items() if not known or value not in (False, "none")}
+
+
+def _measured(settings: Settings, profile: str | None, *, base_url: str | None, model: str | None) -> bool:
+    """Whether no profile is named, and `doctor` has measured the place."""
+    from blackbox_proxy.api import measured_here
+
+    named = profile or settings.profile
+    return not named and bool(measured_here(base_url or settings.base_url or "", model or settings.model or ""))
 
 
 def _chosen(settings: Settings, profile: str | None) -> set[str]:

@@ -36,6 +36,7 @@ class Parameter(Protocol):
     secondary_opts: list[str]
     help: str | None
     default: Any
+    show_default: bool | str | None
     required: bool
     multiple: bool
     hidden: bool
@@ -118,7 +119,9 @@ def _default(parameter: Parameter) -> str:
     """What holds where it is left out; empty where that is nothing, or off."""
     if parameter.required:
         return "must be given"
-    if parameter.default in (None, False, ()):
+    if isinstance(parameter.show_default, str):
+        return parameter.show_default
+    if parameter.default is None or parameter.default is False or parameter.default == ():
         return ""
     return "on" if parameter.default is True else f"`{parameter.default}`"
 

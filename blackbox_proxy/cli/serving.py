@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +15,6 @@ from blackbox_proxy.cli.options import AsJson, write_json
 from blackbox_proxy.errors import InputError
 
 if TYPE_CHECKING:
-    from blackbox_proxy.gateway.models import OpenPair
     from blackbox_proxy.gateway.starter import Place
 
 ConfigFile = Annotated[Path, typer.Option("--config", help="The gateway's TOML file; `init` writes one.")]
@@ -77,17 +78,8 @@ def serve(
                 else show.line(f"serving {', '.join(read.models)} at {url}")
             ),
             ledger=ledger,
-            open_pair=_open_pair,
             log=show.note,
         )
-
-
-def _open_pair(path: Path) -> OpenPair:
-    """The pair of a file; `demo` is the demo's."""
-    from blackbox_proxy.demo.run import pair_file
-    from blackbox_proxy.engine import load_pair
-
-    return load_pair(pair_file() if path.name == "demo" and not path.exists() else path)
 
 
 def init(
@@ -158,18 +150,39 @@ def _examined() -> list[Place]:
 def add(
     name: Annotated[str, typer.Argument(help="What the ledger calls it.")],
     file: KeyFile = KEYS,
+    config: ConfigFile = CONFIG,
     as_json: AsJson = False,
 ) -> None:
-    """Make a key, keep its hash, and print it: this once."""
+    """Make a key, keep its hash, and print it: this once. Says which line of the configuration asks clients for it."""
     from blackbox_proxy.cli import show
     from blackbox_proxy.gateway.keys import add_key
 
     key = add_key(file, inputs.text_bytes(name).decode())
+    line = f"keys = {json.dumps(_seen_from(config.parent, file), ensure_ascii=False)}"
     if as_json:
-        write_json({"name": name, "key": key, "file": str(file)})
+        write_json({"name": name, "key": key, "file": str(file), "config": str(config), "line": line})
         return
     show.line(key)
     show.note(f"its hash is in {file}; the key itself is kept nowhere")
+    if _asks_for(config, file):
+        show.note(f"{config} asks clients for the keys of {file} already; this one holds from the next `serve` on")
+    else:
+        show.note(f"clients are asked for keys once [server] in {config} has the line: {line}")
+
+
+def _seen_from(folder: Path, file: Path) -> str:
+    """A path as a configuration in a folder says it: relative where it lies below."""
+    whole, below = file.expanduser().resolve(), folder.resolve()
+    return whole.relative_to(below).as_posix() if whole.is_relative_to(below) else str(whole)
+
+
+def _asks_for(config: Path, file: Path) -> bool:
+    """Whether a configuration has a key file switched on; not where there is none that can be read."""
+    try:
+        server = tomllib.loads(config.read_text(encoding="utf-8")).get("server", {})
+        return (config.parent / Path(server["keys"]).expanduser()).resolve() == file.expanduser().resolve()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
 
 
 @keys_app.command("list", epilog="Example: `blackbox-proxy keys list --json`")

@@ -7,18 +7,15 @@ folder. The API key is not among them: it is read from the variable that `api_ke
 from __future__ import annotations
 
 import os
+import tomllib
 from pathlib import Path
 
 from pydantic import ValidationError
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    TomlConfigSettingsSource,
-)
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from blackbox_proxy.errors import InputError
-from blackbox_proxy.files import config_folder
+from blackbox_proxy.files import config_folder, read_text
+from blackbox_proxy.local.template import DEFAULT
 
 
 def config_file() -> Path:
@@ -35,7 +32,7 @@ class Settings(BaseSettings):
     model: str | None = None
     profile: str = ""
     pair: Path | None = None
-    template: str = "chatml"
+    template: str = DEFAULT
     tokenizer: str = ""
     api_key_env: str = "OPENAI_API_KEY"
     alpha: float = 1.0
@@ -49,7 +46,13 @@ class Settings(BaseSettings):
         cls, settings_cls: type[BaseSettings], **sources: PydanticBaseSettingsSource
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment first, then the user's file."""
-        return sources["env_settings"], TomlConfigSettingsSource(settings_cls, config_file())
+        return sources["env_settings"], InitSettingsSource(settings_cls, _file_settings())
+
+
+def _file_settings() -> dict[str, object]:
+    """What the user's file says; nothing where there is none."""
+    path = config_file()
+    return tomllib.loads(read_text(path)) if path.exists() else {}
 
 
 def read_settings() -> Settings:

@@ -28,15 +28,13 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from blackbox_proxy.core.money import plain
+from blackbox_proxy.cli.spent import bill, calls, cost_json, price
 from blackbox_proxy.core.text import Release
 from blackbox_proxy.core.visible import one_line, printable, visible
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Kind, Origin, Result, Step
 
 if TYPE_CHECKING:
-    from blackbox_proxy.demo.facts import Load
-    from blackbox_proxy.demo.score import Answered
     from blackbox_proxy.engine import Stream
     from blackbox_proxy.local.weights import Weight
 
@@ -114,12 +112,14 @@ def stream(running: Stream, *, steering: Steering, trace: bool) -> None:
         out.print(steps_table(result.steps))
         out.print()
         note(TRACE_NOTE)
+        note(trust_line(result))
     took(result)
 
 
 def took(result: Result) -> None:
-    """What an answer took, on standard error; only its notes where it broke off before the API had said anything."""
-    for row in summary_lines(result) if result.usage.requests else result.notes:
+    """What an answer took, on standard error; its bill alone where it broke off before a token was chosen."""
+    paid = (bill(result), *result.notes) if result.usage.answered else result.notes
+    for row in summary_lines(result) if result.steps else paid:
         note(row)
 
 
@@ -155,32 +155,34 @@ TRACE_NOTE = (
 
 
 def summary_lines(result: Result) -> tuple[str, ...]:
-    """What one answer took and how far it can be trusted: calls, changes, tokens, seconds."""
+    """What one answer took, and whether it was made from exactly its text: calls, changes, tokens, seconds."""
     usage = result.usage
-    cost = "cost unknown" if result.cost is None else f"cost {plain(result.cost)} USD"
     left = f"; {result.left} left to the API" if result.left else ""
     work = (
-        f"{len(result.steps)} tokens in {usage.requests} calls; {result.changed} changed, "
+        f"{len(result.steps)} tokens in {calls(usage)}; {result.changed} changed, "
         f"{result.outside} of them to what the top-k did not show{left}; {FINISHES[result.finish]}"
     )
-    price = (
-        f"API tokens: {usage.input} in ({usage.cached} cached), {usage.output} out ({usage.wasted} wasted); {cost}; "
-        f"{result.seconds:.1f} s, {usage.local_seconds:.1f} s of it local"
+    took = (
+        f"API tokens: {usage.input} in ({usage.cached} cached), {usage.output} out ({usage.wasted} wasted); "
+        f"{price(result)}; {result.seconds:.1f} s, {usage.local_seconds:.1f} s of it local"
     )
-    return work, price, trust_line(result), "; ".join((exactness(result), *result.notes))
+    return work, took, "; ".join((exactness(result), *result.notes))
 
 
 def exactness(result: Result) -> str:
-    """The label, and how many steps it is for."""
+    """What the label means, and how many steps it is for."""
+    if result.exactness == "exact":
+        return "at every step continued from exactly this text"
     if not result.approximate:
         return result.exactness
-    return f"{result.exactness}: {result.approximate} of {len(result.steps)} steps do not rest on exactly this text"
+    return f"{result.exactness}: {result.approximate} of {len(result.steps)} steps not continued from exactly this text"
 
 
 def trust_line(result: Result) -> str:
-    """How many choices hold whatever the API hid, and the sum of the bounds on how far the steps' laws may be off."""
+    """How many choices hold whatever the API hid, and the largest bound on how far the law of a step may be off."""
     return (
-        f"{result.certified} of {len(result.steps)} steps certified; total variation at most {result.error:.2g} in all"
+        f"{result.certified} of {len(result.steps)} choices hold whatever the API hid; what it hid moves no step's law "
+        f"by more than {result.error:.2g} (total variation, which is 1 at most)"
     )
 
 
@@ -188,7 +190,9 @@ FINISHES = {
     "stop": "ended by itself",
     "length": "cut at --max-tokens",
     "stop_string": "ended before a --stop text",
+    "repetition": "ended by --repetition-stop: it repeated itself",
     "budget": "stopped before a budget could be passed",
+    "content_filter": "cut by the provider's content filter",
     "error": "broke off",
 }
 
@@ -272,7 +276,7 @@ def number(value: float) -> float | None:
 
 
 def result_json(result: Result, *, trace: bool, before: Sequence[str] = ()) -> dict[str, object]:
-    """A result as one JSON object; with `trace` every step. before: notes that were there before the answer."""
+    """A result as one JSON object; with `trace` certificates and every step. before: notes from before the answer."""
     found: dict[str, object] = {
         "text": result.text,
         "finish": result.finish,
@@ -286,31 +290,31 @@ def result_json(result: Result, *, trace: bool, before: Sequence[str] = ()) -> d
         "left_to_api": result.left,
         "outweighed": result.outweighed,
         "unbordered": result.unbordered,
-        "certified": result.certified,
-        "error": number(result.error),
         "log_weight": number(result.log_weight),
         "usage": asdict(result.usage),
-        "cost": None if result.cost is None else plain(result.cost),
+        **cost_json(result),
         "seconds": round(result.seconds, 3),
     }
     if trace:
+        found |= {"certified": result.certified, "error": number(result.error)}
         found["steps"] = [step_json(step) for step in result.steps]
     return found
 
 
 def pair_check(found: Mapping[str, Any]) -> None:
     """What `pair check` saw."""
-    pace = f"{found['milliseconds_per_token']} ms per token for both members together"
+    pace = f"{found['milliseconds_per_token']} ms per token for both members together ({found['buffers']} buffers)"
     line(f"{one_line(found['name'])}: {found['vocabulary']:,} tokens, {pace}")
     for row in found["answers"]:
         out.print(Text(f"\n{row['question']}", style="bold").append(f"  KL {row['divergence']:.4f} nats", style="dim"))
         for member in ("expert", "anti_expert"):
-            _labelled(member.replace("_", "-"), row[member], style="green" if member == "expert" else "")
+            labelled(member.replace("_", "-"), row[member], style="green" if member == "expert" else "")
     if found["identical"]:
         warning("expert and anti-expert are identical on every prompt: this pair steers nothing")
 
 
-def _labelled(label: str, text: str, *, style: str = "") -> None:
+def labelled(label: str, text: str, *, style: str = "") -> None:
+    """One line of a list: what it is, and what it says."""
     out.print(Text(f"  {label:<15}", style="dim").append(one_line(text), style=style))
 
 
@@ -322,83 +326,7 @@ def weights(rows: Sequence[tuple[Weight, Path | None]]) -> None:
         line(f"  {path or f'not here yet: blackbox-proxy weights fetch {weight.name}'}")
 
 
-LOAD_TITLES = {
-    "known": "known: real facts; what the closed model knows, in the pair's form",
-    "told": "told: an invented fact in a note that only the closed model is shown",
-}
-
-
-def demo(played: Mapping[Load, Sequence[Answered]], figures: Mapping[Load, Mapping[str, Any]]) -> None:
-    """The demo's answers side by side, one of them token by token, and the figures."""
-    for load, answered in played.items():
-        _section(LOAD_TITLES[load])
-        for a in answered[:4]:
-            _four_answers(a)
-    last = list(played.values())[-1][0]
-    _section("token by token")
-    out.print(Text(last.question.asked, style="bold"))
-    out.print(steps_table(last.result.steps))
-    _section("figures")
-    out.print(figures_table(figures))
-    for load, found in figures.items():
-        out.print(_work_line(load, found))
-    _section("by kind of question")
-    out.print(Text(PLACES, style="dim"))
-    out.print(kinds_table(figures))
-
-
-PLACES = (
-    "The closed model says the fact, in its own words; in place, made to begin as the form does; shows it there, each "
-    "token in its top-k. The tuned SLM alone has both form and fact; the rest is the steered answer's."
-)
-
-
-def _section(title: str) -> None:
+def section(title: str) -> None:
+    """A heading."""
     out.print()
     out.rule(title, align="left")
-
-
-def _four_answers(a: Answered) -> None:
-    out.print(Text(a.question.asked, style="bold"))
-    for party, name in NAMES.items():
-        _labelled(name, getattr(a, party)[:100], style="green" if party == "steered" else "")
-
-
-NAMES = {"api": "closed model", "untuned": "untuned SLM", "expert": "tuned SLM", "steered": "steered"}
-
-
-def figures_table(figures: Mapping[Load, Mapping[str, Any]]) -> Table:
-    """Shares of right facts, right forms and both, with 95 % intervals, by load and party."""
-    rows = table(dict.fromkeys(("load", "answer", "right fact", "right form", "both"), "left"))
-    for load, found in figures.items():
-        for party, name in NAMES.items():
-            cells = [_share(found, f"{party}_{what}") for what in ("fact", "format", "exact")]
-            rows.add_row(load, name, *cells, style="green" if party == "steered" else "")
-    return rows
-
-
-def kinds_table(figures: Mapping[Load, Mapping[str, Any]]) -> Table:
-    """Shares by load and kind of question."""
-    names = ("says", "in place", "shows", "tuned", "fact", "form", "both")
-    columns = ("load", "kind", "n", *names)
-    rows = table(dict.fromkeys(columns, "left"))
-    for load, found in figures.items():
-        for kind, shares in found["kinds"].items():
-            count, *rest = shares.values()
-            rows.add_row(load, kind, str(count), *(f"{share:.2f}" for share in rest))
-    return rows
-
-
-def _share(found: Mapping[str, Any], name: str) -> str:
-    low, high = found["intervals_95"][name]
-    return f"{found[name]:.2f}  ({low:.2f}-{high:.2f})"
-
-
-def _work_line(load: str, found: Mapping[str, Any]) -> Text:
-    return Text(
-        f"{load}: {found['questions']} questions, {found['emitted_tokens']} tokens in {found['api_calls']} calls "
-        f"(one per token: {found['naive_calls']}), {found['changed']:.0%} changed, {found['outside_top_k']:.0%} from "
-        f"outside the top-k; same answer as the tuned SLM alone: {found['same_as_expert']:.0%}; "
-        f"{found['local_seconds']:.1f} s local, {found['seconds_per_token'] * 1e3:.0f} ms per token",
-        style="dim",
-    )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from blackbox_proxy.cli.options import SHOWN
 from blackbox_proxy.cli.pagefile import check_page_file, program, write_page
 from blackbox_proxy.errors import InputError
 
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
 
 TraceFile = Annotated[
     Path | None,
-    typer.Option("--trace-html", help="Write a page with every token to this file too; an older page is replaced."),
+    typer.Option(
+        "--trace-html",
+        help="Write a page with every token to this file too; an older page is replaced.",
+        rich_help_panel=SHOWN,
+        show_default="none",
+    ),
 ]
 
 

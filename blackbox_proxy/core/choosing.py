@@ -8,11 +8,13 @@ guessed by the anti-expert (section 3.7 of the derivation). Knows neither who ca
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
+from blackbox_proxy.core.certificate import ROUNDING
 from blackbox_proxy.core.text import is_whole
 from blackbox_proxy.core.weighing import hidden, merged
 from blackbox_proxy.errors import InputError
@@ -119,11 +121,13 @@ def masses(options: Sequence[bytes], *, goes_on: bool, calls: int) -> Asking:
             hint="give each answer that may be chosen once, as the model would write it",
         )
     known: dict[bytes, Position] = {}
+    asked: set[bytes] = set()
     found = _divided(options, known)
     for _ in range(calls):
-        text = _next(found, goes_on=goes_on)
+        text = _next(found, goes_on=goes_on, asked=asked)
         if text is None:
             break
+        asked.add(text)
         rest = max(len(option) for option in options if option.startswith(text)) - len(text)
         reply = yield Peek(text, min(AHEAD if goes_on else WITHOUT, rest))
         for position in reply.positions:
@@ -135,9 +139,9 @@ def masses(options: Sequence[bytes], *, goes_on: bool, calls: int) -> Asking:
     return found
 
 
-def _next(found: Masses, *, goes_on: bool) -> bytes | None:
-    """The heaviest beginning that is worth asking for, and can be; None if there is none."""
-    pending = [one for one in found.open if not one.shown]
+def _next(found: Masses, *, goes_on: bool, asked: Collection[bytes]) -> bytes | None:
+    """The heaviest beginning that is worth asking for, can be, and was not in vain; None if there is none."""
+    pending = [one for one in found.open if not one.shown and one.text not in asked]
     slight = SLIGHT * (found.low.sum() + math.fsum(one.mass for one in pending))
     heavy = [one for one in pending if one.mass > slight and (not one.text or (goes_on and is_whole(one.text)))]
     return max(heavy, key=lambda one: one.mass).text if heavy else None
@@ -185,15 +189,29 @@ class Weighing:
 
     @property
     def certified(self) -> bool:
-        """Whether no option can outweigh the best one, whatever is open."""
+        """Whether the bounds of the best option lie above those of all others. Where two touch, nothing is decided."""
         best = int(np.argmax(self.law))
-        return bool((self.lower[best] >= np.delete(self.upper, best)).all())
+        return bool((self.lower[best] > np.delete(self.upper, best)).all())
+
+    def contenders(self) -> Sequence[int]:
+        """The options that may be the best: the best one, and those whose bounds reach up to its own."""
+        return np.flatnonzero(self.upper >= self.lower[int(np.argmax(self.law))]).tolist()
 
 
-def weigh(guess: Floats, *, low: Floats, high: Floats, gain: Floats) -> Weighing:
-    """q_i ~ p_i exp(gain_i), gain = alpha * offset; with the bounds that those of p leave. Arrays of shape (n,)."""
-    tilt = np.exp(gain - gain.max())
-    law, least, most = guess * tilt, low * tilt, high * tilt
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """alpha * offset of n options, and its bounds; arrays of shape (n,)."""
+
+    value: Floats
+    low: Floats
+    high: Floats
+
+
+def weigh(guess: Floats, *, low: Floats, high: Floats, gain: Gain) -> Weighing:
+    """q_i ~ p_i exp(gain_i); with the bounds that those of p, of the gain and rounding leave. Arrays of shape (n,)."""
+    top = gain.value.max()
+    law = guess * np.exp(gain.value - top)
+    least, most = low * np.exp(gain.low - top - ROUNDING), high * np.exp(gain.high - top + ROUNDING)
     with np.errstate(divide="ignore", invalid="ignore"):
         lower = least / (least + most.sum() - most)
         upper = most / (most + least.sum() - least)
@@ -205,6 +223,47 @@ def weigh(guess: Floats, *, low: Floats, high: Floats, gain: Floats) -> Weighing
     )
 
 
+def _offsets(options: Sequence[bytes], scores: Scores) -> Floats:
+    """log E - log A of the options as disjoint events, and its lower and upper bounds: shape (3, n)."""
+    count = len(options)
+    members = np.stack([scores.expert, scores.anti_expert])[:, :count]
+    values = [exclusive(np.exp(one), np.exp(one), options)[0] for one in members]
+    bounds = [
+        exclusive(np.exp(low), np.exp(high), options)
+        for low, high in zip(scores.lower[:, :count], scores.upper[:, :count], strict=True)
+    ]
+    (expert, anti_expert), ((e_low, e_high), (a_low, a_high)) = values, bounds
+    pairs = ((expert, anti_expert), (e_low, a_high), (e_high, a_low))
+    return np.stack([np.log(np.maximum(e, 1e-300)) - np.log(np.maximum(a, 1e-300)) for e, a in pairs])
+
+
+Lack = Literal["top_k", "goes_on", "calls", "begins", "tie"]
+"""What would decide between options: `top_k`: a longer top-k; `goes_on`: an endpoint that goes on from a given text;
+`calls`: more calls; `begins`: options that begin differently; `tie`: nothing, since their odds are equal."""
+
+
+def lacking(masses: Masses, found: Weighing, *, goes_on: bool) -> tuple[Lack, ...]:
+    """What would decide between the options that may be the best, the most that is open first; () where one is.
+
+    goes_on: as in `masses`.
+    """
+    if found.certified:
+        return ()
+    rivals = [masses.options[i] for i in found.contenders()]
+    lacks: dict[Lack, None] = {}
+    for one in sorted(masses.open, key=lambda one: -one.mass):
+        here = [option for option in rivals if option.startswith(one.text)]
+        if not here or one.mass <= 0.0:
+            continue
+        if one.shown:
+            lacks["top_k"] = None
+            continue
+        lacks["calls" if goes_on and is_whole(one.text) else "goes_on"] = None
+        if one.text and len(here) > 1:
+            lacks["begins"] = None
+    return tuple(lacks) or ("tie",)
+
+
 def chosen(
     masses: Masses, strings: Sequence[bytes], scores: Scores, *, alpha: float
 ) -> tuple[Weighing, tuple[Option, ...]]:
@@ -213,14 +272,12 @@ def chosen(
     logs = dict(zip(strings, scores.anti_expert.tolist(), strict=True))
     guess, _ = exclusive(masses.guessed(logs.__getitem__), masses.low, masses.options)
     low, high = exclusive(masses.low, masses.high(), masses.options)
-    expert, anti_expert = (
-        exclusive(np.exp(one[:count]), np.exp(one[:count]), masses.options)[0]
-        for one in (scores.expert, scores.anti_expert)
-    )
-    offset = np.log(np.maximum(expert, 1e-300)) - np.log(np.maximum(anti_expert, 1e-300))
-    found = weigh(np.clip(guess, low, high), low=low, high=high, gain=alpha * offset)
-    plain = weigh(np.clip(guess, low, high), low=low, high=high, gain=np.zeros(count))
+    offset = _offsets(masses.options, scores)
+    value, one, other = alpha * offset
+    gain = Gain(value, np.minimum(one, other), np.maximum(one, other))
+    found = weigh(np.clip(guess, low, high), low=low, high=high, gain=gain)
+    plain = weigh(np.clip(guess, low, high), low=low, high=high, gain=Gain(*np.zeros((3, count))))
     with np.errstate(divide="ignore"):
         logp = np.log(np.clip(guess, low, high))
-    rows = zip(masses.options, plain.law, found.law, found.lower, found.upper, logp, offset, strict=True)
+    rows = zip(masses.options, plain.law, found.law, found.lower, found.upper, logp, offset[0], strict=True)
     return found, tuple(Option(text.decode(), *map(float, figures)) for text, *figures in rows)

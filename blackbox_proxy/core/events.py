@@ -13,7 +13,8 @@ from blackbox_proxy.types import Laws, Reply, Step, TokenPath
 class Draft:
     """Ask the API to go on from `answer` by `length` tokens; meanwhile have the pair evaluate `paths`.
 
-    temperature: 0 for a greedy draft, 1 for one that is drawn, by `seed`.
+    temperature: 0 for a greedy draft, 1 for one that is drawn, by `seed`. own: the API's own answer is wanted, at any
+    temperature and top_p, and nothing of it will be changed.
     """
 
     answer: bytes
@@ -22,6 +23,8 @@ class Draft:
     paths: tuple[TokenPath, ...]
     temperature: float = 0.0
     seed: int | None = None
+    own: bool = False
+    top_p: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ The loop does no I/O: whoever drives it answers questions to the API with replie
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -18,10 +18,10 @@ from blackbox_proxy.core.drafting import SURE, Drafter, Plan, Planner, Seen, Sen
 from blackbox_proxy.core.events import Asking, Draft, Echo, Evaluate, Event, Evidence, Judge, Prefixes, Tell
 from blackbox_proxy.core.ids import IdReading
 from blackbox_proxy.core.rivals import ByteReading
-from blackbox_proxy.core.rounds import Shown, Window, by_echo, by_prefixes
+from blackbox_proxy.core.rounds import FILTERED, Known, Shown, Window, by_echo, by_prefixes
 from blackbox_proxy.core.sampling import Drawn, best, draw, own
 from blackbox_proxy.core.scores import ScoreReading
-from blackbox_proxy.core.text import first_stop, is_whole
+from blackbox_proxy.core.text import first_stop, is_whole, repeats
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.core.weighing import (
     Answer,
@@ -32,6 +32,7 @@ from blackbox_proxy.core.weighing import (
     Reading,
     Revealing,
     Weighed,
+    draws_as_it_is,
 )
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.steering import Steering
@@ -50,6 +51,9 @@ from blackbox_proxy.types import (
 )
 
 LONGEST_CHARACTER = 4
+
+_LOST = "\ufffd".encode()
+"""What stands for bytes that could not be read."""
 
 ALONE: tuple[Drafter, ...] = ("window",)
 """Who drafts where nobody says: the API."""
@@ -71,10 +75,28 @@ Run = Generator[Event, Evidence | None, Ending]
 
 @dataclass(frozen=True, slots=True)
 class Drafts:
-    """Who may draft. planner: chooses among them; without one, the only drafter drafts as much as it may each time."""
+    """Who may draft. planner: chooses among them; without one, the only drafter drafts as much as it may each time.
+
+    worded: the API is only asked in words to go on from a text, so that no more is exact than its first reply: that is
+    asked to be the whole answer.
+    """
 
     drafters: Collection[Drafter] = ALONE
     planner: Planner | None = None
+    worded: bool = False
+
+
+def no_token(answer: bytes, finish: str | None) -> ReplyError:
+    """A reply holds nothing to go on with, and no end."""
+    if finish == FILTERED:
+        return ReplyError(
+            f"the provider's content filter withheld the answer (finish {finish!r})",
+            hint="change the prompt, or ask the provider why",
+        )
+    return ReplyError(
+        f"the API returned no token after {answer[-20:]!r} (finish {finish!r})",
+        hint="check that the endpoint returns log-probs for max_tokens=1",
+    )
 
 
 def steps(
@@ -109,7 +131,7 @@ def steps_by_scores(steering: Steering, *, proposes: bool) -> Run:
 class _Round:
     """What one round has led to so far: steps, and the text before each; `whole` of them end between two characters.
 
-    kept: how many took what the API had drafted.
+    kept: how many took what the API had drafted. given: how many were given out.
     """
 
     answer: Answer
@@ -117,12 +139,36 @@ class _Round:
     starts: list[Answer] = field(default_factory=list)
     whole: int = 0
     kept: int = 0
+    given: int = 0
+
+    def fresh(self, until: int | None = None) -> Iterator[Step]:
+        """The steps that were not given out yet: those that will not be taken back, or so many as is said."""
+        fresh = self.steps[self.given : self.whole if until is None else until]
+        self.given += len(fresh)
+        return iter(fresh)
+
+    @property
+    def changed(self) -> bool:
+        """Whether it ends with a token that the API had not drafted."""
+        return bool(self.steps) and self.steps[-1].origin is not Origin.DRAFT
 
     @property
     def asked(self) -> list[Answer]:
         """Where the steps stand that the API was asked for."""
         both = zip(self.starts, self.steps, strict=True)
         return [start for start, step in both if step.origin is not Origin.LOCAL]
+
+
+def _is_cut(reply: Reply) -> bool:
+    """Whether it broke off in its first character, of which nothing is told: some tokens more may tell it."""
+    return reply.finish == "length" and bool(reply.positions) and _is_lost(reply.positions[0])
+
+
+def _is_lost(position: Position) -> bool:
+    """Whether the API said a token whose bytes nobody knows."""
+    sampled = position.sampled
+    told = sampled.id is not None or (sampled.piece and _LOST not in sampled.piece)
+    return sampled.kind is Kind.SPECIAL and not told and bool(position.top)
 
 
 class Loop:
@@ -143,6 +189,7 @@ class Loop:
         self._rng = np.random.default_rng([steering.seed, 0])
         self._stops = tuple(stop.encode() for stop in steering.stop)
         self._left = steering.max_tokens
+        self._last: list[bytes] = []
         self._wasted = 0
         self._spent, self._seconds = Usage(), 0.0
         self._notes: dict[str, None] = {}
@@ -150,22 +197,43 @@ class Loop:
     def run(self) -> Run:
         """Rounds until the answer ends."""
         answer, finish = Answer(), None
-        plan = self._plan(Plan("window", min(2, self._steering.draft)))
+        plan = self._first()
         while finish is None:
             plan = Plan(plan.drafter, max(1, min(plan.length, self._left)), plan.window)
             self._spent, self._seconds = Usage(), 0.0
             shown, sent = yield from self._ask(answer, plan)
             done = yield from self._walk(answer, shown)
-            stuck = not done.steps
-            yield from done.steps
+            stuck, over = not done.steps, self._is_over(done, shown, sent)
             self._left -= len(done.steps)
             self._wasted += shown.wasted(done.asked)
-            all_asked = sent.is_window and sent.written >= self._left
-            finish = "length" if stuck and all_asked else self._finish(done)
+            finish = self._finish(done)
+            if finish is None and shown.filtered and done.answer.text and not done.changed:
+                finish = "content_filter"
+            finish = finish or ("length" if over else None)
+            self._last = self._pieces(done)
             answer = done.answer
             self._learn(plan, sent, done)
             plan = self._widened(sent) if stuck else self._plan(self._longer(sent, done.kept))
         return Ending(finish, self._wasted, tuple(self._notes))
+
+    def _is_over(self, done: _Round, shown: Shown, sent: Sent) -> bool:
+        """Whether the API was asked for all that was left, and there is nothing to be gained by asking again.
+
+        Its last character is cut; or nothing of an answer was changed that would be gone on with in words.
+        """
+        if not sent.is_window or sent.written < self._left:
+            return False
+        first = bool(done.starts) and not done.starts[0].tokens
+        kept = not done.changed and shown.is_cut
+        return not done.steps or (kept and ((first and self._drafts.worded) or shown.made >= sent.written))
+
+    def _first(self) -> Plan:
+        """The first round: all of the answer where what comes later is less exact, or it may be left as it is."""
+        as_it_is = self._steering.temperature == 0.0 or draws_as_it_is(self._steering)
+        gated = self._steering.gate == "divergence" and as_it_is and "window" in self._drafts.drafters
+        if self._drafts.worded or gated or self._steering.leaves_alone:
+            return Plan("window", self._left)
+        return self._plan(Plan("window", min(2, self._steering.draft)))
 
     def _plan(self, window: Plan) -> Plan:
         """The next round: the planner's; else the only drafter's, where it is the window as long as `window` says."""
@@ -218,11 +286,11 @@ class Loop:
         paths = self._missing(self._reading.paths(answer))
         (reply,) = yield from self._replies(Draft(answer.text, answer.path, length, paths, *self._chance()))
         window = Window(reply)
-        if not len(window):
-            raise ReplyError(
-                f"the API returned no token after {answer.text[-20:]!r} (finish {reply.finish!r})",
-                hint="check that the endpoint returns log-probs for max_tokens=1",
-            )
+        if length < LONGEST_CHARACTER and _is_cut(reply):
+            self._wasted += len(reply.positions)
+            return (yield from self._draft(answer, LONGEST_CHARACTER))
+        if not len(window) and not (window.filtered and answer.text):
+            raise no_token(answer.text, reply.finish)
         return window
 
     def _replies(self, asking: Asking) -> Generator[Event, Evidence | None, Sequence[Reply]]:
@@ -284,10 +352,10 @@ class Loop:
             known = shown.next(done.answer, done.steps[-1] if done.steps else None)
             if known is None:
                 break
-            if known.hidden:
-                self._notes["the API hides the log-prob of its end; taken as one half where it stopped"] = None
-            if len(done.steps) == 1:
-                yield from self._know(self._ahead(done.answer, shown.ahead()))
+            self._remark(known)
+            if done.steps and (len(done.steps) - 1) % self._steering.draft == 0:
+                yield from self._know(self._ahead(done.answer, shown.ahead()[: self._steering.draft]))
+            yield from done.fresh()
             weighed = yield from self._weigh(known.position, done.answer)
             if self._drafts.planner is not None:
                 yield from self._guess(done.answer)
@@ -296,14 +364,22 @@ class Loop:
             if done.answer in self._drafted and step.piece:
                 done.steps[-1] = replace(step, guessed=True)
             done.kept += step.origin is Origin.DRAFT and step.kind is not Kind.END
-            if step.kind is Kind.END or self._stopped(done):
+            if step.kind is Kind.END or self._cut(done):
                 break
-        if done.steps and not self._stopped(done):
-            if done.steps[-1].origin is not Origin.DRAFT:
+        if done.steps and not self._cut(done):
+            if done.changed:
                 yield from self._complete(done)
             self._drop_open_end(done, answer)
+        yield from done.fresh(len(done.steps))
         self._forget(done.answer)
         return done
+
+    def _remark(self, known: Known) -> None:
+        """Note what the API did not tell of a place."""
+        if known.hidden:
+            self._notes["the API hides the log-prob of its end; taken as one half where it stopped"] = None
+        if _is_lost(known.position):
+            self._notes["the API did not tell the bytes of a token that it would have said; another was chosen"] = None
 
     def _ahead(self, answer: Answer, positions: Sequence[Position]) -> list[TokenPath]:
         """Every path that verifying the rest of the draft needs if all of it is kept."""
@@ -350,7 +426,8 @@ class Loop:
             wanted = b""
         # A token without bytes that is no end stands for nothing that could be kept.
         drafted = weighed.pieces.index(wanted) if (wanted or ends) and wanted in weighed.pieces else None
-        drawn = self._choose(weighed, drafted)
+        likeliest = any(c.piece == position.sampled.piece for c in position.top[:1])
+        drawn = self._choose(weighed, drafted, likeliest=likeliest)
         at, piece = drawn.index, weighed.pieces[drawn.index]
         log_z = weighed.log_whole() if self._steering.takes_unseen else drawn.log_weight
         inside = at < weighed.known
@@ -375,13 +452,16 @@ class Loop:
             unbordered=weighed.unbordered,
         )
 
-    def _choose(self, weighed: Weighed, drafted: int | None) -> Drawn:
-        """The best, or one that is drawn."""
+    def _choose(self, weighed: Weighed, drafted: int | None, *, likeliest: bool) -> Drawn:
+        """The best, or one that is drawn; where the offset does not act, what the API chose as its likeliest token."""
         score, known, unseen = weighed.scores.score, weighed.known, weighed.unseen
         if drafted is not None and drafted >= len(score):
             drafted = None
         if self._steering.temperature == 0.0:
-            return best(score, known=known, drafted=drafted, unseen=unseen)
+            found = best(score, known=known, drafted=drafted, unseen=unseen)
+            if drafted is None or drafted >= known or weighed.alpha != 0.0 or not likeliest:
+                return found
+            return replace(found, index=drafted, certified=True)
         if weighed.missed is not None and drafted is not None:
             return own(score, drafted=drafted, unseen=unseen, missed=weighed.missed)
         return draw(
@@ -423,14 +503,32 @@ class Loop:
             answer = self._reading.after(answer, step.piece) if step.piece else answer
         done.answer = answer
 
+    def _cut(self, done: _Round) -> bool:
+        """Whether the answer is to end here, although the API and the pair would go on."""
+        return self._stopped(done) or self._repeats(done)
+
     def _stopped(self, done: _Round) -> bool:
         return first_stop(done.answer.text, self._stops) is not None
+
+    def _pieces(self, done: _Round) -> list[bytes]:
+        """The last tokens of the answer, as many as a repetition is looked for in."""
+        size = self._steering.repetition_stop
+        return [*self._last, *(step.piece for step in done.steps)][-size:] if size else []
+
+    def _repeats(self, done: _Round) -> bool:
+        """Whether the answer does nothing but repeat itself; never inside a character."""
+        pieces = self._pieces(done)
+        if not pieces or len(pieces) < self._steering.repetition_stop or done.whole < len(done.steps):
+            return False
+        return repeats(b"".join(pieces))
 
     def _finish(self, done: _Round) -> Finish | None:
         if done.steps and done.steps[-1].kind is Kind.END:
             return "stop"
         if self._stopped(done):
             return "stop_string"
+        if self._repeats(done):
+            return "repetition"
         return "length" if self._left <= 0 else None
 
     def _forget(self, answer: Answer) -> None:

@@ -29,14 +29,30 @@ class Known:
     hidden: bool = False
 
 
+FILTERED = "content_filter"
+"""The finish of a reply that the provider's filter has cut."""
+
+
 class Shown(Protocol):
-    """The positions of one round."""
+    """The positions of one round.
+
+    made: how many tokens of its own the API told of. is_cut: whether it, drafting alone, was cut before its end.
+    """
+
+    @property
+    def made(self) -> int: ...
+
+    @property
+    def is_cut(self) -> bool: ...
 
     def next(self, answer: Answer, last: Step | None) -> Known | None: ...
 
     def ahead(self) -> Sequence[Position]: ...
 
     def wasted(self, starts: Sequence[Answer]) -> int: ...
+
+    @property
+    def filtered(self) -> bool: ...
 
 
 def known_of(reply: Reply) -> list[Known]:
@@ -56,8 +72,10 @@ class Window:
 
     def __init__(self, reply: Reply) -> None:
         self._known = known_of(reply)
-        self._made = len(reply.positions)
+        self.made = len(reply.positions)
+        self._cut = reply.finish == FILTERED
         self._at = 0
+        self.is_cut = (reply.said or reply).finish != "stop"
 
     def __len__(self) -> int:
         return len(self._known)
@@ -75,12 +93,19 @@ class Window:
 
     def wasted(self, starts: Sequence[Answer]) -> int:
         """Drafted tokens that no step stands for. starts: where the steps that the API was asked for stand."""
-        return max(self._made - len(starts), 0)
+        return max(self.made - len(starts), 0)
+
+    @property
+    def filtered(self) -> bool:
+        """Whether the provider's filter has cut it where the walk has come to."""
+        return self._cut and self._at == len(self._known)
 
 
 @final
 class Borders:
     """Places that were asked about. made: those at which the API wrote a token to tell."""
+
+    made, is_cut = 0, False
 
     def __init__(self, known: Mapping[Answer, Known], *, made: Sequence[Answer]) -> None:
         self._known, self._made = known, made
@@ -97,10 +122,17 @@ class Borders:
         """Tokens that the API wrote where no step stands. starts: as in `Window`."""
         return sum(answer not in starts for answer in self._made)
 
+    @property
+    def filtered(self) -> bool:
+        """Not known: each place was asked about by itself."""
+        return False
+
 
 @final
 class Checked:
     """A draft of the pair that was sent: its borders, and behind its end a window of the API."""
+
+    made, is_cut = 0, False
 
     def __init__(self, borders: Borders, end: Answer, window: Window) -> None:
         self._borders, self._end, self._window = borders, end, window
@@ -122,6 +154,11 @@ class Checked:
     def wasted(self, starts: Sequence[Answer]) -> int:
         """Tokens of the window that no step stands for."""
         return self._window.wasted([start for start in starts if len(start.text) >= len(self._end.text)])
+
+    @property
+    def filtered(self) -> bool:
+        """Whether it has cut the window where the walk has come to."""
+        return self._behind and self._window.filtered
 
 
 def by_prefixes(drafted: Sequence[Answer], replies: Sequence[Reply]) -> Borders:

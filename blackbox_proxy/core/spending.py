@@ -1,4 +1,4 @@
-"""What one run has spent: its replies and their costs so far, and how many tokens of each reply were kept.
+"""What one run has spent: its requests and their costs so far, and how many tokens of each reply were kept.
 
 How many were is known only when the walk over a round has ended, with the next round or with the answer; then the
 ledger is told, by the replies' receipts. A step takes a token of the reply that begins nearest before it, unless it was
@@ -8,12 +8,48 @@ tell of: it is kept too, though the API did not write it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import final
 
-from blackbox_proxy.types import Call, Origin, Receipt, Reply, Step
+from blackbox_proxy.types import Call, Origin, Receipt, Reply, Step, Usage
+
+
+def calls_of(reply: Reply, *, step: int = 0) -> tuple[Call, ...]:
+    """The attempts that a reply took: as they were watched, or else the one that the reply itself tells of."""
+    if reply.calls or not reply.usage.requests:
+        return reply.calls
+    return (Call(step, reply.usage, None if reply.receipt is None else reply.receipt.cost),)
+
+
+def used_by(calls: Iterable[Call]) -> Usage:
+    """What some attempts took together."""
+    return sum((call.usage for call in calls), Usage())
+
+
+def known_of(calls: Iterable[Call]) -> Decimal:
+    """US dollars of those attempts whose cost is known."""
+    return sum((call.cost for call in calls if call.cost is not None), Decimal(0))
+
+
+def unpriced_of(calls: Iterable[Call]) -> int:
+    """How many that were answered are of unknown cost."""
+    return sum(call.usage.answered for call in calls if call.cost is None)
+
+
+def cost_of(calls: Iterable[Call]) -> Decimal | None:
+    """US dollars of those that were answered; None where that of one is unknown, and where none was."""
+    costs = [call.cost for call in calls if call.usage.answered]
+    known = [cost for cost in costs if cost is not None]
+    return sum(known, Decimal(0)) if known and len(known) == len(costs) else None
+
+
+def spent_notes(usage: Usage) -> tuple[str, ...]:
+    """What to say of requests that may be billed, nobody here knows for what, and of those that only we counted."""
+    lost = (f"requests without a usable reply, at unknown cost: {usage.lost}",) if usage.lost else ()
+    said = f"replies without token counts that can be believed, whose tokens are bounded from above: {usage.estimated}"
+    return (*lost, *((said,) if usage.estimated else ()))
 
 
 @dataclass(slots=True)
@@ -41,15 +77,22 @@ class Spending:
 
     @property
     def cost(self) -> Decimal | None:
-        """US dollars for all replies so far; None where that of one is unknown, and where there is none."""
-        known = [call.cost for call in self.calls if call.cost is not None]
-        return sum(known, Decimal(0)) if known and len(known) == len(self.calls) else None
+        """US dollars for all requests that were answered; None where that of one is unknown, and where none was."""
+        return cost_of(self.calls)
+
+    @property
+    def usage(self) -> Usage:
+        """What all requests took."""
+        return used_by(self.calls)
 
     def pay(self, reply: Reply) -> None:
         """A request was answered."""
-        receipt = reply.receipt
-        self.calls.append(Call(self._steps, reply.usage, None if receipt is None else receipt.cost))
-        self._last = receipt or self._last
+        self.calls.extend(calls_of(reply, step=self._steps))
+        self._last = reply.receipt or self._last
+
+    def lose(self, calls: Iterable[Call]) -> None:
+        """What was tried before an error."""
+        self.calls.extend(calls)
 
     def draft(self, replies: Sequence[Reply], starts: Sequence[int]) -> None:
         """The replies of a round that is walked over now, in order; starts: how much of the answer is before each.

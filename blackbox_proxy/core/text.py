@@ -79,6 +79,20 @@ def held_back(text: bytes, stops: Sequence[bytes]) -> int:
     return wait
 
 
+REPETITIONS = 4
+"""How often a piece must follow upon itself to be a repetition; the last time it may be there in part."""
+
+
+def repeats(text: bytes) -> bool:
+    """Whether a text is one piece over and over, at least `REPETITIONS` times.
+
+    >>> repeats(b"ha ha ha ha "), repeats(b"ha ha ha he ")
+    (True, False)
+    """
+    longest = len(text) // REPETITIONS
+    return any(text.startswith(text[period:]) for period in range(1, longest + 1))
+
+
 @final
 class Release:
     """Turns growing bytes into text that can be shown: give it the whole answer so far, get what is new."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 from blackbox_proxy.api import Api, connect
@@ -18,6 +17,7 @@ from blackbox_proxy.demo.score import Answered
 from blackbox_proxy.engine import load_pair, steer
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.local.pair import Pair
+from blackbox_proxy.local.pairfile import DEMO, demo_pair
 from blackbox_proxy.standin.server import running
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Prompt
@@ -25,7 +25,9 @@ from blackbox_proxy.unsteered import go_on, shows, text_of
 
 CLOSED = "pypi:qwen2.5-coder-0.5b-instruct"
 LOCAL = "pypi:smollm2-135m-instruct"
-LOADS: tuple[Load, ...] = ("known", "told")
+LOADS: tuple[Load, ...] = ("told", "known")
+"""The load that shows the idea comes first."""
+
 STEERING = Steering(alpha=1.25, max_tokens=40)
 """The demo's knobs, chosen on training countries."""
 
@@ -36,17 +38,15 @@ FACT_TOKENS = 10
 """How many tokens the closed model has for saying a fact in its place."""
 
 
+pair_file = demo_pair
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
     """The running demo: an API to call and a pair beside it."""
 
     api: Api
     pair: Pair
-
-
-def pair_file() -> Path:
-    """The description of the demo's pair, beside its adapter."""
-    return Path(str(files("blackbox_proxy.demo") / "data" / "pair.toml"))
 
 
 @contextmanager
@@ -66,7 +66,7 @@ def staged(closed: Path, *, top_k: int = TOP_K, tokenizer: bool = True) -> Itera
             tokenizer=f"gguf:{closed}" if tokenizer else "",
             options=options,
         ) as api,
-        load_pair(pair_file()) as pair,
+        load_pair(DEMO) as pair,
     ):
         yield Stage(api, pair)
 
@@ -112,11 +112,13 @@ def play(
     stage: Stage,
     *,
     steering: Steering = STEERING,
-    on_answer: Callable[[Answered], None] = lambda _: None,
+    on_question: Callable[[Question], object] = lambda _: None,
+    on_answer: Callable[[Answered], object] = lambda _: None,
 ) -> Sequence[Answered]:
-    """Answer all questions in order; `on_answer` is told each."""
+    """Answer all questions in order; `on_question` is told each before it is asked, `on_answer` what was answered."""
     answered: list[Answered] = []
     for question in asked:
+        on_question(question)
         answered.append(answer(question, stage, steering=steering))
         on_answer(answered[-1])
     return answered

@@ -5,6 +5,7 @@ Knows how to ask, and what an answer depends on; not which questions there are, 
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from decimal import Decimal
 from typing import final
 
 from blackbox_proxy.api import Api
+from blackbox_proxy.core.spending import calls_of, cost_of, used_by
 from blackbox_proxy.engine import stream
 from blackbox_proxy.errors import BlackboxProxyError, OverBudget
 from blackbox_proxy.evaluation.answers import Answer, key_of
@@ -116,7 +118,9 @@ def _kept(blank: Answer, make: Callable[[], Answer]) -> Answer:
     except OverBudget:
         raise
     except BlackboxProxyError as error:
-        return replace(blank, error=error.message, seconds=time.perf_counter() - before, lost=error.lost)
+        calls = error.partial.calls if error.partial else error.calls
+        spent = _used(blank, used_by(calls))
+        return replace(spent, error=error.message, seconds=time.perf_counter() - before, cost=cost_of(calls))
 
 
 def _local(bench: Bench, job: Job, blank: Answer) -> Answer:
@@ -135,8 +139,8 @@ def _closed(bench: Bench, job: Job, blank: Answer) -> Answer:
     asked = closed_prompt(bench.task, job)
     reply = bench.speaker(job.arm).complete(asked, max_tokens=bench.task.max_tokens)
     seconds = time.perf_counter() - before
-    cost = None if reply.receipt is None else reply.receipt.cost
-    return replace(_used(blank, reply.usage), text=text_of(reply), seconds=seconds, cost=cost)
+    calls = calls_of(reply)
+    return replace(_used(blank, used_by(calls)), text=text_of(reply), seconds=seconds, cost=cost_of(calls))
 
 
 def _steered(bench: Bench, job: Job, blank: Answer) -> Answer:
@@ -159,7 +163,7 @@ def _steered(bench: Bench, job: Job, blank: Answer) -> Answer:
         changed=result.changed,
         outside=result.outside,
         certified=result.certified,
-        off=result.error,
+        off=math.fsum(step.error for step in result.steps),
         exact=result.exactness == "exact",
     )
 

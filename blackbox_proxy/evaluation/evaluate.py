@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from blackbox_proxy.errors import InputError, WeightsError
+from blackbox_proxy.evaluation.advice import advice
 from blackbox_proxy.evaluation.answering import Bench, key, place_key
 from blackbox_proxy.evaluation.answers import Answer, Store
 from blackbox_proxy.evaluation.arms import Arm, Job, Sizes, arms, in_order
@@ -50,6 +51,11 @@ class Outcome:
     arms: tuple[Given, ...]
     asked: int
 
+    @property
+    def advice(self) -> tuple[str, ...]:
+        """What it comes to."""
+        return advice(self.arms, self.figures, items=len(self.task.test))
+
 
 def pair_mark(files: PairFiles) -> str:
     """A mark that changes with the content of the pair's files and its template. Raises WeightsError where one is gone.
@@ -91,7 +97,7 @@ class Evaluation:
     def _ask(self, plan: Sequence[Stage], *, what: str = "") -> int:
         """Go through the stages; gives how many answers were made."""
         run = Run(self.bench, self.store, at_once=self.wanted.at_once)
-        run.tick = self.watch(f"{self.bench.task.name}{what}", run.waiting(plan))
+        run.tick = self.watch(f"{self.bench.task.title}{what}", run.waiting(plan))
         run(plan)
         return run.asked
 
@@ -109,7 +115,7 @@ class Evaluation:
         task = self.bench.task
         if not task.validation or not task.alphas:
             raise InputError(
-                f"{task.name} has no validation items to choose alpha on, or no alphas to choose from",
+                f"{task.title} has no validation items to choose alpha on, or no alphas to choose from",
                 hint="give [data] validation and [steering] alphas in task.toml",
             )
         items = in_order(task.validation)
@@ -118,7 +124,7 @@ class Evaluation:
         scores = [(arm.alpha, mean(list(self._given(arm, items).scores.values()))) for arm in tried]
         known = [(alpha, score) for alpha, score in scores if alpha is not None and score is not None]
         if not known:
-            raise InputError(f"no validation item of {task.name} could be answered", hint="see the answers' errors")
+            raise InputError(f"no validation item of {task.title} could be answered", hint="see the answers' errors")
         best = max(known, key=lambda one: (one[1].value, -abs(one[0] - task.alpha)))
         return Tuned(best[0], tuple(known))
 

@@ -6,8 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+from blackbox_proxy.evaluation.advice import BASELINE, SWEEP
 from blackbox_proxy.evaluation.evaluate import Outcome
-from blackbox_proxy.pages.evaluation import Against, Judged, Row
+from blackbox_proxy.evaluation.summary import Given
+from blackbox_proxy.evaluation.task import Task
+from blackbox_proxy.pages.evaluation import Against, Judged, Mistake, Mistakes, Row
 from blackbox_proxy.pages.plots import Part
 
 NAMES: Mapping[str, str] = {
@@ -50,7 +53,8 @@ PARTS: Mapping[str, str] = {
     "unknown": "The closed model could not be asked about it",
 }
 
-SWEEP = "steered_alpha_"
+MISTAKES = 25
+"""Wrong answers of an arm that the page shows."""
 
 
 def judged(outcome: Outcome) -> Judged:
@@ -74,7 +78,24 @@ def judged(outcome: Outcome) -> Judged:
         ceiling=[Part(told, ceiling[name]) for name, told in PARTS.items() if ceiling.get(name)],
         exactness=list(_exactness(figures.get("steered"))),
         gap=None if gap is None else (gap["value"], gap["low"], gap["high"]),
+        advice=outcome.advice,
+        mistakes=[_mistakes(given, task) for given in outcome.arms if _is_main(given.arm.name)],
     )
+
+
+def _is_main(name: str) -> bool:
+    return not name.startswith(SWEEP) and name != BASELINE
+
+
+def _mistakes(given: Given, task: Task) -> Mistakes:
+    """What an arm answered wrongly, in the order of the items."""
+    wrong = [item for item in task.test if given.scores.get(item.name, 1.0) < 1.0]
+    shown = [
+        Mistake(item.prompt, item.document, item.reference, given.answers[item.name].text, given.scores[item.name])
+        for item in wrong[:MISTAKES]
+    ]
+    name = given.arm.name
+    return Mistakes(name, NAMES.get(name, name), len(wrong), len(given.scores), shown)
 
 
 def _row(name: str, found: Any) -> Row:  # noqa: ANN401 (JSON)

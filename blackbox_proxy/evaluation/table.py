@@ -45,6 +45,18 @@ TESTS: Mapping[str, str] = {
 }
 
 
+UNKNOWN = "unknown"
+
+
+def per_thousand(cost: float | None) -> str:
+    """Dollars for a thousand answers, since one costs little.
+
+    >>> per_thousand(0.0000421), per_thousand(0.0), per_thousand(None)
+    ('0.0421', '0', 'unknown')
+    """
+    return UNKNOWN if cost is None else plain(rounded(1000 * Decimal(repr(cost)))) if cost else "0"
+
+
 def committed() -> Mapping[str, Any]:
     """The figures that the package has."""
     text = (files("blackbox_proxy.evaluation") / "data" / "results.json").read_text(encoding="utf-8")
@@ -89,8 +101,7 @@ def _difference(one: Any) -> str:  # noqa: ANN401 (JSON)
 
 
 def _price(one: Any) -> str:  # noqa: ANN401 (JSON)
-    cost = one["cost_usd_per_answer"]
-    dollars = "unknown" if cost is None else plain(rounded(1000 * Decimal(repr(cost)))) if cost else "0"
+    dollars = per_thousand(one["cost_usd_per_answer"])
     return dollars if one["seconds_per_answer"] is None else f"{dollars}; {one['seconds_per_answer']:.1f}"
 
 

@@ -18,6 +18,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from blackbox_proxy.errors import InputError
+from blackbox_proxy.files import read_text
+from blackbox_proxy.local.pairfile import find_pair
 
 Who = Literal["closed", "pair", "both", "none"]
 """Who is shown an item's document."""
@@ -174,7 +176,7 @@ def read_task(path: Path) -> Task:
     """Read and check a task. Raises InputError with file, line where there is one, and what is wrong."""
     hint = "README.md, `Evaluate`, has the form of a task"
     try:
-        found = _File.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        found = _File.model_validate(tomllib.loads(read_text(path)))
     except ValidationError as error:
         raise InputError(f"{path}: {_complaint(error)}", hint=hint) from error
     except OSError as error:
@@ -195,7 +197,7 @@ def read_task(path: Path) -> Task:
         majority=data.majority,
         scorer=found.scorer,
         form=_pattern(found.scorer.form, f"{path}: scorer.form"),
-        pair=folder / found.pair.file if found.pair else None,
+        pair=find_pair(found.pair.file, folder) if found.pair else None,
         alpha=steering.alpha,
         max_tokens=steering.max_tokens,
         alphas=steering.alphas,
@@ -235,7 +237,7 @@ def _complaint(error: ValidationError) -> str:
 
 def _items(path: Path) -> Iterator[Item]:
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = read_text(path).split("\n")
     except OSError as error:
         raise InputError(
             f"cannot read the items in {path}: {error.strerror}", hint="see [data] in task.toml"

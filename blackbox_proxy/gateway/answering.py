@@ -26,7 +26,7 @@ from blackbox_proxy.serving.transcript import Finish, Part, Writer
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Candidate, Kind, Prompt, Result, Step, TokenPath
 
-FINISHES: Mapping[str, Finish] = {"stop": "stop", "stop_string": "stop"}
+FINISHES: Mapping[str, Finish] = {"stop": "stop", "stop_string": "stop", "content_filter": "content_filter"}
 """OpenAI's words; an answer that is cut short by anything else has the finish "length"."""
 
 
@@ -55,8 +55,7 @@ def asked_of(order: Order, model: Model) -> list[Asked]:
     steering = _steering(order, model)
     made = []
     if order.echo:
-        alpha = 0.0 if model.pair is UNSTEERED else steering.alpha
-        steering = replace(steering, alpha=alpha, rivals=max(steering.rivals, order.top or 0))
+        steering = replace(steering, rivals=max(steering.rivals, order.top or 0))
     for at, source in enumerate(order.sources):
         prompt = given_of(source, model, goes_on=order.goes_on) if order.echo else text_of(source, model)
         first = at * order.n
@@ -69,10 +68,15 @@ def asked_of(order: Order, model: Model) -> list[Asked]:
 
 
 def _steering(order: Order, model: Model) -> Steering:
-    """The model's steering with what the order sets. Without a seed chance is not repeated."""
+    """The model's steering with what the order sets. Without a seed chance is not repeated.
+
+    Without a pair alpha is 0: the answer is the upstream's own.
+    """
     knobs: dict[str, Any] = dict(order.knobs)
     if "seed" not in knobs and model.steering.seed == 0:
         knobs["seed"] = secrets.randbits(62)
+    if model.pair is UNSTEERED:
+        knobs |= {"alpha": 0.0, "schedule": None}
     return replace(model.steering, **knobs)
 
 

@@ -1,6 +1,7 @@
 """The routes over HTTP: bodies in, JSON or server-sent events out, errors in OpenAI's shape.
 
-Every route stands under /v1 and without it. The module knows no field of a request and no token.
+Every route stands under /v1, under Azure's /openai/v1 and without either, with a slash at its end or without. The
+module knows no field of a request and no token.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ READS: dict[Route, Callable[[Body, Limits], Order]] = {"chat": read_chat, "compl
 PATIENCE = 60.0
 """Seconds in which the body of a request must have come."""
 
+PREFIXES = ("", "/v1", "/openai/v1")
+
 COST = "x-steering-cost-usd"
 """The header that tells what an answer cost."""
 
@@ -82,7 +85,7 @@ class Endpoints:
 
     async def model(self, request: Request) -> Response:
         self._admit(request)
-        return JSONResponse(_card(self._catalogue.find(request.path_params["name"])))
+        return JSONResponse(_card(self._catalogue.find(request.path_params["name"].rstrip("/"))))
 
     async def chat(self, request: Request) -> Response:
         return await self._answer(request, "chat")
@@ -101,7 +104,10 @@ class Endpoints:
         return JSONResponse(info(self._catalogue.find(request.query_params.get("model", ""))))
 
     def _admit(self, request: Request) -> str:
-        return self._keys.admit(request.headers.get("authorization"))
+        shown = request.headers.get("authorization")
+        if shown is None and (key := request.headers.get("api-key")):  # as Azure's clients show it
+            shown = f"Bearer {key}"
+        return self._keys.admit(shown)
 
     async def _body(self, request: Request) -> Body:
         try:
@@ -141,18 +147,6 @@ def build_app(
     """The ASGI application. threads: answers that may be under way at a time. log: is told of what went wrong."""
     translate = translating(lambda said: log(f"{request_id.get()} {said}"))
     endpoints = Endpoints(catalogue, server, keys, translate=translate)
-    table = (
-        ("/health", endpoints.health, "GET"),
-        ("/models", endpoints.models, "GET"),
-        ("/models/{name:path}", endpoints.model, "GET"),
-        ("/chat/completions", endpoints.chat, "POST"),
-        ("/completions", endpoints.completions, "POST"),
-        ("/tokenize", endpoints.tokenize, "POST"),
-        ("/tokenizer_info", endpoints.tokenizer_info, "GET"),
-    )
-    routes = [
-        Path(prefix + path, handler, methods=[method]) for prefix in ("", "/v1") for path, handler, method in table
-    ]
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -162,9 +156,26 @@ def build_app(
             await catalogue.aclose()
 
     app = Starlette(
-        routes=routes, exception_handlers=handlers(translate), middleware=_cross_origin(server), lifespan=lifespan
+        routes=_routes(endpoints),
+        exception_handlers=handlers(translate),
+        middleware=_cross_origin(server),
+        lifespan=lifespan,
     )
     return Guard(app, origins=server.cors_origins, local=not keys)
+
+
+def _routes(endpoints: Endpoints) -> list[Path]:
+    table = (
+        ("/health", endpoints.health, "GET"),
+        ("/models", endpoints.models, "GET"),
+        ("/chat/completions", endpoints.chat, "POST"),
+        ("/completions", endpoints.completions, "POST"),
+        ("/tokenize", endpoints.tokenize, "POST"),
+        ("/tokenizer_info", endpoints.tokenizer_info, "GET"),
+    )
+    spelled = [(path + slash, handler, method) for path, handler, method in table for slash in ("", "/")]
+    spelled.append(("/models/{name:path}", endpoints.model, "GET"))  # a name may have slashes: behind the list
+    return [Path(prefix + path, handler, methods=[method]) for prefix in PREFIXES for path, handler, method in spelled]
 
 
 def _cross_origin(server: Server) -> list[Middleware]:
@@ -175,8 +186,10 @@ def _cross_origin(server: Server) -> list[Middleware]:
             CORSMiddleware,
             allow_origins=list(server.cors_origins),
             allow_methods=["GET", "POST"],
-            allow_headers=["authorization", "content-type"],
-            expose_headers=["x-request-id", COST],
+            # Who may ask is decided by origin and key. Which headers a client of its kind adds is not ours to list.
+            allow_headers=["*"],
+            allow_private_network=True,
+            expose_headers=["x-request-id", "retry-after", COST],
         )
     ]
 

@@ -23,8 +23,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from blackbox_proxy.errors import InputError
+from blackbox_proxy.files import read_text
 from blackbox_proxy.gateway.knobs import KnobMistake, read_knobs
 from blackbox_proxy.gateway.orders import Limits
+from blackbox_proxy.local.template import DEFAULT
 from blackbox_proxy.remote.profiles.lines import Place, line_of
 from blackbox_proxy.remote.profiles.schema import Options
 from blackbox_proxy.serving.listening import LOOPBACK
@@ -102,7 +104,7 @@ class Served(_Table):
     upstream: str
     model: Annotated[str, Field(min_length=1)]
     pair: str | None = None
-    template: str = "raw"
+    template: str = DEFAULT
     tokenizer: str = ""
     options: Options = Options()
     steering: dict[str, Any] = {}
@@ -136,7 +138,7 @@ class Config:
 def read_config(path: Path, environ: Mapping[str, str]) -> Config:
     """The configuration. Raises InputError for the first mistake, with file and line or with the variable."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}", hint="`blackbox-proxy init` writes one") from None
     except UnicodeDecodeError as error:

@@ -11,6 +11,7 @@ from blackbox_proxy.errors import (
     ApiTimeout,
     InputError,
     OverBudget,
+    PromptError,
     ReplyError,
 )
 from blackbox_proxy.serving.fields import Refusal
@@ -20,6 +21,8 @@ RETRY = 5
 """Seconds after which to ask again where an upstream is busy."""
 
 SERVER_ERROR = "The server had an error while processing your request."
+
+TOO_LONG = "context_length_exceeded"
 
 QUOTA = (
     "You exceeded your current quota: a budget of this server is used up. Asking again does not help before it is "
@@ -31,7 +34,7 @@ def translating(log: Callable[[str], object]) -> Translate:
     """The translation of errors, which tells the log what it keeps from clients."""
 
     def translate(error: Exception) -> Refusal:
-        refusal = told(error)
+        refusal = _in_openais_words(told(error))
         if refusal.status >= 500:
             log(f"{refusal.status}: {type(error).__name__}: {error}")
         return refusal
@@ -44,7 +47,8 @@ def told(error: Exception) -> Refusal:
     if isinstance(error, Refusal):
         return error
     if isinstance(error, InputError):
-        return Refusal(error.message, code="invalid_value")
+        too_long = isinstance(error, PromptError) and error.context
+        return Refusal(error.message, code="context_length_exceeded" if too_long else "invalid_value")
     if isinstance(error, OverBudget):
         return Refusal(QUOTA, status=429, code="insufficient_quota")
     if isinstance(error, ApiError):
@@ -52,6 +56,15 @@ def told(error: Exception) -> Refusal:
     if isinstance(error, ReplyError):
         return Refusal("The upstream model's reply cannot be steered with.", status=502, code="upstream_unusable")
     return Refusal(SERVER_ERROR, status=500)
+
+
+def _in_openais_words(refusal: Refusal) -> Refusal:
+    """Clients that shorten a chat by themselves look for the code, or for these words."""
+    if refusal.code != TOO_LONG or "maximum context length" in refusal.message:
+        return refusal
+    return Refusal(
+        f"This model's maximum context length is exceeded: {refusal.message}", param=refusal.param, code=TOO_LONG
+    )
 
 
 def _of_upstream(error: ApiError) -> Refusal:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import final
 
 from blackbox_proxy.errors import InputError
-from blackbox_proxy.files import replace_text
+from blackbox_proxy.files import read_text, replace_text
 from blackbox_proxy.serving.fields import Refusal
 
 PREFIX = "bbp-"
@@ -63,7 +63,7 @@ class Keys:
 def read_keys(path: Path) -> dict[str, str]:
     """The hashes of a key file by name. Raises InputError with file and line, and without what stands there."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path).split("\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise InputError(
@@ -94,7 +94,7 @@ def add_key(path: Path, name: str) -> str:
             f"{name!r} cannot be the name of a new key",
             hint="take one that is not in the file, of letters, digits, dots, hyphens and underscores",
         )
-    before = path.read_text(encoding="utf-8") if path.exists() else "# NAME sha256:HEX; the keys are kept nowhere\n"
+    before = read_text(path) if path.exists() else "# NAME sha256:HEX; the keys are kept nowhere\n"
     replace_text(path, before.rstrip("\n") + "\n" + line + "\n")
     path.chmod(0o600)
     return key

@@ -17,9 +17,11 @@ from blackbox_proxy.api import Api, connect
 from blackbox_proxy.core.sources import OffsetTable
 from blackbox_proxy.engine import load_pair
 from blackbox_proxy.errors import InputError
+from blackbox_proxy.files import read_text
 from blackbox_proxy.gateway.config import Config, Served, Upstream
 from blackbox_proxy.gateway.gates import Gate
 from blackbox_proxy.ledger.books import Ledger
+from blackbox_proxy.local.pairfile import find_pair
 from blackbox_proxy.serving.fields import Refusal
 from blackbox_proxy.session import LocalPair
 from blackbox_proxy.steering import Steering
@@ -139,7 +141,7 @@ class _Opening:
 
     def _pair(self, spec: str) -> tuple[OpenPair, asyncio.Semaphore]:
         """A pair, and the room in it: whoever asks for it waits until one of its texts is done."""
-        path = self.config.path(spec)
+        path = find_pair(spec, self.config.folder)
         if path not in self.pairs:
             self.pairs[path] = self.open_pair(path)
             self.stack.callback(self.pairs[path].close)
@@ -182,7 +184,7 @@ def notes(catalogue: Catalogue) -> Sequence[str]:
 
 def _text(path: Path, what: str) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise InputError(f"cannot read {what} {path}: {reason}", hint="check the path in the configuration") from None

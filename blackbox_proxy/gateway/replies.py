@@ -54,7 +54,7 @@ def usage_of(results: Sequence[tuple[Result, int]]) -> CompletionUsage:
     run of its own; the completion is what the client sees. What was paid for stands under `steering`.
     """
     taken = sum((result.usage for result, _ in results), Usage())
-    first = [result.calls[0].usage if result.calls else Usage() for result, _ in results]
+    first = [_first(result) for result, _ in results]
     prompt, cached = sum(one.input for one in first), sum(one.cached for one in first)
     completion = sum(_written(result) * choices for result, choices in results)
     figures = Figures(
@@ -78,6 +78,11 @@ def usage_of(results: Sequence[tuple[Result, int]]) -> CompletionUsage:
         prompt_tokens_details=PromptTokensDetails(cached_tokens=min(cached, prompt), audio_tokens=0),
     )
     return CompletionUsage.model_validate({**counted.model_dump(exclude_unset=True), "steering": figures.model_dump()})
+
+
+def _first(result: Result) -> Usage:
+    """What the first request that was answered took."""
+    return next((call.usage for call in result.calls if call.usage.answered), Usage())
 
 
 def _written(result: Result) -> int:

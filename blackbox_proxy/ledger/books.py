@@ -1,7 +1,7 @@
 """The ledger as callers see it: where requests are booked, at which prices, under which budgets and tags.
 
 A `Ledger` is a file with price lists; an `Account` is one model at one address; an `Entry` is one request, which hears
-of its attempts from the transport. Knows no wire format beyond the names under which providers count tokens.
+of its attempts from the transport. Knows no wire format.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from typing import Self, final
 from urllib.parse import urlsplit
 
 from blackbox_proxy.core.money import Budget, Price, bound_of, cost, worst
-from blackbox_proxy.core.usage import read_usage
+from blackbox_proxy.core.usage import Counts, counts_of
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import config_folder, state_folder
 from blackbox_proxy.ledger.prices import Prices
 from blackbox_proxy.ledger.rows import Counted, Ended, Intent
 from blackbox_proxy.ledger.store import Store
-from blackbox_proxy.types import Attempt, Receipt, Reply, Usage, WireRequest
+from blackbox_proxy.types import Attempt, Receipt, Usage, WireRequest
 
 
 def default_path(environ: Mapping[str, str]) -> Path:
@@ -62,6 +62,12 @@ def open_ledger(
     return Ledger(Store(Path(path or default_path(os.environ))), lists, tuple(budgets), dict(tags or {}))
 
 
+def most_of(request: WireRequest, *, length: int) -> Usage:
+    """The most tokens that an attempt at a request can take. length: asked for, where the request does not say."""
+    size = len(json.dumps(dict(request.body), ensure_ascii=False).encode("utf-8", "surrogatepass"))
+    return bound_of(request.body, size, length=length)
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class Ledger:
@@ -79,13 +85,10 @@ class Ledger:
         Raises InputError where a budget in dollars could not be kept, because nobody says what the model costs.
         """
         provider = profile or urlsplit(base_url).netloc.rpartition("@")[2]
-        limits = any(budget.max_cost is not None for budget in self.budgets)
-        if limits and self.prices.find(base_url, model, at=self.clock()) is None:
-            raise InputError(
-                f"nobody says what {model!r} of {provider} costs, so a budget in dollars cannot be kept",
-                hint="write its price into prices.toml (see the README), or limit the number of calls",
-            )
-        return Account(self, base_url, model, provider)
+        account = Account(self, base_url, model, provider)
+        if self.prices.find(base_url, model, at=self.clock()) is None:
+            account.check_limits()
+        return account
 
     def close(self) -> None:
         """Close the file."""
@@ -108,54 +111,62 @@ class Account:
     model: str
     provider: str
 
-    def entry(
-        self, request: WireRequest, *, run: str, step: int, length: int = 0, before: Entry | None = None
-    ) -> Entry:
+    def entry(self, request: WireRequest, *, run: str, step: int, length: int = 0) -> Entry:
         """The place of one request, and of all its attempts.
 
         run: what it belongs to; "" where it stands by itself. step: how many tokens of the answer stood. length: tokens
-        that are asked for, where the request does not say. before: the request whose reply this one makes up for.
+        that are asked for, where the request does not say.
         """
-        size = len(json.dumps(dict(request.body), ensure_ascii=False).encode("utf-8", "surrogatepass"))
-        bound = bound_of(request.body, size, length=length)
-        return Entry(self, request.path, run or uuid.uuid4().hex, step, bound, before)
+        tier = request.body.get("service_tier")
+        bound = most_of(request, length=length)
+        return Entry(self, request.path, run or uuid.uuid4().hex, step, bound, tier if isinstance(tier, str) else "")
+
+    def check_limits(self, tier: str = "") -> None:
+        """Raises InputError where there is a budget in dollars, which a request of unknown price could pass."""
+        if any(budget.max_cost is not None for budget in self.ledger.budgets):
+            served = f" in the service tier {tier!r}" if tier else ""
+            raise InputError(
+                f"nobody says what {self.model!r} of {self.provider} costs{served}, so a budget in dollars cannot be "
+                "kept",
+                hint="write its price into prices.toml (see the README), or limit the number of calls",
+            )
 
     def tagged(self, tags: Mapping[str, str]) -> Account:
         """The same account with further tags; those of the ledger itself win."""
         return replace(self, ledger=replace(self.ledger, tags={**tags, **self.ledger.tags}))
 
-    def price(self, at: dt.datetime | None = None) -> Price | None:
-        """What the model costs at a time; now where none is given."""
-        return self.ledger.prices.find(self.base_url, self.model, at=at or self.ledger.clock())
+    def price(self, at: dt.datetime | None = None, *, tier: str = "") -> Price | None:
+        """What the model costs at a time, in a service tier; now where none is given."""
+        return self.ledger.prices.find(self.base_url, self.model, at=at or self.ledger.clock(), tier=tier)
 
 
 @final
 @dataclass(slots=True)
 class Entry:
-    """One request. bound: the most tokens that an attempt at it can take. before: one whose reply was of no use."""
+    """One request. bound: the most tokens that an attempt at it can take. tier: the service tier that it asks for."""
 
     account: Account
     path: str
     run: str
     step: int
     bound: Usage
-    before: Entry | None = None
+    tier: str = ""
     row: int = 0
     price: Price | None = None
     counted: Counted | None = None
 
     @property
     def cost(self) -> Decimal | None:
-        """US dollars for the reply, and for those before it that were of no use; None where one is unknown."""
-        own = None if self.counted is None else self.counted.cost
-        more = Decimal(0) if self.before is None else self.before.cost
-        return None if own is None or more is None else own + more
+        """US dollars for the last attempt; None where that is unknown."""
+        return None if self.counted is None else self.counted.cost
 
     def begin(self, number: int) -> None:
         """Book an attempt before it is sent. Raises OverBudget where it must not be."""
         ledger = self.account.ledger
         at = ledger.clock()
-        self.price, self.counted = self.account.price(at), None
+        self.price, self.counted = self.account.price(at, tier=self.tier), None
+        if self.price is None:
+            self.account.check_limits(self.tier)
         intent = Intent(
             run=self.run,
             step=self.step,
@@ -172,27 +183,28 @@ class Entry:
         self.row = ledger.store.begin(intent, ledger.budgets)
 
     def end(self, attempt: Attempt) -> None:
-        """Complete the row: by the provider's own counts; with nothing where the request was not taken."""
+        """Complete the row: by the provider's own counts, or from above; with nothing where it was not taken."""
         if attempt.outcome == "ok":
-            used = read_usage(attempt.usage)
-            self.counted = None if used is None else Counted(used, "provider", cost(used, self.price))
+            if attempt.tier and attempt.tier != self.tier:
+                self.price = self.account.price(tier=attempt.tier)
+            self.counted = self._priced(counts_of(attempt.usage, most=self.bound))
         elif not attempt.lost:
             self.counted = Counted(Usage(), None, Decimal(0))
         raw = None if attempt.usage is None else json.dumps(attempt.usage, ensure_ascii=False)
         ended = Ended(attempt.outcome, attempt.status, attempt.seconds, raw, attempt.lost)
         self.account.ledger.store.end(self.row, ended, self.counted)
 
-    def receipt(self, reply: Reply) -> Receipt:
-        """What is booked for a reply that was read.
-
-        Where its provider counts no tokens they are counted here: those that came, and the most that the prompt can be.
-        """
-        if self.counted is None:
-            told = bool(reply.usage.input or reply.usage.output)
-            used = reply.usage if told else Usage(input=self.bound.input, output=len(reply.positions))
-            self.counted = Counted(used, "provider" if told else "estimated", cost(used, self.price))
-            self.account.ledger.store.count(self.row, self.counted)
+    def receipt(self, counts: Counts) -> Receipt:
+        """What is booked for a reply that was read, and took so much."""
+        counted = self._priced(counts)
+        if counted != self.counted:
+            self.counted = counted
+            self.account.ledger.store.count(self.row, counted)
         return _Receipt(self.account.ledger.store, self.row, self.cost)
+
+    def _priced(self, counts: Counts) -> Counted:
+        amount = cost(counts.usage, self.price) if counts.adds_up else None
+        return Counted(counts.usage, counts.source, amount, self.price)
 
 
 @final

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from blackbox_proxy.core.money import Price, Rate
 from blackbox_proxy.errors import InputError
+from blackbox_proxy.files import read_text
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice, TieredPrices
@@ -32,6 +33,15 @@ TEXT_KEYS = {"input_mtok", "cache_read_mtok", "cache_write_mtok", "output_mtok",
 
 APART = {"output_reasoning_mtok", "output_citation_mtok", "input_mchars", "input_text_messages_kcount"}
 """Prices of text that counts of input and output tokens do not settle; a model that has one has no price here."""
+
+USUAL_TIERS = frozenset({"", "auto", "default", "standard", "on_demand"})
+"""What providers call the service tier that list prices are of; `auto` lets them choose, and the reply says what."""
+
+
+def usual(tier: str) -> str:
+    """A service tier as prices know it: "" for the usual one."""
+    return "" if tier.lower() in USUAL_TIERS else tier.lower()
+
 
 Amount = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
 
@@ -48,6 +58,7 @@ class _Entry(BaseModel):
     cached: Amount | None = None
     cache_write: Amount | None = None
     output: Amount
+    service_tier: str = ""
 
 
 class _File(BaseModel):
@@ -63,8 +74,10 @@ class _Own:
     entry: _Entry
     where: str
 
-    def holds(self, base_url: str, model: str, day: dt.date) -> bool:
+    def holds(self, base_url: str, model: str, day: dt.date, *, tier: str) -> bool:
         entry = self.entry
+        if usual(entry.service_tier) != tier:
+            return False
         here = not entry.base_url or base_url.rstrip("/").startswith(entry.base_url.rstrip("/"))
         return here and fnmatchcase(model, entry.model) and (entry.since is None or entry.since <= day)
 
@@ -87,20 +100,23 @@ class Prices:
     def __init__(self, file: Path | None = None) -> None:
         self._own = _read(file) if file is not None and file.exists() else ()
 
-    def find(self, base_url: str, model: str, *, at: dt.datetime) -> Price | None:
-        """What a model at an address costs at a time (with its zone); None where nobody says."""
-        day = at.astimezone(dt.UTC).date()
-        own = [one for one in self._own if one.holds(base_url, model, day)]
+    def find(self, base_url: str, model: str, *, at: dt.datetime, tier: str = "") -> Price | None:
+        """What a model at an address costs at a time (with its zone), in a service tier; None where nobody says.
+
+        The list of genai-prices has the usual tier alone.
+        """
+        day, tier = at.astimezone(dt.UTC).date(), usual(tier)
+        own = [one for one in self._own if one.holds(base_url, model, day, tier=tier)]
         if own:
             newest = max(one.entry.since or dt.date.min for one in own)
             return [one for one in own if (one.entry.since or dt.date.min) == newest][-1].price()
-        return _listed(base_url, model, at)
+        return None if tier else _listed(base_url, model, at)
 
 
 def _read(file: Path) -> Sequence[_Own]:
     hint = 'each [[price]] has model, input and output in dollars per million tokens: input = "0.15"'
     try:
-        found = _File.model_validate(tomllib.loads(file.read_text(encoding="utf-8"), parse_float=Decimal))
+        found = _File.model_validate(tomllib.loads(read_text(file), parse_float=Decimal))
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(f"{file}: {_place(first['loc'])}: {first['msg']}", hint=hint) from error

@@ -10,13 +10,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Literal
 
 from blackbox_proxy.core.money import Price, Rate, plain
+from blackbox_proxy.core.usage import Source
 from blackbox_proxy.types import Usage
-
-Source = Literal["provider", "estimated"]
-"""Whose counts of tokens they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +57,14 @@ class Ended:
 class Counted:
     """What an attempt took, and what that costs in dollars: None where it is unknown.
 
-    source: None where nobody counted, since the request was not taken.
+    source: None where nobody counted, since the request was not taken. price: what it was billed by, where that is
+    known by the reply alone (its service tier).
     """
 
     usage: Usage
     source: Source | None
     cost: Decimal | None
+    price: Price | None = None
 
 
 @dataclass(frozen=True, slots=True)

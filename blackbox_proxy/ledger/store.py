@@ -192,6 +192,7 @@ class Store:
         usage = counted.usage
         write(
             "UPDATE attempts SET input = ?, cached = ?, cache_write = ?, output = ?, source = ?, cost = ?, "
+            "price = coalesce(?, price), "
             "charge = CASE WHEN ? IS NULL THEN charge ELSE ? END WHERE id = ?",
             (
                 usage.input,
@@ -200,6 +201,7 @@ class Store:
                 usage.output,
                 counted.source,
                 _text(counted.cost),
+                counted.price and price_text(counted.price),
                 _text(counted.cost),
                 charge(counted.cost),
                 row,

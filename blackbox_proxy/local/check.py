@@ -42,6 +42,7 @@ def check_pair(pair: Pair) -> dict[str, object]:
         "name": pair.name,
         "vocabulary": len(pair.vocabulary),
         "milliseconds_per_token": round(_pace(pair) * 1e3, 2),
+        "buffers": "extra" if expert.model.extra_buffers else "plain",
         "identical": all(row["divergence"] == 0.0 for row in found),
         "answers": found,
     }

@@ -33,6 +33,15 @@ def log_norm(logits: Logits) -> float:
     return float(top) + math.log(np.exp(shares, out=shares).sum(dtype=np.float64))
 
 
+def too_long(tokens: int, size: int) -> PromptError:
+    """A text of so many tokens does not fit into a context."""
+    return PromptError(
+        f"{tokens} tokens do not fit into the local model's context of {size}",
+        hint="shorten the prompt, ask for fewer tokens, or give the pair a larger `context`",
+        context="pair",
+    )
+
+
 def _owned(slots: Sequence[_Slot], job: Job) -> list[_Slot]:
     """Those that hold a text of the job's owner; none where nobody owns it."""
     return [slot for slot in slots if slot.owner is job.owner is not None]
@@ -133,10 +142,7 @@ class Evaluator:
         """A question for `add`; safe from any thread. Raises PromptError where a path does not fit into the context."""
         longest = max(map(len, paths), default=0)
         if longest > self._context.size:
-            raise PromptError(
-                f"{longest} tokens do not fit into the local model's context of {self._context.size}",
-                hint="shorten the prompt, ask for fewer tokens, or give the pair a larger `context`",
-            )
+            raise too_long(longest, self._context.size)
         made = deque(groups(paths, forks=self._context.forks, spare=self._context.spare))
         return Job(paths, owner, made, rows=[np.empty(0, dtype=np.float32)] * len(paths), done=not made)
 

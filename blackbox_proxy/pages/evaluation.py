@@ -1,6 +1,6 @@
 """The page of an evaluation: whether steering made a model better at a task, beside what else was tried, at what price.
 
-For whoever decides. It shows figures that were counted elsewhere, and no answer: those are in the file that is named.
+For whoever decides. It shows figures that were counted elsewhere, what they come to, and the answers that are wrong.
 """
 
 from __future__ import annotations
@@ -50,11 +50,34 @@ class Against:
 
 
 @dataclass(frozen=True, slots=True)
+class Mistake:
+    """A wrong answer. document: what the answer stands in, where the item has one. score: below 1."""
+
+    question: str
+    document: str
+    reference: str
+    answer: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Mistakes:
+    """The wrong answers of an arm. told: what it is. wrong, of: how many are wrong, and all; `shown` are the first."""
+
+    name: str
+    told: str
+    wrong: int
+    of: int
+    shown: Sequence[Mistake]
+
+
+@dataclass(frozen=True, slots=True)
 class Judged:
     """One task. alpha: what `steered` used; chosen: the scores on validation that it was chosen by, where it was.
 
     rows: arms in order. sweep: further alphas. wrong, of: steered answers that are not right, and all. ceiling: what of
-    the wrong ones is wrong. exactness: shares by name. gap: share of the gap to a tuned model that is closed.
+    the wrong ones is wrong. exactness: shares by name. gap: share of the gap to a tuned model that is closed. advice:
+    what it comes to. mistakes: by arm.
     """
 
     name: str
@@ -71,6 +94,8 @@ class Judged:
     ceiling: Sequence[Part]
     exactness: Sequence[tuple[str, str]]
     gap: tuple[float, float, float] | None
+    advice: Sequence[str] = ()
+    mistakes: Sequence[Mistakes] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +140,7 @@ def evaluation_page(shown: Evaluated) -> str:
         el(
             "header",
             el("h1", title),
-            el("p", f"{shown.model}, on {_tasks(len(shown.tasks))}. {shown.priced}", cls="soft"),
+            el("p", f"{shown.model}, on {_titles(shown.tasks)}. {shown.priced}", cls="soft"),
         ),
         el(
             "main",
@@ -129,8 +154,13 @@ def evaluation_page(shown: Evaluated) -> str:
     )
 
 
-def _tasks(number: int) -> str:
-    return "1 task" if number == 1 else f"{number} tasks"
+def _titles(tasks: Sequence[Judged]) -> str:
+    """What was asked, by name.
+
+    >>> _titles([])
+    'no task'
+    """
+    return ", ".join(f"\u201c{task.title}\u201d" for task in tasks) or "no task"
 
 
 def _task(task: Judged, number: int) -> list[Html]:
@@ -138,7 +168,8 @@ def _task(task: Judged, number: int) -> list[Html]:
     return [
         el("h2", task.title, id=f"task-{number}"),
         *([el("p", task.about)] if task.about else []),
-        el("p", f"{task.name}. {f'Source: {task.source}. ' if task.source else ''}{_alpha(task)}", cls="soft"),
+        el("p", f"{f'Source: {task.source}. ' if task.source else ''}{_alpha(task)}", cls="soft"),
+        *([el("p", " ".join(task.advice), cls="advice")] if task.advice else []),
         *(el("p", line, cls="notice") for line in _verdict(task)),
         el("h3", "Scores"),
         intervals(drawn),
@@ -147,6 +178,7 @@ def _task(task: Judged, number: int) -> list[Html]:
         *_sweep(task),
         *_ceiling(task),
         *_exactness(task),
+        *_mistakes(task),
     ]
 
 
@@ -262,3 +294,49 @@ def _exactness(task: Judged) -> list[Html]:
         return []
     told = (el("div", el("dt", name), el("dd", figure)) for name, figure in task.exactness)
     return [el("h3", "How exact the steered answers are"), el("dl", *told, cls="means")]
+
+
+LONGEST = 600
+"""Characters of a question, a reference or an answer that are shown."""
+
+
+def _mistakes(task: Judged) -> list[Html]:
+    """The wrong answers, arm by arm; those of the steered one are open."""
+    listed = [_of_arm(arm, task) for arm in task.mistakes if arm.shown]
+    return [el("h3", "Wrong answers"), *listed] if listed else []
+
+
+def _of_arm(arm: Mistakes, task: Judged) -> Html:
+    more = f", the first {len(arm.shown):,} of them here" if len(arm.shown) < arm.wrong else ""
+    heads = (el("th", name, scope="col") for name in ("Question", "Reference", "Answer", "Score"))
+    rows = (
+        el(
+            "tr",
+            el("th", _text(_asked(one)), scope="row"),
+            el("td", _text(_short(one.reference))),
+            el("td", _text(_short(one.answer)) if one.answer.strip() else el("span", "nothing", cls="none")),
+            el("td", el("data", f"{one.score:.2f}", value=repr(one.score))),
+        )
+        for one in arm.shown
+    )
+    table = el("table", el("thead", el("tr", *heads)), el("tbody", *rows), cls="mistakes")
+    return el(
+        "details",
+        el("summary", f"{arm.name}, {arm.told}: {arm.wrong:,} of {arm.of:,} are wrong{more}"),
+        _wide(table, f"Wrong answers of {arm.name}, {task.title}"),
+        open=arm.name == "steered",
+    )
+
+
+def _asked(one: Mistake) -> Html:
+    """The question, behind what it stands in."""
+    before = [el("span", f"{_short(one.document)}\n", cls="soft")] if one.document else []
+    return joined((*before, _short(one.question)))
+
+
+def _text(content: Html | str) -> Html:
+    return el("span", content, cls="said")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}\u2026"

@@ -121,6 +121,11 @@ svg .special { stroke-width: 1; stroke-dasharray: 4 3; vector-effect: non-scalin
 svg .band { fill: var(--blue); opacity: 0.18; }
 svg .whole { fill: var(--raised); }
 .curves { margin-right: 16px; max-width: 640px; }
+.advice { font-weight: 600; }
+details { margin: 8px 0; }
+summary { cursor: pointer; padding: 4px 0; }
+.mistakes th, .mistakes td { text-align: left; vertical-align: top; white-space: normal; font-weight: 400; }
+.mistakes .said { display: block; min-width: 12rem; max-width: 26rem; white-space: pre-wrap; overflow-wrap: anywhere; }
 @media (max-width: 700px) {
   .intervals li { grid-template-columns: 1fr auto; }
   .intervals svg { grid-row: 2; grid-column: 1 / -1; }

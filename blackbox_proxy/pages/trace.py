@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 from itertools import pairwise
 
+from blackbox_proxy.core.spending import cost_of, used_by
 from blackbox_proxy.core.visible import paragraphs, visible
 from blackbox_proxy.pages.figures import NONE, UNKNOWN, dollars, money
 from blackbox_proxy.pages.html import Html, document, el, joined
 from blackbox_proxy.pages.style import COMMON, TRACE
 from blackbox_proxy.steering import Schedule
-from blackbox_proxy.types import Call, Kind, Origin, Prompt, Result, Rival, Step, Usage
+from blackbox_proxy.types import Call, Kind, Origin, Prompt, Result, Rival, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,9 @@ FINISHES = {
     "stop": "It ended by itself.",
     "length": "It was cut at the most tokens that were allowed.",
     "stop_string": "It ended before a stop text.",
+    "repetition": "It was ended, since it repeated itself.",
     "budget": "It was stopped before a budget could be passed.",
+    "content_filter": "It was cut by the provider's content filter.",
     "error": "It broke off.",
 }
 
@@ -94,10 +97,8 @@ class Round:
 
     @property
     def cost(self) -> Decimal | None:
-        """US dollars of all of them; None where one is unknown."""
-        costs = [call.cost for call in self.calls]
-        known = [cost for cost in costs if cost is not None]
-        return sum(known, Decimal(0)) if len(known) == len(costs) else None
+        """US dollars of those that were answered; None where one is unknown."""
+        return cost_of(self.calls)
 
     @property
     def each(self) -> Decimal | None:
@@ -149,6 +150,11 @@ def trace_page(trace: Trace) -> str:
     )
 
 
+EXACTNESS = {
+    "exact": "At every step continued from exactly this text.",
+    "approximate": "Approximate: not at every step continued from exactly this text.",
+}
+
 HINT = "Point at a token, or go from one to the next with the tab key, to see what else there was and what it cost."
 
 
@@ -162,7 +168,7 @@ def _summary(trace: Trace) -> Html:
         f"{result.model or 'unknown model'}, alpha {alpha}. {len(result.steps):,} tokens in "
         f"{usage.requests:,} calls, {result.changed:,} of them changed, "
         f"{result.outside:,} from outside the top-k{left}. {FINISHES[result.finish]} "
-        f"{result.exactness.capitalize()}, {result.certified:,} tokens certified. "
+        f"{EXACTNESS[result.exactness]} {result.certified:,} choices hold whatever the API hid. "
         f"{usage.input:,} tokens in ({usage.cached:,} cached), {usage.output:,} out ({usage.wasted:,} wasted): {cost}. "
         f"{result.seconds:.1f} s, {usage.local_seconds:.1f} s of it local.",
         cls="soft",
@@ -286,7 +292,7 @@ def _grounds(step: Step, came_from: Round | None) -> Iterator[str]:
         yield "The pair had drafted it."
     if came_from is None:
         return
-    used = sum((call.usage for call in came_from.calls), Usage())
+    used = used_by(came_from.calls)
     cost = "at unknown cost" if came_from.cost is None else f"for {dollars(came_from.cost)}"
     each = "" if came_from.each is None else f", {dollars(came_from.each)} each"
     calls = "1 call" if len(came_from.calls) == 1 else f"{len(came_from.calls)} calls"

@@ -33,7 +33,10 @@ _V1 = "check that the base URL is the API's root; most end in /v1"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a request went, for messages. `clean` removes secrets and control characters from foreign text."""
+    """Where a request went, for messages. `clean` removes secrets and control characters from foreign text.
+
+    proxy: through which one, and which variable names it; "" for none.
+    """
 
     base_url: str
     path: str
@@ -41,10 +44,22 @@ class Place:
     key_name: str
     timeout: float
     clean: Callable[[str], str]
+    proxy: str = ""
+
+    @property
+    def peer(self) -> str:
+        """Whom the connection is made to."""
+        return f"the proxy {self.proxy}" if self.proxy else self.base_url
 
     @property
     def url(self) -> str:
         return self.base_url.rstrip("/") + self.path
+
+    @property
+    def doctor(self) -> str:
+        """What finds out which routes there are."""
+        asked = f"blackbox-proxy doctor --base-url {self.base_url} --model {self.model or 'NAME'}"
+        return f"`{asked}` finds out which routes it has, and later commands use them"
 
     def quote(self, text: str) -> str:
         """Foreign text, cleaned and cut."""
@@ -61,6 +76,7 @@ def refusal(status: int, body: object, *, place: Place, wait: float | None = Non
         return PromptError(
             f"the prompt does not fit into the model's context{said}",
             hint="shorten the prompt, or lower max_tokens and the draft length",
+            context="api",
         )
     if status == 402 or code in _QUOTA_CODES:
         return ApiRefused(f"the account has no credit left{said}", hint="check the plan and billing", status=status)
@@ -79,8 +95,9 @@ def silence(causes: Iterator[BaseException], place: Place) -> ApiUnreachable:
             error.retryable = passing
             return error
     last = next((str(cause) for cause in reversed(chain) if str(cause)), "no reason was given")
+    through = f" through {place.peer}" if place.proxy else ""
     return ApiUnreachable(
-        f"the connection to {place.base_url} failed: {place.quote(last)}",
+        f"the connection to {place.base_url}{through} failed: {place.quote(last)}",
         hint="check that this is an HTTP API, and that no proxy stands in between",
     )
 
@@ -185,7 +202,7 @@ def _no(status: int, words: str, *, code: str, place: Place) -> tuple[str, str]:
             f"see which ones it has at {place.base_url.rstrip('/')}/models",
         )
     if status in (404, 405):
-        return f"there is nothing to ask at {place.url} ({status})", _V1
+        return f"there is nothing to ask at {place.url} ({status})", f"{_V1}; {place.doctor}"
     if 300 <= status < 400:
         return f"{place.url} redirects elsewhere ({status})", "use the address that it redirects to (often https)"
     hint = "the model may give no log-probs, or fewer: choose another model or a smaller top-k"
@@ -207,13 +224,13 @@ _SILENCES: tuple[tuple[type[BaseException], str, str, bool], ...] = (
     ),
     (
         socket.gaierror,
-        "the host of {place.base_url} was not found",
+        "the host of {place.peer} was not found",
         "check the host name and your network",
         True,
     ),
     (
         ConnectionRefusedError,
-        "nothing answers at {place.base_url}: connection refused",
+        "nothing answers at {place.peer}: connection refused",
         "check that the server runs and that the port is right",
         True,
     ),

@@ -3,6 +3,7 @@
 The only module that imports the openai SDK; versions 2 and 3 both work. The SDK's own retries are off: `retry` holds
 the one policy, for the sync and the async side alike. Every attempt is told before it is sent, and again before its
 answer is used.
+Nothing that the SDK or its HTTP library reads from the environment is sent: headers, account and key are ours alone.
 Errors leave as ours, without the key, and without the SDK's exceptions behind them, which hold headers and bodies.
 Replies are read in chunks and up to a limit; the body of a failing status is read by the SDK, without one.
 
@@ -12,14 +13,18 @@ The module does not know what a request asks for, what a reply means, what it co
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import ssl
 import threading
 import time
+import urllib.request
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from types import TracebackType
-from typing import Self, cast, final
+from typing import Any, Self, cast, final
 
 import openai
 from tenacity import AsyncRetrying, Future, RetryCallState, Retrying, stop_after_attempt
@@ -27,6 +32,7 @@ from tenacity import AsyncRetrying, Future, RetryCallState, Retrying, stop_after
 from blackbox_proxy.errors import BlackboxProxyError
 from blackbox_proxy.remote.address import read_address
 from blackbox_proxy.remote.faults import Place, causes_of, lateness, refusal, silence, unsent
+from blackbox_proxy.remote.network import Proxy, certificates, proxy_for, unusable
 from blackbox_proxy.remote.retry import Outcome, Patience, asked_wait, on_outcome
 from blackbox_proxy.remote.trial import Trial
 from blackbox_proxy.types import Attempt, Watcher, WireRequest
@@ -51,6 +57,28 @@ class Clock:
     sleep: Callable[[float], None] = time.sleep
     async_sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     draw: Callable[[], float] = random.random
+
+
+class _Sync(openai.OpenAI):
+    """The SDK's client; its headers are the same whatever the environment holds."""
+
+    @property
+    def default_headers(self) -> dict[str, str | openai.Omit]:
+        return _headers(self.user_agent, self.api_key)
+
+
+class _Async(openai.AsyncOpenAI):
+    """`_Sync` for an event loop."""
+
+    @property
+    def default_headers(self) -> dict[str, str | openai.Omit]:
+        return _headers(self.user_agent, self.api_key)
+
+
+def _headers(agent: str, key: str) -> dict[str, str | openai.Omit]:
+    """All headers but those that the HTTP library makes, and the two of the SDK's that count attempts and seconds."""
+    kind = "application/json"
+    return {"Accept": kind, "Content-Type": kind, "User-Agent": agent, "Authorization": f"Bearer {key}"}
 
 
 @dataclass(slots=True)
@@ -86,6 +114,10 @@ class Transport:
         limit: int = LIMIT,
     ) -> None:
         self._address = read_address(base_url, api_key, key_name=key_name, key_header=key_header)
+        self._proxy = self._found_proxy()
+        self._trusted: ssl.SSLContext | bool = True
+        if not self._address.local or base_url.startswith("https:"):
+            self._trusted = certificates(os.environ) or True
         self._timeout = timeout
         self._patience = patience or Patience()
         self._on_attempt = on_attempt
@@ -164,10 +196,10 @@ class Transport:
 
     def _try(self, trials: _Trials) -> Outcome:
         """One attempt, sync."""
-        request = trials.request
+        request, client = trials.request, self._sync_client()
         with self._watch(trials) as trial:
             # `cast_to=object` and reading the bytes ourselves keep pydantic away from bodies of 50,000 keys.
-            stream = self._sync_client().post(
+            stream = client.post(
                 request.path,
                 body=dict(request.body),
                 cast_to=object,
@@ -183,9 +215,9 @@ class Transport:
 
     async def _atry(self, trials: _Trials) -> Outcome:
         """One attempt, async."""
-        request = trials.request
+        request, client = trials.request, self._async_client()
         with self._watch(trials) as trial:
-            stream = await self._async_client().post(
+            stream = await client.post(
                 request.path,
                 body=dict(request.body),
                 cast_to=object,
@@ -227,6 +259,7 @@ class Transport:
             key_name=self._address.key_name,
             timeout=self._timeout,
             clean=self._address.clean,
+            proxy="" if self._proxy is None else f"{self._proxy.shown} ({self._proxy.variable})",
         )
         started = self._clock.monotonic()
         return Trial(place, number, started=started, deadline=started + self._timeout, limit=self._limit)
@@ -255,45 +288,61 @@ class Transport:
     def _pause(self, state: RetryCallState) -> float:
         return self._patience.pause(state.attempt_number, _outcome(state), draw=self._clock.draw())
 
+    def _found_proxy(self) -> Proxy | None:
+        """A proxy of the environment must not catch what is meant for this machine. Raises InputError."""
+        if self._address.local:
+            return None
+        socks = find_spec("socksio") is not None
+        return proxy_for(self._address.base_url, urllib.request.getproxies(), os.environ, socks=socks)
+
     def _sync_client(self) -> openai.OpenAI:
-        with self._lock:
+        with self._lock, _telling_of_tls():
             if self._sync is None:
-                # A proxy of the environment must not catch what is meant for this machine.
-                http = openai.DefaultHttpxClient(trust_env=False) if self._address.local else None
-                self._sync = openai.OpenAI(
-                    base_url=self._address.base_url,
-                    api_key=self._address.key,
-                    max_retries=0,
-                    timeout=self._limits(),
-                    http_client=http,
-                )
-                # The SDK fills these from the environment; they belong to OpenAI alone, not to every host.
-                self._sync.organization = self._sync.project = None
+                self._sync = _Sync(**self._settings(), http_client=openai.DefaultHttpxClient(**self._http()))
             return self._sync
 
     def _async_client(self) -> openai.AsyncOpenAI:
-        with self._lock:
+        with self._lock, _telling_of_tls():
             if self._async is None:
-                http = openai.DefaultAsyncHttpxClient(trust_env=False) if self._address.local else None
-                self._async = openai.AsyncOpenAI(
-                    base_url=self._address.base_url,
-                    api_key=self._address.key,
-                    max_retries=0,
-                    timeout=self._limits(),
-                    http_client=http,
-                )
-                self._async.organization = self._async.project = None
+                self._async = _Async(**self._settings(), http_client=openai.DefaultAsyncHttpxClient(**self._http()))
             return self._async
 
+    def _settings(self) -> dict[str, Any]:
+        """What the SDK's clients take: all that they would otherwise look for in the environment."""
+        return {
+            "base_url": self._address.base_url,
+            "api_key": self._address.key,
+            "max_retries": 0,
+            "timeout": self._limits(),
+        }
+
+    def _http(self) -> dict[str, Any]:
+        """What the HTTP library's clients take. A key for a header of its own goes here: the SDK logs its options."""
+        settings: dict[str, Any] = {"trust_env": False, "verify": self._trusted}
+        if self._proxy is not None:
+            settings["proxy"] = self._proxy.url
+        if self._address.key_header:
+            settings["headers"] = {self._address.key_header: self._address.key}
+        return settings
+
     def _options(self) -> openai.RequestOptions:
-        """What each request carries besides its body: the address's query, and the key where the SDK puts none."""
+        """What each request has besides its body: the address's query, and no bearer where the key goes elsewhere."""
         options: openai.RequestOptions = {"follow_redirects": False, "params": self._address.query}
         if self._address.key_header:
-            options["headers"] = {"Authorization": openai.Omit(), self._address.key_header: self._address.key}
+            options["headers"] = {"Authorization": openai.Omit()}
         return options
 
     def _limits(self) -> openai.Timeout:
         return openai.Timeout(self._timeout, connect=min(CONNECT, self._timeout))
+
+
+@contextmanager
+def _telling_of_tls() -> Iterator[None]:
+    """Raises InputError for settings of TLS in the environment that the system refuses."""
+    try:
+        yield
+    except OSError as error:
+        raise unusable(error) from None
 
 
 def _outcome(state: RetryCallState) -> Outcome:

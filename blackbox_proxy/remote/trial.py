@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import cast, final
 
 from blackbox_proxy.errors import ApiBusy, BlackboxProxyError, ReplyError
+from blackbox_proxy.remote.failing import failure_in
 from blackbox_proxy.remote.faults import Place, garble, oversize, refusal
 from blackbox_proxy.remote.retry import Outcome
 from blackbox_proxy.types import Attempt
@@ -45,9 +46,14 @@ class Trial:
         body = _parse(bytes(self._raw))
         if body is None:
             self.fail(garble(bytes(self._raw), self.place), status=status)
-        elif body.get("error") and "choices" not in body:
-            status = _inner_status(body["error"], status)
-            self.fail(refusal(status, body, place=self.place), status=status)
+            return
+        failure = failure_in(body, status)
+        if failure is not None:
+            self.fail(
+                refusal(failure.status, failure.body, place=self.place),
+                status=failure.status,
+                lost=failure.begun or None,
+            )
         else:
             self._word, self._lost, self.outcome = "ok", False, Outcome(body=body)
 
@@ -72,7 +78,8 @@ class Trial:
 
     def attempt(self, now: float) -> Attempt:
         """What accounting needs to know, at the end or when it was cancelled."""
-        usage = (self.outcome.body or {}).get("usage")
+        body = self.outcome.body or {}
+        usage, tier = body.get("usage"), body.get("service_tier")
         return Attempt(
             number=self._number,
             path=self.place.path,
@@ -81,6 +88,7 @@ class Trial:
             status=self._status,
             usage=cast(Mapping[str, object], usage) if isinstance(usage, Mapping) else None,
             lost=self._lost,
+            tier=tier if isinstance(tier, str) else "",
         )
 
 
@@ -91,29 +99,6 @@ def _parse(raw: bytes) -> Mapping[str, object] | None:
     except (ValueError, RecursionError):
         return None
     return cast(Mapping[str, object], body) if isinstance(body, Mapping) else None
-
-
-def _inner_status(error: object, status: int) -> int:
-    """Some relays answer 200 and put the status that they mean, or a word for it, into `error.code` or `error.type`."""
-    fields = cast(Mapping[str, object], error) if isinstance(error, Mapping) else {}
-    found = (_meant(fields.get(name)) for name in ("code", "status", "type"))
-    return next((meant for meant in found if meant), status)
-
-
-def _meant(code: object) -> int | None:
-    """The failing status that a code stands for, if it does."""
-    if isinstance(code, str) and not code.isdecimal():
-        return _WORDS.get(code.lower())
-    number = int(code) if isinstance(code, int | str) and len(str(code)) == len("500") else 0
-    return number if 400 <= number < 600 else None
-
-
-_WORDS = {
-    **dict.fromkeys(("rate_limit_exceeded", "rate_limit_error"), 429),
-    **dict.fromkeys(("server_error", "internal_server_error", "internal_error", "api_error"), 500),
-    **dict.fromkeys(("overloaded", "overloaded_error", "service_unavailable"), 503),
-}
-"""What servers call a failure that may pass."""
 
 
 def _word(error: BlackboxProxyError) -> str:

@@ -51,13 +51,16 @@ def read_body(raw: bytes) -> Body:
     return value
 
 
-def refuse_unsupported(body: Body, neutral: Mapping[str, tuple[object, ...]]) -> None:
-    """Raises Refusal for a field that nothing here obeys, unless it holds one of its neutral values."""
+def refuse_unsupported(body: Body, neutral: Mapping[str, tuple[object, ...]], *, within: str = "") -> None:
+    """Raises Refusal for a field that nothing here obeys, unless it holds one of its neutral values.
+
+    within: where the fields stand, in front of their names.
+    """
     for name, harmless in neutral.items():
         if body.get(name) is not None and body[name] not in harmless:
             raise Refusal(
-                f"Unsupported parameter: '{name}' is not supported with this model.",
-                param=name,
+                f"Unsupported parameter: '{within}{name}' is not supported with this model.",
+                param=f"{within}{name}",
                 code="unsupported_parameter",
             )
 

@@ -15,7 +15,7 @@ from blackbox_proxy.core.text import first_stop, held_back, open_bytes
 
 T = TypeVar("T")
 
-Finish = Literal["stop", "length"]
+Finish = Literal["stop", "length", "content_filter"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,19 +1,30 @@
 """Reads the turns of a chat, and whether its last one is to be gone on with instead of answered.
 
 An assistant's turn at the end is finished unless something says otherwise: `continue_final_message` in the request, or
-`prefix` in the message. The module is pure; it knows no template and no tokenizer.
+`prefix` in the message. Calls of tools and their results are refused: a template that is given the text alone would
+show an empty turn and an answer to nothing. The module is pure; it knows no template and no tokenizer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from blackbox_proxy.serving import fields
 from blackbox_proxy.serving.fields import Body
 from blackbox_proxy.types import Message, Prompt
 
-ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+ROLES = ("system", "developer", "user", "assistant")
+OF_TOOLS = ("tool", "function")
+"""Roles of results that tools give."""
+
+_NEUTRAL: Mapping[str, tuple[object, ...]] = {
+    "tool_calls": ([],),
+    "function_call": (),
+    "audio": (),
+    "refusal": ("",),
+}
+"""What a turn may hold besides its text, and what it holds where it says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +89,19 @@ def _message(value: object, param: str, parts: Collection[str]) -> Message:
     """One turn. A `developer` speaks as `system`, the word that chat templates know."""
     message = fields.mapping(value, param)
     role = message.get("role")
+    if role in OF_TOOLS:
+        raise fields.Refusal(
+            f"Unsupported value: '{param}.role' does not support '{role}' with this model: it calls no tools.",
+            param=f"{param}.role",
+            code="unsupported_value",
+        )
     if role not in ROLES:
         raise fields.Refusal(
             f"Invalid value: {fields.shown(role)}. Supported values are: {', '.join(map(repr, ROLES))}.",
             param=f"{param}.role",
             code="invalid_value",
         )
+    fields.refuse_unsupported(message, _NEUTRAL, within=f"{param}.")
     content = message.get("content")
     if content is None and role != "assistant":
         raise fields.wrong_type(f"{param}.content", "a string or an array of text parts", content)

@@ -9,9 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, final
 
-from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.errors import PromptError
-from blackbox_proxy.local.template import prompt_text
+from blackbox_proxy.local.controls import Written
+from blackbox_proxy.local.prompts import Cutter, ids_of, special_of, without_second_bos
+from blackbox_proxy.local.template import written, written_until
 from blackbox_proxy.serving.fields import Refusal
 from blackbox_proxy.serving.turns import Unfinished
 from blackbox_proxy.standin.wire import Request, Source
@@ -27,23 +28,14 @@ class Task:
     echo: tuple[bytes, ...] = ()
 
 
-class Served(Protocol):
+class Served(Cutter, Protocol):
     """What a reader asks of a model; `local.llama.Model` is the real one, `script.Script` a toy."""
-
-    @property
-    def vocabulary(self) -> Vocabulary: ...
 
     @property
     def chat_template(self) -> str: ...
 
     @property
     def context_trained(self) -> int: ...
-
-    def tokenize(self, text: bytes, *, special: bool) -> Sequence[int]: ...
-
-    def special_text(self, name: str, /) -> str: ...
-
-    def without_second_bos(self, path: Sequence[int], /) -> TokenPath: ...
 
 
 @final
@@ -63,10 +55,13 @@ class Reader:
         return [self._task(request, source) for source in request.sources]
 
     def _task(self, request: Request, source: Source) -> Task:
-        text = self._written(source) if isinstance(source, Prompt | Unfinished) else source
-        path = self._read(text) if isinstance(text, str) else self._checked(text)
+        text: str | TokenPath
         if isinstance(source, Prompt | Unfinished):
-            path = self._model.without_second_bos(path)
+            prompt = self._written(source)
+            text, path = prompt.text, without_second_bos(self._model, self._read(prompt))
+        else:
+            text = source
+            path = self._read(Written(source)) if isinstance(source, str) else self._checked(source)
         if not path:
             raise Refusal("Invalid 'prompt': it has no tokens.", param="prompt", code="empty_prompt")
         room = self._context - len(path)
@@ -77,36 +72,24 @@ class Reader:
             return Task(path, asked, self._last(path, len(source.partial.encode())))
         return Task(path, asked, self._echoed(path, text) if request.echo else ())
 
-    def _written(self, chat: Prompt | Unfinished) -> str:
-        """The chat up to where the answer, or the rest of it, begins.
-
-        A partial turn stands exactly as it was sent: the template writes a mark in its place, so that it can neither
-        trim the turn nor end it.
-        """
-        if isinstance(chat, Prompt):
-            return self._rendered(chat)
-        mark = _mark(self._model.chat_template, *(turn.content for turn in chat.turns))
-        said = self._rendered(Prompt(messages=(*chat.turns, Message("assistant", mark))))
-        head, found, _ = said.rpartition(mark)
-        if not found:
-            raise Refusal("The chat template of this model does not write the last message.", param="messages")
-        return head + chat.partial
-
-    def _rendered(self, prompt: Prompt) -> str:
-        bos, eos = self._model.special_text("bos"), self._model.special_text("eos")
+    def _written(self, chat: Prompt | Unfinished) -> Written:
+        """The chat up to where the answer, or the rest of it, begins."""
+        template, special, controls = self._model.chat_template, special_of(self._model), self._model.controls.keys()
         try:
-            return prompt_text(prompt, self._model.chat_template, bos=bos, eos=eos)
+            if isinstance(chat, Prompt):
+                return written(chat, template, special=special, controls=controls)
+            messages = (*chat.turns, Message("assistant", chat.partial))
+            return written_until(messages, template, special=special, controls=controls)
         except PromptError as error:
             raise Refusal(f"{error.message} ({error.hint})", param="messages") from error
 
-    def _read(self, text: str) -> TokenPath:
-        """Text as llama.cpp reads a prompt: special tokens are recognised, BOS is put in front where it belongs."""
-        raw = text.encode()
+    def _read(self, prompt: Written) -> TokenPath:
+        """A prompt as llama.cpp reads it: control tokens are recognised, BOS is put in front where it belongs."""
         # Cutting megabytes into tokens takes seconds, and can exhaust the stack of llama.cpp's regular expressions.
-        least = len(raw) // self._longest
+        least = len(prompt.text.encode()) // self._longest
         if least > self._context:
             raise self._too_long(f"at least {least} tokens in the prompt")
-        return tuple(self._model.tokenize(raw, special=True))
+        return ids_of(self._model, prompt)
 
     def _checked(self, path: TokenPath, param: str = "prompt") -> TokenPath:
         for token in path:
@@ -143,14 +126,6 @@ class Reader:
             param="prompt",
             code="context_length_exceeded",
         )
-
-
-def _mark(*texts: str) -> str:
-    """A word that is in none of the texts."""
-    mark = "UNFINISHED"
-    while any(mark in text for text in texts):
-        mark += "X"
-    return mark
 
 
 def _dropped(pieces: Sequence[bytes], surplus: int) -> Iterator[bytes]:

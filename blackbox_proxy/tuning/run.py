@@ -106,7 +106,8 @@ def require_extra() -> None:
     if missing:
         raise InputError(
             f"tuning needs packages that are not installed: {', '.join(missing)}",
-            hint="pip install 'blackbox-proxy[tune]'",
+            hint="pip install 'blackbox-proxy[tune]'; on Linux that brings CUDA's packages (gigabytes), unless you add"
+            " --extra-index-url https://download.pytorch.org/whl/cpu",
         )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.local.llama import Model
-from blackbox_proxy.local.pair import prompt_ids
+from blackbox_proxy.local.prompts import prompt_ids
 from blackbox_proxy.local.template import named
 from blackbox_proxy.tuning.data import Tokenizer
 from blackbox_proxy.types import Prompt, TokenPath

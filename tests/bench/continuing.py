@@ -29,6 +29,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 
 from blackbox_proxy.api import Api, connect
@@ -43,6 +44,7 @@ from blackbox_proxy.local.weights import default_cache, resolve
 from blackbox_proxy.standin import running
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Ask, Kind, Position, Prompt, Reply, Scorer, Usage
+from blackbox_proxy.unsteered import go_on
 from tests.bench.prompts import prompts
 
 MODELS = ("smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct")
@@ -142,6 +144,23 @@ def answered(prompt: str, *, api: Api, pair: Pair | Scorer, steering: Steering, 
     return Answered(found.text, len(found.steps), found.usage)
 
 
+def broken_off(prompt: str, *, api: Api) -> Answered:
+    """An unsteered answer, asked for by `BREAK` tokens at a time; a piece that is lost, or not whole, ends it."""
+    answer, tokens, usage = b"", 0, Usage()
+    try:
+        while tokens < TOKENS and is_whole(answer):
+            reply = go_on(api, Prompt.ask(prompt), answer, length=BREAK)
+            usage += reply.usage
+            said = [position.sampled for position in reply.positions[:BREAK]]
+            kept = list(takewhile(lambda c: c.kind in (Kind.TEXT, Kind.FRAGMENT), said))
+            answer, tokens = answer + b"".join(c.piece for c in kept), tokens + len(kept)
+            if len(kept) < len(said) or len(said) < BREAK:
+                break
+    except BlackboxProxyError as error:
+        return Answered(answer.decode("utf-8", "replace"), tokens, usage, type(error).__name__)
+    return Answered(answer.decode("utf-8", "replace"), tokens, usage)
+
+
 def asked_next(prompt: str, answer: bytes, *, api: Api) -> Place:
     """What an endpoint says comes after an answer."""
     messages = Prompt.ask(prompt).messages
@@ -213,17 +232,13 @@ def staged(name: str, chosen: Sequence[str]) -> Iterator[Stage]:
 
 def measured_own(stage: Stage, texts: Sequence[str]) -> Figures:
     """Unsteered answers by each way."""
-    steering = Steering(alpha=0.0, target="topk", draft=BREAK, max_tokens=TOKENS)
-    found = {
-        way: [answered(text, api=api, pair=OffsetTable({}), steering=steering) for text in texts]
-        for way, api in stage.ways.items()
-    }
+    found = {way: [broken_off(text, api=api) for text in texts] for way, api in stage.ways.items()}
     return {way: told(answers, found["prefill"]) for way, answers in found.items()}
 
 
 def measured_next(stage: Stage, texts: Sequence[str]) -> Figures:
     """The next token's laws by each way, after beginnings of what prefill answers."""
-    steering = Steering(alpha=0.0, target="topk", draft=BREAK, max_tokens=TOKENS)
+    steering = Steering(alpha=0.0, max_tokens=TOKENS)
     places: list[tuple[str, bytes]] = []
     for text in texts:
         own = steer(text, api=stage.ways["prefill"], pair=OffsetTable({}), steering=steering)

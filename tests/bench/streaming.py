@@ -9,7 +9,6 @@ import asyncio
 import json
 import math
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -91,7 +90,7 @@ def process(*arguments: str) -> Iterator[Running]:
             if not said:
                 raise RuntimeError(f"{arguments} ended before it answered, with status {server.wait()}")
             yield Running(said[-1], server)
-            server.send_signal(signal.SIGINT)
+            server.terminate()
             server.wait(60)
         finally:
             server.kill()

@@ -43,6 +43,8 @@ BAD_PAIRS = [
     Bad("missing model", "--pair {pairs}/missing.toml", errors.WeightsError, r"no file .*nowhere\.gguf"),
     Bad("corrupt model", "--pair {pairs}/corrupt.toml", errors.WeightsError, r"could not load .*corrupt\.gguf"),
     Bad("model cut off", "--pair {pairs}/cut.toml", errors.WeightsError, r"could not load .*cut\.gguf"),
+    Bad("model of before GGUF", "--pair {pairs}/ggml.toml", errors.WeightsError, r"ggml\.gguf is old: .* format GGJT"),
+    Bad("model of GGUF 1", "--pair {pairs}/first.toml", errors.WeightsError, r"first\.gguf is an old GGUF.* version 1"),
     Bad("no GGUF", "--pair {pairs}/text.toml", errors.WeightsError, r"text\.gguf is not a GGUF file"),
     Bad(
         "adapter of another architecture", "--pair {pairs}/foreign.toml", errors.PairError, r"foreign\.lora\.gguf.*arch"
@@ -84,6 +86,9 @@ BAD_KNOBS = [
     Bad("draft", "--draft 0", errors.InputError, r"draft .* not 0"),
     Bad("max_tokens", "--max-tokens 0", errors.InputError, r"max_tokens .* not 0"),
     Bad("top_k", "--top-k 0", errors.InputError, r"top_k .* not 0"),
+    Bad(
+        "repetition", "--repetition-stop 3", errors.InputError, r"repetition_stop must be 0, or from 16 to 1024, not 3"
+    ),
     Bad("stop", "--stop ''", errors.InputError, r"stop string must not be empty"),
     Bad("no time", "--timeout 0", errors.InputError, r"--timeout .* not 0"),
     Bad("less than no time", "--timeout -1", errors.InputError, r"--timeout .* not -1"),
@@ -110,6 +115,8 @@ BAD_MESSAGES = {
     "no content": b'[{"role": "user"}]',
     "nothing": b"[]",
     "half a character": rb'[{"role": "user", "content": "\ud800"}]',
+    "a call of a tool": b'[{"role": "assistant", "content": "", "tool_calls": [{"id": "c1"}]}]',
+    "an older call of one": b'[{"role": "assistant", "content": "", "function_call": {"name": "f"}}]',
 }
 
 
@@ -124,7 +131,9 @@ def pairs(tmp_path_factory: pytest.TempPathFactory, tiny_bpe: TinyModel, tiny_sp
     (folder / "wrong.jinja").write_text("{{ messages")
     (folder / "chat.json").write_text('[{"role": "user", "content": "Hello"}]')
     foreign = write_tiny_lora(folder / "foreign.lora.gguf", tiny_bpe.path, architecture="qwen2")
-    for name in ("corrupt", "cut", "text"):
+    (folder / "ggml.gguf").write_bytes(b"tjgg\x03\0\0\0" + bytes(64))
+    (folder / "first.gguf").write_bytes(b"GGUF\x01\0\0\0" + whole[8:])
+    for name in ("corrupt", "cut", "text", "ggml", "first"):
         (folder / f"{name}.toml").write_text(f'model = "{name}.gguf"\nadapter = "{tiny_lora}"\n')
     (folder / "missing.toml").write_text(f'model = "nowhere.gguf"\nadapter = "{tiny_lora}"\n')
     (folder / "foreign.toml").write_text(f'model = "{tiny_bpe.path}"\nadapter = "{foreign}"\n')
@@ -149,7 +158,8 @@ def places(pairs: Path, nobody: str, api_url: str) -> dict[str, str]:
 
 def check(said: Said, error: type[errors.BlackboxProxyError], says: str) -> None:
     """A sentence and a hint on standard error, and nothing else anywhere but what may have been paid for."""
-    paid = r"(requests without a usable reply, at unknown cost: \d\n)?"
+    paid = r"(\d calls.*, \d+ tokens in, \d+ out; cost unknown\n)?"
+    paid += r"((requests without a usable reply, at unknown cost|replies without token counts .*): \d\n)?"
     lines = re.fullmatch(rf"error: (.+)\nhint: (.+)\n{paid}", said.err)
     assert lines, said.err
     assert re.search(says, lines[1]), lines[1]
@@ -189,7 +199,7 @@ def test_one_json_object(cli: Cli, where: tuple[str, ...], places: dict[str, str
 def test_messages_that_are_none(cli: Cli, where: tuple[str, ...], tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "chat.json"
     path.write_bytes(content)
-    check(cli("steer", *where, "--messages", str(path)), errors.PromptError, "messages|empty|UTF-8")
+    check(cli("steer", *where, "--messages", str(path)), errors.PromptError, "message|empty|UTF-8")
 
 
 def test_messages_that_are_not_there(cli: Cli, where: tuple[str, ...], tmp_path: Path) -> None:
@@ -257,6 +267,21 @@ def test_a_key_that_the_server_repeats_never_shows(
         ("standin --model {good} --api-key-env NO_SUCH_KEY", errors.InputError, "no key in NO_SUCH_KEY"),
         ("standin --model {good} --api-key-env sk-1", errors.InputError, "takes the name"),
         ("weights fetch nonsense", errors.InputError, "no model is known as"),
+        ("standin --model {pairs}/ggml.gguf", errors.WeightsError, "is old: it is of the format GGJT"),
+        ("standin --model hf:owner/model", errors.InputError, "does not name a file on the hub"),
+        ("keys add 'two words'", errors.InputError, "'two words' cannot be the name of a new key"),
+        ("keys add ann --file {pairs}", errors.InputError, "cannot read the key file"),
+        ("cost report --since tomorrow", errors.InputError, "'tomorrow' is no day"),
+        ("cost report --ledger {pairs}/none.sqlite", errors.InputError, "there is no ledger at"),
+        ("evaluate {pairs}/text.gguf", errors.InputError, "is not TOML"),
+        ("evaluate {pairs}", errors.InputError, "there is no task"),
+        ("score the a --pair {pairs}/demo", errors.PairError, "cannot read the pair file"),
+        (
+            "init --model m --base-url http://127.0.0.1:9/v1 --config {pairs}/chat.json",
+            errors.InputError,
+            "is there already",
+        ),
+        ("serve --config {pairs}/chat.json", errors.InputError, "is not TOML"),
         ("demo --questions 100000", errors.InputError, "100000 questions"),
     ],
 )

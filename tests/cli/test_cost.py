@@ -6,6 +6,7 @@ import csv
 import datetime as dt
 import io
 import json
+import re
 from contextlib import closing
 from dataclasses import replace
 from decimal import Decimal
@@ -14,9 +15,13 @@ from typing import Any
 
 import pytest
 
+from blackbox_proxy.cli.bills import SHOWN
 from blackbox_proxy.core.money import cost
+from blackbox_proxy.ledger.report import DEFINITIONS
 from blackbox_proxy.ledger.rows import Counted, Ended
 from blackbox_proxy.ledger.store import Store
+from blackbox_proxy.remote.profiles.finding import user_folder
+from blackbox_proxy.remote.profiles.overlays import write_overlay
 from blackbox_proxy.types import Usage
 from tests.cli.runs import Cli
 from tests.ledger.intents import PRICE, intent
@@ -185,7 +190,16 @@ def test_a_report_adds_up_to_the_rows(cli: Cli, spent: list[Any], by: str) -> No
     assert found["definitions"].keys() == found["total"].keys() - {"name"}
     shown = cli("cost", "report", "--by", by)
     assert shown.out.splitlines()[0].split()[0] == by
-    assert "cost: US dollars of all attempts whose cost is known" in shown.err
+    assert "--explain says what each figure means" in shown.err
+    assert not [name for name, told in DEFINITIONS.items() if told in shown.err]
+
+
+def test_a_report_explains_its_figures_where_that_is_wished(cli: Cli, spent: list[Any]) -> None:
+    assert spent
+    bare, explained = cli("cost", "report"), cli("cost", "report", "--explain")
+    assert explained.out == bare.out
+    assert "cost: US dollars of all attempts whose cost is known" in explained.err
+    assert [name for name in SHOWN if f"{name.replace('_', ' ')}: {DEFINITIONS[name]}" not in explained.err] == []
 
 
 def test_a_name_is_shown_as_it_is(cli: Cli, spent: list[Any], state: Path) -> None:
@@ -293,3 +307,42 @@ def test_a_file_without_prompts_is_refused(cli: Cli, tmp_path: Path, name: str, 
     said = cli("cost", "estimate", str(path), "--base-url", "http://127.0.0.1:9/v1", "--model", "mine")
     assert said.status == 2
     assert says in said.err
+
+
+@pytest.fixture
+def worded(config_home: Path, where: tuple[str, ...]) -> None:
+    """What `doctor` writes of a chat that has to be asked in words."""
+    write_overlay(
+        user_folder({"XDG_CONFIG_HOME": str(config_home)}),
+        extends="compatible",
+        base_url=where[1],
+        model=where[3],
+        measured=dt.date(2026, 11, 25),
+        options={"path": "/chat/completions", "decoder": "openai_chat", "logprobs_kind": "bool"},
+        adapter="chat_continue",
+    )
+
+
+@pytest.mark.usefixtures("priced", "worded")
+def test_before_a_run_in_words_its_calls_and_dollars_are_told_and_come_near(
+    cli: Cli, where: tuple[str, ...], state: Path, tmp_path: Path
+) -> None:
+    """An answer is foreseen by the one before; no profile is named, since `doctor` has measured the place."""
+    said = cli("steer", "What is this?", *where, "--max-tokens", "24", "--json")
+    first = json.loads(said.out)
+    assert re.search(
+        r"an answer of 24 tokens about \d+, with .* in and .* out, about [\d.]+ USD; --max-calls", said.err
+    )
+    assert first["usage"]["requests"] == len(rows(state))
+    assert Decimal(first["cost"]) == sum(row.cost for row in rows(state))
+    path = tmp_path / "prompt.txt"
+    path.write_text("What is this?")
+    options = (*where[:4], "--answer", str(first["tokens"]), "--json")
+    found = json.loads(cli("cost", "estimate", str(path), *options).out)
+    assert found["ways"] is not None
+    assert first["usage"]["requests"] / 1.5 <= found["windowed"]["calls"] <= first["usage"]["requests"] * 1.5
+    assert "in words" not in cli("steer", "What is this?", *where, "--alpha", "0", "--max-tokens", "4").err
+
+
+def test_no_warning_where_the_endpoint_goes_on_by_itself(cli: Cli, where: tuple[str, ...]) -> None:
+    assert "in words" not in cli("steer", "What is this?", *where, *FAST).err

@@ -7,12 +7,15 @@ import os
 import pty
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
 
 from blackbox_proxy.cli import show
+from blackbox_proxy.ledger.store import Store
 from blackbox_proxy.remote.doctor.chart import Check
 from blackbox_proxy.remote.doctor.voices import SHORT
 from blackbox_proxy.standin import Options, Traffic, running
@@ -49,14 +52,15 @@ def test_the_table_has_a_row_for_each_check_and_fits(
     assert "Steering will be exact, by prefill: " in " ".join(said.out.split())
     assert "refused token ids " in said.out
     assert said.out.count("        sent /") == said.out.count("        came ") > 20
-    assert said.err.startswith(f"to ask toy at {url}: about 30 calls, 1,000 tokens in, 200 out ")
+    assert said.err.startswith(f"to ask toy at {url}: about 32 calls, 1,000 tokens in, 200 out ")
     assert "cost unknown" in said.err
     (path,) = overlays(config_home)
     assert f"written to {path}" in said.err
 
 
+@pytest.mark.parametrize("named", [(), ("--profile", "compatible"), ("--profile", "vllm")], ids=str)
 def test_everything_is_there_as_json_and_is_used_by_the_next_run(
-    cli: Cli, url: str, config_home: Path, pair_path: Path
+    cli: Cli, url: str, config_home: Path, pair_path: Path, named: tuple[str, ...]
 ) -> None:
     found = json.loads(cli("doctor", "--base-url", url, "--model", "toy", "--json").out)
     assert found["findings"] == [*QUIRKS[:1], "no-ids", "trimmed-prefill"]
@@ -67,7 +71,7 @@ def test_everything_is_there_as_json_and_is_used_by_the_next_run(
     assert {"what", "state", "saw", "finding", "sent", "came"} == found["checks"][0].keys()
     assert found["overlay"] == str(*overlays(config_home))
     said = cli(
-        *("steer", SHORT, "--profile", "compatible", "--base-url", url, "--model", "toy", "--pair", str(pair_path)),
+        *("steer", SHORT, *named, "--base-url", url, "--model", "toy", "--pair", str(pair_path)),
         *("--alpha", "0", "--max-tokens", "5", "--json"),
     )
     assert json.loads(said.out)["text"] == "ok"
@@ -100,7 +104,7 @@ def test_a_terminal_is_asked_before_the_first_call(url: str, traffic: Traffic, a
         os.close(theirs)
     assert ran.returncode == status
     assert "Go on? [Y/n]" in shown
-    assert shown.index("about 30 calls") < shown.index("Go on?")
+    assert shown.index("about 32 calls") < shown.index("Go on?")
     assert bool(ran.stdout) == bool(traffic.total) == (status == 0)
 
 
@@ -125,7 +129,7 @@ def test_as_json_what_broke_off_is_one_object_too(cli: Cli, config_home: Path) -
     found = json.loads(said.out)
     assert said.status == 1
     assert found["error"]["type"] == "ApiRefused"
-    assert found["calls"] == 5
+    assert found["calls"] == 6, "the refused one was sent too"
     assert found["options"] == {}
     assert found["overlay"] == str(*overlays(config_home))
 
@@ -177,3 +181,19 @@ def test_what_an_endpoint_says_cannot_move_the_cursor() -> None:
     lines = [str(row) for row in rows(check, what=20, width=60)]
     assert not any(sign < " " for line in lines for sign in line)
     assert max(map(cell_len, lines)) <= 60
+
+
+def test_its_bill_is_the_ledgers(cli: Cli, traffic: Traffic, config_home: Path, tmp_path: Path) -> None:
+    """Faults that pass are attempts too; what it may cost is said before."""
+    (config_home / "blackbox-proxy").mkdir(parents=True)
+    (config_home / "blackbox-proxy" / "prices.toml").write_text('[[price]]\nmodel = "toy"\ninput = 1\noutput = 2\n')
+    book = tmp_path / "book.sqlite"
+    with running(patient(), name="toy", quirks=["faults=ok,429:0,ok"], traffic=traffic) as other:
+        said = cli("doctor", "--base-url", other, "--model", "toy", "--json", "--ledger", str(book))
+    found = json.loads(said.out)
+    with closing(Store(book)) as store:
+        rows = list(store.rows())
+    assert found["calls"] == len(rows) == traffic.total
+    assert Decimal(found["cost"]) == sum((row.cost or Decimal(0) for row in rows), Decimal(0)) > 0
+    assert found["tokens"]["input"] == sum(row.input or 0 for row in rows)
+    assert "about 0.0014 USD" in said.err

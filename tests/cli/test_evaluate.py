@@ -53,6 +53,11 @@ def kept(tmp_path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (tmp_path / "answers" / "towns.jsonl").read_text("utf-8").splitlines()]
 
 
+def plain(text: str) -> str:
+    """What of a text of a random model a page shows for sure."""
+    return re.sub("[^ -~]", "", text)
+
+
 def figures(cli: Cli, task: str, *more: str) -> dict[str, Any]:
     said = cli("evaluate", task, "--json", *more)
     assert said.status == 0, said
@@ -167,7 +172,18 @@ def test_the_page_and_the_figures_are_files(cli: Cli, task: str, here: tuple[str
     said = cli("evaluate", task, *here, "--html", str(page), "--figures", str(file))
     assert said.status == 0
     assert f"written: {page}" in said.err
-    Page.read(page.read_text("utf-8")).check()
+    shown = Page.read(page.read_text("utf-8"))
+    shown.check()
+    assert "Towns: " in said.err
+    assert "towns" not in said.err.replace(str(tmp_path), "")
+    last = said.out.splitlines()[-1]
+    assert last.startswith("No arm answered any of 4 items rightly")
+    assert shown.root.find("p", "advice")[0].text == last
+    asked = {item.prompt: item.reference for item in read_task(Path(task)).test}
+    rows = [row.inner for table in shown.root.find("table", "mistakes") for row in table.find("tr")[1:]]
+    assert {row[0].text: row[1].text for row in rows} == asked
+    texts = {plain(one["text"]) for one in kept(tmp_path)}
+    assert all(plain(row[2].text) in texts or row[2].text == "nothing" for row in rows)
     assert json.loads(file.read_text("utf-8")) == {"towns": figures(cli, task, *here)}
     assert re.search(r"^steered +\d\.\d{3} +\d\.\d\d-\d\.\d\d +4 ", said.out, re.MULTILINE)
     assert "steered less closed few-shot: " in said.out

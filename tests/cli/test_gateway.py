@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from blackbox_proxy.gateway.config import read_config
+from blackbox_proxy.gateway.keys import read_keys
 from tests.cli.runs import PROGRAM, Cli
 from tests.standin.raw import call, post
 
@@ -79,6 +80,35 @@ def test_keys_are_added_listed_and_withdrawn(cli: Cli, tmp_path: Path) -> None:
     missing = cli("keys", "list", "--file", str(tmp_path / "none.txt"))
     assert missing.status != 0
     assert "cannot read the key file" in missing.err
+
+
+def test_the_line_that_switches_keys_on_is_told_and_does(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it says is put where it says; then it says that it is there."""
+    monkeypatch.chdir(tmp_path)
+    config = tmp_path / "blackbox-proxy.toml"
+    cli(*INIT, "http://127.0.0.1:9/v1")
+    said = cli("keys", "add", "ann")
+    line = said.err.rpartition("has the line: ")[2].strip()
+    assert line == 'keys = "keys.txt"'
+    assert "[server] in blackbox-proxy.toml" in said.err
+    config.write_text(config.read_text().replace("[server]\n", f"[server]\n{line}\n"))
+    read = read_config(config, {})
+    assert read.server.keys is not None
+    assert read_keys(read.path(read.server.keys)).keys() == {"ann"}
+    assert "asks clients for the keys of keys.txt already" in cli("keys", "add", "ben").err
+    assert "has the line" in cli("keys", "add", "ann", "--file", "others.txt").err
+
+
+def test_a_key_file_elsewhere_is_named_from_the_configuration(cli: Cli, tmp_path: Path) -> None:
+    config, keys = tmp_path / "here" / "gateway.toml", tmp_path / "there" / "keys.txt"
+    config.parent.mkdir()
+    keys.parent.mkdir()
+    found = json.loads(cli("keys", "add", "ann", "--file", str(keys), "--config", str(config), "--json").out)
+    assert (found["config"], found["line"]) == (str(config), f'keys = "{keys}"')
+    config.write_text("keys = [")
+    assert "has the line" in cli("keys", "add", "ben", "--file", str(keys), "--config", str(config)).err
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ import pytest
 import typer.main
 
 from blackbox_proxy.cli.commands import app
+from blackbox_proxy.cli.settings import Settings
+from blackbox_proxy.steering import Steering
 from tests.cli.runs import Cli
 
 HEAVY = ("jinja2", "llama_cpp", "numpy", "openai", "starlette", "tiktoken", "torch", "uvicorn")
@@ -76,6 +78,36 @@ def test_every_example_is_one_that_the_parser_takes(path: tuple[str, ...]) -> No
         assert command is not COMMANDS[()]
         if words != ["--help"]:
             command.make_context("example", words)  # parses, and calls nothing; raises for what it does not know
+
+
+def test_steer_shows_its_options_in_groups_each_with_its_default(cli: Cli) -> None:
+    """What holds where an option is left out, also where that is nothing, or a setting."""
+    options = [option for option in COMMANDS["steer",].params if option.param_type_name == "option"]
+    assert [option.name for option in options if not option.rich_help_panel] == []
+    assert [option.name for option in options if not _default(option)] == []
+    assert len({option.rich_help_panel for option in options}) > 5
+    said = " ".join(re.sub(r"[│╭╮╰╯─]", " ", cli("steer", "--help").out).split())
+    assert said.count("[default:") == len(options)
+    for option in options:
+        assert option.rich_help_panel in said
+
+
+def _default(option: Any) -> str:  # noqa: ANN401 (typer's, of every version)
+    told = option.show_default if isinstance(option.show_default, str) else option.default
+    return "" if told is None else str(told)
+
+
+def test_the_defaults_that_are_settings_are_those_of_the_settings() -> None:
+    """They are told in words, since help reads no settings."""
+    options = {option.name: option for option in COMMANDS["steer",].params}
+    fields = Settings.model_fields
+    for name in ("alpha", "template", "top_k", "api_key_env"):
+        assert str(options[name].show_default).endswith(str(fields[name].default)), name
+    assert fields["alpha"].default == Steering().alpha
+    for name in ("max_tokens", "temperature", "top_p", "min_p", "seed", "draft", "nucleus", "threshold"):
+        assert options[name].default == getattr(Steering(), name)
+    for name in ("gate", "drafter", "prefer", "event", "target", "tail", "rule", "repetition_stop"):
+        assert options[name].default == getattr(Steering(), name)
 
 
 def loaded_by_help(before: str) -> list[str]:

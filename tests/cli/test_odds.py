@@ -107,7 +107,7 @@ def test_scores_are_the_pairs(cli: Cli, pair: Pair, pair_path: Path) -> None:
 
 
 def test_several_answers_are_the_librarys(cli: Cli, where: tuple[str, ...], pair: Pair, api_url: str) -> None:
-    drawn = ("--temperature", "0.9", "--seed", "5", "--n", "2", "--max-tokens", "6", "--target", "topk")
+    drawn = ("--temperature", "0.9", "--seed", "5", "--n", "2", "--max-tokens", "6", "--target", "topk", "--trace")
     said = cli("steer", QUESTION, *where, *drawn, "--json")
     assert said.status == 0, said.err
     steering = Steering(temperature=0.9, seed=5, max_tokens=6, target="topk")

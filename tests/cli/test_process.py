@@ -16,7 +16,9 @@ import pytest
 
 from blackbox_proxy import __version__
 from blackbox_proxy.standin import Options, Traffic, running
+from tests.adapters.shapes import body
 from tests.cli.runs import PROGRAM, SECONDS, Cli, as_process
+from tests.remote.scripted import ScriptedApi
 from tests.tiny_gguf import TinyModel
 
 SCRIPT = str(Path(sys.executable).with_name("blackbox-proxy"))
@@ -53,6 +55,42 @@ def test_what_is_shown_fits_through_any_encoding(cli: Cli, pair_path: Path) -> N
     assert said.status == 0
     assert said.out.isascii()
     assert r"\u" in said.out
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+def test_narrow_consoles_are_written_to(encoding: str, pair_path: Path) -> None:
+    """Tables, marks of blanks, and an answer with an emoji: what cannot be written is spelt out."""
+    told = body(("Hi \U0001f44d\u4f60", -0.1, {"Hi \U0001f44d\u4f60": -0.1, " x": -9.0}), finish="length")
+    with ScriptedApi(answer=lambda _: told) as api:
+        options = (
+            "--base-url",
+            api.url,
+            "--model",
+            "m",
+            "--template",
+            "chatml",
+            "--pair",
+            str(pair_path),
+            "--no-ledger",
+        )
+        commands = (
+            ("profiles", "list"),
+            ("profiles", "show", "mistral"),
+            ("standin", "--list-quirks"),
+            ("weights", "list"),
+            ("steer", "hi", *options, "--alpha", "0", "--max-tokens", "1", "--trace"),
+        )
+        for command in commands:
+            ran = subprocess.run(
+                [*PROGRAM, *command],
+                capture_output=True,
+                timeout=SECONDS,
+                check=False,
+                env={**os.environ, "PYTHONIOENCODING": encoding},
+            )
+            assert ran.returncode == 0, ran.stderr
+            assert b"UnicodeEncodeError" not in ran.stderr
+            (ran.stdout + ran.stderr).decode(encoding)
 
 
 @pytest.fixture(params=["", "1"], ids=["buffered", "unbuffered"])
@@ -134,11 +172,11 @@ def test_an_interrupt_keeps_what_is_there(tiny_api: TinyModel, pair_path: Path, 
     if as_json:
         partial = json.loads(out)["partial"]
         assert (partial["tokens"], partial["finish"], err) == (2, "error", "")
-        assert (partial["usage"]["requests"], partial["usage"]["lost"]) == (2, 1)
+        assert (partial["usage"]["requests"], partial["usage"]["lost"]) == (3, 1)
         assert len(partial["text"]) > 0
     else:
         assert len(out) > 1
-        assert err.startswith("2 tokens in 2 calls; ")
+        assert err.startswith("2 tokens in 3 calls (1 lost); ")
         assert "requests without a usable reply, at unknown cost: 1" in err
 
 

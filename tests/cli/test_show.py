@@ -85,7 +85,7 @@ def test_each_origin_has_a_colour_of_its_own_and_only_on_a_terminal() -> None:
     assert "\x1b[" not in rendered(STEP)
 
 
-@pytest.mark.parametrize("finish", ["stop", "length", "stop_string"])
+@pytest.mark.parametrize("finish", ["stop", "length", "stop_string", "repetition"])
 def test_the_summary_says_how_the_answer_ended_and_what_it_is_worth(finish: Finish) -> None:
     result = replace(RESULT, finish=finish, exactness="approximate", notes=("for a reason",))
     text = "\n".join(show.summary_lines(result))

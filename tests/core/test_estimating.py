@@ -11,7 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blackbox_proxy.core.drafting import next_length
-from blackbox_proxy.core.estimating import Plan, acceptance_of, naive, one_by_one, windowed, work
+from blackbox_proxy.core.estimating import (
+    ASSUMED,
+    Plan,
+    Wording,
+    acceptance_of,
+    naive,
+    one_by_one,
+    windowed,
+    worded,
+    wording_of,
+    work,
+)
 from blackbox_proxy.core.money import Price, Rate, cost
 from blackbox_proxy.types import Usage
 
@@ -110,3 +121,44 @@ def test_one_token_per_call_is_the_sum_of_its_calls(
 @pytest.mark.parametrize("price", [FLAT, TIERED])
 def test_counts_that_contradict_each_other_have_no_cost_at_one_token_per_call(price: Price) -> None:
     assert one_by_one(Usage(input=5, cached=6), kept=3, price=price) is None
+
+
+def played_in_words(answer: int, wording: Wording, *, draft: int, chance: random.Random) -> int:
+    """The requests of one answer that is asked for in words: first as a whole, then question by question."""
+    at, wanted, calls = 0, answer, 0
+    while at < answer:
+        length = max(1, min(wanted, answer - at))
+        same = next((n for n in range(length) if chance.random() >= wording.acceptance), length)
+        calls += 1 + (at > 0 and chance.random() < wording.ways - 1.0)
+        at, wanted = at + min(same + 1, length), next_length(length, same, limit=draft)
+    return calls
+
+
+@pytest.mark.parametrize("wording", [Wording(0.1, 1.8), Wording(0.6, 1.0), Wording(0.9, 1.3)])
+def test_the_work_of_a_chat_in_words_is_the_mean_of_answers_by_chance(wording: Wording) -> None:
+    chance, answers = random.Random(7), 4000
+    calls = [played_in_words(40, wording, draft=8, chance=chance) for _ in range(answers)]
+    assert worded(40, wording, draft=8).calls == pytest.approx(sum(calls) / answers, rel=0.03)
+
+
+def test_a_chat_in_words_whose_draft_is_kept_is_one_call() -> None:
+    found = worded(50, Wording(1.0, 3.0), draft=8)
+    assert (found.calls, found.read, found.written) == (1, 0, 50)
+
+
+def test_asking_in_words_takes_more_of_everything() -> None:
+    alone, other = windowed(100, acceptance=0.1, draft=8), worded(100, ASSUMED, draft=8)
+    assert other.calls > alone.calls
+    assert other.read > alone.read
+    assert other.written > 4 * alone.written, "all of the answer so far is written again with each question"
+
+
+def test_what_asking_in_words_took_is_read_off_the_ledger() -> None:
+    """Two questions behind the start: in two ways of which nothing was kept, and in one with a kept draft."""
+    rows = [("r", 0, 3, 5), ("r", 3, None, None), ("r", 3, 0, 0), ("r", 4, 2, 1)]
+    found = wording_of(rows)
+    assert found is not None
+    assert found.acceptance == pytest.approx(1 / 3)
+    assert found.ways == 1.5
+    assert wording_of([("r", 0, 3, 5)]) is None
+    assert wording_of([]) is None

@@ -130,12 +130,45 @@ def test_a_hidden_end_may_be_overruled() -> None:
     assert result.notes
 
 
-@pytest.mark.parametrize("finish", ["length", "content_filter"])
-def test_a_reply_without_a_token_cannot_be_steered(finish: str) -> None:
-    with pytest.raises(ReplyError, match="no token") as raised:
+@pytest.mark.parametrize(("finish", "said"), [("length", "no token"), ("content_filter", "content filter withheld")])
+def test_a_reply_without_a_token_cannot_be_steered(finish: str, said: str) -> None:
+    with pytest.raises(ReplyError, match=said) as raised:
         run(INDIFFERENT, reply(finish=finish))
     assert finish in raised.value.message
     assert raised.value.hint
+
+
+LOST = Position(Candidate(b"", math.log(0.6), Kind.SPECIAL), (Candidate(b"a", math.log(0.3)),), 0.1, math.log(0.3))
+
+
+def test_a_reply_that_broke_off_inside_its_first_character_is_asked_for_again_and_longer() -> None:
+    result, api = run(INDIFFERENT, reply(LOST), reply(B, B, finish="length"), steering=Steering(draft=1, max_tokens=2))
+    assert [ask.length for ask in api.asked] == [1, 4]
+    assert (result.text, result.exactness, result.usage.wasted) == ("bb", "exact", 1)
+
+
+def test_what_stays_lost_is_said() -> None:
+    result, _ = run(INDIFFERENT, reply(LOST), reply(LOST), steering=Steering(draft=1, max_tokens=1))
+    assert (result.text, result.exactness) == ("a", "approximate")
+    assert any("did not tell the bytes" in note for note in result.notes)
+
+
+def test_an_answer_that_the_filter_cuts_ends_there_and_says_so() -> None:
+    result, api = run(INDIFFERENT, reply(A, A, finish="content_filter"))
+    assert (result.text, result.finish, result.exactness) == ("aa", "content_filter", "exact")
+    assert len(api.asked) == 1
+
+
+def test_an_answer_behind_which_the_filter_gives_nothing_ends_there_too() -> None:
+    result, _ = run(INDIFFERENT, reply(A, finish="length"), reply(finish="content_filter"))
+    assert (result.text, result.finish) == ("a", "content_filter")
+
+
+def test_a_filter_that_cut_what_was_not_kept_cuts_nothing() -> None:
+    """The answer took another turn before it, and is asked for from there."""
+    pair = prefers(b"", {b"b": 0.9, b"a": 0.05}, {b"b": 0.05, b"a": 0.9})
+    result, _ = run(pair, reply(A, A, finish="content_filter"), reply(END, finish="stop"))
+    assert (result.text, result.finish) == ("b", "stop")
 
 
 def test_a_change_to_a_lone_byte_is_completed_by_the_expert() -> None:
@@ -220,7 +253,8 @@ def test_a_reply_that_cannot_be_text_is_an_error() -> None:
 def test_a_sampled_token_without_bytes_is_not_taken_for_the_end() -> None:
     """It has lost its bytes, or is a special one: what it stands for nobody knows, so nothing of the draft is kept."""
     lost = Candidate(b"", math.log(0.2), Kind.SPECIAL)
-    result, _ = run(INDIFFERENT, reply(replace(END, sampled=lost)))
+    told = reply(replace(END, sampled=lost))
+    result, _ = run(INDIFFERENT, told, told)  # it is asked for again, and longer, since more tokens may tell
     assert [(step.kind, step.origin) for step in result.steps] == [(Kind.END, Origin.CHANGED)]
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import FrozenInstanceError, fields
 
 import pytest
 
-from blackbox_proxy.errors import InputError
+from blackbox_proxy.errors import InputError, PromptError
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import (
     Candidate,
@@ -35,6 +36,9 @@ OUT_OF_BOUNDS: list[tuple[str, object]] = [
     ("target", "some"),
     ("event", "words"),
     ("stop", ("a", "")),
+    ("repetition_stop", 15),
+    ("repetition_stop", -16),
+    ("repetition_stop", 1025),
 ]
 
 
@@ -81,3 +85,32 @@ def test_a_result_counts_its_changes() -> None:
     result = Result("aaaa", steps, "stop", Usage(), "exact", 0.0)
     assert result.changed == 3
     assert result.outside == 2
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: Prompt("hi"), "messages of a prompt are a tuple of Message, not 'hi'"),  # type: ignore[arg-type]
+        (lambda: Prompt(({"role": "user", "content": "hi"},)), "must be a Message, not {'role'"),  # type: ignore[arg-type]
+        (lambda: Prompt(None), "not None"),  # type: ignore[arg-type]
+        (lambda: Prompt(text=b"hi"), "text of a prompt must be a str, not b'hi'"),  # type: ignore[arg-type]
+        (lambda: Prompt.ask(5), "a question must be a str, not 5"),  # type: ignore[arg-type]
+        (lambda: Prompt.ask("hi", system=5), "content of a message must be a str, not 5"),  # type: ignore[arg-type]
+        (lambda: Message("user", None), "content of a message must be a str, not None"),  # type: ignore[arg-type]
+        (lambda: Message(1, "hi"), "role of a message must be a str, not 1"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_is_no_prompt_is_told_how_one_is_written(make: Callable[[], object], says: str) -> None:
+    with pytest.raises(PromptError) as raised:
+        make()
+    assert says in raised.value.message
+    assert 'Prompt.ask("Hello")' in raised.value.hint
+
+
+def test_the_messages_of_a_prompt_may_be_a_list() -> None:
+    """It is kept as a tuple, so that it can neither change nor be refused as a key."""
+    messages = [Message("user", "hi")]
+    prompt = Prompt(messages)  # type: ignore[arg-type]
+    messages.clear()
+    assert prompt == Prompt.ask("hi")
+    assert hash(prompt) == hash(Prompt.ask("hi"))

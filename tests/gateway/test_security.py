@@ -43,6 +43,15 @@ def test_a_key_is_asked_for(keyed: tuple[str, str]) -> None:
     assert post(url, "/v1/completions", ASKED, authorization=f"bearer {key}").status == 200
 
 
+@pytest.mark.parametrize("path", ["/v1/models", "/openai/v1/models", "/openai/v1/models/"])
+def test_azures_clients_show_the_key_in_a_header_of_their_own(keyed: tuple[str, str], path: str) -> None:
+    url, key = keyed
+    assert call(url, path, api_key=key).status == 200
+    assert call(url, path, api_key=f"{key}x").status == 401
+    assert call(url, path, api_key="").status == 401
+    assert call(url, path, authorization="Bearer other", api_key=key).status == 401
+
+
 def test_a_key_is_kept_as_a_hash(tmp_path: Path) -> None:
     path = tmp_path / "keys.txt"
     one, other = add_key(path, "one"), add_key(path, "other")
@@ -93,6 +102,41 @@ def test_web_pages_may_ask_where_they_are_named(upstream: str, pair_file: Path) 
         before: Json = {"origin": "https://chat.example", "access_control_request_method": "POST"}
         assert call(url, "/v1/chat/completions", method="OPTIONS", **before).status == 200
         assert call(url, "/v1/models", origin="https://other.example").status == 403
+
+
+OF_SDK = (
+    "authorization",
+    "content-type",
+    *(f"x-stainless-{name}" for name in ("arch", "lang", "os", "package-version", "retry-count", "runtime", "timeout")),
+    "x-stainless-helper-method",
+    "openai-organization",
+    "idempotency-key",
+    "x-title",
+)
+"""What OpenAI's SDK for JavaScript asks for in a page, and others of its kind."""
+
+
+@pytest.mark.parametrize("private", [False, True])
+def test_a_page_that_may_ask_may_use_any_client(upstream: str, pair_file: Path, *, private: bool) -> None:
+    """Each header of its preflight is granted; a page of another origin is granted nothing."""
+    text = config_text(upstream, pair=pair_file, server='cors_origins = ["https://chat.example"]')
+    before: Json = {"access_control_request_method": "POST", "access_control_request_headers": ",".join(OF_SDK)}
+    if private:
+        before["access_control_request_private_network"] = "true"
+    with gateway(text) as url:
+        for path in ("/v1/chat/completions", "/v1/models", "/openai/v1/chat/completions"):
+            granted = call(url, path, method="OPTIONS", origin="https://chat.example", **before)
+            assert granted.status == 200
+            assert set(OF_SDK) <= {name.strip() for name in granted.headers["access-control-allow-headers"].split(",")}
+            assert granted.headers["access-control-allow-origin"] == "https://chat.example"
+            assert "access-control-allow-credentials" not in granted.headers
+            assert granted.headers.get("access-control-allow-private-network") == ("true" if private else None)
+            refused = call(url, path, method="OPTIONS", origin="https://evil.example", **before)
+            assert refused.status == 403
+            assert not [name for name in refused.headers if name.startswith("access-control")]
+        told = post(url, "/v1/completions", ASKED, origin="https://chat.example", x_stainless_lang="js")
+        assert told.status == 200
+        assert "retry-after" in told.headers["access-control-expose-headers"]
 
 
 def test_no_key_of_the_upstream_and_no_address_leaves(pair_file: Path) -> None:

@@ -77,6 +77,80 @@ def test_models_and_routes_without_v1(served: str, client: openai.OpenAI) -> Non
     assert call(served, "/health").json == {"status": "ok"}
 
 
+def test_a_slash_at_the_end_and_azures_prefix_are_the_same_routes(served: str) -> None:
+    models = call(served, "/v1/models").json
+    answer = post(served, "/v1/completions", ASKED).json["choices"]
+    chat = post(served, "/v1/chat/completions", CHAT).json["choices"]
+    for prefix in ("", "/v1", "/openai/v1"):
+        assert call(served, f"{prefix}/models/").json == call(served, f"{prefix}/models").json == models
+        for name in ("blind", "blind/"):
+            assert call(served, f"{prefix}/models/{name}").json["id"] == "blind"
+        for slash in ("", "/"):
+            assert post(served, f"{prefix}/completions{slash}", ASKED).json["choices"] == answer
+            assert post(served, f"{prefix}/chat/completions{slash}", CHAT).json["choices"] == chat
+    assert call(served, "/v1/models/nobody").status == 404
+    azure = served.removesuffix("/v1") + "/openai/v1/"
+    with openai.OpenAI(base_url=azure, api_key="any", max_retries=0) as client:
+        assert [model.id for model in client.models.list()] == ["steered", "blind", "plain"]
+
+
+CALL = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+
+
+@pytest.mark.parametrize(
+    ("turn", "param", "code"),
+    [
+        ({"role": "assistant", "content": None, "tool_calls": [CALL]}, "tool_calls", "unsupported_parameter"),
+        ({"role": "assistant", "content": "", "tool_calls": [CALL]}, "tool_calls", "unsupported_parameter"),
+        ({"role": "assistant", "content": "a", "tool_calls": [CALL]}, "tool_calls", "unsupported_parameter"),
+        ({"role": "assistant", "function_call": {"name": "f"}}, "function_call", "unsupported_parameter"),
+        ({"role": "assistant", "content": None, "audio": {"id": "a"}}, "audio", "unsupported_parameter"),
+        ({"role": "assistant", "content": None, "refusal": "No."}, "refusal", "unsupported_parameter"),
+        ({"role": "tool", "tool_call_id": "c1", "content": "3"}, "role", "unsupported_value"),
+        ({"role": "function", "name": "weather", "content": "3"}, "role", "unsupported_value"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_call_of_a_tool_in_the_history_is_refused(
+    served: str, turn: Json, param: str, code: str, *, stream: bool
+) -> None:
+    """As `tools` are: what is dropped would be missed by nobody, and the answer be another one."""
+    messages = [{"role": "user", "content": "the then"}, turn, {"role": "user", "content": "a"}]
+    refused = post(served, "/v1/chat/completions", {**CHAT, "messages": messages, "stream": stream})
+    assert (refused.status, refused.error["param"]) == (400, f"messages[1].{param}")
+    assert refused.error["code"] == code
+
+
+def test_a_turn_as_the_sdk_keeps_it_is_read(served: str) -> None:
+    """A message that came from here, sent back whole: it has fields that say nothing."""
+    said = post(served, "/v1/chat/completions", CHAT).json["choices"][0]["message"]
+    empty: Json = {"tool_calls": [], "function_call": None, "audio": None, "refusal": None, "annotations": []}
+    first, last = {"role": "user", "content": "the then"}, {"role": "user", "content": "a"}
+    bare = [first, {"role": "assistant", "content": said["content"]}, last]
+    full = [first, {**empty, **said}, last]
+    one, other = (post(served, "/v1/chat/completions", {**CHAT, "messages": turns}).json for turns in (bare, full))
+    assert one["choices"] == other["choices"]
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"tools": [], "tool_choice": "none"}, 200),
+        ({"tool_choice": "auto"}, 200),
+        ({"function_call": "none"}, 200),
+        ({"tool_choice": "required"}, 400),
+        ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, 400),
+        ({"function_call": {"name": "f"}}, 400),
+        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, 400),
+    ],
+)
+def test_tools_are_refused_unless_none_is_meant(served: str, change: Json, status: int) -> None:
+    answer = post(served, "/v1/chat/completions", {**CHAT, **change})
+    assert answer.status == status
+    if status != 200:
+        assert answer.error["code"] == "unsupported_parameter"
+
+
 def test_the_tokenizer_is_told_where_it_is_known(served: str) -> None:
     told = post(served, "/tokenize", {"model": "steered", "prompt": "the then", "add_special_tokens": False}).json
     assert told["count"] == len(told["tokens"]) > 0

@@ -109,3 +109,10 @@ class Everything(Mapping[TokenPath, Laws]):
 
     def __len__(self) -> int:
         return len(self._known)
+
+
+def repeats(text: bytes) -> bool:
+    """Whether each byte is the one some way before it, a quarter of the text at most."""
+    return any(
+        all(text[i] == text[i - period] for i in range(period, len(text))) for period in range(1, len(text) // 4 + 1)
+    )

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from blackbox_proxy.core.gating import total_variation
@@ -80,13 +80,13 @@ def test_a_gate_that_never_opens_leaves_the_answer_to_the_api(seed: int, steerin
 
 @given(seed=seeds, steering=steerings)
 def test_a_gate_that_is_always_open_changes_nothing(seed: int, steering: Steering) -> None:
-    """Unrelated toys differ everywhere."""
+    """Unrelated toys differ everywhere. What is asked for first is the whole answer, so that calls may be fewer."""
+    assume(steering.acts_from(0))
     wide, _, _ = run(seed, replace(steering, gate="divergence", threshold=0.0))
     plain, _, _ = run(seed, replace(steering, gate="always"))
     asked = [step for step in wide.steps if step.origin is not Origin.LOCAL]
     assert all(step.divergence is not None and step.divergence > 0.0 for step in asked)
     assert repr(tuple(replace(step, divergence=None) for step in wide.steps)) == repr(plain.steps)
-    assert wide.usage.requests == plain.usage.requests
 
 
 @given(seed=seeds, steering=steerings, threshold=thresholds)

@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from hypothesis import assume, given, reject
+from hypothesis import assume, given, reject, settings
 from hypothesis import strategies as st
 
 from blackbox_proxy.core.text import is_start, is_whole
@@ -30,6 +31,8 @@ from blackbox_proxy.types import (
 from tests.core.toys import OTHER, TOY, toy_api, toy_pair
 
 PROMPT = Prompt(text="ab")
+HARDLY = 1e-12
+"""An alpha that changes nothing. At 0 the API's whole answer is asked for at once."""
 WHOLE = Vocabulary([b"a", b"b", b" ", "é".encode(), b"</s>"], ends=[4])
 LONG = Vocabulary(
     [b"a", b"b", b" ", b"\xc3", b"\xa9", b"ab", b"ba", b"a b", b" a ", b"bab", b"ab a", b"  ", b"<end>"], ends=[12]
@@ -99,8 +102,8 @@ def test_drafts_change_no_token_and_save_calls(seed: int, steering: Steering) ->
 @given(seed=seeds.filter(lambda seed: seed % 4 != 0))
 def test_drafts_save_calls_where_nothing_is_changed(seed: int) -> None:
     """Twenty tokens in twenty calls of one, or in calls of 2, 4, 8 and 6."""
-    one, one_api, _ = run(seed, Steering(alpha=0.0, max_tokens=20, draft=1))
-    many, many_api, _ = run(seed, Steering(alpha=0.0, max_tokens=20, draft=8))
+    one, one_api, _ = run(seed, Steering(alpha=HARDLY, target="topk", max_tokens=20, draft=1))
+    many, many_api, _ = run(seed, Steering(alpha=HARDLY, target="topk", max_tokens=20, draft=8))
     assert [ask.length for ask in many_api.asked] == [2, 4, 8, 6][: len(many_api.asked)]
     assert len(one_api.asked) == len(one.steps) == len(many.steps)
     assert (many.finish == "stop") or len(many_api.asked) == 4
@@ -242,3 +245,28 @@ def test_the_toys_reach_what_the_laws_speak_of() -> None:
     assert origins == set(Origin) - {Origin.GIVEN}
     assert {result.finish for result in results} == {"stop", "length"}
     assert any("é" in result.text for result in results)
+
+
+def repeated(pieces: Sequence[bytes], size: int) -> bool:
+    """By the letter: the last `size` tokens are one piece of text over and over, at least four times."""
+    text = b"".join(pieces[-size:])
+    periods = (p for p in range(1, len(text)) if all(text[i] == text[i - p] for i in range(p, len(text))))
+    return len(pieces) >= size and any(4 * p <= len(text) for p in periods)
+
+
+@given(seed=seeds, steering=steerings, size=st.integers(16, 24), most=st.integers(30, 70))
+@settings(max_examples=30)
+def test_a_repetition_ends_an_answer_where_it_is_whole_and_changes_nothing_before(
+    seed: int, steering: Steering, size: int, most: int
+) -> None:
+    """Whatever is drafted: the answer without the stop, up to the first place whose last tokens are a repetition."""
+    free, _, _ = run(seed, replace(steering, max_tokens=most))
+    cut, _, _ = run(seed, replace(steering, max_tokens=most, repetition_stop=size))
+    pieces = [step.piece for step in free.steps]
+    ends = (n for n in range(1, len(pieces) + 1) if repeated(pieces[:n], size) and is_whole(b"".join(pieces[:n])))
+    first = next(ends, None)
+    if first is None or free.steps[first - 1].kind is Kind.END:
+        assert (cut.text, cut.finish) == (free.text, free.finish)
+    else:
+        assert [step.piece for step in cut.steps] == pieces[:first]
+        assert cut.finish == "repetition"

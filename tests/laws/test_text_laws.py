@@ -8,7 +8,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from blackbox_proxy.core.text import CONTINUATION, Release, first_stop, held_back, is_start, is_whole, open_bytes
+from blackbox_proxy.core.text import (
+    CONTINUATION,
+    Release,
+    first_stop,
+    held_back,
+    is_start,
+    is_whole,
+    open_bytes,
+    repeats,
+)
 from tests.laws import oracles
 
 EDGES = b"a\x7f\x80\x8f\x90\x9f\xa0\xbf\xc0\xc1\xc2\xdf\xe0\xe1\xec\xed\xee\xef\xf0\xf1\xf3\xf4\xf5\xff"
@@ -119,3 +128,15 @@ def test_release_ignores_a_text_that_has_shrunk(stops: tuple[bytes, ...]) -> Non
     assert release(b"one two") == "one two"
     assert release(b"one") == ""
     assert release(b"one two three") == " three"
+
+
+@given(piece=st.binary(min_size=1, max_size=6), times=st.integers(1, 9), rest=st.integers(0, 5))
+def test_a_piece_four_times_over_is_a_repetition(piece: bytes, times: int, rest: int) -> None:
+    """Its last time may be there in part; three times and nearly a fourth are none, but by a shorter piece."""
+    text = piece * times + piece[: rest % len(piece)]
+    assert repeats(text) == (times >= 4 or oracles.repeats(text))
+
+
+@given(text=st.lists(st.sampled_from(b"ab"), max_size=14).map(bytes))
+def test_what_a_repetition_is(text: bytes) -> None:
+    assert repeats(text) == oracles.repeats(text)

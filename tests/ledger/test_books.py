@@ -13,22 +13,24 @@ from pathlib import Path
 
 import pytest
 
-from blackbox_proxy import Api, asteer, choose, sample, steer, stream
+from blackbox_proxy import Api, OffsetTable, asteer, choose, connect, sample, steer, stream
 from blackbox_proxy.core.drafting import Prices
 from blackbox_proxy.core.money import Budget
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.errors import ApiRefused, InputError, LedgerError, OverBudget
 from blackbox_proxy.ledger.books import Ledger, open_ledger
 from blackbox_proxy.ledger.report import figures
-from blackbox_proxy.ledger.rows import Row
+from blackbox_proxy.ledger.rows import Row, price_of
 from blackbox_proxy.standin import Traffic, running
 from blackbox_proxy.standin.plan import Plan, read_plan
 from blackbox_proxy.steering import Steering, Who
 from blackbox_proxy.testing import ToyApi, ToyPair
-from blackbox_proxy.types import Ask, Capabilities, Origin, Prompt, Reply, Result, Usage
+from blackbox_proxy.types import Ask, Capabilities, Origin, Prompt, Reply, Result, Usage, WireRequest
 from tests.core.toys import toy_api, toy_pair
-from tests.fault_bench import DRIVERS, ROUTES, Bench, benched
-from tests.ledger.toys import STEERING, connected, opened, pair, toy
+from tests.fault_bench import DRIVERS, MORE, ROUTES, Bench, Driver, benched
+from tests.fault_bench import STEERING as BRIEF
+from tests.ledger.toys import PRICES, STEERING, connected, opened, pair, toy
+from tests.remote.scripted import Say, ScriptedApi
 
 ASKED = Prompt(text="abc")
 
@@ -64,9 +66,11 @@ def summed(rows: list[Row]) -> Usage:
         cached=found.cached,
         cache_write=found.cache_write,
         output=found.output,
-        requests=found.answered,
+        requests=found.requests,
         wasted=found.wasted,
         lost=found.lost,
+        refused=found.refused,
+        estimated=found.estimated,
     )
 
 
@@ -150,13 +154,70 @@ def test_over_a_mixed_load_with_faults_the_books_balance_to_the_token(bench: Ben
     assert Counter(row.outcome for row in rows)["busy"] == sum(told[kind] for kind in ("429", "500", "503", "error200"))
     assert summed(rows).input == bench.traffic.read - read
     assert summed(rows).output == bench.traffic.written - written
-    used = [row for row in rows if row.kept is not None]
-    engine = sum((result.usage for result in results), Usage())
-    assert summed(used) == replace(engine, local_seconds=0.0, lost=0)
-    assert summed(rows).lost + summed(rows).requests - len(used) == engine.lost
+    assert summed(rows) == replace(sum((result.usage for result in results), Usage()), local_seconds=0.0)
+    calls = Counter((call.step, call.cost) for result in results for call in result.calls)
+    assert calls == Counter((row.step, row.cost) for row in rows)
     assert sum((result.cost or Decimal(0) for result in results), Decimal(0)) == figures("", rows).cost
     assert all(row.cost == 0 and row.input == 0 for row in rows if row.outcome == "busy")
     assert all((row.cost, row.input) == (None, None) for row in rows if row.outcome in ("unreadable", "unreachable"))
+
+
+DRAFTERS: dict[str, Who] = {"lists": "prefixes", "echo": "echo"}
+
+
+def told_by(result: Result) -> Counter[tuple[int, Decimal | None]]:
+    """What a summary is made from: each attempt with its cost."""
+    return Counter((call.step, call.cost) for call in result.calls)
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.parametrize("route", MORE)
+def test_the_summary_is_the_ledger_where_a_question_takes_several_requests(
+    bench: Bench, ledger: Ledger, route: str, driver: Driver
+) -> None:
+    """Replies that were of no use are paid for like the others, and no reply of known cost is said to be unknown."""
+    steering = replace(BRIEF, drafter=DRAFTERS.get(route, "window"), max_tokens=6)
+    total, read, written = bench.traffic.total, bench.traffic.read, bench.traffic.written
+    plan = read_plan("429,ok,html,ok,503,ok,reset,ok,ok,garbage,ok")
+    result = bench.answer(
+        route, driver, plan, steering=steering, account=ledger.account("http://toy", "toy"), attempts=6
+    )
+    rows = rows_of(ledger)
+    assert len(rows) == result.usage.requests == bench.traffic.total - total
+    assert summed(rows) == replace(result.usage, local_seconds=0.0)
+    assert (result.usage.input, result.usage.output) == (bench.traffic.read - read, bench.traffic.written - written)
+    assert told_by(result) == Counter((row.step, row.cost) for row in rows)
+    assert result.cost == figures("", rows).cost > 0
+    unknown = [note for note in result.notes if "unknown cost" in note]
+    assert unknown == [f"requests without a usable reply, at unknown cost: {figures('', rows).lost}"]
+    assert figures("", rows).lost == sum(row.cost is None for row in rows) > 0
+    if route == "three ways":
+        assert any(row.outcome == "ok" and row.kept is None for row in rows), "a reply was of no use"
+
+
+@pytest.mark.parametrize("route", [*ROUTES, *MORE])
+def test_without_a_ledger_the_same_is_counted_and_no_cost_is_known(bench: Bench, route: str) -> None:
+    steering = replace(BRIEF, drafter=DRAFTERS.get(route, "window"))
+    total, read, written = bench.traffic.total, bench.traffic.read, bench.traffic.written
+    result = bench.answer(route, "steer", read_plan("429,ok,html,ok"), steering=steering)
+    assert result.usage.requests == bench.traffic.total - total
+    assert (result.usage.input, result.usage.output) == (bench.traffic.read - read, bench.traffic.written - written)
+    assert (result.usage.refused, result.usage.lost, result.cost) == (1, 1, None)
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.parametrize("route", [*ROUTES, *MORE])
+def test_the_summary_of_an_answer_that_broke_off_is_the_ledger_too(
+    bench: Bench, ledger: Ledger, route: str, driver: Driver
+) -> None:
+    steering = replace(BRIEF, drafter=DRAFTERS.get(route, "window"))
+    account = ledger.account("http://toy", "toy")
+    with pytest.raises(ApiRefused) as caught:
+        bench.answer(route, driver, read_plan("429,ok,html" + ",401" * 20), steering=steering, account=account)
+    rows, partial = rows_of(ledger), caught.value.partial
+    assert summed(rows) == replace(partial.usage, local_seconds=0.0, wasted=summed(rows).wasted)
+    assert told_by(partial) == Counter((row.step, row.cost) for row in rows)
+    assert partial.cost == figures("", rows).cost > 0
 
 
 def test_what_is_lost_after_it_was_made_is_bounded_by_what_was_reserved(bench: Bench, ledger: Ledger) -> None:
@@ -378,3 +439,122 @@ def test_a_planner_is_told_what_tokens_cost(served: tuple[str, Traffic], ledger:
     for left in (1, 0):
         steer(Prompt(text="ab"), api=asked, pair=toy_pair(), steering=Steering(max_tokens=4, drafter="auto"))
         assert len(asked.rated) == left
+
+
+ZEROS = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+BESIDE = {
+    "prompt_tokens": 1000,
+    "completion_tokens": 1,
+    "total_tokens": 1401,
+    "completion_tokens_details": {"reasoning_tokens": 400},
+}
+
+
+def billed_as(usage: object, ledger: Ledger, *, tier: str = "", options: dict[str, object] | None = None) -> Result:
+    """One token of an answer, whose reply has this usage."""
+    told = {"token": "a", "logprob": -0.5, "bytes": [97]}
+    choice = {"message": {"content": "a"}, "logprobs": {"content": [{**told, "top_logprobs": [told]}]}}
+    body = {
+        "choices": [{**choice, "finish_reason": "stop"}],
+        "usage": usage,
+        **({"service_tier": tier} if tier else {}),
+    }
+    with (
+        ScriptedApi(Say(body)) as server,
+        connect(server.url, model="toy", adapter="chat_prefill", options=options, ledger=ledger) as api,
+    ):
+        return steer("hi", api=api, pair=OffsetTable({}), steering=Steering(max_tokens=1, draft=1))
+
+
+@pytest.mark.parametrize("usage", [None, {}, ZEROS, {"prompt_tokens": 9, "completion_tokens": 0}, "none"])
+def test_counts_that_no_reply_can_have_are_bounded_from_above(ledger: Ledger, usage: object) -> None:
+    result = billed_as(usage, ledger)
+    (row,) = rows_of(ledger)
+    assert (row.source, row.cost) == ("estimated", row.reserved)
+    assert result.cost == row.cost is not None
+    assert (result.usage.input, result.usage.output, result.usage.estimated) == (row.input, row.output, 1)
+    assert any("token counts that can be believed" in note for note in result.notes)
+
+
+def test_a_budget_holds_where_zeros_are_reported(tmp_path: Path) -> None:
+    with opened(tmp_path, Budget(max_cost=Decimal("0.002"), per="day")) as ledger:
+        found = [billed_as(ZEROS, ledger) for _ in range(10)]
+    assert [result.finish for result in found].count("budget") > 0
+    assert found[0].finish == "length"
+
+
+def test_what_was_reasoned_is_paid_for_wherever_it_is_counted(ledger: Ledger) -> None:
+    result = billed_as(BESIDE, ledger)
+    assert result.cost == (1000 * Decimal("2.5") + 401 * Decimal(10)).scaleb(-6)
+    assert result.usage.output == 401
+
+
+def test_of_counts_that_contradict_each_other_the_cost_is_unknown_and_the_reservation_stays(ledger: Ledger) -> None:
+    result = billed_as({**BESIDE, "total_tokens": 1500}, ledger)
+    (row,) = rows_of(ledger)
+    assert (row.cost, row.source, result.cost) == (None, "provider", None)
+    assert figures("", [row]).unpriced == 1
+    assert row.reserved is not None
+
+
+TIERS = """
+[[price]]
+model = "toy"
+service_tier = "flex"
+input = 1
+output = 4
+"""
+
+
+@pytest.mark.parametrize(
+    ("asked", "served", "rate"),
+    [
+        ("", "", Decimal("2.5")),
+        ("auto", "default", Decimal("2.5")),
+        ("", "flex", Decimal(1)),
+        ("flex", "flex", Decimal(1)),
+        ("flex", "", Decimal(1)),
+        ("flex", "default", Decimal("2.5")),
+        ("auto", "priority", None),
+        ("priority", "priority", None),
+    ],
+)
+def test_a_service_tier_has_a_price_of_its_own(tmp_path: Path, asked: str, served: str, rate: Decimal | None) -> None:
+    (tmp_path / "prices.toml").write_text(PRICES + TIERS)
+    usage = {"prompt_tokens": 1000, "completion_tokens": 1}
+    options: dict[str, object] = {"extra_body": {"service_tier": asked}} if asked else {}
+    with opened(tmp_path) as ledger:
+        result = billed_as(usage, ledger, tier=served, options=options)
+        (row,) = rows_of(ledger)
+    wanted = None if rate is None else (1000 * rate + (4 if rate == 1 else 10)).scaleb(-6)
+    assert (result.cost, row.cost) == (wanted, wanted)
+    if rate is not None and row.price is not None:
+        assert price_of(row.price).input.base == rate
+
+
+def test_a_budget_in_dollars_cannot_be_kept_in_a_tier_of_unknown_price(tmp_path: Path) -> None:
+    options: dict[str, object] = {"extra_body": {"service_tier": "priority"}}
+    with opened(tmp_path, Budget(max_cost=Decimal(1))) as ledger, pytest.raises(InputError, match="'priority'"):
+        billed_as({"prompt_tokens": 10, "completion_tokens": 1}, ledger, options=options)
+
+
+def test_of_requests_at_once_no_more_are_sent_than_a_budget_allows(tmp_path: Path) -> None:
+    """Twelve with a ledger of their own each, none of which ends before all have asked."""
+    request, most = WireRequest("/completions", {"prompt": "ab", "max_tokens": 20}), Decimal("0.001")
+    together = threading.Barrier(12)
+
+    def one(_: int) -> bool:
+        with opened(tmp_path, Budget(max_cost=most, per="day")) as ledger:
+            entry = ledger.account("http://toy", "toy").entry(request, run="", step=0)
+            together.wait(60)
+            try:
+                entry.begin(1)
+            except OverBudget:
+                return False
+            return True
+
+    with opened(tmp_path) as ledger, ThreadPoolExecutor(12) as pool:
+        sent = list(pool.map(one, range(12)))
+        booked = rows_of(ledger)
+    assert 0 < sum(sent) == len(booked) < 12
+    assert sum((row.reserved or Decimal(0) for row in booked), Decimal(0)) <= most

@@ -115,12 +115,12 @@ def test_a_real_vocabulary_spells_what_it_has_bytes_for(smollm2: Model, text: by
 
 @pytest.mark.weights
 def test_a_real_vocabulary_says_what_the_model_card_says(smollm2: Model) -> None:
-    """49,152 tokens, ChatML, `<|im_end|>` ends a turn; the file names itself."""
+    """49,152 tokens, ChatML, `<|im_end|>` ends a turn; it is called as it was asked for."""
     assert len(smollm2.vocabulary) == 49152
     assert b"<|im_end|>" in {smollm2.vocabulary.pieces[i] for i in smollm2.vocabulary.ends}
     assert "<|im_start|>" in smollm2.chat_template
     assert smollm2.architecture == "llama"
-    assert smollm2.name.lower().startswith("smollm2")
+    assert smollm2.name == "pypi:smollm2-135m-instruct"
     assert smollm2.context_trained == 8192
     assert smollm2.special_text("eos") == "<|im_end|>"
 
@@ -148,7 +148,7 @@ def test_metadata_is_read_whole(tmp_path: Path) -> None:
     made = write_tiny_llama(tmp_path / "long.gguf", layers=1, template=template)
     with Model(made.path) as model:
         assert model.chat_template == template
-        assert model.name == "tiny-bpe-0"
+        assert model.name == "long.gguf"
         assert model.architecture == "llama"
 
 
@@ -244,7 +244,7 @@ def test_what_is_closed_says_so(tiny_bpe: TinyModel, tiny_lora: Path) -> None:
         lambda: model.spell(b"the"),
         lambda: model.vocabulary,
         lambda: model.special_text("bos"),
-        lambda: model.name,
+        lambda: model.architecture,
         lambda: model.chat_template,
         lambda: model.context_trained,
         lambda: Context(model, size=64),

@@ -209,6 +209,16 @@ def test_a_prompt_longer_than_the_context_is_refused_by_number(pair: Pair) -> No
     assert len(pair.laws(pair.prompt(THE), [()])) == 1
 
 
+def test_a_prompt_that_leaves_no_room_is_told_before_anything_is_read(pair: Pair) -> None:
+    """256 tokens hold one of 255 with one more behind it."""
+    fits, full = (pair.prompt(Prompt(text="the " * count)) for count in (254, 255))
+    assert (len(fits.expert), len(full.expert)) == (255, 256)
+    pair.check_room(fits)
+    with pytest.raises(PromptError, match="256 tokens do not fit into the local model's context of 256") as raised:
+        pair.check_room(full)
+    assert raised.value.context == "pair"
+
+
 def test_no_paths_are_no_work(pair: Pair) -> None:
     assert pair.laws(pair.prompt(THE), []) == []
 

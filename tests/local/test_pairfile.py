@@ -8,7 +8,7 @@ import pytest
 
 from blackbox_proxy.errors import PairError, WeightsError
 from blackbox_proxy.local.pair import PairFiles
-from blackbox_proxy.local.pairfile import read_pair_file
+from blackbox_proxy.local.pairfile import DEMO, demo_pair, find_pair, read_pair_file
 
 
 def found(spec: str) -> Path:
@@ -134,3 +134,22 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
             read_pair_file(path, found)
         assert str(path) in raised.value.message
         assert raised.value.hint
+
+
+def test_the_demos_pair_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever a pair may be named, unless a file is so called; a folder is none."""
+    monkeypatch.chdir(tmp_path)
+    assert find_pair(DEMO) == find_pair(Path(DEMO)) == find_pair(DEMO, tmp_path) == demo_pair()
+    assert demo_pair().is_file()
+    (tmp_path / DEMO).mkdir()
+    assert find_pair(DEMO) == demo_pair()
+    (tmp_path / DEMO).rmdir()
+    (tmp_path / DEMO).touch()
+    assert find_pair(DEMO) == Path(DEMO)
+    assert find_pair(DEMO, tmp_path) == tmp_path / DEMO
+
+
+def test_any_other_name_is_a_path(tmp_path: Path) -> None:
+    assert find_pair("pair.toml", tmp_path) == tmp_path / "pair.toml"
+    assert find_pair(tmp_path / "pair.toml", Path("elsewhere")) == tmp_path / "pair.toml"
+    assert find_pair("~/pair.toml") == Path.home() / "pair.toml"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from blackbox_proxy.errors import PromptError
-from blackbox_proxy.local.template import CHATML, prompt_text, render
+from blackbox_proxy.local.template import CHATML, render, written
 from blackbox_proxy.types import Message, Prompt
 
 HELLO = (Message("user", "hello"),)
@@ -34,15 +36,18 @@ def test_blocks_leave_no_lines_behind() -> None:
 
 
 def test_the_bounds_of_a_text_are_handed_over() -> None:
-    assert (
-        render("{{ bos_token }}{{ messages[0]['role'] }}{{ eos_token }}", HELLO, bos="<s>", eos="</s>") == "<s>user</s>"
-    )
+    special = {"bos_token": "<s>", "eos_token": "</s>"}
+    assert render("{{ bos_token }}{{ messages[0]['role'] }}{{ eos_token }}", HELLO, special=special) == "<s>user</s>"
+    assert render("{{ bos_token is defined }}{{ bos_token }}", HELLO, special={}) == "False"
+    assert render("{{ bos_token + 'x' }}", HELLO) == "x"  # of a model elsewhere nobody knows them
 
 
 MISTAKES = {
     "a refusal of its own": "{{ raise_exception('no system turn here') }}",
     "a syntax error": "{% for message in messages %}",
-    "an unknown function": "{{ strftime_now('%Y') }}",
+    "an unknown function": "{{ today('%Y') }}",
+    "a date in a form that is none": "{{ strftime_now(1) }}",
+    "JSON of what has none": "{{ messages[9] | tojson }}",
     "a missing message": "{{ messages[3]['content'].strip() }}",
     "a sum of text and number": "{{ messages[0]['content'] + 1 }}",
     "a division by nothing": "{{ 1 // 0 }}",
@@ -72,8 +77,47 @@ def test_a_template_cannot_change_what_it_is_given() -> None:
 
 
 def test_raw_text_is_left_alone() -> None:
-    assert prompt_text(Prompt(text=" {{ x }}\n"), CHATML) == " {{ x }}\n"
+    assert written(Prompt(text=" {{ x }}\n"), CHATML).text == " {{ x }}\n"
 
 
 def test_a_system_turn_may_stand_alone_with_content() -> None:
-    assert "rules" in prompt_text(Prompt(messages=(Message("system", "rules"), Message("user", ""))), CHATML)
+    assert "rules" in written(Prompt(messages=(Message("system", "rules"), Message("user", ""))), CHATML).text
+
+
+def test_a_template_may_ask_for_the_date() -> None:
+    """The day may end between the two."""
+    before = dt.datetime.now().strftime("%d %B %Y")  # noqa: DTZ005 (as the template has it)
+    said = render("{{ strftime_now('%d %B %Y') }}", HELLO)
+    assert said in {before, dt.datetime.now().strftime("%d %B %Y")}  # noqa: DTZ005 (as above)
+
+
+JSON = {
+    "tojson": '"\u00e9 <b> & it\'s"',
+    "tojson(ensure_ascii=False)": '"\u00e9 <b> & it\'s"',
+    "tojson(ensure_ascii=True)": '"\\u00e9 <b> & it\'s"',
+}
+
+
+@pytest.mark.parametrize("way", JSON)
+def test_json_is_written_as_it_is(way: str) -> None:
+    """Jinja's own filter writes it for HTML, and takes no such argument."""
+    assert render(f"{{{{ messages[0].content | {way} }}}}", [Message("user", "\u00e9 <b> & it's")]) == JSON[way]
+
+
+def test_json_takes_the_arguments_that_templates_give() -> None:
+    said = render("{{ messages | tojson(indent=1, separators=(',', ':'), sort_keys=True) }}", HELLO)
+    assert said == '[\n {\n  "content":"hello",\n  "role":"user"\n }\n]'
+
+
+def test_marks_of_generated_text_and_loop_controls_are_known() -> None:
+    template = (
+        "{% for m in messages %}{% if loop.index > 2 %}{% break %}{% endif %}{% if m.role == 'system' %}{% continue %}"
+        "{% endif %}{% generation %}<{{ m.content }}>{% endgeneration %}{% endfor %}"
+    )
+    turns = [Message("system", "a"), Message("user", "b"), Message("user", "c")]
+    assert render(template, turns) == "<b>"
+
+
+def test_what_transformers_defines_is_defined() -> None:
+    """Templates ask for tools and documents with `is defined`, and with `is none`."""
+    assert render("{{ tools is none and documents is none and add_generation_prompt }}", HELLO) == "True"

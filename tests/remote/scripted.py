@@ -1,4 +1,4 @@
-"""A real HTTP server on loopback that answers by a script: one entry per request, faults included."""
+"""A real HTTP server on loopback that answers by a script, one entry per request, or by what it is asked."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import socket
 import struct
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -38,7 +38,7 @@ class _Handler(BaseHTTPRequestHandler):
         server = cast(ScriptedApi, self.server)
         length = int(self.headers["content-length"])
         server.seen.append((self.path, dict(self.headers.items()), json.loads(self.rfile.read(length))))
-        say = server.script.pop(0)
+        say = server.script.pop(0) if server.answer is None else Say(server.answer(server.seen[-1][2]))
         if say.cut:
             self._reset()
             return
@@ -63,11 +63,14 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class ScriptedApi(ThreadingHTTPServer):
-    """Serves `script` in order on a free port; `seen` holds (path, headers, body) of each request."""
+    """Serves `script` in order, or what `answer` makes of a request's body, on a free port.
 
-    def __init__(self, *script: Say) -> None:
+    `seen` holds (path, headers, body) of each request.
+    """
+
+    def __init__(self, *script: Say, answer: Callable[[dict[str, object]], object] | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.script = list(script)
+        self.script, self.answer = list(script), answer
         self.seen: list[tuple[str, dict[str, str], dict[str, object]]] = []
         self.over = threading.Event()
         self.url = f"http://127.0.0.1:{self.server_port}/v1"

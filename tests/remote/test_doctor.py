@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import os
 from collections.abc import Callable, Mapping
@@ -348,3 +349,70 @@ def test_nothing_is_found_with_other_real_weights(qwen_path: Path) -> None:
         exam = examination(transport.send, ends=COMMON_ENDS)
         exam.run()
     assert names(exam.report()) == []
+
+
+def test_what_saves_requests_is_found_and_used() -> None:
+    """Lists of prompts, and a text that comes back with its alternatives."""
+    report = examined()
+    assert (report.options["prompt_lists"], report.options["echo"]) == (True, True)
+    works = {check.what for check in report.checks if check.state == "works"}
+    assert {"list of prompts", "text given back"} <= works
+
+
+@pytest.mark.parametrize(
+    ("bend", "saw"),
+    [
+        ("refused", "`echo` is refused"),
+        ("alone", "the text comes back without the alternatives at its places"),
+        ("silent", "`echo` is taken, and the text does not come back"),
+        ("other", "the text comes back without the alternatives at its places"),
+    ],
+)
+def test_an_echo_is_not_believed_because_it_is_accepted(bend: str, saw: str) -> None:
+    """As llama.cpp's server answers it: the text with log-probs of the generated token alone; or with others."""
+    with transported() as transport:
+
+        def send(request: WireRequest) -> Mapping[str, object]:
+            if not request.body.get("echo"):
+                return transport.send(request)
+            if bend == "refused":
+                raise ApiRefused("no echo here (400)", status=400)
+            body = {name: value for name, value in request.body.items() if name != "echo"}
+            plain = copy.deepcopy(transport.send(WireRequest(request.path, body if bend != "other" else request.body)))
+            choice = plain["choices"][0]  # type: ignore[index]
+            if bend == "alone":
+                choice["text"] = f"{request.body['prompt']}{choice['text']}"
+            if bend == "other":
+                choice["logprobs"]["top_logprobs"] = [{"x": -0.1}] * len(choice["logprobs"]["tokens"])
+            return plain
+
+        exam = examination(send)
+        exam.run()
+    report = exam.report()
+    assert [check.saw for check in report.checks if check.what == "text given back"] == [saw]
+    assert report.options["echo"] is False
+
+
+@pytest.mark.parametrize("bend", ["refused", "first alone", "mixed up"])
+def test_a_list_is_not_believed_because_it_is_accepted(bend: str) -> None:
+    with transported() as transport:
+
+        def send(request: WireRequest) -> Mapping[str, object]:
+            prompt = request.body.get("prompt")
+            if not isinstance(prompt, list) or not isinstance(prompt[0], str):
+                return transport.send(request)
+            if bend == "refused":
+                raise ApiRefused("one prompt (400)", status=400)
+            found = copy.deepcopy(dict(transport.send(request)))
+            choices = found["choices"]
+            assert isinstance(choices, list)
+            if bend == "first alone":
+                return {**found, "choices": choices[:1]}
+            return {**found, "choices": [{**choice, "index": 1 - choice["index"]} for choice in choices]}
+
+        exam = examination(send)
+        exam.run()
+    report = exam.report()
+    state = "refused" if bend == "refused" else "ignored"
+    assert [check.state for check in report.checks if check.what == "list of prompts"] == [state]
+    assert report.options["prompt_lists"] is False

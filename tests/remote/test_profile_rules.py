@@ -105,6 +105,23 @@ def test_a_query_is_added_unless_the_address_has_it(given_url: str, wanted: str)
     assert found.api_key_header == "api-key"
 
 
+@pytest.mark.parametrize(
+    ("given_url", "wanted"),
+    [
+        ("https://r.openai.azure.com/openai/v1", ""),
+        ("https://r.openai.azure.com/openai/v1/", ""),
+        ("https://r.services.ai.azure.com/openai/v1", ""),
+        ("https://r.openai.azure.com/openai/v1?api-version=preview", "?api-version=preview"),
+        ("https://r.openai.azure.com/openai/v1/deployments/d", "?api-version=2024-10-21"),
+        ("https://r.openai.azure.com/myopenai/v1", "?api-version=2024-10-21"),
+    ],
+)
+def test_azures_newer_address_takes_no_query_but_its_own(given_url: str, wanted: str) -> None:
+    found = settled("azure", "gpt-4.1", base_url=given_url)
+    assert found.base_url == given_url.partition("?")[0] + wanted
+    assert found.api_key_header == "api-key"
+
+
 def test_an_address_of_the_callers_wins() -> None:
     assert settled("openai", "gpt-4o").base_url == "https://api.openai.com/v1"
     assert settled("openai", "gpt-4o", base_url="http://127.0.0.1:1/v1").base_url == "http://127.0.0.1:1/v1"

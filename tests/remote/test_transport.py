@@ -145,6 +145,35 @@ def test_answer_of_a_large_vocabulary_comes_back_unchanged(bench: Bench) -> None
     assert list(body["top"].items()) == list(top.items())  # type: ignore[attr-defined]
 
 
+INSIDE: Mapping[str, object] = {
+    "no choices": {"error": {"message": "too many", "code": 429}},
+    "choices null": {"id": None, "choices": None, "error": {"message": "too many", "code": "429"}},
+    "choices empty": {"id": "x", "choices": [], "error": {"message": "too many", "type": "rate_limit_exceeded"}},
+    "in the choice": {"choices": [{"finish_reason": "error", "error": {"code": 502, "message": "gone"}}]},
+    "a choice broken off": {"choices": [{"message": {"content": "Par"}, "finish_reason": "error", "error": None}]},
+    "beside a choice": {"choices": [{"message": {"content": "Par"}}], "error": {"message": "gone"}},
+    "the body itself": {"object": "error", "message": "overloaded", "code": 503},
+    "a word": {"choices": [], "error": "overloaded"},
+    "a bare message": {"message": "slow down", "status": 429},
+}
+
+
+@pytest.mark.parametrize("case", INSIDE)
+def test_a_failure_inside_a_success_that_may_pass_is_tried_again(bench: Bench, case: str) -> None:
+    with ScriptedApi(Say(INSIDE[case]), Say({"choices": [{"index": 0}]})) as api:
+        assert bench.ask(api.url) == {"choices": [{"index": 0}]}
+    assert [attempt.outcome for attempt in bench.attempts] == ["busy", "ok"]
+    begun = case in {"in the choice", "a choice broken off", "beside a choice"}
+    assert bench.attempts[0].lost is begun  # some of an answer may be billed
+
+
+def test_a_failure_inside_a_success_that_stays_is_said_once(bench: Bench) -> None:
+    refused = {"choices": [{"finish_reason": "error", "error": {"code": 400, "message": "no such field"}}]}
+    with ScriptedApi(Say(refused)) as api, pytest.raises(ApiRefused, match=r"\(400\): no such field"):
+        bench.ask(api.url)
+    assert len(bench.attempts) == 1
+
+
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504, 529])
 def test_a_passing_failure_is_tried_again(bench: Bench, status: int) -> None:
     with ScriptedApi(Say({"error": {"message": "later"}}, status), Say({"id": 1})) as api:
@@ -348,7 +377,7 @@ CASES: list[tuple[Say, type[BlackboxProxyError], str, str]] = [
         r"does not know the model 'm' \(404\): no such thing",
         "/v1/models",
     ),
-    (Say(b"<html>Not Found</html>", 404), ApiRefused, r"nothing to ask at .*/v1/completions \(404\)$", "/v1"),
+    (Say(b"<html>Not Found</html>", 404), ApiRefused, r"nothing to ask at .*/v1/completions \(404\)$", "doctor"),
     (Say({"detail": "Not Found"}, 404), ApiRefused, r"nothing to ask at .*: Not Found", "/v1"),
     (Say({"error": {"message": "no"}}, 403), ApiRefused, r"does not allow this \(403\): no", "'m'"),
     (

@@ -6,11 +6,12 @@ import openai
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from blackbox_proxy.local.llama import Model
-from blackbox_proxy.local.template import prompt_text
+from blackbox_proxy.local.template import written
 from blackbox_proxy.types import Message, Prompt
 from tests.standin.raw import Json, post
 from tests.tiny_gguf import TinyModel
 
+SPECIAL = {"bos_token": "<|im_start|>", "eos_token": "<|im_end|>"}
 QUESTION = [{"role": "user", "content": "Answer with one word: what is the capital of France?"}]
 
 
@@ -25,7 +26,7 @@ def chat(client: openai.OpenAI, messages: Json = QUESTION, **fields: Json) -> Ch
 
 def test_a_chat_is_the_template_completed(smol: Model, smol_client: openai.OpenAI) -> None:
     messages = tuple(Message(turn["role"], turn["content"]) for turn in QUESTION)
-    text = prompt_text(Prompt(messages=messages), smol.chat_template, bos="<|im_start|>", eos="<|im_end|>")
+    text = written(Prompt(messages=messages), smol.chat_template, special=SPECIAL).text
     plain = smol_client.completions.create(model="smol", prompt=text, max_tokens=30, temperature=0)
     spoken = chat(smol_client, max_tokens=30)
     assert spoken.choices[0].message.content == plain.choices[0].text
@@ -75,7 +76,7 @@ def test_logprobs_without_alternatives_and_none_at_all(tiny_client: openai.OpenA
 
 def test_both_routes_give_the_same_logprobs(smol_client: openai.OpenAI, smol: Model) -> None:
     messages = tuple(Message(turn["role"], turn["content"]) for turn in QUESTION)
-    text = prompt_text(Prompt(messages=messages), smol.chat_template, bos="<|im_start|>", eos="<|im_end|>")
+    text = written(Prompt(messages=messages), smol.chat_template, special=SPECIAL).text
     plain = smol_client.completions.create(model="smol", prompt=text, max_tokens=4, temperature=0, logprobs=3)
     spoken = chat(smol_client, max_tokens=4, logprobs=True, top_logprobs=3)
     assert plain.choices[0].logprobs

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from blackbox_proxy.errors import ReplyError
-from blackbox_proxy.types import Reply, Usage
+from blackbox_proxy.types import Reply, Said, Usage
 from blackbox_proxy_adapters.fields import as_list, as_mapping
 from blackbox_proxy_adapters.positions import Dialect, unknown
 
-from .envelope import first_choice, read_fingerprint, read_finish, read_model, read_usage
+from .envelope import FILTERED, first_choice, read_fingerprint, read_finish, read_model, read_usage
 from .legacy import NO_LOGPROBS, read_columns
 from .rows import Rows, read_rows
+from .spoken import heard
 
 NO_CHAT_LOGPROBS = "this model may give none; choose one that returns logprobs on /chat/completions"
 
@@ -45,13 +46,22 @@ def _read(body: Mapping[str, object], dialect: Dialect, *, hint: str) -> Reply:
     choice = first_choice(body)
     finish = read_finish(choice.get("finish_reason"))
     usage = read_usage(body.get("usage"))
-    positions, whole = _rows(choice.get("logprobs"), dialect, ended=finish == "stop")
-    if not positions and _left_open(body, usage):
-        positions, whole = (unknown(),), False
-    if not positions and (finish != "stop" or _text(choice)):
+    told, whole = _rows(choice.get("logprobs"), dialect, ended=finish == "stop")
+    if not told and _left_open(body, usage):
+        told, whole = (unknown(),), False
+    if not told and (finish not in ("stop", FILTERED) or _text(choice)):
         raise ReplyError("the reply holds no log-probabilities", hint=hint)
-    named = read_fingerprint(body)
-    return Reply(positions, finish if whole else "length", usage, read_model(body), fingerprint=named)
+    text = _said(choice)
+    found = heard(told, text, dialect, ended=finish == "stop")
+    return Reply(
+        found.positions,
+        finish if whole and found.whole else "length",
+        usage,
+        read_model(body),
+        exact=found.exact,
+        fingerprint=read_fingerprint(body),
+        said=None if text is None else Said(text, finish),
+    )
 
 
 def _rows(logprobs: object, dialect: Dialect, *, ended: bool) -> Rows:
@@ -71,6 +81,14 @@ def _left_open(body: Mapping[str, object], usage: Usage) -> bool:
     It is known by its `timings`; the text does not tell, since a chat leaves the beginning of a character out.
     """
     return "timings" in body and 1 <= usage.output < MOST_BYTES
+
+
+def _said(choice: Mapping[str, object]) -> str | None:
+    """The text that the log-probs should be of; None where nobody says it, or it is no string."""
+    told = _text(choice)
+    if told is None or told == "":
+        return "" if "text" in choice or "message" in choice else None
+    return told if isinstance(told, str) else None
 
 
 def _text(choice: Mapping[str, object]) -> object:

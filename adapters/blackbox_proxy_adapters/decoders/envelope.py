@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from blackbox_proxy.core.usage import read_usage as told_by
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.types import Usage
 from blackbox_proxy_adapters.fields import as_count, as_list, as_mapping, as_text
 
+FILTERED = "content_filter"
+"""The finish of a reply that the provider's filter has cut, or withheld."""
+
 _STOPPED = frozenset({"stop", "eos", "eos_token"})
+_FILTERS = frozenset(
+    {"content_filter", "content-filter", "contentfilter", "safety", "blocklist", "prohibited_content", "recitation"}
+    | {"guardrail_intervened", "sensitive", "spii", "image_safety", "moderation"}
+)
 
 
 def first_choice(body: Mapping[str, object]) -> Mapping[str, object]:
     """`choices[0]`."""
     check_no_error(body)
     choices = as_list(body.get("choices"), "choices")
+    if not choices and body.get("prompt_filter_results"):
+        raise ReplyError("the provider's content filter withheld the answer", hint="change the prompt")
     if not choices:
         raise ReplyError("the reply's choices are empty", hint="try again; if it stays, choose another endpoint")
     return as_mapping(choices[0], "choices[0]")
@@ -50,25 +60,8 @@ def check_no_error(body: Mapping[str, object]) -> None:
 
 
 def read_usage(usage: object) -> Usage:
-    """The provider's own counts of one request; `input` includes what was read from the cache. Absent counts are 0.
-
-    The names are those of chat and completions (`prompt_tokens`), of Responses (`input_tokens`), and DeepSeek's own for
-    the cache (`prompt_cache_hit_tokens`).
-    """
-    if usage is None:
-        return Usage(requests=1)
-    counts = as_mapping(usage, "usage")
-    read, written = ("input", "output") if "input_tokens" in counts else ("prompt", "completion")
-    where = f"usage.{read}_tokens_details"
-    details = as_mapping(counts.get(f"{read}_tokens_details") or {}, where)
-    hits = counts.get("prompt_cache_hit_tokens")
-    return Usage(
-        input=as_count(counts.get(f"{read}_tokens"), f"usage.{read}_tokens"),
-        cached=as_count(details.get("cached_tokens", hits), f"{where}.cached_tokens"),
-        cache_write=as_count(details.get("cache_write_tokens"), f"{where}.cache_write_tokens"),
-        output=as_count(counts.get(f"{written}_tokens"), f"usage.{written}_tokens"),
-        requests=1,
-    )
+    """The provider's own counts of one request (`core.usage`); 0 where it does not tell them."""
+    return told_by(usage).usage
 
 
 def read_model(body: Mapping[str, object]) -> str:
@@ -84,8 +77,10 @@ def read_fingerprint(body: Mapping[str, object]) -> str:
 
 
 def read_finish(reason: object) -> str | None:
-    """The provider's word; its words for "the model ended the text" all become "stop"."""
+    """The provider's word; its words for "the model ended the text" all become "stop", those for a filter one too."""
     if reason is None:
         return None
     word = as_text(reason, "finish_reason")
+    if word.lower() in _FILTERS:
+        return FILTERED
     return "stop" if word in _STOPPED else word

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.types import Kind, Position
 from blackbox_proxy_adapters.fields import as_id, as_list, as_logp, as_mapping, as_text
-from blackbox_proxy_adapters.pieces import Piece, speaks_bytes, spelt, spelt_in_bytes
+from blackbox_proxy_adapters.pieces import Piece, Speller, reader_of
 from blackbox_proxy_adapters.positions import Dialect, Entry, entry, log_of, position
 
 from .envelope import first_choice
@@ -58,9 +58,9 @@ def read_rows_of(logprobs: Mapping[str, object], dialect: Dialect) -> tuple[Sequ
     spellings = [as_text(token, f"tokens[{at}]") for at, token in enumerate(tokens)]
     shown = [_listed(top, f"top_logprobs[{at}]") for at, top in enumerate(tops)]
     own = [as_logp(logp, f"token_logprobs[{at}]") for at, logp in enumerate(logps)]
-    in_bytes = speaks_bytes((spelling for row in (spellings, *shown) for spelling in row), dialect.ends)
+    speller = reader_of([spelling for row in (spellings, *shown) for spelling in row], dialect.ends)
     rows = [Row(*row) for row in zip(spellings, own, _ids(logprobs, len(tokens)), shown, strict=True)]
-    return rows, partial(_entry, in_bytes=in_bytes, dialect=dialect)
+    return rows, partial(_entry, speller=speller, dialect=dialect)
 
 
 def placed(row: Row, dialect: Dialect, *, read: Reading) -> Position:
@@ -117,8 +117,8 @@ def _listed(top: object, where: str) -> dict[str, float]:
     return {spelling: logp for spelling, logp in logps if logp is not None}
 
 
-def _entry(spelling: str, logp: float | None, number: int | None, *, in_bytes: bool, dialect: Dialect) -> Entry:
+def _entry(spelling: str, logp: float | None, number: int | None, *, speller: Speller, dialect: Dialect) -> Entry:
     found = TOKEN_ID.fullmatch(spelling) if spelling.startswith("token_id:") else None
     if found:
         return entry(Piece(b"", Kind.SPECIAL), logp, int(found[1]), dialect=dialect)
-    return entry((spelt_in_bytes if in_bytes else spelt)(spelling, dialect.ends), logp, number, dialect=dialect)
+    return entry(speller(spelling, dialect.ends), logp, number, dialect=dialect)

@@ -14,11 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from blackbox_proxy.errors import ReplyError
-from blackbox_proxy.types import Reply, Usage
+from blackbox_proxy.types import Reply, Said, Usage
 from blackbox_proxy_adapters.fields import as_count, as_id, as_list, as_mapping
 from blackbox_proxy_adapters.positions import Dialect, unknown
 
-from .envelope import check_no_error, read_fingerprint, read_model
+from .envelope import check_no_error, read_fingerprint, read_model, read_usage
 from .rows import read_rows
 
 _PLAIN = Dialect()
@@ -38,9 +38,10 @@ def llama_native(body: Mapping[str, object], dialect: Dialect = _PLAIN) -> Reply
     found = read_rows(kept, dialect, where="completion_probabilities", ended=whole and finish == "stop")
     whole = whole and found.whole
     positions = found.positions if found.positions or whole else (unknown(tokens[0]),)
-    return Reply(
-        positions, finish if whole else "length", _usage(body), read_model(body), fingerprint=read_fingerprint(body)
-    )
+    text, named = body.get("content"), read_fingerprint(body)
+    said = Said(text, finish) if isinstance(text, str) else None
+    reason = finish if whole else "length"
+    return Reply(positions, reason, _usage(body), read_model(body), fingerprint=named, said=said)
 
 
 def _list(body: Mapping[str, object], name: str) -> Sequence[object]:
@@ -76,10 +77,7 @@ def _finish(stop: object) -> str | None:
 
 def _usage(body: Mapping[str, object]) -> Usage:
     """`tokens_evaluated` counts the whole prompt; `timings` tells what of it was cached."""
-    timings = as_mapping(body.get("timings") or {}, "timings")
-    return Usage(
-        input=as_count(body.get("tokens_evaluated"), "tokens_evaluated"),
-        cached=as_count(timings.get("cache_n"), "timings.cache_n"),
-        output=as_count(body.get("tokens_predicted"), "tokens_predicted"),
-        requests=1,
-    )
+    timings = body.get("timings")
+    cached = timings.get("cache_n") if isinstance(timings, Mapping) else None
+    told = {"input_tokens": body.get("tokens_evaluated"), "output_tokens": body.get("tokens_predicted")}
+    return read_usage({**told, "cached_tokens": cached})

@@ -7,15 +7,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from blackbox_proxy.errors import ReplyError
-from blackbox_proxy.types import Reply
+from blackbox_proxy.types import Reply, Said
 from blackbox_proxy_adapters.fields import as_list, as_mapping
 from blackbox_proxy_adapters.positions import Dialect
 
-from .envelope import check_no_error, read_model, read_usage
+from .envelope import FILTERED, check_no_error, read_finish, read_model, read_usage
 from .rows import read_rows
+from .spoken import heard
 
 _PLAIN = Dialect()
 
@@ -26,13 +27,31 @@ def openai_responses(body: Mapping[str, object], dialect: Dialect = _PLAIN) -> R
     parts = list(_parts(body))
     rows = [row for part in parts for row in as_list(part.get("logprobs") or [], "logprobs")]
     finish = _finish(body)
-    if not rows and (finish != "stop" or any(part.get("text") or part.get("refusal") for part in parts)):
+    if not rows and (
+        finish not in ("stop", FILTERED) or any(part.get("text") or part.get("refusal") for part in parts)
+    ):
         raise ReplyError(
             "the reply holds no log-probabilities",
             hint='ask for them with include=["message.output_text.logprobs"]; a model that reasons gives none',
         )
-    positions, whole = read_rows(rows, dialect, where="logprobs", ended=finish == "stop")
-    return Reply(positions, finish if whole else "length", read_usage(body.get("usage")), read_model(body))
+    told, whole = read_rows(rows, dialect, where="logprobs", ended=finish == "stop")
+    text = _text(parts)
+    found = heard(told, text, dialect, ended=finish == "stop")
+    return Reply(
+        found.positions,
+        finish if whole and found.whole else "length",
+        read_usage(body.get("usage")),
+        read_model(body),
+        exact=found.exact,
+        said=None if text is None else Said(text, finish),
+    )
+
+
+def _text(parts: Sequence[Mapping[str, object]]) -> str | None:
+    """What all parts say; None where one says it in another way."""
+    told = [part.get("text") or part.get("refusal") or "" for part in parts]
+    texts = [text for text in told if isinstance(text, str)]
+    return "".join(texts) if len(texts) == len(told) else None
 
 
 def _parts(body: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
@@ -51,4 +70,4 @@ def _finish(body: Mapping[str, object]) -> str | None:
     reason = as_mapping(body.get("incomplete_details") or {}, "incomplete_details").get("reason")
     if reason == "max_output_tokens":
         return "length"
-    return reason if isinstance(reason, str) else None
+    return read_finish(reason) if isinstance(reason, str) else None

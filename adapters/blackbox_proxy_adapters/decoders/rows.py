@@ -6,7 +6,8 @@ Some servers add an id (`token_id` or `id`). Of bytes:
 
 * Where other tokens of a position have bytes, one without them is special: the API says so of tokens that are no text.
 * Where none has, the endpoint tells no bytes, and strings are read.
-* Where `bytes` are no more than the string's own (`Dialect.trust`), what the string has lost is lost in them too.
+* Where `bytes` are no more than the string's own (`Dialect.trust`), what the string has lost is lost in them too; and
+  where all are, and the strings are a tokenizer's own spellings, so are the bytes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import NamedTuple
 
 from blackbox_proxy.types import Kind, Position
 from blackbox_proxy_adapters.fields import as_bytes, as_id, as_list, as_logp, as_mapping, as_text
-from blackbox_proxy_adapters.pieces import Piece, speaks_bytes, spelt, spelt_in_bytes, told
+from blackbox_proxy_adapters.pieces import Piece, Speller, reader_of, speaks_marks, spelt_with_marks, told
 from blackbox_proxy_adapters.positions import Dialect, Entry, entry, position, unknown
 
 from .legacy import TOKEN_ID
@@ -45,6 +46,13 @@ class Place(NamedTuple):
         return (self.own, *self.listed)
 
 
+class Spelling(NamedTuple):
+    """How strings are read, and whether what is told as bytes is to be read like that too."""
+
+    read: Speller
+    own: bool
+
+
 class Rows(NamedTuple):
     """What was read. whole: whether no position is missing; those after a missing one are left out."""
 
@@ -61,9 +69,17 @@ def read_rows(content: Sequence[object], dialect: Dialect, *, where: str = "cont
     kept = list(takewhile(_is_placed, places))
     if ended and len(kept) == len(places):
         dialect = replace(dialect, end_ids=dialect.end_ids | _nameless(places[-1:]))
-    in_bytes = speaks_bytes((row.token for place in kept for row in place.rows if row.raw is None), dialect.ends)
-    found = tuple(_position(place, dialect, in_bytes=in_bytes) for place in kept)
+    spelling = _spelling([row for place in kept for row in place.rows], dialect.ends)
+    found = tuple(_position(place, dialect, spelling=spelling) for place in kept)
     return Rows(found or (unknown(),) if places else (), len(kept) == len(places))
+
+
+def _spelling(rows: Sequence[Row], ends: frozenset[bytes]) -> Spelling:
+    """Bytes that are ever more than the string's own are believed; and so they are where only letters would tell."""
+    own = all(row.raw is None or row.raw == row.token.encode("utf-8", "surrogatepass") for row in rows)
+    if own and speaks_marks((row.token for row in rows), ends):
+        return Spelling(spelt_with_marks, own=True)
+    return Spelling(reader_of([row.token for row in rows if row.raw is None], ends), own=False)
 
 
 def _is_placed(place: Place) -> bool:
@@ -96,24 +112,26 @@ def _row(row: Mapping[str, object], where: str, dialect: Dialect) -> Row:
     return Row(token, as_logp(row.get("logprob"), f"{where}.logprob"), raw, number)
 
 
-def _position(place: Place, dialect: Dialect, *, in_bytes: bool) -> Position:
+def _position(place: Place, dialect: Dialect, *, spelling: Spelling) -> Position:
     mute = dialect.trust != "exact" or all(row.raw is None for row in place.rows)
-    own, *listed = (_entry(row, dialect, mute=mute, in_bytes=in_bytes) for row in place.rows)
+    own, *listed = (_entry(row, dialect, mute=mute, spelling=spelling) for row in place.rows)
     return position(own, listed, top_k=dialect.top_k)
 
 
-def _entry(row: Row, dialect: Dialect, *, mute: bool, in_bytes: bool) -> Entry:
+def _entry(row: Row, dialect: Dialect, *, mute: bool, spelling: Spelling) -> Entry:
     """mute: whether a token without bytes is no sign that it is special."""
     found = TOKEN_ID.fullmatch(row.token)
     if found:
         return entry(Piece(b"", Kind.SPECIAL), row.logp, int(found[1]), dialect=dialect)
-    return entry(_piece(row, dialect.ends, mute=mute, in_bytes=in_bytes), row.logp, row.id, dialect=dialect)
+    return entry(_piece(row, dialect.ends, mute=mute, spelling=spelling), row.logp, row.id, dialect=dialect)
 
 
-def _piece(row: Row, ends: frozenset[bytes], *, mute: bool, in_bytes: bool) -> Piece:
+def _piece(row: Row, ends: frozenset[bytes], *, mute: bool, spelling: Spelling) -> Piece:
     if row.raw is not None:
+        if spelling.own:
+            return spelling.read(row.token, ends)
         return _doubted(told(row.raw, row.token, ends), mute=mute)
-    piece = (spelt_in_bytes if in_bytes else spelt)(row.token, ends)
+    piece = spelling.read(row.token, ends)
     return piece if mute or piece.kind is Kind.END else Piece(piece.text, Kind.SPECIAL)
 
 

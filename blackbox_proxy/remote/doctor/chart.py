@@ -94,7 +94,11 @@ _WAYS: Mapping[Way, str] = {
 
 @dataclass(slots=True)
 class Facts:
-    """What the probes settle, besides the voices. An empty prefill is one that is not there."""
+    """What the probes settle, besides the voices. An empty prefill is one that is not there.
+
+    echoes: a chat repeats its partial turn. lists: a request may hold several prompts. gives_back: a raw text comes
+    back with the alternatives at its places.
+    """
 
     noise: float = 0.0
     cold: bool = True
@@ -107,6 +111,8 @@ class Facts:
     prefill: str = ""
     echoes: bool = False
     trims: bool = False
+    lists: bool = False
+    gives_back: bool = False
     trust: str = "exact"
     ends: tuple[str, ...] = ()
     blank_is_text: bool = False
@@ -214,7 +220,8 @@ class Chart:
         """Those that one adapter alone takes."""
         facts = self.facts
         if self.adapter == "completions":
-            return {"token_ids": facts.ids, "reveal": self._reveal()}
+            savings = {"prompt_lists": facts.lists, "echo": facts.gives_back} if self.whole else {}
+            return {"token_ids": facts.ids, "reveal": self._reveal(), **savings}
         if self.adapter == "chat_prefill":
             return {"prefill": facts.prefill, "echoes": facts.echoes, "trims": facts.trims}
         return {}

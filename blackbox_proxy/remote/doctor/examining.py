@@ -11,12 +11,14 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import final
 
+from blackbox_proxy.core.usage import read_usage
 from blackbox_proxy.errors import ApiBusy, ApiError, ApiRefused, BlackboxProxyError, PromptError, ReplyError
 from blackbox_proxy.remote.doctor.chart import Answer, Chart, Report, Visit
 from blackbox_proxy.remote.doctor.going_on import find_going_on
 from blackbox_proxy.remote.doctor.hearing import hear
 from blackbox_proxy.remote.doctor.numbers import find_numbers
 from blackbox_proxy.remote.doctor.routes import find_fields, find_routes
+from blackbox_proxy.remote.doctor.saving import find_savings
 from blackbox_proxy.remote.doctor.spelling import find_spelling
 from blackbox_proxy.types import WireRequest
 
@@ -31,7 +33,7 @@ class Estimate:
     endpoint's own.
     """
 
-    calls: int = 30
+    calls: int = 32
     most_calls: int = 60
     input: int = 1_000
     output: int = 200
@@ -86,6 +88,7 @@ class Examination:
             find_going_on(visit)
             chart.settled = True
             find_spelling(visit, ends=self._ends)
+            find_savings(visit)
         chart.whole = True
 
     def ask(self, request: WireRequest) -> Answer:
@@ -117,8 +120,8 @@ class Examination:
             adapter=chart.adapter if known else "",
             options=chart.options(self._ends) if known else {},
             calls=len(self._seconds),
-            input=self._counted("prompt_tokens", "input_tokens"),
-            output=self._counted("completion_tokens", "output_tokens"),
+            input=self._counted("input"),
+            output=self._counted("output"),
             seconds=statistics.median(self._seconds or [0.0]),
             unfinished=stopped,
         )
@@ -133,7 +136,11 @@ class Examination:
             length_field=str(self._options.get("length_field", "")),
         )
         if not self.chart.voices:
-            raise next((one for one in self._errors if "does not know the model" in one.message), self._errors[0])
+            unknown = next((one for one in self._errors if "does not know the model" in one.message), None)
+            error = unknown or self._errors[0]
+            if unknown is None and all(answer.missing for answer in self.chart.answers):
+                error.hint = "none of OpenAI's routes is there: check that the base URL is the API's root, often /v1"
+            raise error
 
     def _refusal(self, request: WireRequest, error: BlackboxProxyError) -> Answer:
         """The answer that a refusal is. Raises the error where it is none.
@@ -150,8 +157,8 @@ class Examination:
         self._errors.append(error)
         return Answer(request, None, error.message, status)
 
-    def _counted(self, *names: str) -> int | None:
-        """Tokens that replies counted under one of these names; None where none did."""
-        usages = [one.heard.usage for one in self.chart.answers if one.heard and one.heard.usage]
-        counts = [usage[name] for usage in usages for name in names if isinstance(usage.get(name), int)]
-        return sum(count for count in counts if isinstance(count, int)) if counts else None
+    def _counted(self, name: str) -> int | None:
+        """Tokens that replies counted, by a field of `Usage`; None where none did."""
+        told = [read_usage(one.heard.usage) for one in self.chart.answers if one.heard and one.heard.usage]
+        counts: list[int] = [getattr(one.usage, name) for one in told if one.whole]
+        return sum(counts) if counts else None

@@ -7,8 +7,10 @@ to find it out. The module knows no request and no network.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, cast
+
+from blackbox_proxy.core.usage import tells_cached
 
 SENTINEL = -1000.0
 """At or below this a log-prob is a mark, no number."""
@@ -49,7 +51,10 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A reply. shape: of its log-probs. keyed: token ids stand beside the legacy shape's tokens."""
+    """A reply. shape: of its log-probs. keyed: token ids stand beside the legacy shape's tokens.
+
+    each: the places of all choices, by their index, where there are several.
+    """
 
     text: str
     places: tuple[Place, ...]
@@ -57,6 +62,7 @@ class Heard:
     shape: Shape
     usage: Mapping[str, object] | None
     keyed: bool = False
+    each: Mapping[int, tuple[Place, ...]] = field(default_factory=dict)
 
     @property
     def stopped(self) -> bool:
@@ -66,9 +72,7 @@ class Heard:
     @property
     def cached(self) -> bool:
         """Whether usage tells how much of the prompt was cached."""
-        usage = self.usage or {}
-        details = [_mapping(usage.get(f"{name}_tokens_details")) for name in ("prompt", "input")]
-        return "prompt_cache_hit_tokens" in usage or any("cached_tokens" in one for one in details)
+        return tells_cached(self.usage)
 
 
 def hear(body: Mapping[str, object]) -> Heard:
@@ -87,7 +91,15 @@ def hear(body: Mapping[str, object]) -> Heard:
         shape="legacy" if "tokens" in told else "rows" if "content" in told else "none",
         usage=counted,
         keyed=bool(_list(told.get("token_ids"))),
+        each=_each(_list(body.get("choices"))),
     )
+
+
+def _each(choices: Sequence[object]) -> Mapping[int, tuple[Place, ...]]:
+    if len(choices) < 2:
+        return {}
+    read = [_mapping(choice) for choice in choices]
+    return {at: _places(_mapping(one.get("logprobs"))) for one in read if isinstance(at := one.get("index"), int)}
 
 
 def _response(body: Mapping[str, object], usage: Mapping[str, object] | None) -> Heard:

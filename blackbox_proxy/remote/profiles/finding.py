@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import cast
 
 from blackbox_proxy.errors import InputError
-from blackbox_proxy.files import config_folder
+from blackbox_proxy.files import config_folder, decoded
 from blackbox_proxy.remote.profiles.schema import (
     Document,
     Options,
@@ -38,22 +38,30 @@ SUFFIX = ".toml"
 
 @dataclass(frozen=True, slots=True)
 class Overlay:
-    """What was measured at one address and model, and wins over what the profile says of any."""
+    """What was measured at one address and model, and wins over what the profile says of any.
+
+    extends: the profile under which it was measured.
+    """
 
     spot: Spot
     adapter: str
     options: Options
     where: str
+    extends: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A provider as its files describe it. where: the files, the one that has the last word at the end."""
+    """A provider as its files describe it. where: the files, the one that has the last word at the end.
+
+    overlays: what was measured under this profile; elsewhere: under others, which holds for the same address and model.
+    """
 
     name: str
     document: Document
     where: tuple[str, ...]
     overlays: tuple[Overlay, ...] = ()
+    elsewhere: tuple[Overlay, ...] = ()
 
 
 def user_folder(environ: Mapping[str, str], *, home: Path | None = None) -> Path:
@@ -70,6 +78,12 @@ def all_profiles(*, folder: Path, packages: Iterable[EntryPoint] | None = None) 
     """Every profile, by name. Raises InputError with file and line of a mistake."""
     shelf = _Shelf(folder, packages)
     return tuple(shelf.profile(name) for name in shelf.names())
+
+
+def measured_at(*, folder: Path) -> tuple[tuple[str, Spot], ...]:
+    """Where something was measured, each with the profile under which; the latest last. Raises InputError as above."""
+    shelf = _Shelf(folder, ())
+    return tuple(sorted(shelf.spots(), key=lambda one: one[1].measured))
 
 
 def described(source: Source, *, folder: Path, packages: Iterable[EntryPoint] | None = None) -> Profile:
@@ -105,9 +119,13 @@ class _Shelf:
         if source is None:
             raise InputError(f"there is no profile {name!r}", hint=_suggestion(name, self.names()))
         made = self._made(name, source)
-        return replace(
-            made, overlays=tuple(_overlay(made, at, said) for at, said in self._overlays if said["extends"] == name)
-        )
+        own = [_overlay(made, at, said) for at, said in self._overlays if said["extends"] == name]
+        others = [one for one in self._overlays if one[1]["extends"] != name and "adapter" in _table(one[1], "profile")]
+        return replace(made, overlays=tuple(own), elsewhere=tuple(_overlay(made, *one) for one in others))
+
+    def spots(self) -> list[tuple[str, Spot]]:
+        """The places of all overlays, each with the profile that it extends."""
+        return [(str(said["extends"]), cast(Spot, parsed(said, at).overlay)) for at, said in self._overlays]
 
     def described(self, source: Source, *, name: str) -> Profile:
         """What a file describes, which need not lie on the shelf."""
@@ -157,7 +175,7 @@ def _toml_files(folder: Path) -> list[Path]:
 
 def _decoded(content: bytes, where: str) -> str:
     try:
-        return content.decode("utf-8")
+        return decoded(content)
     except UnicodeDecodeError as error:
         raise InputError(f"{where} is not UTF-8: {error.reason}", hint="save it as UTF-8") from None
 
@@ -221,7 +239,7 @@ def _overlay(base: Profile, source: Source, said: Raw) -> Overlay:
     if adapter is None:
         raise source.mistake(("extends",), f"the profile {base.name!r} is not supported")
     require_fit(document, source, adapter=adapter)
-    return Overlay(cast(Spot, document.overlay), adapter, document.options, source.where)
+    return Overlay(cast(Spot, document.overlay), adapter, document.options, source.where, str(said["extends"]))
 
 
 def _suggestion(name: str, names: Collection[str]) -> str:

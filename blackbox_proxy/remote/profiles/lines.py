@@ -29,7 +29,7 @@ def line_of(text: str, place: Place) -> int:
 
 def _first_line(text: str, place: Place) -> int:
     """Reads ever longer beginnings: the first one that holds the place ends with its statement. 0 if none does."""
-    lines = text.splitlines()
+    lines = text.replace("\r\n", "\n").split("\n")
     whole = 0  # lines read by the last beginning that was TOML
     for end in range(1, len(lines) + 1):
         try:

@@ -6,14 +6,14 @@ Later words win: the profile, its rule for the model, what was measured at this 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.remote.profiles.finding import Overlay, Profile
-from blackbox_proxy.remote.profiles.schema import ModelRule, fitting
+from blackbox_proxy.remote.profiles.schema import ModelRule, Spot, fitting
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 
@@ -52,7 +52,7 @@ def settle(profile: Profile, model: str, *, today: dt.date, base_url: str = "", 
         options = laid_over(fitting(options, adapter=overlay.adapter, instead_of=spoken), overlay.options.given())
         spoken = overlay.adapter
     return Settled(
-        base_url=_with_query(url, profile.document.query),
+        base_url=_with_query(url, _query(profile, url)),
         api_key_env=said.api_key_env or KEY_VARIABLE,
         api_key_header=said.api_key_header or "",
         adapter=adapter or spoken,
@@ -114,20 +114,35 @@ def _address(profile: Profile, given: str) -> str:
 
 
 def _measured(profile: Profile, url: str, model: str) -> Overlay | None:
-    """The latest overlay of this address and model."""
-    query = profile.document.query
+    """The latest overlay of this address and model; of the same day, that of this profile."""
+    query = _query(profile, url)
     here = [
         one
-        for one in profile.overlays
+        for one in (*profile.overlays, *profile.elsewhere)
         if one.spot.model == model and _place(one.spot.base_url, query) == _place(url, query)
     ]
-    return max(here, key=lambda one: one.spot.measured, default=None)
+    return max(here, key=lambda one: (one.spot.measured, one.extends == profile.name), default=None)
+
+
+def measured_profile(spots: Iterable[tuple[str, Spot]], url: str, model: str) -> str:
+    """The profile under which an address and model were measured last; "" where they never were.
+
+    spots: the latest last. Where nobody names a profile, this one holds there.
+    """
+    here = [name for name, spot in spots if spot.model == model and _place(spot.base_url, {}) == _place(url, {})]
+    return here[-1] if here else ""
 
 
 def _place(url: str, query: Mapping[str, str]) -> tuple[str, str, str, Mapping[str, str]]:
     """What makes two ways to write an address the same one."""
     parts = urlsplit(url)
     return parts.scheme, parts.netloc.lower(), parts.path.rstrip("/"), _both(query, parts.query)
+
+
+def _query(profile: Profile, url: str) -> Mapping[str, str]:
+    """The profile's query; nothing at an address whose path ends in one that takes none."""
+    path = urlsplit(url).path.rstrip("/")
+    return {} if path.endswith(profile.document.profile.no_query_at) else profile.document.query
 
 
 def _both(query: Mapping[str, str], own: str) -> Mapping[str, str]:

@@ -108,7 +108,7 @@ class Spot(_Table):
 
 
 class Provider(_Table):
-    """Where a provider is and how it is spoken to."""
+    """Where a provider is and how it is spoken to. no_query_at: ends of paths where the profile's query is left out."""
 
     about: Text | None = None
     supported: bool = True
@@ -116,6 +116,7 @@ class Provider(_Table):
     base_url: Text | None = None
     base_url_form: Text | None = None
     api_key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
+    no_query_at: Texts = ()
     api_key_header: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]*$")] | None = None
     adapter: Text | None = None
     tokenizer: Annotated[str, Field(pattern=r"^(auto|tiktoken:.+|gguf:.+)$")] | None = None
