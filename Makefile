@@ -12,11 +12,11 @@ WEIGHTS := smollm2-135m-instruct qwen2.5-coder-0.5b-instruct gemma-3-270m
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check slow contracts openai2 bench continuing deciding evaluate results notebook executed \
+.PHONY: help setup demo test check slow contracts openai2 bench continuing deciding right-token evaluate results notebook executed \
 	reference user-env dev-env tune-env contracts-env suites-env openai2-env
 
 help: ## show this list
-	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '%-9s %s\n' "$$t" "$$d"; done
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '%-11s %s\n' "$$t" "$$d"; done
 
 setup: dev-env ## everything that demo, test and check need; they call it themselves
 	@$(BIN)/blackbox-proxy weights fetch $(WEIGHTS) >/dev/null
@@ -47,6 +47,13 @@ openai2: openai2-env ## what touches the SDK, on the newest and the oldest one t
 bench: setup ## measure a step and write build/bench.json
 	@mkdir -p build
 	$(BIN)/python -m tests.bench
+
+right-token: setup ## measure which forms can be written across tokenizers, and cron; write build/right_token.json
+	@mkdir -p build
+	$(BIN)/python -m tests.bench.forms $(ARGS)
+	$(BIN)/blackbox-proxy evaluate cron --standin demo --limit 150 --only steered --only expert \
+		--answers build/evaluate --json >build/cron_known.json
+	$(BIN)/python -m tests.bench.right_token --known build/cron_known.json
 
 continuing: setup ## measure how well a chat without prefill goes on, and write build/continuing.json
 	@mkdir -p build

@@ -162,6 +162,7 @@ def _steered(bench: Bench, job: Job, blank: Answer) -> Answer:
         tokens=len(result.steps),
         changed=result.changed,
         outside=result.outside,
+        outweighed=result.outweighed,
         certified=result.certified,
         off=math.fsum(step.error for step in result.steps),
         exact=result.exactness == "exact",

@@ -33,7 +33,7 @@ class Answer:
     seconds: from question to answer, of which `local` were spent computing the pair. cost: US dollars of its requests,
     None where it is unknown. calls, lost, input, cached, output: as `types.Usage`. tokens, changed, outside, certified,
     off: of a steered answer its steps, how many of them were not the API's own, came from outside the top-k, are
-    certified, and the sum of the bounds on total variation. exact: whether each step rests on exactly the text before.
+    certified, and the sum of the bounds on total variation. outweighed: as in `types.Step`. exact: whether each step rests on exactly the text before.
     shown: of the arm `in_place` alone, whether the model shows what is right there.
     """
 
@@ -54,6 +54,7 @@ class Answer:
     tokens: int = 0
     changed: int = 0
     outside: int = 0
+    outweighed: int = 0
     certified: int = 0
     off: float = 0.0
     exact: bool = True

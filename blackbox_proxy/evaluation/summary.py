@@ -100,6 +100,7 @@ def _exactness(answers: Sequence[Answer]) -> Figures:
         "tokens": sum(answer.tokens for answer in answers),
         "changed": _round(sum(answer.changed for answer in answers) / tokens),
         "outside": _round(sum(answer.outside for answer in answers) / tokens),
+        "outweighed": _round(sum(answer.outweighed for answer in answers) / tokens),
         "certified": _round(sum(answer.certified for answer in answers) / tokens),
         "off": _round(sum(answer.off for answer in answers) / tokens),
         "exact": _share(answer.exact for answer in answers) if answers else None,

@@ -102,6 +102,7 @@ def test_the_exactness_and_the_ceiling_of_the_steered_arm(task: Task) -> None:
         "tokens": 1000,
         "changed": 0.5,
         "outside": 0.4,
+        "outweighed": 0.0,
         "certified": 0.1,
         "off": 0.9,
         "exact": 1.0,
