@@ -156,9 +156,11 @@ class ByteReading:
             left = yield from self._read_on(cover, known, left=left)
         proposed, count = self._proposed(cover, text), self._steering.proposals
         while True:
-            weighed, masses = self._scored(cover, position, shown=shown, proposed=proposed, alpha=alpha)
+            weighed, masses, foreign = self._scored(cover, position, shown=shown, proposed=proposed, alpha=alpha)
             own = self._own(weighed, position)
-            wanted = self._doubt(cover, weighed, masses, own=own) if left > 0 and alpha != 0.0 else None
+            wanted = (
+                self._doubt(cover, weighed, masses, own=own, foreign=foreign) if left > 0 and alpha != 0.0 else None
+            )
             if wanted is not None:
                 left -= 1
                 yield from self._learn((wanted,), known)
@@ -188,15 +190,15 @@ class ByteReading:
         shown: dict[bytes, float],
         proposed: Sequence[bytes],
         alpha: float,
-    ) -> tuple[Weighed, Floats]:
-        """Everything that competes, weighed by what the cover knows, and its masses."""
+    ) -> tuple[Weighed, Floats, frozenset[bytes]]:
+        """Everything that competes, weighed by what the cover knows; its masses; and the strings of `_foreign`."""
         pieces = (*shown, *(piece for piece in proposed if piece not in shown))
         cover.ask(pieces)
         masses = cover.estimate()
         logp = np.fromiter(shown.values(), dtype=np.float64)
         foreign = self._foreign(cover, pieces, masses, logp=logp) if self._api is None else frozenset()
         weighed = self._weighed(pieces, masses, logp=logp, at=position, alpha=alpha, foreign=foreign)
-        return replace(weighed, unbordered=cover.tree.unbordered and self._api is not None), masses
+        return replace(weighed, unbordered=cover.tree.unbordered and self._api is not None), masses, foreign
 
     def _foreign(self, cover: TokenCover, pieces: Sequence[bytes], masses: Floats, *, logp: Floats) -> frozenset[bytes]:
         """Strings that the API showed and that are no tokens as the pair cuts; the masses of these are put in place.
@@ -218,10 +220,15 @@ class ByteReading:
                     found.add(piece)
         return frozenset(found)
 
-    def _doubt(self, cover: TokenCover, weighed: Weighed, masses: Floats, *, own: int | None) -> TokenPath | None:
+    def _doubt(
+        self, cover: TokenCover, weighed: Weighed, masses: Floats, *, own: int | None, foreign: frozenset[bytes]
+    ) -> TokenPath | None:
         """The path whose law would change what matters most; None where it is certain enough."""
-        wanted = matter(cover, weighed, masses, steering=self._steering, smooth=self._smooth)
-        return next_to_read(cover, masses, wanted if own is None else [*wanted, own], smooth=self._smooth)
+        found = matter(cover, weighed, masses, steering=self._steering, smooth=self._smooth)
+        found += [] if own is None else [own]
+        # Of a token of the pair that stands for all that starts with it, no more is read: see `_foreign`.
+        wanted = [n for n in found if not (weighed.pieces[n] in foreign and self._firsts.is_piece(weighed.pieces[n]))]
+        return next_to_read(cover, masses, wanted, smooth=self._smooth) if wanted else None
 
     def _own(self, weighed: Weighed, position: Position) -> int | None:
         """Where a text is scored: the column of its own token, which must be certain."""

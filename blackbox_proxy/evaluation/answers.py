@@ -30,11 +30,12 @@ def key_of(settings: Mapping[str, object]) -> str:
 class Answer:
     """One answer, or the error that there was in place of one.
 
-    seconds: from question to answer, of which `local` were spent computing the pair. cost: US dollars of its requests,
-    None where it is unknown. calls, lost, input, cached, output: as `types.Usage`. tokens, changed, outside, certified,
-    off: of a steered answer its steps, how many of them were not the API's own, came from outside the top-k, are
-    certified, and the sum of the bounds on total variation. outweighed: as in `types.Step`. exact: whether each step rests on exactly the text before.
-    shown: of the arm `in_place` alone, whether the model shows what is right there.
+    seconds: from question to answer, of which `local` were spent computing the pair. cost: US dollars of its
+    requests, None where it is unknown. calls, lost, input, cached, output: as `types.Usage`. tokens, changed,
+    outside, certified, off: of a steered answer its steps, how many of them were not the API's own, came from
+    outside the top-k, are certified, and the sum of the bounds on total variation. outweighed: as in `types.Step`.
+    exact: whether each step rests on exactly the text before. shown: of the arm `in_place` alone, whether the model
+    shows what is right there.
     """
 
     key: str

@@ -1,6 +1,6 @@
 """Puts the figures of the right token together: which forms are written, and how `cron` is answered.
 
-    python -m tests.bench.right_token --forms build/forms.jsonl --known FILE --unknown FILE [--out build/right_token.json]
+    python -m tests.bench.right_token --forms build/forms.jsonl --known FILE --unknown FILE [--out FILE]
 
 forms: what `tests.bench.forms` has found. known, unknown: figures of `evaluate cron`, with the API's tokenizer known to
 the steering and not. `<api>.<pair>`: forms, exact_known, exact_unknown as shares, and what the steps said of themselves.
