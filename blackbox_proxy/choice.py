@@ -11,10 +11,11 @@ from dataclasses import dataclass, field, replace
 
 from blackbox_proxy.api import Endpoint, as_prompt
 from blackbox_proxy.core import choosing
+from blackbox_proxy.core.scoring import CLOSE, run, scored
 from blackbox_proxy.core.spending import Spending
 from blackbox_proxy.errors import BlackboxProxyError, InputError
-from blackbox_proxy.session import lost_note
-from blackbox_proxy.types import Ask, Choice, Continuation, Prompt, Reply, Result, Scorer, Usage
+from blackbox_proxy.session import LocalPair, lost_note
+from blackbox_proxy.types import Ask, Choice, Continuation, Prompt, Reply, Result, Scorer, Scores, Usage
 
 
 @dataclass(slots=True)
@@ -72,13 +73,22 @@ def choose(
         before = time.perf_counter()
         own = asked if pair_prompt is None else as_prompt(pair_prompt)
         strings = (*wanted, *(text for text in masses.wanted() if text not in wanted))
-        scores = pair.score(b"", strings, prompt=own)
+        scores = _scores(pair, strings, own)
     usage = replace(spent.usage, local_seconds=time.perf_counter() - before)
     spent.spending.work(usage.local_seconds)
     spent.spending.settle()
     found, options_of = choosing.chosen(masses, strings, scores, alpha=alpha)
     seconds = time.perf_counter() - started
     return Choice(options_of, found.certified, usage, seconds, spent.model, spent.spending.cost)
+
+
+def _scores(pair: Scorer, strings: Sequence[bytes], own: Prompt) -> Scores:
+    """The strings' scores; those of a pair closely, however small: a choice is made once, and its odds are shown."""
+    if not isinstance(pair, LocalPair):
+        return pair.score(b"", strings, prompt=own)
+    asked = scored(b"", strings, vocabulary=pair.vocabulary, spell=pair.spell, tolerance=CLOSE, small=0.0)
+    read = pair.prompt(own)
+    return run(asked, lambda paths: pair.laws(read, paths))
 
 
 def _masses(asking: choosing.Asking, api: Endpoint, ask: Ask, *, spent: _Spent) -> choosing.Masses:

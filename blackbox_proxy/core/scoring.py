@@ -19,8 +19,11 @@ from blackbox_proxy.core.covering import Place, place, probabilities
 from blackbox_proxy.core.vocabulary import Ids, Vocabulary
 from blackbox_proxy.types import Floats, Laws, Scores, TokenPath
 
-TOLERANCE = 1e-3
-"""Nats by which the bounds of a score may differ, unless another tolerance is given."""
+TOLERANCE = 0.5
+"""Nats by which the bounds of a score may differ, unless another tolerance is given; it is mostly much nearer (3.4)."""
+
+CLOSE = 1e-3
+"""The tolerance for what is computed once, where digits matter more than time."""
 
 SMALL = 1e-6
 """A mass after its anchor that is certainly below this is told by its bounds, to no tolerance."""
@@ -43,16 +46,21 @@ def scored(
     vocabulary: Vocabulary,
     spell: Callable[[bytes], Sequence[int]],
     tolerance: float = TOLERANCE,
+    small: float = SMALL,
 ) -> Scoring:
     """Scores of `pieces` after `context`, and of an end there; b"" among the pieces stands for the end as well.
 
-    tolerance: nats between the bounds of each score, but of those whose text, or whose text with the piece, has a mass
-    below `SMALL` after its anchor. 0 reads all of the text in every spelling and asks for every law there is, which
-    only small vocabularies and short texts allow; then a score is the sum over all token sequences.
+    tolerance: nats between the bounds of each score. small: a mass after its anchor that is certainly below this is
+    followed no further, whatever the tolerance; the bounds hold. A tolerance of 0 reads all of the text in every
+    spelling and asks for every law there is, which only small vocabularies and short texts allow; then a score is the
+    sum over all token sequences.
     """
-    places = {text: _place(text, vocabulary, spell, tolerance) for text in (context, *(context + p for p in pieces))}
-    masses = {text: _Mass(vocabulary, at, tolerance / 2) for text, at in places.items()}
-    end = _Mass(vocabulary, places[context], tolerance / 2, ending=True)
+    enough = _Enough(tolerance / 2, small if tolerance else 0.0)
+    places = {
+        text: _place(text, vocabulary, spell, whole=not tolerance) for text in (context, *(context + p for p in pieces))
+    }
+    masses = {text: _Mass(vocabulary, at, enough) for text, at in places.items()}
+    end = _Mass(vocabulary, places[context], enough, ending=True)
     known: dict[TokenPath, Laws] = {}
     shared = _common([at.anchor for at in places.values()])
     anchors = [at.anchor[:n] for at in places.values() for n in range(shared, len(at.anchor))]
@@ -70,6 +78,17 @@ def scored(
     )
 
 
+def run(scoring: Scoring, laws: Callable[[Wanted], Sequence[Laws]]) -> Scores:
+    """Answer what a scoring asks for, until it is done."""
+    paths = next(scoring)
+    while True:
+        try:
+            paths = scoring.send(laws(paths))
+        except StopIteration as stop:
+            scores: Scores = stop.value
+            return scores
+
+
 def _read(
     masses: Sequence[_Mass], paths: Iterable[TokenPath], known: dict[TokenPath, Laws]
 ) -> Generator[Wanted, Sequence[Laws], None]:
@@ -84,9 +103,9 @@ def _read(
         wanted = [path for mass in masses for path in mass.wanted]
 
 
-def _place(text: bytes, vocabulary: Vocabulary, spell: Callable[[bytes], Sequence[int]], tolerance: float) -> Place:
-    """The text's last safe border; without a tolerance its very beginning."""
-    if not tolerance:
+def _place(text: bytes, vocabulary: Vocabulary, spell: Callable[[bytes], Sequence[int]], *, whole: bool) -> Place:
+    """The text's last safe border; `whole`: its very beginning."""
+    if whole:
         return Place((), text, tuple(spell(text)))
     return place(text, spell=spell, vocabulary=vocabulary, back_off=BACK_OFF)
 
@@ -112,6 +131,18 @@ class _Open:
     mass: Floats
 
 
+@dataclass(frozen=True, slots=True)
+class _Enough:
+    """When a mass is known well enough: to so many nats, or to be below `small`. Without nats: when all is read."""
+
+    nats: float
+    small: float
+
+    def open(self, total: Floats) -> Floats:
+        """What may stay unread, by member, where `total` has been found; shape (2,)."""
+        return np.maximum(total * math.expm1(self.nats), self.small - total if self.small else 0.0)
+
+
 class _Mass:
     """The mass of the bytes behind an anchor in every spelling, or of those and an end right after them (`ending`).
 
@@ -119,10 +150,10 @@ class _Mass:
     follow next. Laws that nobody asked for on behalf of this mass do not count: it must depend on its text alone.
     """
 
-    def __init__(self, vocabulary: Vocabulary, at: Place, tolerance: float, *, ending: bool = False) -> None:
+    def __init__(self, vocabulary: Vocabulary, at: Place, enough: _Enough, *, ending: bool = False) -> None:
         self.at = at
         self.wanted: Wanted = tuple(at.path[:n] for n in range(len(at.anchor), len(at.path) + ending))
-        self._vocabulary, self._tolerance, self._ending = vocabulary, tolerance, ending
+        self._vocabulary, self._enough, self._ending = vocabulary, enough, ending
         self._total: Floats = np.zeros(2) if at.rest or ending else np.ones(2)
         self._open = {at.anchor: _Open(at.rest, np.ones(2))} if self.wanted else {}
         self._followed = 0
@@ -133,7 +164,7 @@ class _Mass:
             if path in self._open:
                 self._follow(path, known[path])
         self._followed += len(self.wanted)
-        self.wanted = self._needed() if self._followed < MOST or not self._tolerance else ()
+        self.wanted = self._needed() if self._followed < MOST or not self._enough.nats else ()
 
     def logs(self) -> Floats:
         """Logs of the mass as found, and of its lower and upper bound; shape (3, 2)."""
@@ -166,9 +197,7 @@ class _Mass:
         """The fewest spellings, heaviest first, without which the others would not weigh too much."""
         if not self._open:
             return ()
-        may = self._total * math.expm1(self._tolerance)
-        if self._tolerance:
-            may = np.maximum(may, SMALL - self._total)
+        may = self._enough.open(self._total)
         paths = list(self._open)
         masses = np.stack([self._open[path].mass for path in paths], axis=1)
         shares = (masses / np.maximum(may, 1e-300)[:, None]).max(axis=0)
