@@ -19,7 +19,7 @@ from blackbox_proxy.core.covering import Place, place, probabilities
 from blackbox_proxy.core.vocabulary import Ids, Vocabulary
 from blackbox_proxy.types import Floats, Laws, Scores, TokenPath
 
-TOLERANCE = 0.5
+TOLERANCE = 1.0
 """Nats by which the bounds of a score may differ, unless another tolerance is given; it is mostly much nearer (3.4)."""
 
 CLOSE = 1e-3
@@ -56,9 +56,8 @@ def scored(
     sum over all token sequences.
     """
     enough = _Enough(tolerance / 2, small if tolerance else 0.0)
-    places = {
-        text: _place(text, vocabulary, spell, whole=not tolerance) for text in (context, *(context + p for p in pieces))
-    }
+    texts = (context, *(context + piece for piece in pieces))
+    places = {text: _place(text, vocabulary, spell, whole=not tolerance) for text in texts}
     masses = {text: _Mass(vocabulary, at, enough) for text, at in places.items()}
     end = _Mass(vocabulary, places[context], enough, ending=True)
     known: dict[TokenPath, Laws] = {}
