@@ -11,8 +11,10 @@ from dataclasses import dataclass, field, replace
 
 from blackbox_proxy.api import Endpoint, as_prompt
 from blackbox_proxy.core import choosing
+from blackbox_proxy.core.scoring import CLOSE, run, scored
 from blackbox_proxy.core.spending import Spending, spent_notes
 from blackbox_proxy.errors import BlackboxProxyError, InputError
+from blackbox_proxy.session import LocalPair
 from blackbox_proxy.types import Ask, Choice, Continuation, Prompt, Reply, Result, Scorer, Scores, Usage
 
 NEEDS: Mapping[choosing.Lack, str] = {
@@ -46,7 +48,7 @@ class _Spent:
     def scored(self, pair: Scorer, strings: Sequence[bytes], prompt: Prompt) -> Scores:
         """The pair's scores of some answers."""
         before = time.perf_counter()
-        found = pair.score(b"", strings, prompt=prompt)
+        found = _scores(pair, strings, prompt)
         self.local += time.perf_counter() - before
         return found
 
@@ -121,3 +123,12 @@ def choose(
     seconds = time.perf_counter() - started
     paid = spent.spending
     return Choice(options_of, found.certified, spent.usage, seconds, spent.model, paid.cost, tuple(paid.calls), needs)
+
+
+def _scores(pair: Scorer, strings: Sequence[bytes], own: Prompt) -> Scores:
+    """The strings' scores; those of a pair closely, however small: a choice is made once, and its odds are shown."""
+    if not isinstance(pair, LocalPair):
+        return pair.score(b"", strings, prompt=own)
+    asked = scored(b"", strings, vocabulary=pair.vocabulary, spell=pair.spell, tolerance=CLOSE, small=0.0)
+    read = pair.prompt(own)
+    return run(asked, lambda paths: pair.laws(read, paths))

@@ -15,7 +15,7 @@ from typing import final
 import numpy as np
 
 from blackbox_proxy.core.covering import Cover, place
-from blackbox_proxy.core.scoring import BACK_OFF, scored
+from blackbox_proxy.core.scoring import BACK_OFF, CLOSE, run, scored
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.types import (
     Ask,
@@ -96,16 +96,10 @@ class ToyPair:
         ]
 
     def score(self, context: bytes, pieces: Sequence[bytes], *, prompt: Prompt | None = None) -> Scores:
-        """How probable both find it that `context` goes on with each piece: see `local.pair.Pair.score`."""
-        run = scored(context, pieces, vocabulary=self.vocabulary, spell=self.spell)
+        """How probable both find it that `context` goes on with each piece, closely: see `local.pair.Pair.score`."""
+        asked = scored(context, pieces, vocabulary=self.vocabulary, spell=self.spell, tolerance=CLOSE, small=0.0)
         read = self.prompt(prompt or Prompt())
-        paths = next(run)
-        while True:
-            try:
-                paths = run.send(self.laws(read, paths))
-            except StopIteration as stop:
-                found: Scores = stop.value
-                return found
+        return run(asked, lambda paths: self.laws(read, paths))
 
     def propose(self, context: bytes, count: int, *, prompt: Prompt | None = None) -> Sequence[bytes]:
         """What the expert would go on with: see `local.pair.Pair.propose`."""

@@ -1,41 +1,42 @@
 """How probable both members of a pair find each of some byte strings after a text: to a tolerance, with bounds.
 
 The covering (core.covering) by itself, for use without an API. The mass M(x) of a text x is that of its tokens up to
-the last border that no token can straddle, in the tokenizer's own spelling, times the mass of the bytes after it in
-every spelling; and log P(s | x) = log M(x + s) - log M(x) (3.4). So the scores of the parts of a text add up to the
-same however it is cut. Laws are asked for until M is known as well as wanted. Knows nothing of who evaluates.
+the last border that no token can straddle (the anchor), in the tokenizer's own spelling, times the mass of the bytes
+after it in every spelling; and log P(s | x) = log M(x + s) - log M(x) (3.4). So the scores of the parts of a text add
+up to the same however it is cut. All masses are worked out side by side, and each law is asked for once; which
+spellings count for a mass is decided by its text alone. Knows nothing of who evaluates.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from blackbox_proxy.core.covering import Cover, Place, place, probabilities
-from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.core.covering import Place, place, probabilities
+from blackbox_proxy.core.vocabulary import Ids, Vocabulary
 from blackbox_proxy.types import Floats, Laws, Scores, TokenPath
 
-TOLERANCE = 1e-3
-"""Nats by which the bounds of a score may differ, unless another tolerance is given."""
+TOLERANCE = 1.0
+"""Nats by which the bounds of a score may differ, unless another tolerance is given; it is mostly much nearer (3.4)."""
 
-TOGETHER = 16
-"""Laws asked for at a time."""
+CLOSE = 1e-3
+"""The tolerance for what is computed once, where digits matter more than time."""
+
+SMALL = 1e-6
+"""A mass after its anchor that is certainly below this is told by its bounds, to no tolerance."""
 
 BACK_OFF = 24
 """Most tokens re-read before the text's end, in search of a border that no token can straddle."""
 
 MOST = 1024
-"""Laws asked for at most for one string; what is still open then shows in the bounds."""
+"""Laws that count at most for one mass; what is still open then shows in the bounds."""
 
 Wanted = tuple[TokenPath, ...]
 Scoring = Generator[Wanted, Sequence[Laws], Scores]
 """Yields token paths, is sent the laws after them in that order, and returns the scores."""
-
-Mass = Floats
-"""Log of a mass as it is found, and its lower and upper bound, by member: shape (3, 2)."""
 
 
 def scored(
@@ -45,18 +46,28 @@ def scored(
     vocabulary: Vocabulary,
     spell: Callable[[bytes], Sequence[int]],
     tolerance: float = TOLERANCE,
+    small: float = SMALL,
 ) -> Scoring:
     """Scores of `pieces` after `context`, and of an end there; b"" among the pieces stands for the end as well.
 
-    tolerance: nats between the bounds of each score. 0 reads all of the text in every spelling and asks for every law
-    there is, which only small vocabularies and short texts allow; then a score is the sum over all token sequences.
+    tolerance: nats between the bounds of each score. small: a mass after its anchor that is certainly below this is
+    followed no further, whatever the tolerance; the bounds hold. A tolerance of 0 reads all of the text in every
+    spelling and asks for every law there is, which only small vocabularies and short texts allow; then a score is the
+    sum over all token sequences.
     """
-    scorer = _Scorer(vocabulary, spell, tolerance / 2, {})
-    before, end = yield from scorer.mass(context)
-    found = np.zeros((len(pieces) + 1, 3, 2))
-    for n, piece in enumerate((*pieces, b"")):
-        after = (yield from scorer.mass(context + piece))[0] if piece else end
-        found[n] = after - before[[0, 2, 1]]
+    enough = _Enough(tolerance / 2, small if tolerance else 0.0)
+    texts = (context, *(context + piece for piece in pieces))
+    places = {text: _place(text, vocabulary, spell, whole=not tolerance) for text in texts}
+    masses = {text: _Mass(vocabulary, at, enough) for text, at in places.items()}
+    end = _Mass(vocabulary, places[context], enough, ending=True)
+    known: dict[TokenPath, Laws] = {}
+    shared = _common([at.anchor for at in places.values()])
+    anchors = [at.anchor[:n] for at in places.values() for n in range(shared, len(at.anchor))]
+    yield from _read([*masses.values(), end], anchors, known)
+    logs = {text: mass.logs() + _before(mass.at.anchor, shared, known) for text, mass in masses.items()}
+    ending = end.logs() + _before(end.at.anchor, shared, known)
+    found = np.array([logs[context + piece] if piece else ending for piece in (*pieces, b"")])
+    found -= logs[context][[0, 2, 1]]
     return Scores(
         expert=found[:-1, 0, 0],
         anti_expert=found[:-1, 0, 1],
@@ -66,49 +77,130 @@ def scored(
     )
 
 
+def run(scoring: Scoring, laws: Callable[[Wanted], Sequence[Laws]]) -> Scores:
+    """Answer what a scoring asks for, until it is done."""
+    paths = next(scoring)
+    while True:
+        try:
+            paths = scoring.send(laws(paths))
+        except StopIteration as stop:
+            scores: Scores = stop.value
+            return scores
+
+
+def _read(
+    masses: Sequence[_Mass], paths: Iterable[TokenPath], known: dict[TokenPath, Laws]
+) -> Generator[Wanted, Sequence[Laws], None]:
+    """Ask for `paths` and for what the masses want, all of them at a time, until none wants more."""
+    wanted = [*paths, *(path for mass in masses for path in mass.wanted)]
+    while wanted:
+        missing = tuple(dict.fromkeys(path for path in wanted if path not in known))
+        if missing:
+            known.update(zip(missing, (yield missing), strict=True))
+        for mass in masses:
+            mass.read(known)
+        wanted = [path for mass in masses for path in mass.wanted]
+
+
+def _place(text: bytes, vocabulary: Vocabulary, spell: Callable[[bytes], Sequence[int]], *, whole: bool) -> Place:
+    """The text's last safe border; `whole`: its very beginning."""
+    if whole:
+        return Place((), text, tuple(spell(text)))
+    return place(text, spell=spell, vocabulary=vocabulary, back_off=BACK_OFF)
+
+
+def _common(paths: Sequence[TokenPath]) -> int:
+    """How many tokens all paths have in common from their start: their laws cancel in a score."""
+    low, high = min(paths), max(paths)
+    return next((n for n, (i, j) in enumerate(zip(low, high, strict=False)) if i != j), min(len(low), len(high)))
+
+
+def _before(anchor: TokenPath, shared: int, known: Mapping[TokenPath, Laws]) -> Floats:
+    """Log of the mass of the anchor's tokens after the first `shared`, by member, shape (2,)."""
+    steps = [probabilities(known[anchor[:n]], np.array([anchor[n]])) for n in range(shared, len(anchor))]
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log(np.array(steps).reshape(-1, 2)).sum(axis=0))
+
+
 @dataclass(frozen=True, slots=True)
-class _Scorer:
-    """Weighs texts; the laws that are known are shared between them."""
+class _Open:
+    """A spelling that is not followed yet: the bytes that it lacks, and its mass by member, shape (2,)."""
 
-    vocabulary: Vocabulary
-    spell: Callable[[bytes], Sequence[int]]
-    tolerance: float
-    known: dict[TokenPath, Laws]
+    left: bytes
+    mass: Floats
 
-    def mass(self, text: bytes) -> Generator[Wanted, Sequence[Laws], tuple[Mass, Mass]]:
-        """The mass of a text, and that of the text with an end right after it."""
-        at, own = self._place(text), dict[TokenPath, Laws]()
-        wanted: Wanted = tuple(at.path[:n] for n in range(len(at.path) + 1))
-        while True:
-            missing = tuple(dict.fromkeys(path for path in wanted if path not in self.known))
-            if missing:
-                self.known.update(zip(missing, (yield missing), strict=True))
-            # Laws that other texts asked for do not count: a mass must depend on its text alone.
-            own |= {path: self.known[path] for path in wanted}
-            cover = Cover(self.vocabulary, at, own)
-            wanted = self._open(cover) if len(own) < MOST or not self.tolerance else ()
-            if not wanted:
-                return self._logs(cover, at)
 
-    def _place(self, text: bytes) -> Place:
-        """The text's last safe border; without a tolerance its very beginning."""
-        if not self.tolerance:
-            return Place((), text, tuple(self.spell(text)))
-        return place(text, spell=self.spell, vocabulary=self.vocabulary, back_off=BACK_OFF)
+@dataclass(frozen=True, slots=True)
+class _Enough:
+    """When a mass is known well enough: to so many nats, or to be below `small`. Without nats: when all is read."""
 
-    def _open(self, cover: Cover) -> Wanted:
-        """The spellings to follow next, heaviest first, while those not followed may weigh too much."""
-        shares = cover.unread_shares()
-        if sum(shares.values()) <= math.expm1(self.tolerance):
-            return ()
-        return tuple(sorted(shares, key=lambda path: -shares[path])[:TOGETHER])
+    nats: float
+    small: float
 
-    def _logs(self, cover: Cover, at: Place) -> tuple[Mass, Mass]:
-        """Logs of the text's mass and of its end's; what is not followed may add to both."""
-        unread = cover.unread_mass()
-        steps = [probabilities(self.known[at.anchor[:n]], np.array([i])) for n, i in enumerate(at.anchor)]
+    def open(self, total: Floats) -> Floats:
+        """What may stay unread, by member, where `total` has been found; shape (2,)."""
+        return np.maximum(total * math.expm1(self.nats), self.small - total if self.small else 0.0)
+
+
+class _Mass:
+    """The mass of the bytes behind an anchor in every spelling, or of those and an end right after them (`ending`).
+
+    The tokenizer's own spelling is followed in any case, others as far as the tolerance asks for. wanted: the paths to
+    follow next. Laws that nobody asked for on behalf of this mass do not count: it must depend on its text alone.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, at: Place, enough: _Enough, *, ending: bool = False) -> None:
+        self.at = at
+        self.wanted: Wanted = tuple(at.path[:n] for n in range(len(at.anchor), len(at.path) + ending))
+        self._vocabulary, self._enough, self._ending = vocabulary, enough, ending
+        self._total: Floats = np.zeros(2) if at.rest or ending else np.ones(2)
+        self._open = {at.anchor: _Open(at.rest, np.ones(2))} if self.wanted else {}
+        self._followed = 0
+
+    def read(self, known: Mapping[TokenPath, Laws]) -> None:
+        """Follow what was wanted, and want what is still needed."""
+        for path in self.wanted:
+            if path in self._open:
+                self._follow(path, known[path])
+        self._followed += len(self.wanted)
+        self.wanted = self._needed() if self._followed < MOST or not self._enough.nats else ()
+
+    def logs(self) -> Floats:
+        """Logs of the mass as found, and of its lower and upper bound; shape (3, 2)."""
+        most = self._total + self._unread()
         with np.errstate(divide="ignore"):
-            anchor = np.log(np.array(steps).reshape(-1, 2)).sum(axis=0)
-            text = np.log([cover.total, cover.total, cover.total + unread])
-            end = np.log([cover.end(), cover.end(), cover.end() + unread])
-        return anchor + text, anchor + end
+            return np.log([self._total, self._total, most])
+
+    def _follow(self, path: TokenPath, laws: Laws) -> None:
+        state = self._open.pop(path)
+        self._total += state.mass * probabilities(laws, self._counting(state.left)).sum(axis=1)
+        found = list(self._vocabulary.proper_prefixes(state.left))
+        if self._ending and state.left:
+            found += [(i, len(state.left)) for i in self._vocabulary.ids_of(state.left)]
+        if found:
+            masses = state.mass[:, None] * probabilities(laws, np.array([i for i, _ in found]))
+            for column, (i, length) in enumerate(found):
+                self._open[*path, i] = _Open(state.left[length:], masses[:, column])
+
+    def _counting(self, left: bytes) -> Ids:
+        """The tokens that make the text complete where `left` is still lacking."""
+        if not self._ending:
+            return self._vocabulary.starting_with(left)
+        return self._vocabulary.order[:0] if left else self._vocabulary.ends
+
+    def _unread(self) -> Floats:
+        """What the spellings that are not followed could add, shape (2,)."""
+        return np.asarray(sum((state.mass for state in self._open.values()), np.zeros(2)))
+
+    def _needed(self) -> Wanted:
+        """The fewest spellings, heaviest first, without which the others would not weigh too much."""
+        if not self._open:
+            return ()
+        may = self._enough.open(self._total)
+        paths = list(self._open)
+        masses = np.stack([self._open[path].mass for path in paths], axis=1)
+        shares = (masses / np.maximum(may, 1e-300)[:, None]).max(axis=0)
+        order = np.argsort(shares, kind="stable")
+        left = (np.cumsum(masses[:, order], axis=1) <= may[:, None]).all(axis=0)
+        fit = int(np.argmin(left)) if not left.all() else len(paths)
+        return tuple(paths[n] for n in order[fit:][::-1])

@@ -12,6 +12,9 @@ question. One member's weights are read once per batch: that is the physical lim
 tokens decoded one by one by both members side by side, by bare llama.cpp. `plain` is ordinary English, steered so
 little that it stays so; `demo` the demo's questions. decodes and nodes are a member's batches, and tokens in them.
 
+`score` is of `Pair.score` for 28 strings (the API's 20 and 8 proposals) at places of an answer: `ratio` to one token
+more by both members, medians over the places; `ratio_close` at a tolerance of 1e-3: see tests/bench/strings.py.
+
 `drafting` compares who drafts: see tests/bench/drafting.py; `gateway` is of a gateway with many clients: see
 tests/bench/crowd.py; `gateway_bigger` is the same with a pair of 0.5B models in place of the demo's.
 """
@@ -44,7 +47,7 @@ from blackbox_proxy.types import (
     Step,
     TokenPath,
 )
-from tests.bench import crowd, drafting
+from tests.bench import crowd, drafting, strings
 from tests.bench.streaming import ADAPTER
 from tests.bench.tapes import Tape, recorded, replay
 
@@ -145,9 +148,11 @@ def measure(count: int) -> dict[str, object]:
         timed = [_one(question, stage, model, lora, STEERING) for question in told]
         open_ended = [_one(question, stage, model, lora, replace(STEERING, alpha=0.1)) for question in plain]
         vocabulary = len(stage.pair.vocabulary)
+        scores = strings.measure(stage, [(question.text, question.asked) for question in told[:3]])
     return {
         "step": {**_figures(timed), "vocabulary": vocabulary},
         "covering": {"plain": _covering(open_ended), "demo": _covering(timed)},
+        "score": scores,
         "machine": _machine(),
         "questions": count,
     }

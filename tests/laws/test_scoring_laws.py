@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blackbox_proxy.core.covering import place
-from blackbox_proxy.core.scoring import BACK_OFF, TOLERANCE, scored
+from blackbox_proxy.core.scoring import BACK_OFF, CLOSE, SMALL, TOLERANCE, scored
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.testing import ToyModel, ToyPair
 from blackbox_proxy.types import Floats, Scores
@@ -43,9 +43,9 @@ def built_like_real_ones(draw: st.DrawFn) -> ToyPair:
     return ToyPair(ToyModel(vocabulary, seed), ToyModel(vocabulary, seed + 1))
 
 
-def score(pair: ToyPair, text: bytes, asked: Sequence[bytes], *, tolerance: float) -> Scores:
+def score(pair: ToyPair, text: bytes, asked: Sequence[bytes], *, tolerance: float, small: float = SMALL) -> Scores:
     """Run the scoring to its end; no law is asked for twice."""
-    run = scored(text, asked, vocabulary=pair.vocabulary, spell=pair.spell, tolerance=tolerance)
+    run = scored(text, asked, vocabulary=pair.vocabulary, spell=pair.spell, tolerance=tolerance, small=small)
     paths, seen = next(run), set[tuple[int, ...]]()
     while True:
         assert not seen & set(paths)
@@ -87,12 +87,29 @@ def check_exact(pair: ToyPair, text: bytes, asked: list[bytes]) -> None:
     assert (right[:, :-1] <= found.upper + 1e-9).all()
 
 
-def check_close(pair: ToyPair, text: bytes, asked: list[bytes]) -> None:
-    found, right = score(pair, text, asked, tolerance=TOLERANCE), truth(pair, text, asked, whole=False)
-    np.testing.assert_allclose([found.expert, found.anti_expert], right[:, :-1], atol=TOLERANCE)
+def check_close(pair: ToyPair, text: bytes, asked: list[bytes], *, tolerance: float = TOLERANCE) -> None:
+    found, right = score(pair, text, asked, tolerance=tolerance, small=0.0), truth(pair, text, asked, whole=False)
+    np.testing.assert_allclose([found.expert, found.anti_expert], right[:, :-1], atol=tolerance)
     assert (found.lower <= right[:, :-1] + 1e-9).all()
     assert (right[:, :-1] <= found.upper + 1e-9).all()
-    assert (found.upper - found.lower <= TOLERANCE + 1e-9).all()
+    assert (found.upper - found.lower <= tolerance + 1e-9).all()
+
+
+def check_small(pair: ToyPair, text: bytes, asked: list[bytes], *, small: float) -> None:
+    """Bounds hold; only those of a text whose mass after its anchor is below `small` may be farther apart."""
+    found, right = score(pair, text, asked, tolerance=CLOSE, small=small), truth(pair, text, asked, whole=False)
+    assert (found.lower <= right[:, :-1] + 1e-9).all()
+    assert (right[:, :-1] <= found.upper + 1e-9).all()
+    whole = np.array([after_anchor(pair, text + string) >= small for string in asked]).T
+    here = after_anchor(pair, text) >= small
+    wide = found.upper - found.lower > CLOSE + 1e-9
+    assert not (wide & whole.all(axis=0) & here.all()).any()
+
+
+def after_anchor(pair: ToyPair, text: bytes) -> Floats:
+    """The mass of the bytes behind the text's last safe border, by member, by counting every token sequence."""
+    at = place(text, spell=pair.spell, vocabulary=pair.vocabulary, back_off=BACK_OFF)
+    return np.array([oracles.starts(model, at.rest, after=at.anchor) for model in (pair.expert, pair.anti_expert)])
 
 
 @settings(max_examples=300)
@@ -111,6 +128,59 @@ def test_at_the_default_tolerance_scores_are_as_close_and_bounds_hold(
     check_close(pair, text, asked)
 
 
+@settings(max_examples=150)
+@given(pair=built_like_real_ones(), text=contexts, asked=questions)
+def test_closely_scores_are_as_close_and_bounds_hold(pair: ToyPair, text: bytes, asked: list[bytes]) -> None:
+    check_close(pair, text, asked, tolerance=CLOSE)
+
+
+@settings(max_examples=150)
+@given(pair=built_like_real_ones(), text=contexts, asked=questions, small=st.sampled_from([SMALL, 1e-3, 0.1]))
+def test_small_masses_have_bounds_that_hold_and_others_digits(
+    pair: ToyPair, text: bytes, asked: list[bytes], small: float
+) -> None:
+    check_small(pair, text, asked, small=small)
+
+
+@given(pair=built_like_real_ones(), text=contexts, asked=questions, tolerance=st.sampled_from([TOLERANCE, CLOSE]))
+def test_a_score_does_not_depend_on_what_else_is_asked(
+    pair: ToyPair, text: bytes, asked: list[bytes], tolerance: float
+) -> None:
+    together = score(pair, text, asked, tolerance=tolerance, small=1e-2)
+    for n, string in enumerate(asked):
+        alone = score(pair, text, [string], tolerance=tolerance, small=1e-2)
+        assert together.expert[n] == pytest.approx(alone.expert[0], abs=1e-9)
+        assert together.anti_expert[n] == pytest.approx(alone.anti_expert[0], abs=1e-9)
+        assert together.lower[:, n] == pytest.approx(alone.lower[:, 0], abs=1e-9)
+        assert together.end == pytest.approx(alone.end, abs=1e-9)
+
+
+@given(pair=built_like_real_ones(), text=contexts, tolerance=st.sampled_from([TOLERANCE, CLOSE]))
+def test_an_end_has_bounds_as_strings_have(pair: ToyPair, text: bytes, tolerance: float) -> None:
+    found, right = score(pair, text, [b""], tolerance=tolerance, small=0.0), truth(pair, text, [], whole=False)[:, -1]
+    assert (found.lower[:, 0] <= right + 1e-9).all()
+    assert (right <= found.upper[:, 0] + 1e-9).all()
+    assert (found.upper[:, 0] <= found.lower[:, 0] + tolerance + 1e-9).all()
+    assert (found.expert[0], found.anti_expert[0]) == found.end
+
+
+@given(pair=built_like_real_ones(), text=contexts, asked=questions)
+def test_what_all_strings_need_is_asked_together(pair: ToyPair, text: bytes, asked: list[bytes]) -> None:
+    """As many rounds as the string that needs most of them, and the end, need alone."""
+
+    def rounds(strings: Sequence[bytes]) -> int:
+        run, count = scored(text, strings, vocabulary=pair.vocabulary, spell=pair.spell), 0
+        paths = next(run)
+        while True:
+            count += 1
+            try:
+                paths = run.send(pair.laws(UNPROMPTED, paths))
+            except StopIteration:
+                return count
+
+    assert rounds(asked) <= max(rounds([string]) for string in asked)
+
+
 @pytest.mark.slow
 @settings(max_examples=2_500)
 @given(pair=built_like_real_ones(), text=contexts, asked=questions)
@@ -125,6 +195,7 @@ def test_at_the_default_tolerance_thousands_of_scores_are_as_close(
     pair: ToyPair, text: bytes, asked: list[bytes]
 ) -> None:
     check_close(pair, text, asked)
+    check_close(pair, text, asked, tolerance=CLOSE)
 
 
 @given(pair=pairs(), text=contexts, cuts=st.lists(strings, min_size=2, max_size=4))
