@@ -106,6 +106,12 @@ def test_scores_are_the_pairs(cli: Cli, pair: Pair, pair_path: Path) -> None:
     assert "<end>" in shown.out
 
 
+@pytest.mark.parametrize("bad", [{"tolerance": -1.0}, {"tolerance": math.nan}, {"small": 1.0}, {"small": math.nan}])
+def test_a_tolerance_that_is_none_is_refused_by_name(pair: Pair, bad: dict[str, float]) -> None:
+    with pytest.raises(InputError, match=f"{next(iter(bad))} must be"):
+        pair.score(b"The ", [b"a"], **bad)  # type: ignore[arg-type]
+
+
 def test_several_answers_are_the_librarys(cli: Cli, where: tuple[str, ...], pair: Pair, api_url: str) -> None:
     drawn = ("--temperature", "0.9", "--seed", "5", "--n", "2", "--max-tokens", "6", "--target", "topk")
     said = cli("steer", QUESTION, *where, *drawn, "--json")
