@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from blackbox_proxy import Pair, Prompt, Steering, choose, connect, load_pair, sample, steer
+from blackbox_proxy.errors import InputError
 from blackbox_proxy.standin import running, script
 from tests.cli.runs import Cli
 
