@@ -224,10 +224,10 @@ class Pair:
         """How probable both members find it that `context` goes on with each of `pieces`, and that it ends there.
 
         context: the answer so far, after `prompt`; without one a text of its own. pieces: n byte strings, of any length
-        and cut anywhere; b"" stands for the end. tolerance: nats between the bounds of each score; what the default
-        costs and how near it mostly is says section 3.4 of ARCHITECTURE.md, and 1e-3 gives digits in two to four times
-        the time. small: a text whose mass after its last safe border is certainly below this has bounds as far apart as
-        they are, whatever the tolerance; 0 holds the tolerance everywhere. The sum over pieces of a text does not
+        and cut anywhere; b"" stands for the end. tolerance: nats between the bounds of each score. The default is
+        for speed, 1e-3 gives digits in two to four times the time (ARCHITECTURE.md, 3.4). small: a text whose mass
+        after its last safe border is certainly below this is followed no further; its bounds hold, and may be farther
+        apart than the tolerance. 0 holds the tolerance everywhere. The sum over pieces of a text does not
         depend on how it is cut. Raises InputError for a tolerance or a mass that is none, PromptError for a prompt that
         does not fit.
 

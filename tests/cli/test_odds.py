@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from blackbox_proxy import Pair, Prompt, Steering, choose, connect, load_pair, sample, steer
+from blackbox_proxy.errors import InputError
 from blackbox_proxy.standin import running, script
 from tests.cli.runs import Cli
 
@@ -104,6 +106,12 @@ def test_scores_are_the_pairs(cli: Cli, pair: Pair, pair_path: Path) -> None:
     shown = cli("score", "The ", "a", "\u00e9", "--pair", str(pair_path))
     assert "\u00e9" in shown.out
     assert "<end>" in shown.out
+
+
+@pytest.mark.parametrize("bad", [{"tolerance": -1.0}, {"tolerance": math.nan}, {"small": 1.0}, {"small": math.nan}])
+def test_a_tolerance_that_is_none_is_refused_by_name(pair: Pair, bad: dict[str, float]) -> None:
+    with pytest.raises(InputError, match=f"{next(iter(bad))} must be"):
+        pair.score(b"The ", [b"a"], **bad)  # type: ignore[arg-type]
 
 
 def test_several_answers_are_the_librarys(cli: Cli, where: tuple[str, ...], pair: Pair, api_url: str) -> None:
