@@ -11,18 +11,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from blackbox_proxy.core.combine import REAL
+from blackbox_proxy.core.combine import LEAST, REAL
+from blackbox_proxy.core.covering import place
+from blackbox_proxy.core.text import is_whole
 from blackbox_proxy.core.weighing import may_follow
 from blackbox_proxy.local.evaluator import Evaluator
 from blackbox_proxy.local.llama import Context, Model
 from blackbox_proxy.local.pair import Pair, PairFiles, law, open_pair
 from blackbox_proxy.standin import running as standing_in
+from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Floats, Prompt
 from tests.gateway.serving import CONTEXT, gateway
 from tests.standin.raw import Answer, Json, call, post
 from tests.tiny_gguf import TinyModel
 
 TEXT = "the then on king, then ü 🙂 on it"
+CROSSED = b"\xff\xff"
+"""In place of a token: what follows is joined with the text before."""
+
 ASKED = {"max_tokens": 1, "temperature": 0, "logprobs": 1, "echo": True, "seed": 1234}
 
 
@@ -100,6 +106,46 @@ def test_at_alpha_0_and_without_a_pair_they_are_the_upstreams_own(
     assert best == pytest.approx(laws.max(axis=1).tolist(), abs=1e-3)
 
 
+def _next_tokens(pair: Pair, before: bytes, *, head: str) -> Mapping[bytes, Floats]:
+    """Masses, shape (2,), of what the pair's own tokenizer would cut behind `before`; b"" is the end.
+
+    Every spelling of the text from its last safe border is followed, and every token behind it cut with the text.
+    """
+    vocabulary, read = pair.vocabulary, pair.prompt(Prompt(text=head))
+    at = place(before, spell=pair.spell, vocabulary=vocabulary, back_off=Steering().back_off)
+    found: dict[bytes, Floats] = {}
+    pending = [(at.anchor, at.rest, np.ones(2))]
+    for path, gap, mass in pending:
+        (laws,) = pair.laws(read, [path])
+        chances = mass[:, None] * np.exp(
+            np.stack([one.logits.astype(np.float64) - one.log_norm for one in (laws.expert, laws.anti_expert)])
+        )
+        for i in vocabulary.order.tolist():
+            piece = vocabulary.pieces[i]
+            if gap and gap.startswith(piece):
+                pending.append(((*path, i), gap[len(piece) :], chances[:, i]))
+            elif piece.startswith(gap):
+                name = _cut_at(pair, before, piece[len(gap) :])
+                found[name] = found.get(name, np.zeros(2)) + chances[:, i]
+        if not gap:
+            found[b""] = found.get(b"", np.zeros(2)) + chances[:, vocabulary.ends].sum(axis=1)
+    found.pop(CROSSED, None)
+    whole = sum(found.values(), np.zeros(2))
+    return {name: mass / whole for name, mass in found.items()}
+
+
+def _cut_at(pair: Pair, before: bytes, then: bytes) -> bytes:
+    """The token that begins where `before` ends; `CROSSED` where none does."""
+    if not is_whole(before) or not is_whole(before + then):
+        return then
+    start = 0
+    for i in pair.spell(before + then):
+        if start == len(before):
+            return pair.vocabulary.pieces[i]
+        start += len(pair.vocabulary.pieces[i])
+    return CROSSED
+
+
 def _slowly(pair: Pair, before: bytes, law: Floats, *, head: bytes, alpha: float) -> Floats:
     """log q of each of the pair's tokens after a text, with its tokens all compared one by one; shape (V,).
 
@@ -108,11 +154,10 @@ def _slowly(pair: Pair, before: bytes, law: Floats, *, head: bytes, alpha: float
     vocabulary = pair.vocabulary
     pieces = [vocabulary.pieces[i] for i in vocabulary.order]
     fits = np.array([may_follow(head + before, piece) for piece in pieces])
-    single = np.array([len(piece) == 1 for piece in pieces])
-    scores = pair.score(before, pieces, prompt=Prompt(text=head.decode()), tolerance=5e-3)
-    masses = np.exp(np.stack([scores.expert, scores.anti_expert]))
-    end = np.exp(np.array(scores.end)) if may_follow(head + before, b"") else np.zeros(2)
-    left = 1.0 - masses[:, fits & single].sum(axis=1) - end + REAL
+    said = _next_tokens(pair, before, head=head.decode())
+    masses = np.array([said.get(piece, np.full(2, LEAST)) for piece in pieces]).T
+    end = said[b""] if may_follow(head + before, b"") else np.zeros(2)
+    left = 1.0 - masses[:, fits].sum(axis=1) - end + REAL
     p = np.exp(law)
     weights = np.zeros(len(vocabulary))
     weights[vocabulary.order] = np.where(fits, p[vocabulary.order] * (masses[0] / masses[1]) ** alpha, 0.0)
@@ -135,11 +180,11 @@ def slow(scoring: str, tiny_bpe: TinyModel, tiny_lora: Path, laws: Floats) -> Ma
         return {at: _slowly(pair, read[at], laws[at - 1], head=text[: ends[0]], alpha=0.5) for at in places}
 
 
-@pytest.mark.parametrize(("model", "within"), [("whole", 0.02), ("blind", 0.3)])
+@pytest.mark.parametrize(("model", "within"), [("whole", 0.15), ("blind", 0.3)])
 def test_with_alpha_they_are_those_of_the_steered_law(
     scoring: str, slow: Mapping[int, Floats], model: str, within: float
 ) -> None:
-    """Exact but for masses that the pair is not asked to tell better where the upstream shows all; else nearly."""
+    """Nearly: spellings of the text that its tokenizer would not write are followed only where they hold much."""
     told = _told(_ask(scoring, model, TEXT))["token_logprobs"]
     own = [float(slow[at][i]) for at, i in enumerate(_cut(scoring)) if at in slow]
     assert [told[at] for at in slow][:-1] == pytest.approx(own, abs=within)
