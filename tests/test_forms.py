@@ -5,12 +5,16 @@
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
+from pathlib import Path
 
 import pytest
 
 from blackbox_proxy.core.vocabulary import Vocabulary
-from tests.bench.forms import MAIN, NAMED, ScriptedPair, forms, load, loses_bytes, written
+from tests.bench.forms import MAIN, NAMED, ScriptedPair, forms, load, loses_bytes, measured, written
+
+MEASURED = Path(__file__).parents[1] / "docs" / "measurements" / "right_token.json"
 
 pytestmark = pytest.mark.weights
 
@@ -51,3 +55,12 @@ def test_a_tokenizer_that_loses_bytes_is_found() -> None:
     lossy = Vocabulary([b"a", b"b", b"</s>"], ends=[2]).cut_by(lambda text: [0] * len(text))
     assert loses_bytes(lossy, ["aa", "ab"]) == "ab"
     assert loses_bytes(lossy, ["aa"]) == ""
+
+
+def test_a_row_of_the_figures_comes_out_the_same() -> None:
+    """The first form of the file that is kept with the project."""
+    kept = json.loads(MEASURED.read_text(encoding="utf-8"))
+    row = kept["figures"]["rows"][0]
+    assert {"commit", "date", "command", "n"} <= kept.keys()
+    (made,) = measured(vocabulary(NAMED[row["api"]]), vocabulary(NAMED[row["pair"]]), [row["form"]], done=set())
+    assert made == {name: value for name, value in row.items() if name not in {"api", "pair"}}

@@ -432,12 +432,13 @@ def main() -> None:
 
 def _done(path: Path) -> Mapping[tuple[str, str], set[str]]:
     found: dict[tuple[str, str], set[str]] = {}
-    for row in _rows(path):
+    for row in rows(path):
         found.setdefault((str(row["api"]), str(row["pair"])), set()).add(str(row["form"]))
     return found
 
 
-def _rows(path: Path) -> list[dict[str, object]]:
+def rows(path: Path) -> list[dict[str, object]]:
+    """What has been found so far."""
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
@@ -446,7 +447,7 @@ def _rows(path: Path) -> list[dict[str, object]]:
 def summary(path: Path) -> dict[str, dict[str, float]]:
     """Shares of forms that were written, by pair of tokenizers, and what the steps said of themselves."""
     found: dict[str, list[dict[str, object]]] = {}
-    for row in _rows(path):
+    for row in rows(path):
         found.setdefault(f"{row['api']}.{row['pair']}", []).append(row)
     return {
         name: {

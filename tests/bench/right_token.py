@@ -6,6 +6,7 @@ forms: what `tests.bench.forms` has found. known, unknown: figures of `evaluate 
 the steering, and not. `<api>.<pair>`: forms, exact_known and exact_unknown as shares, what steps said of themselves.
 cron: scores. heavier_rest: steps that were emitted against a heavier rest in silence, which `Step.outweighed` rules out
 by its definition (tests/core/test_rivals.py); heavier_rest_said: share of the steps that said so, tokenizer known.
+rows: the first few of the forms.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.bench.forms import summary
+from tests.bench.forms import rows, summary
+
+SHOWN = 3
+"""Rows of the forms that are kept with the figures, so that a test can make one of them anew."""
 
 
 def figures(forms: Path, known: Mapping[str, Any], unknown: Mapping[str, Any]) -> dict[str, object]:
@@ -32,7 +36,8 @@ def figures(forms: Path, known: Mapping[str, Any], unknown: Mapping[str, Any]) -
         steps += own["steered"]["exactness"]["tokens"]
     if unknown:
         cron |= {"unknown": unknown["cron"]["steered"]["score"]}
-    return {**written, "cron": cron, "heavier_rest": 0, "heavier_rest_said": round(said / max(steps, 1), 5)}
+    rest = {"heavier_rest": 0, "heavier_rest_said": round(said / max(steps, 1), 5)}
+    return {**written, "cron": cron, **rest, "rows": rows(forms)[:SHOWN]}
 
 
 def _read(path: Path | None) -> Mapping[str, Any]:
