@@ -118,6 +118,20 @@ class Continuations:
         self.unread_masses: dict[TokenPath, Floats] = {}
         self.total: Floats = np.zeros(2)
         self.free: Floats = np.zeros(2)
+        found = list(self._paths())
+        for path, gap, _, mass, inner in found:
+            laws = self._laws[path]
+            leaves = probabilities(laws, self.vocabulary.starting_with(gap)).sum(axis=1) if gap else np.ones(2)
+            self.free += mass * np.maximum(
+                leaves - probabilities(laws, np.array(inner, dtype=np.intp)).sum(axis=1), 0.0
+            )
+        for path, gap, text, mass, inner in found:
+            node = self._node(path, gap, text, mass=mass, inner=inner)
+            self.nodes.append(node)
+            self._add(node)
+
+    def _paths(self) -> Iterator[tuple[TokenPath, bytes, bytes, Floats, list[int]]]:
+        """The known paths: what they leave of the gap, what they have written, their mass, and what leads on."""
         queue = [(self._at.anchor, self._at.rest, b"", np.ones(2))]
         for path, gap, text, mass in queue:
             laws = self._laws.get(path)
@@ -125,14 +139,13 @@ class Continuations:
                 self.unread_masses[path] = mass
                 continue
             children = list(self._children_of(path, gap, text))
-            node = self._node(path, gap, text, mass=mass, inner=[to[-1] for to, _, _ in children])
-            self.nodes.append(node)
-            chances = probabilities(laws, node.inner)
+            inner = [to[-1] for to, _, _ in children]
+            chances = probabilities(laws, np.array(inner, dtype=np.intp))
             for column, (to, left, written) in enumerate(children):
                 queue.append((to, left, written, mass * chances[:, column]))
             if gap:
-                queue.extend(self._shorter(node))
-            self._add(node)
+                queue.extend(self._shorter(path, gap, mass=mass, inner=inner))
+            yield path, gap, text, mass, inner
 
     def _children_of(self, path: TokenPath, gap: bytes, text: bytes) -> Iterator[tuple[TokenPath, bytes, bytes]]:
         """The known paths one token further which spell the gap to its end or go on from there."""
@@ -141,18 +154,20 @@ class Continuations:
             if self.vocabulary.is_text[i] and piece.startswith(gap):
                 yield (*path, i), b"", text + piece[len(gap) :]
 
-    def _shorter(self, node: Node) -> Iterator[tuple[TokenPath, bytes, bytes, Floats]]:
+    def _shorter(
+        self, path: TokenPath, gap: bytes, *, mass: Floats, inner: Sequence[int]
+    ) -> Iterator[tuple[TokenPath, bytes, bytes, Floats]]:
         """The paths one token further that leave a part of the gap; an unknown one that ends with it is unread."""
-        found = list(self.vocabulary.proper_prefixes(node.gap))
-        found += [(i, len(node.gap)) for i in self.vocabulary.ids_of(node.gap) if i not in node.inner]
+        found = list(self.vocabulary.proper_prefixes(gap))
+        found += [(i, len(gap)) for i in self.vocabulary.ids_of(gap) if i not in inner]
         if not found:
             return
-        masses = node.mass[:, None] * probabilities(node.laws, np.array([i for i, _ in found]))
+        masses = mass[:, None] * probabilities(self._laws[path], np.array([i for i, _ in found]))
         for column, (i, length) in enumerate(found):
-            if length == len(node.gap):
-                self.unread_masses[(*node.path, i)] = masses[:, column]
+            if length == len(gap):
+                self.unread_masses[(*path, i)] = masses[:, column]
             else:
-                yield (*node.path, i), node.gap[length:], b"", masses[:, column]
+                yield (*path, i), gap[length:], b"", masses[:, column]
 
     def _node(self, path: TokenPath, gap: bytes, text: bytes, *, mass: Floats, inner: Sequence[int]) -> Node:
         laws = self._laws[path]
@@ -176,8 +191,8 @@ class Continuations:
             return self.vocabulary.order if ids is None else ids
         found = np.zeros(len(self.vocabulary) if ids is None else len(ids), dtype=np.bool_)
         for row, law in enumerate((laws.expert, laws.anti_expert)):
-            if mass[row] > 0.0:
-                least = math.log(self.least) - math.log(mass[row]) + law.log_norm
+            if mass[row] > 0.0 and self.free[row] > 0.0:
+                least = math.log(self.least * self.free[row]) - math.log(mass[row]) + law.log_norm
                 found |= (law.logits if ids is None else law.logits[ids]) > least
         if ids is not None:
             return np.asarray(ids[found], dtype=np.intp)
@@ -216,7 +231,6 @@ class Continuations:
         """Add the leaves of a node to what may follow the text."""
         leaves = node.chance(self.vocabulary.starting_with(node.gap)) if node.gap else np.ones(2)
         leaves = np.maximum(leaves - node.chance(node.inner), 0.0)
-        self.free += node.mass * leaves
         if node.first is None:
             leaves = sum((node.chance(ids) for ids in node.changed.values()), np.zeros(2))
         elif None in node.changed:
