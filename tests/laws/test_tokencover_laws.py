@@ -162,3 +162,13 @@ def test_a_text_that_the_api_would_not_have_cut_so_is_taken_without_its_border()
 def _law(logits: Sequence[float]) -> Law:
     found: Logits = np.array(logits, dtype=np.float32)
     return Law(found, float(np.logaddexp.reduce(found.astype(np.float64))))
+
+
+def test_a_text_that_is_improbable_by_itself_has_proposals_too() -> None:
+    """What counts is a share of the text's own mass: after `-`, which the pair hardly ever writes."""
+    vocabulary = Vocabulary([b"-", b"card", b"a", b"<end>"], ends=[3])
+    logits = {(): [-18.0, 0.0, 9.0, -9.0], (0,): [-9.0, 6.0, -9.0, -9.0]}
+    laws = {path: Laws(law, law) for path, row in logits.items() for law in [_law(row)]}
+    tree = Continuations(vocabulary, Place((), b"-", (0,)), laws, firsts=Firsts(vocabulary, vocabulary))
+    assert float(tree.total.max()) < 1e-10
+    assert tree.proposals(1) == [b"card"]
