@@ -108,10 +108,10 @@ def apart(
     string that the pair cuts off it (`first`), and from any shorter one of its kind.
     """
     net = masses.copy()
+    inside = [j for j in range(known) if pieces[j] in foreign]
     for column, piece in enumerate(pieces):
-        inside = [j for j in range(known) if pieces[j] in foreign and pieces[j] != piece]
         if piece in foreign:
-            longer = [j for j in inside if pieces[j].startswith(piece)]
+            longer = [j for j in inside if j != column and pieces[j].startswith(piece)]
         else:
             longer = [j for j in inside if first(pieces[j]) == piece]
         if longer:

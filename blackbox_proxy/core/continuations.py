@@ -14,12 +14,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import NamedTuple, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from blackbox_proxy.core.covering import NEGLIGIBLE, Place, Spell, probabilities, spelling
+from blackbox_proxy.core.covering import NEGLIGIBLE, Place, Spell, probabilities, usual_paths
 from blackbox_proxy.core.firsts import Firsts
 from blackbox_proxy.core.vocabulary import Ids, Vocabulary
 from blackbox_proxy.types import Floats, Laws, TokenPath
@@ -66,6 +66,17 @@ class Node:
         return np.maximum(1.0 - gone, 0.0)
 
 
+class _Known(NamedTuple):
+    """A known path; the first fields as in `Node`. leaves: chance of the tokens that lead to no other, shape (2,)."""
+
+    path: TokenPath
+    gap: bytes
+    text: bytes
+    mass: Floats
+    inner: Ids
+    leaves: Floats
+
+
 @final
 class Continuations:
     """The tree after one place; see the module. Grows as distributions arrive; `laws` is the caller's and only read.
@@ -73,6 +84,8 @@ class Continuations:
     after: the text before, of which the API's last token is found. firsts: the bridge to the API's tokenizer. spell:
     the pair's tokenizer. least: share of the whole from which a leaf is looked at by itself; at 0 all are, which only
     small vocabularies allow.
+
+    total: the mass of all that may follow the text. free: the same whatever the API's tokens are. Shape (2,).
     """
 
     def __init__(
@@ -98,40 +111,31 @@ class Continuations:
         for path in self._laws:
             if path:
                 self._children.setdefault(path[:-1], []).append(path[-1])
+        self.unread_masses: dict[TokenPath, Floats] = {}
+        known = list(self._paths())
+        self.free: Floats = sum((one.mass * one.leaves for one in known), np.zeros(2))
         self.last = self._border
-        self._grow()
+        self._grow(known)
         if self.last and float(self.total[0]) < KEPT_SHARE * float(self.free[0]):
             self.last = b""
-            self._grow()
+            self._grow(known)
 
     @property
     def unbordered(self) -> bool:
         """Whether the API would hardly have ended a token where the text ends, so that this is not asked for."""
         return self.last != self._border
 
-    def _grow(self) -> None:
-        """Follow all known paths that spell the text and go on from it.
-
-        total: the mass of all that may follow the text. free: the same whatever the API's tokens are.
-        """
+    def _grow(self, known: Sequence[_Known]) -> None:
+        """Make the nodes, and sum up what may follow the text; `last` says which leaves the API can have."""
         self.nodes: list[Node] = []
-        self.unread_masses: dict[TokenPath, Floats] = {}
         self.total: Floats = np.zeros(2)
-        self.free: Floats = np.zeros(2)
-        found = list(self._paths())
-        for path, gap, _, mass, inner in found:
-            laws = self._laws[path]
-            leaves = probabilities(laws, self.vocabulary.starting_with(gap)).sum(axis=1) if gap else np.ones(2)
-            self.free += mass * np.maximum(
-                leaves - probabilities(laws, np.array(inner, dtype=np.intp)).sum(axis=1), 0.0
-            )
-        for path, gap, text, mass, inner in found:
-            node = self._node(path, gap, text, mass=mass, inner=inner)
+        for one in known:
+            node = self._node(one)
             self.nodes.append(node)
-            self._add(node)
+            self.total += node.mass * self._possible(node, one.leaves)
 
-    def _paths(self) -> Iterator[tuple[TokenPath, bytes, bytes, Floats, list[int]]]:
-        """The known paths: what they leave of the gap, what they have written, their mass, and what leads on."""
+    def _paths(self) -> Iterator[_Known]:
+        """The known paths that spell the text and go on from it; those that spell it and are not known are unread."""
         queue = [(self._at.anchor, self._at.rest, b"", np.ones(2))]
         for path, gap, text, mass in queue:
             laws = self._laws.get(path)
@@ -139,13 +143,14 @@ class Continuations:
                 self.unread_masses[path] = mass
                 continue
             children = list(self._children_of(path, gap, text))
-            inner = [to[-1] for to, _, _ in children]
-            chances = probabilities(laws, np.array(inner, dtype=np.intp))
+            inner = np.array([to[-1] for to, _, _ in children], dtype=np.intp)
+            chances = probabilities(laws, inner)
             for column, (to, left, written) in enumerate(children):
                 queue.append((to, left, written, mass * chances[:, column]))
             if gap:
                 queue.extend(self._shorter(path, gap, mass=mass, inner=inner))
-            yield path, gap, text, mass, inner
+            whole = probabilities(laws, self.vocabulary.starting_with(gap)).sum(axis=1) if gap else np.ones(2)
+            yield _Known(path, gap, text, mass, inner, np.maximum(whole - chances.sum(axis=1), 0.0))
 
     def _children_of(self, path: TokenPath, gap: bytes, text: bytes) -> Iterator[tuple[TokenPath, bytes, bytes]]:
         """The known paths one token further which spell the gap to its end or go on from there."""
@@ -155,7 +160,7 @@ class Continuations:
                 yield (*path, i), b"", text + piece[len(gap) :]
 
     def _shorter(
-        self, path: TokenPath, gap: bytes, *, mass: Floats, inner: Sequence[int]
+        self, path: TokenPath, gap: bytes, *, mass: Floats, inner: Ids
     ) -> Iterator[tuple[TokenPath, bytes, bytes, Floats]]:
         """The paths one token further that leave a part of the gap; an unknown one that ends with it is unread."""
         found = list(self.vocabulary.proper_prefixes(gap))
@@ -169,20 +174,21 @@ class Continuations:
             else:
                 yield (*path, i), gap[length:], b"", masses[:, column]
 
-    def _node(self, path: TokenPath, gap: bytes, text: bytes, *, mass: Floats, inner: Sequence[int]) -> Node:
+    def _node(self, known: _Known) -> Node:
+        path, gap, text, mass, inner, _ = known
         laws = self._laws[path]
         if (path, self.last) not in self._scanned:
             heavy = self._heavy(laws, gap, mass=mass)
             self._scanned[path, self.last] = heavy, self._changed(heavy, gap, text)
         heavy, changed = self._scanned[path, self.last]
-        inside, out = np.array(inner, dtype=np.intp), None
-        if inner or None in changed:
+        out = None
+        if len(inner) or None in changed:
             out = np.zeros(len(self.vocabulary), dtype=np.bool_)
-            out[inside] = True
+            out[inner] = True
             heavy = heavy[~out[heavy]]
             changed = {string: ids[~out[ids]] for string, ids in changed.items()}
-            out[changed.get(None, inside)] = True
-        return Node(path, gap, text, mass, laws, self.firsts.next(self.last, text), inside, heavy, changed, out)
+            out[changed.get(None, inner)] = True
+        return Node(path, gap, text, mass, laws, self.firsts.next(self.last, text), inner, heavy, changed, out)
 
     def _heavy(self, laws: Laws, gap: bytes, *, mass: Floats) -> Ids:
         """The text tokens that spell the gap, of a share that counts under either member."""
@@ -227,15 +233,11 @@ class Continuations:
             looked |= self.firsts.bytes_after(first, text[len(first) :])
         return looked
 
-    def _add(self, node: Node) -> None:
-        """Add the leaves of a node to what may follow the text."""
-        leaves = node.chance(self.vocabulary.starting_with(node.gap)) if node.gap else np.ones(2)
-        leaves = np.maximum(leaves - node.chance(node.inner), 0.0)
+    def _possible(self, node: Node, leaves: Floats) -> Floats:
+        """Chance of the leaves of a node that the API can have, of all its `leaves`; shape (2,)."""
         if node.first is None:
-            leaves = sum((node.chance(ids) for ids in node.changed.values()), np.zeros(2))
-        elif None in node.changed:
-            leaves = leaves - node.chance(node.changed[None])
-        self.total += node.mass * np.maximum(leaves, 0.0)
+            return np.asarray(sum((node.chance(ids) for ids in node.changed.values()), np.zeros(2)))
+        return np.maximum(leaves - node.chance(node.changed[None]), 0.0) if None in node.changed else leaves
 
     def share(self, mass: Floats) -> Floats:
         """A mass divided by that of all that may follow the text; members are rows."""
@@ -269,13 +271,8 @@ class Continuations:
         heavy = sorted((path for path, share in shares.items() if share > least), key=lambda path: -shares[path])
         if not heavy or self.spell is None:
             return heavy
-        usual = {path for string in strings for path in self._along(self._at.rest + string)}
+        usual = usual_paths(self._at, self.spell, strings)
         return [path for path in heavy if path in usual or shares[path] > UNUSUAL]
-
-    def _along(self, text: bytes) -> Iterator[TokenPath]:
-        """The paths along the tokenizer's own spelling of `text` after the anchor."""
-        ids = tuple(spelling(self.spell, text))
-        return (self._at.anchor + ids[:n] for n in range(1, len(ids) + 1))
 
     def open_paths(self, *, least: float, usual: bool = True) -> dict[TokenPath, float]:
         """Leaves at which the API's next token is not decided (`is_open`), with the expert's share, above `least`."""

@@ -96,6 +96,12 @@ def first_of(spell: Spell | None, vocabulary: Vocabulary, text: bytes) -> int | 
     return next(iter(spelling(spell, text)), NONE)
 
 
+def usual_paths(at: Place, spell: Spell | None, strings: Iterable[bytes]) -> set[TokenPath]:
+    """The paths after the anchor along the tokenizer's own spelling of the text with each of some strings behind it."""
+    ids = (tuple(spelling(spell, at.rest + string)) for string in strings)
+    return {at.anchor + one[:n] for one in ids for n in range(1, len(one) + 1)}
+
+
 @dataclass(frozen=True, slots=True)
 class _State:
     """A spelling of the beginning of the re-read bytes: where it leads, what is left, and its mass, shape (2,)."""
@@ -180,7 +186,7 @@ class Cover:
         heavy = list(self.unread_shares(least=NEGLIGIBLE))
         if not heavy or self._spell is None:
             return heavy
-        usual = {path for string in strings for path in self._along(self._at.rest + string)}
+        usual = usual_paths(self._at, self._spell, strings)
         return [path for path in heavy if path in usual]
 
     def unread_shares(self, *, least: float = 0.0) -> dict[TokenPath, float]:
@@ -191,11 +197,6 @@ class Cover:
     def unread_mass(self) -> Floats:
         """What the spellings whose law is missing could add to the mass of the text, shape (2,)."""
         return np.asarray(sum(self._unread.values(), np.zeros(2)))
-
-    def _along(self, text: bytes) -> Iterable[TokenPath]:
-        """The paths along the usual spelling of `text` after the anchor."""
-        ids = tuple(spelling(self._spell, text))
-        return (self._at.anchor + ids[:n] for n in range(1, len(ids) + 1))
 
     def proposals(self, count: int, *, starts: Sequence[bytes] = ()) -> list[bytes]:
         """The strings of up to `count` tokens that the expert finds likeliest to come next, best first.
@@ -294,10 +295,6 @@ class Cover:
         whole = np.maximum(self.total + unread, 1e-300)[:, None]
         high = (self._low + self._gap(usual=False) + unread[:, None]) / whole
         return np.minimum(self._low / whole, 1.0), np.minimum(high, 1.0)
-
-    def low_of(self, index: int) -> Floats:
-        """Lower bounds of a string's probability, shape (2,): what the laws at hand are sure of."""
-        return self._share(self._low[:, index])
 
     def _gap(self, *, usual: bool) -> Floats:
         """Mass at hand for which laws are missing, by string, shape (2, n); `usual`: along usual spellings only."""

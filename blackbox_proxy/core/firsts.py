@@ -9,15 +9,15 @@ answers are kept, since both vocabularies stay the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from blackbox_proxy.core.covering import Spell, spelling
 from blackbox_proxy.core.vocabulary import Ids, Vocabulary
-from blackbox_proxy.errors import LocalModelError
 
 KEPT = 1 << 15
 """Answers kept: the same strings come again at every place."""
@@ -30,8 +30,6 @@ TRIED = 64
 
 REMEMBERED = 64
 """Bytes of the text before that are cut to find the API's last token of it."""
-
-Spell = Callable[[bytes], Sequence[int]]
 
 
 @final
@@ -68,10 +66,7 @@ class Firsts:
 
     def _cut(self, text: bytes) -> list[bytes]:
         """The API's tokens of `text`; none where its tokenizer refuses it, as it may for a part of a character."""
-        try:
-            return [self._api.pieces[i] for i in self._api.cut(text)]
-        except (LocalModelError, ValueError):
-            return []
+        return [self._api.pieces[i] for i in spelling(self._api.cut, text)]
 
     def _longest(self, text: bytes) -> bytes:
         """The longest piece of the API that `text` starts with; b"" if none does."""
@@ -177,18 +172,11 @@ class Firsts:
         if self._spell is None:
             return True
         end = 0
-        for i in self._usual(text):
+        for i in spelling(self._spell, text):
             end += len(self._vocabulary.pieces[i])
             if end >= at:
                 return end == at
         return True
-
-    def _usual(self, text: bytes) -> Sequence[int]:
-        """The pair's own spelling; empty for bytes that it has no token for."""
-        try:
-            return self._spell(text) if self._spell else ()
-        except (LocalModelError, ValueError):
-            return ()
 
     def _ids(self, string: bytes, head: bytes, gap: bytes) -> Ids:
         """Ids of the pair's tokens after which the API's first token of the continuation is `string`.

@@ -244,11 +244,23 @@ class ByteReading:
 
         Returns how many of the `left` forks are left.
         """
-        while left > 0:
+
+        def undecided() -> Sequence[TokenPath]:
             shares = cover.tree.open_paths(least=UNDECIDED)
-            paths = sorted(shares, key=lambda path: -shares[path])[:left]
-            if not paths:
-                break
+            return sorted(shares, key=lambda path: -shares[path])
+
+        return (yield from self._read_while(undecided, cover, known, left=left))
+
+    def _read_while(
+        self,
+        wanted: Callable[[], Sequence[TokenPath]],
+        cover: TokenCover,
+        known: dict[TokenPath, Laws],
+        *,
+        left: int,
+    ) -> Generator[Wanted, Found, int]:
+        """Read what is wanted until nothing is, or the `left` forks are spent. Returns how many of them are left."""
+        while left > 0 and (paths := wanted()[:left]):
             left -= len(paths)
             yield from self._learn(paths, known)
             cover.tree.absorb()
@@ -304,11 +316,8 @@ class ByteReading:
         at = self._place(text)
         yield from self._learn(at.paths, known)
         cover = self._cover(at, text, known, shown=shown)
-        left = self._steering.spread
-        while others := cover.tree.unread(islice(shown, LIKELY))[:left]:
-            left -= len(others)
-            yield from self._learn(others, known)
-            cover.tree.absorb()
+        wanted = partial(cover.tree.unread, tuple(islice(shown, LIKELY)))
+        yield from self._read_while(wanted, cover, known, left=self._steering.spread)
         return cover
 
     def _cover(
