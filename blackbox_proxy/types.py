@@ -41,6 +41,13 @@ class Kind(StrEnum):
     FRAGMENT = "fragment"
 
 
+LOST = "\ufffd".encode()
+"""What stands for bytes that could not be read."""
+
+FILTERED: Literal["content_filter"] = "content_filter"
+"""The finish of a reply that the provider's filter has cut, or withheld."""
+
+
 class Origin(StrEnum):
     """Where the token of a step came from."""
 
@@ -95,6 +102,13 @@ class Position:
     def __post_init__(self) -> None:
         if not 0.0 <= self.tail <= 1.0:
             raise InputError(f"a tail must be a probability, not {self.tail}")
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the API said a token whose bytes nobody knows; a special one with a name stands for no text."""
+        sampled = self.sampled
+        told = sampled.id is not None or (sampled.piece and LOST not in sampled.piece)
+        return sampled.kind is Kind.SPECIAL and not told and bool(self.top)
 
 
 @dataclass(frozen=True, slots=True)

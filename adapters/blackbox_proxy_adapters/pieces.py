@@ -21,9 +21,6 @@ from typing import NamedTuple
 
 from blackbox_proxy.types import Kind
 
-LOST = "\ufffd".encode()
-"""What a decoder writes for bytes that it could not read."""
-
 _ESCAPE = re.compile(r"\\x([0-9a-fA-F]{2})")
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 _SPACE = "\u2581"

@@ -21,9 +21,9 @@ from operator import itemgetter
 from typing import Literal, NamedTuple
 
 from blackbox_proxy.errors import ReplyError
-from blackbox_proxy.types import Candidate, Kind, Position
+from blackbox_proxy.types import LOST, Candidate, Kind, Position
 
-from .pieces import LOST, Piece
+from .pieces import Piece
 
 Trust = Literal["exact", "lossy", "none"]
 

@@ -32,13 +32,15 @@ class Field:
     """What competes at one place: n strings (or ids), those that the API showed first.
 
     logp: the API's log-probs of the shown ones, shape (k,). masses: the pair's probabilities of all, shape (2, n), the
-    expert first; those of unseen strings without the shown ones that they begin. disjoint: which of them are disjoint
-    and cover the rest (`covers`), shape (n,). tail: the API's probability of everything it did not show. ceiling: the
-    largest logp that one unseen token can have.
+    expert first; those of unseen strings without the shown ones that they begin. once: the same, except that what may
+    still become one of several strings is counted for one of them alone, so that only these may be summed; shape
+    (2, n). disjoint: which strings are disjoint and cover the rest (`covers`), shape (n,). tail: the API's probability
+    of everything it did not show. ceiling: the largest logp that one unseen token can have.
     """
 
     logp: Floats
     masses: Floats
+    once: Floats
     disjoint: NDArray[np.bool_]
     tail: float
     ceiling: float
@@ -100,8 +102,8 @@ def remainders(masses: Floats, pieces: Sequence[bytes], *, known: int) -> Floats
 
 def apart(
     masses: Floats, pieces: Sequence[bytes], *, foreign: Collection[bytes], known: int, first: Callable[[bytes], bytes]
-) -> tuple[Floats, NDArray[np.bool_]]:
-    """Masses as events that exclude each other, shape (2, n), and which of them are no part of another one.
+) -> Floats:
+    """Masses as events that exclude each other, shape (2, n).
 
     For an API whose tokenizer is not known. A string stands for its being the first token as the pair's tokenizer cuts;
     but some that the API showed (`foreign`) for all that starts with them. What such a one holds is taken from the
@@ -120,36 +122,41 @@ def apart(
             # A difference of two nearly equal masses is rounding, and must not become a certainty.
             if (rest > LEAST_SHARE * masses[:, column]).all():
                 net[:, column] = rest
+    return net
+
+
+def within_none(pieces: Sequence[bytes], *, foreign: Collection[bytes], known: int) -> NDArray[np.bool_]:
+    """Which strings are no part of another event, shape (n,): all but unseen ones that go on from a `foreign` one."""
     begun = [column >= known and piece.startswith(tuple(foreign)) for column, piece in enumerate(pieces)]
-    return net, ~np.array(begun, dtype=np.bool_)
+    return ~np.array(begun, dtype=np.bool_)
 
 
-def left_over(masses: Floats, disjoint: NDArray[np.bool_]) -> Floats:
+def left_over(field: Field) -> Floats:
     """E_r and A_r: what the strings of real mass leave to all others, shape (2,)."""
-    real = disjoint & (masses >= REAL).any(axis=0)
-    return np.asarray(np.maximum(1.0 - masses[:, real].sum(axis=1), LEAST), dtype=np.float64)
+    real = field.disjoint & (field.once >= REAL).any(axis=0)
+    return np.asarray(np.maximum(1.0 - field.once[:, real].sum(axis=1), LEAST), dtype=np.float64)
 
 
-def pools(masses: Floats, disjoint: NDArray[np.bool_], *, flipped: bool = False) -> Floats:
+def pools(field: Field, *, flipped: bool = False) -> Floats:
     """What strings without evidence are pooled with, shape (2,): E_r and A_r, but never to their advantage.
 
     That the tuning took mass from all the rest is evidence about each of them. That it gave some is not: it may have
     gone to any one, and the others must not win by it. flipped: for a negative alpha, where losing mass is to gain.
     """
-    left = left_over(masses, disjoint)
+    left = left_over(field)
     left[0 if flipped else 1] = left.max()
     return left
 
 
-def offsets(masses: Floats, disjoint: NDArray[np.bool_], *, evidence: float, flipped: bool = False) -> Floats:
+def offsets(field: Field, *, evidence: float, flipped: bool = False) -> Floats:
     """log E - log A of each string, pooled where neither member has evidence; shape (n,).
 
     d(s) = log(E[s] + c E_r) - log(A[s] + c max(A_r, E_r)), with c = `evidence` and E_r, A_r what the strings of real
     mass leave over: a string about which neither member knows anything gets the offset of all that is left, and none
     where that is positive (section 1.6). flipped: see `pools`.
     """
-    pool = pools(masses, disjoint, flipped=flipped)
-    smooth = np.log(np.maximum(masses + evidence * pool[:, None], 1e-300))
+    pool = pools(field, flipped=flipped)
+    smooth = np.log(np.maximum(field.masses + evidence * pool[:, None], 1e-300))
     return np.asarray(smooth[0] - smooth[1], dtype=np.float64)
 
 
@@ -159,7 +166,7 @@ def imputed(field: Field, *, evidence: float) -> Floats:
     rest = field.masses[1, known:]
     if not len(rest) or field.tail <= 0.0:
         return np.full(len(rest), -np.inf)
-    unseen = 1.0 - field.masses[1, :known][field.disjoint[:known]].sum()
+    unseen = 1.0 - field.once[1, :known][field.disjoint[:known]].sum()
     unseen = max(unseen, rest.max(), LEAST)
     shape = np.log(rest + evidence * unseen + 1e-300) - math.log(unseen)
     found: Floats = np.minimum(math.log(field.tail) + np.minimum(shape, 0.0), field.ceiling)
@@ -175,7 +182,7 @@ def score(field: Field, rule: Callable[[Field], Floats], *, alpha: float, eviden
 
 def _rest(field: Field) -> float:
     """log E - log A of what no string of the field begins; what is left below `REAL` is no evidence."""
-    left = np.maximum(1.0 - field.masses[:, field.disjoint].sum(axis=1), 0.0) + REAL
+    left = np.maximum(1.0 - field.once[:, field.disjoint].sum(axis=1), 0.0) + REAL
     return float(np.log(left[0]) - np.log(left[1]))
 
 

@@ -159,9 +159,11 @@ class IdReading:
         shown = {p: logp for p, logp in merged(position, greedy=self._greedy).items() if self._fits(p)}
         pieces = (*shown, *self._proposals(laws, shown, count=count))
         tail = hidden(position, greedy=self._greedy)
+        masses = self._masses(laws, pieces)
         field = combine.Field(
             np.fromiter(shown.values(), dtype=np.float64),
-            self._masses(laws, pieces),
+            masses,
+            masses,
             np.ones(len(pieces), dtype=np.bool_),
             tail,
             position.ceiling,

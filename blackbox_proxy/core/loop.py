@@ -18,7 +18,7 @@ from blackbox_proxy.core.drafting import SURE, Drafter, Plan, Planner, Seen, Sen
 from blackbox_proxy.core.events import Asking, Draft, Echo, Evaluate, Event, Evidence, Judge, Prefixes, Tell
 from blackbox_proxy.core.ids import IdReading
 from blackbox_proxy.core.rivals import ByteReading
-from blackbox_proxy.core.rounds import FILTERED, Known, Shown, Window, by_echo, by_prefixes
+from blackbox_proxy.core.rounds import Known, Shown, Window, by_echo, by_prefixes
 from blackbox_proxy.core.sampling import Drawn, best, draw, own
 from blackbox_proxy.core.scores import ScoreReading
 from blackbox_proxy.core.text import first_stop, is_whole, repeats
@@ -37,6 +37,7 @@ from blackbox_proxy.core.weighing import (
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import (
+    FILTERED,
     Candidate,
     Finish,
     Kind,
@@ -51,9 +52,6 @@ from blackbox_proxy.types import (
 )
 
 LONGEST_CHARACTER = 4
-
-_LOST = "\ufffd".encode()
-"""What stands for bytes that could not be read."""
 
 ALONE: tuple[Drafter, ...] = ("window",)
 """Who drafts where nobody says: the API."""
@@ -161,14 +159,7 @@ class _Round:
 
 def _is_cut(reply: Reply) -> bool:
     """Whether it broke off in its first character, of which nothing is told: some tokens more may tell it."""
-    return reply.finish == "length" and bool(reply.positions) and _is_lost(reply.positions[0])
-
-
-def _is_lost(position: Position) -> bool:
-    """Whether the API said a token whose bytes nobody knows."""
-    sampled = position.sampled
-    told = sampled.id is not None or (sampled.piece and _LOST not in sampled.piece)
-    return sampled.kind is Kind.SPECIAL and not told and bool(position.top)
+    return reply.finish == "length" and bool(reply.positions) and reply.positions[0].is_lost
 
 
 class Loop:
@@ -208,7 +199,7 @@ class Loop:
             self._wasted += shown.wasted(done.asked)
             finish = self._finish(done)
             if finish is None and shown.filtered and done.answer.text and not done.changed:
-                finish = "content_filter"
+                finish = FILTERED
             finish = finish or ("length" if over else None)
             self._last = self._pieces(done)
             answer = done.answer
@@ -378,7 +369,7 @@ class Loop:
         """Note what the API did not tell of a place."""
         if known.hidden:
             self._notes["the API hides the log-prob of its end; taken as one half where it stopped"] = None
-        if _is_lost(known.position):
+        if known.position.is_lost:
             self._notes["the API did not tell the bytes of a token that it would have said; another was chosen"] = None
 
     def _ahead(self, answer: Answer, positions: Sequence[Position]) -> list[TokenPath]:

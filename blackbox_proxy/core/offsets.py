@@ -41,7 +41,7 @@ class Ratio:
 
     def __call__(self, field: Field) -> Floats:
         """See `Rule`."""
-        return combine.offsets(field.masses, field.disjoint, evidence=0.0)
+        return combine.offsets(field, evidence=0.0)
 
     def most(self, field: Field, *, alpha: float) -> float:  # noqa: ARG002 (the interface's)
         """See `Rule`: nothing bounds a ratio."""
@@ -61,13 +61,13 @@ class Pooled:
 
     def __call__(self, field: Field) -> Floats:
         """See `Rule`."""
-        return combine.offsets(field.masses, field.disjoint, evidence=self.evidence, flipped=self.flipped)
+        return combine.offsets(field, evidence=self.evidence, flipped=self.flipped)
 
     def most(self, field: Field, *, alpha: float) -> float:
         """See `Rule`: at most, all that is left over under the one member, and nothing of it under the other."""
         if alpha == 0.0 or self.evidence <= 0.0:
             return 0.0 if alpha == 0.0 else math.inf
-        pool = combine.pools(field.masses, field.disjoint, flipped=self.flipped)
+        pool = combine.pools(field, flipped=self.flipped)
         gains, loses = pool[:: 1 if alpha > 0.0 else -1]
         return abs(alpha) * (math.log1p(self.evidence * gains) - math.log(self.evidence * loses))
 

@@ -18,14 +18,14 @@ from blackbox_proxy.core import combine
 from blackbox_proxy.core.certificate import NOTHING
 from blackbox_proxy.core.events import Draft, Evaluate, Evidence
 from blackbox_proxy.core.loop import Ending, Run, no_token
-from blackbox_proxy.core.rounds import FILTERED, Known, known_of
+from blackbox_proxy.core.rounds import Known, known_of
 from blackbox_proxy.core.sampling import log_normaliser
 from blackbox_proxy.core.text import first_stop, is_start, is_whole, open_bytes, repeats
 from blackbox_proxy.core.weighing import Weighed, draws_as_it_is, merged
 from blackbox_proxy.steering import Steering
-from blackbox_proxy.types import Finish, Kind, Laws, Origin, Position, Reply, Said, Step
+from blackbox_proxy.types import FILTERED, Finish, Kind, Laws, Origin, Position, Reply, Said, Step
 
-_FINISHES: Mapping[str, Finish] = {"stop": "stop", FILTERED: "content_filter"}
+_FINISHES: Mapping[str, Finish] = {"stop": "stop", FILTERED: FILTERED}
 """What the endpoint's word for its end means for the answer; any other: its length."""
 
 
@@ -169,20 +169,12 @@ def _kept(known: Known, piece: bytes, steering: Steering) -> Step:
     weighed = Weighed(tuple(logps), scores, len(logp), NOTHING, 0.0, left=True)
     log_z = 0.0 if steering.takes_unseen else log_normaliser(logp)
     own = logps.get(piece, sampled.logp)
-    return Step(
-        piece=piece,
+    return replace(
+        _untold(piece, exact=known.exact),
         kind=Kind.END if ends else Kind.TEXT if piece else Kind.SPECIAL,
-        wanted=piece,
         logp_before=own,
         logp_after=min(0.0, own - log_z),
-        offset=math.nan,
-        origin=Origin.DRAFT,
         rivals=weighed.rivals(steering.rivals, log_z),
-        certified=True,
-        error=0.0,
-        exact=known.exact,
-        alpha=0.0,
-        left=True,
     )
 
 

@@ -194,19 +194,22 @@ class ByteReading:
         """Everything that competes, weighed by what the cover knows; its masses; and the strings of `_foreign`."""
         pieces = (*shown, *(piece for piece in proposed if piece not in shown))
         cover.ask(pieces)
-        masses = cover.estimate()
+        masses, once = cover.estimate(), cover.once()
         logp = np.fromiter(shown.values(), dtype=np.float64)
-        foreign = self._foreign(cover, pieces, masses, logp=logp) if self._api is None else frozenset()
-        weighed = self._weighed(pieces, masses, logp=logp, at=position, alpha=alpha, foreign=foreign)
+        foreign = self._foreign(cover, pieces, (masses, once), logp=logp) if self._api is None else frozenset()
+        field = self._field(pieces, masses, once, logp=logp, at=position, foreign=foreign)
+        weighed = self._weighed(pieces, field, at=position, alpha=alpha)
         return replace(weighed, unbordered=cover.tree.unbordered and self._api is not None), masses, foreign
 
-    def _foreign(self, cover: TokenCover, pieces: Sequence[bytes], masses: Floats, *, logp: Floats) -> frozenset[bytes]:
-        """Strings that the API showed and that are no tokens as the pair cuts; the masses of these are put in place.
+    def _foreign(
+        self, cover: TokenCover, pieces: Sequence[bytes], tables: tuple[Floats, Floats], *, logp: Floats
+    ) -> frozenset[bytes]:
+        """Strings that the API showed and that are no tokens as the pair cuts; their masses are put into both tables.
 
         They stand for all that starts with them: those that the pair has no token for, and those that the API finds
         much likelier than the anti-expert finds the token, but about as likely as all that starts so.
         """
-        found = set()
+        found, masses = set(), tables[0]
         for n, piece in enumerate(pieces[: len(logp)]):
             if not piece:
                 continue
@@ -216,7 +219,8 @@ class ByteReading:
                 prefix = cover.tree.prefix(piece)
                 logs = np.log(np.maximum([masses[1, n], prefix[1]], combine.LEAST))
                 if abs(logs[1] - logp[n]) < abs(logs[0] - logp[n]):
-                    masses[:, n] = prefix
+                    for table in tables:
+                        table[:, n] = prefix
                     found.add(piece)
         return frozenset(found)
 
@@ -359,25 +363,31 @@ class ByteReading:
         found = cover.tree.proposals(count, starts=starts, least=least)
         return [piece for piece in (*found, b"") if may_follow(text, piece)]
 
-    def _weighed(
+    def _field(
         self,
         pieces: tuple[bytes, ...],
         masses: Floats,
+        once: Floats,
         *,
         logp: Floats,
         at: Position,
-        alpha: float,
         foreign: frozenset[bytes],
-    ) -> Weighed:
-        rule, tail = rule_of(self._steering, alpha=alpha), hidden(at, greedy=self._steering.temperature == 0.0)
-        net, covering = masses, np.ones(len(pieces), dtype=np.bool_)
+    ) -> combine.Field:
+        """What competes: see `combine.Field`."""
+        known, covering = len(logp), np.ones(len(pieces), dtype=np.bool_)
         if self._api is None:
-            net, covering = combine.apart(masses, pieces, foreign=foreign, known=len(logp), first=self._firsts.first)
-        field = combine.Field(logp, net, covering, tail, at.ceiling)
+            net = partial(combine.apart, pieces=pieces, foreign=foreign, known=known, first=self._firsts.first)
+            masses, once = net(masses), net(once)
+            covering = combine.within_none(pieces, foreign=foreign, known=known)
+        tail = hidden(at, greedy=self._steering.temperature == 0.0)
+        return combine.Field(logp, masses, once, covering, tail, at.ceiling)
+
+    def _weighed(self, pieces: tuple[bytes, ...], field: combine.Field, *, at: Position, alpha: float) -> Weighed:
+        rule = rule_of(self._steering, alpha=alpha)
         scores = combine.score(field, rule, alpha=alpha, evidence=self._smooth)
         check_any(scores.logp, at, fault="can follow the text")
-        unseen = Unseen(tail, at.ceiling, rule.most(field, alpha=alpha))
-        return supported(Weighed(pieces, scores, len(logp), unseen, alpha), self._steering)
+        unseen = Unseen(field.tail, field.ceiling, rule.most(field, alpha=alpha))
+        return supported(Weighed(pieces, scores, len(field.logp), unseen, alpha), self._steering)
 
     def _threats(self, weighed: Weighed) -> TokenPath:
         """Ids of the API whose log-probs would decide, as far as its vocabulary is known: of imputed rivals."""

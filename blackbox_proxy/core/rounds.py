@@ -14,7 +14,7 @@ from typing import Protocol, final
 
 from blackbox_proxy.core.text import is_whole
 from blackbox_proxy.core.weighing import Answer
-from blackbox_proxy.types import Candidate, Kind, Origin, Position, Reply, Step
+from blackbox_proxy.types import FILTERED, Candidate, Kind, Origin, Position, Reply, Step
 
 HIDDEN_END = 0.5
 """What an end is taken to be worth where the API stopped without showing its log-prob: as likely as not."""
@@ -27,10 +27,6 @@ class Known:
     position: Position
     exact: bool = True
     hidden: bool = False
-
-
-FILTERED = "content_filter"
-"""The finish of a reply that the provider's filter has cut."""
 
 
 class Shown(Protocol):

@@ -79,7 +79,7 @@ class ScoreReading:
         net = combine.remainders(masses, judged.pieces, known=len(logp))
         tail = hidden(position, greedy=self._steering.temperature == 0.0)
         covering = combine.covers(judged.pieces, known=len(logp))
-        field = combine.Field(logp, net, covering, tail, position.ceiling)
+        field = combine.Field(logp, net, net, covering, tail, position.ceiling)
         alpha = self._steering.alpha_at(answer.tokens)
         rule = rule_of(self._steering, alpha=alpha)
         scores = combine.score(field, rule, alpha=alpha, evidence=self._smooth)

@@ -117,6 +117,13 @@ class TokenCover:
             mass[:, n] += sum((way.mass for way in ways if way.usual), np.zeros(2))
         return self.tree.share(mass)
 
+    def once(self) -> Floats:
+        """The strings' probabilities as if nothing more were written than is known, shape (2, n).
+
+        Here a leaf counts for one string alone, so that these may be summed.
+        """
+        return self.tree.share(self._found)
+
     def low_of(self, index: int) -> Floats:
         """What is certain of a string's estimate, shape (2,), as far as the pair's usual spellings go."""
         doubtful = sum((way.mass for way in self._open(self._strings[index], usual=True)), np.zeros(2))

@@ -48,7 +48,7 @@ def told(error: Exception) -> Refusal:
         return error
     if isinstance(error, InputError):
         too_long = isinstance(error, PromptError) and error.context
-        return Refusal(error.message, code="context_length_exceeded" if too_long else "invalid_value")
+        return Refusal(error.message, code=TOO_LONG if too_long else "invalid_value")
     if isinstance(error, OverBudget):
         return Refusal(QUOTA, status=429, code="insufficient_quota")
     if isinstance(error, ApiError):

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blackbox_proxy.types import Candidate, Floats, Kind, Position
+from blackbox_proxy.types import LOST, Candidate, Floats, Kind, Position
 from blackbox_proxy_adapters.healing import heal, healed
-from blackbox_proxy_adapters.pieces import LOST
 
 PIECES = (b"a", b"b", b" ", b" a", b" b", b"ab", b" ab", b" ba", b"aab", b" abb", b"\xc3", b"\xc3\xa9")
 LOST_TOKENS = 2

@@ -47,12 +47,24 @@ def weigh(
     by_bytes = ByteReading(pair.vocabulary, laws, spell=pair.spell, steering=steering)
     at = Answer(answer, tuple(pair.spell(answer)))
     weighing = (by_ids if event == "ids" else by_bytes).weigh(said, at)
+    found = _answered(weighing, laws, pair, asked=asked)
+    return list(found.rivals(99, log_normaliser(found.scores.score)))
+
+
+def _answered(
+    asking: Generator[Question, Found, T],
+    laws: dict[TokenPath, Laws],
+    pair: TablePair,
+    *,
+    asked: set[TokenPath] | None = None,
+) -> T:
+    """What a reading makes of the laws that it asks for; `asked` tells afterwards which."""
     while True:
         try:
-            wanted = next(weighing)
+            wanted = next(asking)
         except StopIteration as stop:
-            weighed: Weighed = stop.value
-            return list(weighed.rivals(99, log_normaliser(weighed.scores.score)))
+            made: T = stop.value
+            return made
         assert not isinstance(wanted, Revealing | Judging)
         laws |= dict(zip(wanted, pair.laws(UNPROMPTED, wanted), strict=True))
         if asked is not None:
@@ -223,18 +235,6 @@ def weighed(said: Position, steering: Steering, *, pair: TablePair, api: Vocabul
     return _answered(reading.weigh(said, Answer()), laws, pair)
 
 
-def _answered(asking: Generator[Question, Found, T], laws: dict[TokenPath, Laws], pair: TablePair) -> T:
-    """What a reading makes of the laws that it asks for."""
-    while True:
-        try:
-            wanted = next(asking)
-        except StopIteration as stop:
-            made: T = stop.value
-            return made
-        assert not isinstance(wanted, Revealing | Judging)
-        laws |= dict(zip(wanted, pair.laws(UNPROMPTED, wanted), strict=True))
-
-
 def test_candidates_are_tokens_of_the_api_though_the_pair_writes_them_as_two() -> None:
     """`-card` is proposed and wins; `-` alone, which the API would hardly ever cut there, has lost its mass."""
     found = weighed(position(b"x", {b"x": 0.3}), Steering(evidence=0.0), pair=CARD, api=JOINED)
@@ -263,6 +263,20 @@ def test_a_list_that_is_outweighed_grows() -> None:
         found = weighed(said, Steering(proposals=proposals), pair=pair, api=None)
         assert set(found.pieces) == listed
         assert found.is_outweighed == (proposals == 0)
+
+
+def test_what_is_not_decided_between_two_shown_strings_is_taken_from_the_rest_once() -> None:
+    """No fork may be spent, so that `-` of .6 is the mass of `-` and may come to be `-card`; .4 is left, not nothing.
+
+    Of it `x` holds .3: three quarters of the .2 that the API did not show.
+    """
+    anti_expert = {b"-": 0.6, b"x": 0.3, b"": 0.1}
+    pair = TablePair(HYPHENS, {b"": {b"-": 0.5, b"x": 0.4, b"": 0.1}}, {b"": anti_expert})
+    said = position(b"-", {b"-": 0.5, b"-card": 0.3})
+    found = weighed(said, Steering(evidence=0.0, spread=0), pair=pair, api=JOINED)
+    logp = dict(zip(found.pieces, found.scores.logp.tolist(), strict=True))
+    assert math.exp(logp[b"x"]) == pytest.approx(0.2 * 0.3 / 0.4, rel=1e-3)
+    assert math.exp(found.scores.rest) == pytest.approx(1.0, abs=0.01)
 
 
 def test_without_a_tokenizer_a_string_that_the_pair_has_no_token_for_takes_its_mass_from_the_shorter_one() -> None:

@@ -69,7 +69,7 @@ def fields(draw: st.DrawFn) -> tuple[Field, list[bytes]]:
     tail = draw(st.floats(0.0, 0.5))
     logp = np.log(raw / raw.sum() * (1.0 - tail))
     net = remainders(settled(cover, names), names, known=known)
-    return Field(logp, net, covers(names, known=known), tail, float(logp.min())), names
+    return Field(logp, net, net, covers(names, known=known), tail, float(logp.min())), names
 
 
 @given(made=fields(), evidence=evidences)
@@ -111,7 +111,7 @@ def test_without_evidence_the_offset_is_the_ratio_itself(made: tuple[Field, list
     field, _ = made
     assume((field.masses > 0.0).all())
     right = np.log(field.masses[0]) - np.log(field.masses[1])
-    np.testing.assert_allclose(offsets(field.masses, field.disjoint, evidence=0.0), right, atol=1e-9)
+    np.testing.assert_allclose(offsets(field, evidence=0.0), right, atol=1e-9)
 
 
 @given(made=fields(), evidence=st.sampled_from([1e-6, 1e-3]), flipped=st.booleans())
@@ -121,15 +121,15 @@ def test_offsets_of_the_unknown_go_to_the_offset_of_all_that_is_left(
     """A string of no mass gets the pooled offset where that does not favour it; others lie between it and their own."""
     field, _ = made
     masses = np.column_stack([field.masses, [0.0, 0.0]])
-    disjoint = np.append(field.disjoint, True)
-    found = offsets(masses, disjoint, evidence=evidence, flipped=flipped)
+    wider = replace(field, masses=masses, once=masses, disjoint=np.append(field.disjoint, True))
+    found = offsets(wider, evidence=evidence, flipped=flipped)
     real = field.disjoint & (field.masses >= REAL).any(axis=0)
     left = np.maximum(1.0 - field.masses[:, real].sum(axis=1), LEAST)
     whole = math.log(left[0]) - math.log(left[1])
     pooled = max(whole, 0.0) if flipped else min(whole, 0.0)
     assert found[-1] == pytest.approx(pooled, abs=1e-6)
     assume((field.masses > 0.0).all())
-    own = offsets(field.masses, field.disjoint, evidence=0.0)
+    own = offsets(field, evidence=0.0)
     assert (found[:-1] >= np.minimum(own, pooled) - 1e-6).all()
     assert (found[:-1] <= np.maximum(own, pooled) + 1e-6).all()
 
@@ -168,7 +168,7 @@ def test_a_shown_string_counts_as_seen_though_an_unseen_one_begins_it() -> None:
     names = [b"ab", b"c", b"a"]
     masses = np.tile([0.8, 0.05, 0.9], (2, 1))
     net = remainders(masses, names, known=2)
-    field = Field(np.log([0.5, 0.1]), net, covers(names, known=2), tail=0.4, ceiling=0.0)
+    field = Field(np.log([0.5, 0.1]), net, net, covers(names, known=2), tail=0.4, ceiling=0.0)
     (found,) = imputed(field, evidence=0.0)
     assert math.exp(found) == pytest.approx(0.4 * 0.1 / 0.15)
 
@@ -177,7 +177,8 @@ def test_unseen_strings_inside_a_shown_one_keep_their_proportion() -> None:
     """The API showed `a`, nearly all of the anti-expert; `ab`, twice as likely as `ac`, lies inside it as that does."""
     names = [b"a", b"ab", b"ac"]
     masses = np.tile([0.95, 0.6, 0.3], (2, 1))
-    field = Field(np.log([0.5]), remainders(masses, names, known=1), covers(names, known=1), tail=0.4, ceiling=0.0)
+    net = remainders(masses, names, known=1)
+    field = Field(np.log([0.5]), net, net, covers(names, known=1), tail=0.4, ceiling=0.0)
     one, other = imputed(field, evidence=0.0)
     assert one - other == pytest.approx(math.log(2.0))
     assert math.exp(one) <= 0.4
@@ -188,5 +189,6 @@ def test_what_is_left_over_is_what_no_string_covers() -> None:
     names = [b"ab", b"c", b"a", b"zz"]
     masses = np.array([[0.8, 0.05, 0.9, 0.0], [0.3, 0.05, 0.7, 0.0]])
     net = remainders(masses, names, known=2)
-    found = offsets(net, covers(names, known=2), evidence=1e-3)
+    field = Field(np.log([0.5, 0.1]), net, net, covers(names, known=2), tail=0.4, ceiling=0.0)
+    found = offsets(field, evidence=1e-3)
     assert found[3] == pytest.approx(math.log(0.05) - math.log(0.25))

@@ -22,7 +22,7 @@ clips = st.floats(0.1, 10.0)
 def with_another(field: Field, masses: tuple[float, float]) -> Field:
     """The same field with one more unseen string, of mass that is still to be had."""
     wider = np.column_stack([field.masses, masses])
-    return Field(field.logp, wider, np.append(field.disjoint, True), field.tail, field.ceiling)
+    return Field(field.logp, wider, wider, np.append(field.disjoint, True), field.tail, field.ceiling)
 
 
 @given(made=fields(), rule=rules)
@@ -84,7 +84,8 @@ def test_without_alpha_nothing_is_gained(made: tuple[Field, list[bytes]], rule: 
 
 
 def test_a_ratio_is_bounded_by_nothing() -> None:
-    field = Field(np.log([0.5]), np.array([[0.5], [0.5]]), np.array([True]), 0.5, math.log(0.5))
+    masses = np.array([[0.5], [0.5]])
+    field = Field(np.log([0.5]), masses, masses, np.array([True]), 0.5, math.log(0.5))
     for rule in (Ratio(), Pooled(0.0), Plausible(0.1)):
         assert rule.most(field, alpha=1.0) == math.inf
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from blackbox_proxy.errors import ReplyError
-from blackbox_proxy.types import Reply, Said, Usage
+from blackbox_proxy.types import FILTERED, Reply, Said, Usage
 from blackbox_proxy_adapters.fields import as_list, as_mapping
 from blackbox_proxy_adapters.positions import Dialect, unknown
 
-from .envelope import FILTERED, first_choice, read_fingerprint, read_finish, read_model, read_usage
+from .envelope import first_choice, read_fingerprint, read_finish, read_model, read_usage
 from .legacy import NO_LOGPROBS, read_columns
 from .rows import Rows, read_rows
 from .spoken import heard

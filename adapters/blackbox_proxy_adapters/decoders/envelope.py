@@ -6,11 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from blackbox_proxy.core.usage import read_usage as told_by
 from blackbox_proxy.errors import ReplyError
-from blackbox_proxy.types import Usage
+from blackbox_proxy.types import FILTERED, Usage
 from blackbox_proxy_adapters.fields import as_count, as_list, as_mapping, as_text
-
-FILTERED = "content_filter"
-"""The finish of a reply that the provider's filter has cut, or withheld."""
 
 _STOPPED = frozenset({"stop", "eos", "eos_token"})
 _FILTERS = frozenset(

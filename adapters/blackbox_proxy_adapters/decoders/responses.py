@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from blackbox_proxy.errors import ReplyError
-from blackbox_proxy.types import Reply, Said
+from blackbox_proxy.types import FILTERED, Reply, Said
 from blackbox_proxy_adapters.fields import as_list, as_mapping
 from blackbox_proxy_adapters.positions import Dialect
 
-from .envelope import FILTERED, check_no_error, read_finish, read_model, read_usage
+from .envelope import check_no_error, read_finish, read_model, read_usage
 from .rows import read_rows
 from .spoken import heard
 

@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from blackbox_proxy.errors import ReplyError
-from blackbox_proxy.types import Candidate, Kind, Position
-from blackbox_proxy_adapters.pieces import LOST, kind_of
+from blackbox_proxy.types import LOST, Candidate, Kind, Position
+from blackbox_proxy_adapters.pieces import kind_of
 from blackbox_proxy_adapters.positions import Dialect, unknown
 
 _SPOKEN = (Kind.TEXT, Kind.FRAGMENT)
@@ -116,23 +116,16 @@ def _bytes(position: Position) -> bytes:
     return sampled.piece if sampled.kind in _SPOKEN or LOST in sampled.piece else b""
 
 
-def _is_lost(position: Position) -> bool:
-    """Whether the bytes of the sampled token are not told; a special one with a name stands for no text."""
-    sampled = position.sampled
-    told = sampled.id is not None or (sampled.piece and LOST not in sampled.piece)
-    return sampled.kind is Kind.SPECIAL and not told and bool(position.top)
-
-
 def _told(positions: Sequence[Position], text: bytes, *, ended: bool) -> Heard:
     """The positions with what the text tells of tokens that have lost their bytes.
 
     A character that is left open at the end is left out: what comes next is asked for again.
     """
-    if not any(map(_is_lost, positions)):
+    if not any(position.is_lost for position in positions):
         return Heard(tuple(positions))
     found = list(_aligned(positions, text)) or list(positions)
     count = len(found)
-    while not ended and len(found) > 1 and _is_lost(found[-1]):
+    while not ended and len(found) > 1 and found[-1].is_lost:
         del found[-1]
     return Heard(tuple(found), len(found) == count)
 
@@ -156,8 +149,8 @@ def _runs(positions: Sequence[Position]) -> Iterator[tuple[Sequence[Position], S
     """Positions that are lost, and those behind them that are known, again and again; the first may lack the former."""
     at = 0
     while at < len(positions):
-        middle = next((n for n in range(at, len(positions)) if not _is_lost(positions[n])), len(positions))
-        end = next((n for n in range(middle, len(positions)) if _is_lost(positions[n])), len(positions))
+        middle = next((n for n in range(at, len(positions)) if not positions[n].is_lost), len(positions))
+        end = next((n for n in range(middle, len(positions)) if positions[n].is_lost), len(positions))
         yield positions[at:middle], positions[middle:end]
         at = end
 
