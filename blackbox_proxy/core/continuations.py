@@ -5,6 +5,10 @@ leads out of it is a leaf, with the bytes that it has written. The API's next to
 off these bytes first (core.firsts); what the pair writes then may change it. A continuation after which the API would
 have cut the text before otherwise is no continuation that it can have: it goes on from the end of one of its tokens.
 
+Models also write what their tokenizer would have joined: ` ` and a line end, where one token has both. Where the pair
+sets a border that its own tokenizer would not set, the API is taken to set it too; so for an API with the tokenizer of
+the pair its next token is the pair's next token, whatever follows.
+
 Nothing here evaluates a model, and no string is weighed. Arrays have the members as rows: 0 the expert, 1 the
 anti-expert.
 """
@@ -20,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blackbox_proxy.core.covering import NEGLIGIBLE, Place, Spell, probabilities, usual_paths
-from blackbox_proxy.core.firsts import Firsts
+from blackbox_proxy.core.firsts import Firsts, own_firsts
 from blackbox_proxy.core.vocabulary import Ids, Vocabulary
 from blackbox_proxy.types import Floats, Laws, TokenPath
 
@@ -34,20 +38,37 @@ KEPT_SHARE = 0.05
 """Share of the expert's mass that must go on from the end of a token of the API, or it is not asked for."""
 
 
+class Written(NamedTuple):
+    """What a path has written of the continuation.
+
+    text: all of it. cut: as much as the API's next token depends on: up to the first border that the pair's tokenizer
+    would not have set. apart: whether the continuation begins at such a border: the API may go on with anything then.
+    """
+
+    text: bytes = b""
+    cut: bytes = b""
+    apart: bool = False
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether what is written next changes nothing of the API's next token."""
+        return len(self.cut) < len(self.text)
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """A token path whose distributions are known.
 
-    gap: bytes of the text that are still to be spelt. text: what is written of the continuation; empty while there is a
-    gap. mass: of the path, shape (2,). first: the API's next token if nothing came after `text`; None where it cannot
-    go on so. inner: the tokens that lead to other nodes. heavy: the leaves of a share that counts (`HEAVY`). changed:
+    gap: bytes of the text that are still to be spelt. written: what is written of the continuation; nothing while there
+    is a gap. mass: of the path, shape (2,). first: the API's next token if nothing more came; None where it cannot go
+    on so. inner: the tokens that lead to other nodes. heavy: the leaves of a share that counts (`HEAVY`). changed:
     those of them with which the API's next token is another one than `first`, by it; in a gap all that it cannot go on
     with, by None. out: which tokens lead to other nodes, or to nothing that can be; shape (V,), None where none does.
     """
 
     path: TokenPath
     gap: bytes
-    text: bytes
+    written: Written
     mass: Floats
     laws: Laws
     first: bytes | None
@@ -55,6 +76,11 @@ class Node:
     heavy: Ids
     changed: Mapping[bytes | None, Ids]
     out: NDArray[np.bool_] | None
+
+    @property
+    def text(self) -> bytes:
+        """All that is written of the continuation."""
+        return self.written.text
 
     def chance(self, ids: Ids) -> Floats:
         """Probability of some tokens after the node, together; shape (2,)."""
@@ -71,7 +97,7 @@ class _Known(NamedTuple):
 
     path: TokenPath
     gap: bytes
-    text: bytes
+    written: Written
     mass: Floats
     inner: Ids
     leaves: Floats
@@ -100,6 +126,7 @@ class Continuations:
         least: float = HEAVY,
     ) -> None:
         self.vocabulary, self.firsts, self.spell, self.least = vocabulary, firsts, spell, least
+        self._own = own_firsts(vocabulary, spell) if spell else None
         self._at, self._laws = at, laws
         self._border = self.last = firsts.last(after)
         self._scanned: dict[tuple[TokenPath, bytes], tuple[Ids, dict[bytes | None, Ids]]] = {}
@@ -136,32 +163,31 @@ class Continuations:
 
     def _paths(self) -> Iterator[_Known]:
         """The known paths that spell the text and go on from it; those that spell it and are not known are unread."""
-        queue = [(self._at.anchor, self._at.rest, b"", np.ones(2))]
-        for path, gap, text, mass in queue:
+        queue = [(self._at.anchor, self._at.rest, Written(), np.ones(2))]
+        for path, gap, written, mass in queue:
             laws = self._laws.get(path)
             if laws is None:
                 self.unread_masses[path] = mass
                 continue
-            children = list(self._children_of(path, gap, text))
-            inner = np.array([to[-1] for to, _, _ in children], dtype=np.intp)
+            inner = np.array([*self._children_of(path, gap)], dtype=np.intp)
             chances = probabilities(laws, inner)
-            for column, (to, left, written) in enumerate(children):
-                queue.append((to, left, written, mass * chances[:, column]))
+            whole = probabilities(laws, self.vocabulary.starting_with(gap)).sum(axis=1) if gap else np.ones(2)
+            known = _Known(path, gap, written, mass, inner, np.maximum(whole - chances.sum(axis=1), 0.0))
+            for column, i in enumerate(inner.tolist()):
+                queue.append(((*path, i), b"", self.leaf(known, i), mass * chances[:, column]))
             if gap:
                 queue.extend(self._shorter(path, gap, mass=mass, inner=inner))
-            whole = probabilities(laws, self.vocabulary.starting_with(gap)).sum(axis=1) if gap else np.ones(2)
-            yield _Known(path, gap, text, mass, inner, np.maximum(whole - chances.sum(axis=1), 0.0))
+            yield known
 
-    def _children_of(self, path: TokenPath, gap: bytes, text: bytes) -> Iterator[tuple[TokenPath, bytes, bytes]]:
-        """The known paths one token further which spell the gap to its end or go on from there."""
+    def _children_of(self, path: TokenPath, gap: bytes) -> Iterator[int]:
+        """The tokens that lead to a known path which spells the gap to its end or goes on from there."""
         for i in self._children.get(path, ()):
-            piece = self.vocabulary.pieces[i]
-            if self.vocabulary.is_text[i] and piece.startswith(gap):
-                yield (*path, i), b"", text + piece[len(gap) :]
+            if self.vocabulary.is_text[i] and self.vocabulary.pieces[i].startswith(gap):
+                yield i
 
     def _shorter(
         self, path: TokenPath, gap: bytes, *, mass: Floats, inner: Ids
-    ) -> Iterator[tuple[TokenPath, bytes, bytes, Floats]]:
+    ) -> Iterator[tuple[TokenPath, bytes, Written, Floats]]:
         """The paths one token further that leave a part of the gap; an unknown one that ends with it is unread."""
         found = list(self.vocabulary.proper_prefixes(gap))
         found += [(i, len(gap)) for i in self.vocabulary.ids_of(gap) if i not in inner]
@@ -172,14 +198,14 @@ class Continuations:
             if length == len(gap):
                 self.unread_masses[(*path, i)] = masses[:, column]
             else:
-                yield (*path, i), gap[length:], b"", masses[:, column]
+                yield (*path, i), gap[length:], Written(), masses[:, column]
 
     def _node(self, known: _Known) -> Node:
-        path, gap, text, mass, inner, _ = known
+        path, gap, written, mass, inner, _ = known
         laws = self._laws[path]
         if (path, self.last) not in self._scanned:
             heavy = self._heavy(laws, gap, mass=mass)
-            self._scanned[path, self.last] = heavy, self._changed(heavy, gap, text)
+            self._scanned[path, self.last] = heavy, self._changed(heavy, known)
         heavy, changed = self._scanned[path, self.last]
         out = None
         if len(inner) or None in changed:
@@ -188,7 +214,7 @@ class Continuations:
             heavy = heavy[~out[heavy]]
             changed = {string: ids[~out[ids]] for string, ids in changed.items()}
             out[changed.get(None, inner)] = True
-        return Node(path, gap, text, mass, laws, self.firsts.next(self.last, text), inner, heavy, changed, out)
+        return Node(path, gap, written, mass, laws, self.next(written), inner, heavy, changed, out)
 
     def _heavy(self, laws: Laws, gap: bytes, *, mass: Floats) -> Ids:
         """The text tokens that spell the gap, of a share that counts under either member."""
@@ -204,33 +230,36 @@ class Continuations:
             return np.asarray(ids[found], dtype=np.intp)
         return np.flatnonzero(found & self.vocabulary.is_text)
 
-    def _changed(self, heavy: Ids, gap: bytes, text: bytes) -> dict[bytes | None, Ids]:
-        """The leaves with which the API's next token is another than that of `text`: see `Node.changed`.
+    def _changed(self, heavy: Ids, known: _Known) -> dict[bytes | None, Ids]:
+        """The leaves with which the API's next token is another than without them: see `Node.changed`.
 
         With nothing of the continuation written it is that of the leaf's own bytes; then only those are told apart with
         which the API cannot go on.
         """
-        if gap:
-            broken = self.firsts.breaking(self.last, gap)
+        written = known.written
+        if known.gap:
+            broken = self.firsts.breaking(self.last, known.gap)
             return {None: broken} if len(broken) else {}
-        first = self.firsts.next(self.last, text)
-        looked = self._looked(first, text)
+        first = self.next(written)
+        looked = self._looked(first, written)
         found: dict[bytes | None, list[int]] = {}
         for i in heavy[looked[self.vocabulary.heads[heavy]]].tolist():
-            then = self.firsts.next(self.last, text + self.vocabulary.pieces[i])
-            if then != first and (text or then is None):
+            then = self.next(self.leaf(known, i))
+            if then != first and (written.text or then is None):
                 found.setdefault(then, []).append(i)
         return {string: np.array(ids, dtype=np.intp) for string, ids in found.items()}
 
-    def _looked(self, first: bytes | None, text: bytes) -> NDArray[np.bool_]:
+    def _looked(self, first: bytes | None, written: Written) -> NDArray[np.bool_]:
         """First bytes of what may follow and change the API's next token, shape (256,)."""
-        if first is None:
-            return np.ones(256, dtype=np.bool_)
         looked = np.zeros(256, dtype=np.bool_)
-        if self.last:
-            looked |= self.firsts.bytes_after(self.last, text)
-        if text:
-            looked |= self.firsts.bytes_after(first, text[len(first) :])
+        if written.is_sealed:
+            return looked
+        if first is None:
+            return ~looked
+        if self.last and not written.apart:
+            looked |= self.firsts.bytes_after(self.last, written.text)
+        if written.text:
+            looked |= self.firsts.bytes_after(first, written.text[len(first) :])
         return looked
 
     def _possible(self, node: Node, leaves: Floats) -> Floats:
@@ -244,22 +273,37 @@ class Continuations:
         whole = np.maximum(self.total, 1e-300)
         return np.asarray(np.clip(mass / (whole if mass.ndim == 1 else whole[:, None]), 0.0, 1.0))
 
-    def written(self, node: Node, i: int) -> bytes:
-        """What a leaf has written of the continuation."""
-        return node.text + self.vocabulary.pieces[i][len(node.gap) :]
+    def leaf(self, at: Node | _Known, i: int) -> Written:
+        """What is written with one more token, the id `i`, than at a known path."""
+        more, before = self.vocabulary.pieces[i][len(at.gap) :], at.written
+        text = before.text + more
+        if at.gap:
+            return Written(text, text)
+        if not before.text:
+            return Written(text, text, apart=self._sets_border(at.path, i))
+        sealed = before.is_sealed or self._sets_border(at.path, i)
+        return Written(text, before.cut if sealed else text, apart=before.apart)
 
-    def next(self, text: bytes) -> bytes | None:
-        """The API's next token where `text` follows and nothing more; None where it cannot go on so."""
-        return self.firsts.next(self.last, text)
+    def _sets_border(self, path: TokenPath, i: int) -> bool:
+        """Whether the pair ends a token before `i` where its tokenizer would not have."""
+        pieces = self.vocabulary.pieces
+        return bool(path) and self._own is not None and not self._own.keeps(pieces[path[-1]], pieces[i])
 
-    def is_open(self, text: bytes, *, usual: bool) -> bool:
+    def next(self, written: Written) -> bytes | None:
+        """The API's next token where nothing more is written; None where it cannot go on so."""
+        return self.firsts.next(b"" if written.apart else self.last, written.cut)
+
+    def is_open(self, written: Written, *, usual: bool) -> bool:
         """Whether the API's next token may still be another than `next` says.
 
         usual: only where the pair may well go on so, in its tokenizer's own spelling.
         """
+        last, text = b"" if written.apart else self.last, written.text
+        if written.is_sealed:
+            return False
         if usual:
-            return self.firsts.keeps(self.last, text) and self.firsts.can_change(text)
-        return not self.firsts.is_settled(self.last, text)
+            return self.firsts.keeps(last, text) and self.firsts.can_change(text)
+        return not self.firsts.is_settled(last, text)
 
     def unread(self, strings: Iterable[bytes] = (), *, least: float = NEGLIGIBLE) -> list[TokenPath]:
         """Paths of further spellings of the text that carry more than a negligible share of its mass, heaviest first.
@@ -280,8 +324,8 @@ class Continuations:
         for node in self.nodes:
             shares = self._expert_shares(node)
             for n in np.flatnonzero(shares > least).tolist():
-                text = self.written(node, int(node.heavy[n]))
-                if text and self.is_open(text, usual=usual):
+                written = self.leaf(node, int(node.heavy[n]))
+                if written.text and self.is_open(written, usual=usual):
                     found[(*node.path, int(node.heavy[n]))] = float(shares[n])
         return found
 
@@ -305,8 +349,9 @@ class Continuations:
         shares = self._expert_shares(node)
         likely = np.flatnonzero(shares > least)
         for n in likely[np.argsort(-shares[likely])].tolist():
-            text = self.written(node, int(node.heavy[n]))
-            string = self.next(text) if text and (not starts or text.startswith(starts)) else None
+            written = self.leaf(node, int(node.heavy[n]))
+            fits = written.text and (not starts or written.text.startswith(starts))
+            string = self.next(written) if fits else None
             if string and string != node.first:
                 yield string, float(shares[n])
 

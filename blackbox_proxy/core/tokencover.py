@@ -21,7 +21,7 @@ from typing import final
 
 import numpy as np
 
-from blackbox_proxy.core.continuations import Continuations, Node
+from blackbox_proxy.core.continuations import Continuations, Node, Written
 from blackbox_proxy.core.covering import LEAST, first_of, probabilities
 from blackbox_proxy.core.vocabulary import Ids
 from blackbox_proxy.types import Floats, TokenPath
@@ -60,8 +60,6 @@ class TokenCover:
         for n, string in enumerate(strings):
             if not string:
                 self._found[:, n] = self.tree.end()
-            elif self.tree.next(string) is None:
-                self._found[:, n] = 0.0
 
     def _ask_node(self, node: Node) -> None:
         """Add the leaves of one node to the strings that they count for."""
@@ -74,7 +72,7 @@ class TokenCover:
                 wanted.append((n, ids))
             if node.text and string == node.first:
                 self._found[:, n] += node.mass * node.kept()
-            if len(string) > len(node.text) and string.startswith(node.text):
+            if len(string) > len(node.text) and string.startswith(node.text) and not node.written.is_sealed:
                 self._wait(node, n, string)
         if wanted:
             starts = np.cumsum([0, *(len(ids) for _, ids in wanted[:-1])])
@@ -86,15 +84,21 @@ class TokenCover:
         """The leaves of a node that come to `string`, but for those that change nothing of what is written."""
         if len(string) <= len(node.text) or node.first is None:
             return node.changed.get(string)
-        if not string.startswith(node.text):
+        if not string.startswith(node.text) or node.written.is_sealed:
             return None
         ids = self.tree.firsts.ids(string, node.text, node.gap)
-        return ids if node.out is None or not len(ids) else ids[~node.out[ids]]
+        ids = ids if node.out is None or not len(ids) else ids[~node.out[ids]]
+        return np.array([i for i in ids.tolist() if not self._seals(node, i)], dtype=np.intp) if node.text else ids
+
+    def _seals(self, node: Node, i: int) -> bool:
+        """Whether a leaf changes nothing of the API's next token, since the pair sets a border of its own before it."""
+        return bool(node.text) and self.tree.leaf(node, i).is_sealed
 
     def _wait(self, node: Node, n: int, string: bytes) -> None:
         """Note the leaves that have written only a part of a string: the whole of it may come to be."""
         vocabulary, left = self.tree.vocabulary, node.gap + string[len(node.text) :]
         parts = [i for i, _ in vocabulary.proper_prefixes(left, beyond=len(node.gap)) if i not in node.inner]
+        parts = [i for i in parts if not self._seals(node, i)]
         if not parts:
             return
         found = node.mass[:, None] * probabilities(node.laws, np.array(parts))
@@ -145,7 +149,7 @@ class TokenCover:
             if not (node.text.startswith(string) or string.startswith(node.text)):
                 continue
             for i in self._counted(node, string).tolist():
-                if self.tree.is_open(self.tree.written(node, i), usual=usual):
+                if self.tree.is_open(self.tree.leaf(node, i), usual=usual):
                     yield _Way((*node.path, i), node.mass * node.chance(np.array([i])), usual=True)
 
     def _counted(self, node: Node, string: bytes) -> Ids:
@@ -166,11 +170,11 @@ class TokenCover:
         low, high, tree = self._found.copy(), self._found.copy(), self.tree
         unread = np.asarray(sum(tree.unread_masses.values(), np.zeros(2)))
         least, most = tree.total.copy(), tree.total + unread
-        for text, mass in self._unsettled():
-            first = tree.next(text)
+        for written, mass in self._unsettled():
+            first, text = tree.next(written), written.text
             if first is None:
                 most += mass
-            elif not tree.firsts.is_final(tree.last, tree.last + text):
+            elif not written.apart and not tree.firsts.is_final(tree.last, tree.last + text):
                 least -= mass
             for n, string in enumerate(self._strings):
                 if string == first:
@@ -182,11 +186,11 @@ class TokenCover:
         high = (high + unread[:, None]) / np.maximum(least, 1e-300)[:, None]
         return np.clip(low / np.maximum(most, 1e-300)[:, None], 0.0, 1.0), np.minimum(high, 1.0)
 
-    def _unsettled(self) -> Iterator[tuple[bytes, Floats]]:
+    def _unsettled(self) -> Iterator[tuple[Written, Floats]]:
         """What is written at the leaves at which the API's next token may still be another, with their mass."""
         for node in self.tree.nodes:
             masses = node.mass[:, None] * probabilities(node.laws, node.heavy)
             for n, i in enumerate(node.heavy.tolist()):
-                text = self.tree.written(node, i)
-                if text and self.tree.is_open(text, usual=False):
-                    yield text, masses[:, n]
+                written = self.tree.leaf(node, i)
+                if written.text and self.tree.is_open(written, usual=False):
+                    yield written, masses[:, n]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import numpy as np
 
@@ -77,44 +77,59 @@ class ShortPair:
         return Laws(self.expert.law(path), self.anti_expert.law(path))
 
 
-def answers(model: ShortModel) -> Iterator[tuple[bytes, float]]:
-    """Every answer with its chance; equal ones once for each spelling."""
-    pending: list[tuple[TokenPath, bytes, float]] = [((), b"", 1.0)]
+def answers(model: ShortModel) -> Iterator[tuple[tuple[bytes, ...], float]]:
+    """Every answer, as the tokens that the model writes, with its chance."""
+    pending: list[tuple[TokenPath, float]] = [((), 1.0)]
+    pieces = model.vocabulary.pieces
     while pending:
-        path, text, chance = pending.pop()
+        path, chance = pending.pop()
         law = model.law(path)
         for i, logit in enumerate(law.logits.tolist()):
             if logit <= NEVER:
                 continue
             here = chance * math.exp(logit - law.log_norm)
             if i in model.vocabulary.ends:
-                yield text, here
+                yield tuple(pieces[i] for i in path), here
             else:
-                pending.append(((*path, i), text + model.vocabulary.pieces[i], here))
+                pending.append(((*path, i), here))
+
+
+def own_borders(tokens: Sequence[bytes], own: Vocabulary | None) -> set[int]:
+    """The places in an answer at which the model ends a token though its tokenizer would not; none without one."""
+    ends = accumulate(map(len, tokens))
+    joined = [bool(own) and _begins(own, one + other) != one for one, other in pairwise(tokens)] if own else []
+    return {end for end, apart in zip(ends, joined, strict=False) if apart}
+
+
+def _begins(vocabulary: Vocabulary, text: bytes) -> bytes:
+    return vocabulary.pieces[vocabulary.cut(text)[0]]
 
 
 def next_tokens(
-    model: ShortModel, text: bytes, api: Vocabulary, *, bordered: bool
+    model: ShortModel, text: bytes, api: Vocabulary, *, bordered: bool, own: Vocabulary | None = None
 ) -> tuple[Mapping[bytes, float], float]:
     """By brute force: the masses of the API's next tokens after `text`, b"" the end; and all mass that goes on from it.
 
-    bordered: only answers count that the API cuts after `text`.
+    bordered: only answers count that the API cuts after `text`. own: the model's tokenizer; where the model sets a
+    border that it would not set, the API sets it too.
     """
     found: dict[bytes, float] = {}
     free = 0.0
-    for answer, chance in answers(model):
+    for tokens, chance in answers(model):
+        answer = b"".join(tokens)
         if not answer.startswith(text):
             continue
         free += chance
-        whole = [api.pieces[i] for i in api.cut(answer)]
-        ends = [len(b"".join(whole[:n])) for n in range(len(whole) + 1)]
-        if not bordered:
-            whole = [api.pieces[i] for i in api.cut(answer[len(text) :])]
-            found_at = 0
-        elif len(text) in ends:
-            found_at = ends.index(len(text))
+        borders = own_borders(tokens, own)
+        end = min((border for border in borders if border > len(text)), default=len(answer))
+        if bordered and len(text) not in borders:
+            whole = [api.pieces[i] for i in api.cut(answer[:end])]
+            ends = [0, *accumulate(map(len, whole))]
+            if len(text) not in ends:
+                continue
+            rest = whole[ends.index(len(text)) :]
         else:
-            continue
-        name = whole[found_at] if found_at < len(whole) else b""
+            rest = [api.pieces[i] for i in api.cut(answer[len(text) : end])]
+        name = rest[0] if rest else b""
         found[name] = found.get(name, 0.0) + chance
     return found, free

@@ -7,7 +7,7 @@ does not merge what the pair has as one token.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -35,9 +35,12 @@ CLOSE = 1e-9
 
 @dataclass(frozen=True)
 class Case:
+    """own: the pair's tokenizer; None where every spelling of a text is taken for one."""
+
     pair: ShortPair
     api: Vocabulary
     text: bytes
+    own: Vocabulary | None = None
 
 
 @st.composite
@@ -54,13 +57,26 @@ def cases(draw: st.DrawFn, *, depth: int = 4) -> Case:
     return Case(pair, merging(letters, draw(some)), text)
 
 
+@st.composite
+def spelling_cases(draw: st.DrawFn, *, depth: int = 3) -> Case:
+    """The same for a pair with a tokenizer that merges too, and against which its members may write."""
+    letters = ALPHABETS[draw(st.sampled_from(sorted(ALPHABETS)))]
+    strings = [a + b for a in letters for b in letters] + [a + b + c for a in letters for b in letters for c in letters]
+    some = st.lists(st.sampled_from(strings), max_size=5, unique=True)
+    own = merging(letters, draw(some))
+    seed = draw(st.integers(0, 2**16))
+    pair = ShortPair(*(ShortModel(own, seed + n, depth) for n in (0, 1)))
+    text = b"".join(draw(st.lists(st.sampled_from(letters), max_size=2)))
+    return Case(pair, merging(letters, draw(some)), text, own)
+
+
 def truth(case: Case) -> tuple[dict[bytes, tuple[float, float]], bool]:
     """The masses by brute force, and whether the border was given up."""
     models = case.pair.expert, case.pair.anti_expert
-    found = [next_tokens(model, case.text, case.api, bordered=True) for model in models]
+    found = [next_tokens(model, case.text, case.api, bordered=True, own=case.own) for model in models]
     unbordered = bool(case.text) and sum(found[0][0].values()) < KEPT_SHARE * found[0][1]
     if unbordered:
-        found = [next_tokens(model, case.text, case.api, bordered=False) for model in models]
+        found = [next_tokens(model, case.text, case.api, bordered=False, own=case.own) for model in models]
     sums = [max(sum(masses.values()), 1e-300) for masses, _ in found]
     names = {*found[0][0], *found[1][0]}
     shares = {name: (found[0][0].get(name, 0.0) / sums[0], found[1][0].get(name, 0.0) / sums[1]) for name in names}
@@ -75,8 +91,9 @@ def made(case: Case, known: dict[TokenPath, Laws]) -> TokenCover:
     spelt = case.pair.vocabulary.spell(case.text)
     at = Place((), case.text, tuple(spelt))
     known.update({path: case.pair.laws(path) for path in at.paths})
-    bridge = Firsts(case.pair.vocabulary, case.api)
-    tree = Continuations(case.pair.vocabulary, at, known, firsts=bridge, after=case.text, least=0.0)
+    spell = case.own.cut if case.own else None
+    bridge = Firsts(case.pair.vocabulary, case.api, spell)
+    tree = Continuations(case.pair.vocabulary, at, known, firsts=bridge, after=case.text, spell=spell, least=0.0)
     return TokenCover(tree)
 
 
@@ -117,12 +134,34 @@ def test_masses_are_those_of_all_continuations_that_are_cut_so(case: Case) -> No
     check(case)
 
 
+@given(case=spelling_cases())
+def test_where_the_pair_ends_a_token_against_its_tokenizer_the_api_does_too(case: Case) -> None:
+    """By brute force as well."""
+    check(case)
+
+
 @pytest.mark.slow
 @settings(max_examples=2500, deadline=None)
-@given(case=cases())
+@given(case=cases() | spelling_cases())
 def test_masses_in_many_cases(case: Case) -> None:
-    """The same, 2,500 times."""
+    """Both, 2,500 times."""
     check(case)
+
+
+@given(case=spelling_cases(depth=4))
+def test_for_an_api_of_the_same_tokenizer_masses_are_those_of_the_pairs_next_tokens(case: Case) -> None:
+    """Whatever it is known to write then: so steering by strings is steering by ids."""
+    assert case.own is not None
+    known: dict[TokenPath, Laws] = {}
+    cover = made(replace(case, api=case.own, text=b""), known)
+    laws = known[()]
+    known.update({(i,): case.pair.laws((i,)) for i in case.own.order.tolist()})
+    cover.tree.absorb()
+    cover.ask(names(case.own))
+    ids = [case.own.ids_of(name)[0] if name else int(case.own.ends[0]) for name in names(case.own)]
+    right = [np.exp(law.logits[ids].astype(np.float64) - law.log_norm) for law in (laws.expert, laws.anti_expert)]
+    np.testing.assert_allclose(cover.estimate(), right, atol=CLOSE)
+    np.testing.assert_allclose(cover.once(), right, atol=CLOSE)
 
 
 LONG = ShortPair(*(ShortModel(Vocabulary([b"-", b"card", b"a", b"<end>"], ends=[3]), seed, 3) for seed in (1, 2)))
