@@ -240,10 +240,14 @@ class Continuations:
         if known.gap:
             broken = self.firsts.breaking(self.last, known.gap)
             return {None: broken} if len(broken) else {}
-        first = self.next(written)
+        first, last = self.next(written), b"" if written.apart else self.last
         looked = self._looked(first, written)
         found: dict[bytes | None, list[int]] = {}
         for i in heavy[looked[self.vocabulary.heads[heavy]]].tolist():
+            joined = self.firsts.next(last, written.text + self.vocabulary.pieces[i])
+            if joined == first or not (written.text or joined is None):
+                continue
+            # Asked last, since it is what takes time: whether the pair's tokenizer would have joined them.
             then = self.next(self.leaf(known, i))
             if then != first and (written.text or then is None):
                 found.setdefault(then, []).append(i)

@@ -86,6 +86,8 @@ class Firsts:
         """Whether the API cuts `last` off as a token where `then` follows: its border is one that it would make."""
         if not last or not then or not self._api.straddled(last, then):
             return True
+        if self._api.ids_of(last + then):
+            return False
         pieces = self._cut(last + then)
         return not pieces or pieces[0] == last
 

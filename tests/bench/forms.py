@@ -416,7 +416,8 @@ def main() -> None:
     usable = [name for name in loaded if name not in lossy]
     wanted = [tuple(pair.split("/")) for pair in args.pairs] if args.pairs else [*MAIN]
     if not args.pairs:
-        wanted += [(a, b) for a in usable for b in usable if (a, b) not in MAIN]
+        pairs = [name for name in usable if specs[name].startswith("gguf:")]
+        wanted += [(a, b) for a in usable for b in pairs if (a, b) not in MAIN]
     done = _done(args.out)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     with args.out.open("a", encoding="utf-8") as file:
