@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import pairwise
+from typing import NamedTuple
 
 from blackbox_proxy.core.spending import cost_of, used_by
 from blackbox_proxy.core.visible import paragraphs, visible
@@ -62,11 +63,39 @@ HEADS = (
 WORDS = frozenset(("API wanted", "Chosen", "Origin"))
 """Columns of words; the others are figures."""
 
-GUESSED = "\u2020"
-"""At a token that the pair had drafted."""
 
-LEFT = "\u2013"
-"""At a token that was left to the API, and in place of its offset."""
+class Flag(NamedTuple):
+    """What is said of some tokens: a sign at the token, a line above the text, and where there is one a sentence."""
+
+    sign: str
+    holds: Callable[[Step], bool]
+    meaning: str
+    sentence: str = ""
+
+
+FLAGS = (
+    Flag(
+        "\u2020",
+        lambda step: step.guessed,
+        "pair draft; the API was asked along it, and it was kept",
+        "The pair had drafted it.",
+    ),
+    Flag("\u2013", lambda step: step.left, "left to the API, since the pair's members hardly differ there"),
+    Flag("\u2248", lambda step: not step.exact, "the API did not go on from exactly the text before"),
+    Flag(
+        "\u2021",
+        lambda step: step.outweighed,
+        "weighs less than all that was not listed, together",
+        "All that was not listed weighs more, together: something better may be among it.",
+    ),
+    Flag(
+        "\u00a6",
+        lambda step: step.unbordered,
+        "the API's tokenizer would hardly have ended a token before it",
+        "The API's tokenizer would hardly have ended a token before it, so that this was not asked for.",
+    ),
+)
+"""The signs of a token, in their order; `Step` says what each is."""
 
 IMPUTED = "~\u2009"
 """Before a log-prob that the API did not show."""
@@ -190,19 +219,9 @@ def _legend(steps: Sequence[Step]) -> Html:
             continue  # an answer has none
         sample = el("span", origin.value, cls=f"mark {mark}")
         lines.append(el("li", sample, f" {count:,}: {meaning}"))
-    guessed = sum(step.guessed for step in steps)
-    if guessed:
-        sample = el("span", GUESSED, cls="mark")
-        lines.append(el("li", sample, f" {guessed:,}: pair draft; the API was asked along it, and it was kept"))
-    left = sum(step.left for step in steps)
-    if left:
-        sample = el("span", LEFT, cls="mark")
-        lines.append(el("li", sample, f" {left:,}: left to the API, since the pair's members hardly differ there"))
-    approximate = sum(not step.exact for step in steps)
-    if approximate:
-        sample = el("span", "\u2248", cls="mark")
-        lines.append(el("li", sample, f" {approximate:,}: the API did not go on from exactly the text before"))
-    return el("ul", *lines, cls="marks")
+    flagged = ((flag, count) for flag in FLAGS if (count := sum(flag.holds(step) for step in steps)))
+    signs = (el("li", el("span", flag.sign, cls="mark"), f" {count:,}: {flag.meaning}") for flag, count in flagged)
+    return el("ul", *lines, *signs, cls="marks")
 
 
 def _token(number: int, step: Step, came_from: Round | None, *, of: int) -> Html:
@@ -210,9 +229,7 @@ def _token(number: int, step: Step, came_from: Round | None, *, of: int) -> Html
     mark, _ = ORIGINS[step.origin]
     name = f"card-{number}"
     shown = el("span", _flowing(step), cls=f"mark {mark}")
-    flags = "".join(
-        flag for flag, holds in ((GUESSED, step.guessed), (LEFT, step.left), ("\u2248", not step.exact)) if holds
-    )
+    flags = "".join(flag.sign for flag in FLAGS if flag.holds(step))
     flag = (el("sup", flags, aria_hidden="true"),) if flags else ()
     card = _card(f"Token {number} of {of}", step, came_from, name=name)
     return el("li", shown, *flag, card, tabindex=0, aria_describedby=name)
@@ -288,8 +305,7 @@ def _grounds(step: Step, came_from: Round | None) -> Iterator[str]:
     yield f"{exact}; {sure}; the law is off by at most {step.error:.2g} (total variation)."
     if step.left and step.divergence is not None:
         yield f"The pair's members hardly differ here ({step.divergence:.2g}), so it was left to the API."
-    if step.guessed:
-        yield "The pair had drafted it."
+    yield from (flag.sentence for flag in FLAGS if flag.sentence and flag.holds(step))
     if came_from is None:
         return
     used = used_by(came_from.calls)

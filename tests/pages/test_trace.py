@@ -58,16 +58,40 @@ def test_every_token_is_marked_by_its_origin_and_not_by_colour_alone() -> None:
     ]
 
 
-def test_a_token_that_the_pair_had_drafted_is_marked_as_such() -> None:
-    page = Page.read(trace_page(with_steps(replace(STEPS[0], guessed=True), *STEPS[1:])))
+@pytest.mark.parametrize(
+    ("said", "sign", "legend", "sentence"),
+    [
+        (
+            {"guessed": True},
+            "\u2020",
+            "pair draft; the API was asked along it, and it was kept",
+            "The pair had drafted it.",
+        ),
+        (
+            {"outweighed": True},
+            "\u2021",
+            "weighs less than all that was not listed, together",
+            "something better may be among it",
+        ),
+        (
+            {"unbordered": True},
+            "\u00a6",
+            "the API's tokenizer would hardly have ended a token before it",
+            "so that this was not asked for",
+        ),
+    ],
+)
+def test_what_is_said_of_a_token_stands_at_it_in_the_legend_and_in_its_card(
+    said: dict[str, bool], sign: str, legend: str, sentence: str
+) -> None:
+    step = replace(STEPS[0], **said)  # type: ignore[arg-type]  # one flag of several
+    page = Page.read(trace_page(with_steps(step, *STEPS[1:])))
     marks = [[found.text for found in token.find("sup")] for token in tokens(page)]
-    assert [any("\u2020" in text for text in found) for found in marks] == [True, *[False] * (len(STEPS) - 1)]
-    (legend,) = page.root.find("ul", "marks")
-    assert "\u2020 1: pair draft; the API was asked along it, and it was kept" in [
-        one.text for one in legend.find("li")
-    ]
-    assert "The pair had drafted it." in tokens(page)[0].text
-    assert "\u2020" not in PAGE.root.text
+    assert [any(sign in text for text in found) for found in marks] == [True, *[False] * (len(STEPS) - 1)]
+    (lines,) = page.root.find("ul", "marks")
+    assert f"{sign} 1: {legend}" in [one.text for one in lines.find("li")]
+    assert sentence in tokens(page)[0].text
+    assert sign not in PAGE.root.text
 
 
 def test_every_token_can_have_the_focus_and_then_tells_what_belongs_to_it() -> None:
