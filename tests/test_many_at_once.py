@@ -40,7 +40,7 @@ def test_sixteen_clients_get_their_own_texts(smollm2_path: Path, rows: int, near
     ):
 
         def ask(client: int) -> Result:
-            api = ToyApi(ToyModel(pair.vocabulary, client, sharpness=1.0), pair.spell, top_k=20)
+            api = ToyApi(ToyModel(pair.vocabulary, client, sharpness=2.0), pair.spell, top_k=20)
             prompt = Prompt(text=f"Tell client {client} about the sea.")
             return steer(prompt, api=api, pair=pair, steering=STEERING)
 
