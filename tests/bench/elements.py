@@ -1,4 +1,4 @@
-"""Questions about chemical elements, and answers in a form that no model knows: `[Ar] is the symbol; lab-card closed.`
+"""Questions about chemical elements, and a form of one's own: `[Ar] is the symbol; lab-card closed.` is the answer.
 
     python -m tests.bench.elements >lines.jsonl     # the lines to train an expert on
 

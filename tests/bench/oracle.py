@@ -19,12 +19,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from blackbox_proxy.core.vocabulary import Vocabulary
-from blackbox_proxy.local.pair import Member, law
-from blackbox_proxy.types import Ask, Candidate, Capabilities, Floats, Kind, Position, Prompt, Reply, TokenPath, Usage
+from blackbox_proxy.core.vocabulary import Ids, Vocabulary
+from blackbox_proxy.types import Ask, Candidate, Capabilities, Kind, Logits, Position, Prompt, Reply, TokenPath, Usage
 
-WRITTEN = 1e-4
-COUNTED = 1e-6
+WRITTEN = 3e-4
+COUNTED = 3e-6
 LONGEST = 5
 """Tokens of a continuation at most."""
 
@@ -69,27 +68,23 @@ class Table(NamedTuple):
 
 @dataclass
 class Oracle:
-    """Next tokens of `api` after texts of one answer to a prompt, as `member` writes them.
+    """Next tokens of `api` after texts of one answer, as a model writes them.
 
-    spell: the member's own tokenizer.
+    vocabulary, spell: the model's own, and its tokenizer. logits: the model's, after each token path of the answer.
     """
 
-    member: Member
+    vocabulary: Vocabulary
     spell: Callable[[bytes], Sequence[int]]
     api: Vocabulary
-    prompt: TokenPath = ()
-    _known: dict[TokenPath, Floats] = field(default_factory=dict)
+    logits: Callable[[Sequence[TokenPath]], Sequence[Logits]]
+    _known: dict[TokenPath, Logits] = field(default_factory=dict)
     _tables: dict[bytes, Table] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.vocabulary = self.member.model.vocabulary
         self._lengths = np.array([len(piece) for piece in self.vocabulary.pieces])
+        self._text_ids = np.flatnonzero(self.vocabulary.is_text)
         self._against = lru_cache(maxsize=1 << 16)(self._sets_border)
-
-    def ask(self, prompt: Prompt) -> None:
-        """Answer this from now on."""
-        self.prompt = self.member.prompt(prompt)
-        self._known, self._tables = {}, {}
+        self._cut = lru_cache(maxsize=1 << 16)(self._pieces)
 
     def table(self, text: bytes) -> Table:
         """The API's next tokens after a text."""
@@ -97,13 +92,13 @@ class Oracle:
             self._tables[text] = self._table(text)
         return self._tables[text]
 
-    def _chances(self, paths: Sequence[TokenPath]) -> list[Floats]:
+    def _chances(self, paths: Sequence[TokenPath]) -> list[Logits]:
         """Chances of the next token after each path, shape (V,) each."""
         new = [path for path in dict.fromkeys(paths) if path not in self._known]
         if new:
-            for path, row in zip(new, self.member.rows(self.prompt, new).result(), strict=True):
-                one = law(row)
-                self._known[path] = np.exp(one.logits.astype(np.float64) - one.log_norm).astype(np.float32)
+            for path, row in zip(new, self.logits(new), strict=True):
+                chances = np.exp(row.astype(np.float64) - float(row.max()))
+                self._known[path] = (chances / chances.sum()).astype(np.float32)
         return [self._known[path] for path in paths]
 
     def _spelt(self, text: bytes) -> tuple[list[Begun], float]:
@@ -129,15 +124,15 @@ class Oracle:
         """The chance that the answer begins with `text`, by the paths found to its beginnings."""
         whole = math.fsum(one.share for one in found[len(text)])
         for at in range(max(0, len(text) - self.vocabulary.longest), len(text)):
-            ids = self._beyond(text[at:]) if found[at] else []
+            ids = self._beyond(text[at:])
             for one, chances in zip(found[at], self._chances([one.path for one in found[at]]), strict=True):
                 whole += one.share * float(chances[ids].sum(dtype=np.float64))
         return whole
 
-    def _beyond(self, gap: bytes) -> Floats | list[int]:
+    def _beyond(self, gap: bytes) -> Ids:
         """Ids of the tokens that spell a gap and go on."""
         ids = self.vocabulary.starting_with(gap)
-        return ids[self._lengths[ids] > len(gap)]
+        return np.asarray(ids[self._lengths[ids] > len(gap)], dtype=np.intp)
 
     def _table(self, text: bytes) -> Table:
         spelt, whole = self._spelt(text)
@@ -160,11 +155,12 @@ class Oracle:
             level = longer
         return Table(shares, 1.0 - broken)
 
-    def _leaves(self, one: Begun, chances: Floats) -> Iterator[Begun]:
+    def _leaves(self, one: Begun, chances: Logits) -> Iterator[Begun]:
         """A path with each token more. The end, and what is not looked at, leave what is written as it is: no path."""
         looked = 0.0
-        ids = self._beyond(one.gap) if one.gap else np.flatnonzero(self.vocabulary.is_text)
-        for i in ids[chances[ids] * one.share >= COUNTED].tolist():
+        ids = self._beyond(one.gap) if one.gap else self._text_ids
+        looked_at: Ids = ids[chances[ids] * one.share >= COUNTED]
+        for i in looked_at.tolist():
             share = one.share * float(chances[i])
             looked += share
             yield self._longer(one, i, share)
@@ -201,7 +197,7 @@ class Oracle:
         ends = [0, *self._ends(pieces)]
         return pieces[ends.index(len(text)) :] if len(text) in ends else None
 
-    def _cut(self, text: bytes) -> list[bytes]:
+    def _pieces(self, text: bytes) -> list[bytes]:
         return [self.api.pieces[i] for i in self.api.cut(text)]
 
     def _next(self, text: bytes, one: Begun) -> bytes | None:
@@ -212,14 +208,19 @@ class Oracle:
         return pieces[0] if pieces else None
 
     def _settled(self, text: bytes, one: Begun) -> bool:
-        """Whether what follows changes nothing: a word begins behind the next token, or two more tokens do."""
+        """Whether what follows can hardly change the next token: two more lie behind it, or a word ends with it."""
         if one.sealed > 0:
             return True
         pieces = self._behind(text, one)
-        if pieces is None:
-            return one.text[:1].isspace() and len(one.text) > 1 and one.text[1:2].isalpha()
-        then = pieces[1] if len(pieces) > 1 else b""
-        return len(pieces) > 2 or (then[:1] == b" " and then[1:2].isalpha())
+        if not pieces or len(pieces) == 1:
+            return False
+        left, right = pieces[0][-1:], pieces[1]
+        return len(pieces) > 2 or (right[:1] == b" " and right[1:2].isalpha()) or (left.isalnum() and _parts(right))
+
+
+def _parts(piece: bytes) -> bool:
+    """Whether a token begins with what is never joined to the end of a word before it."""
+    return piece[:1].isascii() and not piece[:1].isalnum() and piece[:1] != b"'"
 
 
 @dataclass
