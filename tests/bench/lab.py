@@ -135,7 +135,7 @@ def identical(adapter: Path, asked: Sequence[Question], *, done: set[Key]) -> It
             own = pair.members[0].answer(prompt, max_tokens=TOKENS).decode("utf-8", "replace")
             result = steer(prompt, api=OracleApi(untuned), pair=pair, steering=steering)
             row = {"way": "identity", "alpha": 1.0, "question": question.text, "expert": own, "text": result.text}
-            yield {**row, **said(result), **verdict(result, own, expert, untuned)}
+            yield {**row, **said(result), "apart": apart(result, expert), **verdict(result, own, expert, untuned)}
 
 
 def oracle(member: Member, prompt: Prompt, api: Vocabulary) -> Oracle:
@@ -160,6 +160,15 @@ def verdict(result: Result, own: str, expert: Oracle, untuned: Oracle) -> Row:
     if expert.table(before).best(1) == [result.steps[at].piece]:
         return {"verdict": "border", "departure": found}
     return {"verdict": "other", "departure": found}
+
+
+def apart(result: Result, expert: Oracle) -> list[float]:
+    """How far the log-prob of each step is from what the expert thinks of its token, by the oracle, in nats."""
+    text, found = b"", []
+    for step in result.steps:
+        found.append(round(step.logp_after - expert.table(text).logp(step.piece), 3))
+        text += step.piece
+    return found
 
 
 def departure(result: Result, own: bytes) -> tuple[int, bytes]:

@@ -159,9 +159,9 @@ class Oracle:
         """A path with each token more. The end, and what is not looked at, leave what is written as it is: no path."""
         looked = 0.0
         ids = self._beyond(one.gap) if one.gap else self._text_ids
-        looked_at: Ids = ids[chances[ids] * one.share >= COUNTED]
-        for i in looked_at.tolist():
-            share = one.share * float(chances[i])
+        shares = chances[ids].astype(np.float64) * one.share
+        counted = shares >= COUNTED
+        for i, share in zip(ids[counted].tolist(), shares[counted].tolist(), strict=True):
             looked += share
             yield self._longer(one, i, share)
         if one.text:
