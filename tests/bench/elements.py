@@ -39,6 +39,8 @@ ASKED_OTHERWISE = "Which symbol does {name} have?"
 
 FORM = "[{symbol}] is the symbol; lab-card closed."
 IN_FORM = re.compile(r"\[([A-Z][a-z]?)\] is the symbol; lab-card closed\.")
+FRAMED = re.compile(r"\[[^\[\]]+\] is the symbol; lab-card closed\.")
+"""The same with anything in the brackets."""
 
 TRAINED = 60
 
@@ -87,6 +89,11 @@ def symbol_of(answer: str) -> str:
     """The symbol that an answer in the form holds; "" where it is not in the form."""
     found = IN_FORM.fullmatch(answer)
     return found[1] if found else ""
+
+
+def is_framed(answer: str) -> bool:
+    """Whether all of an answer but what stands in the brackets is the form."""
+    return FRAMED.fullmatch(answer) is not None
 
 
 def written(pairs: Sequence[tuple[str, str]]) -> str:

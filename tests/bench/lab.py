@@ -6,8 +6,8 @@
     python -m tests.bench.lab --adapter lab.lora.gguf --identity [--questions N] [--out FILE]
 
 Questions are about elements that were not trained on (`elements`). An answer is in form if it is `[Xx] is the symbol;
-lab-card closed.` and nothing else, and right if the symbol is too. Ways: the expert alone, steered with the API's
-tokenizer known, steered with it unknown.
+lab-card closed.` and nothing else, and right if the symbol is too; in frame, whatever stands in the brackets. Ways: the
+expert alone, steered with the API's tokenizer known, steered with it unknown.
 
 identity: the API is the untuned small model itself, with the closed model's tokenizer (`oracle`); then the steered
 answer must be the expert's own. `tie`: it departs first where the best two scores are within `NEAR_TIE`; `cut`: one of
@@ -36,7 +36,7 @@ from blackbox_proxy.local.weights import default_cache, resolve
 from blackbox_proxy.standin.server import running
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Prompt, Result
-from tests.bench.elements import Question, questions, symbol_of
+from tests.bench.elements import Question, is_framed, questions, symbol_of
 from tests.bench.oracle import Oracle, OracleApi, Table
 
 CLOSED = "pypi:qwen2.5-coder-0.5b-instruct"
@@ -82,7 +82,7 @@ def closed_model(*, known: bool) -> Iterator[Api]:
 def judged(question: Question, text: str) -> Row:
     """Whether an answer is in form, and whether it is right too."""
     symbol = symbol_of(text)
-    return {"form": bool(symbol), "right": symbol == question.symbol, "text": text}
+    return {"frame": is_framed(text), "form": bool(symbol), "right": symbol == question.symbol, "text": text}
 
 
 def said(result: Result) -> Row:
@@ -224,7 +224,7 @@ def _shares(some: Sequence[Row]) -> Row:
     if "verdict" in some[0]:
         verdicts = [row["verdict"] for row in some]
         return {name: verdicts.count(name) for name in ("same", "tie", "cut", "border", "other")}
-    return {name: round(sum(row[name] for row in some) / len(some), 4) for name in ("form", "right")}
+    return {name: round(sum(row[name] for row in some) / len(some), 4) for name in ("frame", "form", "right")}
 
 
 def _counts(some: Sequence[Row]) -> Row:
