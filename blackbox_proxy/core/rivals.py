@@ -132,7 +132,7 @@ class ByteReading:
         """
         opening = yield from self._opening(answer)
         if not opening.is_open:
-            fits = partial(may_follow, answer.text)
+            fits = partial(self._fits, answer.text)
             left = untouched(position, opening.divergence, steering=self._steering, fits=fits)
             if left is not None:
                 return left
@@ -305,10 +305,14 @@ class ByteReading:
         best = int(np.argmax(score))
         return Guess(pieces[best], math.exp(score[best]))
 
+    def _fits(self, text: bytes, piece: bytes) -> bool:
+        """Whether a piece may follow the text, and the pair can read it then: some lack a few control characters."""
+        return may_follow(text, piece) and self._vocabulary.can_spell(piece)
+
     def _shown(self, position: Position, text: bytes) -> dict[bytes, float]:
         """The API's log-probs of what may follow the text."""
         logps = merged(position, greedy=self._steering.temperature == 0.0)
-        shown = {piece: logp for piece, logp in logps.items() if may_follow(text, piece)}
+        shown = {piece: logp for piece, logp in logps.items() if self._fits(text, piece)}
         if not shown and not self._steering.takes_unseen:
             check_any(np.zeros(0), position, fault=f"can follow {text[-20:]!r}")
         return shown

@@ -127,6 +127,21 @@ class Vocabulary:
                 return True
         return False
 
+    @cached_property
+    def _letters(self) -> frozenset[int]:
+        """The bytes that are pieces by themselves."""
+        return frozenset(piece[0] for piece in self._ids if len(piece) == 1)
+
+    def can_spell(self, text: bytes) -> bool:
+        """Whether the pieces can spell `text`."""
+        if self._letters.issuperset(text):
+            return True
+        try:
+            self.spell(text)
+        except ValueError:
+            return False
+        return True
+
     def spell(self, text: bytes) -> list[int]:
         """Cut `text` into pieces greedily, longest first: a spelling where the model's own tokenizer has none.
 

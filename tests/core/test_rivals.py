@@ -265,6 +265,13 @@ def test_a_list_that_is_outweighed_grows() -> None:
         assert found.is_outweighed == (proposals == 0)
 
 
+def test_what_the_pair_could_not_read_is_no_candidate() -> None:
+    """Some vocabularies lack control characters: the answer would break off behind one."""
+    found = weighed(position(b"\x16", {b"\x16": 0.6, b"x": 0.3, b"-x": 0.05}), Steering(), pair=CARD, api=None)
+    assert b"\x16" not in found.pieces
+    assert {b"x", b"-x"} <= set(found.pieces)
+
+
 def test_what_is_not_decided_between_two_shown_strings_is_taken_from_the_rest_once() -> None:
     """No fork may be spent, so that `-` of .6 is the mass of `-` and may come to be `-card`; .4 is left, not nothing.
 
