@@ -7,6 +7,7 @@ least likely is told. A token that ends the answer leaves no entry.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -66,6 +67,11 @@ class Told:
         last[spelt(int(best[0]), truth)] = int(best[0])  # the sampled token, which is told once more
         return cls({text: float(law[i]) for text, i in last.items()}, frozenset(last.values()))
 
+    def joined(self, piece: str, logp: float, first: int, truth: Truth) -> Told:
+        """The same where the sampled token is a part of a character: its text tells what it and the next ones are."""
+        left = {text: logp for text, logp in self.logps.items() if text != spelt(first, truth)}
+        return Told(left | {piece: logp}, self.ids - {first})
+
     def is_near(self, position: Position) -> bool:
         shown = {c.piece.decode(): c.logp for c in position.top}
         return shown.keys() == self.logps.keys() and all(abs(shown[t] - logp) <= NATS for t, logp in self.logps.items())
@@ -77,27 +83,68 @@ def spelt(number: int, truth: Truth) -> str:
     return vocabulary.pieces[number].decode("utf-8", "ignore") if vocabulary.is_text[number] else ""
 
 
-def positions(api: Api, text: str, truth: Truth) -> Iterator[tuple[Position, Floats]]:
+@dataclass(frozen=True)
+class Spoken:
+    """The likeliest tokens after a path that say what one position says, of which the first may be told otherwise.
+
+    laws: before each token, shape (V,). left: bytes of them that the position does not say: the next one does.
+    """
+
+    ids: tuple[int, ...]
+    laws: tuple[Floats, ...]
+    left: bytes
+
+    @classmethod
+    def of(cls, position: Position, path: Sequence[int], truth: Truth, *, left: bytes) -> Spoken:
+        """More than one where the first is a part of a character, and the text tells which. left: of those before."""
+        ids: list[int] = []
+        laws: list[Floats] = []
+        said, piece = left, position.sampled.piece
+        while not ids or (said != piece and piece.startswith(said)):
+            laws.append(truth.law((*path, *ids)))
+            ids.append(int(laws[-1].argmax()))
+            said += truth.model.vocabulary.pieces[ids[-1]]
+        return cls(tuple(ids), tuple(laws), said.removeprefix(piece))
+
+    @property
+    def logp(self) -> float:
+        """Of all in turn."""
+        return float(sum(law[i] for i, law in zip(self.ids, self.laws, strict=True)))
+
+    def is_whole(self, position: Position, truth: Truth) -> bool:
+        """Whether the position says just what the server said of the first token."""
+        return spelt(self.ids[0], truth) == position.sampled.piece.decode()
+
+    def told(self, position: Position, truth: Truth) -> Iterator[Told]:
+        """What the server and the text make of it."""
+        for told in Told.of(self.laws[0], truth):
+            piece = position.sampled.piece.decode()
+            yield told if self.is_whole(position, truth) else told.joined(piece, self.logp, self.ids[0], truth)
+
+
+def positions(api: Api, text: str, truth: Truth) -> Iterator[tuple[Position, Spoken]]:
     """Those of a greedy reply with the true laws, up to where two tokens are about as likely."""
-    path = truth.read(text)
+    path, left = truth.read(text), b""
     for position in api.send(Ask("m", text, b"", TOKENS, TOP_K)).positions:
-        law = truth.law(path)
-        yield position, law
-        best = np.sort(law)[-2:]
-        if best[1] - best[0] <= NATS:
-            return
-        path = (*path, int(law.argmax()))
+        spoken = Spoken.of(position, path, truth, left=left)
+        yield position, spoken
+        for law in spoken.laws:
+            best = np.sort(law)[-2:]
+            if best[1] - best[0] <= NATS:
+                return
+        path, left = (*path, *spoken.ids), spoken.left
 
 
 def test_what_is_told_is_what_the_weights_say(python_llama: str, truth: Truth) -> None:
     count = hidden = 0
     with completions(f"{python_llama}/v1", truth) as api:
         for text in TEXTS:
-            for position, law in positions(api, text, truth):
-                found = [told for told in Told.of(law, truth) if told.is_near(position)]
-                assert found, (text, position, next(Told.of(law, truth)).logps)
-                others = np.delete(law, sorted(found[0].ids))
-                assert position.tail == pytest.approx(float(np.exp(others).sum()), abs=SHARE)
+            for position, spoken in positions(api, text, truth):
+                found = [told for told in spoken.told(position, truth) if told.is_near(position)]
+                assert found, (text, position, next(spoken.told(position, truth)).logps)
+                others = np.delete(spoken.laws[0], sorted(found[0].ids))
+                joined = 0.0 if spoken.is_whole(position, truth) else math.exp(spoken.logp)
+                assert position.tail == pytest.approx(float(np.exp(others).sum()) - joined, abs=SHARE)
                 assert others.max() <= position.ceiling + NATS
                 assert all(c.kind is not Kind.END for c in position.top)
                 count, hidden = count + 1, hidden + (others.max() > min(found[0].logps.values()) + NATS)
