@@ -130,6 +130,7 @@ class Continuations:
         self._at, self._laws = at, laws
         self._border = self.last = firsts.last(after)
         self._scanned: dict[tuple[TokenPath, bytes], tuple[Ids, dict[bytes | None, Ids]]] = {}
+        self._openness: dict[tuple[TokenPath, int, bytes, bool], bool] = {}
         self.absorb()
 
     def absorb(self) -> None:
@@ -308,6 +309,13 @@ class Continuations:
         if usual:
             return self.firsts.keeps(last, text) and self.firsts.can_change(text)
         return not self.firsts.is_settled(last, text)
+
+    def is_open_leaf(self, node: Node, i: int, *, usual: bool) -> bool:
+        """The same of a leaf; answers are kept, since each string asks it of the same leaves."""
+        leaf = (node.path, i, self.last, usual)
+        if leaf not in self._openness:
+            self._openness[leaf] = self.is_open(self.leaf(node, i), usual=usual)
+        return self._openness[leaf]
 
     def unread(self, strings: Iterable[bytes] = (), *, least: float = NEGLIGIBLE) -> list[TokenPath]:
         """Paths of further spellings of the text that carry more than a negligible share of its mass, heaviest first.

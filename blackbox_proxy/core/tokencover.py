@@ -149,7 +149,7 @@ class TokenCover:
             if not (node.text.startswith(string) or string.startswith(node.text)):
                 continue
             for i in self._counted(node, string).tolist():
-                if self.tree.is_open(self.tree.leaf(node, i), usual=usual):
+                if self.tree.is_open_leaf(node, i, usual=usual):
                     yield _Way((*node.path, i), node.mass * node.chance(np.array([i])), usual=True)
 
     def _counted(self, node: Node, string: bytes) -> Ids:

@@ -106,7 +106,7 @@ def settle(case: Case, cover: TokenCover, known: dict[TokenPath, Laws], right: S
         if not cover.tree.unbordered:
             assert (low <= np.array(right).T + CLOSE).all()
             assert (high >= np.array(right).T - CLOSE).all()
-        wanted = {*cover.tree.open_paths(least=-1.0, usual=False), *cover.tree.unread(least=0.0)}
+        wanted = {*cover.tree.open_paths(least=-1.0, usual=False), *cover.tree.unread_masses}
         wanted |= {path for n in range(len(asked)) if (path := cover.widest(n)) is not None}
         wanted = {path for path in wanted - known.keys() if len(path) <= case.pair.expert.depth}
         if not wanted:
