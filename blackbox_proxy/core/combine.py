@@ -101,15 +101,20 @@ def remainders(masses: Floats, pieces: Sequence[bytes], *, known: int) -> Floats
 
 
 def apart(
-    masses: Floats, pieces: Sequence[bytes], *, foreign: Collection[bytes], known: int, first: Callable[[bytes], bytes]
-) -> Floats:
-    """Masses as events that exclude each other, shape (2, n).
+    tables: Sequence[Floats],
+    pieces: Sequence[bytes],
+    *,
+    foreign: Collection[bytes],
+    known: int,
+    first: Callable[[bytes], bytes],
+) -> list[Floats]:
+    """Tables of masses of the same strings, of shape (2, n), each as those of events that exclude each other.
 
     For an API whose tokenizer is not known. A string stands for its being the first token as the pair's tokenizer cuts;
     but some that the API showed (`foreign`) for all that starts with them. What such a one holds is taken from the
     string that the pair cuts off it (`first`), and from any shorter one of its kind.
     """
-    net = masses.copy()
+    nets = [masses.copy() for masses in tables]
     inside = [j for j in range(known) if pieces[j] in foreign]
     for column, piece in enumerate(pieces):
         if piece in foreign:
@@ -117,17 +122,19 @@ def apart(
         else:
             longer = [j for j in inside if first(pieces[j]) == piece]
         if longer:
-            outermost = _unbegun([pieces[j] for j in longer])
-            rest = masses[:, column] - masses[:, np.array(longer)[outermost]].sum(axis=1)
-            # A difference of two nearly equal masses is rounding, and must not become a certainty.
-            if (rest > LEAST_SHARE * masses[:, column]).all():
-                net[:, column] = rest
-    return net
+            outermost = np.array(longer)[_unbegun([pieces[j] for j in longer])]
+            for masses, net in zip(tables, nets, strict=True):
+                rest = masses[:, column] - masses[:, outermost].sum(axis=1)
+                # A difference of two nearly equal masses is rounding, and must not become a certainty.
+                if (rest > LEAST_SHARE * masses[:, column]).all():
+                    net[:, column] = rest
+    return nets
 
 
 def within_none(pieces: Sequence[bytes], *, foreign: Collection[bytes], known: int) -> NDArray[np.bool_]:
     """Which strings are no part of another event, shape (n,): all but unseen ones that go on from a `foreign` one."""
-    begun = [column >= known and piece.startswith(tuple(foreign)) for column, piece in enumerate(pieces)]
+    stems = tuple(foreign)
+    begun = [column >= known and piece.startswith(stems) for column, piece in enumerate(pieces)]
     return ~np.array(begun, dtype=np.bool_)
 
 

@@ -241,7 +241,7 @@ class Continuations:
         if known.gap:
             broken = self.firsts.breaking(self.last, known.gap)
             return {None: broken} if len(broken) else {}
-        first, last = self.next(written), b"" if written.apart else self.last
+        first, last = self.next(written), self.before(written)
         looked = self._looked(first, written)
         found: dict[bytes | None, list[int]] = {}
         for i in heavy[looked[self.vocabulary.heads[heavy]]].tolist():
@@ -261,8 +261,8 @@ class Continuations:
             return looked
         if first is None:
             return ~looked
-        if self.last and not written.apart:
-            looked |= self.firsts.bytes_after(self.last, written.text)
+        if last := self.before(written):
+            looked |= self.firsts.bytes_after(last, written.text)
         if written.text:
             looked |= self.firsts.bytes_after(first, written.text[len(first) :])
         return looked
@@ -294,17 +294,21 @@ class Continuations:
         pieces = self.vocabulary.pieces
         return bool(path) and self._own is not None and not self._own.keeps(pieces[path[-1]], pieces[i])
 
+    def before(self, written: Written) -> bytes:
+        """The API's token that must end where the continuation begins; b"" where the API may go on with anything."""
+        return b"" if written.apart else self.last
+
     def next(self, written: Written) -> bytes | None:
         """The API's next token where nothing more is written; None where it cannot go on so."""
-        return self.firsts.next(b"" if written.apart else self.last, written.cut)
+        return self.firsts.next(self.before(written), written.cut)
 
     def is_open(self, written: Written, *, usual: bool) -> bool:
-        """Whether the API's next token may still be another than `next` says.
+        """Whether the API's next token may still be another than `next` says; not where nothing is written.
 
         usual: only where the pair may well go on so, in its tokenizer's own spelling.
         """
-        last, text = b"" if written.apart else self.last, written.text
-        if written.is_sealed:
+        last, text = self.before(written), written.text
+        if not text or written.is_sealed:
             return False
         if usual:
             return self.firsts.keeps(last, text) and self.firsts.can_change(text)
@@ -336,9 +340,9 @@ class Continuations:
         for node in self.nodes:
             shares = self._expert_shares(node)
             for n in np.flatnonzero(shares > least).tolist():
-                written = self.leaf(node, int(node.heavy[n]))
-                if written.text and self.is_open(written, usual=usual):
-                    found[(*node.path, int(node.heavy[n]))] = float(shares[n])
+                i = int(node.heavy[n])
+                if self.is_open_leaf(node, i, usual=usual):
+                    found[(*node.path, i)] = float(shares[n])
         return found
 
     def proposals(self, count: int, *, starts: Sequence[bytes] = (), least: float = NEGLIGIBLE) -> list[bytes]:

@@ -380,8 +380,8 @@ class ByteReading:
         """What competes: see `combine.Field`."""
         known, covering = len(logp), np.ones(len(pieces), dtype=np.bool_)
         if self._api is None:
-            net = partial(combine.apart, pieces=pieces, foreign=foreign, known=known, first=self._firsts.first)
-            masses, once = net(masses), net(once)
+            first = self._firsts.first
+            masses, once = combine.apart((masses, once), pieces, foreign=foreign, known=known, first=first)
             covering = combine.within_none(pieces, foreign=foreign, known=known)
         tail = hidden(at, greedy=self._steering.temperature == 0.0)
         return combine.Field(logp, masses, once, covering, tail, at.ceiling)

@@ -88,26 +88,28 @@ class TokenCover:
             return None
         ids = self.tree.firsts.ids(string, node.text, node.gap)
         ids = ids if node.out is None or not len(ids) else ids[~node.out[ids]]
-        return np.array([i for i in ids.tolist() if not self._seals(node, i)], dtype=np.intp) if node.text else ids
+        return self._joining(node, ids)
 
-    def _seals(self, node: Node, i: int) -> bool:
-        """Whether a leaf changes nothing of the API's next token, since the pair sets a border of its own before it."""
-        return bool(node.text) and self.tree.leaf(node, i).is_sealed
+    def _joining(self, node: Node, ids: Ids) -> Ids:
+        """Those of some leaves before which the pair sets no border of its own: they may be of the same token."""
+        if not node.text:
+            return ids
+        return np.array([i for i in ids.tolist() if not self.tree.leaf(node, i).is_sealed], dtype=np.intp)
 
     def _wait(self, node: Node, n: int, string: bytes) -> None:
         """Note the leaves that have written only a part of a string: the whole of it may come to be."""
         vocabulary, left = self.tree.vocabulary, node.gap + string[len(node.text) :]
-        parts = [i for i, _ in vocabulary.proper_prefixes(left, beyond=len(node.gap)) if i not in node.inner]
-        parts = [i for i in parts if not self._seals(node, i)]
-        if not parts:
+        leading = [i for i, _ in vocabulary.proper_prefixes(left, beyond=len(node.gap)) if i not in node.inner]
+        parts = self._joining(node, np.array(leading, dtype=np.intp))
+        if not len(parts):
             return
-        found = node.mass[:, None] * probabilities(node.laws, np.array(parts))
+        found = node.mass[:, None] * probabilities(node.laws, parts)
         matters = np.any(found > min(LEAST, self.tree.least) * self.tree.total[:, None], axis=0)
         if not matters.any():
             return
         first = first_of(self.tree.spell, vocabulary, left)
         ways = self._waiting.setdefault(n, [])
-        for column, i in enumerate(parts):
+        for column, i in enumerate(parts.tolist()):
             if matters[column]:
                 ways.append(_Way((*node.path, i), found[:, column], first is None or i == first))
 
@@ -171,10 +173,10 @@ class TokenCover:
         unread = np.asarray(sum(tree.unread_masses.values(), np.zeros(2)))
         least, most = tree.total.copy(), tree.total + unread
         for written, mass in self._unsettled():
-            first, text = tree.next(written), written.text
+            first, last, text = tree.next(written), tree.before(written), written.text
             if first is None:
                 most += mass
-            elif not written.apart and not tree.firsts.is_final(tree.last, tree.last + text):
+            elif not tree.firsts.is_final(last, last + text):
                 least -= mass
             for n, string in enumerate(self._strings):
                 if string == first:
@@ -192,5 +194,5 @@ class TokenCover:
             masses = node.mass[:, None] * probabilities(node.laws, node.heavy)
             for n, i in enumerate(node.heavy.tolist()):
                 written = self.tree.leaf(node, i)
-                if written.text and self.tree.is_open(written, usual=False):
+                if self.tree.is_open(written, usual=False):
                     yield written, masses[:, n]

@@ -37,6 +37,7 @@ from blackbox_proxy.standin.server import running
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Prompt, Result
 from tests.bench.elements import Question, is_framed, questions, symbol_of
+from tests.bench.forms import rows
 from tests.bench.oracle import Oracle, OracleApi, Table
 
 CLOSED = "pypi:qwen2.5-coder-0.5b-instruct"
@@ -202,13 +203,6 @@ def departed(result: Result, at: int, before: bytes, expert: Table, untuned: Tab
 def shown(piece: bytes) -> str:
     """A piece as JSON can hold it."""
     return piece.decode("utf-8", "backslashreplace")
-
-
-def rows(path: Path) -> list[Row]:
-    """What has been found so far."""
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
 def summary(found: Sequence[Row]) -> dict[str, Row]:

@@ -96,9 +96,10 @@ def answers(model: ShortModel) -> Iterator[tuple[tuple[bytes, ...], float]]:
 
 def own_borders(tokens: Sequence[bytes], own: Vocabulary | None) -> set[int]:
     """The places in an answer at which the model ends a token though its tokenizer would not; none without one."""
+    if own is None:
+        return set()
     ends = accumulate(map(len, tokens))
-    joined = [bool(own) and _begins(own, one + other) != one for one, other in pairwise(tokens)] if own else []
-    return {end for end, apart in zip(ends, joined, strict=False) if apart}
+    return {end for end, (one, other) in zip(ends, pairwise(tokens), strict=False) if _begins(own, one + other) != one}
 
 
 def _begins(vocabulary: Vocabulary, text: bytes) -> bytes:

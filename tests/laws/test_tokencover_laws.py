@@ -44,11 +44,17 @@ class Case:
 
 
 @st.composite
-def cases(draw: st.DrawFn, *, depth: int = 4) -> Case:
-    """A pair and an API over one alphabet, which merge different neighbours; and a text that the API cuts itself."""
+def alphabets(draw: st.DrawFn) -> tuple[tuple[bytes, ...], st.SearchStrategy[list[bytes]]]:
+    """Some letters, and merges of two or three of them."""
     letters = ALPHABETS[draw(st.sampled_from(sorted(ALPHABETS)))]
     strings = [a + b for a in letters for b in letters] + [a + b + c for a in letters for b in letters for c in letters]
-    some = st.lists(st.sampled_from(strings), max_size=5, unique=True)
+    return letters, st.lists(st.sampled_from(strings), max_size=5, unique=True)
+
+
+@st.composite
+def cases(draw: st.DrawFn, *, depth: int = 4) -> Case:
+    """A pair and an API over one alphabet, which merge different neighbours; and a text that the API cuts itself."""
+    letters, some = draw(alphabets())
     own = Vocabulary([*letters, *draw(some)[:2], b"<end>"], ends=[])
     vocabulary = Vocabulary(own.pieces, ends=[len(own.pieces) - 1])
     seed, sharpness = draw(st.integers(0, 2**16)), draw(st.sampled_from([0.5, 2.0, 4.0]))
@@ -60,9 +66,7 @@ def cases(draw: st.DrawFn, *, depth: int = 4) -> Case:
 @st.composite
 def spelling_cases(draw: st.DrawFn, *, depth: int = 3) -> Case:
     """The same for a pair with a tokenizer that merges too, and against which its members may write."""
-    letters = ALPHABETS[draw(st.sampled_from(sorted(ALPHABETS)))]
-    strings = [a + b for a in letters for b in letters] + [a + b + c for a in letters for b in letters for c in letters]
-    some = st.lists(st.sampled_from(strings), max_size=5, unique=True)
+    letters, some = draw(alphabets())
     own = merging(letters, draw(some))
     seed = draw(st.integers(0, 2**16))
     pair = ShortPair(*(ShortModel(own, seed + n, depth) for n in (0, 1)))
