@@ -22,6 +22,12 @@ from blackbox_proxy.types import Floats, TokenPath
 TOLERANCE = 0.05
 """Nats by which what is certain of a string's masses may fall short before more is read."""
 
+PLAUSIBLE = math.log(10.0)
+"""Nats by which the losing member's mass of a string may be too large while the other's is not.
+
+What a string's mass is too large by, it mostly is under both members; then its offset stays.
+"""
+
 SHARE = 1e-3
 """Where tokens are drawn, the probability below which a string's masses need not be certain."""
 
@@ -60,7 +66,7 @@ def _contenders(cover: TokenCover, weighed: Weighed, masses: Floats, *, smooth: 
     gains, loses = (0, 1) if weighed.alpha > 0.0 else (1, 0)
     score, spare, weight = weighed.scores.score, smooth + combine.LEAST, abs(weighed.alpha)
     best = float(score.max())
-    room = weight * np.log((masses[loses] + spare) / (2 * spare))
+    room = weight * np.minimum(np.log((masses[loses] + spare) / (2 * spare)), PLAUSIBLE)
     found = np.flatnonzero((masses[gains] >= combine.REAL) & (score < best) & (score + room > best))
     return [
         n

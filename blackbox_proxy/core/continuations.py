@@ -31,6 +31,12 @@ from blackbox_proxy.types import Floats, Laws, TokenPath
 HEAVY = 1e-5
 """Share of the text's own mass from which a leaf is looked at by itself: whether it changes the API's next token."""
 
+BORDER = 10.0
+"""In units of `least`: the share from which it is asked of a leaf whether the API could have it after its last token.
+
+Those below change, by their sum, what all strings are divided by, and no string against another.
+"""
+
 UNUSUAL = 0.05
 """Share of the text's own mass above which a spelling of it is read though its tokenizer would not spell it so."""
 
@@ -205,8 +211,10 @@ class Continuations:
         path, gap, written, mass, inner, _ = known
         laws = self._laws[path]
         if (path, self.last) not in self._scanned:
-            heavy = self._heavy(laws, gap, mass=mass)
-            self._scanned[path, self.last] = heavy, self._changed(heavy, known)
+            heavy = asked = self._heavy(laws, gap, mass=mass)
+            if not written.text:  # only whether the API could go on so is asked then, for which less will do
+                asked = self._heavy(laws, gap, mass=mass, units=BORDER)
+            self._scanned[path, self.last] = heavy, self._changed(asked, known)
         heavy, changed = self._scanned[path, self.last]
         out = None
         if len(inner) or None in changed:
@@ -217,15 +225,15 @@ class Continuations:
             out[changed.get(None, inner)] = True
         return Node(path, gap, written, mass, laws, self.next(written), inner, heavy, changed, out)
 
-    def _heavy(self, laws: Laws, gap: bytes, *, mass: Floats) -> Ids:
-        """The text tokens that spell the gap, of a share that counts under either member."""
+    def _heavy(self, laws: Laws, gap: bytes, *, mass: Floats, units: float = 1.0) -> Ids:
+        """The text tokens that spell the gap, of a share of some `units` of `least` under either member."""
         ids = self.vocabulary.starting_with(gap) if gap else None
         if self.least <= 0.0:
             return self.vocabulary.order if ids is None else ids
         found = np.zeros(len(self.vocabulary) if ids is None else len(ids), dtype=np.bool_)
         for row, law in enumerate((laws.expert, laws.anti_expert)):
             if mass[row] > 0.0 and self.free[row] > 0.0:
-                least = math.log(self.least * self.free[row]) - math.log(mass[row]) + law.log_norm
+                least = math.log(units * self.least * self.free[row]) - math.log(mass[row]) + law.log_norm
                 found |= (law.logits if ids is None else law.logits[ids]) > least
         if ids is not None:
             return np.asarray(ids[found], dtype=np.intp)
@@ -245,7 +253,10 @@ class Continuations:
         looked = self._looked(first, written)
         found: dict[bytes | None, list[int]] = {}
         for i in heavy[looked[self.vocabulary.heads[heavy]]].tolist():
-            joined = self.firsts.next(last, written.text + self.vocabulary.pieces[i])
+            text = written.text + self.vocabulary.pieces[i]
+            if not last and first and self.firsts.is_final(first, text):
+                continue
+            joined = self.firsts.next(last, text)
             if joined == first or not (written.text or joined is None):
                 continue
             # Asked last, since it is what takes time: whether the pair's tokenizer would have joined them.
@@ -324,15 +335,18 @@ class Continuations:
     def unread(self, strings: Iterable[bytes] = (), *, least: float = NEGLIGIBLE) -> list[TokenPath]:
         """Paths of further spellings of the text that carry more than a negligible share of its mass, heaviest first.
 
-        With a tokenizer at hand, of those with less than a real share only the ones that the usual spelling of the text
-        with one of `strings` runs through.
+        With a tokenizer at hand, only the ones that the usual spelling of the text with one of `strings` runs through,
+        and those that carry a real share of it under the member that is likelier to write the text: for one that hardly
+        would, the least of its masses is a large share.
         """
-        shares = {path: float(self.share(mass).max()) for path, mass in self.unread_masses.items()}
-        heavy = sorted((path for path, share in shares.items() if share > least), key=lambda path: -shares[path])
+        shares = {path: self.share(mass) for path, mass in self.unread_masses.items()}
+        heavy = [path for path in shares if shares[path].max() > least]
+        heavy.sort(key=lambda path: -float(shares[path].max()))
         if not heavy or self.spell is None:
             return heavy
         usual = usual_paths(self._at, self.spell, strings)
-        return [path for path in heavy if path in usual or shares[path] > UNUSUAL]
+        least = UNUSUAL * self.total.max()
+        return [path for path in heavy if path in usual or (self.unread_masses[path] > least).any()]
 
     def open_paths(self, *, least: float, usual: bool = True) -> dict[TokenPath, float]:
         """Leaves at which the API's next token is not decided (`is_open`), with the expert's share, above `least`."""

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from blackbox_proxy.core.covering import Spell, spelling
 from blackbox_proxy.core.vocabulary import Ids, Vocabulary
 
-KEPT = 1 << 15
+KEPT = 1 << 16
 """Answers kept: the same strings come again at every place."""
 
 GAPS = 1 << 10
@@ -46,7 +46,7 @@ class Firsts:
             self._lengths[i] = len(self._first(vocabulary.pieces[i]))
         self.first = lru_cache(maxsize=KEPT)(self._first)
         self.ids = lru_cache(maxsize=KEPT)(self._ids)
-        self.keeps = lru_cache(maxsize=KEPT)(self._keeps)
+        self._keeps = lru_cache(maxsize=KEPT)(self._would_keep)
         self.can_change = lru_cache(maxsize=KEPT)(self._can_change)
         self.bytes_after = lru_cache(maxsize=KEPT)(self._bytes_after)
         self.last = lru_cache(maxsize=KEPT)(self._last)
@@ -82,9 +82,15 @@ class Firsts:
             text = text[space if space >= 0 else len(text) - REMEMBERED :]
         return (self._cut(text) or [b""])[-1] if text else b""
 
-    def _keeps(self, last: bytes, then: bytes) -> bool:
+    def keeps(self, last: bytes, then: bytes) -> bool:
         """Whether the API cuts `last` off as a token where `then` follows: its border is one that it would make."""
-        if not last or not then or not self._api.straddled(last, then):
+        if not last or not then or not self.bytes_after(last, b"")[then[0]]:
+            return True
+        return self._keeps(last, then)
+
+    def _would_keep(self, last: bytes, then: bytes) -> bool:
+        """`keeps` of a text whose first byte may join the token before."""
+        if not self._api.straddled(last, then):
             return True
         if self._api.ids_of(last + then):
             return False
@@ -180,21 +186,25 @@ class Firsts:
                 return end == at
         return True
 
-    def _ids(self, string: bytes, head: bytes, gap: bytes) -> Ids:
-        """Ids of the pair's tokens after which the API's first token of the continuation is `string`.
+    def _ids(self, string: bytes, gap: bytes) -> Ids:
+        """Ids of the pair's tokens that spell `gap` and then what the API's first token of is `string`.
 
-        head: what the continuation starts with already, a proper beginning of `string`. gap: what the token must spell
-        of the text before the continuation begins; one of the two is empty. A `string` that is no piece of the API
-        stands for all that starts with it.
+        gap: the end of the text before the continuation begins. A `string` that is no piece of the API stands for all
+        that starts with it.
         """
-        ids = self._vocabulary.starting_with(gap + string[len(head) :])
+        ids = self._vocabulary.starting_with(gap + string)
         if not self._api.ids_of(string):
             return ids
-        if not head and not gap:
+        if not gap:
             return np.asarray(ids[self._lengths[ids] == len(string)], dtype=np.intp)
         pieces = self._vocabulary.pieces
-        kept = [i for i in ids.tolist() if self.first(head + pieces[i][len(gap) :]) == string]
+        kept = [i for i in ids.tolist() if self._length(pieces[i][len(gap) :]) == len(string)]
         return np.array(kept, dtype=np.intp)
+
+    def _length(self, text: bytes) -> int:
+        """How long the API's first token of `text` is; of a token of the pair it is known already."""
+        own = self._vocabulary.ids_of(text)
+        return int(self._lengths[own[0]]) if own else len(self.first(text))
 
 
 @lru_cache(maxsize=4)

@@ -152,11 +152,14 @@ class ByteReading:
         shown = self._shown(position, text)
         cover = yield from self._read(text, shown, known)
         left = self._steering.spread - (len(known) - len(self.paths(answer)))
-        if alpha != 0.0:
-            left = yield from self._read_on(cover, known, left=left)
-        proposed, count = self._proposed(cover, text), self._steering.proposals
+        proposed, count, read_on = self._proposed(cover, text), self._steering.proposals, False
         while True:
             weighed, masses, foreign = self._scored(cover, position, shown=shown, proposed=proposed, alpha=alpha)
+            if alpha != 0.0 and not read_on and (self._steering.temperature > 0.0 or not weighed.is_safe):
+                read_on = True
+                left = yield from self._read_on(cover, known, left=left)
+                proposed = self._proposed(cover, text)
+                continue
             own = self._own(weighed, position)
             wanted = (
                 self._doubt(cover, weighed, masses, own=own, foreign=foreign) if left > 0 and alpha != 0.0 else None

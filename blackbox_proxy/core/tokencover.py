@@ -20,11 +20,15 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from blackbox_proxy.core.continuations import Continuations, Node, Written
 from blackbox_proxy.core.covering import LEAST, first_of, probabilities
 from blackbox_proxy.core.vocabulary import Ids
 from blackbox_proxy.types import Floats, TokenPath
+
+SLIGHT = 30.0
+"""In units of `Continuations.least`: the share of a string's mass below which a leaf leaves it what it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +86,15 @@ class TokenCover:
 
     def _leaves(self, node: Node, string: bytes) -> Ids | None:
         """The leaves of a node that come to `string`, but for those that change nothing of what is written."""
-        if len(string) <= len(node.text) or node.first is None:
+        tree = self.tree
+        if node.first is None or (node.text and tree.firsts.is_piece(string)):
             return node.changed.get(string)
-        if not string.startswith(node.text) or node.written.is_sealed:
+        if not node.text:
+            return _without(tree.firsts.ids(string, node.gap), node.out)
+        # Where a text is written already: a string that is no token of the API stands for all that starts with it.
+        if len(string) <= len(node.text) or not string.startswith(node.text) or node.written.is_sealed:
             return None
-        ids = self.tree.firsts.ids(string, node.text, node.gap)
-        ids = ids if node.out is None or not len(ids) else ids[~node.out[ids]]
-        return self._joining(node, ids)
+        return self._joining(node, _without(tree.vocabulary.starting_with(string[len(node.text) :]), node.out))
 
     def _joining(self, node: Node, ids: Ids) -> Ids:
         """Those of some leaves before which the pair sets no border of its own: they may be of the same token."""
@@ -132,7 +138,7 @@ class TokenCover:
 
     def low_of(self, index: int) -> Floats:
         """What is certain of a string's estimate, shape (2,), as far as the pair's usual spellings go."""
-        doubtful = sum((way.mass for way in self._open(self._strings[index], usual=True)), np.zeros(2))
+        doubtful = sum((way.mass for way in self._open(index, usual=True)), np.zeros(2))
         return self.tree.share(np.maximum(self._found[:, index] - doubtful, 0.0))
 
     def widest(self, index: int, *, usual: bool = False) -> TokenPath | None:
@@ -140,19 +146,23 @@ class TokenCover:
 
         usual: only paths that the estimate depends on.
         """
-        ways = [*self._open(self._strings[index], usual=usual), *self._waiting.get(index, ())]
+        ways = [*self._open(index, usual=usual), *self._waiting.get(index, ())]
         ways = [way for way in ways if (way.usual or not usual) and (way.mass > 0.0).any()]
         best = max(ways, key=lambda way: float(self.tree.share(way.mass).max()), default=None)
         return best.path if best else None
 
-    def _open(self, string: bytes, *, usual: bool) -> Iterator[_Way]:
-        """The leaves that count for `string` and may still change."""
+    def _open(self, index: int, *, usual: bool) -> Iterator[_Way]:
+        """The leaves that count for a string and may still change, but for those that are next to nothing of it."""
+        string, least = self._strings[index], SLIGHT * self.tree.least * self._found[:, index, None]
         for node in self.tree.nodes if string else ():
             if not (node.text.startswith(string) or string.startswith(node.text)):
                 continue
-            for i in self._counted(node, string).tolist():
+            leaves = self._counted(node, string)
+            masses = node.mass[:, None] * probabilities(node.laws, leaves)
+            for column in np.flatnonzero((masses > least).any(axis=0)).tolist():
+                i = int(leaves[column])
                 if self.tree.is_open_leaf(node, i, usual=usual):
-                    yield _Way((*node.path, i), node.mass * node.chance(np.array([i])), usual=True)
+                    yield _Way((*node.path, i), masses[:, column], usual=True)
 
     def _counted(self, node: Node, string: bytes) -> Ids:
         """The heavy leaves of a node that count for `string`."""
@@ -196,3 +206,8 @@ class TokenCover:
                 written = self.tree.leaf(node, i)
                 if self.tree.is_open(written, usual=False):
                     yield written, masses[:, n]
+
+
+def _without(ids: Ids, out: NDArray[np.bool_] | None) -> Ids:
+    """Some tokens but for those that are marked in `out`."""
+    return ids if out is None or not len(ids) else ids[~out[ids]]

@@ -93,13 +93,18 @@ class Weighed:
     unbordered: bool = False
 
     @property
+    def is_safe(self) -> bool:
+        """Whether the best of what is listed outweighs everything that is not."""
+        return is_certain(float(self.scores.score.max()), self.unseen)
+
+    @property
     def is_outweighed(self) -> bool:
         """Whether all that is not listed together weighs more than the best that is, and may hold something better."""
         if self.left or self.alpha == 0.0 or self.unseen is NOTHING:
             return False
         best = float(self.scores.score.max())
         rest = combine.unlisted(self.scores, known=self.known, alpha=self.alpha)
-        return rest > best and not is_certain(best, self.unseen)
+        return rest > best and not self.is_safe
 
     def log_whole(self) -> float:
         """log Z of the whole law, with what the API did not show: 0 where the API's law is left as it is."""

@@ -129,7 +129,7 @@ class TestWithPyTorch:
         assert ran.returncode == 0, ran.stderr
         announced = ran.stderr[: ran.stderr.index("epoch 1:")]
         for begin in (
-            "base: tiny-bpe-0, architecture llama",
+            "base: bpe.gguf, architecture llama",
             "lines: 36 to train on, 4 to",
             "steps: 18",
             "memory:",
@@ -145,7 +145,7 @@ class TestWithPyTorch:
         }
         assert not (tmp_path / "my.lora.gguf.checkpoint").exists()
         with open_pair(read_pair_file(tmp_path / "my.pair.toml", Path)) as pair:
-            assert pair.name == "tiny-bpe-0"
+            assert pair.name == "bpe.gguf"
 
     def test_one_json_object_and_the_record_agree(self, words: tuple[str, ...], tmp_path: Path) -> None:
         ran = self.run(*words, "--json", "--epochs", "2", "--rank", "2", "--targets", "q_proj", "--raw")

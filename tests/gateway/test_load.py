@@ -31,8 +31,8 @@ WORDS = VOCABULARY.split()
 QUESTIONS = {f"Question {n}: say something.": WORDS[6 * n : 6 * n + 6] for n in range(len(WORDS) // 6)}
 """Each is answered in words of its own: a word of somebody else's answer would be seen."""
 
-NEAR = 0.5
-"""Nats that rows of a batch may move two candidates against each other, with an adapter."""
+NEAR = 1.5
+"""Nats that rows of a batch may move two candidates against each other: as in tests/test_many_at_once.py."""
 
 GROWTH = 32.0
 """MB by which the gateway may grow after it is warm."""

@@ -5,7 +5,6 @@ Slow, and in an environment of its own: it needs the extra [tune], and a short t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,10 +97,19 @@ def test_the_merged_model_says_what_the_changes_beside_it_say(trained: Trained) 
 
 
 @pytest.fixture(scope="module")
-def answers(trained: Trained) -> Iterator[list[str]]:
+def answers(trained: Trained) -> list[tuple[str, str]]:
+    """The expert's answer to each held question, and the untuned model's."""
     with open_pair(PairFiles(trained.base, trained.base, trained.adapter, threads=2)) as pair:
-        yield [pair.members[0].answer(line.prompt, max_tokens=40).decode() for line in trained.held]
+        expert, untuned = pair.members
+
+        def both(prompt: Prompt) -> tuple[str, str]:
+            return expert.answer(prompt, max_tokens=40).decode(), untuned.answer(prompt, max_tokens=40).decode()
+
+        return [both(line.prompt) for line in trained.held]
 
 
-def test_the_short_run_taught_the_form(answers: list[str]) -> None:
-    assert np.mean([in_format(answer) for answer in answers]) >= 0.75
+def test_the_short_run_taught_the_form(answers: list[tuple[str, str]]) -> None:
+    """Mostly: how far one pass over 96 lines gets depends on how a processor rounds (8 to 12 of 12 were seen)."""
+    expert, untuned = (np.mean([in_format(answer) for answer in column]) for column in zip(*answers, strict=True))
+    assert expert >= 0.5
+    assert untuned == 0.0
