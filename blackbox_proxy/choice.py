@@ -131,4 +131,4 @@ def _scores(pair: Scorer, strings: Sequence[bytes], own: Prompt) -> Scores:
         return pair.score(b"", strings, prompt=own)
     asked = scored(b"", strings, vocabulary=pair.vocabulary, spell=pair.spell, tolerance=CLOSE, small=0.0)
     read = pair.prompt(own)
-    return run(asked, lambda paths: pair.laws(read, paths))
+    return run(asked, lambda paths: pair.distributions(read, paths))

@@ -296,7 +296,7 @@ def astream(
 
 
 def ascore(given: Given, *, api: Endpoint, pair: LocalPair | Scorer, steering: Steering | None = None) -> AsyncStream:
-    """How probable a given text is in the steered law: a step for each of its tokens, as the API cuts it.
+    """How probable a given text is in the steered distribution: a step for each of its tokens, as the API cuts it.
 
     The temperature does not count. Raises InputError where the endpoint does not tell its log-probs of a text
     (`Capabilities.echo`); while it is made, also where it does not tell those of all tokens.

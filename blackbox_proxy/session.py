@@ -31,9 +31,9 @@ from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import (
     Ask,
     Continuation,
-    Laws,
     Message,
     Origin,
+    PairDistributions,
     PairPrompt,
     Prompt,
     Proposer,
@@ -59,7 +59,7 @@ class LocalPair(Protocol):
 
     def prompt(self, prompt: Prompt) -> PairPrompt: ...
 
-    def laws(self, prompt: PairPrompt, paths: Sequence[TokenPath]) -> Sequence[Laws]: ...
+    def distributions(self, prompt: PairPrompt, paths: Sequence[TokenPath]) -> Sequence[PairDistributions]: ...
 
 
 @runtime_checkable
@@ -99,8 +99,8 @@ class _Source(Protocol):
 
 @final
 @dataclass(frozen=True, slots=True)
-class _Laws:
-    """A pair: the loop asks for its laws, and only those that the choice may depend on."""
+class _Distributions:
+    """A pair: the loop asks for its distributions, and only those that the choice may depend on."""
 
     pair: LocalPair
     prompt: PairPrompt
@@ -119,12 +119,12 @@ class _Laws:
         vocabulary, spell = self.pair.vocabulary, self.pair.spell
         return scored_steps(given, steering, vocabulary=vocabulary, spell=spell, api=api.vocabulary)
 
-    def begun(self, prompt: Prompt) -> _Laws:
+    def begun(self, prompt: Prompt) -> _Distributions:
         return replace(self, prompt=self.pair.prompt(prompt))
 
     def answer(self, event: Event) -> Evidence:
         asked = event.paths if isinstance(event, Asking | Evaluate) else ()
-        return Evidence(self.pair.laws(self.prompt, asked) if asked else ())
+        return Evidence(self.pair.distributions(self.prompt, asked) if asked else ())
 
 
 @final
@@ -169,7 +169,7 @@ def _check_scores(steering: Steering, source: str) -> None:
         raise InputError(f"event='ids' needs a pair, and {source} scores strings", hint="use event='bytes'")
     if steering.gate == "divergence":
         raise InputError(
-            f"gate='divergence' needs the laws of a pair's members, and {source} scores strings alone",
+            f"gate='divergence' needs the distributions of a pair's members, and {source} scores strings alone",
             hint="use gate='always'; a source may give offsets of 0 where it has nothing to say",
         )
 
@@ -264,7 +264,7 @@ class Session:
             ids = pair.api_ids(text) if steering.event == "ids" else ()
             _check_ids(steering, api)
             read = pair.prompt(own) if steering.leaves_alone else read_by(pair, own)
-            return cls(api, _Laws(pair, read), steering, text, ids, drafts, spending, asked.messages)
+            return cls(api, _Distributions(pair, read), steering, text, ids, drafts, spending, asked.messages)
         _check_scores(steering, type(pair).__name__)
         return cls(api, _Scores(pair, own), steering, text, (), drafts, spending, asked.messages)
 
@@ -278,7 +278,9 @@ class Session:
             )
         if isinstance(pair, LocalPair) and given.text:
             read_by(pair, Prompt(text=given.text.decode("utf-8")))
-        source: _Source = _Laws(pair, PairPrompt((), ())) if isinstance(pair, LocalPair) else _Scores(pair, Prompt())
+        source: _Source = (
+            _Distributions(pair, PairPrompt((), ())) if isinstance(pair, LocalPair) else _Scores(pair, Prompt())
+        )
         if isinstance(source, _Scores):
             _check_scores(steering, type(pair).__name__)
         return cls(api, source, steering, "", (), Drafts(), Spending(uuid.uuid4().hex), given=given)

@@ -13,8 +13,8 @@ from typing import Literal, get_args
 from blackbox_proxy.errors import InputError
 
 Target = Literal["full", "nucleus", "topk"]
-"""The law that is aimed at: `full`: every continuation may win (T1); `nucleus`: those in the API's own nucleus (T2);
-`topk`: those that the API showed (T3). Section 3.2 of the derivation in ARCHITECTURE.md."""
+"""The distribution that is aimed at: `full`: every continuation may win (T1); `nucleus`: those in the API's own nucleus
+(T2); `topk`: those that the API showed (T3). Section 3.2 of the derivation in ARCHITECTURE.md."""
 
 Tail = Literal["impute", "reveal", "drop"]
 """What happens to continuations that the API did not show, where the target is `full`: `impute`: they compete with an
@@ -38,7 +38,7 @@ Prefer = Literal["cost", "latency", "balanced"]
 
 Gate = Literal["always", "divergence"]
 """Where the offset acts: `always`: at every token; `divergence`: only where the pair's members differ; elsewhere the
-API's own law decides. Section 2.1 of the derivation."""
+API's own distribution decides. Section 2.1 of the derivation."""
 
 
 HOTTEST = 2.0
@@ -112,7 +112,7 @@ class Steering:
     calls at one position. draft: most tokens drafted for one call. drafter: who drafts; prefer: what `auto` aims at.
 
     temperature: 0 takes the best token; otherwise tokens are drawn. The order is: combine, then temperature, then
-    `top_p` and `min_p` of the steered law. seed: where the chance comes from; equal seeds give equal choices.
+    `top_p` and `min_p` of the steered distribution. seed: where the chance comes from; equal seeds give equal choices.
 
     rule: how offsets abstain (event `bytes` only; on a shared vocabulary they are exact). evidence: the constant c of
     the rule `pooled`, in probability; the offset of a string that neither member finds likelier than this falls back to
@@ -120,8 +120,8 @@ class Steering:
     clip: largest offset, in nats, of the rule `clip`. plausible: share of the expert's best below which the rule
     `plausible` takes a string for impossible.
 
-    gate: where the offset acts; threshold: the total variation between the two members' laws of the next token, in
-    [0, 1], that the gate `divergence` opens above. schedule: alpha by token, in place of `alpha`.
+    gate: where the offset acts; threshold: the total variation between the two members' distributions of the next
+    token, in [0, 1], that the gate `divergence` opens above. schedule: alpha by token, in place of `alpha`.
 
     proposals: how many strings of the expert may compete from outside the top-k at each step. back_off: most tokens of
     the pair re-read at the left boundary. spread: forked evaluations allowed at one step. rivals: how many of the best
@@ -197,11 +197,11 @@ class Steering:
 
     @property
     def takes_unseen(self) -> bool:
-        """Whether what the API does not show may win too, so that its whole law is steered."""
+        """Whether what the API does not show may win too, so that its whole distribution is steered."""
         return self.target == "full" and self.tail != "drop"
 
     def acts_from(self, token: int) -> bool:
-        """Whether the offset can act at a token of the answer or at a later one. No two laws are apart by more than 1.
+        """Whether the offset can act at a token of the answer or at a later one: no distance exceeds 1.
 
         >>> steering = Steering(schedule=Schedule(((0, 1.0), (8, 0.0))))
         >>> steering.acts_from(7), steering.acts_from(8)

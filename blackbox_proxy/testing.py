@@ -1,4 +1,4 @@
-"""Small lawful doubles, for tests of code that steers: toy models with a law that anyone can compute.
+"""Small valid doubles, for tests of code that steers: toy models with a distribution that anyone can compute.
 
 A `ToyModel` draws its next-token logits from a seed and the last few tokens, so it is a real autoregressive model,
 only a senseless one. `ToyPair` and `ToyApi` stand where `Pair` and `Api` do, without weights and without a network.
@@ -21,12 +21,12 @@ from blackbox_proxy.types import (
     Ask,
     Candidate,
     Capabilities,
+    Distribution,
     Echoed,
     Floats,
     Kind,
-    Law,
-    Laws,
     Logits,
+    PairDistributions,
     PairPrompt,
     Position,
     Prompt,
@@ -54,10 +54,10 @@ class ToyModel:
         rng = np.random.default_rng([self.seed, len(recent), *recent])
         return (self.sharpness * rng.standard_normal(len(self.vocabulary))).astype(np.float32)
 
-    def law(self, path: TokenPath) -> Law:
-        """The law after a token path."""
+    def distribution(self, path: TokenPath) -> Distribution:
+        """The distribution after a token path."""
         logits = self.logits(path)
-        return Law(logits, float(np.logaddexp.reduce(logits.astype(np.float64))))
+        return Distribution(logits, float(np.logaddexp.reduce(logits.astype(np.float64))))
 
 
 @final
@@ -87,11 +87,13 @@ class ToyPair:
         ids = self.api_ids(prompt.text)
         return PairPrompt(ids, ids)
 
-    def laws(self, prompt: PairPrompt, paths: Sequence[TokenPath]) -> list[Laws]:
-        """Both laws after each path; keeps what was asked in `evaluated`."""
+    def distributions(self, prompt: PairPrompt, paths: Sequence[TokenPath]) -> list[PairDistributions]:
+        """Both distributions after each path; keeps what was asked in `evaluated`."""
         self.evaluated.extend(paths)
         return [
-            Laws(self.expert.law(prompt.expert + path), self.anti_expert.law(prompt.anti_expert + path))
+            PairDistributions(
+                self.expert.distribution(prompt.expert + path), self.anti_expert.distribution(prompt.anti_expert + path)
+            )
             for path in paths
         ]
 
@@ -99,13 +101,13 @@ class ToyPair:
         """How probable both find it that `context` goes on with each piece, closely: see `local.pair.Pair.score`."""
         asked = scored(context, pieces, vocabulary=self.vocabulary, spell=self.spell, tolerance=CLOSE, small=0.0)
         read = self.prompt(prompt or Prompt())
-        return run(asked, lambda paths: self.laws(read, paths))
+        return run(asked, lambda paths: self.distributions(read, paths))
 
     def propose(self, context: bytes, count: int, *, prompt: Prompt | None = None) -> Sequence[bytes]:
         """What the expert would go on with: see `local.pair.Pair.propose`."""
         at = place(context, spell=self.spell, vocabulary=self.vocabulary, back_off=BACK_OFF)
-        laws = self.laws(self.prompt(prompt or Prompt()), at.paths)
-        return Cover(self.vocabulary, at, dict(zip(at.paths, laws, strict=True))).proposals(count)
+        distributions = self.distributions(self.prompt(prompt or Prompt()), at.paths)
+        return Cover(self.vocabulary, at, dict(zip(at.paths, distributions, strict=True))).proposals(count)
 
 
 @final
@@ -113,9 +115,9 @@ class ToyPair:
 class ToyApi:
     """An API over a toy model that shows its top-k, cutting text into tokens as `spell` does.
 
-    It drafts greedily at temperature 0 and draws from its whole law otherwise, by the seed it is given or by a count of
-    its calls; a drawn token outside the top-k has its true log-prob and is not listed. `can`: how it reveals others.
-    It gives back what it is sent where it is asked to (`echo`), and takes lists of prompts (`prompt_lists`).
+    It drafts greedily at temperature 0 and draws from its whole distribution otherwise, by the seed it is given or by a
+    count of its calls; a drawn token outside the top-k has its true log-prob and is not listed. `can`: how it reveals
+    others. It gives back what it is sent where it is asked to (`echo`), and takes lists of prompts (`prompt_lists`).
     """
 
     toy: ToyModel
@@ -194,14 +196,14 @@ class ToyApi:
         found = []
         for n, i in enumerate(path):
             there, _ = self._position(path[:n], ask, np.random.default_rng(0))
-            law = self.toy.law(path[:n])
-            logp = float(law.logits[i]) - law.log_norm if n else -math.inf
+            distribution = self.toy.distribution(path[:n])
+            logp = float(distribution.logits[i]) - distribution.log_norm if n else -math.inf
             found.append(replace(there, sampled=self._candidate(i, logp)))
         return tuple(found)
 
     def _position(self, path: TokenPath, ask: Ask, rng: np.random.Generator) -> tuple[Position, int]:
-        law = self.toy.law(path)
-        logps = law.logits.astype(np.float64) - law.log_norm
+        distribution = self.toy.distribution(path)
+        logps = distribution.logits.astype(np.float64) - distribution.log_norm
         order = np.argsort(-logps, kind="stable")[: self.top_k].tolist()
         drawn = order[0] if ask.temperature == 0.0 else _draw(logps / ask.temperature, rng)
         top = tuple(self._candidate(i, float(logps[i])) for i in order)
@@ -215,5 +217,5 @@ class ToyApi:
 
 
 def _draw(logits: Floats, rng: np.random.Generator) -> int:
-    """One id from a law given by its logits."""
+    """One id from a distribution given by its logits."""
     return int(np.argmax(logits + rng.gumbel(size=len(logits))))

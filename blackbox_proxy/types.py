@@ -1,7 +1,7 @@
 """The nouns of black-box steering, and the Protocols at its seams.
 
 Everything here is frozen data or an interface. The module knows no network, no model file and no formula beyond the
-checks that keep a value lawful. Text is bytes: a token of an API may end inside a UTF-8 character.
+checks that keep a value valid. Text is bytes: a token of an API may end inside a UTF-8 character.
 """
 
 from __future__ import annotations
@@ -402,20 +402,21 @@ class Step:
     """One emitted token. The text is the concatenation of the pieces; an `END` step has the piece b"".
 
     wanted: what the API had sampled here. logp_before: the API's log-prob of the chosen piece (imputed when the piece
-    was outside the top-k). logp_after: its log-prob in the steered law, over what the API showed where nothing else may
-    win, otherwise over all there is: the API's own at alpha 0. offset: log E - log A of the pair. rivals: the best few,
-    best first, with scores that are such log-probs.
+    was outside the top-k). logp_after: its log-prob in the steered distribution, over what the API showed where nothing
+    else may win, otherwise over all there is: the API's own at alpha 0. offset: log E - log A of the pair. rivals: the
+    best few, best first, with scores that are such log-probs.
 
     certified: nothing outside what was weighed can change the choice, whatever the API did not show (3.1). error:
-    bound on how far the law of this step is from the target's, as total variation; 0 where it is exact (3.2).
+    bound on how far the distribution of this step is from the target's, as total variation; 0 where it is exact (3.2).
     log_weight: log of the normaliser Z of the step, whose sum is the log-weight of the answer (3.6). exact: whether the
     API's log-probs here are those after exactly the text before (`Reply.exact`).
 
-    alpha: weight of the offset here. divergence: total variation between the members' laws of the next token, None
-    where nobody measured it. left: the API alone decided, since the gate was shut or the whole answer is its own; the
-    offset is not known then. guessed: the pair had drafted it. outweighed: a greedy choice whose weight is below that
-    of everything together that was not listed, and that might hold something better. unbordered: the text before ends
-    where the API's tokenizer would hardly have ended a token, so that the pair's masses are those after any such text.
+    alpha: weight of the offset here. divergence: total variation between the members' distributions of the next token,
+    None where nobody measured it. left: the API alone decided, since the gate was shut or the whole answer is its own;
+    the offset is not known then. guessed: the pair had drafted it. outweighed: a greedy choice whose weight is below
+    that of everything together that was not listed, and that might hold something better. unbordered: the text before
+    ends where the API's tokenizer would hardly have ended a token, so that the pair's masses are those after any such
+    text.
     """
 
     piece: bytes
@@ -562,19 +563,19 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Law:
-    """A next-token law over the pair's vocabulary: log p(v) = logits[v] - log_norm."""
+class Distribution:
+    """A next-token distribution over the pair's vocabulary: log p(v) = logits[v] - log_norm."""
 
     logits: Logits
     log_norm: float
 
 
 @dataclass(frozen=True, slots=True)
-class Laws:
-    """The two members' laws at one place."""
+class PairDistributions:
+    """The two members' distributions at one place."""
 
-    expert: Law
-    anti_expert: Law
+    expert: Distribution
+    anti_expert: Distribution
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,8 +119,8 @@ for name, vocabulary in vocabularies.items():
 # $$ E[s] = P(\text{the text goes on with the bytes } s), $$
 #
 # the sum over all tokens that begin with `s` and all sequences of tokens that spell it out. Below, `s` is `
-# Ulaanbaatar` after `answer:`, as the pair's untuned member sees it. Every term needs the model's law after some
-# tokens. What is not evaluated yet is a gap between a lower and an upper bound, and each evaluation narrows it,
+# Ulaanbaatar` after `answer:`, as the pair's untuned member sees it. Every term needs the model's distribution after
+# some tokens. What is not evaluated yet is a gap between a lower and an upper bound, and each evaluation narrows it,
 # widest gap first.
 
 # %%
@@ -134,14 +134,14 @@ UNTUNED = 1
 
 
 def cover_of(context: bytes, *, back_off: int = 4) -> Cover:
-    """The covering after a text, with the laws along the tokenizer's own spelling of it."""
+    """The covering after a text, with the distributions along the tokenizer's own spelling of it."""
     at = place(context, spell=pair.spell, vocabulary=ours, back_off=back_off)
-    known.update(zip(at.paths, pair.laws(question, at.paths), strict=True))
+    known.update(zip(at.paths, pair.distributions(question, at.paths), strict=True))
     return Cover(ours, at, known)
 
 
 def narrow(cover: Cover, strings: list[bytes], *, evaluations: int) -> list[tuple[float, float, str]]:
-    """The bounds of the first string after each further law, and the tokens after which it was read."""
+    """The bounds of the first string after each further distribution, and the tokens after which it was read."""
     cover.ask(strings)
     rows = []
     for _ in range(evaluations):
@@ -150,7 +150,7 @@ def narrow(cover: Cover, strings: list[bytes], *, evaluations: int) -> list[tupl
         rows.append((low, high, "" if path is None else "|".join(visible(ours.pieces[i]) for i in path)))
         if path is None:
             break
-        known[path] = pair.laws(question, [path])[0]
+        known[path] = pair.distributions(question, [path])[0]
         cover.absorb()
     return rows
 
@@ -171,7 +171,7 @@ axes.plot(numbers, [high for _, high, _ in rows], color="#1f5f99", marker="o", m
 axes.plot(
     numbers, [max(low, floor) for low, _, _ in rows], color="#b35900", marker="o", markersize=4, label="lower bound"
 )
-axes.set(yscale="log", xlabel="laws evaluated beyond the first", ylabel="probability")
+axes.set(yscale="log", xlabel="distributions evaluated beyond the first", ylabel="probability")
 axes.set_title("The probability that the answer goes on with \u2423Ulaanbaatar", loc="left", size=11)
 axes.spines[["top", "right"]].set_visible(False)
 axes.legend(frameon=False)
@@ -207,8 +207,10 @@ print("re-read from:                   ", visible(at.rest))
 
 tokens = pair.spell(rest)
 paths = [spelled + tokens[:n] for n in range(len(tokens))]
-laws = [law.anti_expert for law in pair.laws(question, paths)]
-naive = sum(float(law.logits[i]) - law.log_norm for law, i in zip(laws, tokens, strict=True))
+distributions = [distribution.anti_expert for distribution in pair.distributions(question, paths)]
+naive = sum(
+    float(distribution.logits[i]) - distribution.log_norm for distribution, i in zip(distributions, tokens, strict=True)
+)
 scores = pair.score(context, [rest], prompt=question)
 covered = float(scores.anti_expert[0])
 print(f"log P('aatar'), from the border after b: {naive:6.2f} nats (one in {math.exp(-naive):,.0f})")
@@ -234,7 +236,7 @@ firsts = firsts_of(ours, theirs, pair.spell)
 NESTED = [b" U", b" Ul", b" Un", b" Uni", b" Unit", b" United", b" The", b" Th", b" T"]
 nested = [string for string in NESTED if theirs.ids_of(string)]
 start = place(b"answer:", spell=pair.spell, vocabulary=ours, back_off=4)
-known.update(zip(start.paths, pair.laws(question, start.paths), strict=True))
+known.update(zip(start.paths, pair.distributions(question, start.paths), strict=True))
 strings, tokens = Cover(ours, start, known), TokenCover(Continuations(ours, start, known, firsts=firsts))
 masses = {}
 for event, cover in (("goes on with", strings), ("is the next token", tokens)):

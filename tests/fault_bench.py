@@ -70,16 +70,16 @@ LOST = frozenset({"hang", "reset", "cut", "truncated", "garbage", "html"})
 def toy_script() -> Script:
     """Colours that follow each other; asked in words to begin with a colour, it does, and goes on from there."""
 
-    def law(seed: int) -> dict[bytes, float]:
+    def distribution(seed: int) -> dict[bytes, float]:
         chance = random.Random(seed)
         return {**{word: chance.random() + 0.05 for word in WORDS}, END: 0.05}
 
     bare = [word.strip() for word in WORDS]
     again = {f"«{word.decode()}»".encode(): {word: 0.97, bare[0]: 0.02, END: 0.01} for word in bare}
-    after = {word: law(n) for n, word in enumerate(bare, 1)}
+    after = {word: distribution(n) for n, word in enumerate(bare, 1)}
     template = "{% for m in messages %}{{ m.content }}{% endfor %}"
     letters = [bytes([byte]) for byte in range(256)]
-    return script([*letters, *WORDS, *bare], [END], {b"": law(0), **after, **again}, template=template)
+    return script([*letters, *WORDS, *bare], [END], {b"": distribution(0), **after, **again}, template=template)
 
 
 class Feed:

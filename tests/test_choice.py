@@ -1,4 +1,4 @@
-"""`choose` never names a winner that it does not know, nor withholds one that it does: 200 scripted laws over HTTP."""
+"""`choose` names the winner exactly where it knows one: 200 scripted distributions over HTTP."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ TEMPLATE = "{% for m in messages %}{{ m.content }}{% endfor %}"
 
 
 def drawn(chance: random.Random) -> Mapping[bytes, float]:
-    """Any law over some of the pieces; now and then a tie, or one piece that has nearly all."""
+    """Any distribution over some of the pieces; now and then a tie, or one piece that has nearly all."""
     chosen = chance.sample([*PIECES, END], chance.randint(2, 8))
     weights = [chance.choice((1.0, chance.random() ** 3 + 1e-3, 40.0)) for _ in chosen]
     return {piece: weight / sum(weights) for piece, weight in zip(chosen, weights, strict=True)}
 
 
-def laws() -> Script:
-    """After each question a law of its own; and one after each beginning of an option, whatever the question."""
+def distributions() -> Script:
+    """A distribution after each question, and one after each beginning of an option, whatever the question."""
     chance = random.Random(7)
     made = {b"": drawn(chance), **{question.encode(): drawn(chance) for question in QUESTIONS}}
     made |= {(question + start).encode(): drawn(chance) for question in QUESTIONS for start in ("Pa", "Ro", "P")}
@@ -44,7 +44,7 @@ def laws() -> Script:
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with running(laws(), name="toy", top_k=20) as found:
+    with running(distributions(), name="toy", top_k=20) as found:
         yield found
 
 
@@ -54,7 +54,7 @@ def overlapping(found: Choice) -> bool:
     return any(best.lower <= other.upper for other in found.options if other is not best)
 
 
-def test_on_two_hundred_laws_there_is_a_winner_where_its_bounds_overlap_no_others(url: str) -> None:
+def test_on_two_hundred_distributions_there_is_a_winner_where_its_bounds_overlap_no_others(url: str) -> None:
     chance, seen = random.Random(3), {True: 0, False: 0}
     for number in range(200):
         route, top_k = ROUTES[number % 3], chance.choice((1, 2, 3, 5, 20))

@@ -26,8 +26,8 @@ from blackbox_proxy.types import (
     Call,
     Capabilities,
     Continuation,
-    Laws,
     Origin,
+    PairDistributions,
     PairPrompt,
     Prompt,
     Reply,
@@ -64,7 +64,7 @@ drivers = pytest.mark.parametrize("drive", [by_steer, by_stream, by_asteer])
 
 @dataclass
 class Wired:
-    """A toy pair whose `laws` does something first."""
+    """A toy pair whose `distributions` does something first."""
 
     toys: ToyPair
     before: Callable[[], object]
@@ -84,9 +84,9 @@ class Wired:
         self.prompts.append(prompt)
         return self.toys.prompt(prompt)
 
-    def laws(self, prompt: PairPrompt, paths: Sequence[TokenPath]) -> list[Laws]:
+    def distributions(self, prompt: PairPrompt, paths: Sequence[TokenPath]) -> list[PairDistributions]:
         self.before()
-        return self.toys.laws(prompt, paths)
+        return self.toys.distributions(prompt, paths)
 
 
 @dataclass
@@ -481,5 +481,5 @@ def test_toys_are_what_the_engine_asks_for() -> None:
     """The doubles cut text as they say, and read what they are given."""
     pair = toy_pair(vocabulary=OTHER)
     assert pair.prompt(PROMPT) == PairPrompt((0, 1), (0, 1))
-    (one,), (other,) = pair.laws(pair.prompt(PROMPT), [()]), pair.laws(PairPrompt((), ()), [()])
+    (one,), (other,) = pair.distributions(pair.prompt(PROMPT), [()]), pair.distributions(PairPrompt((), ()), [()])
     assert (one.expert.logits != other.expert.logits).any()

@@ -125,7 +125,7 @@ def test_alpha_zero_gives_the_apis_own_greedy_text(api: Api, pair: Pair) -> None
 
 
 def by_ids(api: Api, pair: Pair, prompts: Sequence[str]) -> list[tuple[Result, str]]:
-    """API = anti-expert with its full law, alpha 1: log p + log E - log A = log E."""
+    """API = anti-expert with its full distribution, alpha 1: log p + log E - log A = log E."""
     steering, expert = Steering(event="ids", max_tokens=TOKENS, draft=1), pair.members[0]
     return [
         (

@@ -36,12 +36,12 @@ def test_the_symbol_is_read_only_from_an_answer_in_the_form() -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_where_the_tokenizers_are_one_the_oracle_is_the_models_own_law(seed: int) -> None:
+def test_where_the_tokenizers_are_one_the_oracle_is_the_models_own_distribution(seed: int) -> None:
     model = ToyModel(TOY, seed, sharpness=0.7)
     table = Oracle(TOY, TOY.spell, TOY, lambda paths: [model.logits(path) for path in paths]).table(b"")
-    law = model.law(())
+    distribution = model.distribution(())
     for i, piece in enumerate(TOY.pieces):
-        share = math.exp(float(law.logits[i]) - law.log_norm)
+        share = math.exp(float(distribution.logits[i]) - distribution.log_norm)
         assert math.exp(table.logp(END if i in TOY.ends else piece)) == pytest.approx(share, abs=ROUNDED)
 
 

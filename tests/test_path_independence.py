@@ -2,7 +2,7 @@
 
 SmolLM2 (byte-level BPE) and gemma (SentencePiece) read texts of several scripts, and code; cuts fall anywhere, also
 inside characters. Models are evaluated row by row: llama.cpp rounds differently for other shapes of a batch, by more
-than the law allows.
+than the distribution allows.
 """
 
 from __future__ import annotations
@@ -102,12 +102,18 @@ def canonical(pair: Pair, text: bytes, *, open_end: bool = False) -> Floats:
     that is a third of a nat.
     """
     ids, pieces = pair.spell(text), pair.vocabulary
-    laws = pair.laws(PairPrompt(*(m.start() for m in pair.members)), [ids[:n] for n in range(len(ids))])
+    distributions = pair.distributions(
+        PairPrompt(*(m.start() for m in pair.members)), [ids[:n] for n in range(len(ids))]
+    )
     last = pieces.starting_with(pieces.pieces[ids[-1]]) if open_end else np.array([ids[-1]])
     found = sum(
-        (np.log(probabilities(law, np.array([i]))[:, 0]) for law, i in zip(laws[:-1], ids, strict=False)), np.zeros(2)
+        (
+            np.log(probabilities(distribution, np.array([i]))[:, 0])
+            for distribution, i in zip(distributions[:-1], ids, strict=False)
+        ),
+        np.zeros(2),
     )
-    return np.asarray(found + np.log(probabilities(laws[-1], last).sum(axis=1)))
+    return np.asarray(found + np.log(probabilities(distributions[-1], last).sum(axis=1)))
 
 
 def check(pair: Pair, texts: list[str]) -> None:

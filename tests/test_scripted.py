@@ -1,4 +1,4 @@
-"""Steering over real HTTP against a stand-in whose law is known: certificates, bounds, and drawn texts."""
+"""Steering over real HTTP against a stand-in whose distribution is known: certificates, bounds, and drawn texts."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from blackbox_proxy.standin import Script, running, script
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.testing import ToyModel, ToyPair
 from blackbox_proxy.types import Floats, PairPrompt, Prompt, Result, TokenPath
-from tests.laws.test_sampling_laws import LIMIT, PIECES, TOP_K, drawing, surprise, truth
+from tests.properties.test_sampling_properties import LIMIT, PIECES, TOP_K, drawing, surprise, truth
 
 START = b"#"
 """What stands before each answer: a prompt must not be empty."""
 
 
 def toy_script(toy: ToyModel) -> Script:
-    """The toy's laws after nothing and after each one of its tokens, behind a piece for the prompt."""
+    """The toy's distributions after nothing and after each one of its tokens, behind a piece for the prompt."""
 
-    def law(path: TokenPath) -> dict[bytes, float]:
-        chances = np.exp(toy.law(path).logits.astype(np.float64))
+    def distribution(path: TokenPath) -> dict[bytes, float]:
+        chances = np.exp(toy.distribution(path).logits.astype(np.float64))
         return dict(zip(toy.vocabulary.pieces, chances.tolist(), strict=True))
 
-    laws = {START: law(()), **{START + piece: law((i,)) for i, piece in enumerate(PIECES)}}
-    return script([*PIECES, START], [b"</s>"], {b"": {b"</s>": 1.0}, **laws})
+    distributions = {START: distribution(()), **{START + piece: distribution((i,)) for i, piece in enumerate(PIECES)}}
+    return script([*PIECES, START], [b"</s>"], {b"": {b"</s>": 1.0}, **distributions})
 
 
 SETTINGS = (
@@ -58,38 +58,41 @@ def check_drawn(steering: Steering, count: int) -> None:
 
 
 @pytest.mark.parametrize("steering", SETTINGS, ids=["full", "topk"])
-def test_some_texts_drawn_over_http_follow_the_law(steering: Steering) -> None:
+def test_some_texts_drawn_over_http_follow_the_distribution(steering: Steering) -> None:
     check_drawn(steering, 300)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("steering", SETTINGS, ids=["full", "topk"])
-def test_thousands_of_texts_drawn_over_http_follow_the_law(steering: Steering) -> None:
+def test_thousands_of_texts_drawn_over_http_follow_the_distribution(steering: Steering) -> None:
     """HTTP_TEXTS=20000 draws as many as the settings in process do, in a quarter of an hour."""
     check_drawn(steering, int(os.environ.get("HTTP_TEXTS", "2000")))
 
 
 LETTERS = [bytes([letter]) for letter in b"abcdefghijklmnopqrstuvwxyz0123456789"]
-LAWS = Vocabulary([*LETTERS, b"</s>"], ends=[len(LETTERS)])
+DISTRIBUTIONS = Vocabulary([*LETTERS, b"</s>"], ends=[len(LETTERS)])
 SHOWN = 6
 
 
 def random_script(seed: int) -> Script:
-    """A law after each letter, from peaked to flat; ends are rare."""
+    """A distribution after each letter, from peaked to flat; ends are rare."""
     rng = np.random.default_rng(seed)
 
-    def law() -> dict[bytes, float]:
+    def distribution() -> dict[bytes, float]:
         chances = rng.dirichlet(np.full(len(LETTERS), rng.choice([0.05, 0.2, 1.0]))) + 1e-9
         return {**dict(zip(LETTERS, chances.tolist(), strict=True)), b"</s>": 1e-3}
 
-    return script(LETTERS, [b"</s>"], {b"": law(), **{letter: law() for letter in LETTERS}})
+    return script(LETTERS, [b"</s>"], {b"": distribution(), **{letter: distribution() for letter in LETTERS}})
 
 
 def weights(toy: Script, pair: ToyPair, path: TokenPath, alpha: float) -> Floats:
-    """p (E / A)^alpha of every token, from the laws themselves."""
-    (laws,) = pair.laws(PairPrompt((), ()), [path])
+    """p (E / A)^alpha of every token, from the distributions themselves."""
+    (distributions,) = pair.distributions(PairPrompt((), ()), [path])
     p = np.exp(toy.logits(path).astype(np.float64))
-    expert, anti = (law.logits.astype(np.float64) - law.log_norm for law in (laws.expert, laws.anti_expert))
+    expert, anti = (
+        distribution.logits.astype(np.float64) - distribution.log_norm
+        for distribution in (distributions.expert, distributions.anti_expert)
+    )
     return np.asarray(p / p.sum() * np.exp(alpha * (expert - anti)), dtype=np.float64)
 
 
@@ -101,7 +104,7 @@ def check_steps(result: Result, toy: Script, pair: ToyPair, *, start: TokenPath,
         seen = np.argsort(-toy.logits(path), kind="stable")[:SHOWN]
         unseen = 1.0 - truly[seen].sum() / truly.sum()
         assert step.error >= unseen - 1e-9, "the bound on total variation was passed"
-        chosen = int(LAWS.ends[0]) if not step.piece else LAWS.ids_of(step.piece)[0]
+        chosen = int(DISTRIBUTIONS.ends[0]) if not step.piece else DISTRIBUTIONS.ids_of(step.piece)[0]
         assert not step.certified or int(np.argmax(truly)) == chosen, "a certificate is false"
         certified += step.certified
         path = (*path, chosen)
@@ -112,13 +115,15 @@ def check_certificates(scripts: int, answers: int) -> None:
     steps, certified = 0, 0
     for seed in range(scripts):
         toy, alpha = random_script(seed), (0.5, 1.0, 1.5)[seed % 3]
-        pair = ToyPair(ToyModel(LAWS, 2 * seed, sharpness=0.5), ToyModel(LAWS, 2 * seed + 1, sharpness=0.5))
+        pair = ToyPair(
+            ToyModel(DISTRIBUTIONS, 2 * seed, sharpness=0.5), ToyModel(DISTRIBUTIONS, 2 * seed + 1, sharpness=0.5)
+        )
         steering = Steering(alpha=alpha, event="ids", tail="drop", max_tokens=20)
         options = {"top_k": SHOWN, "token_ids": True, "end_pieces": [b"</s>"]}
         with running(toy, name="toy", top_k=SHOWN) as url, connect(url, model="toy", options=options) as api:
             for letter in LETTERS[:answers]:
                 result = answer(api, pair, letter, steering)
-                found = check_steps(result, toy, pair, start=tuple(LAWS.ids_of(letter)), alpha=alpha)
+                found = check_steps(result, toy, pair, start=tuple(DISTRIBUTIONS.ids_of(letter)), alpha=alpha)
                 steps, certified = steps + found[0], certified + found[1]
     print(f"{steps} steps over HTTP, {certified} certified, 0 false; no bound was passed")
     assert steps / 20 < certified < steps

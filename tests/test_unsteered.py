@@ -12,7 +12,7 @@ from blackbox_proxy.types import Prompt
 from blackbox_proxy.unsteered import go_on, shows, text_of
 
 PIECES = [bytes([sign]) for sign in b"abcdefgq<>:/"] + [b"ab"]
-LAWS = {
+DISTRIBUTIONS = {
     b"": {b"</s>": 0.9, b"g": 0.1},
     b"<a>": {b"a": 0.6, b"b": 0.4},
     b"a": {b"c": 0.7, b"d": 0.2, b"</s>": 0.1},
@@ -28,7 +28,7 @@ ADAPTERS = ("completions", "chat_prefill")
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    toy = script([*PIECES, b"u"], [b"</s>"], LAWS, template=TEMPLATE)
+    toy = script([*PIECES, b"u"], [b"</s>"], DISTRIBUTIONS, template=TEMPLATE)
     with running(toy, name="toy", top_k=2) as found:
         yield found
 

@@ -278,8 +278,8 @@ def test_the_first_python_example_runs_as_it_stands(stranger: Stranger) -> None:
 def colours() -> Iterator[str]:
     """A hosted model that names a colour and ends."""
     letters = [bytes([code]) for code in (10, *range(32, 127))]
-    laws = {b"": {b" red": 0.6, b" blue": 0.4}, b" red": {b"</s>": 1.0}, b" blue": {b"</s>": 1.0}}
-    with running(script([b" red", b" blue", *letters], [b"</s>"], laws), name="closed") as url:
+    distributions = {b"": {b" red": 0.6, b" blue": 0.4}, b" red": {b"</s>": 1.0}, b" blue": {b"</s>": 1.0}}
+    with running(script([b" red", b" blue", *letters], [b"</s>"], distributions), name="closed") as url:
         yield url
 
 

@@ -6,7 +6,7 @@ was asked to go on, by one of three strategies, and every such reply says so (`R
     instruct   the answer so far as the assistant's turn, then a user's turn that asks to go on from it
     draft      the answer so far inside the user's message
     replay     the model is asked to begin its answer with all of it; that costs as many tokens again with each call,
-               and is closest to the model's own law, since it stands inside its own answer
+               and is closest to the model's own distribution, since it stands inside its own answer
 
 The first two hold back the last word and ask to begin with it (`joining`); the third is verified byte for byte. A model
 that does not do what it is asked for is asked in the next way; where none is left, its reply tells nothing of what
@@ -31,7 +31,7 @@ from .turns import after, chance_of, check_chat, tokens_of, turns
 Strategy = Literal["instruct", "draft", "replay"]
 
 STRATEGIES: tuple[Strategy, ...] = ("replay", "instruct", "draft")
-"""All of them, the closest to the model's own law first."""
+"""All of them, the closest to the model's own distribution first."""
 
 _GO_ON = (
     "Your last message was cut off. Go on from exactly where it stops, as if it had never been cut: write only what "

@@ -1,4 +1,4 @@
-"""The law after text + held, given the positions after text: token healing, and skipping what a reply repeats.
+"""The distribution after text + held, given the positions after text: token healing, and skipping what a reply repeats.
 
 An endpoint may have been sent less than the text so far, because it loses what stands at the end (white space), or may
 repeat some of it. What was held back (`held`) is then the beginning of what it says:
@@ -9,8 +9,8 @@ repeat some of it. What was held back (`held`) is then the beginning of what it 
   lost, and tokens that end inside `held`. All that counts as unseen, so each kept token's probability is a lower bound,
   `tail` is an upper bound, and so is `ceiling`: what has b of the mass at most has b / (S + b) of the healed one.
 
-The law is that of the path that was sampled through `held`; other spellings of it are not followed. Pure arithmetic:
-knows no request and no reply shape.
+The distribution is that of the path that was sampled through `held`; other spellings of it are not followed. Pure
+arithmetic: knows no request and no reply shape.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def heal(positions: Sequence[Position], held: bytes, *, chance: float | None = N
 def healed(positions: Sequence[Position], held: bytes, *, chance: float | None = None) -> Healed | None:
     """The positions that follow `held`; none where they end with it, and None where they end before.
 
-    Where the sampled token does not agree with `held`, what is sampled from the healed law stands in its place, and
-    positions after it are dropped. chance: a number in [0, 1) to draw that by; None takes the likeliest.
+    Where the sampled token does not agree with `held`, what is sampled from the healed distribution stands in its
+    place, and positions after it are dropped. chance: a number in [0, 1) to draw that by; None takes the likeliest.
     """
     left = held
     for at, position in enumerate(positions):

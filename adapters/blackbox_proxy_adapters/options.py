@@ -132,7 +132,7 @@ class Options:
         if masking:
             raise InputError(
                 f"extra_body sets {', '.join(masking)}, with which log-probs are not those of what is said",
-                hint="remove it; steering needs the model's own law",
+                hint="remove it; steering needs the model's own distribution",
             )
         taken = sorted((_OURS | _ASKED | {self.length_field}) & set(self.extra_body or {}))
         if taken:

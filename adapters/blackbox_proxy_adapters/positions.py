@@ -1,4 +1,4 @@
-"""The entries that an endpoint names at one position -> a lawful `Position`.
+"""The entries that an endpoint names at one position -> a valid `Position`.
 
 All reply shapes meet here, so that the traps of reading a top-k are dealt with once:
 
@@ -81,7 +81,7 @@ def entry(piece: Piece, logp: float | None, number: int | None, *, dialect: Dial
 
 
 def position(own: Entry, listed: Sequence[Entry], *, top_k: int | None = None) -> Position:
-    """What is known where `own` was sampled and `listed` were shown. Raises ReplyError for what cannot be a law."""
+    """What is known where `own` was sampled and `listed` were shown. Raises ReplyError for what is no distribution."""
     mine = key_of(own)
     shown = [(key_of(e), e, e.logp) for e in listed if e.logp is not None]
     same = [logp for key, _, logp in shown if key == mine]

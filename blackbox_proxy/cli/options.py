@@ -97,7 +97,7 @@ AlphaSchedule = Annotated[
 Threshold = Annotated[
     float,
     typer.Option(
-        help="Total variation of the members' next-token laws, 0 to 1, that `--gate divergence` needs.",
+        help="Total variation of the members' next-token distributions, 0 to 1, that `--gate divergence` needs.",
         rich_help_panel=PAIR,
     ),
 ]

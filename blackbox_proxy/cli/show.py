@@ -179,9 +179,9 @@ def exactness(result: Result) -> str:
 
 
 def trust_line(result: Result) -> str:
-    """How many choices hold whatever the API hid, and the largest bound on how far the law of a step may be off."""
+    """How many choices hold whatever the API hid, and the largest bound on how far a step's distribution is off."""
     return (
-        f"{result.certified} of {len(result.steps)} choices hold whatever the API hid; what it hid moves no step's law "
+        f"{result.certified} of {len(result.steps)} choices hold whatever the API hid; that moves no distribution "
         f"by more than {result.error:.2g} (total variation, which is 1 at most)"
     )
 

@@ -1,9 +1,9 @@
-"""How far the API's unseen tail can change a choice, or a law: certificates and bounds on total variation.
+"""How far the API's unseen tail can change a choice, or a distribution: certificates and bounds on total variation.
 
 Of a token u that the API did not show it is known only that p(u) is at most the ceiling p_k, and that all of them
 together hold the tail tau. With w = p exp(alpha d) that bounds the best unseen weight (section 3.1 of the derivation)
-and the sum Z_U of all unseen weights (3.2), whatever the API's law is beyond what it showed. Everything is relative to
-offsets as they were computed; the module knows no token and no model.
+and the sum Z_U of all unseen weights (3.2), whatever the API's distribution is beyond what it showed. Everything is
+relative to offsets as they were computed; the module knows no token and no model.
 
 Weights are divided by exp(shift) throughout, so that nothing overflows.
 """
@@ -137,11 +137,11 @@ def _first(weights: Floats, count: int, *, largest: bool) -> Floats:
 
 
 def distance(shown: float, guessed: float, unseen: tuple[float, float]) -> float:
-    """Bound on the total variation between the law that is used and the target's (3.2).
+    """Bound on the total variation between the distribution that is used and the target's (3.2).
 
     shown: weight of all tokens whose p is known; guessed: weight given to unseen ones by imputing (0 where they are
-    left out); unseen: bounds of the true weight of those. The two laws are proportional on what was shown, so they
-    differ by at most the larger of the two shares of the unseen.
+    left out); unseen: bounds of the true weight of those. The two distributions are proportional on what was shown, so
+    they differ by at most the larger of the two shares of the unseen.
     """
     high = unseen[1]
     if math.isinf(high):

@@ -181,21 +181,21 @@ def exclusive(low: Floats, high: Floats, options: Sequence[bytes]) -> tuple[Floa
 
 @dataclass(frozen=True, slots=True)
 class Weighing:
-    """The options' steered law: probabilities, and their lower and upper bounds; shape (n,)."""
+    """The options' steered distribution: probabilities, and their lower and upper bounds; shape (n,)."""
 
-    law: Floats
+    distribution: Floats
     lower: Floats
     upper: Floats
 
     @property
     def certified(self) -> bool:
         """Whether the bounds of the best option lie above those of all others. Where two touch, nothing is decided."""
-        best = int(np.argmax(self.law))
+        best = int(np.argmax(self.distribution))
         return bool((self.lower[best] > np.delete(self.upper, best)).all())
 
     def contenders(self) -> Sequence[int]:
         """The options that may be the best: the best one, and those whose bounds reach up to its own."""
-        return np.flatnonzero(self.upper >= self.lower[int(np.argmax(self.law))]).tolist()
+        return np.flatnonzero(self.upper >= self.lower[int(np.argmax(self.distribution))]).tolist()
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,14 +210,14 @@ class Gain:
 def weigh(guess: Floats, *, low: Floats, high: Floats, gain: Gain) -> Weighing:
     """q_i ~ p_i exp(gain_i); with the bounds that those of p, of the gain and rounding leave. Arrays of shape (n,)."""
     top = gain.value.max()
-    law = guess * np.exp(gain.value - top)
+    distribution = guess * np.exp(gain.value - top)
     least, most = low * np.exp(gain.low - top - ROUNDING), high * np.exp(gain.high - top + ROUNDING)
     with np.errstate(divide="ignore", invalid="ignore"):
         lower = least / (least + most.sum() - most)
         upper = most / (most + least.sum() - least)
-    total = law.sum()
+    total = distribution.sum()
     return Weighing(
-        law / total if total > 0.0 else np.full(len(law), 1.0 / len(law)),
+        distribution / total if total > 0.0 else np.full(len(distribution), 1.0 / len(distribution)),
         np.nan_to_num(lower, nan=0.0),
         np.nan_to_num(upper, nan=1.0),
     )
@@ -267,7 +267,7 @@ def lacking(masses: Masses, found: Weighing, *, goes_on: bool) -> tuple[Lack, ..
 def chosen(
     masses: Masses, strings: Sequence[bytes], scores: Scores, *, alpha: float
 ) -> tuple[Weighing, tuple[Option, ...]]:
-    """The options' law, and each option with its figures. strings: what was scored, the n options first."""
+    """The options' distribution, and each option with its figures. strings: what was scored, the n options first."""
     count = len(masses.options)
     logs = dict(zip(strings, scores.anti_expert.tolist(), strict=True))
     guess, _ = exclusive(masses.guessed(logs.__getitem__), masses.low, masses.options)
@@ -279,5 +279,7 @@ def chosen(
     plain = weigh(np.clip(guess, low, high), low=low, high=high, gain=Gain(*np.zeros((3, count))))
     with np.errstate(divide="ignore"):
         logp = np.log(np.clip(guess, low, high))
-    rows = zip(masses.options, plain.law, found.law, found.lower, found.upper, logp, offset[0], strict=True)
+    rows = zip(
+        masses.options, plain.distribution, found.distribution, found.lower, found.upper, logp, offset[0], strict=True
+    )
     return found, tuple(Option(text.decode(), *map(float, figures)) for text, *figures in rows)

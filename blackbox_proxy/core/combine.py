@@ -194,7 +194,7 @@ def _rest(field: Field) -> float:
 
 
 def whole(scores: Scores, *, known: int, alpha: float) -> float:
-    """log Z of the whole law: over the field, whose first `known` strings were shown, and all else that there is.
+    """log Z of the whole distribution: over the field, whose first `known` strings were shown, and all else.
 
     What was not shown has the probability that is left, divided among the strings that were imputed and the rest, which
     is taken for one event: so that Z is 1 at alpha 0, whatever was shown.

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from blackbox_proxy.core.covering import NEGLIGIBLE, Place, Spell, probabilities, usual_paths
 from blackbox_proxy.core.firsts import Firsts, own_firsts
 from blackbox_proxy.core.vocabulary import Ids, Vocabulary
-from blackbox_proxy.types import Floats, Laws, TokenPath
+from blackbox_proxy.types import Floats, PairDistributions, TokenPath
 
 HEAVY = 1e-5
 """Share of the text's own mass from which a leaf is looked at by itself: whether it changes the API's next token."""
@@ -76,7 +76,7 @@ class Node:
     gap: bytes
     written: Written
     mass: Floats
-    laws: Laws
+    distributions: PairDistributions
     first: bytes | None
     inner: Ids
     heavy: Ids
@@ -90,7 +90,7 @@ class Node:
 
     def chance(self, ids: Ids) -> Floats:
         """Probability of some tokens after the node, together; shape (2,)."""
-        return probabilities(self.laws, ids).sum(axis=1) if len(ids) else np.zeros(2)
+        return probabilities(self.distributions, ids).sum(axis=1) if len(ids) else np.zeros(2)
 
     def kept(self) -> Floats:
         """Probability of what leaves the API's next token what it is, an end among it; shape (2,)."""
@@ -111,7 +111,7 @@ class _Known(NamedTuple):
 
 @final
 class Continuations:
-    """The tree after one place; see the module. Grows as distributions arrive; `laws` is the caller's and only read.
+    """The tree after one place; see the module. Grows as distributions arrive; `distributions` is only read.
 
     after: the text before, of which the API's last token is found. firsts: the bridge to the API's tokenizer. spell:
     the pair's tokenizer. least: share of the whole from which a leaf is looked at by itself; at 0 all are, which only
@@ -124,7 +124,7 @@ class Continuations:
         self,
         vocabulary: Vocabulary,
         at: Place,
-        laws: Mapping[TokenPath, Laws],
+        distributions: Mapping[TokenPath, PairDistributions],
         *,
         firsts: Firsts,
         after: bytes = b"",
@@ -133,7 +133,7 @@ class Continuations:
     ) -> None:
         self.vocabulary, self.firsts, self.spell, self.least = vocabulary, firsts, spell, least
         self._own = own_firsts(vocabulary, spell) if spell else None
-        self._at, self._laws = at, laws
+        self._at, self._distributions = at, distributions
         self._border = self.last = firsts.last(after)
         self._scanned: dict[tuple[TokenPath, bytes], tuple[Ids, dict[bytes | None, Ids]]] = {}
         self._openness: dict[tuple[TokenPath, int, bytes, bool], bool] = {}
@@ -142,7 +142,7 @@ class Continuations:
     def absorb(self) -> None:
         """Take in the distributions that have become known since."""
         self._children: dict[TokenPath, list[int]] = {}
-        for path in self._laws:
+        for path in self._distributions:
             if path:
                 self._children.setdefault(path[:-1], []).append(path[-1])
         self.unread_masses: dict[TokenPath, Floats] = {}
@@ -172,13 +172,13 @@ class Continuations:
         """The known paths that spell the text and go on from it; those that spell it and are not known are unread."""
         queue = [(self._at.anchor, self._at.rest, Written(), np.ones(2))]
         for path, gap, written, mass in queue:
-            laws = self._laws.get(path)
-            if laws is None:
+            distributions = self._distributions.get(path)
+            if distributions is None:
                 self.unread_masses[path] = mass
                 continue
             inner = np.array([*self._children_of(path, gap)], dtype=np.intp)
-            chances = probabilities(laws, inner)
-            whole = probabilities(laws, self.vocabulary.starting_with(gap)).sum(axis=1) if gap else np.ones(2)
+            chances = probabilities(distributions, inner)
+            whole = probabilities(distributions, self.vocabulary.starting_with(gap)).sum(axis=1) if gap else np.ones(2)
             known = _Known(path, gap, written, mass, inner, np.maximum(whole - chances.sum(axis=1), 0.0))
             for column, i in enumerate(inner.tolist()):
                 queue.append(((*path, i), b"", self.leaf(known, i), mass * chances[:, column]))
@@ -200,7 +200,7 @@ class Continuations:
         found += [(i, len(gap)) for i in self.vocabulary.ids_of(gap) if i not in inner]
         if not found:
             return
-        masses = mass[:, None] * probabilities(self._laws[path], np.array([i for i, _ in found]))
+        masses = mass[:, None] * probabilities(self._distributions[path], np.array([i for i, _ in found]))
         for column, (i, length) in enumerate(found):
             if length == len(gap):
                 self.unread_masses[(*path, i)] = masses[:, column]
@@ -209,11 +209,11 @@ class Continuations:
 
     def _node(self, known: _Known) -> Node:
         path, gap, written, mass, inner, _ = known
-        laws = self._laws[path]
+        distributions = self._distributions[path]
         if (path, self.last) not in self._scanned:
-            heavy = asked = self._heavy(laws, gap, mass=mass)
+            heavy = asked = self._heavy(distributions, gap, mass=mass)
             if not written.text:  # only whether the API could go on so is asked then, for which less will do
-                asked = self._heavy(laws, gap, mass=mass, units=BORDER)
+                asked = self._heavy(distributions, gap, mass=mass, units=BORDER)
             self._scanned[path, self.last] = heavy, self._changed(asked, known)
         heavy, changed = self._scanned[path, self.last]
         out = None
@@ -223,18 +223,18 @@ class Continuations:
             heavy = heavy[~out[heavy]]
             changed = {string: ids[~out[ids]] for string, ids in changed.items()}
             out[changed.get(None, inner)] = True
-        return Node(path, gap, written, mass, laws, self.next(written), inner, heavy, changed, out)
+        return Node(path, gap, written, mass, distributions, self.next(written), inner, heavy, changed, out)
 
-    def _heavy(self, laws: Laws, gap: bytes, *, mass: Floats, units: float = 1.0) -> Ids:
+    def _heavy(self, distributions: PairDistributions, gap: bytes, *, mass: Floats, units: float = 1.0) -> Ids:
         """The text tokens that spell the gap, of a share of some `units` of `least` under either member."""
         ids = self.vocabulary.starting_with(gap) if gap else None
         if self.least <= 0.0:
             return self.vocabulary.order if ids is None else ids
         found = np.zeros(len(self.vocabulary) if ids is None else len(ids), dtype=np.bool_)
-        for row, law in enumerate((laws.expert, laws.anti_expert)):
+        for row, distribution in enumerate((distributions.expert, distributions.anti_expert)):
             if mass[row] > 0.0 and self.free[row] > 0.0:
-                least = math.log(units * self.least * self.free[row]) - math.log(mass[row]) + law.log_norm
-                found |= (law.logits if ids is None else law.logits[ids]) > least
+                least = math.log(units * self.least * self.free[row]) - math.log(mass[row]) + distribution.log_norm
+                found |= (distribution.logits if ids is None else distribution.logits[ids]) > least
         if ids is not None:
             return np.asarray(ids[found], dtype=np.intp)
         return np.flatnonzero(found & self.vocabulary.is_text)
@@ -387,8 +387,8 @@ class Continuations:
 
     def _expert_shares(self, node: Node) -> Floats:
         """The expert's share of each heavy leaf of a node, shape (n,)."""
-        law, share = node.laws.expert, node.mass[0] / max(float(self.total[0]), 1e-300)
-        return np.asarray(share * np.exp(law.logits[node.heavy].astype(np.float64) - law.log_norm))
+        distribution, share = node.distributions.expert, node.mass[0] / max(float(self.total[0]), 1e-300)
+        return np.asarray(share * np.exp(distribution.logits[node.heavy].astype(np.float64) - distribution.log_norm))
 
     def prefix(self, string: bytes) -> Floats:
         """The probability that the text goes on with the bytes of `string`, as far as one token shows it; shape (2,).

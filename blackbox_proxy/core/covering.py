@@ -7,9 +7,9 @@ anchor (a place that no token can straddle) and r the bytes after it, section 3.
     value(n, t) = sum of p(u | n) over tokens u that start with t
                 + sum of p(u | n) * value(n + u, t without u) over tokens u that are proper prefixes of t
 
-and for the end of the answer the mass of all end tokens after exactly r. Laws are known at some token paths only; a
-part of the sum that needs another one is kept as a gap, so that every mass has a lower and an upper bound and the
-caller can see which path would narrow it. Nothing here evaluates a model.
+and for the end of the answer the mass of all end tokens after exactly r. Distributions are known at some token
+paths only; a part of the sum that needs another one is kept as a gap, so that every mass has a lower and an upper bound
+and the caller can see which path would narrow it. Nothing here evaluates a model.
 
 Arrays have the members as rows: 0 the expert, 1 the anti-expert.
 """
@@ -25,7 +25,7 @@ import numpy as np
 
 from blackbox_proxy.core.vocabulary import Ids, Vocabulary
 from blackbox_proxy.errors import LocalModelError
-from blackbox_proxy.types import Floats, Law, Laws, TokenPath
+from blackbox_proxy.types import Distribution, Floats, PairDistributions, TokenPath
 
 NEGLIGIBLE = 1e-3
 """Share of the text's own mass below which another spelling of it is left out."""
@@ -50,7 +50,7 @@ class Place:
 
     @property
     def paths(self) -> tuple[TokenPath, ...]:
-        """The paths at which laws are needed first: along the tokenizer's spelling from the anchor on."""
+        """The paths at which distributions are needed first: along the tokenizer's spelling from the anchor on."""
         return tuple(self.path[:n] for n in range(len(self.anchor), len(self.path) + 1))
 
 
@@ -68,11 +68,11 @@ def place(text: bytes, *, spell: Callable[[bytes], Sequence[int]], vocabulary: V
     return Place(path[: max(len(path) - back_off, 0)], text[cut:], path)
 
 
-def probabilities(laws: Laws, ids: Ids) -> Floats:
+def probabilities(distributions: PairDistributions, ids: Ids) -> Floats:
     """Probabilities of some ids under both members, shape (2, n)."""
     out = np.empty((2, len(ids)))
-    for row, law in enumerate((laws.expert, laws.anti_expert)):
-        np.subtract(law.logits[ids], law.log_norm, out=out[row], dtype=np.float64)
+    for row, distribution in enumerate((distributions.expert, distributions.anti_expert)):
+        np.subtract(distribution.logits[ids], distribution.log_norm, out=out[row], dtype=np.float64)
     return np.exp(out, out=out)
 
 
@@ -125,7 +125,7 @@ class _Item(NamedTuple):
 
 @final
 class Cover:
-    """Masses of strings after one place. Grows as laws arrive; `laws` is shared with the caller and only read.
+    """Masses of strings after one place. Grows as distributions arrive; `distributions` is only read.
 
     A string stands for all that starts with it. spell: the tokenizer, which tells a string's usual spelling from the
     many others; without it all count as usual.
@@ -135,12 +135,12 @@ class Cover:
         self,
         vocabulary: Vocabulary,
         at: Place,
-        laws: Mapping[TokenPath, Laws],
+        distributions: Mapping[TokenPath, PairDistributions],
         *,
         spell: Spell | None = None,
     ) -> None:
         self._vocabulary = vocabulary
-        self._laws = laws
+        self._distributions = distributions
         self._spell = spell
         self._at = at
         self._states: list[_State] = []
@@ -151,29 +151,29 @@ class Cover:
         self._pending: dict[TokenPath, list[_Item]] = {}
 
     def _reread(self, start: _State) -> None:
-        """Follow every spelling of the re-read bytes whose law is known; sum up the mass of the text itself."""
+        """Follow every spelling of the re-read bytes with a known distribution; sum up the mass of the text itself."""
         queue = [start]
         for state in queue:
-            laws = self._laws.get(state.path)
-            if laws is None:
+            distributions = self._distributions.get(state.path)
+            if distributions is None:
                 self._unread[state.path] = state.mass
                 continue
             self._states.append(state)
             if not state.left:
                 continue
-            covering = probabilities(laws, self._vocabulary.starting_with(state.left))
+            covering = probabilities(distributions, self._vocabulary.starting_with(state.left))
             self.total += state.mass * covering.sum(axis=1)
-            queue.extend(self._shorter(state, laws))
+            queue.extend(self._shorter(state, distributions))
         if not start.left:
             self.total = np.ones(2)
 
-    def _shorter(self, state: _State, laws: Laws) -> Iterable[_State]:
+    def _shorter(self, state: _State, distributions: PairDistributions) -> Iterable[_State]:
         """The states one token further, by tokens that do not go beyond the re-read bytes."""
         found = list(self._vocabulary.proper_prefixes(state.left))
         found += [(i, len(state.left)) for i in self._vocabulary.ids_of(state.left)]
         if not found:
             return
-        masses = state.mass[:, None] * probabilities(laws, np.array([i for i, _ in found]))
+        masses = state.mass[:, None] * probabilities(distributions, np.array([i for i, _ in found]))
         for column, (i, length) in enumerate(found):
             path = (*state.path, i)
             yield _State(path, state.left[length:], masses[:, column])
@@ -190,12 +190,12 @@ class Cover:
         return [path for path in heavy if path in usual]
 
     def unread_shares(self, *, least: float = 0.0) -> dict[TokenPath, float]:
-        """Further spellings of the text whose law is missing, and their share of its mass where it is above `least`."""
+        """Further spellings of the text whose distribution is missing, and their share of its mass if above `least`."""
         shares = {path: float(self._share(mass).max()) for path, mass in self._unread.items()}
         return {path: share for path, share in shares.items() if share > least}
 
     def unread_mass(self) -> Floats:
-        """What the spellings whose law is missing could add to the mass of the text, shape (2,)."""
+        """What the spellings whose distribution is missing could add to the mass of the text, shape (2,)."""
         return np.asarray(sum(self._unread.values(), np.zeros(2)))
 
     def proposals(self, count: int, *, starts: Sequence[bytes] = ()) -> list[bytes]:
@@ -205,22 +205,22 @@ class Cover:
         """
         best: dict[bytes, float] = {}
         for state in self._states:
-            law = self._laws[state.path].expert
-            ids = self._fitting(state.left, starts, law)
-            masses = state.mass[0] * np.exp(law.logits[ids].astype(np.float64) - law.log_norm)
+            distribution = self._distributions[state.path].expert
+            ids = self._fitting(state.left, starts, distribution)
+            masses = state.mass[0] * np.exp(distribution.logits[ids].astype(np.float64) - distribution.log_norm)
             for n in np.argsort(masses)[: -count - 1 : -1].tolist():
                 piece = self._vocabulary.pieces[ids[n]][len(state.left) :]
                 if piece:
                     best[piece] = best.get(piece, 0.0) + float(masses[n])
         return sorted(best, key=best.__getitem__, reverse=True)[:count]
 
-    def _fitting(self, left: bytes, starts: Sequence[bytes], law: Law) -> Ids:
+    def _fitting(self, left: bytes, starts: Sequence[bytes], distribution: Distribution) -> Ids:
         """Ids that may be proposed where `left` is still to be re-read."""
         if starts:
             return np.concatenate([self._vocabulary.starting_with(left + s) for s in starts])
         if left:
             return self._vocabulary.starting_with(left)
-        ids = np.flatnonzero(law.logits > law.log_norm + math.log(NEGLIGIBLE))
+        ids = np.flatnonzero(distribution.logits > distribution.log_norm + math.log(NEGLIGIBLE))
         return ids[self._vocabulary.is_text[ids]]
 
     def end(self) -> Floats:
@@ -228,7 +228,7 @@ class Cover:
         mass = np.zeros(2)
         for state in self._states:
             if not state.left:
-                ends = probabilities(self._laws[state.path], self._vocabulary.ends)
+                ends = probabilities(self._distributions[state.path], self._vocabulary.ends)
                 mass += state.mass * ends.sum(axis=1)
         return mass
 
@@ -249,13 +249,13 @@ class Cover:
         self.absorb()
 
     def _spread(self, path: TokenPath, items: Sequence[_Item], *, beyond: int) -> None:
-        """Add what the law at `path` says of the items; tokens that end inside an item go into the gap."""
-        laws = self._laws[path]
+        """Add what the distribution at `path` says of the items; tokens that end inside an item go into the gap."""
+        distributions = self._distributions[path]
         ranges = [self._vocabulary.starting_with(item.left) for item in items]
         filled = [n for n, ids in enumerate(ranges) if len(ids)]
         if filled:
             starts = np.cumsum([0, *(len(ranges[n]) for n in filled[:-1])])
-            found = probabilities(laws, np.concatenate([ranges[n] for n in filled]))
+            found = probabilities(distributions, np.concatenate([ranges[n] for n in filled]))
             sums = np.add.reduceat(found, starts, axis=1)
             for column, n in enumerate(filled):
                 self._low[:, items[n].number] += items[n].mass * sums[:, column]
@@ -269,7 +269,7 @@ class Cover:
         ]
         if not parts:
             return
-        found = probabilities(self._laws[path], np.array([i for _, i, _ in parts]))
+        found = probabilities(self._distributions[path], np.array([i for _, i, _ in parts]))
         found *= np.stack([item.mass for item, _, _ in parts], axis=1)
         matters = np.any(found > LEAST * self.total[:, None], axis=0)
         spelt = {item.left for (item, _, _), does in zip(parts, matters, strict=True) if does and item.usual}
@@ -280,16 +280,16 @@ class Cover:
             self._pending.setdefault((*path, i), []).append(child)
 
     def absorb(self) -> None:
-        """Take in the laws that have become known since."""
-        while known := [path for path in self._pending if path in self._laws]:
+        """Take in the distributions that have become known since."""
+        while known := [path for path in self._pending if path in self._distributions]:
             for path in known:
                 self._spread(path, self._pending.pop(path), beyond=0)
 
     def bounds(self) -> tuple[Floats, Floats]:
         """Lower and upper bounds of the strings' probabilities, each of shape (2, n).
 
-        They hold whatever the laws say that are not at hand: those of the strings, and those of further spellings of
-        the text, of whose mass the strings may have all or nothing.
+        They hold whatever the distributions say that are not at hand: those of the strings, and those of further
+        spellings of the text, of whose mass the strings may have all or nothing.
         """
         unread = self.unread_mass()
         whole = np.maximum(self.total + unread, 1e-300)[:, None]
@@ -297,7 +297,7 @@ class Cover:
         return np.minimum(self._low / whole, 1.0), np.minimum(high, 1.0)
 
     def _gap(self, *, usual: bool) -> Floats:
-        """Mass at hand for which laws are missing, by string, shape (2, n); `usual`: along usual spellings only."""
+        """Mass whose distributions are missing, by string, shape (2, n); `usual`: along usual spellings only."""
         gap = np.zeros_like(self._low)
         for items in self._pending.values():
             for item in items:
@@ -309,12 +309,12 @@ class Cover:
         """The strings' probabilities, shape (2, n), where only what is spelt as usual is still to come.
 
         A model of tokens hardly ever writes a text in another spelling than its tokenizer's; the lower bounds hold
-        what the laws at hand say of those, and this leaves out the rest. What is still unknown counts in full.
+        what the distributions at hand say of those, and this leaves out the rest. What is still unknown counts in full.
         """
         return self._share(self._low + self._gap(usual=True))
 
     def widest(self, index: int, *, usual: bool = False) -> TokenPath | None:
-        """The path whose law would narrow the bounds of string `index` most, or None where they meet.
+        """The path whose distribution would narrow the bounds of string `index` most, or None where they meet.
 
         usual: only paths that are spelt as the tokenizer would, which narrow the estimate.
         """

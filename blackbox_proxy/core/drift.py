@@ -1,8 +1,9 @@
 """Whether the model behind a name is still the one that was recorded, by its own log-probs on fixed questions.
 
 Two takes of a canary are compared as far as they stand after the same text. Each place gives the least total variation
-that two laws can have which show these top-k; so what an endpoint hides never makes an alarm. How far the recorded
-takes are from one another is the endpoint's own noise (section 2.2 of the derivation). Pure: knows no file, no clock.
+that two distributions can have which show these top-k; so what an endpoint hides never makes an alarm. How far the
+recorded takes are from one another is the endpoint's own noise (section 2.2 of the derivation). Pure: knows no file, no
+clock.
 """
 
 from __future__ import annotations
@@ -114,13 +115,13 @@ def _together(one: Take, other: Take) -> Iterator[tuple[Position, Position]]:
 
 
 def distance(one: Position, other: Position) -> float:
-    """The least total variation that two laws can have which show these candidates, in [0, 1]."""
+    """The least total variation that two distributions can have which show these candidates, in [0, 1]."""
     p, q = _masses(one), _masses(other)
     return min(1.0, max(_excess(p, q, hidden=other), _excess(q, p, hidden=one)))
 
 
 def _excess(p: Mapping[bytes, float], q: Mapping[bytes, float], *, hidden: Position) -> float:
-    """The least by which the first law exceeds the second, summed over all events where it does.
+    """The least by which the first distribution exceeds the second, summed over all events where it does.
 
     What the second does not show has at most its ceiling each, and at most its tail together.
     """

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from blackbox_proxy.core.weighing import Answer, Judged
-from blackbox_proxy.types import Laws, Reply, Step, TokenPath
+from blackbox_proxy.types import PairDistributions, Reply, Step, TokenPath
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +79,11 @@ class Evaluate:
 class Evidence:
     """The answer to a question of the loop.
 
-    laws: those it asked for, in order; replies: one to a `Draft`, an `Echo` or a `Tell`, one for each of the
+    distributions: those it asked for, in order; replies: one to a `Draft`, an `Echo` or a `Tell`, one for each of the
     `Prefixes`; judged: to a `Judge`; seconds: how long the answer took.
     """
 
-    laws: Sequence[Laws] = ()
+    distributions: Sequence[PairDistributions] = ()
     replies: Sequence[Reply] = ()
     judged: Judged | None = None
     seconds: float = 0.0

@@ -1,7 +1,8 @@
 """Where the offset acts at all: gates, behind one interface (section 2.1 of the derivation).
 
-A gate looks at the two members' laws of the next token, which the loop has anyway before any string is scored. Where it
-is shut, the API's own law decides, and the pair scores nothing. Pure array arithmetic: knows no API and no text.
+A gate looks at the two members' distributions of the next token, which the loop has anyway before any string is scored.
+Where it is shut, the API's own distribution decides, and the pair scores nothing. Pure array arithmetic: knows no API
+and no text.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 
 from blackbox_proxy.core.vocabulary import Ids
 from blackbox_proxy.steering import Steering
-from blackbox_proxy.types import Laws
+from blackbox_proxy.types import PairDistributions
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,8 @@ OPEN = Opening(is_open=True)
 class Gate(Protocol):
     """A rule of where to steer."""
 
-    def __call__(self, laws: Laws) -> Opening:
-        """Whether to steer where the members' laws of the next token are these."""
+    def __call__(self, distributions: PairDistributions) -> Opening:
+        """Whether to steer where the members' distributions of the next token are these."""
         ...
 
 
@@ -40,7 +41,7 @@ class Gate(Protocol):
 class Always:
     """Open everywhere."""
 
-    def __call__(self, laws: Laws) -> Opening:  # noqa: ARG002 (the interface's)
+    def __call__(self, distributions: PairDistributions) -> Opening:  # noqa: ARG002 (the interface's)
         """See `Gate`."""
         return OPEN
 
@@ -48,20 +49,23 @@ class Always:
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Divergence:
-    """Open where the members' laws are further apart than `threshold`, as total variation. ends: one event together."""
+    """Open where the total variation of the members' distributions exceeds `threshold`. ends: one event together."""
 
     threshold: float
     ends: Ids
 
-    def __call__(self, laws: Laws) -> Opening:
+    def __call__(self, distributions: PairDistributions) -> Opening:
         """See `Gate`."""
-        found = total_variation(laws, ends=self.ends)
+        found = total_variation(distributions, ends=self.ends)
         return Opening(found > self.threshold, found)
 
 
-def total_variation(laws: Laws, *, ends: Ids) -> float:
+def total_variation(distributions: PairDistributions, *, ends: Ids) -> float:
     """The most by which the two members' probabilities of one event can differ, in [0, 1]; the ends are one token."""
-    expert, other = (np.exp(law.logits - np.float32(law.log_norm)) for law in (laws.expert, laws.anti_expert))
+    expert, other = (
+        np.exp(distribution.logits - np.float32(distribution.log_norm))
+        for distribution in (distributions.expert, distributions.anti_expert)
+    )
     apart = (expert - other).astype(np.float64)
     end = float(apart[ends].sum())
     apart[ends] = 0.0

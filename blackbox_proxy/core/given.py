@@ -1,8 +1,8 @@
-"""How probable a given text is in the steered law, token by token as the API cuts it.
+"""How probable a given text is in the steered distribution, token by token as the API cuts it.
 
 One question to the API gives its log-probs along the text; then a reading weighs each place as if a token were to be
 chosen there, with the text's own token among the candidates whether the API listed it or not, and its share of the
-whole law is what a step tells. Knows no wire format and not who answers.
+whole distribution is what a step tells. Knows no wire format and not who answers.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.core.weighing import Answer, Reading, Weighed, may_follow, untouched, with_revealed
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.steering import Steering
-from blackbox_proxy.types import Candidate, Finish, Kind, Laws, Origin, Position, Reply, Step, TokenPath
+from blackbox_proxy.types import Candidate, Finish, Kind, Origin, PairDistributions, Position, Reply, Step, TokenPath
 
 AHEAD = 16
-"""Places of the text whose laws the pair is asked for at once."""
+"""Places of the text whose distributions the pair is asked for at once."""
 
 
 TEXTS = (Kind.TEXT, Kind.FRAGMENT)
@@ -64,28 +64,29 @@ def scored_steps(
     spell: Callable[[bytes], Sequence[int]],
     api: Vocabulary | None = None,
 ) -> Run:
-    """A run that scores a text by a pair. Raises as `law_of`. Arguments as in `loop.steps`."""
-    laws: dict[TokenPath, Laws] = {}
-    law = law_of(steering)
+    """A run that scores a text by a pair. Raises as `distribution_of`. Arguments as in `loop.steps`."""
+    distributions: dict[TokenPath, PairDistributions] = {}
+    distribution = distribution_of(steering)
     reading: Reading = (
-        IdReading(vocabulary, laws, steering=law)
+        IdReading(vocabulary, distributions, steering=distribution)
         if steering.event == "ids"
-        else ByteReading(vocabulary, laws, spell=spell, steering=law, api=api, given=True)
+        else ByteReading(vocabulary, distributions, spell=spell, steering=distribution, api=api, given=True)
     )
     names = _special(vocabulary) | (_special(api) if api else frozenset())
-    return Scoring(law, reading, laws, given=given, special=names).run()
+    return Scoring(distribution, reading, distributions, given=given, special=names).run()
 
 
 def scored_by_scores(given: Given, steering: Steering, *, proposes: bool) -> Run:
     """`scored_steps` by any source of offsets (`types.Scorer`)."""
-    law = law_of(steering)
-    return Scoring(law, ScoreReading(law, proposes=proposes), {}, given=given).run()
+    distribution = distribution_of(steering)
+    return Scoring(distribution, ScoreReading(distribution, proposes=proposes), {}, given=given).run()
 
 
-def law_of(steering: Steering) -> Steering:
+def distribution_of(steering: Steering) -> Steering:
     """The steering by which a text is scored: what is likely is made certain, and nothing is asked for besides.
 
-    Raises InputError for a law under which most texts have no probability, or that depends on where an answer begins.
+    Raises InputError for a distribution under which most texts have no probability, or that depends on where an answer
+    begins.
     """
     if not steering.takes_unseen:
         raise InputError(
@@ -112,13 +113,13 @@ class Scoring(Loop):
         self,
         steering: Steering,
         reading: Reading,
-        laws: dict[TokenPath, Laws],
+        distributions: dict[TokenPath, PairDistributions],
         *,
         given: Given,
         special: Container[bytes] = (),
     ) -> None:
         """special: what special tokens are called, where a reply may spell them like text."""
-        super().__init__(steering, reading, laws)
+        super().__init__(steering, reading, distributions)
         self._text, self._special = given, special
 
     def run(self) -> Run:
@@ -144,7 +145,7 @@ class Scoring(Loop):
         for start, end in _spans(places):
             yield from map(_unknown, places[done:start])
             yield Begin(b"".join(place.sampled.piece for place in places[:start]))
-            self._laws.clear()
+            self._distributions.clear()
             answer = yield from self._walked(places[start:end])
             done = end
         yield from map(_unknown, places[done:])
@@ -170,7 +171,7 @@ class Scoring(Loop):
         return self._reading.after(answer, place.sampled.piece)
 
     def _unsteered(self, place: Position) -> Step:
-        """The step of a token of the text where the API's own law is all that counts."""
+        """The step of a token of the text where the API's own distribution is all that counts."""
         own = place.sampled
         weighed = untouched(place, None, steering=self._steering, fits=lambda _piece: True)
         if weighed is None or not math.isfinite(own.logp):

@@ -49,7 +49,7 @@ from blackbox_proxy.types import (
     Candidate,
     Floats,
     Kind,
-    Laws,
+    PairDistributions,
     Position,
     Reveal,
     TokenPath,
@@ -66,12 +66,12 @@ class IdReading:
     def __init__(
         self,
         vocabulary: Vocabulary,
-        laws: Mapping[TokenPath, Laws],
+        distributions: Mapping[TokenPath, PairDistributions],
         *,
         steering: Steering,
         reveal: Reveal = "none",
     ) -> None:
-        self._vocabulary, self._laws, self._steering = vocabulary, laws, steering
+        self._vocabulary, self._distributions, self._steering = vocabulary, distributions, steering
         self._reveal = reveal
         self._greedy = steering.temperature == 0.0
         self._may_appear = np.where(vocabulary.is_text, 0.0, -np.inf)
@@ -98,24 +98,24 @@ class IdReading:
 
     def weigh(self, position: Position, answer: Answer) -> Weighing:
         """Weigh the API's candidates, the end, and the expert's likeliest other ids; see `weighing.Reading`."""
-        if answer.path not in self._laws:
+        if answer.path not in self._distributions:
             yield (answer.path,)
-        laws = self._laws[answer.path]
-        opening = self._gate(laws)
+        distributions = self._distributions[answer.path]
+        opening = self._gate(distributions)
         if not opening.is_open:
             left = untouched(position, opening.divergence, steering=self._steering, fits=self._fits)
             if left is not None:
                 return left
         alpha = self._steering.alpha_at(answer.tokens)
-        gains = alpha * self._offsets(laws) + self._may_appear
-        weighed = self._listed(laws, position, gains, alpha=alpha)
+        gains = alpha * self._offsets(distributions) + self._may_appear
+        weighed = self._listed(distributions, position, gains, alpha=alpha)
         for _ in range(self._steering.reveals):
             ids = self._threats(weighed)
             if not ids:
                 break
             found = yield Revealing(ids)
             position = with_revealed(position, named(found if isinstance(found, tuple) else (), self._vocabulary))
-            weighed = self._listed(laws, position, gains, alpha=alpha)
+            weighed = self._listed(distributions, position, gains, alpha=alpha)
         return replace(weighed, divergence=opening.divergence)
 
     def complete(self, answer: Answer) -> Completing:
@@ -126,40 +126,44 @@ class IdReading:
     def guess(self, answer: Answer) -> Guessing:
         """What would be chosen next if the API were the anti-expert; b"" for the end."""
         yield (answer.path,)
-        laws = self._laws[answer.path]
-        alpha = self._steering.alpha_at(answer.tokens) if self._gate(laws).is_open else 0.0
+        distributions = self._distributions[answer.path]
+        alpha = self._steering.alpha_at(answer.tokens) if self._gate(distributions).is_open else 0.0
         expert, other = guess_weight(alpha)
-        score = expert * laws.expert.logits.astype(np.float64) + other * laws.anti_expert.logits
+        score = expert * distributions.expert.logits.astype(np.float64) + other * distributions.anti_expert.logits
         best = int(np.argmax(score + self._may_appear))
-        chance = math.exp(score[best] - expert * laws.expert.log_norm - other * laws.anti_expert.log_norm)
+        chance = math.exp(
+            score[best] - expert * distributions.expert.log_norm - other * distributions.anti_expert.log_norm
+        )
         return Guess(b"" if best in self._vocabulary.ends else self._vocabulary.pieces[best], chance)
 
-    def _offsets(self, laws: Laws) -> Floats:
+    def _offsets(self, distributions: PairDistributions) -> Floats:
         """log E - log A of every id, shape (V,); the ends are one event."""
-        found = np.subtract(laws.expert.logits, laws.anti_expert.logits, dtype=np.float64)
-        found -= laws.expert.log_norm - laws.anti_expert.log_norm
+        found = np.subtract(distributions.expert.logits, distributions.anti_expert.logits, dtype=np.float64)
+        found -= distributions.expert.log_norm - distributions.anti_expert.log_norm
         if len(self._vocabulary.ends):
-            ends = probabilities(laws, self._vocabulary.ends).sum(axis=1)
+            ends = probabilities(distributions, self._vocabulary.ends).sum(axis=1)
             found[self._vocabulary.ends] = np.log(ends[0]) - np.log(ends[1])
         return found
 
     def _fits(self, piece: bytes) -> bool:
         return not piece or self.knows(piece)
 
-    def _listed(self, laws: Laws, position: Position, gains: Floats, *, alpha: float) -> Weighed:
+    def _listed(self, distributions: PairDistributions, position: Position, gains: Floats, *, alpha: float) -> Weighed:
         """Everything that competes; more of the expert's ids where all that is not listed outweighs the choice."""
         count = self._steering.proposals
-        weighed = self._weighed(laws, position, gains, alpha=alpha, count=count)
+        weighed = self._weighed(distributions, position, gains, alpha=alpha, count=count)
         while weighed.is_outweighed and 0 < count < MOST_PROPOSED:
             count = min(WIDENED * count, MOST_PROPOSED)
-            weighed = self._weighed(laws, position, gains, alpha=alpha, count=count)
+            weighed = self._weighed(distributions, position, gains, alpha=alpha, count=count)
         return weighed
 
-    def _weighed(self, laws: Laws, position: Position, gains: Floats, *, alpha: float, count: int) -> Weighed:
+    def _weighed(
+        self, distributions: PairDistributions, position: Position, gains: Floats, *, alpha: float, count: int
+    ) -> Weighed:
         shown = {p: logp for p, logp in merged(position, greedy=self._greedy).items() if self._fits(p)}
-        pieces = (*shown, *self._proposals(laws, shown, count=count))
+        pieces = (*shown, *self._proposals(distributions, shown, count=count))
         tail = hidden(position, greedy=self._greedy)
-        masses = self._masses(laws, pieces)
+        masses = self._masses(distributions, pieces)
         field = combine.Field(
             np.fromiter(shown.values(), dtype=np.float64),
             masses,
@@ -200,7 +204,7 @@ class IdReading:
         return list(self._vocabulary.ids_of(candidate.piece))[:1]
 
     def _threats(self, weighed: Weighed) -> TokenPath:
-        """The unseen ids that could change the choice, or the law, most."""
+        """The unseen ids that could change the choice, or the distribution, most."""
         score, unseen = weighed.scores.score, weighed.unseen
         if self._steering.tail != "reveal" or self._reveal == "none" or unseen.gains is None or unseen.ids is None:
             return ()
@@ -216,20 +220,20 @@ class IdReading:
         order = np.argsort(-unseen.gains[close], kind="stable")[:most]
         return tuple(unseen.ids[close][order].tolist())
 
-    def _proposals(self, laws: Laws, shown: dict[bytes, float], *, count: int) -> list[bytes]:
+    def _proposals(self, distributions: PairDistributions, shown: dict[bytes, float], *, count: int) -> list[bytes]:
         if not self._steering.takes_unseen or not count:
             return []
-        logits = laws.expert.logits
+        logits = distributions.expert.logits
         least = combine.REAL if count == self._steering.proposals else FAINT
-        ids = np.flatnonzero(logits > laws.expert.log_norm + math.log(least))
+        ids = np.flatnonzero(logits > distributions.expert.log_norm + math.log(least))
         ids = ids[self._vocabulary.is_text[ids]]
         ids = ids[np.argsort(-logits[ids])][:count]
         pieces = [self._vocabulary.pieces[i] for i in ids.tolist()]
         return [piece for piece in (*pieces, b"") if piece not in shown]
 
-    def _masses(self, laws: Laws, pieces: Sequence[bytes]) -> Floats:
+    def _masses(self, distributions: PairDistributions, pieces: Sequence[bytes]) -> Floats:
         ids = [self._vocabulary.ids_of(piece)[0] if piece else 0 for piece in pieces]
-        masses = probabilities(laws, np.array(ids, dtype=np.intp))
+        masses = probabilities(distributions, np.array(ids, dtype=np.intp))
         if b"" in pieces:
-            masses[:, pieces.index(b"")] = probabilities(laws, self._vocabulary.ends).sum(axis=1)
+            masses[:, pieces.index(b"")] = probabilities(distributions, self._vocabulary.ends).sum(axis=1)
         return masses

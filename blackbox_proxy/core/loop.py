@@ -2,7 +2,8 @@
 
 A round asks the API about a few places (`drafting` says who drafts them), has the pair score one after the other, and
 emits what is chosen as long as the next place is known; then it asks again from exactly that text (section 3.3).
-The loop does no I/O: whoever drives it answers questions to the API with replies and `Evaluate` with the pair's laws.
+The loop does no I/O: whoever drives it answers questions to the API with replies and `Evaluate` with the pair's
+distributions.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ from blackbox_proxy.types import (
     Candidate,
     Finish,
     Kind,
-    Laws,
     Origin,
+    PairDistributions,
     Position,
     Reply,
     Reveal,
@@ -111,13 +112,13 @@ def steps(
     vocabulary, spell: the pair's; api: the API's own vocabulary, where it is known; reveal: how the API tells log-probs
     beyond its top-k; drafts: who may draft; the API alone where nobody says.
     """
-    laws: dict[TokenPath, Laws] = {}
+    distributions: dict[TokenPath, PairDistributions] = {}
     reading: Reading = (
-        IdReading(vocabulary, laws, steering=steering, reveal=reveal)
+        IdReading(vocabulary, distributions, steering=steering, reveal=reveal)
         if steering.event == "ids"
-        else ByteReading(vocabulary, laws, spell=spell, steering=steering, api=api, reveal=reveal)
+        else ByteReading(vocabulary, distributions, spell=spell, steering=steering, api=api, reveal=reveal)
     )
-    return Loop(steering, reading, laws, drafts=drafts).run()
+    return Loop(steering, reading, distributions, drafts=drafts).run()
 
 
 def steps_by_scores(steering: Steering, *, proposes: bool) -> Run:
@@ -169,11 +170,11 @@ class Loop:
         self,
         steering: Steering,
         reading: Reading,
-        laws: dict[TokenPath, Laws],
+        distributions: dict[TokenPath, PairDistributions],
         *,
         drafts: Drafts | None = None,
     ) -> None:
-        self._steering, self._reading, self._laws = steering, reading, laws
+        self._steering, self._reading, self._distributions = steering, reading, distributions
         self._drafts = drafts or Drafts()
         self._guessed: dict[Answer, Guess] = {}
         self._drafted: frozenset[Answer] = frozenset()
@@ -285,11 +286,11 @@ class Loop:
         return window
 
     def _replies(self, asking: Asking) -> Generator[Event, Evidence | None, Sequence[Reply]]:
-        """The API's replies; the laws that the pair found meanwhile are put into the table."""
+        """The API's replies; the distributions that the pair found meanwhile are put into the table."""
         evidence = yield asking
         if evidence is None or not evidence.replies:
             raise TypeError(f"a {type(asking).__name__} is answered with Evidence that holds the API's replies")
-        self._laws.update(zip(asking.paths, evidence.laws, strict=True))
+        self._distributions.update(zip(asking.paths, evidence.distributions, strict=True))
         self._spent = sum((reply.usage for reply in evidence.replies), self._spent)
         self._seconds += evidence.seconds
         return evidence.replies
@@ -321,11 +322,11 @@ class Loop:
         return self._guessed[answer]
 
     def _chance(self) -> tuple[float, int | None]:
-        """Temperature and seed of the next draft: at temperature 1, so that the API's draw follows its own law."""
+        """Temperature and seed of the next draft: at temperature 1 the API's draw follows its own distribution."""
         return (1.0, int(self._rng.integers(2**31))) if self._steering.temperature > 0.0 else (0.0, None)
 
     def _missing(self, paths: Sequence[TokenPath]) -> tuple[TokenPath, ...]:
-        return tuple(dict.fromkeys(path for path in paths if path not in self._laws))
+        return tuple(dict.fromkeys(path for path in paths if path not in self._distributions))
 
     def _know(self, paths: Sequence[TokenPath]) -> Generator[Event, Evidence | None, None]:
         missing = self._missing(paths)
@@ -334,7 +335,7 @@ class Loop:
             if evidence is None:
                 raise TypeError("an Evaluate is answered with Evidence")
             self._seconds += evidence.seconds
-            self._laws.update(zip(missing, evidence.laws, strict=True))
+            self._distributions.update(zip(missing, evidence.distributions, strict=True))
 
     def _walk(self, answer: Answer, shown: Shown) -> Generator[Event, Evidence | None, _Round]:
         """Choose at one place after the other, as long as the next one is known."""
@@ -523,7 +524,7 @@ class Loop:
         return "length" if self._left <= 0 else None
 
     def _forget(self, answer: Answer) -> None:
-        """Drop the laws of places that lie behind for good."""
+        """Drop the distributions of places that lie behind for good."""
         depth = min((len(path) for path in self._reading.paths(answer)), default=0)
-        for path in [path for path in self._laws if len(path) < depth]:
-            del self._laws[path]
+        for path in [path for path in self._distributions if len(path) < depth]:
+            del self._distributions[path]

@@ -23,7 +23,7 @@ from blackbox_proxy.core.sampling import log_normaliser
 from blackbox_proxy.core.text import first_stop, is_start, is_whole, open_bytes, repeats
 from blackbox_proxy.core.weighing import Weighed, draws_as_it_is, merged
 from blackbox_proxy.steering import Steering
-from blackbox_proxy.types import FILTERED, Finish, Kind, Laws, Origin, Position, Reply, Said, Step
+from blackbox_proxy.types import FILTERED, Finish, Kind, Origin, PairDistributions, Position, Reply, Said, Step
 
 _FINISHES: Mapping[str, Finish] = {"stop": "stop", FILTERED: FILTERED}
 """What the endpoint's word for its end means for the answer; any other: its length."""
@@ -78,13 +78,13 @@ def _ended(step: Step, text: bytes, stops: Sequence[bytes], *, last: deque[bytes
 
 
 def _taken_over(run: Run, evidence: Evidence) -> Run:
-    """The loop, whose first question has been answered but for the pair's laws."""
+    """The loop, whose first question has been answered but for the pair's distributions."""
     first = next(run)
-    laws: Sequence[Laws] = ()
+    distributions: Sequence[PairDistributions] = ()
     if isinstance(first, Draft) and first.paths:
         found = yield Evaluate(first.paths)
-        laws = found.laws if found else ()
-    event = run.send(replace(evidence, laws=laws))
+        distributions = found.distributions if found else ()
+    event = run.send(replace(evidence, distributions=distributions))
     while True:
         try:
             event = run.send((yield event))

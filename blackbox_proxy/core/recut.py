@@ -1,7 +1,7 @@
 """Whether text that is sent back is cut into the tokens that were chosen, and whether the tokenizer is the API's.
 
-A text endpoint cuts what it is sent anew: where it cuts elsewhere, its next law is that after other tokens than those
-that were chosen one by one (3.3). Knows vocabularies only as pieces and a way to cut.
+A text endpoint cuts what it is sent anew: where it cuts elsewhere, its next distribution is that after other tokens
+than those that were chosen one by one (3.3). Knows vocabularies only as pieces and a way to cut.
 """
 
 from __future__ import annotations

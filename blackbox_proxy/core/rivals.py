@@ -53,7 +53,7 @@ from blackbox_proxy.core.weighing import (
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import (
     Floats,
-    Laws,
+    PairDistributions,
     Position,
     Reveal,
     TokenPath,
@@ -94,7 +94,7 @@ class ByteReading:
     def __init__(
         self,
         vocabulary: Vocabulary,
-        laws: Mapping[TokenPath, Laws],
+        distributions: Mapping[TokenPath, PairDistributions],
         *,
         spell: Callable[[bytes], Sequence[int]],
         steering: Steering,
@@ -105,7 +105,7 @@ class ByteReading:
         """given: a text is scored: what each position's own token weighs must be certain, however unlikely it is."""
         self._vocabulary, self._spell, self._api, self._given = vocabulary, spell, api, given
         self._firsts = firsts_of(vocabulary, api, spell) if api else own_firsts(vocabulary, spell)
-        self._laws, self._steering = laws, steering
+        self._distributions, self._steering = distributions, steering
         self._gate, self._reveal = gate_of(steering, ends=vocabulary.ends), reveal
         self._smooth = steering.evidence if steering.rule == "pooled" else 0.0
         self._place = lru_cache(maxsize=PLACES)(
@@ -140,15 +140,15 @@ class ByteReading:
         return replace(weighed, divergence=opening.divergence)
 
     def _opening(self, answer: Answer) -> Generator[Wanted, Found, Opening]:
-        """Whether the gate is open, by the laws after the tokenizer's own spelling of the text."""
+        """Whether the gate is open, by the distributions after the tokenizer's own spelling of the text."""
         at = self._place(answer.text)
         yield at.paths
-        return self._gate(self._laws[at.path])
+        return self._gate(self._distributions[at.path])
 
     def _steered(self, position: Position, answer: Answer) -> Weighing:
         """`weigh` where the gate is open."""
         calls, alpha, text = 0, self._steering.alpha_at(answer.tokens), answer.text
-        known: dict[TokenPath, Laws] = {}
+        known: dict[TokenPath, PairDistributions] = {}
         shown = self._shown(position, text)
         cover = yield from self._read(text, shown, known)
         left = self._steering.spread - (len(known) - len(self.paths(answer)))
@@ -230,7 +230,7 @@ class ByteReading:
     def _doubt(
         self, cover: TokenCover, weighed: Weighed, masses: Floats, *, own: int | None, foreign: frozenset[bytes]
     ) -> TokenPath | None:
-        """The path whose law would change what matters most; None where it is certain enough."""
+        """The path whose distribution would change what matters most; None where it is certain enough."""
         found = matter(cover, weighed, masses, steering=self._steering, smooth=self._smooth)
         found += [] if own is None else [own]
         # Of a token of the pair that stands for all that starts with it, no more is read: see `_foreign`.
@@ -246,7 +246,9 @@ class ByteReading:
         """Whether a longer list may be made of the expert's strings."""
         return self._steering.takes_unseen and 0 < count < MOST_PROPOSED
 
-    def _read_on(self, cover: TokenCover, known: dict[TokenPath, Laws], *, left: int) -> Generator[Wanted, Found, int]:
+    def _read_on(
+        self, cover: TokenCover, known: dict[TokenPath, PairDistributions], *, left: int
+    ) -> Generator[Wanted, Found, int]:
         """Read the expert's likely continuations on until the API's first token of each is decided.
 
         Returns how many of the `left` forks are left.
@@ -262,7 +264,7 @@ class ByteReading:
         self,
         wanted: Callable[[], Sequence[TokenPath]],
         cover: TokenCover,
-        known: dict[TokenPath, Laws],
+        known: dict[TokenPath, PairDistributions],
         *,
         left: int,
     ) -> Generator[Wanted, Found, int]:
@@ -276,7 +278,7 @@ class ByteReading:
     def complete(self, answer: Answer) -> Completing:
         """What finishes the character that the answer leaves open, by the expert alone."""
         at = self._place(answer.text)
-        known: dict[TokenPath, Laws] = {}
+        known: dict[TokenPath, PairDistributions] = {}
         yield from self._learn(at.paths, known)
         cover, left = Cover(self._vocabulary, at, known), self._steering.spread
         # No tokenizer spells half a character as a model writes it: what is heavy counts, not what is usual.
@@ -293,7 +295,7 @@ class ByteReading:
         """What would be chosen next if the API were the anti-expert, b"" for the end; of the expert's likeliest."""
         at, text = self._place(answer.text), answer.text
         yield at.paths
-        known = {path: self._laws[path] for path in at.paths}
+        known = {path: self._distributions[path] for path in at.paths}
         cover = self._cover(at, text, known, shown={})
         yield from self._read_on(cover, known, left=self._steering.spread)
         starts = () if is_whole(text) else CONTINUATION
@@ -321,9 +323,9 @@ class ByteReading:
         return shown
 
     def _read(
-        self, text: bytes, shown: Mapping[bytes, float], known: dict[TokenPath, Laws]
+        self, text: bytes, shown: Mapping[bytes, float], known: dict[TokenPath, PairDistributions]
     ) -> Generator[Wanted, Found, TokenCover]:
-        """The text's own spellings, read; puts the laws they need into `known`."""
+        """The text's own spellings, read; puts the distributions they need into `known`."""
         at = self._place(text)
         yield from self._learn(at.paths, known)
         cover = self._cover(at, text, known, shown=shown)
@@ -332,7 +334,7 @@ class ByteReading:
         return cover
 
     def _cover(
-        self, at: Place, text: bytes, known: Mapping[TokenPath, Laws], *, shown: Mapping[bytes, float]
+        self, at: Place, text: bytes, known: Mapping[TokenPath, PairDistributions], *, shown: Mapping[bytes, float]
     ) -> TokenCover:
         """The masses of the API's next tokens after a place."""
         after = b"" if self._crosses(text, shown) else text
@@ -350,14 +352,16 @@ class ByteReading:
         crossing = (logp for piece, logp in shown.items() if piece and not self._firsts.keeps(last, piece))
         return math.fsum(math.exp(logp) for logp in crossing) > CROSSING
 
-    def _learn(self, paths: Sequence[TokenPath], known: dict[TokenPath, Laws]) -> Generator[Wanted, Found, None]:
-        """Ask for the laws at `paths` and add them to `known`.
+    def _learn(
+        self, paths: Sequence[TokenPath], known: dict[TokenPath, PairDistributions]
+    ) -> Generator[Wanted, Found, None]:
+        """Ask for the distributions at `paths` and add them to `known`.
 
-        Only laws that a position asked for itself may count there: a longer draft leaves more of them in the shared
-        table, and the answer must not depend on the length of the draft.
+        Only distributions that a position asked for itself may count there: a longer draft leaves more of them in the
+        shared table, and the answer must not depend on the length of the draft.
         """
         yield tuple(paths)
-        known |= {path: self._laws[path] for path in paths}
+        known |= {path: self._distributions[path] for path in paths}
 
     def _proposed(
         self, cover: TokenCover, text: bytes, *, count: int | None = None, least: float = NEGLIGIBLE

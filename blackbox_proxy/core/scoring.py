@@ -3,7 +3,7 @@
 The covering (core.covering) by itself, for use without an API. The mass M(x) of a text x is that of its tokens up to
 the last border that no token can straddle (the anchor), in the tokenizer's own spelling, times the mass of the bytes
 after it in every spelling; and log P(s | x) = log M(x + s) - log M(x) (3.4). So the scores of the parts of a text add
-up to the same however it is cut. All masses are worked out side by side, and each law is asked for once; which
+up to the same however it is cut. All masses are worked out side by side, and each distribution is asked for once; which
 spellings count for a mass is decided by its text alone. Knows nothing of who evaluates.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from blackbox_proxy.core.covering import Place, place, probabilities
 from blackbox_proxy.core.vocabulary import Ids, Vocabulary
-from blackbox_proxy.types import Floats, Laws, Scores, TokenPath
+from blackbox_proxy.types import Floats, PairDistributions, Scores, TokenPath
 
 TOLERANCE = 1.0
 """Nats by which the bounds of a score may differ, unless another tolerance is given; it is mostly much nearer (3.4)."""
@@ -32,11 +32,11 @@ BACK_OFF = 24
 """Most tokens re-read before the text's end, in search of a border that no token can straddle."""
 
 MOST = 1024
-"""Laws that count at most for one mass; what is still open then shows in the bounds."""
+"""Distributions that count at most for one mass; what is still open then shows in the bounds."""
 
 Wanted = tuple[TokenPath, ...]
-Scoring = Generator[Wanted, Sequence[Laws], Scores]
-"""Yields token paths, is sent the laws after them in that order, and returns the scores."""
+Scoring = Generator[Wanted, Sequence[PairDistributions], Scores]
+"""Yields token paths, is sent the distributions after them in that order, and returns the scores."""
 
 
 def scored(
@@ -52,15 +52,15 @@ def scored(
 
     tolerance: nats between the bounds of each score. small: a mass after its anchor that is certainly below this is
     followed no further, whatever the tolerance; the bounds hold. A tolerance of 0 reads all of the text in every
-    spelling and asks for every law there is, which only small vocabularies and short texts allow; then a score is the
-    sum over all token sequences.
+    spelling and asks for every distribution there is, which only small vocabularies and short texts allow; then a score
+    is the sum over all token sequences.
     """
     enough = _Enough(tolerance / 2, small if tolerance else 0.0)
     texts = (context, *(context + piece for piece in pieces))
     places = {text: _place(text, vocabulary, spell, whole=not tolerance) for text in texts}
     masses = {text: _Mass(vocabulary, at, enough) for text, at in places.items()}
     end = _Mass(vocabulary, places[context], enough, ending=True)
-    known: dict[TokenPath, Laws] = {}
+    known: dict[TokenPath, PairDistributions] = {}
     shared = _common([at.anchor for at in places.values()])
     anchors = [at.anchor[:n] for at in places.values() for n in range(shared, len(at.anchor))]
     yield from _read([*masses.values(), end], anchors, known)
@@ -77,20 +77,20 @@ def scored(
     )
 
 
-def run(scoring: Scoring, laws: Callable[[Wanted], Sequence[Laws]]) -> Scores:
+def run(scoring: Scoring, distributions: Callable[[Wanted], Sequence[PairDistributions]]) -> Scores:
     """Answer what a scoring asks for, until it is done."""
     paths = next(scoring)
     while True:
         try:
-            paths = scoring.send(laws(paths))
+            paths = scoring.send(distributions(paths))
         except StopIteration as stop:
             scores: Scores = stop.value
             return scores
 
 
 def _read(
-    masses: Sequence[_Mass], paths: Iterable[TokenPath], known: dict[TokenPath, Laws]
-) -> Generator[Wanted, Sequence[Laws], None]:
+    masses: Sequence[_Mass], paths: Iterable[TokenPath], known: dict[TokenPath, PairDistributions]
+) -> Generator[Wanted, Sequence[PairDistributions], None]:
     """Ask for `paths` and for what the masses want, all of them at a time, until none wants more."""
     wanted = [*paths, *(path for mass in masses for path in mass.wanted)]
     while wanted:
@@ -110,12 +110,12 @@ def _place(text: bytes, vocabulary: Vocabulary, spell: Callable[[bytes], Sequenc
 
 
 def _common(paths: Sequence[TokenPath]) -> int:
-    """How many tokens all paths have in common from their start: their laws cancel in a score."""
+    """How many tokens all paths have in common from their start: their distributions cancel in a score."""
     low, high = min(paths), max(paths)
     return next((n for n, (i, j) in enumerate(zip(low, high, strict=False)) if i != j), min(len(low), len(high)))
 
 
-def _before(anchor: TokenPath, shared: int, known: Mapping[TokenPath, Laws]) -> Floats:
+def _before(anchor: TokenPath, shared: int, known: Mapping[TokenPath, PairDistributions]) -> Floats:
     """Log of the mass of the anchor's tokens after the first `shared`, by member, shape (2,)."""
     steps = [probabilities(known[anchor[:n]], np.array([anchor[n]])) for n in range(shared, len(anchor))]
     with np.errstate(divide="ignore"):
@@ -146,7 +146,8 @@ class _Mass:
     """The mass of the bytes behind an anchor in every spelling, or of those and an end right after them (`ending`).
 
     The tokenizer's own spelling is followed in any case, others as far as the tolerance asks for. wanted: the paths to
-    follow next. Laws that nobody asked for on behalf of this mass do not count: it must depend on its text alone.
+    follow next. Distributions that nobody asked for on behalf of this mass do not count: it must depend on its text
+    alone.
     """
 
     def __init__(self, vocabulary: Vocabulary, at: Place, enough: _Enough, *, ending: bool = False) -> None:
@@ -157,7 +158,7 @@ class _Mass:
         self._open = {at.anchor: _Open(at.rest, np.ones(2))} if self.wanted else {}
         self._followed = 0
 
-    def read(self, known: Mapping[TokenPath, Laws]) -> None:
+    def read(self, known: Mapping[TokenPath, PairDistributions]) -> None:
         """Follow what was wanted, and want what is still needed."""
         for path in self.wanted:
             if path in self._open:
@@ -171,14 +172,14 @@ class _Mass:
         with np.errstate(divide="ignore"):
             return np.log([self._total, self._total, most])
 
-    def _follow(self, path: TokenPath, laws: Laws) -> None:
+    def _follow(self, path: TokenPath, distributions: PairDistributions) -> None:
         state = self._open.pop(path)
-        self._total += state.mass * probabilities(laws, self._counting(state.left)).sum(axis=1)
+        self._total += state.mass * probabilities(distributions, self._counting(state.left)).sum(axis=1)
         found = list(self._vocabulary.proper_prefixes(state.left))
         if self._ending and state.left:
             found += [(i, len(state.left)) for i in self._vocabulary.ids_of(state.left)]
         if found:
-            masses = state.mass[:, None] * probabilities(laws, np.array([i for i, _ in found]))
+            masses = state.mass[:, None] * probabilities(distributions, np.array([i for i, _ in found]))
             for column, (i, length) in enumerate(found):
                 self._open[*path, i] = _Open(state.left[length:], masses[:, column])
 

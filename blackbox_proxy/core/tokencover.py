@@ -80,7 +80,9 @@ class TokenCover:
                 self._wait(node, n, string)
         if wanted:
             starts = np.cumsum([0, *(len(ids) for _, ids in wanted[:-1])])
-            sums = np.add.reduceat(probabilities(node.laws, np.concatenate([ids for _, ids in wanted])), starts, axis=1)
+            sums = np.add.reduceat(
+                probabilities(node.distributions, np.concatenate([ids for _, ids in wanted])), starts, axis=1
+            )
             for column, (n, _) in enumerate(wanted):
                 self._found[:, n] += node.mass * sums[:, column]
 
@@ -109,7 +111,7 @@ class TokenCover:
         parts = self._joining(node, np.array(leading, dtype=np.intp))
         if not len(parts):
             return
-        found = node.mass[:, None] * probabilities(node.laws, parts)
+        found = node.mass[:, None] * probabilities(node.distributions, parts)
         matters = np.any(found > min(LEAST, self.tree.least) * self.tree.total[:, None], axis=0)
         if not matters.any():
             return
@@ -158,7 +160,7 @@ class TokenCover:
             if not (node.text.startswith(string) or string.startswith(node.text)):
                 continue
             leaves = self._counted(node, string)
-            masses = node.mass[:, None] * probabilities(node.laws, leaves)
+            masses = node.mass[:, None] * probabilities(node.distributions, leaves)
             for column in np.flatnonzero((masses > least).any(axis=0)).tolist():
                 i = int(leaves[column])
                 if self.tree.is_open_leaf(node, i, usual=usual):
@@ -201,7 +203,7 @@ class TokenCover:
     def _unsettled(self) -> Iterator[tuple[Written, Floats]]:
         """What is written at the leaves at which the API's next token may still be another, with their mass."""
         for node in self.tree.nodes:
-            masses = node.mass[:, None] * probabilities(node.laws, node.heavy)
+            masses = node.mass[:, None] * probabilities(node.distributions, node.heavy)
             for n, i in enumerate(node.heavy.tolist()):
                 written = self.tree.leaf(node, i)
                 if self.tree.is_open(written, usual=False):

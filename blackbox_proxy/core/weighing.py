@@ -1,8 +1,8 @@
 """What a position of the API is weighed by: the questions that a reading may ask, and the answer that it gives.
 
 A reading scores the API's candidates by the pair (`rivals`, `ids`) or by another source of offsets. It is a generator:
-it yields the token paths at which it needs the pair's laws, or the API's tokens whose log-probs it wants besides the
-top-k, and returns everything that competes. Who answers, and who chooses, is not its business.
+it yields the token paths at which it needs the pair's distributions, or the API's tokens whose log-probs it wants
+besides the top-k, and returns everything that competes. Who answers, and who chooses, is not its business.
 """
 
 from __future__ import annotations
@@ -65,10 +65,10 @@ class Judged:
 
 
 Question = Wanted | Revealing | Judging
-"""Paths whose laws are needed in the shared table, ids to be revealed, or strings to be judged."""
+"""Paths whose distributions are needed in the shared table, ids to be revealed, or strings to be judged."""
 
 Found = tuple[Candidate, ...] | Judged | None
-"""What the last two are answered with; laws are found in the table."""
+"""What the last two are answered with; distributions are found in the table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +107,11 @@ class Weighed:
         return rest > best and not self.is_safe
 
     def log_whole(self) -> float:
-        """log Z of the whole law, with what the API did not show: 0 where the API's law is left as it is."""
+        """log Z of the whole distribution, with what the API did not show: 0 where the API's is left as it is."""
         return combine.whole(self.scores, known=self.known, alpha=self.alpha)
 
     def logp_after(self, at: int, log_z: float) -> float:
-        """The log-prob of a string in the steered law. Guesses that overlap may weigh more than all: then it is 0."""
+        """Steered log-prob of a string. Guesses that overlap may weigh more than all: then it is 0."""
         return min(0.0, float(self.scores.score[at]) - log_z)
 
     def rivals(self, best: int, log_z: float) -> tuple[Rival, ...]:
@@ -192,7 +192,7 @@ def merged(position: Position, *, greedy: bool = True) -> dict[bytes, float]:
     """The API's candidates by piece: equal pieces summed, the ends together as b"", what is no text left out.
 
     greedy: the sampled token counts where the top-k does not hold it. Where tokens are drawn it must not: what may be
-    chosen would depend on what was drawn, and the choice would no longer follow the law.
+    chosen would depend on what was drawn, and the choice would no longer follow the distribution.
     """
     logps: dict[bytes, float] = {}
     for candidate in (*position.top, *position.revealed, *(_unlisted(position) if greedy else ())):
@@ -261,10 +261,10 @@ def supported(weighed: Weighed, steering: Steering) -> Weighed:
 def untouched(
     position: Position, divergence: float | None, *, steering: Steering, fits: Callable[[bytes], bool]
 ) -> Weighed | None:
-    """The API's own law of what may follow (`fits`), for a place where the gate is shut; None where nothing may.
+    """The API's own distribution of what may follow (`fits`), where the gate is shut; None where nothing may.
 
     Nothing that the API did not show competes, so that the pair need not score any string; what that may cost is in the
-    bounds of the step. Where tokens are drawn from the API's whole law as it is, its own draw is one of them.
+    bounds of the step. Where tokens are drawn from the API's whole distribution as it is, its own draw is one of them.
     """
     greedy, as_it_is = steering.temperature == 0.0, draws_as_it_is(steering)
     shown = {p: logp for p, logp in merged(position, greedy=greedy or as_it_is).items() if fits(p)}
@@ -282,6 +282,6 @@ def untouched(
 
 
 def draws_as_it_is(steering: Steering) -> bool:
-    """Whether tokens are drawn from a whole law at temperature 1, as the API draws them."""
+    """Whether tokens are drawn from a whole distribution at temperature 1, as the API draws them."""
     truncated = steering.top_p < 1.0 or steering.min_p > 0.0
     return steering.temperature == 1.0 and steering.target == "full" and not truncated

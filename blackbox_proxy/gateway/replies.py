@@ -1,7 +1,7 @@
 """Writes replies: steps become JSON in OpenAI's shapes, built from the classes of `openai.types`.
 
-Log-probs are those of the steered law; tokens are the upstream's own, or the pair's where it had the last word. Two
-shapes with one interface, as OpenAI has two routes. The module is pure and knows no model.
+Log-probs are those of the steered distribution; tokens are the upstream's own, or the pair's where it had the last
+word. Two shapes with one interface, as OpenAI has two routes. The module is pure and knows no model.
 """
 
 from __future__ import annotations

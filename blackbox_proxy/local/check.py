@@ -10,16 +10,16 @@ import time
 import numpy as np
 
 from blackbox_proxy.local.pair import Pair
-from blackbox_proxy.types import Laws, Prompt
+from blackbox_proxy.types import PairDistributions, Prompt
 
 QUESTIONS = ("What is the capital of Albania?", "Write one sentence about the sea.", "Say hello.")
 """Arbitrary, but always the same: two pairs can be compared."""
 
 
-def divergence(laws: Laws) -> float:
-    """KL divergence of the expert's law from the anti-expert's, in nats."""
-    expert = laws.expert.logits.astype(np.float64) - laws.expert.log_norm
-    anti = laws.anti_expert.logits.astype(np.float64) - laws.anti_expert.log_norm
+def divergence(distributions: PairDistributions) -> float:
+    """KL divergence of the expert's distribution from the anti-expert's, in nats."""
+    expert = distributions.expert.logits.astype(np.float64) - distributions.expert.log_norm
+    anti = distributions.anti_expert.logits.astype(np.float64) - distributions.anti_expert.log_norm
     return float((np.exp(expert) * (expert - anti)).sum())
 
 
@@ -29,11 +29,11 @@ def check_pair(pair: Pair) -> dict[str, object]:
     found = []
     for question in QUESTIONS:
         asked = Prompt.ask(question)
-        (laws,) = pair.laws(pair.prompt(asked), [()])
+        (distributions,) = pair.distributions(pair.prompt(asked), [()])
         found.append(
             {
                 "question": question,
-                "divergence": round(divergence(laws), 4),
+                "divergence": round(divergence(distributions), 4),
                 "expert": expert.answer(asked, max_tokens=24).decode("utf-8", "replace"),
                 "anti_expert": anti_expert.answer(asked, max_tokens=24).decode("utf-8", "replace"),
             }
@@ -52,8 +52,8 @@ def _pace(pair: Pair, count: int = 16) -> float:
     """Seconds per token with both members evaluated side by side, one token at a time."""
     prompt = pair.prompt(Prompt.ask(QUESTIONS[1]))
     path = tuple(pair.spell(b"The sea is wide and blue, and it is deep, and it is cold, and it is old."))[:count]
-    pair.laws(prompt, [()])
+    pair.distributions(prompt, [()])
     before = time.perf_counter()
     for n in range(1, len(path) + 1):
-        pair.laws(prompt, [path[:n]])
+        pair.distributions(prompt, [path[:n]])
     return (time.perf_counter() - before) / len(path)

@@ -1,7 +1,7 @@
 """Refuses an adapter whose weights are no numbers, as those of a training that diverged, by the name of the tensor.
 
 Reads the tensors of a GGUF file that llama.cpp has taken: whole ones of 16, 32 and 64 bits, and the scales of Q8_0.
-Other kinds are not looked at; what they do shows in the laws (`pair.law`).
+Other kinds are not looked at; what they do shows in the distributions (`pair.distribution`).
 """
 
 from __future__ import annotations

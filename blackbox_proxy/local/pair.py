@@ -1,7 +1,7 @@
 """The local pair: expert and anti-expert side by side, each with its own context and prompt, over one vocabulary.
 
 Either one model file with a LoRA adapter (the weights are loaded once; the adapter is set on the expert's context
-only), or two files with the same vocabulary. Knows no API and no formula beyond the normaliser of a law.
+only), or two files with the same vocabulary. Knows no API and no formula beyond the normaliser of a distribution.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from blackbox_proxy.local.prompts import prompt_ids
 from blackbox_proxy.local.scheduler import Scheduler
 from blackbox_proxy.local.template import named
 from blackbox_proxy.local.weights import spec_of
-from blackbox_proxy.types import Law, Laws, Logits, PairPrompt, Prompt, Scores, TokenPath
+from blackbox_proxy.types import Distribution, Logits, PairDistributions, PairPrompt, Prompt, Scores, TokenPath
 
 SPELLINGS = 1 << 14
 """Spellings kept: a call of llama.cpp's tokenizer takes 25 microseconds, and the same short strings come again."""
@@ -61,7 +61,7 @@ class PairFiles:
     rows: int = 256
 
 
-def law(logits: Logits, *, of: str = "the model") -> Law:
+def distribution(logits: Logits, *, of: str = "the model") -> Distribution:
     """A row of logits with its normaliser. of: whose it is, for the PairError where they are no numbers."""
     with np.errstate(invalid="ignore"):
         norm = log_norm(logits)
@@ -70,7 +70,7 @@ def law(logits: Logits, *, of: str = "the model") -> Law:
             f"{of} gives no probabilities: its logits are NaN or infinite",
             hint="its weights hold such values, or its adapter does; take files from before the training diverged",
         )
-    return Law(logits, norm)
+    return Distribution(logits, norm)
 
 
 def check_same_vocabulary(expert: Model, anti_expert: Model) -> None:
@@ -113,13 +113,13 @@ class Member:
         """
         return self._scheduler.submit([prompt + path for path in paths], owner=prompt)
 
-    def laws(self, prompt: TokenPath, paths: Sequence[TokenPath]) -> list[Law]:
-        """The law after each path of the answer."""
-        return [self.law(row) for row in self.rows(prompt, paths).result()]
+    def distributions(self, prompt: TokenPath, paths: Sequence[TokenPath]) -> list[Distribution]:
+        """The distribution after each path of the answer."""
+        return [self.distribution(row) for row in self.rows(prompt, paths).result()]
 
-    def law(self, row: Logits) -> Law:
-        """The law of a row of this member's. Raises PairError where it is none."""
-        return law(row, of=self.model.name)
+    def distribution(self, row: Logits) -> Distribution:
+        """The distribution of a row of this member's. Raises PairError where it is none."""
+        return distribution(row, of=self.model.name)
 
     def clear(self) -> None:
         """Forget everything that was read, as soon as nobody waits."""
@@ -193,8 +193,8 @@ class Pair:
             if len(ids) >= member.context.size:
                 raise too_long(len(ids), member.context.size)
 
-    def laws(self, prompt: PairPrompt, paths: Sequence[TokenPath]) -> list[Laws]:
-        """Both members' laws after each path of the answer, evaluated side by side.
+    def distributions(self, prompt: PairPrompt, paths: Sequence[TokenPath]) -> list[PairDistributions]:
+        """Both members' distributions after each path of the answer, evaluated side by side.
 
         Safe from several threads: what is asked at the same time is evaluated together, in as many texts as there are
         slots. A prompt that is the same object tells that the paths go on with the same answer.
@@ -210,7 +210,9 @@ class Pair:
             for future in asked:
                 future.cancel()
         by, to = self._expert, self._anti_expert
-        return [Laws(by.law(e), to.law(a)) for e, a in zip(expert, anti_expert, strict=True)]
+        return [
+            PairDistributions(by.distribution(e), to.distribution(a)) for e, a in zip(expert, anti_expert, strict=True)
+        ]
 
     def score(
         self,
@@ -240,13 +242,13 @@ class Pair:
             raise InputError(f"small must be a probability below 1, not {small}", hint=f"{SMALL:g} is the default")
         read = self._read(prompt)
         asked = scored(context, pieces, vocabulary=self.vocabulary, spell=self.spell, tolerance=tolerance, small=small)
-        return run(asked, lambda paths: self.laws(read, paths))
+        return run(asked, lambda paths: self.distributions(read, paths))
 
     def propose(self, context: bytes, count: int, *, prompt: Prompt | PairPrompt | None = None) -> Sequence[bytes]:
         """What the expert would go on with after `context`, likeliest first: the strings of at most `count` tokens."""
         at = place(context, spell=self.spell, vocabulary=self.vocabulary, back_off=BACK_OFF)
-        laws = self.laws(self._read(prompt), at.paths)
-        return Cover(self.vocabulary, at, dict(zip(at.paths, laws, strict=True))).proposals(count)
+        distributions = self.distributions(self._read(prompt), at.paths)
+        return Cover(self.vocabulary, at, dict(zip(at.paths, distributions, strict=True))).proposals(count)
 
     def _read(self, prompt: Prompt | PairPrompt | None) -> PairPrompt:
         """A prompt as both members read it; without one what stands before a text."""

@@ -106,7 +106,10 @@ MEANINGS = (
     ("Steered log-prob", "After the offset was added, normalised; at alpha 0 it is the API's own"),
     ("Exact", "Yes where the API's log-probs are those after exactly the text before"),
     ("Certified", "Yes where nothing that the API did not show can change the choice"),
-    ("Error", "Bound on how far the law of this token is from the one that was aimed at, as total variation (0 to 1)"),
+    (
+        "Error",
+        "Bound on the total variation between this token's distribution and the one that was aimed at (0 to 1)",
+    ),
     ("Cost", "US dollars of the replies that were asked for after the same text, divided by the tokens kept of them"),
 )
 
@@ -302,7 +305,7 @@ def _grounds(step: Step, came_from: Round | None) -> Iterator[str]:
     """Sentences on how far the token can be trusted, and what it cost."""
     exact = "The API went on from exactly the text before" if step.exact else "The API did not go on from exactly this"
     sure = "nothing that it hid can change this choice" if step.certified else "what it hid might change this choice"
-    yield f"{exact}; {sure}; the law is off by at most {step.error:.2g} (total variation)."
+    yield f"{exact}; {sure}; the distribution is off by at most {step.error:.2g} (total variation)."
     if step.left and step.divergence is not None:
         yield f"The pair's members hardly differ here ({step.divergence:.2g}), so it was left to the API."
     yield from (flag.sentence for flag in FLAGS if flag.sentence and flag.holds(step))

@@ -1,8 +1,8 @@
 """A stand-in for a closed model's API: a GGUF model behind real HTTP, in OpenAI's shapes, for work without a network.
 
 `running(path)` serves from a background thread, `serve(path)` blocks; in place of a path both take a toy model with a
-known law, made by `script` or `read_script`. `QUIRKS` lists by name how it can deviate as real APIs do; a `Traffic`
-counts what was answered. The package knows nothing of steering.
+known distribution, made by `script` or `read_script`. `QUIRKS` lists by name how it can deviate as real APIs do; a
+`Traffic` counts what was answered. The package knows nothing of steering.
 """
 
 from __future__ import annotations

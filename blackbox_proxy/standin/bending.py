@@ -134,7 +134,7 @@ def _refuse_older_limit(ask: Ask) -> Body:
 
 
 def _need_no_effort(ask: Ask) -> Body:
-    """Without reasoning everything is as usual; with it, whatever looks at the next token's law is refused."""
+    """Without reasoning everything is as usual; with it, whatever looks at the next token's distribution is refused."""
     reasoning = ask.body.get("reasoning")
     nested = reasoning.get("effort") if isinstance(reasoning, dict) else None
     effort = nested if ask.route == "responses" else ask.body.get("reasoning_effort")

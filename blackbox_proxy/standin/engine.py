@@ -75,19 +75,21 @@ def _as_it_is(logits: Logits, _order: Order) -> Logits:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """How log-probs are shown. law: the logits of which they are; touch: what becomes of a token before it is shown.
+    """How log-probs are shown.
+
+    distribution: the logits of which they are. touch: what becomes of a token before it is shown.
 
     The token is chosen without it.
     """
 
-    law: Callable[[Logits, Order], Logits] = _as_it_is
+    distribution: Callable[[Logits, Order], Logits] = _as_it_is
     touch: Callable[[Token], Token] = lambda token: token
 
     def show(self, logits: Logits, chosen: int, order: Order, *, also: TokenPath = ()) -> Token:
         """The chosen token as it is shown."""
         if order.top_k is None:
             return Token(chosen)
-        return self.touch(weigh(self.law(logits, order), chosen, top_k=order.top_k, also=also))
+        return self.touch(weigh(self.distribution(logits, order), chosen, top_k=order.top_k, also=also))
 
 
 PLAIN = View()

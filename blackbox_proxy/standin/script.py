@@ -1,11 +1,11 @@
-"""A toy model that a file describes: a law that a test knows, served as any other.
+"""A toy model that a file describes: a distribution that a test knows, served as any other.
 
     {"pieces": ["a", "b", "ab", {"bytes": [195]}], "ends": ["</s>"],
-     "laws": {"": {"a": 0.7, "</s>": 0.3}, "ab": {"b": 1.0}}}
+     "distributions": {"": {"a": 0.7, "</s>": 0.3}, "ab": {"b": 1.0}}}
 
-The law after a text is that of the longest key which the text ends with, "" for all others; weights are normalised,
-and what a law leaves out has a probability of e^-100. Text is cut into the longest pieces. `template` (Jinja) turns a
-chat into text; without one chats are refused. The module knows no HTTP and no weights.
+The distribution after a text is that of the longest key which the text ends with, "" for all others; weights are
+normalised, and what a distribution leaves out has a probability of e^-100. Text is cut into the longest pieces.
+`template` (Jinja) turns a chat into text; without one chats are refused. The module knows no HTTP and no weights.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from blackbox_proxy.serving.fields import Refusal
 from blackbox_proxy.types import Logits, TokenPath
 
 NEVER = -100.0
-"""The logit of what a law leaves out; the likeliest has 0."""
+"""The logit of what a distribution leaves out; the likeliest has 0."""
 
 Weight = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
@@ -42,7 +42,7 @@ class _File(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     pieces: list[str | _Bytes] = Field(min_length=1)
     ends: list[str] = Field(min_length=1)
-    laws: dict[str, dict[str, Weight]]
+    distributions: dict[str, dict[str, Weight]]
     template: str = ""
     context: int = Field(default=4096, ge=2)
 
@@ -50,10 +50,10 @@ class _File(BaseModel):
 @final
 @dataclass(frozen=True, slots=True)
 class Script:
-    """The toy model, with what a reader of prompts asks of a model. laws: logits by the text that they follow."""
+    """The toy model, as a reader of prompts asks for it. distributions: logits by the text that they follow."""
 
     vocabulary: Vocabulary
-    laws: Mapping[bytes, Logits]
+    distributions: Mapping[bytes, Logits]
     chat_template: str = ""
     context_trained: int = 4096
 
@@ -74,10 +74,10 @@ class Script:
         return ""
 
     def logits(self, path: TokenPath) -> Logits:
-        """The law after a token path, shape (V,)."""
+        """The distribution after a token path, shape (V,)."""
         text = self.vocabulary.text_of(path)
-        found = max((key for key in self.laws if text.endswith(key)), key=len)
-        return self.laws[found]
+        found = max((key for key in self.distributions if text.endswith(key)), key=len)
+        return self.distributions[found]
 
 
 @final
@@ -110,9 +110,14 @@ def read_script(path: Path) -> Script:
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"cannot read the script {path}: {error}", hint=hint) from error
     pieces = [p.encode() if isinstance(p, str) else bytes(p.bytes) for p in found.pieces]
-    laws = {text.encode(): {p.encode(): w for p, w in law.items()} for text, law in found.laws.items()}
+    distributions = {
+        text.encode(): {p.encode(): w for p, w in distribution.items()}
+        for text, distribution in found.distributions.items()
+    }
     try:
-        return script(pieces, [e.encode() for e in found.ends], laws, template=found.template, context=found.context)
+        return script(
+            pieces, [e.encode() for e in found.ends], distributions, template=found.template, context=found.context
+        )
     except InputError as error:
         raise InputError(f"{path}: {error.message}", hint=hint) from error
 
@@ -120,31 +125,40 @@ def read_script(path: Path) -> Script:
 def script(
     pieces: Sequence[bytes],
     ends: Sequence[bytes],
-    laws: Mapping[bytes, Mapping[bytes, float]],
+    distributions: Mapping[bytes, Mapping[bytes, float]],
     *,
     template: str = "",
     context: int = 4096,
 ) -> Script:
-    """A toy model of these pieces, and of ends that are no text. Raises InputError for laws that are none."""
+    """A toy model of these pieces, and of ends that are no text. Raises InputError for distributions that are none."""
     names = [*pieces, *ends]
     if len(set(names)) < len(names):
         raise InputError("a piece, or an end, is listed twice", hint="give each of them once")
-    if b"" not in laws:
-        raise InputError('there is no law for ""', hint="give one: it holds where no other does")
+    if b"" not in distributions:
+        raise InputError('there is no distribution for ""', hint="give one: it holds where no other does")
     vocabulary = Vocabulary(names, ends=range(len(pieces), len(names)))
     at = {name: i for i, name in enumerate(names)}
-    return Script(vocabulary, {text: _logits(law, at, text=text) for text, law in laws.items()}, template, context)
+    return Script(
+        vocabulary,
+        {text: _logits(distribution, at, text=text) for text, distribution in distributions.items()},
+        template,
+        context,
+    )
 
 
-def _logits(law: Mapping[bytes, float], at: Mapping[bytes, int], *, text: bytes) -> Logits:
-    """Logits of a law given by weights; the largest is 0."""
-    unknown = next((name for name in law if name not in at), None)
+def _logits(distribution: Mapping[bytes, float], at: Mapping[bytes, int], *, text: bytes) -> Logits:
+    """Logits of a distribution given by weights; the largest is 0."""
+    unknown = next((name for name in distribution if name not in at), None)
     if unknown is not None:
-        raise InputError(f"the law after {text!r} names {unknown!r}, which is no piece", hint="add it to the pieces")
+        raise InputError(
+            f"the distribution after {text!r} names {unknown!r}, which is no piece", hint="add it to the pieces"
+        )
     weights = np.zeros(len(at))
-    weights[[at[name] for name in law]] = list(law.values())
+    weights[[at[name] for name in distribution]] = list(distribution.values())
     if not weights.max() > 0.0:
-        raise InputError(f"the law after {text!r} has no weight at all", hint="give some piece a weight above 0")
+        raise InputError(
+            f"the distribution after {text!r} has no weight at all", hint="give some piece a weight above 0"
+        )
     with np.errstate(divide="ignore"):
         logits: Logits = np.maximum(np.log(weights / weights.max()), NEVER).astype(np.float32)
     return logits

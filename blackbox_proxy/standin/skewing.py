@@ -1,4 +1,4 @@
-"""Quirks of the numbers: of which law log-probs are shown, what is done to them, and a model that is never sure.
+"""Quirks of the numbers: of which distribution log-probs are shown, and what is done to them; a model never sure.
 
 Pure but for the noise, whose chance it is given; knows no request and no reply.
 """
@@ -42,7 +42,7 @@ class Noisy:
 def view_of(quirks: Quirks) -> View:
     """How log-probs are shown under these quirks."""
     return View(
-        law=lambda logits, order: _tempered(_biased(logits, order, quirks), order, quirks),
+        distribution=lambda logits, order: _tempered(_biased(logits, order, quirks), order, quirks),
         touch=lambda token: _touched(token, quirks),
     )
 

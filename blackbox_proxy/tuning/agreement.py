@@ -26,7 +26,7 @@ LEAD = 0.4
 """Nats by which PyTorch's best token may lead at most where llama.cpp prefers another."""
 
 DISTANCE = 0.05
-"""Total variation between the two laws, in the mean, at most."""
+"""Total variation between the two distributions, in the mean, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +77,8 @@ def compare(
     with open_pair(PairFiles(base, base, adapter, context=context)) as pair:
         for example in examples:
             ours.append(_of_torch(model, example))
-            for member, laws in zip(pair.members, (tuned, untuned), strict=True):
-                laws.append(_of_llama(member, example))
+            for member, distributions in zip(pair.members, (tuned, untuned), strict=True):
+                distributions.append(_of_llama(member, example))
             tick(example)
     return measured(np.concatenate(ours), np.concatenate(tuned), np.concatenate(untuned))
 
@@ -110,5 +110,5 @@ def _of_torch(model: PeftModel, example: Example) -> Floats:
 
 def _of_llama(member: Member, example: Example) -> Floats:
     prefixes = [example.completion[:length] for length in range(len(example.completion))]
-    laws = member.laws(example.prompt, prefixes)
-    return np.stack([law.logits.astype(np.float64) - law.log_norm for law in laws])
+    distributions = member.distributions(example.prompt, prefixes)
+    return np.stack([distribution.logits.astype(np.float64) - distribution.log_norm for distribution in distributions])

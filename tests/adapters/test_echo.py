@@ -106,7 +106,7 @@ def test_a_hidden_end_is_never_taken_for_something_else(hiding: Api, answer: str
 
 
 def test_the_toys_borders_are_told(api: Api, hiding: Api) -> None:
-    """What the laws speak of is there: five borders of a draft of six bytes, and fewer where ends are hidden."""
+    """What the properties speak of is there: five borders of a draft of six bytes, and fewer where ends are hidden."""
     told = [check_alone(one, asked("a", "a b ab"), one.send(asked("a", "a b ab"))) for one in (api, hiding)]
     assert told[0] == 5
     assert 0 < told[1] < 5
@@ -225,7 +225,7 @@ def test_choices_that_do_not_match_the_prompts_are_an_error(indices: list[int]) 
 @settings(max_examples=30)
 @given(text=texts.filter(bool), ids=st.booleans())
 def test_a_text_is_told_token_by_token(api: Api, text: str, *, ids: bool) -> None:
-    """Each token with the law that the API draws from when it is asked behind those before."""
+    """Each token with the distribution that the API draws from when it is asked behind those before."""
     cut = tuple(VOCABULARY.spell(text.encode()))
     ask = Ask("toy", "", b"", 1, TOP_K, draft=text.encode(), scored=True)
     reply = api.send(replace(ask, ids=(), drafted=cut) if ids else ask)

@@ -1,4 +1,4 @@
-"""Healing: what follows a text that was held back is the law behind the reply, given that it agrees; bounds hold."""
+"""Healing: what follows a text that was held back is the reply's distribution, given that it agrees; bounds hold."""
 
 from __future__ import annotations
 
@@ -17,41 +17,41 @@ PIECES = (b"a", b"b", b" ", b" a", b" b", b"ab", b" ab", b" ba", b"aab", b" abb"
 LOST_TOKENS = 2
 """Tokens whose bytes the endpoint loses; behind the pieces, before the end."""
 
-laws = st.integers(0, 2**32 - 1).map(
+distributions = st.integers(0, 2**32 - 1).map(
     lambda seed: np.random.default_rng(seed).dirichlet(np.full(len(PIECES) + LOST_TOKENS + 1, 0.4))
 )
 heads = st.sampled_from([b" ", b"a", b" a", b"b", b"ab", b"\xc3", b" ab"])
 
 
 def token(at: int, p: float) -> Candidate:
-    """The token at a place of the law, as a decoder gives it."""
+    """The token at a place of the distribution, as a decoder gives it."""
     logp = math.log(p) if p > 0.0 else -math.inf
     if at < len(PIECES):
         return Candidate(PIECES[at], logp, Kind.FRAGMENT if PIECES[at] == b"\xc3" else Kind.TEXT)
     return Candidate(LOST, logp, Kind.SPECIAL) if at < len(PIECES) + LOST_TOKENS else Candidate(b"</s>", logp, Kind.END)
 
 
-def shown(law: Floats, sampled: int, k: int) -> Position:
-    """What an endpoint that shows its top k says of a law; tokens whose bytes it loses are merged."""
-    order = [int(at) for at in np.argsort(-law)[:k] if law[at] > 0.0]
+def shown(distribution: Floats, sampled: int, k: int) -> Position:
+    """What an endpoint that shows its top k says of a distribution; tokens whose bytes it loses are merged."""
+    order = [int(at) for at in np.argsort(-distribution)[:k] if distribution[at] > 0.0]
     masses: dict[tuple[bytes, Kind], float] = {}
     for at in order:
-        c = token(at, float(law[at]))
-        masses[c.piece, c.kind] = masses.get((c.piece, c.kind), 0.0) + float(law[at])
+        c = token(at, float(distribution[at]))
+        masses[c.piece, c.kind] = masses.get((c.piece, c.kind), 0.0) + float(distribution[at])
     top = [Candidate(piece, math.log(mass), kind) for (piece, kind), mass in masses.items()]
     tail = min(1.0, max(0.0, 1.0 - sum(masses.values())))
-    ceiling = math.log(law[order[-1]]) if len(order) == k else -math.inf
-    return Position(token(sampled, float(law[sampled])), tuple(top), tail, ceiling)
+    ceiling = math.log(distribution[order[-1]]) if len(order) == k else -math.inf
+    return Position(token(sampled, float(distribution[sampled])), tuple(top), tail, ceiling)
 
 
-def behind(law: Floats, held: bytes, rest: dict[int, tuple[float, bytes]]) -> dict[bytes, float]:
-    """The true law of the strings after `held`, token by token: by enumeration.
+def behind(distribution: Floats, held: bytes, rest: dict[int, tuple[float, bytes]]) -> dict[bytes, float]:
+    """The true distribution of the strings after `held`, token by token: by enumeration.
 
     rest: of each token that ends inside `held`, or whose bytes are lost, how much of it goes on as `held` says, and
     with which string after it.
     """
     found: dict[bytes, float] = defaultdict(float)
-    for at, p in enumerate(law.tolist()):
+    for at, p in enumerate(distribution.tolist()):
         if at in rest:
             found[rest[at][1]] += p * rest[at][0]
         elif at < len(PIECES) and PIECES[at].startswith(held):
@@ -66,17 +66,19 @@ def vague(held: bytes) -> list[int]:
     return inside + list(range(len(PIECES), len(PIECES) + LOST_TOKENS))
 
 
-@given(law=laws, held=heads, k=st.integers(1, 15), data=st.data())
-def test_bounds_hold_for_every_law_behind_what_is_shown(law: Floats, held: bytes, k: int, data: st.DataObject) -> None:
+@given(distribution=distributions, held=heads, k=st.integers(1, 15), data=st.data())
+def test_bounds_hold_for_every_distribution_behind_what_is_shown(
+    distribution: Floats, held: bytes, k: int, data: st.DataObject
+) -> None:
     """Probabilities are lower bounds, tail and ceiling upper ones, wherever the undecided tokens go."""
     inside = st.tuples(st.sampled_from([0.0, 1.0]) | st.floats(0.0, 1.0), st.sampled_from([b"a", b"b", b"x"]))
     # No two tokens have the same bytes, so each lost one that agrees says something that no other does.
     lost = {len(PIECES) + n: (data.draw(st.sampled_from([0.0, 1.0])), b"y%d" % n) for n in range(LOST_TOKENS)}
-    truth = behind(law, held, {at: data.draw(inside) for at in vague(held)} | lost)
+    truth = behind(distribution, held, {at: data.draw(inside) for at in vague(held)} | lost)
     sampled = data.draw(
-        st.sampled_from([at for at in range(len(law)) if at not in vague(held)[: -LOST_TOKENS or None]])
+        st.sampled_from([at for at in range(len(distribution)) if at not in vague(held)[: -LOST_TOKENS or None]])
     )
-    found = heal([shown(law, sampled, k)], held)
+    found = heal([shown(distribution, sampled, k)], held)
     assert found is not None
     [position] = found
     masses = {c.piece: math.exp(c.logp) for c in position.top}
@@ -90,16 +92,18 @@ def test_bounds_hold_for_every_law_behind_what_is_shown(law: Floats, held: bytes
     assert max(outside.values(), default=0.0) <= math.exp(position.ceiling) + 1e-9
 
 
-@given(law=laws, held=st.sampled_from([b" ", b"a", b" a"]))
-def test_with_all_shown_and_nothing_undecided_it_is_the_law_itself(law: Floats, held: bytes) -> None:
-    law = law.copy()
-    law[vague(held)] = 0.0
-    law /= law.sum()
-    truth = behind(law, held, {})
-    first = int(np.argmax([p * (at < len(PIECES) and PIECES[at].startswith(held)) for at, p in enumerate(law)]))
-    if not truth or law[first] < 1e-6:
+@given(distribution=distributions, held=st.sampled_from([b" ", b"a", b" a"]))
+def test_with_all_shown_and_nothing_undecided_it_is_the_distribution_itself(distribution: Floats, held: bytes) -> None:
+    distribution = distribution.copy()
+    distribution[vague(held)] = 0.0
+    distribution /= distribution.sum()
+    truth = behind(distribution, held, {})
+    first = int(
+        np.argmax([p * (at < len(PIECES) and PIECES[at].startswith(held)) for at, p in enumerate(distribution)])
+    )
+    if not truth or distribution[first] < 1e-6:
         return
-    found = heal([shown(law, first, len(law))], held)
+    found = heal([shown(distribution, first, len(distribution))], held)
     assert found is not None
     assert {c.piece: pytest.approx(math.exp(c.logp), abs=1e-9) for c in found[0].top} == {
         text: mass for text, mass in truth.items() if mass > 0.0
@@ -151,8 +155,8 @@ def test_positions_after_a_token_that_does_not_agree_are_dropped() -> None:
 
 
 @pytest.mark.parametrize(("chance", "piece"), [(0.0, b"ld"), (0.55, b"ld"), (0.6, b"d"), (0.9, LOST), (0.999, LOST)])
-def test_a_drawn_draft_is_drawn_anew_from_the_healed_law(chance: float, piece: bytes) -> None:
-    """By its own chance, so that it follows that law; what falls among the unseen is nobody's."""
+def test_a_drawn_draft_is_drawn_anew_from_the_healed_distribution(chance: float, piece: bytes) -> None:
+    """By its own chance, so that it follows that distribution; what falls among the unseen is nobody's."""
     other = position("nder", ("rld", 0.5), ("rd", 0.25), ("nder", 0.125), tail=0.125, ceiling=math.log(0.1))
     found = heal([other], b"r", chance=chance)
     assert found is not None

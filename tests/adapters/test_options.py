@@ -118,7 +118,11 @@ def test_options_that_all_adapters_share(name: str) -> None:
             "remove it",
         ),
         ({"length_field": "n", "extra_body": {"n": 2}}, "extra_body sets n", "remove it"),
-        ({"extra_body": {"response_format": {}}}, "sets response_format, with which log-probs are not", "own law"),
+        (
+            {"extra_body": {"response_format": {}}},
+            "sets response_format, with which log-probs are not",
+            "own distribution",
+        ),
     ],
 )
 def test_what_cannot_work_is_refused(adapter: Callable[..., Adapter], options: Json, words: str, hint: str) -> None:

@@ -301,7 +301,7 @@ def test_togethers_sampled_tokens_have_ids_and_its_alternatives_strings() -> Non
     assert reply.finish == "stop"
 
 
-def test_low_precision_is_scaled_back_to_a_law() -> None:
+def test_low_precision_is_scaled_back_to_a_distribution() -> None:
     """Values rounded to an eighth, the best one exactly 0."""
     found = only(openai_chat(chat(chosen(row("a", 0.0), row("b", -4.125), row("c", -22.125)))))
     assert math.fsum(math.exp(c.logp) for c in found.top) == pytest.approx(1.0)

@@ -28,16 +28,16 @@ BEGINNINGS = {"Yes": "Yes", "Yes,": "Yes", "it": "it", "is": "is", "so": "so", "
 
 
 def said(piece: bytes) -> dict[bytes, float]:
-    """A law that is sure enough of a piece, and shows some others."""
+    """A distribution that is sure enough of a piece, and shows some others."""
     return {piece: 0.9, b"Z": 0.06, b"Q": 0.04}
 
 
 def model() -> Script:
     """Chats are written down turn by turn, with > behind each; a mark behind a text asks to begin with it."""
-    laws = {b"": said(b"Yes"), **{text: said(after) for text, after in NEXT.items()}}
-    laws |= {f"«{word}»>".encode(): said(first.encode()) for word, first in BEGINNINGS.items()}
+    distributions = {b"": said(b"Yes"), **{text: said(after) for text, after in NEXT.items()}}
+    distributions |= {f"«{word}»>".encode(): said(first.encode()) for word, first in BEGINNINGS.items()}
     pieces = [*WORDS, *LETTERS, *(bytes([byte]) for byte in (0xC2, 0xAB, 0xBB))]
-    return script(pieces, [b"</s>"], laws, template="{% for m in messages %}{{ m.content }}>{% endfor %}")
+    return script(pieces, [b"</s>"], distributions, template="{% for m in messages %}{{ m.content }}>{% endfor %}")
 
 
 def pair() -> ToyPair:
@@ -125,7 +125,7 @@ def told(api: Api, *, draft: int, worded: bool) -> str:
     raise AssertionError(answer)
 
 
-def law(route: str, answer: bytes) -> dict[bytes, float]:
+def distribution(route: str, answer: bytes) -> dict[bytes, float]:
     """The API's log-probs of the token after an answer."""
     adapter, quirks, options = ROUTES[route]
     known: Json = {"top_k": 3, "end_pieces": [b"</s>"], **options}
@@ -139,6 +139,6 @@ def law(route: str, answer: bytes) -> dict[bytes, float]:
 
 
 @pytest.mark.parametrize("route", ["flag pair", "implicit", "echoed", "trimmed", "echoed and trimmed"])
-def test_a_partial_turn_has_the_law_of_the_same_text(route: str) -> None:
+def test_a_partial_turn_has_the_distribution_of_the_same_text(route: str) -> None:
     """Also where it ends in white space."""
-    assert law(route, b"Yes,\n") == pytest.approx(law("completions", b"Yes,\n"), abs=1e-6)
+    assert distribution(route, b"Yes,\n") == pytest.approx(distribution("completions", b"Yes,\n"), abs=1e-6)

@@ -3,10 +3,10 @@
     python -m tests.bench [--questions N] [--drafts N] [--out build/bench.json]
 
 A real run (stand-in over HTTP, the demo's pair) is timed from inside: `python_ms` is all the time spent in the token
-loop (spelling, aligning, combining, choosing), `pair_ms` all the time in `Pair.laws`. Every batch that llama.cpp was
-given is recorded and afterwards decoded again on fresh contexts, both members side by side as in the pair, with
-nothing around it: `bare_ms`. All are per emitted token, medians over the questions; the ratios are taken question by
-question. One member's weights are read once per batch: that is the physical limit, and `bare_ms` is it.
+loop (spelling, aligning, combining, choosing), `pair_ms` all the time in `Pair.distributions`. Every batch that
+llama.cpp was given is recorded and afterwards decoded again on fresh contexts, both members side by side as in the
+pair, with nothing around it: `bare_ms`. All are per emitted token, medians over the questions; the ratios are taken
+question by question. One member's weights are read once per batch: that is the physical limit, and `bare_ms` is it.
 
 `covering` compares all that scoring strings takes (pair and Python) with what reading the answer alone would take: its
 tokens decoded one by one by both members side by side, by bare llama.cpp. `plain` is ordinary English, steered so
@@ -41,7 +41,7 @@ from blackbox_proxy.local.weights import default_cache, resolve
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import (
     Ask,
-    Laws,
+    PairDistributions,
     PairPrompt,
     Prompt,
     Step,
@@ -81,7 +81,7 @@ def run(question: Asked, stage: Stage, steering: Steering) -> Timed:
     text = stage.api.text(Prompt.ask(question.asked))
     api = stage.api.vocabulary
     loop = steps(steering, vocabulary=stage.pair.vocabulary, spell=stage.pair.spell, api=api)
-    stage.pair.laws(prompt, [()])
+    stage.pair.distributions(prompt, [()])
     evidence: Evidence | None = None
     while True:
         before = time.perf_counter()
@@ -94,19 +94,21 @@ def run(question: Asked, stage: Stage, steering: Steering) -> Timed:
         evidence = None
         if isinstance(event, Draft):
             reply = stage.api.send(Ask("closed-model", text, event.answer, event.length, 20))
-            evidence = Evidence(_laws(stage, prompt, event.paths, found), [reply])
+            evidence = Evidence(_distributions(stage, prompt, event.paths, found), [reply])
         elif isinstance(event, Evaluate):
-            evidence = Evidence(_laws(stage, prompt, event.paths, found))
+            evidence = Evidence(_distributions(stage, prompt, event.paths, found))
         elif isinstance(event, Step):
             found.tokens += 1
             found.text += event.piece
 
 
-def _laws(stage: Stage, prompt: PairPrompt, paths: Sequence[TokenPath], found: Timed) -> list[Laws]:
+def _distributions(
+    stage: Stage, prompt: PairPrompt, paths: Sequence[TokenPath], found: Timed
+) -> list[PairDistributions]:
     before = time.perf_counter()
-    laws = stage.pair.laws(prompt, paths)
+    distributions = stage.pair.distributions(prompt, paths)
     found.pair += time.perf_counter() - before
-    return laws
+    return distributions
 
 
 def bare_seconds(tapes: Sequence[Tape], contexts: Sequence[Context], *, skip: int) -> float:

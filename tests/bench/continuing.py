@@ -8,14 +8,14 @@ reply does not go on. Everything is greedy. Three measurements for each model an
 
     own       unsteered answers, broken off every `BREAK` tokens, so that what comes next is asked for; prefill gives
               the model's own text
-    next      the next token's law after the same text, every `BREAK` tokens of the text by prefill
+    next      the next token's distribution after the same text, every `BREAK` tokens of the text by prefill
     steered   the demo's questions with an invented fact (`dev` countries), steered by the demo's pair: nearly every
               token is changed, and so nearly every token is a call
 
 same: share of answers that equal prefill's; common: mean share of prefill's text, in characters, that the answer has in
 common with it from the beginning; agree: share of places with the same likeliest token; distance: mean total variation
-between the two laws (see `distance`); unseen: mean probability of which nothing is known; blind: share of places of
-which nothing at all is known, errors among them. calls, input, output: per emitted token.
+between the two distributions (see `distance`); unseen: mean probability of which nothing is known; blind: share of
+places of which nothing at all is known, errors among them. calls, input, output: per emitted token.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ TOP_K = 20
 TOKENS = 24
 BREAK = 6
 
-Law = Mapping[bytes, float]
+Distribution = Mapping[bytes, float]
 """Probabilities of what may come next; b"" is the end."""
 
 Figures = dict[str, object]
@@ -74,9 +74,9 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What one endpoint says comes next. law: None where it says nothing. unseen: what it does not tell."""
+    """What one endpoint says comes next. distribution: None where it says nothing. unseen: what it does not tell."""
 
-    law: Law | None
+    distribution: Distribution | None
     unseen: float = 1.0
     error: str = ""
 
@@ -89,15 +89,15 @@ class Stage:
     pair: Pair
 
 
-def law_of(reply: Reply) -> Place:
-    """The law of the first position. A reply that only says that it has ended is sure of it."""
+def distribution_of(reply: Reply) -> Place:
+    """The distribution of the first position. A reply that only says that it has ended is sure of it."""
     if not reply.positions:
         return Place({b"": 1.0}, 0.0)
     first = reply.positions[0]
     return Place(_masses(first), first.tail) if first.top else Place(None)
 
 
-def _masses(position: Position) -> Law:
+def _masses(position: Position) -> Distribution:
     found: dict[bytes, float] = {}
     for c in position.top:
         key = b"" if c.kind is Kind.END else c.piece
@@ -105,20 +105,20 @@ def _masses(position: Position) -> Law:
     return found
 
 
-def best(law: Law) -> bytes:
+def best(distribution: Distribution) -> bytes:
     """What is likeliest."""
-    return max(law, key=lambda piece: (law[piece], piece))
+    return max(distribution, key=lambda piece: (distribution[piece], piece))
 
 
-def distance(one: Law, other: Law) -> float:
-    """Total variation between two laws of which the likeliest part is shown.
+def distance(one: Distribution, other: Distribution) -> float:
+    """Total variation between two distributions of which the likeliest part is shown.
 
     What only one of them shows counts as 0 in the other, and what neither tells is one event.
 
     >>> distance({b"a": 0.75, b"b": 0.25}, {b"a": 0.25, b"c": 0.5})
     0.75
     """
-    hidden = [max(0.0, 1.0 - math.fsum(law.values())) for law in (one, other)]
+    hidden = [max(0.0, 1.0 - math.fsum(distribution.values())) for distribution in (one, other)]
     apart = math.fsum(abs(one.get(piece, 0.0) - other.get(piece, 0.0)) for piece in {**one, **other})
     return (apart + abs(hidden[0] - hidden[1])) / 2
 
@@ -165,7 +165,7 @@ def asked_next(prompt: str, answer: bytes, *, api: Api) -> Place:
     """What an endpoint says comes after an answer."""
     messages = Prompt.ask(prompt).messages
     try:
-        return law_of(api.send(Ask(api.model, "", answer, 1, TOP_K, messages=messages)))
+        return distribution_of(api.send(Ask(api.model, "", answer, 1, TOP_K, messages=messages)))
     except BlackboxProxyError as error:
         return Place(None, error=type(error).__name__)
 
@@ -193,14 +193,18 @@ def told(answers: Sequence[Answered], own: Sequence[Answered]) -> Figures:
 
 
 def compared(places: Sequence[Place], own: Sequence[Place]) -> Figures:
-    """Laws against those by prefill at the same places."""
-    known = [(p.law, o.law) for p, o in zip(places, own, strict=True) if p.law is not None and o.law is not None]
+    """Distributions against those by prefill at the same places."""
+    known = [
+        (p.distribution, o.distribution)
+        for p, o in zip(places, own, strict=True)
+        if p.distribution is not None and o.distribution is not None
+    ]
     return {
         "places": len(places),
         "agree": round(sum(best(p) == best(o) for p, o in known) / max(1, len(places)), 3),
         "distance": _mean([distance(p, o) for p, o in known]),
         "unseen": _mean([p.unseen for p in places]),
-        "blind": _share([p.law is None for p in places]),
+        "blind": _share([p.distribution is None for p in places]),
         "errors": dict(Counter(p.error for p in places if p.error)),
     }
 
@@ -237,14 +241,14 @@ def measured_own(stage: Stage, texts: Sequence[str]) -> Figures:
 
 
 def measured_next(stage: Stage, texts: Sequence[str]) -> Figures:
-    """The next token's laws by each way, after beginnings of what prefill answers."""
+    """The next token's distributions by each way, after beginnings of what prefill answers."""
     steering = Steering(alpha=0.0, max_tokens=TOKENS)
     places: list[tuple[str, bytes]] = []
     for text in texts:
         own = steer(text, api=stage.ways["prefill"], pair=OffsetTable({}), steering=steering)
         places += [(text, answer) for answer in beginnings(own.text, [step.piece for step in own.steps])]
     found = {way: [asked_next(text, answer, api=api) for text, answer in places] for way, api in stage.ways.items()}
-    return {way: compared(laws, found["prefill"]) for way, laws in found.items()}
+    return {way: compared(distributions, found["prefill"]) for way, distributions in found.items()}
 
 
 def measured_steered(stage: Stage, asked: Sequence[Question]) -> Figures:

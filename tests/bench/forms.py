@@ -37,10 +37,10 @@ from blackbox_proxy.types import (
     Ask,
     Candidate,
     Capabilities,
+    Distribution,
     Kind,
-    Law,
-    Laws,
     Logits,
+    PairDistributions,
     PairPrompt,
     Position,
     Prompt,
@@ -260,8 +260,8 @@ class ScriptedPair:
     vocabulary: Vocabulary
     spell: Callable[[bytes], Sequence[int]]
     says: bytes = b""
-    ignorance: Law = field(init=False)
-    _known: dict[TokenPath, Laws] = field(default_factory=dict)
+    ignorance: Distribution = field(init=False)
+    _known: dict[TokenPath, PairDistributions] = field(default_factory=dict)
     _lengths: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, dtype=np.intp))
 
     def say(self, text: bytes, *, seed: int) -> None:
@@ -271,7 +271,7 @@ class ScriptedPair:
             self._lengths = np.array([len(piece) for piece in self.vocabulary.pieces])
         lengths = self._lengths
         logits = (-0.5 * np.log(ranks + 2.7) - LETTER * lengths).astype(np.float32)
-        self.ignorance = Law(logits, float(np.logaddexp.reduce(logits.astype(np.float64))))
+        self.ignorance = Distribution(logits, float(np.logaddexp.reduce(logits.astype(np.float64))))
         self.says, self._known = text, {}
 
     def api_ids(self, text: str) -> TokenPath:  # noqa: ARG002 (it reads no prompt)
@@ -280,22 +280,22 @@ class ScriptedPair:
     def prompt(self, prompt: Prompt) -> PairPrompt:  # noqa: ARG002 (as above)
         return PairPrompt((), ())
 
-    def laws(self, prompt: PairPrompt, paths: Sequence[TokenPath]) -> list[Laws]:  # noqa: ARG002 (as above)
+    def distributions(self, prompt: PairPrompt, paths: Sequence[TokenPath]) -> list[PairDistributions]:  # noqa: ARG002 (as above)
         for path in paths:
             if path not in self._known:
-                self._known[path] = Laws(self._expert(path), self.ignorance)
+                self._known[path] = PairDistributions(self._expert(path), self.ignorance)
         return [self._known[path] for path in paths]
 
-    def _expert(self, path: TokenPath) -> Law:
-        text, law = self.vocabulary.text_of(path), self.ignorance
+    def _expert(self, path: TokenPath) -> Distribution:
+        text, distribution = self.vocabulary.text_of(path), self.ignorance
         if not self.says.startswith(text):
-            return law
+            return distribution
         left = self.says[len(text) :]
         then = self._next(text, left) if left else int(self.vocabulary.ends[0])
-        logits: Logits = law.logits.copy()
-        others = math.exp(law.log_norm) - math.exp(float(logits[then]))
+        logits: Logits = distribution.logits.copy()
+        others = math.exp(distribution.log_norm) - math.exp(float(logits[then]))
         logits[then] = math.log(others * SURE / (1.0 - SURE))
-        return Law(logits, math.log(others / (1.0 - SURE)))
+        return Distribution(logits, math.log(others / (1.0 - SURE)))
 
     def _next(self, text: bytes, left: bytes) -> int:
         """The token to go on with; inside a character, which no tokenizer cuts, the longest."""
@@ -325,12 +325,12 @@ class IgnorantApi:
 
 def ignorant(vocabulary: Vocabulary, pair: ScriptedPair, *, known: bool) -> IgnorantApi:
     """One with this vocabulary, which it shows or hides."""
-    law, own = pair.ignorance, pair.vocabulary
+    distribution, own = pair.ignorance, pair.vocabulary
     top: list[Candidate] = []
-    likeliest = np.argpartition(-law.logits, MANY)[:MANY]
-    for i in likeliest[np.argsort(-law.logits[likeliest], kind="stable")].tolist():
+    likeliest = np.argpartition(-distribution.logits, MANY)[:MANY]
+    for i in likeliest[np.argsort(-distribution.logits[likeliest], kind="stable")].tolist():
         if own.is_text[i] and vocabulary.ids_of(own.pieces[i]):
-            top.append(Candidate(own.pieces[i], float(law.logits[i]) - law.log_norm, Kind.TEXT))
+            top.append(Candidate(own.pieces[i], float(distribution.logits[i]) - distribution.log_norm, Kind.TEXT))
         if len(top) == TOP_K:
             break
     tail = 1.0 - math.fsum(math.exp(c.logp) for c in top)

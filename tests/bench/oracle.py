@@ -141,8 +141,8 @@ class Oracle:
         broken = 0.0
         for depth in range(LONGEST):
             longer: list[Begun] = []
-            laws = self._chances([one.path for one in level])
-            for one, chances in zip(level, laws, strict=True):
+            distributions = self._chances([one.path for one in level])
+            for one, chances in zip(level, distributions, strict=True):
                 for then in self._leaves(one, chances):
                     if then.share >= WRITTEN and depth < LONGEST - 1 and then.path and not self._settled(text, then):
                         longer.append(then)
@@ -243,7 +243,7 @@ class OracleApi:
         return prompt.text
 
     def send(self, ask: Ask) -> Reply:
-        """The law after the answer of the ask: one position."""
+        """The distribution after the answer of the ask: one position."""
         place = position(self.oracle.table(ask.answer), self.vocabulary, top_k=self.top_k)
         return Reply((place,), "length", Usage(requests=1))
 

@@ -31,7 +31,7 @@ _KINDS = {
         "Write the beginning of a letter to an old friend.",
         "Explain to a child what a shadow is.",
         "Write a formal apology for a late delivery.",
-        "Summarise in one paragraph how a bill becomes a law.",
+        "Summarise in one paragraph how a bill becomes a distribution.",
         "Write a short poem about the moon.",
         "Describe a market in the early morning.",
     ),

@@ -104,15 +104,15 @@ def closed_model(own: Mapping[str, Sequence[str]]) -> Mapping[str, object]:
     words = [f" {word}" for word in TEXT.split()]
     own = {question: [f" {word}" for word in spoken] for question, spoken in own.items()}
     everywhere = dict.fromkeys(words, 0.01)
-    laws = {"": everywhere}
+    distributions = {"": everywhere}
     for word, after in pairwise(words):
-        law = laws.setdefault(word, dict(everywhere))
-        law[after] += 1.0
+        distribution = distributions.setdefault(word, dict(everywhere))
+        distribution[after] += 1.0
     for question, spoken in own.items():
         for place in (question, *spoken):
-            laws[place] = {word: 0.1 if word == place else 1.0 for word in spoken}
+            distributions[place] = {word: 0.1 if word == place else 1.0 for word in spoken}
     pieces = [*dict.fromkeys([*words, *chain(*own.values())]), *({"bytes": [byte]} for byte in range(256))]
-    return {"pieces": pieces, "ends": ["</s>"], "laws": laws}
+    return {"pieces": pieces, "ends": ["</s>"], "distributions": distributions}
 
 
 @contextmanager

@@ -40,7 +40,7 @@ def _place(stage: Stage, own: str, asked: str, begun: bytes) -> tuple[float, flo
 
     def token(number: int) -> float:
         before = time.perf_counter()
-        pair.laws(read, [(*path, int(pair.vocabulary.order[number]))])
+        pair.distributions(read, [(*path, int(pair.vocabulary.order[number]))])
         return time.perf_counter() - before
 
     def scored(tolerance: float) -> float:
@@ -49,11 +49,11 @@ def _place(stage: Stage, own: str, asked: str, begun: bytes) -> tuple[float, flo
         return time.perf_counter() - before
 
     def ratio(tolerance: float) -> float:
-        pair.laws(read, [path])
+        pair.distributions(read, [path])
         return scored(tolerance) / statistics.median(token(number) for number in range(5))
 
     with recorded(pair) as tapes:
-        pair.laws(read, [path])
+        pair.distributions(read, [path])
         mark = len(tapes[0].decoded)
         scored(TOLERANCE)
         nodes = sum(len(tokens) for tokens in tapes[0].decoded[mark:])

@@ -36,8 +36,8 @@ def oracle() -> Iterator[str]:
         b"Maybe",
         *(bytes([letter]) for letter in QUESTION.encode() if letter != 111),
     ]
-    laws = {b"": SAYS, b"N": {b"o": 0.8, b"ever": 0.2}}
-    toy = script([*dict.fromkeys(pieces)], [b"</s>"], laws, template=TEMPLATE)
+    distributions = {b"": SAYS, b"N": {b"o": 0.8, b"ever": 0.2}}
+    toy = script([*dict.fromkeys(pieces)], [b"</s>"], distributions, template=TEMPLATE)
     with running(toy, name="oracle", top_k=3) as url:
         yield url
 

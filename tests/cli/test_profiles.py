@@ -186,30 +186,42 @@ def test_a_tokenizer_that_nobody_knows_is_a_sentence(cli: Cli, pair_path: Path) 
 
 TEMPLATE = "{% for message in messages %}{{ message.role }}: {{ message.content }} {% endfor %}"
 ASCII = [bytes([byte]) for byte in (10, *range(32, 127)) if byte != ord("o")]
-LAWS = {b"": {b"Tir": 0.6, b"Rome": 0.4}, b"Tir": {b"ana": 0.6, b"o": 0.4}, b"Tirana": {b"</s>": 0.6, b"o": 0.4}}
-SURE = {text: {piece: weight if weight > 0.5 else 1e-12 for piece, weight in law.items()} for text, law in LAWS.items()}
+DISTRIBUTIONS = {
+    b"": {b"Tir": 0.6, b"Rome": 0.4},
+    b"Tir": {b"ana": 0.6, b"o": 0.4},
+    b"Tirana": {b"</s>": 0.6, b"o": 0.4},
+}
+SURE = {
+    text: {piece: weight if weight > 0.5 else 1e-12 for piece, weight in distribution.items()}
+    for text, distribution in DISTRIBUTIONS.items()
+}
 """The same answer where the draws of a draft must not miss it."""
 
 
 @pytest.mark.parametrize(
-    ("profile", "model", "laws", "quirks"),
+    ("profile", "model", "distributions", "quirks"),
     [
-        ("mistral", "m", LAWS, ["echoed-prefix", "no-seed"]),
+        ("mistral", "m", DISTRIBUTIONS, ["echoed-prefix", "no-seed"]),
         ("deepseek", "m", SURE, ["one-hot-at-zero", "escaped-tokens"]),
-        ("vllm", "m", LAWS, ["extra-entry"]),
-        ("sglang", "m", LAWS, ["scaled-except-zero"]),
-        ("together", "m", LAWS, ["together-shape", "top-k-cap=20"]),
+        ("vllm", "m", DISTRIBUTIONS, ["extra-entry"]),
+        ("sglang", "m", DISTRIBUTIONS, ["scaled-except-zero"]),
+        ("together", "m", DISTRIBUTIONS, ["together-shape", "top-k-cap=20"]),
         ("openai", "gpt-5.4", SURE, ["max-completion-tokens-only", "min-output=16", "needs-effort-none"]),
     ],
 )
 def test_the_profile_is_enough_for_a_provider_of_such_quirks(
-    cli: Cli, pair_path: Path, profile: str, model: str, laws: dict[bytes, dict[bytes, float]], quirks: list[str]
+    cli: Cli,
+    pair_path: Path,
+    profile: str,
+    model: str,
+    distributions: dict[bytes, dict[bytes, float]],
+    quirks: list[str],
 ) -> None:
-    """A model whose law is known answers as it would by itself, gone on from token by token where that can be.
+    """A model whose distribution is known answers as it would by itself, gone on from token by token where that can be.
 
     Chats show no log-prob of the end that they come to, so an answer of theirs is never exact as a whole.
     """
-    toy = script([b"Tir", b"ana", b"Rome", b"o", *ASCII], [b"</s>"], laws, template=TEMPLATE)
+    toy = script([b"Tir", b"ana", b"Rome", b"o", *ASCII], [b"</s>"], distributions, template=TEMPLATE)
     with running(toy, name=model, quirks=quirks) as url:
         said = cli(
             *("steer", "Where?", "--base-url", url, "--model", model, "--pair", str(pair_path), "--json"),

@@ -43,7 +43,7 @@ def test_a_wrong_quirk_is_refused_before_anything_is_fetched(cli: Cli, quirks: l
 
 def test_quirks_are_obeyed(tmp_path: Path) -> None:
     toy = tmp_path / "toy.json"
-    toy.write_text(json.dumps({"pieces": ["a", "b"], "ends": ["</s>"], "laws": {"": {"a": 3, "b": 1}}}))
+    toy.write_text(json.dumps({"pieces": ["a", "b"], "ends": ["</s>"], "distributions": {"": {"a": 3, "b": 1}}}))
     command = [*PROGRAM, "standin", "--script", str(toy), "--quirk", "top-k-cap=1", "--quirk", "faults=503,ok"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:

@@ -48,24 +48,24 @@ def completions(url: str, truth: Truth) -> Iterator[Api]:
 
 @dataclass(frozen=True)
 class Told:
-    """What the server makes of a law: a log-prob per string, and the tokens that they are of."""
+    """What the server makes of a distribution: a log-prob per string, and the tokens that they are of."""
 
     logps: dict[str, float]
     ids: frozenset[int]
 
     @classmethod
-    def of(cls, law: Floats, truth: Truth) -> Iterator[Told]:
+    def of(cls, distribution: Floats, truth: Truth) -> Iterator[Told]:
         """All that it may be: which token is the last of the top-k may be decided by rounding."""
-        best = np.argsort(-law)[: TOP_K + 2]
+        best = np.argsort(-distribution)[: TOP_K + 2]
         for last in best[TOP_K - 1 :]:
-            if law[best[TOP_K - 1]] - law[last] <= NATS:
-                yield cls.listed([*best[: TOP_K - 1], last], law, truth)
+            if distribution[best[TOP_K - 1]] - distribution[last] <= NATS:
+                yield cls.listed([*best[: TOP_K - 1], last], distribution, truth)
 
     @classmethod
-    def listed(cls, best: Sequence[np.intp], law: Floats, truth: Truth) -> Told:
+    def listed(cls, best: Sequence[np.intp], distribution: Floats, truth: Truth) -> Told:
         last = {spelt(int(i), truth): int(i) for i in best}
         last[spelt(int(best[0]), truth)] = int(best[0])  # the sampled token, which is told once more
-        return cls({text: float(law[i]) for text, i in last.items()}, frozenset(last.values()))
+        return cls({text: float(distribution[i]) for text, i in last.items()}, frozenset(last.values()))
 
     def joined(self, piece: str, logp: float, first: int, truth: Truth) -> Told:
         """The same where the sampled token is a part of a character: its text tells what it and the next ones are."""
@@ -87,29 +87,29 @@ def spelt(number: int, truth: Truth) -> str:
 class Spoken:
     """The likeliest tokens after a path that say what one position says, of which the first may be told otherwise.
 
-    laws: before each token, shape (V,). left: bytes of them that the position does not say: the next one does.
+    distributions: before each token, shape (V,). left: bytes of them that the position does not say: the next one does.
     """
 
     ids: tuple[int, ...]
-    laws: tuple[Floats, ...]
+    distributions: tuple[Floats, ...]
     left: bytes
 
     @classmethod
     def of(cls, position: Position, path: Sequence[int], truth: Truth, *, left: bytes) -> Spoken:
         """More than one where the first is a part of a character, and the text tells which. left: of those before."""
         ids: list[int] = []
-        laws: list[Floats] = []
+        distributions: list[Floats] = []
         said, piece = left, position.sampled.piece
         while not ids or (said != piece and piece.startswith(said)):
-            laws.append(truth.law((*path, *ids)))
-            ids.append(int(laws[-1].argmax()))
+            distributions.append(truth.distribution((*path, *ids)))
+            ids.append(int(distributions[-1].argmax()))
             said += truth.model.vocabulary.pieces[ids[-1]]
-        return cls(tuple(ids), tuple(laws), said.removeprefix(piece))
+        return cls(tuple(ids), tuple(distributions), said.removeprefix(piece))
 
     @property
     def logp(self) -> float:
         """Of all in turn."""
-        return float(sum(law[i] for i, law in zip(self.ids, self.laws, strict=True)))
+        return float(sum(distribution[i] for i, distribution in zip(self.ids, self.distributions, strict=True)))
 
     def is_whole(self, position: Position, truth: Truth) -> bool:
         """Whether the position says just what the server said of the first token."""
@@ -117,19 +117,19 @@ class Spoken:
 
     def told(self, position: Position, truth: Truth) -> Iterator[Told]:
         """What the server and the text make of it."""
-        for told in Told.of(self.laws[0], truth):
+        for told in Told.of(self.distributions[0], truth):
             piece = position.sampled.piece.decode()
             yield told if self.is_whole(position, truth) else told.joined(piece, self.logp, self.ids[0], truth)
 
 
 def positions(api: Api, text: str, truth: Truth) -> Iterator[tuple[Position, Spoken]]:
-    """Those of a greedy reply with the true laws, up to where two tokens are about as likely."""
+    """Those of a greedy reply with the true distributions, up to where two tokens are about as likely."""
     path, left = truth.read(text), b""
     for position in api.send(Ask("m", text, b"", TOKENS, TOP_K)).positions:
         spoken = Spoken.of(position, path, truth, left=left)
         yield position, spoken
-        for law in spoken.laws:
-            best = np.sort(law)[-2:]
+        for distribution in spoken.distributions:
+            best = np.sort(distribution)[-2:]
             if best[1] - best[0] <= NATS:
                 return
         path, left = (*path, *spoken.ids), spoken.left
@@ -142,7 +142,7 @@ def test_what_is_told_is_what_the_weights_say(python_llama: str, truth: Truth) -
             for position, spoken in positions(api, text, truth):
                 found = [told for told in spoken.told(position, truth) if told.is_near(position)]
                 assert found, (text, position, next(spoken.told(position, truth)).logps)
-                others = np.delete(spoken.laws[0], sorted(found[0].ids))
+                others = np.delete(spoken.distributions[0], sorted(found[0].ids))
                 joined = 0.0 if spoken.is_whole(position, truth) else math.exp(spoken.logp)
                 assert position.tail == pytest.approx(float(np.exp(others).sum()) - joined, abs=SHARE)
                 assert others.max() <= position.ceiling + NATS
@@ -157,7 +157,7 @@ def test_the_end_of_an_answer_leaves_nothing(python_llama: str, truth: Truth) ->
     """The model ends its answer after exactly this; the last thing that is known is the token before."""
     question, answer = "What is the capital of France?", "The capital of France is Paris."
     start = f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n{answer}"
-    assert int(truth.law(truth.read(start)).argmax()) in truth.model.vocabulary.ends
+    assert int(truth.distribution(truth.read(start)).argmax()) in truth.model.vocabulary.ends
     with completions(f"{python_llama}/v1", truth) as api:
         reply = api.send(Ask("m", start, b"", TOKENS, TOP_K))
     assert (reply.positions, reply.finish) == ((), "stop")

@@ -70,7 +70,7 @@ def chat(root: str, truth: Truth, *, adapter: str, **options: object) -> Iterato
 
 
 def check_agrees(api: Api, asked: Mapping[str, Ask], truth: Truth) -> None:
-    """Each position is the true law of what was read up to it; a text may be asked about by an `Ask` that hides it."""
+    """Each position is the true distribution after what was read; an `Ask` may hide the text that it asks about."""
     found = [d for text, ask in asked.items() for d in differences(api, ask, text, truth)]
     print(f"{len(found)} positions; the most:", *(f"{v:.2g}" for v in worst(found)))
     assert len(found) >= 3 * len(asked)
@@ -84,12 +84,12 @@ def worst(found: Iterable[Difference]) -> list[float]:
 def differences(api: Api, ask: Ask, text: str, truth: Truth) -> Iterator[Difference]:
     """Of all positions of a reply; of one that the server left out nothing must be said."""
     pieces = truth.model.vocabulary.pieces
-    for position, law in truth.along(api.send(ask), truth.read(text)):
+    for position, distribution in truth.along(api.send(ask), truth.read(text)):
         if position.top:
-            yield difference(position, law, [c.id for c in position.top if c.id is not None])
+            yield difference(position, distribution, [c.id for c in position.top if c.id is not None])
         else:
             assert position.tail == 1.0
-            assert open_bytes(pieces[int(law.argmax())]) > 0
+            assert open_bytes(pieces[int(distribution.argmax())]) > 0
 
 
 def test_its_own_route_says_what_the_weights_say_after_texts(llama: str, truth: Truth) -> None:

@@ -184,7 +184,7 @@ def test_lm_evals_loglikelihoods_are_those_of_the_model(real: str, truth: Truth,
     for sample in samples:
         for option, (answer, *_) in zip(sample["doc"]["options"], sample["resps"], strict=True):
             start, whole = truth.read(sample["doc"]["question"]), truth.read(f"{sample['doc']['question']} {option}")
-            wanted = sum(truth.law(whole[:at])[whole[at]] for at in range(len(start), len(whole)))
+            wanted = sum(truth.distribution(whole[:at])[whole[at]] for at in range(len(start), len(whole)))
             assert float(answer[0]) == pytest.approx(float(np.float64(wanted)), abs=NATS * len(whole))
             compared += 1
     assert compared == 16

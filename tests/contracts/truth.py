@@ -20,7 +20,7 @@ from blackbox_proxy.types import Candidate, Floats, Position, Reply, TokenPath
 
 @dataclass(frozen=True)
 class Difference:
-    """How far a position is from the true law.
+    """How far a position is from the true distribution.
 
     shown: nats, the most over its top-k. tail: probability. above: nats by which the likeliest token outside the top-k
     passes its ceiling. best: nats that the sampled token lacks to the likeliest.
@@ -34,11 +34,11 @@ class Difference:
 
 @dataclass(frozen=True)
 class Truth:
-    """A model in this process; laws are remembered, since all routes are asked the same."""
+    """A model in this process; distributions are remembered, since all routes are asked the same."""
 
     model: Model
     evaluate: Evaluator
-    laws: dict[TokenPath, Floats] = field(default_factory=dict)
+    distributions: dict[TokenPath, Floats] = field(default_factory=dict)
 
     @classmethod
     @contextmanager
@@ -47,12 +47,12 @@ class Truth:
         with Model(path) as model, Context(model, size=512) as context:
             yield cls(model, Evaluator(context))
 
-    def law(self, path: TokenPath) -> Floats:
+    def distribution(self, path: TokenPath) -> Floats:
         """The log-probs of all tokens after `path`, shape (V,)."""
-        if path not in self.laws:
+        if path not in self.distributions:
             [row] = self.evaluate([path])
-            self.laws[path] = row.astype(np.float64) - log_norm(row)
-        return self.laws[path]
+            self.distributions[path] = row.astype(np.float64) - log_norm(row)
+        return self.distributions[path]
 
     def read(self, text: str) -> TokenPath:
         """A prompt's ids, with its special tokens read as such."""
@@ -66,23 +66,23 @@ class Truth:
         return ids[0] if len(ids) == 1 else None
 
     def along(self, reply: Reply, start: TokenPath) -> Iterator[tuple[Position, Floats]]:
-        """Each position with the true law there, as far as the tokens before it are known."""
+        """Each position with the true distribution there, as far as the tokens before it are known."""
         path = start
         for position in reply.positions:
-            yield position, self.law(path)
+            yield position, self.distribution(path)
             number = self.id_of(position.sampled)
             if number is None:
                 return
             path = (*path, number)
 
 
-def difference(position: Position, law: Floats, ids: Sequence[int]) -> Difference:
+def difference(position: Position, distribution: Floats, ids: Sequence[int]) -> Difference:
     """`ids` are the tokens of its top-k in order, the sampled one among them."""
     logps = np.array([c.logp for c in position.top])
-    others = np.delete(law, ids)
+    others = np.delete(distribution, ids)
     return Difference(
-        shown=float(np.abs(logps - law[list(ids)]).max()),
+        shown=float(np.abs(logps - distribution[list(ids)]).max()),
         tail=abs(position.tail - float(np.exp(others).sum())),
         above=float(others.max()) - position.ceiling,
-        best=float(law.max() - law[ids[position.top.index(position.sampled)]]),
+        best=float(distribution.max() - distribution[ids[position.top.index(position.sampled)]]),
     )

@@ -13,9 +13,9 @@ from blackbox_proxy.types import (
     Ask,
     Candidate,
     Capabilities,
+    Distribution,
     Kind,
-    Law,
-    Laws,
+    PairDistributions,
     PairPrompt,
     Position,
     Prompt,
@@ -87,12 +87,15 @@ class TablePair:
     def prompt(self, prompt: Prompt) -> PairPrompt:  # noqa: ARG002 - as above
         return UNPROMPTED
 
-    def laws(self, prompt: PairPrompt, paths: Sequence[TokenPath]) -> list[Laws]:  # noqa: ARG002 - as above
+    def distributions(self, prompt: PairPrompt, paths: Sequence[TokenPath]) -> list[PairDistributions]:  # noqa: ARG002 - as above
         texts = [self.vocabulary.text_of(path) for path in paths]
-        return [Laws(self._law(self.expert, text), self._law(self.anti_expert, text)) for text in texts]
+        return [
+            PairDistributions(self._distribution(self.expert, text), self._distribution(self.anti_expert, text))
+            for text in texts
+        ]
 
-    def _law(self, table: Mapping[bytes, Chances], text: bytes) -> Law:
+    def _distribution(self, table: Mapping[bytes, Chances], text: bytes) -> Distribution:
         chances = np.full(len(self.vocabulary), FAINT)
         for piece, chance in table.get(text, self.other).items():
             chances[self.vocabulary.pieces.index(piece) if piece else self.vocabulary.ends[0]] = chance
-        return Law(np.log(chances).astype(np.float32), math.log(chances.sum()))
+        return Distribution(np.log(chances).astype(np.float32), math.log(chances.sum()))

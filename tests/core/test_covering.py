@@ -8,7 +8,7 @@ import pytest
 from blackbox_proxy.core.covering import Cover, Place, place
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.errors import LocalModelError
-from blackbox_proxy.types import Laws, TokenPath
+from blackbox_proxy.types import PairDistributions, TokenPath
 from tests.core.doubles import UNPROMPTED, TablePair
 
 VOCABULARY = Vocabulary([b" ", b"a", b" a", b"ab", b"b", b"<end>", b"<turn>"], ends=[5], special=[6])
@@ -28,8 +28,8 @@ PAIR = TablePair(
 )
 
 
-def cover(at: Place, *paths: TokenPath) -> tuple[Cover, dict[TokenPath, Laws]]:
-    known = dict(zip(paths, PAIR.laws(UNPROMPTED, paths), strict=True))
+def cover(at: Place, *paths: TokenPath) -> tuple[Cover, dict[TokenPath, PairDistributions]]:
+    known = dict(zip(paths, PAIR.distributions(UNPROMPTED, paths), strict=True))
     return Cover(VOCABULARY, at, known), known
 
 
@@ -53,7 +53,7 @@ def test_the_end_counts_only_after_exactly_the_text() -> None:
     np.testing.assert_allclose(low[:, 1], [0.25 * 0.2 / 0.75, 0.5 * 0.4 / 0.75], atol=1e-5)
 
 
-def test_a_string_that_runs_over_a_token_has_a_gap_until_the_next_law_is_known() -> None:
+def test_a_string_that_runs_over_a_token_has_a_gap_until_the_next_distribution_is_known() -> None:
     found, known = cover(Place((), b"", ()), ())
     found.ask([b" ab"])
     low, high = found.bounds()
@@ -61,7 +61,7 @@ def test_a_string_that_runs_over_a_token_has_a_gap_until_the_next_law_is_known()
     np.testing.assert_allclose(high[:, 0], [0.75, 0.75], atol=1e-5)
     assert found.widest(0) in ((SPACE,), (SPACE_A,))
     for path in ((SPACE,), (SPACE_A,), (SPACE, A)):
-        (known[path],) = PAIR.laws(UNPROMPTED, [path])
+        (known[path],) = PAIR.distributions(UNPROMPTED, [path])
     found.absorb()
     low, high = found.bounds()
     right = [0.25 * 0.6 + 0.25 * 0.2 * 0.5 + 0.5 * 0.5, 0.5 * 0.1 + 0.5 * 0.5 * 0.1 + 0.25 * 0.1]
@@ -97,7 +97,7 @@ def test_another_spelling_is_asked_for_where_its_share_is_not_negligible(share: 
     """The text ` a` as one token, and in two with a small share of its mass."""
     pair = TablePair(VOCABULARY, {}, other={b" a": 1.0, b" ": share})
     at = Place((), b" a", (SPACE_A,))
-    known = dict(zip(at.paths, pair.laws(UNPROMPTED, at.paths), strict=True))
+    known = dict(zip(at.paths, pair.distributions(UNPROMPTED, at.paths), strict=True))
     assert Cover(VOCABULARY, at, known).unread() == ([(SPACE,)] if asked else [])
 
 
@@ -106,7 +106,7 @@ def test_with_a_tokenizer_only_the_spellings_of_what_may_come_are_asked_for() ->
     vocabulary = Vocabulary([b"a", b"b", b"ab", b"bc", b"c", b"<end>"], ends=[5])
     pair = TablePair(vocabulary, {}, other={b"a": 0.5, b"ab": 0.5}, usual={b"abc": (0, 3)})
     at = Place((), b"ab", (2,))
-    known = dict(zip(at.paths, pair.laws(UNPROMPTED, at.paths), strict=True))
+    known = dict(zip(at.paths, pair.distributions(UNPROMPTED, at.paths), strict=True))
     found = Cover(vocabulary, at, known, spell=pair.spell)
     assert found.unread([b"a", b"b", b""]) == []
     assert found.unread([b"a", b"c"]) == [(0,)]
@@ -115,12 +115,12 @@ def test_with_a_tokenizer_only_the_spellings_of_what_may_come_are_asked_for() ->
 
 def test_the_estimate_is_narrowed_along_the_usual_spelling_only() -> None:
     """` ab` is spelt ` a`, `b`; that a space and `ab` may do it too is in the bounds, not in the estimate."""
-    known: dict[TokenPath, Laws] = dict(zip([()], PAIR.laws(UNPROMPTED, [()]), strict=True))
+    known: dict[TokenPath, PairDistributions] = dict(zip([()], PAIR.distributions(UNPROMPTED, [()]), strict=True))
     found = Cover(VOCABULARY, Place((), b"", ()), known, spell=VOCABULARY.spell)
     found.ask([b" ab"])
     np.testing.assert_allclose(found.estimate()[:, 0], [0.5, 0.25], atol=1e-5)
     assert found.widest(0, usual=True) == (SPACE_A,)
-    (known[SPACE_A,],) = PAIR.laws(UNPROMPTED, [(SPACE_A,)])
+    (known[SPACE_A,],) = PAIR.distributions(UNPROMPTED, [(SPACE_A,)])
     found.absorb()
     np.testing.assert_allclose(found.estimate()[:, 0], [0.5 * 0.5, 0.25 * 0.1], atol=1e-5)
     assert found.widest(0, usual=True) is None
@@ -129,7 +129,7 @@ def test_the_estimate_is_narrowed_along_the_usual_spelling_only() -> None:
 
 def test_special_and_end_tokens_are_never_proposed() -> None:
     pair = TablePair(VOCABULARY, {}, other={b"": 0.9, b"a": 0.1})
-    known: dict[TokenPath, Laws] = dict(zip([()], pair.laws(UNPROMPTED, [()]), strict=True))
+    known: dict[TokenPath, PairDistributions] = dict(zip([()], pair.distributions(UNPROMPTED, [()]), strict=True))
     assert Cover(VOCABULARY, Place((), b"", ()), known).proposals(5) == [b"a"]
 
 
@@ -143,7 +143,7 @@ def test_proposals_come_best_first_and_go_on_from_the_text() -> None:
 @pytest.mark.parametrize("count", [0, 1])
 def test_a_pair_that_is_sure_of_the_end_proposes_nothing(count: int) -> None:
     pair = TablePair(VOCABULARY, {}, other={b"": 1.0})
-    known: dict[TokenPath, Laws] = dict(zip([()], pair.laws(UNPROMPTED, [()]), strict=True))
+    known: dict[TokenPath, PairDistributions] = dict(zip([()], pair.distributions(UNPROMPTED, [()]), strict=True))
     assert Cover(VOCABULARY, Place((), b"", ()), known).proposals(count) == []
 
 
@@ -157,7 +157,7 @@ def test_a_candidate_that_the_tokenizer_cannot_spell_has_no_usual_spelling(fault
         return VOCABULARY.spell(text)
 
     start: TokenPath = ()
-    known = dict(zip([start], PAIR.laws(UNPROMPTED, [start]), strict=True))
+    known = dict(zip([start], PAIR.distributions(UNPROMPTED, [start]), strict=True))
     found = Cover(VOCABULARY, Place((), b"", ()), known, spell=spell)
     found.ask([b" ax", b"b"])
     estimate, (_, high) = found.estimate(), found.bounds()

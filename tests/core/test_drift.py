@@ -1,4 +1,4 @@
-"""The measure of drift: never more than two laws are really apart, nought for a law and itself, no swap overlooked."""
+"""The measure of drift: never more than the distance of two distributions, 0 for one and itself, no swap overlooked."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ weights = st.lists(st.floats(1e-4, 1.0), min_size=8, max_size=8)
 tops = st.integers(1, 8)
 
 
-def law(found: list[float]) -> Floats:
+def distribution(found: list[float]) -> Floats:
     return np.array(found) / math.fsum(found)
 
 
 def shown(p: Floats, top: int) -> Position:
-    """The likeliest of a law over seven pieces and the end."""
+    """The likeliest of a distribution over seven pieces and the end."""
     order = np.argsort(-p, kind="stable")[:top].tolist()
     listed = tuple(
         Candidate(PIECES[i] if i < 7 else b"</s>", math.log(p[i]), Kind.TEXT if i < 7 else Kind.END) for i in order
@@ -33,10 +33,10 @@ def shown(p: Floats, top: int) -> Position:
 
 
 @given(one=weights, other=weights, k=tops, m=tops)
-def test_two_laws_are_never_said_to_be_further_apart_than_they_are(
+def test_two_distributions_are_never_said_to_be_further_apart_than_they_are(
     one: list[float], other: list[float], k: int, m: int
 ) -> None:
-    p, q = law(one), law(other)
+    p, q = distribution(one), distribution(other)
     found = distance(shown(p, k), shown(q, m))
     true = float(np.abs(p - q).sum()) / 2
     assert found <= true + 1e-9
@@ -46,19 +46,19 @@ def test_two_laws_are_never_said_to_be_further_apart_than_they_are(
 
 
 @given(one=weights, k=tops, m=tops)
-def test_a_law_is_not_apart_from_itself_however_much_is_shown(one: list[float], k: int, m: int) -> None:
-    assert distance(shown(law(one), k), shown(law(one), m)) == pytest.approx(0.0, abs=1e-9)
+def test_a_distribution_is_not_apart_from_itself_however_much_is_shown(one: list[float], k: int, m: int) -> None:
+    assert distance(shown(distribution(one), k), shown(distribution(one), m)) == pytest.approx(0.0, abs=1e-9)
 
 
 def test_disjoint_candidates_are_seen_through_what_is_hidden() -> None:
     """Nine tenths on one token cannot be a token that the other hides in a fifth."""
-    one = shown(law([0.9, 0.1, *[1e-9] * 6]), 1)
-    other = shown(law([1e-9, 0.8, 0.2, *[1e-9] * 5]), 1)
+    one = shown(distribution([0.9, 0.1, *[1e-9] * 6]), 1)
+    other = shown(distribution([1e-9, 0.8, 0.2, *[1e-9] * 5]), 1)
     assert distance(one, other) == pytest.approx(0.7, abs=1e-6)
 
 
 def take(*rows: list[float], fingerprint: str = "", model: str = "") -> Take:
-    return Take(tuple(shown(law(row), 4) for row in rows), model, fingerprint)
+    return Take(tuple(shown(distribution(row), 4) for row in rows), model, fingerprint)
 
 
 SURE = [0.9, 0.05, 0.05, *[1e-6] * 5]
@@ -67,7 +67,7 @@ CLOSE = [0.89, 0.06, 0.05, *[1e-6] * 5]
 
 
 def test_places_are_compared_as_far_as_the_text_is_the_same() -> None:
-    """Behind another token, the laws are those after another text."""
+    """Behind another token, the distributions are those after another text."""
     assert apart(take(SURE, SURE), take(SURE, OTHER)) == pytest.approx(0.85, abs=1e-3)
     assert apart(take(OTHER, SURE), take(OTHER, SURE)) == 0.0
     one, other = take(SURE, SURE), take(CLOSE, OTHER)
@@ -89,7 +89,7 @@ def test_what_the_record_itself_does_is_noise() -> None:
     assert judged(canaries, [take(SURE), take(OTHER)]).verdict == "changed"
 
 
-def test_a_law_that_moved_beyond_the_noise_is_a_change() -> None:
+def test_a_distribution_that_moved_beyond_the_noise_is_a_change() -> None:
     found = judged([Canary("q", (take(SURE), take(CLOSE)))], [take(OTHER)])
     assert found.verdict == "changed"
     assert found.canaries[0].flips == 1

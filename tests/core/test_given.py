@@ -1,4 +1,4 @@
-"""Given texts under a steered law, on toys whose law anyone can compute."""
+"""Given texts under a steered distribution, on toys whose distribution anyone can compute."""
 
 from __future__ import annotations
 
@@ -65,15 +65,15 @@ def as_ids(path: TokenPath, *, goes_on: bool = False) -> Given:
     return Given(TOY.text_of(path), tokens, as_ids=True, goes_on=goes_on)
 
 
-def log_law(model: ToyModel, path: TokenPath) -> Floats:
-    law = model.law(path)
-    return np.asarray(law.logits.astype(np.float64) - law.log_norm)
+def log_distribution(model: ToyModel, path: TokenPath) -> Floats:
+    distribution = model.distribution(path)
+    return np.asarray(distribution.logits.astype(np.float64) - distribution.log_norm)
 
 
 def steered(api: ToyApi, pair: ToyPair, path: TokenPath, *, read: TokenPath, alpha: float) -> Floats:
     """log q of every token after a path that the pair reads as `read`."""
-    offset = log_law(pair.expert, read) - log_law(pair.anti_expert, read)
-    score = log_law(api.toy, path) + alpha * offset
+    offset = log_distribution(pair.expert, read) - log_distribution(pair.anti_expert, read)
+    score = log_distribution(api.toy, path) + alpha * offset
     return np.asarray(score - np.logaddexp.reduce(score))
 
 
@@ -82,7 +82,9 @@ paths = st.lists(st.integers(0, 5), min_size=2, max_size=24).map(tuple).filter(l
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 99), path=paths, alpha=st.sampled_from([-1.0, 0.5, 1.0, 2.0]))
-def test_on_a_shared_vocabulary_the_law_is_that_of_the_definition(seed: int, path: TokenPath, alpha: float) -> None:
+def test_on_a_shared_vocabulary_the_distribution_is_that_of_the_definition(
+    seed: int, path: TokenPath, alpha: float
+) -> None:
     """However many places are read at once, and wherever the pair's prompt ends."""
     api, pair = toy(seed + 3), toy_pair(seed)
     result = scored(as_ids(path, goes_on=True), api, pair, replace(IDS, alpha=alpha))
@@ -92,12 +94,12 @@ def test_on_a_shared_vocabulary_the_law_is_that_of_the_definition(seed: int, pat
     assert all(not TOY.text_of(path[:at]).strip() for at in range(start))
     head = tuple(TOY.spell(TOY.text_of(path[:start])))
     for at in range(start, len(path)):
-        law = steered(api, pair, path[:at], read=head + path[start:at], alpha=alpha)
-        assert steps[at].logp_after == pytest.approx(law[path[at]], abs=1e-6)
+        distribution = steered(api, pair, path[:at], read=head + path[start:at], alpha=alpha)
+        assert steps[at].logp_after == pytest.approx(distribution[path[at]], abs=1e-6)
         best = steps[at].rivals[0]
-        assert best.score == pytest.approx(law.max(), abs=1e-6)
-    law = steered(api, pair, path, read=head + path[start:], alpha=alpha)
-    assert last.logp_after == pytest.approx(law.max(), abs=1e-6)
+        assert best.score == pytest.approx(distribution.max(), abs=1e-6)
+    distribution = steered(api, pair, path, read=head + path[start:], alpha=alpha)
+    assert last.logp_after == pytest.approx(distribution.max(), abs=1e-6)
     assert result.usage.requests == 1
 
 
@@ -106,7 +108,7 @@ def test_on_a_shared_vocabulary_the_law_is_that_of_the_definition(seed: int, pat
 def test_at_alpha_0_they_are_the_apis_own_whatever_it_lists(seed: int, path: TokenPath, top_k: int) -> None:
     api, pair = toy(seed + 3, top_k=top_k), toy_pair(seed)
     result = scored(as_ids(path), api, pair, UNSTEERED)
-    own = [float(log_law(api.toy, path[:at])[i]) for at, i in enumerate(path) if at]
+    own = [float(log_distribution(api.toy, path[:at])[i]) for at, i in enumerate(path) if at]
     assert [step.logp_after for step in result.steps[1:]] == pytest.approx(own, abs=1e-6)
     assert not pair.evaluated, "nothing is asked of the pair"
     assert all(step.origin is Origin.GIVEN for step in result.steps)
@@ -120,7 +122,9 @@ def test_at_alpha_0_they_are_the_apis_own_whatever_it_lists(seed: int, path: Tok
     rest=st.floats(-9, 9),
     known=st.integers(0, 8),
 )
-def test_the_whole_law_has_mass_one_at_alpha_0(logp: list[float], offset: list[float], rest: float, known: int) -> None:
+def test_the_whole_distribution_has_mass_one_at_alpha_0(
+    logp: list[float], offset: list[float], rest: float, known: int
+) -> None:
     p = np.exp(np.array(logp))
     lower = np.log(p / max(1.0, float(p.sum())))
     scores = Scores(lower, np.array(offset[: len(logp)]), lower, rest)
@@ -130,13 +134,13 @@ def test_the_whole_law_has_mass_one_at_alpha_0(logp: list[float], offset: list[f
 
 
 def test_text_is_cut_by_the_api_and_an_end_has_a_step() -> None:
-    ending = next(seed for seed in range(99) if log_law(ToyModel(TOY, seed), (0, 1)).argmax() == 8)
+    ending = next(seed for seed in range(99) if log_distribution(ToyModel(TOY, seed), (0, 1)).argmax() == 8)
     for steering in (Steering(alpha=0.0), Steering(alpha=1e-9)):
         result = scored(Given(b"abb", goes_on=True), toy(ending), toy_pair(), steering)
         assert [step.piece for step in result.steps[:-1]] == [b"ab", b"b"]
     result = scored(as_ids((0, 1), goes_on=True), toy(ending), toy_pair(), UNSTEERED)
     assert (result.steps[-1].kind, result.steps[-1].origin, result.finish) == (Kind.END, Origin.DRAFT, "stop")
-    assert result.steps[-1].logp_after == pytest.approx(log_law(ToyModel(TOY, ending), (0, 1)).max(), abs=1e-6)
+    assert result.steps[-1].logp_after == pytest.approx(log_distribution(ToyModel(TOY, ending), (0, 1)).max(), abs=1e-6)
 
 
 def test_an_end_that_is_hidden_is_there_and_nobody_knows_its_number() -> None:
@@ -178,7 +182,7 @@ def test_what_the_api_does_not_tell_is_an_error(bend: Callable[[Reply], Reply], 
     "steering",
     [replace(IDS, target="nucleus"), replace(IDS, tail="drop"), replace(IDS, schedule=Schedule(((0, 1.0),)))],
 )
-def test_laws_that_score_no_text_are_refused(steering: Steering) -> None:
+def test_distributions_that_score_no_text_are_refused(steering: Steering) -> None:
     with pytest.raises(InputError):
         scored(as_ids((0, 1)), toy(3), toy_pair(), steering)
 

@@ -20,8 +20,8 @@ from blackbox_proxy.types import (
     Candidate,
     Finish,
     Kind,
-    Laws,
     Origin,
+    PairDistributions,
     Position,
     Prompt,
     Reply,
@@ -323,7 +323,9 @@ def questions(pair: ToyPair, said: Reply, steering: Steering) -> list[Draft | Ev
     while not isinstance(event, Step):
         assert isinstance(event, Draft | Evaluate)
         asked.append(event)
-        event = loop.send(Evidence(pair.laws(UNPROMPTED, event.paths), [said] if isinstance(event, Draft) else ()))
+        event = loop.send(
+            Evidence(pair.distributions(UNPROMPTED, event.paths), [said] if isinstance(event, Draft) else ())
+        )
     return asked
 
 
@@ -334,19 +336,21 @@ def test_a_draft_is_verified_in_one_evaluation() -> None:
     assert len(asked[1].paths) == 7
 
 
-def test_laws_that_lie_behind_are_forgotten() -> None:
+def test_distributions_that_lie_behind_are_forgotten() -> None:
     """A long answer does not keep a row of the whole vocabulary for each of its places."""
     pair, text = toy_pair(vocabulary=OTHER), 60
-    steering, laws = Steering(alpha=0.0, max_tokens=text, draft=4), dict[TokenPath, Laws]()
-    reading = ByteReading(OTHER, laws, spell=pair.spell, steering=steering)
-    run, held, made = Loop(steering, reading, laws).run(), 0, 0
+    steering, distributions = Steering(alpha=0.0, max_tokens=text, draft=4), dict[TokenPath, PairDistributions]()
+    reading = ByteReading(OTHER, distributions, spell=pair.spell, steering=steering)
+    run, held, made = Loop(steering, reading, distributions).run(), 0, 0
     event = next(run)
     while made < text - 1:
-        held = max(held, len(laws))
+        held = max(held, len(distributions))
         assert not isinstance(event, Tell | Judge | Begin)
         made += isinstance(event, Step)
         said = [reply(*[A, B] * 2)] if isinstance(event, Draft) else []
-        event = run.send(None if isinstance(event, Step) else Evidence(pair.laws(UNPROMPTED, event.paths), said))
+        event = run.send(
+            None if isinstance(event, Step) else Evidence(pair.distributions(UNPROMPTED, event.paths), said)
+        )
     assert 0 < held <= 6
 
 
@@ -393,8 +397,8 @@ def test_the_loop_asks_for_the_next_draft_and_for_what_it_needs_at_once() -> Non
     draft = next(loop)
     assert isinstance(draft, Draft)
     assert (draft.answer, draft.length, draft.paths) == (b"", 2, ((),))
-    event = loop.send(Evidence(pair.laws(UNPROMPTED, draft.paths), [reply(A, A)]))
+    event = loop.send(Evidence(pair.distributions(UNPROMPTED, draft.paths), [reply(A, A)]))
     while isinstance(event, Evaluate):
         assert () not in event.paths
-        event = loop.send(Evidence(pair.laws(UNPROMPTED, event.paths)))
+        event = loop.send(Evidence(pair.distributions(UNPROMPTED, event.paths)))
     assert isinstance(event, Step)

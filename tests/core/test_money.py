@@ -1,4 +1,4 @@
-"""Bills, reservations and budgets, by hand and by law."""
+"""Bills, reservations and budgets, by hand and by distribution."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from blackbox_proxy.steering import Event, Steering, Target
 from blackbox_proxy.types import (
     Candidate,
     Kind,
-    Laws,
+    PairDistributions,
     Position,
     Rival,
     TokenPath,
@@ -42,23 +42,25 @@ def weigh(
     asked: set[TokenPath] | None = None,
 ) -> list[Rival]:
     """Run a weighing to its end, evaluating what it asks for; `known` is there before, `asked` tells afterwards."""
-    laws: dict[TokenPath, Laws] = dict(zip(known, pair.laws(UNPROMPTED, known), strict=True))
-    by_ids = IdReading(pair.vocabulary, laws, steering=steering)
-    by_bytes = ByteReading(pair.vocabulary, laws, spell=pair.spell, steering=steering)
+    distributions: dict[TokenPath, PairDistributions] = dict(
+        zip(known, pair.distributions(UNPROMPTED, known), strict=True)
+    )
+    by_ids = IdReading(pair.vocabulary, distributions, steering=steering)
+    by_bytes = ByteReading(pair.vocabulary, distributions, spell=pair.spell, steering=steering)
     at = Answer(answer, tuple(pair.spell(answer)))
     weighing = (by_ids if event == "ids" else by_bytes).weigh(said, at)
-    found = _answered(weighing, laws, pair, asked=asked)
+    found = _answered(weighing, distributions, pair, asked=asked)
     return list(found.rivals(99, log_normaliser(found.scores.score)))
 
 
 def _answered(
     asking: Generator[Question, Found, T],
-    laws: dict[TokenPath, Laws],
+    distributions: dict[TokenPath, PairDistributions],
     pair: TablePair,
     *,
     asked: set[TokenPath] | None = None,
 ) -> T:
-    """What a reading makes of the laws that it asks for; `asked` tells afterwards which."""
+    """What a reading makes of the distributions that it asks for; `asked` tells afterwards which."""
     while True:
         try:
             wanted = next(asking)
@@ -66,7 +68,7 @@ def _answered(
             made: T = stop.value
             return made
         assert not isinstance(wanted, Revealing | Judging)
-        laws |= dict(zip(wanted, pair.laws(UNPROMPTED, wanted), strict=True))
+        distributions |= dict(zip(wanted, pair.distributions(UNPROMPTED, wanted), strict=True))
         if asked is not None:
             asked |= set(wanted)
 
@@ -105,7 +107,7 @@ def test_a_sampled_token_outside_the_top_k_competes_and_leaves_the_tail() -> Non
 
 
 @pytest.mark.parametrize("event", ["bytes", "ids"])
-def test_rivals_come_best_first_and_their_scores_are_a_law(event: Event) -> None:
+def test_rivals_come_best_first_and_their_scores_are_a_distribution(event: Event) -> None:
     found = weigh(position(b"a", {b"a": 0.5, b"b": 0.3, b"": 0.1}), Steering(), event=event)
     scores = [rival.score for rival in found]
     assert scores == sorted(scores, reverse=True)
@@ -178,7 +180,7 @@ def test_without_steering_no_forks_are_spent() -> None:
 
 @pytest.mark.parametrize("spread", [0, 1, 4])
 def test_a_position_weighs_the_same_whatever_else_is_known(spread: int) -> None:
-    """A longer draft leaves more laws at hand; were they used, the answer would depend on the length of the draft."""
+    """A longer draft leaves more distributions at hand; were they used, the answer would depend on its length."""
     said = position(b"c", {b"c": 0.5, b"a": 0.3, b"ab": 0.1})
     steering = Steering(spread=spread)
     alone = weigh(said, steering, pair=SHIFTED, answer=b"ab")
@@ -230,9 +232,9 @@ CARD = TablePair(
 
 def weighed(said: Position, steering: Steering, *, pair: TablePair, api: Vocabulary | None) -> Weighed:
     """What a weighing gives, where everything it asks for is told."""
-    laws: dict[TokenPath, Laws] = {}
-    reading = ByteReading(pair.vocabulary, laws, spell=pair.spell, steering=steering, api=api)
-    return _answered(reading.weigh(said, Answer()), laws, pair)
+    distributions: dict[TokenPath, PairDistributions] = {}
+    reading = ByteReading(pair.vocabulary, distributions, spell=pair.spell, steering=steering, api=api)
+    return _answered(reading.weigh(said, Answer()), distributions, pair)
 
 
 def test_candidates_are_tokens_of_the_api_though_the_pair_writes_them_as_two() -> None:
@@ -246,9 +248,9 @@ def test_candidates_are_tokens_of_the_api_though_the_pair_writes_them_as_two() -
 
 
 def test_a_guess_is_a_token_of_the_api() -> None:
-    laws: dict[TokenPath, Laws] = {}
-    guessing = ByteReading(HYPHENS, laws, spell=CARD.spell, steering=Steering(), api=JOINED).guess(Answer())
-    guess = _answered(guessing, laws, CARD)
+    distributions: dict[TokenPath, PairDistributions] = {}
+    guessing = ByteReading(HYPHENS, distributions, spell=CARD.spell, steering=Steering(), api=JOINED).guess(Answer())
+    guess = _answered(guessing, distributions, CARD)
     assert guess.piece == b"-card"
     assert guess.chance == pytest.approx(0.98 * 0.99, abs=1e-3)
 

@@ -1,4 +1,4 @@
-"""Values that would break a law are refused where they are made."""
+"""Values that would break a distribution are refused where they are made."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from blackbox_proxy.core.text import is_whole
 from blackbox_proxy.core.weighing import may_follow
 from blackbox_proxy.local.evaluator import Evaluator
 from blackbox_proxy.local.llama import Context, Model
-from blackbox_proxy.local.pair import Pair, PairFiles, law, open_pair
+from blackbox_proxy.local.pair import Pair, PairFiles, distribution, open_pair
 from blackbox_proxy.standin import running as standing_in
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Floats, Prompt
@@ -83,27 +83,27 @@ def _cut(url: str, text: str = TEXT) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def laws(scoring: str, closed: TinyModel) -> Floats:
-    """The upstream's own laws after each token of the text, in this process; shape (tokens, V)."""
+def distributions(scoring: str, closed: TinyModel) -> Floats:
+    """The upstream's own distributions after each token of the text, in this process; shape (tokens, V)."""
     ids = tuple(_cut(scoring))
     with Model(closed.path) as model, Context(model, size=CONTEXT, forks=1) as context:
         rows = Evaluator(context)([ids[:n] for n in range(1, len(ids) + 1)])
-        return np.stack([row.astype(np.float64) - law(row).log_norm for row in rows])
+        return np.stack([row.astype(np.float64) - distribution(row).log_norm for row in rows])
 
 
 @pytest.mark.parametrize(("model", "alpha"), [("ids", 0), ("text", 0), ("plain", 0), ("plain", 0.5)])
 def test_at_alpha_0_and_without_a_pair_they_are_the_upstreams_own(
-    scoring: str, laws: Floats, model: str, alpha: float
+    scoring: str, distributions: Floats, model: str, alpha: float
 ) -> None:
     ids = _cut(scoring)
     told = _told(_ask(scoring, model, ids, steering={"alpha": alpha}))
-    own = [float(laws[at, i]) for at, i in enumerate(ids[1:])]
+    own = [float(distributions[at, i]) for at, i in enumerate(ids[1:])]
     assert told["token_logprobs"][0] is None
     assert told["top_logprobs"][0] is None
     assert told["token_logprobs"][1:-1] == pytest.approx(own, abs=1e-3)
-    assert told["token_logprobs"][-1] == pytest.approx(laws[-1].max(), abs=1e-3)
+    assert told["token_logprobs"][-1] == pytest.approx(distributions[-1].max(), abs=1e-3)
     best = [max(top.values()) for top in told["top_logprobs"][1:]]
-    assert best == pytest.approx(laws.max(axis=1).tolist(), abs=1e-3)
+    assert best == pytest.approx(distributions.max(axis=1).tolist(), abs=1e-3)
 
 
 def _next_tokens(pair: Pair, before: bytes, *, head: str) -> Mapping[bytes, Floats]:
@@ -116,9 +116,14 @@ def _next_tokens(pair: Pair, before: bytes, *, head: str) -> Mapping[bytes, Floa
     found: dict[bytes, Floats] = {}
     pending = [(at.anchor, at.rest, np.ones(2))]
     for path, gap, mass in pending:
-        (laws,) = pair.laws(read, [path])
+        (distributions,) = pair.distributions(read, [path])
         chances = mass[:, None] * np.exp(
-            np.stack([one.logits.astype(np.float64) - one.log_norm for one in (laws.expert, laws.anti_expert)])
+            np.stack(
+                [
+                    one.logits.astype(np.float64) - one.log_norm
+                    for one in (distributions.expert, distributions.anti_expert)
+                ]
+            )
         )
         for i in vocabulary.order.tolist():
             piece = vocabulary.pieces[i]
@@ -146,7 +151,7 @@ def _cut_at(pair: Pair, before: bytes, then: bytes) -> bytes:
     return CROSSED
 
 
-def _slowly(pair: Pair, before: bytes, law: Floats, *, head: bytes, alpha: float) -> Floats:
+def _slowly(pair: Pair, before: bytes, distribution: Floats, *, head: bytes, alpha: float) -> Floats:
     """log q of each of the pair's tokens after a text, with its tokens all compared one by one; shape (V,).
 
     What can follow no text (a byte out of place, a special token) is one event. The end is the first of the ends.
@@ -158,7 +163,7 @@ def _slowly(pair: Pair, before: bytes, law: Floats, *, head: bytes, alpha: float
     masses = np.array([said.get(piece, np.full(2, LEAST)) for piece in pieces]).T
     end = said[b""] if may_follow(head + before, b"") else np.zeros(2)
     left = 1.0 - masses[:, fits].sum(axis=1) - end + REAL
-    p = np.exp(law)
+    p = np.exp(distribution)
     weights = np.zeros(len(vocabulary))
     weights[vocabulary.order] = np.where(fits, p[vocabulary.order] * (masses[0] / masses[1]) ** alpha, 0.0)
     lost = 1.0 - p[vocabulary.order][fits].sum()
@@ -170,18 +175,18 @@ def _slowly(pair: Pair, before: bytes, law: Floats, *, head: bytes, alpha: float
 
 
 @pytest.fixture(scope="module")
-def slow(scoring: str, tiny_bpe: TinyModel, tiny_lora: Path, laws: Floats) -> Mapping[int, Floats]:
-    """The steered law, alpha 0.5, before every third token of the text and behind it; arrays of shape (V,)."""
+def slow(scoring: str, tiny_bpe: TinyModel, tiny_lora: Path, distributions: Floats) -> Mapping[int, Floats]:
+    """The steered distribution, alpha 0.5, before every third token of the text and behind it; arrays of shape (V,)."""
     ids, text = _cut(scoring), TEXT.encode()
     with open_pair(PairFiles(tiny_bpe.path, tiny_bpe.path, adapter=tiny_lora, context=CONTEXT)) as pair:
         ends = list(accumulate(len(pair.vocabulary.pieces[i]) for i in ids))
         places = sorted({*range(1, len(ids), 3), len(ids)})
         read = {at: text[ends[0] : ends[at - 1]] for at in places}
-        return {at: _slowly(pair, read[at], laws[at - 1], head=text[: ends[0]], alpha=0.5) for at in places}
+        return {at: _slowly(pair, read[at], distributions[at - 1], head=text[: ends[0]], alpha=0.5) for at in places}
 
 
 @pytest.mark.parametrize(("model", "within"), [("whole", 0.15), ("blind", 0.3)])
-def test_with_alpha_they_are_those_of_the_steered_law(
+def test_with_alpha_they_are_those_of_the_steered_distribution(
     scoring: str, slow: Mapping[int, Floats], model: str, within: float
 ) -> None:
     """Nearly: spellings of the text that its tokenizer would not write are followed only where they hold much."""

@@ -16,33 +16,33 @@ def steered(url: str, **knobs: object) -> Json:
     return answer.json
 
 
-def law(reply: Json) -> Json:
+def distribution(reply: Json) -> Json:
     """What was written, with its log-probs."""
     return reply["choices"][0]
 
 
 def test_a_gate_that_never_opens_leaves_the_upstream_as_it_is(served: str) -> None:
     """Its log-probs are lower than its own at most: they allow for strings that the upstream did not show."""
-    always = law(steered(served, alpha=3))
-    unsteered = law(post(served, "/v1/completions", {**ASKED, "model": "plain", "logprobs": 5}).json)
-    shut = law(steered(served, alpha=3, gate="divergence", threshold=1.0))
+    always = distribution(steered(served, alpha=3))
+    unsteered = distribution(post(served, "/v1/completions", {**ASKED, "model": "plain", "logprobs": 5}).json)
+    shut = distribution(steered(served, alpha=3, gate="divergence", threshold=1.0))
     assert shut["text"] == unsteered["text"] != always["text"]
     ours, theirs = shut["logprobs"]["token_logprobs"], unsteered["logprobs"]["token_logprobs"]
     assert all(-0.5 < one - other < 1e-3 for one, other in zip(ours, theirs, strict=True))
-    assert law(steered(served, alpha=3, gate="divergence", threshold=0.0))["text"] == always["text"]
-    assert law(steered(served, alpha=3, gate="always", threshold=1.0))["text"] == always["text"]
+    assert distribution(steered(served, alpha=3, gate="divergence", threshold=0.0))["text"] == always["text"]
+    assert distribution(steered(served, alpha=3, gate="always", threshold=1.0))["text"] == always["text"]
 
 
 @pytest.mark.parametrize("way", ["0:0,2:0,3:3", {"points": [[0, 0], [2, 0], [3, 3]]}])
 def test_a_schedule_moves_alpha_along_the_answer(served: str, way: object) -> None:
     """The first three tokens are the upstream's own; what follows them is steered."""
-    plain, moved = law(steered(served, alpha=0)), law(steered(served, schedule=way))
+    plain, moved = distribution(steered(served, alpha=0)), distribution(steered(served, schedule=way))
     first, rest = slice(0, 3), slice(3, None)
     assert moved["logprobs"]["tokens"][first] == plain["logprobs"]["tokens"][first]
     ours, theirs = moved["logprobs"]["token_logprobs"], plain["logprobs"]["token_logprobs"]
     assert ours[first] == pytest.approx(theirs[first], abs=1e-3)
     assert ours[rest] != pytest.approx(theirs[rest], abs=1e-2)
-    assert law(steered(served, schedule="0:3"))["text"] == law(steered(served, alpha=3))["text"]
+    assert distribution(steered(served, schedule="0:3"))["text"] == distribution(steered(served, alpha=3))["text"]
 
 
 @pytest.mark.parametrize(

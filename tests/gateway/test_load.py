@@ -25,7 +25,7 @@ VOCABULARY = """
     hand foot head arm eye ear   snow rain wind cloud storm sun   north south east west left right
     one two three four five six   train road bridge car ship plane   song drum dance music band piano
     house door window roof wall floor   tree leaf flower grass root seed   mother father sister brother son daughter
-    gold iron silver stone glass wood   war peace law money vote party   day night week month year hour
+    gold iron silver stone glass wood   war peace distribution money vote party   day night week month year hour
 """
 WORDS = VOCABULARY.split()
 QUESTIONS = {f"Question {n}: say something.": WORDS[6 * n : 6 * n + 6] for n in range(len(WORDS) // 6)}

@@ -1,4 +1,4 @@
-"""A toy API with a known law over HTTP, a pair for it, a price, and the helpers that the ledger's tests share."""
+"""A toy API over HTTP with known distributions, a pair for it, a price, and helpers that the ledger's tests share."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ STEERING = Steering(alpha=0.7, target="topk", rule="none", max_tokens=12, draft=
 
 def toy() -> Script:
     """Letters that follow each other; it never ends by itself."""
-    laws = {letter: {one: 1.0 + (n * k) % 5 for k, one in enumerate(LETTERS, 2)} for n, letter in enumerate(LETTERS, 1)}
-    return script(LETTERS, [END], {b"": dict.fromkeys(LETTERS, 1.0), **laws})
+    distributions = {
+        letter: {one: 1.0 + (n * k) % 5 for k, one in enumerate(LETTERS, 2)} for n, letter in enumerate(LETTERS, 1)
+    }
+    return script(LETTERS, [END], {b"": dict.fromkeys(LETTERS, 1.0), **distributions})
 
 
 def pair(seed: int = 3) -> ToyPair:

@@ -1,4 +1,4 @@
-"""Adapters whose weights are no numbers are refused by name; so are members whose laws are none."""
+"""Adapters whose weights are no numbers are refused by name; so are members whose distributions are none."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from blackbox_proxy.errors import PairError
 from blackbox_proxy.local.finite import check_finite
-from blackbox_proxy.local.pair import PairFiles, law, open_pair
+from blackbox_proxy.local.pair import PairFiles, distribution, open_pair
 from tests.tiny_gguf import TinyModel
 
 TYPES = gguf.GGMLQuantizationType
@@ -75,12 +75,12 @@ def test_the_trained_adapters_of_tests_are_fine(tiny_lora: Path) -> None:
 
 
 @given(st.sampled_from([np.nan, np.inf]), st.integers(0, 6))
-def test_logits_that_are_no_numbers_are_no_law(bad: float, at: int) -> None:
+def test_logits_that_are_no_numbers_are_no_distribution(bad: float, at: int) -> None:
     logits = np.zeros(7, dtype=np.float32)
     logits[at] = bad
     with pytest.raises(PairError, match="expert gives no probabilities"):
-        law(logits, of="the expert")
+        distribution(logits, of="the expert")
 
 
-def test_what_a_model_never_says_is_lawful() -> None:
-    assert law(np.array([0.0, -np.inf], dtype=np.float32)).log_norm == 0.0
+def test_what_a_model_never_says_is_valid() -> None:
+    assert distribution(np.array([0.0, -np.inf], dtype=np.float32)).log_norm == 0.0

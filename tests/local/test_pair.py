@@ -1,4 +1,4 @@
-"""The pair: two laws over one vocabulary that differ by the adapter and by nothing else."""
+"""The pair: two distributions over one vocabulary that differ by the adapter and by nothing else."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from blackbox_proxy.engine import steer
 from blackbox_proxy.errors import LocalModelError, PairError, PromptError, WeightsError
 from blackbox_proxy.local.llama import Context, Model, gpu_available
-from blackbox_proxy.local.pair import Member, Pair, PairFiles, check_same_vocabulary, law, open_pair
+from blackbox_proxy.local.pair import Member, Pair, PairFiles, check_same_vocabulary, distribution, open_pair
 from blackbox_proxy.local.template import CHATML
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.testing import ToyApi, ToyModel
 from blackbox_proxy.types import (
-    Laws,
     Message,
+    PairDistributions,
     Prompt,
     Result,
     TokenPath,
@@ -37,7 +37,7 @@ THE = Prompt(text="the an ing")
 tokens = st.integers(3, 260)
 
 
-def law_alone(model: Model, ids: TokenPath) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+def distribution_alone(model: Model, ids: TokenPath) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
     with Context(model, size=64) as context:
         last = len(ids) - 1
         context.decode(
@@ -52,9 +52,9 @@ def law_alone(model: Model, ids: TokenPath) -> np.ndarray[tuple[int], np.dtype[n
 @given(
     path=st.lists(tokens, max_size=6).map(tuple), others=st.lists(st.lists(tokens, max_size=3).map(tuple), max_size=3)
 )
-def test_laws_sum_to_one(pair: Pair, path: TokenPath, others: list[TokenPath]) -> None:
-    for laws in pair.laws(pair.prompt(THE), [path, *others]):
-        for one in (laws.expert, laws.anti_expert):
+def test_distributions_sum_to_one(pair: Pair, path: TokenPath, others: list[TokenPath]) -> None:
+    for distributions in pair.distributions(pair.prompt(THE), [path, *others]):
+        for one in (distributions.expert, distributions.anti_expert):
             assert np.exp(one.logits.astype(np.float64) - one.log_norm).sum() == pytest.approx(1.0, abs=1e-6)
 
 
@@ -62,8 +62,8 @@ def test_laws_sum_to_one(pair: Pair, path: TokenPath, others: list[TokenPath]) -
 def test_the_normaliser_of_any_row_is_log_sum_exp(logits: list[float]) -> None:
     row = np.array(logits, dtype=np.float32)
     right = np.logaddexp.reduce(row.astype(np.float64))
-    assert law(row).log_norm == pytest.approx(right, abs=1e-5, rel=1e-6)
-    assert law(row).logits is row
+    assert distribution(row).log_norm == pytest.approx(right, abs=1e-5, rel=1e-6)
+    assert distribution(row).logits is row
 
 
 @settings(max_examples=20)
@@ -71,10 +71,10 @@ def test_the_normaliser_of_any_row_is_log_sum_exp(logits: list[float]) -> None:
 def test_the_anti_expert_is_the_plain_model(pair: Pair, bpe: Model, path: TokenPath) -> None:
     """The adapter is set on the expert's context only, though both share the weights."""
     read = pair.prompt(THE)
-    (laws,) = pair.laws(read, [path])
-    plain = law_alone(bpe, read.anti_expert + path)
-    np.testing.assert_allclose(laws.anti_expert.logits, plain, atol=CLOSE)
-    assert np.abs(laws.expert.logits - plain).max() > 10 * CLOSE
+    (distributions,) = pair.distributions(read, [path])
+    plain = distribution_alone(bpe, read.anti_expert + path)
+    np.testing.assert_allclose(distributions.anti_expert.logits, plain, atol=CLOSE)
+    assert np.abs(distributions.expert.logits - plain).max() > 10 * CLOSE
 
 
 def test_members_share_the_weights_and_read_the_same(pair: Pair) -> None:
@@ -89,9 +89,11 @@ def test_members_share_the_weights_and_read_the_same(pair: Pair) -> None:
 def test_two_files_with_one_vocabulary_make_a_pair(tiny_bpe: TinyModel, tiny_other: TinyModel, bpe: Model) -> None:
     with open_pair(PairFiles(tiny_other.path, tiny_bpe.path, context=64)) as pair, Model(tiny_other.path) as other:
         read = pair.prompt(THE)
-        (laws,) = pair.laws(read, [()])
-        np.testing.assert_allclose(laws.expert.logits, law_alone(other, read.expert), atol=CLOSE)
-        np.testing.assert_allclose(laws.anti_expert.logits, law_alone(bpe, read.anti_expert), atol=CLOSE)
+        (distributions,) = pair.distributions(read, [()])
+        np.testing.assert_allclose(distributions.expert.logits, distribution_alone(other, read.expert), atol=CLOSE)
+        np.testing.assert_allclose(
+            distributions.anti_expert.logits, distribution_alone(bpe, read.anti_expert), atol=CLOSE
+        )
         assert pair.vocabulary.pieces == tiny_bpe.pieces
 
 
@@ -101,7 +103,7 @@ def test_two_files_may_have_an_adapter_too(tiny_bpe: TinyModel, tiny_other: Tiny
     plain, tuned = PairFiles(tiny_other.path, tiny_bpe.path), PairFiles(tiny_other.path, tiny_bpe.path, adapter)
     with open_pair(plain) as one, open_pair(tuned) as two:
         read = one.prompt(THE)
-        (before,), (after,) = one.laws(read, [()]), two.laws(read, [()])
+        (before,), (after,) = one.distributions(read, [()]), two.distributions(read, [()])
         assert np.abs(before.expert.logits - after.expert.logits).max() > 10 * CLOSE
         np.testing.assert_allclose(before.anti_expert.logits, after.anti_expert.logits, atol=CLOSE)
 
@@ -204,9 +206,9 @@ def test_a_prompt_longer_than_the_context_is_refused_by_number(pair: Pair) -> No
     """And the pair still works afterwards."""
     long = pair.prompt(Prompt(text="the " * 400))
     with pytest.raises(PromptError, match=r"\d+ tokens do not fit .* 256") as raised:
-        pair.laws(long, [()])
+        pair.distributions(long, [()])
     assert raised.value.hint
-    assert len(pair.laws(pair.prompt(THE), [()])) == 1
+    assert len(pair.distributions(pair.prompt(THE), [()])) == 1
 
 
 def test_a_prompt_that_leaves_no_room_is_told_before_anything_is_read(pair: Pair) -> None:
@@ -220,10 +222,10 @@ def test_a_prompt_that_leaves_no_room_is_told_before_anything_is_read(pair: Pair
 
 
 def test_no_paths_are_no_work(pair: Pair) -> None:
-    assert pair.laws(pair.prompt(THE), []) == []
+    assert pair.distributions(pair.prompt(THE), []) == []
 
 
-def same(one: Sequence[Laws], other: Sequence[Laws]) -> bool:
+def same(one: Sequence[PairDistributions], other: Sequence[PairDistributions]) -> bool:
     rows = zip(one, other, strict=True)
     return all(
         np.allclose(a.logits, b.logits, atol=CLOSE)
@@ -235,15 +237,15 @@ def same(one: Sequence[Laws], other: Sequence[Laws]) -> bool:
 def test_several_threads_may_ask_one_pair(pair: Pair) -> None:
     """Each for another prompt and other paths, again and again; each gets what it gets alone."""
     work = [(Prompt(text=f"the {n}"), [(), (n + 10,), (n + 10, 11)]) for n in range(4)]
-    alone = [pair.laws(pair.prompt(prompt), paths) for prompt, paths in work]
+    alone = [pair.distributions(pair.prompt(prompt), paths) for prompt, paths in work]
 
-    def ask(n: int) -> list[Laws]:
+    def ask(n: int) -> list[PairDistributions]:
         prompt, paths = work[n % 4]
-        return list(pair.laws(pair.prompt(prompt), paths))
+        return list(pair.distributions(pair.prompt(prompt), paths))
 
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(ask, range(24)))
-    assert all(same(laws, alone[n % 4]) for n, laws in enumerate(found))
+    assert all(same(distributions, alone[n % 4]) for n, distributions in enumerate(found))
 
 
 def steered(pair: Pair, seed: int) -> Result:
@@ -266,20 +268,22 @@ def test_a_closed_pair_says_so(tiny_bpe: TinyModel, tiny_lora: Path) -> None:
     pair.close()
     pair.close()
     with pytest.raises(LocalModelError, match="closed"):
-        pair.laws(read, [()])
+        pair.distributions(read, [()])
     gc.collect()
 
 
 @pytest.mark.weights
-def test_on_real_weights_a_member_answers_as_its_laws_say(smollm2: Model) -> None:
-    """Greedy by `answer` is the argmax of the law at every place, end included; and it is an answer."""
+def test_on_real_weights_a_member_answers_as_its_distributions_say(smollm2: Model) -> None:
+    """Greedy by `answer` is the argmax of the distribution at every place, end included; and it is an answer."""
     with Context(smollm2, size=256, forks=8) as context, Member(smollm2, context, template="gguf") as member:
         prompt = Prompt.ask("What is 2+2?")
         text = member.answer(prompt, max_tokens=24)
         assert text.endswith(b"4.")
         path = tuple(smollm2.spell(text))
-        laws = member.laws(member.prompt(prompt), [path[:n] for n in range(len(path) + 1)])
-    best = [int(one.logits.argmax()) for one in laws]
+        distributions = member.distributions(member.prompt(prompt), [path[:n] for n in range(len(path) + 1)])
+    best = [int(one.logits.argmax()) for one in distributions]
     assert tuple(best[:-1]) == path
     assert best[-1] in smollm2.vocabulary.ends
-    assert all(math.isclose(np.exp(one.logits.astype(float) - one.log_norm).sum(), 1.0, abs_tol=1e-6) for one in laws)
+    assert all(
+        math.isclose(np.exp(one.logits.astype(float) - one.log_norm).sum(), 1.0, abs_tol=1e-6) for one in distributions
+    )

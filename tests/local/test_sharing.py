@@ -340,8 +340,8 @@ def test_a_number_of_slots_that_cannot_be(tiny_bpe: TinyModel, tiny_lora: Path, 
 def test_a_prompt_too_long_for_one_member_leaves_the_pair_in_order(tiny_bpe: TinyModel, tiny_lora: Path) -> None:
     """What the other was asked meanwhile is of no further use."""
     with open_pair(PairFiles(tiny_bpe.path, tiny_bpe.path, tiny_lora, context=64, slots=2)) as pair:
-        before = pair.laws(PairPrompt((3, 4), (3, 4)), [()])
+        before = pair.distributions(PairPrompt((3, 4), (3, 4)), [()])
         with pytest.raises(PromptError):
-            pair.laws(PairPrompt((3,) * 65, (3, 4)), [()])
-        after = pair.laws(PairPrompt((3, 4), (3, 4)), [()])
+            pair.distributions(PairPrompt((3,) * 65, (3, 4)), [()])
+        after = pair.distributions(PairPrompt((3, 4), (3, 4)), [()])
         np.testing.assert_allclose(after[0].expert.logits, before[0].expert.logits, atol=CLOSE)

@@ -117,8 +117,11 @@ def test_a_card_has_the_candidates_before_and_after() -> None:
 
 def test_a_card_says_how_far_the_token_can_be_trusted_and_what_it_cost() -> None:
     sure, _, drawn, worded = (tokens(PAGE)[n].find("div", "card")[0].text for n in (1, 0, 2, 3))
-    assert "exactly the text before; nothing that it hid can change this choice; the law is off by at most 0 " in sure
-    assert "what it hid might change this choice; the law is off by at most 0.25 (" in drawn
+    assert (
+        "exactly the text before; nothing that it hid can change this choice; the distribution is off by at most 0 "
+        in sure
+    )
+    assert "what it hid might change this choice; the distribution is off by at most 0.25 (" in drawn
     assert "did not go on from exactly this" in worded
     assert "Round 1, 1 call: 40 tokens in (0 cached), 4 out, for $0.0003; 2 kept, $0.00015 each." in sure
     assert "Round 2, 2 calls: 84 tokens in (70 cached), 9 out, for $0.0008; 3 kept, $0.0002667 each." in drawn

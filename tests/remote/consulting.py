@@ -25,7 +25,7 @@ SURE = 0.999
 ASKED = (b"only: ok", b"only: ok</u>", "»</u>".encode())
 RARE = {b"G": 1e-6}
 """What the doctor forces by a bias: token 40."""
-LAWS: Mapping[bytes, Mapping[bytes, float]] = {
+DISTRIBUTIONS: Mapping[bytes, Mapping[bytes, float]] = {
     b"": {b"a": 0.4, b"b": 0.3, HEAD: 0.1, b"c": 0.08, b"\xc3": 0.06, b"\xe2": 0.04, b"d": 0.02, **RARE, b"</s>": 1e-4},
     b"</u>": {b"c": 0.5, b"d": 0.3, b"a": 0.15, **RARE, b"</s>": 1e-4},
     b"red green</u>": {b"e": SURE, b"a": 1e-3},
@@ -40,15 +40,15 @@ LAWS: Mapping[bytes, Mapping[bytes, float]] = {
     **{before + b"o": {b"k": SURE, b"</s>": 1e-3} for before in ASKED},
     **{before + b"ok": {b"</s>": SURE, b"a": 1e-3, **RARE} for before in ASKED},
 }
-"""An open law, and sure ones where the doctor asks for one answer; the end shows among alternatives before it comes."""
+"""An open distribution, sure ones where the doctor asks for one answer; the end shows among alternatives first."""
 TEMPLATE = "{% for m in messages %}{{ m.content }}</{{ m.role[0] }}>{% endfor %}"
 PIECES = [*(bytes([sign]) for sign in (10, *range(32, 127))), HEAD, TAIL, b"\xc3", b"\xe2", "«".encode(), "»".encode()]
 ENDS = (b"", b"</s>")
 
 
 def patient() -> Script:
-    """The toy: an open law after most texts, and a sure one where the doctor asks for one answer."""
-    return script(PIECES, [b"</s>"], LAWS, template=TEMPLATE)
+    """The toy: an open distribution after most texts, and a sure one where the doctor asks for one answer."""
+    return script(PIECES, [b"</s>"], DISTRIBUTIONS, template=TEMPLATE)
 
 
 @contextmanager

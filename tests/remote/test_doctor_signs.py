@@ -1,4 +1,4 @@
-"""What replies tell when they are laid side by side, for random laws and by hand; and any JSON is heard."""
+"""What replies tell when they are laid side by side, for random distributions and by hand; and any JSON is heard."""
 
 from __future__ import annotations
 
@@ -14,56 +14,69 @@ from blackbox_proxy.remote.doctor.hearing import SENTINEL, Heard, Place, Token, 
 from tests.standin.raw import Json
 from tests.standin.test_wire import VALUES
 
-LAWS = st.dictionaries(st.text("abcdefgh", min_size=1, max_size=2), st.floats(-20, -0.1), min_size=4, max_size=12)
+DISTRIBUTIONS = st.dictionaries(
+    st.text("abcdefgh", min_size=1, max_size=2), st.floats(-20, -0.1), min_size=4, max_size=12
+)
 
 
-def place(law: dict[str, float], own: str = "") -> Place:
+def place(distribution: dict[str, float], own: str = "") -> Place:
     """A place whose best token was sampled, unless said otherwise."""
-    sampled = own or max(law, key=law.__getitem__)
-    return Place(Token(sampled, None, law.get(sampled, -9.0)), tuple(Token(name, None, law[name]) for name in law))
+    sampled = own or max(distribution, key=distribution.__getitem__)
+    return Place(
+        Token(sampled, None, distribution.get(sampled, -9.0)),
+        tuple(Token(name, None, distribution[name]) for name in distribution),
+    )
 
 
-def normalised(law: dict[str, float], temperature: float) -> dict[str, float]:
-    norm = math.log(math.fsum(math.exp(logp / temperature) for logp in law.values()))
-    return {name: logp / temperature - norm for name, logp in law.items()}
+def normalised(distribution: dict[str, float], temperature: float) -> dict[str, float]:
+    norm = math.log(math.fsum(math.exp(logp / temperature) for logp in distribution.values()))
+    return {name: logp / temperature - norm for name, logp in distribution.items()}
 
 
-@given(LAWS, st.floats(0, 0.05), st.randoms(use_true_random=False))
-def test_the_slope_tells_before_temperature_from_after_it(law: dict[str, float], noise: float, draw: Json) -> None:
-    warm = normalised(law, 1.0)
+@given(DISTRIBUTIONS, st.floats(0, 0.05), st.randoms(use_true_random=False))
+def test_the_slope_tells_before_temperature_from_after_it(
+    distribution: dict[str, float], noise: float, draw: Json
+) -> None:
+    warm = normalised(distribution, 1.0)
     if max(warm.values()) - min(warm.values()) < 1.0:
         return  # too flat for noise of this size
     for temperature, found in ((1.0, "raw"), (0.5, "scaled")):
-        cool = {name: logp + draw.uniform(-noise, noise) for name, logp in normalised(law, temperature).items()}
+        cool = {
+            name: logp + draw.uniform(-noise, noise) for name, logp in normalised(distribution, temperature).items()
+        }
         assert signs.scaling(place(cool), place(warm)) == found
 
 
-@given(LAWS, st.integers(0, 5))
-def test_rounding_is_counted_in_decimals(law: dict[str, float], digits: int) -> None:
-    rounded = signs.told([place({name: round(logp, digits) for name, logp in law.items()})])
+@given(DISTRIBUTIONS, st.integers(0, 5))
+def test_rounding_is_counted_in_decimals(distribution: dict[str, float], digits: int) -> None:
+    rounded = signs.told([place({name: round(logp, digits) for name, logp in distribution.items()})])
     found = signs.decimals(rounded)
     assert (found is None) == (len(rounded) < signs.FEWEST)
     assert found is None or found <= digits
 
 
-@given(LAWS, st.data())
-def test_a_law_is_itself_in_any_order_and_no_other(law: dict[str, float], data: st.DataObject) -> None:
-    shuffled = {name: law[name] for name in data.draw(st.permutations(sorted(law)))}
-    assert signs.same_law(place(law), place(shuffled), tolerance=1e-9)
-    other = {**law, data.draw(st.sampled_from(sorted(law))): -0.05}
-    assert signs.same_law(place(law), place(other), tolerance=1e-9) == (law == other)
+@given(DISTRIBUTIONS, st.data())
+def test_a_distribution_is_itself_in_any_order_and_no_other(
+    distribution: dict[str, float], data: st.DataObject
+) -> None:
+    shuffled = {name: distribution[name] for name in data.draw(st.permutations(sorted(distribution)))}
+    assert signs.same_distribution(place(distribution), place(shuffled), tolerance=1e-9)
+    other = {**distribution, data.draw(st.sampled_from(sorted(distribution))): -0.05}
+    assert signs.same_distribution(place(distribution), place(other), tolerance=1e-9) == (distribution == other)
 
 
-def test_a_likely_token_that_one_list_lacks_makes_it_another_law() -> None:
+def test_a_likely_token_that_one_list_lacks_makes_it_another_distribution() -> None:
     """Two lists may agree in everything that both show."""
     one, other = {"a": -5.0, "b": -6.0, "x": -0.1}, {"a": -5.0, "b": -6.0, "y": -0.1}
-    assert not signs.same_law(place(one), place(other), tolerance=0.5)
+    assert not signs.same_distribution(place(one), place(other), tolerance=0.5)
 
 
-def test_a_sampled_token_that_pushes_the_last_one_out_is_no_other_law() -> None:
+def test_a_sampled_token_that_pushes_the_last_one_out_is_no_other_distribution() -> None:
     one, other = {"a": -0.5, "b": -1.0, "c": -5.0}, {"z": -12.0, "a": -0.5, "b": -1.0}
-    assert signs.same_law(place(one), place(other, own="z"), tolerance=5.0)
-    assert not signs.same_law(place({**one, "c": -1.5}), place({"z": -12.0, "b": -9.0}, own="z"), tolerance=1.0)
+    assert signs.same_distribution(place(one), place(other, own="z"), tolerance=5.0)
+    assert not signs.same_distribution(
+        place({**one, "c": -1.5}), place({"z": -12.0, "b": -9.0}, own="z"), tolerance=1.0
+    )
 
 
 @pytest.mark.parametrize(
@@ -122,7 +135,7 @@ def test_the_place_behind_a_repeated_beginning() -> None:
 
 
 @pytest.mark.parametrize(
-    ("law", "found"),
+    ("distribution", "found"),
     [
         ({" blue": -0.1, "x": -3.0}, True),
         ({" ": -0.1}, True),
@@ -132,8 +145,8 @@ def test_the_place_behind_a_repeated_beginning() -> None:
         ({" blue": -3.0}, False),
     ],
 )
-def test_what_goes_on_begins_with_a_blank(law: dict[str, float], *, found: bool) -> None:
-    assert goes_on(place(law)) == found
+def test_what_goes_on_begins_with_a_blank(distribution: dict[str, float], *, found: bool) -> None:
+    assert goes_on(place(distribution)) == found
 
 
 ROWS = st.fixed_dictionaries({}, optional={"token": VALUES, "bytes": VALUES, "logprob": VALUES, "top_logprobs": VALUES})
@@ -154,5 +167,5 @@ def test_any_json_object_is_heard(body: dict[str, Json]) -> None:
     heard = hear(body)
     for one in heard.places:
         assert isinstance(one.best.logp, float)
-        assert all(logp > SENTINEL for logp in one.law.values())
+        assert all(logp > SENTINEL for logp in one.distribution.values())
     assert isinstance(heard.cached, bool)

@@ -30,7 +30,7 @@ def context(smol: Model) -> Iterator[Context]:
         yield context
 
 
-def law_after(context: Context, ids: list[int]) -> Floats:
+def distribution_after(context: Context, ids: list[int]) -> Floats:
     """Log-probs over the vocabulary, straight from llama.cpp: the ids in one batch, the softmax in float64."""
     context.truncate(0, 0)
     last = len(ids) - 1
@@ -77,10 +77,10 @@ def test_top_logprobs_are_the_raw_softmax(smol: Model, smol_client: openai.OpenA
     for token, logp, top in zip(
         logprobs.tokens or (), logprobs.token_logprobs or (), logprobs.top_logprobs or (), strict=True
     ):
-        law = law_after(context, ids)
-        best = np.argsort(-law)[:20]
+        distribution = distribution_after(context, ids)
+        best = np.argsort(-distribution)[:20]
         assert list(top) == [smol.vocabulary.pieces[i].decode() for i in best]
-        assert list(top.values()) == pytest.approx(law[best].tolist(), abs=1e-4)
+        assert list(top.values()) == pytest.approx(distribution[best].tolist(), abs=1e-4)
         assert (token, logp) == (next(iter(top)), next(iter(top.values())))
         ids.append(int(best[0]))
 
@@ -329,7 +329,7 @@ def test_an_answer_that_fills_the_context_ends_there(tiny_client: openai.OpenAI)
 def test_chosen_ids_are_told_besides_the_top_k(smol: Model, smol_client: openai.OpenAI, context: Context) -> None:
     """By their names as ids, which no two tokens share."""
     ids = [0, 1000, 49_151]
-    law = law_after(context, smol.tokenize(PROMPT.encode(), special=True))
+    distribution = distribution_after(context, smol.tokenize(PROMPT.encode(), special=True))
     asked = {"logprob_token_ids": ids, "return_tokens_as_token_ids": True}
     reply = complete(smol_client, PROMPT, max_tokens=1, logprobs=2, extra_body=asked)
     logprobs = reply.choices[0].logprobs
@@ -337,18 +337,18 @@ def test_chosen_ids_are_told_besides_the_top_k(smol: Model, smol_client: openai.
     assert logprobs.top_logprobs
     told = logprobs.top_logprobs[0]
     assert len(told) == 2 + len(ids)
-    assert [told[f"token_id:{i}"] for i in ids] == pytest.approx(law[ids].tolist(), abs=1e-3)
-    assert logprobs.tokens == [f"token_id:{law.argmax()}"]
+    assert [told[f"token_id:{i}"] for i in ids] == pytest.approx(distribution[ids].tolist(), abs=1e-3)
+    assert logprobs.tokens == [f"token_id:{distribution.argmax()}"]
 
 
 def test_a_bias_forces_a_token_and_leaves_its_log_prob(
     smol: Model, smol_client: openai.OpenAI, context: Context
 ) -> None:
-    law = law_after(context, smol.tokenize(PROMPT.encode(), special=True))
+    distribution = distribution_after(context, smol.tokenize(PROMPT.encode(), special=True))
     reply = complete(smol_client, PROMPT, max_tokens=1, logprobs=1, logit_bias={"1000": 100})
     logprobs = reply.choices[0].logprobs
     assert logprobs
-    assert logprobs.token_logprobs == pytest.approx([law[1000]], abs=1e-3)
+    assert logprobs.token_logprobs == pytest.approx([distribution[1000]], abs=1e-3)
     assert bytes_of((logprobs.tokens or [""])[0]) == smol.vocabulary.pieces[1000]
 
 

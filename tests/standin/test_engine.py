@@ -81,7 +81,7 @@ def test_only_the_nucleus_is_drawn_from(order: list[int], top_p: float, temperat
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
-def test_draws_follow_the_tempered_law(temperature: float) -> None:
+def test_draws_follow_the_tempered_distribution(temperature: float) -> None:
     """20,000 draws; a frequency strays from its probability by more than five standard errors once in millions."""
     logits = np.array([1.0, 0.0, 2.5, -1.0, 0.5], dtype=np.float32)
     expected = softmax(logits / np.float32(temperature))
@@ -92,7 +92,7 @@ def test_draws_follow_the_tempered_law(temperature: float) -> None:
 
 
 def test_a_nucleus_of_more_than_a_thousand_is_whole() -> None:
-    """A flat law: the shortcut that sorts only the best 1,024 must see that these do not reach top_p."""
+    """A flat distribution: the shortcut that sorts only the best 1,024 must see that these do not reach top_p."""
     logits = np.zeros(5000, dtype=np.float32)
     chance, order = np.random.default_rng(1), Order(max_tokens=1, temperature=1.0, top_p=0.9)
     drawn = [choose(logits, order, chance=chance) for _ in range(500)]

@@ -92,8 +92,8 @@ def test_control_tokens_that_messages_spell_are_text(tiny: TinyModel, asked: str
 
 
 def trimming(template: str) -> Script:
-    law = {b"": {b"b": 1.0}, b"a": {b"c": 1.0}, b"a ": {b"d": 1.0}}
-    return script([bytes([sign]) for sign in range(32, 127)], [b"<end>"], law, template=template)
+    distribution = {b"": {b"b": 1.0}, b"a": {b"c": 1.0}, b"a ": {b"d": 1.0}}
+    return script([bytes([sign]) for sign in range(32, 127)], [b"<end>"], distribution, template=template)
 
 
 @pytest.mark.parametrize(("partial", "answer"), [("a", "c"), ("a ", "d"), (" a ", "d"), (" a", "c"), ("a  ", "b")])

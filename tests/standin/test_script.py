@@ -1,4 +1,4 @@
-"""A toy model from a file: read, checked, and served over HTTP with exactly the law that it says."""
+"""A toy model from a file: read, checked, and served over HTTP with exactly the distribution that it says."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.standin.conftest import client_of
 TOY = {
     "pieces": ["a", "b", "ab", {"bytes": [195]}],
     "ends": ["</s>"],
-    "laws": {"": {"a": 7, "</s>": 3}, "a": {"b": 1}, "ba": {"ab": 0.5, "a": 0.5}},
+    "distributions": {"": {"a": 7, "</s>": 3}, "a": {"b": 1}, "ba": {"ab": 0.5, "a": 0.5}},
     "template": "{% for message in messages %}{{ message.content }}{% endfor %}",
 }
 
@@ -32,17 +32,17 @@ def toy(tmp_path: Path) -> Script:
     return read_script(written(tmp_path, TOY))
 
 
-def law(toy: Script, text: bytes) -> dict[bytes, float]:
+def distribution(toy: Script, text: bytes) -> dict[bytes, float]:
     """Probabilities above nothing, by piece."""
     logits = toy.logits(tuple(toy.tokenize(text, special=True))).astype(np.float64)
     chances = np.exp(logits) / np.exp(logits).sum()
     return {piece: p for piece, p in zip(toy.vocabulary.pieces, chances.tolist(), strict=True) if p > 1e-6}
 
 
-def test_the_law_is_that_of_the_longest_ending_with_one(toy: Script) -> None:
-    assert law(toy, b"b") == pytest.approx({b"a": 0.7, b"</s>": 0.3})
-    assert law(toy, b"a") == pytest.approx({b"b": 1.0})
-    assert law(toy, b"aba") == pytest.approx({b"ab": 0.5, b"a": 0.5})
+def test_the_distribution_is_that_of_the_longest_ending_with_one(toy: Script) -> None:
+    assert distribution(toy, b"b") == pytest.approx({b"a": 0.7, b"</s>": 0.3})
+    assert distribution(toy, b"a") == pytest.approx({b"b": 1.0})
+    assert distribution(toy, b"aba") == pytest.approx({b"ab": 0.5, b"a": 0.5})
     assert toy.vocabulary.pieces[3] == b"\xc3"
 
 
@@ -66,10 +66,10 @@ def test_what_is_served_is_what_the_file_says(toy: Script) -> None:
     [
         ("{", "cannot read the script"),
         ({**TOY, "pieces": []}, "pieces"),
-        ({**TOY, "laws": {"": {"z": 1}}}, "which is no piece"),
-        ({**TOY, "laws": {"a": {"b": 1}}}, "no law for"),
-        ({**TOY, "laws": {"": {"a": 0}}}, "no weight"),
-        ({**TOY, "laws": {"": {"a": -1}}}, "laws"),
+        ({**TOY, "distributions": {"": {"z": 1}}}, "which is no piece"),
+        ({**TOY, "distributions": {"a": {"b": 1}}}, "no distribution for"),
+        ({**TOY, "distributions": {"": {"a": 0}}}, "no weight"),
+        ({**TOY, "distributions": {"": {"a": -1}}}, "distributions"),
         ({**TOY, "pieces": ["a", "a"]}, "listed twice"),
         ({**TOY, "surprise": 1}, "surprise"),
     ],

@@ -72,7 +72,7 @@ class Read(Protocol):
     def __call__(self, body: dict[str, Json], *, top_k: int) -> Request: ...
 
 
-def lawful(request: Request) -> bool:
+def valid(request: Request) -> bool:
     """What the rest of the server relies on."""
     return (
         bool(request.model and request.sources)
@@ -103,7 +103,7 @@ def refused(refusal: InputError) -> bool:
 @given(st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=6))
 def test_any_json_object_is_read_or_refused(read: Read, base: dict[str, Json], changes: dict[str, Json]) -> None:
     outcome = outcome_of(lambda: read({**base, **changes}, top_k=7))
-    assert refused(outcome) if isinstance(outcome, InputError) else lawful(outcome)
+    assert refused(outcome) if isinstance(outcome, InputError) else valid(outcome)
 
 
 @given(st.binary(max_size=40) | VALUES.map(lambda value: json.dumps(value).encode()))

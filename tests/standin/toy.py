@@ -1,4 +1,4 @@
-"""A toy model for the quirks: fragments of characters, an end that comes early, and a law that a test can recite."""
+"""A toy model for the quirks: fragments of characters, an early end, and a distribution that a test can recite."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from blackbox_proxy.standin import Options, Script, Traffic, running, script
 from tests.standin.raw import Answer, Json, post
 
 PARROT = "🦜".encode()
-LAW = {b"a": 0.4, b"b": 0.3, PARROT[:2]: 0.1, b"</s>": 0.08, b"\xc3": 0.06, b"\xe2": 0.04, b"c": 0.02}
-"""The law after every text but the next ones."""
+DISTRIBUTION = {b"a": 0.4, b"b": 0.3, PARROT[:2]: 0.1, b"</s>": 0.08, b"\xc3": 0.06, b"\xe2": 0.04, b"c": 0.02}
+"""The distribution after every text but the next ones."""
 
-LAWS = {
-    b"": LAW,
+DISTRIBUTIONS = {
+    b"": DISTRIBUTION,
     b"x": {b"</s>": 0.9, b"a": 0.1},
     b"go ": {b"d": 0.9, b"a": 0.1},
     b"go": {b"e": 0.9, b"a": 0.1},
@@ -31,12 +31,12 @@ PIECES = [*(bytes([sign]) for sign in (10, *range(32, 127))), PARROT[:2], PARROT
 
 
 def toy() -> Script:
-    return script(PIECES, [b"</s>"], LAWS, template=TEMPLATE)
+    return script(PIECES, [b"</s>"], DISTRIBUTIONS, template=TEMPLATE)
 
 
 def logp(piece: bytes, temperature: float = 1.0) -> float:
-    """The log-prob of a piece after a text that no law names, at a temperature."""
-    weights = {one: share ** (1 / temperature) for one, share in LAW.items()}
+    """The log-prob of a piece after a text that no distribution names, at a temperature."""
+    weights = {one: share ** (1 / temperature) for one, share in DISTRIBUTION.items()}
     return math.log(weights[piece] / sum(weights.values()))
 
 

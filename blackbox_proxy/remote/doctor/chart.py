@@ -254,7 +254,7 @@ class Visit:
     ask: Ask
     chart: Chart
 
-    def law(self, request: WireRequest) -> Answer:
+    def distribution(self, request: WireRequest) -> Answer:
         """One request whose first position is wanted."""
         return self.again(self.ask(request))
 

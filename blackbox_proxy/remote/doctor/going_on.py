@@ -1,7 +1,7 @@
 """Probes of how an endpoint goes on from a text: raw, by ids, or from a partial turn of a chat.
 
-Whether it did is read off the law of the first position, not off what was drawn from it, and by a text after which a
-word comes with a blank before it: no answer of its own begins so.
+Whether it did is read off the distribution of the first position, not off what was drawn from it, and by a text after
+which a word comes with a blank before it: no answer of its own begins so.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ def find_going_on(visit: Visit) -> None:
 def _raw(visit: Visit, voice: Voice) -> None:
     """Whether a text is gone on with as it is, or is taken for a question of a chat."""
     chart, facts = visit.chart, visit.chart.facts
-    answer = visit.law(voice.ask(CUT_OFF))
+    answer = visit.distribution(voice.ask(CUT_OFF))
     inside = answer.first is not None and (goes_on(answer.first) or goes_on(answer.first, NEXT.strip()))
     turns = chart.openings.get("chat")
-    alike = turns is not None and signs.same_law(
+    alike = turns is not None and signs.same_distribution(
         chart.openings["completions"].places[0], turns.places[0], tolerance=facts.tolerance
     )
     facts.templated = alike
@@ -55,8 +55,8 @@ def _raw(visit: Visit, voice: Voice) -> None:
 
 def goes_on(place: Place, word: str = NEXT) -> bool:
     """Whether the word, or a beginning of it, is likely."""
-    law = place.law.items()
-    return math.fsum(math.exp(logp) for token, logp in law if token and _agree(token, word)) > LIKELY
+    distribution = place.distribution.items()
+    return math.fsum(math.exp(logp) for token, logp in distribution if token and _agree(token, word)) > LIKELY
 
 
 def _agree(token: str, word: str) -> bool:
@@ -76,7 +76,7 @@ def _ids(visit: Visit, voice: Voice) -> None:
 def _chosen_ids(visit: Visit, voice: Voice) -> None:
     """Whether log-probs beyond the top-k can be had: of chosen ids, or of a token that a bias forces."""
     chart, facts = visit.chart, visit.chart.facts
-    answer = visit.law(voice.ask(OPEN, more=CHOSEN))
+    answer = visit.distribution(voice.ask(OPEN, more=CHOSEN))
     if answer.first is not None and {"token_id:40", "token_id:41"} <= {one.token for one in answer.first.listed}:
         facts.reveal = "ids"
         chart.note("unseen tokens", "works", "log-probs of chosen ids are told", by=answer)
@@ -90,7 +90,7 @@ def _chosen_ids(visit: Visit, voice: Voice) -> None:
 def _prefill(visit: Visit, voice: Voice) -> None:
     """By which of three ways a partial turn is told, if by any."""
     chart = visit.chart
-    answers = {kind: visit.law(voice.ask_on(COLOURS, CUT_OFF, kind=kind)) for kind in KINDS}
+    answers = {kind: visit.distribution(voice.ask_on(COLOURS, CUT_OFF, kind=kind)) for kind in KINDS}
     loose = [kind for kind in KINDS if _continued(answers[kind], NEXT.strip())]
     works = [kind for kind in KINDS if _continued(answers[kind])] or (loose if "implicit" not in loose else [])
     if works:
@@ -133,9 +133,9 @@ def _unflagged(visit: Visit, voice: Voice, answer: Answer) -> None:
     if _continued(answer):
         chart.note(what, "works", "it is gone on with", finding="implicit-prefill", by=answer)
         return
-    as_user = visit.law(voice.ask([turn("user", COLOURS), turn("user", CUT_OFF)]))
+    as_user = visit.distribution(voice.ask([turn("user", COLOURS), turn("user", CUT_OFF)]))
     one, other = answer.first, as_user.first
-    if one and other and signs.same_law(one, other, tolerance=chart.facts.tolerance):
+    if one and other and signs.same_distribution(one, other, tolerance=chart.facts.tolerance):
         saw = "it is taken for the user's"
         chart.note(what, "lossy", saw, finding="prefill-as-user", by=answer)
     else:
@@ -146,11 +146,11 @@ def _blanks(visit: Visit, voice: Voice) -> None:
     """Whether a blank at the end of a partial turn is kept."""
     chart, kind = visit.chart, visit.chart.facts.prefill
     texts = (BLANK, BLANK + " ")
-    answers = [visit.law(voice.ask_on(COLOURS, text, kind=kind)) for text in texts]
+    answers = [visit.distribution(voice.ask_on(COLOURS, text, kind=kind)) for text in texts]
     plain, blank = (_behind(answer, text) for answer, text in zip(answers, texts, strict=True))
     if plain is None or blank is None:
         chart.note("blank at the end", "unclear", "nothing was told after it", by=answers[1])
-    elif signs.same_law(plain, blank, tolerance=chart.facts.tolerance):
+    elif signs.same_distribution(plain, blank, tolerance=chart.facts.tolerance):
         chart.facts.trims = True
         saw = "a blank at the end of a partial turn is lost"
         chart.note("blank at the end", "lossy", saw, finding="trimmed-prefill", by=answers[1])

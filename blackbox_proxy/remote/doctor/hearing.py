@@ -40,7 +40,7 @@ class Place(NamedTuple):
         return max((*self.listed, self.own), key=lambda one: one.logp)
 
     @property
-    def law(self) -> Mapping[str, float]:
+    def distribution(self) -> Mapping[str, float]:
         """The alternatives' log-probs by their names, the likelier of two namesakes; sentinels left out."""
         found: dict[str, float] = {}
         for one in sorted(self.listed, key=lambda one: -one.logp):

@@ -1,6 +1,6 @@
 """Probes of the numbers: how many alternatives, whether they are noisy, which temperature and bias they are of.
 
-All first-position laws are compared at temperature 1, where log-probs before and after it are the same.
+All first-position distributions are compared at temperature 1, where log-probs before and after it are the same.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def find_numbers(visit: Visit) -> None:
         return
     first = chart.openings[voice.route]
     voice = _count(visit, voice, first)
-    again = [visit.law(voice.ask(OPEN)) for _ in range(REPEATS)]
+    again = [visit.distribution(voice.ask(OPEN)) for _ in range(REPEATS)]
     _noise(chart, [first, *again])
     _precision(chart, [first, *again])
     if voice.warm:
@@ -46,7 +46,7 @@ def _count(visit: Visit, voice: Voice, first: Answer) -> Voice:
     if len(first.places[0].listed) < most:
         most = _fewer(visit, voice)
     elif most == MOST_ALTERNATIVES:
-        more = visit.law(voice.ask(OPEN, top_k=MANY))
+        more = visit.distribution(voice.ask(OPEN, top_k=MANY))
         got = len(more.first.listed) if more.first else 0
         most = min(got, MANY) if got > MOST_ALTERNATIVES + 1 else MOST_ALTERNATIVES
         visit.chart.note("top-k", "works", f"at least {most} alternatives may be asked for", by=more)
@@ -61,11 +61,11 @@ def _fewer(visit: Visit, voice: Voice) -> int:
     Greedily, since a drawn token may be listed as one more. Where some of them are hidden, or share a name, fewer are
     missing when fewer are asked for.
     """
-    all_told = visit.law(voice.ask(OPEN, temperature=0.0))
+    all_told = visit.distribution(voice.ask(OPEN, temperature=0.0))
     got = len(all_told.first.listed) if all_told.first else 0
     if not 0 < got < voice.top_k:
         return voice.top_k
-    fewer = visit.law(voice.ask(OPEN, top_k=got, temperature=0.0))
+    fewer = visit.distribution(voice.ask(OPEN, top_k=got, temperature=0.0))
     if fewer.first is None or len(fewer.first.listed) != got:
         return voice.top_k
     saw = f"{got} alternatives come where {voice.top_k} are asked for"
@@ -105,9 +105,12 @@ def _precision(chart: Chart, same: Sequence[Answer]) -> None:
 
 def _temperature(visit: Visit, voice: Voice, warm: Place) -> None:
     """Whether log-probs follow the temperature, and what they are at 0."""
-    cold, cool = visit.law(voice.ask(OPEN, temperature=0.0)), visit.law(voice.ask(OPEN, temperature=0.5))
+    cold, cool = (
+        visit.distribution(voice.ask(OPEN, temperature=0.0)),
+        visit.distribution(voice.ask(OPEN, temperature=0.5)),
+    )
     if cold.first is None:  # greedily it may end at once, and an end may leave no entry
-        cold = visit.law(voice.ask(CUT_OFF, temperature=0.0))
+        cold = visit.distribution(voice.ask(CUT_OFF, temperature=0.0))
     hot = cold.first is not None and signs.one_hot(cold.first) and not signs.one_hot(warm)
     scaling = "unclear" if cool.first is None else signs.scaling(cool.first, warm)
     visit.chart.facts.cold = cold.first is not None and not hot
@@ -129,10 +132,10 @@ def _temperature(visit: Visit, voice: Voice, warm: Place) -> None:
 
 def _nucleus(visit: Visit, voice: Voice, warm: Place) -> None:
     """Whether log-probs are those after top-p: then nothing but 1 may be said."""
-    cut = visit.law(voice.ask(OPEN, more={"top_p": 0.1}))
+    cut = visit.distribution(voice.ask(OPEN, more={"top_p": 0.1}))
     if cut.first is None:
         visit.chart.note("top-p", "refused", "it may not be said, or nothing comes with it", by=cut)
-    elif signs.same_law(cut.first, warm, tolerance=visit.chart.facts.tolerance):
+    elif signs.same_distribution(cut.first, warm, tolerance=visit.chart.facts.tolerance):
         visit.chart.note("top-p", "works", "log-probs are those before top-p", by=cut)
     else:
         saw = "log-probs are those after top-p"
@@ -143,11 +146,11 @@ def _bias(visit: Visit, voice: Voice, free: Place) -> None:
     """Whether a bias chooses, and whether log-probs are those before it."""
     if voice.route == "responses":
         return
-    answer, facts = visit.law(voice.ask(OPEN, length=SAME, more={"logit_bias": FORCED})), visit.chart.facts
+    answer, facts = visit.distribution(voice.ask(OPEN, length=SAME, more={"logit_bias": FORCED})), visit.chart.facts
     if answer.first is None:
         visit.chart.note("logit bias", "refused", "it is refused, or nothing comes with it", by=answer)
         return
-    facts.before_bias = signs.same_law(answer.first, free, tolerance=facts.tolerance)
+    facts.before_bias = signs.same_distribution(answer.first, free, tolerance=facts.tolerance)
     facts.forces = not facts.before_bias or signs.is_forced(answer.places)
     if not facts.forces:
         saw = "it is accepted, and changes nothing"

@@ -46,7 +46,7 @@ def _lists(visit: Visit, voice: Voice, alone: Place) -> None:
     firsts = [told[at][0] if told.get(at) else None for at in range(len(wanted))]
     tolerance = chart.facts.tolerance
     same = [
-        place is not None and signs.same_law(place, other, tolerance=tolerance)
+        place is not None and signs.same_distribution(place, other, tolerance=tolerance)
         for place, other in zip(firsts, wanted, strict=True)
     ]
     if len(told) == len(wanted) and all(same):
@@ -64,7 +64,7 @@ def _given_back(visit: Visit, voice: Voice, alone: Place) -> None:
         chart.note(what, "refused", "`echo` is refused", by=answer)
         return
     place = _inside(answer.heard)
-    if place is not None and signs.same_law(place, alone, tolerance=chart.facts.tolerance):
+    if place is not None and signs.same_distribution(place, alone, tolerance=chart.facts.tolerance):
         chart.facts.gives_back = True
         chart.note(what, "works", "`echo` tells the alternatives at each place of a text", by=answer)
     elif not answer.heard.text.startswith(CUT_OFF):

@@ -1,7 +1,7 @@
 """What replies tell when they are laid side by side: noise, temperature, rounding, how tokens and ends are written.
 
-Every function takes what was heard and gives a fact. Laws are compared by the names of tokens, so it does not matter
-whether a reply tells bytes. The module knows no request and no network.
+Every function takes what was heard and gives a fact. Distributions are compared by the names of tokens, so it does
+not matter whether a reply tells bytes. The module knows no request and no network.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ Fragments = Literal["true", "none", "lossy", "unseen"]
 
 def moved(one: Place, other: Place) -> float | None:
     """The largest difference of the log-probs that both places tell; None where they share no token."""
-    a, b = one.law, other.law
+    a, b = one.distribution, other.distribution
     shared = a.keys() & b.keys()
     return max((abs(a[name] - b[name]) for name in shared), default=None)
 
 
-def same_law(one: Place, other: Place, *, tolerance: float) -> bool:
-    """Whether two places can tell of one law.
+def same_distribution(one: Place, other: Place, *, tolerance: float) -> bool:
+    """Whether two places can tell of one distribution.
 
     What both list must have the same log-prob, and what one lists alone may not be likelier than the end of the other.
     """
@@ -46,8 +46,8 @@ def _beyond(one: Place, other: Place) -> float:
 
     The sampled token does not set that end: it may have been added to the list.
     """
-    end = min((logp for name, logp in other.law.items() if name != other.own.token), default=0.0)
-    alone = (logp for name, logp in one.law.items() if name not in other.law)
+    end = min((logp for name, logp in other.distribution.items() if name != other.own.token), default=0.0)
+    alone = (logp for name, logp in one.distribution.items() if name not in other.distribution)
     return max((logp - end for logp in alone), default=0.0)
 
 
@@ -62,11 +62,11 @@ def scaling(cold: Place, warm: Place) -> Scaling:
 
     By the slope of one list against the other, which noise hardly changes.
     """
-    a, b = cold.law, warm.law
+    a, b = cold.distribution, warm.distribution
     shared = a.keys() & b.keys()
     if len(shared) < 2:
         return "unclear"
-    mean_a, mean_b = (math.fsum(law[name] for name in shared) / len(shared) for law in (a, b))
+    mean_a, mean_b = (math.fsum(distribution[name] for name in shared) / len(shared) for distribution in (a, b))
     spread = math.fsum((b[name] - mean_b) ** 2 for name in shared)
     if spread < 1e-6:
         return "unclear"
@@ -89,7 +89,7 @@ def decimals(logps: Collection[float]) -> int | None:
 def is_forced(places: Sequence[Place]) -> bool:
     """Whether one and the same token was sampled everywhere, although it was not likely."""
     own = places[0].own
-    unlikely = own.token not in places[0].law or own.logp < places[0].best.logp - 1.0
+    unlikely = own.token not in places[0].distribution or own.logp < places[0].best.logp - 1.0
     return unlikely and all(place.own.token == own.token for place in places)
 
 

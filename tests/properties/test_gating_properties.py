@@ -1,7 +1,7 @@
-"""Laws of gates and schedules, on random toys: where the gate is shut the API alone decides, elsewhere nothing changes.
+"""Properties of gates and schedules, on random toys: where it is shut the API alone decides, elsewhere nothing changes.
 
-The truth of a step is made from the toys' own laws by the definition: q ~ p (E / A)^alpha where the members differ by
-more than the threshold, and p elsewhere.
+The truth of a step is made from the toys' own distributions by the definition: q ~ p (E / A)^alpha where the members
+differ by more than the threshold, and p elsewhere.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from blackbox_proxy.engine import steer
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.steering import Schedule, Steering
 from blackbox_proxy.testing import ToyApi, ToyModel
-from blackbox_proxy.types import Floats, Law, Laws, Logits, Origin, TokenPath
+from blackbox_proxy.types import Distribution, Floats, Logits, Origin, PairDistributions, TokenPath
 from tests.core.toys import TOY, toy_api, toy_pair
-from tests.laws.test_loop_laws import PROMPT, WHOLE, greedy, run, seeds, steerings
+from tests.properties.test_loop_properties import PROMPT, WHOLE, greedy, run, seeds, steerings
 
 thresholds = st.floats(0.0, 1.0)
 points = st.dictionaries(st.integers(0, 30), st.floats(-3.0, 3.0), min_size=1, max_size=4).map(
@@ -31,36 +31,36 @@ points = st.dictionaries(st.integers(0, 30), st.floats(-3.0, 3.0), min_size=1, m
 NO_ENDS = np.zeros(0, dtype=np.intp)
 
 
-def law(weights: list[float]) -> Law:
+def distribution(weights: list[float]) -> Distribution:
     logits: Logits = np.log(np.array(weights, dtype=np.float32))
-    return Law(logits, float(np.logaddexp.reduce(logits.astype(np.float64))))
+    return Distribution(logits, float(np.logaddexp.reduce(logits.astype(np.float64))))
 
 
 @st.composite
-def two_laws(draw: st.DrawFn) -> Laws:
+def two_distributions(draw: st.DrawFn) -> PairDistributions:
     weights = st.lists(st.floats(1e-3, 1.0), min_size=4, max_size=4)
-    return Laws(law(draw(weights)), law(draw(weights)))
+    return PairDistributions(distribution(draw(weights)), distribution(draw(weights)))
 
 
-def masses(found: Law) -> Floats:
+def masses(found: Distribution) -> Floats:
     return np.exp(found.logits.astype(np.float64) - found.log_norm)
 
 
-@given(laws=two_laws())
-def test_the_measure_is_the_largest_difference_of_any_event(laws: Laws) -> None:
+@given(distributions=two_distributions())
+def test_the_measure_is_the_largest_difference_of_any_event(distributions: PairDistributions) -> None:
     """Of all sets of tokens, the one whose probability differs most."""
-    expert, other = masses(laws.expert), masses(laws.anti_expert)
+    expert, other = masses(distributions.expert), masses(distributions.anti_expert)
     sets = [[bool(n >> i & 1) for i in range(4)] for n in range(16)]
     most = max(abs(float(expert[chosen].sum() - other[chosen].sum())) for chosen in sets)
-    assert total_variation(laws, ends=NO_ENDS) == pytest.approx(most, abs=1e-6)
-    swapped = Laws(laws.anti_expert, laws.expert)
+    assert total_variation(distributions, ends=NO_ENDS) == pytest.approx(most, abs=1e-6)
+    swapped = PairDistributions(distributions.anti_expert, distributions.expert)
     assert total_variation(swapped, ends=NO_ENDS) == pytest.approx(most, abs=1e-6)
 
 
 def test_two_ways_to_end_are_one_event() -> None:
-    laws = Laws(law([0.5, 0.4, 0.1]), law([0.5, 0.1, 0.4]))
-    assert total_variation(laws, ends=np.array([1, 2])) == pytest.approx(0.0, abs=1e-6)
-    assert total_variation(laws, ends=NO_ENDS) == pytest.approx(0.3, abs=1e-6)
+    distributions = PairDistributions(distribution([0.5, 0.4, 0.1]), distribution([0.5, 0.1, 0.4]))
+    assert total_variation(distributions, ends=np.array([1, 2])) == pytest.approx(0.0, abs=1e-6)
+    assert total_variation(distributions, ends=NO_ENDS) == pytest.approx(0.3, abs=1e-6)
 
 
 @given(seed=seeds.filter(lambda seed: seed % 4 != 0), steering=steerings)
@@ -113,7 +113,9 @@ def test_by_ids_each_step_is_that_of_the_definition(seed: int, threshold: float,
     read = pair.prompt(PROMPT).expert
     path: TokenPath = ()
     for step in found.steps:
-        p, expert, other = (masses(model.law(read + path)) for model in (api.toy, pair.expert, pair.anti_expert))
+        p, expert, other = (
+            masses(model.distribution(read + path)) for model in (api.toy, pair.expert, pair.anti_expert)
+        )
         apart = float(np.abs(expert - other).sum()) / 2
         assert step.divergence == pytest.approx(apart, abs=1e-6)
         scores = np.log(p) + (alpha if apart > threshold else 0.0) * np.log(expert / other)
@@ -161,7 +163,7 @@ def test_what_is_no_schedule_is_refused(text: str) -> None:
 
 
 def test_a_source_of_scores_has_nothing_to_measure() -> None:
-    with pytest.raises(InputError, match="gate='divergence' needs the laws of a pair's members"):
+    with pytest.raises(InputError, match="gate='divergence' needs the distributions of a pair's members"):
         steer(PROMPT, api=toy_api(1, WHOLE), pair=OffsetTable({b"a": 1.0}), steering=Steering(gate="divergence"))
 
 

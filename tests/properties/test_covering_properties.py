@@ -1,4 +1,4 @@
-"""Laws of the covering: its masses are the sums over all token sequences, and its bounds hold while they are unknown.
+"""Properties of the covering: its masses are the sums over all token sequences, and its bounds hold.
 
 Each is held against `oracles`, which spells out every sequence, on toy models small enough for that.
 """
@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from blackbox_proxy.core.covering import NEGLIGIBLE, Cover, Place, place
 from blackbox_proxy.testing import ToyModel, ToyPair
-from blackbox_proxy.types import Floats, Laws, TokenPath
+from blackbox_proxy.types import Floats, PairDistributions, TokenPath
 from tests.core.toys import OTHER, TOY, toy_pair
-from tests.laws import oracles
-from tests.laws.oracles import UNPROMPTED, Everything
-from tests.laws.strategies import ALPHABET, letters, pairs, seeds, strings
+from tests.properties import oracles
+from tests.properties.oracles import UNPROMPTED, Everything
+from tests.properties.strategies import ALPHABET, letters, pairs, seeds, strings
 
 CLOSE = 1e-9
 contexts = st.lists(letters, max_size=3).map(bytes)
@@ -46,7 +46,7 @@ def truth(pair: ToyPair, text: bytes, asked: Sequence[bytes], *, after: TokenPat
 
 
 def settled(cover: Cover, asked: Sequence[bytes]) -> Floats:
-    """The masses once every law is there; lower and upper bounds must have met."""
+    """The masses once every distribution is there; lower and upper bounds must have met."""
     cover.ask(asked)
     cover.absorb()
     low, high = cover.bounds()
@@ -64,7 +64,7 @@ def test_the_oracle_counts_every_sequence(seed: int, text: bytes) -> None:
 
 
 @given(pair=pairs(), text=contexts, asked=questions)
-def test_with_every_law_known_the_masses_are_the_sums_over_all_sequences(
+def test_with_every_distribution_known_the_masses_are_the_sums_over_all_sequences(
     pair: ToyPair, text: bytes, asked: list[bytes]
 ) -> None:
     cover = Cover(pair.vocabulary, from_start(pair, text), Everything(pair))
@@ -73,11 +73,13 @@ def test_with_every_law_known_the_masses_are_the_sums_over_all_sequences(
 
 
 @given(pair=pairs(), text=contexts, asked=questions)
-def test_bounds_hold_and_narrow_as_laws_arrive_one_by_one(pair: ToyPair, text: bytes, asked: list[bytes]) -> None:
-    """The text is read in every spelling; then one law after another, the widest first, until the bounds meet."""
+def test_bounds_hold_and_narrow_as_distributions_arrive_one_by_one(
+    pair: ToyPair, text: bytes, asked: list[bytes]
+) -> None:
+    """The text is read in every spelling; then one distribution at a time, the widest first, until bounds meet."""
     everything = Everything(pair)
     at = from_start(pair, text)
-    known: dict[TokenPath, Laws] = {}
+    known: dict[TokenPath, PairDistributions] = {}
     for cut in range(len(text) + 1):
         known |= {path: everything[path] for path in oracles.spellings(pair.vocabulary, text[:cut])}
     cover = Cover(pair.vocabulary, at, known)
@@ -99,12 +101,14 @@ def test_bounds_hold_and_narrow_as_laws_arrive_one_by_one(pair: ToyPair, text: b
 
 
 @given(pair=pairs(), text=contexts, asked=questions)
-def test_bounds_hold_before_any_law_beyond_the_text_is_known(pair: ToyPair, text: bytes, asked: list[bytes]) -> None:
+def test_bounds_hold_before_any_distribution_beyond_the_text_is_known(
+    pair: ToyPair, text: bytes, asked: list[bytes]
+) -> None:
     known = {
-        path: laws
+        path: distributions
         for cut in range(len(text) + 1)
         for path in oracles.spellings(pair.vocabulary, text[:cut])
-        for laws in pair.laws(UNPROMPTED, [path])
+        for distributions in pair.distributions(UNPROMPTED, [path])
     }
     cover = Cover(pair.vocabulary, from_start(pair, text), known)
     cover.ask(asked)
@@ -115,22 +119,22 @@ def test_bounds_hold_before_any_law_beyond_the_text_is_known(pair: ToyPair, text
 
 
 def at_hand(model: ToyModel, text: bytes, known: Collection[TokenPath]) -> float:
-    """What the known laws alone say of the text: the coverings that need no other."""
+    """What the known distributions alone say of the text: the coverings that need no other."""
     ways = oracles.coverings(model.vocabulary, text)
     return sum(oracles.chance(model, way) for way in ways if all(way[:n] in known for n in range(len(way))))
 
 
 @given(pair=pairs(), text=contexts, asked=questions, data=st.data())
-def test_the_lower_bound_is_what_the_laws_at_hand_say(
+def test_the_lower_bound_is_what_the_distributions_at_hand_say(
     pair: ToyPair, text: bytes, asked: list[bytes], data: st.DataObject
 ) -> None:
     """And the estimate lies between the bounds; without a tokenizer it is the upper one."""
     spelt = [path for cut in range(len(text) + 1) for path in oracles.spellings(pair.vocabulary, text[:cut])]
     beyond = [way[:n] for s in asked for way in oracles.coverings(pair.vocabulary, text + s) for n in range(len(way))]
     known = set(spelt) | data.draw(st.sets(st.sampled_from(beyond)))
-    laws = dict(zip(known, pair.laws(UNPROMPTED, list(known)), strict=True))
+    distributions = dict(zip(known, pair.distributions(UNPROMPTED, list(known)), strict=True))
     for spell in (None, pair.spell):
-        cover = Cover(pair.vocabulary, from_start(pair, text), laws, spell=spell)
+        cover = Cover(pair.vocabulary, from_start(pair, text), distributions, spell=spell)
         cover.ask(asked)
         cover.absorb()
         low, high = cover.bounds()
@@ -169,17 +173,17 @@ def test_another_spelling_that_is_left_out_is_reported_or_negligible(
     pair: ToyPair, text: bytes, asked: list[bytes]
 ) -> None:
     """Asking for what `unread` names, again and again, leads to masses as exact as NEGLIGIBLE promises."""
-    at, known = from_start(pair, text), dict[TokenPath, Laws]()
+    at, known = from_start(pair, text), dict[TokenPath, PairDistributions]()
     wanted: list[TokenPath] = list(at.paths)
     while wanted:
-        known |= dict(zip(wanted, pair.laws(UNPROMPTED, wanted), strict=True))
+        known |= dict(zip(wanted, pair.distributions(UNPROMPTED, wanted), strict=True))
         cover = Cover(pair.vocabulary, at, known)
         wanted = cover.unread()
         assert not set(wanted) & set(known)
     cover = Cover(pair.vocabulary, at, known)
     cover.ask(asked)
     while missing := {p for i in range(len(asked)) if (p := cover.widest(i)) is not None}:
-        known |= {path: laws for path in missing for laws in pair.laws(UNPROMPTED, [path])}
+        known |= {path: distributions for path in missing for distributions in pair.distributions(UNPROMPTED, [path])}
         cover.absorb()
     low, _ = cover.bounds()
     np.testing.assert_allclose(low, truth(pair, text, asked), atol=0.05)
@@ -289,12 +293,12 @@ def test_proposals_can_be_held_to_how_they_start(pair: ToyPair, text: bytes, byt
     assert all(piece.startswith(start) for piece in proposed)
 
 
-def test_a_law_that_is_missing_where_the_text_is_read_is_asked_for() -> None:
-    """`ab` is read as one token; its other spelling, a then b, needs the laws after `a` and after `a`, `b`."""
+def test_a_distribution_that_is_missing_where_the_text_is_read_is_asked_for() -> None:
+    """`ab` is read as one token; its other spelling, a then b, needs the distributions after `a` and after `a`, `b`."""
     pair = toy_pair()
     a, b, ab = (TOY.ids_of(piece)[0] for piece in (b"a", b"b", b"ab"))
     at = Place((), b"ab", (ab,))
-    known = dict(zip(at.paths, pair.laws(UNPROMPTED, at.paths), strict=True))
+    known = dict(zip(at.paths, pair.distributions(UNPROMPTED, at.paths), strict=True))
     assert Cover(TOY, at, known).unread() == [(a,)]
-    (known[(a,)],) = pair.laws(UNPROMPTED, [(a,)])
+    (known[(a,)],) = pair.distributions(UNPROMPTED, [(a,)])
     assert Cover(TOY, at, known).unread() == [(a, b)]

@@ -1,4 +1,4 @@
-"""Laws of the bridge between two tokenizers: what comes first, what may follow, and when that is final."""
+"""Properties of the bridge between two tokenizers: what comes first, what may follow, and when that is final."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from blackbox_proxy.core.firsts import Firsts, firsts_of, own_firsts
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.testing import ToyPair
-from tests.laws.merging import merging
-from tests.laws.strategies import pairs
+from tests.properties.merging import merging
+from tests.properties.strategies import pairs
 
 LETTERS = (b"a", b"b", b" ")
 MERGES = [a + b for a in LETTERS for b in LETTERS] + [b"aba", b"bab", b" ab", b"aab", b"b a"]

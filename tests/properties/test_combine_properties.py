@@ -1,4 +1,4 @@
-"""Laws of the combination: how the API's log-probs and the pair's masses become one law over strings."""
+"""Properties of the combination: how the API's log-probs and the pair's masses become one distribution over strings."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from blackbox_proxy.core.combine import LEAST, REAL, Field, covers, imputed, off
 from blackbox_proxy.core.covering import Cover
 from blackbox_proxy.core.offsets import Pooled
 from blackbox_proxy.testing import ToyPair
-from tests.laws.oracles import Everything
-from tests.laws.strategies import pairs, pieces, strings
-from tests.laws.test_covering_laws import from_start, settled
+from tests.properties.oracles import Everything
+from tests.properties.strategies import pairs, pieces, strings
+from tests.properties.test_covering_properties import from_start, settled
 
 nested = st.lists(st.sampled_from(b"ab"), min_size=1, max_size=3).map(bytes)
 """Strings of which many begin others."""

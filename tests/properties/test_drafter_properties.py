@@ -1,4 +1,4 @@
-"""Laws of the drafters, on random toys: whoever drafts, the text is that of one token per call, to the last score.
+"""Properties of the drafters, on random toys: whoever drafts, text and scores are those of one token per call.
 
 The API's tokens may be such that a text has several spellings (LONG): then a draft of the pair holds all the same,
 since each place is asked about by itself, or lies at a border where the API, too, would have cut the text before it.
@@ -21,7 +21,7 @@ from blackbox_proxy.steering import Steering, Who
 from blackbox_proxy.testing import ToyApi, ToyModel, ToyPair
 from blackbox_proxy.types import Origin, Prompt, Result
 from tests.core.toys import OTHER, TOY, toy_api, toy_pair
-from tests.laws.test_loop_laws import LONG, PROMPT, WHOLE, seeds, steerings
+from tests.properties.test_loop_properties import LONG, PROMPT, WHOLE, seeds, steerings
 
 drafters: st.SearchStrategy[Who] = st.sampled_from(["prefixes", "echo", "auto"])
 pair_drafters: st.SearchStrategy[Who] = st.sampled_from(["prefixes", "echo"])

@@ -1,4 +1,4 @@
-"""Laws of the rules by which offsets abstain: what they leave alone, and what they bound."""
+"""Properties of the rules by which offsets abstain: what they leave alone, and what they bound."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from blackbox_proxy.core.combine import REAL, Field, score
 from blackbox_proxy.core.offsets import Clipped, Plausible, Pooled, Ratio, Rule, rule_of
 from blackbox_proxy.steering import Steering
-from tests.laws.test_combine_laws import alphas, fields
+from tests.properties.test_combine_properties import alphas, fields
 
 RULES = (Ratio(), Pooled(1e-3), Pooled(1e-6, flipped=True), Clipped(2.0), Plausible(0.02), Plausible(0.3, flipped=True))
 rules = st.sampled_from(RULES)

@@ -1,4 +1,4 @@
-"""Laws of a vocabulary: its index finds what reading every piece would find."""
+"""Properties of a vocabulary: its index finds what reading every piece would find."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.laws import oracles
-from tests.laws.strategies import Made, pieces, texts, vocabularies, vocabularies_with_prefix
+from tests.properties import oracles
+from tests.properties.strategies import Made, pieces, texts, vocabularies, vocabularies_with_prefix
 
 
 @given(case=vocabularies_with_prefix())

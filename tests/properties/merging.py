@@ -11,7 +11,7 @@ from itertools import accumulate, pairwise
 import numpy as np
 
 from blackbox_proxy.core.vocabulary import Vocabulary
-from blackbox_proxy.types import Law, Laws, Logits, TokenPath
+from blackbox_proxy.types import Distribution, Logits, PairDistributions, TokenPath
 
 NEVER = -80.0
 """A logit that stands for no chance at all."""
@@ -53,13 +53,13 @@ class ShortModel:
     depth: int
     sharpness: float = 2.0
 
-    def law(self, path: TokenPath) -> Law:
+    def distribution(self, path: TokenPath) -> Distribution:
         rng = np.random.default_rng([self.seed, len(path), *(i + 1 for i in path[-2:])])
         logits = self.sharpness * rng.standard_normal(len(self.vocabulary))
         if len(path) >= self.depth:
             logits[self.vocabulary.order] = NEVER
         found: Logits = logits.astype(np.float32)
-        return Law(found, float(np.logaddexp.reduce(found.astype(np.float64))))
+        return Distribution(found, float(np.logaddexp.reduce(found.astype(np.float64))))
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ class ShortPair:
     def vocabulary(self) -> Vocabulary:
         return self.expert.vocabulary
 
-    def laws(self, path: TokenPath) -> Laws:
-        return Laws(self.expert.law(path), self.anti_expert.law(path))
+    def distributions(self, path: TokenPath) -> PairDistributions:
+        return PairDistributions(self.expert.distribution(path), self.anti_expert.distribution(path))
 
 
 def answers(model: ShortModel) -> Iterator[tuple[tuple[bytes, ...], float]]:
@@ -83,11 +83,11 @@ def answers(model: ShortModel) -> Iterator[tuple[tuple[bytes, ...], float]]:
     pieces = model.vocabulary.pieces
     while pending:
         path, chance = pending.pop()
-        law = model.law(path)
-        for i, logit in enumerate(law.logits.tolist()):
+        distribution = model.distribution(path)
+        for i, logit in enumerate(distribution.logits.tolist()):
             if logit <= NEVER:
                 continue
-            here = chance * math.exp(logit - law.log_norm)
+            here = chance * math.exp(logit - distribution.log_norm)
             if i in model.vocabulary.ends:
                 yield tuple(pieces[i] for i in path), here
             else:

@@ -1,4 +1,4 @@
-"""Laws of text: nothing half is ever shown, and nothing is lost."""
+"""Properties of text: nothing half is ever shown, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from blackbox_proxy.core.text import (
     open_bytes,
     repeats,
 )
-from tests.laws import oracles
+from tests.properties import oracles
 
 EDGES = b"a\x7f\x80\x8f\x90\x9f\xa0\xbf\xc0\xc1\xc2\xdf\xe0\xe1\xec\xed\xee\xef\xf0\xf1\xf3\xf4\xf5\xff"
 """The bytes at which the rules of UTF-8 change."""

@@ -1,4 +1,4 @@
-r"""What holds for every decoder: any JSON gives a lawful reply or an error; tail and ceiling bound what is hidden."""
+r"""What holds for every decoder: any JSON gives a valid reply or an error; tail and ceiling bound what is hidden."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _decoded(name: str, said: Json) -> Reply | ReplyError:
 
 
 def _check(reply: Reply | ReplyError) -> None:
-    """An error has a hint; a reply keeps the laws of its positions."""
+    """An error has a hint; a reply keeps the distributions of its positions."""
     if isinstance(reply, ReplyError):
         assert reply.hint
         return
@@ -103,9 +103,9 @@ def test_any_object_gives_a_reply_or_a_reply_error(name: str, said: Json) -> Non
     _check(_decoded(name, said))
 
 
-def _law(seed: int, size: int) -> Floats:
-    law = np.random.default_rng(seed).dirichlet(np.full(size, 0.3)) + 1e-12
-    return np.asarray(law / law.sum(), dtype=np.float64)
+def _distribution(seed: int, size: int) -> Floats:
+    distribution = np.random.default_rng(seed).dirichlet(np.full(size, 0.3)) + 1e-12
+    return np.asarray(distribution / distribution.sum(), dtype=np.float64)
 
 
 @given(
@@ -121,10 +121,10 @@ def test_rows_bound_what_they_hide_whatever_the_server_does_with_the_sampled_tok
     seed: int, size: int, k: int, alike: int, habit: str, *, ids: bool
 ) -> None:
     """By ids every token that is not shown is bounded; without them those whose bytes are not shown."""
-    law = _law(seed, size)
+    distribution = _distribution(seed, size)
     spelt = [f"t{token % alike}" for token in range(size)]
-    best = np.argsort(-law)[:k].tolist()
-    sampled = int(np.random.default_rng(seed + 1).choice(size, p=law))
+    best = np.argsort(-distribution)[:k].tolist()
+    sampled = int(np.random.default_rng(seed + 1).choice(size, p=distribution))
     shown = {
         "plain": best,
         "first and cut": [sampled, *(token for token in best if token != sampled)][:k],
@@ -132,12 +132,12 @@ def test_rows_bound_what_they_hide_whatever_the_server_does_with_the_sampled_tok
         "in its place": [*best[: k - 1], sampled] if sampled not in best else best,
     }[habit]
     more: list[Json] = [{"id": token} if ids else {} for token in range(size)]
-    rows = [{**row(spelt[token], math.log(law[token])), **more[token]} for token in shown]
-    said = {**row(spelt[sampled], math.log(law[sampled]), top=rows), **more[sampled]}
+    rows = [{**row(spelt[token], math.log(distribution[token])), **more[token]} for token in shown]
+    said = {**row(spelt[sampled], math.log(distribution[sampled]), top=rows), **more[sampled]}
     reply = llama_native(native(said), Dialect(top_k=k)) if ids else openai_chat(chat(said), Dialect(top_k=k))
     [found] = reply.positions
     keys = {c.id if ids else c.piece.decode() for c in found.top}
-    outside = [float(law[token]) for token in range(size) if (token if ids else spelt[token]) not in keys]
+    outside = [float(distribution[token]) for token in range(size) if (token if ids else spelt[token]) not in keys]
     assert max(outside, default=0.0) <= math.exp(found.ceiling) + 1e-12
     assert found.tail >= sum(outside) - 1e-9
     assert math.fsum(math.exp(c.logp) for c in found.top) + found.tail == pytest.approx(1.0)
@@ -151,22 +151,22 @@ def test_rows_bound_what_they_hide_whatever_the_server_does_with_the_sampled_tok
     served=st.integers(1, 20),
     alike=st.integers(1, 40),
 )
-def test_tail_and_ceiling_hold_for_the_law_behind_the_reply(
+def test_tail_and_ceiling_hold_for_the_distribution_behind_the_reply(
     seed: int, size: int, k: int, served: int, alike: int
 ) -> None:
     """No token whose string is outside the decoded top is likelier than the ceiling; the tail is all that is missing.
 
-    The reply is written as servers do it, from a known law over tokens of which some print alike.
+    The reply is written as servers do it, from a known distribution over tokens of which some print alike.
     """
-    law = _law(seed, size)
+    distribution = _distribution(seed, size)
     spelt = [f"t{token % alike}" for token in range(size)]
-    order = np.argsort(-law)[: min(k, served)]
-    sampled = int(np.random.default_rng(seed + 1).choice(size, p=law))
+    order = np.argsort(-distribution)[: min(k, served)]
+    sampled = int(np.random.default_rng(seed + 1).choice(size, p=distribution))
     # A later token overwrites an earlier one of the same string, as in a Python dict; the sampled one comes last.
-    top = {spelt[token]: math.log(law[token]) for token in (*order, sampled)}
-    reply = legacy_completions(body((spelt[sampled], math.log(law[sampled]), json.loads(json.dumps(top)))))
+    top = {spelt[token]: math.log(distribution[token]) for token in (*order, sampled)}
+    reply = legacy_completions(body((spelt[sampled], math.log(distribution[sampled]), json.loads(json.dumps(top)))))
     found = reply.positions[0]
     shown = {candidate.piece.decode() for candidate in found.top}
-    outside = [law[token] for token in range(size) if spelt[token] not in shown]
+    outside = [distribution[token] for token in range(size) if spelt[token] not in shown]
     assert max(outside, default=0.0) <= math.exp(found.ceiling) + 1e-12
     assert found.tail == pytest.approx(1.0 - sum(map(math.exp, top.values())), abs=1e-9)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from blackbox_proxy.core.recut import strange_borders, strange_pieces
 from blackbox_proxy.core.vocabulary import Vocabulary
-from tests.laws.strategies import Made, vocabularies
+from tests.properties.strategies import Made, vocabularies
 
 LETTERS = Vocabulary([b"a", b"b", b"ab", "é".encode(), b"\xc3", b"\xa9"], ends=())
 

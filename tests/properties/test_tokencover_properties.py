@@ -1,4 +1,4 @@
-"""Laws of the API's next token: its masses are those of all continuations that the API cuts so, whoever merges.
+"""Properties of the API's next token: its masses are those of all continuations that the API cuts so, whoever merges.
 
 The truth is listed: every answer of a toy pair, cut by an API that merges by rank across the pair's own tokens, or that
 does not merge what the pair has as one token.
@@ -19,8 +19,8 @@ from blackbox_proxy.core.covering import Place
 from blackbox_proxy.core.firsts import Firsts
 from blackbox_proxy.core.tokencover import TokenCover
 from blackbox_proxy.core.vocabulary import Vocabulary
-from blackbox_proxy.types import Floats, Law, Laws, Logits, TokenPath
-from tests.laws.merging import ShortModel, ShortPair, merging, next_tokens
+from blackbox_proxy.types import Distribution, Floats, Logits, PairDistributions, TokenPath
+from tests.properties.merging import ShortModel, ShortPair, merging, next_tokens
 
 ALPHABETS: dict[str, tuple[bytes, ...]] = {
     "letters": (b"a", b"b", b" "),
@@ -91,17 +91,19 @@ def names(api: Vocabulary) -> list[bytes]:
     return [*dict.fromkeys(api.pieces[i] for i in api.order.tolist()), b""]
 
 
-def made(case: Case, known: dict[TokenPath, Laws]) -> TokenCover:
+def made(case: Case, known: dict[TokenPath, PairDistributions]) -> TokenCover:
     spelt = case.pair.vocabulary.spell(case.text)
     at = Place((), case.text, tuple(spelt))
-    known.update({path: case.pair.laws(path) for path in at.paths})
+    known.update({path: case.pair.distributions(path) for path in at.paths})
     spell = case.own.cut if case.own else None
     bridge = Firsts(case.pair.vocabulary, case.api, spell)
     tree = Continuations(case.pair.vocabulary, at, known, firsts=bridge, after=case.text, spell=spell, least=0.0)
     return TokenCover(tree)
 
 
-def settle(case: Case, cover: TokenCover, known: dict[TokenPath, Laws], right: Sequence[tuple[float, float]]) -> Floats:
+def settle(
+    case: Case, cover: TokenCover, known: dict[TokenPath, PairDistributions], right: Sequence[tuple[float, float]]
+) -> Floats:
     """Learn all that is open, and hold the bounds against the truth at every step."""
     asked = names(case.api)
     while True:
@@ -115,7 +117,7 @@ def settle(case: Case, cover: TokenCover, known: dict[TokenPath, Laws], right: S
         wanted = {path for path in wanted - known.keys() if len(path) <= case.pair.expert.depth}
         if not wanted:
             return cover.estimate()
-        known.update({path: case.pair.laws(path) for path in wanted})
+        known.update({path: case.pair.distributions(path) for path in wanted})
         cover.tree.absorb()
 
 
@@ -123,7 +125,7 @@ def check(case: Case) -> None:
     """The masses are those by brute force, and together they are all that there is."""
     right, unbordered = truth(case)
     wanted = [right.get(name, (0.0, 0.0)) for name in names(case.api)]
-    known: dict[TokenPath, Laws] = {}
+    known: dict[TokenPath, PairDistributions] = {}
     cover = made(case, known)
     found = settle(case, cover, known, wanted)
     assert cover.tree.unbordered == unbordered
@@ -156,14 +158,17 @@ def test_masses_in_many_cases(case: Case) -> None:
 def test_for_an_api_of_the_same_tokenizer_masses_are_those_of_the_pairs_next_tokens(case: Case) -> None:
     """Whatever it is known to write then: so steering by strings is steering by ids."""
     assert case.own is not None
-    known: dict[TokenPath, Laws] = {}
+    known: dict[TokenPath, PairDistributions] = {}
     cover = made(replace(case, api=case.own, text=b""), known)
-    laws = known[()]
-    known.update({(i,): case.pair.laws((i,)) for i in case.own.order.tolist()})
+    distributions = known[()]
+    known.update({(i,): case.pair.distributions((i,)) for i in case.own.order.tolist()})
     cover.tree.absorb()
     cover.ask(names(case.own))
     ids = [case.own.ids_of(name)[0] if name else int(case.own.ends[0]) for name in names(case.own)]
-    right = [np.exp(law.logits[ids].astype(np.float64) - law.log_norm) for law in (laws.expert, laws.anti_expert)]
+    right = [
+        np.exp(distribution.logits[ids].astype(np.float64) - distribution.log_norm)
+        for distribution in (distributions.expert, distributions.anti_expert)
+    ]
     np.testing.assert_allclose(cover.estimate(), right, atol=CLOSE)
     np.testing.assert_allclose(cover.once(), right, atol=CLOSE)
 
@@ -176,7 +181,7 @@ def test_a_token_that_the_pair_writes_as_two_takes_its_mass_from_the_shorter_one
     """After nothing: `-card` is one token of the API, so `-` holds what goes on otherwise, and nothing else."""
     case = Case(LONG, JOINED, b"")
     right, _ = truth(case)
-    known: dict[TokenPath, Laws] = {}
+    known: dict[TokenPath, PairDistributions] = {}
     cover = made(case, known)
     cover.ask([b"-", b"-card"])
     low, _ = cover.bounds()
@@ -192,9 +197,13 @@ def test_a_text_that_the_api_would_not_have_cut_so_is_taken_without_its_border()
     """After `-` the expert goes on with `card` alone, and the API would have cut `-card`: a dead end otherwise."""
     vocabulary = Vocabulary([b"-", b"card", b"<end>"], ends=[2])
     sure = {(): [6.0, -6.0, -6.0], (0,): [-9.0, 6.0, -9.0]}
-    laws = {path: Laws(law, law) for path, logits in sure.items() for law in [_law(logits)]}
+    distributions = {
+        path: PairDistributions(distribution, distribution)
+        for path, logits in sure.items()
+        for distribution in [_distribution(logits)]
+    }
     at = Place((), b"-", (0,))
-    tree = Continuations(vocabulary, at, laws, firsts=Firsts(vocabulary, JOINED), after=b"-", least=0.0)
+    tree = Continuations(vocabulary, at, distributions, firsts=Firsts(vocabulary, JOINED), after=b"-", least=0.0)
     assert tree.unbordered
     assert tree.proposals(1) == [b"card"]
     cover = TokenCover(tree)
@@ -202,16 +211,20 @@ def test_a_text_that_the_api_would_not_have_cut_so_is_taken_without_its_border()
     assert (cover.estimate() > 0.99).all()
 
 
-def _law(logits: Sequence[float]) -> Law:
+def _distribution(logits: Sequence[float]) -> Distribution:
     found: Logits = np.array(logits, dtype=np.float32)
-    return Law(found, float(np.logaddexp.reduce(found.astype(np.float64))))
+    return Distribution(found, float(np.logaddexp.reduce(found.astype(np.float64))))
 
 
 def test_a_text_that_is_improbable_by_itself_has_proposals_too() -> None:
     """What counts is a share of the text's own mass: after `-`, which the pair hardly ever writes."""
     vocabulary = Vocabulary([b"-", b"card", b"a", b"<end>"], ends=[3])
     logits = {(): [-18.0, 0.0, 9.0, -9.0], (0,): [-9.0, 6.0, -9.0, -9.0]}
-    laws = {path: Laws(law, law) for path, row in logits.items() for law in [_law(row)]}
-    tree = Continuations(vocabulary, Place((), b"-", (0,)), laws, firsts=Firsts(vocabulary, vocabulary))
+    distributions = {
+        path: PairDistributions(distribution, distribution)
+        for path, row in logits.items()
+        for distribution in [_distribution(row)]
+    }
+    tree = Continuations(vocabulary, Place((), b"-", (0,)), distributions, firsts=Firsts(vocabulary, vocabulary))
     assert float(tree.total.max()) < 1e-10
     assert tree.proposals(1) == [b"card"]

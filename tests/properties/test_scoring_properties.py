@@ -19,9 +19,9 @@ from blackbox_proxy.core.scoring import BACK_OFF, CLOSE, SMALL, TOLERANCE, score
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.testing import ToyModel, ToyPair
 from blackbox_proxy.types import Floats, Scores
-from tests.laws import oracles
-from tests.laws.oracles import UNPROMPTED
-from tests.laws.strategies import letters, pairs, seeds, strings
+from tests.properties import oracles
+from tests.properties.oracles import UNPROMPTED
+from tests.properties.strategies import letters, pairs, seeds, strings
 
 BYTE_LEVEL = [b"a", b"b", b" ", b" a", b" ab", b"ab", b"\xc3", b"\xa9", b"\xc3\xa9", b"\xff", b"<end>"]
 SENTENCE = [b"a", b"b", b" ", b" a", b" ba", b"ba", b"\xc3", b"\xa9", b"\xc3\xa9", b"a", b"\xff", b"</s>", b"<eot>"]
@@ -44,14 +44,14 @@ def built_like_real_ones(draw: st.DrawFn) -> ToyPair:
 
 
 def score(pair: ToyPair, text: bytes, asked: Sequence[bytes], *, tolerance: float, small: float = SMALL) -> Scores:
-    """Run the scoring to its end; no law is asked for twice."""
+    """Run the scoring to its end; no distribution is asked for twice."""
     run = scored(text, asked, vocabulary=pair.vocabulary, spell=pair.spell, tolerance=tolerance, small=small)
     paths, seen = next(run), set[tuple[int, ...]]()
     while True:
         assert not seen & set(paths)
         seen |= set(paths)
         try:
-            paths = run.send(pair.laws(UNPROMPTED, paths))
+            paths = run.send(pair.distributions(UNPROMPTED, paths))
         except StopIteration as stop:
             scores: Scores = stop.value
             return scores
@@ -174,7 +174,7 @@ def test_what_all_strings_need_is_asked_together(pair: ToyPair, text: bytes, ask
         while True:
             count += 1
             try:
-                paths = run.send(pair.laws(UNPROMPTED, paths))
+                paths = run.send(pair.distributions(UNPROMPTED, paths))
             except StopIteration:
                 return count
 

@@ -1,4 +1,4 @@
-"""What the laws are tried on: vocabularies that are awkward on purpose, texts over their bytes, and toy models."""
+"""What the properties are tried on: vocabularies awkward on purpose, texts over their bytes, and toy models."""
 
 from __future__ import annotations
 

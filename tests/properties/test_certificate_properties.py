@@ -1,6 +1,6 @@
-"""A certificate is never false, and a bound is never passed, whatever the API's law is beyond what it showed.
+"""A certificate is never false, and a bound is never passed, whatever the API's distribution is beyond what it showed.
 
-Held against random laws whose tails are known to the test and hidden from the code.
+Held against random distributions whose tails are known to the test and hidden from the code.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ EXACT = 1e-9
 
 @dataclass
 class Case:
-    """A law p over a few tokens, alpha * offset of each, and how many of the likeliest the API showed."""
+    """A distribution p over a few tokens, alpha * offset of each, and how many of the likeliest the API showed."""
 
     p: Floats
     gain: Floats
@@ -41,7 +41,7 @@ class Case:
 
 
 def random_case(rng: np.random.Generator) -> Case:
-    """Peaked, flat and middling laws; offsets from timid to wild; from two shown tokens to all but one."""
+    """Peaked, flat and middling distributions; offsets from timid to wild; from two shown tokens to all but one."""
     size = int(rng.integers(4, 60))
     p = np.sort(rng.dirichlet(np.full(size, rng.choice([0.05, 0.2, 1.0]))) + 1e-12)[::-1]
     gain = rng.choice([0.5, 1.0, 1.5]) * rng.normal(0, rng.choice([0.5, 1.0, 3.0]), size).clip(-6, 6)
@@ -49,7 +49,7 @@ def random_case(rng: np.random.Generator) -> Case:
 
 
 def check_case(case: Case, knobs: Steering) -> bool:
-    """Everything that a step claims of this law, against the truth; says whether the greedy choice was certified."""
+    """All that a step claims of this distribution, against the truth; whether the greedy choice was certified."""
     log, k = np.log(case.p[: case.shown]) + case.gain[: case.shown], case.shown
     for listed in (True, False):
         unseen = case.unseen(listed=listed)
@@ -66,7 +66,7 @@ def check_case(case: Case, knobs: Steering) -> bool:
 
 
 def distance_to_truth(case: Case, knobs: Steering) -> float:
-    """Total variation between the law over the shown tokens and the one over all, both tempered and truncated."""
+    """Total variation between the distribution over shown tokens and that over all, both tempered and truncated."""
     whole = sampling.tempered(np.log(case.p) + case.gain, knobs)
     part = np.zeros(len(whole))
     part[: case.shown] = sampling.tempered((np.log(case.p) + case.gain)[: case.shown], knobs)
@@ -84,7 +84,7 @@ def random_knobs(rng: np.random.Generator) -> Steering:
 def check_many(count: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     certified = sum(check_case(random_case(rng), random_knobs(rng)) for _ in range(count))
-    print(f"{count} random laws: {certified} certified choices, 0 false; no bound passed")
+    print(f"{count} random distributions: {certified} certified choices, 0 false; no bound passed")
     assert count / 10 < certified < count
 
 
@@ -99,10 +99,10 @@ def test_a_hundred_thousand_certificates_are_true() -> None:
 
 @given(st.floats(0.01, 1.0), st.floats(-12.0, -0.1), st.lists(st.floats(-5, 5), min_size=1, max_size=12))
 def test_the_bounds_are_tight(tail: float, ceiling: float, gains: list[float]) -> None:
-    """The laws that fill the best (or worst) tokens to the ceiling first reach them."""
+    """The distributions that fill the best (or worst) tokens to the ceiling first reach them."""
     cap = math.exp(min(ceiling, math.log(tail)))
     if cap * len(gains) < tail:
-        return  # no such law: so few tokens cannot hold the tail
+        return  # no such distribution: so few tokens cannot hold the tail
     low, high = unseen_weight(Unseen(tail, ceiling, max(gains), np.array(gains)))
     reached = [filled(sorted(gains), tail, cap), filled(sorted(gains, reverse=True), tail, cap)]
     assert low == pytest.approx(reached[0], rel=1e-4)
@@ -110,7 +110,7 @@ def test_the_bounds_are_tight(tail: float, ceiling: float, gains: list[float]) -
 
 
 def filled(gains: list[float], tail: float, cap: float) -> float:
-    """Weight of the law that gives each token in turn as much as it may have."""
+    """Weight of the distribution that gives each token in turn as much as it may have."""
     total = 0.0
     for gain in gains:
         part = min(cap, tail)
@@ -137,7 +137,7 @@ def test_rounding_alone_makes_no_certificate() -> None:
     assert is_certain(math.log(0.5), Unseen(0.0, math.log(0.5), 5.0))
 
 
-def test_a_larger_law_above_temperature_one_has_no_bound_without_a_list() -> None:
+def test_a_larger_distribution_above_temperature_one_has_no_bound_without_a_list() -> None:
     """Ever more tokens of ever less probability weigh ever more: only a list of them bounds it."""
     open_ended = Unseen(0.1, -5.0, 1.0)
     assert unseen_weight(open_ended, temperature=1.5)[1] == math.inf

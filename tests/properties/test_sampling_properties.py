@@ -1,4 +1,4 @@
-"""Drawn texts follow the steered law, whatever the draft's length, the target and the truncation.
+"""Drawn texts follow the steered distribution, whatever the draft's length, the target and the truncation.
 
 The truth is enumerated token by token from the toy models, by the definition and nothing else; texts are drawn by the
 token loop, from an API that drafts by chance and shows its top-k. A planted bug of two per cent must be found.
@@ -26,7 +26,7 @@ from blackbox_proxy.testing import ToyApi, ToyModel, ToyPair
 from blackbox_proxy.types import (
     Ask,
     Floats,
-    Laws,
+    PairDistributions,
     PairPrompt,
     Step,
     TokenPath,
@@ -41,17 +41,17 @@ TOP_K = 4
 
 @dataclass
 class Drawing:
-    """A toy API and a toy pair whose laws are computed once; draws texts through the loop, without an engine."""
+    """A toy API and a toy pair, their distributions computed once; draws texts through the loop, without an engine."""
 
     api: ToyApi
     pair: ToyPair
-    laws: dict[TokenPath, Laws] = field(default_factory=dict)
+    distributions: dict[TokenPath, PairDistributions] = field(default_factory=dict)
 
-    def known(self, paths: tuple[TokenPath, ...]) -> list[Laws]:
+    def known(self, paths: tuple[TokenPath, ...]) -> list[PairDistributions]:
         for path in paths:
-            if path not in self.laws:
-                (self.laws[path],) = self.pair.laws(PairPrompt((), ()), [path])
-        return [self.laws[path] for path in paths]
+            if path not in self.distributions:
+                (self.distributions[path],) = self.pair.distributions(PairPrompt((), ()), [path])
+        return [self.distributions[path] for path in paths]
 
     def text(self, steering: Steering) -> tuple[bytes, ...]:
         """The pieces of one drawn text."""
@@ -86,10 +86,10 @@ def drawing(seed: int) -> Drawing:
     return Drawing(api, ToyPair(ToyModel(WORDS, seed + 1, sharpness=0.8), ToyModel(WORDS, seed + 2, sharpness=0.8)))
 
 
-def step_law(toys: Drawing, path: TokenPath, steering: Steering) -> Floats:
+def step_distribution(toys: Drawing, path: TokenPath, steering: Steering) -> Floats:
     """q of section 3.0, then the target, temperature, top-p and min-p, over all ids: by their definitions."""
     p, expert, anti_expert = (
-        np.exp(model.law(path).logits.astype(np.float64) - model.law(path).log_norm)
+        np.exp(model.distribution(path).logits.astype(np.float64) - model.distribution(path).log_norm)
         for model in (toys.api.toy, toys.pair.expert, toys.pair.anti_expert)
     )
     order = np.argsort(-p)
@@ -115,21 +115,21 @@ def step_law(toys: Drawing, path: TokenPath, steering: Steering) -> Floats:
 def truth(toys: Drawing, steering: Steering) -> dict[tuple[bytes, ...], float]:
     """The probability of every text of two tokens; one that ends at once is a text of one."""
     found: dict[tuple[bytes, ...], float] = {}
-    for i, chance in enumerate(step_law(toys, (), steering)):
+    for i, chance in enumerate(step_distribution(toys, (), steering)):
         if i in WORDS.ends:
             found[(b"",)] = float(chance)
             continue
-        for j, then in enumerate(step_law(toys, (i,), steering)):
+        for j, then in enumerate(step_distribution(toys, (i,), steering)):
             second = b"" if j in WORDS.ends else WORDS.pieces[j]
             found[(WORDS.pieces[i], second)] = float(chance * then)
     return found
 
 
-def surprise(counts: Mapping[tuple[bytes, ...], int], law: Mapping[tuple[bytes, ...], float]) -> float:
+def surprise(counts: Mapping[tuple[bytes, ...], int], distribution: Mapping[tuple[bytes, ...], float]) -> float:
     """Chi-square of the counts, as a number of standard deviations (Wilson and Hilferty); rare texts in one bin."""
     drawn = sum(counts.values())
-    assert all(law.get(text, 0.0) > 0.0 for text in counts), "a text was drawn that the law forbids"
-    bins = [(counts.get(text, 0), chance * drawn) for text, chance in law.items() if chance * drawn >= 10.0]
+    assert all(distribution.get(text, 0.0) > 0.0 for text in counts), "a text was drawn that the distribution forbids"
+    bins = [(counts.get(text, 0), chance * drawn) for text, chance in distribution.items() if chance * drawn >= 10.0]
     rest = (drawn - sum(n for n, _ in bins), drawn - math.fsum(e for _, e in bins))
     bins += [rest] if rest[1] >= 1.0 else []
     total = math.fsum((n - e) ** 2 / e for n, e in bins)
@@ -154,7 +154,7 @@ def settings() -> Iterator[Steering]:
 
 
 def gated() -> Iterator[Steering]:
-    """With a gate that is open at some places: the whole law at temperature 1, or what the API shows."""
+    """With a gate that is open at some places: the whole distribution at temperature 1, or what the API shows."""
     plain = Steering(max_tokens=2, event="ids", tail="reveal", reveals=8, gate="divergence", threshold=GATE)
     for draft in (1, 8):
         yield replace(plain, draft=draft, temperature=1.0)
@@ -193,32 +193,32 @@ def check(steering: Steering, count: int) -> None:
 
 
 @pytest.mark.parametrize("steering", [*EVERY[1::5], *GATED[::4]], ids=name)
-def test_a_few_thousand_texts_follow_the_law(steering: Steering) -> None:
+def test_a_few_thousand_texts_follow_the_distribution(steering: Steering) -> None:
     check(steering, 3000)
 
 
 def test_the_gate_is_open_at_some_places_and_shut_at_others() -> None:
     toys = drawing(18)
-    laws = toys.known(((), *((i,) for i in range(10))))
-    assert 3 <= sum(total_variation(law, ends=WORDS.ends) > GATE for law in laws) <= 8
+    distributions = toys.known(((), *((i,) for i in range(10))))
+    assert 3 <= sum(total_variation(distribution, ends=WORDS.ends) > GATE for distribution in distributions) <= 8
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("steering", [*EVERY, *GATED], ids=name)
-def test_thousands_of_texts_follow_the_law(steering: Steering) -> None:
+def test_thousands_of_texts_follow_the_distribution(steering: Steering) -> None:
     """TEXTS=20000 draws as many as it takes to see a bug of two per cent, in a quarter of an hour."""
     check(steering, int(os.environ.get("TEXTS", "5000")))
 
 
 @pytest.mark.slow
 def test_a_bug_of_two_per_cent_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same test, with two per cent of the steered law moved to the least likely token."""
+    """The same test, with two per cent of the steered distribution moved to the least likely token."""
     right = sampling.tempered
 
     def biased(score: Floats, steering: Steering) -> Floats:
-        law = 0.98 * right(score, steering)
-        law[np.argmin(law)] += 0.02
-        return law
+        distribution = 0.98 * right(score, steering)
+        distribution[np.argmin(distribution)] += 0.02
+        return distribution
 
     monkeypatch.setattr(sampling, "tempered", biased)
     toys, steering = drawing(18), replace(EVERY[1], draft=8)

@@ -12,7 +12,7 @@ from itertools import product
 
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.testing import ToyModel, ToyPair
-from blackbox_proxy.types import Laws, PairPrompt, TokenPath
+from blackbox_proxy.types import PairDistributions, PairPrompt, TokenPath
 
 UNPROMPTED = PairPrompt((), ())
 
@@ -56,8 +56,8 @@ def chance(model: ToyModel, path: TokenPath, *, after: TokenPath = ()) -> float:
     """Probability that the model goes on with exactly these tokens."""
     taken, total = after, 1.0
     for i in path:
-        law = model.law(taken)
-        total *= math.exp(float(law.logits[i]) - law.log_norm)
+        distribution = model.distribution(taken)
+        total *= math.exp(float(distribution.logits[i]) - distribution.log_norm)
         taken = (*taken, i)
     return total
 
@@ -89,16 +89,16 @@ def stops(model: ToyModel, text: bytes, *, after: TokenPath = ()) -> float:
     )
 
 
-class Everything(Mapping[TokenPath, Laws]):
-    """A table of laws in which nothing is ever missing."""
+class Everything(Mapping[TokenPath, PairDistributions]):
+    """A table of distributions in which nothing is ever missing."""
 
     def __init__(self, pair: ToyPair) -> None:
         self._pair = pair
-        self._known: dict[TokenPath, Laws] = {}
+        self._known: dict[TokenPath, PairDistributions] = {}
 
-    def __getitem__(self, path: TokenPath) -> Laws:
+    def __getitem__(self, path: TokenPath) -> PairDistributions:
         if path not in self._known:
-            (self._known[path],) = self._pair.laws(UNPROMPTED, [path])
+            (self._known[path],) = self._pair.distributions(UNPROMPTED, [path])
         return self._known[path]
 
     def __contains__(self, path: object) -> bool:

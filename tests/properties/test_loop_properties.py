@@ -1,4 +1,4 @@
-"""Laws of the loop, on random toys: drafts change the cost and nothing else, and at the ends of alpha stand the models.
+"""Properties of the loop, on random toys: drafts change the cost alone; at the ends of alpha stand the models.
 
 The API's tokens are such that a text has one spelling (WHOLE, toys.OTHER): what is sent back is read as it was said.
 """
@@ -131,7 +131,7 @@ def test_at_alpha_zero_log_probs_are_the_apis_own_whatever_it_shows(seed: int, s
 
 
 @given(seed=seeds, steering=steerings)
-def test_what_the_api_showed_shares_one_law(seed: int, steering: Steering) -> None:
+def test_what_the_api_showed_shares_one_distribution(seed: int, steering: Steering) -> None:
     """Its probabilities sum to one at most. Strings that were guessed may be parts of each other."""
     result, _, _ = run(seed, replace(steering, rivals=99))
     for step in result.steps:
@@ -208,7 +208,7 @@ def test_with_the_top_k_as_target_nothing_comes_from_outside_it(seed: int, steer
 
 @given(seed=seeds, steering=steerings)
 def test_the_pair_is_not_asked_twice_for_a_place_that_still_lies_ahead(seed: int, steering: Steering) -> None:
-    """Laws are kept until the anchor has passed their place; a spelling that reaches back again may need one anew."""
+    """They are kept until the anchor has passed their place; a spelling that reaches back again may need one anew."""
     _, _, pair = run(seed, steering)
     again = [path for path, times in Counter(pair.evaluated).items() if times > 1]
     assert all(len(path) < max(map(len, pair.evaluated)) for path in again)
@@ -238,7 +238,7 @@ def test_a_stop_string_cuts_the_answer_where_it_begins(seed: int, steering: Stee
     assert (stopped.finish == "stop_string") == (stop in free.text)
 
 
-def test_the_toys_reach_what_the_laws_speak_of() -> None:
+def test_the_toys_reach_what_the_properties_speak_of() -> None:
     """Among the first seeds: changes, outsiders, completed characters, ends and texts of several bytes a character."""
     results = [run(seed, Steering(max_tokens=12))[0] for seed in range(120) if seed % 4]
     origins = {step.origin for result in results for step in result.steps}
