@@ -27,7 +27,7 @@ from blackbox_proxy.remote.profiles.finding import load_profile, measured_at, us
 from blackbox_proxy.remote.profiles.rules import KEY_VARIABLE, Settled, laid_over, measured_profile, settle
 from blackbox_proxy.remote.profiles.schema import OWN
 from blackbox_proxy.remote.registry import load_adapter
-from blackbox_proxy.remote.retry import Patience
+from blackbox_proxy.remote.retry import RetryPolicy
 from blackbox_proxy.remote.transport import Transport
 from blackbox_proxy.types import (
     Adapter,
@@ -319,7 +319,7 @@ def connect(  # noqa: PLR0913 (each is something only the caller knows)
         key_name=variable,
         key_header=known.api_key_header if known else "",
         timeout=timeout,
-        patience=Patience(attempts=attempts),
+        retry=RetryPolicy(attempts=attempts),
         on_attempt=on_attempt,
     )
     account = ledger and ledger.account(url, model, profile=profile)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from blackbox_proxy.api import Api
-from blackbox_proxy.core.drift import Canary, Judgement, Take, judged, noise_of
+from blackbox_proxy.core.drift import Canary, Comparison, Take, compare, noise_of
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import read_text, replace_text
 from blackbox_proxy.types import Ask, Candidate, Kind, Message, Position, Prompt, Reply
@@ -86,7 +86,7 @@ def record(
     return Record(base_url, api.model, made, can.top_k, can.chat, canaries)
 
 
-def check(api: Api, old: Record, *, on_reply: Callable[[Reply], object] = lambda _: None) -> Judgement:
+def check(api: Api, old: Record, *, on_reply: Callable[[Reply], object] = lambda _: None) -> Comparison:
     """Ask the canaries of a record once more, and compare. Raises InputError where the route is another one."""
     if api.capabilities().chat != old.chat:
         was, now = ("chat", "text") if old.chat else ("text", "chat")
@@ -95,7 +95,7 @@ def check(api: Api, old: Record, *, on_reply: Callable[[Reply], object] = lambda
         )
     written = [canary.asked for canary in old.canaries]
     replies = _answers(api, written, chat=old.chat, top_k=old.top_k, run=uuid.uuid4().hex, on_reply=on_reply)
-    return judged(old.canaries, [_take(reply) for reply in replies])
+    return compare(old.canaries, [_take(reply) for reply in replies])
 
 
 def _answers(

@@ -20,7 +20,7 @@ from typing import Self, final
 from blackbox_proxy.api import Endpoint
 from blackbox_proxy.calls import Call, asend_all, send_all
 from blackbox_proxy.core.drafting import Planner
-from blackbox_proxy.core.events import Asking, Begin, Evaluate, Evidence, Judge, Tell
+from blackbox_proxy.core.events import Asking, Begin, Evaluate, Evidence, ScoreStrings, Tell
 from blackbox_proxy.core.given import Given
 from blackbox_proxy.errors import InputError, OverBudget, PromptError
 from blackbox_proxy.local.pair import Pair, open_pair
@@ -88,7 +88,7 @@ def _drive(session: Session) -> Generator[Step, None, Result]:
                 elif isinstance(event, Tell):
                     asks = session.asks(event)
                     evidence = Evidence(replies=session.book(send_all(session.api, asks), asks))
-                elif isinstance(event, Evaluate | Judge | Begin):
+                elif isinstance(event, Evaluate | ScoreStrings | Begin):
                     evidence = session.local(event)
         except StopIteration as stop:
             return session.ended(stop.value)
@@ -225,7 +225,7 @@ async def _adrive(session: Session) -> AsyncGenerator[Step | Result, None]:
                 elif isinstance(event, Tell):
                     asks = session.asks(event)
                     evidence = Evidence(replies=session.book(await asend_all(session.api, asks), asks))
-                elif isinstance(event, Evaluate | Judge | Begin):
+                elif isinstance(event, Evaluate | ScoreStrings | Begin):
                     evidence = await asyncio.to_thread(session.local, event)
         except StopIteration as stop:
             yield session.ended(stop.value)

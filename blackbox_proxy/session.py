@@ -16,7 +16,18 @@ from typing import Protocol, final, runtime_checkable
 from blackbox_proxy.api import Endpoint, as_prompt
 from blackbox_proxy.calls import Answered
 from blackbox_proxy.core.drafting import TYPICAL, Drafter, Planner, Prices
-from blackbox_proxy.core.events import Asking, Begin, Echo, Evaluate, Event, Evidence, Judge, Prefixes, Score, Tell
+from blackbox_proxy.core.events import (
+    Asking,
+    Begin,
+    Echo,
+    Evaluate,
+    Event,
+    Evidence,
+    Prefixes,
+    Score,
+    ScoreStrings,
+    Tell,
+)
 from blackbox_proxy.core.given import Given, scored_by_scores, scored_steps
 from blackbox_proxy.core.loop import Drafts, Ending, Run, steps, steps_by_scores
 from blackbox_proxy.core.own import own_answer
@@ -24,7 +35,7 @@ from blackbox_proxy.core.recut import strange_borders, strange_pieces
 from blackbox_proxy.core.spending import Spending, spent_notes
 from blackbox_proxy.core.text import first_stop
 from blackbox_proxy.core.vocabulary import Vocabulary
-from blackbox_proxy.core.weighing import Judged
+from blackbox_proxy.core.weighing import StringScores
 from blackbox_proxy.errors import BlackboxProxyError, InputError, OverBudget, PromptError
 from blackbox_proxy.local.controls import parted_note
 from blackbox_proxy.steering import Steering
@@ -145,14 +156,14 @@ class _Scores:
         return replace(self, prompt=prompt)
 
     def answer(self, event: Event) -> Evidence:
-        if not isinstance(event, Judge):
+        if not isinstance(event, ScoreStrings):
             return Evidence()
         pieces = dict.fromkeys(event.pieces)
         if event.proposals and isinstance(self.scorer, Proposer):
             pieces |= dict.fromkeys(self.scorer.propose(event.answer, event.proposals, prompt=self.prompt))
             pieces[b""] = None
         scores = self.scorer.score(event.answer, tuple(pieces), prompt=self.prompt)
-        return Evidence(judged=Judged(tuple(pieces), scores))
+        return Evidence(scores=StringScores(tuple(pieces), scores))
 
 
 def _check_ids(steering: Steering, api: Endpoint) -> None:
@@ -197,8 +208,8 @@ def _planner(steering: Steering, api: Endpoint) -> Planner:
     return Planner(prefer=steering.prefer, prices=rates or TYPICAL)
 
 
-def _doubts(steps: Sequence[Step]) -> tuple[str, ...]:
-    """What to say of steps at which the list of candidates, or the border before them, is in doubt."""
+def _warnings(steps: Sequence[Step]) -> tuple[str, ...]:
+    """What to say of steps at which the list of candidates, or the border before them, is uncertain."""
     notes = []
     if outweighed := sum(step.outweighed for step in steps):
         notes.append(
@@ -427,7 +438,7 @@ class Session:
                 *parted_note(self.prompt, self.messages),
                 *_blind_note(self.blind),
                 *self._recut(usage.answered),
-                *_doubts(self.steps),
+                *_warnings(self.steps),
                 *spent_notes(usage),
             ),
             calls=tuple(self.spending.calls),
@@ -439,7 +450,7 @@ class Session:
         if known is None or self.steering.event == "ids":
             return ()
         notes = []
-        strange = strange_pieces((step.wanted for step in self.steps if step.exact), known)
+        strange = strange_pieces((step.api_token for step in self.steps if step.exact), known)
         if strange:
             notes.append(f"{strange} tokens of the API are none of the tokenizer that is taken for its own")
         moved = strange_borders([step.piece for step in self.steps], known) if replies > 1 else 0

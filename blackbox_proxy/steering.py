@@ -124,8 +124,8 @@ class Steering:
     token, in [0, 1], that the gate `divergence` opens above. schedule: alpha by token, in place of `alpha`.
 
     proposals: how many strings of the expert may compete from outside the top-k at each step. back_off: most tokens of
-    the pair re-read at the left boundary. spread: forked evaluations allowed at one step. rivals: how many of the best
-    are kept with each step, for whoever looks.
+    the pair re-read at the left boundary. spread: forked evaluations allowed at one step. top_candidates: how many of
+    the best are kept with each step, for whoever looks.
 
     repetition_stop: ends an answer whose last so many tokens are one piece of text over and over, four times or more; 0
     never does. What is repeated stays in the answer.
@@ -155,7 +155,7 @@ class Steering:
     proposals: int = 8
     back_off: int = 4
     spread: int = 8
-    rivals: int = 8
+    top_candidates: int = 8
     stop: tuple[str, ...] = ()
     repetition_stop: int = 0
 
@@ -180,7 +180,7 @@ class Steering:
             (self.proposals >= 0, f"proposals must not be negative, not {self.proposals}"),
             (self.back_off >= 1, f"back_off must be at least 1, not {self.back_off}"),
             (self.spread >= 0, f"spread must not be negative, not {self.spread}"),
-            (self.rivals >= 0, f"rivals must not be negative, not {self.rivals}"),
+            (self.top_candidates >= 0, f"top_candidates must not be negative, not {self.top_candidates}"),
             (self.target in get_args(Target), f"target must be full, nucleus or topk, not {self.target!r}"),
             (self.tail in get_args(Tail), f"tail must be impute, reveal or drop, not {self.tail!r}"),
             (self.rule in get_args(Rule), f"rule must be pooled, none, clip or plausible, not {self.rule!r}"),

@@ -386,7 +386,7 @@ class Capabilities:
 
 
 @dataclass(frozen=True, slots=True)
-class Rival:
+class ScoredCandidate:
     """One candidate as it was weighed at a step: the API's logp, the pair's offset, and their sum."""
 
     piece: bytes
@@ -401,18 +401,18 @@ class Rival:
 class Step:
     """One emitted token. The text is the concatenation of the pieces; an `END` step has the piece b"".
 
-    wanted: what the API had sampled here. logp_before: the API's log-prob of the chosen piece (imputed when the piece
-    was outside the top-k). logp_after: its log-prob in the steered distribution, over what the API showed where nothing
-    else may win, otherwise over all there is: the API's own at alpha 0. offset: log E - log A of the pair. rivals: the
-    best few, best first, with scores that are such log-probs.
+    api_token: what the API had sampled here. logp_before: the API's log-prob of the chosen piece (imputed when the
+    piece was outside the top-k). logp_after: its log-prob in the steered distribution, over what the API showed where
+    nothing else may win, otherwise over all there is: the API's own at alpha 0. offset: log E - log A of the pair.
+    candidates: the best few, best first, with scores that are such log-probs.
 
-    certified: nothing outside what was weighed can change the choice, whatever the API did not show (3.1). error:
-    bound on how far the distribution of this step is from the target's, as total variation; 0 where it is exact (3.2).
+    certified: nothing outside what was scored can change the choice, whatever the API did not show (3.1). tv_bound:
+    bound on the total variation between the distribution of this step and the target's; 0 where it is exact (3.2).
     log_weight: log of the normaliser Z of the step, whose sum is the log-weight of the answer (3.6). exact: whether the
     API's log-probs here are those after exactly the text before (`Reply.exact`).
 
     alpha: weight of the offset here. divergence: total variation between the members' distributions of the next token,
-    None where nobody measured it. left: the API alone decided, since the gate was shut or the whole answer is its own;
+    None where nobody measured it. gated: the API alone decided, since the gate was shut or the whole answer is its own;
     the offset is not known then. guessed: the pair had drafted it. outweighed: a greedy choice whose weight is below
     that of everything together that was not listed, and that might hold something better. unbordered: the text before
     ends where the API's tokenizer would hardly have ended a token, so that the pair's masses are those after any such
@@ -421,19 +421,19 @@ class Step:
 
     piece: bytes
     kind: Kind
-    wanted: bytes
+    api_token: bytes
     logp_before: float
     logp_after: float
     offset: float
     origin: Origin
-    rivals: tuple[Rival, ...] = ()
+    candidates: tuple[ScoredCandidate, ...] = ()
     certified: bool = False
-    error: float = 1.0
+    tv_bound: float = 1.0
     log_weight: float = 0.0
     exact: bool = True
     alpha: float = 1.0
     divergence: float | None = None
-    left: bool = False
+    gated: bool = False
     outweighed: bool = False
     unbordered: bool = False
     guessed: bool = field(default=False, compare=False, repr=False)
@@ -476,9 +476,9 @@ class Result:
         return sum(step.origin in (Origin.OUTSIDE, Origin.LOCAL) for step in self.steps)
 
     @property
-    def left(self) -> int:
+    def gated(self) -> int:
         """How many steps were left to the API: all at alpha 0, and those where the gate was shut."""
-        return sum(step.left for step in self.steps)
+        return sum(step.gated for step in self.steps)
 
     @property
     def outweighed(self) -> int:
@@ -501,9 +501,9 @@ class Result:
         return sum(not step.exact for step in self.steps)
 
     @property
-    def error(self) -> float:
+    def tv_bound(self) -> float:
         """The largest of the steps' bounds on total variation (3.2), each of which is 1 at most."""
-        return max((step.error for step in self.steps), default=0.0)
+        return max((step.tv_bound for step in self.steps), default=0.0)
 
     @property
     def log_weight(self) -> float:

@@ -125,7 +125,7 @@ def cells(number: int, step: Step) -> tuple[str, ...]:
     imputed = "~" if step.origin is Origin.OUTSIDE else ""
     return (
         str(number),
-        visible(step.wanted),
+        visible(step.api_token),
         visible(step.piece, step.kind),
         f"{imputed}{round(step.logp_before, 2) + 0.0:.2f}",  # + 0.0: no -0.00
         f"{round(step.offset, 2) + 0.0:+.2f}",
@@ -160,7 +160,7 @@ def picture(figure: Figure, alt: str) -> Image:
 table = Figure(figsize=(9, 0.36 * (len(result.steps) + 1)))
 draw_table(table.add_axes((0, 0, 1, 1)), result.steps)
 spoken = "; ".join(
-    f"{number}: API wanted {visible(step.wanted)}, chosen {visible(step.piece, step.kind)}, {step.origin.value}"
+    f"{number}: API wanted {visible(step.api_token)}, chosen {visible(step.piece, step.kind)}, {step.origin.value}"
     for number, step in enumerate(result.steps, 1)
 )
 picture(table, alt=f"A table of the answer's tokens. {spoken}.")
@@ -210,8 +210,8 @@ picture(chart, alt=f"A bar chart of the offset of each chosen token, in nats: {h
 
 # %% [markdown]
 # Tall where the closed model would never have written the form by itself, small where it would have gone on like this
-# anyway: the colon, the fact, the end. The fact's offset is not quite zero, but it lifts no rival above what the closed
-# model knows.
+# anyway: the colon, the fact, the end. The fact's offset is not quite zero, but it lifts no candidate above what the
+# closed model knows.
 
 # %% [markdown]
 # ## What is exact here, and what is not

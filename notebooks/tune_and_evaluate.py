@@ -96,7 +96,7 @@ SVG((folder / "desk.lora.svg").read_text())
 # %% [markdown]
 # ## Evaluate
 #
-# A task file names the items, how an answer is scored, the pair, and the rivals: `few_shot` examples, and
+# A task file names the items, how an answer is scored, the pair, and the candidates: `few_shot` examples, and
 # `instructions` in words.
 
 # %%

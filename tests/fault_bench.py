@@ -14,7 +14,7 @@ from blackbox_proxy.api import Api
 from blackbox_proxy.engine import asteer, steer, stream
 from blackbox_proxy.ledger.books import Account
 from blackbox_proxy.remote.registry import load_adapter
-from blackbox_proxy.remote.retry import Patience
+from blackbox_proxy.remote.retry import RetryPolicy
 from blackbox_proxy.remote.transport import Clock, Transport
 from blackbox_proxy.standin import Script, Traffic, running, script
 from blackbox_proxy.standin.plan import Fault, Plan, read_plan
@@ -151,7 +151,7 @@ class Bench:
                 self.url,
                 None,
                 timeout=timeout,
-                patience=Patience(attempts=attempts),
+                retry=RetryPolicy(attempts=attempts),
                 clock=Clock(sleep=self.slept.append, async_sleep=self._sleep, draw=lambda: 0.0),
                 on_attempt=self.attempts.append,
             )

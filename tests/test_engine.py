@@ -166,7 +166,7 @@ def test_where_the_api_tells_nothing_the_pair_decides_and_the_result_says_so(dri
     blind = len(result.steps) - len(told)
     assert told
     assert blind == len(api.toys.asked) - 1 > 0
-    assert {step.error for step in result.steps[len(told) :]} == {1.0}
+    assert {step.tv_bound for step in result.steps[len(told) :]} == {1.0}
     assert any(note.endswith(f"the pair alone decided: {blind}") for note in result.notes)
 
 

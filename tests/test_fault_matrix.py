@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from blackbox_proxy.choice import choose
 from blackbox_proxy.engine import sample, stream
 from blackbox_proxy.errors import ApiBusy, ApiRefused, ApiUnreachable, BlackboxProxyError, PromptError, ReplyError
-from blackbox_proxy.remote.retry import Patience
+from blackbox_proxy.remote.retry import RetryPolicy
 from blackbox_proxy.standin.plan import Fault, read_plan
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Choice, Result, Step
@@ -108,7 +108,7 @@ def numbers(plan: tuple[Fault, ...]) -> list[int]:
 def pauses(plan: tuple[Fault, ...]) -> list[float]:
     """What should have been slept: what was asked for, else half a second that doubles."""
     return [
-        Patience().first * 2 ** (number - 1) / 2 if fault.after is None else fault.after
+        RetryPolicy().first * 2 ** (number - 1) / 2 if fault.after is None else fault.after
         for fault, number in zip(plan, numbers(plan), strict=True)
         if fault.word != "ok"
     ]

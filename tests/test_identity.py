@@ -98,7 +98,7 @@ def near_tie(result: Result, text: str) -> bool:
     wanted = text.encode()
     for step in result.steps:
         if not step.piece or not wanted.startswith(step.piece, at):
-            scores = [rival.score for rival in step.rivals[:2]]
+            scores = [candidate.score for candidate in step.candidates[:2]]
             return len(scores) == 2 and scores[0] - scores[1] <= NEAR_TIE
         at += len(step.piece)
     return False

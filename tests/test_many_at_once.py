@@ -26,7 +26,7 @@ STEERING = Steering(alpha=1.0, max_tokens=16)
 
 def gap(result: Result, at: int) -> float:
     """Nats between the two best scores of a step."""
-    best, second, *_ = sorted((rival.score for rival in result.steps[at].rivals), reverse=True)
+    best, second, *_ = sorted((candidate.score for candidate in result.steps[at].candidates), reverse=True)
     return best - second
 
 

@@ -143,6 +143,6 @@ def test_from_python_too(stage: Stage, pair: Pair, route: str) -> None:
             steering = Steering(alpha=0.0, max_tokens=TOKENS, draft=draft)
             whole = steer(question, api=api, pair=source, steering=steering)
             assert (whole.text, whole.exactness, whole.usage.requests) == (own, "exact", 1)
-            assert whole.left == len(whole.steps)
+            assert whole.gated == len(whole.steps)
             running_one = stream(question, api=api, pair=source, steering=steering)
             assert b"".join(step.piece for step in running_one).decode() == own

@@ -103,7 +103,7 @@ def check_steps(result: Result, toy: Script, pair: ToyPair, *, start: TokenPath,
         truly = weights(toy, pair, path, alpha)
         seen = np.argsort(-toy.logits(path), kind="stable")[:SHOWN]
         unseen = 1.0 - truly[seen].sum() / truly.sum()
-        assert step.error >= unseen - 1e-9, "the bound on total variation was passed"
+        assert step.tv_bound >= unseen - 1e-9, "the bound on total variation was passed"
         chosen = int(DISTRIBUTIONS.ends[0]) if not step.piece else DISTRIBUTIONS.ids_of(step.piece)[0]
         assert not step.certified or int(np.argmax(truly)) == chosen, "a certificate is false"
         certified += step.certified

@@ -32,7 +32,7 @@ from blackbox_proxy.cli.options import (
 
 if TYPE_CHECKING:
     from blackbox_proxy.api import Api
-    from blackbox_proxy.core.drift import Judgement
+    from blackbox_proxy.core.drift import Comparison
     from blackbox_proxy.types import Reply
 
 app = typer.Typer(
@@ -210,7 +210,7 @@ def check(  # noqa: PLR0913, PLR0917 (typer reads options from the signature)
         with show.progress("asking", len(old.canaries)) as tick:
             found = checked(api, old, on_reply=_heard(watched.bill, tick))
     if as_json:
-        write_json({**_judgement_json(found), "recorded": old.made.isoformat(), **_bill_json(watched.bill)})
+        write_json({**_comparison_json(found), "recorded": old.made.isoformat(), **_bill_json(watched.bill)})
     else:
         _show(found, since=old.made)
         show.note(_bill_line(watched.bill))
@@ -237,7 +237,7 @@ def _heard(bill: Bill, tick: Callable[[object], None]) -> Callable[[Reply], None
     return heard
 
 
-def _show(found: Judgement, *, since: dt.datetime) -> None:
+def _show(found: Comparison, *, since: dt.datetime) -> None:
     from rich.text import Text
 
     from blackbox_proxy.cli import show
@@ -256,7 +256,7 @@ def _show(found: Judgement, *, since: dt.datetime) -> None:
     )
 
 
-def _judgement_json(found: Judgement) -> dict[str, object]:
+def _comparison_json(found: Comparison) -> dict[str, object]:
     return {
         "verdict": found.verdict,
         "shift": round(found.shift, 6),

@@ -277,12 +277,12 @@ def _write_figures(found: Sequence[Outcome], figures: Path | None) -> None:
 def _write_page(found: Sequence[Outcome], html: Path | None, where: _Where, *, quiet: bool) -> None:
     if html is None:
         return
-    from blackbox_proxy.evaluation.report import judged
+    from blackbox_proxy.evaluation.report import task_outcome
     from blackbox_proxy.pages.evaluation import Evaluated, evaluation_page
 
     named = f"The stand-in over {where.standin}" if where.standin else f"{where.model or where.settings.model}"
     priced = STANDIN_PRICES if where.standin else "Prices are those of the ledger."
-    page = Evaluated([judged(one) for one in found], named, priced, dt.datetime.now(dt.UTC), program())
+    page = Evaluated([task_outcome(one) for one in found], named, priced, dt.datetime.now(dt.UTC), program())
     write_page(html, evaluation_page(page), quiet=quiet)
 
 

@@ -157,7 +157,7 @@ TRACE_NOTE = (
 def summary_lines(result: Result) -> tuple[str, ...]:
     """What one answer took, and whether it was made from exactly its text: calls, changes, tokens, seconds."""
     usage = result.usage
-    left = f"; {result.left} left to the API" if result.left else ""
+    left = f"; {result.gated} left to the API" if result.gated else ""
     work = (
         f"{len(result.steps)} tokens in {calls(usage)}; {result.changed} changed, "
         f"{result.outside} of them to what the top-k did not show{left}; {FINISHES[result.finish]}"
@@ -182,7 +182,7 @@ def trust_line(result: Result) -> str:
     """How many choices hold whatever the API hid, and the largest bound on how far a step's distribution is off."""
     return (
         f"{result.certified} of {len(result.steps)} choices hold whatever the API hid; that moves no distribution "
-        f"by more than {result.error:.2g} (total variation, which is 1 at most)"
+        f"by more than {result.tv_bound:.2g} (total variation, which is 1 at most)"
     )
 
 
@@ -237,7 +237,7 @@ def _wanted(step: Step) -> str:
     """What the API had sampled; nothing where it was not asked."""
     if step.origin is Origin.LOCAL:
         return ""
-    return visible(step.wanted, Kind.TEXT if step.wanted else Kind.END)
+    return visible(step.api_token, Kind.TEXT if step.api_token else Kind.END)
 
 
 def figure(value: float, form: str, *, before: str = "") -> str:
@@ -252,7 +252,7 @@ def step_json(step: Step) -> dict[str, object]:
         "piece": step.piece.decode("utf-8", "backslashreplace"),
         "bytes": list(step.piece),
         "kind": step.kind.value,
-        "wanted": step.wanted.decode("utf-8", "backslashreplace"),
+        "api_token": step.api_token.decode("utf-8", "backslashreplace"),
         "logp_before": number(step.logp_before),
         "logp_after": number(step.logp_after),
         "offset": number(step.offset),
@@ -260,11 +260,11 @@ def step_json(step: Step) -> dict[str, object]:
         "guessed": step.guessed,
         "exact": step.exact,
         "certified": step.certified,
-        "error": number(step.error),
+        "tv_bound": number(step.tv_bound),
         "log_weight": number(step.log_weight),
         "alpha": number(step.alpha),
         "divergence": None if step.divergence is None else number(step.divergence),
-        "left": step.left,
+        "gated": step.gated,
         "outweighed": step.outweighed,
         "unbordered": step.unbordered,
     }
@@ -287,7 +287,7 @@ def result_json(result: Result, *, trace: bool, before: Sequence[str] = ()) -> d
         "tokens": len(result.steps),
         "changed": result.changed,
         "outside_top_k": result.outside,
-        "left_to_api": result.left,
+        "gated": result.gated,
         "outweighed": result.outweighed,
         "unbordered": result.unbordered,
         "log_weight": number(result.log_weight),
@@ -296,7 +296,7 @@ def result_json(result: Result, *, trace: bool, before: Sequence[str] = ()) -> d
         "seconds": round(result.seconds, 3),
     }
     if trace:
-        found |= {"certified": result.certified, "error": number(result.error)}
+        found |= {"certified": result.certified, "tv_bound": number(result.tv_bound)}
         found["steps"] = [step_json(step) for step in result.steps]
     return found
 

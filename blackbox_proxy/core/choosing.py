@@ -249,10 +249,10 @@ def lacking(masses: Masses, found: Weighing, *, goes_on: bool) -> tuple[Lack, ..
     """
     if found.certified:
         return ()
-    rivals = [masses.options[i] for i in found.contenders()]
+    contenders = [masses.options[i] for i in found.contenders()]
     lacks: dict[Lack, None] = {}
     for one in sorted(masses.open, key=lambda one: -one.mass):
-        here = [option for option in rivals if option.startswith(one.text)]
+        here = [option for option in contenders if option.startswith(one.text)]
         if not here or one.mass <= 0.0:
             continue
         if one.shown:

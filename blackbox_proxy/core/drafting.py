@@ -107,10 +107,10 @@ LENGTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 """Lengths that are planned."""
 
 PRIOR = 0.7
-"""How much of a draft is taken to be kept before anything is known; it counts as `DOUBT` tokens."""
+"""How much of a draft is taken to be kept before anything is known; it counts as `PRIOR_TOKENS` tokens."""
 
-DOUBT = 3.0
-FAITH = 2.0
+PRIOR_TOKENS = 3.0
+PRIOR_ROUNDS = 2.0
 """Rounds that the belief in chances that do not depend on the place counts, beside those that were played."""
 
 MEMORY = 0.995
@@ -153,7 +153,7 @@ class _Played:
         most, window = (0 * windows, windows) if drafter == "window" else np.meshgrid(windows, windows)
         self._most, self._window = most.ravel(), window.ravel()
         count = len(self._most)
-        self._yes, self._all = DOUBT * PRIOR, DOUBT
+        self._yes, self._all = PRIOR_TOKENS * PRIOR, PRIOR_TOKENS
         self._count, self._guesses = np.zeros(count), np.zeros(count)
         self._api = np.full(count, drafter == "window")
         self._sums = np.zeros((7, count))  # rounds, and the sums of `_Means`
@@ -203,7 +203,7 @@ class _Played:
         behind = most * (most + 1.0) / 2.0 if lists else most
         written = self._window if alone else prompts
         believed = tokens, prompts, behind, written, np.full(len(most), float(alone)), alone * written
-        return _Means(*((s + FAITH * b) / (rounds + FAITH) for s, b in zip(sums, believed, strict=True)))
+        return _Means(*((s + PRIOR_ROUNDS * b) / (rounds + PRIOR_ROUNDS) for s, b in zip(sums, believed, strict=True)))
 
 
 @dataclass(slots=True)

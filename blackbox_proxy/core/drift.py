@@ -52,7 +52,7 @@ class Compared:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class Comparison:
     """What was found. noise: how far the recorded takes were apart; limit: what a shift must exceed; reasons: why.
 
     same: no shift above `FLOOR`. noise: one, but none above the limit. changed: one above it, or another name.
@@ -66,7 +66,7 @@ class Judgement:
     reasons: tuple[str, ...]
 
 
-def judged(canaries: Sequence[Canary], now: Sequence[Take]) -> Judgement:
+def compare(canaries: Sequence[Canary], now: Sequence[Take]) -> Comparison:
     """Compare what the API says now with what was recorded, canary by canary."""
     noise = noise_of(canaries)
     limit = FACTOR * noise + FLOOR
@@ -77,7 +77,7 @@ def judged(canaries: Sequence[Canary], now: Sequence[Take]) -> Judgement:
     moved = (f"{over} of {len(compared)} canaries moved by more than {limit:.3g}, the most by {shift:.3g}",)
     reasons = (*names, *(moved if over else ()))
     verdict: Verdict = "changed" if reasons else "noise" if shift > FLOOR else "same"
-    return Judgement(verdict, shift, noise, limit, compared, reasons)
+    return Comparison(verdict, shift, noise, limit, compared, reasons)
 
 
 def noise_of(canaries: Sequence[Canary]) -> float:

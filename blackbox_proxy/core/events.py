@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from blackbox_proxy.core.weighing import Answer, Judged
+from blackbox_proxy.core.weighing import Answer, StringScores
 from blackbox_proxy.types import PairDistributions, Reply, Step, TokenPath
 
 
@@ -60,7 +60,7 @@ class Tell:
 
 
 @dataclass(frozen=True, slots=True)
-class Judge:
+class ScoreStrings:
     """Ask the source of offsets for its scores of `pieces` after `answer`, and of `proposals` strings of its own."""
 
     answer: bytes
@@ -80,12 +80,12 @@ class Evidence:
     """The answer to a question of the loop.
 
     distributions: those it asked for, in order; replies: one to a `Draft`, an `Echo` or a `Tell`, one for each of the
-    `Prefixes`; judged: to a `Judge`; seconds: how long the answer took.
+    `Prefixes`; scores: to a `ScoreStrings`; seconds: how long the answer took.
     """
 
     distributions: Sequence[PairDistributions] = ()
     replies: Sequence[Reply] = ()
-    judged: Judged | None = None
+    scores: StringScores | None = None
     seconds: float = 0.0
 
 
@@ -111,4 +111,4 @@ class Begin:
 Asking = Draft | Prefixes | Echo | Score
 """A question to the API that begins a round."""
 
-Event = Asking | Evaluate | Tell | Judge | Begin | Step
+Event = Asking | Evaluate | Tell | ScoreStrings | Begin | Step

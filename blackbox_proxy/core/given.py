@@ -19,10 +19,10 @@ import numpy as np
 from blackbox_proxy.core.events import Begin, Event, Evidence, Score
 from blackbox_proxy.core.ids import IdReading
 from blackbox_proxy.core.loop import Ending, Loop, Run
-from blackbox_proxy.core.rivals import ByteReading
 from blackbox_proxy.core.rounds import Known, known_of
-from blackbox_proxy.core.sampling import error
+from blackbox_proxy.core.sampling import tv_bound
 from blackbox_proxy.core.scores import ScoreReading
+from blackbox_proxy.core.strings import ByteReading
 from blackbox_proxy.core.text import is_whole
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.core.weighing import Answer, Reading, Weighed, may_follow, untouched, with_revealed
@@ -176,8 +176,10 @@ class Scoring(Loop):
         weighed = untouched(place, None, steering=self._steering, fits=lambda _piece: True)
         if weighed is None or not math.isfinite(own.logp):
             return _unknown(place)
-        rivals = weighed.rivals(self._steering.rivals, weighed.log_whole())
-        return Step(own.piece, own.kind, own.piece, own.logp, own.logp, 0.0, Origin.GIVEN, rivals, error=0.0, alpha=0.0)
+        candidates = weighed.candidates(self._steering.top_candidates, weighed.log_whole())
+        return Step(
+            own.piece, own.kind, own.piece, own.logp, own.logp, 0.0, Origin.GIVEN, candidates, tv_bound=0.0, alpha=0.0
+        )
 
     def _next(self, known: Known, answer: Answer) -> Generator[Event, Evidence | None, Step]:
         """The step behind the text. What an end is worth that the API hides, nobody knows."""
@@ -199,17 +201,17 @@ class Scoring(Loop):
         return Step(
             piece=piece,
             kind=Kind.TEXT if piece else Kind.END,
-            wanted=place.sampled.piece,
+            api_token=place.sampled.piece,
             logp_before=float(scores.logp[at]),
             logp_after=weighed.logp_after(at, whole),
             offset=float(scores.offset[at]),
             origin=origin,
-            rivals=weighed.rivals(self._steering.rivals, whole),
-            error=error(scores.score, known=weighed.known, unseen=weighed.unseen),
+            candidates=weighed.candidates(self._steering.top_candidates, whole),
+            tv_bound=tv_bound(scores.score, known=weighed.known, unseen=weighed.unseen),
             log_weight=whole,
             alpha=weighed.alpha,
             divergence=weighed.divergence,
-            left=weighed.left,
+            gated=weighed.gated,
             unbordered=weighed.unbordered,
         )
 

@@ -18,8 +18,8 @@ from blackbox_proxy.core.certificate import Unseen, is_certain
 from blackbox_proxy.core.covering import probabilities
 from blackbox_proxy.core.gating import gate_of
 from blackbox_proxy.core.offsets import Ratio
-from blackbox_proxy.core.rivals import MOST_REVEALED
-from blackbox_proxy.core.sampling import error
+from blackbox_proxy.core.sampling import tv_bound
+from blackbox_proxy.core.strings import MOST_REVEALED
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.core.weighing import (
     FAINT,
@@ -214,7 +214,7 @@ class IdReading:
                 return ()
             close = unseen.gains + unseen.cap >= best - SLIGHT
         else:
-            bound = error(score, known=weighed.known, unseen=unseen, temperature=self._steering.temperature)
+            bound = tv_bound(score, known=weighed.known, unseen=unseen, temperature=self._steering.temperature)
             close = np.full(len(unseen.gains), bound > SLIGHT)
         most = 1 if self._reveal == "bias" else MOST_REVEALED
         order = np.argsort(-unseen.gains[close], kind="stable")[:most]

@@ -16,22 +16,22 @@ from typing import TypeVar
 import numpy as np
 
 from blackbox_proxy.core.drafting import SURE, Drafter, Plan, Planner, Seen, Sent, next_length
-from blackbox_proxy.core.events import Asking, Draft, Echo, Evaluate, Event, Evidence, Judge, Prefixes, Tell
+from blackbox_proxy.core.events import Asking, Draft, Echo, Evaluate, Event, Evidence, Prefixes, ScoreStrings, Tell
 from blackbox_proxy.core.ids import IdReading
-from blackbox_proxy.core.rivals import ByteReading
 from blackbox_proxy.core.rounds import Known, Shown, Window, by_echo, by_prefixes
 from blackbox_proxy.core.sampling import Drawn, best, draw, own
 from blackbox_proxy.core.scores import ScoreReading
+from blackbox_proxy.core.strings import ByteReading
 from blackbox_proxy.core.text import first_stop, is_whole, repeats
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.core.weighing import (
     Answer,
     Found,
     Guess,
-    Judging,
     Question,
     Reading,
     Revealing,
+    StringsWanted,
     Weighed,
     draws_as_it_is,
 )
@@ -398,9 +398,9 @@ class Loop:
             found = None
             if isinstance(question, Revealing):
                 found = yield from self._tell(answer, question)
-            elif isinstance(question, Judging):
-                evidence = yield Judge(question.text, question.pieces, question.proposals)
-                found = evidence.judged if evidence else None
+            elif isinstance(question, StringsWanted):
+                evidence = yield ScoreStrings(question.text, question.pieces, question.proposals)
+                found = evidence.scores if evidence else None
             else:
                 yield from self._know(question)
 
@@ -427,19 +427,19 @@ class Loop:
         return Step(
             piece=piece,
             kind=Kind.TEXT if piece else Kind.END,
-            wanted=wanted,
+            api_token=wanted,
             logp_before=float(weighed.scores.logp[at]),
             logp_after=weighed.logp_after(at, log_z),
             offset=float(weighed.scores.offset[at]),
             origin=origin,
-            rivals=weighed.rivals(self._steering.rivals, log_z),
+            candidates=weighed.candidates(self._steering.top_candidates, log_z),
             certified=drawn.certified,
-            error=drawn.error,
+            tv_bound=drawn.tv_bound,
             log_weight=drawn.log_weight,
             exact=exact,
             alpha=weighed.alpha,
             divergence=weighed.divergence,
-            left=weighed.left,
+            gated=weighed.gated,
             outweighed=self._steering.temperature == 0.0 and weighed.is_outweighed,
             unbordered=weighed.unbordered,
         )

@@ -101,10 +101,10 @@ class Plausible:
 
     def __call__(self, field: Field) -> Floats:
         """See `Rule`. Where the API has no tail, what it did not show cannot win, and is no measure for others."""
-        judge = field.masses[1 if self.flipped else 0]
-        rivals = judge if field.tail > 0.0 else judge[: len(field.logp)]
+        reference = field.masses[1 if self.flipped else 0]
+        others = reference if field.tail > 0.0 else reference[: len(field.logp)]
         behind = FORBIDDEN if self.flipped else -FORBIDDEN
-        return Ratio()(field) + np.where(judge >= self.share * rivals.max(initial=0.0), 0.0, behind)
+        return Ratio()(field) + np.where(reference >= self.share * others.max(initial=0.0), 0.0, behind)
 
     def most(self, field: Field, *, alpha: float) -> float:  # noqa: ARG002 (the interface's)
         """See `Rule`: a string outside the field may be plausible too."""

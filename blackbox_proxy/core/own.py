@@ -166,7 +166,7 @@ def _kept(known: Known, piece: bytes, steering: Steering) -> Step:
     if not len(logp) or (not ends and sampled.piece != piece):
         return _untold(piece, exact=known.exact)
     scores = combine.Scores(logp, np.full(len(logp), np.nan), logp)
-    weighed = Weighed(tuple(logps), scores, len(logp), NOTHING, 0.0, left=True)
+    weighed = Weighed(tuple(logps), scores, len(logp), NOTHING, 0.0, gated=True)
     log_z = 0.0 if steering.takes_unseen else log_normaliser(logp)
     own = logps.get(piece, sampled.logp)
     return replace(
@@ -174,7 +174,7 @@ def _kept(known: Known, piece: bytes, steering: Steering) -> Step:
         kind=Kind.END if ends else Kind.TEXT if piece else Kind.SPECIAL,
         logp_before=own,
         logp_after=min(0.0, own - log_z),
-        rivals=weighed.rivals(steering.rivals, log_z),
+        candidates=weighed.candidates(steering.top_candidates, log_z),
     )
 
 
@@ -183,14 +183,14 @@ def _untold(piece: bytes, *, exact: bool) -> Step:
     return Step(
         piece=piece,
         kind=Kind.TEXT if piece else Kind.SPECIAL,
-        wanted=piece,
+        api_token=piece,
         logp_before=math.nan,
         logp_after=math.nan,
         offset=math.nan,
         origin=Origin.DRAFT,
         certified=True,
-        error=0.0,
+        tv_bound=0.0,
         exact=exact,
         alpha=0.0,
-        left=True,
+        gated=True,
     )

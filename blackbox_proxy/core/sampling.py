@@ -23,13 +23,13 @@ from blackbox_proxy.types import Floats
 class Drawn:
     """The chosen column, whether it is the draft's own token, and what is known of the distribution it came from.
 
-    certified: every distribution that agrees with what the API showed would have chosen the same. error: bound on the
-    total variation between this step's distribution and the target's. log_weight: log Z.
+    certified: every distribution that agrees with what the API showed would have chosen the same. tv_bound: bound on
+    the total variation between this step's distribution and the target's. log_weight: log Z.
     """
 
     index: int
     certified: bool
-    error: float
+    tv_bound: float
     log_weight: float
 
 
@@ -63,7 +63,7 @@ def best(score: Floats, *, known: int, drafted: int | None, unseen: Unseen) -> D
     if drafted is not None and score[drafted] == score[index]:
         index = drafted
     certified = index < known and is_certain(float(score[index]), unseen)
-    return Drawn(index, certified, error(score, known=known, unseen=unseen), log_normaliser(score))
+    return Drawn(index, certified, tv_bound(score, known=known, unseen=unseen), log_normaliser(score))
 
 
 def own(score: Floats, *, drafted: int, unseen: Unseen, missed: float) -> Drawn:
@@ -72,8 +72,8 @@ def own(score: Floats, *, drafted: int, unseen: Unseen, missed: float) -> Drawn:
     missed: how likely, at most, the API draws what may not follow; then alone another token is drawn, from what it
     showed, and only as far does the distribution depend on what it did not show.
     """
-    bound = error(score, known=len(score), unseen=unseen)
-    return Drawn(drafted, certified=True, error=missed * bound, log_weight=0.0)
+    bound = tv_bound(score, known=len(score), unseen=unseen)
+    return Drawn(drafted, certified=True, tv_bound=missed * bound, log_weight=0.0)
 
 
 def log_normaliser(score: Floats) -> float:
@@ -82,7 +82,7 @@ def log_normaliser(score: Floats) -> float:
     return top + math.log(float(np.exp(score - top).sum()))
 
 
-def error(score: Floats, *, known: int, unseen: Unseen, temperature: float = 1.0) -> float:
+def tv_bound(score: Floats, *, known: int, unseen: Unseen, temperature: float = 1.0) -> float:
     """Bound on the total variation between the distribution over these scores and the target's."""
     top = float(score.max())
     weights = np.exp((score - top) / temperature)
@@ -109,7 +109,7 @@ def draw(
     """
     distribution = tempered(score, steering)
     proposal = np.where(np.arange(len(score)) < known, np.exp(np.minimum(logp, 0.0)), 0.0)
-    bound = truncated_error(score, known=known, unseen=unseen, steering=steering)
+    bound = truncated_tv_bound(score, known=known, unseen=unseen, steering=steering)
     chance = rng.random()
     if drafted is not None and drafted < known and chance * proposal[drafted] < distribution[drafted]:
         whole = bound == 0.0 or (steering.top_p >= 1.0 and steering.min_p <= 0.0)
@@ -122,13 +122,13 @@ def draw(
     return Drawn(index, bound == 0.0, bound, log_normaliser(score))
 
 
-def truncated_error(score: Floats, *, known: int, unseen: Unseen, steering: Steering) -> float:
+def truncated_tv_bound(score: Floats, *, known: int, unseen: Unseen, steering: Steering) -> float:
     """Bound on the total variation of the tempered and truncated distribution from the target's.
 
-    Without truncation it is `error`. With it, both distributions are proportional on the shown tokens that both keep;
-    they differ by those that one alone keeps, and by unseen ones. 0 where the same are certain to be kept (3.2).
+    Without truncation it is `tv_bound`. With it, both distributions are proportional on the shown tokens that both
+    keep; they differ by those that one alone keeps, and by unseen ones. 0 where the same are certain to be kept (3.2).
     """
-    plain = error(score, known=known, unseen=unseen, temperature=steering.temperature)
+    plain = tv_bound(score, known=known, unseen=unseen, temperature=steering.temperature)
     if (steering.top_p >= 1.0 and steering.min_p <= 0.0) or plain == 0.0:
         return plain
     top = float(score.max())
@@ -143,19 +143,19 @@ def truncated_error(score: Floats, *, known: int, unseen: Unseen, steering: Stee
 def _kept_apart(shown: Floats, *, guessed: Floats, low: float, high: float, most: float, steering: Steering) -> float:
     """Share of what only one of two truncated distributions may keep: shown tokens near the edge, and unseen ones."""
     order = np.sort(shown)[::-1]
-    total, rival = float(shown.sum()), float(guessed.sum())
+    total, candidate = float(shown.sum()), float(guessed.sum())
     before = np.cumsum(order) - order
-    least, largest = total + min(low, rival), total + max(high, rival)
+    least, largest = total + min(low, candidate), total + max(high, candidate)
     edge = max(most, float(guessed.max(initial=0.0)))
     # A shown token is kept by every distribution if fewer than top_p can lie before it, even with all unseen weight
     # there.
-    ahead = before + np.where(order > edge, 0.0, max(high, rival))
+    ahead = before + np.where(order > edge, 0.0, max(high, candidate))
     reach = max(float(order[0]) if len(order) else 0.0, edge)
     surely = (ahead < steering.top_p * least) & (order >= steering.min_p * reach)
     maybe = (before < steering.top_p * largest) & (order >= steering.min_p * float(order[0])) & ~surely
     # An unseen token is out if what certainly lies before it already holds top_p of the most there can be.
     above = float(order[order > edge].sum())
     out = above >= steering.top_p * largest or edge < steering.min_p * float(order[0])
-    loose = float(order[maybe].sum()) + (0.0 if out else max(high, rival))
+    loose = float(order[maybe].sum()) + (0.0 if out else max(high, candidate))
     kept = float(order[surely].sum())
     return min(1.0, loose / (kept + loose)) if kept + loose > 0.0 else 1.0

@@ -21,8 +21,8 @@ from blackbox_proxy.core.weighing import (
     Completing,
     Guess,
     Guessing,
-    Judged,
-    Judging,
+    StringScores,
+    StringsWanted,
     Wanted,
     Weighed,
     Weighing,
@@ -71,22 +71,22 @@ class ScoreReading:
     def weigh(self, position: Position, answer: Answer) -> Weighing:
         """Weigh the API's top-k, the end, and the source's own proposals; see `weighing.Reading`."""
         shown = self._shown(position, answer.text)
-        judged = yield Judging(answer.text, tuple(shown), self._proposals if is_whole(answer.text) else 0)
-        if not isinstance(judged, Judged):
-            raise TypeError("a Judging is answered with what was judged")
+        found = yield StringsWanted(answer.text, tuple(shown), self._proposals if is_whole(answer.text) else 0)
+        if not isinstance(found, StringScores):
+            raise TypeError("StringsWanted is answered with StringScores")
         logp = np.fromiter(shown.values(), dtype=np.float64)
-        masses = np.exp(np.stack([judged.scores.expert, judged.scores.anti_expert]))
-        net = combine.remainders(masses, judged.pieces, known=len(logp))
+        masses = np.exp(np.stack([found.scores.expert, found.scores.anti_expert]))
+        net = combine.remainders(masses, found.pieces, known=len(logp))
         tail = hidden(position, greedy=self._steering.temperature == 0.0)
-        covering = combine.covers(judged.pieces, known=len(logp))
+        covering = combine.covers(found.pieces, known=len(logp))
         field = combine.Field(logp, net, net, covering, tail, position.ceiling)
         alpha = self._steering.alpha_at(answer.tokens)
         rule = rule_of(self._steering, alpha=alpha)
         scores = combine.score(field, rule, alpha=alpha, evidence=self._smooth)
-        if judged.scores.other is not None:
-            scores = replace(scores, rest=judged.scores.other)
+        if found.scores.other is not None:
+            scores = replace(scores, rest=found.scores.other)
         unseen = Unseen(tail, position.ceiling, rule.most(field, alpha=alpha))
-        return supported(Weighed(judged.pieces, scores, len(logp), unseen, alpha), self._steering)
+        return supported(Weighed(found.pieces, scores, len(logp), unseen, alpha), self._steering)
 
     def _shown(self, position: Position, text: bytes) -> dict[bytes, float]:
         """The API's log-probs of what may follow; a part of a character only where the draft goes on with the rest."""

@@ -140,8 +140,8 @@ class TokenCover:
 
     def low_of(self, index: int) -> Floats:
         """What is certain of a string's estimate, shape (2,), as far as the pair's usual spellings go."""
-        doubtful = sum((way.mass for way in self._open(index, usual=True)), np.zeros(2))
-        return self.tree.share(np.maximum(self._found[:, index] - doubtful, 0.0))
+        undecided = sum((way.mass for way in self._open(index, usual=True)), np.zeros(2))
+        return self.tree.share(np.maximum(self._found[:, index] - undecided, 0.0))
 
     def widest(self, index: int, *, usual: bool = False) -> TokenPath | None:
         """The path whose distributions would narrow the bounds of string `index` most; None where they meet.

@@ -1,6 +1,6 @@
 """What a position of the API is weighed by: the questions that a reading may ask, and the answer that it gives.
 
-A reading scores the API's candidates by the pair (`rivals`, `ids`) or by another source of offsets. It is a generator:
+A reading scores the API's candidates by the pair (`strings`, `ids`) or by another source of offsets. It is a generator:
 it yields the token paths at which it needs the pair's distributions, or the API's tokens whose log-probs it wants
 besides the top-k, and returns everything that competes. Who answers, and who chooses, is not its business.
 """
@@ -26,7 +26,7 @@ from blackbox_proxy.types import (
     Floats,
     Kind,
     Position,
-    Rival,
+    ScoredCandidate,
     Scores,
     TokenPath,
 )
@@ -48,7 +48,7 @@ class Revealing:
 
 
 @dataclass(frozen=True, slots=True)
-class Judging:
+class StringsWanted:
     """Ask a source of offsets for its scores of these strings after `text`, and of `proposals` strings of its own."""
 
     text: bytes
@@ -57,17 +57,17 @@ class Judging:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class StringScores:
     """The scores of the strings that were asked for, and of those that the source added behind them."""
 
     pieces: tuple[bytes, ...]
     scores: Scores
 
 
-Question = Wanted | Revealing | Judging
-"""Paths whose distributions are needed in the shared table, ids to be revealed, or strings to be judged."""
+Question = Wanted | Revealing | StringsWanted
+"""Paths whose distributions are needed in the shared table, ids to be revealed, or strings to be scored."""
 
-Found = tuple[Candidate, ...] | Judged | None
+Found = tuple[Candidate, ...] | StringScores | None
 """What the last two are answered with; distributions are found in the table."""
 
 
@@ -76,7 +76,7 @@ class Weighed:
     """Everything that competes at a position; the first `known` strings have a log-prob of the API's own.
 
     pieces: n strings, b"" the end. scores: arrays of shape (n,), -inf where the target leaves a string out. unseen:
-    what is known of the API's other tokens. alpha: weight of the offset. divergence, left: as in
+    what is known of the API's other tokens. alpha: weight of the offset. divergence, gated: as in
     `types.Step`. missed: where the API's own draw is what is wanted, how likely, at most, it draws what may not follow;
     None elsewhere. unbordered: the text ends where the API's tokenizer would hardly end a token, so that it was weighed
     without that condition.
@@ -88,7 +88,7 @@ class Weighed:
     unseen: Unseen
     alpha: float
     divergence: float | None = None
-    left: bool = False
+    gated: bool = False
     missed: float | None = None
     unbordered: bool = False
 
@@ -100,7 +100,7 @@ class Weighed:
     @property
     def is_outweighed(self) -> bool:
         """Whether all that is not listed together weighs more than the best that is, and may hold something better."""
-        if self.left or self.alpha == 0.0 or self.unseen is NOTHING:
+        if self.gated or self.alpha == 0.0 or self.unseen is NOTHING:
             return False
         best = float(self.scores.score.max())
         rest = combine.unlisted(self.scores, known=self.known, alpha=self.alpha)
@@ -114,15 +114,15 @@ class Weighed:
         """Steered log-prob of a string. Guesses that overlap may weigh more than all: then it is 0."""
         return min(0.0, float(self.scores.score[at]) - log_z)
 
-    def rivals(self, best: int, log_z: float) -> tuple[Rival, ...]:
+    def candidates(self, best: int, log_z: float) -> tuple[ScoredCandidate, ...]:
         """The best few, their scores normalised by `log_z`."""
         order = np.argsort(-self.scores.score, kind="stable")[:best]
-        return tuple(self._rival(i, log_z) for i in order.tolist() if math.isfinite(self.scores.score[i]))
+        return tuple(self._candidate(i, log_z) for i in order.tolist() if math.isfinite(self.scores.score[i]))
 
-    def _rival(self, i: int, log_z: float) -> Rival:
+    def _candidate(self, i: int, log_z: float) -> ScoredCandidate:
         piece, score = self.pieces[i], self.logp_after(i, log_z)
         logp, offset = float(self.scores.logp[i]), float(self.scores.offset[i])
-        return Rival(piece, Kind.TEXT if piece else Kind.END, logp, offset, score, i < self.known)
+        return ScoredCandidate(piece, Kind.TEXT if piece else Kind.END, logp, offset, score, i < self.known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +277,7 @@ def untouched(
         fit = (logp for p, logp in merged(position, greedy=False).items() if fits(p))
         missed = max(0.0, 1.0 - math.fsum(math.exp(logp) for logp in fit))
     unseen = Unseen(hidden(position, greedy=greedy), position.ceiling, 0.0)
-    weighed = Weighed(tuple(shown), scores, len(logp), unseen, 0.0, divergence, left=True, missed=missed)
+    weighed = Weighed(tuple(shown), scores, len(logp), unseen, 0.0, divergence, gated=True, missed=missed)
     return supported(weighed, steering)
 
 

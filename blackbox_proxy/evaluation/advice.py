@@ -29,7 +29,7 @@ BASELINE = "majority"
 
 
 @dataclass(frozen=True, slots=True)
-class _Rival:
+class _Compared:
     """An arm that the best one is held against, and the differences of their scores on the items of both."""
 
     arm: Given
@@ -58,10 +58,10 @@ def advice(arms: Sequence[Given], figures: Mapping[str, Any], *, items: int) -> 
     count = len(best.scores)
     if _score(best) <= 0.0:
         return (f"No arm answered any of {count} items rightly: look at the wrong answers, and whether the scorer is.",)
-    rivals = [_held(best, arm) for arm in asked if arm is not best]
-    if not rivals:
+    others = [_held(best, arm) for arm in asked if arm is not best]
+    if not others:
         return (f"{_named(best, figures)} was asked alone, so there is nothing to hold it against.",)
-    worse, near = _told_apart(rivals)
+    worse, near = _told_apart(others)
     return (*_verdict(best, worse=worse, near=near, figures=figures), *_more(best, near, items=items))
 
 
@@ -69,18 +69,18 @@ def _best(arms: Sequence[Given], figures: Mapping[str, Any]) -> Given:
     """The arm with the best score that no other passes on the items that both answered; of equal ones the cheapest."""
     best = min(arms, key=lambda arm: (-_score(arm), _dear(arm, figures)))
     for _ in arms:
-        passing = [rival for arm in arms if arm is not best and (rival := _held(best, arm)).gaps and rival.gap < 0.0]
+        passing = [other for arm in arms if arm is not best and (other := _held(best, arm)).gaps and other.gap < 0.0]
         if not passing:
             break
-        best = min(passing, key=lambda rival: rival.gap).arm
+        best = min(passing, key=lambda other: other.gap).arm
     return best
 
 
 def _verdict(
-    best: Given, *, worse: Sequence[_Rival], near: Sequence[_Rival], figures: Mapping[str, Any]
+    best: Given, *, worse: Sequence[_Compared], near: Sequence[_Compared], figures: Mapping[str, Any]
 ) -> tuple[str, ...]:
     """What is decided, and what to take: the cheapest of those that cannot be told from the best."""
-    close = [best, *(rival.arm for rival in near if rival.name != BASELINE)]
+    close = [best, *(other.arm for other in near if other.name != BASELINE)]
     cheap = min(close, key=lambda arm: (_dear(arm, figures), -_score(arm)))
     count = len(best.scores)
     head = f"On {count} items the best" if worse else f"{count} items decide nothing; the best so far"
@@ -93,17 +93,17 @@ def _verdict(
         lines.append(f"It is better than {_listed(worse)}.")
     if worse and near:
         lines.append(f"It cannot be told from {_listed(near)}.")
-    if any(rival.name == BASELINE for rival in near):
+    if any(other.name == BASELINE for other in near):
         lines.append("It cannot be told from always giving the most common answer, which needs no model.")
     return tuple(lines)
 
 
-def _more(best: Given, near: Sequence[_Rival], *, items: int) -> tuple[str, ...]:
+def _more(best: Given, near: Sequence[_Compared], *, items: int) -> tuple[str, ...]:
     """How many items would tell the best from the one that is furthest behind it, of those that are not told yet."""
-    behind = [rival for rival in near if rival.gaps and rival.name != BASELINE and rival.gap > 0.0]
+    behind = [other for other in near if other.gaps and other.name != BASELINE and other.gap > 0.0]
     if not behind:
         return ()
-    last = max(behind, key=lambda rival: rival.gap)
+    last = max(behind, key=lambda other: other.gap)
     needed, asked = max(_needed(last.gaps), len(last.gaps) + 1), len(best.scores)
     have = f"the task has {items:,}, of which {asked:,} were asked" if items > asked else "the task has no more"
     return (
@@ -116,18 +116,18 @@ def _needed(gaps: Sequence[float]) -> int:
     return math.ceil(pvariance(gaps) * (FOUND / fmean(gaps)) ** 2)
 
 
-def _held(best: Given, other: Given) -> _Rival:
+def _held(best: Given, other: Given) -> _Compared:
     shared = [item for item in best.scores if item in other.scores]
-    return _Rival(other, tuple(best.scores[item] - other.scores[item] for item in shared))
+    return _Compared(other, tuple(best.scores[item] - other.scores[item] for item in shared))
 
 
-def _told_apart(rivals: Sequence[_Rival]) -> tuple[list[_Rival], list[_Rival]]:
+def _told_apart(others: Sequence[_Compared]) -> tuple[list[_Compared], list[_Compared]]:
     """Those that the best one is better than, and those that it cannot be told from; by Holm's steps."""
-    ordered = sorted((rival for rival in rivals if rival.gaps), key=lambda rival: rival.chance)
-    steps = (rival.chance * (len(ordered) - at) <= CHANCE for at, rival in enumerate(ordered))
+    ordered = sorted((other for other in others if other.gaps), key=lambda other: other.chance)
+    steps = (other.chance * (len(ordered) - at) <= CHANCE for at, other in enumerate(ordered))
     told = next((at for at, holds in enumerate(steps) if not holds), len(ordered))
-    worse = [rival for rival in ordered[:told] if rival.gap > 0.0]
-    return worse, [rival for rival in rivals if rival not in worse]
+    worse = [other for other in ordered[:told] if other.gap > 0.0]
+    return worse, [other for other in others if other not in worse]
 
 
 def _score(arm: Given) -> float:
@@ -146,5 +146,5 @@ def _named(arm: Given, figures: Mapping[str, Any]) -> str:
     return f"{arm.arm.name} ({_score(arm):.2f}, {price})"
 
 
-def _listed(rivals: Sequence[_Rival]) -> str:
-    return ", ".join(rival.name for rival in rivals)
+def _listed(others: Sequence[_Compared]) -> str:
+    return ", ".join(other.name for other in others)

@@ -164,7 +164,7 @@ def _steered(bench: Bench, job: Job, blank: Answer) -> Answer:
         outside=result.outside,
         outweighed=result.outweighed,
         certified=result.certified,
-        off=math.fsum(step.error for step in result.steps),
+        off=math.fsum(step.tv_bound for step in result.steps),
         exact=result.exactness == "exact",
     )
 

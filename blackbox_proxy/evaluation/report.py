@@ -10,7 +10,7 @@ from blackbox_proxy.evaluation.advice import BASELINE, SWEEP
 from blackbox_proxy.evaluation.evaluate import Outcome
 from blackbox_proxy.evaluation.summary import Given
 from blackbox_proxy.evaluation.task import Task
-from blackbox_proxy.pages.evaluation import Against, Judged, Mistake, Mistakes, Row
+from blackbox_proxy.pages.evaluation import Against, Mistake, Mistakes, Row, TaskOutcome
 from blackbox_proxy.pages.plots import Part
 
 NAMES: Mapping[str, str] = {
@@ -57,13 +57,13 @@ MISTAKES = 25
 """Wrong answers of an arm that the page shows."""
 
 
-def judged(outcome: Outcome) -> Judged:
+def task_outcome(outcome: Outcome) -> TaskOutcome:
     """One task for the page."""
     task, figures = outcome.task, outcome.figures
     rows = [_row(given.arm.name, figures[given.arm.name]) for given in outcome.arms]
     ceiling: Any = figures.get("ceiling") or {"wrong": 0, "of": 0}
     gap: Any = figures.get("gap_closed")
-    return Judged(
+    return TaskOutcome(
         name=task.name,
         title=task.title,
         about=task.about,

@@ -24,7 +24,7 @@ from blackbox_proxy.evaluation.task import Item
 FAILURES = 5
 """So many errors one after another, without an answer between them, end a run: the next will not be better."""
 
-PATIENCE = 10.0
+JOIN_SECONDS = 10.0
 """Seconds that a run which is stopped waits for what is under way."""
 
 
@@ -121,7 +121,7 @@ class Run:
         except BaseException:
             self.bench.stop.set()
             for thread in threads:
-                thread.join(PATIENCE)
+                thread.join(JOIN_SECONDS)
             raise
         if self._broken is not None:
             raise self._broken

@@ -55,7 +55,7 @@ def asked_of(order: Order, model: Model) -> list[Asked]:
     steering = _steering(order, model)
     made = []
     if order.echo:
-        steering = replace(steering, rivals=max(steering.rivals, order.top or 0))
+        steering = replace(steering, top_candidates=max(steering.top_candidates, order.top or 0))
     for at, source in enumerate(order.sources):
         prompt = given_of(source, model, goes_on=order.goes_on) if order.echo else text_of(source, model)
         first = at * order.n

@@ -43,7 +43,7 @@ from blackbox_proxy.types import Step
 
 READS: dict[Route, Callable[[Body, Limits], Order]] = {"chat": read_chat, "completions": read_completion}
 
-PATIENCE = 60.0
+BODY_SECONDS = 60.0
 """Seconds in which the body of a request must have come."""
 
 PREFIXES = ("", "/v1", "/openai/v1")
@@ -111,7 +111,7 @@ class Endpoints:
 
     async def _body(self, request: Request) -> Body:
         try:
-            with anyio.fail_after(PATIENCE):
+            with anyio.fail_after(BODY_SECONDS):
                 raw = await whole_body(request, most=self._server.max_body)
         except TimeoutError:
             raise Refusal("The body of the request did not come in time.", status=408) from None
@@ -231,14 +231,14 @@ async def _chunks(reply: _Reply, *, usage: bool) -> AsyncGenerator[str, None]:
         yield reply.shape.closing(usage_of(reply.tally.results))
 
 
-async def _begun(request: Request, chunks: AsyncGenerator[str, None], patience: float) -> AsyncGenerator[str, None]:
+async def _begun(request: Request, chunks: AsyncGenerator[str, None], seconds: float) -> AsyncGenerator[str, None]:
     """The chunks once the first is there, or after so many seconds: an error before that has a status of its own.
 
     Raises that error, or ClientDisconnect.
     """
     first = asyncio.create_task(_first(chunks))
     try:
-        await while_connected(request, lambda: asyncio.wait([first], timeout=patience))
+        await while_connected(request, lambda: asyncio.wait([first], timeout=seconds))
         if first.done():
             first.result()
     except BaseException:

@@ -278,11 +278,11 @@ def _steering(name: str, served: Served, source: _Source) -> Steering:
     """The steering of a model; the log-probs of the best 20 are kept, since a client may ask for them."""
     place = ("models", name, "steering")
     try:
-        knobs: dict[str, Any] = read_knobs(served.steering, but={"rivals"})
+        knobs: dict[str, Any] = read_knobs(served.steering, but={"top_candidates"})
     except KnobMistake as error:
         raise source.mistake((*place, error.name), error.message) from None
     try:
-        return Steering(**knobs, rivals=KEPT)
+        return Steering(**knobs, top_candidates=KEPT)
     except InputError as error:
         raise source.mistake(place, error.message) from None
 

@@ -21,7 +21,7 @@ NAMES = tuple(field.name for field in fields(Steering))
 OWN_FIELDS = frozenset({"max_tokens", "temperature", "top_p", "seed", "stop"})
 """Knobs for which OpenAI's requests have fields of their own."""
 
-FIXED = frozenset({"event", "rivals"})
+FIXED = frozenset({"event", "top_candidates"})
 """Knobs that belong to the connection, or to the shape of the reply."""
 
 MOST: Mapping[str, float] = {

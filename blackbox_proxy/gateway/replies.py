@@ -22,7 +22,7 @@ from blackbox_proxy.core.money import plain
 from blackbox_proxy.serving.chats import ChatStream, chat_choice
 from blackbox_proxy.serving.frames import FLOOR, EchoedLogprobs, Head, OpenChoice, escaped, marked, to_json
 from blackbox_proxy.serving.transcript import Part, Placed, joined
-from blackbox_proxy.types import Kind, Origin, Result, Rival, Step, Usage
+from blackbox_proxy.types import Kind, Origin, Result, ScoredCandidate, Step, Usage
 
 Answers = Sequence[Sequence[Part[Step]]]
 
@@ -193,8 +193,10 @@ def _chat_logprobs(tokens: Iterable[Placed[Step]], top: int | None) -> list[Chat
             bytes=list(step.piece),
             logprob=_bounded(step.logp_after),
             top_logprobs=[
-                TopLogprob(token=escaped(rival.piece), bytes=list(rival.piece), logprob=_bounded(rival.score))
-                for rival in step.rivals[:top]
+                TopLogprob(
+                    token=escaped(candidate.piece), bytes=list(candidate.piece), logprob=_bounded(candidate.score)
+                )
+                for candidate in step.candidates[:top]
             ],
         )
         for step in (placed.token for placed in tokens)
@@ -208,7 +210,7 @@ def _legacy_logprobs(tokens: Sequence[Placed[Step]], top: int) -> EchoedLogprobs
     return EchoedLogprobs(
         tokens=[marked(step.piece) for step in steps],
         token_logprobs=[_bounded(step.logp_after) if _is_known(step) else None for step in steps],
-        top_logprobs=[_legacy_top(step.rivals[:top], step) if _is_known(step) else None for step in steps],
+        top_logprobs=[_legacy_top(step.candidates[:top], step) if _is_known(step) else None for step in steps],
         text_offset=[placed.offset for placed in tokens],
     )
 
@@ -221,12 +223,12 @@ def _is_known(step: Step) -> bool:
     return step.origin is Origin.LOCAL or not math.isnan(step.logp_after)
 
 
-def _legacy_top(rivals: Sequence[Rival], step: Step) -> dict[str, float]:
+def _legacy_top(candidates: Sequence[ScoredCandidate], step: Step) -> dict[str, float]:
     """Most probable first, and the chosen one at the end where it is not among them.
 
     Its number is the very one of `token_logprobs`: by that clients see whether it was the likeliest.
     """
-    listed = {marked(rival.piece): _bounded(rival.score) for rival in rivals}
+    listed = {marked(candidate.piece): _bounded(candidate.score) for candidate in candidates}
     listed[marked(step.piece)] = _bounded(step.logp_after)
     return listed
 

@@ -24,7 +24,7 @@ from blackbox_proxy.core.money import Budget, Spent, charge, check_budget, plain
 from blackbox_proxy.errors import LedgerError
 from blackbox_proxy.ledger.rows import Counted, Ended, Intent, Row, price_text
 
-PATIENCE = 30.0
+LOCK_SECONDS = 30.0
 """Seconds to wait for another process that is writing."""
 
 MIGRATIONS = (
@@ -88,7 +88,9 @@ class Store:
         self._lock = threading.Lock()
         with self._guard():
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+            self._connection = sqlite3.connect(
+                path, timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False
+            )
         try:
             with self._guard():
                 self._prepare(migrations)
@@ -245,7 +247,7 @@ class Store:
 
     def _switch_to_wal(self) -> None:
         """Also where several processes do so at once: SQLite says `locked` to all but one, without waiting."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + LOCK_SECONDS
         while True:
             try:
                 self._connection.execute("PRAGMA journal_mode = WAL")

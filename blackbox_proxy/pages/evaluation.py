@@ -72,7 +72,7 @@ class Mistakes:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class TaskOutcome:
     """One task. alpha: what `steered` used; chosen: the scores on validation that it was chosen by, where it was.
 
     rows: arms in order. sweep: further alphas. wrong, of: steered answers that are not right, and all. ceiling: what of
@@ -102,7 +102,7 @@ class Judged:
 class Evaluated:
     """What the page shows. priced: whose prices these are. made: when, UTC. by: which program."""
 
-    tasks: Sequence[Judged]
+    tasks: Sequence[TaskOutcome]
     model: str
     priced: str
     made: dt.datetime
@@ -154,7 +154,7 @@ def evaluation_page(shown: Evaluated) -> str:
     )
 
 
-def _titles(tasks: Sequence[Judged]) -> str:
+def _titles(tasks: Sequence[TaskOutcome]) -> str:
     """What was asked, by name.
 
     >>> _titles([])
@@ -163,7 +163,7 @@ def _titles(tasks: Sequence[Judged]) -> str:
     return ", ".join(f"\u201c{task.title}\u201d" for task in tasks) or "no task"
 
 
-def _task(task: Judged, number: int) -> list[Html]:
+def _task(task: TaskOutcome, number: int) -> list[Html]:
     drawn = [_interval(row) for row in task.rows if row.score is not None]
     return [
         el("h2", task.title, id=f"task-{number}"),
@@ -182,14 +182,14 @@ def _task(task: Judged, number: int) -> list[Html]:
     ]
 
 
-def _alpha(task: Judged) -> str:
+def _alpha(task: TaskOutcome) -> str:
     if not task.chosen:
         return f"Steered at alpha {task.alpha:g}, which was set before."
     tried = ", ".join(f"{alpha:g}: {score:.2f}" for alpha, score in task.chosen)
     return f"Steered at alpha {task.alpha:g}, chosen on validation questions alone ({tried})."
 
 
-def _verdict(task: Judged) -> list[str]:
+def _verdict(task: TaskOutcome) -> list[str]:
     """What the tests say, in words: better or worse only where the interval leaves out 0."""
     found = []
     for test in task.tests:
@@ -229,7 +229,7 @@ def _row(row: Row) -> Html:
     return el("tr", el("th", el("span", name, cls="name"), scope="row"), *(el("td", cell) for cell in cells))
 
 
-def _tests(task: Judged) -> list[Html]:
+def _tests(task: TaskOutcome) -> list[Html]:
     if not task.tests:
         return []
     heads = (el("th", name, scope="col") for name in ("Steered against", "Difference", "95 % interval", "p", "n"))
@@ -264,7 +264,7 @@ def _signed(value: float) -> str:
 SWEEP = "To look at, not to choose by, since these are test questions. The line marks the alpha of the steered arm."
 
 
-def _sweep(task: Judged) -> list[Html]:
+def _sweep(task: TaskOutcome) -> list[Html]:
     points = [
         Point(row.alpha, row.score, row.low, row.high)
         for row in sorted(task.sweep, key=lambda row: row.alpha or 0.0)
@@ -281,7 +281,7 @@ def _sweep(task: Judged) -> list[Html]:
     ]
 
 
-def _ceiling(task: Judged) -> list[Html]:
+def _ceiling(task: TaskOutcome) -> list[Html]:
     if not task.of:
         return []
     said = f"{task.wrong:,} of {task.of:,} steered answers are not right."
@@ -289,7 +289,7 @@ def _ceiling(task: Judged) -> list[Html]:
     return [el("h3", "Where steered answers go wrong"), el("p", said), *drawn]
 
 
-def _exactness(task: Judged) -> list[Html]:
+def _exactness(task: TaskOutcome) -> list[Html]:
     if not task.exactness:
         return []
     told = (el("div", el("dt", name), el("dd", figure)) for name, figure in task.exactness)
@@ -300,13 +300,13 @@ LONGEST = 600
 """Characters of a question, a reference or an answer that are shown."""
 
 
-def _mistakes(task: Judged) -> list[Html]:
+def _mistakes(task: TaskOutcome) -> list[Html]:
     """The wrong answers, arm by arm; those of the steered one are open."""
     listed = [_of_arm(arm, task) for arm in task.mistakes if arm.shown]
     return [el("h3", "Wrong answers"), *listed] if listed else []
 
 
-def _of_arm(arm: Mistakes, task: Judged) -> Html:
+def _of_arm(arm: Mistakes, task: TaskOutcome) -> Html:
     more = f", the first {len(arm.shown):,} of them here" if len(arm.shown) < arm.wrong else ""
     heads = (el("th", name, scope="col") for name in ("Question", "Reference", "Answer", "Score"))
     rows = (

@@ -19,7 +19,7 @@ from blackbox_proxy.pages.figures import NONE, UNKNOWN, dollars, money
 from blackbox_proxy.pages.html import Html, document, el, joined
 from blackbox_proxy.pages.style import COMMON, TRACE
 from blackbox_proxy.steering import Schedule
-from blackbox_proxy.types import Call, Kind, Origin, Prompt, Result, Rival, Step
+from blackbox_proxy.types import Call, Kind, Origin, Prompt, Result, ScoredCandidate, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ FLAGS = (
         "pair draft; the API was asked along it, and it was kept",
         "The pair had drafted it.",
     ),
-    Flag("\u2013", lambda step: step.left, "left to the API, since the pair's members hardly differ there"),
+    Flag("\u2013", lambda step: step.gated, "left to the API, since the pair's members hardly differ there"),
     Flag("\u2248", lambda step: not step.exact, "the API did not go on from exactly the text before"),
     Flag(
         "\u2021",
@@ -194,7 +194,7 @@ def _summary(trace: Trace) -> Html:
     result, usage = trace.result, trace.result.usage
     cost = "cost unknown" if result.cost is None else dollars(result.cost)
     alpha = f"{trace.alpha:g}" if trace.schedule is None else f"by token {trace.schedule}"
-    left = f", {result.left:,} left to the API" if result.left else ""
+    left = f", {result.gated:,} left to the API" if result.gated else ""
     return el(
         "p",
         f"{result.model or 'unknown model'}, alpha {alpha}. {len(result.steps):,} tokens in "
@@ -247,7 +247,7 @@ def _flowing(step: Step) -> Html:
 
 
 def _card(title: str, step: Step, came_from: Round | None, *, name: str) -> Html:
-    rows = (_rival(rival, step) for rival in step.rivals)
+    rows = (_candidate(candidate, step) for candidate in step.candidates)
     heads = ("Candidate", "API before", "Offset", "Steered")
     table = el(
         "table",
@@ -257,31 +257,31 @@ def _card(title: str, step: Step, came_from: Round | None, *, name: str) -> Html
     return el(
         "div",
         el("p", el("b", title), ": ", el("span", step.origin.value, cls=f"mark {ORIGINS[step.origin][0]}")),
-        *([table] if step.rivals else ()),
+        *([table] if step.candidates else ()),
         *(el("p", line) for line in _grounds(step, came_from)),
         cls="card",
         id=name,
     )
 
 
-def _rival(rival: Rival, step: Step) -> Html:
+def _candidate(candidate: ScoredCandidate, step: Step) -> Html:
     """A candidate, before and after; the chosen one and the one that the API wanted are named as such."""
-    chosen = rival.piece == step.piece and rival.kind is step.kind
-    remarks = [*(["chosen"] if chosen else []), *(["wanted"] if _is_wanted(rival, step) else [])]
+    chosen = candidate.piece == step.piece and candidate.kind is step.kind
+    remarks = [*(["chosen"] if chosen else []), *(["wanted"] if _is_wanted(candidate, step) else [])]
     remark = el("span", f" {', '.join(remarks)}", cls="soft") if remarks else ""
-    before = _chance(rival.logp) if rival.inside else f"{IMPUTED}{_chance(rival.logp)}"
+    before = _chance(candidate.logp) if candidate.inside else f"{IMPUTED}{_chance(candidate.logp)}"
     return el(
         "tr",
-        el("th", el("code", visible(rival.piece, rival.kind)), remark, scope="row"),
+        el("th", el("code", visible(candidate.piece, candidate.kind)), remark, scope="row"),
         el("td", before),
-        el("td", _nats(rival.offset, sign="+")),
-        el("td", _chance(rival.score)),
+        el("td", _nats(candidate.offset, sign="+")),
+        el("td", _chance(candidate.score)),
         cls="chosen" if chosen else None,
     )
 
 
-def _is_wanted(rival: Rival, step: Step) -> bool:
-    return step.origin is not Origin.LOCAL and rival.piece == step.wanted
+def _is_wanted(candidate: ScoredCandidate, step: Step) -> bool:
+    return step.origin is not Origin.LOCAL and candidate.piece == step.api_token
 
 
 def _chance(logp: float) -> str:
@@ -305,8 +305,8 @@ def _grounds(step: Step, came_from: Round | None) -> Iterator[str]:
     """Sentences on how far the token can be trusted, and what it cost."""
     exact = "The API went on from exactly the text before" if step.exact else "The API did not go on from exactly this"
     sure = "nothing that it hid can change this choice" if step.certified else "what it hid might change this choice"
-    yield f"{exact}; {sure}; the distribution is off by at most {step.error:.2g} (total variation)."
-    if step.left and step.divergence is not None:
+    yield f"{exact}; {sure}; the distribution is off by at most {step.tv_bound:.2g} (total variation)."
+    if step.gated and step.divergence is not None:
         yield f"The pair's members hardly differ here ({step.divergence:.2g}), so it was left to the API."
     yield from (flag.sentence for flag in FLAGS if flag.sentence and flag.holds(step))
     if came_from is None:
@@ -341,7 +341,7 @@ def _row(number: int, step: Step, came_from: Round | None) -> Html:
         el("td", _nats(step.offset, sign="+")),
         el("td", _nats(step.logp_after)),
         *(el("td", "yes" if said else "no") for said in (step.exact, step.certified)),
-        el("td", f"{step.error:.2g}"),
+        el("td", f"{step.tv_bound:.2g}"),
         el("td", _cost(step, came_from)),
     )
 
@@ -357,4 +357,4 @@ def _wanted(step: Step) -> Html:
     """What the API had sampled; nothing where it was not asked."""
     if step.origin is Origin.LOCAL:
         return NONE
-    return el("code", visible(step.wanted, Kind.TEXT if step.wanted else Kind.END))
+    return el("code", visible(step.api_token, Kind.TEXT if step.api_token else Kind.END))

@@ -86,10 +86,10 @@ def refusal(status: int, body: object, *, place: Place, wait: float | None = Non
     return ApiRefused(message + said, hint=hint, status=status)
 
 
-def silence(causes: Iterator[BaseException], place: Place) -> ApiUnreachable:
+def connection_error(causes: Iterator[BaseException], place: Place) -> ApiUnreachable:
     """The error for a connection that failed. `causes`: the exceptions behind it, outermost first."""
     chain = tuple(causes)
-    for kind, message, hint, passing in _SILENCES:
+    for kind, message, hint, passing in _CONNECTION_ERRORS:
         if any(isinstance(cause, kind) for cause in chain):
             error = ApiUnreachable(message.format(place=place), hint=hint.format(place=place))
             error.retryable = passing
@@ -102,7 +102,7 @@ def silence(causes: Iterator[BaseException], place: Place) -> ApiUnreachable:
     )
 
 
-def lateness(place: Place) -> ApiTimeout:
+def timeout_error(place: Place) -> ApiTimeout:
     """The error for an answer that did not come in time."""
     return ApiTimeout(
         f"no answer from {place.url} within {place.timeout:g} s",
@@ -118,7 +118,7 @@ def unsent(words: str, place: Place) -> ApiRefused:
     )
 
 
-def garble(raw: bytes, place: Place) -> ReplyError:
+def malformed_reply_error(raw: bytes, place: Place) -> ReplyError:
     """The error for a successful answer whose body is no JSON object.
 
     Half an answer, or the page of a gateway whose server is away, may be a whole answer next time.
@@ -135,7 +135,7 @@ def garble(raw: bytes, place: Place) -> ReplyError:
     return error
 
 
-def oversize(limit: int, place: Place) -> ReplyError:
+def oversized_reply_error(limit: int, place: Place) -> ReplyError:
     """The error for a body that is longer than we are ready to hold."""
     return ReplyError(
         f"the answer of {place.url} is longer than {limit:,} bytes",
@@ -209,7 +209,7 @@ def _no(status: int, words: str, *, code: str, place: Place) -> tuple[str, str]:
     return f"the API refused the request ({status})", hint if "logprob" in words.lower() else "see its words above"
 
 
-_SILENCES: tuple[tuple[type[BaseException], str, str, bool], ...] = (
+_CONNECTION_ERRORS: tuple[tuple[type[BaseException], str, str, bool], ...] = (
     (
         ssl.SSLCertVerificationError,
         "the certificate of {place.base_url} could not be verified",

@@ -31,11 +31,11 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """How long to go on trying. Seconds throughout.
 
     first, most: the pause before the second attempt, and the cap on its doubling. longest: the longest pause that we
-    accept from a server; when it asks for more we stop at once, because to knock earlier would be rude and useless.
+    accept from a server; when it asks for more we stop at once, since an earlier request would be refused again.
     """
 
     attempts: int = 4
@@ -84,11 +84,11 @@ def asked_wait(headers: Mapping[str, str], *, now: float) -> float | None:
     return _until(text, now=now) if seconds is None else seconds
 
 
-def on_outcome(judge: Callable[[Outcome], bool]) -> Callable[[RetryCallState], bool]:
-    """`judge` as a tenacity condition; an exception (a bug, a refusal of the ledger) is never tried again."""
+def on_outcome(wants_another: Callable[[Outcome], bool]) -> Callable[[RetryCallState], bool]:
+    """`wants_another` as a tenacity condition; an exception (a bug, a refusal of the ledger) is never tried again."""
 
     def condition(state: RetryCallState) -> bool:
-        return state.outcome is not None and not state.outcome.failed and judge(state.outcome.result())
+        return state.outcome is not None and not state.outcome.failed and wants_another(state.outcome.result())
 
     return condition
 

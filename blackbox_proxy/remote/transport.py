@@ -31,10 +31,10 @@ from tenacity import AsyncRetrying, Future, RetryCallState, Retrying, stop_after
 
 from blackbox_proxy.errors import BlackboxProxyError
 from blackbox_proxy.remote.address import read_address
-from blackbox_proxy.remote.faults import Place, causes_of, lateness, refusal, silence, unsent
+from blackbox_proxy.remote.exchange import Exchange
+from blackbox_proxy.remote.faults import Place, causes_of, connection_error, refusal, timeout_error, unsent
 from blackbox_proxy.remote.network import Proxy, certificates, proxy_for, unusable
-from blackbox_proxy.remote.retry import Outcome, Patience, asked_wait, on_outcome
-from blackbox_proxy.remote.trial import Trial
+from blackbox_proxy.remote.retry import Outcome, RetryPolicy, asked_wait, on_outcome
 from blackbox_proxy.types import Attempt, Watcher, WireRequest
 
 LIMIT = 256 * 2**20
@@ -82,7 +82,7 @@ def _headers(agent: str, key: str) -> dict[str, str | openai.Omit]:
 
 
 @dataclass(slots=True)
-class _Trials:
+class _Exchanges:
     """One request, who wants to hear of its attempts, and how many there were."""
 
     request: WireRequest
@@ -108,7 +108,7 @@ class Transport:
         key_name: str = "OPENAI_API_KEY",
         key_header: str = "",
         timeout: float = 60.0,
-        patience: Patience | None = None,
+        retry: RetryPolicy | None = None,
         on_attempt: Callable[[Attempt], None] | None = None,
         clock: Clock | None = None,
         limit: int = LIMIT,
@@ -119,7 +119,7 @@ class Transport:
         if not self._address.local or base_url.startswith("https:"):
             self._trusted = certificates(os.environ) or True
         self._timeout = timeout
-        self._patience = patience or Patience()
+        self._retry = retry or RetryPolicy()
         self._on_attempt = on_attempt
         self._clock = clock or Clock()
         self._limit = limit
@@ -141,33 +141,33 @@ class Transport:
         Raises `ApiUnreachable`, `ApiBusy`, `ApiRefused`, `PromptError` (it does not fit into the context) or
         `ReplyError` (no JSON object, too long), and whatever the watcher or `on_attempt` raises.
         """
-        trials = _Trials(request, watcher)
+        exchanges = _Exchanges(request, watcher)
         retrying = Retrying(
             sleep=self._clock.sleep,
-            stop=stop_after_attempt(self._patience.attempts),
+            stop=stop_after_attempt(self._retry.attempts),
             wait=self._pause,
-            retry=on_outcome(self._patience.goes_on),
+            retry=on_outcome(self._retry.goes_on),
             retry_error_callback=_outcome,
         )
-        outcome: Outcome = retrying(lambda: self._try(trials))
-        return _settle(outcome, tries=trials.made)
+        outcome: Outcome = retrying(lambda: self._try(exchanges))
+        return _settle(outcome, tries=exchanges.made)
 
     async def asend(self, request: WireRequest, watcher: Watcher | None = None) -> Mapping[str, object]:
         """`send` without blocking the event loop, but for what the watcher does."""
-        trials = _Trials(request, watcher)
+        exchanges = _Exchanges(request, watcher)
         retrying = AsyncRetrying(
             sleep=self._clock.async_sleep,
-            stop=stop_after_attempt(self._patience.attempts),
+            stop=stop_after_attempt(self._retry.attempts),
             wait=self._pause,
-            retry=on_outcome(self._patience.goes_on),
+            retry=on_outcome(self._retry.goes_on),
             retry_error_callback=_outcome,
         )
 
         async def attempt() -> Outcome:
-            return await self._atry(trials)
+            return await self._atry(exchanges)
 
         outcome: Outcome = await retrying(attempt)
-        return _settle(outcome, tries=trials.made)
+        return _settle(outcome, tries=exchanges.made)
 
     def close(self) -> None:
         """Closes the sync side."""
@@ -194,10 +194,10 @@ class Transport:
     ) -> None:
         await self.aclose()
 
-    def _try(self, trials: _Trials) -> Outcome:
+    def _try(self, exchanges: _Exchanges) -> Outcome:
         """One attempt, sync."""
-        request, client = trials.request, self._sync_client()
-        with self._watch(trials) as trial:
+        request, client = exchanges.request, self._sync_client()
+        with self._watch(exchanges) as exchange:
             # `cast_to=object` and reading the bytes ourselves keep pydantic away from bodies of 50,000 keys.
             stream = client.post(
                 request.path,
@@ -209,14 +209,14 @@ class Transport:
             )
             with stream:
                 for chunk in stream.response.iter_bytes():
-                    trial.take(chunk, now=self._clock.monotonic())
-                trial.read(stream.response.status_code)
-        return trial.outcome
+                    exchange.take(chunk, now=self._clock.monotonic())
+                exchange.read(stream.response.status_code)
+        return exchange.outcome
 
-    async def _atry(self, trials: _Trials) -> Outcome:
+    async def _atry(self, exchanges: _Exchanges) -> Outcome:
         """One attempt, async."""
-        request, client = trials.request, self._async_client()
-        with self._watch(trials) as trial:
+        request, client = exchanges.request, self._async_client()
+        with self._watch(exchanges) as exchange:
             stream = await client.post(
                 request.path,
                 body=dict(request.body),
@@ -227,31 +227,31 @@ class Transport:
             )
             async with stream:
                 async for chunk in stream.response.aiter_bytes():
-                    trial.take(chunk, now=self._clock.monotonic())
-                trial.read(stream.response.status_code)
-        return trial.outcome
+                    exchange.take(chunk, now=self._clock.monotonic())
+                exchange.read(stream.response.status_code)
+        return exchange.outcome
 
     @contextmanager
-    def _watch(self, trials: _Trials) -> Iterator[Trial]:
-        """Turns what is raised inside into the trial's outcome, and reports the attempt however it ended."""
-        trials.made += 1
-        if trials.watcher is not None:
-            trials.watcher.begin(trials.made)
-        trial = self._trial(trials.request, trials.made)
+    def _watch(self, exchanges: _Exchanges) -> Iterator[Exchange]:
+        """Turns what is raised inside into the exchange's outcome, and reports the attempt however it ended."""
+        exchanges.made += 1
+        if exchanges.watcher is not None:
+            exchanges.watcher.begin(exchanges.made)
+        exchange = self._exchange(exchanges.request, exchanges.made)
         try:
-            yield trial
+            yield exchange
         except BlackboxProxyError as error:
-            trial.fail(error)
+            exchange.fail(error)
         except Exception as error:
             if not _is_foreign(error):
                 raise
-            self._explain(error, trial)
+            self._explain(error, exchange)
         except BaseException:
-            self._report(trial, trials.watcher)
+            self._report(exchange, exchanges.watcher)
             raise
-        self._report(trial, trials.watcher)
+        self._report(exchange, exchanges.watcher)
 
-    def _trial(self, request: WireRequest, number: int) -> Trial:
+    def _exchange(self, request: WireRequest, number: int) -> Exchange:
         place = Place(
             base_url=self._address.shown,
             path=request.path,
@@ -262,31 +262,31 @@ class Transport:
             proxy="" if self._proxy is None else f"{self._proxy.shown} ({self._proxy.variable})",
         )
         started = self._clock.monotonic()
-        return Trial(place, number, started=started, deadline=started + self._timeout, limit=self._limit)
+        return Exchange(place, number, started=started, deadline=started + self._timeout, limit=self._limit)
 
-    def _explain(self, error: Exception, trial: Trial) -> None:
-        """Fails the trial with our twin of an exception of the SDK or of the HTTP library below it."""
+    def _explain(self, error: Exception, exchange: Exchange) -> None:
+        """Fails the exchange with our twin of an exception of the SDK or of the HTTP library below it."""
         if isinstance(error, openai.APIStatusError):
             wait = asked_wait(error.response.headers, now=self._clock.wall())
-            twin = refusal(error.status_code, error.body, place=trial.place, wait=wait)
-            trial.fail(twin, status=error.status_code, wait=wait)
+            twin = refusal(error.status_code, error.body, place=exchange.place, wait=wait)
+            exchange.fail(twin, status=error.status_code, wait=wait)
         elif _is_late(error):
-            trial.fail(lateness(trial.place), word="timeout", lost=_was_sent(error))
+            exchange.fail(timeout_error(exchange.place), word="timeout", lost=_was_sent(error))
         elif isinstance(error, openai.OpenAIError) and not isinstance(error, openai.APIConnectionError):
-            trial.fail(unsent(str(error), trial.place))
+            exchange.fail(unsent(str(error), exchange.place))
         else:
-            trial.fail(silence(causes_of(error), trial.place), lost=_was_sent(error))
+            exchange.fail(connection_error(causes_of(error), exchange.place), lost=_was_sent(error))
 
-    def _report(self, trial: Trial, watcher: Watcher | None) -> None:
+    def _report(self, exchange: Exchange, watcher: Watcher | None) -> None:
         """Tell of an attempt: first whoever made the call, since `on_attempt` may refuse to go on."""
-        attempt = trial.attempt(self._clock.monotonic())
+        attempt = exchange.attempt(self._clock.monotonic())
         if watcher is not None:
             watcher.end(attempt)
         if self._on_attempt is not None:
             self._on_attempt(attempt)
 
     def _pause(self, state: RetryCallState) -> float:
-        return self._patience.pause(state.attempt_number, _outcome(state), draw=self._clock.draw())
+        return self._retry.pause(state.attempt_number, _outcome(state), draw=self._clock.draw())
 
     def _found_proxy(self) -> Proxy | None:
         """A proxy of the environment must not catch what is meant for this machine. Raises InputError."""

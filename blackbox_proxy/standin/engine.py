@@ -135,7 +135,7 @@ def choose(logits: Logits, order: Order, *, chance: np.random.Generator) -> int:
             logits[i] += bias
     if order.temperature == 0.0:
         return int(logits.argmax())
-    with np.errstate(over="ignore"):  # a temperature near 0 sends every rival to -inf, as it should
+    with np.errstate(over="ignore"):  # a temperature near 0 sends every candidate to -inf, as it should
         masses = np.exp((logits.astype(np.float64) - logits.max()) / order.temperature)
     ids = _nucleus(masses, order.top_p)
     reached = np.cumsum(masses[ids])

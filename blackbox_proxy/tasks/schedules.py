@@ -1,4 +1,4 @@
-"""Writes the items of English to cron, and judges a cron expression by what it means.
+"""Writes the items of English to cron, and scores a cron expression by what it means.
 
     python -m blackbox_proxy.tasks.schedules              # the folder cron
     python -m blackbox_proxy.tasks.schedules LINES.jsonl  # the lines that its adapter is trained on
@@ -26,7 +26,7 @@ TRAINING_LINES = 600
 
 
 class Asked(Protocol):
-    """What the judge reads of an item."""
+    """What the scorer reads of an item."""
 
     @property
     def reference(self) -> str: ...

@@ -81,19 +81,19 @@ def _asked(part: Part, rng: random.Random) -> list[tuple[str, str, str]]:
     """Language, word, its English, the languages in turn; no word that is spelt as in English, or means two things."""
     columns = []
     for language in CODES:
-        words, doubtful = _words(language), _doubtful(language)
+        words, ambiguous = _words(language), _ambiguous(language)
         pairs = [(words[key], english) for key, english in _english(part).items() if key in words]
         columns.append(
             [
                 (language, word, english)
                 for word, english in pairs
-                if fold(word) != fold(english) and fold(word) not in doubtful
+                if fold(word) != fold(english) and fold(word) not in ambiguous
             ]
         )
     return in_turn(columns, rng=rng)
 
 
-def _doubtful(language: str) -> set[str]:
+def _ambiguous(language: str) -> set[str]:
     """Words that stand for two English ones, which may be in two parts: `Turki` is Turkish and Turkey in Indonesian."""
     english = _words("en")
     meanings: dict[str, set[str]] = {}

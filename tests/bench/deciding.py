@@ -89,7 +89,7 @@ def figures(answers: Sequence[Answered], always: Sequence[Answered]) -> Figures:
         "tokens": len(steps),
         **_quality([(one.result.text, one.question) for one in answers if one.question]),
         "same": _share([a.result.text == b.result.text for a, b in zip(answers, always, strict=True)]),
-        "left": round(sum(step.left for step in steps) / tokens, 3),
+        "left": round(sum(step.gated for step in steps) / tokens, 3),
         "calls": round(usage.requests / tokens, 3),
         "input": round(usage.input / tokens, 1),
         "output": round(usage.output / tokens, 2),

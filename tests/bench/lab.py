@@ -51,7 +51,7 @@ MANY = 60
 """Continuations that the oracle reads at once."""
 
 SHOWN = 4
-"""Rivals, and the oracle's tokens, that are kept of a step at which an answer departs."""
+"""Candidates, and the oracle's tokens, that are kept of a step at which an answer departs."""
 
 Row = dict[str, Any]
 Key = tuple[str, float, str]
@@ -80,7 +80,7 @@ def closed_model(*, known: bool) -> Iterator[Api]:
         yield api
 
 
-def judged(question: Question, text: str) -> Row:
+def scored(question: Question, text: str) -> Row:
     """Whether an answer is in form, and whether it is right too."""
     symbol = symbol_of(text)
     return {"frame": is_framed(text), "form": bool(symbol), "right": symbol == question.symbol, "text": text}
@@ -104,9 +104,9 @@ def answered(question: Question, way: str, alpha: float, *, pair: Pair, api: Api
     prompt = Prompt.ask(question.text)
     if way == "expert":
         text = pair.members[0].answer(prompt, max_tokens=TOKENS).decode("utf-8", "replace")
-        return judged(question, text)
+        return scored(question, text)
     result = steer(prompt, api=api, pair=pair, steering=Steering(alpha=alpha, max_tokens=TOKENS))
-    return {**judged(question, result.text), **said(result)}
+    return {**scored(question, result.text), **said(result)}
 
 
 def measured(
@@ -155,7 +155,7 @@ def verdict(result: Result, own: str, expert: Oracle, untuned: Oracle) -> Row:
         return {"verdict": "cut"}
     at, before = departure(result, own.encode())
     found = departed(result, at, before, expert.table(before), untuned.table(before))
-    scores = [rival.score for rival in result.steps[at].rivals[:2]]
+    scores = [candidate.score for candidate in result.steps[at].candidates[:2]]
     if len(scores) == 2 and scores[0] - scores[1] <= NEAR_TIE:
         return {"verdict": "tie", "departure": found}
     if expert.table(before).best(1) == [result.steps[at].piece]:
@@ -184,20 +184,20 @@ def departure(result: Result, own: bytes) -> tuple[int, bytes]:
 
 def departed(result: Result, at: int, before: bytes, expert: Table, untuned: Table) -> Row:
     """What a step chose among, and what the oracle says of it under both members."""
-    rivals = [
+    candidates = [
         {
-            "piece": shown(rival.piece),
-            "logp": round(rival.logp, 3),
-            "offset": round(rival.offset, 3),
-            "score": round(rival.score, 3),
-            "expert": round(expert.logp(rival.piece), 3),
-            "untuned": round(untuned.logp(rival.piece), 3),
+            "piece": shown(candidate.piece),
+            "logp": round(candidate.logp, 3),
+            "offset": round(candidate.offset, 3),
+            "score": round(candidate.score, 3),
+            "expert": round(expert.logp(candidate.piece), 3),
+            "untuned": round(untuned.logp(candidate.piece), 3),
         }
-        for rival in result.steps[at].rivals[:SHOWN]
+        for candidate in result.steps[at].candidates[:SHOWN]
     ]
     best = {shown(piece): round(expert.logp(piece), 3) for piece in expert.best(SHOWN)}
     kept = {"expert": round(expert.kept, 4), "untuned": round(untuned.kept, 4)}
-    return {"step": at, "before": shown(before), "rivals": rivals, "oracle": best, "kept": kept}
+    return {"step": at, "before": shown(before), "candidates": candidates, "oracle": best, "kept": kept}
 
 
 def shown(piece: bytes) -> str:

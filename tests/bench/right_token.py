@@ -5,7 +5,7 @@
 forms: what `tests.bench.forms` has found. known, unknown: figures of `evaluate cron`, with the API's tokenizer known to
 the steering, and not. `<api>.<pair>`: forms, exact_known and exact_unknown as shares, what steps said of themselves.
 cron: scores. heavier_rest: steps that were emitted against a heavier rest in silence, which `Step.outweighed` rules out
-by its definition (tests/core/test_rivals.py); heavier_rest_said: share of the steps that said so, tokenizer known.
+by its definition (tests/core/test_strings.py); heavier_rest_said: share of the steps that said so, tokenizer known.
 rows: the first few of the forms.
 """
 

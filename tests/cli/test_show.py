@@ -68,7 +68,9 @@ def test_a_table_lines_up_whatever_its_tokens_are() -> None:
 
 def test_an_imputed_number_is_marked_and_an_unknown_one_left_out() -> None:
     outside = replace(STEP, origin=Origin.OUTSIDE, logp_before=-8.0)
-    local = replace(STEP, origin=Origin.LOCAL, logp_before=math.nan, offset=math.nan, logp_after=math.nan, wanted=b"")
+    local = replace(
+        STEP, origin=Origin.LOCAL, logp_before=math.nan, offset=math.nan, logp_after=math.nan, api_token=b""
+    )
     shown = rendered(outside, local)
     assert "~-8.00" in shown
     assert "nan" not in shown

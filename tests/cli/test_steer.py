@@ -244,9 +244,9 @@ def test_what_a_gate_left_to_the_api_is_said(cli: Cli, where: tuple[str, ...], t
     page, gate = tmp_path / "page.html", ("--gate", "divergence", "--threshold", "1")
     said = cli("steer", PROMPT, *where, *FAST, *gate, "--trace", "--trace-html", str(page))
     found = json.loads(cli("steer", PROMPT, *where, *FAST, *gate, "--trace", "--json").out)
-    left = [step for step in found["steps"] if step["left"]]
-    assert found["left_to_api"] == len(left) > 0
-    assert {step["origin"] for step in found["steps"] if not step["left"]} <= {"completed locally", "outside top-k"}
+    left = [step for step in found["steps"] if step["gated"]]
+    assert found["gated"] == len(left) > 0
+    assert {step["origin"] for step in found["steps"] if not step["gated"]} <= {"completed locally", "outside top-k"}
     assert all(step["alpha"] == 0.0 and step["offset"] is None and 0.0 < step["divergence"] <= 1.0 for step in left)
     assert f"{len(left)} left to the API" in " ".join(said.err.split())
     assert page.read_text(encoding="utf-8").count("so it was left to the API") == len(left)

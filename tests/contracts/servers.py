@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 ADDRESS = re.compile(r"http://127\.0\.0\.1:[1-9]\d*")
-PATIENCE = 120.0
+START_SECONDS = 120.0
 """Seconds for a server to say where it is."""
 
 
@@ -57,7 +57,7 @@ def _served(module: str, arguments: Sequence[str], log: Path) -> Iterator[str]:
 
 def _address(process: subprocess.Popen[bytes], log: Path) -> str:
     """What the server wrote of where it listens."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         found = ADDRESS.search(log.read_text("utf-8", "replace"))
         if found:

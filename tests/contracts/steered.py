@@ -50,6 +50,6 @@ def _near_tie(one: Result, other: Result) -> bool:
     """Whether `one` first departs from `other` where its two best choices are within the tolerance."""
     for mine, theirs in zip(one.steps, other.steps, strict=False):
         if (mine.piece, mine.kind) != (theirs.piece, theirs.kind):
-            scores = [rival.score for rival in mine.rivals[:2]]
+            scores = [candidate.score for candidate in mine.candidates[:2]]
             return len(scores) == 2 and scores[0] - scores[1] <= NEAR_TIE
     return False

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blackbox_proxy.core.drift import FLOOR, Canary, Take, apart, distance, judged, noise_of
+from blackbox_proxy.core.drift import FLOOR, Canary, Take, apart, compare, distance, noise_of
 from blackbox_proxy.types import Candidate, Floats, Kind, Position
 
 PIECES = [bytes([letter]) for letter in b"abcdefg"]
@@ -76,21 +76,21 @@ def test_places_are_compared_as_far_as_the_text_is_the_same() -> None:
 
 
 def test_the_same_again_is_the_same() -> None:
-    found = judged([Canary("q", (take(SURE), take(SURE)))], [take(SURE)])
+    found = compare([Canary("q", (take(SURE), take(SURE)))], [take(SURE)])
     assert (found.verdict, found.noise, found.reasons, found.limit) == ("same", 0.0, (), FLOOR)
 
 
 def test_what_the_record_itself_does_is_noise() -> None:
     wobbly = [0.85, 0.1, 0.05, *[1e-6] * 5]
     canaries = [Canary("q", (take(SURE), take(wobbly))), Canary("r", (take(SURE), take(SURE)))]
-    found = judged(canaries, [take(SURE), take(wobbly)])
+    found = compare(canaries, [take(SURE), take(wobbly)])
     assert found.noise == noise_of(canaries) == pytest.approx(0.05, abs=1e-3)
     assert (found.verdict, found.reasons) == ("noise", ())
-    assert judged(canaries, [take(SURE), take(OTHER)]).verdict == "changed"
+    assert compare(canaries, [take(SURE), take(OTHER)]).verdict == "changed"
 
 
 def test_a_distribution_that_moved_beyond_the_noise_is_a_change() -> None:
-    found = judged([Canary("q", (take(SURE), take(CLOSE)))], [take(OTHER)])
+    found = compare([Canary("q", (take(SURE), take(CLOSE)))], [take(OTHER)])
     assert found.verdict == "changed"
     assert found.canaries[0].flips == 1
     assert "1 of 1 canaries moved by more than" in found.reasons[0]
@@ -110,11 +110,11 @@ def test_a_distribution_that_moved_beyond_the_noise_is_a_change() -> None:
 def test_a_fingerprint_counts_where_it_was_one(known: tuple[str, str], now: str, verdict: str) -> None:
     """Where the record has several, the endpoint has many, and another one says nothing."""
     takes = tuple(take(SURE, fingerprint=name) for name in known)
-    found = judged([Canary("q", takes)], [take(SURE, fingerprint=now)])
+    found = compare([Canary("q", takes)], [take(SURE, fingerprint=now)])
     assert found.verdict == verdict
     assert all("fingerprint was fp-1, and is fp-2" in reason for reason in found.reasons)
 
 
 def test_another_name_for_the_model_is_a_change() -> None:
-    found = judged([Canary("q", (take(SURE, model="m-05"),))], [take(SURE, model="m-11")])
+    found = compare([Canary("q", (take(SURE, model="m-05"),))], [take(SURE, model="m-11")])
     assert (found.verdict, found.reasons) == ("changed", ("the model was m-05, and is m-11",))

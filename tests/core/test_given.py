@@ -96,7 +96,7 @@ def test_on_a_shared_vocabulary_the_distribution_is_that_of_the_definition(
     for at in range(start, len(path)):
         distribution = steered(api, pair, path[:at], read=head + path[start:at], alpha=alpha)
         assert steps[at].logp_after == pytest.approx(distribution[path[at]], abs=1e-6)
-        best = steps[at].rivals[0]
+        best = steps[at].candidates[0]
         assert best.score == pytest.approx(distribution.max(), abs=1e-6)
     distribution = steered(api, pair, path, read=head + path[start:], alpha=alpha)
     assert last.logp_after == pytest.approx(distribution.max(), abs=1e-6)

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from blackbox_proxy.core.events import Begin, Draft, Evaluate, Evidence, Judge, Tell
+from blackbox_proxy.core.events import Begin, Draft, Evaluate, Evidence, ScoreStrings, Tell
 from blackbox_proxy.core.loop import Loop, steps
-from blackbox_proxy.core.rivals import ByteReading
 from blackbox_proxy.core.rounds import HIDDEN_END
+from blackbox_proxy.core.strings import ByteReading
 from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.engine import steer
 from blackbox_proxy.errors import ReplyError
@@ -77,7 +77,7 @@ def test_an_end_that_the_pair_puts_off_is_gone_over() -> None:
     wants_end = position(b"", {b"": 0.6, b"b": 0.3})
     result, api = run(pair, reply(A, wants_end, finish="stop"), reply(END, finish="stop"))
     assert result.text == "ab"
-    assert [(step.origin, step.wanted) for step in result.steps[:2]] == [(Origin.DRAFT, b"a"), (Origin.CHANGED, b"")]
+    assert [(step.origin, step.api_token) for step in result.steps[:2]] == [(Origin.DRAFT, b"a"), (Origin.CHANGED, b"")]
     assert [ask.answer for ask in api.asked] == [b"", b"ab"]
 
 
@@ -345,7 +345,7 @@ def test_distributions_that_lie_behind_are_forgotten() -> None:
     event = next(run)
     while made < text - 1:
         held = max(held, len(distributions))
-        assert not isinstance(event, Tell | Judge | Begin)
+        assert not isinstance(event, Tell | ScoreStrings | Begin)
         made += isinstance(event, Step)
         said = [reply(*[A, B] * 2)] if isinstance(event, Draft) else []
         event = run.send(
@@ -358,7 +358,7 @@ def test_steps_tell_what_was_weighed() -> None:
     pair = prefers(b"", {b"b": 0.8, b"a": 0.2}, {b"b": 0.2, b"a": 0.8})
     result, _ = run(pair, reply(A), steering=Steering(proposals=0, max_tokens=1, alpha=0.5, evidence=0.0))
     (step,) = result.steps
-    assert (step.piece, step.wanted, step.origin) == (b"b", b"a", Origin.CHANGED)
+    assert (step.piece, step.api_token, step.origin) == (b"b", b"a", Origin.CHANGED)
     assert step.logp_before == pytest.approx(math.log(0.3))
     assert step.offset == pytest.approx(math.log(4.0), abs=1e-4)
     scores = {b"a": 0.6 * 0.5, b"b": 0.3 * 2.0}  # alpha 1/2: the square root of 4
@@ -366,7 +366,7 @@ def test_steps_tell_what_was_weighed() -> None:
     assert math.exp(step.logp_after) == pytest.approx(scores[b"b"] / (sum(scores.values()) + unseen), abs=1e-4)
     shown, _ = run(pair, reply(A), steering=Steering(target="topk", max_tokens=1, alpha=0.5, evidence=0.0))
     assert math.exp(shown.steps[0].logp_after) == pytest.approx(scores[b"b"] / sum(scores.values()), abs=1e-4)
-    assert [rival.piece for rival in step.rivals] == [b"b", b"a"]
+    assert [candidate.piece for candidate in step.candidates] == [b"b", b"a"]
 
 
 def test_by_ids_a_token_that_the_pair_lacks_is_an_error_only_if_it_is_wanted() -> None:

@@ -86,8 +86,8 @@ def test_the_likeliest_text_does_not_win_over_what_the_api_wrote() -> None:
     text, finish, made, asked = own(Reply((first, END), "stop", Usage()))
     assert (text, finish, asked.length, asked.own) == (b"a", "stop", 8, True)
     assert [step.origin for step in made] == [Origin.DRAFT] * 2
-    assert all(step.left and step.certified and math.isnan(step.offset) for step in made)
-    assert made[0].rivals[0].piece == b""
+    assert all(step.gated and step.certified and math.isnan(step.offset) for step in made)
+    assert made[0].candidates[0].piece == b""
 
 
 def test_an_end_that_is_not_shown_is_the_end_all_the_same() -> None:

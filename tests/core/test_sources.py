@@ -40,13 +40,13 @@ def test_a_table_says_what_all_else_is_worth() -> None:
     table = OffsetTable({b"a": 0.0, b"b": 0.5}, other=-9.0)
     for source in (table, WeightedSum([(table, 1.0)])):
         (step,) = steer(PROMPT, api=toy_api(1, WHOLE, top_k=2), pair=source, steering=Steering(max_tokens=1)).steps
-        shown = {rival.piece: rival for rival in step.rivals}
-        weights = {piece: rival.logp + table.offsets.get(piece, table.other) for piece, rival in shown.items()}
-        hidden = 1.0 - math.fsum(math.exp(rival.logp) for rival in shown.values())
+        shown = {candidate.piece: candidate for candidate in step.candidates}
+        weights = {piece: candidate.logp + table.offsets.get(piece, table.other) for piece, candidate in shown.items()}
+        hidden = 1.0 - math.fsum(math.exp(candidate.logp) for candidate in shown.values())
         assert hidden > 0.01
         whole = math.fsum(map(math.exp, weights.values())) + hidden * math.exp(table.other)
-        for piece, rival in shown.items():
-            assert rival.score == pytest.approx(weights[piece] - math.log(whole), abs=1e-3)
+        for piece, candidate in shown.items():
+            assert candidate.score == pytest.approx(weights[piece] - math.log(whole), abs=1e-3)
 
 
 @pytest.mark.parametrize("seed", range(12))

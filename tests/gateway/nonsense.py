@@ -119,7 +119,7 @@ KNOBS: list[Json] = [
     *({name: "x"} for name in ("target", "tail", "rule", "drafter", "prefer", "nucleus", "clip", "spread")),
     *({name: -1} for name in ("reveals", "proposals", "back_off", "min_p", "evidence", "plausible", "nucleus")),
     *({name: 10**6} for name in ("reveals", "proposals", "back_off", "spread")),
-    *({name: 1} for name in ("event", "rivals", "temperature", "max_tokens", "nothing", "", "\ud800")),
+    *({name: 1} for name in ("event", "top_candidates", "temperature", "max_tokens", "nothing", "", "\ud800")),
     3,
     [],
     "x",

@@ -69,7 +69,7 @@ def test_a_schedule_moves_alpha_along_the_answer(served: str, way: object) -> No
         ("min_p", 2, "min_p must be in [0, 1], not 2.0"),
         ("proposals", -1, "proposals must not be negative, not -1"),
         ("repetition_stop", 3, "repetition_stop must be 0, or from 16 to 1024, not 3"),
-        ("rivals", 3, "there is no such knob"),
+        ("top_candidates", 3, "there is no such knob"),
         ("event", "ids", "there is no such knob"),
     ],
 )

@@ -8,21 +8,21 @@ from dataclasses import replace
 from decimal import Decimal
 
 from blackbox_proxy.pages.trace import Trace
-from blackbox_proxy.types import Call, Kind, Origin, Prompt, Result, Rival, Step, Usage
+from blackbox_proxy.types import Call, Kind, Origin, Prompt, Result, ScoredCandidate, Step, Usage
 
 NAN = math.nan
-RIVALS = (
-    Rival(b" Bristol", Kind.TEXT, -2.72, 2.18, -0.61, inside=True),
-    Rival(b" Oslo", Kind.TEXT, -0.5, -1.0, -1.2, inside=True),
-    Rival(b"", Kind.END, -9.0, 0.1, -9.5, inside=False),
+CANDIDATES = (
+    ScoredCandidate(b" Bristol", Kind.TEXT, -2.72, 2.18, -0.61, inside=True),
+    ScoredCandidate(b" Oslo", Kind.TEXT, -0.5, -1.0, -1.2, inside=True),
+    ScoredCandidate(b"", Kind.END, -9.0, 0.1, -9.5, inside=False),
 )
 STEPS = (
-    Step(b"answer", Kind.TEXT, b"The", -18.27, -0.001, 14.71, Origin.OUTSIDE, (), error=0.9),
-    Step(b":\n", Kind.TEXT, b":\n", -0.36, 0.0, 0.51, Origin.DRAFT, (), certified=True, error=0.0),
-    Step(b" Bristol", Kind.TEXT, b" Oslo", -2.72, -0.61, 2.18, Origin.CHANGED, RIVALS, error=0.25),
+    Step(b"answer", Kind.TEXT, b"The", -18.27, -0.001, 14.71, Origin.OUTSIDE, (), tv_bound=0.9),
+    Step(b":\n", Kind.TEXT, b":\n", -0.36, 0.0, 0.51, Origin.DRAFT, (), certified=True, tv_bound=0.0),
+    Step(b" Bristol", Kind.TEXT, b" Oslo", -2.72, -0.61, 2.18, Origin.CHANGED, CANDIDATES, tv_bound=0.25),
     Step("é".encode()[:1], Kind.TEXT, b"x", -1.0, -0.5, 0.1, Origin.CHANGED, (), exact=False),
     Step("é".encode()[1:], Kind.TEXT, b"", NAN, NAN, NAN, Origin.LOCAL, (), exact=False),
-    Step(b"", Kind.END, b"", -0.01, 0.0, 1.0, Origin.DRAFT, (), certified=True, error=0.0),
+    Step(b"", Kind.END, b"", -0.01, 0.0, 1.0, Origin.DRAFT, (), certified=True, tv_bound=0.0),
 )
 CALLS = (
     Call(0, Usage(input=40, output=4, requests=1), Decimal("0.0003")),

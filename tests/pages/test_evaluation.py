@@ -7,16 +7,16 @@ from dataclasses import replace
 from hypothesis import given
 
 from blackbox_proxy.pages.evaluation import SWEEP as REMARK
-from blackbox_proxy.pages.evaluation import Evaluated, Judged, Mistake, Mistakes, evaluation_page
+from blackbox_proxy.pages.evaluation import Evaluated, Mistake, Mistakes, TaskOutcome, evaluation_page
 from blackbox_proxy.pages.plots import Interval, Point, curve, intervals
-from tests.pages.judged import BARE, EVALUATED, ROWS, SWEEP, TOWNS
+from tests.pages.outcomes import BARE, EVALUATED, ROWS, SWEEP, TOWNS
 from tests.pages.reading import Page
 from tests.pages.test_html import HOSTILE
 
 PAGE = evaluation_page(EVALUATED)
 
 
-def of(*tasks: Judged) -> str:
+def of(*tasks: TaskOutcome) -> str:
     return evaluation_page(replace(EVALUATED, tasks=tasks))
 
 

@@ -17,7 +17,7 @@ from blackbox_proxy.pages.evaluation import evaluation_page
 from blackbox_proxy.pages.trace import trace_page
 from tests.pages.answers import TRACE
 from tests.pages.booked import costs_of, weeks
-from tests.pages.judged import EVALUATED
+from tests.pages.outcomes import EVALUATED
 
 BROWSER = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""

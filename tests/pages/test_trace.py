@@ -1,4 +1,4 @@
-"""The page of an answer: every token as it is, marked by its origin, with its rivals and its share of the cost."""
+"""The page of an answer: every token as it is, marked by its origin, with its candidates and its share of the cost."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from blackbox_proxy.core.visible import visible
 from blackbox_proxy.pages.style import TRACE as STYLE
 from blackbox_proxy.pages.trace import HEADS, MEANINGS, ORIGINS, rounds, rounds_of_steps, trace_page
 from blackbox_proxy.steering import Schedule
-from blackbox_proxy.types import Call, Kind, Message, Origin, Prompt, Result, Rival, Step, Usage
-from tests.pages.answers import CALLS, RESULT, RIVALS, STEPS, TRACE, with_steps
+from blackbox_proxy.types import Call, Kind, Message, Origin, Prompt, Result, ScoredCandidate, Step, Usage
+from tests.pages.answers import CALLS, CANDIDATES, RESULT, STEPS, TRACE, with_steps
 from tests.pages.reading import Element, Page
 from tests.pages.test_html import HOSTILE
 
@@ -188,8 +188,8 @@ def test_no_token_becomes_a_tag(
                 after,
                 offset,
                 origin,
-                (Rival(piece, Kind.TEXT, before, offset, after, inside=True),),
-                error=error,
+                (ScoredCandidate(piece, Kind.TEXT, before, offset, after, inside=True),),
+                tv_bound=error,
             )
             for piece in used
         ]
@@ -271,6 +271,6 @@ def test_an_answer_that_broke_off_is_shown_as_far_as_it_came() -> None:
 
 
 def test_a_log_prob_of_nothing_is_no_chance() -> None:
-    rival = replace(RIVALS[0], logp=-math.inf)
-    page = Page.read(trace_page(with_steps(replace(STEPS[2], rivals=(rival,)))))
+    candidate = replace(CANDIDATES[0], logp=-math.inf)
+    page = Page.read(trace_page(with_steps(replace(STEPS[2], candidates=(candidate,)))))
     assert tokens(page)[0].find("td")[0].text == "0%"

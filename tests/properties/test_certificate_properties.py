@@ -58,7 +58,7 @@ def check_case(case: Case, knobs: Steering) -> bool:
         assert case.weights[k:].sum() <= high * (1 + EXACT) + EXACT
         tempered = ((case.p * np.exp(case.gain)) ** (1 / knobs.temperature))[k:].sum()
         assert tempered <= unseen_weight(unseen, temperature=knobs.temperature)[1] * (1 + EXACT) + EXACT
-        bound = sampling.truncated_error(log, known=k, unseen=unseen, steering=knobs)
+        bound = sampling.truncated_tv_bound(log, known=k, unseen=unseen, steering=knobs)
         assert distance_to_truth(case, knobs) <= bound + EXACT
     chosen = sampling.best(log, known=k, drafted=None, unseen=case.unseen(listed=True))
     assert not chosen.certified or int(np.argmax(case.weights)) == chosen.index
@@ -122,7 +122,7 @@ def test_nothing_unseen_leaves_nothing_open() -> None:
     score = np.array([0.0, -1.0])
     assert unseen_weight(NOTHING) == (0.0, 0.0)
     assert is_certain(-50.0, NOTHING)
-    assert sampling.error(score, known=2, unseen=NOTHING) == 0.0
+    assert sampling.tv_bound(score, known=2, unseen=NOTHING) == 0.0
     assert sampling.best(score, known=2, drafted=None, unseen=NOTHING).certified
 
 
@@ -141,4 +141,4 @@ def test_a_larger_distribution_above_temperature_one_has_no_bound_without_a_list
     """Ever more tokens of ever less probability weigh ever more: only a list of them bounds it."""
     open_ended = Unseen(0.1, -5.0, 1.0)
     assert unseen_weight(open_ended, temperature=1.5)[1] == math.inf
-    assert sampling.error(np.array([0.0]), known=1, unseen=open_ended, temperature=1.5) == 1.0
+    assert sampling.tv_bound(np.array([0.0]), known=1, unseen=open_ended, temperature=1.5) == 1.0

@@ -70,7 +70,7 @@ def test_a_gate_that_never_opens_leaves_the_answer_to_the_api(seed: int, steerin
     found, api, _ = run(seed, shut)
     alone, _, _ = run(seed, replace(steering, gate="always", alpha=0.0, schedule=None))
     assert found.text == alone.text
-    assert all(step.left and step.alpha == 0.0 and step.origin is Origin.DRAFT for step in found.steps)
+    assert all(step.gated and step.alpha == 0.0 and step.origin is Origin.DRAFT for step in found.steps)
     assert all(math.isnan(step.offset) for step in found.steps)
     if shut.takes_unseen:
         assert [step.logp_after for step in found.steps] == pytest.approx([step.logp_before for step in found.steps])
@@ -99,9 +99,9 @@ def test_steps_are_left_where_the_members_do_not_differ_by_more(
             assert step.divergence is None
             continue
         assert step.divergence is not None
-        assert step.left <= (step.divergence <= threshold)
-        assert step.left or math.isfinite(step.offset)
-    assert found.left == sum(step.left for step in found.steps)
+        assert step.gated <= (step.divergence <= threshold)
+        assert step.gated or math.isfinite(step.offset)
+    assert found.gated == sum(step.gated for step in found.steps)
 
 
 @given(seed=seeds, threshold=thresholds, alpha=st.sampled_from([0.5, 1.0, 2.0]), draft=st.integers(1, 8))
@@ -140,10 +140,10 @@ def test_a_schedule_that_ends_at_nought_gives_the_api_back(seed: int, steering: 
     found, _, _ = run(seed, cut)
     plain, _, _ = run(seed, replace(steering, schedule=None))
     assert repr(found.steps[:token]) == repr(plain.steps[:token])
-    weights = [step.alpha for step in found.steps if step.origin is not Origin.LOCAL and not step.left]
+    weights = [step.alpha for step in found.steps if step.origin is not Origin.LOCAL and not step.gated]
     assert set(weights) <= {0.0, 1.0}
     for at, step in enumerate(found.steps):
-        if step.origin is not Origin.LOCAL and not step.left:
+        if step.origin is not Origin.LOCAL and not step.gated:
             assert step.alpha == (1.0 if at < token else 0.0)
 
 

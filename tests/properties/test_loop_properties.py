@@ -121,23 +121,27 @@ def test_alpha_zero_is_the_api_itself(seed: int, steering: Steering) -> None:
 
 @given(seed=seeds, steering=steerings)
 def test_at_alpha_zero_log_probs_are_the_apis_own_whatever_it_shows(seed: int, steering: Steering) -> None:
-    """Of the token and of its rivals, where whatever the API does not show may win too."""
+    """Of the token and of its candidates, where whatever the API does not show may win too."""
     result, _, _ = run(seed, replace(steering, alpha=0.0, schedule=None, target="full"))
     for step in result.steps:
         if step.origin is not Origin.LOCAL:
             assert step.logp_after == pytest.approx(step.logp_before, abs=1e-6)
-            told = [rival for rival in step.rivals if rival.inside]
-            assert [rival.score for rival in told] == pytest.approx([rival.logp for rival in told])
+            told = [candidate for candidate in step.candidates if candidate.inside]
+            assert [candidate.score for candidate in told] == pytest.approx([candidate.logp for candidate in told])
 
 
 @given(seed=seeds, steering=steerings)
 def test_what_the_api_showed_shares_one_distribution(seed: int, steering: Steering) -> None:
     """Its probabilities sum to one at most. Strings that were guessed may be parts of each other."""
-    result, _, _ = run(seed, replace(steering, rivals=99))
+    result, _, _ = run(seed, replace(steering, top_candidates=99))
     for step in result.steps:
         if step.origin is not Origin.LOCAL:
-            assert math.fsum(math.exp(rival.score) for rival in step.rivals if rival.inside) <= 1.0 + 1e-6
-            assert step.logp_after in [rival.score for rival in step.rivals if rival.piece == step.piece]
+            assert (
+                math.fsum(math.exp(candidate.score) for candidate in step.candidates if candidate.inside) <= 1.0 + 1e-6
+            )
+            assert step.logp_after in [
+                candidate.score for candidate in step.candidates if candidate.piece == step.piece
+            ]
 
 
 @given(seed=seeds, steering=steerings)
@@ -190,11 +194,12 @@ def test_what_was_asked_for_is_accounted_for(seed: int, steering: Steering) -> N
 def test_origins_say_what_happened(seed: int, steering: Steering) -> None:
     result, _, _ = run(seed, steering)
     for step in result.steps:
-        assert (step.origin is Origin.DRAFT) == (step.piece == step.wanted and step.origin is not Origin.LOCAL)
+        assert (step.origin is Origin.DRAFT) == (step.piece == step.api_token and step.origin is not Origin.LOCAL)
         if step.origin is not Origin.LOCAL:
-            assert (step.rivals[0].piece, step.rivals[0].inside) == (step.piece, step.origin is not Origin.OUTSIDE) or (
-                step.origin is Origin.DRAFT
-            )
+            assert (step.candidates[0].piece, step.candidates[0].inside) == (
+                step.piece,
+                step.origin is not Origin.OUTSIDE,
+            ) or (step.origin is Origin.DRAFT)
     local = any(step.origin is Origin.LOCAL for step in result.steps)
     assert (result.exactness == "approximate") == local
     assert bool(result.notes) == (local or result.outweighed > 0)

@@ -69,7 +69,7 @@ def test_only_what_the_expert_finds_plausible_can_win(made: tuple[Field, list[by
 def test_no_string_outside_gains_more_than_the_most(
     made: tuple[Field, list[bytes]], evidence: float, alpha: float, shares: tuple[float, float], *, flipped: bool
 ) -> None:
-    """Whatever shares of what is left over one more string has; with real mass it would be a rival itself."""
+    """Whatever shares of what is left over one more string has; with real mass it would be a candidate itself."""
     field, _ = made
     rule = Pooled(evidence, flipped=flipped)
     left = np.maximum(1.0 - field.masses[:, field.disjoint].sum(axis=1), 0.0)

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message
 from blackbox_proxy.remote.doctor.chart import Report
 from blackbox_proxy.remote.doctor.examining import Examination
 from blackbox_proxy.remote.faults import Place, refusal
-from blackbox_proxy.remote.retry import Patience
+from blackbox_proxy.remote.retry import RetryPolicy
 from blackbox_proxy.remote.transport import Transport
 from blackbox_proxy.standin import Options, Script, Traffic, running, script
 from blackbox_proxy.standin.server import opened
@@ -57,7 +57,7 @@ def transported(*quirks: str, traffic: Traffic | None = None, key: str | None = 
     options = Options(name="toy", quirks=quirks, api_key=key)
     if traffic is not None:
         options["traffic"] = traffic
-    with running(patient(), **options) as url, Transport(url, key, patience=Patience(first=0.0)) as transport:
+    with running(patient(), **options) as url, Transport(url, key, retry=RetryPolicy(first=0.0)) as transport:
         yield transport
 
 

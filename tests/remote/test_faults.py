@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blackbox_proxy.errors import ApiUnreachable, BlackboxProxyError
-from blackbox_proxy.remote.faults import Place, causes_of, refusal, server_words, silence
+from blackbox_proxy.remote.faults import Place, causes_of, connection_error, refusal, server_words
 
 PLACE = Place("https://api.example.com/v1", "/completions", "m", "KEY", 60.0, clean=str)
 JSON = st.recursive(
@@ -38,7 +38,7 @@ def _wrapped(inner: Exception) -> Exception:
     ],
 )
 def test_the_cause_is_found_behind_chains_and_groups(cause: OSError, words: str, *, passing: bool) -> None:
-    error = silence(causes_of(_wrapped(cause)), PLACE)
+    error = connection_error(causes_of(_wrapped(cause)), PLACE)
     assert isinstance(error, ApiUnreachable)
     assert words in error.message
     assert error.retryable is passing

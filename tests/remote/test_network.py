@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from blackbox_proxy.errors import ApiUnreachable, InputError
 from blackbox_proxy.remote.network import SCHEMES, SOCKS, certificates, is_excepted, proxy_for
-from blackbox_proxy.remote.retry import Patience
+from blackbox_proxy.remote.retry import RetryPolicy
 from blackbox_proxy.remote.transport import Transport
 from blackbox_proxy.types import WireRequest
 from tests.remote.scripted import Say, ScriptedApi
@@ -181,7 +181,7 @@ def test_a_proxy_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) 
         holder.bind(("127.0.0.1", 0))
         port = holder.getsockname()[1]
         monkeypatch.setenv("ALL_PROXY", f"http://me:hunter2@127.0.0.1:{port}")
-        with Transport("http://api.example/v1", KEY, patience=Patience(attempts=1)) as transport:
+        with Transport("http://api.example/v1", KEY, retry=RetryPolicy(attempts=1)) as transport:
             with pytest.raises(ApiUnreachable) as caught:
                 transport.send(REQUEST)
     assert caught.value.message == (

@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blackbox_proxy.errors import ApiBusy, ApiRefused, InputError
-from blackbox_proxy.remote.retry import Outcome, Patience, asked_wait, is_retryable
+from blackbox_proxy.remote.retry import Outcome, RetryPolicy, asked_wait, is_retryable
 
 
 @given(attempt=st.integers(1, 10_000), draw=st.floats(0.0, 1.0, exclude_max=True))
 def test_a_pause_never_passes_the_cap_nor_falls_below_half_of_it(attempt: int, draw: float) -> None:
-    patience = Patience(first=0.5, most=8.0)
+    policy = RetryPolicy(first=0.5, most=8.0)
     doubled = min(8.0, 0.5 * 2.0 ** min(attempt - 1, 100))
-    assert doubled / 2 <= patience.pause(attempt, Outcome(), draw=draw) <= doubled
+    assert doubled / 2 <= policy.pause(attempt, Outcome(), draw=draw) <= doubled
 
 
 @given(st.text() | st.floats().map(str) | st.integers().map(str), st.floats(0.0, 4e9))
@@ -29,11 +29,11 @@ def test_a_date_that_has_passed_asks_for_no_pause() -> None:
 
 
 def test_only_passing_errors_go_on() -> None:
-    patience = Patience(longest=60.0)
-    assert patience.goes_on(Outcome(error=ApiBusy("busy"), wait=60.0))
-    assert not patience.goes_on(Outcome(error=ApiBusy("busy"), wait=60.1))
-    assert not patience.goes_on(Outcome(error=ApiRefused("no")))
-    assert not patience.goes_on(Outcome(body={}))
+    policy = RetryPolicy(longest=60.0)
+    assert policy.goes_on(Outcome(error=ApiBusy("busy"), wait=60.0))
+    assert not policy.goes_on(Outcome(error=ApiBusy("busy"), wait=60.1))
+    assert not policy.goes_on(Outcome(error=ApiRefused("no")))
+    assert not policy.goes_on(Outcome(body={}))
 
 
 def test_statuses_that_may_pass() -> None:
@@ -42,4 +42,4 @@ def test_statuses_that_may_pass() -> None:
 
 def test_no_attempt_at_all_is_refused() -> None:
     with pytest.raises(InputError, match="at least 1, not 0"):
-        Patience(attempts=0)
+        RetryPolicy(attempts=0)

@@ -28,7 +28,7 @@ from blackbox_proxy.errors import (
     PromptError,
     ReplyError,
 )
-from blackbox_proxy.remote.retry import Patience
+from blackbox_proxy.remote.retry import RetryPolicy
 from blackbox_proxy.remote.transport import Clock, Transport
 from blackbox_proxy.types import Attempt, WireRequest
 from tests.remote.scripted import Say, ScriptedApi
@@ -60,7 +60,7 @@ class Bench:
         key: str | None = KEY,
         timeout: float = 10.0,
         limit: int = 2**20,
-        patience: Patience | None = None,
+        retry: RetryPolicy | None = None,
         request: WireRequest = REQUEST,
         key_header: str = "",
     ) -> Mapping[str, object]:
@@ -70,7 +70,7 @@ class Bench:
             key_header=key_header,
             timeout=timeout,
             limit=limit,
-            patience=patience,
+            retry=retry,
             clock=self.clock(),
             on_attempt=self.attempts.append,
         )
@@ -93,7 +93,7 @@ def bench(request: pytest.FixtureRequest) -> Bench:
 def refused(bench: Bench, say: Say) -> BlackboxProxyError:
     """The error for one scripted answer, tried once."""
     with ScriptedApi(say) as api, pytest.raises(BlackboxProxyError) as caught:
-        bench.ask(api.url, patience=Patience(attempts=1))
+        bench.ask(api.url, retry=RetryPolicy(attempts=1))
     return caught.value
 
 
@@ -213,10 +213,10 @@ def test_the_pause_is_what_the_server_asks_for(bench: Bench, headers: dict[str, 
 @pytest.mark.parametrize(("draw", "pauses"), [(0.0, [0.5, 1.0, 2.0, 2.5]), (1.0, [1.0, 2.0, 4.0, 5.0])])
 def test_unasked_pauses_double_up_to_the_cap(bench: Bench, draw: float, pauses: list[float]) -> None:
     bench.draws = draw
-    patience = Patience(attempts=5, first=1.0, most=5.0)
+    policy = RetryPolicy(attempts=5, first=1.0, most=5.0)
     with ScriptedApi(*[Say({"error": {"message": "overloaded"}}, 503)] * 5) as api:
         with pytest.raises(ApiBusy, match=r"on its side \(503\): overloaded \(after 5 attempts\)"):
-            bench.ask(api.url, patience=patience)
+            bench.ask(api.url, retry=policy)
     assert bench.slept == pauses
 
 
@@ -265,7 +265,7 @@ def test_what_would_come_again_is_asked_for_once(bench: Bench, body: bytes) -> N
 )
 def test_an_attempt_is_lost_unless_the_api_said_no(bench: Bench, say: Say, *, lost: bool) -> None:
     with ScriptedApi(say) as api, pytest.raises(BlackboxProxyError):
-        bench.ask(api.url, timeout=0.5, patience=Patience(attempts=1))
+        bench.ask(api.url, timeout=0.5, retry=RetryPolicy(attempts=1))
     assert [(attempt.lost, attempt.usage) for attempt in bench.attempts] == [(lost, None)]
 
 
@@ -317,7 +317,7 @@ def test_an_attempt_that_its_watcher_refuses_is_not_sent(bench: Bench) -> None:
 def test_an_answer_that_does_not_end_times_out(bench: Bench, say: Say) -> None:
     with ScriptedApi(say) as api:
         with pytest.raises(ApiUnreachable, match=r"no answer from http://127.0.0.1:\d+/v1/completions within 0.2 s"):
-            bench.ask(api.url, timeout=0.2, patience=Patience(attempts=1))
+            bench.ask(api.url, timeout=0.2, retry=RetryPolicy(attempts=1))
     assert [a.outcome for a in bench.attempts] == ["timeout"]
 
 
@@ -326,7 +326,7 @@ def test_a_dripping_answer_is_held_to_the_whole_timeout() -> None:
     ticks = iter([0.0, 61.0, 61.0])
     with ScriptedApi(Say({"id": 1})) as api:
         clock = Clock(monotonic=lambda: next(ticks))
-        with Transport(api.url, KEY, clock=clock, patience=Patience(attempts=1)) as transport:
+        with Transport(api.url, KEY, clock=clock, retry=RetryPolicy(attempts=1)) as transport:
             with pytest.raises(ApiUnreachable, match="within 60 s"):
                 transport.send(REQUEST)
 
@@ -448,7 +448,7 @@ def closed_port() -> Iterator[int]:
 
 def test_a_wrong_port_is_named(bench: Bench) -> None:
     with closed_port() as port, pytest.raises(ApiUnreachable) as caught:
-        bench.ask(f"http://127.0.0.1:{port}/v1", patience=Patience(attempts=2))
+        bench.ask(f"http://127.0.0.1:{port}/v1", retry=RetryPolicy(attempts=2))
     assert caught.value.message == (
         f"nothing answers at http://127.0.0.1:{port}/v1: connection refused (after 2 attempts)"
     )
@@ -469,7 +469,7 @@ def test_a_server_that_is_not_http_is_told(bench: Bench) -> None:
         server.settimeout(10.0)
         greeting = pool.submit(_greet, server)
         with pytest.raises(ApiUnreachable, match=r"^the connection to http://127.0.0.1:\d+ failed: ."):
-            bench.ask(f"http://127.0.0.1:{server.getsockname()[1]}", patience=Patience(attempts=1))
+            bench.ask(f"http://127.0.0.1:{server.getsockname()[1]}", retry=RetryPolicy(attempts=1))
         greeting.result()
 
 

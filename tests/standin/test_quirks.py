@@ -136,9 +136,9 @@ def _(api: Api) -> bool:
 
 @sees("needs-effort-none")
 def _(api: Api) -> bool:
-    sober = api.chat(reasoning_effort="none"), api.response(reasoning={"effort": "none"})
+    unreasoned = api.chat(reasoning_effort="none"), api.response(reasoning={"effort": "none"})
     plain = api.chat(logprobs=None, top_logprobs=None, temperature=None)
-    assert all(answer.status == 200 for answer in (*sober, plain))
+    assert all(answer.status == 200 for answer in (*unreasoned, plain))
     asked = api.chat(temperature=1), api.chat(reasoning_effort="low"), api.response(temperature=1)
     warm = api.chat(logprobs=None, top_logprobs=None)
     return all(answer.status == 400 for answer in (*asked, warm))

@@ -68,8 +68,8 @@ def placed(row: Row, dialect: Dialect, *, read: Reading) -> Position:
     own = read(row.spelling, row.logp, row.number)
     listed = [read(other, logp, own.id if other == row.spelling else None) for other, logp in row.shown.items()]
     found = position(own, listed, top_k=dialect.top_k)
-    doubted = dialect.trust != "exact" or any(map(_is_lost, row.shown))
-    return replace(found, ceiling=log_of(found.tail)) if doubted else found
+    uncertain = dialect.trust != "exact" or any(map(_is_lost, row.shown))
+    return replace(found, ceiling=log_of(found.tail)) if uncertain else found
 
 
 def read_revealed(body: Mapping[str, object], ids: Sequence[int]) -> dict[int, float]:

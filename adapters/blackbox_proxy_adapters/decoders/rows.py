@@ -130,12 +130,12 @@ def _piece(row: Row, ends: frozenset[bytes], *, mute: bool, spelling: Spelling) 
     if row.raw is not None:
         if spelling.own:
             return spelling.read(row.token, ends)
-        return _doubted(told(row.raw, row.token, ends), mute=mute)
+        return _uncertain(told(row.raw, row.token, ends), mute=mute)
     piece = spelling.read(row.token, ends)
     return piece if mute or piece.kind is Kind.END else Piece(piece.text, Kind.SPECIAL)
 
 
-def _doubted(piece: Piece, *, mute: bool) -> Piece:
+def _uncertain(piece: Piece, *, mute: bool) -> Piece:
     """Bytes that differ from their string, where they need not be true: U+FFFD in them is what was lost."""
     lost = mute and "\ufffd".encode() in piece.text and piece.kind is not Kind.END
     return Piece(piece.text, Kind.SPECIAL) if lost else piece

@@ -50,10 +50,10 @@ def _settle(visit: Visit, first: Voice, answer: Answer) -> None:
         voice, answer = found
         _note_changes(chart, first, voice, by=refused)
     chart.voices[voice.route] = voice
-    _judge(chart, voice, visit.again(answer))
+    _read_route(chart, voice, visit.again(answer))
 
 
-def _judge(chart: Chart, voice: Voice, answer: Answer) -> None:
+def _read_route(chart: Chart, voice: Voice, answer: Answer) -> None:
     """Whether a reply that should have log-probs and alternatives has them."""
     heard, what = answer.heard, f"route {voice.path}"
     if heard is None or not voice.top_k:
@@ -120,15 +120,15 @@ def _forms(voice: Voice) -> Iterator[Voice]:
     """Forms of the limit: the older name or the newer, few tokens or more; without reasoning, which eats the few."""
     newer = replace(voice, length_field=_NEWER) if voice.route == "chat" else voice
     more, both = (replace(one, least=max(one.least, _NORM)) for one in (voice, newer))
-    sober = replace(both, extra={**voice.extra, **voice.sober()})
-    forms = [voice, newer, more, both, sober]
+    unreasoned = replace(both, extra={**voice.extra, **voice.without_reasoning()})
+    forms = [voice, newer, more, both, unreasoned]
     yield from (form for at, form in enumerate(forms) if form not in forms[:at])
 
 
 def _shown(ask: Ask, voice: Voice, bare: Answer) -> tuple[Voice, Answer]:
     """With log-probs: as many as may be asked for, without reasoning if need be; with none where none are given."""
-    sober = replace(voice, extra={**voice.extra, **voice.sober()})
-    for form in (voice, sober, *(replace(one, top_k=k) for k in _FEWER for one in (voice, sober))):
+    unreasoned = replace(voice, extra={**voice.extra, **voice.without_reasoning()})
+    for form in (voice, unreasoned, *(replace(one, top_k=k) for k in _FEWER for one in (voice, unreasoned))):
         answer = ask(form.bare(OPEN, more=form.wanting(form.top_k)))
         if answer.heard:
             return form, answer

@@ -117,7 +117,7 @@ class Voice:
             return {"logprobs": True, "top_logprobs": k}
         return {"include": ["message.output_text.logprobs"], "top_logprobs": k}
 
-    def sober(self) -> dict[str, object]:
+    def without_reasoning(self) -> dict[str, object]:
         """What asks a reasoning model not to reason."""
         return {"reasoning": {"effort": "none"}} if self.route == "responses" else {"reasoning_effort": "none"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from decimal import Decimal
 
-from blackbox_proxy.pages.evaluation import Against, Evaluated, Judged, Mistake, Mistakes, Row
+from blackbox_proxy.pages.evaluation import Against, Evaluated, Mistake, Mistakes, Row, TaskOutcome
 from blackbox_proxy.pages.plots import Part
 
 
@@ -29,7 +29,7 @@ TESTS = (
     Against("the tuned small model", -0.05, -0.09, -0.01, 0.04, 150),
     Against("closed instructed", 0.01, -0.1, 0.12, 0.9, 40),
 )
-TOWNS = Judged(
+TOWNS = TaskOutcome(
     name="towns",
     title="Towns",
     about="Which town it is.",
@@ -60,7 +60,7 @@ TOWNS = Judged(
         Mistakes("expert", "the small model, tuned", 0, 150, ()),
     ),
 )
-BARE = Judged("bare", "Bare", "", "", 1.0, (), ROWS[:1], (), (), 0, 0, (), (), None)
+BARE = TaskOutcome("bare", "Bare", "", "", 1.0, (), ROWS[:1], (), (), 0, 0, (), (), None)
 EVALUATED = Evaluated(
     (TOWNS, BARE), "closed-model", "Prices are made up.", dt.datetime(2026, 11, 25, tzinfo=dt.UTC), "us"
 )

@@ -72,7 +72,7 @@ GUESSED = 4
 """Strings of the expert among which the next one is guessed."""
 
 FOREIGN = 0.1
-"""Share of the API's probability below which the anti-expert's makes it doubtful that both mean the same."""
+"""Share of the API's probability below which the anti-expert's hardly allows that both mean the same."""
 
 CROSSING = 0.05
 """Probability of what the pair's tokenizer would not let follow above which the API evidently cuts otherwise."""
@@ -162,7 +162,7 @@ class ByteReading:
                 continue
             own = self._own(weighed, position)
             wanted = (
-                self._doubt(cover, weighed, masses, own=own, foreign=foreign) if left > 0 and alpha != 0.0 else None
+                self._next_path(cover, weighed, masses, own=own, foreign=foreign) if left > 0 and alpha != 0.0 else None
             )
             if wanted is not None:
                 left -= 1
@@ -227,7 +227,7 @@ class ByteReading:
                     found.add(piece)
         return frozenset(found)
 
-    def _doubt(
+    def _next_path(
         self, cover: TokenCover, weighed: Weighed, masses: Floats, *, own: int | None, foreign: frozenset[bytes]
     ) -> TokenPath | None:
         """The path whose distribution would change what matters most; None where it is certain enough."""
@@ -401,7 +401,7 @@ class ByteReading:
         return supported(Weighed(pieces, scores, len(field.logp), unseen, alpha), self._steering)
 
     def _threats(self, weighed: Weighed) -> TokenPath:
-        """Ids of the API whose log-probs would decide, as far as its vocabulary is known: of imputed rivals."""
+        """Ids of the API whose log-probs would decide, as far as its vocabulary is known: of imputed candidates."""
         if self._steering.tail != "reveal" or self._reveal == "none" or self._api is None:
             return ()
         score, known = weighed.scores.score, weighed.known

@@ -9,10 +9,10 @@ from typing import TypeVar
 import pytest
 
 from blackbox_proxy.core.ids import IdReading
-from blackbox_proxy.core.rivals import ByteReading
 from blackbox_proxy.core.sampling import log_normaliser
+from blackbox_proxy.core.strings import ByteReading
 from blackbox_proxy.core.vocabulary import Vocabulary
-from blackbox_proxy.core.weighing import Answer, Found, Judging, Question, Revealing, Weighed, merged
+from blackbox_proxy.core.weighing import Answer, Found, Question, Revealing, StringsWanted, Weighed, merged
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.steering import Event, Steering, Target
 from blackbox_proxy.types import (
@@ -20,7 +20,7 @@ from blackbox_proxy.types import (
     Kind,
     PairDistributions,
     Position,
-    Rival,
+    ScoredCandidate,
     TokenPath,
 )
 from tests.core.doubles import UNPROMPTED, TablePair, position
@@ -40,7 +40,7 @@ def weigh(
     event: Event = "bytes",
     known: Sequence[TokenPath] = (),
     asked: set[TokenPath] | None = None,
-) -> list[Rival]:
+) -> list[ScoredCandidate]:
     """Run a weighing to its end, evaluating what it asks for; `known` is there before, `asked` tells afterwards."""
     distributions: dict[TokenPath, PairDistributions] = dict(
         zip(known, pair.distributions(UNPROMPTED, known), strict=True)
@@ -50,7 +50,7 @@ def weigh(
     at = Answer(answer, tuple(pair.spell(answer)))
     weighing = (by_ids if event == "ids" else by_bytes).weigh(said, at)
     found = _answered(weighing, distributions, pair, asked=asked)
-    return list(found.rivals(99, log_normaliser(found.scores.score)))
+    return list(found.candidates(99, log_normaliser(found.scores.score)))
 
 
 def _answered(
@@ -67,7 +67,7 @@ def _answered(
         except StopIteration as stop:
             made: T = stop.value
             return made
-        assert not isinstance(wanted, Revealing | Judging)
+        assert not isinstance(wanted, Revealing | StringsWanted)
         distributions |= dict(zip(wanted, pair.distributions(UNPROMPTED, wanted), strict=True))
         if asked is not None:
             asked |= set(wanted)
@@ -77,7 +77,7 @@ def candidates(*named: tuple[bytes, float, Kind]) -> tuple[Candidate, ...]:
     return tuple(Candidate(piece, math.log(chance), kind) for piece, chance, kind in named)
 
 
-def test_equal_pieces_are_one_rival_and_all_ends_another() -> None:
+def test_equal_pieces_are_one_candidate_and_all_ends_another() -> None:
     top = candidates(
         (b"a", 0.3, Kind.TEXT), (b"a", 0.2, Kind.TEXT), (b"</s>", 0.2, Kind.END), (b"<eot>", 0.1, Kind.END)
     )
@@ -102,19 +102,19 @@ def test_a_sampled_token_outside_the_top_k_competes_and_leaves_the_tail() -> Non
     said = Position(sampled, top, 0.2, ceiling=0.0)
     shown = {piece: math.exp(logp) for piece, logp in merged(said).items()}
     assert shown == pytest.approx({b"a": 0.6, b"b": 0.2, b"c": 0.15})
-    unseen = {rival.piece: rival for rival in weigh(said, Steering(evidence=0.0)) if not rival.inside}
+    unseen = {candidate.piece: candidate for candidate in weigh(said, Steering(evidence=0.0)) if not candidate.inside}
     assert math.exp(unseen[b""].logp) <= 0.05 + 1e-9
 
 
 @pytest.mark.parametrize("event", ["bytes", "ids"])
-def test_rivals_come_best_first_and_their_scores_are_a_distribution(event: Event) -> None:
+def test_candidates_come_best_first_and_their_scores_are_a_distribution(event: Event) -> None:
     found = weigh(position(b"a", {b"a": 0.5, b"b": 0.3, b"": 0.1}), Steering(), event=event)
-    scores = [rival.score for rival in found]
+    scores = [candidate.score for candidate in found]
     assert scores == sorted(scores, reverse=True)
     assert math.fsum(math.exp(score) for score in scores) == pytest.approx(1.0)
-    assert {rival.piece for rival in found if rival.inside} == {b"a", b"b", b""}
-    assert len({rival.piece for rival in found}) == len(found)
-    assert all((rival.kind is Kind.END) == (rival.piece == b"") for rival in found)
+    assert {candidate.piece for candidate in found if candidate.inside} == {b"a", b"b", b""}
+    assert len({candidate.piece for candidate in found}) == len(found)
+    assert all((candidate.kind is Kind.END) == (candidate.piece == b"") for candidate in found)
 
 
 @pytest.mark.parametrize("event", ["bytes", "ids"])
@@ -122,7 +122,7 @@ def test_rivals_come_best_first_and_their_scores_are_a_distribution(event: Event
 def test_nothing_from_outside_competes_unless_it_may(event: Event, proposals: int, target: Target) -> None:
     steering = Steering(proposals=proposals, target=target)
     found = weigh(position(b"a", {b"a": 0.5, b"b": 0.3}), steering, event=event)
-    assert {rival.piece for rival in found} == {b"a", b"b"}
+    assert {candidate.piece for candidate in found} == {b"a", b"b"}
 
 
 def test_a_piece_of_the_api_is_weighed_by_its_usual_spelling() -> None:
@@ -131,7 +131,7 @@ def test_a_piece_of_the_api_is_weighed_by_its_usual_spelling() -> None:
     anti = {b"": {b"ab": 0.1, b"a": 0.1, b"b": 0.8}, b"a": {b"b": 0.5, b"a": 0.5}, b"ab": {b"c": 0.2, b"a": 0.8}}
     pair = TablePair(VOCABULARY, expert, anti)
     found = weigh(position(b"abc", {b"abc": 0.5, b"b": 0.4}), Steering(proposals=0, evidence=0.0), pair=pair)
-    offsets = {rival.piece: rival.offset for rival in found}
+    offsets = {candidate.piece: candidate.offset for candidate in found}
     masses = 0.5 * 0.5, 0.1 * 0.2
     assert offsets[b"abc"] == pytest.approx(math.log(masses[0] / masses[1]), abs=1e-3)
     assert offsets[b"b"] == pytest.approx(math.log(0.1 / 0.8), abs=1e-3)
@@ -155,8 +155,8 @@ def test_a_text_is_read_in_the_spellings_that_its_continuations_have() -> None:
     said, found = position(b"c", {b"c": 0.5, b"a": 0.4}), {}
     for spread in (0, 4):
         steering = Steering(proposals=0, spread=spread, evidence=0.0)
-        rivals = weigh(said, steering, pair=SHIFTED, answer=b"ab")
-        found[spread] = next(rival.offset for rival in rivals if rival.piece == b"c")
+        candidates = weigh(said, steering, pair=SHIFTED, answer=b"ab")
+        found[spread] = next(candidate.offset for candidate in candidates if candidate.piece == b"c")
     assert found[0] == pytest.approx(0.0, abs=1e-3)
     masses = 0.5 * 0.1 + 0.5 * 0.9 + 0.5 * 0.1 * 0.1, 0.5 * 0.1 + 0.5 * 0.1 + 0.5 * 0.9 * 0.1
     assert found[4] == pytest.approx(math.log(masses[0] / masses[1]), abs=1e-3)
@@ -194,7 +194,7 @@ def test_only_what_can_follow_half_a_character_competes() -> None:
     pair = TablePair(vocabulary, {}, other={b"a": 0.5, b"\xa9": 0.2, b"\xa9a": 0.2, b"\xc3": 0.1})
     said = position(b"\xa9", {b"\xa9": 0.5, b"a": 0.3, b"": 0.1})
     found = weigh(said, Steering(), pair=pair, answer=b"\xc3")
-    assert {rival.piece for rival in found} == {b"\xa9", b"\xa9a"}
+    assert {candidate.piece for candidate in found} == {b"\xa9", b"\xa9a"}
 
 
 def test_by_ids_a_mass_is_that_of_the_id_and_the_end_is_all_ends() -> None:
@@ -202,7 +202,7 @@ def test_by_ids_a_mass_is_that_of_the_id_and_the_end_is_all_ends() -> None:
     anti = {b"": {b"a": 0.2, b"b": 0.6, b"<end>": 0.1, b"<eot>": 0.1}}
     said = position(b"a", {b"a": 0.5, b"b": 0.4, b"": 0.1})
     found = weigh(said, Steering(evidence=0.0), pair=TablePair(VOCABULARY, expert, anti), event="ids")
-    offsets = {rival.piece: rival.offset for rival in found if rival.inside}
+    offsets = {candidate.piece: candidate.offset for candidate in found if candidate.inside}
     assert offsets == pytest.approx({b"a": math.log(3.0), b"b": -math.log(3.0), b"": 0.0}, abs=1e-4)
 
 

@@ -11,13 +11,13 @@ from typing import cast, final
 
 from blackbox_proxy.errors import ApiBusy, BlackboxProxyError, ReplyError
 from blackbox_proxy.remote.failing import failure_in
-from blackbox_proxy.remote.faults import Place, garble, oversize, refusal
+from blackbox_proxy.remote.faults import Place, malformed_reply_error, oversized_reply_error, refusal
 from blackbox_proxy.remote.retry import Outcome
 from blackbox_proxy.types import Attempt
 
 
 @final
-class Trial:
+class Exchange:
     """Attempt `number` at `place`. started, deadline: seconds of one monotonic clock; limit: most bytes of a body."""
 
     def __init__(self, place: Place, number: int, *, started: float, deadline: float, limit: int) -> None:
@@ -36,7 +36,7 @@ class Trial:
         """The next bytes of the body. Raises `ReplyError` past the limit and `TimeoutError` past the deadline."""
         self._raw += chunk
         if len(self._raw) > self._limit:
-            raise oversize(self._limit, self.place)
+            raise oversized_reply_error(self._limit, self.place)
         if now > self._deadline:
             raise TimeoutError
 
@@ -45,7 +45,7 @@ class Trial:
         self._status = status
         body = _parse(bytes(self._raw))
         if body is None:
-            self.fail(garble(bytes(self._raw), self.place), status=status)
+            self.fail(malformed_reply_error(bytes(self._raw), self.place), status=status)
             return
         failure = failure_in(body, status)
         if failure is not None:
