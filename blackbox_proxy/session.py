@@ -31,11 +31,11 @@ from blackbox_proxy.core.events import (
 from blackbox_proxy.core.given import Given, scored_by_scores, scored_steps
 from blackbox_proxy.core.loop import Drafts, Ending, Run, steps, steps_by_scores
 from blackbox_proxy.core.own import own_answer
+from blackbox_proxy.core.readings import StringScores
 from blackbox_proxy.core.recut import strange_borders, strange_pieces
 from blackbox_proxy.core.spending import Spending, spent_notes
 from blackbox_proxy.core.text import first_stop
 from blackbox_proxy.core.vocabulary import Vocabulary
-from blackbox_proxy.core.weighing import StringScores
 from blackbox_proxy.errors import BlackboxProxyError, InputError, OverBudget, PromptError
 from blackbox_proxy.local.controls import parted_note
 from blackbox_proxy.steering import Steering

@@ -387,7 +387,7 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class ScoredCandidate:
-    """One candidate as it was weighed at a step: the API's logp, the pair's offset, and their sum."""
+    """One candidate as it was scored at a step: the API's logp, the pair's offset, and their sum."""
 
     piece: bytes
     kind: Kind

@@ -392,7 +392,7 @@ def test_ids_of_the_prompt_come_before_those_of_the_answer() -> None:
 
 
 def test_over_http_the_answer_grows_in_the_prompt() -> None:
-    """Prompt, answer so far and limits stand in the request; candidates of the reply are weighed."""
+    """Prompt, answer so far and limits stand in the request; candidates of the reply are scored."""
     rows = [("a", -0.2, {"a": -0.2, "b": -2.0}), ("b", -0.1, {"b": -0.1, "a": -3.0})]
     end = ("", -0.1, {"": -0.1, "a": -3.0})
     script = (Say(body(*rows)), Say(body(end, finish="stop")))

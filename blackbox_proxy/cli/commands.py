@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from blackbox_proxy.cli import asking, cost, doctor, drift, evaluate, inputs, profiles, serving, tune, weighing
+from blackbox_proxy.cli import asking, cost, doctor, drift, evaluate, inputs, profiles, scoring, serving, tune
 from blackbox_proxy.cli.fetching import fetch
 from blackbox_proxy.cli.options import AsJson, PairFile, pair_file, write_json
 
@@ -35,8 +35,8 @@ weights_app = typer.Typer(
     epilog="Examples: `blackbox-proxy weights list`, `blackbox-proxy weights fetch smollm2-135m-instruct`",
 )
 app.command(epilog=asking.STEER_EXAMPLES)(asking.steer)
-app.command(epilog=weighing.CHOOSE_EXAMPLES)(weighing.choose)
-app.command(epilog=weighing.SCORE_EXAMPLES)(weighing.score)
+app.command(epilog=scoring.CHOOSE_EXAMPLES)(scoring.choose)
+app.command(epilog=scoring.SCORE_EXAMPLES)(scoring.score)
 app.command(epilog=doctor.EXAMPLES)(doctor.doctor)
 app.command(epilog=tune.EXAMPLES)(tune.tune)
 app.command(epilog=evaluate.EXAMPLES)(evaluate.evaluate)

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from blackbox_proxy.core import combine
+from blackbox_proxy.core.readings import ScoredPosition
 from blackbox_proxy.core.sampling import tempered
 from blackbox_proxy.core.tokencover import TokenCover
-from blackbox_proxy.core.weighing import Weighed
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Floats, TokenPath
 
@@ -32,16 +32,18 @@ SHARE = 1e-3
 """Where tokens are drawn, the probability below which a string's masses need not be certain."""
 
 
-def matter(cover: TokenCover, weighed: Weighed, masses: Floats, *, steering: Steering, smooth: float) -> list[int]:
+def matter(
+    cover: TokenCover, scored: ScoredPosition, masses: Floats, *, steering: Steering, smooth: float
+) -> list[int]:
     """Columns of the strings whose masses decide.
 
     Greedy: the best, and those that would be better if what is not certain of the losing member's mass were not there.
     Drawn: all that are likely to be. masses: shape (2, n). smooth: the constant that is added to masses in a ratio.
     """
-    score = weighed.scores.score
+    score = scored.scores.score
     if steering.temperature > 0.0:
         return np.flatnonzero(tempered(score, steering) >= SHARE).tolist()
-    return [int(np.argmax(score)), *_contenders(cover, weighed, masses, smooth=smooth)]
+    return [int(np.argmax(score)), *_contenders(cover, scored, masses, smooth=smooth)]
 
 
 def next_to_read(cover: TokenCover, masses: Floats, columns: Sequence[int], *, smooth: float) -> TokenPath | None:
@@ -57,14 +59,14 @@ def _width(cover: TokenCover, masses: Floats, n: int, *, smooth: float) -> float
     return float(np.log((masses[:, n] + spare) / (cover.low_of(n) + spare)).sum())
 
 
-def _contenders(cover: TokenCover, weighed: Weighed, masses: Floats, *, smooth: float) -> list[int]:
+def _contenders(cover: TokenCover, scored: ScoredPosition, masses: Floats, *, smooth: float) -> list[int]:
     """Strings that would win if what is not certain of the losing member's mass were not there.
 
     The losing member is the anti-expert, or with a negative alpha the expert. Of strings that the other one finds
     hardly probable there is no evidence to win by.
     """
-    gains, loses = (0, 1) if weighed.alpha > 0.0 else (1, 0)
-    score, spare, weight = weighed.scores.score, smooth + combine.LEAST, abs(weighed.alpha)
+    gains, loses = (0, 1) if scored.alpha > 0.0 else (1, 0)
+    score, spare, weight = scored.scores.score, smooth + combine.LEAST, abs(scored.alpha)
     best = float(score.max())
     room = weight * np.minimum(np.log((masses[loses] + spare) / (2 * spare)), PLAUSIBLE)
     found = np.flatnonzero((masses[gains] >= combine.REAL) & (score < best) & (score + room > best))

@@ -15,8 +15,8 @@ from typing import Literal
 import numpy as np
 
 from blackbox_proxy.core.certificate import ROUNDING
+from blackbox_proxy.core.readings import hidden, merged
 from blackbox_proxy.core.text import is_whole
-from blackbox_proxy.core.weighing import hidden, merged
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.types import (
     Floats,
@@ -180,7 +180,7 @@ def exclusive(low: Floats, high: Floats, options: Sequence[bytes]) -> tuple[Floa
 
 
 @dataclass(frozen=True, slots=True)
-class Weighing:
+class OptionScores:
     """The options' steered distribution: probabilities, and their lower and upper bounds; shape (n,)."""
 
     distribution: Floats
@@ -207,7 +207,7 @@ class Gain:
     high: Floats
 
 
-def weigh(guess: Floats, *, low: Floats, high: Floats, gain: Gain) -> Weighing:
+def score_options(guess: Floats, *, low: Floats, high: Floats, gain: Gain) -> OptionScores:
     """q_i ~ p_i exp(gain_i); with the bounds that those of p, of the gain and rounding leave. Arrays of shape (n,)."""
     top = gain.value.max()
     distribution = guess * np.exp(gain.value - top)
@@ -216,7 +216,7 @@ def weigh(guess: Floats, *, low: Floats, high: Floats, gain: Gain) -> Weighing:
         lower = least / (least + most.sum() - most)
         upper = most / (most + least.sum() - least)
     total = distribution.sum()
-    return Weighing(
+    return OptionScores(
         distribution / total if total > 0.0 else np.full(len(distribution), 1.0 / len(distribution)),
         np.nan_to_num(lower, nan=0.0),
         np.nan_to_num(upper, nan=1.0),
@@ -242,7 +242,7 @@ Lack = Literal["top_k", "goes_on", "calls", "begins", "tie"]
 `calls`: more calls; `begins`: options that begin differently; `tie`: nothing, since their odds are equal."""
 
 
-def lacking(masses: Masses, found: Weighing, *, goes_on: bool) -> tuple[Lack, ...]:
+def lacking(masses: Masses, found: OptionScores, *, goes_on: bool) -> tuple[Lack, ...]:
     """What would decide between the options that may be the best, the most that is open first; () where one is.
 
     goes_on: as in `masses`.
@@ -266,7 +266,7 @@ def lacking(masses: Masses, found: Weighing, *, goes_on: bool) -> tuple[Lack, ..
 
 def chosen(
     masses: Masses, strings: Sequence[bytes], scores: Scores, *, alpha: float
-) -> tuple[Weighing, tuple[Option, ...]]:
+) -> tuple[OptionScores, tuple[Option, ...]]:
     """The options' distribution, and each option with its figures. strings: what was scored, the n options first."""
     count = len(masses.options)
     logs = dict(zip(strings, scores.anti_expert.tolist(), strict=True))
@@ -275,8 +275,8 @@ def chosen(
     offset = _offsets(masses.options, scores)
     value, one, other = alpha * offset
     gain = Gain(value, np.minimum(one, other), np.maximum(one, other))
-    found = weigh(np.clip(guess, low, high), low=low, high=high, gain=gain)
-    plain = weigh(np.clip(guess, low, high), low=low, high=high, gain=Gain(*np.zeros((3, count))))
+    found = score_options(np.clip(guess, low, high), low=low, high=high, gain=gain)
+    plain = score_options(np.clip(guess, low, high), low=low, high=high, gain=Gain(*np.zeros((3, count))))
     with np.errstate(divide="ignore"):
         logp = np.log(np.clip(guess, low, high))
     rows = zip(

@@ -9,7 +9,7 @@ Models also write what their tokenizer would have joined: ` ` and a line end, wh
 sets a border that its own tokenizer would not set, the API is taken to set it too; so for an API with the tokenizer of
 the pair its next token is the pair's next token, whatever follows.
 
-Nothing here evaluates a model, and no string is weighed. Arrays have the members as rows: 0 the expert, 1 the
+Nothing here evaluates a model, and no string is scored. Arrays have the members as rows: 0 the expert, 1 the
 anti-expert.
 """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from blackbox_proxy.core.weighing import Answer, StringScores
+from blackbox_proxy.core.readings import Answer, StringScores
 from blackbox_proxy.types import PairDistributions, Reply, Step, TokenPath
 
 

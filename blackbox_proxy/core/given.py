@@ -19,13 +19,13 @@ import numpy as np
 from blackbox_proxy.core.events import Begin, Event, Evidence, Score
 from blackbox_proxy.core.ids import IdReading
 from blackbox_proxy.core.loop import Ending, Loop, Run
+from blackbox_proxy.core.readings import Answer, Reading, ScoredPosition, may_follow, untouched, with_revealed
 from blackbox_proxy.core.rounds import Known, known_of
 from blackbox_proxy.core.sampling import tv_bound
 from blackbox_proxy.core.scores import ScoreReading
 from blackbox_proxy.core.strings import ByteReading
 from blackbox_proxy.core.text import is_whole
 from blackbox_proxy.core.vocabulary import Vocabulary
-from blackbox_proxy.core.weighing import Answer, Reading, Weighed, may_follow, untouched, with_revealed
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Candidate, Finish, Kind, Origin, PairDistributions, Position, Reply, Step, TokenPath
@@ -161,8 +161,8 @@ class Scoring(Loop):
             answers = list(accumulate(some, self._after, initial=answer))
             yield from self._know([path for one in answers for path in self._reading.paths(one)])
             for before, place in zip(answers, some, strict=False):
-                weighed = yield from self._weigh(place, before)
-                yield self._told(weighed, weighed.pieces.index(place.sampled.piece), place, origin=Origin.GIVEN)
+                scored = yield from self._score(place, before)
+                yield self._told(scored, scored.pieces.index(place.sampled.piece), place, origin=Origin.GIVEN)
             answer = answers[-1]
             self._forget(answer)
         return answer
@@ -173,46 +173,46 @@ class Scoring(Loop):
     def _unsteered(self, place: Position) -> Step:
         """The step of a token of the text where the API's own distribution is all that counts."""
         own = place.sampled
-        weighed = untouched(place, None, steering=self._steering, fits=lambda _piece: True)
-        if weighed is None or not math.isfinite(own.logp):
+        scored = untouched(place, None, steering=self._steering, fits=lambda _piece: True)
+        if scored is None or not math.isfinite(own.logp):
             return _unknown(place)
-        candidates = weighed.candidates(self._steering.top_candidates, weighed.log_whole())
+        candidates = scored.candidates(self._steering.top_candidates, scored.log_whole())
         return Step(
             own.piece, own.kind, own.piece, own.logp, own.logp, 0.0, Origin.GIVEN, candidates, tv_bound=0.0, alpha=0.0
         )
 
     def _next(self, known: Known, answer: Answer) -> Generator[Event, Evidence | None, Step]:
         """The step behind the text. What an end is worth that the API hides, nobody knows."""
-        place, weighed = known.position, None
+        place, scored = known.position, None
         if known.hidden:
             return replace(_unknown(place), origin=Origin.DRAFT)
         if self._steering.alpha != 0.0:
-            weighed = yield from self._weigh(place, answer)
+            scored = yield from self._score(place, answer)
         else:
-            weighed = untouched(place, None, steering=self._steering, fits=partial(may_follow, answer.text))
-        if weighed is None:
+            scored = untouched(place, None, steering=self._steering, fits=partial(may_follow, answer.text))
+        if scored is None:
             return replace(_unknown(place), origin=Origin.DRAFT)
-        return self._told(weighed, int(weighed.scores.score.argmax()), place, origin=Origin.DRAFT)
+        return self._told(scored, int(scored.scores.score.argmax()), place, origin=Origin.DRAFT)
 
-    def _told(self, weighed: Weighed, at: int, place: Position, *, origin: Origin) -> Step:
+    def _told(self, scored: ScoredPosition, at: int, place: Position, *, origin: Origin) -> Step:
         """The step of one of the candidates."""
-        scores, piece = weighed.scores, weighed.pieces[at]
-        whole = weighed.log_whole()
+        scores, piece = scored.scores, scored.pieces[at]
+        whole = scored.log_whole()
         return Step(
             piece=piece,
             kind=Kind.TEXT if piece else Kind.END,
             api_token=place.sampled.piece,
             logp_before=float(scores.logp[at]),
-            logp_after=weighed.logp_after(at, whole),
+            logp_after=scored.logp_after(at, whole),
             offset=float(scores.offset[at]),
             origin=origin,
-            candidates=weighed.candidates(self._steering.top_candidates, whole),
-            tv_bound=tv_bound(scores.score, known=weighed.known, unseen=weighed.unseen),
+            candidates=scored.candidates(self._steering.top_candidates, whole),
+            tv_bound=tv_bound(scores.score, known=scored.known, unseen=scored.unseen),
             log_weight=whole,
-            alpha=weighed.alpha,
-            divergence=weighed.divergence,
-            gated=weighed.gated,
-            unbordered=weighed.unbordered,
+            alpha=scored.alpha,
+            divergence=scored.divergence,
+            gated=scored.gated,
+            unbordered=scored.unbordered,
         )
 
 

@@ -18,10 +18,7 @@ from blackbox_proxy.core.certificate import Unseen, is_certain
 from blackbox_proxy.core.covering import probabilities
 from blackbox_proxy.core.gating import gate_of
 from blackbox_proxy.core.offsets import Ratio
-from blackbox_proxy.core.sampling import tv_bound
-from blackbox_proxy.core.strings import MOST_REVEALED
-from blackbox_proxy.core.vocabulary import Vocabulary
-from blackbox_proxy.core.weighing import (
+from blackbox_proxy.core.readings import (
     FAINT,
     MOST_PROPOSED,
     WIDENED,
@@ -29,10 +26,10 @@ from blackbox_proxy.core.weighing import (
     Completing,
     Guess,
     Guessing,
+    PositionScoring,
     Revealing,
+    ScoredPosition,
     Wanted,
-    Weighed,
-    Weighing,
     check_any,
     guess_weight,
     hidden,
@@ -43,6 +40,9 @@ from blackbox_proxy.core.weighing import (
     untouched,
     with_revealed,
 )
+from blackbox_proxy.core.sampling import tv_bound
+from blackbox_proxy.core.strings import MOST_REVEALED
+from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import (
@@ -96,8 +96,8 @@ class IdReading:
         """Whether the piece is a token of the vocabulary."""
         return bool(self._vocabulary.ids_of(piece))
 
-    def weigh(self, position: Position, answer: Answer) -> Weighing:
-        """Weigh the API's candidates, the end, and the expert's likeliest other ids; see `weighing.Reading`."""
+    def score(self, position: Position, answer: Answer) -> PositionScoring:
+        """Weigh the API's candidates, the end, and the expert's likeliest other ids; see `readings.Reading`."""
         if answer.path not in self._distributions:
             yield (answer.path,)
         distributions = self._distributions[answer.path]
@@ -108,15 +108,15 @@ class IdReading:
                 return left
         alpha = self._steering.alpha_at(answer.tokens)
         gains = alpha * self._offsets(distributions) + self._may_appear
-        weighed = self._listed(distributions, position, gains, alpha=alpha)
+        scored = self._listed(distributions, position, gains, alpha=alpha)
         for _ in range(self._steering.reveals):
-            ids = self._threats(weighed)
+            ids = self._threats(scored)
             if not ids:
                 break
             found = yield Revealing(ids)
             position = with_revealed(position, named(found if isinstance(found, tuple) else (), self._vocabulary))
-            weighed = self._listed(distributions, position, gains, alpha=alpha)
-        return replace(weighed, divergence=opening.divergence)
+            scored = self._listed(distributions, position, gains, alpha=alpha)
+        return replace(scored, divergence=opening.divergence)
 
     def complete(self, answer: Answer) -> Completing:
         """Raises ReplyError: an API that is sent ids is never asked for the rest of a character."""
@@ -148,18 +148,20 @@ class IdReading:
     def _fits(self, piece: bytes) -> bool:
         return not piece or self.knows(piece)
 
-    def _listed(self, distributions: PairDistributions, position: Position, gains: Floats, *, alpha: float) -> Weighed:
+    def _listed(
+        self, distributions: PairDistributions, position: Position, gains: Floats, *, alpha: float
+    ) -> ScoredPosition:
         """Everything that competes; more of the expert's ids where all that is not listed outweighs the choice."""
         count = self._steering.proposals
-        weighed = self._weighed(distributions, position, gains, alpha=alpha, count=count)
-        while weighed.is_outweighed and 0 < count < MOST_PROPOSED:
+        scored = self._scored_position(distributions, position, gains, alpha=alpha, count=count)
+        while scored.is_outweighed and 0 < count < MOST_PROPOSED:
             count = min(WIDENED * count, MOST_PROPOSED)
-            weighed = self._weighed(distributions, position, gains, alpha=alpha, count=count)
-        return weighed
+            scored = self._scored_position(distributions, position, gains, alpha=alpha, count=count)
+        return scored
 
-    def _weighed(
+    def _scored_position(
         self, distributions: PairDistributions, position: Position, gains: Floats, *, alpha: float, count: int
-    ) -> Weighed:
+    ) -> ScoredPosition:
         shown = {p: logp for p, logp in merged(position, greedy=self._greedy).items() if self._fits(p)}
         pieces = (*shown, *self._proposals(distributions, shown, count=count))
         tail = hidden(position, greedy=self._greedy)
@@ -175,7 +177,7 @@ class IdReading:
         scores = combine.score(field, Ratio(), alpha=alpha, evidence=0.0)
         check_any(scores.logp, position, fault="is in the pair's vocabulary")
         unseen = self._unseen(position, gains, tail=tail, end=shown.get(b"", -math.inf))
-        return supported(Weighed(pieces, scores, len(shown), unseen, alpha), self._steering)
+        return supported(ScoredPosition(pieces, scores, len(shown), unseen, alpha), self._steering)
 
     def _unseen(self, position: Position, gains: Floats, *, tail: float, end: float) -> Unseen:
         """What is known of the ids that the API did not show, one by one."""
@@ -203,18 +205,18 @@ class IdReading:
             return [i for i in self._vocabulary.ends.tolist() if self._vocabulary.pieces[i] == candidate.piece]
         return list(self._vocabulary.ids_of(candidate.piece))[:1]
 
-    def _threats(self, weighed: Weighed) -> TokenPath:
+    def _threats(self, scored: ScoredPosition) -> TokenPath:
         """The unseen ids that could change the choice, or the distribution, most."""
-        score, unseen = weighed.scores.score, weighed.unseen
+        score, unseen = scored.scores.score, scored.unseen
         if self._steering.tail != "reveal" or self._reveal == "none" or unseen.gains is None or unseen.ids is None:
             return ()
-        best = float(score[: weighed.known].max(initial=-np.inf))
+        best = float(score[: scored.known].max(initial=-np.inf))
         if self._greedy:
             if is_certain(best, unseen):
                 return ()
             close = unseen.gains + unseen.cap >= best - SLIGHT
         else:
-            bound = tv_bound(score, known=weighed.known, unseen=unseen, temperature=self._steering.temperature)
+            bound = tv_bound(score, known=scored.known, unseen=unseen, temperature=self._steering.temperature)
             close = np.full(len(unseen.gains), bound > SLIGHT)
         most = 1 if self._reveal == "bias" else MOST_REVEALED
         order = np.argsort(-unseen.gains[close], kind="stable")[:most]

@@ -18,23 +18,23 @@ import numpy as np
 from blackbox_proxy.core.drafting import SURE, Drafter, Plan, Planner, Seen, Sent, next_length
 from blackbox_proxy.core.events import Asking, Draft, Echo, Evaluate, Event, Evidence, Prefixes, ScoreStrings, Tell
 from blackbox_proxy.core.ids import IdReading
-from blackbox_proxy.core.rounds import Known, Shown, Window, by_echo, by_prefixes
-from blackbox_proxy.core.sampling import Drawn, best, draw, own
-from blackbox_proxy.core.scores import ScoreReading
-from blackbox_proxy.core.strings import ByteReading
-from blackbox_proxy.core.text import first_stop, is_whole, repeats
-from blackbox_proxy.core.vocabulary import Vocabulary
-from blackbox_proxy.core.weighing import (
+from blackbox_proxy.core.readings import (
     Answer,
     Found,
     Guess,
     Question,
     Reading,
     Revealing,
+    ScoredPosition,
     StringsWanted,
-    Weighed,
     draws_as_it_is,
 )
+from blackbox_proxy.core.rounds import Known, Shown, Window, by_echo, by_prefixes
+from blackbox_proxy.core.sampling import Drawn, best, draw, own
+from blackbox_proxy.core.scores import ScoreReading
+from blackbox_proxy.core.strings import ByteReading
+from blackbox_proxy.core.text import first_stop, is_whole, repeats
+from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import (
@@ -348,10 +348,10 @@ class Loop:
             if done.steps and (len(done.steps) - 1) % self._steering.draft == 0:
                 yield from self._know(self._ahead(done.answer, shown.ahead()[: self._steering.draft]))
             yield from done.fresh()
-            weighed = yield from self._weigh(known.position, done.answer)
+            scored = yield from self._score(known.position, done.answer)
             if self._drafts.planner is not None:
                 yield from self._guess(done.answer)
-            step = self._step(known.position, weighed, exact=known.exact)
+            step = self._step(known.position, scored, exact=known.exact)
             self._append(done, step)
             if done.answer in self._drafted and step.piece:
                 done.steps[-1] = replace(step, guessed=True)
@@ -383,8 +383,8 @@ class Loop:
             paths += self._reading.paths(answer)
         return paths
 
-    def _weigh(self, position: Position, answer: Answer) -> Generator[Event, Evidence | None, Weighed]:
-        return (yield from self._served(self._reading.weigh(position, answer), answer))
+    def _score(self, position: Position, answer: Answer) -> Generator[Event, Evidence | None, ScoredPosition]:
+        return (yield from self._served(self._reading.score(position, answer), answer))
 
     def _served(self, asking: Generator[Question, Found, T], answer: Answer) -> Generator[Event, Evidence | None, T]:
         """Answer a reading's questions, and give what it makes of it."""
@@ -412,53 +412,53 @@ class Loop:
         self._wasted += len(reply.positions)
         return reply.positions[0].revealed if reply.positions else ()
 
-    def _step(self, position: Position, weighed: Weighed, *, exact: bool) -> Step:
+    def _step(self, position: Position, scored: ScoredPosition, *, exact: bool) -> Step:
         wanted, ends = position.sampled.piece, position.sampled.kind is Kind.END
         if ends:
             wanted = b""
         # A token without bytes that is no end stands for nothing that could be kept.
-        drafted = weighed.pieces.index(wanted) if (wanted or ends) and wanted in weighed.pieces else None
+        drafted = scored.pieces.index(wanted) if (wanted or ends) and wanted in scored.pieces else None
         likeliest = any(c.piece == position.sampled.piece for c in position.top[:1])
-        drawn = self._choose(weighed, drafted, likeliest=likeliest)
-        at, piece = drawn.index, weighed.pieces[drawn.index]
-        log_z = weighed.log_whole() if self._steering.takes_unseen else drawn.log_weight
-        inside = at < weighed.known
+        drawn = self._choose(scored, drafted, likeliest=likeliest)
+        at, piece = drawn.index, scored.pieces[drawn.index]
+        log_z = scored.log_whole() if self._steering.takes_unseen else drawn.log_weight
+        inside = at < scored.known
         origin = Origin.DRAFT if at == drafted and inside else Origin.CHANGED if inside else Origin.OUTSIDE
         return Step(
             piece=piece,
             kind=Kind.TEXT if piece else Kind.END,
             api_token=wanted,
-            logp_before=float(weighed.scores.logp[at]),
-            logp_after=weighed.logp_after(at, log_z),
-            offset=float(weighed.scores.offset[at]),
+            logp_before=float(scored.scores.logp[at]),
+            logp_after=scored.logp_after(at, log_z),
+            offset=float(scored.scores.offset[at]),
             origin=origin,
-            candidates=weighed.candidates(self._steering.top_candidates, log_z),
+            candidates=scored.candidates(self._steering.top_candidates, log_z),
             certified=drawn.certified,
             tv_bound=drawn.tv_bound,
             log_weight=drawn.log_weight,
             exact=exact,
-            alpha=weighed.alpha,
-            divergence=weighed.divergence,
-            gated=weighed.gated,
-            outweighed=self._steering.temperature == 0.0 and weighed.is_outweighed,
-            unbordered=weighed.unbordered,
+            alpha=scored.alpha,
+            divergence=scored.divergence,
+            gated=scored.gated,
+            outweighed=self._steering.temperature == 0.0 and scored.is_outweighed,
+            unbordered=scored.unbordered,
         )
 
-    def _choose(self, weighed: Weighed, drafted: int | None, *, likeliest: bool) -> Drawn:
+    def _choose(self, scored: ScoredPosition, drafted: int | None, *, likeliest: bool) -> Drawn:
         """The best, or one that is drawn; where the offset does not act, what the API chose as its likeliest token."""
-        score, known, unseen = weighed.scores.score, weighed.known, weighed.unseen
+        score, known, unseen = scored.scores.score, scored.known, scored.unseen
         if drafted is not None and drafted >= len(score):
             drafted = None
         if self._steering.temperature == 0.0:
             found = best(score, known=known, drafted=drafted, unseen=unseen)
-            if drafted is None or drafted >= known or weighed.alpha != 0.0 or not likeliest:
+            if drafted is None or drafted >= known or scored.alpha != 0.0 or not likeliest:
                 return found
             return replace(found, index=drafted, certified=True)
-        if weighed.missed is not None and drafted is not None:
-            return own(score, drafted=drafted, unseen=unseen, missed=weighed.missed)
+        if scored.missed is not None and drafted is not None:
+            return own(score, drafted=drafted, unseen=unseen, missed=scored.missed)
         return draw(
             score,
-            weighed.scores.logp,
+            scored.scores.logp,
             known=known,
             drafted=drafted,
             unseen=unseen,

@@ -18,10 +18,10 @@ from blackbox_proxy.core import combine
 from blackbox_proxy.core.certificate import NOTHING
 from blackbox_proxy.core.events import Draft, Evaluate, Evidence
 from blackbox_proxy.core.loop import Ending, Run, no_token
+from blackbox_proxy.core.readings import ScoredPosition, draws_as_it_is, merged
 from blackbox_proxy.core.rounds import Known, known_of
 from blackbox_proxy.core.sampling import log_normaliser
 from blackbox_proxy.core.text import first_stop, is_start, is_whole, open_bytes, repeats
-from blackbox_proxy.core.weighing import Weighed, draws_as_it_is, merged
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import FILTERED, Finish, Kind, Origin, PairDistributions, Position, Reply, Said, Step
 
@@ -166,7 +166,7 @@ def _kept(known: Known, piece: bytes, steering: Steering) -> Step:
     if not len(logp) or (not ends and sampled.piece != piece):
         return _untold(piece, exact=known.exact)
     scores = combine.Scores(logp, np.full(len(logp), np.nan), logp)
-    weighed = Weighed(tuple(logps), scores, len(logp), NOTHING, 0.0, gated=True)
+    scored = ScoredPosition(tuple(logps), scores, len(logp), NOTHING, 0.0, gated=True)
     log_z = 0.0 if steering.takes_unseen else log_normaliser(logp)
     own = logps.get(piece, sampled.logp)
     return replace(
@@ -174,7 +174,7 @@ def _kept(known: Known, piece: bytes, steering: Steering) -> Step:
         kind=Kind.END if ends else Kind.TEXT if piece else Kind.SPECIAL,
         logp_before=own,
         logp_after=min(0.0, own - log_z),
-        candidates=weighed.candidates(steering.top_candidates, log_z),
+        candidates=scored.candidates(steering.top_candidates, log_z),
     )
 
 

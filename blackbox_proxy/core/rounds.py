@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, final
 
+from blackbox_proxy.core.readings import Answer
 from blackbox_proxy.core.text import is_whole
-from blackbox_proxy.core.weighing import Answer
 from blackbox_proxy.types import FILTERED, Candidate, Kind, Origin, Position, Reply, Step
 
 HIDDEN_END = 0.5

@@ -15,17 +15,16 @@ import numpy as np
 from blackbox_proxy.core import combine
 from blackbox_proxy.core.certificate import Unseen
 from blackbox_proxy.core.offsets import rule_of
-from blackbox_proxy.core.text import is_whole
-from blackbox_proxy.core.weighing import (
+from blackbox_proxy.core.readings import (
     Answer,
     Completing,
     Guess,
     Guessing,
+    PositionScoring,
+    ScoredPosition,
     StringScores,
     StringsWanted,
     Wanted,
-    Weighed,
-    Weighing,
     check_any,
     hidden,
     may_follow,
@@ -33,6 +32,7 @@ from blackbox_proxy.core.weighing import (
     supported,
     unfinished,
 )
+from blackbox_proxy.core.text import is_whole
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Position
 
@@ -68,8 +68,8 @@ class ScoreReading:
         yield from ()
         return Guess(b"", 0.0)
 
-    def weigh(self, position: Position, answer: Answer) -> Weighing:
-        """Weigh the API's top-k, the end, and the source's own proposals; see `weighing.Reading`."""
+    def score(self, position: Position, answer: Answer) -> PositionScoring:
+        """Weigh the API's top-k, the end, and the source's own proposals; see `readings.Reading`."""
         shown = self._shown(position, answer.text)
         found = yield StringsWanted(answer.text, tuple(shown), self._proposals if is_whole(answer.text) else 0)
         if not isinstance(found, StringScores):
@@ -86,7 +86,7 @@ class ScoreReading:
         if found.scores.other is not None:
             scores = replace(scores, rest=found.scores.other)
         unseen = Unseen(tail, position.ceiling, rule.most(field, alpha=alpha))
-        return supported(Weighed(found.pieces, scores, len(logp), unseen, alpha), self._steering)
+        return supported(ScoredPosition(found.pieces, scores, len(logp), unseen, alpha), self._steering)
 
     def _shown(self, position: Position, text: bytes) -> dict[bytes, float]:
         """The API's log-probs of what may follow; a part of a character only where the draft goes on with the rest."""

@@ -23,10 +23,7 @@ from blackbox_proxy.core.covering import NEGLIGIBLE, Cover, Place, place
 from blackbox_proxy.core.firsts import firsts_of, own_firsts
 from blackbox_proxy.core.gating import Opening, gate_of
 from blackbox_proxy.core.offsets import rule_of
-from blackbox_proxy.core.text import CONTINUATION, is_start, is_whole
-from blackbox_proxy.core.tokencover import TokenCover
-from blackbox_proxy.core.vocabulary import Vocabulary
-from blackbox_proxy.core.weighing import (
+from blackbox_proxy.core.readings import (
     FAINT,
     MOST_PROPOSED,
     WIDENED,
@@ -35,10 +32,10 @@ from blackbox_proxy.core.weighing import (
     Found,
     Guess,
     Guessing,
+    PositionScoring,
     Revealing,
+    ScoredPosition,
     Wanted,
-    Weighed,
-    Weighing,
     check_any,
     guess_weight,
     hidden,
@@ -50,6 +47,9 @@ from blackbox_proxy.core.weighing import (
     untouched,
     with_revealed,
 )
+from blackbox_proxy.core.text import CONTINUATION, is_start, is_whole
+from blackbox_proxy.core.tokencover import TokenCover
+from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import (
     Floats,
@@ -63,7 +63,7 @@ LIKELY = 8
 """Of the API's candidates, how many may ask for another spelling of the text before them."""
 
 PLACES = 64
-"""Places kept: a text is looked at when it is drafted, read and weighed."""
+"""Places kept: a text is looked at when it is drafted, read and scored."""
 
 MANY = 256
 """Strings of the expert that are looked at where a character is to be finished."""
@@ -124,8 +124,8 @@ class ByteReading:
         """Whether the piece can be part of an answer."""
         return bool(piece)
 
-    def weigh(self, position: Position, answer: Answer) -> Weighing:
-        """Weigh the API's top-k, the end, and the expert's proposals; see `weighing.Reading`.
+    def score(self, position: Position, answer: Answer) -> PositionScoring:
+        """Weigh the API's top-k, the end, and the expert's proposals; see `readings.Reading`.
 
         The winner's masses are made certain, or the step's forks are spent on it; where tokens are drawn, those of all
         that are likely to be.
@@ -136,8 +136,8 @@ class ByteReading:
             left = untouched(position, opening.divergence, steering=self._steering, fits=fits)
             if left is not None:
                 return left
-        weighed = yield from self._steered(position, answer)
-        return replace(weighed, divergence=opening.divergence)
+        scored = yield from self._steered(position, answer)
+        return replace(scored, divergence=opening.divergence)
 
     def _opening(self, answer: Answer) -> Generator[Wanted, Found, Opening]:
         """Whether the gate is open, by the distributions after the tokenizer's own spelling of the text."""
@@ -145,8 +145,8 @@ class ByteReading:
         yield at.paths
         return self._gate(self._distributions[at.path])
 
-    def _steered(self, position: Position, answer: Answer) -> Weighing:
-        """`weigh` where the gate is open."""
+    def _steered(self, position: Position, answer: Answer) -> PositionScoring:
+        """`score` where the gate is open."""
         calls, alpha, text = 0, self._steering.alpha_at(answer.tokens), answer.text
         known: dict[TokenPath, PairDistributions] = {}
         shown = self._shown(position, text)
@@ -154,15 +154,15 @@ class ByteReading:
         left = self._steering.spread - (len(known) - len(self.paths(answer)))
         proposed, count, read_on = self._proposed(cover, text), self._steering.proposals, False
         while True:
-            weighed, masses, foreign = self._scored(cover, position, shown=shown, proposed=proposed, alpha=alpha)
-            if alpha != 0.0 and not read_on and (self._steering.temperature > 0.0 or not weighed.is_safe):
+            scored, masses, foreign = self._score_all(cover, position, shown=shown, proposed=proposed, alpha=alpha)
+            if alpha != 0.0 and not read_on and (self._steering.temperature > 0.0 or not scored.is_safe):
                 read_on = True
                 left = yield from self._read_on(cover, known, left=left)
                 proposed = self._proposed(cover, text)
                 continue
-            own = self._own(weighed, position)
+            own = self._own(scored, position)
             wanted = (
-                self._next_path(cover, weighed, masses, own=own, foreign=foreign) if left > 0 and alpha != 0.0 else None
+                self._next_path(cover, scored, masses, own=own, foreign=foreign) if left > 0 and alpha != 0.0 else None
             )
             if wanted is not None:
                 left -= 1
@@ -170,22 +170,22 @@ class ByteReading:
                 cover.tree.absorb()
                 proposed = [*dict.fromkeys([*proposed, *self._proposed(cover, text, count=count)])]
                 continue
-            if weighed.is_outweighed and self._lists_more(count):
+            if scored.is_outweighed and self._lists_more(count):
                 count = min(WIDENED * count, MOST_PROPOSED)
                 more = self._proposed(cover, text, count=count, least=FAINT)
                 if not set(more) <= {*shown, *proposed}:
                     proposed = [*dict.fromkeys([*proposed, *more])]
                     continue
-            ids = self._threats(weighed) if calls < self._steering.reveals and is_whole(text) else ()
+            ids = self._threats(scored) if calls < self._steering.reveals and is_whole(text) else ()
             if not ids:
-                return weighed
+                return scored
             calls += 1
             found = yield Revealing(ids)
             found = found if isinstance(found, tuple) else ()
             position = with_revealed(position, named(found, self._api) if self._api else found)
             shown = self._shown(position, text)
 
-    def _scored(
+    def _score_all(
         self,
         cover: TokenCover,
         position: Position,
@@ -193,16 +193,16 @@ class ByteReading:
         shown: dict[bytes, float],
         proposed: Sequence[bytes],
         alpha: float,
-    ) -> tuple[Weighed, Floats, frozenset[bytes]]:
-        """Everything that competes, weighed by what the cover knows; its masses; and the strings of `_foreign`."""
+    ) -> tuple[ScoredPosition, Floats, frozenset[bytes]]:
+        """Everything that competes, scored by what the cover knows; its masses; and the strings of `_foreign`."""
         pieces = (*shown, *(piece for piece in proposed if piece not in shown))
         cover.ask(pieces)
         masses, once = cover.estimate(), cover.once()
         logp = np.fromiter(shown.values(), dtype=np.float64)
         foreign = self._foreign(cover, pieces, (masses, once), logp=logp) if self._api is None else frozenset()
         field = self._field(pieces, masses, once, logp=logp, at=position, foreign=foreign)
-        weighed = self._weighed(pieces, field, at=position, alpha=alpha)
-        return replace(weighed, unbordered=cover.tree.unbordered and self._api is not None), masses, foreign
+        scored = self._scored_position(pieces, field, at=position, alpha=alpha)
+        return replace(scored, unbordered=cover.tree.unbordered and self._api is not None), masses, foreign
 
     def _foreign(
         self, cover: TokenCover, pieces: Sequence[bytes], tables: tuple[Floats, Floats], *, logp: Floats
@@ -228,19 +228,19 @@ class ByteReading:
         return frozenset(found)
 
     def _next_path(
-        self, cover: TokenCover, weighed: Weighed, masses: Floats, *, own: int | None, foreign: frozenset[bytes]
+        self, cover: TokenCover, scored: ScoredPosition, masses: Floats, *, own: int | None, foreign: frozenset[bytes]
     ) -> TokenPath | None:
         """The path whose distribution would change what matters most; None where it is certain enough."""
-        found = matter(cover, weighed, masses, steering=self._steering, smooth=self._smooth)
+        found = matter(cover, scored, masses, steering=self._steering, smooth=self._smooth)
         found += [] if own is None else [own]
         # Of a token of the pair that stands for all that starts with it, no more is read: see `_foreign`.
-        wanted = [n for n in found if not (weighed.pieces[n] in foreign and self._firsts.is_piece(weighed.pieces[n]))]
+        wanted = [n for n in found if not (scored.pieces[n] in foreign and self._firsts.is_piece(scored.pieces[n]))]
         return next_to_read(cover, masses, wanted, smooth=self._smooth) if wanted else None
 
-    def _own(self, weighed: Weighed, position: Position) -> int | None:
+    def _own(self, scored: ScoredPosition, position: Position) -> int | None:
         """Where a text is scored: the column of its own token, which must be certain."""
         piece = position.sampled.piece
-        return weighed.pieces.index(piece) if self._given and piece in weighed.pieces[: weighed.known] else None
+        return scored.pieces.index(piece) if self._given and piece in scored.pieces[: scored.known] else None
 
     def _lists_more(self, count: int) -> bool:
         """Whether a longer list may be made of the expert's strings."""
@@ -393,22 +393,24 @@ class ByteReading:
         tail = hidden(at, greedy=self._steering.temperature == 0.0)
         return combine.Field(logp, masses, once, covering, tail, at.ceiling)
 
-    def _weighed(self, pieces: tuple[bytes, ...], field: combine.Field, *, at: Position, alpha: float) -> Weighed:
+    def _scored_position(
+        self, pieces: tuple[bytes, ...], field: combine.Field, *, at: Position, alpha: float
+    ) -> ScoredPosition:
         rule = rule_of(self._steering, alpha=alpha)
         scores = combine.score(field, rule, alpha=alpha, evidence=self._smooth)
         check_any(scores.logp, at, fault="can follow the text")
         unseen = Unseen(field.tail, field.ceiling, rule.most(field, alpha=alpha))
-        return supported(Weighed(pieces, scores, len(field.logp), unseen, alpha), self._steering)
+        return supported(ScoredPosition(pieces, scores, len(field.logp), unseen, alpha), self._steering)
 
-    def _threats(self, weighed: Weighed) -> TokenPath:
+    def _threats(self, scored: ScoredPosition) -> TokenPath:
         """Ids of the API whose log-probs would decide, as far as its vocabulary is known: of imputed candidates."""
         if self._steering.tail != "reveal" or self._reveal == "none" or self._api is None:
             return ()
-        score, known = weighed.scores.score, weighed.known
+        score, known = scored.scores.score, scored.known
         best = score[:known].max(initial=-np.inf)
         close = [i for i in range(known, len(score)) if score[i] >= best + math.log(SLIGHT)]
         close.sort(key=lambda i: -score[i])
-        ids = [i for n in close for i in self._ids_of(weighed.pieces[n])]
+        ids = [i for n in close for i in self._ids_of(scored.pieces[n])]
         return tuple(ids[: 1 if self._reveal == "bias" else MOST_REVEALED])
 
     def _ids_of(self, piece: bytes) -> Sequence[int]:

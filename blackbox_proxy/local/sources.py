@@ -48,7 +48,7 @@ def _watch(process: subprocess.Popen[bytes], folder: Path, tick: Tick) -> None:
         try:
             process.wait(timeout=0.2)
         except subprocess.TimeoutExpired:
-            tick(_weigh(folder))
+            tick(_score(folder))
         except BaseException:
             process.terminate()
             raise
@@ -56,7 +56,7 @@ def _watch(process: subprocess.Popen[bytes], folder: Path, tick: Tick) -> None:
             return
 
 
-def _weigh(folder: Path) -> int:
+def _score(folder: Path) -> int:
     total = 0
     for path in folder.rglob("*"):
         try:

@@ -89,7 +89,7 @@ class View:
         """The chosen token as it is shown."""
         if order.top_k is None:
             return Token(chosen)
-        return self.touch(weigh(self.distribution(logits, order), chosen, top_k=order.top_k, also=also))
+        return self.touch(shown_token(self.distribution(logits, order), chosen, top_k=order.top_k, also=also))
 
 
 PLAIN = View()
@@ -115,7 +115,7 @@ def _bound(logits: Logits | Floats, k: int) -> np.floating[Any]:
     return bound
 
 
-def weigh(logits: Logits, chosen: int, *, top_k: int | None, also: TokenPath = ()) -> Token:
+def shown_token(logits: Logits, chosen: int, *, top_k: int | None, also: TokenPath = ()) -> Token:
     """The chosen token with its log-prob and the top k (and `also`) beside it; without them when `top_k` is None."""
     if top_k is None:
         return Token(chosen)

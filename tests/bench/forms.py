@@ -6,7 +6,7 @@
 A form is a short text such as people tune for: dates, cron lines, JSON, brackets, hyphens, code, mixed scripts. The
 scripted pair's expert gives .98 to the next token of the form, whatever tokens led to the text before; its anti-expert
 and the API know nothing of it. So the steered text is the form, unless a token that is needed was no candidate or was
-weighed wrongly. Each form is steered twice: with the API's tokenizer known and unknown. What is done is appended to
+scored wrongly. Each form is steered twice: with the API's tokenizer known and unknown. What is done is appended to
 FILE, and not done again; `summary` puts it together.
 """
 

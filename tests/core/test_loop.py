@@ -354,7 +354,7 @@ def test_distributions_that_lie_behind_are_forgotten() -> None:
     assert 0 < held <= 6
 
 
-def test_steps_tell_what_was_weighed() -> None:
+def test_steps_tell_what_was_scored() -> None:
     pair = prefers(b"", {b"b": 0.8, b"a": 0.2}, {b"b": 0.2, b"a": 0.8})
     result, _ = run(pair, reply(A), steering=Steering(proposals=0, max_tokens=1, alpha=0.5, evidence=0.0))
     (step,) = result.steps

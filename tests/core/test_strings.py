@@ -9,10 +9,10 @@ from typing import TypeVar
 import pytest
 
 from blackbox_proxy.core.ids import IdReading
+from blackbox_proxy.core.readings import Answer, Found, Question, Revealing, ScoredPosition, StringsWanted, merged
 from blackbox_proxy.core.sampling import log_normaliser
 from blackbox_proxy.core.strings import ByteReading
 from blackbox_proxy.core.vocabulary import Vocabulary
-from blackbox_proxy.core.weighing import Answer, Found, Question, Revealing, StringsWanted, Weighed, merged
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.steering import Event, Steering, Target
 from blackbox_proxy.types import (
@@ -31,7 +31,7 @@ VOCABULARY = Vocabulary([b"a", b"b", b"ab", b"c", b"<end>", b"<eot>"], ends=[4, 
 PAIR = TablePair(VOCABULARY, {}, other={b"a": 0.3, b"b": 0.3, b"ab": 0.2, b"c": 0.1, b"": 0.1})
 
 
-def weigh(
+def score(
     said: Position,
     steering: Steering,
     *,
@@ -41,15 +41,15 @@ def weigh(
     known: Sequence[TokenPath] = (),
     asked: set[TokenPath] | None = None,
 ) -> list[ScoredCandidate]:
-    """Run a weighing to its end, evaluating what it asks for; `known` is there before, `asked` tells afterwards."""
+    """Run a scoring to its end, evaluating what it asks for; `known` is there before, `asked` tells afterwards."""
     distributions: dict[TokenPath, PairDistributions] = dict(
         zip(known, pair.distributions(UNPROMPTED, known), strict=True)
     )
     by_ids = IdReading(pair.vocabulary, distributions, steering=steering)
     by_bytes = ByteReading(pair.vocabulary, distributions, spell=pair.spell, steering=steering)
     at = Answer(answer, tuple(pair.spell(answer)))
-    weighing = (by_ids if event == "ids" else by_bytes).weigh(said, at)
-    found = _answered(weighing, distributions, pair, asked=asked)
+    scoring = (by_ids if event == "ids" else by_bytes).score(said, at)
+    found = _answered(scoring, distributions, pair, asked=asked)
     return list(found.candidates(99, log_normaliser(found.scores.score)))
 
 
@@ -102,13 +102,13 @@ def test_a_sampled_token_outside_the_top_k_competes_and_leaves_the_tail() -> Non
     said = Position(sampled, top, 0.2, ceiling=0.0)
     shown = {piece: math.exp(logp) for piece, logp in merged(said).items()}
     assert shown == pytest.approx({b"a": 0.6, b"b": 0.2, b"c": 0.15})
-    unseen = {candidate.piece: candidate for candidate in weigh(said, Steering(evidence=0.0)) if not candidate.inside}
+    unseen = {candidate.piece: candidate for candidate in score(said, Steering(evidence=0.0)) if not candidate.inside}
     assert math.exp(unseen[b""].logp) <= 0.05 + 1e-9
 
 
 @pytest.mark.parametrize("event", ["bytes", "ids"])
 def test_candidates_come_best_first_and_their_scores_are_a_distribution(event: Event) -> None:
-    found = weigh(position(b"a", {b"a": 0.5, b"b": 0.3, b"": 0.1}), Steering(), event=event)
+    found = score(position(b"a", {b"a": 0.5, b"b": 0.3, b"": 0.1}), Steering(), event=event)
     scores = [candidate.score for candidate in found]
     assert scores == sorted(scores, reverse=True)
     assert math.fsum(math.exp(score) for score in scores) == pytest.approx(1.0)
@@ -121,7 +121,7 @@ def test_candidates_come_best_first_and_their_scores_are_a_distribution(event: E
 @pytest.mark.parametrize(("proposals", "target"), [(0, "full"), (8, "topk")])
 def test_nothing_from_outside_competes_unless_it_may(event: Event, proposals: int, target: Target) -> None:
     steering = Steering(proposals=proposals, target=target)
-    found = weigh(position(b"a", {b"a": 0.5, b"b": 0.3}), steering, event=event)
+    found = score(position(b"a", {b"a": 0.5, b"b": 0.3}), steering, event=event)
     assert {candidate.piece for candidate in found} == {b"a", b"b"}
 
 
@@ -130,7 +130,7 @@ def test_a_piece_of_the_api_is_weighed_by_its_usual_spelling() -> None:
     expert = {b"": {b"ab": 0.5, b"a": 0.4, b"b": 0.1}, b"a": {b"b": 1.0}, b"ab": {b"c": 0.5, b"a": 0.5}}
     anti = {b"": {b"ab": 0.1, b"a": 0.1, b"b": 0.8}, b"a": {b"b": 0.5, b"a": 0.5}, b"ab": {b"c": 0.2, b"a": 0.8}}
     pair = TablePair(VOCABULARY, expert, anti)
-    found = weigh(position(b"abc", {b"abc": 0.5, b"b": 0.4}), Steering(proposals=0, evidence=0.0), pair=pair)
+    found = score(position(b"abc", {b"abc": 0.5, b"b": 0.4}), Steering(proposals=0, evidence=0.0), pair=pair)
     offsets = {candidate.piece: candidate.offset for candidate in found}
     masses = 0.5 * 0.5, 0.1 * 0.2
     assert offsets[b"abc"] == pytest.approx(math.log(masses[0] / masses[1]), abs=1e-3)
@@ -155,7 +155,7 @@ def test_a_text_is_read_in_the_spellings_that_its_continuations_have() -> None:
     said, found = position(b"c", {b"c": 0.5, b"a": 0.4}), {}
     for spread in (0, 4):
         steering = Steering(proposals=0, spread=spread, evidence=0.0)
-        candidates = weigh(said, steering, pair=SHIFTED, answer=b"ab")
+        candidates = score(said, steering, pair=SHIFTED, answer=b"ab")
         found[spread] = next(candidate.offset for candidate in candidates if candidate.piece == b"c")
     assert found[0] == pytest.approx(0.0, abs=1e-3)
     masses = 0.5 * 0.1 + 0.5 * 0.9 + 0.5 * 0.1 * 0.1, 0.5 * 0.1 + 0.5 * 0.1 + 0.5 * 0.9 * 0.1
@@ -167,14 +167,14 @@ def test_no_more_forks_are_spent_on_a_step_than_allowed(spread: int) -> None:
     """Beyond the places along the text itself; here other spellings and a long candidate would take five."""
     said = position(b"cabcab", {b"cabcab": 0.5, b"abab": 0.3, b"c": 0.1})
     asked: set[TokenPath] = set()
-    weigh(said, Steering(spread=spread, evidence=0.0), pair=SHIFTED, answer=b"ab", asked=asked)
+    score(said, Steering(spread=spread, evidence=0.0), pair=SHIFTED, answer=b"ab", asked=asked)
     assert len(asked - {(), (2,)}) <= spread
 
 
 def test_without_steering_no_forks_are_spent() -> None:
     """With alpha 0 the pair's masses decide nothing."""
     asked: set[TokenPath] = set()
-    weigh(position(b"abcabc", {b"abcabc": 0.9}), Steering(alpha=0.0), asked=asked)
+    score(position(b"abcabc", {b"abcabc": 0.9}), Steering(alpha=0.0), asked=asked)
     assert asked == {()}
 
 
@@ -183,9 +183,9 @@ def test_a_position_weighs_the_same_whatever_else_is_known(spread: int) -> None:
     """A longer draft leaves more distributions at hand; were they used, the answer would depend on its length."""
     said = position(b"c", {b"c": 0.5, b"a": 0.3, b"ab": 0.1})
     steering = Steering(spread=spread)
-    alone = weigh(said, steering, pair=SHIFTED, answer=b"ab")
+    alone = score(said, steering, pair=SHIFTED, answer=b"ab")
     more = [(), (0,), (2,), (0, 1), (0, 3), (2, 4), (2, 0), (0, 1, 4)]
-    assert weigh(said, steering, pair=SHIFTED, answer=b"ab", known=more) == alone
+    assert score(said, steering, pair=SHIFTED, answer=b"ab", known=more) == alone
 
 
 def test_only_what_can_follow_half_a_character_competes() -> None:
@@ -193,7 +193,7 @@ def test_only_what_can_follow_half_a_character_competes() -> None:
     vocabulary = Vocabulary([b"a", b"\xc3", b"\xa9", b"\xa9a", b"<end>"], ends=[4])
     pair = TablePair(vocabulary, {}, other={b"a": 0.5, b"\xa9": 0.2, b"\xa9a": 0.2, b"\xc3": 0.1})
     said = position(b"\xa9", {b"\xa9": 0.5, b"a": 0.3, b"": 0.1})
-    found = weigh(said, Steering(), pair=pair, answer=b"\xc3")
+    found = score(said, Steering(), pair=pair, answer=b"\xc3")
     assert {candidate.piece for candidate in found} == {b"\xa9", b"\xa9a"}
 
 
@@ -201,7 +201,7 @@ def test_by_ids_a_mass_is_that_of_the_id_and_the_end_is_all_ends() -> None:
     expert = {b"": {b"a": 0.6, b"b": 0.2, b"<end>": 0.05, b"<eot>": 0.15}}
     anti = {b"": {b"a": 0.2, b"b": 0.6, b"<end>": 0.1, b"<eot>": 0.1}}
     said = position(b"a", {b"a": 0.5, b"b": 0.4, b"": 0.1})
-    found = weigh(said, Steering(evidence=0.0), pair=TablePair(VOCABULARY, expert, anti), event="ids")
+    found = score(said, Steering(evidence=0.0), pair=TablePair(VOCABULARY, expert, anti), event="ids")
     offsets = {candidate.piece: candidate.offset for candidate in found if candidate.inside}
     assert offsets == pytest.approx({b"a": math.log(3.0), b"b": -math.log(3.0), b"": 0.0}, abs=1e-4)
 
@@ -209,7 +209,7 @@ def test_by_ids_a_mass_is_that_of_the_id_and_the_end_is_all_ends() -> None:
 @pytest.mark.parametrize("proposals", [0, 3])
 def test_by_ids_a_top_k_without_a_single_known_token_is_an_error(proposals: int) -> None:
     with pytest.raises(ReplyError) as raised:
-        weigh(position(b"zz", {b"zz": 1.0}), Steering(proposals=proposals), event="ids")
+        score(position(b"zz", {b"zz": 1.0}), Steering(proposals=proposals), event="ids")
     assert raised.value.hint
 
 
@@ -230,16 +230,16 @@ CARD = TablePair(
 )
 
 
-def weighed(said: Position, steering: Steering, *, pair: TablePair, api: Vocabulary | None) -> Weighed:
-    """What a weighing gives, where everything it asks for is told."""
+def scored(said: Position, steering: Steering, *, pair: TablePair, api: Vocabulary | None) -> ScoredPosition:
+    """What a scoring gives, where everything it asks for is told."""
     distributions: dict[TokenPath, PairDistributions] = {}
     reading = ByteReading(pair.vocabulary, distributions, spell=pair.spell, steering=steering, api=api)
-    return _answered(reading.weigh(said, Answer()), distributions, pair)
+    return _answered(reading.score(said, Answer()), distributions, pair)
 
 
 def test_candidates_are_tokens_of_the_api_though_the_pair_writes_them_as_two() -> None:
     """`-card` is proposed and wins; `-` alone, which the API would hardly ever cut there, has lost its mass."""
-    found = weighed(position(b"x", {b"x": 0.3}), Steering(evidence=0.0), pair=CARD, api=JOINED)
+    found = scored(position(b"x", {b"x": 0.3}), Steering(evidence=0.0), pair=CARD, api=JOINED)
     score = dict(zip(found.pieces, found.scores.score.tolist(), strict=True))
     offset = dict(zip(found.pieces, found.scores.offset.tolist(), strict=True))
     assert max(score, key=score.__getitem__) == b"-card"
@@ -262,14 +262,14 @@ def test_a_list_that_is_outweighed_grows() -> None:
     pair = TablePair(vocabulary, {b"": expert}, {b"": dict.fromkeys(expert, 0.2)})
     said = position(b"a", {b"a": 0.5})
     for proposals, listed in ((1, {b"a", b"b", b"c", b"d", b"e", b""}), (0, {b"a"})):
-        found = weighed(said, Steering(proposals=proposals), pair=pair, api=None)
+        found = scored(said, Steering(proposals=proposals), pair=pair, api=None)
         assert set(found.pieces) == listed
         assert found.is_outweighed == (proposals == 0)
 
 
 def test_what_the_pair_could_not_read_is_no_candidate() -> None:
     """Some vocabularies lack control characters: the answer would break off behind one."""
-    found = weighed(position(b"\x16", {b"\x16": 0.6, b"x": 0.3, b"-x": 0.05}), Steering(), pair=CARD, api=None)
+    found = scored(position(b"\x16", {b"\x16": 0.6, b"x": 0.3, b"-x": 0.05}), Steering(), pair=CARD, api=None)
     assert b"\x16" not in found.pieces
     assert {b"x", b"-x"} <= set(found.pieces)
 
@@ -282,7 +282,7 @@ def test_what_is_not_decided_between_two_shown_strings_is_taken_from_the_rest_on
     anti_expert = {b"-": 0.6, b"x": 0.3, b"": 0.1}
     pair = TablePair(HYPHENS, {b"": {b"-": 0.5, b"x": 0.4, b"": 0.1}}, {b"": anti_expert})
     said = position(b"-", {b"-": 0.5, b"-card": 0.3})
-    found = weighed(said, Steering(evidence=0.0, spread=0), pair=pair, api=JOINED)
+    found = scored(said, Steering(evidence=0.0, spread=0), pair=pair, api=JOINED)
     logp = dict(zip(found.pieces, found.scores.logp.tolist(), strict=True))
     assert math.exp(logp[b"x"]) == pytest.approx(0.2 * 0.3 / 0.4, rel=1e-3)
     assert math.exp(found.scores.rest) == pytest.approx(1.0, abs=0.01)
@@ -291,7 +291,7 @@ def test_what_is_not_decided_between_two_shown_strings_is_taken_from_the_rest_on
 def test_without_a_tokenizer_a_string_that_the_pair_has_no_token_for_takes_its_mass_from_the_shorter_one() -> None:
     """The API shows `-card`, so it is a token of it; `-` stands for the rest, as far as that is known."""
     said = position(b"-", {b"-": 0.3, b"-card": 0.2})
-    found = weighed(said, Steering(evidence=0.0, proposals=0), pair=CARD, api=None)
+    found = scored(said, Steering(evidence=0.0, proposals=0), pair=CARD, api=None)
     offset = dict(zip(found.pieces, found.scores.offset.tolist(), strict=True))
     assert offset[b"-card"] == pytest.approx(math.log(0.98 * 0.99 / (0.1 * 0.01)), abs=1e-2)
     assert offset[b"-"] == pytest.approx(math.log(0.98 * 0.01 / (0.1 * 0.99)), abs=0.1)

@@ -13,8 +13,8 @@ import pytest
 
 from blackbox_proxy.core.combine import LEAST, REAL
 from blackbox_proxy.core.covering import place
+from blackbox_proxy.core.readings import may_follow
 from blackbox_proxy.core.text import is_whole
-from blackbox_proxy.core.weighing import may_follow
 from blackbox_proxy.local.evaluator import Evaluator
 from blackbox_proxy.local.llama import Context, Model
 from blackbox_proxy.local.pair import Pair, PairFiles, distribution, open_pair

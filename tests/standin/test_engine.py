@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from blackbox_proxy.standin.engine import Order, choose, most_probable, weigh
+from blackbox_proxy.standin.engine import Order, choose, most_probable, shown_token
 from blackbox_proxy.types import Logits
 
 ROWS = arrays(np.float32, st.integers(1, 300), elements=st.integers(-20, 20).map(lambda tenth: tenth / 4))
@@ -29,7 +29,7 @@ def test_the_most_probable_come_first_and_equals_in_the_order_of_their_ids(logit
 @given(ROWS, st.data())
 def test_logps_are_the_softmax_at_temperature_1(logits: Logits, data: st.DataObject) -> None:
     chosen = data.draw(st.integers(0, len(logits) - 1))
-    token = weigh(logits, chosen, top_k=len(logits))
+    token = shown_token(logits, chosen, top_k=len(logits))
     expected = softmax(logits)
     assert token.logp is not None
     assert token.top is not None
@@ -39,7 +39,7 @@ def test_logps_are_the_softmax_at_temperature_1(logits: Logits, data: st.DataObj
 
 @given(ROWS)
 def test_nothing_is_computed_when_nobody_asks(logits: Logits) -> None:
-    token = weigh(logits, 0, top_k=None)
+    token = shown_token(logits, 0, top_k=None)
     assert token.logp is None
     assert token.top is None
 

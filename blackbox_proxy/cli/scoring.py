@@ -1,4 +1,4 @@
-"""The commands that weigh given strings: choose between answers, score continuations by the pair alone.
+"""The commands that score given strings: choose between answers, score continuations by the pair alone.
 
 Each parses its options, calls one function, and hands the result to `odds`; heavy modules are imported inside.
 """

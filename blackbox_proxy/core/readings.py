@@ -1,4 +1,4 @@
-"""What a position of the API is weighed by: the questions that a reading may ask, and the answer that it gives.
+"""What a position of the API is scored by: the questions that a reading may ask, and the answer that it gives.
 
 A reading scores the API's candidates by the pair (`strings`, `ids`) or by another source of offsets. It is a generator:
 it yields the token paths at which it needs the pair's distributions, or the API's tokens whose log-probs it wants
@@ -72,13 +72,13 @@ Found = tuple[Candidate, ...] | StringScores | None
 
 
 @dataclass(frozen=True, slots=True)
-class Weighed:
+class ScoredPosition:
     """Everything that competes at a position; the first `known` strings have a log-prob of the API's own.
 
     pieces: n strings, b"" the end. scores: arrays of shape (n,), -inf where the target leaves a string out. unseen:
     what is known of the API's other tokens. alpha: weight of the offset. divergence, gated: as in
     `types.Step`. missed: where the API's own draw is what is wanted, how likely, at most, it draws what may not follow;
-    None elsewhere. unbordered: the text ends where the API's tokenizer would hardly end a token, so that it was weighed
+    None elsewhere. unbordered: the text ends where the API's tokenizer would hardly end a token, so that it was scored
     without that condition.
     """
 
@@ -133,7 +133,7 @@ class Guess:
     chance: float
 
 
-Weighing = Generator[Question, Found, Weighed]
+PositionScoring = Generator[Question, Found, ScoredPosition]
 Completing = Generator[Question, Found, bytes]
 Guessing = Generator[Question, Found, Guess]
 
@@ -155,7 +155,7 @@ class Reading(Protocol):
 
     def paths(self, answer: Answer) -> Wanted: ...
 
-    def weigh(self, position: Position, answer: Answer) -> Weighing: ...
+    def score(self, position: Position, answer: Answer) -> PositionScoring: ...
 
     def complete(self, answer: Answer) -> Completing: ...
 
@@ -244,23 +244,23 @@ def check_any(logp: Floats, position: Position, *, fault: str) -> None:
         )
 
 
-def supported(weighed: Weighed, steering: Steering) -> Weighed:
+def supported(scored: ScoredPosition, steering: Steering) -> ScoredPosition:
     """What the target leaves of it: all (T1), the API's own nucleus (T2), what the API showed (T3); section 3.2."""
     if steering.target == "full":
-        return weighed
-    known, scores = weighed.known, weighed.scores
+        return scored
+    known, scores = scored.known, scored.scores
     if steering.target == "topk":
-        return replace(weighed, unseen=NOTHING)
+        return replace(scored, unseen=NOTHING)
     shown = np.exp(np.minimum(scores.logp[:known], 0.0))
     kept = nucleus(shown, steering.nucleus)
     whole = shown.sum() >= steering.nucleus
     scores = replace(scores, score=np.where(kept, scores.score[:known], -np.inf))
-    return replace(weighed, scores=scores, unseen=NOTHING if whole else weighed.unseen)
+    return replace(scored, scores=scores, unseen=NOTHING if whole else scored.unseen)
 
 
 def untouched(
     position: Position, divergence: float | None, *, steering: Steering, fits: Callable[[bytes], bool]
-) -> Weighed | None:
+) -> ScoredPosition | None:
     """The API's own distribution of what may follow (`fits`), where the gate is shut; None where nothing may.
 
     Nothing that the API did not show competes, so that the pair need not score any string; what that may cost is in the
@@ -277,8 +277,8 @@ def untouched(
         fit = (logp for p, logp in merged(position, greedy=False).items() if fits(p))
         missed = max(0.0, 1.0 - math.fsum(math.exp(logp) for logp in fit))
     unseen = Unseen(hidden(position, greedy=greedy), position.ceiling, 0.0)
-    weighed = Weighed(tuple(shown), scores, len(logp), unseen, 0.0, divergence, gated=True, missed=missed)
-    return supported(weighed, steering)
+    scored = ScoredPosition(tuple(shown), scores, len(logp), unseen, 0.0, divergence, gated=True, missed=missed)
+    return supported(scored, steering)
 
 
 def draws_as_it_is(steering: Steering) -> bool:
