@@ -187,10 +187,10 @@ def _check_scores(steering: Steering, source: str) -> None:
 
 def _drafts(steering: Steering, api: Endpoint, planner: Planner | None, *, guesses: bool) -> Drafts:
     """Who may draft. guesses: whether the offsets come from a pair, which can write on by itself."""
-    can: list[Drafter] = ["window"]
+    can: list[Drafter] = ["api"]
     worded = api.capabilities().continuation is Continuation.APPROXIMATE
     if guesses and steering.temperature == 0.0:
-        can += ["prefixes", "echo"] if api.capabilities().echo else ["prefixes"]
+        can += ["pair_prefixes", "pair_echo"] if api.capabilities().echo else ["pair_prefixes"]
     if steering.drafter == "auto":
         drawn = steering.temperature > 0.0
         return Drafts(can, None if drawn else planner or _planner(steering, api), worded)

@@ -28,10 +28,10 @@ Event = Literal["bytes", "ids"]
 """How a candidate is scored by the pair: `bytes`: the text goes on with these bytes; `ids`: the next token is this id,
 for an API that speaks the pair's own vocabulary."""
 
-Who = Literal["window", "prefixes", "echo", "auto"]
-"""Who drafts what is checked in one call: `window`: the API writes on; `prefixes`: the pair does, and the API is asked
-after each beginning of it at once; `echo`: the pair does, and the API tells its log-probs along it; `auto`: whichever
-is expected to be best, round by round. The text is the same (3.3); money and time are not."""
+Who = Literal["api", "pair_prefixes", "pair_echo", "auto"]
+"""Who drafts what is checked in one call: `api`: the API writes on; `pair_prefixes`: the pair does, and the API is
+asked after each beginning of it at once; `pair_echo`: the pair does, and the API tells its log-probs along it; `auto`:
+whichever is expected to be best, round by round. The text is the same (3.3); money and time are not."""
 
 Prefer = Literal["cost", "latency", "balanced"]
 """What is best where the drafter is `auto`."""
@@ -139,7 +139,7 @@ class Steering:
     nucleus: float = 0.9
     reveals: int = 4
     draft: int = 8
-    drafter: Who = "window"
+    drafter: Who = "api"
     prefer: Prefer = "balanced"
     temperature: float = 0.0
     top_p: float = 1.0

@@ -51,9 +51,9 @@ QUESTIONS = [
 ]
 DRAFTERS = {
     "one token a call": Steering(alpha=1.25, max_tokens=40, draft=1),
-    "window": Steering(alpha=1.25, max_tokens=40, draft=8),
-    "prefixes": Steering(alpha=1.25, max_tokens=40, draft=8, drafter="prefixes"),
-    "echo": Steering(alpha=1.25, max_tokens=40, draft=8, drafter="echo"),
+    "api": Steering(alpha=1.25, max_tokens=40, draft=8),
+    "pair_prefixes": Steering(alpha=1.25, max_tokens=40, draft=8, drafter="pair_prefixes"),
+    "pair_echo": Steering(alpha=1.25, max_tokens=40, draft=8, drafter="pair_echo"),
     "auto": Steering(alpha=1.25, max_tokens=40, draft=8, drafter="auto", prefer="cost"),
 }
 CAN = {"prompt_lists": True, "echo": True}
@@ -82,8 +82,8 @@ def answers(steering: Steering, tag: str) -> list[Result]:
 results = {name: answers(steering, name) for name, steering in DRAFTERS.items()}
 texts = {name: [result.text for result in made] for name, made in results.items()}
 tokens = {name: sum(len(result.steps) for result in made) for name, made in results.items()}
-print("the same texts, whoever drafts:", all(text == texts["window"] for text in texts.values()))
-print(*texts["window"], sep="\n")
+print("the same texts, whoever drafts:", all(text == texts["api"] for text in texts.values()))
+print(*texts["api"], sep="\n")
 
 # %% [markdown]
 # ## What the ledger says
@@ -139,7 +139,7 @@ spoken = "; ".join(
 picture(chart, alt=f"Bars of calls, input tokens and dollars by drafter. {spoken}.")
 
 # %% [markdown]
-# These answers have a form that the closed model would never write, so its own drafts (`window`) save little. The pair
+# These answers have a form that the closed model would never write, so its own drafts (`api`) save little. The pair
 # knows the form, so its drafts save calls: as a list of prompts, each of which is billed, or as an echo, which is not
 # billed twice. Where the pair changes little it is the other way round, and `auto` finds out. What an endpoint can do
 # (a list of prompts, an echo) is in its profile.

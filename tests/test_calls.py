@@ -96,7 +96,7 @@ def answer(api: Failing, steering: Steering, *, awaited: bool) -> Result:
 @pytest.mark.parametrize("awaited", [False, True])
 def test_an_answer_that_breaks_off_counts_what_was_paid(*, awaited: bool) -> None:
     """Of nine requests of one round the third is lost; the others have an output of a token each."""
-    steering = Steering(max_tokens=9, drafter="prefixes", draft=8)
+    steering = Steering(max_tokens=9, drafter="pair_prefixes", draft=8)
     api = Failing(fails=(3,))
     with pytest.raises(BlackboxProxyError) as caught:
         answer(api, steering, awaited=awaited)

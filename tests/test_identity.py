@@ -176,7 +176,7 @@ def test_walking_ahead_changes_the_number_of_calls_and_nothing_else(api: Api, pr
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("drafter", ["prefixes", "echo", "auto"])
+@pytest.mark.parametrize("drafter", ["pair_prefixes", "pair_echo", "auto"])
 def test_whoever_drafts_the_text_is_that_of_one_token_per_call(drafter: Who, api: Api, precise: Pair) -> None:
     """The pair's drafts hold for every text: each place is asked about, or lies at a border of the API's own.
 
@@ -186,7 +186,7 @@ def test_whoever_drafts_the_text_is_that_of_one_token_per_call(drafter: Who, api
     told, both = replace(api, adapter=can), []
     for prompt in PROMPTS:
         steering = Steering(alpha=0.6, max_tokens=TOKENS, drafter=drafter)
-        one = steer(prompt, api=told, pair=precise, steering=replace(steering, drafter="window", draft=1))
+        one = steer(prompt, api=told, pair=precise, steering=replace(steering, drafter="api", draft=1))
         both.append((steer(prompt, api=told, pair=precise, steering=steering), one))
     calls = [sum(r.usage.requests for r in results) for results in zip(*both, strict=True)]
     print(f"{drafter}: {calls[0]} calls, {calls[1]} one by one")

@@ -118,13 +118,13 @@ def steer(
     ] = 1,
     draft: Annotated[int, typer.Option(help="Most tokens to draft for one call.", rich_help_panel=CALLS)] = PLAIN.draft,
     drafter: Annotated[
-        Literal["window", "prefixes", "echo", "auto"],
+        Literal["api", "pair_prefixes", "pair_echo", "auto"],
         typer.Option(
-            help="Who drafts: the API (`window`); the pair, each beginning asked about at once (`prefixes`) or checked"
-            " by its echo (`echo`); or whichever is best (`auto`). The text is the same.",
+            help="Who drafts: the API (`api`); the pair, each beginning asked about at once (`pair_prefixes`) or"
+            " checked by its echo (`pair_echo`); or whichever is best (`auto`). The text is the same.",
             rich_help_panel=CALLS,
         ),
-    ] = "window",
+    ] = "api",
     prefer: Annotated[
         Literal["cost", "latency", "balanced"],
         typer.Option(help="What `--drafter auto` aims at.", rich_help_panel=CALLS),

@@ -1,9 +1,9 @@
 """Who drafts the next tokens, and how many: from what was kept so far, what tokens cost, and how long calls took.
 
-Three drafters (section 2 of the derivation). `window`: the API writes on greedily by L tokens, and the pair checks
-them. `prefixes`: the pair writes on by m guesses, and the API is asked after each beginning of them at once. `echo`:
-the pair writes on, and the API tells its log-probs along all of it in one request. All give the text of one token a
-call; they differ in money and time alone. Pure numbers: knows no text, no clock and no price list.
+Three drafters (section 2 of the derivation). `api`: the API writes on greedily by L tokens, and the pair checks
+them. `pair_prefixes`: the pair writes on by m guesses, and the API is asked after each beginning of them at once.
+`pair_echo`: the pair writes on, and the API tells its log-probs along all of it in one request. All give the text of
+one token a call; they differ in money and time alone. Pure numbers: knows no text, no clock and no price list.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from blackbox_proxy.errors import InputError
 from blackbox_proxy.steering import Prefer
 from blackbox_proxy.types import Floats, Usage
 
-Drafter = Literal["window", "prefixes", "echo"]
+Drafter = Literal["api", "pair_prefixes", "pair_echo"]
 
 DRAFTERS: tuple[Drafter, ...] = get_args(Drafter)
 
@@ -150,25 +150,25 @@ class _Played:
     def __init__(self, drafter: Drafter) -> None:
         self._drafter = drafter
         windows = np.array(LENGTHS, dtype=np.float64)
-        most, window = (0 * windows, windows) if drafter == "window" else np.meshgrid(windows, windows)
+        most, window = (0 * windows, windows) if drafter == "api" else np.meshgrid(windows, windows)
         self._most, self._window = most.ravel(), window.ravel()
         count = len(self._most)
         self._yes, self._all = PRIOR_TOKENS * PRIOR, PRIOR_TOKENS
         self._count, self._guesses = np.zeros(count), np.zeros(count)
-        self._api = np.full(count, drafter == "window")
+        self._api = np.full(count, drafter == "api")
         self._sums = np.zeros((7, count))  # rounds, and the sums of `_Means`
-        lengths = self._window if drafter == "window" else self._most
+        lengths = self._window if drafter == "api" else self._most
         rows = zip(lengths.tolist(), self._window.tolist(), strict=True)
         self.plans = [Plan(drafter, int(length), int(window)) for length, window in rows]
 
     def saw(self, seen: Seen) -> None:
         """One more token."""
-        kept = seen.drafted if self._drafter == "window" or not seen.sure else seen.guessed
+        kept = seen.drafted if self._drafter == "api" or not seen.sure else seen.guessed
         self._yes, self._all = MEMORY * self._yes + kept, MEMORY * self._all + 1.0
         free = ~self._api & (self._guesses < self._most)
         if not seen.sure:
             # Here the API takes over: from the start, or behind the guesses where one request can hold both.
-            self._api |= free & (self._count == 0) if self._drafter == "prefixes" else free
+            self._api |= free & (self._count == 0) if self._drafter == "pair_prefixes" else free
         guessing = free & seen.sure
         self._guesses += guessing & (not seen.last)
         self._count += 1
@@ -177,7 +177,7 @@ class _Played:
         self._sums *= MEMORY
         self._sums[:, over] += self._round(seen, missed=guessing & (not seen.guessed))[:, over]
         self._count[over] = self._guesses[over] = 0
-        self._api[over] = self._drafter == "window"
+        self._api[over] = self._drafter == "api"
 
     def _round(self, seen: Seen, *, missed: NDArray[np.bool_]) -> Floats:
         """What the rounds that end with this token gave and asked for, shape (7, plans).
@@ -186,7 +186,7 @@ class _Played:
         """
         guesses = np.where(missed, self._most, self._guesses)
         window = self._count - self._guesses if seen.last and seen.drafted else self._window
-        lists = ~self._api & (self._drafter == "prefixes")
+        lists = ~self._api & (self._drafter == "pair_prefixes")
         prompts = np.where(lists, guesses + 1.0, 1.0)
         behind = np.where(lists, guesses * (guesses + 1.0) / 2.0, guesses)
         written = np.where(lists, prompts, np.where(self._api, window, 1.0))
@@ -196,8 +196,8 @@ class _Played:
     def means(self) -> _Means:
         """What a round of each plan gives and asks for on average."""
         rounds, *sums = self._sums
-        most, lists = self._most, self._drafter == "prefixes"
-        alone = self._drafter == "window"
+        most, lists = self._most, self._drafter == "pair_prefixes"
+        alone = self._drafter == "api"
         tokens = _run(self._yes / self._all, self._window if alone else most + 1.0)
         prompts = most + 1.0 if lists else np.ones(len(most))
         behind = most * (most + 1.0) / 2.0 if lists else most
@@ -279,13 +279,13 @@ class Planner:
 
     def paid(self, plan: Plan, sent: Sent, usage: Usage, *, seconds: float) -> None:
         """A round was carried out by a plan: what was asked for, and what it took."""
-        bill = self._bills["window" if sent.is_window else plan.drafter]
+        bill = self._bills["api" if sent.is_window else plan.drafter]
         if usage.input:
             share = min(usage.cached / usage.input, 1.0)
             bill.cached = share if bill.cached is None else (bill.cached + share) / 2
             self._input = max(usage.input - sent.behind, 0) / sent.prompts
         bill.pace = bill.pace or _Line()
-        if plan.drafter == "echo" and not sent.is_window:
+        if plan.drafter == "pair_echo" and not sent.is_window:
             # What is written behind an echo takes as long as anywhere; the rest is for what is read.
             each = self._window_pace.at()[1]
             bill.pace.saw(sent.behind, max(seconds - each * sent.written, 0.0))
@@ -294,7 +294,7 @@ class Planner:
 
     def cost(self, drafter: Drafter) -> Floats:
         """What a token of the answer is expected to cost by each plan, in the currency of the prices."""
-        means, window, own = self._played[drafter].means(), self._read("window"), self._read(drafter)
+        means, window, own = self._played[drafter].means(), self._read("api"), self._read(drafter)
         read = self._input * (means.alone * window + (means.prompts - means.alone) * own) + means.behind * own
         return np.asarray((read + means.written * self._prices.output) / means.tokens)
 
@@ -303,12 +303,12 @@ class Planner:
         means, (start, each) = self._played[drafter].means(), self._window_pace.at()
         own_start, own_each = (self._bills[drafter].pace or self._window_pace).at()
         alone, written = means.alone * start + means.own * each, means.written - means.own
-        work = means.behind * own_each + written * each if drafter == "echo" else written * own_each
+        work = means.behind * own_each + written * each if drafter == "pair_echo" else written * own_each
         return np.asarray((alone + (1.0 - means.alone) * own_start + work) / means.tokens)
 
     @property
     def _window_pace(self) -> _Line:
-        return self._bills["window"].pace or _Line()
+        return self._bills["api"].pace or _Line()
 
     def _read(self, drafter: Drafter) -> float:
         """The price of a token of input, as far as it comes from a cache."""
@@ -318,8 +318,8 @@ class Planner:
     def _cached(self, drafter: Drafter) -> float:
         """The share of input that comes from a cache. What is echoed is read anew until it is seen that it is not."""
         known = self._bills[drafter].cached
-        if known is None and drafter == "prefixes":
-            known = self._bills["window"].cached
+        if known is None and drafter == "pair_prefixes":
+            known = self._bills["api"].cached
         return known or 0.0
 
     def _badness(self, drafter: Drafter) -> Floats:

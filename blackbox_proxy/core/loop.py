@@ -54,7 +54,7 @@ from blackbox_proxy.types import (
 
 LONGEST_CHARACTER = 4
 
-ALONE: tuple[Drafter, ...] = ("window",)
+ALONE: tuple[Drafter, ...] = ("api",)
 """Who drafts where nobody says: the API."""
 
 T = TypeVar("T")
@@ -222,10 +222,10 @@ class Loop:
     def _first(self) -> Plan:
         """The first round: all of the answer where what comes later is less exact, or it may be left as it is."""
         as_it_is = self._steering.temperature == 0.0 or draws_as_it_is(self._steering)
-        gated = self._steering.gate == "divergence" and as_it_is and "window" in self._drafts.drafters
+        gated = self._steering.gate == "divergence" and as_it_is and "api" in self._drafts.drafters
         if self._drafts.worded or gated or self._steering.leaves_alone:
-            return Plan("window", self._left)
-        return self._plan(Plan("window", min(2, self._steering.draft)))
+            return Plan("api", self._left)
+        return self._plan(Plan("api", min(2, self._steering.draft)))
 
     def _plan(self, window: Plan) -> Plan:
         """The next round: the planner's; else the only drafter's, where it is the window as long as `window` says."""
@@ -233,14 +233,14 @@ class Loop:
         if planner is not None:
             return planner.plan(can, limit=self._steering.draft)
         (drafter,) = can
-        return window if drafter == "window" else Plan(drafter, self._steering.draft)
+        return window if drafter == "api" else Plan(drafter, self._steering.draft)
 
     def _longer(self, sent: Sent, kept: int) -> Plan:
-        return Plan("window", next_length(sent.written, kept, limit=self._steering.draft))
+        return Plan("api", next_length(sent.written, kept, limit=self._steering.draft))
 
     def _widened(self, sent: Sent) -> Plan:
         """After a round that gave nothing: the API by itself, and further than before."""
-        return Plan("window", 2 * sent.written if sent.is_window else 1)
+        return Plan("api", 2 * sent.written if sent.is_window else 1)
 
     def _learn(self, plan: Plan, sent: Sent, done: _Round) -> None:
         """Tell the planner what the round took and gave."""
@@ -259,13 +259,13 @@ class Loop:
     def _ask(self, answer: Answer, plan: Plan) -> Generator[Event, Evidence | None, tuple[Shown, Sent]]:
         """Ask the API by a plan, and say what was asked for."""
         drafted, beyond = [answer], plan.length
-        if plan.drafter != "window":
+        if plan.drafter != "api":
             drafted, beyond = yield from self._guesses(answer, plan)
         self._drafted = frozenset(drafted[1:])
         if len(drafted) == 1:
             return (yield from self._draft(answer, beyond)), Sent(1, 0, beyond)
         paths, guesses = self._missing(self._reading.paths(drafted[-1])), len(drafted) - 1
-        if plan.drafter == "prefixes":
+        if plan.drafter == "pair_prefixes":
             replies = yield from self._replies(Prefixes(tuple(drafted), paths))
             sent = Sent(guesses + 1, guesses * (guesses + 1) // 2, guesses + 1)
             return by_prefixes(drafted, replies), sent

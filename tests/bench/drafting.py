@@ -95,8 +95,8 @@ class Strategy:
 STRATEGIES = {
     "naive": Strategy({"draft": 1}),
     "api_window": Strategy({"draft": 8}),
-    "pair_draft": Strategy({"drafter": "prefixes", "draft": 7}),
-    "echo_verify": Strategy({"drafter": "echo", "draft": 8}),
+    "pair_draft": Strategy({"drafter": "pair_prefixes", "draft": 7}),
+    "echo_verify": Strategy({"drafter": "pair_echo", "draft": 8}),
     "planner_cost": Strategy({"drafter": "auto", "draft": LIMIT}, "cost"),
     "planner_latency": Strategy({"drafter": "auto", "draft": LIMIT}, "latency"),
     "planner_cost_without_echo": Strategy({"drafter": "auto", "draft": LIMIT}, "cost", echo=False),

@@ -39,7 +39,7 @@ class Recorder(Planner):
         self.seen: list[Seen] = []
 
     def plan(self, can: Collection[Drafter], *, limit: int) -> Plan:
-        return Plan("window", min(WINDOW, limit)) if can else super().plan(can, limit=limit)
+        return Plan("api", min(WINDOW, limit)) if can else super().plan(can, limit=limit)
 
     def saw(self, seen: Seen) -> None:
         self.seen.append(seen)

@@ -29,5 +29,5 @@ def written(parameter: Parameter) -> str:
 
 
 def test_what_may_be_chosen_is_named() -> None:
-    assert "`--drafter window\\|prefixes\\|echo\\|auto`" in page()
+    assert "`--drafter api\\|pair_prefixes\\|pair_echo\\|auto`" in page()
     assert "| `--max-tokens N` | Most tokens of the answer. | `256` |" in page()

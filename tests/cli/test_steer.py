@@ -258,7 +258,7 @@ def test_an_alpha_and_a_schedule_exclude_each_other(cli: Cli, where: tuple[str, 
     assert "--alpha 1 and --alpha-schedule 0:1 are both given" in said.err
 
 
-@pytest.mark.parametrize("drafter", ["prefixes", "echo", "auto"])
+@pytest.mark.parametrize("drafter", ["pair_prefixes", "pair_echo", "auto"])
 def test_whoever_drafts_the_answer_is_the_same(
     cli: Cli, where: tuple[str, ...], api_url: str, pair: Pair, drafter: str
 ) -> None:
@@ -271,7 +271,7 @@ def test_whoever_drafts_the_answer_is_the_same(
 
 
 def test_the_drafter_must_be_one_that_can_be_used(cli: Cli, where: tuple[str, ...]) -> None:
-    said = cli("steer", PROMPT, *where, *FAST, "--drafter", "echo")
+    said = cli("steer", PROMPT, *where, *FAST, "--drafter", "pair_echo")
     assert said.status == 2
     assert "--echo" in said.err or "gives back" in said.err
     assert "Traceback" not in said.err

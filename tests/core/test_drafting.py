@@ -68,34 +68,34 @@ def test_a_plan_is_one_that_can_be_carried_out(
 @pytest.mark.parametrize("prefer", ["cost", "latency", "balanced"])
 def test_who_is_always_kept_drafts_as_much_as_it_may(prefer: Prefer) -> None:
     by_api = taught(prefer, FLAT, [(True, False, False)] * 100)
-    assert by_api.plan(["window", "prefixes"], limit=16) == Plan("window", 16, 16)
+    assert by_api.plan(["api", "pair_prefixes"], limit=16) == Plan("api", 16, 16)
     by_pair = taught(prefer, FLAT, [(False, True, False)] * 100)
-    by_pair.paid(Plan("echo", 8), Sent(1, 8, 1), Usage(input=100, output=1, requests=1), seconds=0.3)
+    by_pair.paid(Plan("pair_echo", 8), Sent(1, 8, 1), Usage(input=100, output=1, requests=1), seconds=0.3)
     plan = by_pair.plan(DRAFTERS, limit=16)
-    assert (plan.drafter, plan.length) == ("echo", 16)
+    assert (plan.drafter, plan.length) == ("pair_echo", 16)
 
 
 def test_who_is_never_kept_drafts_as_little_as_it_may() -> None:
-    assert taught("cost", FLAT, [(False, False, False)] * 100).plan(["window"], limit=16) == Plan("window", 1, 1)
+    assert taught("cost", FLAT, [(False, False, False)] * 100).plan(["api"], limit=16) == Plan("api", 1, 1)
 
 
 def test_a_list_of_prompts_buys_latency_and_not_money() -> None:
     """The pair guesses nine of ten: at the price of so many prompts the API's own draft is cheaper, and slower."""
     seen = [(n % 2 == 0, n % 10 != 0, False) for n in range(200)]
     plans = {
-        prefer: taught(prefer, FLAT, seen).plan(["window", "prefixes"], limit=16) for prefer in ("cost", "latency")
+        prefer: taught(prefer, FLAT, seen).plan(["api", "pair_prefixes"], limit=16) for prefer in ("cost", "latency")
     }
-    assert plans["cost"].drafter == "window"
-    assert plans["latency"].drafter == "prefixes"
+    assert plans["cost"].drafter == "api"
+    assert plans["latency"].drafter == "pair_prefixes"
 
 
 def test_what_a_call_took_decides_what_the_next_one_is() -> None:
     """Echoes that take ten seconds are not asked for where time counts."""
     planner = taught("latency", FLAT, [(False, True, False)] * 50)
-    planner.paid(Plan("window", 1), Sent(1, 0, 1), Usage(input=100, output=1, requests=1), seconds=0.2)
+    planner.paid(Plan("api", 1), Sent(1, 0, 1), Usage(input=100, output=1, requests=1), seconds=0.2)
     for _ in range(3):
-        planner.paid(Plan("echo", 8), Sent(1, 8, 1), Usage(input=108, output=1, requests=1), seconds=10.0)
-    assert planner.plan(["window", "echo"], limit=8).drafter == "window"
+        planner.paid(Plan("pair_echo", 8), Sent(1, 8, 1), Usage(input=108, output=1, requests=1), seconds=10.0)
+    assert planner.plan(["api", "pair_echo"], limit=8).drafter == "api"
 
 
 def test_the_price_of_cached_tokens_counts_as_far_as_they_are_cached() -> None:
@@ -104,11 +104,9 @@ def test_the_price_of_cached_tokens_counts_as_far_as_they_are_cached() -> None:
     found = []
     for cached in (0, 400):
         planner = taught("cost", Prices(1.0, 0.01, 1.0), seen)
-        planner.paid(
-            Plan("window", 2), Sent(1, 0, 2), Usage(input=400, cached=cached, output=2, requests=1), seconds=0.2
-        )
-        found.append(planner.plan(["window", "echo"], limit=8).drafter)
-    assert found == ["echo", "window"]
+        planner.paid(Plan("api", 2), Sent(1, 0, 2), Usage(input=400, cached=cached, output=2, requests=1), seconds=0.2)
+        found.append(planner.plan(["api", "pair_echo"], limit=8).drafter)
+    assert found == ["pair_echo", "api"]
 
 
 def test_prices_tell_what_was_read_anew() -> None:

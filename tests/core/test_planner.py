@@ -111,7 +111,7 @@ class World:
 
 
 def _lists(plan: Plan) -> bool:
-    return plan.drafter == "prefixes"
+    return plan.drafter == "pair_prefixes"
 
 
 @cache
@@ -119,7 +119,7 @@ def _round(plan: Plan, answer: Answered, at: int) -> tuple[int, Sent]:
     """How many tokens a round gives, and what it asks for: guesses while the pair is sure, then the API's own draft."""
     left = len(answer.drafted) - at
     guesses = 0
-    if plan.drafter != "window":
+    if plan.drafter != "api":
         # Behind a wrong guess the pair writes on about another text; it is taken to be as sure as before it.
         right = _run(answer.guessed[at:])
         sure = _run(answer.sure[at:])
@@ -130,10 +130,8 @@ def _round(plan: Plan, answer: Answered, at: int) -> tuple[int, Sent]:
             return right + 1, Sent(guesses + 1 if _lists(plan) else 1, behind, guesses + 1 if _lists(plan) else 1)
         if guesses and _lists(plan):
             return guesses + 1, Sent(guesses + 1, guesses * (guesses + 1) // 2, guesses + 1)
-    ends_there = guesses == left - 1 and plan.drafter != "window" and answer.seen(at + guesses).sure
-    window = (
-        1 if ends_there else plan.length if plan.drafter == "window" else plan.window if guesses < plan.length else 1
-    )
+    ends_there = guesses == left - 1 and plan.drafter != "api" and answer.seen(at + guesses).sure
+    window = 1 if ends_there else plan.length if plan.drafter == "api" else plan.window if guesses < plan.length else 1
     run = _run(answer.drafted[at + guesses :])
     written = min(window, left - guesses) if run == left - guesses else window
     return guesses + min(run + 1, window, left - guesses), Sent(1, guesses, written)
@@ -185,7 +183,7 @@ class Case:
 
 
 LENGTHS = [length for length in drafting.LENGTHS if length <= LIMIT]
-PLANS = [Plan("window", length) for length in range(1, LIMIT + 1)]
+PLANS = [Plan("api", length) for length in range(1, LIMIT + 1)]
 PLANS += [Plan(drafter, *lengths) for drafter in DRAFTERS[1:] for lengths in product(LENGTHS, LENGTHS)]
 
 

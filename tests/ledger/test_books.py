@@ -108,7 +108,12 @@ def by_asteer(prompt: Prompt, *, api: Api, pair: ToyPair, steering: Steering) ->
 @pytest.mark.parametrize("drive", [steer, by_asteer])
 @pytest.mark.parametrize(
     ("drafter", "options"),
-    [("prefixes", {}), ("prefixes", {"prompt_lists": True}), ("echo", {"echo": True}), ("auto", {"echo": True})],
+    [
+        ("pair_prefixes", {}),
+        ("pair_prefixes", {"prompt_lists": True}),
+        ("pair_echo", {"echo": True}),
+        ("auto", {"echo": True}),
+    ],
 )
 def test_whoever_drafts_the_books_are_those_of_the_engine_and_of_the_server(
     served: tuple[str, Traffic], ledger: Ledger, drive: Callable[..., Result], drafter: Who, options: dict[str, object]
@@ -127,7 +132,7 @@ def test_whoever_drafts_the_books_are_those_of_the_engine_and_of_the_server(
     written = [row.output or 0 for row in rows]
     assert [(row.kept or 0) + (row.wasted or 0) - row.told for row in rows] == written
     assert figures("", rows).kept == sum(step.origin is not Origin.LOCAL for step in result.steps)
-    assert any(row.told for row in rows) == (drafter == "echo")
+    assert any(row.told for row in rows) == (drafter == "pair_echo")
     assert all(row.asked >= wrote for row, wrote in zip(rows, written, strict=True))
     assert figures("", rows).local_seconds == pytest.approx(result.usage.local_seconds)
     # Requests that go out at once are booked in any order.
@@ -162,7 +167,7 @@ def test_over_a_mixed_load_with_faults_the_books_balance_to_the_token(bench: Ben
     assert all((row.cost, row.input) == (None, None) for row in rows if row.outcome in ("unreadable", "unreachable"))
 
 
-DRAFTERS: dict[str, Who] = {"lists": "prefixes", "echo": "echo"}
+DRAFTERS: dict[str, Who] = {"lists": "pair_prefixes", "echo": "pair_echo"}
 
 
 def told_by(result: Result) -> Counter[tuple[int, Decimal | None]]:
@@ -176,7 +181,7 @@ def test_the_summary_is_the_ledger_where_a_question_takes_several_requests(
     bench: Bench, ledger: Ledger, route: str, driver: Driver
 ) -> None:
     """Replies that were of no use are paid for like the others, and no reply of known cost is said to be unknown."""
-    steering = replace(BRIEF, drafter=DRAFTERS.get(route, "window"), max_tokens=6)
+    steering = replace(BRIEF, drafter=DRAFTERS.get(route, "api"), max_tokens=6)
     total, read, written = bench.traffic.total, bench.traffic.read, bench.traffic.written
     plan = read_plan("429,ok,html,ok,503,ok,reset,ok,ok,garbage,ok")
     result = bench.answer(
@@ -197,7 +202,7 @@ def test_the_summary_is_the_ledger_where_a_question_takes_several_requests(
 
 @pytest.mark.parametrize("route", [*ROUTES, *MORE])
 def test_without_a_ledger_the_same_is_counted_and_no_cost_is_known(bench: Bench, route: str) -> None:
-    steering = replace(BRIEF, drafter=DRAFTERS.get(route, "window"))
+    steering = replace(BRIEF, drafter=DRAFTERS.get(route, "api"))
     total, read, written = bench.traffic.total, bench.traffic.read, bench.traffic.written
     result = bench.answer(route, "steer", read_plan("429,ok,html,ok"), steering=steering)
     assert result.usage.requests == bench.traffic.total - total
@@ -210,7 +215,7 @@ def test_without_a_ledger_the_same_is_counted_and_no_cost_is_known(bench: Bench,
 def test_the_summary_of_an_answer_that_broke_off_is_the_ledger_too(
     bench: Bench, ledger: Ledger, route: str, driver: Driver
 ) -> None:
-    steering = replace(BRIEF, drafter=DRAFTERS.get(route, "window"))
+    steering = replace(BRIEF, drafter=DRAFTERS.get(route, "api"))
     account = ledger.account("http://toy", "toy")
     with pytest.raises(ApiRefused) as caught:
         bench.answer(route, driver, read_plan("429,ok,html" + ",401" * 20), steering=steering, account=account)

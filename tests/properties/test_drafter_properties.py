@@ -23,8 +23,8 @@ from blackbox_proxy.types import Origin, Prompt, Result
 from tests.core.toys import OTHER, TOY, toy_api, toy_pair
 from tests.properties.test_loop_properties import LONG, PROMPT, WHOLE, seeds, steerings
 
-drafters: st.SearchStrategy[Who] = st.sampled_from(["prefixes", "echo", "auto"])
-pair_drafters: st.SearchStrategy[Who] = st.sampled_from(["prefixes", "echo"])
+drafters: st.SearchStrategy[Who] = st.sampled_from(["pair_prefixes", "pair_echo", "auto"])
+pair_drafters: st.SearchStrategy[Who] = st.sampled_from(["pair_prefixes", "pair_echo"])
 CLEAR = Vocabulary([b"a", b"b", b" ", "é".encode(), b"ab", b"b a", b"</s>"], ends=[6])
 
 
@@ -49,7 +49,7 @@ def run(seed: int, steering: Steering, *, one_spelling: bool = True) -> tuple[Re
 
 
 def naive(steering: Steering) -> Steering:
-    return replace(steering, draft=1, drafter="window")
+    return replace(steering, draft=1, drafter="api")
 
 
 def check_same(found: Result, one: Result) -> None:
@@ -109,7 +109,7 @@ def test_what_the_api_wrote_is_used_or_wasted(seed: int, steering: Steering, dra
 
 @given(seed=seeds, steering=steerings)
 def test_what_the_api_drafts_the_pair_has_not(seed: int, steering: Steering) -> None:
-    found, _ = run(seed, replace(steering, drafter="window"))
+    found, _ = run(seed, replace(steering, drafter="api"))
     assert not any(step.guessed for step in found.steps)
 
 
@@ -121,7 +121,7 @@ def test_one_answer_whichever_driver_makes_it(seed: int, steering: Steering, dra
     check_same(other, found)
 
 
-@pytest.mark.parametrize("drafter", ["prefixes", "echo"])
+@pytest.mark.parametrize("drafter", ["pair_prefixes", "pair_echo"])
 def test_an_expert_that_is_followed_is_drafted_in_a_few_calls(drafter: Who) -> None:
     """A strong alpha: twenty tokens in drafts of seven guesses and what comes behind them."""
     pair = ToyPair(ToyModel(WHOLE, 3, sharpness=6.0), ToyModel(WHOLE, 3, sharpness=0.1))
@@ -132,14 +132,14 @@ def test_an_expert_that_is_followed_is_drafted_in_a_few_calls(drafter: Who) -> N
     assert found.usage.requests == rounds
     last = len(found.steps) - 1
     assert [step.guessed for step in found.steps] == [at % 8 < 7 and at < last for at in range(last + 1)]
-    if drafter == "echo":
+    if drafter == "pair_echo":
         assert found.usage.output == rounds
 
 
 def test_where_no_list_is_taken_each_beginning_is_a_request() -> None:
     pair = ToyPair(ToyModel(WHOLE, 3, sharpness=6.0), ToyModel(WHOLE, 3, sharpness=0.1))
     api = replace(toy_api(1, WHOLE), toy=ToyModel(WHOLE, 1, sharpness=0.1), prompt_lists=False)
-    found = steer(PROMPT, api=api, pair=pair, steering=Steering(max_tokens=12, drafter="prefixes", draft=11))
+    found = steer(PROMPT, api=api, pair=pair, steering=Steering(max_tokens=12, drafter="pair_prefixes", draft=11))
     assert found.usage.requests == len(api.asked) == 12
 
 
@@ -155,13 +155,13 @@ def test_a_planner_that_is_kept_learns_from_one_answer_to_the_next() -> None:
 
 def test_the_pair_drafts_no_drawn_text() -> None:
     api, pair = speakers(3, one_spelling=True)
-    with pytest.raises(InputError, match="drafter='prefixes'"):
-        steer(PROMPT, api=api, pair=pair, steering=Steering(temperature=1.0, drafter="prefixes"))
+    with pytest.raises(InputError, match="drafter='pair_prefixes'"):
+        steer(PROMPT, api=api, pair=pair, steering=Steering(temperature=1.0, drafter="pair_prefixes"))
 
 
 def test_an_endpoint_that_gives_nothing_back_is_not_asked_to() -> None:
     api, pair = speakers(3, one_spelling=True)
-    with pytest.raises(InputError, match="drafter='echo'"):
-        steer(PROMPT, api=replace(api, echo=False), pair=pair, steering=Steering(drafter="echo"))
+    with pytest.raises(InputError, match="drafter='pair_echo'"):
+        steer(PROMPT, api=replace(api, echo=False), pair=pair, steering=Steering(drafter="pair_echo"))
     found = steer(PROMPT, api=replace(api, echo=False), pair=pair, steering=Steering(drafter="auto", max_tokens=8))
     assert found.text == steer(Prompt(text="ab"), api=api, pair=pair, steering=Steering(max_tokens=8)).text
