@@ -13,7 +13,7 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check slow contracts openai2 bench continuing deciding right-token evaluate results notebook executed \
-	reference user-env dev-env tune-env contracts-env suites-env openai2-env
+	docs site pictures reference docs-env user-env dev-env tune-env contracts-env suites-env openai2-env
 
 help: ## show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '%-11s %s\n' "$$t" "$$d"; done
@@ -64,9 +64,9 @@ evaluate: setup ## the boxed tasks, within the hour; goes on where it was; build
 	$(BIN)/blackbox-proxy evaluate $(TASKS) --standin demo --limit 150 --others 40 --answers build/evaluate \
 		--figures build/evaluate.json --html build/evaluate.html $(ARGS)
 
-results: user-env ## put the figures of `make evaluate` into the package and into the README
+results: user-env ## put the figures of `make evaluate` into the package and into docs/evaluation.md
 	cp build/evaluate.json $(RESULTS)
-	$(BIN)/python -m blackbox_proxy.evaluation.table $(RESULTS) README.md
+	$(BIN)/python -m blackbox_proxy.evaluation.table $(RESULTS) docs/evaluation.md
 
 notebook: setup tune-env ## execute the notebooks, in an environment with PyTorch; they and their pictures stay in build/notebooks
 	.venv-tune/bin/python -m pytest tests/test_notebooks.py -m "slow or not slow" $(ARGS)
@@ -76,8 +76,17 @@ executed: ## execute the notebooks, and replace those that the repository shows
 	@mkdir -p notebooks/executed
 	cp build/notebooks/*.ipynb notebooks/executed/
 
+docs: docs-env ## serve the site on this machine, and build it anew when a page changes
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs serve $(ARGS)
+
+site: docs-env ## build the site into build/site; any warning is an error
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --site-dir build/site
+
+pictures: setup ## draw the README's picture from a real answer; needs a Chromium
+	$(BIN)/python -m tests.pages.pictures docs/pictures
+
 reference: dev-env ## write the reference of the command line from the commands
-	$(BIN)/python -m blackbox_proxy.cli.reference
+	$(BIN)/python -m blackbox_proxy.cli.reference docs/cli.md
 
 deciding: setup ## measure gates and schedules against steering at every token, and write build/deciding.json
 	@mkdir -p build
@@ -88,6 +97,9 @@ user-env:
 
 dev-env:
 	@CONSTRAINTS=.ci/constraints-dev.txt .ci/setup .venv dev
+
+docs-env:
+	@.ci/setup .venv-docs docs
 
 tune-env:
 	@CONSTRAINTS=.ci/constraints-tune.txt .ci/setup .venv-tune dev tune tasks

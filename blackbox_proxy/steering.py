@@ -14,7 +14,7 @@ from blackbox_proxy.errors import InputError
 
 Target = Literal["full", "nucleus", "topk"]
 """The distribution that is aimed at: `full`: every continuation may win (T1); `nucleus`: those in the API's own nucleus
-(T2); `topk`: those that the API showed (T3). Section 3.2 of the derivation in ARCHITECTURE.md."""
+(T2); `topk`: those that the API showed (T3). Section 3.2 of docs/method.md."""
 
 Tail = Literal["impute", "reveal", "drop"]
 """What happens to continuations that the API did not show, where the target is `full`: `impute`: they compete with an
@@ -22,7 +22,7 @@ imputed log-prob; `reveal`: the API is asked for the log-probs of those that cou
 `drop`: they are left out. What that may cost in exactness is counted at every step (3.2)."""
 
 Rule = Literal["pooled", "none", "clip", "plausible"]
-"""How an offset abstains where the pair has no evidence. Section 1.6 of the derivation."""
+"""How an offset abstains where the pair has no evidence. Section 1.6 of docs/method.md."""
 
 Event = Literal["bytes", "ids"]
 """How a candidate is scored by the pair: `bytes`: the text goes on with these bytes; `ids`: the next token is this id,
@@ -38,7 +38,7 @@ Prefer = Literal["cost", "latency", "balanced"]
 
 Gate = Literal["always", "divergence"]
 """Where the offset acts: `always`: at every token; `divergence`: only where the pair's members differ; elsewhere the
-API's own distribution decides. Section 2.1 of the derivation."""
+API's own distribution decides. Section 2.1 of docs/method.md."""
 
 
 HOTTEST = 2.0

@@ -29,7 +29,7 @@ TokenPath = tuple[int, ...]
 
 Reveal = Literal["none", "ids", "bias"]
 """How an endpoint tells log-probs beyond its top-k: `ids`: of chosen token ids; `bias`: of a token that a logit bias
-forces, where the log-probs it returns are those before the bias. Section 3.5 of the derivation."""
+forces, where the log-probs it returns are those before the bias. Section 3.5 of docs/method.md."""
 
 
 class Kind(StrEnum):

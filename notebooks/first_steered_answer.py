@@ -105,7 +105,7 @@ COLOURS = {
 # Name, left or right edge, alignment.
 COLUMNS = (
     ("step", 0.045, "right"),
-    ("API wanted", 0.09, "left"),
+    ("API token", 0.09, "left"),
     ("chosen", 0.29, "left"),
     ("API logp", 0.575, "right"),
     ("offset", 0.705, "right"),
@@ -160,7 +160,7 @@ def picture(figure: Figure, alt: str) -> Image:
 table = Figure(figsize=(9, 0.36 * (len(result.steps) + 1)))
 draw_table(table.add_axes((0, 0, 1, 1)), result.steps)
 spoken = "; ".join(
-    f"{number}: API wanted {visible(step.api_token)}, chosen {visible(step.piece, step.kind)}, {step.origin.value}"
+    f"{number}: API token {visible(step.api_token)}, chosen {visible(step.piece, step.kind)}, {step.origin.value}"
     for number, step in enumerate(result.steps, 1)
 )
 picture(table, alt=f"A table of the answer's tokens. {spoken}.")
@@ -168,7 +168,7 @@ picture(table, alt=f"A table of the answer's tokens. {spoken}.")
 # %% [markdown]
 # How to read a row:
 #
-# * **API wanted**: the token that the closed model would have written next, after exactly the text chosen so far.
+# * **API token**: the token that the closed model would have written next, after exactly the text chosen so far.
 # * **chosen**: the token that the answer went on with. `␣` is a space, `<end>` the end of the answer.
 # * **API logp**: the closed model's natural log-probability of the *chosen* token: 0 is certain, -2.3 is one in ten,
 #   -9.2 one in ten thousand. `~` marks one that the API did not show, because the token is not among its 20 best; it is

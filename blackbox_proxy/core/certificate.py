@@ -1,7 +1,7 @@
 """How far the API's unseen tail can change a choice, or a distribution: certificates and bounds on total variation.
 
 Of a token u that the API did not show it is known only that p(u) is at most the ceiling p_k, and that all of them
-together hold the tail tau. With w = p exp(alpha d) that bounds the best unseen weight (section 3.1 of the derivation)
+together hold the tail tau. With w = p exp(alpha d) that bounds the best unseen weight (section 3.1 of docs/method.md)
 and the sum Z_U of all unseen weights (3.2), whatever the API's distribution is beyond what it showed. Everything is
 relative to offsets as they were computed; the module knows no token and no model.
 

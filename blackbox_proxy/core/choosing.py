@@ -2,7 +2,7 @@
 
 One call shows the first token's top-k. Where every option shows there to its end, that is all; a token that is only the
 beginning of an option is gone on from, heaviest first, where the endpoint can do that. What stays open is bounded, and
-guessed by the anti-expert (section 3.7 of the derivation). Knows neither who calls nor who scores.
+guessed by the anti-expert (section 3.7 of docs/method.md). Knows neither who calls nor who scores.
 """
 
 from __future__ import annotations

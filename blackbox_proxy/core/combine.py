@@ -1,6 +1,6 @@
 """From the API's log-probs and the pair's masses to steered scores.
 
-Implements q(v) ~ p(v) * (E[v] / A[v]) ** alpha (section 3.0 of the derivation) over a finite set of strings, of which
+Implements q(v) ~ p(v) * (E[v] / A[v]) ** alpha (section 3.0 of docs/method.md) over a finite set of strings, of which
 the first `known` were shown by the API and the others get an imputed log-prob (3.2): the unseen tail of the API is
 taken to be shaped like the anti-expert. Pure array arithmetic; knows no tokens, only which string begins which.
 """

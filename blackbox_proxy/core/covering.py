@@ -1,7 +1,7 @@
 """How probable it is, under both members of the pair, that a text goes on with given bytes.
 
 A text has many spellings in tokens, and the string asked about need not begin or end where a token does. With c the
-anchor (a place that no token can straddle) and r the bytes after it, section 3.4 of the derivation gives
+anchor (a place that no token can straddle) and r the bytes after it, section 3.4 of docs/method.md gives
 
     E[s | text] = value(c, r + s) / value(c, r)
     value(n, t) = sum of p(u | n) over tokens u that start with t

@@ -1,6 +1,6 @@
 """Who drafts the next tokens, and how many: from what was kept so far, what tokens cost, and how long calls took.
 
-Three drafters (section 2 of the derivation). `api`: the API writes on greedily by L tokens, and the pair checks
+Three drafters (section 3.3 of docs/method.md). `api`: the API writes on greedily by L tokens, and the pair checks
 them. `pair_prefixes`: the pair writes on by m guesses, and the API is asked after each beginning of them at once.
 `pair_echo`: the pair writes on, and the API tells its log-probs along all of it in one request. All give the text of
 one token a call; they differ in money and time alone. Pure numbers: knows no text, no clock and no price list.

@@ -2,7 +2,7 @@
 
 Two takes of a canary are compared as far as they stand after the same text. Each place gives the least total variation
 that two distributions can have which show these top-k; so what an endpoint hides never makes an alarm. How far the
-recorded takes are from one another is the endpoint's own noise (section 2.2 of the derivation). Pure: knows no file, no
+recorded takes are from one another is the endpoint's own noise (section 2.2 of docs/method.md). Pure: knows no file, no
 clock.
 """
 

@@ -1,4 +1,4 @@
-"""Where the offset acts at all: gates, behind one interface (section 2.1 of the derivation).
+"""Where the offset acts at all: gates, behind one interface (section 2.1 of docs/method.md).
 
 A gate looks at the two members' distributions of the next token, which the loop has anyway before any string is scored.
 Where it is shut, the API's own distribution decides, and the pair scores nothing. Pure array arithmetic: knows no API

@@ -1,6 +1,6 @@
 """Rules by which offsets abstain: what log E - log A is taken to be where the pair has little evidence.
 
-Of two tiny masses the ratio is noise, and noise that is multiplied by alpha can win (section 1.4 of the derivation).
+Of two tiny masses the ratio is noise, and noise that is multiplied by alpha can win (section 1.6 of docs/method.md).
 Each rule is a small frozen value that turns a field into one offset per string; `rule_of` makes it from a `Steering`.
 Pure array arithmetic: knows no tokens, no API, and nothing of how an offset is then used.
 """

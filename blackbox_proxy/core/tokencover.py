@@ -6,7 +6,7 @@ is
 
     F(s) = sum of P(w) over continuations w of the text whose first token, as the API cuts them, is s
 
-and these events are disjoint: with the end of the answer they share out all that may follow (1.8 of the derivation). A
+and these events are disjoint: with the end of the answer they share out all that may follow (1.8 of docs/method.md). A
 leaf of the known tree (core.continuations) counts for the token that it would be if nothing more came. Where that may
 change, it is open: what is certain leaves it out, and reading on from it decides. Nothing here evaluates a model.
 

@@ -1,8 +1,8 @@
-"""The table of results in the README, written from the figures of `make evaluate`.
+"""The table of results in docs/evaluation.md, written from the figures of `make evaluate`.
 
-    python -m blackbox_proxy.evaluation.table FIGURES README
+    python -m blackbox_proxy.evaluation.table FIGURES PAGE
 
-The figures lie in the package (`data/results.json`), and a test holds that the README says the same.
+The figures lie in the package (`data/results.json`), and a test holds that the page says the same.
 """
 
 from __future__ import annotations
@@ -105,19 +105,19 @@ def _price(one: Any) -> str:  # noqa: ANN401 (JSON)
     return dollars if one["seconds_per_answer"] is None else f"{dollars}; {one['seconds_per_answer']:.1f}"
 
 
-def replaced(readme: str, table: str) -> str:
+def replaced(page: str, table: str) -> str:
     """The text with the table between its marks. Raises InputError where they are not there."""
-    before, begin, rest = readme.partition(BEGIN)
+    before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise InputError(f"there is no place for the results, between {BEGIN} and {END}", hint="put both marks there")
     return f"{before}{BEGIN}\n\n{table}\n\n{END}{after}"
 
 
-def main(figures: str, readme: str) -> None:
-    """Write the table of the figures in a file into a README."""
+def main(figures: str, page: str) -> None:
+    """Write the table of the figures in a file into a page."""
     found = json.loads(Path(figures).read_text(encoding="utf-8"))
-    path = Path(readme)
+    path = Path(page)
     replace_text(path, replaced(path.read_text(encoding="utf-8"), markdown(found)))
 
 

@@ -174,7 +174,7 @@ def find_task(given: str) -> Path:
 
 def read_task(path: Path) -> Task:
     """Read and check a task. Raises InputError with file, line where there is one, and what is wrong."""
-    hint = "README.md, `Evaluate`, has the form of a task"
+    hint = "docs/evaluation.md has the form of a task"
     try:
         found = _File.model_validate(tomllib.loads(read_text(path)))
     except ValidationError as error:

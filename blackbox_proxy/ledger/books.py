@@ -57,7 +57,7 @@ def open_ledger(
     """
     own = Path(prices) if prices is not None else price_file(os.environ)
     if prices is not None and not own.exists():
-        raise InputError(f"there is no price file {own}", hint="see the README for its form")
+        raise InputError(f"there is no price file {own}", hint="see docs/cost.md for its form")
     lists = Prices(own)  # before the file is opened: a mistake in it must leave nothing open
     return Ledger(Store(Path(path or default_path(os.environ))), lists, tuple(budgets), dict(tags or {}))
 
@@ -128,7 +128,7 @@ class Account:
             raise InputError(
                 f"nobody says what {self.model!r} of {self.provider} costs{served}, so a budget in dollars cannot be "
                 "kept",
-                hint="write its price into prices.toml (see the README), or limit the number of calls",
+                hint="write its price into prices.toml (see docs/cost.md), or limit the number of calls",
             )
 
     def tagged(self, tags: Mapping[str, str]) -> Account:

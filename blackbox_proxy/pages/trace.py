@@ -57,10 +57,10 @@ FINISHES = {
 }
 
 HEADS = (
-    *("#", "API wanted", "Chosen", "Origin", "API log-prob", "Offset"),
-    *("Steered log-prob", "Exact", "Certified", "Error", "Cost"),
+    *("#", "API token", "Chosen", "Origin", "API log-prob", "Offset"),
+    *("Steered log-prob", "Exact", "Certified", "TV bound", "Cost"),
 )
-WORDS = frozenset(("API wanted", "Chosen", "Origin"))
+WORDS = frozenset(("API token", "Chosen", "Origin"))
 """Columns of words; the others are figures."""
 
 
@@ -107,7 +107,7 @@ MEANINGS = (
     ("Exact", "Yes where the API's log-probs are those after exactly the text before"),
     ("Certified", "Yes where nothing that the API did not show can change the choice"),
     (
-        "Error",
+        "TV bound",
         "Bound on the total variation between this token's distribution and the one that was aimed at (0 to 1)",
     ),
     ("Cost", "US dollars of the replies that were asked for after the same text, divided by the tokens kept of them"),

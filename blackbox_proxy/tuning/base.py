@@ -69,7 +69,7 @@ def _base(path: Path, reader: Any, architecture: str) -> Base:
 
 def _refuse(name: str, reader: Any, architecture: str) -> None:
     """Raise InputError, by name, for what is not proven."""
-    hint = "tune it elsewhere and convert the adapter with llama.cpp's convert_lora_to_gguf.py: see the README"
+    hint = "tune it elsewhere and convert the adapter with llama.cpp's convert_lora_to_gguf.py: see docs/tuning.md"
     if architecture not in PROVEN:
         raise InputError(
             f"{name} has the architecture {architecture!r}; only {', '.join(PROVEN)} can be tuned here", hint=hint

@@ -35,7 +35,7 @@ def test_the_version_is_printed(program: tuple[str, ...], word: str) -> None:
 def test_an_answer_and_nothing_else_on_standard_output(where: tuple[str, ...]) -> None:
     said = as_process("steer", "-", *where, "--max-tokens", "6", "--trace", stdin=b"hello\n")
     assert said.status == 0
-    assert "API wanted" in said.out
+    assert "API token" in said.out
     assert "\x1b" not in said.out + said.err
     assert "tokens in" in said.err
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
-from blackbox_proxy.cli.reference import PAGE, Parameter, page
+from blackbox_proxy.cli.reference import Parameter, page
 from tests.cli.test_help import COMMANDS, names
+
+PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
 
 
 def test_the_page_is_that_of_the_present_commands() -> None:

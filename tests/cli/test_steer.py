@@ -122,7 +122,7 @@ def test_trace_shows_every_token(cli: Cli, where: tuple[str, ...], plain: Result
     table = said.out.removeprefix(plain.text)
     assert "nan" not in table
     head, *rows = [line for line in table.splitlines() if line.strip() and set(line) != {"\u2500"}]
-    assert "API wanted" in head
+    assert "API token" in head
     assert len(rows) == len(plain.steps)
     for row, step in zip(rows, plain.steps, strict=True):
         assert visible(step.piece, step.kind) in row

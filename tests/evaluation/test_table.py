@@ -1,4 +1,4 @@
-"""The README's results are those of the figures that the package has."""
+"""The results in docs/evaluation.md are those of the figures that the package has."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.evaluation.table import BEGIN, END, committed, main, markdown, replaced
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "evaluation.md"
 
 
 def arm(score: float, cost: float | None) -> dict[str, Any]:
@@ -28,9 +28,9 @@ FIGURES: dict[str, Any] = {
 }
 
 
-def test_the_readme_has_the_results() -> None:
-    readme = README.read_text(encoding="utf-8")
-    assert replaced(readme, markdown(committed())) == readme
+def test_the_page_has_the_results() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert replaced(page, markdown(committed())) == page
 
 
 def test_the_table_says_the_figures() -> None:
@@ -42,11 +42,11 @@ def test_the_table_says_the_figures() -> None:
 
 
 def test_it_is_written_between_its_marks(tmp_path: Path) -> None:
-    figures, readme = tmp_path / "figures.json", tmp_path / "README.md"
+    figures, page = tmp_path / "figures.json", tmp_path / "page.md"
     figures.write_text("{}", encoding="utf-8")
-    readme.write_text(f"before {BEGIN} old {END} after", encoding="utf-8")
-    main(str(figures), str(readme))
-    assert readme.read_text(encoding="utf-8") == f"before {BEGIN}\n\n{markdown({})}\n\n{END} after"
+    page.write_text(f"before {BEGIN} old {END} after", encoding="utf-8")
+    main(str(figures), str(page))
+    assert page.read_text(encoding="utf-8") == f"before {BEGIN}\n\n{markdown({})}\n\n{END} after"
 
 
 def test_without_marks_there_is_no_place() -> None:

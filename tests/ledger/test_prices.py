@@ -20,7 +20,7 @@ from blackbox_proxy.types import Usage
 OPENAI = "https://api.openai.com/v1"
 DAY = dt.datetime(2026, 11, 25, 12, tzinfo=dt.UTC)
 LISTED = Prices()
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "cost.md"
 OWN = """
 [[price]]
 model = "gpt-4o-mini"
@@ -170,7 +170,7 @@ def test_a_mistake_is_told_with_its_place(tmp_path: Path, text: str, says: str) 
 
 
 def test_the_readmes_example_is_a_price_file(tmp_path: Path) -> None:
-    (block,) = re.findall(r"```toml\n(\[\[price\]\]\n.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    (block,) = re.findall(r"```toml\n(\[\[price\]\]\n.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     path = tmp_path / "prices.toml"
     path.write_text(block)
     found = Prices(path).find("https://host/v1", "my-model-7", at=DAY)
