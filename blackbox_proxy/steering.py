@@ -105,30 +105,40 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Steering:
-    """How to steer. Validated once, here.
+    """How to steer; checked when it is made. Raises InputError for a value that cannot be.
 
-    alpha: weight of the offset; 0 leaves the API unchanged. target, tail: what may win, and what is done about what
-    the API does not show. nucleus: the API's own probability that the target `nucleus` keeps. reveals: most extra
-    calls at one position. draft: most tokens drafted for one call. drafter: who drafts; prefer: what `auto` aims at.
-
-    temperature: 0 takes the best token; otherwise tokens are drawn. The order is: combine, then temperature, then
-    `top_p` and `min_p` of the steered distribution. seed: where the chance comes from; equal seeds give equal choices.
-
-    rule: how offsets abstain (event `bytes` only; on a shared vocabulary they are exact). evidence: the constant c of
-    the rule `pooled`, in probability; the offset of a string that neither member finds likelier than this falls back to
-    the pooled offset of the rest.
-    clip: largest offset, in nats, of the rule `clip`. plausible: share of the expert's best below which the rule
-    `plausible` takes a string for impossible.
-
-    gate: where the offset acts; threshold: the total variation between the two members' distributions of the next
-    token, in [0, 1], that the gate `divergence` opens above. schedule: alpha by token, in place of `alpha`.
-
-    proposals: how many strings of the expert may compete from outside the top-k at each step. back_off: most tokens of
-    the pair re-read at the left boundary. spread: forked evaluations allowed at one step. top_candidates: how many of
-    the best are kept with each step, for whoever looks.
-
-    repetition_stop: ends an answer whose last so many tokens are one piece of text over and over, four times or more; 0
-    never does. What is repeated stays in the answer.
+    Attributes:
+        alpha: Weight of the offset; 0 leaves the API's answer unchanged.
+        max_tokens: Most tokens of the answer.
+        target: What may win: see `Target`.
+        event: What a candidate stands for to the pair: see `Event`.
+        tail: What is done about what the API does not show: see `Tail`.
+        nucleus: The API's own probability that the target `nucleus` keeps.
+        reveals: Most extra calls at one position.
+        draft: Most tokens drafted for one call.
+        drafter: Who drafts: see `Who`.
+        prefer: What the drafter `auto` aims at.
+        temperature: 0 takes the best token; otherwise tokens are drawn. The order is: combine, then temperature, then
+            `top_p` and `min_p` of the steered distribution.
+        top_p: Share of the steered distribution that is kept.
+        min_p: Share of the best token's probability below which none is drawn.
+        seed: Where the chance comes from; equal seeds give equal choices.
+        rule: How offsets abstain (event `bytes` only; on a shared vocabulary they are exact): see `Rule`.
+        evidence: The constant c of the rule `pooled`, a probability: the offset of a string that neither member finds
+            likelier falls back to the pooled offset of the rest.
+        clip: Largest offset of the rule `clip`, in nats.
+        plausible: Share of the expert's best below which the rule `plausible` takes a string for impossible.
+        gate: Where the offset acts: see `Gate`.
+        threshold: Total variation between the members' distributions of the next token, 0 to 1, above which the gate
+            `divergence` opens.
+        schedule: alpha by token, in place of `alpha`.
+        proposals: How many strings of the expert may compete from outside the top-k at each step.
+        back_off: Most tokens of the pair that are re-read at the left border.
+        spread: Forked evaluations allowed at one step.
+        top_candidates: How many of the best are kept with each step.
+        stop: Strings before which the answer ends.
+        repetition_stop: Ends an answer whose last so many tokens are one piece of text four times or more; 0 never
+            does. What is repeated stays in the answer.
     """
 
     alpha: float = 1.0

@@ -113,7 +113,12 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a chat."""
+    """One turn of a chat.
+
+    Attributes:
+        role: `system`, `user` or `assistant`, as the endpoint knows it.
+        content: Its text.
+    """
 
     role: str
     content: str
@@ -158,7 +163,12 @@ def _check_text(text: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a model reads before the answer: a chat (rendered by a template) or raw text in the model's own form."""
+    """What a model reads before the answer: a chat, or raw text in the model's own form.
+
+    Attributes:
+        messages: Turns, rendered by a chat template where an endpoint takes raw text.
+        text: Raw text, in place of messages.
+    """
 
     messages: tuple[Message, ...] = ()
     text: str = ""
@@ -233,12 +243,19 @@ class WireRequest:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What was consumed. Token counts are the provider's own; `wasted` are drafted tokens that were not kept.
+    """What was consumed. Token counts are the provider's own.
 
-    requests: all that were sent, those that were tried again included. lost: those of them whose reply did not come or
-    could not be read: what they cost is in no other figure. refused: those that the API said no to, or that never
-    reached it; they cost nothing. estimated: answered ones whose provider gives no counts that can be believed; theirs
-    are taken from above.
+    Attributes:
+        input: Tokens of prompts.
+        cached: Those of them that came from the provider's cache.
+        cache_write: Those of them that were written into it, where that is priced.
+        output: Tokens that were written.
+        requests: All that were sent, those that were tried again included.
+        wasted: Drafted tokens that were not kept.
+        local_seconds: Seconds of evaluating the pair.
+        lost: Requests whose reply did not come or could not be read: what they cost is in no other figure.
+        refused: Requests that the API said no to, or that never reached it; they cost nothing.
+        estimated: Answered requests whose provider gives no counts that can be believed; theirs are taken from above.
     """
 
     input: int = 0
@@ -401,22 +418,31 @@ class ScoredCandidate:
 class Step:
     """One emitted token. The text is the concatenation of the pieces; an `END` step has the piece b"".
 
-    api_token: what the API had sampled here. logp_before: the API's log-prob of the chosen piece (imputed when the
-    piece was outside the top-k). logp_after: its log-prob in the steered distribution, over what the API showed where
-    nothing else may win, otherwise over all there is: the API's own at alpha 0. offset: log E - log A of the pair.
-    candidates: the best few, best first, with scores that are such log-probs.
-
-    certified: nothing outside what was scored can change the choice, whatever the API did not show (3.1). tv_bound:
-    bound on the total variation between the distribution of this step and the target's; 0 where it is exact (3.2).
-    log_weight: log of the normaliser Z of the step, whose sum is the log-weight of the answer (3.6). exact: whether the
-    API's log-probs here are those after exactly the text before (`Reply.exact`).
-
-    alpha: weight of the offset here. divergence: total variation between the members' distributions of the next token,
-    None where nobody measured it. gated: the API alone decided, since the gate was shut or the whole answer is its own;
-    the offset is not known then. guessed: the pair had drafted it. outweighed: a greedy choice whose weight is below
-    that of everything together that was not listed, and that might hold something better. unbordered: the text before
-    ends where the API's tokenizer would hardly have ended a token, so that the pair's masses are those after any such
-    text.
+    Attributes:
+        piece: The bytes that were chosen.
+        kind: Text or end.
+        api_token: What the API had sampled here.
+        logp_before: The API's log-prob of the piece; imputed where it was outside the top-k.
+        logp_after: Its log-prob in the steered distribution, over what the API showed where nothing else may win,
+            otherwise over all there is: the API's own at alpha 0.
+        offset: log E - log A of the pair, in nats; NaN where it was not measured.
+        origin: Where the piece comes from.
+        candidates: The best few, best first, with scores that are such log-probs.
+        certified: Whether nothing outside what was scored can change the choice, whatever the API did not show
+            (docs/method.md, 3.1).
+        tv_bound: Bound on the total variation between the distribution of this step and the target's; 0 where it is
+            exact (docs/method.md, 3.2).
+        log_weight: Log of the step's normaliser Z, whose sum is the log-weight of the answer (docs/method.md, 3.6).
+        exact: Whether the API's log-probs here are those after exactly the text before (`Reply.exact`).
+        alpha: Weight of the offset here.
+        divergence: Total variation between the members' distributions of the next token; None where it was not
+            measured.
+        gated: Whether the API alone decided, since the gate was shut or the whole answer is its own.
+        outweighed: Whether a greedy choice weighs less than all that was not listed, together, which might hold
+            something better.
+        unbordered: Whether the text before ends where the API's tokenizer would hardly end a token, so that the pair's
+            masses are those after any such text.
+        guessed: Whether the pair had drafted it.
     """
 
     piece: bytes
@@ -448,10 +474,19 @@ provider's filter has cut it there."""
 class Result:
     """A finished answer with everything that led to it; or, with the finish "error", one that broke off.
 
-    exactness: `exact` when the endpoint went on from exactly our text at every step (`Step.exact`) and no step was
-    completed without the API; `approximate` otherwise. cost: US dollars for all requests that were answered, those of
-    no use included; None where that of one is unknown, or nothing is booked. calls: all attempts at requests, as the
-    ledger has them.
+    Attributes:
+        text: The answer.
+        steps: Its tokens.
+        finish: Why it ended.
+        usage: Tokens and requests.
+        exactness: `exact` where the endpoint went on from exactly our text at every step (`Step.exact`) and no step was
+            completed without the API; `approximate` otherwise.
+        seconds: Wall time.
+        cost: US dollars for all requests that were answered, those of no use included; None where that of one is
+            unknown, or nothing is booked.
+        model: What the endpoint calls the model.
+        notes: What a reader should know of this answer.
+        calls: All attempts at requests, as the ledger has them.
     """
 
     text: str
@@ -515,9 +550,14 @@ class Result:
 class Option:
     """One of the answers to choose from.
 
-    unsteered, steered: its probability among the options, by the API alone and with the offset. lower, upper: bounds of
-    `steered`, whatever the API did not show. logp: the API's log-prob of an answer that begins with it (part of it
-    guessed where `lower` < `upper`). offset: log E - log A of the pair, in nats.
+    Attributes:
+        text: The answer.
+        unsteered: Its probability among the options, by the API alone.
+        steered: Its probability among the options, with the offset.
+        lower: Least that `steered` can be, whatever the API did not show.
+        upper: Most that it can be.
+        logp: The API's log-prob of an answer that begins with it; part of it is guessed where `lower` < `upper`.
+        offset: log E - log A of the pair, in nats.
     """
 
     text: str
@@ -533,8 +573,16 @@ class Option:
 class Choice:
     """The options in the order given, the best of them, and what it took.
 
-    certified: the bounds of the likeliest option lie above those of all others, so that none can outweigh it, whatever
-    the API did not show. needs: what would decide where that is not so. cost, calls: as `Result`.
+    Attributes:
+        options: One for each answer that was given.
+        certified: Whether the bounds of the likeliest option lie above those of all others, so that none can outweigh
+            it, whatever the API did not show.
+        usage: Tokens and requests, as in `Result`.
+        seconds: Wall time.
+        model: What the endpoint calls the model.
+        cost: US dollars; None where that of a request is unknown, or nothing is booked.
+        calls: All attempts at requests.
+        needs: What would decide, where it is not certified.
     """
 
     options: tuple[Option, ...]

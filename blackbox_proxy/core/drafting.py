@@ -39,7 +39,13 @@ def next_length(length: int, kept: int, *, limit: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """What a token costs, in any one currency: read anew, read from the provider's cache, written."""
+    """What a token costs, in any one currency.
+
+    Attributes:
+        input: A token that is read anew.
+        cached: A token that is read from the provider's cache.
+        output: A token that is written.
+    """
 
     input: float
     cached: float
@@ -240,8 +246,9 @@ class _Bill:
 class Planner:
     """Chooses the drafter and the length of each round. Keeps what it learns, so use one for many answers.
 
-    prices: of the model that is asked; only their ratios count. prefer: `cost`: money a token; `latency`: seconds a
-    token; `balanced`: the product of both.
+    Args:
+        prefer: `cost`: money a token; `latency`: seconds a token; `balanced`: the product of both.
+        prices: Of the model that is asked; only their ratios count.
     """
 
     def __init__(self, *, prefer: Prefer = "balanced", prices: Prices = TYPICAL) -> None:

@@ -148,7 +148,10 @@ def plain(amount: Decimal) -> str:
 class Budget:
     """A limit: dollars, or requests with those that are tried again, or both.
 
-    per: `run` (one call of `steer` or `sample`), `day` (UTC), or a tag as `KEY=VALUE`, over all runs that carry it.
+    Attributes:
+        max_cost: US dollars; None for no limit.
+        max_calls: Requests; None for no limit.
+        per: `run` (one call of `steer` or `sample`), `day` (UTC), or a tag as `KEY=VALUE`, over all runs that carry it.
     """
 
     max_cost: Decimal | None = None

@@ -22,7 +22,12 @@ from blackbox_proxy.types import Floats, Prompt, Proposer, Scorer, Scores
 @final
 @dataclass(frozen=True, slots=True)
 class OffsetTable:
-    """An offset in nats for each of some strings, wherever they stand; `other` for all the rest. b"" is the end."""
+    """A source of offsets: a fixed one for each of some strings, wherever they stand.
+
+    Attributes:
+        offsets: Nats by string; b"" is the end.
+        other: Nats of all other strings.
+    """
 
     offsets: Mapping[bytes, float]
     other: float = 0.0
@@ -47,9 +52,11 @@ class OffsetTable:
 @final
 @dataclass(frozen=True, slots=True)
 class WeightedSum:
-    """Several sources, each with a weight: their offsets add up.
+    """A source of offsets: several sources, each with a weight; their offsets add up.
 
-    The first source is also what an unseen tail is taken to be shaped like; each proposes strings where it can.
+    Attributes:
+        parts: Sources with their weights. An unseen tail is taken to be shaped like the first; each proposes strings
+            where it can.
     """
 
     parts: Sequence[tuple[Scorer, float]]

@@ -52,8 +52,11 @@ def open_ledger(
 ) -> Ledger:
     """Open a ledger for `connect(..., ledger=...)`; close it, or use it in a `with` block.
 
-    path: where None is given, that of the command line. budgets: all hold. tags: carried by every row, for reports and
-    for budgets. prices: a TOML file that is asked before the list of genai-prices; the command line's where None.
+    Args:
+        path: The SQLite file; None for that of the command line.
+        budgets: Limits that all hold.
+        tags: Carried by every row, for reports and for budgets.
+        prices: A TOML file that is asked before the list of genai-prices; None for the command line's.
     """
     own = Path(prices) if prices is not None else price_file(os.environ)
     if prices is not None and not own.exists():

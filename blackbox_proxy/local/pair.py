@@ -39,13 +39,21 @@ SPELLINGS = 1 << 14
 class PairFiles:
     """Which files make the pair, and how they are run.
 
-    expert, anti_expert: GGUF files, the same one where an `adapter` (LoRA GGUF, set on the expert) makes the
-    difference. template: `gguf` (each file's own), `chatml`, `raw` (messages are refused), or Jinja text. threads: per
-    member; both run at the same time. slots: texts that are held at once, and so how many requests are answered side by
-    side; more of them wait for each other and read again what was forgotten. cells: tokens that all slots hold
-    together, which bounds the memory; slots x context where nobody says, and at least one context. forks: sequences
-    that one evaluation may branch into, fewer with very many slots. rows: tokens evaluated at once; llama.cpp rounds
-    differently for other numbers of rows, so that 1 gives figures that can be repeated exactly, and costs time.
+    Attributes:
+        expert: GGUF file.
+        anti_expert: GGUF file; the same one where an `adapter` makes the difference.
+        adapter: LoRA GGUF that is set on the expert; None where there is none.
+        template: `gguf` (each file's own), `chatml`, `raw` (messages are refused), or Jinja text.
+        context: Tokens of one text, prompt and answer.
+        threads: Per member; both run at the same time.
+        gpu_layers: Layers that are put on a GPU.
+        slots: Texts that are held at once, and so how many requests are answered side by side; more of them wait for
+            each other and read again what was forgotten.
+        cells: Tokens that all slots hold together, which bounds the memory, at least one context; None for slots x
+            context.
+        forks: Sequences that one evaluation may branch into; fewer with very many slots.
+        rows: Tokens evaluated at once. llama.cpp rounds differently for other numbers of rows: 1 gives figures that can
+            be repeated exactly, and costs time.
     """
 
     expert: File
@@ -268,7 +276,15 @@ class Pair:
 
 
 def open_pair(files: PairFiles) -> Pair:
-    """Load the pair. Raises WeightsError for unusable files, PairError where they do not belong together."""
+    """Load the pair.
+
+    Args:
+        files: Which files, and how they are run.
+
+    Raises:
+        WeightsError: For unusable files.
+        PairError: Where they do not belong together.
+    """
     if not 1 <= files.slots <= most_sequences():
         raise PairError(f"slots={files.slots} is not from 1 to {most_sequences()}", hint="16 serve 16 requests at once")
     with ExitStack() as opened:
