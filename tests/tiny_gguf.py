@@ -2,7 +2,7 @@
 
 The vocabularies hold what breaks careless code: a token longer than 32 bytes, a lone 0xFF byte, tokens that end inside
 a UTF-8 character, control tokens, two ends of generation, and (SentencePiece) a piece with a leading space. This module
-does not know llama_cpp: what it writes is judged by loading it.
+does not know llama_cpp: what it writes is tried by loading it.
 """
 
 from __future__ import annotations

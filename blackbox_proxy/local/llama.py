@@ -217,8 +217,9 @@ class Model(_Resource):
     def spell(self, text: bytes) -> list[int]:
         """Token ids of plain text whose pieces are exactly `text`, byte for byte.
 
-        llama.cpp's own spelling where it is faithful; otherwise (text that ends inside a character, a SentencePiece
-        model that puts a space in front) the part that is, and the vocabulary's longest pieces for the rest.
+        llama.cpp's own spelling where it gives the text back; otherwise (text that ends inside a character, a
+        SentencePiece model that puts a space in front) the part that does, and the vocabulary's longest pieces for the
+        rest.
         """
         if not text:
             return []
@@ -229,7 +230,7 @@ class Model(_Resource):
         return self._spell_after_guard(text) or self._longest(text)
 
     def _spell_after_guard(self, text: bytes) -> list[int] | None:
-        """Spell the whole characters of `text` behind a newline, where no space is put in front; None if unfaithful."""
+        """Spell the whole characters of `text` behind a newline, where no space is put in front; None if that fails."""
         whole = text[: len(text) - open_bytes(text)]
         guard = self.tokenize(b"\n", special=False)
         ids = self.tokenize(b"\n" + whole, special=False)

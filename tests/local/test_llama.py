@@ -1,4 +1,4 @@
-"""The door to llama.cpp: pieces are bytes, spellings are faithful, and what is wrong is said in one sentence."""
+"""The door to llama.cpp: pieces are bytes, spellings give the text back, and what is wrong is said in one sentence."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def test_a_character_that_is_not_finished_is_left_out() -> None:
     assert strange_borders([b"\xc3"], LETTERS) == 0
 
 
-def test_what_cannot_be_cut_is_not_judged() -> None:
+def test_what_cannot_be_cut_is_not_counted() -> None:
     assert strange_borders([b"a", b"z"], LETTERS) is None
     strict = LETTERS.cut_by(lambda text: LETTERS.spell(text.decode().encode()))
     assert strange_borders([b"\xff", b"a"], strict) is None

@@ -113,7 +113,7 @@ def test_the_command_writes_the_lines_to_train_on(tmp_path: Path, monkeypatch: p
         ("", 0.0),
     ],
 )
-def test_a_schedule_is_judged_by_what_it_means(answer: str, score: float) -> None:
+def test_a_schedule_is_scored_by_what_it_means(answer: str, score: float) -> None:
     assert schedules.same_schedule(answer, Item(prompt="?", reference="0 9 * * 1-5")) == score
 
 
