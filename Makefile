@@ -85,8 +85,9 @@ site: docs-env ## build the site into build/site; any warning is an error
 pictures: setup ## draw the README's picture from a real answer; needs a Chromium
 	$(BIN)/python -m tests.pages.pictures docs/pictures
 
-reference: dev-env ## write the reference of the command line from the commands
+reference: dev-env ## write docs/cli.md from the commands, docs/modules.md from the modules
 	$(BIN)/python -m blackbox_proxy.cli.reference docs/cli.md
+	$(BIN)/python -m tests.modules docs/modules.md
 
 deciding: setup ## measure gates and schedules against steering at every token, and write build/deciding.json
 	@mkdir -p build

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from blackbox_proxy.api import Api, connect
-    from blackbox_proxy.choice import choose
-    from blackbox_proxy.core.drafting import Planner, Prices
-    from blackbox_proxy.core.money import Budget
-    from blackbox_proxy.core.sources import OffsetTable, WeightedSum
-    from blackbox_proxy.engine import AsyncStream, Stream, asteer, astream, load_pair, sample, steer, stream
+    from blackbox_proxy.core.decoding.drafting import Planner, Prices
+    from blackbox_proxy.core.decoding.sources import OffsetTable, WeightedSum
+    from blackbox_proxy.core.money.amounts import Budget
     from blackbox_proxy.errors import BlackboxProxyError
     from blackbox_proxy.ledger.books import Ledger, open_ledger
     from blackbox_proxy.local.pair import Pair, PairFiles, open_pair
+    from blackbox_proxy.run.choice import choose
+    from blackbox_proxy.run.engine import AsyncStream, Stream, asteer, astream, load_pair, sample, steer, stream
     from blackbox_proxy.steering import Schedule, Steering
     from blackbox_proxy.types import Choice, Message, Option, Prompt, Result, Step, Usage
 
@@ -60,12 +60,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "core.drafting": ("Planner", "Prices"),
-    "core.money": ("Budget",),
-    "core.sources": ("OffsetTable", "WeightedSum"),
+    "core.decoding.drafting": ("Planner", "Prices"),
+    "core.money.amounts": ("Budget",),
+    "core.decoding.sources": ("OffsetTable", "WeightedSum"),
     "api": ("Api", "connect"),
-    "choice": ("choose",),
-    "engine": ("AsyncStream", "Stream", "asteer", "astream", "load_pair", "sample", "steer", "stream"),
+    "run.choice": ("choose",),
+    "run.engine": ("AsyncStream", "Stream", "asteer", "astream", "load_pair", "sample", "steer", "stream"),
     "ledger.books": ("Ledger", "open_ledger"),
     "errors": ("BlackboxProxyError",),
     "steering": ("Schedule", "Steering"),

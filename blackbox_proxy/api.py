@@ -14,9 +14,9 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Protocol, Self, final
 
-from blackbox_proxy.core.drafting import Prices
-from blackbox_proxy.core.usage import counts_of, usage_of
-from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.core.alignment.vocabulary import Vocabulary
+from blackbox_proxy.core.decoding.drafting import Prices
+from blackbox_proxy.core.money.usage import counts_of, usage_of
 from blackbox_proxy.errors import BlackboxProxyError, InputError, ReplyError, WeightsError
 from blackbox_proxy.ledger.books import Account, Entry, Ledger, most_of
 from blackbox_proxy.local.controls import special_names

@@ -14,9 +14,9 @@ from typing import final
 
 import numpy as np
 
-from blackbox_proxy.core.covering import Cover, place
-from blackbox_proxy.core.scoring import BACK_OFF, CLOSE, run, scored
-from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.core.alignment.covering import Cover, place
+from blackbox_proxy.core.alignment.scoring import BACK_OFF, CLOSE, run, scored
+from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.types import (
     Ask,
     Candidate,

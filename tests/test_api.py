@@ -15,7 +15,7 @@ import tiktoken
 import tiktoken.registry
 
 from blackbox_proxy import Api, connect
-from blackbox_proxy.core.spending import used_by
+from blackbox_proxy.core.money.spending import used_by
 from blackbox_proxy.errors import ApiRefused, InputError, ReplyError, WeightsError
 from blackbox_proxy.local import tokenfiles
 from blackbox_proxy.remote.profiles.finding import user_folder

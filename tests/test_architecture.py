@@ -97,22 +97,29 @@ class Offence:
         path.write_text(f"{before}\n{self.line}\n", encoding="utf-8")
 
 
-LAYERS, PURE, PAGES, CODECS, BARE_CODECS, BY_NAME, LLAMA, OPENAI, SQLITE, PRICES, HTTP, TRAINING = contracts()
+LAYERS, CORE, RUN, PURE, PAGES, CODECS, BARE_CODECS, BY_NAME, LLAMA, OPENAI, SQLITE, PRICES, HTTP, TRAINING = (
+    contracts()
+)
 
 OFFENCES = [
     Offence(LAYERS, "blackbox_proxy/types.py", "import blackbox_proxy.core.text"),
-    Offence(LAYERS, "blackbox_proxy/core/text.py", "import blackbox_proxy.engine"),
+    Offence(LAYERS, "blackbox_proxy/core/text.py", "import blackbox_proxy.run.engine"),
     Offence(LAYERS, "blackbox_proxy/core/text.py", "import blackbox_proxy.local.pair"),
     Offence(LAYERS, "blackbox_proxy/local/pair.py", "import blackbox_proxy.remote.transport"),
     Offence(LAYERS, "blackbox_proxy/remote/transport.py", "import blackbox_proxy.local.pair"),
-    Offence(LAYERS, "blackbox_proxy/local/pair.py", "import blackbox_proxy.engine"),
+    Offence(LAYERS, "blackbox_proxy/local/pair.py", "import blackbox_proxy.run.engine"),
     Offence(LAYERS, "blackbox_proxy/standin/offence.py", "import blackbox_proxy.tuning.data"),
     Offence(LAYERS, "blackbox_proxy/gateway/offence.py", "import blackbox_proxy.standin"),
-    Offence(LAYERS, "blackbox_proxy/serving/offence.py", "import blackbox_proxy.standin"),
+    Offence(LAYERS, "blackbox_proxy/openai_http/offence.py", "import blackbox_proxy.standin"),
+    Offence(LAYERS, "blackbox_proxy/doctor/offence.py", "import blackbox_proxy.remote.transport"),
     Offence(LAYERS, "blackbox_proxy/ledger/offence.py", "import blackbox_proxy.local.pair"),
-    Offence(LAYERS, "blackbox_proxy/engine.py", "import blackbox_proxy.demo.facts"),
+    Offence(LAYERS, "blackbox_proxy/run/engine.py", "import blackbox_proxy.demo.facts"),
     Offence(LAYERS, "blackbox_proxy/evaluation/offence.py", "import blackbox_proxy.demo.facts"),
-    Offence(LAYERS, "blackbox_proxy/unsteered.py", "import blackbox_proxy.session"),
+    Offence(RUN, "blackbox_proxy/run/unsteered.py", "import blackbox_proxy.run.session"),
+    Offence(RUN, "blackbox_proxy/run/module_without_a_layer.py", "import blackbox_proxy.types"),
+    Offence(CORE, "blackbox_proxy/core/alignment/covering.py", "import blackbox_proxy.core.decoding.loop"),
+    Offence(CORE, "blackbox_proxy/core/decoding/loop.py", "import blackbox_proxy.core.money.usage"),
+    Offence(CORE, "blackbox_proxy/core/text.py", "import blackbox_proxy.core.alignment.covering"),
     Offence(LAYERS, "blackbox_proxy/room_without_a_layer.py", "import blackbox_proxy.types"),
     Offence(PURE, "blackbox_proxy/core/text.py", "import asyncio"),
     Offence(PURE, "blackbox_proxy/core/text.py", "import random"),
@@ -120,26 +127,26 @@ OFFENCES = [
     Offence(PURE, "blackbox_proxy/types.py", "import logging"),
     Offence(PURE, "blackbox_proxy/errors.py", "from os import environ"),
     Offence(LAYERS, "blackbox_proxy/ledger/report.py", "import blackbox_proxy.pages.costs"),
-    Offence(LAYERS, "blackbox_proxy/pages/trace.py", "import blackbox_proxy.engine"),
+    Offence(LAYERS, "blackbox_proxy/pages/trace.py", "import blackbox_proxy.run.engine"),
     Offence(PAGES, "blackbox_proxy/pages/costs.py", "from pathlib import Path"),
     Offence(PAGES, "blackbox_proxy/pages/costs.py", "import blackbox_proxy.ledger.store"),
     Offence(CODECS, "adapters/blackbox_proxy_adapters/completions.py", "import blackbox_proxy.core.text"),
     Offence(CODECS, "adapters/blackbox_proxy_adapters/completions.py", "import blackbox_proxy"),
     Offence(BARE_CODECS, "adapters/blackbox_proxy_adapters/completions.py", "import asyncio"),
     Offence(BARE_CODECS, "adapters/blackbox_proxy_adapters/decoders/rows.py", "import numpy"),
-    Offence(BY_NAME, "blackbox_proxy/engine.py", "from blackbox_proxy_adapters.completions import Completions"),
+    Offence(BY_NAME, "blackbox_proxy/run/engine.py", "from blackbox_proxy_adapters.completions import Completions"),
     Offence(LLAMA, "blackbox_proxy/local/pair.py", "import llama_cpp"),
     Offence(LLAMA, "blackbox_proxy/standin/offence.py", "from llama_cpp import Llama"),
-    Offence(OPENAI, "blackbox_proxy/engine.py", "import openai"),
+    Offence(OPENAI, "blackbox_proxy/run/engine.py", "import openai"),
     Offence(OPENAI, "adapters/blackbox_proxy_adapters/completions.py", "from openai.types import Completion"),
     Offence(LAYERS, "blackbox_proxy/remote/transport.py", "import blackbox_proxy.ledger.store"),
-    Offence(SQLITE, "blackbox_proxy/engine.py", "import sqlite3"),
+    Offence(SQLITE, "blackbox_proxy/run/engine.py", "import sqlite3"),
     Offence(SQLITE, "blackbox_proxy/ledger/report.py", "import sqlite3"),
-    Offence(PRICES, "blackbox_proxy/core/money.py", "from genai_prices import calc_price"),
+    Offence(PRICES, "blackbox_proxy/core/money/amounts.py", "from genai_prices import calc_price"),
     Offence(HTTP, "blackbox_proxy/remote/transport.py", "import httpx"),
     Offence(HTTP, "blackbox_proxy/remote/transport.py", "def late() -> None:\n    import httpx2"),
     Offence(TRAINING, "blackbox_proxy/demo/facts.py", "import torch"),
-    Offence(TRAINING, "blackbox_proxy/engine.py", "import gguf"),
+    Offence(TRAINING, "blackbox_proxy/run/engine.py", "import gguf"),
 ]
 
 
@@ -172,7 +179,7 @@ def foreign_openai(source: str) -> list[str]:
 
 
 def test_servers_use_only_the_reply_shapes_of_openai() -> None:
-    for path in modules("blackbox_proxy/serving", "blackbox_proxy/standin", "blackbox_proxy/gateway"):
+    for path in modules("blackbox_proxy/openai_http", "blackbox_proxy/standin", "blackbox_proxy/gateway"):
         assert foreign_openai(path.read_text(encoding="utf-8")) == [], relative(path)
 
 

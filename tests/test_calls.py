@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from blackbox_proxy.calls import AT_ONCE, asend_all, send_all
-from blackbox_proxy.core.spending import used_by
-from blackbox_proxy.engine import asteer, steer
+from blackbox_proxy.core.money.spending import used_by
 from blackbox_proxy.errors import ApiUnreachable, BlackboxProxyError
+from blackbox_proxy.run.calls import AT_ONCE, asend_all, send_all
+from blackbox_proxy.run.engine import asteer, steer
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Ask, Call, Capabilities, Prompt, Reply, Result, Usage
 from tests.core.toys import OTHER, TOY, toy_api, toy_pair

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from blackbox_proxy import OffsetTable, choose, connect
-from blackbox_proxy.core.choosing import Masses, chosen
+from blackbox_proxy.core.decoding.choosing import Masses, chosen
 from blackbox_proxy.errors import PromptError
 from blackbox_proxy.standin import Script, running, script
 from blackbox_proxy.types import Choice, Prompt, Scores

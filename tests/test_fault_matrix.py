@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blackbox_proxy.choice import choose
-from blackbox_proxy.engine import sample, stream
 from blackbox_proxy.errors import ApiBusy, ApiRefused, ApiUnreachable, BlackboxProxyError, PromptError, ReplyError
 from blackbox_proxy.remote.retry import RetryPolicy
+from blackbox_proxy.run.choice import choose
+from blackbox_proxy.run.engine import sample, stream
 from blackbox_proxy.standin.plan import Fault, read_plan
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Choice, Result, Step

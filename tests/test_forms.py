@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from tests.bench.forms import MAIN, NAMED, ScriptedPair, forms, load, loses_bytes, measured, written
 
 MEASURED = Path(__file__).parents[1] / "docs" / "measurements" / "right_token.json"

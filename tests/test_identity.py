@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 from blackbox_proxy.api import Api, connect
-from blackbox_proxy.core.recut import strange_borders
-from blackbox_proxy.engine import steer
+from blackbox_proxy.core.alignment.recut import strange_borders
 from blackbox_proxy.local.pair import Pair, PairFiles, open_pair
+from blackbox_proxy.run.engine import steer
+from blackbox_proxy.run.unsteered import text_of
 from blackbox_proxy.standin.server import running
 from blackbox_proxy.steering import Steering, Who
 from blackbox_proxy.types import Prompt, Result
-from blackbox_proxy.unsteered import text_of
 from blackbox_proxy_adapters.completions import Completions
 
 pytestmark = pytest.mark.weights

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.testing import ToyModel
 from blackbox_proxy.types import Kind, Logits, TokenPath
 from tests.bench.elements import TRAINED, elements, lines, parted, questions, symbol_of

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from blackbox_proxy.engine import steer
 from blackbox_proxy.local.pair import PairFiles, open_pair
+from blackbox_proxy.run.engine import steer
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.testing import ToyApi, ToyModel
 from blackbox_proxy.types import Prompt, Result

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from blackbox_proxy.core.covering import probabilities
+from blackbox_proxy.core.alignment.covering import probabilities
 from blackbox_proxy.local.llama import Context, Model
 from blackbox_proxy.local.pair import Member, Pair, PairFiles, open_pair
 from blackbox_proxy.types import Floats, PairPrompt

@@ -11,6 +11,7 @@ import pytest
 
 import blackbox_proxy
 from blackbox_proxy.remote.registry import load_adapter
+from tests import modules
 from tests.cli.test_help import COMMANDS, below
 from tests.documents import DOCS, PAGES, ROOT, TEXT
 
@@ -82,6 +83,10 @@ def test_the_page_of_the_api_has_the_public_names() -> None:
         r"^::: blackbox_proxy\.(\w+)$", (DOCS / "api.md").read_text(encoding="utf-8"), flags=re.MULTILINE
     )
     assert sorted(listed) == sorted(blackbox_proxy.__all__)
+
+
+def test_the_page_of_the_modules_is_that_of_today() -> None:
+    assert (DOCS / "modules.md").read_text(encoding="utf-8") == modules.page(), "`make reference` writes it anew"
 
 
 CITED = re.compile(r"((?:\d\.\d(?:, )?)+) of docs/method\.md|docs/method\.md, (\d\.\d)")

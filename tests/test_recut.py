@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from blackbox_proxy import Prompt, Steering, steer
-from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.testing import ToyApi
 from tests.core.toys import toy_api, toy_pair
 

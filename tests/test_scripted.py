@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from blackbox_proxy.api import Api, connect
-from blackbox_proxy.core.vocabulary import Vocabulary
-from blackbox_proxy.engine import steer
+from blackbox_proxy.core.alignment.vocabulary import Vocabulary
+from blackbox_proxy.run.engine import steer
 from blackbox_proxy.standin import Script, running, script
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.testing import ToyModel, ToyPair

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from blackbox_proxy.api import Api, connect
+from blackbox_proxy.run.unsteered import go_on, shows, text_of
 from blackbox_proxy.standin import running, script
 from blackbox_proxy.types import Prompt
-from blackbox_proxy.unsteered import go_on, shows, text_of
 
 PIECES = [bytes([sign]) for sign in b"abcdefgq<>:/"] + [b"ab"]
 DISTRIBUTIONS = {

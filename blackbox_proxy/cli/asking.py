@@ -50,8 +50,8 @@ from blackbox_proxy.steering import Steering
 
 if TYPE_CHECKING:
     from blackbox_proxy.api import Api
-    from blackbox_proxy.engine import Stream
     from blackbox_proxy.ledger.books import Ledger
+    from blackbox_proxy.run.engine import Stream
     from blackbox_proxy.types import Prompt
 
 STEER_EXAMPLES = """Examples:
@@ -207,7 +207,7 @@ def steer(
     The text streams to standard output as it becomes certain.
     """
     from blackbox_proxy.cli.settings import read_settings
-    from blackbox_proxy.engine import load_pair, streams
+    from blackbox_proxy.run.engine import load_pair, streams
 
     check(trace_html, answers=n)
     settings = read_settings()

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from blackbox_proxy.cli import show
-from blackbox_proxy.core.estimating import Work
-from blackbox_proxy.core.money import plain, rounded
+from blackbox_proxy.core.money.amounts import plain, rounded
+from blackbox_proxy.core.money.estimating import Work
 from blackbox_proxy.core.visible import one_line
 from blackbox_proxy.ledger.report import DEFINITIONS, By, Figures
 

@@ -19,7 +19,7 @@ from blackbox_proxy.errors import InputError
 
 if TYPE_CHECKING:
     from blackbox_proxy.cli.settings import Settings
-    from blackbox_proxy.core.money import Budget
+    from blackbox_proxy.core.money.amounts import Budget
     from blackbox_proxy.ledger.books import Ledger
 
 LedgerFile = Annotated[
@@ -95,7 +95,7 @@ def ledger_file(given: Path | None, settings: Settings) -> Path:
 
 def budgets_of(costs: Sequence[str], calls: Sequence[str]) -> tuple[Budget, ...]:
     """What `AMOUNT` and `AMOUNT/PER` limit. Raises InputError for anything else."""
-    from blackbox_proxy.core.money import Budget
+    from blackbox_proxy.core.money.amounts import Budget
 
     found = [Budget(max_cost=_amount(text), per=_per(text)) for text in costs]
     for text in calls:

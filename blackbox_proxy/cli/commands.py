@@ -70,8 +70,8 @@ def check(pair: PairFile = None, as_json: AsJson = False) -> None:
     """Load a pair, compare its members on a few texts, and say what was found."""
     from blackbox_proxy.cli import show
     from blackbox_proxy.cli.settings import read_settings
-    from blackbox_proxy.engine import load_pair
     from blackbox_proxy.local.check import check_pair
+    from blackbox_proxy.run.engine import load_pair
 
     with load_pair(pair_file(pair, read_settings())) as local:
         found = check_pair(local)

@@ -27,10 +27,10 @@ from blackbox_proxy.errors import BlackboxProxyError, InputError
 
 if TYPE_CHECKING:
     from blackbox_proxy.cli.settings import Settings
-    from blackbox_proxy.core.money import Price
+    from blackbox_proxy.core.money.amounts import Price
+    from blackbox_proxy.doctor.chart import Check, Report
+    from blackbox_proxy.doctor.examining import Examination
     from blackbox_proxy.ledger.books import Account, Entry, Ledger
-    from blackbox_proxy.remote.doctor.chart import Check, Report
-    from blackbox_proxy.remote.doctor.examining import Examination
     from blackbox_proxy.remote.profiles.finding import Profile
     from blackbox_proxy.remote.profiles.rules import Settled
     from blackbox_proxy.types import Attempt, Call, WireRequest
@@ -69,7 +69,7 @@ class Watched:
 
     def call(self, attempt: Attempt) -> Call:
         """What an attempt took."""
-        from blackbox_proxy.core.usage import usage_of
+        from blackbox_proxy.core.money.usage import usage_of
         from blackbox_proxy.ledger.books import most_of
         from blackbox_proxy.types import Call
 
@@ -154,8 +154,8 @@ def _account(patient: Patient, ledger: Ledger) -> Account:
 def _announce(patient: Patient, *, yes: bool, price: Price | None) -> None:
     """What it will take; on a terminal, unless told otherwise, whether to go on."""
     from blackbox_proxy.cli import bills, show
-    from blackbox_proxy.core.money import cost
-    from blackbox_proxy.remote.doctor.examining import ESTIMATE
+    from blackbox_proxy.core.money.amounts import cost
+    from blackbox_proxy.doctor.examining import ESTIMATE
     from blackbox_proxy.types import Usage
 
     amount = cost(Usage(input=ESTIMATE.input, output=ESTIMATE.output), price)
@@ -174,7 +174,7 @@ def _examined(patient: Patient, *, timeout: float, account: Account | None, call
     """An examination over HTTP, with a bar that moves with its calls. calls: takes every attempt at a request."""
     from blackbox_proxy.api import COMMON_ENDS
     from blackbox_proxy.cli import show
-    from blackbox_proxy.remote.doctor.examining import ESTIMATE, Examination
+    from blackbox_proxy.doctor.examining import ESTIMATE, Examination
     from blackbox_proxy.remote.transport import Transport
 
     settled, run = patient.settled, uuid.uuid4().hex
@@ -250,8 +250,8 @@ def _written(report: Report, patient: Patient) -> tuple[Path | None, str]:
 def _as_json(
     report: Report, patient: Patient, *, path: Path | None, stopped: BaseException | None, calls: Sequence[Call]
 ) -> Mapping[str, object]:
-    from blackbox_proxy.core.money import plain
-    from blackbox_proxy.core.spending import cost_of
+    from blackbox_proxy.core.money.amounts import plain
+    from blackbox_proxy.core.money.spending import cost_of
 
     cost = cost_of(calls)
     found: dict[str, object] = {
@@ -280,8 +280,8 @@ def _show(report: Report, calls: Sequence[Call]) -> None:
     from rich.text import Text
 
     from blackbox_proxy.cli import show
-    from blackbox_proxy.core.money import plain
-    from blackbox_proxy.core.spending import cost_of
+    from blackbox_proxy.core.money.amounts import plain
+    from blackbox_proxy.core.money.spending import cost_of
 
     width = max((len(check.what) for check in report.checks), default=0)
     for check in report.checks:

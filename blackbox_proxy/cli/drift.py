@@ -72,7 +72,7 @@ class Bill:
 
     def add(self, reply: Reply) -> None:
         """Count one more reply."""
-        from blackbox_proxy.core.spending import calls_of, cost_of, used_by
+        from blackbox_proxy.core.money.spending import calls_of, cost_of, used_by
 
         calls = calls_of(reply)
         used, cost = used_by(calls), cost_of(calls)
@@ -270,14 +270,14 @@ def _comparison_json(found: Comparison) -> dict[str, object]:
 
 
 def _bill_json(bill: Bill) -> dict[str, object]:
-    from blackbox_proxy.core.money import plain
+    from blackbox_proxy.core.money.amounts import plain
 
     tokens = {"input": bill.input, "output": bill.output}
     return {"calls": bill.calls, "tokens": tokens, "cost": None if bill.cost is None else plain(bill.cost)}
 
 
 def _bill_line(bill: Bill) -> str:
-    from blackbox_proxy.core.money import plain
+    from blackbox_proxy.core.money.amounts import plain
 
     cost = "cost unknown" if bill.cost is None else f"cost {plain(bill.cost)} USD"
     return f"{bill.calls} calls, {bill.input:,} tokens in, {bill.output:,} out; {cost}"

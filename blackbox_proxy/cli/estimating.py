@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blackbox_proxy.cli.booking import ledger_file
-from blackbox_proxy.core.estimating import (
+from blackbox_proxy.core.money.amounts import Price
+from blackbox_proxy.core.money.estimating import (
     ACCEPTANCE,
     ASSUMED,
     Plan,
@@ -29,14 +30,13 @@ from blackbox_proxy.core.estimating import (
     wording_of,
     work,
 )
-from blackbox_proxy.core.money import Price
 from blackbox_proxy.errors import InputError, PromptError, WeightsError
 from blackbox_proxy.files import read_text
 
 if TYPE_CHECKING:
     from blackbox_proxy.api import Api
     from blackbox_proxy.cli.settings import Settings
-    from blackbox_proxy.core.vocabulary import Vocabulary
+    from blackbox_proxy.core.alignment.vocabulary import Vocabulary
     from blackbox_proxy.ledger.rows import Row
     from blackbox_proxy.steering import Steering
     from blackbox_proxy.types import Capabilities, Prompt

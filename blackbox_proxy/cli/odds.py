@@ -9,7 +9,7 @@ from rich.text import Text
 
 from blackbox_proxy.cli import show
 from blackbox_proxy.cli.spent import bill, cost_json
-from blackbox_proxy.core.spending import spent_notes
+from blackbox_proxy.core.money.spending import spent_notes
 from blackbox_proxy.core.visible import visible
 from blackbox_proxy.types import Choice, Kind, Scores
 

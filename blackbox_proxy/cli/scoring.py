@@ -71,10 +71,10 @@ def choose(
     One call is enough where every answer shows among the top-k; what is not shown is bounded. Where bounds overlap it
     is undecided: no answer is printed, what would decide is said, and the exit status is 1.
     """
-    from blackbox_proxy.choice import choose as choose_between
     from blackbox_proxy.cli import odds
     from blackbox_proxy.cli.settings import read_settings
-    from blackbox_proxy.engine import load_pair
+    from blackbox_proxy.run.choice import choose as choose_between
+    from blackbox_proxy.run.engine import load_pair
 
     settings = read_settings()
     asked = inputs.prompt_of(prompt, messages=messages, system=system, raw=raw)
@@ -128,7 +128,7 @@ def score(
     """Say how probable both members of the pair find it that a text goes on with given strings; asks no API."""
     from blackbox_proxy.cli import odds
     from blackbox_proxy.cli.settings import read_settings
-    from blackbox_proxy.engine import load_pair
+    from blackbox_proxy.run.engine import load_pair
     from blackbox_proxy.types import Prompt
 
     strings = [inputs.text_bytes(piece) for piece in pieces]

@@ -35,8 +35,8 @@ from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Kind, Origin, Result, Step
 
 if TYPE_CHECKING:
-    from blackbox_proxy.engine import Stream
     from blackbox_proxy.local.weights import Weight
+    from blackbox_proxy.run.engine import Stream
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)

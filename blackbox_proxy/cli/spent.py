@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from blackbox_proxy.core.money import plain
-from blackbox_proxy.core.spending import known_of, unpriced_of
+from blackbox_proxy.core.money.amounts import plain
+from blackbox_proxy.core.money.spending import known_of, unpriced_of
 from blackbox_proxy.types import Choice, Result, Usage
 
 

@@ -15,7 +15,7 @@ from blackbox_proxy.cli.pagefile import check_page_file, program, write_page
 from blackbox_proxy.errors import InputError
 
 if TYPE_CHECKING:
-    from blackbox_proxy.engine import Stream
+    from blackbox_proxy.run.engine import Stream
     from blackbox_proxy.steering import Steering
     from blackbox_proxy.types import Prompt
 

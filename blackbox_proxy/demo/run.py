@@ -14,14 +14,14 @@ from pathlib import Path
 from blackbox_proxy.api import Api, connect
 from blackbox_proxy.demo.facts import HOUSE_FORMAT, Load, Question, Split, questions
 from blackbox_proxy.demo.score import Answered
-from blackbox_proxy.engine import load_pair, steer
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.local.pair import Pair
 from blackbox_proxy.local.pairfile import DEMO, demo_pair
+from blackbox_proxy.run.engine import load_pair, steer
+from blackbox_proxy.run.unsteered import go_on, shows, text_of
 from blackbox_proxy.standin.server import running
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Prompt
-from blackbox_proxy.unsteered import go_on, shows, text_of
 
 CLOSED = "pypi:qwen2.5-coder-0.5b-instruct"
 LOCAL = "pypi:smollm2-135m-instruct"

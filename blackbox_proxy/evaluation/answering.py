@@ -14,17 +14,17 @@ from decimal import Decimal
 from typing import final
 
 from blackbox_proxy.api import Api
-from blackbox_proxy.core.spending import calls_of, cost_of, used_by
-from blackbox_proxy.engine import stream
+from blackbox_proxy.core.money.spending import calls_of, cost_of, used_by
 from blackbox_proxy.errors import BlackboxProxyError, OverBudget
 from blackbox_proxy.evaluation.answers import Answer, key_of
 from blackbox_proxy.evaluation.arms import Arm, Job, closed_prompt, pair_prompt
 from blackbox_proxy.evaluation.ceiling import place_of
 from blackbox_proxy.evaluation.task import Task
 from blackbox_proxy.local.pair import Pair
+from blackbox_proxy.run.engine import stream
+from blackbox_proxy.run.unsteered import go_on, shows, text_of
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Usage
-from blackbox_proxy.unsteered import go_on, shows, text_of
 
 FACT_TOKENS = 12
 """How many tokens the closed model has for saying a fact in its place."""

@@ -15,7 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from blackbox_proxy.core.money import plain, rounded
+from blackbox_proxy.core.money.amounts import plain, rounded
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import replace_text
 

@@ -14,15 +14,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any, final
 
 from blackbox_proxy.api import Api
-from blackbox_proxy.core.given import Given
-from blackbox_proxy.core.vocabulary import Vocabulary
-from blackbox_proxy.engine import AsyncStream, ascore, astream
+from blackbox_proxy.core.alignment.vocabulary import Vocabulary
+from blackbox_proxy.core.decoding.given import Given
 from blackbox_proxy.errors import OverBudget
 from blackbox_proxy.gateway.merging import merged
 from blackbox_proxy.gateway.models import UNSTEERED, Model
 from blackbox_proxy.gateway.orders import Order, Source
-from blackbox_proxy.serving.fields import Refusal
-from blackbox_proxy.serving.transcript import Finish, Part, Writer
+from blackbox_proxy.openai_http.fields import Refusal
+from blackbox_proxy.openai_http.transcript import Finish, Part, Writer
+from blackbox_proxy.run.engine import AsyncStream, ascore, astream
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Candidate, Kind, Prompt, Result, Step, TokenPath
 

@@ -35,10 +35,10 @@ from blackbox_proxy.gateway.models import Catalogue, Model
 from blackbox_proxy.gateway.orders import Limits, Order, read_chat, read_completion, read_model
 from blackbox_proxy.gateway.replies import SHAPES, Mode, Route, Shape, cost_of, usage_of
 from blackbox_proxy.gateway.tokens import info, tokens_of
-from blackbox_proxy.serving.fields import Body, Refusal, read_body
-from blackbox_proxy.serving.frames import Head
-from blackbox_proxy.serving.http import Translate, events, handlers, while_connected, whole_body
-from blackbox_proxy.serving.transcript import Part
+from blackbox_proxy.openai_http.fields import Body, Refusal, read_body
+from blackbox_proxy.openai_http.frames import Head
+from blackbox_proxy.openai_http.http import Translate, events, handlers, while_connected, whole_body
+from blackbox_proxy.openai_http.transcript import Part
 from blackbox_proxy.types import Step
 
 READS: dict[Route, Callable[[Body, Limits], Order]] = {"chat": read_chat, "completions": read_completion}

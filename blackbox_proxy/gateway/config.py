@@ -27,9 +27,9 @@ from blackbox_proxy.files import read_text
 from blackbox_proxy.gateway.knobs import KnobMistake, read_knobs
 from blackbox_proxy.gateway.orders import Limits
 from blackbox_proxy.local.template import DEFAULT
+from blackbox_proxy.openai_http.listening import LOOPBACK
 from blackbox_proxy.remote.profiles.lines import Place, line_of
 from blackbox_proxy.remote.profiles.schema import Options
-from blackbox_proxy.serving.listening import LOOPBACK
 from blackbox_proxy.steering import Steering
 
 PREFIX = "BLACKBOX_PROXY_"

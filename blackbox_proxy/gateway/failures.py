@@ -14,8 +14,8 @@ from blackbox_proxy.errors import (
     PromptError,
     ReplyError,
 )
-from blackbox_proxy.serving.fields import Refusal
-from blackbox_proxy.serving.http import Translate
+from blackbox_proxy.openai_http.fields import Refusal
+from blackbox_proxy.openai_http.http import Translate
 
 RETRY = 5
 """Seconds after which to ask again where an upstream is busy."""

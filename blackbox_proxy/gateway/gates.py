@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import final
 
-from blackbox_proxy.serving.fields import Refusal
+from blackbox_proxy.openai_http.fields import Refusal
 
 WEIGHT = 0.2
 """Share of the latest answer in the mean time between the ends of two."""

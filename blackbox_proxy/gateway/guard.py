@@ -17,8 +17,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from blackbox_proxy.gateway.config import is_loopback
-from blackbox_proxy.serving.fields import Refusal
-from blackbox_proxy.serving.http import fault
+from blackbox_proxy.openai_http.fields import Refusal
+from blackbox_proxy.openai_http.http import fault
 
 _HOST = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9.-]+))(?::[0-9]{1,5})?")
 

@@ -17,7 +17,7 @@ from typing import final
 
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import read_text, replace_text
-from blackbox_proxy.serving.fields import Refusal
+from blackbox_proxy.openai_http.fields import Refusal
 
 PREFIX = "bbp-"
 SHORTEST = 16

@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Protocol, final
 
 from blackbox_proxy.api import Api, connect
-from blackbox_proxy.core.sources import OffsetTable
-from blackbox_proxy.engine import load_pair
+from blackbox_proxy.core.decoding.sources import OffsetTable
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import read_text
 from blackbox_proxy.gateway.config import Config, Served, Upstream
 from blackbox_proxy.gateway.gates import Gate
 from blackbox_proxy.ledger.books import Ledger
 from blackbox_proxy.local.pairfile import find_pair
-from blackbox_proxy.serving.fields import Refusal
-from blackbox_proxy.session import LocalPair
+from blackbox_proxy.openai_http.fields import Refusal
+from blackbox_proxy.run.engine import load_pair
+from blackbox_proxy.run.session import LocalPair
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Scorer
 

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from blackbox_proxy.gateway.knobs import FIXED, OWN_FIELDS, KnobMistake, check_bounds, read_knobs
-from blackbox_proxy.serving import fields
-from blackbox_proxy.serving.fields import Body, Refusal
-from blackbox_proxy.serving.turns import Unfinished, read_turns
+from blackbox_proxy.openai_http import fields
+from blackbox_proxy.openai_http.fields import Body, Refusal
+from blackbox_proxy.openai_http.turns import Unfinished, read_turns
 from blackbox_proxy.types import Prompt, TokenPath
 
 MOST_STOPS = 16

@@ -18,10 +18,10 @@ from openai.types.chat.chat_completion_token_logprob import TopLogprob
 from openai.types.completion_usage import PromptTokensDetails
 from pydantic import BaseModel
 
-from blackbox_proxy.core.money import plain
-from blackbox_proxy.serving.chats import ChatStream, chat_choice
-from blackbox_proxy.serving.frames import FLOOR, EchoedLogprobs, Head, OpenChoice, escaped, marked, to_json
-from blackbox_proxy.serving.transcript import Part, Placed, joined
+from blackbox_proxy.core.money.amounts import plain
+from blackbox_proxy.openai_http.chats import ChatStream, chat_choice
+from blackbox_proxy.openai_http.frames import FLOOR, EchoedLogprobs, Head, OpenChoice, escaped, marked, to_json
+from blackbox_proxy.openai_http.transcript import Part, Placed, joined
 from blackbox_proxy.types import Kind, Origin, Result, ScoredCandidate, Step, Usage
 
 Answers = Sequence[Sequence[Part[Step]]]

@@ -6,11 +6,11 @@ import re
 
 import numpy as np
 
-from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.gateway.models import Model
 from blackbox_proxy.gateway.orders import Limits
-from blackbox_proxy.serving import fields
-from blackbox_proxy.serving.fields import Body, Refusal
+from blackbox_proxy.openai_http import fields
+from blackbox_proxy.openai_http.fields import Body, Refusal
 
 
 def tokens_of(body: Body, model: Model, limits: Limits) -> dict[str, object]:

@@ -18,8 +18,8 @@ from types import TracebackType
 from typing import Self, final
 from urllib.parse import urlsplit
 
-from blackbox_proxy.core.money import Budget, Price, bound_of, cost, worst
-from blackbox_proxy.core.usage import Counts, counts_of
+from blackbox_proxy.core.money.amounts import Budget, Price, bound_of, cost, worst
+from blackbox_proxy.core.money.usage import Counts, counts_of
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import config_folder, state_folder
 from blackbox_proxy.ledger.prices import Prices

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import TextIO
 
-from blackbox_proxy.core.money import plain
+from blackbox_proxy.core.money.amounts import plain
 from blackbox_proxy.ledger.rows import Row
 
 NAMES = tuple(field.name for field in fields(Row))

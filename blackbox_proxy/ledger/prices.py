@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from blackbox_proxy.core.money import Price, Rate
+from blackbox_proxy.core.money.amounts import Price, Rate
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import read_text
 

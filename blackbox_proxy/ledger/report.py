@@ -11,7 +11,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Literal, get_args
 
-from blackbox_proxy.core.estimating import one_by_one
+from blackbox_proxy.core.money.estimating import one_by_one
 from blackbox_proxy.ledger.rows import Row, price_of
 from blackbox_proxy.types import Usage
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from blackbox_proxy.core.money import Price, Rate, plain
-from blackbox_proxy.core.usage import Source
+from blackbox_proxy.core.money.amounts import Price, Rate, plain
+from blackbox_proxy.core.money.usage import Source
 from blackbox_proxy.types import Usage
 
 

@@ -20,7 +20,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, cast, final
 
-from blackbox_proxy.core.money import Budget, Spent, charge, check_budget, plain
+from blackbox_proxy.core.money.amounts import Budget, Spent, charge, check_budget, plain
 from blackbox_proxy.errors import LedgerError
 from blackbox_proxy.ledger.rows import Counted, Ended, Intent, Row, price_text
 

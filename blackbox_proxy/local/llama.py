@@ -19,8 +19,8 @@ from typing import Any, Self, final
 import llama_cpp.llama_cpp as C  # noqa: N812 (the C interface)
 import numpy as np
 
+from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.text import open_bytes
-from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.errors import LocalModelError, PairError, WeightsError
 from blackbox_proxy.local import buffers
 from blackbox_proxy.local.head import check_head, remedy

@@ -18,9 +18,9 @@ from typing import Self, final
 
 import numpy as np
 
-from blackbox_proxy.core.covering import Cover, place
-from blackbox_proxy.core.scoring import BACK_OFF, SMALL, TOLERANCE, run, scored
-from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.core.alignment.covering import Cover, place
+from blackbox_proxy.core.alignment.scoring import BACK_OFF, SMALL, TOLERANCE, run, scored
+from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.errors import InputError, PairError
 from blackbox_proxy.local.evaluator import Evaluator, log_norm, too_long
 from blackbox_proxy.local.finite import check_finite

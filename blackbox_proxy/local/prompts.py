@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.local.controls import Written
 from blackbox_proxy.local.template import written
 from blackbox_proxy.types import Prompt, TokenPath

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.errors import InputError, WeightsError
 from blackbox_proxy.local.llama import Model
 from blackbox_proxy.local.tokenfiles import cache_dir, offline_folder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from blackbox_proxy.core.money import plain, rounded
+from blackbox_proxy.core.money.amounts import plain, rounded
 from blackbox_proxy.pages.html import Html, el, joined
 
 NONE = el("span", "\u2013", cls="none")

@@ -13,7 +13,7 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import NamedTuple
 
-from blackbox_proxy.core.spending import cost_of, used_by
+from blackbox_proxy.core.money.spending import cost_of, used_by
 from blackbox_proxy.core.visible import paragraphs, visible
 from blackbox_proxy.pages.figures import NONE, UNKNOWN, dollars, money
 from blackbox_proxy.pages.html import Html, document, el, joined

@@ -16,8 +16,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from blackbox_proxy.serving.fields import Body, Refusal, read_body
-from blackbox_proxy.serving.http import events, handlers, while_connected, whole_body
+from blackbox_proxy.openai_http.fields import Body, Refusal, read_body
+from blackbox_proxy.openai_http.http import events, handlers, while_connected, whole_body
 from blackbox_proxy.standin.bending import RouteName, bend, settle
 from blackbox_proxy.standin.quirks import Quirks
 from blackbox_proxy.standin.replies import ChatShape, CompletionShape

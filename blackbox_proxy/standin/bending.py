@@ -13,9 +13,9 @@ from openai.types.chat.completion_create_params import CompletionCreateParamsStr
 from openai.types.completion_create_params import CompletionCreateParamsStreaming as CompletionFields
 from openai.types.responses.response_create_params import ResponseCreateParamsStreaming as ResponseFields
 
-from blackbox_proxy.serving import fields
-from blackbox_proxy.serving.fields import Body, Refusal
-from blackbox_proxy.serving.turns import Unfinished
+from blackbox_proxy.openai_http import fields
+from blackbox_proxy.openai_http.fields import Body, Refusal
+from blackbox_proxy.openai_http.turns import Unfinished
 from blackbox_proxy.standin.quirks import Quirks
 from blackbox_proxy.standin.wire import Request, Source
 from blackbox_proxy.types import Message, Prompt

@@ -13,7 +13,7 @@ from typing import Any, Protocol, Self, final
 
 import numpy as np
 
-from blackbox_proxy.core.vocabulary import Ids
+from blackbox_proxy.core.alignment.vocabulary import Ids
 from blackbox_proxy.local.branching import shared
 from blackbox_proxy.local.evaluator import Evaluator, log_norm
 from blackbox_proxy.local.llama import Context, Model

@@ -13,8 +13,8 @@ from blackbox_proxy.errors import PromptError
 from blackbox_proxy.local.controls import Written
 from blackbox_proxy.local.prompts import Cutter, ids_of, special_of, without_second_bos
 from blackbox_proxy.local.template import written, written_until
-from blackbox_proxy.serving.fields import Refusal
-from blackbox_proxy.serving.turns import Unfinished
+from blackbox_proxy.openai_http.fields import Refusal
+from blackbox_proxy.openai_http.turns import Unfinished
 from blackbox_proxy.standin.wire import Request, Source
 from blackbox_proxy.types import Message, Prompt, TokenPath
 

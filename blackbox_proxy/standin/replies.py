@@ -20,10 +20,10 @@ from openai.types.chat import (
 from openai.types.chat.chat_completion_token_logprob import TopLogprob
 from openai.types.completion_usage import PromptTokensDetails
 
-from blackbox_proxy.core.vocabulary import Vocabulary
-from blackbox_proxy.serving.chats import ChatStream, chat_choice
-from blackbox_proxy.serving.frames import FLOOR, EchoedLogprobs, Head, OpenChoice, escaped, marked, to_json
-from blackbox_proxy.serving.transcript import joined
+from blackbox_proxy.core.alignment.vocabulary import Vocabulary
+from blackbox_proxy.openai_http.chats import ChatStream, chat_choice
+from blackbox_proxy.openai_http.frames import FLOOR, EchoedLogprobs, Head, OpenChoice, escaped, marked, to_json
+from blackbox_proxy.openai_http.transcript import joined
 from blackbox_proxy.standin.engine import Token, Top
 from blackbox_proxy.standin.transcript import Part, Placed
 

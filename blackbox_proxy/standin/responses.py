@@ -20,11 +20,11 @@ from openai.types.responses.response import IncompleteDetails
 from openai.types.responses.response_output_text import Logprob, LogprobTopLogprob
 from openai.types.responses.response_usage import InputTokensDetails, OutputTokensDetails
 
-from blackbox_proxy.serving import fields
-from blackbox_proxy.serving.fields import Body, Refusal
-from blackbox_proxy.serving.frames import Head, to_json
-from blackbox_proxy.serving.transcript import joined
-from blackbox_proxy.serving.turns import read_messages
+from blackbox_proxy.openai_http import fields
+from blackbox_proxy.openai_http.fields import Body, Refusal
+from blackbox_proxy.openai_http.frames import Head, to_json
+from blackbox_proxy.openai_http.transcript import joined
+from blackbox_proxy.openai_http.turns import read_messages
 from blackbox_proxy.standin.replies import Count, Mode, Spelling, chat_logprobs
 from blackbox_proxy.standin.transcript import Part, Placed
 from blackbox_proxy.standin.wire import Request, common

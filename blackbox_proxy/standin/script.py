@@ -19,12 +19,12 @@ from typing import Annotated, final
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import read_text
 from blackbox_proxy.local.branching import shared
 from blackbox_proxy.local.prompts import Control
-from blackbox_proxy.serving.fields import Refusal
+from blackbox_proxy.openai_http.fields import Refusal
 from blackbox_proxy.types import Logits, TokenPath
 
 NEVER = -100.0

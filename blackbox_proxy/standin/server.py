@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 from blackbox_proxy.errors import InputError, LocalModelError
 from blackbox_proxy.local.llama import Model
 from blackbox_proxy.local.weights import default_cache, resolve, short_name, spec_of
-from blackbox_proxy.serving.listening import LOOPBACK, Server, listening, url_of
+from blackbox_proxy.openai_http.listening import LOOPBACK, Server, listening, url_of
 from blackbox_proxy.standin.app import build_app
 from blackbox_proxy.standin.engine import Place, Slot
 from blackbox_proxy.standin.faults import Faulty, Lines, Traffic, limit_of, plan_of

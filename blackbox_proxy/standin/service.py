@@ -18,8 +18,8 @@ import anyio
 from anyio import from_thread, to_thread
 
 from blackbox_proxy.errors import LocalModelError
-from blackbox_proxy.serving.fields import Refusal
-from blackbox_proxy.serving.frames import Head
+from blackbox_proxy.openai_http.fields import Refusal
+from blackbox_proxy.openai_http.frames import Head
 from blackbox_proxy.standin.dressing import Dressed, is_dressed, manner_of
 from blackbox_proxy.standin.engine import Order, Place, generate
 from blackbox_proxy.standin.quirks import Quirks

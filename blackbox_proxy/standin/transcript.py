@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias, final
 
-from blackbox_proxy.core.vocabulary import Vocabulary
-from blackbox_proxy.serving import transcript as common
+from blackbox_proxy.core.alignment.vocabulary import Vocabulary
+from blackbox_proxy.openai_http import transcript as common
 from blackbox_proxy.standin.engine import Token
 
 Placed: TypeAlias = common.Placed[Token]

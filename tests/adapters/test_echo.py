@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blackbox_proxy.api import Api, connect
-from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.errors import InputError, ReplyError
 from blackbox_proxy.standin import running, script
 from blackbox_proxy.types import Ask, Kind, Reply

@@ -12,12 +12,12 @@ import pytest
 
 from blackbox_proxy import steer
 from blackbox_proxy.api import Api, connect
-from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.core.alignment.vocabulary import Vocabulary
+from blackbox_proxy.run.unsteered import go_on
 from blackbox_proxy.standin import Script, running, script
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.testing import ToyModel, ToyPair
 from blackbox_proxy.types import Ask, Kind, Message, Prompt
-from blackbox_proxy.unsteered import go_on
 from tests.adapters.shapes import Json
 
 STORY = "Yes,\nit is so."

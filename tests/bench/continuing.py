@@ -33,18 +33,18 @@ from itertools import takewhile
 from pathlib import Path
 
 from blackbox_proxy.api import Api, connect
-from blackbox_proxy.core.sources import OffsetTable
+from blackbox_proxy.core.decoding.sources import OffsetTable
 from blackbox_proxy.core.text import is_whole
 from blackbox_proxy.demo.facts import Question, in_format, questions, states_fact
 from blackbox_proxy.demo.run import STEERING, pair_file
-from blackbox_proxy.engine import load_pair, steer
 from blackbox_proxy.errors import BlackboxProxyError
 from blackbox_proxy.local.pair import Pair
 from blackbox_proxy.local.weights import default_cache, resolve
+from blackbox_proxy.run.engine import load_pair, steer
+from blackbox_proxy.run.unsteered import go_on
 from blackbox_proxy.standin import running
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Ask, Kind, Position, Prompt, Reply, Scorer, Usage
-from blackbox_proxy.unsteered import go_on
 from tests.bench.prompts import prompts
 
 MODELS = ("smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct")

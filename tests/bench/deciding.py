@@ -23,11 +23,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from blackbox_proxy.core.drafting import Prices
+from blackbox_proxy.core.decoding.drafting import Prices
 from blackbox_proxy.demo.facts import Question, exact, in_format, questions, states_fact
 from blackbox_proxy.demo.run import CLOSED, LOADS, STEERING, Stage, staged
-from blackbox_proxy.engine import steer
 from blackbox_proxy.local.weights import default_cache, resolve
+from blackbox_proxy.run.engine import steer
 from blackbox_proxy.steering import Schedule, Steering
 from blackbox_proxy.types import Prompt, Result, Usage
 from tests.bench.prompts import prompts

@@ -20,13 +20,13 @@ from dataclasses import dataclass, field, replace
 from importlib.resources import as_file, files
 
 from blackbox_proxy.api import Api, connect
-from blackbox_proxy.core.drafting import Planner, Prices
-from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.core.alignment.vocabulary import Vocabulary
+from blackbox_proxy.core.decoding.drafting import Planner, Prices
 from blackbox_proxy.demo.facts import questions
 from blackbox_proxy.demo.run import CLOSED, LOCAL, STEERING, TOP_K
-from blackbox_proxy.engine import steer
 from blackbox_proxy.local.pair import Pair, PairFiles, open_pair
 from blackbox_proxy.local.weights import default_cache, resolve
+from blackbox_proxy.run.engine import steer
 from blackbox_proxy.standin.server import running
 from blackbox_proxy.steering import Prefer, Steering
 from blackbox_proxy.types import Ask, Capabilities, Prompt, Reply, Usage

@@ -27,11 +27,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.text import is_whole
-from blackbox_proxy.core.vocabulary import Vocabulary
-from blackbox_proxy.engine import steer
 from blackbox_proxy.local.tokens import api_vocabulary
 from blackbox_proxy.local.weights import default_cache
+from blackbox_proxy.run.engine import steer
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import (
     Ask,

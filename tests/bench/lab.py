@@ -28,11 +28,11 @@ from pathlib import Path
 from typing import Any
 
 from blackbox_proxy.api import Api, connect
-from blackbox_proxy.core.vocabulary import Vocabulary
-from blackbox_proxy.engine import steer
+from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.local.pair import Member, Pair, PairFiles, open_pair
 from blackbox_proxy.local.tokens import api_vocabulary
 from blackbox_proxy.local.weights import default_cache, resolve
+from blackbox_proxy.run.engine import steer
 from blackbox_proxy.standin.server import running
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Prompt, Result

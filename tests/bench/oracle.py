@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from blackbox_proxy.core.vocabulary import Ids, Vocabulary
+from blackbox_proxy.core.alignment.vocabulary import Ids, Vocabulary
 from blackbox_proxy.types import Ask, Candidate, Capabilities, Kind, Logits, Position, Prompt, Reply, TokenPath, Usage
 
 WRITTEN = 3e-4

@@ -6,7 +6,7 @@ import statistics
 import time
 from collections.abc import Sequence
 
-from blackbox_proxy.core.scoring import CLOSE, TOLERANCE
+from blackbox_proxy.core.alignment.scoring import CLOSE, TOLERANCE
 from blackbox_proxy.demo.run import TOP_K, Stage
 from blackbox_proxy.types import Ask, Prompt
 from tests.bench.tapes import recorded

@@ -17,11 +17,11 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from blackbox_proxy.core.drafting import Drafter, Plan, Planner, Seen, Sent
+from blackbox_proxy.core.decoding.drafting import Drafter, Plan, Planner, Seen, Sent
 from blackbox_proxy.demo.facts import questions
 from blackbox_proxy.demo.run import CLOSED, STEERING, Stage, staged
-from blackbox_proxy.engine import steer
 from blackbox_proxy.local.weights import default_cache, resolve
+from blackbox_proxy.run.engine import steer
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Prompt, Usage
 from tests.bench.prompts import prompts

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from blackbox_proxy.cli.bills import SHOWN
-from blackbox_proxy.core.money import cost
+from blackbox_proxy.core.money.amounts import cost
 from blackbox_proxy.ledger.report import DEFINITIONS
 from blackbox_proxy.ledger.rows import Counted, Ended
 from blackbox_proxy.ledger.store import Store

@@ -15,9 +15,9 @@ import pytest
 from rich.cells import cell_len
 
 from blackbox_proxy.cli import show
+from blackbox_proxy.doctor.chart import Check
+from blackbox_proxy.doctor.voices import SHORT
 from blackbox_proxy.ledger.store import Store
-from blackbox_proxy.remote.doctor.chart import Check
-from blackbox_proxy.remote.doctor.voices import SHORT
 from blackbox_proxy.standin import Options, Traffic, running
 from tests.cli.runs import PROGRAM, SECONDS, Cli
 from tests.remote.consulting import patient

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from blackbox_proxy.api import Api
-from blackbox_proxy.engine import steer
 from blackbox_proxy.local.pair import Pair
+from blackbox_proxy.run.engine import steer
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Kind, Result
 

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from blackbox_proxy.api import Api, connect
-from blackbox_proxy.engine import steer
 from blackbox_proxy.local.pair import Pair
+from blackbox_proxy.run.engine import steer
 from blackbox_proxy.standin.server import running
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Ask, Floats, Kind, Position

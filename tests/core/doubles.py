@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.types import (
     Ask,
     Candidate,

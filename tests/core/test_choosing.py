@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from blackbox_proxy.core.choosing import Masses as Found
-from blackbox_proxy.core.choosing import masses
+from blackbox_proxy.core.decoding.choosing import Masses as Found
+from blackbox_proxy.core.decoding.choosing import masses
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.types import Reply, Usage
 from tests.core.doubles import position

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from blackbox_proxy.core.covering import Cover, Place, place
-from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.core.alignment.covering import Cover, Place, place
+from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.errors import LocalModelError
 from blackbox_proxy.types import PairDistributions, TokenPath
 from tests.core.doubles import UNPROMPTED, TablePair

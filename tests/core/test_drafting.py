@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blackbox_proxy.core.drafting import DRAFTERS, Drafter, Plan, Planner, Prices, Seen, Sent, next_length
+from blackbox_proxy.core.decoding.drafting import DRAFTERS, Drafter, Plan, Planner, Prices, Seen, Sent, next_length
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.steering import Prefer
 from blackbox_proxy.types import Usage

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blackbox_proxy.core.drafting import next_length
-from blackbox_proxy.core.estimating import (
+from blackbox_proxy.core.decoding.drafting import next_length
+from blackbox_proxy.core.money.amounts import Price, Rate, cost
+from blackbox_proxy.core.money.estimating import (
     ASSUMED,
     Plan,
     Wording,
@@ -23,7 +24,6 @@ from blackbox_proxy.core.estimating import (
     wording_of,
     work,
 )
-from blackbox_proxy.core.money import Price, Rate, cost
 from blackbox_proxy.types import Usage
 
 PRICE = Price(Rate(Decimal(2), ((1000, Decimal(4)),)), Rate(Decimal(8)), request=Decimal("0.001"))

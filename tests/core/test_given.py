@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blackbox_proxy.api import Endpoint
-from blackbox_proxy.core.combine import Scores, whole
-from blackbox_proxy.core.given import Given
-from blackbox_proxy.core.vocabulary import Vocabulary
-from blackbox_proxy.engine import ascore
+from blackbox_proxy.core.alignment.vocabulary import Vocabulary
+from blackbox_proxy.core.decoding.combine import Scores, whole
+from blackbox_proxy.core.decoding.given import Given
 from blackbox_proxy.errors import InputError
+from blackbox_proxy.run.engine import ascore
 from blackbox_proxy.steering import Schedule, Steering
 from blackbox_proxy.testing import ToyApi, ToyModel, ToyPair
 from blackbox_proxy.types import Ask, Candidate, Capabilities, Floats, Kind, Origin, Prompt, Reply, Result, TokenPath

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from blackbox_proxy.core.events import Begin, Draft, Evaluate, Evidence, ScoreStrings, Tell
-from blackbox_proxy.core.loop import Loop, steps
-from blackbox_proxy.core.rounds import HIDDEN_END
-from blackbox_proxy.core.strings import ByteReading
-from blackbox_proxy.core.vocabulary import Vocabulary
-from blackbox_proxy.engine import steer
+from blackbox_proxy.core.alignment.vocabulary import Vocabulary
+from blackbox_proxy.core.decoding.events import Begin, Draft, Evaluate, Evidence, ScoreStrings, Tell
+from blackbox_proxy.core.decoding.loop import Loop, steps
+from blackbox_proxy.core.decoding.rounds import HIDDEN_END
+from blackbox_proxy.core.decoding.strings import ByteReading
 from blackbox_proxy.errors import ReplyError
+from blackbox_proxy.run.engine import steer
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.testing import ToyPair
 from blackbox_proxy.types import (

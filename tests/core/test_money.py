@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blackbox_proxy.core.money import (
+from blackbox_proxy.core.money.amounts import (
     UNIT,
     Budget,
     Price,

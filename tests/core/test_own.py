@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from blackbox_proxy import OffsetTable, Prompt, Steering, steer
-from blackbox_proxy.core.events import Draft, Evidence
-from blackbox_proxy.core.loop import steps_by_scores
-from blackbox_proxy.core.own import own_answer, spoken
+from blackbox_proxy.core.decoding.events import Draft, Evidence
+from blackbox_proxy.core.decoding.loop import steps_by_scores
+from blackbox_proxy.core.decoding.own import own_answer, spoken
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.types import Candidate, Finish, Kind, Origin, Position, Reply, Said, Step, Usage
 from tests.core.toys import toy_api, toy_pair

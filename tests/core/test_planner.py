@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from blackbox_proxy.core import drafting
-from blackbox_proxy.core.drafting import DRAFTERS, Drafter, Plan, Planner, Prices, Seen, Sent
+from blackbox_proxy.core.decoding import drafting
+from blackbox_proxy.core.decoding.drafting import DRAFTERS, Drafter, Plan, Planner, Prices, Seen, Sent
 from blackbox_proxy.steering import Prefer
 from blackbox_proxy.types import Usage
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from blackbox_proxy import OffsetTable, WeightedSum
-from blackbox_proxy.core.vocabulary import Vocabulary
-from blackbox_proxy.engine import steer
+from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.errors import InputError
+from blackbox_proxy.run.engine import steer
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Origin, Prompt, Scores
 from tests.core.toys import toy_api, toy_pair

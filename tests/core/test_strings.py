@@ -8,11 +8,19 @@ from typing import TypeVar
 
 import pytest
 
-from blackbox_proxy.core.ids import IdReading
-from blackbox_proxy.core.readings import Answer, Found, Question, Revealing, ScoredPosition, StringsWanted, merged
-from blackbox_proxy.core.sampling import log_normaliser
-from blackbox_proxy.core.strings import ByteReading
-from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.core.alignment.vocabulary import Vocabulary
+from blackbox_proxy.core.decoding.ids import IdReading
+from blackbox_proxy.core.decoding.readings import (
+    Answer,
+    Found,
+    Question,
+    Revealing,
+    ScoredPosition,
+    StringsWanted,
+    merged,
+)
+from blackbox_proxy.core.decoding.sampling import log_normaliser
+from blackbox_proxy.core.decoding.strings import ByteReading
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.steering import Event, Steering, Target
 from blackbox_proxy.types import (

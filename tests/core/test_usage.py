@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blackbox_proxy.core.money import Price, Rate, cost
-from blackbox_proxy.core.usage import counts_of, read_usage, usage_of
+from blackbox_proxy.core.money.amounts import Price, Rate, cost
+from blackbox_proxy.core.money.usage import counts_of, read_usage, usage_of
 from blackbox_proxy.types import Attempt, Usage
 from blackbox_proxy_adapters.decoders import read_usage as of_adapters
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.testing import ToyApi, ToyModel, ToyPair
 
 PIECES = [b"a", b"b", b" ", b"ab", b" a", b"ba", b"\xc3", b"\xa9", b"<end>"]

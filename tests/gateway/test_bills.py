@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from blackbox_proxy.core.money import Budget
+from blackbox_proxy.core.money.amounts import Budget
 from blackbox_proxy.ledger.books import open_ledger
 from blackbox_proxy.standin import running
 from tests.gateway.serving import CONTEXT, bodies, config_text, gateway

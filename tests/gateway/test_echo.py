@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from blackbox_proxy.core.combine import LEAST, REAL
-from blackbox_proxy.core.covering import place
-from blackbox_proxy.core.readings import may_follow
+from blackbox_proxy.core.alignment.covering import place
+from blackbox_proxy.core.decoding.combine import LEAST, REAL
+from blackbox_proxy.core.decoding.readings import may_follow
 from blackbox_proxy.core.text import is_whole
 from blackbox_proxy.local.evaluator import Evaluator
 from blackbox_proxy.local.llama import Context, Model

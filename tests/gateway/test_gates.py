@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from blackbox_proxy.gateway.gates import LONGEST, Gate
-from blackbox_proxy.serving.fields import Refusal
+from blackbox_proxy.openai_http.fields import Refusal
 
 SECONDS = 2.0
 """Of one answer."""

@@ -8,7 +8,7 @@ import openai
 import pytest
 
 from blackbox_proxy.api import connect
-from blackbox_proxy.engine import load_pair, steer
+from blackbox_proxy.run.engine import load_pair, steer
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Prompt, Result
 from tests.standin.raw import Json, call, post

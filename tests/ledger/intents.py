@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from decimal import Decimal
 
-from blackbox_proxy.core.money import Price, Rate, worst
+from blackbox_proxy.core.money.amounts import Price, Rate, worst
 from blackbox_proxy.ledger.rows import Intent
 from blackbox_proxy.types import Usage
 

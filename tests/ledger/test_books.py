@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from blackbox_proxy import Api, OffsetTable, asteer, choose, connect, sample, steer, stream
-from blackbox_proxy.core.drafting import Prices
-from blackbox_proxy.core.money import Budget
-from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.core.alignment.vocabulary import Vocabulary
+from blackbox_proxy.core.decoding.drafting import Prices
+from blackbox_proxy.core.money.amounts import Budget
 from blackbox_proxy.errors import ApiRefused, InputError, LedgerError, OverBudget
 from blackbox_proxy.ledger.books import Ledger, open_ledger
 from blackbox_proxy.ledger.report import figures

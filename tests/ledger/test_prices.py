@@ -12,7 +12,7 @@ import pytest
 from genai_prices.data_snapshot import get_snapshot
 from genai_prices.types import TieredPrices
 
-from blackbox_proxy.core.money import cost
+from blackbox_proxy.core.money.amounts import cost
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.ledger.prices import Prices, _price
 from blackbox_proxy.types import Usage

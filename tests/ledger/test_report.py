@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blackbox_proxy.core.money import Price, Rate, cost
+from blackbox_proxy.core.money.amounts import Price, Rate, cost
 from blackbox_proxy.ledger.export import write_csv, write_jsonl
 from blackbox_proxy.ledger.report import DEFINITIONS, NAMES, WAYS, By, Figures, figures, report
 from blackbox_proxy.ledger.rows import Row, price_of, price_text

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from blackbox_proxy.core.money import Budget, cost
+from blackbox_proxy.core.money.amounts import Budget, cost
 from blackbox_proxy.errors import LedgerError, OverBudget
 from blackbox_proxy.ledger.rows import Counted, Ended
 from blackbox_proxy.ledger.store import MIGRATIONS, Store
@@ -152,7 +152,7 @@ WRITER = """
 import sys
 from decimal import Decimal
 from pathlib import Path
-from blackbox_proxy.core.money import Budget
+from blackbox_proxy.core.money.amounts import Budget
 from blackbox_proxy.errors import OverBudget
 from blackbox_proxy.ledger.rows import Ended
 from blackbox_proxy.ledger.store import Store

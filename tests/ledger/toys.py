@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from blackbox_proxy.api import Api, connect
-from blackbox_proxy.core.money import Budget
-from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.core.alignment.vocabulary import Vocabulary
+from blackbox_proxy.core.money.amounts import Budget
 from blackbox_proxy.ledger.books import Ledger, open_ledger
 from blackbox_proxy.standin import Script, script
 from blackbox_proxy.steering import Steering

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blackbox_proxy.engine import steer
 from blackbox_proxy.errors import LocalModelError, PairError, PromptError, WeightsError
 from blackbox_proxy.local.llama import Context, Model, gpu_available
 from blackbox_proxy.local.pair import Member, Pair, PairFiles, check_same_vocabulary, distribution, open_pair
 from blackbox_proxy.local.template import CHATML
+from blackbox_proxy.run.engine import steer
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.testing import ToyApi, ToyModel
 from blackbox_proxy.types import (

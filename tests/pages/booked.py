@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 
-from blackbox_proxy.core.money import Price, Rate, cost
+from blackbox_proxy.core.money.amounts import Price, Rate, cost
 from blackbox_proxy.ledger.report import figures, report
 from blackbox_proxy.ledger.rows import Row, price_text
 from blackbox_proxy.pages.costs import Costs

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blackbox_proxy.core.money import plain
+from blackbox_proxy.core.money.amounts import plain
 from blackbox_proxy.ledger.report import DEFINITIONS, Figures
 from blackbox_proxy.ledger.rows import Row
 from blackbox_proxy.pages.charts import Pair

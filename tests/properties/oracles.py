@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Mapping
 from itertools import product
 
-from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.testing import ToyModel, ToyPair
 from blackbox_proxy.types import PairDistributions, PairPrompt, TokenPath
 

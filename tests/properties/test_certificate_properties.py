@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blackbox_proxy.core import sampling
-from blackbox_proxy.core.certificate import NOTHING, Unseen, is_certain, unseen_weight
+from blackbox_proxy.core.decoding import sampling
+from blackbox_proxy.core.decoding.certificate import NOTHING, Unseen, is_certain, unseen_weight
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Floats
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from blackbox_proxy.core.combine import LEAST, REAL, Field, covers, imputed, offsets, remainders, score
-from blackbox_proxy.core.covering import Cover
-from blackbox_proxy.core.offsets import Pooled
+from blackbox_proxy.core.alignment.covering import Cover
+from blackbox_proxy.core.decoding.combine import LEAST, REAL, Field, covers, imputed, offsets, remainders, score
+from blackbox_proxy.core.decoding.offsets import Pooled
 from blackbox_proxy.testing import ToyPair
 from tests.properties.oracles import Everything
 from tests.properties.strategies import pairs, pieces, strings

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blackbox_proxy.core.covering import NEGLIGIBLE, Cover, Place, place
+from blackbox_proxy.core.alignment.covering import NEGLIGIBLE, Cover, Place, place
 from blackbox_proxy.testing import ToyModel, ToyPair
 from blackbox_proxy.types import Floats, PairDistributions, TokenPath
 from tests.core.toys import OTHER, TOY, toy_pair

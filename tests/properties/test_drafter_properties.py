@@ -13,10 +13,10 @@ import pytest
 from hypothesis import assume, given, reject
 from hypothesis import strategies as st
 
-from blackbox_proxy.core.drafting import Planner, Prices
-from blackbox_proxy.core.vocabulary import Vocabulary
-from blackbox_proxy.engine import asteer, steer
+from blackbox_proxy.core.alignment.vocabulary import Vocabulary
+from blackbox_proxy.core.decoding.drafting import Planner, Prices
 from blackbox_proxy.errors import InputError, ReplyError
+from blackbox_proxy.run.engine import asteer, steer
 from blackbox_proxy.steering import Steering, Who
 from blackbox_proxy.testing import ToyApi, ToyModel, ToyPair
 from blackbox_proxy.types import Origin, Prompt, Result

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blackbox_proxy.core.firsts import Firsts, firsts_of, own_firsts
-from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.core.alignment.firsts import Firsts, firsts_of, own_firsts
+from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.testing import ToyPair
 from tests.properties.merging import merging
 from tests.properties.strategies import pairs

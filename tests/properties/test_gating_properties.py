@@ -14,10 +14,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from blackbox_proxy.core.gating import total_variation
-from blackbox_proxy.core.sources import OffsetTable
-from blackbox_proxy.engine import steer
+from blackbox_proxy.core.decoding.gating import total_variation
+from blackbox_proxy.core.decoding.sources import OffsetTable
 from blackbox_proxy.errors import InputError
+from blackbox_proxy.run.engine import steer
 from blackbox_proxy.steering import Schedule, Steering
 from blackbox_proxy.testing import ToyApi, ToyModel
 from blackbox_proxy.types import Distribution, Floats, Logits, Origin, PairDistributions, TokenPath

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import assume, given, reject, settings
 from hypothesis import strategies as st
 
+from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.text import is_start, is_whole
-from blackbox_proxy.core.vocabulary import Vocabulary
-from blackbox_proxy.engine import asteer, steer, stream
 from blackbox_proxy.errors import ReplyError
+from blackbox_proxy.run.engine import asteer, steer, stream
 from blackbox_proxy.steering import Gate, Schedule, Steering, Target
 from blackbox_proxy.testing import ToyApi, ToyModel, ToyPair
 from blackbox_proxy.types import (

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from blackbox_proxy.core.combine import REAL, Field, score
-from blackbox_proxy.core.offsets import Clipped, Plausible, Pooled, Ratio, Rule, rule_of
+from blackbox_proxy.core.decoding.combine import REAL, Field, score
+from blackbox_proxy.core.decoding.offsets import Clipped, Plausible, Pooled, Ratio, Rule, rule_of
 from blackbox_proxy.steering import Steering
 from tests.properties.test_combine_properties import alphas, fields
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blackbox_proxy.core.recut import strange_borders, strange_pieces
-from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.core.alignment.recut import strange_borders, strange_pieces
+from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from tests.properties.strategies import Made, vocabularies
 
 LETTERS = Vocabulary([b"a", b"b", b"ab", "é".encode(), b"\xc3", b"\xa9"], ends=())

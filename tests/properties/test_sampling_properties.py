@@ -16,11 +16,11 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from blackbox_proxy.core import sampling
-from blackbox_proxy.core.events import Draft, Evaluate, Evidence, Tell
-from blackbox_proxy.core.gating import total_variation
-from blackbox_proxy.core.loop import steps
-from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.core.alignment.vocabulary import Vocabulary
+from blackbox_proxy.core.decoding import sampling
+from blackbox_proxy.core.decoding.events import Draft, Evaluate, Evidence, Tell
+from blackbox_proxy.core.decoding.gating import total_variation
+from blackbox_proxy.core.decoding.loop import steps
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.testing import ToyApi, ToyModel, ToyPair
 from blackbox_proxy.types import (

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blackbox_proxy.core.covering import place
-from blackbox_proxy.core.scoring import BACK_OFF, CLOSE, SMALL, TOLERANCE, scored
-from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.core.alignment.covering import place
+from blackbox_proxy.core.alignment.scoring import BACK_OFF, CLOSE, SMALL, TOLERANCE, scored
+from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.testing import ToyModel, ToyPair
 from blackbox_proxy.types import Floats, Scores
 from tests.properties import oracles

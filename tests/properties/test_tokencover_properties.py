@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blackbox_proxy.core.continuations import KEPT_SHARE, Continuations
-from blackbox_proxy.core.covering import Place
-from blackbox_proxy.core.firsts import Firsts
-from blackbox_proxy.core.tokencover import TokenCover
-from blackbox_proxy.core.vocabulary import Vocabulary
+from blackbox_proxy.core.alignment.continuations import KEPT_SHARE, Continuations
+from blackbox_proxy.core.alignment.covering import Place
+from blackbox_proxy.core.alignment.firsts import Firsts
+from blackbox_proxy.core.alignment.tokencover import TokenCover
+from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.types import Distribution, Floats, Logits, PairDistributions, TokenPath
 from tests.properties.merging import ShortModel, ShortPair, merging, next_tokens
 

@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 from blackbox_proxy.api import COMMON_ENDS, connect
-from blackbox_proxy.core.sources import OffsetTable
-from blackbox_proxy.engine import steer
+from blackbox_proxy.core.decoding.sources import OffsetTable
+from blackbox_proxy.doctor.chart import Report
+from blackbox_proxy.doctor.examining import ESTIMATE
+from blackbox_proxy.doctor.voices import ROUTES, SHORT
 from blackbox_proxy.errors import ApiBusy, ApiRefused, ApiUnreachable, ReplyError
-from blackbox_proxy.remote.doctor.chart import Report
-from blackbox_proxy.remote.doctor.examining import ESTIMATE
-from blackbox_proxy.remote.doctor.voices import ROUTES, SHORT
 from blackbox_proxy.remote.profiles.finding import user_folder
 from blackbox_proxy.remote.profiles.overlays import write_overlay
 from blackbox_proxy.remote.transport import Transport
+from blackbox_proxy.run.engine import steer
 from blackbox_proxy.standin import QUIRKS, Options, Traffic, running
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Prompt, WireRequest

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from blackbox_proxy.remote.doctor import signs
-from blackbox_proxy.remote.doctor.going_on import goes_on
-from blackbox_proxy.remote.doctor.hearing import SENTINEL, Heard, Place, Token, hear
+from blackbox_proxy.doctor import signs
+from blackbox_proxy.doctor.going_on import goes_on
+from blackbox_proxy.doctor.hearing import SENTINEL, Heard, Place, Token, hear
 from tests.standin.raw import Json
 from tests.standin.test_wire import VALUES
 

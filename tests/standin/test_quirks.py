@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blackbox_proxy.errors import InputError
-from blackbox_proxy.serving.fields import Refusal
+from blackbox_proxy.openai_http.fields import Refusal
 from blackbox_proxy.standin import QUIRKS, read_quirks
 from blackbox_proxy.standin.bending import BENDS, KNOWN, RouteName, bend
 from blackbox_proxy.standin.quirks import EXCLUDING, Quirks

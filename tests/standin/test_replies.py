@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from openai.types.completion_choice import Logprobs
 
-from blackbox_proxy.core.vocabulary import Vocabulary
-from blackbox_proxy.serving.frames import FLOOR
-from blackbox_proxy.serving.transcript import Placed
+from blackbox_proxy.core.alignment.vocabulary import Vocabulary
+from blackbox_proxy.openai_http.frames import FLOOR
+from blackbox_proxy.openai_http.transcript import Placed
 from blackbox_proxy.standin.engine import Token, Top
 from blackbox_proxy.standin.replies import Spelling, chat_logprob, legacy_logprobs
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.text import open_bytes
-from blackbox_proxy.core.vocabulary import Vocabulary
 from blackbox_proxy.standin.engine import Token
 from blackbox_proxy.standin.transcript import Part, Transcript, write
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blackbox_proxy.errors import InputError
-from blackbox_proxy.serving.fields import Refusal, read_body
+from blackbox_proxy.openai_http.fields import Refusal, read_body
 from blackbox_proxy.standin import wire
 from blackbox_proxy.standin.wire import Request, read_chat, read_completion
 from blackbox_proxy.types import Message, Prompt

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from blackbox_proxy.core.usage import read_usage as told_by
+from blackbox_proxy.core.money.usage import read_usage as told_by
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.types import FILTERED, Usage
 from blackbox_proxy_adapters.fields import as_count, as_list, as_mapping, as_text

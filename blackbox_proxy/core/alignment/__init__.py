@@ -1,0 +1,1 @@
+"""Two tokenizers and one text: which strings may follow, and how probable the pair finds them."""

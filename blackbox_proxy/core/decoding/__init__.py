@@ -1,0 +1,1 @@
+"""One answer, token by token: what is asked, what competes, what is chosen."""

@@ -1,0 +1,288 @@
+"""How probable a given text is in the steered distribution, token by token as the API cuts it.
+
+One question to the API gives its log-probs along the text; then a reading weighs each place as if a token were to be
+chosen there, with the text's own token among the candidates whether the API listed it or not, and its share of the
+whole distribution is what a step tells. Knows no wire format and not who answers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Container, Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import accumulate
+from typing import final
+
+import numpy as np
+
+from blackbox_proxy.core.alignment.vocabulary import Vocabulary
+from blackbox_proxy.core.decoding.events import Begin, Event, Evidence, Score
+from blackbox_proxy.core.decoding.ids import IdReading
+from blackbox_proxy.core.decoding.loop import Ending, Loop, Run
+from blackbox_proxy.core.decoding.readings import Answer, Reading, ScoredPosition, may_follow, untouched, with_revealed
+from blackbox_proxy.core.decoding.rounds import Known, known_of
+from blackbox_proxy.core.decoding.sampling import tv_bound
+from blackbox_proxy.core.decoding.scores import ScoreReading
+from blackbox_proxy.core.decoding.strings import ByteReading
+from blackbox_proxy.core.text import is_whole
+from blackbox_proxy.errors import InputError
+from blackbox_proxy.steering import Steering
+from blackbox_proxy.types import Candidate, Finish, Kind, Origin, PairDistributions, Position, Reply, Step, TokenPath
+
+AHEAD = 16
+"""Places of the text whose distributions the pair is asked for at once."""
+
+
+TEXTS = (Kind.TEXT, Kind.FRAGMENT)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A text to be scored.
+
+    tokens: the API's own, where they are known; their log-probs are not looked at. Without them it is cut by the API.
+    as_ids: whether their ids are sent in place of the text. goes_on: whether the token behind the text is chosen too.
+    """
+
+    text: bytes
+    tokens: tuple[Candidate, ...] = ()
+    as_ids: bool = False
+    goes_on: bool = False
+
+    @property
+    def ids(self) -> TokenPath | None:
+        """What is sent in place of the text."""
+        return tuple(token.id for token in self.tokens if token.id is not None) if self.as_ids else None
+
+
+def scored_steps(
+    given: Given,
+    steering: Steering,
+    *,
+    vocabulary: Vocabulary,
+    spell: Callable[[bytes], Sequence[int]],
+    api: Vocabulary | None = None,
+) -> Run:
+    """A run that scores a text by a pair. Raises as `distribution_of`. Arguments as in `loop.steps`."""
+    distributions: dict[TokenPath, PairDistributions] = {}
+    distribution = distribution_of(steering)
+    reading: Reading = (
+        IdReading(vocabulary, distributions, steering=distribution)
+        if steering.event == "ids"
+        else ByteReading(vocabulary, distributions, spell=spell, steering=distribution, api=api, given=True)
+    )
+    names = _special(vocabulary) | (_special(api) if api else frozenset())
+    return Scoring(distribution, reading, distributions, given=given, special=names).run()
+
+
+def scored_by_scores(given: Given, steering: Steering, *, proposes: bool) -> Run:
+    """`scored_steps` by any source of offsets (`types.Scorer`)."""
+    distribution = distribution_of(steering)
+    return Scoring(distribution, ScoreReading(distribution, proposes=proposes), {}, given=given).run()
+
+
+def distribution_of(steering: Steering) -> Steering:
+    """The steering by which a text is scored: what is likely is made certain, and nothing is asked for besides.
+
+    Raises InputError for a distribution under which most texts have no probability, or that depends on where an answer
+    begins.
+    """
+    if not steering.takes_unseen:
+        raise InputError(
+            f"target={steering.target!r} and tail={steering.tail!r} leave out most texts, so none can be scored",
+            hint="texts are scored with target='full' and tail='impute'",
+        )
+    if steering.schedule is not None:
+        raise InputError(
+            "a schedule counts the tokens of an answer, and a given text has no answer in it",
+            hint="score it with one alpha",
+        )
+    return replace(steering, temperature=1.0, top_p=1.0, min_p=0.0, tail="impute", stop=(), max_tokens=1)
+
+
+@final
+class Scoring(Loop):
+    """One run: a step for each token of the text, in order, and one for the token behind it where that is wanted.
+
+    A step whose log-prob nobody knows has NaN in its place: that of the first token, and with offsets also those of
+    special tokens, which are no text, and of what the pair reads as its prompt: the first tokens up to a whole word.
+    """
+
+    def __init__(
+        self,
+        steering: Steering,
+        reading: Reading,
+        distributions: dict[TokenPath, PairDistributions],
+        *,
+        given: Given,
+        special: Container[bytes] = (),
+    ) -> None:
+        """special: what special tokens are called, where a reply may spell them like text."""
+        super().__init__(steering, reading, distributions)
+        self._text, self._special = given, special
+
+    def run(self) -> Run:
+        """Raises InputError where the API does not tell its log-prob of each token but the first."""
+        (reply,) = yield from self._replies(Score(self._text.text, self._text.ids))
+        places = [_marked(place, self._special) for place in _places(self._text, reply)]
+        behind = known_of(reply)[:1] if self._text.goes_on else []
+        if self._steering.alpha == 0.0:
+            yield from map(self._unsteered, places)
+            answer = Answer()
+        else:
+            answer = yield from self._steered(places)
+        finish: Finish = "length"
+        for known in behind:
+            step = yield from self._next(known, answer)
+            finish = "stop" if step.kind is Kind.END else "length"
+            yield step
+        return Ending(finish, max(0, len(reply.positions) - len(behind)), ())
+
+    def _steered(self, places: Sequence[Position]) -> Generator[Event, Evidence | None, Answer]:
+        """The steps of the text's tokens; gives what the pair reads behind its prompt in the end."""
+        done, answer = 0, Answer()
+        for start, end in _spans(places):
+            yield from map(_unknown, places[done:start])
+            yield Begin(b"".join(place.sampled.piece for place in places[:start]))
+            self._distributions.clear()
+            answer = yield from self._walked(places[start:end])
+            done = end
+        yield from map(_unknown, places[done:])
+        if not done and self._text.goes_on:
+            yield Begin(self._text.text)
+        return answer
+
+    def _walked(self, places: Sequence[Position]) -> Generator[Event, Evidence | None, Answer]:
+        """The steps of tokens that follow one another; gives the text that they make."""
+        answer = Answer()
+        for at in range(0, len(places), AHEAD):
+            some = places[at : at + AHEAD]
+            answers = list(accumulate(some, self._after, initial=answer))
+            yield from self._know([path for one in answers for path in self._reading.paths(one)])
+            for before, place in zip(answers, some, strict=False):
+                scored = yield from self._score(place, before)
+                yield self._told(scored, scored.pieces.index(place.sampled.piece), place, origin=Origin.GIVEN)
+            answer = answers[-1]
+            self._forget(answer)
+        return answer
+
+    def _after(self, answer: Answer, place: Position) -> Answer:
+        return self._reading.after(answer, place.sampled.piece)
+
+    def _unsteered(self, place: Position) -> Step:
+        """The step of a token of the text where the API's own distribution is all that counts."""
+        own = place.sampled
+        scored = untouched(place, None, steering=self._steering, fits=lambda _piece: True)
+        if scored is None or not math.isfinite(own.logp):
+            return _unknown(place)
+        candidates = scored.candidates(self._steering.top_candidates, scored.log_whole())
+        return Step(
+            own.piece, own.kind, own.piece, own.logp, own.logp, 0.0, Origin.GIVEN, candidates, tv_bound=0.0, alpha=0.0
+        )
+
+    def _next(self, known: Known, answer: Answer) -> Generator[Event, Evidence | None, Step]:
+        """The step behind the text. What an end is worth that the API hides, nobody knows."""
+        place, scored = known.position, None
+        if known.hidden:
+            return replace(_unknown(place), origin=Origin.DRAFT)
+        if self._steering.alpha != 0.0:
+            scored = yield from self._score(place, answer)
+        else:
+            scored = untouched(place, None, steering=self._steering, fits=partial(may_follow, answer.text))
+        if scored is None:
+            return replace(_unknown(place), origin=Origin.DRAFT)
+        return self._told(scored, int(scored.scores.score.argmax()), place, origin=Origin.DRAFT)
+
+    def _told(self, scored: ScoredPosition, at: int, place: Position, *, origin: Origin) -> Step:
+        """The step of one of the candidates."""
+        scores, piece = scored.scores, scored.pieces[at]
+        whole = scored.log_whole()
+        return Step(
+            piece=piece,
+            kind=Kind.TEXT if piece else Kind.END,
+            api_token=place.sampled.piece,
+            logp_before=float(scores.logp[at]),
+            logp_after=scored.logp_after(at, whole),
+            offset=float(scores.offset[at]),
+            origin=origin,
+            candidates=scored.candidates(self._steering.top_candidates, whole),
+            tv_bound=tv_bound(scores.score, known=scored.known, unseen=scored.unseen),
+            log_weight=whole,
+            alpha=scored.alpha,
+            divergence=scored.divergence,
+            gated=scored.gated,
+            unbordered=scored.unbordered,
+        )
+
+
+def _places(given: Given, reply: Reply) -> list[Position]:
+    """What the API says at each token of the text, which is its position's `sampled`, and one of the candidates.
+
+    Raises InputError where it does not say that of each token but the first.
+    """
+    told = reply.given
+    if given.tokens and len(told) == len(given.tokens):
+        told = tuple(map(_named, told, given.tokens))
+    if not told or b"".join(place.sampled.piece for place in told) != given.text:
+        raise InputError(
+            "the endpoint does not tell the tokens of a text that it is sent, or cuts it into others",
+            hint="texts are scored where it gives them back (`echo`) with their bytes, or takes token ids",
+        )
+    for at, place in enumerate(told[1:], start=1):
+        if not math.isfinite(place.sampled.logp):
+            raise InputError(
+                f"the endpoint does not tell its log-prob of token {at} of the text, {place.sampled.piece!r}",
+                hint="it hides some log-probs, so that no text with such a token can be scored",
+            )
+    return [told[0], *map(_listed, told[1:])]
+
+
+def _named(place: Position, token: Candidate) -> Position:
+    """The position with its token as the API's vocabulary has it, whatever the reply made of its bytes."""
+    own = replace(token, logp=place.sampled.logp)
+    same = [c for c in place.top if (c.piece, c.kind) == (place.sampled.piece, place.sampled.kind)]
+    top = tuple(own if c in same[:1] else c for c in place.top)
+    return replace(place, sampled=own, top=top)
+
+
+def _listed(place: Position) -> Position:
+    """The position with its token among the candidates."""
+    own = place.sampled
+    if any(c.piece == own.piece and c.kind is own.kind for c in place.top):
+        return place
+    return with_revealed(place, (own,))
+
+
+def _special(vocabulary: Vocabulary) -> frozenset[bytes]:
+    """What the tokens that are no text are called, unless a text token is called so too."""
+    names = (vocabulary.pieces[i] for i in np.flatnonzero(~vocabulary.is_text).tolist())
+    return frozenset(name for name in names if name and not vocabulary.ids_of(name))
+
+
+def _marked(place: Position, special: Container[bytes]) -> Position:
+    """The position, whose token is no text where it is called like a special one."""
+    own = place.sampled
+    return replace(place, sampled=replace(own, kind=Kind.SPECIAL)) if own.piece in special else place
+
+
+def _spans(places: Sequence[Position]) -> Iterator[tuple[int, int]]:
+    """Stretches of text tokens: from where the pair begins anew to the next special token, or the end.
+
+    It begins behind the first tokens, as many as make a whole text that is not blank, and behind special tokens.
+    """
+    text = b""
+    starts: list[int] = []
+    for at, place in enumerate(places, start=1):
+        text += place.sampled.piece
+        first = not starts and is_whole(text) and bool(text.strip())
+        if first or (starts and place.sampled.kind not in TEXTS):
+            starts.append(at)
+    ends = [*(start - 1 for start in starts[1:]), len(places)]
+    yield from zip(starts, ends, strict=False)
+
+
+def _unknown(place: Position) -> Step:
+    """The step of a token whose log-prob nobody knows."""
+    own = place.sampled
+    return Step(own.piece, own.kind, own.piece, math.nan, math.nan, math.nan, Origin.GIVEN, alpha=math.nan)

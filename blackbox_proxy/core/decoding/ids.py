@@ -1,0 +1,241 @@
+"""Scores ids of the pair's own vocabulary: for an API that speaks it.
+
+Every mass is exact and nothing is pooled: this is proxy-tuning as it is defined on a shared vocabulary, and what the
+API does not show can be bounded token by token. Knows nothing of who evaluates the pair, and chooses nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import final
+
+import numpy as np
+
+from blackbox_proxy.core.alignment.covering import probabilities
+from blackbox_proxy.core.alignment.vocabulary import Vocabulary
+from blackbox_proxy.core.decoding import combine
+from blackbox_proxy.core.decoding.certificate import Unseen, is_certain
+from blackbox_proxy.core.decoding.gating import gate_of
+from blackbox_proxy.core.decoding.offsets import Ratio
+from blackbox_proxy.core.decoding.readings import (
+    FAINT,
+    MOST_PROPOSED,
+    WIDENED,
+    Answer,
+    Completing,
+    Guess,
+    Guessing,
+    PositionScoring,
+    Revealing,
+    ScoredPosition,
+    Wanted,
+    check_any,
+    guess_weight,
+    hidden,
+    merged,
+    named,
+    supported,
+    unfinished,
+    untouched,
+    with_revealed,
+)
+from blackbox_proxy.core.decoding.sampling import tv_bound
+from blackbox_proxy.core.decoding.strings import MOST_REVEALED
+from blackbox_proxy.errors import ReplyError
+from blackbox_proxy.steering import Steering
+from blackbox_proxy.types import (
+    Candidate,
+    Floats,
+    Kind,
+    PairDistributions,
+    Position,
+    Reveal,
+    TokenPath,
+)
+
+SLIGHT = 1e-4
+"""Total variation, or nats, that are not worth another call."""
+
+
+@final
+class IdReading:
+    """Scores ids; see the module."""
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        distributions: Mapping[TokenPath, PairDistributions],
+        *,
+        steering: Steering,
+        reveal: Reveal = "none",
+    ) -> None:
+        self._vocabulary, self._distributions, self._steering = vocabulary, distributions, steering
+        self._reveal = reveal
+        self._greedy = steering.temperature == 0.0
+        self._may_appear = np.where(vocabulary.is_text, 0.0, -np.inf)
+        self._may_appear[vocabulary.ends] = 0.0
+        self._gate = gate_of(steering, ends=vocabulary.ends)
+
+    def paths(self, answer: Answer) -> Wanted:
+        """The one path of the answer itself."""
+        return (answer.path,)
+
+    def after(self, answer: Answer, piece: bytes) -> Answer:
+        """The answer with one more token."""
+        ids = self._vocabulary.ids_of(piece)
+        if not ids:
+            raise ReplyError(
+                f"the API's token {piece!r} is not in the pair's vocabulary",
+                hint="--event ids is for an API that speaks the pair's vocabulary; leave it out otherwise",
+            )
+        return Answer(answer.text + piece, (*answer.path, ids[0]), answer.tokens + 1)
+
+    def knows(self, piece: bytes) -> bool:
+        """Whether the piece is a token of the vocabulary."""
+        return bool(self._vocabulary.ids_of(piece))
+
+    def score(self, position: Position, answer: Answer) -> PositionScoring:
+        """Weigh the API's candidates, the end, and the expert's likeliest other ids; see `readings.Reading`."""
+        if answer.path not in self._distributions:
+            yield (answer.path,)
+        distributions = self._distributions[answer.path]
+        opening = self._gate(distributions)
+        if not opening.is_open:
+            left = untouched(position, opening.divergence, steering=self._steering, fits=self._fits)
+            if left is not None:
+                return left
+        alpha = self._steering.alpha_at(answer.tokens)
+        gains = alpha * self._offsets(distributions) + self._may_appear
+        scored = self._listed(distributions, position, gains, alpha=alpha)
+        for _ in range(self._steering.reveals):
+            ids = self._threats(scored)
+            if not ids:
+                break
+            found = yield Revealing(ids)
+            position = with_revealed(position, named(found if isinstance(found, tuple) else (), self._vocabulary))
+            scored = self._listed(distributions, position, gains, alpha=alpha)
+        return replace(scored, divergence=opening.divergence)
+
+    def complete(self, answer: Answer) -> Completing:
+        """Raises ReplyError: an API that is sent ids is never asked for the rest of a character."""
+        yield from ()
+        raise unfinished(answer)
+
+    def guess(self, answer: Answer) -> Guessing:
+        """What would be chosen next if the API were the anti-expert; b"" for the end."""
+        yield (answer.path,)
+        distributions = self._distributions[answer.path]
+        alpha = self._steering.alpha_at(answer.tokens) if self._gate(distributions).is_open else 0.0
+        expert, other = guess_weight(alpha)
+        score = expert * distributions.expert.logits.astype(np.float64) + other * distributions.anti_expert.logits
+        best = int(np.argmax(score + self._may_appear))
+        chance = math.exp(
+            score[best] - expert * distributions.expert.log_norm - other * distributions.anti_expert.log_norm
+        )
+        return Guess(b"" if best in self._vocabulary.ends else self._vocabulary.pieces[best], chance)
+
+    def _offsets(self, distributions: PairDistributions) -> Floats:
+        """log E - log A of every id, shape (V,); the ends are one event."""
+        found = np.subtract(distributions.expert.logits, distributions.anti_expert.logits, dtype=np.float64)
+        found -= distributions.expert.log_norm - distributions.anti_expert.log_norm
+        if len(self._vocabulary.ends):
+            ends = probabilities(distributions, self._vocabulary.ends).sum(axis=1)
+            found[self._vocabulary.ends] = np.log(ends[0]) - np.log(ends[1])
+        return found
+
+    def _fits(self, piece: bytes) -> bool:
+        return not piece or self.knows(piece)
+
+    def _listed(
+        self, distributions: PairDistributions, position: Position, gains: Floats, *, alpha: float
+    ) -> ScoredPosition:
+        """Everything that competes; more of the expert's ids where all that is not listed outweighs the choice."""
+        count = self._steering.proposals
+        scored = self._scored_position(distributions, position, gains, alpha=alpha, count=count)
+        while scored.is_outweighed and 0 < count < MOST_PROPOSED:
+            count = min(WIDENED * count, MOST_PROPOSED)
+            scored = self._scored_position(distributions, position, gains, alpha=alpha, count=count)
+        return scored
+
+    def _scored_position(
+        self, distributions: PairDistributions, position: Position, gains: Floats, *, alpha: float, count: int
+    ) -> ScoredPosition:
+        shown = {p: logp for p, logp in merged(position, greedy=self._greedy).items() if self._fits(p)}
+        pieces = (*shown, *self._proposals(distributions, shown, count=count))
+        tail = hidden(position, greedy=self._greedy)
+        masses = self._masses(distributions, pieces)
+        field = combine.Field(
+            np.fromiter(shown.values(), dtype=np.float64),
+            masses,
+            masses,
+            np.ones(len(pieces), dtype=np.bool_),
+            tail,
+            position.ceiling,
+        )
+        scores = combine.score(field, Ratio(), alpha=alpha, evidence=0.0)
+        check_any(scores.logp, position, fault="is in the pair's vocabulary")
+        unseen = self._unseen(position, gains, tail=tail, end=shown.get(b"", -math.inf))
+        return supported(ScoredPosition(pieces, scores, len(shown), unseen, alpha), self._steering)
+
+    def _unseen(self, position: Position, gains: Floats, *, tail: float, end: float) -> Unseen:
+        """What is known of the ids that the API did not show, one by one."""
+        named = [i for c in (*position.top, *position.revealed) for i in self._ids_of(c)]
+        if self._greedy:
+            named += self._ids_of(position.sampled)
+        rest = gains.copy()
+        rest[named] = -np.inf
+        open_ends = [i for i in self._vocabulary.ends.tolist() if i not in named]
+        ids = np.flatnonzero(rest > -np.inf)
+        listed = rest[ids]
+        unseen = Unseen(tail, position.ceiling, float(listed.max(initial=-np.inf)), listed, ids)
+        if not open_ends or math.isinf(unseen.cap):
+            return unseen
+        # All ends are one event: what was shown of it and every unseen one add up.
+        whole = np.logaddexp(end, min(unseen.cap + math.log(len(open_ends)), math.log(unseen.mass)))
+        gain = max(unseen.gain, float(whole) + float(gains[open_ends[0]]) - unseen.cap)
+        return replace(unseen, gain=gain)
+
+    def _ids_of(self, candidate: Candidate) -> list[int]:
+        """The id that a candidate stands for."""
+        if candidate.id is not None and candidate.id < len(self._vocabulary):
+            return [candidate.id]
+        if candidate.kind is Kind.END:
+            return [i for i in self._vocabulary.ends.tolist() if self._vocabulary.pieces[i] == candidate.piece]
+        return list(self._vocabulary.ids_of(candidate.piece))[:1]
+
+    def _threats(self, scored: ScoredPosition) -> TokenPath:
+        """The unseen ids that could change the choice, or the distribution, most."""
+        score, unseen = scored.scores.score, scored.unseen
+        if self._steering.tail != "reveal" or self._reveal == "none" or unseen.gains is None or unseen.ids is None:
+            return ()
+        best = float(score[: scored.known].max(initial=-np.inf))
+        if self._greedy:
+            if is_certain(best, unseen):
+                return ()
+            close = unseen.gains + unseen.cap >= best - SLIGHT
+        else:
+            bound = tv_bound(score, known=scored.known, unseen=unseen, temperature=self._steering.temperature)
+            close = np.full(len(unseen.gains), bound > SLIGHT)
+        most = 1 if self._reveal == "bias" else MOST_REVEALED
+        order = np.argsort(-unseen.gains[close], kind="stable")[:most]
+        return tuple(unseen.ids[close][order].tolist())
+
+    def _proposals(self, distributions: PairDistributions, shown: dict[bytes, float], *, count: int) -> list[bytes]:
+        if not self._steering.takes_unseen or not count:
+            return []
+        logits = distributions.expert.logits
+        least = combine.REAL if count == self._steering.proposals else FAINT
+        ids = np.flatnonzero(logits > distributions.expert.log_norm + math.log(least))
+        ids = ids[self._vocabulary.is_text[ids]]
+        ids = ids[np.argsort(-logits[ids])][:count]
+        pieces = [self._vocabulary.pieces[i] for i in ids.tolist()]
+        return [piece for piece in (*pieces, b"") if piece not in shown]
+
+    def _masses(self, distributions: PairDistributions, pieces: Sequence[bytes]) -> Floats:
+        ids = [self._vocabulary.ids_of(piece)[0] if piece else 0 for piece in pieces]
+        masses = probabilities(distributions, np.array(ids, dtype=np.intp))
+        if b"" in pieces:
+            masses[:, pieces.index(b"")] = probabilities(distributions, self._vocabulary.ends).sum(axis=1)
+        return masses

@@ -1,0 +1,178 @@
+"""What one round of drafting brought: the positions of the API that the walk may use, and where they stand.
+
+A window's positions follow one another, each behind what the API drafted before; the first change ends it. Borders
+are places that the API was asked about by themselves: whatever was chosen, where it leads to one, the walk goes on.
+Knows no pair, no prices and no request.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, final
+
+from blackbox_proxy.core.decoding.readings import Answer
+from blackbox_proxy.core.text import is_whole
+from blackbox_proxy.types import FILTERED, Candidate, Kind, Origin, Position, Reply, Step
+
+HIDDEN_END = 0.5
+"""What an end is taken to be worth where the API stopped without showing its log-prob: as likely as not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the API said of one place. hidden: it ended there and did not show it. exact: see `Reply.exact`."""
+
+    position: Position
+    exact: bool = True
+    hidden: bool = False
+
+
+class Shown(Protocol):
+    """The positions of one round.
+
+    made: how many tokens of its own the API told of. is_cut: whether it, drafting alone, was cut before its end.
+    """
+
+    @property
+    def made(self) -> int: ...
+
+    @property
+    def is_cut(self) -> bool: ...
+
+    def next(self, answer: Answer, last: Step | None) -> Known | None: ...
+
+    def ahead(self) -> Sequence[Position]: ...
+
+    def wasted(self, starts: Sequence[Answer]) -> int: ...
+
+    @property
+    def filtered(self) -> bool: ...
+
+
+def known_of(reply: Reply) -> list[Known]:
+    """A reply's positions, with one added for an end that the API reached but did not show."""
+    found = [Known(position, reply.exact) for position in reply.positions]
+    ended = bool(found) and found[-1].position.sampled.kind is Kind.END
+    if reply.finish == "stop" and not ended:
+        end = Candidate(b"", math.log(HIDDEN_END), Kind.END)
+        hidden = Position(end, (end,), 1.0 - HIDDEN_END, math.log(HIDDEN_END))
+        found.append(Known(hidden, reply.exact, hidden=True))
+    return found
+
+
+@final
+class Window:
+    """A draft of the API, in order."""
+
+    def __init__(self, reply: Reply) -> None:
+        self._known = known_of(reply)
+        self.made = len(reply.positions)
+        self._cut = reply.finish == FILTERED
+        self._at = 0
+        self.is_cut = (reply.said or reply).finish != "stop"
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def next(self, answer: Answer, last: Step | None) -> Known | None:  # noqa: ARG002 (its place tells)
+        """The position behind the last one, unless that was changed."""
+        if self._at == len(self._known) or (last is not None and last.origin is not Origin.DRAFT):
+            return None
+        self._at += 1
+        return self._known[self._at - 1]
+
+    def ahead(self) -> Sequence[Position]:
+        """The position that was given last, and those behind it."""
+        return [known.position for known in self._known[max(self._at - 1, 0) :]]
+
+    def wasted(self, starts: Sequence[Answer]) -> int:
+        """Drafted tokens that no step stands for. starts: where the steps that the API was asked for stand."""
+        return max(self.made - len(starts), 0)
+
+    @property
+    def filtered(self) -> bool:
+        """Whether the provider's filter has cut it where the walk has come to."""
+        return self._cut and self._at == len(self._known)
+
+
+@final
+class Borders:
+    """Places that were asked about. made: those at which the API wrote a token to tell."""
+
+    made, is_cut = 0, False
+
+    def __init__(self, known: Mapping[Answer, Known], *, made: Sequence[Answer]) -> None:
+        self._known, self._made = known, made
+
+    def next(self, answer: Answer, last: Step | None) -> Known | None:  # noqa: ARG002 (the text tells)
+        """What is known of the text that the walk has come to."""
+        return self._known.get(answer)
+
+    def ahead(self) -> Sequence[Position]:
+        """None: the pair has read its own draft."""
+        return ()
+
+    def wasted(self, starts: Sequence[Answer]) -> int:
+        """Tokens that the API wrote where no step stands. starts: as in `Window`."""
+        return sum(answer not in starts for answer in self._made)
+
+    @property
+    def filtered(self) -> bool:
+        """Not known: each place was asked about by itself."""
+        return False
+
+
+@final
+class Checked:
+    """A draft of the pair that was sent: its borders, and behind its end a window of the API."""
+
+    made, is_cut = 0, False
+
+    def __init__(self, borders: Borders, end: Answer, window: Window) -> None:
+        self._borders, self._end, self._window = borders, end, window
+        self._behind = False
+
+    def next(self, answer: Answer, last: Step | None) -> Known | None:
+        """What is known of the text; behind the end of the draft, as far as the API's own draft is kept."""
+        if self._behind:
+            return self._window.next(answer, last)
+        if answer != self._end:
+            return self._borders.next(answer, last)
+        self._behind = True
+        return self._window.next(answer, None)
+
+    def ahead(self) -> Sequence[Position]:
+        """None, as for `Borders`."""
+        return ()
+
+    def wasted(self, starts: Sequence[Answer]) -> int:
+        """Tokens of the window that no step stands for."""
+        return self._window.wasted([start for start in starts if len(start.text) >= len(self._end.text)])
+
+    @property
+    def filtered(self) -> bool:
+        """Whether it has cut the window where the walk has come to."""
+        return self._behind and self._window.filtered
+
+
+def by_prefixes(drafted: Sequence[Answer], replies: Sequence[Reply]) -> Borders:
+    """The places of a draft, each with a reply of its own; one that tells nothing is unknown."""
+    both = list(zip(drafted, replies, strict=True))
+    known = {answer: found[0] for answer, reply in both if (found := known_of(reply))}
+    return Borders(known, made=[answer for answer, reply in both if reply.positions])
+
+
+def by_echo(drafted: Sequence[Answer], reply: Reply, *, ids: bool) -> Checked:
+    """The borders that the API itself makes in a draft, and its own draft behind it.
+
+    ids: the draft was sent as ids, so that its borders are those of its own tokens.
+    """
+    start, end = drafted[0], drafted[-1]
+    known: dict[Answer, Known] = {}
+    for one in reply.echoed:
+        answer = drafted[one.at] if ids else Answer(end.text[: len(start.text) + one.at])
+        if ids or is_whole(answer.text):
+            known[answer] = Known(one.position, reply.exact)
+    return Checked(Borders(known, made=()), end, Window(reply))

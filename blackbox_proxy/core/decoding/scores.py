@@ -1,0 +1,99 @@
+"""Scores strings of bytes by any source of offsets: several pairs, a table, whatever has a `score` (types.Scorer).
+
+The source is asked once for each position, for what the API shows and, where it can propose, for strings of its own.
+It has no vocabulary, so nothing outside the top-k can be listed, and only a rule that bounds offsets gives
+certificates. Knows nothing of who scores.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import final
+
+import numpy as np
+
+from blackbox_proxy.core.decoding import combine
+from blackbox_proxy.core.decoding.certificate import Unseen
+from blackbox_proxy.core.decoding.offsets import rule_of
+from blackbox_proxy.core.decoding.readings import (
+    Answer,
+    Completing,
+    Guess,
+    Guessing,
+    PositionScoring,
+    ScoredPosition,
+    StringScores,
+    StringsWanted,
+    Wanted,
+    check_any,
+    hidden,
+    may_follow,
+    merged,
+    supported,
+    unfinished,
+)
+from blackbox_proxy.core.text import is_whole
+from blackbox_proxy.steering import Steering
+from blackbox_proxy.types import Position
+
+
+@final
+class ScoreReading:
+    """Scores strings by a source of offsets; see the module."""
+
+    def __init__(self, steering: Steering, *, proposes: bool) -> None:
+        self._steering = steering
+        self._smooth = steering.evidence if steering.rule == "pooled" else 0.0
+        self._proposals = steering.proposals if proposes and steering.takes_unseen else 0
+
+    def paths(self, _answer: Answer) -> Wanted:
+        """None: the source keeps what it needs."""
+        return ()
+
+    def after(self, answer: Answer, piece: bytes) -> Answer:
+        """The answer with one more piece."""
+        return Answer(answer.text + piece, tokens=answer.tokens + 1)
+
+    def knows(self, piece: bytes) -> bool:
+        """Whether the piece can be part of an answer."""
+        return bool(piece)
+
+    def complete(self, answer: Answer) -> Completing:
+        """Raises ReplyError: a part of a character wins only where the API drafted it, and then goes on by itself."""
+        yield from ()
+        raise unfinished(answer)
+
+    def guess(self, answer: Answer) -> Guessing:  # noqa: ARG002 (it has nothing to guess by)
+        """Nothing: a source of scores drafts no text."""
+        yield from ()
+        return Guess(b"", 0.0)
+
+    def score(self, position: Position, answer: Answer) -> PositionScoring:
+        """Weigh the API's top-k, the end, and the source's own proposals; see `readings.Reading`."""
+        shown = self._shown(position, answer.text)
+        found = yield StringsWanted(answer.text, tuple(shown), self._proposals if is_whole(answer.text) else 0)
+        if not isinstance(found, StringScores):
+            raise TypeError("StringsWanted is answered with StringScores")
+        logp = np.fromiter(shown.values(), dtype=np.float64)
+        masses = np.exp(np.stack([found.scores.expert, found.scores.anti_expert]))
+        net = combine.remainders(masses, found.pieces, known=len(logp))
+        tail = hidden(position, greedy=self._steering.temperature == 0.0)
+        covering = combine.covers(found.pieces, known=len(logp))
+        field = combine.Field(logp, net, net, covering, tail, position.ceiling)
+        alpha = self._steering.alpha_at(answer.tokens)
+        rule = rule_of(self._steering, alpha=alpha)
+        scores = combine.score(field, rule, alpha=alpha, evidence=self._smooth)
+        if found.scores.other is not None:
+            scores = replace(scores, rest=found.scores.other)
+        unseen = Unseen(tail, position.ceiling, rule.most(field, alpha=alpha))
+        return supported(ScoredPosition(found.pieces, scores, len(logp), unseen, alpha), self._steering)
+
+    def _shown(self, position: Position, text: bytes) -> dict[bytes, float]:
+        """The API's log-probs of what may follow; a part of a character only where the draft goes on with the rest."""
+        shown = {
+            piece: logp
+            for piece, logp in merged(position, greedy=self._steering.temperature == 0.0).items()
+            if may_follow(text, piece) and (is_whole(text + piece) or piece == position.sampled.piece)
+        }
+        check_any(np.array([*shown.values()]), position, fault=f"can follow {text[-20:]!r}")
+        return shown

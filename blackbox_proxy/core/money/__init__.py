@@ -1,0 +1,1 @@
+"""What answers cost: amounts, counts, what was spent and what will be."""

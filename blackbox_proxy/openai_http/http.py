@@ -1,0 +1,128 @@
+"""HTTP as OpenAI's clients expect it: whole bodies within a limit, server-sent events, errors as JSON objects.
+
+Every error becomes a `Refusal` first, by a function that the server gives. Knows no route and no field of a request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+import anyio
+from sse_starlette import ServerSentEvent
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+
+from blackbox_proxy.errors import BlackboxProxyError
+from blackbox_proxy.openai_http.fields import Refusal
+
+T = TypeVar("T")
+
+LEFT = 499
+"""What web servers write into their logs where a client went away; nobody is there to read it."""
+
+Translate = Callable[[Exception], Refusal]
+"""Says of any error of ours, or of a bug, what a client is told."""
+
+_DIGITS = 18
+
+
+async def whole_body(http: Request, *, most: int) -> bytes:
+    """The body. Raises Refusal (413) as soon as it is known to have more than `most` bytes."""
+    body = bytearray()
+    told = http.headers.get("content-length", "0")
+    if told.isdecimal() and len(told) <= _DIGITS and int(told) <= most:
+        async for piece in http.stream():
+            body += piece
+            if len(body) > most:
+                break
+        else:
+            return bytes(body)
+    raise Refusal(f"The body of a request may have at most {most} bytes.", status=413)
+
+
+async def while_connected(http: Request, work: Callable[[], Awaitable[T]]) -> T:
+    """Do the work, or raise ClientDisconnect as soon as the client is gone."""
+    results: list[T] = []
+    failures: list[BlackboxProxyError] = []
+    async with anyio.create_task_group() as group:
+
+        async def watch() -> None:
+            while (await http.receive())["type"] != "http.disconnect":
+                pass
+            group.cancel_scope.cancel()
+
+        group.start_soon(watch)
+        try:
+            results.append(await work())
+        except BlackboxProxyError as error:  # raised again below: a task group would wrap it
+            failures.append(error)
+        group.cancel_scope.cancel()
+    if failures:
+        raise failures[0]
+    if not results:
+        raise ClientDisconnect
+    return results[0]
+
+
+async def events(chunks: AsyncGenerator[str, None], translate: Translate) -> AsyncIterator[ServerSentEvent]:
+    """Each chunk as an event, then [DONE]. The status is long sent: a failure becomes an event too."""
+    try:
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                yield ServerSentEvent(chunk, sep="\n")
+    except BlackboxProxyError as error:
+        yield ServerSentEvent(bytes(fault(translate(error)).body).decode(), sep="\n")
+    yield ServerSentEvent("[DONE]", sep="\n")
+
+
+def fault(refusal: Refusal) -> JSONResponse:
+    """A refusal as OpenAI writes it."""
+    kind = "rate_limit_error" if refusal.status == 429 else "invalid_request_error"
+    if refusal.code == "insufficient_quota":
+        kind = refusal.code
+    error = {
+        "message": _utf8(refusal.message),
+        "type": "server_error" if refusal.status >= 500 else kind,
+        "param": None if refusal.param is None else _utf8(refusal.param),
+        "code": refusal.code,
+    }
+    headers = {} if refusal.wait is None else {"retry-after": str(refusal.wait)}
+    return JSONResponse({"error": error}, status_code=refusal.status, headers=headers)
+
+
+def _utf8(text: str) -> str:
+    """Text as it can be sent: what a client wrote may hold half of a surrogate pair."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def handlers(translate: Translate) -> Mapping[Any, Callable[[Request, Exception], Awaitable[Response]]]:
+    """What Starlette is to do with whatever is raised."""
+
+    async def on_error(_request: Request, error: Exception) -> Response:
+        return fault(translate(error))
+
+    return {
+        BlackboxProxyError: on_error,
+        HTTPException: _on_http,
+        ClientDisconnect: _on_leave,
+        Exception: on_error,
+    }
+
+
+async def _on_http(request: Request, error: Exception) -> Response:
+    """Unknown routes and methods; Starlette raises them."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    sentence = f"Invalid URL ({request.method} {request.url.path})"
+    if status == 405:
+        sentence = f"Not allowed to {request.method} on {request.url.path}."
+    response = fault(Refusal(sentence, status=status))
+    if isinstance(error, HTTPException):
+        response.headers.update(error.headers or {})
+    return response
+
+
+async def _on_leave(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=LEFT)

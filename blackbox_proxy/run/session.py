@@ -1,0 +1,459 @@
+"""One run: the loop's questions turned into requests, and what they came to.
+
+Knows who may draft, which requests a question becomes, what of a reply is booked, and what is left of an answer that
+breaks off; no wire format, no formula, and not how a call is made (`engine`).
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Protocol, final, runtime_checkable
+
+from blackbox_proxy.api import Endpoint, as_prompt
+from blackbox_proxy.core.alignment.recut import strange_borders, strange_pieces
+from blackbox_proxy.core.alignment.vocabulary import Vocabulary
+from blackbox_proxy.core.decoding.drafting import TYPICAL, Drafter, Planner, Prices
+from blackbox_proxy.core.decoding.events import (
+    Asking,
+    Begin,
+    Echo,
+    Evaluate,
+    Event,
+    Evidence,
+    Prefixes,
+    Score,
+    ScoreStrings,
+    Tell,
+)
+from blackbox_proxy.core.decoding.given import Given, scored_by_scores, scored_steps
+from blackbox_proxy.core.decoding.loop import Drafts, Ending, Run, steps, steps_by_scores
+from blackbox_proxy.core.decoding.own import own_answer
+from blackbox_proxy.core.decoding.readings import StringScores
+from blackbox_proxy.core.money.spending import Spending, spent_notes
+from blackbox_proxy.core.text import first_stop
+from blackbox_proxy.errors import BlackboxProxyError, InputError, OverBudget, PromptError
+from blackbox_proxy.local.controls import parted_note
+from blackbox_proxy.run.calls import Answered
+from blackbox_proxy.steering import Steering
+from blackbox_proxy.types import (
+    Ask,
+    Continuation,
+    Message,
+    Origin,
+    PairDistributions,
+    PairPrompt,
+    Prompt,
+    Proposer,
+    Reply,
+    Result,
+    Scorer,
+    Step,
+    TokenPath,
+    Usage,
+)
+
+
+@runtime_checkable
+class LocalPair(Protocol):
+    """What the engine needs of a pair; `local.pair.Pair` is the real one, `testing.ToyPair` a double."""
+
+    @property
+    def vocabulary(self) -> Vocabulary: ...
+
+    def spell(self, text: bytes) -> Sequence[int]: ...
+
+    def api_ids(self, text: str) -> TokenPath: ...
+
+    def prompt(self, prompt: Prompt) -> PairPrompt: ...
+
+    def distributions(self, prompt: PairPrompt, paths: Sequence[TokenPath]) -> Sequence[PairDistributions]: ...
+
+
+@runtime_checkable
+class Bounded(Protocol):
+    """A pair that holds texts of a limited length."""
+
+    def check_room(self, prompt: PairPrompt) -> None:
+        """Raises PromptError where a prompt leaves no room for an answer."""
+
+
+def read_by(pair: LocalPair, prompt: Prompt) -> PairPrompt:
+    """The prompt as a pair reads it. Raises PromptError where it does not, or has no room for an answer behind it."""
+    read = pair.prompt(prompt)
+    if isinstance(pair, Bounded):
+        pair.check_room(read)
+    return read
+
+
+@runtime_checkable
+class Rated(Protocol):
+    """An endpoint that knows what its tokens cost, as `Api` does where a ledger is given."""
+
+    def rates(self) -> Prices | None: ...
+
+
+class _Source(Protocol):
+    """Where offsets come from, with the prompt that it reads: it makes the loop, and answers its local questions."""
+
+    def loop(self, steering: Steering, api: Endpoint, drafts: Drafts) -> Run: ...
+
+    def scoring(self, given: Given, steering: Steering, api: Endpoint) -> Run: ...
+
+    def begun(self, prompt: Prompt) -> _Source: ...
+
+    def answer(self, event: Event) -> Evidence: ...
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Distributions:
+    """A pair: the loop asks for its distributions, and only those that the choice may depend on."""
+
+    pair: LocalPair
+    prompt: PairPrompt
+
+    def loop(self, steering: Steering, api: Endpoint, drafts: Drafts) -> Run:
+        return steps(
+            steering,
+            vocabulary=self.pair.vocabulary,
+            spell=self.pair.spell,
+            api=api.vocabulary,
+            reveal=api.capabilities().reveal,
+            drafts=drafts,
+        )
+
+    def scoring(self, given: Given, steering: Steering, api: Endpoint) -> Run:
+        vocabulary, spell = self.pair.vocabulary, self.pair.spell
+        return scored_steps(given, steering, vocabulary=vocabulary, spell=spell, api=api.vocabulary)
+
+    def begun(self, prompt: Prompt) -> _Distributions:
+        return replace(self, prompt=self.pair.prompt(prompt))
+
+    def answer(self, event: Event) -> Evidence:
+        asked = event.paths if isinstance(event, Asking | Evaluate) else ()
+        return Evidence(self.pair.distributions(self.prompt, asked) if asked else ())
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Scores:
+    """Any other source: the loop asks for scores of strings."""
+
+    scorer: Scorer
+    prompt: Prompt
+
+    def loop(self, steering: Steering, _api: Endpoint, _drafts: Drafts) -> Run:
+        return steps_by_scores(steering, proposes=isinstance(self.scorer, Proposer))
+
+    def scoring(self, given: Given, steering: Steering, _api: Endpoint) -> Run:
+        return scored_by_scores(given, steering, proposes=isinstance(self.scorer, Proposer))
+
+    def begun(self, prompt: Prompt) -> _Scores:
+        return replace(self, prompt=prompt)
+
+    def answer(self, event: Event) -> Evidence:
+        if not isinstance(event, ScoreStrings):
+            return Evidence()
+        pieces = dict.fromkeys(event.pieces)
+        if event.proposals and isinstance(self.scorer, Proposer):
+            pieces |= dict.fromkeys(self.scorer.propose(event.answer, event.proposals, prompt=self.prompt))
+            pieces[b""] = None
+        scores = self.scorer.score(event.answer, tuple(pieces), prompt=self.prompt)
+        return Evidence(scores=StringScores(tuple(pieces), scores))
+
+
+def _check_ids(steering: Steering, api: Endpoint) -> None:
+    if steering.event == "ids" and not api.capabilities().token_ids:
+        raise InputError(
+            f"the adapter for {api.model!r} cannot send token ids, which event='ids' needs",
+            hint="use event='bytes', or an endpoint that takes token-id prompts",
+        )
+
+
+def _check_scores(steering: Steering, source: str) -> None:
+    """Raises InputError for what only a pair can do."""
+    if steering.event == "ids":
+        raise InputError(f"event='ids' needs a pair, and {source} scores strings", hint="use event='bytes'")
+    if steering.gate == "divergence":
+        raise InputError(
+            f"gate='divergence' needs the distributions of a pair's members, and {source} scores strings alone",
+            hint="use gate='always'; a source may give offsets of 0 where it has nothing to say",
+        )
+
+
+def _drafts(steering: Steering, api: Endpoint, planner: Planner | None, *, guesses: bool) -> Drafts:
+    """Who may draft. guesses: whether the offsets come from a pair, which can write on by itself."""
+    can: list[Drafter] = ["api"]
+    worded = api.capabilities().continuation is Continuation.APPROXIMATE
+    if guesses and steering.temperature == 0.0:
+        can += ["pair_prefixes", "pair_echo"] if api.capabilities().echo else ["pair_prefixes"]
+    if steering.drafter == "auto":
+        drawn = steering.temperature > 0.0
+        return Drafts(can, None if drawn else planner or _planner(steering, api), worded)
+    if steering.drafter in can:
+        return Drafts((steering.drafter,), worded=worded)
+    raise InputError(
+        f"drafter={steering.drafter!r} cannot be used here: there are {', '.join(can)}",
+        hint="the pair drafts greedy answers alone; 'echo' needs an endpoint that gives back what it is sent",
+    )
+
+
+def _planner(steering: Steering, api: Endpoint) -> Planner:
+    """One that begins anew, with the prices that hold here, where somebody knows them."""
+    rates = api.rates() if isinstance(api, Rated) else None
+    return Planner(prefer=steering.prefer, prices=rates or TYPICAL)
+
+
+def _warnings(steps: Sequence[Step]) -> tuple[str, ...]:
+    """What to say of steps at which the list of candidates, or the border before them, is uncertain."""
+    notes = []
+    if outweighed := sum(step.outweighed for step in steps):
+        notes.append(
+            f"at {outweighed} of {len(steps)} steps the choice weighs less than all that was not listed, together;"
+            " more log-probs (a larger top-k) or more proposals would list it"
+        )
+    if unbordered := sum(step.unbordered for step in steps):
+        notes.append(f"{unbordered} steps follow a text that the API's tokenizer would hardly have cut there")
+    return tuple(notes)
+
+
+def _blind_note(blind: int) -> tuple[str, ...]:
+    return (f"replies that told nothing of what comes next, so that the pair alone decided: {blind}",) if blind else ()
+
+
+@dataclass(slots=True)
+class Session:
+    """One run's questions turned into calls, and what they cost; shared by all drivers.
+
+    drafted: how many positions the API has sent. blind: how many replies told nothing of their first one. waiting: how
+    many requests are under way. given: the text to score, where that is what the run is for.
+    """
+
+    api: Endpoint
+    source: _Source
+    steering: Steering
+    prompt: str
+    ids: TokenPath
+    drafts: Drafts
+    spending: Spending
+    messages: tuple[Message, ...] = ()
+    steps: list[Step] = field(default_factory=list)
+    local_seconds: float = 0.0
+    model: str = ""
+    drafted: int = 0
+    blind: int = 0
+    waiting: int = 0
+    given: Given | None = None
+    started: float = field(default_factory=time.perf_counter)
+
+    @classmethod
+    def open(
+        cls,
+        prompt: Prompt | str,
+        *,
+        api: Endpoint,
+        pair: LocalPair | Scorer,
+        steering: Steering,
+        pair_prompt: Prompt | str | None,
+        planner: Planner | None,
+        run: str = "",
+    ) -> Session:
+        asked, spending = as_prompt(prompt), Spending(run or uuid.uuid4().hex)
+        if api.capabilities().continuation is Continuation.NONE:
+            raise InputError(
+                f"the adapter for {api.model!r} cannot go on from a given text, which steering token by token needs",
+                hint="use an endpoint with /completions, or `choose` between given answers",
+            )
+        text = "" if api.capabilities().chat else api.text(asked)
+        own = asked if pair_prompt is None else as_prompt(pair_prompt)
+        drafts = _drafts(steering, api, planner, guesses=isinstance(pair, LocalPair))
+        if isinstance(pair, LocalPair):
+            ids = pair.api_ids(text) if steering.event == "ids" else ()
+            _check_ids(steering, api)
+            read = pair.prompt(own) if steering.leaves_alone else read_by(pair, own)
+            return cls(api, _Distributions(pair, read), steering, text, ids, drafts, spending, asked.messages)
+        _check_scores(steering, type(pair).__name__)
+        return cls(api, _Scores(pair, own), steering, text, (), drafts, spending, asked.messages)
+
+    @classmethod
+    def open_given(cls, given: Given, *, api: Endpoint, pair: LocalPair | Scorer, steering: Steering) -> Session:
+        """A run that scores a text. Raises InputError where the endpoint does not give texts back."""
+        if not api.capabilities().echo:
+            raise InputError(
+                f"the adapter for {api.model!r} does not tell log-probs of a text that it is sent",
+                hint="set `echo` for this endpoint if it gives the prompt back with its log-probs",
+            )
+        if isinstance(pair, LocalPair) and given.text:
+            read_by(pair, Prompt(text=given.text.decode("utf-8")))
+        source: _Source = (
+            _Distributions(pair, PairPrompt((), ())) if isinstance(pair, LocalPair) else _Scores(pair, Prompt())
+        )
+        if isinstance(source, _Scores):
+            _check_scores(steering, type(pair).__name__)
+        return cls(api, source, steering, "", (), Drafts(), Spending(uuid.uuid4().hex), given=given)
+
+    def loop(self) -> Run:
+        if self.given is not None:
+            return self.source.scoring(self.given, self.steering, self.api)
+        run = self.source.loop(self.steering, self.api, self.drafts)
+        return own_answer(self.steering, otherwise=run) if self.steering.leaves_alone else run
+
+    def asks(self, event: Asking | Tell) -> Sequence[Ask]:
+        """The requests that a question of the loop becomes, to be sent at once."""
+        asks = self._asks(event)
+        self.waiting = 1 if self.api.capabilities().prompt_lists else len(asks)
+        return asks
+
+    def _asks(self, event: Asking | Tell) -> Sequence[Ask]:
+        if isinstance(event, Prefixes):
+            return [self._ask(answer.text, answer.path) for answer in event.answers]
+        if isinstance(event, Score):
+            ids, drafted = (None, ()) if event.ids is None else ((), event.ids)
+            return [replace(self._ask(b"", ()), draft=event.text, ids=ids, drafted=drafted, scored=True)]
+        asked = self._ask(event.answer, event.path)
+        if isinstance(event, Tell):
+            return [replace(asked, reveal=event.ids)]
+        if isinstance(event, Echo):
+            drafted = event.drafted if asked.ids is not None else ()
+            return [replace(asked, draft=event.draft, drafted=drafted, length=event.length)]
+        wanted = replace(asked, length=event.length, temperature=event.temperature, seed=event.seed)
+        return [replace(wanted, own=event.own, top_p=event.top_p)]
+
+    def _ask(self, answer: bytes, path: TokenPath) -> Ask:
+        """A request for one token after the answer so far."""
+        ids = self.ids + path if self.steering.event == "ids" else None
+        top_k = self.api.capabilities().top_k
+        run, step = self.spending.run, len(self.steps)
+        return Ask(self.api.model, self.prompt, answer, 1, top_k, ids, messages=self.messages, run=run, step=step)
+
+    def local(self, event: Event) -> Evidence:
+        """What the source of offsets has to say to a question."""
+        before = time.perf_counter()
+        if isinstance(event, Begin):
+            self.source = self.source.begun(Prompt(text=event.text.decode("utf-8")))
+        evidence = self.source.answer(event)
+        seconds = time.perf_counter() - before
+        self.local_seconds += seconds
+        self.spending.work(seconds)
+        return replace(evidence, seconds=seconds)
+
+    def book(self, answered: Answered, asks: Sequence[Ask]) -> Sequence[Reply]:
+        """Count what the replies took; say of one that was only asked in words to go on that it is not exact.
+
+        Raises the error that was given in place of a reply.
+        """
+        self.waiting = 0
+        self._pay(answered.replies, asks)
+        if answered.error is not None:
+            raise answered.error
+        worded = self.api.capabilities().continuation is Continuation.APPROXIMATE
+        both = zip(asks, answered.replies, strict=True)
+        return [replace(reply, exact=False) if worded and ask.answer else reply for ask, reply in both]
+
+    def _pay(self, replies: Sequence[Reply], asks: Sequence[Ask]) -> None:
+        for reply in replies:
+            self.drafted += len(reply.positions)
+            self.blind += bool(reply.positions) and not reply.positions[0].top
+            self.model = reply.model or self.model
+        if len(replies) == len(asks) and not asks[0].reveal:
+            self.spending.draft(replies, [len(ask.answer + ask.draft) for ask in asks])
+        else:
+            for reply in replies:
+                self.spending.tell(reply)
+
+    def salvage(self, answered: Callable[[], Answered], asks: Sequence[Ask]) -> None:
+        """The pair failed: book what the API was asked meanwhile, since that is paid for all the same."""
+        try:
+            self.book(answered(), asks)
+        except BlackboxProxyError as error:
+            self.lose(error)
+
+    def lose(self, error: BlackboxProxyError) -> None:
+        """A call ended without a reply that could be used; its attempts are booked all the same."""
+        self.waiting = 0
+        self.spending.lose(error.calls)
+
+    @contextmanager
+    def keeping(self) -> Iterator[None]:
+        """Gives an error what there is of the answer, unless there is nothing."""
+        try:
+            yield
+        except BlackboxProxyError as error:
+            self.lose(error)
+            self.spending.settle()
+            used = self.spending.usage
+            if self.steps or used.answered or used.lost:
+                error.partial = self.partial()
+            raise
+
+    def partial(self) -> Result:
+        """What there is of the answer; a call that is still under way counts as lost."""
+        kept = sum(step.origin is not Origin.LOCAL for step in self.steps)
+        return self.result(Ending("error", max(0, self.drafted - kept), ()))
+
+    def keep(self, step: Step) -> Step:
+        """A token was emitted."""
+        self.steps.append(step)
+        self.spending.keep(step)
+        return step
+
+    def ended(self, ending: Ending) -> Result:
+        """The whole answer."""
+        self.spending.settle()
+        return self.result(ending)
+
+    def stopped(self, error: OverBudget) -> Result:
+        """The answer so far, where the next request could have passed a budget."""
+        found = self.partial()
+        return replace(found, finish="budget", notes=(*found.notes, error.message))
+
+    def full(self, error: PromptError) -> Result:
+        """The answer so far, where it has filled the pair's context. Raises an error that is another one."""
+        if error.context != "pair" or not self.steps:
+            raise error
+        found = self.partial()
+        return replace(found, finish="length", notes=(*found.notes, error.message))
+
+    def result(self, ending: Ending) -> Result:
+        text = b"".join(step.piece for step in self.steps)
+        cut = first_stop(text, [stop.encode() for stop in self.steering.stop])
+        exact = all(step.exact for step in self.steps)
+        under_way = Usage(requests=self.waiting, lost=self.waiting)
+        usage = replace(self.spending.usage + under_way, wasted=ending.wasted, local_seconds=self.local_seconds)
+        return Result(
+            text=text[:cut].decode("utf-8", "replace"),
+            steps=tuple(self.steps),
+            finish=ending.finish,
+            usage=usage,
+            exactness="exact" if exact and not ending.notes else "approximate",
+            seconds=time.perf_counter() - self.started,
+            cost=self.spending.cost,
+            model=self.model,
+            notes=(
+                *ending.notes,
+                *parted_note(self.prompt, self.messages),
+                *_blind_note(self.blind),
+                *self._recut(usage.answered),
+                *_warnings(self.steps),
+                *spent_notes(usage),
+            ),
+            calls=tuple(self.spending.calls),
+        )
+
+    def _recut(self, replies: int) -> tuple[str, ...]:
+        """What to say where the API's tokenizer is known, and yet its tokens are others."""
+        known = self.api.vocabulary
+        if known is None or self.steering.event == "ids":
+            return ()
+        notes = []
+        strange = strange_pieces((step.api_token for step in self.steps if step.exact), known)
+        if strange:
+            notes.append(f"{strange} tokens of the API are none of the tokenizer that is taken for its own")
+        moved = strange_borders([step.piece for step in self.steps], known) if replies > 1 else 0
+        if moved:
+            notes.append(f"the API's tokenizer cuts the text elsewhere than at {moved} of the steps' borders")
+        return tuple(notes)
