@@ -102,7 +102,7 @@ LAYERS, CORE, RUN, PURE, PAGES, CODECS, BARE_CODECS, BY_NAME, LLAMA, OPENAI, SQL
 )
 
 OFFENCES = [
-    Offence(LAYERS, "blackbox_proxy/types.py", "import blackbox_proxy.core.text"),
+    Offence(LAYERS, "blackbox_proxy/types/api.py", "import blackbox_proxy.core.text"),
     Offence(LAYERS, "blackbox_proxy/core/text.py", "import blackbox_proxy.run.engine"),
     Offence(LAYERS, "blackbox_proxy/core/text.py", "import blackbox_proxy.local.pair"),
     Offence(LAYERS, "blackbox_proxy/local/pair.py", "import blackbox_proxy.remote.transport"),
@@ -124,7 +124,7 @@ OFFENCES = [
     Offence(PURE, "blackbox_proxy/core/text.py", "import asyncio"),
     Offence(PURE, "blackbox_proxy/core/text.py", "import random"),
     Offence(PURE, "blackbox_proxy/core/text.py", "import time"),
-    Offence(PURE, "blackbox_proxy/types.py", "import logging"),
+    Offence(PURE, "blackbox_proxy/types/api.py", "import logging"),
     Offence(PURE, "blackbox_proxy/errors.py", "from os import environ"),
     Offence(LAYERS, "blackbox_proxy/ledger/report.py", "import blackbox_proxy.pages.costs"),
     Offence(LAYERS, "blackbox_proxy/pages/trace.py", "import blackbox_proxy.run.engine"),

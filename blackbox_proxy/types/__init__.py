@@ -1,0 +1,87 @@
+"""The nouns of black-box steering, and the Protocols at its seams.
+
+Everything here is frozen data or an interface. The module knows no network, no model file and no formula beyond the
+checks that keep a value valid. Text is bytes: a token of an API may end inside a UTF-8 character.
+"""
+
+from __future__ import annotations
+
+from blackbox_proxy.types.api import (
+    FILTERED,
+    LOST,
+    Adapter,
+    Ask,
+    Attempt,
+    Call,
+    Candidate,
+    Capabilities,
+    Continuation,
+    Echoed,
+    Kind,
+    ListAdapter,
+    Position,
+    Receipt,
+    Reply,
+    Reveal,
+    Said,
+    Usage,
+    Watcher,
+    WireRequest,
+)
+from blackbox_proxy.types.pair import (
+    Distribution,
+    Floats,
+    Logits,
+    PairDistributions,
+    PairPrompt,
+    Proposer,
+    Scorer,
+    Scores,
+    Tokenizer,
+    TokenPath,
+)
+from blackbox_proxy.types.prompts import WRITTEN, Message, Prompt
+from blackbox_proxy.types.results import Choice, Finish, Option, Origin, Result, ScoredCandidate, Step
+
+__all__ = [
+    "FILTERED",
+    "LOST",
+    "WRITTEN",
+    "Adapter",
+    "Ask",
+    "Attempt",
+    "Call",
+    "Candidate",
+    "Capabilities",
+    "Choice",
+    "Continuation",
+    "Distribution",
+    "Echoed",
+    "Finish",
+    "Floats",
+    "Kind",
+    "ListAdapter",
+    "Logits",
+    "Message",
+    "Option",
+    "Origin",
+    "PairDistributions",
+    "PairPrompt",
+    "Position",
+    "Prompt",
+    "Proposer",
+    "Receipt",
+    "Reply",
+    "Result",
+    "Reveal",
+    "Said",
+    "ScoredCandidate",
+    "Scorer",
+    "Scores",
+    "Step",
+    "TokenPath",
+    "Tokenizer",
+    "Usage",
+    "Watcher",
+    "WireRequest",
+]

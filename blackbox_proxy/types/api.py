@@ -1,0 +1,316 @@
+"""What a hosted model is asked and what it replies, the counts that go with it, and the Protocols of its adapters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from decimal import Decimal
+from enum import StrEnum
+from typing import Literal, Protocol, runtime_checkable
+
+from blackbox_proxy.errors import InputError
+from blackbox_proxy.types.pair import TokenPath
+from blackbox_proxy.types.prompts import Message
+
+Reveal = Literal["none", "ids", "bias"]
+"""How an endpoint tells log-probs beyond its top-k: `ids`: of chosen token ids; `bias`: of a token that a logit bias
+forces, where the log-probs it returns are those before the bias. Section 3.5 of docs/method.md."""
+
+
+class Kind(StrEnum):
+    """What a candidate stands for in the text: SPECIAL for a token that is no text and must never be emitted."""
+
+    TEXT = "text"
+    END = "end"
+    SPECIAL = "special"
+    FRAGMENT = "fragment"
+
+
+LOST = "\ufffd".encode()
+"""What stands for bytes that could not be read."""
+
+
+FILTERED: Literal["content_filter"] = "content_filter"
+"""The finish of a reply that the provider's filter has cut, or withheld."""
+
+
+class Continuation(StrEnum):
+    """How an endpoint goes on from a given text.
+
+    From raw text or ids, from a partial turn of a chat, only where it is asked in words, or not at all.
+    """
+
+    EXACT = "exact"
+    PREFILL = "prefill"
+    APPROXIMATE = "approximate"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One token that the API named: its bytes and its natural log-probability at temperature 1.
+
+    `id` is the API's own token id where the protocol has one. The piece of an `END` candidate is what the API calls
+    it, for display; it never enters the text.
+    """
+
+    piece: bytes
+    logp: float
+    kind: Kind = Kind.TEXT
+    id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """What the API said about one position: the token it sampled and its top-k.
+
+    top: most probable first, no token twice. tail: probability of everything not in `top`. ceiling: the largest logp
+    that a token outside `top` can have (log p_k, or less where the endpoint displaces the k-th entry). revealed:
+    tokens outside the top-k whose log-probs were asked for; `tail` does not count them.
+    """
+
+    sampled: Candidate
+    top: tuple[Candidate, ...]
+    tail: float
+    ceiling: float
+    revealed: tuple[Candidate, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.tail <= 1.0:
+            raise InputError(f"a tail must be a probability, not {self.tail}")
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the API said a token whose bytes nobody knows; a special one with a name stands for no text."""
+        sampled = self.sampled
+        told = sampled.id is not None or (sampled.piece and LOST not in sampled.piece)
+        return sampled.kind is Kind.SPECIAL and not told and bool(self.top)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request for tokens: go on from `prompt` + `answer` by `length` tokens with top-k log-probs at each.
+
+    `prompt` is already in the model's own form. With `ids` the request carries token ids of the API's vocabulary in
+    place of text; then `prompt` and `answer` are for display only. temperature: 0 drafts greedily; otherwise tokens are
+    drawn at it, by `seed` where the endpoint takes one. reveal: ids of the API's vocabulary whose log-probs are wanted
+    besides the top-k, by the way that `Capabilities.reveal` names. messages: the chat itself, for an endpoint that
+    takes no text (`Capabilities.chat`). draft, drafted: text, or ids, that is sent behind the answer to be told the
+    log-probs along it (`Capabilities.echo`); tokens are asked for after it. scored: the draft is a text whose own
+    tokens are to be told (`Reply.given`), in place of what the API would say at its borders. way: in which of the
+    adapter's ways it is asked (`Capabilities.ways`). own: the endpoint's own answer is wanted and nothing of it will be
+    changed, so it is asked at exactly this temperature and top_p, whatever its log-probs are worth then. run, step: for
+    the books alone: which run it belongs to, and how many tokens of its answer stood.
+    """
+
+    model: str
+    prompt: str
+    answer: bytes
+    length: int
+    top_k: int
+    ids: TokenPath | None = None
+    temperature: float = 0.0
+    seed: int | None = None
+    reveal: TokenPath = ()
+    messages: tuple[Message, ...] = ()
+    draft: bytes = b""
+    drafted: TokenPath = ()
+    scored: bool = False
+    way: int = 0
+    own: bool = False
+    top_p: float = 1.0
+    run: str = field(default="", compare=False)
+    step: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class WireRequest:
+    """What an adapter makes of an `Ask`: a path below the base URL and a JSON body."""
+
+    path: str
+    body: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What was consumed. Token counts are the provider's own.
+
+    Attributes:
+        input: Tokens of prompts.
+        cached: Those of them that came from the provider's cache.
+        cache_write: Those of them that were written into it, where that is priced.
+        output: Tokens that were written.
+        requests: All that were sent, those that were tried again included.
+        wasted: Drafted tokens that were not kept.
+        local_seconds: Seconds of evaluating the pair.
+        lost: Requests whose reply did not come or could not be read: what they cost is in no other figure.
+        refused: Requests that the API said no to, or that never reached it; they cost nothing.
+        estimated: Answered requests whose provider gives no counts that can be believed; theirs are taken from above.
+    """
+
+    input: int = 0
+    cached: int = 0
+    cache_write: int = 0
+    output: int = 0
+    requests: int = 0
+    wasted: int = 0
+    local_seconds: float = 0.0
+    lost: int = 0
+    refused: int = 0
+    estimated: int = 0
+
+    @property
+    def answered(self) -> int:
+        """Requests that were answered with a reply, whether or not it was of use."""
+        return self.requests - self.lost - self.refused
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One attempt at a request: how many tokens of the answer stood when it was made, and what it took.
+
+    cost: in US dollars, None where it is unknown; 0 for one that was refused.
+    """
+
+    step: int
+    usage: Usage
+    cost: Decimal | None
+
+
+class Receipt(Protocol):
+    """What the ledger has for a request. cost: of its reply, in US dollars; None where it is unknown."""
+
+    @property
+    def cost(self) -> Decimal | None: ...
+
+    def walked(self, *, kept: int, wasted: int) -> None:
+        """Note how many of the reply's positions were used and how many were not, once that is known."""
+
+    def worked(self, seconds: float) -> None:
+        """Note how long the pair has computed since the reply before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Echoed:
+    """What the API says of a border inside a draft that it was sent, as it would have been asked there by itself.
+
+    at: how many bytes of the draft stand before it, or ids where ids were sent.
+    """
+
+    at: int
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """The whole text of a reply as the endpoint itself writes it, and its word for why it stopped.
+
+    The positions may hold less: some endpoints lose the bytes of tokens, or whole tokens, among their log-probs.
+    """
+
+    text: str
+    finish: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What an adapter reads from an answer: one position per generated token, in order.
+
+    finish: the provider's word for why it stopped ("stop", "length", ...), or None. exact: whether every position is
+    conditioned on exactly the text that was sent; not so where the endpoint was only asked in words to go on from it.
+    echoed: the borders of `Ask.draft` that are known, where the API cuts it into its own tokens; some may be missing.
+    given: the tokens of the draft, each as the `sampled` of its position, where it was to be scored (`Ask.scored`);
+    empty where they cannot be told, and -inf for a log-prob that is not. model, fingerprint: what the API calls itself,
+    and the configuration that answered; "" where it does not say. usage: what the reply itself tells. receipt: None
+    where nothing is booked; replies to one request have one. said: the reply in the endpoint's own words; None where
+    there is no text of its own. calls: all attempts that it took, as they are booked; none where nobody watched them,
+    and none of a further reply to the same request.
+    """
+
+    positions: tuple[Position, ...]
+    finish: str | None
+    usage: Usage
+    model: str = ""
+    exact: bool = True
+    echoed: tuple[Echoed, ...] = ()
+    given: tuple[Position, ...] = ()
+    fingerprint: str = ""
+    receipt: Receipt | None = field(default=None, compare=False)
+    said: Said | None = field(default=None, compare=False)
+    calls: tuple[Call, ...] = field(default=(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One request that was sent, successful or not; what accounting needs to know.
+
+    outcome: ok, busy, refused, unreachable, timeout, unreadable or cancelled. lost: it was sent, and no reply came that
+    could be read: it may be billed, and nobody here knows for what, so `usage` is None. tier: the service tier that the
+    reply says it was served in, which has a price of its own; "" where it says none.
+    """
+
+    number: int
+    path: str
+    seconds: float
+    outcome: str
+    status: int | None = None
+    usage: Mapping[str, object] | None = None
+    lost: bool = False
+    tier: str = ""
+
+
+class Watcher(Protocol):
+    """Hears of every attempt of one request: before it is sent, and when it has ended, before its answer is used."""
+
+    def begin(self, number: int) -> None:
+        """The attempt of this number is about to be sent; what is raised here keeps it from being sent."""
+
+    def end(self, attempt: Attempt) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an endpoint can do; the engine decides from these alone, never from a model's name.
+
+    chat: it takes messages in place of text, and writes the chat down by itself. Whether a reply really went on from
+    the text is said by the reply itself (`Reply.exact`). prompt_lists: one request may hold several prompts; the
+    adapter is then a `ListAdapter`. echo: it tells the top-k along the text that it is sent (`Ask.draft`). ways: in how
+    many ways the adapter can ask to go on from a text; the next one is tried where a reply does not go on from it.
+    """
+
+    top_k: int = 20
+    continuation: Continuation = Continuation.EXACT
+    token_ids: bool = False
+    end_pieces: tuple[bytes, ...] = ()
+    reveal: Reveal = "none"
+    chat: bool = False
+    prompt_lists: bool = False
+    echo: bool = False
+    ways: int = 1
+
+
+class Adapter(Protocol):
+    """Translates between `Ask`/`Reply` and one wire format. Pure: no clock, no network."""
+
+    name: str
+
+    def capabilities(self) -> Capabilities: ...
+
+    def encode(self, ask: Ask) -> WireRequest: ...
+
+    def decode(self, body: Mapping[str, object], ask: Ask) -> Reply: ...
+
+
+@runtime_checkable
+class ListAdapter(Protocol):
+    """An adapter that puts several asks into one request; they differ in the text, or ids, to go on from alone.
+
+    The usage of such a request is that of the first reply.
+    """
+
+    def encode_list(self, asks: Sequence[Ask]) -> WireRequest: ...
+
+    def decode_list(self, body: Mapping[str, object], asks: Sequence[Ask]) -> Sequence[Reply]: ...
