@@ -18,7 +18,7 @@ from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.errors import ApiBusy, BlackboxProxyError, InputError, LocalModelError, PairError, PromptError
 from blackbox_proxy.gateway.config import Served
 from blackbox_proxy.run.engine import asteer, load_pair, steer, stream
-from blackbox_proxy.run.session import LocalPair
+from blackbox_proxy.run.sources import LocalPair
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.testing import ToyApi, ToyModel, ToyPair
 from blackbox_proxy.types import (

@@ -23,7 +23,7 @@ from blackbox_proxy.ledger.books import Ledger
 from blackbox_proxy.local.pairfile import find_pair
 from blackbox_proxy.openai_http.fields import Refusal
 from blackbox_proxy.run.engine import load_pair
-from blackbox_proxy.run.session import LocalPair
+from blackbox_proxy.run.sources import LocalPair
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Scorer
 

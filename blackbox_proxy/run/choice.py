@@ -14,7 +14,7 @@ from blackbox_proxy.core.alignment.scoring import CLOSE, run, scored
 from blackbox_proxy.core.decoding import choosing
 from blackbox_proxy.core.money.spending import Spending, spent_notes
 from blackbox_proxy.errors import BlackboxProxyError, InputError
-from blackbox_proxy.run.session import LocalPair
+from blackbox_proxy.run.sources import LocalPair
 from blackbox_proxy.types import Ask, Choice, Continuation, Prompt, Reply, Result, Scorer, Scores, Usage
 
 NEEDS: Mapping[choosing.Lack, str] = {

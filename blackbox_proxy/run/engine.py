@@ -26,7 +26,8 @@ from blackbox_proxy.local.pair import Pair, open_pair
 from blackbox_proxy.local.pairfile import find_pair, read_pair_file
 from blackbox_proxy.local.weights import default_cache, resolve
 from blackbox_proxy.run.calls import Call, asend_all, send_all
-from blackbox_proxy.run.session import LocalPair, Session
+from blackbox_proxy.run.session import Session
+from blackbox_proxy.run.sources import LocalPair
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Prompt, Result, Scorer, Step
 

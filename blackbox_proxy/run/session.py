@@ -11,43 +11,46 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Protocol, final, runtime_checkable
 
 from blackbox_proxy.api import Endpoint, as_prompt
 from blackbox_proxy.core.alignment.recut import strange_borders, strange_pieces
-from blackbox_proxy.core.alignment.vocabulary import Vocabulary
-from blackbox_proxy.core.decoding.drafting import TYPICAL, Drafter, Planner, Prices
+from blackbox_proxy.core.decoding.drafting import Planner
 from blackbox_proxy.core.decoding.events import (
     Asking,
     Begin,
     Echo,
-    Evaluate,
     Event,
     Evidence,
     Prefixes,
     Score,
-    ScoreStrings,
     Tell,
 )
-from blackbox_proxy.core.decoding.given import Given, scored_by_scores, scored_steps
-from blackbox_proxy.core.decoding.loop import Drafts, Ending, Run, steps, steps_by_scores
+from blackbox_proxy.core.decoding.given import Given
+from blackbox_proxy.core.decoding.loop import Drafts, Ending, Run
 from blackbox_proxy.core.decoding.own import own_answer
-from blackbox_proxy.core.decoding.readings import StringScores
 from blackbox_proxy.core.money.spending import Spending, spent_notes
 from blackbox_proxy.core.text import first_stop
 from blackbox_proxy.errors import BlackboxProxyError, InputError, OverBudget, PromptError
 from blackbox_proxy.local.controls import parted_note
 from blackbox_proxy.run.calls import Answered
+from blackbox_proxy.run.sources import (
+    LocalPair,
+    PairSource,
+    ScorerSource,
+    Source,
+    check_ids,
+    check_scores,
+    drafts_of,
+    read_by,
+)
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import (
     Ask,
     Continuation,
     Message,
     Origin,
-    PairDistributions,
     PairPrompt,
     Prompt,
-    Proposer,
     Reply,
     Result,
     Scorer,
@@ -55,157 +58,6 @@ from blackbox_proxy.types import (
     TokenPath,
     Usage,
 )
-
-
-@runtime_checkable
-class LocalPair(Protocol):
-    """What the engine needs of a pair; `local.pair.Pair` is the real one, `testing.ToyPair` a double."""
-
-    @property
-    def vocabulary(self) -> Vocabulary: ...
-
-    def spell(self, text: bytes) -> Sequence[int]: ...
-
-    def api_ids(self, text: str) -> TokenPath: ...
-
-    def prompt(self, prompt: Prompt) -> PairPrompt: ...
-
-    def distributions(self, prompt: PairPrompt, paths: Sequence[TokenPath]) -> Sequence[PairDistributions]: ...
-
-
-@runtime_checkable
-class Bounded(Protocol):
-    """A pair that holds texts of a limited length."""
-
-    def check_room(self, prompt: PairPrompt) -> None:
-        """Raises PromptError where a prompt leaves no room for an answer."""
-
-
-def read_by(pair: LocalPair, prompt: Prompt) -> PairPrompt:
-    """The prompt as a pair reads it. Raises PromptError where it does not, or has no room for an answer behind it."""
-    read = pair.prompt(prompt)
-    if isinstance(pair, Bounded):
-        pair.check_room(read)
-    return read
-
-
-@runtime_checkable
-class Rated(Protocol):
-    """An endpoint that knows what its tokens cost, as `Api` does where a ledger is given."""
-
-    def rates(self) -> Prices | None: ...
-
-
-class _Source(Protocol):
-    """Where offsets come from, with the prompt that it reads: it makes the loop, and answers its local questions."""
-
-    def loop(self, steering: Steering, api: Endpoint, drafts: Drafts) -> Run: ...
-
-    def scoring(self, given: Given, steering: Steering, api: Endpoint) -> Run: ...
-
-    def begun(self, prompt: Prompt) -> _Source: ...
-
-    def answer(self, event: Event) -> Evidence: ...
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class _Distributions:
-    """A pair: the loop asks for its distributions, and only those that the choice may depend on."""
-
-    pair: LocalPair
-    prompt: PairPrompt
-
-    def loop(self, steering: Steering, api: Endpoint, drafts: Drafts) -> Run:
-        return steps(
-            steering,
-            vocabulary=self.pair.vocabulary,
-            spell=self.pair.spell,
-            api=api.vocabulary,
-            reveal=api.capabilities().reveal,
-            drafts=drafts,
-        )
-
-    def scoring(self, given: Given, steering: Steering, api: Endpoint) -> Run:
-        vocabulary, spell = self.pair.vocabulary, self.pair.spell
-        return scored_steps(given, steering, vocabulary=vocabulary, spell=spell, api=api.vocabulary)
-
-    def begun(self, prompt: Prompt) -> _Distributions:
-        return replace(self, prompt=self.pair.prompt(prompt))
-
-    def answer(self, event: Event) -> Evidence:
-        asked = event.paths if isinstance(event, Asking | Evaluate) else ()
-        return Evidence(self.pair.distributions(self.prompt, asked) if asked else ())
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class _Scores:
-    """Any other source: the loop asks for scores of strings."""
-
-    scorer: Scorer
-    prompt: Prompt
-
-    def loop(self, steering: Steering, _api: Endpoint, _drafts: Drafts) -> Run:
-        return steps_by_scores(steering, proposes=isinstance(self.scorer, Proposer))
-
-    def scoring(self, given: Given, steering: Steering, _api: Endpoint) -> Run:
-        return scored_by_scores(given, steering, proposes=isinstance(self.scorer, Proposer))
-
-    def begun(self, prompt: Prompt) -> _Scores:
-        return replace(self, prompt=prompt)
-
-    def answer(self, event: Event) -> Evidence:
-        if not isinstance(event, ScoreStrings):
-            return Evidence()
-        pieces = dict.fromkeys(event.pieces)
-        if event.proposals and isinstance(self.scorer, Proposer):
-            pieces |= dict.fromkeys(self.scorer.propose(event.answer, event.proposals, prompt=self.prompt))
-            pieces[b""] = None
-        scores = self.scorer.score(event.answer, tuple(pieces), prompt=self.prompt)
-        return Evidence(scores=StringScores(tuple(pieces), scores))
-
-
-def _check_ids(steering: Steering, api: Endpoint) -> None:
-    if steering.event == "ids" and not api.capabilities().token_ids:
-        raise InputError(
-            f"the adapter for {api.model!r} cannot send token ids, which event='ids' needs",
-            hint="use event='bytes', or an endpoint that takes token-id prompts",
-        )
-
-
-def _check_scores(steering: Steering, source: str) -> None:
-    """Raises InputError for what only a pair can do."""
-    if steering.event == "ids":
-        raise InputError(f"event='ids' needs a pair, and {source} scores strings", hint="use event='bytes'")
-    if steering.gate == "divergence":
-        raise InputError(
-            f"gate='divergence' needs the distributions of a pair's members, and {source} scores strings alone",
-            hint="use gate='always'; a source may give offsets of 0 where it has nothing to say",
-        )
-
-
-def _drafts(steering: Steering, api: Endpoint, planner: Planner | None, *, guesses: bool) -> Drafts:
-    """Who may draft. guesses: whether the offsets come from a pair, which can write on by itself."""
-    can: list[Drafter] = ["api"]
-    worded = api.capabilities().continuation is Continuation.APPROXIMATE
-    if guesses and steering.temperature == 0.0:
-        can += ["pair_prefixes", "pair_echo"] if api.capabilities().echo else ["pair_prefixes"]
-    if steering.drafter == "auto":
-        drawn = steering.temperature > 0.0
-        return Drafts(can, None if drawn else planner or _planner(steering, api), worded)
-    if steering.drafter in can:
-        return Drafts((steering.drafter,), worded=worded)
-    raise InputError(
-        f"drafter={steering.drafter!r} cannot be used here: there are {', '.join(can)}",
-        hint="the pair drafts greedy answers alone; 'echo' needs an endpoint that gives back what it is sent",
-    )
-
-
-def _planner(steering: Steering, api: Endpoint) -> Planner:
-    """One that begins anew, with the prices that hold here, where somebody knows them."""
-    rates = api.rates() if isinstance(api, Rated) else None
-    return Planner(prefer=steering.prefer, prices=rates or TYPICAL)
 
 
 def _warnings(steps: Sequence[Step]) -> tuple[str, ...]:
@@ -234,7 +86,7 @@ class Session:
     """
 
     api: Endpoint
-    source: _Source
+    source: Source
     steering: Steering
     prompt: str
     ids: TokenPath
@@ -270,14 +122,14 @@ class Session:
             )
         text = "" if api.capabilities().chat else api.text(asked)
         own = asked if pair_prompt is None else as_prompt(pair_prompt)
-        drafts = _drafts(steering, api, planner, guesses=isinstance(pair, LocalPair))
+        drafts = drafts_of(steering, api, planner, guesses=isinstance(pair, LocalPair))
         if isinstance(pair, LocalPair):
             ids = pair.api_ids(text) if steering.event == "ids" else ()
-            _check_ids(steering, api)
+            check_ids(steering, api)
             read = pair.prompt(own) if steering.leaves_alone else read_by(pair, own)
-            return cls(api, _Distributions(pair, read), steering, text, ids, drafts, spending, asked.messages)
-        _check_scores(steering, type(pair).__name__)
-        return cls(api, _Scores(pair, own), steering, text, (), drafts, spending, asked.messages)
+            return cls(api, PairSource(pair, read), steering, text, ids, drafts, spending, asked.messages)
+        check_scores(steering, type(pair).__name__)
+        return cls(api, ScorerSource(pair, own), steering, text, (), drafts, spending, asked.messages)
 
     @classmethod
     def open_given(cls, given: Given, *, api: Endpoint, pair: LocalPair | Scorer, steering: Steering) -> Session:
@@ -289,11 +141,11 @@ class Session:
             )
         if isinstance(pair, LocalPair) and given.text:
             read_by(pair, Prompt(text=given.text.decode("utf-8")))
-        source: _Source = (
-            _Distributions(pair, PairPrompt((), ())) if isinstance(pair, LocalPair) else _Scores(pair, Prompt())
+        source: Source = (
+            PairSource(pair, PairPrompt((), ())) if isinstance(pair, LocalPair) else ScorerSource(pair, Prompt())
         )
-        if isinstance(source, _Scores):
-            _check_scores(steering, type(pair).__name__)
+        if isinstance(source, ScorerSource):
+            check_scores(steering, type(pair).__name__)
         return cls(api, source, steering, "", (), Drafts(), Spending(uuid.uuid4().hex), given=given)
 
     def loop(self) -> Run:
