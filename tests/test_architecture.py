@@ -27,6 +27,7 @@ from blackbox_proxy import types
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("blackbox_proxy", "adapters/blackbox_proxy_adapters")
+LONGEST_MODULE = 400
 LONGEST = 60
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -222,6 +223,11 @@ def lines_of(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 def test_no_function_is_longer_than_a_screen() -> None:
     found = {relative(path): long_functions(path.read_text(encoding="utf-8")) for path in modules(*PACKAGES, "tests")}
     assert {path: names for path, names in found.items() if names} == {}
+
+
+def test_no_module_is_longer_than_can_be_held_in_mind() -> None:
+    lines = {relative(path): len(path.read_text(encoding="utf-8").splitlines()) for path in modules(*PACKAGES)}
+    assert {path: count for path, count in lines.items() if count > LONGEST_MODULE} == {}
 
 
 def test_the_length_check_can_fail() -> None:

@@ -14,19 +14,20 @@ from dataclasses import dataclass, field, replace
 
 from blackbox_proxy.api import Endpoint, as_prompt
 from blackbox_proxy.core.alignment.recut import strange_borders, strange_pieces
-from blackbox_proxy.core.decoding.drafting import Planner
+from blackbox_proxy.core.decoding.drafting import Drafts, Planner
 from blackbox_proxy.core.decoding.events import (
     Asking,
     Begin,
     Echo,
+    Ending,
     Event,
     Evidence,
     Prefixes,
+    Run,
     Score,
     Tell,
 )
 from blackbox_proxy.core.decoding.given import Given
-from blackbox_proxy.core.decoding.loop import Drafts, Ending, Run
 from blackbox_proxy.core.decoding.own import own_answer
 from blackbox_proxy.core.money.spending import Spending, spent_notes
 from blackbox_proxy.core.text import first_stop

@@ -11,16 +11,17 @@ from typing import Protocol, final, runtime_checkable
 
 from blackbox_proxy.api import Endpoint
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
-from blackbox_proxy.core.decoding.drafting import TYPICAL, Drafter, Planner, Prices
+from blackbox_proxy.core.decoding.answers import steps, steps_by_scores
+from blackbox_proxy.core.decoding.drafting import TYPICAL, Drafter, Drafts, Planner, Prices
 from blackbox_proxy.core.decoding.events import (
     Asking,
     Evaluate,
     Event,
     Evidence,
+    Run,
     ScoreStrings,
 )
 from blackbox_proxy.core.decoding.given import Given, scored_by_scores, scored_steps
-from blackbox_proxy.core.decoding.loop import Drafts, Run, steps, steps_by_scores
 from blackbox_proxy.core.decoding.readings import StringScores
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.steering import Steering

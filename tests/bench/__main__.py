@@ -32,8 +32,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from blackbox_proxy.core.decoding.answers import steps
 from blackbox_proxy.core.decoding.events import Draft, Evaluate, Evidence
-from blackbox_proxy.core.decoding.loop import steps
 from blackbox_proxy.demo.facts import questions
 from blackbox_proxy.demo.run import CLOSED, LOCAL, STEERING, Stage, staged
 from blackbox_proxy.local.llama import Context, Lora, Model

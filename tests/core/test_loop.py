@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
+from blackbox_proxy.core.decoding.answers import steps
 from blackbox_proxy.core.decoding.events import Begin, Draft, Evaluate, Evidence, ScoreStrings, Tell
-from blackbox_proxy.core.decoding.loop import Loop, steps
+from blackbox_proxy.core.decoding.loop import Loop
 from blackbox_proxy.core.decoding.rounds import HIDDEN_END
 from blackbox_proxy.core.decoding.strings import ByteReading
 from blackbox_proxy.errors import ReplyError

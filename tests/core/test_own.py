@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from blackbox_proxy import OffsetTable, Prompt, Steering, steer
+from blackbox_proxy.core.decoding.answers import steps_by_scores
 from blackbox_proxy.core.decoding.events import Draft, Evidence
-from blackbox_proxy.core.decoding.loop import steps_by_scores
 from blackbox_proxy.core.decoding.own import own_answer, spoken
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.types import Candidate, Finish, Kind, Origin, Position, Reply, Said, Step, Usage

@@ -18,9 +18,9 @@ import pytest
 
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding import sampling
+from blackbox_proxy.core.decoding.answers import steps
 from blackbox_proxy.core.decoding.events import Draft, Evaluate, Evidence, Tell
 from blackbox_proxy.core.decoding.gating import total_variation
-from blackbox_proxy.core.decoding.loop import steps
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.testing import ToyApi, ToyModel, ToyPair
 from blackbox_proxy.types import (

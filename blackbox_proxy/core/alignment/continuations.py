@@ -18,14 +18,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, final
+from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from blackbox_proxy.core.alignment.covering import NEGLIGIBLE, Place, Spell, probabilities, usual_paths
 from blackbox_proxy.core.alignment.firsts import Firsts, own_firsts
+from blackbox_proxy.core.alignment.tree import Known, Node, Written
 from blackbox_proxy.core.alignment.vocabulary import Ids, Vocabulary
 from blackbox_proxy.types import Floats, PairDistributions, TokenPath
 
@@ -43,71 +43,6 @@ UNUSUAL = 0.05
 
 KEPT_SHARE = 0.05
 """Share of the expert's mass that must go on from the end of a token of the API, or it is not asked for."""
-
-
-class Written(NamedTuple):
-    """What a path has written of the continuation.
-
-    text: all of it. cut: as much as the API's next token depends on: up to the first border that the pair's tokenizer
-    would not have set. apart: whether the continuation begins at such a border: the API may go on with anything then.
-    """
-
-    text: bytes = b""
-    cut: bytes = b""
-    apart: bool = False
-
-    @property
-    def is_sealed(self) -> bool:
-        """Whether what is written next changes nothing of the API's next token."""
-        return len(self.cut) < len(self.text)
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """A token path whose distributions are known.
-
-    gap: bytes of the text that are still to be spelt. written: what is written of the continuation; nothing while there
-    is a gap. mass: of the path, shape (2,). first: the API's next token if nothing more came; None where it cannot go
-    on so. inner: the tokens that lead to other nodes. heavy: the leaves of a share that counts (`HEAVY`). changed:
-    those of them with which the API's next token is another one than `first`, by it; in a gap all that it cannot go on
-    with, by None. out: which tokens lead to other nodes, or to nothing that can be; shape (V,), None where none does.
-    """
-
-    path: TokenPath
-    gap: bytes
-    written: Written
-    mass: Floats
-    distributions: PairDistributions
-    first: bytes | None
-    inner: Ids
-    heavy: Ids
-    changed: Mapping[bytes | None, Ids]
-    out: NDArray[np.bool_] | None
-
-    @property
-    def text(self) -> bytes:
-        """All that is written of the continuation."""
-        return self.written.text
-
-    def chance(self, ids: Ids) -> Floats:
-        """Probability of some tokens after the node, together; shape (2,)."""
-        return probabilities(self.distributions, ids).sum(axis=1) if len(ids) else np.zeros(2)
-
-    def kept(self) -> Floats:
-        """Probability of what leaves the API's next token what it is, an end among it; shape (2,)."""
-        gone = sum((self.chance(ids) for ids in self.changed.values()), self.chance(self.inner))
-        return np.maximum(1.0 - gone, 0.0)
-
-
-class _Known(NamedTuple):
-    """A known path; the first fields as in `Node`. leaves: chance of the tokens that lead to no other, shape (2,)."""
-
-    path: TokenPath
-    gap: bytes
-    written: Written
-    mass: Floats
-    inner: Ids
-    leaves: Floats
 
 
 @final
@@ -160,7 +95,7 @@ class Continuations:
         """Whether the API would hardly have ended a token where the text ends, so that this is not asked for."""
         return self.last != self._border
 
-    def _grow(self, known: Sequence[_Known]) -> None:
+    def _grow(self, known: Sequence[Known]) -> None:
         """Make the nodes, and sum up what may follow the text; `last` says which leaves the API can have."""
         self.nodes: list[Node] = []
         self.total: Floats = np.zeros(2)
@@ -169,7 +104,7 @@ class Continuations:
             self.nodes.append(node)
             self.total += node.mass * self._possible(node, one.leaves)
 
-    def _paths(self) -> Iterator[_Known]:
+    def _paths(self) -> Iterator[Known]:
         """The known paths that spell the text and go on from it; those that spell it and are not known are unread."""
         queue = [(self._at.anchor, self._at.rest, Written(), np.ones(2))]
         for path, gap, written, mass in queue:
@@ -180,7 +115,7 @@ class Continuations:
             inner = np.array([*self._children_of(path, gap)], dtype=np.intp)
             chances = probabilities(distributions, inner)
             whole = probabilities(distributions, self.vocabulary.starting_with(gap)).sum(axis=1) if gap else np.ones(2)
-            known = _Known(path, gap, written, mass, inner, np.maximum(whole - chances.sum(axis=1), 0.0))
+            known = Known(path, gap, written, mass, inner, np.maximum(whole - chances.sum(axis=1), 0.0))
             for column, i in enumerate(inner.tolist()):
                 queue.append(((*path, i), b"", self.leaf(known, i), mass * chances[:, column]))
             if gap:
@@ -208,7 +143,7 @@ class Continuations:
             else:
                 yield (*path, i), gap[length:], Written(), masses[:, column]
 
-    def _node(self, known: _Known) -> Node:
+    def _node(self, known: Known) -> Node:
         path, gap, written, mass, inner, _ = known
         distributions = self._distributions[path]
         if (path, self.last) not in self._scanned:
@@ -240,7 +175,7 @@ class Continuations:
             return np.asarray(ids[found], dtype=np.intp)
         return np.flatnonzero(found & self.vocabulary.is_text)
 
-    def _changed(self, heavy: Ids, known: _Known) -> dict[bytes | None, Ids]:
+    def _changed(self, heavy: Ids, known: Known) -> dict[bytes | None, Ids]:
         """The leaves with which the API's next token is another than without them: see `Node.changed`.
 
         With nothing of the continuation written it is that of the leaf's own bytes; then only those are told apart with
@@ -290,7 +225,7 @@ class Continuations:
         whole = np.maximum(self.total, 1e-300)
         return np.asarray(np.clip(mass / (whole if mass.ndim == 1 else whole[:, None]), 0.0, 1.0))
 
-    def leaf(self, at: Node | _Known, i: int) -> Written:
+    def leaf(self, at: Node | Known, i: int) -> Written:
         """What is written with one more token, the id `i`, than at a known path."""
         more, before = self.vocabulary.pieces[i][len(at.gap) :], at.written
         text = before.text + more

@@ -16,6 +16,7 @@ Arrays have the members as rows: 0 the expert, 1 the anti-expert.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import final
@@ -23,10 +24,17 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from blackbox_proxy.core.alignment.continuations import Continuations, Node, Written
+from blackbox_proxy.core.alignment.continuations import Continuations
 from blackbox_proxy.core.alignment.covering import LEAST, first_of, probabilities
+from blackbox_proxy.core.alignment.tree import Node, Written
 from blackbox_proxy.core.alignment.vocabulary import Ids
 from blackbox_proxy.types import Floats, TokenPath
+
+FOREIGN = 0.1
+"""Share of the API's probability below which the anti-expert's hardly allows that both mean the same."""
+
+FLOOR = 1e-9
+"""No mass is taken for smaller where logarithms are compared."""
 
 SLIGHT = 30.0
 """In units of `Continuations.least`: the share of a string's mass below which a leaf leaves it what it is."""
@@ -214,3 +222,28 @@ class TokenCover:
 def _without(ids: Ids, out: NDArray[np.bool_] | None) -> Ids:
     """Some tokens but for those that are marked in `out`."""
     return ids if out is None or not len(ids) else ids[~out[ids]]
+
+
+def foreign_of(
+    cover: TokenCover, pieces: Sequence[bytes], tables: tuple[Floats, Floats], *, logp: Floats
+) -> frozenset[bytes]:
+    """Strings that the API showed and that are no tokens as the pair cuts; their masses are put into both tables.
+
+    They stand for all that starts with them: those that the pair has no token for, and those that the API finds much
+    likelier than the anti-expert finds the token, but about as likely as all that starts so. logp: the API's log-probs
+    of the first pieces, those that it showed.
+    """
+    found, masses = set(), tables[0]
+    for n, piece in enumerate(pieces[: len(logp)]):
+        if not piece:
+            continue
+        if not cover.tree.firsts.is_piece(piece):
+            found.add(piece)
+        elif masses[1, n] < FOREIGN * math.exp(logp[n]):
+            prefix = cover.tree.prefix(piece)
+            logs = np.log(np.maximum([masses[1, n], prefix[1]], FLOOR))
+            if abs(logs[1] - logp[n]) < abs(logs[0] - logp[n]):
+                for table in tables:
+                    table[:, n] = prefix
+                found.add(piece)
+    return frozenset(found)

@@ -340,3 +340,20 @@ class Planner:
 def _run(share: float, length: Floats) -> Floats:
     """Tokens of a round of at most `length` that ends with the first that is not kept (3.3's E(L))."""
     return np.asarray(length if share >= 1.0 else (1.0 - share**length) / (1.0 - share))
+
+
+ALONE: tuple[Drafter, ...] = ("api",)
+"""Who drafts where nobody says: the API."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drafts:
+    """Who may draft. planner: chooses among them; without one, the only drafter drafts as much as it may each time.
+
+    worded: the API is only asked in words to go on from a text, so that no more is exact than its first reply: that is
+    asked to be the whole answer.
+    """
+
+    drafters: Collection[Drafter] = ALONE
+    planner: Planner | None = None
+    worded: bool = False

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 from blackbox_proxy.core.decoding.readings import Answer, StringScores
-from blackbox_proxy.types import PairDistributions, Reply, Step, TokenPath
+from blackbox_proxy.types import Finish, PairDistributions, Reply, Step, TokenPath
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,3 +112,15 @@ Asking = Draft | Prefixes | Echo | Score
 """A question to the API that begins a round."""
 
 Event = Asking | Evaluate | Tell | ScoreStrings | Begin | Step
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended: why, and how many drafted tokens were asked for in vain."""
+
+    finish: Finish
+    wasted: int
+    notes: tuple[str, ...]
+
+
+Run = Generator[Event, Evidence | None, Ending]

@@ -17,9 +17,9 @@ from typing import final
 import numpy as np
 
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
-from blackbox_proxy.core.decoding.events import Begin, Event, Evidence, Score
+from blackbox_proxy.core.decoding.events import Begin, Ending, Event, Evidence, Run, Score
 from blackbox_proxy.core.decoding.ids import IdReading
-from blackbox_proxy.core.decoding.loop import Ending, Loop, Run
+from blackbox_proxy.core.decoding.loop import Loop
 from blackbox_proxy.core.decoding.readings import Answer, Reading, ScoredPosition, may_follow, untouched, with_revealed
 from blackbox_proxy.core.decoding.rounds import Known, known_of
 from blackbox_proxy.core.decoding.sampling import tv_bound

@@ -9,26 +9,27 @@ distributions.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Generator, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Generator, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
 
-from blackbox_proxy.core.alignment.vocabulary import Vocabulary
-from blackbox_proxy.core.decoding.drafting import SURE, Drafter, Plan, Planner, Seen, Sent, next_length
+from blackbox_proxy.core.decoding.drafting import SURE, Drafts, Plan, Seen, Sent, next_length
+from blackbox_proxy.core.decoding.emitting import step_of
 from blackbox_proxy.core.decoding.events import (
     Asking,
     Draft,
     Echo,
+    Ending,
     Evaluate,
     Event,
     Evidence,
     Prefixes,
+    Run,
     ScoreStrings,
     Tell,
 )
-from blackbox_proxy.core.decoding.ids import IdReading
 from blackbox_proxy.core.decoding.readings import (
     Answer,
     Found,
@@ -40,12 +41,8 @@ from blackbox_proxy.core.decoding.readings import (
     StringsWanted,
     draws_as_it_is,
 )
-from blackbox_proxy.core.decoding.rounds import Known, Shown, Window, by_echo, by_prefixes
-from blackbox_proxy.core.decoding.sampling import Drawn, best, draw, own
-from blackbox_proxy.core.decoding.scores import ScoreReading
-from blackbox_proxy.core.decoding.strings import ByteReading
+from blackbox_proxy.core.decoding.rounds import Known, Shown, Walk, Window, by_echo, by_prefixes, is_cut, no_token
 from blackbox_proxy.core.text import first_stop, is_whole, repeats
-from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import (
     FILTERED,
@@ -56,7 +53,6 @@ from blackbox_proxy.types import (
     PairDistributions,
     Position,
     Reply,
-    Reveal,
     Step,
     TokenPath,
     Usage,
@@ -64,113 +60,7 @@ from blackbox_proxy.types import (
 
 LONGEST_CHARACTER = 4
 
-ALONE: tuple[Drafter, ...] = ("api",)
-"""Who drafts where nobody says: the API."""
-
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How a run ended: why, and how many drafted tokens were asked for in vain."""
-
-    finish: Finish
-    wasted: int
-    notes: tuple[str, ...]
-
-
-Run = Generator[Event, Evidence | None, Ending]
-
-
-@dataclass(frozen=True, slots=True)
-class Drafts:
-    """Who may draft. planner: chooses among them; without one, the only drafter drafts as much as it may each time.
-
-    worded: the API is only asked in words to go on from a text, so that no more is exact than its first reply: that is
-    asked to be the whole answer.
-    """
-
-    drafters: Collection[Drafter] = ALONE
-    planner: Planner | None = None
-    worded: bool = False
-
-
-def no_token(answer: bytes, finish: str | None) -> ReplyError:
-    """A reply holds nothing to go on with, and no end."""
-    if finish == FILTERED:
-        return ReplyError(
-            f"the provider's content filter withheld the answer (finish {finish!r})",
-            hint="change the prompt, or ask the provider why",
-        )
-    return ReplyError(
-        f"the API returned no token after {answer[-20:]!r} (finish {finish!r})",
-        hint="check that the endpoint returns log-probs for max_tokens=1",
-    )
-
-
-def steps(
-    steering: Steering,
-    *,
-    vocabulary: Vocabulary,
-    spell: Callable[[bytes], Sequence[int]],
-    api: Vocabulary | None = None,
-    reveal: Reveal = "none",
-    drafts: Drafts | None = None,
-) -> Run:
-    """Steer one answer. Yields `Step`s in order, and the questions that lead to them.
-
-    vocabulary, spell: the pair's; api: the API's own vocabulary, where it is known; reveal: how the API tells log-probs
-    beyond its top-k; drafts: who may draft; the API alone where nobody says.
-    """
-    distributions: dict[TokenPath, PairDistributions] = {}
-    reading: Reading = (
-        IdReading(vocabulary, distributions, steering=steering, reveal=reveal)
-        if steering.event == "ids"
-        else ByteReading(vocabulary, distributions, spell=spell, steering=steering, api=api, reveal=reveal)
-    )
-    return Loop(steering, reading, distributions, drafts=drafts).run()
-
-
-def steps_by_scores(steering: Steering, *, proposes: bool) -> Run:
-    """`steps` by any source of offsets (`types.Scorer`); proposes: whether it can name strings of its own."""
-    return Loop(steering, ScoreReading(steering, proposes=proposes), {}).run()
-
-
-@dataclass(slots=True)
-class _Round:
-    """What one round has led to so far: steps, and the text before each; `whole` of them end between two characters.
-
-    kept: how many took what the API had drafted. given: how many were given out.
-    """
-
-    answer: Answer
-    steps: list[Step] = field(default_factory=list)
-    starts: list[Answer] = field(default_factory=list)
-    whole: int = 0
-    kept: int = 0
-    given: int = 0
-
-    def fresh(self, until: int | None = None) -> Iterator[Step]:
-        """The steps that were not given out yet: those that will not be taken back, or so many as is said."""
-        fresh = self.steps[self.given : self.whole if until is None else until]
-        self.given += len(fresh)
-        return iter(fresh)
-
-    @property
-    def changed(self) -> bool:
-        """Whether it ends with a token that the API had not drafted."""
-        return bool(self.steps) and self.steps[-1].origin is not Origin.DRAFT
-
-    @property
-    def asked(self) -> list[Answer]:
-        """Where the steps stand that the API was asked for."""
-        both = zip(self.starts, self.steps, strict=True)
-        return [start for start, step in both if step.origin is not Origin.LOCAL]
-
-
-def _is_cut(reply: Reply) -> bool:
-    """Whether it broke off in its first character, of which nothing is told: some tokens more may tell it."""
-    return reply.finish == "length" and bool(reply.positions) and reply.positions[0].is_lost
 
 
 class Loop:
@@ -218,7 +108,7 @@ class Loop:
             plan = self._widened(sent) if stuck else self._plan(self._longer(sent, done.kept))
         return Ending(finish, self._wasted, tuple(self._notes))
 
-    def _is_over(self, done: _Round, shown: Shown, sent: Sent) -> bool:
+    def _is_over(self, done: Walk, shown: Shown, sent: Sent) -> bool:
         """Whether the API was asked for all that was left, and there is nothing to be gained by asking again.
 
         Its last character is cut; or nothing of an answer was changed that would be gone on with in words.
@@ -252,7 +142,7 @@ class Loop:
         """After a round that gave nothing: the API by itself, and further than before."""
         return Plan("api", 2 * sent.written if sent.is_window else 1)
 
-    def _learn(self, plan: Plan, sent: Sent, done: _Round) -> None:
+    def _learn(self, plan: Plan, sent: Sent, done: Walk) -> None:
         """Tell the planner what the round took and gave."""
         planner = self._drafts.planner
         if planner is None:
@@ -288,7 +178,7 @@ class Loop:
         paths = self._missing(self._reading.paths(answer))
         (reply,) = yield from self._replies(Draft(answer.text, answer.path, length, paths, *self._chance()))
         window = Window(reply)
-        if length < LONGEST_CHARACTER and _is_cut(reply):
+        if length < LONGEST_CHARACTER and is_cut(reply):
             self._wasted += len(reply.positions)
             return (yield from self._draft(answer, LONGEST_CHARACTER))
         if not len(window) and not (window.filtered and answer.text):
@@ -347,9 +237,9 @@ class Loop:
             self._seconds += evidence.seconds
             self._distributions.update(zip(missing, evidence.distributions, strict=True))
 
-    def _walk(self, answer: Answer, shown: Shown) -> Generator[Event, Evidence | None, _Round]:
+    def _walk(self, answer: Answer, shown: Shown) -> Generator[Event, Evidence | None, Walk]:
         """Choose at one place after the other, as long as the next one is known."""
-        done = _Round(answer)
+        done = Walk(answer)
         while len(done.steps) < self._left:
             known = shown.next(done.answer, done.steps[-1] if done.steps else None)
             if known is None:
@@ -361,7 +251,7 @@ class Loop:
             scored = yield from self._score(known.position, done.answer)
             if self._drafts.planner is not None:
                 yield from self._guess(done.answer)
-            step = self._step(known.position, scored, exact=known.exact)
+            step = step_of(known.position, scored, exact=known.exact, steering=self._steering, rng=self._rng)
             self._append(done, step)
             if done.answer in self._drafted and step.piece:
                 done.steps[-1] = replace(step, guessed=True)
@@ -422,61 +312,7 @@ class Loop:
         self._wasted += len(reply.positions)
         return reply.positions[0].revealed if reply.positions else ()
 
-    def _step(self, position: Position, scored: ScoredPosition, *, exact: bool) -> Step:
-        wanted, ends = position.sampled.piece, position.sampled.kind is Kind.END
-        if ends:
-            wanted = b""
-        # A token without bytes that is no end stands for nothing that could be kept.
-        drafted = scored.pieces.index(wanted) if (wanted or ends) and wanted in scored.pieces else None
-        likeliest = any(c.piece == position.sampled.piece for c in position.top[:1])
-        drawn = self._choose(scored, drafted, likeliest=likeliest)
-        at, piece = drawn.index, scored.pieces[drawn.index]
-        log_z = scored.log_whole() if self._steering.takes_unseen else drawn.log_weight
-        inside = at < scored.known
-        origin = Origin.DRAFT if at == drafted and inside else Origin.CHANGED if inside else Origin.OUTSIDE
-        return Step(
-            piece=piece,
-            kind=Kind.TEXT if piece else Kind.END,
-            api_token=wanted,
-            logp_before=float(scored.scores.logp[at]),
-            logp_after=scored.logp_after(at, log_z),
-            offset=float(scored.scores.offset[at]),
-            origin=origin,
-            candidates=scored.candidates(self._steering.top_candidates, log_z),
-            certified=drawn.certified,
-            tv_bound=drawn.tv_bound,
-            log_weight=drawn.log_weight,
-            exact=exact,
-            alpha=scored.alpha,
-            divergence=scored.divergence,
-            gated=scored.gated,
-            outweighed=self._steering.temperature == 0.0 and scored.is_outweighed,
-            unbordered=scored.unbordered,
-        )
-
-    def _choose(self, scored: ScoredPosition, drafted: int | None, *, likeliest: bool) -> Drawn:
-        """The best, or one that is drawn; where the offset does not act, what the API chose as its likeliest token."""
-        score, known, unseen = scored.scores.score, scored.known, scored.unseen
-        if drafted is not None and drafted >= len(score):
-            drafted = None
-        if self._steering.temperature == 0.0:
-            found = best(score, known=known, drafted=drafted, unseen=unseen)
-            if drafted is None or drafted >= known or scored.alpha != 0.0 or not likeliest:
-                return found
-            return replace(found, index=drafted, certified=True)
-        if scored.missed is not None and drafted is not None:
-            return own(score, drafted=drafted, unseen=unseen, missed=scored.missed)
-        return draw(
-            score,
-            scored.scores.logp,
-            known=known,
-            drafted=drafted,
-            unseen=unseen,
-            steering=self._steering,
-            rng=self._rng,
-        )
-
-    def _append(self, done: _Round, step: Step) -> None:
+    def _append(self, done: Walk, step: Step) -> None:
         done.starts.append(done.answer)
         done.steps.append(step)
         if step.kind is not Kind.END:
@@ -484,7 +320,7 @@ class Loop:
         if self._steering.event == "ids" or is_whole(done.answer.text):
             done.whole = len(done.steps)
 
-    def _complete(self, done: _Round) -> Generator[Event, Evidence | None, None]:
+    def _complete(self, done: Walk) -> Generator[Event, Evidence | None, None]:
         """Finish a character that a change left open: the API cannot be asked there, so the expert alone goes on."""
         for _ in range(LONGEST_CHARACTER):
             if done.whole == len(done.steps):
@@ -494,7 +330,7 @@ class Loop:
             logp = math.nan
             self._append(done, Step(piece, Kind.TEXT, b"", logp, logp, logp, Origin.LOCAL, exact=False, alpha=logp))
 
-    def _drop_open_end(self, done: _Round, answer: Answer) -> None:
+    def _drop_open_end(self, done: Walk, answer: Answer) -> None:
         """Take back drafted steps after the last whole character: the next draft will go over them again."""
         if done.whole == len(done.steps):
             return
@@ -505,26 +341,26 @@ class Loop:
             answer = self._reading.after(answer, step.piece) if step.piece else answer
         done.answer = answer
 
-    def _cut(self, done: _Round) -> bool:
+    def _cut(self, done: Walk) -> bool:
         """Whether the answer is to end here, although the API and the pair would go on."""
         return self._stopped(done) or self._repeats(done)
 
-    def _stopped(self, done: _Round) -> bool:
+    def _stopped(self, done: Walk) -> bool:
         return first_stop(done.answer.text, self._stops) is not None
 
-    def _pieces(self, done: _Round) -> list[bytes]:
+    def _pieces(self, done: Walk) -> list[bytes]:
         """The last tokens of the answer, as many as a repetition is looked for in."""
         size = self._steering.repetition_stop
         return [*self._last, *(step.piece for step in done.steps)][-size:] if size else []
 
-    def _repeats(self, done: _Round) -> bool:
+    def _repeats(self, done: Walk) -> bool:
         """Whether the answer does nothing but repeat itself; never inside a character."""
         pieces = self._pieces(done)
         if not pieces or len(pieces) < self._steering.repetition_stop or done.whole < len(done.steps):
             return False
         return repeats(b"".join(pieces))
 
-    def _finish(self, done: _Round) -> Finish | None:
+    def _finish(self, done: Walk) -> Finish | None:
         if done.steps and done.steps[-1].kind is Kind.END:
             return "stop"
         if self._stopped(done):

@@ -16,10 +16,9 @@ import numpy as np
 
 from blackbox_proxy.core.decoding import combine
 from blackbox_proxy.core.decoding.certificate import NOTHING
-from blackbox_proxy.core.decoding.events import Draft, Evaluate, Evidence
-from blackbox_proxy.core.decoding.loop import Ending, Run, no_token
+from blackbox_proxy.core.decoding.events import Draft, Ending, Evaluate, Evidence, Run
 from blackbox_proxy.core.decoding.readings import ScoredPosition, draws_as_it_is, merged
-from blackbox_proxy.core.decoding.rounds import Known, known_of
+from blackbox_proxy.core.decoding.rounds import Known, known_of, no_token
 from blackbox_proxy.core.decoding.sampling import log_normaliser
 from blackbox_proxy.core.text import first_stop, is_start, is_whole, open_bytes, repeats
 from blackbox_proxy.steering import Steering

@@ -8,12 +8,13 @@ Knows no pair, no prices and no request.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol, final
 
 from blackbox_proxy.core.decoding.readings import Answer
 from blackbox_proxy.core.text import is_whole
+from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.types import FILTERED, Candidate, Kind, Origin, Position, Reply, Step
 
 HIDDEN_END = 0.5
@@ -176,3 +177,53 @@ def by_echo(drafted: Sequence[Answer], reply: Reply, *, ids: bool) -> Checked:
         if ids or is_whole(answer.text):
             known[answer] = Known(one.position, reply.exact)
     return Checked(Borders(known, made=()), end, Window(reply))
+
+
+@dataclass(slots=True)
+class Walk:
+    """What one round has led to so far: steps, and the text before each; `whole` of them end between two characters.
+
+    kept: how many took what the API had drafted. given: how many were given out.
+    """
+
+    answer: Answer
+    steps: list[Step] = field(default_factory=list)
+    starts: list[Answer] = field(default_factory=list)
+    whole: int = 0
+    kept: int = 0
+    given: int = 0
+
+    def fresh(self, until: int | None = None) -> Iterator[Step]:
+        """The steps that were not given out yet: those that will not be taken back, or so many as is said."""
+        fresh = self.steps[self.given : self.whole if until is None else until]
+        self.given += len(fresh)
+        return iter(fresh)
+
+    @property
+    def changed(self) -> bool:
+        """Whether it ends with a token that the API had not drafted."""
+        return bool(self.steps) and self.steps[-1].origin is not Origin.DRAFT
+
+    @property
+    def asked(self) -> list[Answer]:
+        """Where the steps stand that the API was asked for."""
+        both = zip(self.starts, self.steps, strict=True)
+        return [start for start, step in both if step.origin is not Origin.LOCAL]
+
+
+def no_token(answer: bytes, finish: str | None) -> ReplyError:
+    """A reply holds nothing to go on with, and no end."""
+    if finish == FILTERED:
+        return ReplyError(
+            f"the provider's content filter withheld the answer (finish {finish!r})",
+            hint="change the prompt, or ask the provider why",
+        )
+    return ReplyError(
+        f"the API returned no token after {answer[-20:]!r} (finish {finish!r})",
+        hint="check that the endpoint returns log-probs for max_tokens=1",
+    )
+
+
+def is_cut(reply: Reply) -> bool:
+    """Whether it broke off in its first character, of which nothing is told: some tokens more may tell it."""
+    return reply.finish == "length" and bool(reply.positions) and reply.positions[0].is_lost

@@ -18,7 +18,7 @@ import numpy as np
 from blackbox_proxy.core.alignment.continuations import UNUSUAL, Continuations
 from blackbox_proxy.core.alignment.covering import NEGLIGIBLE, Cover, Place, place
 from blackbox_proxy.core.alignment.firsts import firsts_of, own_firsts
-from blackbox_proxy.core.alignment.tokencover import TokenCover
+from blackbox_proxy.core.alignment.tokencover import TokenCover, foreign_of
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding import combine
 from blackbox_proxy.core.decoding.certainty import matter, next_to_read
@@ -70,9 +70,6 @@ MANY = 256
 
 GUESSED = 4
 """Strings of the expert among which the next one is guessed."""
-
-FOREIGN = 0.1
-"""Share of the API's probability below which the anti-expert's hardly allows that both mean the same."""
 
 CROSSING = 0.05
 """Probability of what the pair's tokenizer would not let follow above which the API evidently cuts otherwise."""
@@ -194,38 +191,15 @@ class ByteReading:
         proposed: Sequence[bytes],
         alpha: float,
     ) -> tuple[ScoredPosition, Floats, frozenset[bytes]]:
-        """Everything that competes, scored by what the cover knows; its masses; and the strings of `_foreign`."""
+        """Everything that competes, scored by what the cover knows; its masses; and the strings of `foreign_of`."""
         pieces = (*shown, *(piece for piece in proposed if piece not in shown))
         cover.ask(pieces)
         masses, once = cover.estimate(), cover.once()
         logp = np.fromiter(shown.values(), dtype=np.float64)
-        foreign = self._foreign(cover, pieces, (masses, once), logp=logp) if self._api is None else frozenset()
+        foreign = foreign_of(cover, pieces, (masses, once), logp=logp) if self._api is None else frozenset()
         field = self._field(pieces, masses, once, logp=logp, at=position, foreign=foreign)
         scored = self._scored_position(pieces, field, at=position, alpha=alpha)
         return replace(scored, unbordered=cover.tree.unbordered and self._api is not None), masses, foreign
-
-    def _foreign(
-        self, cover: TokenCover, pieces: Sequence[bytes], tables: tuple[Floats, Floats], *, logp: Floats
-    ) -> frozenset[bytes]:
-        """Strings that the API showed and that are no tokens as the pair cuts; their masses are put into both tables.
-
-        They stand for all that starts with them: those that the pair has no token for, and those that the API finds
-        much likelier than the anti-expert finds the token, but about as likely as all that starts so.
-        """
-        found, masses = set(), tables[0]
-        for n, piece in enumerate(pieces[: len(logp)]):
-            if not piece:
-                continue
-            if not self._firsts.is_piece(piece):
-                found.add(piece)
-            elif masses[1, n] < FOREIGN * math.exp(logp[n]):
-                prefix = cover.tree.prefix(piece)
-                logs = np.log(np.maximum([masses[1, n], prefix[1]], combine.LEAST))
-                if abs(logs[1] - logp[n]) < abs(logs[0] - logp[n]):
-                    for table in tables:
-                        table[:, n] = prefix
-                    found.add(piece)
-        return frozenset(found)
 
     def _next_path(
         self, cover: TokenCover, scored: ScoredPosition, masses: Floats, *, own: int | None, foreign: frozenset[bytes]
@@ -233,7 +207,7 @@ class ByteReading:
         """The path whose distribution would change what matters most; None where it is certain enough."""
         found = matter(cover, scored, masses, steering=self._steering, smooth=self._smooth)
         found += [] if own is None else [own]
-        # Of a token of the pair that stands for all that starts with it, no more is read: see `_foreign`.
+        # Of a token of the pair that stands for all that starts with it, no more is read: see `foreign_of`.
         wanted = [n for n in found if not (scored.pieces[n] in foreign and self._firsts.is_piece(scored.pieces[n]))]
         return next_to_read(cover, masses, wanted, smooth=self._smooth) if wanted else None
 

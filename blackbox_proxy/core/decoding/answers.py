@@ -1,0 +1,44 @@
+"""One steered answer: the loop, with the reading of positions that its steering asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from blackbox_proxy.core.alignment.vocabulary import Vocabulary
+from blackbox_proxy.core.decoding.drafting import Drafts
+from blackbox_proxy.core.decoding.events import Run
+from blackbox_proxy.core.decoding.ids import IdReading
+from blackbox_proxy.core.decoding.loop import Loop
+from blackbox_proxy.core.decoding.readings import Reading
+from blackbox_proxy.core.decoding.scores import ScoreReading
+from blackbox_proxy.core.decoding.strings import ByteReading
+from blackbox_proxy.steering import Steering
+from blackbox_proxy.types import PairDistributions, Reveal, TokenPath
+
+
+def steps(
+    steering: Steering,
+    *,
+    vocabulary: Vocabulary,
+    spell: Callable[[bytes], Sequence[int]],
+    api: Vocabulary | None = None,
+    reveal: Reveal = "none",
+    drafts: Drafts | None = None,
+) -> Run:
+    """Steer one answer. Yields `Step`s in order, and the questions that lead to them.
+
+    vocabulary, spell: the pair's; api: the API's own vocabulary, where it is known; reveal: how the API tells log-probs
+    beyond its top-k; drafts: who may draft; the API alone where nobody says.
+    """
+    distributions: dict[TokenPath, PairDistributions] = {}
+    reading: Reading = (
+        IdReading(vocabulary, distributions, steering=steering, reveal=reveal)
+        if steering.event == "ids"
+        else ByteReading(vocabulary, distributions, spell=spell, steering=steering, api=api, reveal=reveal)
+    )
+    return Loop(steering, reading, distributions, drafts=drafts).run()
+
+
+def steps_by_scores(steering: Steering, *, proposes: bool) -> Run:
+    """`steps` by any source of offsets (`types.Scorer`); proposes: whether it can name strings of its own."""
+    return Loop(steering, ScoreReading(steering, proposes=proposes), {}).run()

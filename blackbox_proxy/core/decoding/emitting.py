@@ -1,0 +1,76 @@
+"""What is emitted at a position that was scored: which candidate, and the step that says so."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from blackbox_proxy.core.decoding.readings import ScoredPosition
+from blackbox_proxy.core.decoding.sampling import Drawn, best, draw, own
+from blackbox_proxy.steering import Steering
+from blackbox_proxy.types import Kind, Origin, Position, Step
+
+
+def step_of(
+    position: Position, scored: ScoredPosition, *, exact: bool, steering: Steering, rng: np.random.Generator
+) -> Step:
+    """The step at a position that was scored: the best candidate, or one that is drawn.
+
+    exact: whether the API's log-probs are those after exactly the text before. rng: where the chance comes from.
+    """
+    wanted, ends = position.sampled.piece, position.sampled.kind is Kind.END
+    if ends:
+        wanted = b""
+    # A token without bytes that is no end stands for nothing that could be kept.
+    drafted = scored.pieces.index(wanted) if (wanted or ends) and wanted in scored.pieces else None
+    likeliest = any(c.piece == position.sampled.piece for c in position.top[:1])
+    drawn = _choose(scored, drafted, likeliest=likeliest, steering=steering, rng=rng)
+    at, piece = drawn.index, scored.pieces[drawn.index]
+    log_z = scored.log_whole() if steering.takes_unseen else drawn.log_weight
+    inside = at < scored.known
+    origin = Origin.DRAFT if at == drafted and inside else Origin.CHANGED if inside else Origin.OUTSIDE
+    return Step(
+        piece=piece,
+        kind=Kind.TEXT if piece else Kind.END,
+        api_token=wanted,
+        logp_before=float(scored.scores.logp[at]),
+        logp_after=scored.logp_after(at, log_z),
+        offset=float(scored.scores.offset[at]),
+        origin=origin,
+        candidates=scored.candidates(steering.top_candidates, log_z),
+        certified=drawn.certified,
+        tv_bound=drawn.tv_bound,
+        log_weight=drawn.log_weight,
+        exact=exact,
+        alpha=scored.alpha,
+        divergence=scored.divergence,
+        gated=scored.gated,
+        outweighed=steering.temperature == 0.0 and scored.is_outweighed,
+        unbordered=scored.unbordered,
+    )
+
+
+def _choose(
+    scored: ScoredPosition, drafted: int | None, *, likeliest: bool, steering: Steering, rng: np.random.Generator
+) -> Drawn:
+    """The best, or one that is drawn; where the offset does not act, what the API chose as its likeliest token."""
+    score, known, unseen = scored.scores.score, scored.known, scored.unseen
+    if drafted is not None and drafted >= len(score):
+        drafted = None
+    if steering.temperature == 0.0:
+        found = best(score, known=known, drafted=drafted, unseen=unseen)
+        if drafted is None or drafted >= known or scored.alpha != 0.0 or not likeliest:
+            return found
+        return replace(found, index=drafted, certified=True)
+    if scored.missed is not None and drafted is not None:
+        return own(score, drafted=drafted, unseen=unseen, missed=scored.missed)
+    return draw(
+        score,
+        scored.scores.logp,
+        known=known,
+        drafted=drafted,
+        unseen=unseen,
+        steering=steering,
+        rng=rng,
+    )
