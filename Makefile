@@ -13,7 +13,7 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check slow contracts openai2 bench continuing deciding right-token evaluate results notebook executed \
-	docs site pictures reference docs-env user-env dev-env tune-env contracts-env suites-env openai2-env
+	docs site package pictures reference docs-env user-env dev-env tune-env contracts-env suites-env openai2-env
 
 help: ## show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '%-11s %s\n' "$$t" "$$d"; done
@@ -81,6 +81,9 @@ docs: docs-env ## serve the site on this machine, and build it anew when a page 
 
 site: docs-env ## build the site into build/site; any warning is an error
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --site-dir build/site
+
+package: setup ## build sdist and wheel into build/dist; install the wheel elsewhere and run the demo from it
+	.ci/package
 
 pictures: setup ## draw the README's picture from a real answer; needs a Chromium
 	$(BIN)/python -m tests.pages.pictures docs/pictures
