@@ -46,7 +46,7 @@ VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class DriftRecord:
     """What an endpoint said to its canaries. made: when, UTC. chat: they were sent as messages, not as text."""
 
     base_url: str
@@ -74,7 +74,7 @@ def record(
     made: dt.datetime,
     takes: int = TAKES,
     on_reply: Callable[[Reply], object] = lambda _: None,
-) -> Record:
+) -> DriftRecord:
     """Ask every canary `takes` times. Raises a BlackboxProxyError where one cannot be asked."""
     if takes < 1:
         raise InputError(f"takes must be at least 1, not {takes}", hint="2 tell how noisy the endpoint is")
@@ -83,10 +83,10 @@ def record(
     rounds = [_answers(api, written, chat=can.chat, top_k=can.top_k, run=run, on_reply=on_reply) for _ in range(takes)]
     both = zip(written, zip(*rounds, strict=True), strict=True)
     canaries = tuple(Canary(asked, tuple(_take(reply) for reply in replies)) for asked, replies in both)
-    return Record(base_url, api.model, made, can.top_k, can.chat, canaries)
+    return DriftRecord(base_url, api.model, made, can.top_k, can.chat, canaries)
 
 
-def check(api: Api, old: Record, *, on_reply: Callable[[Reply], object] = lambda _: None) -> Comparison:
+def check(api: Api, old: DriftRecord, *, on_reply: Callable[[Reply], object] = lambda _: None) -> Comparison:
     """Ask the canaries of a record once more, and compare. Raises InputError where the route is another one."""
     if api.capabilities().chat != old.chat:
         was, now = ("chat", "text") if old.chat else ("text", "chat")
@@ -121,7 +121,7 @@ def record_file(folder: Path, base_url: str, model: str) -> Path:
     return folder / "drift" / f"{name or 'model'}-{hashlib.sha256(place.encode()).hexdigest()[:10]}.json"
 
 
-def write_record(path: Path, found: Record) -> None:
+def write_record(path: Path, found: DriftRecord) -> None:
     """Put a record into a file, whole or not at all. Raises InputError where the disk refuses."""
     content = {
         "version": VERSION,
@@ -137,7 +137,7 @@ def write_record(path: Path, found: Record) -> None:
     replace_text(path, json.dumps(content, indent=1) + "\n")
 
 
-def read_record(path: Path) -> Record:
+def read_record(path: Path) -> DriftRecord:
     """The record in a file. Raises InputError where there is none, or the file is something else."""
     try:
         return _record_of(json.loads(read_text(path)))
@@ -151,12 +151,12 @@ def read_record(path: Path) -> Record:
         raise InputError(f"{path} is no record of canaries: {error!r}", hint="record them anew") from error
 
 
-def _record_of(found: Mapping[str, Any]) -> Record:
+def _record_of(found: Mapping[str, Any]) -> DriftRecord:
     if found["version"] != VERSION:
         raise InputError(f"its version is {found['version']!r}, not {VERSION}")
     canaries = tuple(Canary(str(one["asked"]), tuple(map(_read_take, one["takes"]))) for one in found["canaries"])
     made = dt.datetime.fromisoformat(found["made"])
-    return Record(found["base_url"], found["model"], made, int(found["top_k"]), bool(found["chat"]), canaries)
+    return DriftRecord(found["base_url"], found["model"], made, int(found["top_k"]), bool(found["chat"]), canaries)
 
 
 def _take_json(take: Take) -> Mapping[str, object]:

@@ -1,14 +1,16 @@
-"""How to steer: the knobs of one answer, checked once.
+"""How to steer: the knobs of one answer, declared once.
 
-Frozen data; what the knobs mean is in ARCHITECTURE.md, "The derivation". Knows no formula and no I/O.
+A knob is a field of `Steering` with its default, what it is for, and the group that it belongs to. The options of the
+command line, the fields of requests and files, and the documentation are made from that. What the knobs mean is in
+docs/method.md. Frozen data; knows no formula and no I/O.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from itertools import pairwise
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from blackbox_proxy.errors import InputError
 
@@ -50,6 +52,21 @@ THRESHOLD = 0.1
 
 REPETITION = (16, 1024)
 """Fewest and most tokens in which a repetition may be looked for."""
+
+Group = Literal["pair", "answer", "calls", "endpoint", "fine"]
+"""What a knob is about: the pair, the answer, calls, what the endpoint can do; `fine`: seldom turned."""
+
+
+def knob(default: Any, help: str, *, group: Group | None, most: float = math.inf) -> Any:  # noqa: A002, ANN401
+    """A field of `Steering`.
+
+    Args:
+        default: What holds where nobody says.
+        help: What it is for, in one or two sentences.
+        group: Where help lists it; None for a knob that is set by code alone.
+        most: The largest value, either way from 0, that a stranger may ask for: it costs time at every step.
+    """
+    return field(default=default, metadata={"help": help, "group": group, "most": most})
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,69 +122,67 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Steering:
-    """How to steer; checked when it is made. Raises InputError for a value that cannot be.
+    """How to steer; checked when it is made. Raises InputError for a value that cannot be."""
 
-    Attributes:
-        alpha: Weight of the offset; 0 leaves the API's answer unchanged.
-        max_tokens: Most tokens of the answer.
-        target: What may win: see `Target`.
-        event: What a candidate stands for to the pair: see `Event`.
-        tail: What is done about what the API does not show: see `Tail`.
-        nucleus: The API's own probability that the target `nucleus` keeps.
-        reveals: Most extra calls at one position.
-        draft: Most tokens drafted for one call.
-        drafter: Who drafts: see `Who`.
-        prefer: What the drafter `auto` aims at.
-        temperature: 0 takes the best token; otherwise tokens are drawn. The order is: combine, then temperature, then
-            `top_p` and `min_p` of the steered distribution.
-        top_p: Share of the steered distribution that is kept.
-        min_p: Share of the best token's probability below which none is drawn.
-        seed: Where the chance comes from; equal seeds give equal choices.
-        rule: How offsets abstain (event `bytes` only; on a shared vocabulary they are exact): see `Rule`.
-        evidence: The constant c of the rule `pooled`, a probability: the offset of a string that neither member finds
-            likelier falls back to the pooled offset of the rest.
-        clip: Largest offset of the rule `clip`, in nats.
-        plausible: Share of the expert's best below which the rule `plausible` takes a string for impossible.
-        gate: Where the offset acts: see `Gate`.
-        threshold: Total variation between the members' distributions of the next token, 0 to 1, above which the gate
-            `divergence` opens.
-        schedule: alpha by token, in place of `alpha`.
-        proposals: How many strings of the expert may compete from outside the top-k at each step.
-        back_off: Most tokens of the pair that are re-read at the left border.
-        spread: Forked evaluations allowed at one step.
-        top_candidates: How many of the best are kept with each step.
-        stop: Strings before which the answer ends.
-        repetition_stop: Ends an answer whose last so many tokens are one piece of text four times or more; 0 never
-            does. What is repeated stays in the answer.
-    """
-
-    alpha: float = 1.0
-    max_tokens: int = 256
-    target: Target = "full"
-    event: Event = "bytes"
-    tail: Tail = "impute"
-    nucleus: float = 0.9
-    reveals: int = 4
-    draft: int = 8
-    drafter: Who = "api"
-    prefer: Prefer = "balanced"
-    temperature: float = 0.0
-    top_p: float = 1.0
-    min_p: float = 0.0
-    seed: int = 0
-    rule: Rule = "pooled"
-    evidence: float = 1e-9
-    clip: float = 4.0
-    plausible: float = 0.02
-    gate: Gate = "always"
-    threshold: float = THRESHOLD
-    schedule: Schedule | None = None
-    proposals: int = 8
-    back_off: int = 4
-    spread: int = 8
-    top_candidates: int = 8
-    stop: tuple[str, ...] = ()
-    repetition_stop: int = 0
+    alpha: float = knob(1.0, "Weight of the pair's offset; 0 leaves the API alone.", group="pair", most=100.0)
+    max_tokens: int = knob(256, "Most tokens of the answer.", group="answer")
+    target: Target = knob(
+        "full", "What may be chosen: anything, the API's nucleus, or only what the API shows.", group="pair"
+    )
+    event: Event = knob("bytes", "`ids` where the API speaks the pair's vocabulary.", group="endpoint")
+    tail: Tail = knob("impute", "What the API does not show: guess it, ask for it, or leave it out.", group="pair")
+    nucleus: float = knob(0.9, "Share of the API's own distribution that `--target nucleus` keeps.", group="pair")
+    reveals: int = knob(4, "Most extra calls at one position, for `--tail reveal`.", group="fine", most=16)
+    draft: int = knob(8, "Most tokens to draft for one call.", group="calls", most=64)
+    drafter: Who = knob(
+        "api",
+        "Who drafts: the API (`api`); the pair, each beginning asked about at once (`pair_prefixes`) or checked by its"
+        " echo (`pair_echo`); or whichever is best (`auto`). The text is the same.",
+        group="calls",
+    )
+    prefer: Prefer = knob("balanced", "What `--drafter auto` aims at.", group="calls")
+    temperature: float = knob(0.0, "0 takes the best token; otherwise tokens are drawn.", group="answer")
+    top_p: float = knob(1.0, "Draw from the likeliest tokens that hold this share.", group="answer")
+    min_p: float = knob(0.0, "Draw no token below this share of the likeliest.", group="answer")
+    seed: int = knob(0, "Where the chance comes from; equal seeds give equal answers.", group="answer")
+    rule: Rule = knob("pooled", "How an offset abstains where the pair has no evidence.", group="pair")
+    evidence: float = knob(
+        1e-9,
+        "Probability below which a string is no evidence for `--rule pooled`: its offset falls back to that of the"
+        " rest.",
+        group="fine",
+    )
+    clip: float = knob(4.0, "Largest offset of `--rule clip`, in nats.", group="fine")
+    plausible: float = knob(
+        0.02, "Share of the expert's best below which `--rule plausible` takes a string for impossible.", group="fine"
+    )
+    gate: Gate = knob(
+        "always",
+        "Where the offset acts: at every token, or only where the pair's members differ by more than `--threshold`;"
+        " elsewhere the API's own token is taken.",
+        group="pair",
+    )
+    threshold: float = knob(
+        THRESHOLD,
+        "Total variation of the members' next-token distributions, 0 to 1, that `--gate divergence` needs.",
+        group="pair",
+    )
+    schedule: Schedule | None = knob(
+        None,
+        "alpha by token, as TOKEN:ALPHA,TOKEN:ALPHA; straight lines between. In place of --alpha.",
+        group="pair",
+        most=100.0,
+    )
+    proposals: int = knob(
+        8, "How many strings of the expert may compete from outside the top-k at each step.", group="fine", most=64
+    )
+    back_off: int = knob(4, "Most tokens of the pair that are re-read at the left border.", group="fine", most=16)
+    spread: int = knob(8, "Forked evaluations of the pair allowed at one step.", group="fine", most=64)
+    top_candidates: int = knob(8, "How many of the best are kept with each step.", group=None)
+    stop: tuple[str, ...] = knob((), "End the answer before this text; may be repeated.", group="answer")
+    repetition_stop: int = knob(
+        0, "End the answer where its last so many tokens are one piece over and over; 0 never does.", group="answer"
+    )
 
     def __post_init__(self) -> None:
         checks = (
@@ -235,3 +250,11 @@ class Steering:
     def alpha_at(self, token: int) -> float:
         """Weight of the offset at a token of the answer, counted from 0."""
         return self.alpha if self.schedule is None else self.schedule.at(token)
+
+
+def _attributes() -> str:
+    """The knobs as the docstring of `Steering` lists them."""
+    return "".join(f"    {one.name}: {one.metadata['help']}\n" for one in fields(Steering))
+
+
+Steering.__doc__ = f"{Steering.__doc__}\n\nAttributes:\n{_attributes()}"

@@ -17,7 +17,7 @@ from blackbox_proxy.remote.retry import RetryPolicy
 from blackbox_proxy.remote.transport import Clock, Transport
 from blackbox_proxy.run.engine import asteer, steer, stream
 from blackbox_proxy.standin import Script, Traffic, running, script
-from blackbox_proxy.standin.plan import Fault, Plan, read_plan
+from blackbox_proxy.standin.plan import Fault, FaultPlan, read_plan
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.testing import ToyModel, ToyPair
 from blackbox_proxy.types import Attempt, Prompt, Result, Usage
@@ -171,7 +171,7 @@ def benched() -> Iterator[Bench]:
     toy, feed, traffic = toy_script(), Feed(), Traffic()
     pair = ToyPair(ToyModel(toy.vocabulary, 3), ToyModel(toy.vocabulary, 4))
     with (
-        running(toy, name="toy", top_k=TOP_K, plan=Plan(feed), traffic=traffic) as url,
+        running(toy, name="toy", top_k=TOP_K, plan=FaultPlan(feed), traffic=traffic) as url,
         asyncio.Runner() as runner,
     ):
         bench = Bench(url, pair, feed, traffic, runner)

@@ -225,6 +225,16 @@ def test_no_function_is_longer_than_a_screen() -> None:
     assert {path: names for path, names in found.items() if names} == {}
 
 
+def test_public_classes_have_names_of_their_own() -> None:
+    """So that a name in a message, or in a search, means one thing."""
+    found: dict[str, list[str]] = {}
+    for path in modules(*PACKAGES):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found.setdefault(node.name, []).append(relative(path))
+    assert {name: paths for name, paths in found.items() if len(paths) > 1} == {}
+
+
 def test_no_module_is_longer_than_can_be_held_in_mind() -> None:
     lines = {relative(path): len(path.read_text(encoding="utf-8").splitlines()) for path in modules(*PACKAGES)}
     assert {path: count for path, count in lines.items() if count > LONGEST_MODULE} == {}

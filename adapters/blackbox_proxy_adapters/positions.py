@@ -55,7 +55,7 @@ class Dialect:
         return replace(self, top_k=top_k)
 
 
-class Entry(NamedTuple):
+class ListedEntry(NamedTuple):
     """One token that an endpoint names; logp is None where nobody tells it."""
 
     piece: Piece
@@ -67,20 +67,20 @@ Key = bytes | Piece | int
 """What makes an entry the same token as another one: its id, else its bytes, with its kind where it is no text."""
 
 
-def entry(piece: Piece, logp: float | None, number: int | None, *, dialect: Dialect) -> Entry:
+def entry(piece: Piece, logp: float | None, number: int | None, *, dialect: Dialect) -> ListedEntry:
     """An entry; its id (`number`), where it is told, says whether it is an end.
 
     A token without bytes is then none by itself, except where no ids of ends are known at all.
     """
     if number is None:
-        return Entry(piece, logp)
+        return ListedEntry(piece, logp)
     if number in dialect.end_ids:
-        return Entry(Piece(piece.text, Kind.END), logp, number)
+        return ListedEntry(Piece(piece.text, Kind.END), logp, number)
     nameless = piece.kind is Kind.END and not piece.text and b"" in dialect.ends and bool(dialect.end_ids)
-    return Entry(Piece(b"", Kind.SPECIAL) if nameless else piece, logp, number)
+    return ListedEntry(Piece(b"", Kind.SPECIAL) if nameless else piece, logp, number)
 
 
-def position(own: Entry, listed: Sequence[Entry], *, top_k: int | None = None) -> Position:
+def position(own: ListedEntry, listed: Sequence[ListedEntry], *, top_k: int | None = None) -> Position:
     """What is known where `own` was sampled and `listed` were shown. Raises ReplyError for what is no distribution."""
     mine = key_of(own)
     shown = [(key_of(e), e, e.logp) for e in listed if e.logp is not None]
@@ -95,7 +95,9 @@ def position(own: Entry, listed: Sequence[Entry], *, top_k: int | None = None) -
     return _position(own, masses, others=others)
 
 
-def _position(own: Entry, masses: Mapping[Key, tuple[Entry, float]], *, others: Sequence[float]) -> Position:
+def _position(
+    own: ListedEntry, masses: Mapping[Key, tuple[ListedEntry, float]], *, others: Sequence[float]
+) -> Position:
     mine = key_of(own)
     total = math.fsum(math.exp(logp) for _, logp in masses.values())
     excess = _excess(total)
@@ -108,7 +110,7 @@ def _position(own: Entry, masses: Mapping[Key, tuple[Entry, float]], *, others: 
     return Position(top.get(mine, alone), tuple(top.values()), tail, ceiling_of(others, tail=tail))
 
 
-def key_of(e: Entry) -> Key:
+def key_of(e: ListedEntry) -> Key:
     """See `Key`. Bytes alone are the quick case: the hash of an enumeration's member is slow."""
     if e.id is not None:
         return e.id
@@ -136,9 +138,9 @@ def unknown(number: int | None = None) -> Position:
     return Position(Candidate(LOST, -math.inf, Kind.SPECIAL, number), (), 1.0, 0.0)
 
 
-def _masses(shown: Sequence[tuple[Key, Entry, float]]) -> dict[Key, tuple[Entry, float]]:
+def _masses(shown: Sequence[tuple[Key, ListedEntry, float]]) -> dict[Key, tuple[ListedEntry, float]]:
     """Log-prob per token; entries of one token are one event: their probabilities add."""
-    masses: dict[Key, tuple[Entry, float]] = {}
+    masses: dict[Key, tuple[ListedEntry, float]] = {}
     for key, e, logp in shown:
         known = masses.get(key)
         masses[key] = (e, logp) if known is None else (known[0], log_add(known[1], logp))

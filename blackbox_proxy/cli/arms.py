@@ -10,7 +10,7 @@ from rich.text import Text
 from blackbox_proxy.cli import show
 
 if TYPE_CHECKING:
-    from blackbox_proxy.evaluation.evaluate import Outcome
+    from blackbox_proxy.evaluation.evaluate import TaskOutcomeFigures
     from blackbox_proxy.evaluation.task import Task
 
 COLUMNS = {
@@ -42,7 +42,7 @@ def tasks(listed: Sequence[Task]) -> None:
         show.line(f"{task.name}: {task.title} ({sizes}; {task.source})")
 
 
-def outcomes(found: Sequence[Outcome]) -> None:
+def outcomes(found: Sequence[TaskOutcomeFigures]) -> None:
     """All tasks, one after another."""
     for one in found:
         show.out.print()
@@ -50,7 +50,7 @@ def outcomes(found: Sequence[Outcome]) -> None:
         _outcome(one)
 
 
-def _outcome(one: Outcome) -> None:
+def _outcome(one: TaskOutcomeFigures) -> None:
     rows = show.table(COLUMNS)
     for column in rows.columns:
         column.no_wrap = True

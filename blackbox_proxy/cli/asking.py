@@ -6,19 +6,17 @@ It parses its options, calls one function, and hands the answers to `show`; heav
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from blackbox_proxy.cli import inputs
 from blackbox_proxy.cli.booking import LedgerFile, MaxCalls, MaxCost, NoLedger, Tags, books
+from blackbox_proxy.cli.knobs import with_knobs
 from blackbox_proxy.cli.options import (
     ABLE,
     ANSWER,
-    CALLS,
     OFF,
-    PAIR,
-    PLAIN,
     SHOWN,
     Alpha,
     AlphaSchedule,
@@ -34,7 +32,6 @@ from blackbox_proxy.cli.options import (
     Raw,
     System,
     Template,
-    Threshold,
     Timeout,
     Tokenizer,
     TopK,
@@ -74,6 +71,7 @@ STEER_EXAMPLES = """Examples:
 """
 
 
+@with_knobs(but=("alpha", "schedule"))
 def steer(
     prompt: Question = None,
     base_url: BaseUrl = None,
@@ -82,18 +80,6 @@ def steer(
     pair: PairFile = None,
     alpha: Alpha = None,
     alpha_schedule: AlphaSchedule = None,
-    gate: Annotated[
-        Literal["always", "divergence"],
-        typer.Option(
-            help="Where the offset acts: at every token, or only where the pair's members differ by more than"
-            " `--threshold`; elsewhere the API's own token is taken.",
-            rich_help_panel=PAIR,
-        ),
-    ] = "always",
-    threshold: Threshold = PLAIN.threshold,
-    max_tokens: Annotated[
-        int, typer.Option(help="Most tokens of the answer.", rich_help_panel=ANSWER)
-    ] = PLAIN.max_tokens,
     system: System = None,
     messages: Messages = None,
     raw: Raw = False,
@@ -101,34 +87,9 @@ def steer(
     template: Template = None,
     tokenizer: Tokenizer = None,
     top_k: TopK = None,
-    temperature: Annotated[
-        float, typer.Option(help="0 takes the best token; otherwise tokens are drawn.", rich_help_panel=ANSWER)
-    ] = PLAIN.temperature,
-    top_p: Annotated[
-        float, typer.Option(help="Draw from the likeliest tokens that hold this share.", rich_help_panel=ANSWER)
-    ] = PLAIN.top_p,
-    min_p: Annotated[
-        float, typer.Option(help="Draw no token below this share of the likeliest.", rich_help_panel=ANSWER)
-    ] = PLAIN.min_p,
-    seed: Annotated[
-        int, typer.Option(help="Where the chance comes from; equal seeds give equal answers.", rich_help_panel=ANSWER)
-    ] = PLAIN.seed,
     n: Annotated[
         int, typer.Option("--n", help="Answers to draw, with the seeds from --seed on.", min=1, rich_help_panel=ANSWER)
     ] = 1,
-    draft: Annotated[int, typer.Option(help="Most tokens to draft for one call.", rich_help_panel=CALLS)] = PLAIN.draft,
-    drafter: Annotated[
-        Literal["api", "pair_prefixes", "pair_echo", "auto"],
-        typer.Option(
-            help="Who drafts: the API (`api`); the pair, each beginning asked about at once (`pair_prefixes`) or"
-            " checked by its echo (`pair_echo`); or whichever is best (`auto`). The text is the same.",
-            rich_help_panel=CALLS,
-        ),
-    ] = "api",
-    prefer: Annotated[
-        Literal["cost", "latency", "balanced"],
-        typer.Option(help="What `--drafter auto` aims at.", rich_help_panel=CALLS),
-    ] = "balanced",
     prompt_lists: Annotated[
         bool,
         typer.Option(
@@ -147,24 +108,6 @@ def steer(
             show_default=OFF,
         ),
     ] = False,
-    event: Annotated[
-        Literal["bytes", "ids"],
-        typer.Option(help="`ids` where the API speaks the pair's vocabulary.", rich_help_panel=ABLE),
-    ] = "bytes",
-    target: Annotated[
-        Literal["full", "nucleus", "topk"],
-        typer.Option(
-            help="What may be chosen: anything, the API's nucleus, or only what the API shows.", rich_help_panel=PAIR
-        ),
-    ] = "full",
-    nucleus: Annotated[
-        float,
-        typer.Option(help="Share of the API's own distribution that `--target nucleus` keeps.", rich_help_panel=PAIR),
-    ] = PLAIN.nucleus,
-    tail: Annotated[
-        Literal["impute", "reveal", "drop"],
-        typer.Option(help="What the API does not show: guess it, ask for it, or leave it out.", rich_help_panel=PAIR),
-    ] = "impute",
     reveal: Annotated[
         Literal["none", "ids", "bias"],
         typer.Option(
@@ -172,23 +115,6 @@ def steer(
             rich_help_panel=ABLE,
         ),
     ] = "none",
-    rule: Annotated[
-        Literal["pooled", "none", "clip", "plausible"],
-        typer.Option(help="How an offset abstains where the pair has no evidence.", rich_help_panel=PAIR),
-    ] = "pooled",
-    stop: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="End the answer before this text; may be repeated.", rich_help_panel=ANSWER, show_default="none"
-        ),
-    ] = None,
-    repetition_stop: Annotated[
-        int,
-        typer.Option(
-            help="End the answer where its last so many tokens are one piece over and over; 0 never does.",
-            rich_help_panel=ANSWER,
-        ),
-    ] = PLAIN.repetition_stop,
     api_key_env: KeyVariable = None,
     timeout: Timeout = 60.0,
     max_cost: MaxCost = None,
@@ -201,6 +127,8 @@ def steer(
     ] = False,
     trace_html: TraceFile = None,
     as_json: AsJson = False,
+    *,
+    knobs: Mapping[str, Any],
 ) -> None:
     """Answer a prompt with the hosted model, steered by the pair.
 
@@ -213,29 +141,10 @@ def steer(
     settings = read_settings()
     asked = inputs.prompt_of(prompt, messages=messages, system=system, raw=raw)
     own = None if pair_prompt is None else inputs.own_prompt(pair_prompt, raw=raw)
-    schedule = alpha_points(alpha_schedule, alpha=alpha)
     steering = Steering(
-        alpha=settings.alpha if alpha is None else alpha,
-        max_tokens=max_tokens,
-        temperature=temperature,
-        top_p=top_p,
-        min_p=min_p,
-        seed=seed,
-        target=target,
-        nucleus=nucleus,
-        tail=tail,
-        rule=rule,
-        gate=gate,
-        threshold=threshold,
-        schedule=schedule,
-        event=event,
-        draft=draft,
-        drafter=drafter,
-        prefer=prefer,
-        stop=tuple(stop or ()),
-        repetition_stop=repetition_stop,
+        **knobs, alpha=settings.alpha if alpha is None else alpha, schedule=alpha_points(alpha_schedule, alpha=alpha)
     )
-    route = {"token_ids": event == "ids", "reveal": reveal, "prompt_lists": prompt_lists, "echo": echo}
+    route = {"token_ids": steering.event == "ids", "reveal": reveal, "prompt_lists": prompt_lists, "echo": echo}
     with (
         books(settings, file=ledger, off=no_ledger, tags=tag, max_cost=max_cost, max_calls=max_calls) as book,
         connection(

@@ -118,7 +118,7 @@ def standin(
     """Serve a local model as a closed API in OpenAI's shapes, for work without a network."""
     from blackbox_proxy.cli import show
     from blackbox_proxy.local.weights import short_name
-    from blackbox_proxy.standin import Options, read_quirks, read_script, serve
+    from blackbox_proxy.standin import StandinOptions, read_quirks, read_script, serve
 
     if list_quirks:
         _print_quirks(as_json=as_json)
@@ -127,7 +127,7 @@ def standin(
         raise typer.BadParameter("either --model or --script says what to serve")
 
     read_quirks(quirk or [])  # before anything is fetched
-    options = Options(
+    options = StandinOptions(
         top_k=top_k, slots=slots, threads=threads, gpu_layers=gpu_layers, quirks=quirk or [], fingerprint=fingerprint
     )
     if context is not None:

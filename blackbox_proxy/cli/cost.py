@@ -20,7 +20,7 @@ from blackbox_proxy.cli.pagefile import check_page_file, program, write_page
 from blackbox_proxy.errors import InputError
 
 if TYPE_CHECKING:
-    from blackbox_proxy.ledger.rows import Row
+    from blackbox_proxy.ledger.rows import LedgerRow
     from blackbox_proxy.ledger.store import Store
 
 app = typer.Typer(
@@ -73,7 +73,7 @@ def report(
         write_page(html, _page(rows, since=day_of(since)), quiet=as_json)
 
 
-def _page(rows: Sequence[Row], *, since: str) -> str:
+def _page(rows: Sequence[LedgerRow], *, since: str) -> str:
     """The rows as a page for whoever pays."""
     from blackbox_proxy.cli import show
     from blackbox_proxy.ledger.report import By, figures
@@ -127,11 +127,11 @@ def estimate(
     The share of drafted tokens that is kept is that of the model's past answers in the ledger, or 0.5.
     """
     from blackbox_proxy.cli import bills
-    from blackbox_proxy.cli.estimating import Asked, foreseen
+    from blackbox_proxy.cli.estimating import EstimatedPrompts, foreseen
     from blackbox_proxy.cli.settings import read_settings
 
     settings = read_settings()
-    asked = Asked(
+    asked = EstimatedPrompts(
         file, base_url, model, profile, tokenizer, answer=answer, draft=draft, acceptance=acceptance, ledger=ledger
     )
     found = foreseen(asked, settings)

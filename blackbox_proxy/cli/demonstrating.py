@@ -18,7 +18,7 @@ from blackbox_proxy.cli import show
 
 if TYPE_CHECKING:
     from blackbox_proxy.demo.facts import Load, Question
-    from blackbox_proxy.demo.score import Answered
+    from blackbox_proxy.demo.score import DemoAnswer
 
 LOAD_TITLES = {
     "known": "known: real facts; what the closed model knows, in the pair's form",
@@ -44,7 +44,7 @@ NEXT = (
 """What to run next, and what for."""
 
 Play = Callable[
-    [Sequence["Question"], Callable[["Question"], object], Callable[["Answered"], object]], Sequence["Answered"]
+    [Sequence["Question"], Callable[["Question"], object], Callable[["DemoAnswer"], object]], Sequence["DemoAnswer"]
 ]
 """Answers questions in order; told of each before it is asked, and of its answers."""
 
@@ -72,9 +72,9 @@ def opening(*, closed: str, local: str) -> None:
         show.labelled(name, WHO[party].format(closed=closed, local=local), style="green" if party == "steered" else "")
 
 
-def loads(asked: Mapping[Load, Sequence[Question]], play: Play) -> dict[Load, Sequence[Answered]]:
+def loads(asked: Mapping[Load, Sequence[Question]], play: Play) -> dict[Load, Sequence[DemoAnswer]]:
     """Play all loads; behind the first, which shows the idea, one of its answers token by token."""
-    played: dict[Load, Sequence[Answered]] = {}
+    played: dict[Load, Sequence[DemoAnswer]] = {}
     for name, questions in asked.items():
         played[name] = _load(name, questions, play)
         if len(played) == 1:
@@ -82,7 +82,7 @@ def loads(asked: Mapping[Load, Sequence[Question]], play: Play) -> dict[Load, Se
     return played
 
 
-def _load(name: Load, asked: Sequence[Question], play: Play) -> Sequence[Answered]:
+def _load(name: Load, asked: Sequence[Question], play: Play) -> Sequence[DemoAnswer]:
     """Play one load: each question is there before it is asked, its answers as soon as they are known."""
     show.section(LOAD_TITLES[name])
     begun: list[Question] = []
@@ -91,7 +91,7 @@ def _load(name: Load, asked: Sequence[Question], play: Play) -> Sequence[Answere
         begun.append(question)
         show.out.print(Text(f"{len(begun)}/{len(asked)} ", style="dim").append(question.asked, style="bold"))
 
-    def tell(answered: Answered) -> None:
+    def tell(answered: DemoAnswer) -> None:
         for party, label in NAMES.items():
             if party == "steered" or len(begun) <= WHOLE:
                 show.labelled(label, getattr(answered, party)[:100], style="green" if party == "steered" else "")
@@ -99,7 +99,7 @@ def _load(name: Load, asked: Sequence[Question], play: Play) -> Sequence[Answere
     return play(asked, ask, tell)
 
 
-def _tokens(answered: Answered) -> None:
+def _tokens(answered: DemoAnswer) -> None:
     """One answer, token by token."""
     show.section("token by token")
     show.out.print(Text(answered.question.asked, style="bold"))

@@ -83,7 +83,7 @@ class Bill:
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class WatchedCanaries:
     """The endpoint, where its record lies, and what was taken so far. address: as records know it."""
 
     api: Api
@@ -218,13 +218,13 @@ def check(  # noqa: PLR0913, PLR0917 (typer reads options from the signature)
         raise typer.Exit(1)
 
 
-def _watched(api: Api, file: Path | None) -> Watched:
+def _watched(api: Api, file: Path | None) -> WatchedCanaries:
     from blackbox_proxy.drift import record_file
     from blackbox_proxy.files import state_folder
 
     address = api.transport.address
     path = file.expanduser() if file else record_file(state_folder(os.environ), address, api.model)
-    return Watched(api, address, path, Bill())
+    return WatchedCanaries(api, address, path, Bill())
 
 
 def _heard(bill: Bill, tick: Callable[[object], None]) -> Callable[[Reply], None]:

@@ -20,7 +20,7 @@ from blackbox_proxy.core.money.amounts import Price
 from blackbox_proxy.core.money.estimating import (
     ACCEPTANCE,
     ASSUMED,
-    Plan,
+    EstimatePlan,
     Wording,
     Work,
     acceptance_of,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from blackbox_proxy.api import Api
     from blackbox_proxy.cli.settings import Settings
     from blackbox_proxy.core.alignment.vocabulary import Vocabulary
-    from blackbox_proxy.ledger.rows import Row
+    from blackbox_proxy.ledger.rows import LedgerRow
     from blackbox_proxy.steering import Steering
     from blackbox_proxy.types import Capabilities, Prompt
 
@@ -46,7 +46,7 @@ BYTES_PER_TOKEN = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class EstimatedPrompts:
     """What the command line says."""
 
     file: Path
@@ -80,17 +80,17 @@ class Foreseen:
     ways: float | None = None
 
 
-def foreseen(asked: Asked, settings: Settings) -> Foreseen:
+def foreseen(asked: EstimatedPrompts, settings: Settings) -> Foreseen:
     """The estimate. Raises InputError where the file holds no prompt, or nobody says the model."""
     from blackbox_proxy.ledger.books import price_file
-    from blackbox_proxy.ledger.prices import Prices
+    from blackbox_proxy.ledger.prices import PriceList
 
     place = _place(asked, settings)
     texts = read_prompts(asked.file)
     vocabulary, counted = _vocabulary(asked, place)
     lengths = [_length(text.encode(), vocabulary) for text in texts]
     learnt, kept_as = _learnt(_past(ledger_file(asked.ledger, settings)), place, acceptance=asked.acceptance)
-    price = Prices(price_file(os.environ)).find(
+    price = PriceList(price_file(os.environ)).find(
         place.base_url, place.model, at=dt.datetime.now(dt.UTC), tier=place.tier
     )
     by_token, by_draft = plans(asked.answer, learnt, draft=asked.draft, least=place.least)
@@ -110,7 +110,7 @@ def foreseen(asked: Asked, settings: Settings) -> Foreseen:
     )
 
 
-def plans(answer: int, learnt: Wording, *, draft: int, least: int) -> tuple[Plan, Plan]:
+def plans(answer: int, learnt: Wording, *, draft: int, least: int) -> tuple[EstimatePlan, EstimatePlan]:
     """One token per call, and by drafts. learnt: with no ways where the endpoint goes on from a text by itself."""
     if learnt.ways:
         alone = worded(answer, replace(learnt, acceptance=0.0), draft=1, least=least)
@@ -135,7 +135,7 @@ class _Place:
     tier: str = ""
 
 
-def _place(asked: Asked, settings: Settings) -> _Place:
+def _place(asked: EstimatedPrompts, settings: Settings) -> _Place:
     from urllib.parse import urlsplit
 
     from blackbox_proxy.api import measured_here
@@ -206,7 +206,7 @@ def _length(text: bytes, vocabulary: Vocabulary | None) -> int:
     return len(vocabulary.spell(text)) if vocabulary else -(-len(text) // BYTES_PER_TOKEN)
 
 
-def _vocabulary(asked: Asked, place: _Place) -> tuple[Vocabulary | None, str]:
+def _vocabulary(asked: EstimatedPrompts, place: _Place) -> tuple[Vocabulary | None, str]:
     """The model's own tokens where they are known, and what is to be said of the count."""
     from blackbox_proxy.local.tokens import api_vocabulary, tokenizer_of
     from blackbox_proxy.local.weights import default_cache
@@ -223,7 +223,7 @@ def _vocabulary(asked: Asked, place: _Place) -> tuple[Vocabulary | None, str]:
         return None, f"{assumed}, since {error.message}"
 
 
-def _past(path: Path) -> list[Row]:
+def _past(path: Path) -> list[LedgerRow]:
     """The rows of the ledger; none where there is none, since an estimate makes none."""
     from blackbox_proxy.ledger.store import Store
 
@@ -236,7 +236,7 @@ def _past(path: Path) -> list[Row]:
         store.close()
 
 
-def _learnt(rows: Iterable[Row], place: _Place, *, acceptance: float | None = None) -> tuple[Wording, str]:
+def _learnt(rows: Iterable[LedgerRow], place: _Place, *, acceptance: float | None = None) -> tuple[Wording, str]:
     """How much is kept of a model's drafts, and in how many ways it is asked; and where that comes from."""
     answered = [row for row in rows if row.model == place.model and row.outcome == "ok"]
     if place.ways:
@@ -255,7 +255,7 @@ def _learnt(rows: Iterable[Row], place: _Place, *, acceptance: float | None = No
     return found, f"measured over {used} replies of {place.model} in the ledger"
 
 
-def expected(api: Api, prompt: Prompt, steering: Steering, *, rows: Iterable[Row]) -> Work | None:
+def expected(api: Api, prompt: Prompt, steering: Steering, *, rows: Iterable[LedgerRow]) -> Work | None:
     """What an answer of full length is expected to take of a chat that is asked in words; None of any other endpoint.
 
     rows: what the ledger knows.

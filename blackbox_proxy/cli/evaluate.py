@@ -38,7 +38,7 @@ from blackbox_proxy.files import replace_text
 if TYPE_CHECKING:
     from blackbox_proxy.api import Api
     from blackbox_proxy.cli.settings import Settings
-    from blackbox_proxy.evaluation.evaluate import Outcome, Wanted
+    from blackbox_proxy.evaluation.evaluate import TaskOutcomeFigures, Wanted
     from blackbox_proxy.evaluation.task import Task
     from blackbox_proxy.ledger.books import Ledger
 
@@ -139,7 +139,7 @@ def evaluate(
     """
     from blackbox_proxy.cli import arms
     from blackbox_proxy.cli.settings import read_settings
-    from blackbox_proxy.evaluation.arms import Sizes
+    from blackbox_proxy.evaluation.arms import ArmSizes
     from blackbox_proxy.evaluation.evaluate import Wanted
     from blackbox_proxy.evaluation.task import boxed, find_task, read_task
 
@@ -157,8 +157,8 @@ def evaluate(
     where = _Where(
         settings, standin, base_url, model, profile, template, tokenizer, top_k, api_key_env, timeout, tuned_model
     )
-    wanted = Wanted(Sizes(limit, others), tuple(only or ()), tune_alpha, parallel)
-    found: list[Outcome] = []
+    wanted = Wanted(ArmSizes(limit, others), tuple(only or ()), tune_alpha, parallel)
+    found: list[TaskOutcomeFigures] = []
     with _endpoint(where, answers, book=(ledger, no_ledger, tag, max_cost, max_calls), slots=parallel) as endpoint:
         for task in read:
             found.append(_one(task, pair, endpoint, wanted, folder=answers, quiet=as_json))
@@ -235,10 +235,12 @@ def _books(settings: Settings, book: _Book) -> Iterator[Ledger | None]:
         yield replace(ledger, budgets=tuple(budgets), tags={**ledger.tags, "evaluation": own})
 
 
-def _one(task: Task, pair: Path | None, endpoint: _Endpoint, wanted: Wanted, *, folder: Path, quiet: bool) -> Outcome:
+def _one(
+    task: Task, pair: Path | None, endpoint: _Endpoint, wanted: Wanted, *, folder: Path, quiet: bool
+) -> TaskOutcomeFigures:
     """One task, from the pair that it names, unless the command line names another."""
     from blackbox_proxy.evaluation.answering import Bench
-    from blackbox_proxy.evaluation.answers import Store
+    from blackbox_proxy.evaluation.answers import AnswerStore
     from blackbox_proxy.evaluation.evaluate import Evaluation, pair_mark
     from blackbox_proxy.local.pair import open_pair
     from blackbox_proxy.local.pairfile import find_pair, read_pair_file
@@ -247,7 +249,11 @@ def _one(task: Task, pair: Path | None, endpoint: _Endpoint, wanted: Wanted, *, 
     cache = default_cache(os.environ)
     described = find_pair(pair_file(pair or task.pair, endpoint.settings))
     files = read_pair_file(described, lambda spec: resolve(spec, cache=cache))
-    with open_pair(files) as local, Store(folder / f"{task.name}.jsonl") as store, _watching(quiet=quiet) as watch:
+    with (
+        open_pair(files) as local,
+        AnswerStore(folder / f"{task.name}.jsonl") as store,
+        _watching(quiet=quiet) as watch,
+    ):
         bench = Bench(task, endpoint.api, local, endpoint.mark, pair_mark(files), endpoint.tuned)
         return Evaluation(bench, store, wanted, watch)()
 
@@ -268,13 +274,13 @@ def _watching(*, quiet: bool) -> Iterator[Callable[[str, int], Callable[[object]
         yield watch
 
 
-def _write_figures(found: Sequence[Outcome], figures: Path | None) -> None:
+def _write_figures(found: Sequence[TaskOutcomeFigures], figures: Path | None) -> None:
     """What there is so far, after each task: a later one may be stopped."""
     if figures is not None:
         replace_text(figures, json.dumps({one.task.name: one.figures for one in found}, indent=1) + "\n")
 
 
-def _write_page(found: Sequence[Outcome], html: Path | None, where: _Where, *, quiet: bool) -> None:
+def _write_page(found: Sequence[TaskOutcomeFigures], html: Path | None, where: _Where, *, quiet: bool) -> None:
     if html is None:
         return
     from blackbox_proxy.evaluation.report import task_outcome

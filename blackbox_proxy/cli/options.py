@@ -32,6 +32,7 @@ ANSWER = "The answer"
 CALLS = "Calls"
 COSTS = "Costs"
 SHOWN = "What is shown"
+FINE = "Seldom turned"
 """The groups of options, as help shows them."""
 
 NEEDED = "none: give it, or set it once"
@@ -92,13 +93,6 @@ AlphaSchedule = Annotated[
         help="alpha by token, as TOKEN:ALPHA,TOKEN:ALPHA; straight lines between. In place of --alpha.",
         rich_help_panel=PAIR,
         show_default="none: alpha stays",
-    ),
-]
-Threshold = Annotated[
-    float,
-    typer.Option(
-        help="Total variation of the members' next-token distributions, 0 to 1, that `--gate divergence` needs.",
-        rich_help_panel=PAIR,
     ),
 ]
 System = Annotated[

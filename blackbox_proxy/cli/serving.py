@@ -15,7 +15,7 @@ from blackbox_proxy.cli.options import AsJson, write_json
 from blackbox_proxy.errors import InputError
 
 if TYPE_CHECKING:
-    from blackbox_proxy.gateway.starter import Place
+    from blackbox_proxy.gateway.starter import UpstreamPlace
 
 ConfigFile = Annotated[Path, typer.Option("--config", help="The gateway's TOML file; `init` writes one.")]
 KeyFile = Annotated[Path, typer.Option("--file", help="The file with the hashes of the keys.")]
@@ -112,8 +112,8 @@ def init(
     show.note(f"look at it, and then: blackbox-proxy serve --config {config}")
 
 
-def _named(profile: str | None, base_url: str | None, model: str | None) -> Place:
-    from blackbox_proxy.gateway.starter import Place
+def _named(profile: str | None, base_url: str | None, model: str | None) -> UpstreamPlace:
+    from blackbox_proxy.gateway.starter import UpstreamPlace
 
     if not model or not (profile or base_url):
         raise InputError(
@@ -121,20 +121,20 @@ def _named(profile: str | None, base_url: str | None, model: str | None) -> Plac
             hint="leave all out to take the models that `doctor` has looked at",
         )
     if not profile:
-        return Place(model, base_url or "")
+        return UpstreamPlace(model, base_url or "")
     from blackbox_proxy.remote.profiles.finding import load_profile, user_folder
 
     found = load_profile(profile, folder=user_folder(os.environ))
-    return Place(model, base_url or "", profile, chat=found.document.profile.adapter != "completions")
+    return UpstreamPlace(model, base_url or "", profile, chat=found.document.profile.adapter != "completions")
 
 
-def _examined() -> list[Place]:
+def _examined() -> list[UpstreamPlace]:
     """What `doctor` wrote down. Raises InputError where it has not."""
-    from blackbox_proxy.gateway.starter import Place
+    from blackbox_proxy.gateway.starter import UpstreamPlace
     from blackbox_proxy.remote.profiles.finding import all_profiles, user_folder
 
     found = [
-        Place(one.spot.model, one.spot.base_url, profile.name, chat=one.adapter != "completions")
+        UpstreamPlace(one.spot.model, one.spot.base_url, profile.name, chat=one.adapter != "completions")
         for profile in all_profiles(folder=user_folder(os.environ))
         for one in profile.overlays
     ]

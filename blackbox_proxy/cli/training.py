@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from blackbox_proxy.tuning import course
-    from blackbox_proxy.tuning.run import Plan
+    from blackbox_proxy.tuning.run import TuningPlan
 
 EVERY = 10.0
 """Seconds between two lines where there is no terminal."""
@@ -37,7 +37,7 @@ def spoken(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
-def announce(planned: Plan) -> None:
+def announce(planned: TuningPlan) -> None:
     """What is going to be trained on what, and the memory that it takes."""
     job, base, expected = planned.job, planned.base, planned.estimate
     recipe = job.recipe

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from blackbox_proxy.tuning.agreement import Agreement
     from blackbox_proxy.tuning.lines import Line
     from blackbox_proxy.tuning.recipe import Recipe
-    from blackbox_proxy.tuning.run import Loaded, Outputs, Plan
+    from blackbox_proxy.tuning.run import Loaded, Outputs, TuningPlan
     from blackbox_proxy.tuning.train import Fitted
 
 EXAMPLES = """Examples:
@@ -86,7 +86,7 @@ def tune(
     """
     from blackbox_proxy.cli.fetching import fetch
     from blackbox_proxy.tuning.recipe import PROJECTIONS, Recipe
-    from blackbox_proxy.tuning.run import Job, load, outputs, plan, require_extra
+    from blackbox_proxy.tuning.run import TuningJob, load, outputs, plan, require_extra
 
     recipe = Recipe(
         seed=seed,
@@ -110,7 +110,7 @@ def tune(
     train, held = _lines(lines, validation, recipe, raw=raw)
     require_extra()
     path = fetch(base)
-    planned = plan(Job(path, base, out, train, held, recipe, template="raw" if raw else template, form=form))
+    planned = plan(TuningJob(path, base, out, train, held, recipe, template="raw" if raw else template, form=form))
     if fresh:
         files.checkpoint.unlink(missing_ok=True)
     from blackbox_proxy.cli import training
@@ -156,7 +156,7 @@ def _lines(path: Path, validation: str, recipe: Recipe, *, raw: bool) -> tuple[S
     return split(lines, share, seed=recipe.seed)
 
 
-def _ask(planned: Plan, loaded: Loaded, *, yes: bool) -> None:
+def _ask(planned: TuningPlan, loaded: Loaded, *, yes: bool) -> None:
     """Measures the pace, says how long it will take, and on a terminal asks where that is long."""
     from blackbox_proxy.cli import show, training
     from blackbox_proxy.tuning.train import seconds_per_token
@@ -177,7 +177,7 @@ def _ask(planned: Plan, loaded: Loaded, *, yes: bool) -> None:
         raise typer.Exit(1)
 
 
-def _fit(planned: Plan, loaded: Loaded) -> Fitted:
+def _fit(planned: TuningPlan, loaded: Loaded) -> Fitted:
     from blackbox_proxy.cli import training
     from blackbox_proxy.tuning.train import Hooks, fit
 
@@ -189,7 +189,7 @@ def _fit(planned: Plan, loaded: Loaded) -> Fitted:
         return fit(loaded.model, planned.data, loaded.kinds, recipe=planned.job.recipe, hooks=hooks, state=state)
 
 
-def _leave(files: Outputs, planned: Plan, fitted: Fitted, *, as_json: bool) -> None:
+def _leave(files: Outputs, planned: TuningPlan, fitted: Fitted, *, as_json: bool) -> None:
     """Says how far it came, and how it goes on."""
     from blackbox_proxy.cli import show
 
@@ -200,7 +200,7 @@ def _leave(files: Outputs, planned: Plan, fitted: Fitted, *, as_json: bool) -> N
     raise typer.Exit(STOPPED)
 
 
-def _write(planned: Plan, loaded: Loaded, fitted: Fitted) -> None:
+def _write(planned: TuningPlan, loaded: Loaded, fitted: Fitted) -> None:
     """Writes the adapter, its record and pair file, and the loss curve."""
     from blackbox_proxy.files import replace_text
     from blackbox_proxy.pages.curve import Losses, curve
@@ -212,7 +212,7 @@ def _write(planned: Plan, loaded: Loaded, fitted: Fitted) -> None:
     replace_text(planned.outputs.curve, curve(losses, title=planned.outputs.adapter.name))
 
 
-def _check(planned: Plan, loaded: Loaded) -> Agreement:
+def _check(planned: TuningPlan, loaded: Loaded) -> Agreement:
     from blackbox_proxy.cli import show
     from blackbox_proxy.tuning.agreement import CHECKED, compare
 
@@ -221,7 +221,7 @@ def _check(planned: Plan, loaded: Loaded) -> Agreement:
         return compare(loaded.model, examples, base=planned.base.path, adapter=planned.outputs.adapter, tick=tick)
 
 
-def _report(files: Outputs, planned: Plan, fitted: Fitted, found: Agreement | None, *, as_json: bool) -> None:
+def _report(files: Outputs, planned: TuningPlan, fitted: Fitted, found: Agreement | None, *, as_json: bool) -> None:
     """What was written, and what came of it."""
     from blackbox_proxy.cli import show, training
 

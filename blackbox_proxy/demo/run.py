@@ -13,7 +13,7 @@ from pathlib import Path
 
 from blackbox_proxy.api import Api, connect
 from blackbox_proxy.demo.facts import HOUSE_FORMAT, Load, Question, Split, questions
-from blackbox_proxy.demo.score import Answered
+from blackbox_proxy.demo.score import DemoAnswer
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.local.pair import Pair
 from blackbox_proxy.local.pairfile import DEMO, demo_pair
@@ -71,13 +71,13 @@ def staged(closed: Path, *, top_k: int = TOP_K, tokenizer: bool = True) -> Itera
         yield Stage(api, pair)
 
 
-def answer(question: Question, stage: Stage, *, steering: Steering = STEERING) -> Answered:
+def answer(question: Question, stage: Stage, *, steering: Steering = STEERING) -> DemoAnswer:
     """Put one question to all four: the closed model, the untuned and the tuned small one, and the steered one."""
     own = Prompt.ask(question.text)
     limit = steering.max_tokens
     expert, untuned = stage.pair.members
     result = steer(question.asked, api=stage.api, pair=stage.pair, steering=steering, pair_prompt=own)
-    return Answered(
+    return DemoAnswer(
         question=question,
         api=text_of(stage.api.complete(question.asked, max_tokens=limit)),
         untuned=untuned.answer(own, max_tokens=limit).decode("utf-8", "replace"),
@@ -113,10 +113,10 @@ def play(
     *,
     steering: Steering = STEERING,
     on_question: Callable[[Question], object] = lambda _: None,
-    on_answer: Callable[[Answered], object] = lambda _: None,
-) -> Sequence[Answered]:
+    on_answer: Callable[[DemoAnswer], object] = lambda _: None,
+) -> Sequence[DemoAnswer]:
     """Answer all questions in order; `on_question` is told each before it is asked, `on_answer` what was answered."""
-    answered: list[Answered] = []
+    answered: list[DemoAnswer] = []
     for question in asked:
         on_question(question)
         answered.append(answer(question, stage, steering=steering))

@@ -21,7 +21,7 @@ Z95: Final = 1.959964
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class DemoAnswer:
     """One question with the four answers, and the steered one's whole result.
 
     in_place: what the closed model itself says where the form has the fact (`run.in_place`). shown: whether it shows
@@ -56,7 +56,7 @@ def interval(hits: int, of: int) -> tuple[float, float]:
     return round((middle - half) / (1 + spread), 3), round((middle + half) / (1 + spread), 3)
 
 
-def _shares(answered: Sequence[Answered]) -> dict[str, int]:
+def _shares(answered: Sequence[DemoAnswer]) -> dict[str, int]:
     """How many answers pass each test, by party and test."""
     tests: dict[str, Callable[[str, Question], bool]] = {
         "fact": states_fact,
@@ -74,7 +74,7 @@ def _shares(answered: Sequence[Answered]) -> dict[str, int]:
     return hits
 
 
-def _kind(answered: Sequence[Answered]) -> dict[str, float]:
+def _kind(answered: Sequence[DemoAnswer]) -> dict[str, float]:
     """Shares of one kind of question."""
     count = max(len(answered), 1)
     hits = _shares(answered)
@@ -83,7 +83,7 @@ def _kind(answered: Sequence[Answered]) -> dict[str, float]:
     return {"questions": len(answered), **{name: round(hits[name] / count, 3) for name in (*wanted, *own)}}
 
 
-def summary(answered: Sequence[Answered]) -> dict[str, object]:
+def summary(answered: Sequence[DemoAnswer]) -> dict[str, object]:
     """The figures of one load, ready for JSON. Shares are of questions, `outside_top_k` and `changed` of tokens."""
     count = len(answered)
     hits = _shares(answered)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from blackbox_proxy.doctor.hearing import SENTINEL, Heard, Place
+from blackbox_proxy.doctor.hearing import SENTINEL, HeardPlace, HeardReply
 from blackbox_proxy.doctor.voices import Route, Voice
 from blackbox_proxy.types import WireRequest
 
@@ -26,21 +26,21 @@ _TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ProbeAnswer:
     """What came back for one request: a reply, or the words and the status with which it was refused."""
 
     request: WireRequest
-    heard: Heard | None = None
+    heard: HeardReply | None = None
     words: str = ""
     status: int | None = None
 
     @property
-    def places(self) -> tuple[Place, ...]:
+    def places(self) -> tuple[HeardPlace, ...]:
         """The positions that it tells of."""
         return self.heard.places if self.heard else ()
 
     @property
-    def first(self) -> Place | None:
+    def first(self) -> HeardPlace | None:
         """The first of them."""
         return self.places[0] if self.places else None
 
@@ -55,7 +55,7 @@ class Answer:
         return self.status in (404, 405)
 
 
-Ask = Callable[[WireRequest], Answer]
+Ask = Callable[[WireRequest], ProbeAnswer]
 """Puts one request, and gives what came back."""
 
 
@@ -139,14 +139,14 @@ class Chart:
     """
 
     voices: dict[Route, Voice] = field(default_factory=dict)
-    openings: dict[Route, Answer] = field(default_factory=dict)
+    openings: dict[Route, ProbeAnswer] = field(default_factory=dict)
     facts: Facts = field(default_factory=Facts)
     checks: list[Check] = field(default_factory=list)
-    answers: list[Answer] = field(default_factory=list)
+    answers: list[ProbeAnswer] = field(default_factory=list)
     settled: bool = False
     whole: bool = False
 
-    def note(self, what: str, state: State, saw: str, *, finding: str = "", by: Answer | None = None) -> None:
+    def note(self, what: str, state: State, saw: str, *, finding: str = "", by: ProbeAnswer | None = None) -> None:
         """One check, with the answer that shows it."""
         self.checks.append(Check(what, state, saw, finding, sent(by) if by else "", came(by) if by else ""))
 
@@ -164,7 +164,7 @@ class Chart:
         """The route of the numbers: whichever is likeliest to be steered by."""
         return self.voice("completions", "chat", "responses")
 
-    def heard(self, *routes: Route) -> list[Heard]:
+    def heard(self, *routes: Route) -> list[HeardReply]:
         """All replies of these routes."""
         paths = {self.voices[route].path for route in routes if route in self.voices}
         return [one.heard for one in self.answers if one.heard and one.request.path in paths]
@@ -254,11 +254,11 @@ class Visit:
     ask: Ask
     chart: Chart
 
-    def distribution(self, request: WireRequest) -> Answer:
+    def distribution(self, request: WireRequest) -> ProbeAnswer:
         """One request whose first position is wanted."""
         return self.again(self.ask(request))
 
-    def again(self, answer: Answer) -> Answer:
+    def again(self, answer: ProbeAnswer) -> ProbeAnswer:
         """The answer, or another one to the same request while it ended before it began, as may happen by chance."""
         for _ in range(_TRIES):
             if not answer.empty:
@@ -298,7 +298,7 @@ class Report:
         return (*mark, self.verdict.sentence, *(f"{one.finding}: {one.saw}" for one in self.findings))
 
 
-def sent(answer: Answer) -> str:
+def sent(answer: ProbeAnswer) -> str:
     """The request, without what every one has; first what not many have."""
     body = answer.request.body
     told = {name: value for name, value in body.items() if name not in _UNTOLD}
@@ -316,7 +316,7 @@ def _said(body: Mapping[str, object]) -> str:
     return text if len(text) <= 40 else f"{text[:18]}...{text[-18:]}"
 
 
-def came(answer: Answer) -> str:
+def came(answer: ProbeAnswer) -> str:
     """The reply in short: its text, and the best of its first place; or the words of a refusal."""
     heard = answer.heard
     if heard is None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import final
 
 from blackbox_proxy.core.money.usage import read_usage
-from blackbox_proxy.doctor.chart import Answer, Chart, Report, Visit
+from blackbox_proxy.doctor.chart import Chart, ProbeAnswer, Report, Visit
 from blackbox_proxy.doctor.going_on import find_going_on
 from blackbox_proxy.doctor.hearing import hear
 from blackbox_proxy.doctor.numbers import find_numbers
@@ -26,7 +26,7 @@ Send = Callable[[WireRequest], Mapping[str, object]]
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class ExamEstimate:
     """What an examination takes. calls, input, output: of an endpoint that refuses nothing; most_calls: never more.
 
     most_output: where no fewer than 16 tokens may be asked for. Tokens are rough: how a text is cut into them is the
@@ -40,7 +40,7 @@ class Estimate:
     most_output: int = 600
 
 
-ESTIMATE = Estimate()
+ESTIMATE = ExamEstimate()
 _FINAL = frozenset({401, 402, 403})
 _STUMBLE = 500
 
@@ -91,7 +91,7 @@ class Examination:
             find_savings(visit)
         chart.whole = True
 
-    def ask(self, request: WireRequest) -> Answer:
+    def ask(self, request: WireRequest) -> ProbeAnswer:
         """One request, and what came back. Raises what no other request would be spared."""
         if len(self._seconds) >= ESTIMATE.most_calls:
             raise ReplyError(
@@ -100,7 +100,7 @@ class Examination:
             )
         started = self._clock()
         try:
-            answer = Answer(request, hear(self._send(request)))
+            answer = ProbeAnswer(request, hear(self._send(request)))
         except BlackboxProxyError as error:
             answer = self._refusal(request, error)
         self._seconds.append(self._clock() - started)
@@ -142,7 +142,7 @@ class Examination:
                 error.hint = "none of OpenAI's routes is there: check that the base URL is the API's root, often /v1"
             raise error
 
-    def _refusal(self, request: WireRequest, error: BlackboxProxyError) -> Answer:
+    def _refusal(self, request: WireRequest, error: BlackboxProxyError) -> ProbeAnswer:
         """The answer that a refusal is. Raises the error where it is none.
 
         Some servers fail with a 500 over a field that they do not know: one such failure is an answer, two in a row
@@ -155,7 +155,7 @@ class Examination:
         if final or not (stumbles or isinstance(error, ApiRefused | PromptError | ReplyError)):
             raise error
         self._errors.append(error)
-        return Answer(request, None, error.message, status)
+        return ProbeAnswer(request, None, error.message, status)
 
     def _counted(self, name: str) -> int | None:
         """Tokens that replies counted, by a field of `Usage`; None where none did."""

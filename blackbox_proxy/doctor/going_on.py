@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 
 from blackbox_proxy.doctor import signs
-from blackbox_proxy.doctor.chart import Answer, Visit
-from blackbox_proxy.doctor.hearing import Place
+from blackbox_proxy.doctor.chart import ProbeAnswer, Visit
+from blackbox_proxy.doctor.hearing import HeardPlace
 from blackbox_proxy.doctor.voices import BLANK, COLOURS, CUT_OFF, KINDS, OPEN, Voice, turn
 
 CHOSEN = {"logprob_token_ids": [40, 41], "return_tokens_as_token_ids": True}
@@ -53,7 +53,7 @@ def _raw(visit: Visit, voice: Voice) -> None:
         )
 
 
-def goes_on(place: Place, word: str = NEXT) -> bool:
+def goes_on(place: HeardPlace, word: str = NEXT) -> bool:
     """Whether the word, or a beginning of it, is likely."""
     distribution = place.distribution.items()
     return math.fsum(math.exp(logp) for token, logp in distribution if token and _agree(token, word)) > LIKELY
@@ -110,13 +110,13 @@ def _prefill(visit: Visit, voice: Voice) -> None:
     _unflagged(visit, voice, answers["implicit"])
 
 
-def _continued(answer: Answer, word: str = NEXT) -> bool:
+def _continued(answer: ProbeAnswer, word: str = NEXT) -> bool:
     """Whether the word comes next; without its blank, as some servers show it, that is a sign only beside others."""
     place = signs.after(answer.heard, CUT_OFF) if answer.heard else None
     return place is not None and goes_on(place, word)
 
 
-def _behind(answer: Answer, text: str) -> Place | None:
+def _behind(answer: ProbeAnswer, text: str) -> HeardPlace | None:
     """The place behind a partial turn, whose blank may be lost where the turn is repeated."""
     if answer.heard is None:
         return None
@@ -124,7 +124,7 @@ def _behind(answer: Answer, text: str) -> Place | None:
     return signs.after(answer.heard, text if repeated else text.rstrip())
 
 
-def _unflagged(visit: Visit, voice: Voice, answer: Answer) -> None:
+def _unflagged(visit: Visit, voice: Voice, answer: ProbeAnswer) -> None:
     """What becomes of an assistant's turn at the end that no flag says anything about."""
     chart, what = visit.chart, "turn without flag"
     if answer.heard is None:

@@ -20,7 +20,7 @@ _HUGE = 1e300
 Shape = Literal["legacy", "rows", "none"]
 
 
-class Token(NamedTuple):
+class HeardToken(NamedTuple):
     """A token as it is written. raw: the bytes that stand beside it, None where none do."""
 
     token: str
@@ -28,14 +28,14 @@ class Token(NamedTuple):
     logp: float
 
 
-class Place(NamedTuple):
+class HeardPlace(NamedTuple):
     """One position: the sampled token, and the alternatives in the order that they came."""
 
-    own: Token
-    listed: tuple[Token, ...]
+    own: HeardToken
+    listed: tuple[HeardToken, ...]
 
     @property
-    def best(self) -> Token:
+    def best(self) -> HeardToken:
         """The likeliest of all that is told here; of the sampled token's own entry and the listed ones."""
         return max((*self.listed, self.own), key=lambda one: one.logp)
 
@@ -50,19 +50,19 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class HeardReply:
     """A reply. shape: of its log-probs. keyed: token ids stand beside the legacy shape's tokens.
 
     each: the places of all choices, by their index, where there are several.
     """
 
     text: str
-    places: tuple[Place, ...]
+    places: tuple[HeardPlace, ...]
     finish: str
     shape: Shape
     usage: Mapping[str, object] | None
     keyed: bool = False
-    each: Mapping[int, tuple[Place, ...]] = field(default_factory=dict)
+    each: Mapping[int, tuple[HeardPlace, ...]] = field(default_factory=dict)
 
     @property
     def stopped(self) -> bool:
@@ -75,7 +75,7 @@ class Heard:
         return tells_cached(self.usage)
 
 
-def hear(body: Mapping[str, object]) -> Heard:
+def hear(body: Mapping[str, object]) -> HeardReply:
     """The first answer of a reply."""
     usage = body.get("usage")
     counted = cast(Mapping[str, object], usage) if isinstance(usage, Mapping) else None
@@ -84,7 +84,7 @@ def hear(body: Mapping[str, object]) -> Heard:
     choice = _mapping(next(iter(_list(body.get("choices"))), None))
     message = _mapping(choice.get("message"))
     told = _mapping(choice.get("logprobs"))
-    return Heard(
+    return HeardReply(
         text=_text(choice.get("text")) or _text(message.get("content")),
         places=_places(told),
         finish=_text(choice.get("finish_reason")),
@@ -95,42 +95,42 @@ def hear(body: Mapping[str, object]) -> Heard:
     )
 
 
-def _each(choices: Sequence[object]) -> Mapping[int, tuple[Place, ...]]:
+def _each(choices: Sequence[object]) -> Mapping[int, tuple[HeardPlace, ...]]:
     if len(choices) < 2:
         return {}
     read = [_mapping(choice) for choice in choices]
     return {at: _places(_mapping(one.get("logprobs"))) for one in read if isinstance(at := one.get("index"), int)}
 
 
-def _response(body: Mapping[str, object], usage: Mapping[str, object] | None) -> Heard:
+def _response(body: Mapping[str, object], usage: Mapping[str, object] | None) -> HeardReply:
     items = [_mapping(item) for item in _list(body.get("output"))]
     parts = [_mapping(part) for item in items for part in _list(item.get("content"))]
     rows = [row for part in parts for row in _list(part.get("logprobs"))]
     text = "".join(_text(part.get("text")) for part in parts)
-    return Heard(text, tuple(map(_row, rows)), _text(body.get("status")), "rows" if rows else "none", usage)
+    return HeardReply(text, tuple(map(_row, rows)), _text(body.get("status")), "rows" if rows else "none", usage)
 
 
-def _places(told: Mapping[str, object]) -> tuple[Place, ...]:
+def _places(told: Mapping[str, object]) -> tuple[HeardPlace, ...]:
     if "tokens" in told:
         return tuple(_legacy(told))
     return tuple(_row(row) for row in _list(told.get("content")))
 
 
-def _row(value: object) -> Place:
+def _row(value: object) -> HeardPlace:
     row = _mapping(value)
-    return Place(_token(row), tuple(_token(_mapping(top)) for top in _list(row.get("top_logprobs"))))
+    return HeardPlace(_token(row), tuple(_token(_mapping(top)) for top in _list(row.get("top_logprobs"))))
 
 
-def _token(row: Mapping[str, object]) -> Token:
-    return Token(_text(row.get("token")), _bytes(row.get("bytes")), _number(row.get("logprob")))
+def _token(row: Mapping[str, object]) -> HeardToken:
+    return HeardToken(_text(row.get("token")), _bytes(row.get("bytes")), _number(row.get("logprob")))
 
 
-def _legacy(told: Mapping[str, object]) -> Iterator[Place]:
+def _legacy(told: Mapping[str, object]) -> Iterator[HeardPlace]:
     names, own, tops = (_list(told.get(name)) for name in ("tokens", "token_logprobs", "top_logprobs"))
     for at, name in enumerate(names):
         listed = _mapping(tops[at] if at < len(tops) else None)
-        found = tuple(Token(one, None, _number(logp)) for one, logp in listed.items())
-        yield Place(Token(_text(name), None, _number(own[at] if at < len(own) else None)), found)
+        found = tuple(HeardToken(one, None, _number(logp)) for one, logp in listed.items())
+        yield HeardPlace(HeardToken(_text(name), None, _number(own[at] if at < len(own) else None)), found)
 
 
 def _mapping(value: object) -> Mapping[str, object]:

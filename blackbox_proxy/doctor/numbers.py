@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from blackbox_proxy.doctor import signs
-from blackbox_proxy.doctor.chart import Answer, Chart, Visit
-from blackbox_proxy.doctor.hearing import Place
+from blackbox_proxy.doctor.chart import Chart, ProbeAnswer, Visit
+from blackbox_proxy.doctor.hearing import HeardPlace
 from blackbox_proxy.doctor.voices import CUT_OFF, MOST_ALTERNATIVES, OPEN, Voice
 
 FORCED = {"40": 100}
@@ -40,7 +40,7 @@ def find_numbers(visit: Visit) -> None:
     _draws(visit)
 
 
-def _count(visit: Visit, voice: Voice, first: Answer) -> Voice:
+def _count(visit: Visit, voice: Voice, first: ProbeAnswer) -> Voice:
     """How many alternatives come; the voice that asks for as many as there are."""
     most = voice.top_k
     if len(first.places[0].listed) < most:
@@ -73,7 +73,7 @@ def _fewer(visit: Visit, voice: Voice) -> int:
     return got
 
 
-def _noise(chart: Chart, same: Sequence[Answer]) -> None:
+def _noise(chart: Chart, same: Sequence[ProbeAnswer]) -> None:
     """How far the log-probs of equal requests are apart."""
     places = [answer.first for answer in same if answer.first]
     changes = [signs.moved(places[0], place) for place in places[1:]]
@@ -86,7 +86,7 @@ def _noise(chart: Chart, same: Sequence[Answer]) -> None:
         chart.note("noise", "works", f"{len(places)} equal requests give equal log-probs", by=same[-1])
 
 
-def _precision(chart: Chart, same: Sequence[Answer]) -> None:
+def _precision(chart: Chart, same: Sequence[ProbeAnswer]) -> None:
     """How many decimals log-probs have, and whether some are marks."""
     places = [place for answer in same for place in answer.places]
     told = signs.told(places)
@@ -103,7 +103,7 @@ def _precision(chart: Chart, same: Sequence[Answer]) -> None:
         chart.note("marks", "lossy", saw, finding="sentinels", by=same[0])
 
 
-def _temperature(visit: Visit, voice: Voice, warm: Place) -> None:
+def _temperature(visit: Visit, voice: Voice, warm: HeardPlace) -> None:
     """Whether log-probs follow the temperature, and what they are at 0."""
     cold, cool = (
         visit.distribution(voice.ask(OPEN, temperature=0.0)),
@@ -130,7 +130,7 @@ def _temperature(visit: Visit, voice: Voice, warm: Place) -> None:
     _nucleus(visit, voice, warm)
 
 
-def _nucleus(visit: Visit, voice: Voice, warm: Place) -> None:
+def _nucleus(visit: Visit, voice: Voice, warm: HeardPlace) -> None:
     """Whether log-probs are those after top-p: then nothing but 1 may be said."""
     cut = visit.distribution(voice.ask(OPEN, more={"top_p": 0.1}))
     if cut.first is None:
@@ -142,7 +142,7 @@ def _nucleus(visit: Visit, voice: Voice, warm: Place) -> None:
         visit.chart.note("top-p", "lossy", saw, finding="logp-after-top-p", by=cut)
 
 
-def _bias(visit: Visit, voice: Voice, free: Place) -> None:
+def _bias(visit: Visit, voice: Voice, free: HeardPlace) -> None:
     """Whether a bias chooses, and whether log-probs are those before it."""
     if voice.route == "responses":
         return
@@ -175,7 +175,7 @@ def _draws(visit: Visit) -> None:
         _seed(visit.chart, drawn)
 
 
-def _listing(chart: Chart, voice: Voice, drawn: Answer, *, k: int) -> None:
+def _listing(chart: Chart, voice: Voice, drawn: ProbeAnswer, *, k: int) -> None:
     """How the sampled token stands among the alternatives. The legacy shape is known to have it as one more."""
     if drawn.heard is None or drawn.heard.shape != "rows":
         return
@@ -189,7 +189,7 @@ def _listing(chart: Chart, voice: Voice, drawn: Answer, *, k: int) -> None:
         chart.note("listing", "works", f"the best {k} are listed on {voice.path}, whatever is sampled", by=drawn)
 
 
-def _seed(chart: Chart, drawn: Sequence[Answer]) -> None:
+def _seed(chart: Chart, drawn: Sequence[ProbeAnswer]) -> None:
     one, other = drawn
     if one.heard is None or other.heard is None:
         chart.note("seed", "refused", "no answer came with it", by=one if one.heard is None else other)

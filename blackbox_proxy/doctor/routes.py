@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
-from blackbox_proxy.doctor.chart import Answer, Ask, Chart, Visit
+from blackbox_proxy.doctor.chart import Ask, Chart, ProbeAnswer, Visit
 from blackbox_proxy.doctor.voices import OPEN, ROUTES, Voice, first_voice
 
 _AT_LEAST = re.compile(r"(?:>=|at least|minimum(?: of| value)?(?: is)?)\s*(\d+)")
@@ -39,7 +39,7 @@ def find_routes(visit: Visit, *, model: str, extra: Mapping[str, object], length
         visit.chart.note("routes", "refused", f"not there: {', '.join(missing)}", finding="closed-routes")
 
 
-def _settle(visit: Visit, first: Voice, answer: Answer) -> None:
+def _settle(visit: Visit, first: Voice, answer: ProbeAnswer) -> None:
     """Notes a route that answers, and how it is to be spoken to where it refused the first request."""
     voice, refused, chart = first, answer, visit.chart
     if answer.heard is None:
@@ -53,7 +53,7 @@ def _settle(visit: Visit, first: Voice, answer: Answer) -> None:
     _read_route(chart, voice, visit.again(answer))
 
 
-def _read_route(chart: Chart, voice: Voice, answer: Answer) -> None:
+def _read_route(chart: Chart, voice: Voice, answer: ProbeAnswer) -> None:
     """Whether a reply that should have log-probs and alternatives has them."""
     heard, what = answer.heard, f"route {voice.path}"
     if heard is None or not voice.top_k:
@@ -78,7 +78,7 @@ def _decoder(voice: Voice, shape: str) -> str:
     return "legacy_completions" if shape == "legacy" else "openai_chat"
 
 
-def _by_words(ask: Ask, voice: Voice, refused: Answer) -> tuple[Voice, Answer] | None:
+def _by_words(ask: Ask, voice: Voice, refused: ProbeAnswer) -> tuple[Voice, ProbeAnswer] | None:
     """The route as its own refusals say that it wants to be spoken to, if that is enough."""
     answer = refused
     for _ in range(_TRIES):
@@ -99,7 +99,7 @@ def _told(voice: Voice, words: str) -> Voice:
     return replace(voice, least=least, top_k=top_k, length_field=newer)
 
 
-def _by_parts(ask: Ask, voice: Voice) -> tuple[Voice, Answer] | None:
+def _by_parts(ask: Ask, voice: Voice) -> tuple[Voice, ProbeAnswer] | None:
     """The route put together from its parts, and the last answer that it gave."""
     found = _limited(ask, voice)
     if found is None:
@@ -107,7 +107,7 @@ def _by_parts(ask: Ask, voice: Voice) -> tuple[Voice, Answer] | None:
     return _warmed(ask, *_shown(ask, *found))
 
 
-def _limited(ask: Ask, voice: Voice) -> tuple[Voice, Answer] | None:
+def _limited(ask: Ask, voice: Voice) -> tuple[Voice, ProbeAnswer] | None:
     """A form of the limit that a bare request is taken with."""
     for form in _forms(voice):
         answer = ask(form.bare(OPEN))
@@ -125,7 +125,7 @@ def _forms(voice: Voice) -> Iterator[Voice]:
     yield from (form for at, form in enumerate(forms) if form not in forms[:at])
 
 
-def _shown(ask: Ask, voice: Voice, bare: Answer) -> tuple[Voice, Answer]:
+def _shown(ask: Ask, voice: Voice, bare: ProbeAnswer) -> tuple[Voice, ProbeAnswer]:
     """With log-probs: as many as may be asked for, without reasoning if need be; with none where none are given."""
     unreasoned = replace(voice, extra={**voice.extra, **voice.without_reasoning()})
     for form in (voice, unreasoned, *(replace(one, top_k=k) for k in _FEWER for one in (voice, unreasoned))):
@@ -135,7 +135,7 @@ def _shown(ask: Ask, voice: Voice, bare: Answer) -> tuple[Voice, Answer]:
     return replace(voice, top_k=0), bare
 
 
-def _warmed(ask: Ask, voice: Voice, answer: Answer) -> tuple[Voice, Answer]:
+def _warmed(ask: Ask, voice: Voice, answer: ProbeAnswer) -> tuple[Voice, ProbeAnswer]:
     """With a temperature, if it is taken."""
     if not voice.top_k:
         return voice, answer
@@ -143,7 +143,7 @@ def _warmed(ask: Ask, voice: Voice, answer: Answer) -> tuple[Voice, Answer]:
     return (voice, warm) if warm.heard else (replace(voice, warm=False), answer)
 
 
-def _note_changes(chart: Chart, first: Voice, voice: Voice, *, by: Answer) -> None:
+def _note_changes(chart: Chart, first: Voice, voice: Voice, *, by: ProbeAnswer) -> None:
     """What a route wants otherwise than it was asked at first."""
     where = voice.path
     if voice.length_field != first.length_field:
@@ -195,11 +195,13 @@ def find_fields(visit: Visit) -> None:
         chart.note("unknown field", "refused", saw, finding="strict-fields", by=unknown)
 
 
-def _offer(ask: Ask, voice: Voice, fields: Mapping[str, object]) -> Answer:
+def _offer(ask: Ask, voice: Voice, fields: Mapping[str, object]) -> ProbeAnswer:
     return ask(voice.bare(OPEN, more=fields))
 
 
-def _refused(offer: Callable[[Mapping[str, object]], Answer], fields: Mapping[str, object]) -> dict[str, Answer]:
+def _refused(
+    offer: Callable[[Mapping[str, object]], ProbeAnswer], fields: Mapping[str, object]
+) -> dict[str, ProbeAnswer]:
     """The fields that are refused when they are offered one by one."""
     answers = {name: offer({name: value}) for name, value in fields.items()}
     return {name: answer for name, answer in answers.items() if answer.heard is None}

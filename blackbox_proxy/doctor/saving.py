@@ -8,7 +8,7 @@ from __future__ import annotations
 from blackbox_proxy.doctor import signs
 from blackbox_proxy.doctor.chart import Chart, Visit
 from blackbox_proxy.doctor.going_on import NEXT
-from blackbox_proxy.doctor.hearing import Heard, Place
+from blackbox_proxy.doctor.hearing import HeardPlace, HeardReply
 from blackbox_proxy.doctor.voices import CUT_OFF, OPEN, Voice
 
 
@@ -24,7 +24,7 @@ def find_savings(visit: Visit) -> None:
         _given_back(visit, voice, alone)
 
 
-def _alone(chart: Chart) -> Place | None:
+def _alone(chart: Chart) -> HeardPlace | None:
     """The place behind CUT_OFF as it was told when that was asked about by itself, at temperature 1."""
     asked = (
         answer
@@ -34,7 +34,7 @@ def _alone(chart: Chart) -> Place | None:
     return next((answer.first for answer in asked if answer.first is not None), None)
 
 
-def _lists(visit: Visit, voice: Voice, alone: Place) -> None:
+def _lists(visit: Visit, voice: Voice, alone: HeardPlace) -> None:
     """Whether a list of prompts is answered by a choice for each."""
     chart, what = visit.chart, "list of prompts"
     answer = visit.ask(voice.ask([OPEN, CUT_OFF]))
@@ -56,7 +56,7 @@ def _lists(visit: Visit, voice: Voice, alone: Place) -> None:
         chart.note(what, "ignored", "it is taken, and not each prompt is answered by itself", by=answer)
 
 
-def _given_back(visit: Visit, voice: Voice, alone: Place) -> None:
+def _given_back(visit: Visit, voice: Voice, alone: HeardPlace) -> None:
     """Whether a text comes back with the alternatives at each of its places."""
     chart, what = visit.chart, "text given back"
     answer = visit.ask(voice.ask(CUT_OFF + NEXT, more={"echo": True}))
@@ -74,7 +74,7 @@ def _given_back(visit: Visit, voice: Voice, alone: Place) -> None:
         chart.note(what, "ignored", saw, by=answer)
 
 
-def _inside(heard: Heard) -> Place | None:
+def _inside(heard: HeardReply) -> HeardPlace | None:
     """The place behind CUT_OFF in a text that is given back; None where it is not told there."""
     said = ""
     for place in heard.places:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from typing import Literal
 
-from blackbox_proxy.doctor.hearing import SENTINEL, Heard, Place, Token
+from blackbox_proxy.doctor.hearing import SENTINEL, HeardPlace, HeardReply, HeardToken
 
 FEWEST = 3
 FINEST = 6
@@ -24,14 +24,14 @@ Scaling = Literal["raw", "scaled", "unclear"]
 Fragments = Literal["true", "none", "lossy", "unseen"]
 
 
-def moved(one: Place, other: Place) -> float | None:
+def moved(one: HeardPlace, other: HeardPlace) -> float | None:
     """The largest difference of the log-probs that both places tell; None where they share no token."""
     a, b = one.distribution, other.distribution
     shared = a.keys() & b.keys()
     return max((abs(a[name] - b[name]) for name in shared), default=None)
 
 
-def same_distribution(one: Place, other: Place, *, tolerance: float) -> bool:
+def same_distribution(one: HeardPlace, other: HeardPlace, *, tolerance: float) -> bool:
     """Whether two places can tell of one distribution.
 
     What both list must have the same log-prob, and what one lists alone may not be likelier than the end of the other.
@@ -41,7 +41,7 @@ def same_distribution(one: Place, other: Place, *, tolerance: float) -> bool:
     return change is not None and max(change, strange) <= tolerance
 
 
-def _beyond(one: Place, other: Place) -> float:
+def _beyond(one: HeardPlace, other: HeardPlace) -> float:
     """How far what `one` lists alone is above the end of the other's list.
 
     The sampled token does not set that end: it may have been added to the list.
@@ -51,13 +51,13 @@ def _beyond(one: Place, other: Place) -> float:
     return max((logp - end for logp in alone), default=0.0)
 
 
-def one_hot(place: Place) -> bool:
+def one_hot(place: HeardPlace) -> bool:
     """Whether the best has all, and the others only sentinels."""
     others = [one.logp for one in place.listed if one.token != place.best.token]
     return bool(others) and place.best.logp > -1e-6 and all(logp <= SENTINEL for logp in others)
 
 
-def scaling(cold: Place, warm: Place) -> Scaling:
+def scaling(cold: HeardPlace, warm: HeardPlace) -> Scaling:
     """Whether log-probs at half the temperature are twice as far apart as at the whole one, or as far.
 
     By the slope of one list against the other, which noise hardly changes.
@@ -74,7 +74,7 @@ def scaling(cold: Place, warm: Place) -> Scaling:
     return "scaled" if slope > 1.5 else "raw"
 
 
-def told(places: Iterable[Place]) -> set[float]:
+def told(places: Iterable[HeardPlace]) -> set[float]:
     """The log-probs of the alternatives that are neither marks nor 0, which every rounding leaves alone."""
     return {one.logp for place in places for one in place.listed if SENTINEL < one.logp < 0.0}
 
@@ -86,24 +86,24 @@ def decimals(logps: Collection[float]) -> int | None:
     return next((n for n in range(FINEST + 1) if all(abs(logp - round(logp, n)) < 1e-9 for logp in logps)), None)
 
 
-def is_forced(places: Sequence[Place]) -> bool:
+def is_forced(places: Sequence[HeardPlace]) -> bool:
     """Whether one and the same token was sampled everywhere, although it was not likely."""
     own = places[0].own
     unlikely = own.token not in places[0].distribution or own.logp < places[0].best.logp - 1.0
     return unlikely and all(place.own.token == own.token for place in places)
 
 
-def marked(place: Place) -> int:
+def marked(place: HeardPlace) -> int:
     """How many alternatives have a sentinel in place of a log-prob."""
     return sum(one.logp <= SENTINEL for one in place.listed)
 
 
-def appends(places: Iterable[Place], k: int) -> bool:
+def appends(places: Iterable[HeardPlace], k: int) -> bool:
     """Whether a sampled token that is not among the best k is listed as one more."""
     return any(len(place.listed) == k + 1 and place.listed[-1].token == place.own.token for place in places)
 
 
-def displaces(places: Iterable[Place]) -> bool:
+def displaces(places: Iterable[HeardPlace]) -> bool:
     """Whether the sampled token is listed first although it is not the best."""
     return any(
         len(place.listed) > 1
@@ -113,12 +113,12 @@ def displaces(places: Iterable[Place]) -> bool:
     )
 
 
-def chance(places: Iterable[Place]) -> float:
+def chance(places: Iterable[HeardPlace]) -> float:
     """The log-probability that these very tokens would be drawn again."""
     return math.fsum(max(place.own.logp, SENTINEL) for place in places)
 
 
-def fragments(heard: Iterable[Heard]) -> Fragments:
+def fragments(heard: Iterable[HeardReply]) -> Fragments:
     """What the bytes beside a chat's tokens are worth."""
     tokens = [one for one in _tokens(heard) if one.token]
     if tokens and not any(one.raw for one in tokens):
@@ -128,7 +128,7 @@ def fragments(heard: Iterable[Heard]) -> Fragments:
     return "true" if any(one.raw and not _is_text(one.raw) for one in tokens) else "unseen"
 
 
-def skips(heard: Heard) -> bool:
+def skips(heard: HeardReply) -> bool:
     """Whether the bytes of a reply's tokens lack some of its text.
 
     Not to be told where characters of the text were broken: what is cut off, or never completed, is U+FFFD in it.
@@ -138,18 +138,18 @@ def skips(heard: Heard) -> bool:
     return LOST not in text and not joined.startswith(text.encode())
 
 
-def is_unmarked(heard: Iterable[Heard]) -> bool:
+def is_unmarked(heard: Iterable[HeardReply]) -> bool:
     """Whether a legacy name is an escaped fragment that nothing marks as one."""
     return any(_UNMARKED.fullmatch(one.token) for one in _tokens(heard))
 
 
-def collide(heard: Sequence[Heard]) -> bool:
+def collide(heard: Sequence[HeardReply]) -> bool:
     """Whether fragments share a legacy name: U+FFFD, or nothing where a text goes on behind it."""
     replaced = any(LOST in one.token for one in _tokens(heard))
     return replaced or any(not place.own.token for one in heard for place in one.places[:-1])
 
 
-def surplus(heard: Heard) -> Token | None:
+def surplus(heard: HeardReply) -> HeardToken | None:
     """The last token of an answer that ended, if it is no part of its text."""
     if not (heard.stopped and heard.places):
         return None
@@ -157,7 +157,7 @@ def surplus(heard: Heard) -> Token | None:
     return last if not last.token or not heard.text.endswith(last.token) else None
 
 
-def specials(heard: Iterable[Heard]) -> list[Token]:
+def specials(heard: Iterable[HeardReply]) -> list[HeardToken]:
     """The tokens of rows that have no bytes although others of their place have some."""
     return [
         one
@@ -169,12 +169,12 @@ def specials(heard: Iterable[Heard]) -> list[Token]:
     ]
 
 
-def named(heard: Iterable[Heard], names: Collection[str]) -> list[Token]:
+def named(heard: Iterable[HeardReply], names: Collection[str]) -> list[HeardToken]:
     """The tokens that are called as an end is."""
     return [one for one in _tokens(heard) if one.token and one.token in names]
 
 
-def after(heard: Heard, begun: str) -> Place | None:
+def after(heard: HeardReply, begun: str) -> HeardPlace | None:
     """The first place behind `begun` in a reply that repeats it; the first of all in one that does not."""
     if not heard.text.startswith(begun):
         return heard.places[0] if heard.places else None
@@ -186,7 +186,7 @@ def after(heard: Heard, begun: str) -> Place | None:
     return None
 
 
-def _tokens(heard: Iterable[Heard]) -> list[Token]:
+def _tokens(heard: Iterable[HeardReply]) -> list[HeardToken]:
     return [one for said in heard for place in said.places for one in (*place.listed, place.own)]
 
 

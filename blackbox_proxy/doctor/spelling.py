@@ -6,8 +6,8 @@ import json
 from collections.abc import Collection, Sequence
 
 from blackbox_proxy.doctor import signs
-from blackbox_proxy.doctor.chart import Answer, Chart, Facts, Visit
-from blackbox_proxy.doctor.hearing import Heard, Token
+from blackbox_proxy.doctor.chart import Chart, Facts, ProbeAnswer, Visit
+from blackbox_proxy.doctor.hearing import HeardReply, HeardToken
 from blackbox_proxy.doctor.numbers import FORCED
 from blackbox_proxy.doctor.voices import OK, PARROT, PARROTS, SHORT, Route, Voice
 from blackbox_proxy.types import WireRequest
@@ -44,18 +44,18 @@ def _begun(voice: Voice, facts: Facts, question: str, *, begun: str, length: int
     return voice.ask(question, length=length, temperature=facts.temperature)
 
 
-def _rows_of(chart: Chart) -> list[Heard]:
+def _rows_of(chart: Chart) -> list[HeardReply]:
     """The replies in rows of the route that is likeliest to be steered by. /responses writes no bytes as empty ones."""
     voice = chart.voice("chat", "responses")
     routes: list[Route] = ["completions", *([voice.route] if voice else [])]
     return [one for one in chart.heard(*routes) if one.shape == "rows"]
 
 
-def _legacy(chart: Chart) -> list[Heard]:
+def _legacy(chart: Chart) -> list[HeardReply]:
     return [one for one in chart.heard("completions") if one.shape == "legacy"]
 
 
-def _latest(chart: Chart, shape: str) -> Answer | None:
+def _latest(chart: Chart, shape: str) -> ProbeAnswer | None:
     """The answer of this shape that wrote the parrots."""
     said = [one for one in chart.answers if one.heard and one.heard.shape == shape]
     return next((one for one in said if "🦜" in json.dumps(dict(one.request.body), ensure_ascii=False)), None)
@@ -109,7 +109,7 @@ def _force_past_end(visit: Visit) -> None:
     visit.ask(voice.ask_on(SHORT, OK, kind=facts.prefill, temperature=facts.temperature, more=bias))
 
 
-def _ends(chart: Chart, stops: Sequence[Answer], known: Sequence[str]) -> None:
+def _ends(chart: Chart, stops: Sequence[ProbeAnswer], known: Sequence[str]) -> None:
     """How the end of an answer is written, by the answers that ended and by everything that was listed."""
     stopped = [one for one in stops if one.heard and one.heard.stopped]
     rows, legacy = _rows_of(chart), _legacy(chart)
@@ -139,7 +139,7 @@ def _ends(chart: Chart, stops: Sequence[Answer], known: Sequence[str]) -> None:
     chart.facts.ends = tuple(sorted(new))
 
 
-def _spelt(last: Sequence[tuple[Answer, Token]], listed: Sequence[Token], known: Collection[str]) -> str:
+def _spelt(last: Sequence[tuple[ProbeAnswer, HeardToken]], listed: Sequence[HeardToken], known: Collection[str]) -> str:
     """The end's name: that of the last token of an answer, else the likeliest one that looks like an end."""
     if last:
         return last[0][1].token

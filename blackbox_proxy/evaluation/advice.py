@@ -13,7 +13,7 @@ from statistics import fmean, pvariance
 from typing import Any
 
 from blackbox_proxy.evaluation.statistics import chance
-from blackbox_proxy.evaluation.summary import Given
+from blackbox_proxy.evaluation.summary import ArmAnswers
 from blackbox_proxy.evaluation.table import UNKNOWN, per_thousand
 
 CHANCE = 0.05
@@ -32,7 +32,7 @@ BASELINE = "majority"
 class _Compared:
     """An arm that the best one is held against, and the differences of their scores on the items of both."""
 
-    arm: Given
+    arm: ArmAnswers
     gaps: tuple[float, ...]
 
     @property
@@ -48,7 +48,7 @@ class _Compared:
         return fmean(self.gaps)
 
 
-def advice(arms: Sequence[Given], figures: Mapping[str, Any], *, items: int) -> tuple[str, ...]:
+def advice(arms: Sequence[ArmAnswers], figures: Mapping[str, Any], *, items: int) -> tuple[str, ...]:
     """The sentences. figures: of each arm, by name; items: how many test items the task has."""
     asked = [arm for arm in arms if arm.scores and not arm.arm.name.startswith(SWEEP)]
     own = [arm for arm in asked if arm.arm.name != BASELINE]
@@ -65,7 +65,7 @@ def advice(arms: Sequence[Given], figures: Mapping[str, Any], *, items: int) -> 
     return (*_verdict(best, worse=worse, near=near, figures=figures), *_more(best, near, items=items))
 
 
-def _best(arms: Sequence[Given], figures: Mapping[str, Any]) -> Given:
+def _best(arms: Sequence[ArmAnswers], figures: Mapping[str, Any]) -> ArmAnswers:
     """The arm with the best score that no other passes on the items that both answered; of equal ones the cheapest."""
     best = min(arms, key=lambda arm: (-_score(arm), _dear(arm, figures)))
     for _ in arms:
@@ -77,7 +77,7 @@ def _best(arms: Sequence[Given], figures: Mapping[str, Any]) -> Given:
 
 
 def _verdict(
-    best: Given, *, worse: Sequence[_Compared], near: Sequence[_Compared], figures: Mapping[str, Any]
+    best: ArmAnswers, *, worse: Sequence[_Compared], near: Sequence[_Compared], figures: Mapping[str, Any]
 ) -> tuple[str, ...]:
     """What is decided, and what to take: the cheapest of those that cannot be told from the best."""
     close = [best, *(other.arm for other in near if other.name != BASELINE)]
@@ -98,7 +98,7 @@ def _verdict(
     return tuple(lines)
 
 
-def _more(best: Given, near: Sequence[_Compared], *, items: int) -> tuple[str, ...]:
+def _more(best: ArmAnswers, near: Sequence[_Compared], *, items: int) -> tuple[str, ...]:
     """How many items would tell the best from the one that is furthest behind it, of those that are not told yet."""
     behind = [other for other in near if other.gaps and other.name != BASELINE and other.gap > 0.0]
     if not behind:
@@ -116,7 +116,7 @@ def _needed(gaps: Sequence[float]) -> int:
     return math.ceil(pvariance(gaps) * (FOUND / fmean(gaps)) ** 2)
 
 
-def _held(best: Given, other: Given) -> _Compared:
+def _held(best: ArmAnswers, other: ArmAnswers) -> _Compared:
     shared = [item for item in best.scores if item in other.scores]
     return _Compared(other, tuple(best.scores[item] - other.scores[item] for item in shared))
 
@@ -130,17 +130,17 @@ def _told_apart(others: Sequence[_Compared]) -> tuple[list[_Compared], list[_Com
     return worse, [other for other in others if other not in worse]
 
 
-def _score(arm: Given) -> float:
+def _score(arm: ArmAnswers) -> float:
     return fmean(arm.scores.values())
 
 
-def _dear(arm: Given, figures: Mapping[str, Any]) -> float:
+def _dear(arm: ArmAnswers, figures: Mapping[str, Any]) -> float:
     """Dollars an answer; where nobody knows them an arm is not called cheap."""
     cost = figures[arm.arm.name]["cost_usd_per_answer"]
     return math.inf if cost is None else float(cost)
 
 
-def _named(arm: Given, figures: Mapping[str, Any]) -> str:
+def _named(arm: ArmAnswers, figures: Mapping[str, Any]) -> str:
     cost = per_thousand(figures[arm.arm.name]["cost_usd_per_answer"])
     price = "at an unknown price" if cost == UNKNOWN else f"{cost} USD per 1,000 answers"
     return f"{arm.arm.name} ({_score(arm):.2f}, {price})"

@@ -16,8 +16,8 @@ from typing import final
 from blackbox_proxy.api import Api
 from blackbox_proxy.core.money.spending import calls_of, cost_of, used_by
 from blackbox_proxy.errors import BlackboxProxyError, OverBudget
-from blackbox_proxy.evaluation.answers import Answer, key_of
-from blackbox_proxy.evaluation.arms import Arm, Job, closed_prompt, pair_prompt
+from blackbox_proxy.evaluation.answers import KeptAnswer, key_of
+from blackbox_proxy.evaluation.arms import AnswerJob, Arm, closed_prompt, pair_prompt
 from blackbox_proxy.evaluation.ceiling import place_of
 from blackbox_proxy.evaluation.task import Task
 from blackbox_proxy.local.pair import Pair
@@ -53,14 +53,15 @@ class Bench:
 
     def steering(self, arm: Arm) -> Steering:
         """The knobs of a steered arm."""
-        return Steering(alpha=arm.alpha if arm.alpha is not None else 0.0, max_tokens=self.task.max_tokens)
+        alpha = arm.alpha if arm.alpha is not None else 0.0
+        return replace(Steering(alpha=alpha, max_tokens=self.task.max_tokens), **self.task.knobs)
 
     def speaker(self, arm: Arm) -> Api:
         """The hosted model that an arm calls."""
         return self.tuned if arm.speaker == "tuned" and self.tuned is not None else self.api
 
 
-def key(bench: Bench, job: Job) -> str:
+def key(bench: Bench, job: AnswerJob) -> str:
     """What the answer of an arm to an item is kept under."""
     arm, item = job.arm, job.item
     settings: dict[str, object] = {"limit": bench.task.max_tokens}
@@ -83,27 +84,27 @@ def _chosen(steering: Steering) -> dict[str, object]:
     return {name: value for name, value in asdict(steering).items() if value != usual[name]}
 
 
-def place_key(bench: Bench, job: Job) -> str:
+def place_key(bench: Bench, job: AnswerJob) -> str:
     """As `key`, for what the closed model says in the place of the fact."""
-    of = key(bench, Job(Arm("in_place", "closed", 0, job.arm.who), job.item))
+    of = key(bench, AnswerJob(Arm("in_place", "closed", 0, job.arm.who), job.item))
     place = place_of(job.item, bench.task.form)
     return key_of({"of": of, "place": asdict(place), "top_k": bench.api.capabilities().top_k})
 
 
-def answer(bench: Bench, job: Job) -> Answer:
+def answer(bench: Bench, job: AnswerJob) -> KeptAnswer:
     """Ask. An error of ours is kept in the answer; one that concerns all further questions is raised (OverBudget)."""
-    blank = Answer(key(bench, job), bench.task.name, job.item.name, job.arm.name)
+    blank = KeptAnswer(key(bench, job), bench.task.name, job.item.name, job.arm.name)
     makers = {"closed": _closed, "tuned": _closed, "steered": _steered}
     return _kept(blank, lambda: makers.get(job.arm.speaker, _local)(bench, job, blank))
 
 
-def in_place(bench: Bench, job: Job) -> Answer:
+def in_place(bench: Bench, job: AnswerJob) -> KeptAnswer:
     """What the closed model says by itself in the place of the fact, and whether it shows the right one there."""
     place, asked = place_of(job.item, bench.task.form), closed_prompt(bench.task, job)
     before = place.before.encode()
-    blank = Answer(place_key(bench, job), bench.task.name, job.item.name, "in_place")
+    blank = KeptAnswer(place_key(bench, job), bench.task.name, job.item.name, "in_place")
 
-    def made() -> Answer:
+    def made() -> KeptAnswer:
         said = text_of(go_on(bench.api, asked, before, length=FACT_TOKENS))
         shown = any(shows(bench.api, asked, before, wanted=text.encode()) for text in place.wanted)
         return replace(blank, text=said, shown=shown)
@@ -111,7 +112,7 @@ def in_place(bench: Bench, job: Job) -> Answer:
     return _kept(blank, made)
 
 
-def _kept(blank: Answer, make: Callable[[], Answer]) -> Answer:
+def _kept(blank: KeptAnswer, make: Callable[[], KeptAnswer]) -> KeptAnswer:
     before = time.perf_counter()
     try:
         return make()
@@ -123,7 +124,7 @@ def _kept(blank: Answer, make: Callable[[], Answer]) -> Answer:
         return replace(spent, error=error.message, seconds=time.perf_counter() - before, cost=cost_of(calls))
 
 
-def _local(bench: Bench, job: Job, blank: Answer) -> Answer:
+def _local(bench: Bench, job: AnswerJob, blank: KeptAnswer) -> KeptAnswer:
     """A member of the pair, by itself: it calls nobody, so it costs no dollars."""
     expert, anti_expert = bench.pair.members
     member = expert if job.arm.speaker == "expert" else anti_expert
@@ -133,7 +134,7 @@ def _local(bench: Bench, job: Job, blank: Answer) -> Answer:
     return replace(blank, text=text.decode("utf-8", "replace"), seconds=seconds, local=seconds, cost=Decimal(0))
 
 
-def _closed(bench: Bench, job: Job, blank: Answer) -> Answer:
+def _closed(bench: Bench, job: AnswerJob, blank: KeptAnswer) -> KeptAnswer:
     """The hosted model, by itself."""
     before = time.perf_counter()
     asked = closed_prompt(bench.task, job)
@@ -143,7 +144,7 @@ def _closed(bench: Bench, job: Job, blank: Answer) -> Answer:
     return replace(_used(blank, used_by(calls)), text=text_of(reply), seconds=seconds, cost=cost_of(calls))
 
 
-def _steered(bench: Bench, job: Job, blank: Answer) -> Answer:
+def _steered(bench: Bench, job: AnswerJob, blank: KeptAnswer) -> KeptAnswer:
     """The hosted model, steered; between its steps it can be stopped."""
     asked, own = closed_prompt(bench.task, job), pair_prompt(job.arm, job.item)
     running = stream(asked, api=bench.api, pair=bench.pair, steering=bench.steering(job.arm), pair_prompt=own)
@@ -169,7 +170,7 @@ def _steered(bench: Bench, job: Job, blank: Answer) -> Answer:
     )
 
 
-def _used(blank: Answer, usage: Usage) -> Answer:
+def _used(blank: KeptAnswer, usage: Usage) -> KeptAnswer:
     return replace(
         blank, calls=usage.requests, lost=usage.lost, input=usage.input, cached=usage.cached, output=usage.output
     )

@@ -27,7 +27,7 @@ def key_of(settings: Mapping[str, object]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class KeptAnswer:
     """One answer, or the error that there was in place of one.
 
     seconds: from question to answer, of which `local` were spent computing the pair. cost: US dollars of its
@@ -62,11 +62,11 @@ class Answer:
     shown: bool | None = None
 
 
-FIELDS = frozenset(field.name for field in fields(Answer))
+FIELDS = frozenset(field.name for field in fields(KeptAnswer))
 
 
 @final
-class Store:
+class AnswerStore:
     """An open file of answers. Close it, or use it in a `with` block; safe from several threads."""
 
     def __init__(self, path: Path) -> None:
@@ -83,16 +83,16 @@ class Store:
         if before and not before.endswith(b"\n"):
             self._file.write(b"\n")
 
-    def __getitem__(self, key: str) -> Answer | None:
+    def __getitem__(self, key: str) -> KeptAnswer | None:
         """The answer of a key; None where there is none, or only an error."""
         found = self._answers.get(key)
         return None if found is None or found.error else found
 
-    def last(self, key: str) -> Answer | None:
+    def last(self, key: str) -> KeptAnswer | None:
         """The answer of a key, or the error that was there in its place."""
         return self._answers.get(key)
 
-    def keep(self, answer: Answer) -> None:
+    def keep(self, answer: KeptAnswer) -> None:
         """Write an answer; it is on the disk when this returns. Raises InputError where the disk refuses."""
         cost = None if answer.cost is None else str(answer.cost)
         line = json.dumps(asdict(answer) | {"cost": cost}, ensure_ascii=False)
@@ -116,11 +116,11 @@ class Store:
         self.close()
 
 
-def _read(line: bytes) -> Answer | None:
+def _read(line: bytes) -> KeptAnswer | None:
     try:
         found: Any = json.loads(line)
         if not isinstance(found, dict) or found.keys() != FIELDS:
             return None
-        return Answer(**(found | {"cost": None if found["cost"] is None else Decimal(found["cost"])}))
+        return KeptAnswer(**(found | {"cost": None if found["cost"] is None else Decimal(found["cost"])}))
     except (ValueError, ArithmeticError):
         return None

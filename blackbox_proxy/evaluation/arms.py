@@ -57,7 +57,7 @@ class Arm:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class AnswerJob:
     """One arm, one question."""
 
     arm: Arm
@@ -65,7 +65,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Sizes:
+class ArmSizes:
     """How many questions the main arms answer at most (None: all), and how many the others do."""
 
     main: int | None = None
@@ -84,7 +84,7 @@ def main_arms(task: Task, *, alpha: float, n: int) -> list[Arm]:
     return [replace(arm, who=task.who) for arm in made if task.few_shot or not arm.examples]
 
 
-def arms(task: Task, *, alpha: float, sizes: Sizes, tuned: bool) -> tuple[Arm, ...]:
+def arms(task: Task, *, alpha: float, sizes: ArmSizes, tuned: bool) -> tuple[Arm, ...]:
     """All arms of a task. tuned: whether there is a directly tuned model to compare with."""
     n = len(task.test) if sizes.main is None else min(sizes.main, len(task.test))
     few = min(sizes.others, n)
@@ -129,7 +129,7 @@ def examples(task: Task, arm: Arm) -> tuple[Message, ...]:
     return tuple(said)
 
 
-def closed_prompt(task: Task, job: Job) -> Prompt:
+def closed_prompt(task: Task, job: AnswerJob) -> Prompt:
     """What the hosted model reads."""
     asked = Message("user", job.item.asked(shown=job.arm.shown("closed")))
     return Prompt(messages=(*examples(task, job.arm), asked))

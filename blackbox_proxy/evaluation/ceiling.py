@@ -18,30 +18,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from blackbox_proxy.evaluation.answers import Answer
+from blackbox_proxy.evaluation.answers import KeptAnswer
 from blackbox_proxy.evaluation.task import Item
 
 PARTS: Final = ("alignment", "form", "rest", "not_shown", "not_said", "overruled", "unknown")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class FactPlace:
     """Where the fact of an answer stands: what is before it, and the texts of it that are right there."""
 
     before: str
     wanted: tuple[str, ...]
 
 
-def place_of(item: Item, form: re.Pattern[str] | None) -> Place:
+def place_of(item: Item, form: re.Pattern[str] | None) -> FactPlace:
     """The place of the fact in the reference. White space before it belongs to it, as tokens have it."""
     found = None if form is None else form.fullmatch(item.reference)
     if form is None or found is None or not form.groups:
-        return Place("", item.right)
+        return FactPlace("", item.right)
     begun = item.reference[: found.start(1)]
     before = begun.rstrip()
     others = [match[1] for right in item.also if (match := form.fullmatch(right))]
     space = begun[len(before) :]
-    return Place(before, tuple(dict.fromkeys(space + fact for fact in (found[1], *others))))
+    return FactPlace(before, tuple(dict.fromkeys(space + fact for fact in (found[1], *others))))
 
 
 def in_form(text: str, form: re.Pattern[str]) -> bool:
@@ -49,7 +49,7 @@ def in_form(text: str, form: re.Pattern[str]) -> bool:
     return form.fullmatch(text.strip()) is not None
 
 
-def part(steered: Answer, item: Item, place: Answer | None, *, form: re.Pattern[str] | None) -> str:
+def part(steered: KeptAnswer, item: Item, place: KeptAnswer | None, *, form: re.Pattern[str] | None) -> str:
     """Which part of a wrong answer is the ceiling. place: what the closed model said in the fact's place."""
     if not steered.exact:
         return "alignment"

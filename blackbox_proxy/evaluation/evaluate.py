@@ -9,12 +9,12 @@ from hashlib import sha256
 from blackbox_proxy.errors import InputError, WeightsError
 from blackbox_proxy.evaluation.advice import advice
 from blackbox_proxy.evaluation.answering import Bench, key, place_key
-from blackbox_proxy.evaluation.answers import Answer, Store
-from blackbox_proxy.evaluation.arms import Arm, Job, Sizes, arms, in_order
-from blackbox_proxy.evaluation.run import Run, Stage, stages
+from blackbox_proxy.evaluation.answers import AnswerStore, KeptAnswer
+from blackbox_proxy.evaluation.arms import AnswerJob, Arm, ArmSizes, arms, in_order
+from blackbox_proxy.evaluation.run import EvaluationStage, Run, stages
 from blackbox_proxy.evaluation.scoring import scorer
 from blackbox_proxy.evaluation.statistics import Mean, mean
-from blackbox_proxy.evaluation.summary import Given, figures, given, majority
+from blackbox_proxy.evaluation.summary import ArmAnswers, figures, given, majority
 from blackbox_proxy.evaluation.task import Item, Task
 from blackbox_proxy.local.pair import PairFiles
 
@@ -26,7 +26,7 @@ Watch = Callable[[str, int], Callable[[object], object]]
 class Wanted:
     """What is to be asked. only: names of arms, all where there are none. tune: choose alpha on validation first."""
 
-    sizes: Sizes = field(default_factory=Sizes)
+    sizes: ArmSizes = field(default_factory=ArmSizes)
     only: tuple[str, ...] = ()
     tune: bool = False
     at_once: int = 1
@@ -41,14 +41,14 @@ class Tuned:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class TaskOutcomeFigures:
     """What came out. figures: ready for JSON. arms: with each answer. asked: how many answers were made now."""
 
     task: Task
     alpha: float
     tuned: Tuned | None
     figures: dict[str, object]
-    arms: tuple[Given, ...]
+    arms: tuple[ArmAnswers, ...]
     asked: int
 
     @property
@@ -75,11 +75,11 @@ class Evaluation:
     """One task with what it is evaluated with. watch: told what is asked at the moment."""
 
     bench: Bench
-    store: Store
+    store: AnswerStore
     wanted: Wanted
     watch: Watch
 
-    def __call__(self) -> Outcome:
+    def __call__(self) -> TaskOutcomeFigures:
         """Ask what is wanted and has no answer yet, and put the figures together from all answers that are there."""
         bench, task = self.bench, self.bench.task
         tuned = self._tune() if self.wanted.tune else None
@@ -92,21 +92,21 @@ class Evaluation:
             n = max((len(one.answers) for one in answered), default=0)
             answered = (*answered, majority(task, items[:n], scorer(task.scorer)))
         found = figures(task, answered, items, places=self._places(every, items))
-        return Outcome(task, alpha, tuned, found, answered, asked)
+        return TaskOutcomeFigures(task, alpha, tuned, found, answered, asked)
 
-    def _ask(self, plan: Sequence[Stage], *, what: str = "") -> int:
+    def _ask(self, plan: Sequence[EvaluationStage], *, what: str = "") -> int:
         """Go through the stages; gives how many answers were made."""
         run = Run(self.bench, self.store, at_once=self.wanted.at_once)
         run.tick = self.watch(f"{self.bench.task.title}{what}", run.waiting(plan))
         run(plan)
         return run.asked
 
-    def _given(self, arm: Arm, items: Sequence[Item]) -> Given:
-        asked = [(item, self.store.last(key(self.bench, Job(arm, item)))) for item in items[: arm.n]]
+    def _given(self, arm: Arm, items: Sequence[Item]) -> ArmAnswers:
+        asked = [(item, self.store.last(key(self.bench, AnswerJob(arm, item)))) for item in items[: arm.n]]
         return given(arm, asked, scorer(self.bench.task.scorer))
 
-    def _places(self, every: Sequence[Arm], items: Sequence[Item]) -> dict[str, Answer]:
-        looked = [Job(arm, item) for arm in every if arm.looks for item in items[: arm.n]]
+    def _places(self, every: Sequence[Arm], items: Sequence[Item]) -> dict[str, KeptAnswer]:
+        looked = [AnswerJob(arm, item) for arm in every if arm.looks for item in items[: arm.n]]
         both = ((job.item.name, self.store.last(place_key(self.bench, job))) for job in looked)
         return {name: answer for name, answer in both if answer is not None}
 

@@ -7,11 +7,11 @@ from decimal import Decimal
 from typing import Any
 
 from blackbox_proxy.evaluation.advice import BASELINE, SWEEP
-from blackbox_proxy.evaluation.evaluate import Outcome
-from blackbox_proxy.evaluation.summary import Given
+from blackbox_proxy.evaluation.evaluate import TaskOutcomeFigures
+from blackbox_proxy.evaluation.summary import ArmAnswers
 from blackbox_proxy.evaluation.task import Task
-from blackbox_proxy.pages.evaluation import Against, Mistake, Mistakes, Row, TaskOutcome
-from blackbox_proxy.pages.plots import Part
+from blackbox_proxy.pages.evaluation import Against, ArmRow, Mistake, Mistakes, TaskOutcome
+from blackbox_proxy.pages.plots import BarPart
 
 NAMES: Mapping[str, str] = {
     "closed": "the closed model by itself",
@@ -57,7 +57,7 @@ MISTAKES = 25
 """Wrong answers of an arm that the page shows."""
 
 
-def task_outcome(outcome: Outcome) -> TaskOutcome:
+def task_outcome(outcome: TaskOutcomeFigures) -> TaskOutcome:
     """One task for the page."""
     task, figures = outcome.task, outcome.figures
     rows = [_row(given.arm.name, figures[given.arm.name]) for given in outcome.arms]
@@ -75,7 +75,7 @@ def task_outcome(outcome: Outcome) -> TaskOutcome:
         tests=list(_tests(figures["tests"])),
         wrong=ceiling["wrong"],
         of=ceiling["of"],
-        ceiling=[Part(told, ceiling[name]) for name, told in PARTS.items() if ceiling.get(name)],
+        ceiling=[BarPart(told, ceiling[name]) for name, told in PARTS.items() if ceiling.get(name)],
         exactness=list(_exactness(figures.get("steered"))),
         gap=None if gap is None else (gap["value"], gap["low"], gap["high"]),
         advice=outcome.advice,
@@ -87,7 +87,7 @@ def _is_main(name: str) -> bool:
     return not name.startswith(SWEEP) and name != BASELINE
 
 
-def _mistakes(given: Given, task: Task) -> Mistakes:
+def _mistakes(given: ArmAnswers, task: Task) -> Mistakes:
     """What an arm answered wrongly, in the order of the items."""
     wrong = [item for item in task.test if given.scores.get(item.name, 1.0) < 1.0]
     shown = [
@@ -98,10 +98,10 @@ def _mistakes(given: Given, task: Task) -> Mistakes:
     return Mistakes(name, NAMES.get(name, name), len(wrong), len(given.scores), shown)
 
 
-def _row(name: str, found: Any) -> Row:  # noqa: ANN401 (JSON)
+def _row(name: str, found: Any) -> ArmRow:  # noqa: ANN401 (JSON)
     cost = found["cost_usd_per_answer"]
     alpha = found.get("alpha")
-    return Row(
+    return ArmRow(
         name=name,
         told=NAMES.get(name) or f"steered at alpha {alpha:g}",
         n=found["n"],

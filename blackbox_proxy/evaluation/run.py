@@ -16,8 +16,8 @@ from typing import final
 
 from blackbox_proxy.errors import BlackboxProxyError
 from blackbox_proxy.evaluation.answering import Bench, Stopped, answer, in_place, key, place_key
-from blackbox_proxy.evaluation.answers import Answer, Store
-from blackbox_proxy.evaluation.arms import Arm, Job
+from blackbox_proxy.evaluation.answers import AnswerStore, KeptAnswer
+from blackbox_proxy.evaluation.arms import AnswerJob, Arm
 from blackbox_proxy.evaluation.scoring import Score, scorer
 from blackbox_proxy.evaluation.task import Item
 
@@ -28,30 +28,30 @@ JOIN_SECONDS = 10.0
 """Seconds that a run which is stopped waits for what is under way."""
 
 
-Unit = tuple[Job, ...]
+Unit = tuple[AnswerJob, ...]
 """Jobs that one worker does one after another."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class EvaluationStage:
     """What is done at the same time: units that call the hosted model, and units of the pair alone."""
 
     calls: tuple[Unit, ...]
     local: tuple[Unit, ...]
 
 
-def stages(arms: Sequence[Arm], items: Sequence[Item]) -> tuple[Stage, ...]:
+def stages(arms: Sequence[Arm], items: Sequence[Item]) -> tuple[EvaluationStage, ...]:
     """All jobs in order."""
     local = [arm for arm in arms if not arm.calls]
     after = [unit for group in _by_examples(arms) for unit in _by_question(group, items)]
     together = _like_the_main_one([arm for arm in arms if arm.calls and not arm.examples])
     return (
-        Stage(
+        EvaluationStage(
             tuple(unit for unit in after if not _steers(unit)),
-            tuple((Job(arm, item),) for arm in local for item in items[: arm.n]),
+            tuple((AnswerJob(arm, item),) for arm in local for item in items[: arm.n]),
         ),
-        Stage(tuple(unit for unit in after if _steers(unit)), ()),
-        Stage(tuple(_by_question(together, items)), ()),
+        EvaluationStage(tuple(unit for unit in after if _steers(unit)), ()),
+        EvaluationStage(tuple(_by_question(together, items)), ()),
     )
 
 
@@ -71,7 +71,7 @@ def _by_examples(arms: Sequence[Arm]) -> Iterable[list[Arm]]:
 
 def _by_question(arms: Sequence[Arm], items: Sequence[Item]) -> Iterable[Unit]:
     """A unit for each question: the arms that are asked it, one after another."""
-    units = (tuple(Job(arm, item) for arm in arms if at < arm.n) for at, item in enumerate(items))
+    units = (tuple(AnswerJob(arm, item) for arm in arms if at < arm.n) for at, item in enumerate(items))
     return (unit for unit in units if unit)
 
 
@@ -88,7 +88,7 @@ class Run:
     """One pass over the stages. at_once: calls under way at a time. tick: told each answer. asked: answers made now."""
 
     bench: Bench
-    store: Store
+    store: AnswerStore
     at_once: int = 1
     tick: Callable[[object], object] = lambda _: None
     asked: int = 0
@@ -100,12 +100,12 @@ class Run:
     def __post_init__(self) -> None:
         self._score = scorer(self.bench.task.scorer)
 
-    def waiting(self, plan: Sequence[Stage]) -> int:
+    def waiting(self, plan: Sequence[EvaluationStage]) -> int:
         """How many questions have no answer yet."""
         jobs = (job for stage in plan for unit in (*stage.calls, *stage.local) for job in unit)
         return len({own for job in jobs if self.store[own := key(self.bench, job)] is None})
 
-    def __call__(self, plan: Sequence[Stage]) -> None:
+    def __call__(self, plan: Sequence[EvaluationStage]) -> None:
         """Ask what has no answer yet. Raises what ends a run: an interrupt, a budget, errors without end."""
         for stage in plan:
             calls, local = deque(stage.calls), deque(stage.local)
@@ -138,7 +138,7 @@ class Run:
             self._broken = self._broken or error
             self.bench.stop.set()
 
-    def _do(self, job: Job) -> None:
+    def _do(self, job: AnswerJob) -> None:
         own = key(self.bench, job)
         found = self.store[own]
         if found is None and not self.bench.stop.is_set():
@@ -147,12 +147,12 @@ class Run:
         if found is not None and job.arm.looks and not found.error and self._score(found.text, job.item) < 1.0:
             self._look(job)
 
-    def _look(self, job: Job) -> None:
+    def _look(self, job: AnswerJob) -> None:
         """Ask what the closed model says in place of the fact, for `ceiling`."""
         if self.store[place_key(self.bench, job)] is None:
             self._keep(in_place(self.bench, job))
 
-    def _keep(self, made: Answer) -> Answer:
+    def _keep(self, made: KeptAnswer) -> KeptAnswer:
         self.store.keep(made)
         with self._lock:
             self.asked += 1

@@ -19,14 +19,14 @@ import re
 from collections.abc import Callable
 
 from blackbox_proxy.errors import InputError
-from blackbox_proxy.evaluation.task import Item, Scorer
+from blackbox_proxy.evaluation.task import Item, ScoringRule
 
 Score = Callable[[str, Item], float]
 
 
-def scorer(spec: Scorer) -> Score:
+def scorer(spec: ScoringRule) -> Score:
     """The function that scores. Raises InputError where what its kind needs is missing or wrong."""
-    makers: dict[str, Callable[[Scorer], Score]] = {
+    makers: dict[str, Callable[[ScoringRule], Score]] = {
         "exact": _exact,
         "regex": _regex,
         "json": lambda _: _json,
@@ -37,16 +37,16 @@ def scorer(spec: Scorer) -> Score:
     return makers[spec.kind](spec)
 
 
-def _fold(spec: Scorer) -> Callable[[str], str]:
+def _fold(spec: ScoringRule) -> Callable[[str], str]:
     return (lambda text: text.strip().casefold()) if spec.ignore_case else str.strip
 
 
-def _exact(spec: Scorer) -> Score:
+def _exact(spec: ScoringRule) -> Score:
     fold = _fold(spec)
     return lambda answer, item: float(fold(answer) in map(fold, item.right))
 
 
-def _regex(spec: Scorer) -> Score:
+def _regex(spec: ScoringRule) -> Score:
     fold = _fold(spec)
     try:
         pattern = re.compile(spec.pattern, re.IGNORECASE if spec.ignore_case else 0)
@@ -79,7 +79,7 @@ def _same(one: object, other: object) -> bool:
     return isinstance(one, bool) == isinstance(other, bool) and one == other
 
 
-def _choice(spec: Scorer) -> Score:
+def _choice(spec: ScoringRule) -> Score:
     fold = _fold(spec)
 
     def score(answer: str, item: Item) -> float:
@@ -94,7 +94,7 @@ def _begins(answer: str, choice: str) -> bool:
     return answer.startswith(choice) and not (answer[len(choice) :][:1].isalnum() and choice[-1:].isalnum())
 
 
-def _number(spec: Scorer) -> Score:
+def _number(spec: ScoringRule) -> Score:
     def score(answer: str, item: Item) -> float:
         said = _read(answer)
         wanted = [value for right in item.right if (value := _read(right)) is not None]
@@ -112,7 +112,7 @@ def _read(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _python(spec: Scorer) -> Score:
+def _python(spec: ScoringRule) -> Score:
     module, colon, name = spec.entry.partition(":")
     hint = 'such as entry = "package.module:function", which takes (answer, item) and gives a number from 0 to 1'
     if not (module and colon and name):

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from decimal import Decimal
 from statistics import fmean, median
 
-from blackbox_proxy.evaluation.answers import Answer
+from blackbox_proxy.evaluation.answers import KeptAnswer
 from blackbox_proxy.evaluation.arms import Arm
 from blackbox_proxy.evaluation.ceiling import PARTS, in_form, part
 from blackbox_proxy.evaluation.scoring import Score
@@ -31,32 +31,32 @@ TESTS: Mapping[str, tuple[str, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class ArmAnswers:
     """What an arm answered, by item, without errors, which are counted. scores: by item too."""
 
     arm: Arm
-    answers: Mapping[str, Answer]
+    answers: Mapping[str, KeptAnswer]
     scores: Mapping[str, float]
     errors: int = 0
 
 
-def given(arm: Arm, asked: Sequence[tuple[Item, Answer | None]], score: Score) -> Given:
+def given(arm: Arm, asked: Sequence[tuple[Item, KeptAnswer | None]], score: Score) -> ArmAnswers:
     """What an arm answered to its questions, in their order; None stands where there is no answer yet."""
     there = {item.name: answer for item, answer in asked if answer is not None and not answer.error}
     scores = {item.name: score(there[item.name].text, item) for item, _ in asked if item.name in there}
-    return Given(arm, there, scores, sum(answer is not None and bool(answer.error) for _, answer in asked))
+    return ArmAnswers(arm, there, scores, sum(answer is not None and bool(answer.error) for _, answer in asked))
 
 
-def majority(task: Task, items: Sequence[Item], score: Score) -> Given:
+def majority(task: Task, items: Sequence[Item], score: Score) -> ArmAnswers:
     """The most common reference of train as the answer to everything; the first of those that are equally common."""
     counts = Counter(item.reference for item in task.train)
     text = max(counts, key=lambda one: counts[one])
-    asked = [(item, Answer("", task.name, item.name, "majority", text, cost=Decimal(0))) for item in items]
+    asked = [(item, KeptAnswer("", task.name, item.name, "majority", text, cost=Decimal(0))) for item in items]
     return given(Arm("majority", "closed", len(items)), asked, score)
 
 
 def figures(
-    task: Task, arms: Sequence[Given], items: Sequence[Item], *, places: Mapping[str, Answer]
+    task: Task, arms: Sequence[ArmAnswers], items: Sequence[Item], *, places: Mapping[str, KeptAnswer]
 ) -> dict[str, object]:
     """All figures of a task, ready for JSON. places: what the closed model said in the place of facts, by item."""
     by_name = {one.arm.name: one for one in arms}
@@ -69,7 +69,7 @@ def figures(
     return found
 
 
-def _arm(one: Given, task: Task) -> Figures:
+def _arm(one: ArmAnswers, task: Task) -> Figures:
     answers, n = list(one.answers.values()), len(one.answers)
     score = mean(list(one.scores.values()))
     costs = [answer.cost for answer in answers]
@@ -93,7 +93,7 @@ def _arm(one: Given, task: Task) -> Figures:
     return found
 
 
-def _exactness(answers: Sequence[Answer]) -> Figures:
+def _exactness(answers: Sequence[KeptAnswer]) -> Figures:
     """Shares of tokens, but for `exact`, which is one of answers. off: bound on the total variation of a token."""
     tokens = max(sum(answer.tokens for answer in answers), 1)
     return {
@@ -107,7 +107,7 @@ def _exactness(answers: Sequence[Answer]) -> Figures:
     }
 
 
-def _tests(arms: Mapping[str, Given]) -> Figures:
+def _tests(arms: Mapping[str, ArmAnswers]) -> Figures:
     found: dict[str, object] = {}
     for name, (steered, other) in TESTS.items():
         if not {steered, other} <= arms.keys():
@@ -126,7 +126,7 @@ def _tests(arms: Mapping[str, Given]) -> Figures:
     return found
 
 
-def _gap(arms: Mapping[str, Given]) -> Figures | None:
+def _gap(arms: Mapping[str, ArmAnswers]) -> Figures | None:
     """Share of the way from `closed` to `closed_tuned`; None where there is no tuned model, or it is no better."""
     if not {"steered", "closed", "closed_tuned"} <= arms.keys():
         return None
@@ -137,7 +137,7 @@ def _gap(arms: Mapping[str, Given]) -> Figures | None:
 
 
 def ceiling(
-    steered: Given, items: Sequence[Item], places: Mapping[str, Answer], *, form: re.Pattern[str] | None
+    steered: ArmAnswers, items: Sequence[Item], places: Mapping[str, KeptAnswer], *, form: re.Pattern[str] | None
 ) -> Figures:
     """How many steered answers are wrong, and of these the share of each part (`ceiling`)."""
     wrong = [item for item in items if steered.scores.get(item.name, 1.0) < 1.0]

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import read_text
+from blackbox_proxy.knobs import FIXED, KnobMistake, check_bounds, read_knobs
 from blackbox_proxy.local.pairfile import find_pair
 
 Who = Literal["closed", "pair", "both", "none"]
@@ -60,7 +61,7 @@ class Item(BaseModel):
         return f"{self.document}\n\n{self.prompt}" if shown and self.document else self.prompt
 
 
-class Scorer(BaseModel):
+class ScoringRule(BaseModel):
     """How an answer is scored (the kinds: `scoring`). form: the form of a whole answer, its group 1 the fact."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -94,7 +95,9 @@ Alpha = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class _Steering(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    """What a task says of steering: the knobs of `Steering` besides, which are checked there."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
 
     alpha: Alpha = 1.0
     max_tokens: Annotated[int, Field(ge=1)] = 64
@@ -114,7 +117,7 @@ class _File(BaseModel):
     about: str = ""
     source: str = ""
     data: _Data
-    scorer: Scorer = Scorer()
+    scorer: ScoringRule = ScoringRule()
     pair: _Pair | None = None
     steering: _Steering = _Steering()
     documents: _Documents = _Documents()
@@ -125,7 +128,8 @@ class Task:
     """A task that was read. name: its folder's. few_shot: examples shown. majority: whether there is that baseline.
 
     train, validation, test: never mixed: examples come from the first, a tuned alpha from the second, figures from the
-    third. pair: the pair's description, None where the task names none. who: who is shown documents in the main arms.
+    third. knobs: of steering, besides alpha and max_tokens. pair: the pair's description, None where the task names
+    none. who: who is shown documents in the main arms.
     """
 
     name: str
@@ -138,18 +142,29 @@ class Task:
     few_shot: int
     instructions: str
     majority: bool
-    scorer: Scorer
+    scorer: ScoringRule
     form: re.Pattern[str] | None
     pair: Path | None
     alpha: float
     max_tokens: int
     alphas: tuple[float, ...]
+    knobs: Mapping[str, Any]
     who: Who
 
     @property
     def has_documents(self) -> bool:
         """Whether any question comes with one."""
         return any(item.document for item in self.test)
+
+
+def _knobs(steering: _Steering, path: Path) -> Mapping[str, object]:
+    """The further knobs of a task. Raises InputError, with the file, for one that is none or cannot take its value."""
+    try:
+        found = read_knobs(steering.model_extra or {}, but=("alpha", "max_tokens", *FIXED))
+        check_bounds(found)
+    except KnobMistake as mistake:
+        raise InputError(f"{path}: [steering] {mistake.name}: {mistake}", hint=mistake.hint) from None
+    return found
 
 
 def boxed() -> Mapping[str, Path]:
@@ -201,6 +216,7 @@ def read_task(path: Path) -> Task:
         alpha=steering.alpha,
         max_tokens=steering.max_tokens,
         alphas=steering.alphas,
+        knobs=_knobs(steering, path),
         who=found.documents.who,
     )
     _check(task, path)

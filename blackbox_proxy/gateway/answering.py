@@ -18,7 +18,7 @@ from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding.given import Given
 from blackbox_proxy.errors import OverBudget
 from blackbox_proxy.gateway.merging import merged
-from blackbox_proxy.gateway.models import UNSTEERED, Model
+from blackbox_proxy.gateway.models import UNSTEERED, SteeredModel
 from blackbox_proxy.gateway.orders import Order, Source
 from blackbox_proxy.openai_http.fields import Refusal
 from blackbox_proxy.openai_http.transcript import Finish, Part, Writer
@@ -47,7 +47,7 @@ class Tally:
     results: list[tuple[Result, int]] = field(default_factory=list)
 
 
-def asked_of(order: Order, model: Model) -> list[Asked]:
+def asked_of(order: Order, model: SteeredModel) -> list[Asked]:
     """The answers that an order asks for. Raises Refusal, or InputError, for what cannot be asked of this model.
 
     Greedy answers to one prompt are all equal, so one is made, and stands for all.
@@ -67,7 +67,7 @@ def asked_of(order: Order, model: Model) -> list[Asked]:
     return made
 
 
-def _steering(order: Order, model: Model) -> Steering:
+def _steering(order: Order, model: SteeredModel) -> Steering:
     """The model's steering with what the order sets. Without a seed chance is not repeated.
 
     Without a pair alpha is 0: the answer is the upstream's own.
@@ -80,14 +80,14 @@ def _steering(order: Order, model: Model) -> Steering:
     return replace(model.steering, **knobs)
 
 
-def text_of(source: Source, model: Model) -> Prompt:
+def text_of(source: Source, model: SteeredModel) -> Prompt:
     """A prompt as text. Raises Refusal for ids where the upstream's tokenizer is unknown, or that are no text."""
     if isinstance(source, Prompt):
         return source
     return Prompt(text=_spelt(source, model))
 
 
-def given_of(source: Source, model: Model, *, goes_on: bool) -> Given:
+def given_of(source: Source, model: SteeredModel, *, goes_on: bool) -> Given:
     """A prompt as a text to score; in ids where they were sent and the upstream takes them. Raises as `text_of`."""
     text = text_of(source, model).text.encode()
     vocabulary = model.api.vocabulary
@@ -102,7 +102,7 @@ def _token(i: int, vocabulary: Vocabulary) -> Candidate:
     return Candidate(vocabulary.pieces[i], math.nan, kind, i)
 
 
-def _spelt(ids: TokenPath, model: Model) -> str:
+def _spelt(ids: TokenPath, model: SteeredModel) -> str:
     """The text that ids stand for; special tokens by their names."""
     vocabulary = model.api.vocabulary
     if vocabulary is None:
@@ -123,7 +123,7 @@ Parts = AsyncGenerator[tuple[int, Part[Step]], None]
 """Parts of a reply, each with the number of its choice."""
 
 
-async def answers(order: Order, asked: Sequence[Asked], model: Model, *, tally: Tally) -> Parts:
+async def answers(order: Order, asked: Sequence[Asked], model: SteeredModel, *, tally: Tally) -> Parts:
     """The parts of all choices, each one's in order; what they took is put into the tally.
 
     Raises Refusal where the queue is full or a budget allows nothing, and what `engine.astream` raises.
@@ -134,13 +134,13 @@ async def answers(order: Order, asked: Sequence[Asked], model: Model, *, tally: 
                 yield choice, part
 
 
-def _stream(asked: Asked, api: Api, model: Model) -> AsyncStream:
+def _stream(asked: Asked, api: Api, model: SteeredModel) -> AsyncStream:
     if isinstance(asked.prompt, Given):
         return ascore(asked.prompt, api=api, pair=model.pair, steering=asked.steering)
     return astream(asked.prompt, api=api, pair=model.pair, steering=asked.steering)
 
 
-async def _answer(order: Order, asked: Asked, model: Model, *, tally: Tally) -> Parts:
+async def _answer(order: Order, asked: Asked, model: SteeredModel, *, tally: Tally) -> Parts:
     # First the pair: who waits for it must not keep the upstream from models that it does not steer.
     async with model.room, model.gate.slot():
         api = model.api.tagged(order.tags or {})

@@ -31,7 +31,7 @@ from blackbox_proxy.gateway.config import Server
 from blackbox_proxy.gateway.failures import translating
 from blackbox_proxy.gateway.guard import Guard, request_id
 from blackbox_proxy.gateway.keys import Keys
-from blackbox_proxy.gateway.models import Catalogue, Model
+from blackbox_proxy.gateway.models import Catalogue, SteeredModel
 from blackbox_proxy.gateway.orders import Limits, Order, read_chat, read_completion, read_model
 from blackbox_proxy.gateway.replies import SHAPES, Mode, Route, Shape, cost_of, usage_of
 from blackbox_proxy.gateway.tokens import info, tokens_of
@@ -66,7 +66,7 @@ class _Reply:
 
 
 @final
-class Endpoints:
+class GatewayEndpoints:
     """The handlers."""
 
     def __init__(self, catalogue: Catalogue, server: Server, keys: Keys, *, translate: Translate) -> None:
@@ -146,7 +146,7 @@ def build_app(
 ) -> ASGIApp:
     """The ASGI application. threads: answers that may be under way at a time. log: is told of what went wrong."""
     translate = translating(lambda said: log(f"{request_id.get()} {said}"))
-    endpoints = Endpoints(catalogue, server, keys, translate=translate)
+    endpoints = GatewayEndpoints(catalogue, server, keys, translate=translate)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -164,7 +164,7 @@ def build_app(
     return Guard(app, origins=server.cors_origins, local=not keys)
 
 
-def _routes(endpoints: Endpoints) -> list[Path]:
+def _routes(endpoints: GatewayEndpoints) -> list[Path]:
     table = (
         ("/health", endpoints.health, "GET"),
         ("/models", endpoints.models, "GET"),
@@ -194,11 +194,11 @@ def _cross_origin(server: Server) -> list[Middleware]:
     ]
 
 
-def _card(model: Model) -> dict[str, object]:
+def _card(model: SteeredModel) -> dict[str, object]:
     return ModelCard(id=model.name, created=model.created, object="model", owned_by="blackbox-proxy").model_dump()
 
 
-def _shape(route: Route, order: Order, model: Model) -> Shape:
+def _shape(route: Route, order: Order, model: SteeredModel) -> Shape:
     prefix, kind = SHAPES[route]
     head = Head(f"{prefix}{secrets.token_hex(16)}", int(time.time()), model.name)
     return kind(head, Mode(order.top, usage=order.include_usage, echo=order.echo))

@@ -24,12 +24,12 @@ from pydantic_core import ErrorDetails
 
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import read_text
-from blackbox_proxy.gateway.knobs import KnobMistake, read_knobs
 from blackbox_proxy.gateway.orders import Limits
+from blackbox_proxy.knobs import KnobMistake, read_knobs
 from blackbox_proxy.local.template import DEFAULT
 from blackbox_proxy.openai_http.listening import LOOPBACK
 from blackbox_proxy.remote.profiles.lines import Place, line_of
-from blackbox_proxy.remote.profiles.schema import Options
+from blackbox_proxy.remote.profiles.schema import ProfileOptions
 from blackbox_proxy.steering import Steering
 
 PREFIX = "BLACKBOX_PROXY_"
@@ -85,7 +85,7 @@ class Booking(_Table):
 
 
 class Upstream(_Table):
-    """A provider. api_key_env, api_key_file: where its key is. at_once, queue: see `gates.Gate`. timeout: seconds."""
+    """A provider. api_key_env, api_key_file: where its key is. at_once, queue: see `AdmissionGate`. timeout: in s."""
 
     profile: str = ""
     base_url: str = ""
@@ -106,7 +106,7 @@ class Served(_Table):
     pair: str | None = None
     template: str = DEFAULT
     tokenizer: str = ""
-    options: Options = Options()
+    options: ProfileOptions = ProfileOptions()
     steering: dict[str, Any] = {}
 
 
@@ -231,7 +231,7 @@ def _nearest(place: Place) -> str:
         "upstreams": Upstream,
         "models": Served,
     }
-    table = Options if "options" in place[:-1] else tables.get(str(place[0]), _File) if len(place) > 1 else _File
+    table = ProfileOptions if "options" in place[:-1] else tables.get(str(place[0]), _File) if len(place) > 1 else _File
     close = difflib.get_close_matches(str(place[-1]), table.model_fields, n=1)
     return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(table.model_fields)}"
 

@@ -19,7 +19,7 @@ LONGEST = 60
 
 
 @final
-class Gate:
+class AdmissionGate:
     """at_once: answers at a time. queue: requests that may wait besides those that are being answered.
 
     For one event loop. clock: seconds.

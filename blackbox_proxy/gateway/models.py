@@ -18,7 +18,7 @@ from blackbox_proxy.core.decoding.sources import OffsetTable
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import read_text
 from blackbox_proxy.gateway.config import Config, Served, Upstream
-from blackbox_proxy.gateway.gates import Gate
+from blackbox_proxy.gateway.gates import AdmissionGate
 from blackbox_proxy.ledger.books import Ledger
 from blackbox_proxy.local.pairfile import find_pair
 from blackbox_proxy.openai_http.fields import Refusal
@@ -45,14 +45,14 @@ OpensPair = Callable[[Path], OpenPair]
 
 @final
 @dataclass(frozen=True, slots=True)
-class Model:
+class SteeredModel:
     """One name that clients may ask for. room: in its pair, which holds so many texts; without a pair there is any."""
 
     name: str
     api: Api
     pair: LocalPair | Scorer
     steering: Steering
-    gate: Gate
+    gate: AdmissionGate
     room: AbstractAsyncContextManager[object]
     created: int
     notes: tuple[str, ...] = ()
@@ -63,10 +63,10 @@ class Model:
 class Catalogue:
     """All models by name. default: who answers for a name that nobody has; None where that is an error."""
 
-    models: Mapping[str, Model]
+    models: Mapping[str, SteeredModel]
     default: str | None = None
 
-    def find(self, name: str) -> Model:
+    def find(self, name: str) -> SteeredModel:
         """The model of this name; "" where a request names none. Raises Refusal where there is none."""
         if name in self.models:
             return self.models[name]
@@ -100,19 +100,19 @@ class _Opening:
     stack: ExitStack
     pairs: dict[Path, OpenPair] = field(default_factory=dict)
     rooms: dict[Path, asyncio.Semaphore] = field(default_factory=dict)
-    gates: dict[str, Gate] = field(default_factory=dict)
+    gates: dict[str, AdmissionGate] = field(default_factory=dict)
     created: int = field(default_factory=lambda: int(time.time()))
 
-    def model(self, name: str, served: Served) -> Model:
+    def model(self, name: str, served: Served) -> SteeredModel:
         upstream = self.config.upstreams[served.upstream]
-        gate = self.gates.setdefault(served.upstream, Gate(upstream.at_once, upstream.queue))
+        gate = self.gates.setdefault(served.upstream, AdmissionGate(upstream.at_once, upstream.queue))
         api = self._api(served, upstream)
         steering = self.config.steering[name]
         if not served.pair:
-            return Model(name, api, UNSTEERED, steering, gate, nullcontext(), self.created, api.notes)
+            return SteeredModel(name, api, UNSTEERED, steering, gate, nullcontext(), self.created, api.notes)
         pair, room = self._pair(served.pair)
         said = (*api.notes, *_narrow(pair.slots, upstream.at_once))
-        return Model(name, api, pair, steering, gate, room, self.created, said)
+        return SteeredModel(name, api, pair, steering, gate, room, self.created, said)
 
     def _api(self, served: Served, upstream: Upstream) -> Api:
         template = served.template

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from blackbox_proxy.gateway.knobs import FIXED, OWN_FIELDS, KnobMistake, check_bounds, read_knobs
+from blackbox_proxy.knobs import FIXED, OWN_FIELDS, KnobMistake, check_bounds, read_knobs
 from blackbox_proxy.openai_http import fields
 from blackbox_proxy.openai_http.fields import Body, Refusal
 from blackbox_proxy.openai_http.turns import Unfinished, read_turns

@@ -27,7 +27,7 @@ from blackbox_proxy.types import Kind, Origin, Result, ScoredCandidate, Step, Us
 Answers = Sequence[Sequence[Part[Step]]]
 
 
-class Figures(BaseModel):
+class ReplyFigures(BaseModel):
     """What an answer took, besides what OpenAI's usage counts: everything that was asked of the upstream.
 
     cost_usd: a decimal number as text; null where nobody knows it. exact: see `types.Result.exactness`.
@@ -57,7 +57,7 @@ def usage_of(results: Sequence[tuple[Result, int]]) -> CompletionUsage:
     first = [_first(result) for result, _ in results]
     prompt, cached = sum(one.input for one in first), sum(one.cached for one in first)
     completion = sum(_written(result) * choices for result, choices in results)
-    figures = Figures(
+    figures = ReplyFigures(
         requests=taken.requests,
         prompt_tokens=taken.input,
         cached_tokens=taken.cached,

@@ -17,7 +17,7 @@ from blackbox_proxy.gateway.config import Config
 from blackbox_proxy.gateway.keys import Keys, own_key, read_keys
 from blackbox_proxy.gateway.models import OpensPair, notes, opened
 from blackbox_proxy.ledger.books import Ledger
-from blackbox_proxy.openai_http.listening import Server, listening, url_of
+from blackbox_proxy.openai_http.listening import ListeningServer, listening, url_of
 from blackbox_proxy.run.engine import load_pair
 
 OF_ENVIRONMENT = "environment"
@@ -81,7 +81,7 @@ def serve(
         application(config, os.environ, ledger=ledger, open_pair=open_pair, log=log) as app,
     ):
         gc.freeze()  # vocabularies have a hundred thousand objects, which would be looked through again and again
-        Server(_uvicorn(app, config), on_ready=lambda: announce(url_of(listener))).run(sockets=[listener])
+        ListeningServer(_uvicorn(app, config), on_ready=lambda: announce(url_of(listener))).run(sockets=[listener])
 
 
 @contextmanager
@@ -100,7 +100,7 @@ def running(
         listening(server.host, server.port) as listener,
         application(config, environ or {}, ledger=ledger, open_pair=open_pair, log=log) as app,
     ):
-        uvicorn_server = Server(_uvicorn(app, config), on_ready=ready.set)
+        uvicorn_server = ListeningServer(_uvicorn(app, config), on_ready=ready.set)
         thread = threading.Thread(
             target=uvicorn_server.run, kwargs={"sockets": [listener]}, name="gateway", daemon=True
         )

@@ -63,7 +63,7 @@ pair = {pair}                 # a pair file; `demo` for the demo's; left out: no
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class UpstreamPlace:
     """A model that can be steered. profile: where it is known by one. chat: the endpoint writes chats down itself."""
 
     model: str
@@ -72,7 +72,7 @@ class Place:
     chat: bool = False
 
 
-def starter(places: Sequence[Place], *, pair: str) -> str:
+def starter(places: Sequence[UpstreamPlace], *, pair: str) -> str:
     """A commented configuration of these models, each steered by the same pair."""
     text, used = _HEAD, dict[str, int]()
     for place in places:

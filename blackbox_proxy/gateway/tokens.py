@@ -7,13 +7,13 @@ import re
 import numpy as np
 
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
-from blackbox_proxy.gateway.models import Model
+from blackbox_proxy.gateway.models import SteeredModel
 from blackbox_proxy.gateway.orders import Limits
 from blackbox_proxy.openai_http import fields
 from blackbox_proxy.openai_http.fields import Body, Refusal
 
 
-def tokens_of(body: Body, model: Model, limits: Limits) -> dict[str, object]:
+def tokens_of(body: Body, model: SteeredModel, limits: Limits) -> dict[str, object]:
     """The ids of `prompt`: special tokens are known by their names, and nothing is put before or behind it."""
     vocabulary = _vocabulary(model)
     text = fields.text(body.get("prompt"), "prompt")
@@ -26,7 +26,7 @@ def tokens_of(body: Body, model: Model, limits: Limits) -> dict[str, object]:
     return {"tokens": ids, "count": len(ids)}
 
 
-def info(model: Model) -> dict[str, object]:
+def info(model: SteeredModel) -> dict[str, object]:
     """What ends a text, and how a chat is written down, where that is done here."""
     vocabulary = _vocabulary(model)
     ends = [vocabulary.pieces[i].decode("utf-8", "replace") for i in vocabulary.ends.tolist()]
@@ -43,7 +43,7 @@ def _cut(text: str, vocabulary: Vocabulary) -> list[int]:
     return [int(i) for ids in cut for i in ids]
 
 
-def _vocabulary(model: Model) -> Vocabulary:
+def _vocabulary(model: SteeredModel) -> Vocabulary:
     """Raises Refusal (501) where nobody knows the upstream's tokenizer."""
     if model.api.vocabulary is None:
         raise Refusal(

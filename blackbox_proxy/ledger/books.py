@@ -22,7 +22,7 @@ from blackbox_proxy.core.money.amounts import Budget, Price, bound_of, cost, wor
 from blackbox_proxy.core.money.usage import Counts, counts_of
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import config_folder, state_folder
-from blackbox_proxy.ledger.prices import Prices
+from blackbox_proxy.ledger.prices import PriceList
 from blackbox_proxy.ledger.rows import Counted, Ended, Intent
 from blackbox_proxy.ledger.store import Store
 from blackbox_proxy.types import Attempt, Receipt, Usage, WireRequest
@@ -61,7 +61,7 @@ def open_ledger(
     own = Path(prices) if prices is not None else price_file(os.environ)
     if prices is not None and not own.exists():
         raise InputError(f"there is no price file {own}", hint="see docs/cost.md for its form")
-    lists = Prices(own)  # before the file is opened: a mistake in it must leave nothing open
+    lists = PriceList(own)  # before the file is opened: a mistake in it must leave nothing open
     return Ledger(Store(Path(path or default_path(os.environ))), lists, tuple(budgets), dict(tags or {}))
 
 
@@ -77,7 +77,7 @@ class Ledger:
     """An open ledger. Made by `open_ledger`."""
 
     store: Store
-    prices: Prices
+    prices: PriceList
     budgets: tuple[Budget, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     clock: Callable[[], dt.datetime] = now

@@ -1,4 +1,4 @@
-"""The ledger's rows as CSV or as JSON lines, one row each, with the names of `rows.Row`.
+"""The ledger's rows as CSV or as JSON lines, one row each, with the names of `rows.LedgerRow`.
 
 Amounts are text, so that no reader rounds them; what is unknown is empty in CSV and null in JSON.
 """
@@ -12,12 +12,12 @@ from dataclasses import fields
 from typing import TextIO
 
 from blackbox_proxy.core.money.amounts import plain
-from blackbox_proxy.ledger.rows import Row
+from blackbox_proxy.ledger.rows import LedgerRow
 
-NAMES = tuple(field.name for field in fields(Row))
+NAMES = tuple(field.name for field in fields(LedgerRow))
 
 
-def write_jsonl(rows: Iterable[Row], out: TextIO) -> int:
+def write_jsonl(rows: Iterable[LedgerRow], out: TextIO) -> int:
     """One JSON object a line; raw usage and price as objects. How many there were."""
     count = 0
     for count, row in enumerate(rows, 1):  # noqa: B007 (the count is the result)
@@ -29,7 +29,7 @@ def write_jsonl(rows: Iterable[Row], out: TextIO) -> int:
     return count
 
 
-def write_csv(rows: Iterable[Row], out: TextIO) -> int:
+def write_csv(rows: Iterable[LedgerRow], out: TextIO) -> int:
     """A head and a line per row; raw usage, price and tags as JSON. How many rows there were."""
     writer = csv.DictWriter(out, NAMES, lineterminator="\n")
     writer.writeheader()
@@ -39,7 +39,7 @@ def write_csv(rows: Iterable[Row], out: TextIO) -> int:
     return count
 
 
-def _plain(row: Row) -> dict[str, object]:
+def _plain(row: LedgerRow) -> dict[str, object]:
     """The fields by name, amounts as text."""
     found: dict[str, object] = {name: getattr(row, name) for name in NAMES}
     for name in ("reserved", "cost"):

@@ -94,7 +94,7 @@ class _Own:
 
 
 @final
-class Prices:
+class PriceList:
     """The price lists. file: the user's own, which need not be there. Raises InputError where it cannot be read."""
 
     def __init__(self, file: Path | None = None) -> None:

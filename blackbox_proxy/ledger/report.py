@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Literal, get_args
 
 from blackbox_proxy.core.money.estimating import one_by_one
-from blackbox_proxy.ledger.rows import Row, price_of
+from blackbox_proxy.ledger.rows import LedgerRow, price_of
 from blackbox_proxy.types import Usage
 
 By = Literal["model", "day", "tag", "run", "outcome"]
@@ -99,12 +99,12 @@ class Figures:
         return None if self.unpriced or not self.kept else self.cost / self.kept
 
 
-def report(rows: Iterable[Row], *, by: By) -> tuple[Figures, ...]:
+def report(rows: Iterable[LedgerRow], *, by: By) -> tuple[Figures, ...]:
     """The figures of each group, the dearest first (days and runs in the order of time).
 
     By tag a row counts in every group of its tags, so that groups may overlap; `(none)` holds those without.
     """
-    groups: dict[str, list[Row]] = {}
+    groups: dict[str, list[LedgerRow]] = {}
     for row in rows:
         for name in NAMES[by](row):
             groups.setdefault(name, []).append(row)
@@ -114,7 +114,7 @@ def report(rows: Iterable[Row], *, by: By) -> tuple[Figures, ...]:
     return tuple(sorted(found, key=lambda one: (-one.cost, -one.output, one.name)))
 
 
-def figures(name: str, rows: Iterable[Row]) -> Figures:
+def figures(name: str, rows: Iterable[LedgerRow]) -> Figures:
     """The figures of some rows."""
     rows = list(rows)
     answered = [row for row in rows if row.outcome == "ok"]
@@ -143,13 +143,13 @@ def figures(name: str, rows: Iterable[Row]) -> Figures:
     )
 
 
-def _answers(answered: Sequence[Row]) -> int:
+def _answers(answered: Sequence[LedgerRow]) -> int:
     steered = {row.run for row in answered if row.kept is not None}
     begun = sum(row.step == 0 and bool(row.kept) for row in answered)
     return begun + len({row.run for row in answered} - steered)
 
 
-def _naive(row: Row) -> Decimal:
+def _naive(row: LedgerRow) -> Decimal:
     """What a row of known cost would have cost one token per call; its own cost where it steered nothing."""
     own = row.cost or Decimal(0)
     if row.kept is None or row.price is None or row.input is None:
@@ -168,11 +168,11 @@ def _sum(counts: Iterable[int | None]) -> int:
     return sum(count for count in counts if count is not None)
 
 
-def _tags(row: Row) -> Iterator[str]:
+def _tags(row: LedgerRow) -> Iterator[str]:
     yield from (f"{key}={value}" for key, value in row.tags.items()) if row.tags else ("(none)",)
 
 
-NAMES: Mapping[By, Callable[[Row], Iterable[str]]] = {
+NAMES: Mapping[By, Callable[[LedgerRow], Iterable[str]]] = {
     "model": lambda row: (f"{row.provider} {row.model}",),
     "day": lambda row: (row.day,),
     "tag": _tags,

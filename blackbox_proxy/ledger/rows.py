@@ -68,7 +68,7 @@ class Counted:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class LedgerRow:
     """One attempt as the ledger has it; `export` writes these fields.
 
     outcome: `open` until it has ended (and for ever where the process was killed before), then that of

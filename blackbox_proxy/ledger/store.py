@@ -22,7 +22,7 @@ from typing import Any, cast, final
 
 from blackbox_proxy.core.money.amounts import Budget, Spent, charge, check_budget, plain
 from blackbox_proxy.errors import LedgerError
-from blackbox_proxy.ledger.rows import Counted, Ended, Intent, Row, price_text
+from blackbox_proxy.ledger.rows import Counted, Ended, Intent, LedgerRow, price_text
 
 LOCK_SECONDS = 30.0
 """Seconds to wait for another process that is writing."""
@@ -70,7 +70,7 @@ MIGRATIONS = (
 )
 """What makes version n of the schema of version n - 1; once released, a script never changes."""
 
-_NAMES = tuple(field.name for field in fields(Row))
+_NAMES = tuple(field.name for field in fields(LedgerRow))
 _SPENT = {
     "run": "SELECT coalesce(sum(charge), 0), count(*) FROM attempts WHERE run = :run",
     "day": "SELECT coalesce(sum(charge), 0), count(*) FROM attempts WHERE day = :day",
@@ -165,7 +165,7 @@ class Store:
                 (seconds, row),
             )
 
-    def rows(self, *, since: str = "", until: str = "") -> Iterator[Row]:
+    def rows(self, *, since: str = "", until: str = "") -> Iterator[LedgerRow]:
         """The rows of the days from `since` on and before `until` (ISO 8601, UTC), in the order of their ids."""
         columns = ", ".join(name for name in _NAMES if name != "tags")
         statement = (
@@ -279,9 +279,9 @@ def _text(amount: Decimal | None) -> str | None:
     return None if amount is None else plain(amount)
 
 
-def _row(values: Sequence[Any]) -> Row:
+def _row(values: Sequence[Any]) -> LedgerRow:
     found: dict[str, Any] = dict(zip(_NAMES, values, strict=True))
     for name in ("reserved", "cost"):
         found[name] = None if found[name] is None else Decimal(found[name])
     found["tags"] = json.loads(found["tags"])
-    return Row(**found)
+    return LedgerRow(**found)

@@ -12,7 +12,7 @@ from blackbox_proxy.types import TokenPath
 
 
 @dataclass(slots=True)
-class Node:
+class BatchNode:
     """A token to evaluate: where it stands, which sequences run through it, and which paths want its row.
 
     sequences: 0 is the trunk, 1 and more are forks.
@@ -25,13 +25,13 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class BatchPlan:
     """What is read for some paths behind the first tokens of a trunk.
 
     shares: of each fork, in order, how many tokens it has in common with what is held of the trunk.
     """
 
-    nodes: Sequence[Node]
+    nodes: Sequence[BatchNode]
     shares: Sequence[int]
 
 
@@ -68,12 +68,12 @@ def groups(paths: Sequence[TokenPath], *, forks: int, spare: int) -> Iterator[li
         yield group
 
 
-def plan(paths: Sequence[TokenPath], chosen: Sequence[int], *, trunk: TokenPath, held: int) -> Plan:
+def plan(paths: Sequence[TokenPath], chosen: Sequence[int], *, trunk: TokenPath, held: int) -> BatchPlan:
     """What to read for the `chosen` paths where the first `held` tokens of `trunk` are at hand, but no row of them."""
     growing = _Growing(trunk, held)
     for index in chosen:
         growing.add(paths[index], index)
-    return Plan(growing.nodes, growing.shares)
+    return BatchPlan(growing.nodes, growing.shares)
 
 
 class _Growing:
@@ -82,7 +82,7 @@ class _Growing:
     def __init__(self, trunk: TokenPath, held: int) -> None:
         self._trunk, self._held = trunk, held
         self._found: dict[tuple[int, int], int] = {}
-        self.nodes: list[Node] = []
+        self.nodes: list[BatchNode] = []
         self.shares: list[int] = []
         self._grow(trunk, held, 0)
 
@@ -109,7 +109,7 @@ class _Growing:
             key = at, path[position]
             if key not in self._found:
                 self._found[key] = len(self.nodes)
-                self.nodes.append(Node(path[position], position, []))
+                self.nodes.append(BatchNode(path[position], position, []))
             at = self._found[key]
             self.nodes[at].sequences.append(sequence)
         return at

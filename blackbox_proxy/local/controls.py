@@ -27,7 +27,7 @@ _MARKS = tuple(map(chr, range(0xFDD0, 0xFDF0)))
 
 @final
 @dataclass(frozen=True, slots=True)
-class Written:
+class MarkedPrompt:
     """A prompt as text. mark: stands inside each control token that a message spells; "" where none does."""
 
     marked: str
@@ -96,8 +96,8 @@ def spellings_of(controls: frozenset[str]) -> Spellings:
 
 @final
 @dataclass(frozen=True, slots=True)
-class Guard:
-    """Marks what only looks like a control token. mark: see `Written`; "" where nothing does."""
+class ControlGuard:
+    """Marks what only looks like a control token. mark: see `MarkedPrompt`; "" where nothing does."""
 
     spelt: Spellings
     mark: str = ""
@@ -110,10 +110,10 @@ class Guard:
         """The same for a text of which a template may make a control token, such as a role."""
         return self._marked(text, set(self._starts(text))) if self.mark else text
 
-    def written(self, marked: str) -> Written:
+    def written(self, marked: str) -> MarkedPrompt:
         """What a template wrote, with the marks that are needed."""
         if not self.mark:
-            return Written(marked)
+            return MarkedPrompt(marked)
         parts = marked.split(self.mark)
         text = "".join(parts)
         spans = list(self.spelt.spans(text))
@@ -122,7 +122,7 @@ class Guard:
             needed = any(start < at < end for start, end in spans)
             kept += (self.mark if needed else "") + part
             at += len(part)
-        return Written(kept, self.mark if self.mark in kept else "")
+        return MarkedPrompt(kept, self.mark if self.mark in kept else "")
 
     def _starts(self, text: str) -> Iterator[int]:
         return (start + 1 for start, _ in self.spelt.spans(text))
@@ -140,25 +140,25 @@ def special_names(vocabulary: Vocabulary) -> frozenset[str]:
 
 
 def parted_note(prompt: str, messages: Sequence[Message]) -> tuple[str, ...]:
-    """What is to be said where control tokens that messages spell were parted (`Written.apart`)."""
+    """What is to be said where control tokens that messages spell were parted (`MarkedPrompt.apart`)."""
     before = sum(text.count(APART) for message in messages for text in (message.role, message.content))
     if not messages or prompt.count(APART) <= before:
         return ()
     return ("a message spells control tokens: U+200B was put into each, so that the API reads them as text",)
 
 
-def guard_over(texts: Sequence[str], controls: Collection[str]) -> Guard:
+def guard_over(texts: Sequence[str], controls: Collection[str]) -> ControlGuard:
     """A guard for these texts; one that does nothing where they have no part of a control token.
 
     Raises PromptError where every mark stands in the texts.
     """
     spelt = spellings_of(frozenset(controls))
     if not any(next(spelt.spans(text), None) or next(spelt.edges(text), None) is not None for text in texts):
-        return Guard(spelt)
+        return ControlGuard(spelt)
     mark = next((mark for mark in _MARKS if not any(mark in text for text in texts)), None)
     if mark is None:
         raise PromptError(
             "the prompt spells control tokens of the model, and holds all of U+FDD0 to U+FDEF",
             hint="remove these code points, which are no characters",
         )
-    return Guard(spelt, mark)
+    return ControlGuard(spelt, mark)

@@ -18,7 +18,7 @@ from typing import final
 import numpy as np
 
 from blackbox_proxy.errors import LocalModelError, PromptError
-from blackbox_proxy.local.branching import Node, groups, plan, shared
+from blackbox_proxy.local.branching import BatchNode, groups, plan, shared
 from blackbox_proxy.local.llama import Context
 from blackbox_proxy.types import Logits, TokenPath
 
@@ -42,7 +42,7 @@ def too_long(tokens: int, size: int) -> PromptError:
     )
 
 
-def _owned(slots: Sequence[_Slot], job: Job) -> list[_Slot]:
+def _owned(slots: Sequence[_Slot], job: EvaluationJob) -> list[_Slot]:
     """Those that hold a text of the job's owner; none where nobody owns it."""
     return [slot for slot in slots if slot.owner is job.owner is not None]
 
@@ -70,7 +70,7 @@ class _Slot:
 
 @final
 @dataclass(eq=False, slots=True)
-class Job:
+class EvaluationJob:
     """What one caller asks. paths: from the very first token on. owner: whose text it is, told by identity, if known.
 
     groups: those that still have to be read. rows: the logits after each path, once it is done; error: why there are
@@ -103,10 +103,10 @@ class _Reading:
     sequences: of the trunk, then of its forks. reserved: the cells that it may still take, and those of its forks.
     """
 
-    job: Job
+    job: EvaluationJob
     slot: _Slot
     sequences: Sequence[int]
-    nodes: deque[Node]
+    nodes: deque[BatchNode]
     reserved: int
 
 
@@ -117,7 +117,7 @@ class Evaluator:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._slots = [_Slot(sequence) for sequence in range(context.slots)]
-        self._waiting: deque[Job] = deque()
+        self._waiting: deque[EvaluationJob] = deque()
         self._active: list[_Reading] = []
         self._cells: Counter[int] = Counter()
         """How many slots share each cell."""
@@ -138,15 +138,15 @@ class Evaluator:
             raise
         return job.result()
 
-    def job(self, paths: Sequence[TokenPath], *, owner: object = None) -> Job:
+    def job(self, paths: Sequence[TokenPath], *, owner: object = None) -> EvaluationJob:
         """A question for `add`; safe from any thread. Raises PromptError where a path does not fit into the context."""
         longest = max(map(len, paths), default=0)
         if longest > self._context.size:
             raise too_long(longest, self._context.size)
         made = deque(groups(paths, forks=self._context.forks, spare=self._context.spare))
-        return Job(paths, owner, made, rows=[np.empty(0, dtype=np.float32)] * len(paths), done=not made)
+        return EvaluationJob(paths, owner, made, rows=[np.empty(0, dtype=np.float32)] * len(paths), done=not made)
 
-    def add(self, job: Job) -> None:
+    def add(self, job: EvaluationJob) -> None:
         """Let a job wait for its turn."""
         if not job.done:
             self._waiting.append(job)
@@ -156,7 +156,7 @@ class Evaluator:
         """Whether there are jobs that are not done."""
         return bool(self._waiting or self._active)
 
-    def turn(self) -> Sequence[Job]:
+    def turn(self) -> Sequence[EvaluationJob]:
         """Evaluate one batch; the jobs that are done now.
 
         Where llama.cpp refuses the batch, all that are in it have failed, and nothing of theirs is kept.
@@ -182,13 +182,13 @@ class Evaluator:
         for slot in self._slots:
             self._wipe(slot)
 
-    def _admit(self) -> list[Job]:
+    def _admit(self) -> list[EvaluationJob]:
         """Begin the waiting jobs in order, as far as there are slots and cells; those that failed.
 
         One whose text another is just reading waits for that, and lets others pass.
         """
-        later: list[Job] = []
-        failed: list[Job] = []
+        later: list[EvaluationJob] = []
+        failed: list[EvaluationJob] = []
         while self._waiting and (idle := [slot for slot in self._slots if not slot.busy]):
             job = self._waiting.popleft()
             if self._is_being_read(job):
@@ -209,14 +209,14 @@ class Evaluator:
         self._waiting.extendleft(reversed(later))
         return failed
 
-    def _is_being_read(self, job: Job) -> bool:
+    def _is_being_read(self, job: EvaluationJob) -> bool:
         path = job.trunk
         if any(slot.has(path) + CHUNK > len(path) for slot in _owned(self._slots, job)):
             return False  # nothing to be gained; so it is with each further token of an answer
         now = max(slot.has(path) for slot in self._slots)
         return any(slot.busy and shared(path, slot.path) >= now + CHUNK for slot in self._slots)
 
-    def _slot(self, job: Job, idle: Sequence[_Slot]) -> _Slot:
+    def _slot(self, job: EvaluationJob, idle: Sequence[_Slot]) -> _Slot:
         """The slot to go on in: the owner's; else one whose whole text goes on here; else the least recently used."""
         held, trunk = [slot for slot in idle if slot.cells], job.trunk
         own = _owned(held, job) or [slot for slot in held if slot.has(trunk) == len(slot.cells)]
@@ -224,7 +224,7 @@ class Evaluator:
             return max(own, key=lambda slot: slot.has(trunk))
         return min(idle, key=lambda slot: (bool(slot.cells), slot.used))
 
-    def _begin(self, job: Job, slot: _Slot) -> _Reading | None:
+    def _begin(self, job: EvaluationJob, slot: _Slot) -> _Reading | None:
         """Let a slot read a job's next group; None where there is no room for it."""
         chosen, trunk = job.groups[0], job.trunk
         slot.owner, slot.used = job.owner, next(self._clock)
@@ -278,16 +278,16 @@ class Evaluator:
             self._cut(other, 0)
         return True
 
-    def _part(self) -> list[tuple[_Reading, Node]]:
+    def _part(self) -> list[tuple[_Reading, BatchNode]]:
         """The next batch: of each reading at most a chunk, of one that is alone as much as fits."""
         most = CHUNK if len(self._active) > 1 else self._context.batch
-        part: list[tuple[_Reading, Node]] = []
+        part: list[tuple[_Reading, BatchNode]] = []
         for reading in self._active:
             size = min(most, len(reading.nodes), self._context.batch - len(part))
             part += [(reading, reading.nodes.popleft()) for _ in range(size)]
         return part
 
-    def _decode(self, part: Sequence[tuple[_Reading, Node]]) -> None:
+    def _decode(self, part: Sequence[tuple[_Reading, BatchNode]]) -> None:
         if not part:
             return
         self._context.decode(

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
-from blackbox_proxy.local.controls import Written
+from blackbox_proxy.local.controls import MarkedPrompt
 from blackbox_proxy.local.template import written
 from blackbox_proxy.types import Prompt, TokenPath
 
@@ -51,7 +51,7 @@ def prompt_ids(model: Cutter, prompt: Prompt, *, template: str) -> TokenPath:
     return without_second_bos(model, ids_of(model, found))
 
 
-def ids_of(model: Cutter, prompt: Written) -> TokenPath:
+def ids_of(model: Cutter, prompt: MarkedPrompt) -> TokenPath:
     """The ids of a prompt that is written down."""
     if not prompt.mark:
         return tuple(model.tokenize(prompt.text.encode(), special=True))

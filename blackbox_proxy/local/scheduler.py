@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import final
 
 from blackbox_proxy.errors import LocalModelError
-from blackbox_proxy.local.evaluator import Evaluator, Job
+from blackbox_proxy.local.evaluator import EvaluationJob, Evaluator
 from blackbox_proxy.types import Logits, TokenPath
 
 CLOSED = "the pair is closed"
@@ -26,7 +26,7 @@ class Scheduler:
         self._evaluator = evaluator
         self._pool = ThreadPoolExecutor(1, name)
         self._lock = threading.Lock()
-        self._arrived: list[tuple[Job, Future[list[Logits]]]] = []
+        self._arrived: list[tuple[EvaluationJob, Future[list[Logits]]]] = []
         self._working = self._closed = False
 
     def submit(self, paths: Sequence[TokenPath], *, owner: object = None) -> Future[list[Logits]]:
@@ -68,7 +68,7 @@ class Scheduler:
 
     def _work(self) -> None:
         """Evaluate until nobody waits."""
-        promised: dict[Job, Future[list[Logits]]] = {}
+        promised: dict[EvaluationJob, Future[list[Logits]]] = {}
         while self._take(promised):
             try:
                 for job in self._evaluator.turn():
@@ -78,7 +78,7 @@ class Scheduler:
                 _break(promised.values(), f"the evaluation broke off: {error!r}", hint="try again")
                 promised.clear()
 
-    def _take(self, promised: dict[Job, Future[list[Logits]]]) -> bool:
+    def _take(self, promised: dict[EvaluationJob, Future[list[Logits]]]) -> bool:
         """Take in what has arrived; whether there is anything to be done."""
         with self._lock:
             arrived = [(job, future) for job, future in self._arrived if future.set_running_or_notify_cancel()]
@@ -93,7 +93,7 @@ class Scheduler:
         return False
 
 
-def _keep(job: Job, future: Future[list[Logits]]) -> None:
+def _keep(job: EvaluationJob, future: Future[list[Logits]]) -> None:
     """Keep the promise of a job that is done."""
     if job.error is None:
         future.set_result(job.rows)

@@ -22,7 +22,7 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from blackbox_proxy.errors import PromptError
-from blackbox_proxy.local.controls import Guard, Written, guard_over
+from blackbox_proxy.local.controls import ControlGuard, MarkedPrompt, guard_over
 from blackbox_proxy.types import Message, Prompt
 
 CHATML = (
@@ -135,13 +135,13 @@ def _around(template: str) -> frozenset[str]:
 
 def written(
     prompt: Prompt, template: str, *, special: Mapping[str, str] | None = None, controls: Collection[str] = ()
-) -> Written:
+) -> MarkedPrompt:
     """A prompt as a model reads it: raw text as it is, messages through the template. Raises PromptError when empty.
 
     controls: how the model's control tokens are spelt; where messages spell one, it is marked.
     """
     if prompt.text.strip():
-        return Written(prompt.text)
+        return MarkedPrompt(prompt.text)
     _check_chat(prompt.messages, template)
     guard = guard_over(_texts(prompt.messages), controls)
     return guard.written(render(template, _guarded(prompt.messages, guard), special=special))
@@ -149,7 +149,7 @@ def written(
 
 def written_until(
     messages: Sequence[Message], template: str, *, special: Mapping[str, str], controls: Collection[str]
-) -> Written:
+) -> MarkedPrompt:
     """The same where the last message is not finished, up to its end. Raises PromptError also where it is not written.
 
     It stands exactly as it is: the template writes a word in its place, so that it can neither trim nor end it.
@@ -180,7 +180,7 @@ def _texts(messages: Sequence[Message]) -> list[str]:
     return [text for message in messages for text in (message.role, message.content)]
 
 
-def _guarded(messages: Sequence[Message], guard: Guard) -> list[Message]:
+def _guarded(messages: Sequence[Message], guard: ControlGuard) -> list[Message]:
     return [Message(guard.inside(message.role), guard(message.content)) for message in messages]
 
 

@@ -15,7 +15,7 @@ LOOPBACK = "127.0.0.1"
 
 
 @final
-class Server(uvicorn.Server):
+class ListeningServer(uvicorn.Server):
     """uvicorn that says when it is ready. `on_ready` is called in the server's thread."""
 
     def __init__(self, config: uvicorn.Config, *, on_ready: Callable[[], object]) -> None:

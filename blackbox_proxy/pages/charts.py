@@ -21,7 +21,7 @@ TICKS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class CostPair:
     """What something cost, and what it would have cost one token per call, in dollars; None where all is unknown.
 
     more: there is something besides whose cost nobody knows.
@@ -50,7 +50,7 @@ def legend() -> Html:
     )
 
 
-def columns(pairs: Sequence[Pair], *, ticks: Sequence[str], label: str) -> Html:
+def columns(pairs: Sequence[CostPair], *, ticks: Sequence[str], label: str) -> Html:
     """A column for each, in the order given: filled what was spent, in outline what one token per call would cost.
 
     ticks: what may stand under each; there is room for some.
@@ -67,7 +67,7 @@ def columns(pairs: Sequence[Pair], *, ticks: Sequence[str], label: str) -> Html:
     return el("div", scale, picture, _ticks(ticks, width), cls="columns")
 
 
-def _column(number: int, pair: Pair, top: Decimal) -> Html:
+def _column(number: int, pair: CostPair, top: Decimal) -> Html:
     more = ", and something whose cost is unknown" if pair.more else ""
     cost, naive = (dollars(amount or Decimal(0)) for amount in (pair.cost, pair.naive))
     told = f"{pair.name}: {cost}; at one token per call {naive}{more}"
@@ -95,13 +95,13 @@ def _ticks(names: Sequence[str], width: int) -> Html:
     return el("div", *marks, cls="ticks", aria_hidden="true")
 
 
-def bars(pairs: Sequence[Pair]) -> Html:
+def bars(pairs: Sequence[CostPair]) -> Html:
     """A line for each: its name, what was spent and what one token per call would have cost, and both as bars."""
     top = max(pair.most for pair in pairs)
     return el("ul", *(_bar(pair, top) for pair in pairs), cls="bars")
 
 
-def _bar(pair: Pair, top: Decimal) -> Html:
+def _bar(pair: CostPair, top: Decimal) -> Html:
     amounts = joined((el("b", money(pair.cost, more=pair.more)), " of ", money(pair.naive, more=pair.more)))
     drawn = el(
         "svg",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from blackbox_proxy.ledger.report import DEFINITIONS, Figures
-from blackbox_proxy.pages.charts import Pair, bars, columns, legend
+from blackbox_proxy.pages.charts import CostPair, bars, columns, legend
 from blackbox_proxy.pages.figures import count, dollars, money, ratio, seconds, share
 from blackbox_proxy.pages.html import Html, document, el
 from blackbox_proxy.pages.style import COMMON, COSTS
@@ -190,16 +190,18 @@ def _tick(name: str) -> str:
     return f"{int(day[0])} {MONTHS[int(month) - 1]}" if day else f"{MONTHS[int(month) - 1]} {year}"
 
 
-def over_time(days: Sequence[Pair]) -> list[Pair]:
+def over_time(days: Sequence[CostPair]) -> list[CostPair]:
     """A pair for every day from the first to the last, those without requests too; or for every month, if too long."""
     first, last = (dt.date.fromisoformat(day.name) for day in (days[0], days[-1]))
     every = [first + dt.timedelta(days=n) for n in range((last - first).days + 1)]
     form = "%Y-%m-%d" if len(every) <= MOST_DAYS else "%Y-%m"
-    found = {name: Pair(name, Decimal(0), Decimal(0)) for name in (day.strftime(form) for day in every)}
+    found = {name: CostPair(name, Decimal(0), Decimal(0)) for name in (day.strftime(form) for day in every)}
     for day in days:
         name = day.name[: 10 if form.endswith("%d") else 7]
         so_far = found[name]
-        found[name] = Pair(name, _sum(so_far.cost, day.cost), _sum(so_far.naive, day.naive), so_far.more or day.more)
+        found[name] = CostPair(
+            name, _sum(so_far.cost, day.cost), _sum(so_far.naive, day.naive), so_far.more or day.more
+        )
     return list(found.values())
 
 
@@ -207,8 +209,8 @@ def _sum(one: Decimal | None, other: Decimal | None) -> Decimal:
     return (one or Decimal(0)) + (other or Decimal(0))
 
 
-def _pair(one: Figures) -> Pair:
-    return Pair(one.name, _known(one, one.cost), _known(one, one.naive), _more(one))
+def _pair(one: Figures) -> CostPair:
+    return CostPair(one.name, _known(one, one.cost), _known(one, one.naive), _more(one))
 
 
 def _groups(by: str, groups: Sequence[Figures], total: Figures, *, note: str = "") -> list[Html]:

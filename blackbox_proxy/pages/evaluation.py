@@ -12,12 +12,12 @@ from decimal import Decimal
 
 from blackbox_proxy.pages.figures import NONE, count, money, ratio, share
 from blackbox_proxy.pages.html import Html, document, el, joined
-from blackbox_proxy.pages.plots import Interval, Part, Point, curve, intervals, parts
+from blackbox_proxy.pages.plots import BarPart, Interval, Point, curve, intervals, parts
 from blackbox_proxy.pages.style import COMMON, COSTS, EVALUATION
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ArmRow:
     """One arm. told: what it is. alpha: where it is steered. cost: dollars an answer, None where it is unknown.
 
     score with `low` and `high`: None where it has no answer. seconds and calls are of one answer.
@@ -86,12 +86,12 @@ class TaskOutcome:
     source: str
     alpha: float
     chosen: Sequence[tuple[float, float]]
-    rows: Sequence[Row]
-    sweep: Sequence[Row]
+    rows: Sequence[ArmRow]
+    sweep: Sequence[ArmRow]
     tests: Sequence[Against]
     wrong: int
     of: int
-    ceiling: Sequence[Part]
+    ceiling: Sequence[BarPart]
     exactness: Sequence[tuple[str, str]]
     gap: tuple[float, float, float] | None
     advice: Sequence[str] = ()
@@ -198,13 +198,13 @@ def _verdict(task: TaskOutcome) -> list[str]:
     return [f"{'; '.join(found).capitalize()}."] if found else []
 
 
-def _interval(row: Row) -> Interval:
+def _interval(row: ArmRow) -> Interval:
     value = row.score or 0.0
     told = f"{value:.2f} ({row.low:.2f}\u2013{row.high:.2f})"
     return Interval(row.told, value, row.low, row.high, told, main=row.name == "steered")
 
 
-def _table(rows: Sequence[Row], label: str) -> Html:
+def _table(rows: Sequence[ArmRow], label: str) -> Html:
     heads = (el("th", name, scope="col") for name in HEADS)
     body = (_row(row) for row in rows)
     return _wide(el("table", el("thead", el("tr", *heads)), el("tbody", *body)), label)
@@ -214,7 +214,7 @@ def _wide(table: Html, label: str) -> Html:
     return el("div", table, cls="wide", tabindex=0, role="region", aria_label=label)
 
 
-def _row(row: Row) -> Html:
+def _row(row: ArmRow) -> Html:
     cells = (
         NONE if row.score is None else el("data", f"{row.score:.3f}", value=repr(row.score)),
         NONE if row.score is None else f"{row.low:.3f}\u2013{row.high:.3f}",

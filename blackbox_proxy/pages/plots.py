@@ -95,19 +95,19 @@ def curve(points: Sequence[Point], *, marked: float, label: str) -> Html:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class BarPart:
     """A share of a whole, 0 to 1, and what it stands for."""
 
     name: str
     share: float
 
 
-def parts(found: Sequence[Part]) -> Html:
+def parts(found: Sequence[BarPart]) -> Html:
     """A bar for each share, with its name."""
     return el("ul", *(_part(one) for one in found), cls="bars")
 
 
-def _part(one: Part) -> Html:
+def _part(one: BarPart) -> Html:
     drawn = el(
         "svg",
         el("rect", x=0, y=1, height=8, width=100, cls="whole"),

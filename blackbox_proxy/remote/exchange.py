@@ -11,7 +11,7 @@ from typing import cast, final
 
 from blackbox_proxy.errors import ApiBusy, BlackboxProxyError, ReplyError
 from blackbox_proxy.remote.failing import failure_in
-from blackbox_proxy.remote.faults import Place, malformed_reply_error, oversized_reply_error, refusal
+from blackbox_proxy.remote.faults import RequestPlace, malformed_reply_error, oversized_reply_error, refusal
 from blackbox_proxy.remote.retry import Outcome
 from blackbox_proxy.types import Attempt
 
@@ -20,7 +20,7 @@ from blackbox_proxy.types import Attempt
 class Exchange:
     """Attempt `number` at `place`. started, deadline: seconds of one monotonic clock; limit: most bytes of a body."""
 
-    def __init__(self, place: Place, number: int, *, started: float, deadline: float, limit: int) -> None:
+    def __init__(self, place: RequestPlace, number: int, *, started: float, deadline: float, limit: int) -> None:
         self.place = place
         self.outcome = Outcome()
         self._number = number

@@ -1,8 +1,8 @@
 """What went wrong at the API, in one sentence with its values and a hint.
 
 Statuses, bodies and the standard library's exceptions come in, errors of our tree go out. The module does not know the
-client library, nor how often a request was tried. Every foreign word passes through `Place.clean` before it is cut, so
-that a key which a server echoes is gone before any part of it could be shown.
+client library, nor how often a request was tried. Every foreign word passes through `RequestPlace.clean` before it is
+cut, so that a key which a server echoes is gone before any part of it could be shown.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _V1 = "check that the base URL is the API's root; most end in /v1"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RequestPlace:
     """Where a request went, for messages. `clean` removes secrets and control characters from foreign text.
 
     proxy: through which one, and which variable names it; "" for none.
@@ -67,7 +67,7 @@ class Place:
         return cleaned if len(cleaned) <= _LONGEST else cleaned[:_LONGEST] + "..."
 
 
-def refusal(status: int, body: object, *, place: Place, wait: float | None = None) -> BlackboxProxyError:
+def refusal(status: int, body: object, *, place: RequestPlace, wait: float | None = None) -> BlackboxProxyError:
     """The error for an answer with a failing status. `body` is its parsed JSON, or its text."""
     words = place.quote(server_words(body))
     said = f": {words}" if words else ""
@@ -86,7 +86,7 @@ def refusal(status: int, body: object, *, place: Place, wait: float | None = Non
     return ApiRefused(message + said, hint=hint, status=status)
 
 
-def connection_error(causes: Iterator[BaseException], place: Place) -> ApiUnreachable:
+def connection_error(causes: Iterator[BaseException], place: RequestPlace) -> ApiUnreachable:
     """The error for a connection that failed. `causes`: the exceptions behind it, outermost first."""
     chain = tuple(causes)
     for kind, message, hint, passing in _CONNECTION_ERRORS:
@@ -102,7 +102,7 @@ def connection_error(causes: Iterator[BaseException], place: Place) -> ApiUnreac
     )
 
 
-def timeout_error(place: Place) -> ApiTimeout:
+def timeout_error(place: RequestPlace) -> ApiTimeout:
     """The error for an answer that did not come in time."""
     return ApiTimeout(
         f"no answer from {place.url} within {place.timeout:g} s",
@@ -110,7 +110,7 @@ def timeout_error(place: Place) -> ApiTimeout:
     )
 
 
-def unsent(words: str, place: Place) -> ApiRefused:
+def unsent(words: str, place: RequestPlace) -> ApiRefused:
     """The error for a request that the client library would not send, or an answer that it would not take."""
     return ApiRefused(
         f"the request to {place.url} failed in the client: {place.quote(words)}",
@@ -118,7 +118,7 @@ def unsent(words: str, place: Place) -> ApiRefused:
     )
 
 
-def malformed_reply_error(raw: bytes, place: Place) -> ReplyError:
+def malformed_reply_error(raw: bytes, place: RequestPlace) -> ReplyError:
     """The error for a successful answer whose body is no JSON object.
 
     Half an answer, or the page of a gateway whose server is away, may be a whole answer next time.
@@ -135,7 +135,7 @@ def malformed_reply_error(raw: bytes, place: Place) -> ReplyError:
     return error
 
 
-def oversized_reply_error(limit: int, place: Place) -> ReplyError:
+def oversized_reply_error(limit: int, place: RequestPlace) -> ReplyError:
     """The error for a body that is longer than we are ready to hold."""
     return ReplyError(
         f"the answer of {place.url} is longer than {limit:,} bytes",
@@ -187,7 +187,7 @@ def _busy(status: int, said: str, *, wait: float | None) -> ApiBusy:
     return ApiBusy(f"{what} ({status}){asks}{said}", hint="wait a while and try again", status=status)
 
 
-def _no(status: int, words: str, *, code: str, place: Place) -> tuple[str, str]:
+def _no(status: int, words: str, *, code: str, place: RequestPlace) -> tuple[str, str]:
     """Message and hint for an answer that will stay no."""
     if status == 401:
         return f"{place.base_url} refused the key (401)", f"put a valid key for it into {place.key_name}"

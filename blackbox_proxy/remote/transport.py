@@ -32,7 +32,7 @@ from tenacity import AsyncRetrying, Future, RetryCallState, Retrying, stop_after
 from blackbox_proxy.errors import BlackboxProxyError
 from blackbox_proxy.remote.address import read_address
 from blackbox_proxy.remote.exchange import Exchange
-from blackbox_proxy.remote.faults import Place, causes_of, connection_error, refusal, timeout_error, unsent
+from blackbox_proxy.remote.faults import RequestPlace, causes_of, connection_error, refusal, timeout_error, unsent
 from blackbox_proxy.remote.network import Proxy, certificates, proxy_for, unusable
 from blackbox_proxy.remote.retry import Outcome, RetryPolicy, asked_wait, on_outcome
 from blackbox_proxy.types import Attempt, Watcher, WireRequest
@@ -252,7 +252,7 @@ class Transport:
         self._report(exchange, exchanges.watcher)
 
     def _exchange(self, request: WireRequest, number: int) -> Exchange:
-        place = Place(
+        place = RequestPlace(
             base_url=self._address.shown,
             path=request.path,
             model=str(request.body.get("model", "")),

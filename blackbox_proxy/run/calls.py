@@ -41,7 +41,7 @@ class Answered:
 
 
 @final
-class Call(Generic[T]):
+class PendingCall(Generic[T]):
     """A call in a thread of its own: a daemon, so that whoever interrupts need not wait until the API has answered."""
 
     def __init__(self, call: Callable[[], T]) -> None:
@@ -68,7 +68,7 @@ def send_all(api: Endpoint, asks: Sequence[Ask]) -> Answered:
         return _outcome([_tried(lambda: lists.send_list(asks))])
     if len(asks) == 1:
         return _outcome([_tried(lambda: [api.send(asks[0])])])
-    calls = [Call(_some(api, asks[at::AT_ONCE])) for at in range(min(AT_ONCE, len(asks)))]
+    calls = [PendingCall(_some(api, asks[at::AT_ONCE])) for at in range(min(AT_ONCE, len(asks)))]
     made = [call.result() for call in calls]
     return _outcome([made[at % AT_ONCE][at // AT_ONCE] for at in range(len(asks))])
 

@@ -25,7 +25,7 @@ from blackbox_proxy.errors import InputError, OverBudget, PromptError
 from blackbox_proxy.local.pair import Pair, open_pair
 from blackbox_proxy.local.pairfile import find_pair, read_pair_file
 from blackbox_proxy.local.weights import default_cache, resolve
-from blackbox_proxy.run.calls import Call, asend_all, send_all
+from blackbox_proxy.run.calls import PendingCall, asend_all, send_all
 from blackbox_proxy.run.session import Session
 from blackbox_proxy.run.sources import LocalPair
 from blackbox_proxy.steering import Steering
@@ -47,7 +47,7 @@ def _both(session: Session, event: Asking) -> Evidence:
     """The API's replies, and meanwhile what the pair has to say."""
     before = time.perf_counter()
     asks = session.asks(event)
-    call = Call(lambda: send_all(session.api, asks))
+    call = PendingCall(lambda: send_all(session.api, asks))
     try:
         found = session.local(event)
     except Exception:

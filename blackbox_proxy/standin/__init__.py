@@ -10,13 +10,13 @@ from __future__ import annotations
 from blackbox_proxy.standin.faults import Traffic
 from blackbox_proxy.standin.quirks import QUIRKS, Quirk, read_quirks
 from blackbox_proxy.standin.script import Script, read_script, script
-from blackbox_proxy.standin.server import Options, running, serve
+from blackbox_proxy.standin.server import StandinOptions, running, serve
 
 __all__ = [
     "QUIRKS",
-    "Options",
     "Quirk",
     "Script",
+    "StandinOptions",
     "Traffic",
     "read_quirks",
     "read_script",

@@ -20,7 +20,7 @@ from blackbox_proxy.openai_http.fields import Body, Refusal, read_body
 from blackbox_proxy.openai_http.http import events, handlers, while_connected, whole_body
 from blackbox_proxy.standin.bending import RouteName, bend, settle
 from blackbox_proxy.standin.quirks import Quirks
-from blackbox_proxy.standin.replies import ChatShape, CompletionShape
+from blackbox_proxy.standin.replies import StandinChatShape, StandinCompletionShape
 from blackbox_proxy.standin.responses import ResponseShape, read_response
 from blackbox_proxy.standin.service import Service, ShapeKind
 from blackbox_proxy.standin.wire import Request as Wanted
@@ -37,7 +37,7 @@ class Read(Protocol):
 
 
 @final
-class Endpoints:
+class StandinEndpoints:
     """The handlers. api_key: what a bearer must show; None lets everybody in. quirks: those of requests are obeyed."""
 
     def __init__(self, service: Service, *, api_key: str | None, quirks: Quirks) -> None:
@@ -58,10 +58,10 @@ class Endpoints:
         return JSONResponse(self._card())
 
     async def completions(self, request: Request) -> Response:
-        return await self._answer(request, read_completion, route="completions", kind=CompletionShape)
+        return await self._answer(request, read_completion, route="completions", kind=StandinCompletionShape)
 
     async def chat(self, request: Request) -> Response:
-        return await self._answer(request, read_chat, route="chat", kind=ChatShape)
+        return await self._answer(request, read_chat, route="chat", kind=StandinChatShape)
 
     async def responses(self, request: Request) -> Response:
         return await self._answer(request, read_response, route="responses", kind=ResponseShape)
@@ -96,7 +96,7 @@ class Endpoints:
 
 def build_app(service: Service, *, quirks: Quirks, api_key: str | None = None) -> Starlette:
     """The ASGI application of one served model."""
-    endpoints = Endpoints(service, api_key=api_key, quirks=quirks)
+    endpoints = StandinEndpoints(service, api_key=api_key, quirks=quirks)
     table = (
         ("/health", endpoints.health, "GET"),
         ("/models", endpoints.models, "GET"),

@@ -58,7 +58,7 @@ _OF_LOGPROBS = ("logprobs", "top_logprobs", "include", "logprob_token_ids")
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class BentRequest:
     """A request as it came, with what is to be done to it."""
 
     route: RouteName
@@ -70,7 +70,7 @@ def bend(body: Body, *, route: RouteName, quirks: Quirks) -> Body:
     """The body as the reader is to see it. Raises Refusal where a quirk refuses it."""
     for name, change in BENDS.items():
         if name in quirks:
-            body = change(Ask(route, body, quirks))
+            body = change(BentRequest(route, body, quirks))
     return body
 
 
@@ -88,13 +88,13 @@ def _settled(source: Source, quirks: Quirks) -> Source:
     return source
 
 
-def _close_route(ask: Ask) -> Body:
+def _close_route(ask: BentRequest) -> Body:
     if ask.route in ask.quirks.names("closed-routes"):
         raise Refusal("Invalid URL: this route is not there.", status=404)
     return ask.body
 
 
-def _refuse_unknown(ask: Ask) -> Body:
+def _refuse_unknown(ask: BentRequest) -> Body:
     status = int(ask.quirks.word("strict-fields"))
     unknown = [name for name in ask.body if name not in KNOWN[ask.route]]
     if unknown:
@@ -112,7 +112,7 @@ def _turns(body: Body) -> list[object]:
     return turns if isinstance(turns, list) else []
 
 
-def _refuse_named(ask: Ask) -> Body:
+def _refuse_named(ask: BentRequest) -> Body:
     for name in ask.quirks.names("refused-fields"):
         if ask.body.get(name) is None:
             continue
@@ -127,13 +127,13 @@ def _unsupported(name: str, more: str = "") -> Refusal:
     return Refusal(message, param=name, code="unsupported_parameter")
 
 
-def _refuse_older_limit(ask: Ask) -> Body:
+def _refuse_older_limit(ask: BentRequest) -> Body:
     if ask.route == "chat" and ask.body.get("max_tokens") is not None:
         raise _unsupported("max_tokens", " Use 'max_completion_tokens' instead.")
     return ask.body
 
 
-def _need_no_effort(ask: Ask) -> Body:
+def _need_no_effort(ask: BentRequest) -> Body:
     """Without reasoning everything is as usual; with it, whatever looks at the next token's distribution is refused."""
     reasoning = ask.body.get("reasoning")
     nested = reasoning.get("effort") if isinstance(reasoning, dict) else None
@@ -155,12 +155,12 @@ def _need_no_effort(ask: Ask) -> Body:
     return ask.body
 
 
-def _cap_alternatives(ask: Ask) -> Body:
+def _cap_alternatives(ask: BentRequest) -> Body:
     fields.integer(ask.body, ALTERNATIVES[ask.route], low=0, high=ask.quirks.whole("top-k-cap") or 0)
     return ask.body
 
 
-def _cut_alternatives(ask: Ask) -> Body:
+def _cut_alternatives(ask: BentRequest) -> Body:
     name, most = ALTERNATIVES[ask.route], ask.quirks.whole("top-k-cut") or 0
     asked = ask.body.get(name)
     if isinstance(asked, int) and not isinstance(asked, bool) and asked > most:
@@ -168,14 +168,14 @@ def _cut_alternatives(ask: Ask) -> Body:
     return ask.body
 
 
-def _need_output(ask: Ask) -> Body:
+def _need_output(ask: BentRequest) -> Body:
     least = ask.quirks.whole("min-output") or 0
     for name in LIMITS[ask.route]:
         fields.integer(ask.body, name, low=least)
     return ask.body
 
 
-def _refuse_ids(ask: Ask) -> Body:
+def _refuse_ids(ask: BentRequest) -> Body:
     prompt = ask.body.get("prompt")
     of_text = isinstance(prompt, list) and prompt and all(isinstance(item, str) for item in prompt)
     if ask.route == "completions" and isinstance(prompt, list) and not of_text:
@@ -183,7 +183,7 @@ def _refuse_ids(ask: Ask) -> Body:
     return ask.body
 
 
-def _without(*names: str) -> Callable[[Ask], Body]:
+def _without(*names: str) -> Callable[[BentRequest], Body]:
     return lambda ask: {name: value for name, value in ask.body.items() if name not in names}
 
 
@@ -195,20 +195,20 @@ def _is_open(body: Body) -> bool:
     return body.get("continue_final_message") is None and last.get("prefix") is None
 
 
-def _continue_open(ask: Ask) -> Body:
+def _continue_open(ask: BentRequest) -> Body:
     if not _is_open(ask.body) or ask.body.get("add_generation_prompt") is True:
         return ask.body
     return {**ask.body, "continue_final_message": True}
 
 
-def _hand_over_open(ask: Ask) -> Body:
+def _hand_over_open(ask: BentRequest) -> Body:
     if not _is_open(ask.body):
         return ask.body
     *turns, last = _turns(ask.body)
     return {**ask.body, "messages": [*turns, {**fields.mapping(last, "messages"), "role": "user"}]}
 
 
-def _ignore_flags(ask: Ask) -> Body:
+def _ignore_flags(ask: BentRequest) -> Body:
     body = _without("continue_final_message", "add_generation_prompt")(ask)
     if not _turns(body):
         return body
@@ -216,7 +216,7 @@ def _ignore_flags(ask: Ask) -> Body:
     return {**body, "messages": plain}
 
 
-BENDS: Mapping[str, Callable[[Ask], Body]] = {
+BENDS: Mapping[str, Callable[[BentRequest], Body]] = {
     "closed-routes": _close_route,
     "strict-fields": _refuse_unknown,
     "refused-fields": _refuse_named,

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, final
 
 from blackbox_proxy.core.text import open_bytes
 from blackbox_proxy.standin.quirks import Quirks
-from blackbox_proxy.standin.replies import Count, EndManner, LegacyManner, Manner, RawManner, Shape
+from blackbox_proxy.standin.replies import Count, EndManner, LegacyManner, Manner, RawManner, StandinShape
 from blackbox_proxy.standin.transcript import Part
 
 Json: TypeAlias = Any
@@ -20,7 +20,7 @@ Json: TypeAlias = Any
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class DressedText:
     """A reply before it is dressed. answers: of what it was made, one sequence of parts per choice."""
 
     reply: Json
@@ -55,7 +55,7 @@ def _end_manner(quirks: Quirks) -> EndManner:
 class Dressed:
     """A shape whose replies are dressed. ends: ids that end an answer."""
 
-    def __init__(self, shape: Shape, quirks: Quirks, *, ends: Collection[int]) -> None:
+    def __init__(self, shape: StandinShape, quirks: Quirks, *, ends: Collection[int]) -> None:
         self.prefix = shape.prefix
         self._shape = shape
         self._dresses = [dress for name, dress in DRESSES.items() if name in quirks]
@@ -76,7 +76,7 @@ class Dressed:
     def _dress(self, text: str | bytes, answers: Sequence[Sequence[Part]] = (), *, streamed: bool = True) -> str:
         reply: Json = json.loads(text)
         for dress in self._dresses:
-            dress(Said(reply, answers, self._ends, streamed))
+            dress(DressedText(reply, answers, self._ends, streamed))
         return json.dumps(reply, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -97,13 +97,13 @@ def _among(entry: Json) -> bool:
     return any((top["token"], top["bytes"]) == (entry["token"], entry["bytes"]) for top in entry["top_logprobs"])
 
 
-def _add_sampled(said: Said) -> None:
+def _add_sampled(said: DressedText) -> None:
     for entry in entries(said.reply):
         if not _among(entry):
             entry["top_logprobs"].append(_own(entry))
 
 
-def _sampled_first(said: Said) -> None:
+def _sampled_first(said: DressedText) -> None:
     """The list stays as long as it was: what stood last goes, unless the sampled token was on it."""
     for entry in entries(said.reply):
         top = entry["top_logprobs"]
@@ -111,7 +111,7 @@ def _sampled_first(said: Said) -> None:
         entry["top_logprobs"] = [_own(entry), *others][: len(top)]
 
 
-def _no_top(said: Said) -> None:
+def _no_top(said: DressedText) -> None:
     for entry in entries(said.reply):
         entry["top_logprobs"] = []
     for choice in said.reply.get("choices", ()):
@@ -119,7 +119,7 @@ def _no_top(said: Said) -> None:
             choice["logprobs"]["top_logprobs"] = None
 
 
-def _skip_fragments(said: Said) -> None:
+def _skip_fragments(said: DressedText) -> None:
     """Bytes are looked at together: the token that ends the character has an entry."""
     for choice in said.reply.get("choices", ()):
         _skip_in((choice.get("logprobs") or {}).get("content"))
@@ -138,7 +138,7 @@ def _skip_in(listed: list[Json] | None) -> None:
         listed[:] = kept
 
 
-def _as_together(said: Said) -> None:
+def _as_together(said: DressedText) -> None:
     """Only of the legacy shape; its text says nothing about the ids, so they are taken from what was generated."""
     if said.reply.get("object") != "text_completion":
         return
@@ -153,17 +153,17 @@ def _as_together(said: Said) -> None:
             choice["logprobs"]["token_ids"] = ids
 
 
-def _hide_cached(said: Said) -> None:
+def _hide_cached(said: DressedText) -> None:
     usage = said.reply.get("usage") or {}
     for details in ("prompt_tokens_details", "input_tokens_details"):
         usage.pop(details, None)
 
 
-def _no_usage(said: Said) -> None:
+def _no_usage(said: DressedText) -> None:
     said.reply.pop("usage", None)
 
 
-DRESSES: Mapping[str, Callable[[Said], None]] = {
+DRESSES: Mapping[str, Callable[[DressedText], None]] = {
     "extra-entry": _add_sampled,
     "sampled-first": _sampled_first,
     "no-top": _no_top,

@@ -44,7 +44,7 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class SamplingOrder:
     """How to go on from a prompt.
 
     top_k: how many alternatives to list per position; None computes no log-probs at all. temperature: 0 is greedy.
@@ -69,7 +69,7 @@ class Order:
         return self.echo and self.top_k is not None
 
 
-def _as_it_is(logits: Logits, _order: Order) -> Logits:
+def _as_it_is(logits: Logits, _order: SamplingOrder) -> Logits:
     return logits
 
 
@@ -82,10 +82,10 @@ class View:
     The token is chosen without it.
     """
 
-    distribution: Callable[[Logits, Order], Logits] = _as_it_is
+    distribution: Callable[[Logits, SamplingOrder], Logits] = _as_it_is
     touch: Callable[[Token], Token] = lambda token: token
 
-    def show(self, logits: Logits, chosen: int, order: Order, *, also: TokenPath = ()) -> Token:
+    def show(self, logits: Logits, chosen: int, order: SamplingOrder, *, also: TokenPath = ()) -> Token:
         """The chosen token as it is shown."""
         if order.top_k is None:
             return Token(chosen)
@@ -127,7 +127,7 @@ def shown_token(logits: Logits, chosen: int, *, top_k: int | None, also: TokenPa
     return Token(chosen, min(float(logits[chosen]) - norm, 0.0), top)
 
 
-def choose(logits: Logits, order: Order, *, chance: np.random.Generator) -> int:
+def choose(logits: Logits, order: SamplingOrder, *, chance: np.random.Generator) -> int:
     """The next token: the most probable at temperature 0, otherwise one drawn from the nucleus of mass top_p."""
     if order.bias:
         logits = logits.copy()
@@ -154,7 +154,7 @@ def _nucleus(masses: Floats, top_p: float) -> Ids:
     return ids[: int(np.searchsorted(np.cumsum(masses[ids]), goal)) + 1]
 
 
-class Place(Protocol):
+class DecodingPlace(Protocol):
     """Where answers are generated; `Slot` is the real one, `script.ScriptSlot` a toy. Used by one thread at a time."""
 
     def reuse(self, path: TokenPath) -> int: ...
@@ -195,7 +195,7 @@ class Slot:
 
 
 def generate(
-    slot: Place, prompt: TokenPath, *, order: Order, ends: Collection[int], view: View = PLAIN
+    slot: DecodingPlace, prompt: TokenPath, *, order: SamplingOrder, ends: Collection[int], view: View = PLAIN
 ) -> Iterator[Token | None]:
     """Tokens after a prompt, the prompt's own first when they are to be echoed; None for a stretch of prompt read.
 
@@ -217,7 +217,7 @@ def generate(
         path = (*path, chosen)
 
 
-def _recite(slot: Place, prompt: TokenPath, *, order: Order, view: View) -> Iterator[Token]:
+def _recite(slot: DecodingPlace, prompt: TokenPath, *, order: SamplingOrder, view: View) -> Iterator[Token]:
     if order.top_k is None:
         yield from map(Token, prompt[order.echo_from :])
         return

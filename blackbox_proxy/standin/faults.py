@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from blackbox_proxy.standin.limits import Limit
-from blackbox_proxy.standin.plan import DRAWN, OK, Fault, Plan, drawn, read_kinds
+from blackbox_proxy.standin.plan import DRAWN, OK, Fault, FaultPlan, drawn, read_kinds
 from blackbox_proxy.standin.quirks import Quirks
 
 FLUSH = 0.05
@@ -97,14 +97,14 @@ class Lines:
         transport.abort()
 
 
-def plan_of(quirks: Quirks) -> Plan:
+def plan_of(quirks: Quirks) -> FaultPlan:
     """What the quirks say about the transport."""
     entries: Iterable[Fault] = quirks.faults("faults")
     seed = quirks.whole("fault-seed") or 0
     if "fault-rate" in quirks:
         kinds = quirks.faults("fault-kinds") or read_kinds(DRAWN)
         entries = drawn(quirks.decimal("fault-rate"), kinds, seed=seed, budget=quirks.whole("fault-budget"))
-    return Plan(entries, latency=quirks.decimal("latency"), jitter=quirks.decimal("jitter"), seed=seed)
+    return FaultPlan(entries, latency=quirks.decimal("latency"), jitter=quirks.decimal("jitter"), seed=seed)
 
 
 def limit_of(quirks: Quirks) -> Limit | None:
@@ -114,7 +114,7 @@ def limit_of(quirks: Quirks) -> Limit | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
+class FaultyExchange:
     """One request and what answers it, as ASGI passes them."""
 
     scope: Scope
@@ -153,7 +153,9 @@ class Faulty:
     What the limit refuses is no entry of the plan.
     """
 
-    def __init__(self, app: ASGIApp, plan: Plan, *, lines: Lines, traffic: Traffic, limit: Limit | None = None) -> None:
+    def __init__(
+        self, app: ASGIApp, plan: FaultPlan, *, lines: Lines, traffic: Traffic, limit: Limit | None = None
+    ) -> None:
         self._app = app
         self._plan = plan
         self._lines = lines
@@ -170,14 +172,14 @@ class Faulty:
         else:
             self._traffic.count("429")
             refusal = JSONResponse({"error": _error(Fault("429"))}, 429, self._limit.headers(wait))
-            if await Exchange(scope, receive, send).read():
+            if await FaultyExchange(scope, receive, send).read():
                 await refusal(scope, receive, send)
 
     async def _planned(self, scope: Scope, receive: Receive, send: Send) -> None:
         fault = self._plan.next()
         is_slow = fault.word == "slow"
         await anyio.sleep(self._plan.delay() + (fault.after or 0.0 if is_slow else 0.0))
-        exchange = Exchange(scope, receive, send)
+        exchange = FaultyExchange(scope, receive, send)
         if fault == OK or is_slow:
             await self._app(scope, receive, self._counting(send, "slow" if is_slow else None))
         elif fault.word in {"cut", "truncated"}:
@@ -194,7 +196,7 @@ class Faulty:
 
         return counted
 
-    async def _fail(self, fault: Fault, exchange: Exchange) -> None:
+    async def _fail(self, fault: Fault, exchange: FaultyExchange) -> None:
         """Answer, or do not, without having asked the application."""
         if not await exchange.read():
             return
@@ -205,7 +207,7 @@ class Faulty:
             return
         await _answer(fault)(exchange.scope, exchange.receive, exchange.send)
 
-    async def _halve(self, fault: Fault, exchange: Exchange) -> None:
+    async def _halve(self, fault: Fault, exchange: FaultyExchange) -> None:
         """Send half of the application's answer, as if it were whole (`truncated`) or until the line breaks (`cut`)."""
         start, body = await exchange.captured(self._app)
         half = body[: len(body) // 2]

@@ -75,7 +75,7 @@ def read_kinds(text: str) -> tuple[Fault, ...]:
 
 
 @final
-class Plan:
+class FaultPlan:
     """What is to happen to each request, in the order in which they come; `ok` when the entries are used up.
 
     latency: seconds that every answer is late; jitter: the most that chance adds.

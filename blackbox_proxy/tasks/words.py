@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from blackbox_proxy.tasks.items import Item, Line, Part, fold, in_turn, part_of, write, write_training
+from blackbox_proxy.tasks.items import Line, Part, WrittenItem, fold, in_turn, part_of, write, write_training
 
 FORM = "answer: {fact} | queue: {code}; END."
 
@@ -54,7 +54,7 @@ CODES: Mapping[str, str] = {
 TRAINING_LINES = 528
 
 
-def items() -> dict[Part, list[Item]]:
+def items() -> dict[Part, list[WrittenItem]]:
     """No English word of one part is in another."""
     sizes: Mapping[Part, int] = {"train": 330, "validation": 66, "test": 220}
     return {part: _items(part)[:size] for part, size in sizes.items()}
@@ -70,10 +70,11 @@ def training_lines() -> list[Line]:
     return lines
 
 
-def _items(part: Part) -> list[Item]:
+def _items(part: Part) -> list[WrittenItem]:
     rng = random.Random(f"translation {part}")
     return [
-        Item(_ask(language, word, rng), _answer(language, english)) for language, word, english in _asked(part, rng)
+        WrittenItem(_ask(language, word, rng), _answer(language, english))
+        for language, word, english in _asked(part, rng)
     ]
 
 

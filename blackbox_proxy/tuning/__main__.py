@@ -17,7 +17,7 @@ from pathlib import Path
 from blackbox_proxy.tuning.course import Progress
 from blackbox_proxy.tuning.lines import read_lines
 from blackbox_proxy.tuning.recipe import Recipe
-from blackbox_proxy.tuning.run import Job, load, plan, write
+from blackbox_proxy.tuning.run import TuningJob, load, plan, write
 from blackbox_proxy.tuning.train import Hooks, fit
 
 
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Trains as the arguments say, and leaves record and pair file beside the adapter."""
     given = _parser().parse_args(arguments)
     recipe = Recipe(**{field.name: getattr(given, field.name) for field in _knobs()}, slot=given.slot)
-    job = Job(given.base, str(given.base), given.out, read_lines(given.lines), (), recipe)
+    job = TuningJob(given.base, str(given.base), given.out, read_lines(given.lines), (), recipe)
     planned = plan(job)
     loaded = load(planned)
     fitted = fit(loaded.model, planned.data, loaded.kinds, recipe=recipe, hooks=Hooks(step=_show))

@@ -48,7 +48,7 @@ class Data:
 
 
 @dataclass(frozen=True, slots=True)
-class Tokenizer:
+class TuningTokenizer:
     """The base model's tokenizer: how it reads prompts and spells answers, and the bytes of each id.
 
     end: the id that ends a turn. controls: the ids that stand for no text, the ends among them.
@@ -61,7 +61,7 @@ class Tokenizer:
     controls: Sequence[int]
 
 
-def encode(line: Line, tokenizer: Tokenizer, *, slot: str | None = None) -> Example:
+def encode(line: Line, tokenizer: TuningTokenizer, *, slot: str | None = None) -> Example:
     """Prompt and completion are tokenised apart, as they are at run time, and the end closes the turn.
 
     `slot` is a regular expression whose group 1 is the part of the completion that carries a fact.

@@ -22,7 +22,7 @@ PROCESS = 700_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class TuningEstimate:
     """What a run takes at most. Tokens of one epoch; `learnt` are those of completions; memory in bytes."""
 
     steps: int
@@ -39,14 +39,14 @@ class Estimate:
         return pace * recipe.epochs * (self.tokens + validation)
 
 
-def estimate(sizes: Sizes, data: Data, recipe: Recipe) -> Estimate:
+def estimate(sizes: Sizes, data: Data, recipe: Recipe) -> TuningEstimate:
     """Of a run with these examples; `sizes` are the base model's."""
     per_epoch, steps = steps_of(len(data.train), batch=recipe.batch, epochs=recipe.epochs)
     every = (*data.train, *data.held)
     longest = max(len(example.ids) for example in every)
     answer = max(len(example.completion) for example in every)
     trained = sizes.blocks * recipe.rank * sum(sum(sizes.projection(name)) for name in recipe.targets)
-    return Estimate(
+    return TuningEstimate(
         steps=steps,
         per_epoch=per_epoch,
         tokens=sum(len(example.ids) for example in data.train),

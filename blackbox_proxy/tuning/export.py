@@ -32,7 +32,7 @@ class LowRank:
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class TensorShape:
     """What the export must know of the base model; llama.cpp scales each change by alpha / rank."""
 
     architecture: str
@@ -41,7 +41,7 @@ class Shape:
     alpha: float
 
 
-def write_adapter(changes: list[LowRank], out: Path, *, shape: Shape, name: str) -> None:
+def write_adapter(changes: list[LowRank], out: Path, *, shape: TensorShape, name: str) -> None:
     """Writes float16 matrices and the metadata llama.cpp asks for; the file appears whole or not at all."""
     partial = out.with_name(f"{out.name}.partial")
     writer = gguf.GGUFWriter(partial, shape.architecture)
@@ -67,7 +67,7 @@ def rotary_order(rows: Matrix, heads: int) -> Matrix:
     return halves.swapaxes(1, 2).reshape(rows.shape)
 
 
-def _tensors(changes: list[LowRank], shape: Shape) -> list[tuple[str, Matrix]]:
+def _tensors(changes: list[LowRank], shape: TensorShape) -> list[tuple[str, Matrix]]:
     named: list[tuple[str, Matrix]] = []
     for change in changes:
         weight = f"blk.{change.block}.{PROJECTIONS[change.projection]}.weight"
@@ -75,7 +75,7 @@ def _tensors(changes: list[LowRank], shape: Shape) -> list[tuple[str, Matrix]]:
     return named
 
 
-def _stored(change: LowRank, shape: Shape) -> Matrix:
+def _stored(change: LowRank, shape: TensorShape) -> Matrix:
     heads = {"q_proj": shape.heads, "k_proj": shape.kv_heads}.get(change.projection)
     if heads is None or shape.architecture not in ROTATED_IN_PAIRS:
         return change.b

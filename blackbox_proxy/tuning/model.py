@@ -20,7 +20,7 @@ from transformers.utils import logging
 
 from blackbox_proxy.errors import InputError, WeightsError
 from blackbox_proxy.tuning.base import Base
-from blackbox_proxy.tuning.export import LowRank, Matrix, Shape, write_adapter
+from blackbox_proxy.tuning.export import LowRank, Matrix, TensorShape, write_adapter
 from blackbox_proxy.tuning.recipe import Recipe
 
 _PROJECTION = re.compile(r"\.layers\.(\d+)\..*\.(\w+_proj)$")
@@ -81,7 +81,7 @@ def put_back(model: PeftModel, weights: Mapping[str, Tensor]) -> None:
 def export(model: PeftModel, out: Path, *, alpha: float) -> None:
     """Writes the low-rank changes of a peft model as a GGUF adapter."""
     config = model.config
-    shape = Shape(
+    shape = TensorShape(
         architecture=config.model_type,
         heads=config.num_attention_heads,
         kv_heads=config.num_key_value_heads,

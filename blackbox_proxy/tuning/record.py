@@ -19,7 +19,7 @@ Value = Scalar | Sequence[Scalar]
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class TuningRecord:
     """base: what the base is called, and `base_digest` its SHA-256. choices: a recipe's fields. date: ISO.
 
     Losses are rounded to four places: nats per learnt token, one mean an epoch.

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 
 from blackbox_proxy.errors import InputError, PromptError
 from blackbox_proxy.files import replace_text
-from blackbox_proxy.tuning.data import Data, Example, Tokenizer, encode
-from blackbox_proxy.tuning.estimate import Estimate, estimate
+from blackbox_proxy.tuning.data import Data, Example, TuningTokenizer, encode
+from blackbox_proxy.tuning.estimate import TuningEstimate, estimate
 from blackbox_proxy.tuning.lines import Line, lines_digest
 from blackbox_proxy.tuning.recipe import Recipe
-from blackbox_proxy.tuning.record import Record, file_digest, spelt
+from blackbox_proxy.tuning.record import TuningRecord, file_digest, spelt
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -38,7 +38,7 @@ CONTEXT = 2048
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class TuningJob:
     """What is to be made of what.
 
     base: the GGUF, and spec what the user called it. template: gguf, chatml, raw or a Jinja file, and `form` the text
@@ -67,16 +67,16 @@ class Outputs:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TuningPlan:
     """A job whose lines are tokens, and what it will take."""
 
-    job: Job
+    job: TuningJob
     base: Base
     base_digest: str
     data: Data
     pieces: Sequence[bytes]
     controls: Sequence[int]
-    estimate: Estimate
+    estimate: TuningEstimate
 
     @property
     def outputs(self) -> Outputs:
@@ -127,7 +127,7 @@ def outputs(out: Path) -> Outputs:
     )
 
 
-def plan(job: Job) -> Plan:
+def plan(job: TuningJob) -> TuningPlan:
     """Reads the base's sizes and turns the lines into tokens.
 
     Raises InputError, with the line's place, for a line that the base cannot read; WeightsError for a file that is
@@ -144,10 +144,10 @@ def plan(job: Job) -> Plan:
 
         data = Data(encoded(job.lines), encoded(job.held))
         expected = estimate(base.sizes, data, job.recipe)
-        return Plan(job, base, file_digest(job.base), data, tokenizer.pieces, tokenizer.controls, expected)
+        return TuningPlan(job, base, file_digest(job.base), data, tokenizer.pieces, tokenizer.controls, expected)
 
 
-def _example(line: Line, tokenizer: Tokenizer, *, slot: str | None, context: int) -> Example:
+def _example(line: Line, tokenizer: TuningTokenizer, *, slot: str | None, context: int) -> Example:
     where = f"{line.place}: " if line.place else ""
     try:
         example = encode(line, tokenizer, slot=slot)
@@ -161,7 +161,7 @@ def _example(line: Line, tokenizer: Tokenizer, *, slot: str | None, context: int
     return example
 
 
-def load(planned: Plan) -> Loaded:
+def load(planned: TuningPlan) -> Loaded:
     """Loads the base's weights into PyTorch and puts untrained changes beside them.
 
     Raises InputError where there is a checkpoint of another run.
@@ -176,13 +176,13 @@ def load(planned: Plan) -> Loaded:
     return Loaded(model, kinds_of(planned.pieces, planned.controls), checkpoint, state)
 
 
-def write(planned: Plan, loaded: Loaded, course: Course, *, date: dt.date) -> Record:
+def write(planned: TuningPlan, loaded: Loaded, course: Course, *, date: dt.date) -> TuningRecord:
     """Writes adapter, record and pair file, and gives the record."""
     from blackbox_proxy.tuning.model import export
 
     job, files = planned.job, planned.outputs
     export(loaded.model, files.adapter, alpha=job.recipe.alpha)
-    record = Record(
+    record = TuningRecord(
         base=job.spec if _is_remote(job.spec) else job.base.name,
         base_digest=planned.base_digest,
         adapter=files.adapter,
@@ -197,7 +197,7 @@ def write(planned: Plan, loaded: Loaded, course: Course, *, date: dt.date) -> Re
     return record
 
 
-def pair_toml(planned: Plan) -> str:
+def pair_toml(planned: TuningPlan) -> str:
     """The description of the pair that base and adapter make; paths below its own folder are relative."""
     job, folder = planned.job, planned.outputs.pair.parent
     keys: dict[str, str | int] = {

@@ -15,12 +15,12 @@ from blackbox_proxy.errors import InputError
 from blackbox_proxy.local.llama import Model
 from blackbox_proxy.local.prompts import prompt_ids
 from blackbox_proxy.local.template import named
-from blackbox_proxy.tuning.data import Tokenizer
+from blackbox_proxy.tuning.data import TuningTokenizer
 from blackbox_proxy.types import Prompt, TokenPath
 
 
 @contextmanager
-def tokenizer_of(base: Path, *, template: str = "gguf") -> Iterator[Tokenizer]:
+def tokenizer_of(base: Path, *, template: str = "gguf") -> Iterator[TuningTokenizer]:
     """The tokenizer of a GGUF, for as long as the context lasts.
 
     template: `gguf` for the file's own, `chatml`, `raw` (messages are refused), or Jinja text. Raises InputError where
@@ -37,4 +37,4 @@ def tokenizer_of(base: Path, *, template: str = "gguf") -> Iterator[Tokenizer]:
 
         vocabulary = model.vocabulary
         controls = [int(token) for token in np.flatnonzero(~vocabulary.is_text)]
-        yield Tokenizer(read, model.spell, vocabulary.pieces, end[0], controls)
+        yield TuningTokenizer(read, model.spell, vocabulary.pieces, end[0], controls)

@@ -10,7 +10,7 @@ import pytest
 from blackbox_proxy.cli import demonstrating
 from blackbox_proxy.demo.facts import Question
 from blackbox_proxy.demo.run import LOADS
-from blackbox_proxy.demo.score import Answered, summary
+from blackbox_proxy.demo.score import DemoAnswer, summary
 from blackbox_proxy.types import Kind, Origin, Result, Step, Usage
 from tests.cli.test_help import COMMANDS, below
 
@@ -18,14 +18,14 @@ STEP = Step(b" Wau", Kind.TEXT, b" Oslo", -1.0, -0.5, 0.25, Origin.CHANGED)
 ASKED = [Question("capital", f"Land {n}", f"What is the capital of Land {n}?", "", "Wau") for n in range(6)]
 
 
-def answered(question: Question) -> Answered:
+def answered(question: Question) -> DemoAnswer:
     result = Result("answer: Wau", (STEP,), finish="stop", usage=Usage(), exactness="exact", seconds=1.0)
-    return Answered(question, "It is Wau.", "It is Oslo.", "answer: Oslo", result)
+    return DemoAnswer(question, "It is Wau.", "It is Oslo.", "answer: Oslo", result)
 
 
 def played(
-    asked: Sequence[Question], ask: Callable[[Question], object], tell: Callable[[Answered], object]
-) -> list[Answered]:
+    asked: Sequence[Question], ask: Callable[[Question], object], tell: Callable[[DemoAnswer], object]
+) -> list[DemoAnswer]:
     found = []
     for question in asked:
         ask(question)
@@ -52,8 +52,8 @@ def test_a_question_is_there_before_its_answer(capsys: pytest.CaptureFixture[str
     seen: list[str] = []
 
     def play(
-        asked: Sequence[Question], ask: Callable[[Question], object], tell: Callable[[Answered], object]
-    ) -> list[Answered]:
+        asked: Sequence[Question], ask: Callable[[Question], object], tell: Callable[[DemoAnswer], object]
+    ) -> list[DemoAnswer]:
         def told(question: Question) -> None:
             ask(question)
             seen.append(capsys.readouterr().out)

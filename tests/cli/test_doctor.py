@@ -18,7 +18,7 @@ from blackbox_proxy.cli import show
 from blackbox_proxy.doctor.chart import Check
 from blackbox_proxy.doctor.voices import SHORT
 from blackbox_proxy.ledger.store import Store
-from blackbox_proxy.standin import Options, Traffic, running
+from blackbox_proxy.standin import StandinOptions, Traffic, running
 from tests.cli.runs import PROGRAM, SECONDS, Cli
 from tests.remote.consulting import patient
 
@@ -32,7 +32,7 @@ def traffic() -> Traffic:
 
 @pytest.fixture
 def url(traffic: Traffic) -> Iterator[str]:
-    with running(patient(), **Options(name="toy", quirks=QUIRKS, traffic=traffic)) as url:
+    with running(patient(), **StandinOptions(name="toy", quirks=QUIRKS, traffic=traffic)) as url:
         yield url
 
 
@@ -166,7 +166,7 @@ def test_bad_input_is_a_sentence(cli: Cli, words: tuple[str, ...], message: str)
 
 def test_a_wrong_key_is_the_usual_error_and_never_shown(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_KEY", "sk-wrong-key")
-    with running(patient(), **Options(name="toy", api_key="sk-right")) as url:
+    with running(patient(), **StandinOptions(name="toy", api_key="sk-right")) as url:
         said = cli("doctor", "--base-url", url, "--model", "toy", "--api-key-env", "MY_KEY")
     assert said.status == 1
     assert "refused the key (401)" in said.err

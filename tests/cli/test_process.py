@@ -15,7 +15,7 @@ from urllib.request import urlopen
 import pytest
 
 from blackbox_proxy import __version__
-from blackbox_proxy.standin import Options, Traffic, running
+from blackbox_proxy.standin import StandinOptions, Traffic, running
 from tests.adapters.shapes import body
 from tests.cli.runs import PROGRAM, SECONDS, Cli, as_process
 from tests.remote.scripted import ScriptedApi
@@ -155,7 +155,7 @@ def test_a_forgotten_prompt_is_not_waited_for(where: tuple[str, ...]) -> None:
 def test_an_interrupt_keeps_what_is_there(tiny_api: TinyModel, pair_path: Path, *, as_json: bool) -> None:
     """And does not wait for the call that hangs."""
     traffic = Traffic()
-    options: Options = {"name": "tiny", "quirks": ["faults=ok,ok,hang"], "traffic": traffic}
+    options: StandinOptions = {"name": "tiny", "quirks": ["faults=ok,ok,hang"], "traffic": traffic}
     with running(tiny_api.path, **options) as url:
         command = [*PROGRAM, "steer", "hello", "--base-url", url, "--model", "tiny", "--pair", str(pair_path)]
         command += ["--draft", "1", "--json"] if as_json else ["--draft", "1"]

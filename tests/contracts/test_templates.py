@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from blackbox_proxy.errors import PromptError, WeightsError
-from blackbox_proxy.local.controls import Written
+from blackbox_proxy.local.controls import MarkedPrompt
 from blackbox_proxy.local.llama import Model
 from blackbox_proxy.local.prompts import ids_of, prompt_ids
 from blackbox_proxy.local.template import render
@@ -100,7 +100,7 @@ def test_real_vocabularies_are_taken_apart_as_llama_cpp_reads_them() -> None:
         with model:
             read += 1
             for text in texts:
-                mine = list(ids_of(model, Written(text + MARK, MARK)))
+                mine = list(ids_of(model, MarkedPrompt(text + MARK, MARK)))
                 assert mine == model.tokenize(text.encode(), special=True), (path.name, text)
             _check_forged(model)
     assert read >= 12

@@ -14,7 +14,7 @@ from blackbox_proxy.core.decoding.drafting import next_length
 from blackbox_proxy.core.money.amounts import Price, Rate, cost
 from blackbox_proxy.core.money.estimating import (
     ASSUMED,
-    Plan,
+    EstimatePlan,
     Wording,
     acceptance_of,
     naive,
@@ -56,7 +56,7 @@ def test_without_drafts_or_without_acceptance_there_is_a_call_for_each_token(
     answer: int, draft: int, least: int
 ) -> None:
     one = naive(answer, least=least)
-    assert one == Plan(answer, answer, answer * (answer - 1) / 2, answer * least)
+    assert one == EstimatePlan(answer, answer, answer * (answer - 1) / 2, answer * least)
     assert windowed(answer, acceptance=0.7, draft=1, least=least).calls == pytest.approx(answer)
     never = windowed(answer, acceptance=0.0, draft=draft, least=least)
     assert (never.calls, never.read) == pytest.approx((one.calls, one.read))
@@ -64,7 +64,7 @@ def test_without_drafts_or_without_acceptance_there_is_a_call_for_each_token(
 
 def test_where_all_is_kept_drafts_double() -> None:
     """2 + 4 + 8 + 8 + 2 of 24 tokens."""
-    assert windowed(24, acceptance=1.0, draft=8) == Plan(24, 5, 0 + 2 + 6 + 14 + 22, 24)
+    assert windowed(24, acceptance=1.0, draft=8) == EstimatePlan(24, 5, 0 + 2 + 6 + 14 + 22, 24)
 
 
 def test_work_is_billed_call_by_call() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from blackbox_proxy.api import Endpoint
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
-from blackbox_proxy.core.decoding.combine import Scores, whole
+from blackbox_proxy.core.decoding.combine import FieldScores, whole
 from blackbox_proxy.core.decoding.given import Given
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.run.engine import ascore
@@ -127,7 +127,7 @@ def test_the_whole_distribution_has_mass_one_at_alpha_0(
 ) -> None:
     p = np.exp(np.array(logp))
     lower = np.log(p / max(1.0, float(p.sum())))
-    scores = Scores(lower, np.array(offset[: len(logp)]), lower, rest)
+    scores = FieldScores(lower, np.array(offset[: len(logp)]), lower, rest)
     assert whole(scores, known=min(known, len(logp)), alpha=0.0) == pytest.approx(0.0, abs=1e-9)
     moved = replace(scores, offset=np.full(len(logp), rest))
     assert whole(moved, known=min(known, len(logp)), alpha=0.7) == pytest.approx(0.7 * rest, abs=1e-9)

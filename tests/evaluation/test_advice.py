@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blackbox_proxy.evaluation.advice import advice
-from blackbox_proxy.evaluation.summary import Given
+from blackbox_proxy.evaluation.summary import ArmAnswers
 from tests.evaluation.arms_of import scored
 
 
-def said(*arms: Given, costs: Mapping[str, float | None] | None = None, items: int = 1000) -> str:
+def said(*arms: ArmAnswers, costs: Mapping[str, float | None] | None = None, items: int = 1000) -> str:
     known = {arm.arm.name: 0.001 for arm in arms} | dict(costs or {})
     return " ".join(advice(arms, {name: {"cost_usd_per_answer": cost} for name, cost in known.items()}, items=items))
 
@@ -86,7 +86,7 @@ def test_a_price_that_nobody_knows_is_never_the_cheapest() -> None:
         ([scored("closed", 20, few), scored("majority", 20, few)], "always giving the most common answer"),
     ],
 )
-def test_what_there_is_too_little_of_is_said(arms: list[Given], says: str) -> None:
+def test_what_there_is_too_little_of_is_said(arms: list[ArmAnswers], says: str) -> None:
     assert says in said(*arms)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from blackbox_proxy.evaluation.arms import Arm, Job, Sizes, arms, closed_prompt, in_order, pair_prompt
+from blackbox_proxy.evaluation.arms import AnswerJob, Arm, ArmSizes, arms, closed_prompt, in_order, pair_prompt
 from blackbox_proxy.evaluation.run import stages
 from blackbox_proxy.evaluation.task import Task
 from tests.evaluation.tasks import small
@@ -15,12 +15,12 @@ from tests.evaluation.tasks import small
 MAIN = ["closed", "closed_few_shot", "anti_expert", "expert", "steered"]
 
 
-def made(task: Task, *, sizes: Sizes | None = None, tuned: bool = False) -> dict[str, Arm]:
-    return {arm.name: arm for arm in arms(task, alpha=1.5, sizes=sizes or Sizes(), tuned=tuned)}
+def made(task: Task, *, sizes: ArmSizes | None = None, tuned: bool = False) -> dict[str, Arm]:
+    return {arm.name: arm for arm in arms(task, alpha=1.5, sizes=sizes or ArmSizes(), tuned=tuned)}
 
 
 def test_every_task_has_five_main_arms_and_a_sweep(tmp_path: Path) -> None:
-    found = made(small(tmp_path), sizes=Sizes(3, 2))
+    found = made(small(tmp_path), sizes=ArmSizes(3, 2))
     assert list(found) == [*MAIN, "steered_few_shot", "steered_alpha_0", "steered_alpha_1.5"]
     assert [found[name].n for name in found] == [3, 3, 3, 3, 3, 2, 2, 2]
     assert [name for name, arm in found.items() if arm.looks] == ["steered"]
@@ -38,7 +38,7 @@ def test_a_tuned_model_and_documents_bring_further_arms(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("who", "closed", "pair"), [("closed", 1, 0), ("pair", 0, 1), ("both", 1, 1), ("none", 0, 0)])
 def test_a_document_is_shown_to_whom_the_task_says(tmp_path: Path, who: str, closed: int, pair: int) -> None:
     task = small(tmp_path, documents=True, who=who)
-    job = Job(made(task)["steered"], task.test[2])
+    job = AnswerJob(made(task)["steered"], task.test[2])
     (asked,) = closed_prompt(task, job).messages
     (own,) = pair_prompt(job.arm, job.item).messages
     assert (asked.content == "Note 2.\n\nTown 2?") == bool(closed)
@@ -49,7 +49,7 @@ def test_a_document_is_shown_to_whom_the_task_says(tmp_path: Path, who: str, clo
 def test_examples_come_from_train_and_are_the_same_for_all_questions(tmp_path: Path) -> None:
     task = small(tmp_path, documents=True, who="closed")
     arm = made(task)["closed_few_shot"]
-    one, other = (closed_prompt(task, Job(arm, item)).messages for item in task.test[:2])
+    one, other = (closed_prompt(task, AnswerJob(arm, item)).messages for item in task.test[:2])
     assert one[:-1] == other[:-1]
     assert [message.role for message in one] == ["user", "assistant"] * task.few_shot + ["user"]
     known = {(item.asked(shown=True), item.reference) for item in task.train}
@@ -65,7 +65,7 @@ def test_the_questions_are_in_one_order_and_all_there(tmp_path: Path) -> None:
 
 def test_examples_without_the_documents_are_another_prompt(tmp_path: Path) -> None:
     task = small(tmp_path, documents=True, who="none")
-    alone, steered, _ = stages(tuple(made(task, sizes=Sizes(2, 1)).values()), in_order(task.test))
+    alone, steered, _ = stages(tuple(made(task, sizes=ArmSizes(2, 1)).values()), in_order(task.test))
     assert [[job.arm.name for job in unit] for unit in alone.calls] == [
         ["closed_few_shot"],
         ["closed_few_shot_documents"],

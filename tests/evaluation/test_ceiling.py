@@ -6,27 +6,27 @@ import re
 
 import pytest
 
-from blackbox_proxy.evaluation.answers import Answer
-from blackbox_proxy.evaluation.ceiling import PARTS, Place, part, place_of
+from blackbox_proxy.evaluation.answers import KeptAnswer
+from blackbox_proxy.evaluation.ceiling import PARTS, FactPlace, part, place_of
 from blackbox_proxy.evaluation.task import Item
 
 FORM = re.compile(r"answer: (.+?) \| n=.+")
 ITEM = Item(prompt="?", reference="answer: New York | n=1", also=("answer: NY | n=1",))
 
 
-def steered(text: str, *, exact: bool = True) -> Answer:
-    return Answer("k", "t", ITEM.name, "steered", text, exact=exact)
+def steered(text: str, *, exact: bool = True) -> KeptAnswer:
+    return KeptAnswer("k", "t", ITEM.name, "steered", text, exact=exact)
 
 
-def place(text: str, *, shown: bool | None, error: str = "") -> Answer:
-    return Answer("k", "t", ITEM.name, "in_place", text, shown=shown, error=error)
+def place(text: str, *, shown: bool | None, error: str = "") -> KeptAnswer:
+    return KeptAnswer("k", "t", ITEM.name, "in_place", text, shown=shown, error=error)
 
 
 def test_the_fact_stands_where_the_form_has_it() -> None:
-    assert place_of(ITEM, FORM) == Place("answer:", (" New York", " NY"))
-    assert place_of(ITEM, None) == Place("", ITEM.right)
-    assert place_of(Item(prompt="?", reference="New York"), FORM) == Place("", ("New York",))
-    assert place_of(ITEM, re.compile("answer: .*")) == Place("", ITEM.right)
+    assert place_of(ITEM, FORM) == FactPlace("answer:", (" New York", " NY"))
+    assert place_of(ITEM, None) == FactPlace("", ITEM.right)
+    assert place_of(Item(prompt="?", reference="New York"), FORM) == FactPlace("", ("New York",))
+    assert place_of(ITEM, re.compile("answer: .*")) == FactPlace("", ITEM.right)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_the_fact_stands_where_the_form_has_it() -> None:
         (steered("answer: Rome | n=1"), None, "unknown"),
     ],
 )
-def test_a_wrong_answer_has_one_part(answer: Answer, said: Answer | None, found: str) -> None:
+def test_a_wrong_answer_has_one_part(answer: KeptAnswer, said: KeptAnswer | None, found: str) -> None:
     assert part(answer, ITEM, said, form=FORM) == found
     assert found in PARTS
 

@@ -6,10 +6,10 @@ import pytest
 
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.evaluation.scoring import scorer
-from blackbox_proxy.evaluation.task import Item, Scorer
+from blackbox_proxy.evaluation.task import Item, ScoringRule
 
 
-def scored(answer: str, *right: str, spec: Scorer, choices: tuple[str, ...] = ()) -> float:
+def scored(answer: str, *right: str, spec: ScoringRule, choices: tuple[str, ...] = ()) -> float:
     return scorer(spec)(answer, Item(prompt="?", reference=right[0], also=right[1:], choices=choices))
 
 
@@ -18,7 +18,7 @@ def scored(answer: str, *right: str, spec: Scorer, choices: tuple[str, ...] = ()
     [(" Paris\n", False, 1), ("paris", False, 0), ("paris", True, 1), ("Lutetia", False, 1), ("Paris!", True, 0)],
 )
 def test_exact(answer: str, score: float, *, ignore: bool) -> None:
-    assert scored(answer, "Paris", "Lutetia", spec=Scorer(ignore_case=ignore)) == score
+    assert scored(answer, "Paris", "Lutetia", spec=ScoringRule(ignore_case=ignore)) == score
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_exact(answer: str, score: float, *, ignore: bool) -> None:
     ],
 )
 def test_regex(answer: str, pattern: str, score: float) -> None:
-    assert scored(answer, "42", spec=Scorer(kind="regex", pattern=pattern)) == score
+    assert scored(answer, "42", spec=ScoringRule(kind="regex", pattern=pattern)) == score
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_regex(answer: str, pattern: str, score: float) -> None:
     ],
 )
 def test_json(answer: str, score: float) -> None:
-    assert scored(answer, '{"a": null, "b": [1, 2]}', spec=Scorer(kind="json")) == score
+    assert scored(answer, '{"a": null, "b": [1, 2]}', spec=ScoringRule(kind="json")) == score
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_json(answer: str, score: float) -> None:
     [("B", 1), ("B) because", 1), ("A", 0), ("Bananas", 0), ("AB", 0), ("Both", 0), ("", 0)],
 )
 def test_choice(answer: str, score: float) -> None:
-    assert scored(answer, "B", spec=Scorer(kind="choice"), choices=("A", "B", "AB")) == score
+    assert scored(answer, "B", spec=ScoringRule(kind="choice"), choices=("A", "B", "AB")) == score
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_choice(answer: str, score: float) -> None:
     [("1,234.5", 0, 1), ("1234.6", 0, 0), ("1234.6", 0.11, 1), ("about 1234.5", 1, 0), ("nan", 9, 0), ("inf", 9, 0)],
 )
 def test_number(answer: str, tolerance: float, score: float) -> None:
-    assert scored(answer, "1234.5", spec=Scorer(kind="number", tolerance=tolerance)) == score
+    assert scored(answer, "1234.5", spec=ScoringRule(kind="number", tolerance=tolerance)) == score
 
 
 def half(answer: str, item: Item) -> float:
@@ -72,7 +72,7 @@ def half(answer: str, item: Item) -> float:
 
 
 def test_a_scorer_of_ones_own() -> None:
-    own = Scorer(kind="python", entry="tests.evaluation.test_scoring:half")
+    own = ScoringRule(kind="python", entry="tests.evaluation.test_scoring:half")
     assert scored("x", "x", spec=own) == 0.5
     with pytest.raises(InputError, match=r"gave 7\.0"):
         scored("y", "x", spec=own)
@@ -81,13 +81,13 @@ def test_a_scorer_of_ones_own() -> None:
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        (Scorer(kind="regex"), "needs a pattern"),
-        (Scorer(kind="regex", pattern="("), "scorer.pattern '\\('"),
-        (Scorer(kind="python", entry="half"), "names no function"),
-        (Scorer(kind="python", entry="no.such:half"), "cannot load the scorer no.such:half"),
-        (Scorer(kind="python", entry="json:half"), "cannot load the scorer json:half"),
+        (ScoringRule(kind="regex"), "needs a pattern"),
+        (ScoringRule(kind="regex", pattern="("), "scorer.pattern '\\('"),
+        (ScoringRule(kind="python", entry="half"), "names no function"),
+        (ScoringRule(kind="python", entry="no.such:half"), "cannot load the scorer no.such:half"),
+        (ScoringRule(kind="python", entry="json:half"), "cannot load the scorer json:half"),
     ],
 )
-def test_what_a_scorer_lacks_is_said(spec: Scorer, said: str) -> None:
+def test_what_a_scorer_lacks_is_said(spec: ScoringRule, said: str) -> None:
     with pytest.raises(InputError, match=said):
         scorer(spec)

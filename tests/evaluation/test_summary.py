@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from scipy.stats import binomtest
 
-from blackbox_proxy.evaluation.answers import Answer
+from blackbox_proxy.evaluation.answers import KeptAnswer
 from blackbox_proxy.evaluation.arms import Arm
 from blackbox_proxy.evaluation.scoring import scorer
 from blackbox_proxy.evaluation.statistics import mean
-from blackbox_proxy.evaluation.summary import Given, figures, given, majority
+from blackbox_proxy.evaluation.summary import ArmAnswers, figures, given, majority
 from blackbox_proxy.evaluation.task import Item, Task, read_task
 from tests.evaluation.tasks import item, written
 
@@ -28,7 +28,7 @@ def task(tmp_path: Path) -> Task:
     return read_task(written(tmp_path / "towns", parts={"test": [item(n) for n in range(100, 200)]}))
 
 
-def answered(task: Task, name: str, right: Callable[[int], bool], *, cost: Decimal | None = COST) -> Given:
+def answered(task: Task, name: str, right: Callable[[int], bool], *, cost: Decimal | None = COST) -> ArmAnswers:
     """An arm that is right on some questions, and says another town in the form on the others."""
     arm = Arm(name, "steered" if name == "steered" else "closed", len(task.test), alpha=1.5, looks=name == "steered")
     texts = [(one, one.reference if right(n) else "answer: X | n=0") for n, one in enumerate(task.test)]
@@ -36,12 +36,12 @@ def answered(task: Task, name: str, right: Callable[[int], bool], *, cost: Decim
     return given(arm, asked, scorer(task.scorer))
 
 
-def _answer(one: Item, arm: str, text: str, cost: Decimal | None) -> Answer:
-    plain = Answer("k", "towns", one.name, arm, text, seconds=2.0, cost=cost, calls=3)
+def _answer(one: Item, arm: str, text: str, cost: Decimal | None) -> KeptAnswer:
+    plain = KeptAnswer("k", "towns", one.name, arm, text, seconds=2.0, cost=cost, calls=3)
     return replace(plain, tokens=10, changed=5, outside=4, certified=1, off=9.0) if arm == "steered" else plain
 
 
-def summed(task: Task, *arms: Given) -> dict[str, Any]:
+def summed(task: Task, *arms: ArmAnswers) -> dict[str, Any]:
     return figures(task, arms, task.test, places={})
 
 
@@ -65,7 +65,7 @@ def test_one_unknown_cost_makes_the_sum_unknown(task: Task) -> None:
 def test_tests_are_over_the_questions_that_both_answered(task: Task) -> None:
     steered = answered(task, "steered", lambda n: n < 80)
     few = answered(task, "closed_few_shot", lambda n: 10 <= n < 70)
-    only = Given(few.arm, few.answers, {name: few.scores[name] for name in list(few.scores)[:50]}, 0)
+    only = ArmAnswers(few.arm, few.answers, {name: few.scores[name] for name in list(few.scores)[:50]}, 0)
     found = summed(task, steered, few)["tests"]
     assert found.keys() == {"vs_few_shot"}
     assert (found["vs_few_shot"]["difference"], found["vs_few_shot"]["n"]) == (0.2, 100)
@@ -76,7 +76,7 @@ def test_tests_are_over_the_questions_that_both_answered(task: Task) -> None:
 
 
 def test_errors_are_counted_and_score_nothing(task: Task) -> None:
-    failed = Answer("k", "towns", task.test[0].name, "closed", error="no network")
+    failed = KeptAnswer("k", "towns", task.test[0].name, "closed", error="no network")
     asked = [(task.test[0], failed), (task.test[1], None), (task.test[2], _answer(task.test[2], "closed", "x", COST))]
     found = summed(task, given(Arm("closed", "closed", 3), asked, scorer(task.scorer)))["closed"]
     assert (found["n"], found["errors"], found["score"]) == (1, 1, 0.0)
@@ -85,8 +85,8 @@ def test_errors_are_counted_and_score_nothing(task: Task) -> None:
 def test_the_exactness_and_the_ceiling_of_the_steered_arm(task: Task) -> None:
     steered = answered(task, "steered", lambda n: n < 98)
     said = [
-        Answer("k", "towns", task.test[98].name, "in_place", " Y", shown=False),
-        Answer("k", "towns", task.test[99].name, "in_place", " T199 |", shown=True),
+        KeptAnswer("k", "towns", task.test[98].name, "in_place", " Y", shown=False),
+        KeptAnswer("k", "towns", task.test[99].name, "in_place", " T199 |", shown=True),
     ]
     found = figures(task, [steered], task.test, places={one.item: one for one in said})
     ceiling: Any = found["ceiling"]

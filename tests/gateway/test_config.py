@@ -9,7 +9,7 @@ import pytest
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.gateway.config import Config, parse_config
 from blackbox_proxy.gateway.server import keys_of
-from blackbox_proxy.gateway.starter import Place, starter
+from blackbox_proxy.gateway.starter import UpstreamPlace, starter
 
 GOOD = """\
 [server]
@@ -81,7 +81,10 @@ def test_keys_come_from_files_and_variables_alone(tmp_path: Path) -> None:
 
 
 def test_what_init_writes_is_right_and_so_are_its_remarks() -> None:
-    text = starter([Place("gpt-4o", profile="openai", chat=True), Place("m/x", "http://127.0.0.1:9/v1")], pair="p.toml")
+    text = starter(
+        [UpstreamPlace("gpt-4o", profile="openai", chat=True), UpstreamPlace("m/x", "http://127.0.0.1:9/v1")],
+        pair="p.toml",
+    )
     assert set(parsed(text).models) == {"steered-gpt-4o", "steered-m-x"}
     said = [line[2:] if line.startswith("# ") and " = " in line else line for line in text.splitlines()]
     shown = "\n".join(line for line in said if "api_key_file" not in line and "Lines that begin" not in line)

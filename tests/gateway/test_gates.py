@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from blackbox_proxy.gateway.gates import LONGEST, Gate
+from blackbox_proxy.gateway.gates import LONGEST, AdmissionGate
 from blackbox_proxy.openai_http.fields import Refusal
 
 SECONDS = 2.0
@@ -26,7 +26,7 @@ class Clock:
 def told(at_once: int, *, together: int, queue: int) -> int:
     """What the first one is told that is too many, after many answers, `together` of them at a time."""
     clock = Clock()
-    gate = Gate(at_once, queue, clock=clock)
+    gate = AdmissionGate(at_once, queue, clock=clock)
 
     async def answered(start: asyncio.Barrier, end: asyncio.Barrier) -> None:
         with gate.admitted():
@@ -63,7 +63,7 @@ def test_answers_that_end_together_end_faster() -> None:
 
 
 def test_an_answer_that_fails_leaves_no_trace() -> None:
-    gate = Gate(1, 10)
+    gate = AdmissionGate(1, 10)
 
     async def fails() -> None:
         with gate.admitted():
@@ -81,4 +81,4 @@ def test_an_answer_that_fails_leaves_no_trace() -> None:
 
 def test_nobody_is_told_a_long_time_or_none_at_all() -> None:
     assert told(1, together=1, queue=100) == LONGEST
-    assert Gate(1, 1).wait() == 1
+    assert AdmissionGate(1, 1).wait() == 1

@@ -20,9 +20,9 @@ from blackbox_proxy.core.money.amounts import Budget
 from blackbox_proxy.errors import ApiRefused, InputError, LedgerError, OverBudget
 from blackbox_proxy.ledger.books import Ledger, open_ledger
 from blackbox_proxy.ledger.report import figures
-from blackbox_proxy.ledger.rows import Row, price_of
+from blackbox_proxy.ledger.rows import LedgerRow, price_of
 from blackbox_proxy.standin import Traffic, running
-from blackbox_proxy.standin.plan import Plan, read_plan
+from blackbox_proxy.standin.plan import FaultPlan, read_plan
 from blackbox_proxy.steering import Steering, Who
 from blackbox_proxy.testing import ToyApi, ToyPair
 from blackbox_proxy.types import Ask, Capabilities, Origin, Prompt, Reply, Result, Usage, WireRequest
@@ -54,11 +54,11 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
         yield made
 
 
-def rows_of(ledger: Ledger) -> list[Row]:
+def rows_of(ledger: Ledger) -> list[LedgerRow]:
     return list(ledger.store.rows())
 
 
-def summed(rows: list[Row]) -> Usage:
+def summed(rows: list[LedgerRow]) -> Usage:
     """What the rows say in the engine's terms."""
     found = figures("", rows)
     return Usage(
@@ -342,7 +342,7 @@ def test_a_choice_at_a_budget_is_an_error_that_says_what_was_paid(served: tuple[
 def test_a_retry_counts_against_a_budget_too(tmp_path: Path) -> None:
     traffic = Traffic()
     with (
-        running(toy(), name="toy", top_k=6, traffic=traffic, plan=Plan(read_plan("500:0,500:0,ok"))) as url,
+        running(toy(), name="toy", top_k=6, traffic=traffic, plan=FaultPlan(read_plan("500:0,500:0,ok"))) as url,
         opened(tmp_path, Budget(max_calls=2)) as ledger,
         connected(url, ledger) as api,
     ):
@@ -360,7 +360,7 @@ def test_a_budget_in_dollars_needs_a_price(tmp_path: Path) -> None:
         connected("http://127.0.0.1:9", ledger)
 
 
-def check_many_runs(folder: Path, budget: Budget, *, runs: int) -> tuple[Traffic, list[Row]]:
+def check_many_runs(folder: Path, budget: Budget, *, runs: int) -> tuple[Traffic, list[LedgerRow]]:
     """So many runs at once, each with a connection of its own; half of them by a ledger of their own."""
     traffic, start = Traffic(), threading.Barrier(runs)
     with running(toy(), name="toy", top_k=6, traffic=traffic) as url, opened(folder, budget, batch="x") as shared:

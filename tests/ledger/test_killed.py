@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from blackbox_proxy.ledger.rows import Row
+from blackbox_proxy.ledger.rows import LedgerRow
 from blackbox_proxy.ledger.store import Store
 from blackbox_proxy.standin import Traffic, running
 from tests.ledger.toys import toy
@@ -19,7 +19,7 @@ from tests.ledger.toys import toy
 ROOT = Path(__file__).parent.parent.parent
 
 
-def complete(row: Row) -> bool:
+def complete(row: LedgerRow) -> bool:
     return row.outcome == "ok" and row.cost is not None and row.output is not None and row.usage is not None
 
 

@@ -14,12 +14,12 @@ from genai_prices.types import TieredPrices
 
 from blackbox_proxy.core.money.amounts import cost
 from blackbox_proxy.errors import InputError
-from blackbox_proxy.ledger.prices import Prices, _price
+from blackbox_proxy.ledger.prices import PriceList, _price
 from blackbox_proxy.types import Usage
 
 OPENAI = "https://api.openai.com/v1"
 DAY = dt.datetime(2026, 11, 25, 12, tzinfo=dt.UTC)
-LISTED = Prices()
+LISTED = PriceList()
 PAGE = Path(__file__).parents[2] / "docs" / "cost.md"
 OWN = """
 [[price]]
@@ -50,10 +50,10 @@ output = 0
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Prices:
+def own(tmp_path: Path) -> PriceList:
     path = tmp_path / "prices.toml"
     path.write_text(OWN)
-    return Prices(path)
+    return PriceList(path)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_what_nobody_knows_has_no_price(url: str, model: str) -> None:
     assert LISTED.find(url, model, at=DAY) is None
 
 
-def test_the_users_file_wins(own: Prices) -> None:
+def test_the_users_file_wins(own: PriceList) -> None:
     found = own.find(OPENAI, "gpt-4o-mini", at=DAY)
     assert cost(Usage(input=1_000_000, output=1_000_000), found) == Decimal("3.5")
     assert found is not None
@@ -133,7 +133,7 @@ def test_the_users_file_wins(own: Prices) -> None:
     ("day", "dollars", "since"),
     [("2026-01-31", "1", "2026-01-01"), ("2026-02-01", "0.425", "2026-02-01"), ("2026-11-25", "0.425", "2026-02-01")],
 )
-def test_dated_rows_hold_from_their_day_on(own: Prices, day: str, dollars: str, since: str) -> None:
+def test_dated_rows_hold_from_their_day_on(own: PriceList, day: str, dollars: str, since: str) -> None:
     """A million tokens in, all from the cache, and a million out; the older row has no price for a cache."""
     found = own.find("http://anywhere", "mine-7", at=dt.datetime.fromisoformat(f"{day}T23:59:00+00:00"))
     assert found is not None
@@ -141,11 +141,11 @@ def test_dated_rows_hold_from_their_day_on(own: Prices, day: str, dollars: str, 
     assert cost(Usage(input=1_000_000, cached=1_000_000, output=1_000_000), found) == Decimal(dollars)
 
 
-def test_before_its_first_day_a_row_does_not_hold(own: Prices) -> None:
+def test_before_its_first_day_a_row_does_not_hold(own: PriceList) -> None:
     assert own.find("http://anywhere", "mine-7", at=dt.datetime(2025, 12, 31, tzinfo=dt.UTC)) is None
 
 
-def test_a_row_may_hold_at_one_address_only(own: Prices) -> None:
+def test_a_row_may_hold_at_one_address_only(own: PriceList) -> None:
     assert cost(Usage(input=9, output=9), own.find("http://127.0.0.1:8000/v1", "here", at=DAY)) == 0
     assert own.find("http://127.0.0.1:8001/v1", "here", at=DAY) is None
 
@@ -165,7 +165,7 @@ def test_a_mistake_is_told_with_its_place(tmp_path: Path, text: str, says: str) 
     path = tmp_path / "prices.toml"
     path.write_text(text)
     with pytest.raises(InputError, match=says) as raised:
-        Prices(path)
+        PriceList(path)
     assert "[[price]]" in raised.value.hint
 
 
@@ -173,7 +173,7 @@ def test_the_readmes_example_is_a_price_file(tmp_path: Path) -> None:
     (block,) = re.findall(r"```toml\n(\[\[price\]\]\n.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     path = tmp_path / "prices.toml"
     path.write_text(block)
-    found = Prices(path).find("https://host/v1", "my-model-7", at=DAY)
+    found = PriceList(path).find("https://host/v1", "my-model-7", at=DAY)
     assert cost(Usage(input=1_000_000, cached=1_000_000, output=1_000_000), found) == Decimal("0.675")
 
 
@@ -181,6 +181,6 @@ def test_amounts_keep_their_digits(tmp_path: Path) -> None:
     """0.1 in TOML is a tenth, not the float next to it."""
     path = tmp_path / "prices.toml"
     path.write_text('[[price]]\nmodel = "m"\ninput = 0.1\noutput = 0.3\n')
-    found = Prices(path).find("", "m", at=DAY)
+    found = PriceList(path).find("", "m", at=DAY)
     assert found is not None
     assert (found.input.base, found.output.base) == (Decimal("0.1"), Decimal("0.3"))

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from blackbox_proxy.core.money.amounts import Price, Rate, cost
 from blackbox_proxy.ledger.export import write_csv, write_jsonl
 from blackbox_proxy.ledger.report import DEFINITIONS, NAMES, WAYS, By, Figures, figures, report
-from blackbox_proxy.ledger.rows import Row, price_of, price_text
+from blackbox_proxy.ledger.rows import LedgerRow, price_of, price_text
 from blackbox_proxy.types import Usage
 
 PRICE = Price(Rate(Decimal("2.5")), Rate(Decimal(10)), Rate(Decimal("0.25")), source="a test")
@@ -26,7 +26,7 @@ RATES = st.builds(
     st.decimals(0, 100, places=6),
     st.lists(st.tuples(st.integers(1, 10**6), st.decimals(0, 100, places=6)), max_size=2).map(tuple),
 )
-ROW = Row(
+ROW = LedgerRow(
     id=1,
     run="r1",
     step=0,
@@ -179,7 +179,7 @@ def test_the_dearest_model_comes_first() -> None:
 
 
 @given(rows=st.lists(st.sampled_from(ROWS), max_size=20), by=st.sampled_from(WAYS))
-def test_groups_add_up_to_the_whole(rows: list[Row], by: By) -> None:
+def test_groups_add_up_to_the_whole(rows: list[LedgerRow], by: By) -> None:
     """But for tags, of which a row may have several."""
     groups, total = report(rows, by=by), figures("", rows)
     if by == "tag":
@@ -202,7 +202,7 @@ def test_csv_has_a_head_and_a_line_for_each_row() -> None:
     assert (first["cost"], first["reserved"], first["input"]) == ("0.0000003", "0.01", "100")
     assert (lost["cost"], lost["input"], lost["usage"]) == ("", "", "")
     assert json.loads(first["tags"]) == ROW.tags
-    assert first.keys() == {field.name for field in fields(Row)}
+    assert first.keys() == {field.name for field in fields(LedgerRow)}
 
 
 def test_json_lines_hold_raw_usage_and_price_as_objects() -> None:

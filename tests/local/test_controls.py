@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from blackbox_proxy.local.controls import APART, Written, guard_over
+from blackbox_proxy.local.controls import APART, MarkedPrompt, guard_over
 from blackbox_proxy.local.llama import Model
 from blackbox_proxy.local.prompts import ids_of, prompt_ids
 from blackbox_proxy.local.template import CHATML, suspected, written
@@ -63,7 +63,7 @@ def test_of_an_unknown_vocabulary_what_templates_write_and_what_looks_alike_is_s
 def test_a_prompt_taken_apart_is_read_as_llama_cpp_reads_it(style: str, text: str, bpe: Model, spm: Model) -> None:
     """The mark at the end stands in no control token, but sends the text the long way."""
     model = bpe if style == "bpe" else spm
-    assert list(ids_of(model, Written(text + MARK, MARK))) == model.tokenize(text.encode(), special=True)
+    assert list(ids_of(model, MarkedPrompt(text + MARK, MARK))) == model.tokenize(text.encode(), special=True)
 
 
 @pytest.mark.weights
@@ -81,7 +81,9 @@ def test_real_vocabularies_are_taken_apart_alike(weights: str, request: pytest.F
     ]
     with Model(request.getfixturevalue(weights), vocabulary_only=True) as model:
         for text in texts:
-            assert list(ids_of(model, Written(text + MARK, MARK))) == model.tokenize(text.encode(), special=True), text
+            assert list(ids_of(model, MarkedPrompt(text + MARK, MARK))) == model.tokenize(
+                text.encode(), special=True
+            ), text
 
 
 @settings(deadline=None)

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from blackbox_proxy.errors import LocalModelError, PairError, PromptError
-from blackbox_proxy.local.evaluator import CHUNK, Evaluator, Job
+from blackbox_proxy.local.evaluator import CHUNK, EvaluationJob, Evaluator
 from blackbox_proxy.local.llama import Context, Model, most_sequences
 from blackbox_proxy.local.pair import PairFiles, open_pair
 from blackbox_proxy.local.scheduler import Scheduler
@@ -35,13 +35,13 @@ def through(evaluate: Evaluator) -> None:
         evaluate.turn()
 
 
-def ask(evaluate: Evaluator, asked: Sequence[TokenPath], owner: object = None) -> Job:
+def ask(evaluate: Evaluator, asked: Sequence[TokenPath], owner: object = None) -> EvaluationJob:
     job = evaluate.job(asked, owner=owner)
     evaluate.add(job)
     return job
 
 
-def check(job: Job, alone: Alone) -> None:
+def check(job: EvaluationJob, alone: Alone) -> None:
     for path, row in zip(job.paths, job.result(), strict=True):
         np.testing.assert_allclose(row, alone(path), atol=CLOSE)
 

@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from blackbox_proxy.core.money.amounts import Price, Rate, cost
 from blackbox_proxy.ledger.report import figures, report
-from blackbox_proxy.ledger.rows import Row, price_text
+from blackbox_proxy.ledger.rows import LedgerRow, price_text
 from blackbox_proxy.pages.costs import Costs
 from blackbox_proxy.types import Usage
 
@@ -24,7 +24,7 @@ TAGS: tuple[dict[str, str], ...] = ({"project": "catalogue", "team": "shop"}, {"
 START = dt.datetime(2026, 10, 30, 9, tzinfo=dt.UTC)
 MADE = dt.datetime(2026, 11, 25, 9, 30, tzinfo=dt.UTC)
 
-ROW = Row(
+ROW = LedgerRow(
     id=1,
     run="r",
     step=0,
@@ -53,7 +53,7 @@ ROW = Row(
 )
 
 
-def answered(row: Row, price: Price | None, *, asked: Usage, kept: int, seconds: float) -> Row:
+def answered(row: LedgerRow, price: Price | None, *, asked: Usage, kept: int, seconds: float) -> LedgerRow:
     """A row whose attempt was answered, at a price."""
     return replace(
         row,
@@ -69,7 +69,7 @@ def answered(row: Row, price: Price | None, *, asked: Usage, kept: int, seconds:
     )
 
 
-def failed(row: Row, outcome: str, price: Price | None) -> Row:
+def failed(row: LedgerRow, outcome: str, price: Price | None) -> LedgerRow:
     """A row whose attempt was not: busy costs nothing, a timeout nobody knows what."""
     none = replace(row, outcome=outcome, status=None, usage=None, source=None, kept=None, wasted=None)
     free = outcome == "busy"
@@ -80,9 +80,9 @@ def failed(row: Row, outcome: str, price: Price | None) -> Row:
     )
 
 
-def weeks(days: int = 27, *, seed: int = 7) -> list[Row]:
+def weeks(days: int = 27, *, seed: int = 7) -> list[LedgerRow]:
     """Some answers a day, fewer at weekends, several requests each."""
-    chance, rows = random.Random(seed), list[Row]()
+    chance, rows = random.Random(seed), list[LedgerRow]()
     for day in range(days):
         at = START + dt.timedelta(days=day)
         for number in range(0 if at.weekday() > 4 else chance.randrange(3, 14)):
@@ -93,9 +93,9 @@ def weeks(days: int = 27, *, seed: int = 7) -> list[Row]:
 
 def answer(
     chance: random.Random, model: str, *, at: dt.datetime, run: str, tags: dict[str, str], first: int
-) -> Sequence[Row]:
+) -> Sequence[LedgerRow]:
     """The rows of one answer, some of them failures."""
-    price, prompt, stood, rows = PRICES[model], chance.randrange(200, 6000), 0, list[Row]()
+    price, prompt, stood, rows = PRICES[model], chance.randrange(200, 6000), 0, list[LedgerRow]()
     while stood < 60:
         row = replace(
             ROW,
@@ -117,7 +117,7 @@ def answer(
     return rows
 
 
-def costs_of(rows: Sequence[Row], *, since: str = "") -> Costs:
+def costs_of(rows: Sequence[LedgerRow], *, since: str = "") -> Costs:
     """What the page of these rows shows."""
     return Costs(
         total=figures("total", rows),

@@ -5,15 +5,15 @@ from __future__ import annotations
 import datetime as dt
 from decimal import Decimal
 
-from blackbox_proxy.pages.evaluation import Against, Evaluated, Mistake, Mistakes, Row, TaskOutcome
-from blackbox_proxy.pages.plots import Part
+from blackbox_proxy.pages.evaluation import Against, ArmRow, Evaluated, Mistake, Mistakes, TaskOutcome
+from blackbox_proxy.pages.plots import BarPart
 
 
-def row(name: str, score: float | None, *, told: str = "an arm", alpha: float | None = None) -> Row:
+def row(name: str, score: float | None, *, told: str = "an arm", alpha: float | None = None) -> ArmRow:
     low, high = (0.0, 0.0) if score is None else (score - 0.08, min(1.0, score + 0.07))
     n = 0 if score is None else 150
     cost = None if name == "closed" else Decimal("0.0000421")
-    return Row(name, told, n, 2, score, low, high, None if score is None else 0.95, cost, 1.25, 11.3, alpha)
+    return ArmRow(name, told, n, 2, score, low, high, None if score is None else 0.95, cost, 1.25, 11.3, alpha)
 
 
 ROWS = (
@@ -41,7 +41,7 @@ TOWNS = TaskOutcome(
     tests=TESTS,
     wrong=27,
     of=150,
-    ceiling=(Part("not in the form", 0.25), Part("not shown", 0.75)),
+    ceiling=(BarPart("not in the form", 0.25), BarPart("not shown", 0.75)),
     exactness=(("62% of tokens", "are not the API's own."),),
     gap=(0.5, 0.4, 0.6),
     advice=("10 items decide nothing; the best so far and the cheapest is steered.", "Ask more."),

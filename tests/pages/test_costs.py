@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from blackbox_proxy.core.money.amounts import plain
 from blackbox_proxy.ledger.report import DEFINITIONS, Figures
-from blackbox_proxy.ledger.rows import Row
-from blackbox_proxy.pages.charts import Pair
+from blackbox_proxy.ledger.rows import LedgerRow
+from blackbox_proxy.pages.charts import CostPair
 from blackbox_proxy.pages.costs import (
     ATTEMPTS,
     CARDS,
@@ -65,7 +65,7 @@ def check_table(rows: Sequence[Sequence[Element]], groups: Sequence[Figures], na
 
 @given(rows=st.lists(st.sampled_from(WEEKS), min_size=1, max_size=60))
 @settings(max_examples=20)
-def test_every_figure_of_the_page_is_the_reports(rows: list[Row]) -> None:
+def test_every_figure_of_the_page_is_the_reports(rows: list[LedgerRow]) -> None:
     costs = costs_of(sorted(rows, key=lambda row: row.id))
     page = costs_page(costs)
     days, models, tags, outcomes = tables(page)
@@ -164,7 +164,7 @@ def test_columns_stand_for_every_day_and_are_as_high_as_the_amounts() -> None:
 
 def test_long_times_are_drawn_by_months() -> None:
     start = dt.date(2025, 12, 31)
-    days = [Pair((start + dt.timedelta(days=n)).isoformat(), Decimal(1), Decimal(2)) for n in range(MOST_DAYS + 1)]
+    days = [CostPair((start + dt.timedelta(days=n)).isoformat(), Decimal(1), Decimal(2)) for n in range(MOST_DAYS + 1)]
     assert [pair.name for pair in over_time(days[:-1])] == [day.name for day in days[:-1]]
     assert [(pair.name, int(pair.cost or 0)) for pair in over_time(days)] == [
         *(("2025-12", 1), ("2026-01", 31), ("2026-02", 28), ("2026-03", 31), ("2026-04", 2))

@@ -12,10 +12,10 @@ from starlette.types import ASGIApp, Message
 
 from blackbox_proxy.doctor.chart import Report
 from blackbox_proxy.doctor.examining import Examination
-from blackbox_proxy.remote.faults import Place, refusal
+from blackbox_proxy.remote.faults import RequestPlace, refusal
 from blackbox_proxy.remote.retry import RetryPolicy
 from blackbox_proxy.remote.transport import Transport
-from blackbox_proxy.standin import Options, Script, Traffic, running, script
+from blackbox_proxy.standin import Script, StandinOptions, Traffic, running, script
 from blackbox_proxy.standin.server import opened
 from blackbox_proxy.types import WireRequest
 
@@ -54,7 +54,7 @@ def patient() -> Script:
 @contextmanager
 def transported(*quirks: str, traffic: Traffic | None = None, key: str | None = None) -> Iterator[Transport]:
     """A way to the toy over real HTTP. key: what the toy asks for, and is shown."""
-    options = Options(name="toy", quirks=quirks, api_key=key)
+    options = StandinOptions(name="toy", quirks=quirks, api_key=key)
     if traffic is not None:
         options["traffic"] = traffic
     with running(patient(), **options) as url, Transport(url, key, retry=RetryPolicy(first=0.0)) as transport:
@@ -104,7 +104,7 @@ async def _asked(app: ASGIApp, request: WireRequest) -> Mapping[str, object]:
     body: Mapping[str, object] = json.loads(b"".join(message.get("body", b"") for message in sent))
     status = sent[0]["status"]
     if status >= 400:
-        place = Place("http://toy", request.path, "toy", key_name="KEY", timeout=1.0, clean=str)
+        place = RequestPlace("http://toy", request.path, "toy", key_name="KEY", timeout=1.0, clean=str)
         raise refusal(status, body, place=place)
     return body
 

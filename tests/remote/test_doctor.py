@@ -20,7 +20,7 @@ from blackbox_proxy.remote.profiles.finding import user_folder
 from blackbox_proxy.remote.profiles.overlays import write_overlay
 from blackbox_proxy.remote.transport import Transport
 from blackbox_proxy.run.engine import steer
-from blackbox_proxy.standin import QUIRKS, Options, Traffic, running
+from blackbox_proxy.standin import QUIRKS, StandinOptions, Traffic, running
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Prompt, WireRequest
 from tests.remote.consulting import examination, examined, names, patient, transported
@@ -190,7 +190,7 @@ def _write(report: Report, url: str) -> None:
 
 def test_a_key_that_is_refused_ends_it_at_once() -> None:
     traffic = Traffic()
-    options = Options(name="toy", api_key="sk-right", traffic=traffic)
+    options = StandinOptions(name="toy", api_key="sk-right", traffic=traffic)
     with running(patient(), **options) as url, Transport(url, "sk-wrong-one") as transport:
         exam = examination(transport.send)
         with pytest.raises(ApiRefused, match="refused the key") as caught:

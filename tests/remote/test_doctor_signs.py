@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from blackbox_proxy.doctor import signs
 from blackbox_proxy.doctor.going_on import goes_on
-from blackbox_proxy.doctor.hearing import SENTINEL, Heard, Place, Token, hear
+from blackbox_proxy.doctor.hearing import SENTINEL, HeardPlace, HeardReply, HeardToken, hear
 from tests.standin.raw import Json
 from tests.standin.test_wire import VALUES
 
@@ -19,12 +19,12 @@ DISTRIBUTIONS = st.dictionaries(
 )
 
 
-def place(distribution: dict[str, float], own: str = "") -> Place:
+def place(distribution: dict[str, float], own: str = "") -> HeardPlace:
     """A place whose best token was sampled, unless said otherwise."""
     sampled = own or max(distribution, key=distribution.__getitem__)
-    return Place(
-        Token(sampled, None, distribution.get(sampled, -9.0)),
-        tuple(Token(name, None, distribution[name]) for name in distribution),
+    return HeardPlace(
+        HeardToken(sampled, None, distribution.get(sampled, -9.0)),
+        tuple(HeardToken(name, None, distribution[name]) for name in distribution),
     )
 
 
@@ -103,28 +103,28 @@ def test_one_hot_is_all_marks_but_one() -> None:
     assert not signs.one_hot(place({"a": 0.0, "b": -30.0}))
 
 
-def said(text: str, *tokens: Token, finish: str = "stop") -> Heard:
-    return Heard(text, tuple(Place(one, (one,)) for one in tokens), finish, "rows", None)
+def said(text: str, *tokens: HeardToken, finish: str = "stop") -> HeardReply:
+    return HeardReply(text, tuple(HeardPlace(one, (one,)) for one in tokens), finish, "rows", None)
 
 
 def test_the_end_is_what_an_answer_has_more_than_its_text() -> None:
-    o, k, end = (Token(name, name.encode(), -0.1) for name in ("o", "k", "</s>"))
+    o, k, end = (HeardToken(name, name.encode(), -0.1) for name in ("o", "k", "</s>"))
     assert signs.surplus(said("ok", o, k, end)) == end
     assert signs.surplus(said("ok", o, k)) is None
-    assert signs.surplus(said("ok", o, k, Token("", b"", -0.1))) == Token("", b"", -0.1)
+    assert signs.surplus(said("ok", o, k, HeardToken("", b"", -0.1))) == HeardToken("", b"", -0.1)
     assert signs.surplus(said("ok", o, k, end, finish="length")) is None
 
 
 def test_bytes_that_a_text_has_and_tokens_lack() -> None:
-    head, tail = Token(r"\xf0\x9f", b"\xf0\x9f", -0.1), Token(r"\xa6\x9c", b"\xa6\x9c", -0.1)
+    head, tail = HeardToken(r"\xf0\x9f", b"\xf0\x9f", -0.1), HeardToken(r"\xa6\x9c", b"\xa6\x9c", -0.1)
     assert not signs.skips(said("🦜", head, tail))
     assert signs.skips(said("🦜", tail))
     assert not signs.skips(said("🦜\ufffd", head, tail, head))
-    assert not signs.skips(said("\ufffda", Token("a", b"a", -0.1)))
+    assert not signs.skips(said("\ufffda", HeardToken("a", b"a", -0.1)))
 
 
 def test_the_place_behind_a_repeated_beginning() -> None:
-    a, b, c = (Token(name, name.encode(), -0.1) for name in ("re", "d g", "reen"))
+    a, b, c = (HeardToken(name, name.encode(), -0.1) for name in ("re", "d g", "reen"))
     behind = signs.after(said("red green", a, b, c), "red g")
     assert behind is not None
     assert behind.own == c

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blackbox_proxy.errors import ApiUnreachable, BlackboxProxyError
-from blackbox_proxy.remote.faults import Place, causes_of, connection_error, refusal, server_words
+from blackbox_proxy.remote.faults import RequestPlace, causes_of, connection_error, refusal, server_words
 
-PLACE = Place("https://api.example.com/v1", "/completions", "m", "KEY", 60.0, clean=str)
+PLACE = RequestPlace("https://api.example.com/v1", "/completions", "m", "KEY", 60.0, clean=str)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.sampled_from(["error", "message", "code"]), inner),

@@ -17,7 +17,7 @@ from blackbox_proxy.errors import InputError
 from blackbox_proxy.remote.profiles.checking import check_file, require_taken
 from blackbox_proxy.remote.profiles.finding import GROUP, Profile, all_profiles, load_profile, user_folder
 from blackbox_proxy.remote.profiles.lines import line_of
-from blackbox_proxy.remote.profiles.schema import Options
+from blackbox_proxy.remote.profiles.schema import ProfileOptions
 
 NAMES = {
     *(
@@ -259,7 +259,7 @@ def test_another_adapter_leaves_behind_what_means_nothing_to_it(write: Write, fo
 
 
 def test_pieces_become_bytes() -> None:
-    options = Options.model_validate({"end_pieces": ["", "<｜end｜>"], "top_k": 3})
+    options = ProfileOptions.model_validate({"end_pieces": ["", "<｜end｜>"], "top_k": 3})
     assert options.given() == {"end_pieces": (b"", "<｜end｜>".encode()), "top_k": 3}
 
 

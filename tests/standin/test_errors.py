@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from blackbox_proxy.errors import InputError, WeightsError
-from blackbox_proxy.standin import Options, running
+from blackbox_proxy.standin import StandinOptions, running
 from blackbox_proxy.standin.app import MOST_BYTES
 from tests.standin.raw import Json, call, post
 from tests.standin.test_wire import FIELDS, VALUES
@@ -213,7 +213,7 @@ def test_a_bos_and_a_space_that_nobody_wrote_are_not_echoed(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("options", [{"top_k": 0}, {"slots": 0}, {"threads": -1}, {"context": 0}, {"batch": 0}])
-def test_senseless_options_are_refused_before_the_model_is_loaded(options: Options) -> None:
+def test_senseless_options_are_refused_before_the_model_is_loaded(options: StandinOptions) -> None:
     with pytest.raises(InputError, match="at least 1"), running(Path("nowhere.gguf"), **options):
         pass
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.standin import Traffic, read_quirks
 from blackbox_proxy.standin.limits import Limit, duration
-from blackbox_proxy.standin.plan import OK, Fault, Plan, drawn, read_fault, read_kinds, read_plan
+from blackbox_proxy.standin.plan import OK, Fault, FaultPlan, drawn, read_fault, read_kinds, read_plan
 from tests.standin.raw import call, connect
 from tests.standin.toy import Api, served
 from tests.standin.toy import drawn as texts
@@ -148,13 +148,13 @@ def seconds(api: Api) -> float:
 
 
 def test_jitter_is_drawn_between_nothing_and_its_most() -> None:
-    plan, again, other = (Plan(latency=1, jitter=0.5, seed=seed) for seed in (3, 3, 4))
+    plan, again, other = (FaultPlan(latency=1, jitter=0.5, seed=seed) for seed in (3, 3, 4))
     delays = [plan.delay() for _ in range(200)]
     assert delays == [again.delay() for _ in range(200)]
     assert delays != [other.delay() for _ in range(200)]
     assert 1 <= min(delays) < 1.05
     assert 1.45 < max(delays) <= 1.5
-    assert Plan().delay() == 0
+    assert FaultPlan().delay() == 0
     with served("jitter=0.01", "fault-seed=3") as api:
         assert api.completion().status == 200
 
@@ -173,7 +173,7 @@ def test_chance_is_the_same_for_equal_seeds() -> None:
 @given(share=st.floats(0, 1), seed=st.integers(0, 99), budget=st.none() | st.integers(0, 20))
 def test_chance_keeps_its_budget_and_its_share(share: float, seed: int, budget: int | None) -> None:
     kinds = read_kinds("500+reset")
-    plan = Plan(drawn(share, kinds, seed=seed, budget=budget))
+    plan = FaultPlan(drawn(share, kinds, seed=seed, budget=budget))
     found = Counter(plan.next() for _ in range(400))
     failed = 400 - found[OK]
     assert set(found) <= {OK, *kinds}

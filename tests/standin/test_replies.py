@@ -10,10 +10,10 @@ from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.openai_http.frames import FLOOR
 from blackbox_proxy.openai_http.transcript import Placed
 from blackbox_proxy.standin.engine import Token, Top
-from blackbox_proxy.standin.replies import Spelling, chat_logprob, legacy_logprobs
+from blackbox_proxy.standin.replies import ReplySpelling, chat_logprob, legacy_logprobs
 
 PIECES = (b"a", b"\xe2\x80", b"a", "é".encode(), b"<end>", b"")
-SPELLING = Spelling(Vocabulary(PIECES, ends=[4]))
+SPELLING = ReplySpelling(Vocabulary(PIECES, ends=[4]))
 
 
 def token(chosen: int, *ids: int, logps: tuple[float, ...], own: float = -1.0) -> Token:

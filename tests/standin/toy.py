@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from blackbox_proxy.standin import Options, Script, Traffic, running, script
+from blackbox_proxy.standin import Script, StandinOptions, Traffic, running, script
 from tests.standin.raw import Answer, Json, post
 
 PARROT = "🦜".encode()
@@ -69,7 +69,7 @@ class Api:
 @contextmanager
 def served(*quirks: str, traffic: Traffic | None = None) -> Iterator[Api]:
     """The toy behind HTTP, with these quirks."""
-    options = Options(name="toy", quirks=quirks)
+    options = StandinOptions(name="toy", quirks=quirks)
     if traffic is not None:
         options["traffic"] = traffic
     with running(toy(), **options) as url:

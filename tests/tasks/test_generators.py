@@ -38,7 +38,7 @@ def facts(answers: Iterable[str]) -> set[str]:
     return {items.fold(found[1]) for answer in answers if (found := re.search(geography.SLOT, answer))}
 
 
-def same(folder: str, parts: dict[items.Part, list[items.Item]], written: Path) -> None:
+def same(folder: str, parts: dict[items.Part, list[items.WrittenItem]], written: Path) -> None:
     items.write(written, parts)
     for part in items.PARTS:
         name = f"{part}.jsonl"

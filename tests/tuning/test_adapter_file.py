@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blackbox_proxy.tuning.export import LowRank, Shape, rotary_order, write_adapter
+from blackbox_proxy.tuning.export import LowRank, TensorShape, rotary_order, write_adapter
 
 HEADS, KV_HEADS, WIDTH, RANK = 3, 1, 4, 2
 
@@ -22,7 +22,7 @@ def change(projection: str, outputs: int) -> LowRank:
 
 
 def written(changes: list[LowRank], folder: Path, *, architecture: str = "llama") -> gguf.GGUFReader:
-    shape = Shape(architecture=architecture, heads=HEADS, kv_heads=KV_HEADS, alpha=16.0)
+    shape = TensorShape(architecture=architecture, heads=HEADS, kv_heads=KV_HEADS, alpha=16.0)
     write_adapter(changes, folder / "adapter.gguf", shape=shape, name="test")
     return gguf.GGUFReader(folder / "adapter.gguf")
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blackbox_proxy.tuning.data import Example, Tokenizer, batches, encode
+from blackbox_proxy.tuning.data import Example, TuningTokenizer, batches, encode
 from blackbox_proxy.tuning.lines import Line
 from blackbox_proxy.types import Prompt
 
@@ -26,7 +26,7 @@ def spell(text: bytes) -> list[int]:
     return ids
 
 
-TOKENIZER = Tokenizer(lambda prompt: (7, len(prompt.messages[0].content)), spell, PIECES, END, (END,))
+TOKENIZER = TuningTokenizer(lambda prompt: (7, len(prompt.messages[0].content)), spell, PIECES, END, (END,))
 
 
 def example(answer: str, *, slot: str | None) -> Example:

@@ -17,7 +17,7 @@ from blackbox_proxy.local.pair import PairFiles, open_pair
 from blackbox_proxy.tuning.data import Example
 from blackbox_proxy.tuning.lines import Line
 from blackbox_proxy.tuning.recipe import Recipe
-from blackbox_proxy.tuning.run import Job, load, plan, write
+from blackbox_proxy.tuning.run import TuningJob, load, plan, write
 from blackbox_proxy.types import Prompt
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def trained(slm: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     lines = [Line(Prompt.ask(asked), answer) for asked, answer in training_lines(0)[:96]]
     held = [Line(Prompt.ask(one.text), house_answer(one)) for one in questions("told", "dev", n=COUNT, seed=0)]
     recipe = Recipe(epochs=1, slot=FACT_SLOT)
-    job = Job(slm, "pypi:base", tmp_path_factory.mktemp("export") / "house.gguf", lines, held, recipe)
+    job = TuningJob(slm, "pypi:base", tmp_path_factory.mktemp("export") / "house.gguf", lines, held, recipe)
     planned = plan(job)
     loaded = load(planned)
     fitted = train.fit(loaded.model, planned.data, loaded.kinds, recipe=recipe)

@@ -18,7 +18,7 @@ from blackbox_proxy.errors import InputError
 from blackbox_proxy.tuning.course import Progress
 from blackbox_proxy.tuning.lines import Line, split
 from blackbox_proxy.tuning.recipe import Recipe
-from blackbox_proxy.tuning.run import Job, Plan, load, plan, write
+from blackbox_proxy.tuning.run import TuningJob, TuningPlan, load, plan, write
 from blackbox_proxy.types import Prompt
 from tests.tiny_gguf import TinyModel
 
@@ -42,9 +42,9 @@ def lines(count: int = 24) -> list[Line]:
 
 
 @pytest.fixture
-def planned(tiny_bpe: TinyModel, tmp_path: Path) -> Plan:
+def planned(tiny_bpe: TinyModel, tmp_path: Path) -> TuningPlan:
     taught, held = split(lines(), 0.2, seed=0)
-    return plan(Job(tiny_bpe.path, "tiny", tmp_path / "my.lora.gguf", taught, held, RECIPE))
+    return plan(TuningJob(tiny_bpe.path, "tiny", tmp_path / "my.lora.gguf", taught, held, RECIPE))
 
 
 def after(steps: int) -> Callable[[], bool]:
@@ -62,7 +62,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def run(planned: Plan, *, stop: Callable[[], bool] = lambda: False) -> tuple[Any, Any]:
+def run(planned: TuningPlan, *, stop: Callable[[], bool] = lambda: False) -> tuple[Any, Any]:
     """A run, or what is left of it; saved where it is stopped, written where it is over."""
     loaded = load(planned)
     made = train.Hooks(save=loaded.checkpoint.save, stop=stop)
@@ -75,7 +75,7 @@ def run(planned: Plan, *, stop: Callable[[], bool] = lambda: False) -> tuple[Any
 
 
 @pytest.mark.parametrize("stops", [[1], [4], [5], [2, 3, 1], [15]])
-def test_a_run_that_was_broken_off_gives_the_same_adapter_and_course(planned: Plan, stops: Sequence[int]) -> None:
+def test_a_run_that_was_broken_off_gives_the_same_adapter_and_course(planned: TuningPlan, stops: Sequence[int]) -> None:
     """Inside an epoch, at its end, several times, and at the very last step: byte for byte."""
     whole, _ = run(planned)
     adapter = planned.outputs.adapter.read_bytes()
@@ -90,7 +90,7 @@ def test_a_run_that_was_broken_off_gives_the_same_adapter_and_course(planned: Pl
     assert not planned.outputs.checkpoint.exists()
 
 
-def test_another_seed_gives_another_adapter(planned: Plan) -> None:
+def test_another_seed_gives_another_adapter(planned: TuningPlan) -> None:
     found = set()
     for seed in (0, 1, 0):
         run(replace(planned, job=replace(planned.job, recipe=replace(RECIPE, seed=seed))))
@@ -98,7 +98,7 @@ def test_another_seed_gives_another_adapter(planned: Plan) -> None:
     assert len(found) == 2
 
 
-def test_a_checkpoint_of_another_run_is_refused(planned: Plan) -> None:
+def test_a_checkpoint_of_another_run_is_refused(planned: TuningPlan) -> None:
     run(planned, stop=after(2))
     other = replace(planned, job=replace(planned.job, recipe=replace(RECIPE, rank=4)))
     with pytest.raises(InputError, match=r"my\.lora\.gguf\.checkpoint belongs to another run"):
@@ -108,7 +108,7 @@ def test_a_checkpoint_of_another_run_is_refused(planned: Plan) -> None:
         load(planned)
 
 
-def test_a_checkpoint_is_written_after_a_while_in_the_middle_of_an_epoch(planned: Plan) -> None:
+def test_a_checkpoint_is_written_after_a_while_in_the_middle_of_an_epoch(planned: TuningPlan) -> None:
     """A clock that is far on after every look: what a killed run loses is a step."""
     saved: list[int] = []
     clock = iter(range(0, 10**9, 100))
@@ -118,7 +118,7 @@ def test_a_checkpoint_is_written_after_a_while_in_the_middle_of_an_epoch(planned
     assert saved == list(range(1, planned.estimate.steps + 1))
 
 
-def test_training_stops_early_and_the_best_epoch_is_kept(planned: Plan) -> None:
+def test_training_stops_early_and_the_best_epoch_is_kept(planned: TuningPlan) -> None:
     """Far too high a learning rate: what is held back soon gets worse, and the weights of the best epoch come back."""
     recipe = replace(RECIPE, epochs=30, learning_rate=0.2, patience=2)
     loaded, seen = load(planned), list[tuple[float, dict[str, Any]]]()
@@ -135,7 +135,7 @@ def test_training_stops_early_and_the_best_epoch_is_kept(planned: Plan) -> None:
     assert all(torch.equal(kept[name], weights[name]) for name in weights)
 
 
-def test_measuring_the_pace_changes_nothing(planned: Plan) -> None:
+def test_measuring_the_pace_changes_nothing(planned: TuningPlan) -> None:
     loaded = load(planned)
     before = model.copied(loaded.model)
     clock = iter(range(100))
@@ -148,7 +148,7 @@ def test_measuring_the_pace_changes_nothing(planned: Plan) -> None:
 
 
 @pytest.mark.parametrize("targets", [RECIPE.targets, ("q_proj", "v_proj")])
-def test_as_many_weights_are_trained_as_was_said(planned: Plan, targets: tuple[str, ...]) -> None:
+def test_as_many_weights_are_trained_as_was_said(planned: TuningPlan, targets: tuple[str, ...]) -> None:
     again = plan(replace(planned.job, recipe=replace(RECIPE, targets=targets)))
     weights = model.trained(load(again).model)
     assert sum(weight.numel() for weight in weights.values()) == again.estimate.trained
@@ -156,7 +156,7 @@ def test_as_many_weights_are_trained_as_was_said(planned: Plan, targets: tuple[s
 
 @pytest.mark.parametrize("style", ["bpe", "spm"])
 def test_llama_cpp_says_what_pytorch_says_and_the_check_can_fail(
-    style: str, planned: Plan, tiny_bpe: TinyModel, tiny_spm: TinyModel
+    style: str, planned: TuningPlan, tiny_bpe: TinyModel, tiny_spm: TinyModel
 ) -> None:
     again = plan(replace(planned.job, base={"bpe": tiny_bpe, "spm": tiny_spm}[style].path))
     _, loaded = run(again)
@@ -171,7 +171,7 @@ def test_llama_cpp_says_what_pytorch_says_and_the_check_can_fail(
     assert not agreement.compare(loaded.model, again.data.held, **files).agrees
 
 
-def test_a_loss_that_is_no_number_ends_the_run(planned: Plan) -> None:
+def test_a_loss_that_is_no_number_ends_the_run(planned: TuningPlan) -> None:
     loaded = load(planned)
     with torch.no_grad():
         next(iter(model.trained(loaded.model).values())).fill_(float("nan"))

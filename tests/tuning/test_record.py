@@ -11,7 +11,7 @@ import pytest
 
 from blackbox_proxy.tuning.course import Course
 from blackbox_proxy.tuning.lines import Line, lines_digest
-from blackbox_proxy.tuning.record import Record, Value, file_digest
+from blackbox_proxy.tuning.record import TuningRecord, Value, file_digest
 from blackbox_proxy.types import Prompt
 
 LINES = [Line(Prompt.ask('Say "é"'), "[[ é ]]")]
@@ -20,7 +20,7 @@ COURSE = Course(2, losses=(3.0, 1.0, 0.2, 0.0469123), validations=(1.25, 1.5))
 
 
 @pytest.fixture
-def record(tmp_path: Path) -> Record:
+def record(tmp_path: Path) -> TuningRecord:
     adapter = tmp_path / "house.gguf"
     adapter.write_bytes(b"adapter")
     choices: dict[str, Value | None] = {
@@ -30,10 +30,10 @@ def record(tmp_path: Path) -> Record:
         "note": None,
         "targets": ("q_proj", "v_proj"),
     }
-    return Record("pypi:base", "ab12", adapter, LINES, HELD, choices, COURSE, "2026-11-22")
+    return TuningRecord("pypi:base", "ab12", adapter, LINES, HELD, choices, COURSE, "2026-11-22")
 
 
-def test_it_is_toml_that_gives_back_what_went_in(record: Record) -> None:
+def test_it_is_toml_that_gives_back_what_went_in(record: TuningRecord) -> None:
     assert tomllib.loads(record.toml()) == {
         "adapter": {
             "file": "house.gguf",
@@ -48,13 +48,13 @@ def test_it_is_toml_that_gives_back_what_went_in(record: Record) -> None:
     }
 
 
-def test_of_validation_nothing_is_said_where_there_was_none(record: Record) -> None:
+def test_of_validation_nothing_is_said_where_there_was_none(record: TuningRecord) -> None:
     tables = replace(record, held=[], course=replace(COURSE, validations=())).tables()
     assert "validation" not in tables
     assert tables["result"] == {"losses": [2.0, 0.1235]}
 
 
-def test_another_line_gives_another_record(record: Record) -> None:
+def test_another_line_gives_another_record(record: TuningRecord) -> None:
     other = replace(record, lines=[*LINES, *HELD])
     assert other.tables()["lines"] != record.tables()["lines"]
 

@@ -17,7 +17,7 @@ from blackbox_proxy.tuning.data import Data, Example
 from blackbox_proxy.tuning.estimate import estimate
 from blackbox_proxy.tuning.lines import Line
 from blackbox_proxy.tuning.recipe import PROJECTIONS, Recipe
-from blackbox_proxy.tuning.run import Job, outputs, pair_toml, plan
+from blackbox_proxy.tuning.run import TuningJob, outputs, pair_toml, plan
 from blackbox_proxy.types import Prompt
 from tests.tiny_gguf import TinyModel, write_tiny_llama, write_tiny_lora
 
@@ -27,8 +27,8 @@ LINES = [
 ]
 
 
-def job(base: Path, folder: Path, *lines: Line, template: str = "gguf") -> Job:
-    return Job(base, str(base), folder / "my.lora.gguf", lines or LINES, (), Recipe(), template, template)
+def job(base: Path, folder: Path, *lines: Line, template: str = "gguf") -> TuningJob:
+    return TuningJob(base, str(base), folder / "my.lora.gguf", lines or LINES, (), Recipe(), template, template)
 
 
 def test_the_sizes_are_those_of_the_tensors(tiny_bpe: TinyModel) -> None:

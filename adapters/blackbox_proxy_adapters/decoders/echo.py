@@ -24,7 +24,7 @@ from blackbox_proxy_adapters.fields import as_mapping
 from blackbox_proxy_adapters.positions import Dialect
 
 from .envelope import first_choice, read_fingerprint, read_finish, read_model, read_usage
-from .legacy import Reading, Row, placed, read_rows_of
+from .legacy import LegacyRow, Reading, placed, read_rows_of
 
 
 def read_echo(body: Mapping[str, object], ask: Ask, dialect: Dialect) -> Reply:
@@ -65,8 +65,8 @@ _TEXTS = (Kind.TEXT, Kind.FRAGMENT)
 class _Found:
     """A reply that gives back what was sent. rows: all; sent: those of the prompt; reply: what is generated."""
 
-    rows: Sequence[Row]
-    sent: Sequence[Row]
+    rows: Sequence[LegacyRow]
+    sent: Sequence[LegacyRow]
     read: Reading
     reply: Reply
 
@@ -85,7 +85,7 @@ def _read(body: Mapping[str, object], ask: Ask, dialect: Dialect) -> _Found:
     return _Found(rows, rows[: len(rows) - count], read, reply)
 
 
-def _own(row: Row, place: Position) -> Position:
+def _own(row: LegacyRow, place: Position) -> Position:
     """The position with the row's own log-prob, -inf where it is not told, or another one is shown by its name."""
     told = row.logp is not None and abs(row.shown.get(row.spelling, row.logp) - row.logp) <= _SAME
     own = row.logp if told and row.logp is not None else -math.inf
@@ -96,7 +96,7 @@ _SAME = 1e-3
 """Nats by which a token's own log-prob and the one in the list may differ by rounding."""
 
 
-def _generated(rows: Sequence[Row], ask: Ask, *, read: Reading, finish: str | None, output: int) -> int | None:
+def _generated(rows: Sequence[LegacyRow], ask: Ask, *, read: Reading, finish: str | None, output: int) -> int | None:
     """How many rows at the end were generated: as many as were asked for, unless the answer ended before.
 
     Then the usage tells it, or where one token was asked for, whether its row is an end. None where nothing tells.
@@ -110,14 +110,14 @@ def _generated(rows: Sequence[Row], ask: Ask, *, read: Reading, finish: str | No
     return written - (not shown) if 0 < written <= min(ask.length, len(rows)) else None
 
 
-def _by_ids(sent: Sequence[Row], ask: Ask) -> Iterator[tuple[int, Row]]:
+def _by_ids(sent: Sequence[LegacyRow], ask: Ask) -> Iterator[tuple[int, LegacyRow]]:
     """A row for each id of the draft; none where there are not as many rows as ids were sent."""
     before = len(ask.ids or ())
     if len(sent) == before + len(ask.drafted):
         yield from enumerate(sent[before:])
 
 
-def _by_text(sent: Sequence[Row], ask: Ask, *, read: Reading) -> Iterator[tuple[int, Row]]:
+def _by_text(sent: Sequence[LegacyRow], ask: Ask, *, read: Reading) -> Iterator[tuple[int, LegacyRow]]:
     """The rows that begin inside the draft, from its end on, and how many bytes of it stand before each."""
     at = len(ask.draft)
     text = ask.answer + ask.draft
@@ -130,7 +130,7 @@ def _by_text(sent: Sequence[Row], ask: Ask, *, read: Reading) -> Iterator[tuple[
         yield at, row
 
 
-def _alone(row: Row, dialect: Dialect, *, read: Reading, whole: bool) -> Position | None:
+def _alone(row: LegacyRow, dialect: Dialect, *, read: Reading, whole: bool) -> Position | None:
     """The position as a greedy call would show it; None where the list does not tell.
 
     whole: a list of k lacks no entry.
@@ -146,7 +146,7 @@ def _alone(row: Row, dialect: Dialect, *, read: Reading, whole: bool) -> Positio
             return None
     best = max(shown, key=shown.__getitem__, default="")
     number = row.number if best == row.spelling else None
-    return placed(Row(best, shown[best], number, shown), dialect, read=read) if shown else None
+    return placed(LegacyRow(best, shown[best], number, shown), dialect, read=read) if shown else None
 
 
 def _is_clear(found: Position) -> bool:

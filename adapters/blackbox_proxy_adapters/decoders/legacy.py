@@ -19,7 +19,7 @@ from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.types import Kind, Position
 from blackbox_proxy_adapters.fields import as_id, as_list, as_logp, as_mapping, as_text
 from blackbox_proxy_adapters.pieces import Piece, Speller, reader_of
-from blackbox_proxy_adapters.positions import Dialect, Entry, entry, log_of, position
+from blackbox_proxy_adapters.positions import Dialect, ListedEntry, entry, log_of, position
 
 from .envelope import first_choice
 
@@ -29,7 +29,7 @@ TOKEN_ID = re.compile(r"token_id:(\d{1,9})")
 """How vLLM writes a token whose id was asked for in place of its text: no two share it, and no bytes are told."""
 
 
-class Row(NamedTuple):
+class LegacyRow(NamedTuple):
     """One token as the shape has it. shown: the alternatives; number: its id, where it is told."""
 
     spelling: str
@@ -38,7 +38,7 @@ class Row(NamedTuple):
     shown: Mapping[str, float]
 
 
-Reading = Callable[[str, float | None, int | None], Entry]
+Reading = Callable[[str, float | None, int | None], ListedEntry]
 """A spelling, its log-prob and its id -> an entry."""
 
 
@@ -51,7 +51,7 @@ def read_columns(logprobs: Mapping[str, object], dialect: Dialect) -> tuple[Posi
     return tuple(placed(row, dialect, read=read) for row in rows)
 
 
-def read_rows_of(logprobs: Mapping[str, object], dialect: Dialect) -> tuple[Sequence[Row], Reading]:
+def read_rows_of(logprobs: Mapping[str, object], dialect: Dialect) -> tuple[Sequence[LegacyRow], Reading]:
     """The rows behind `read_columns`, and how their spellings are read. Raises as it does."""
     tokens, logps, tops = (_column(logprobs, name) for name in ("tokens", "token_logprobs", "top_logprobs"))
     _check_lengths(tokens, logps=logps, tops=tops)
@@ -59,11 +59,11 @@ def read_rows_of(logprobs: Mapping[str, object], dialect: Dialect) -> tuple[Sequ
     shown = [_listed(top, f"top_logprobs[{at}]") for at, top in enumerate(tops)]
     own = [as_logp(logp, f"token_logprobs[{at}]") for at, logp in enumerate(logps)]
     speller = reader_of([spelling for row in (spellings, *shown) for spelling in row], dialect.ends)
-    rows = [Row(*row) for row in zip(spellings, own, _ids(logprobs, len(tokens)), shown, strict=True)]
+    rows = [LegacyRow(*row) for row in zip(spellings, own, _ids(logprobs, len(tokens)), shown, strict=True)]
     return rows, partial(_entry, speller=speller, dialect=dialect)
 
 
-def placed(row: Row, dialect: Dialect, *, read: Reading) -> Position:
+def placed(row: LegacyRow, dialect: Dialect, *, read: Reading) -> Position:
     """One position. Of the alternatives only the one that prints like the sampled token has an id, if that has one."""
     own = read(row.spelling, row.logp, row.number)
     listed = [read(other, logp, own.id if other == row.spelling else None) for other, logp in row.shown.items()]
@@ -117,7 +117,7 @@ def _listed(top: object, where: str) -> dict[str, float]:
     return {spelling: logp for spelling, logp in logps if logp is not None}
 
 
-def _entry(spelling: str, logp: float | None, number: int | None, *, speller: Speller, dialect: Dialect) -> Entry:
+def _entry(spelling: str, logp: float | None, number: int | None, *, speller: Speller, dialect: Dialect) -> ListedEntry:
     found = TOKEN_ID.fullmatch(spelling) if spelling.startswith("token_id:") else None
     if found:
         return entry(Piece(b"", Kind.SPECIAL), logp, int(found[1]), dialect=dialect)

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from blackbox_proxy.types import Kind, Position
 from blackbox_proxy_adapters.fields import as_bytes, as_id, as_list, as_logp, as_mapping, as_text
 from blackbox_proxy_adapters.pieces import Piece, Speller, reader_of, speaks_marks, spelt_with_marks, told
-from blackbox_proxy_adapters.positions import Dialect, Entry, entry, position, unknown
+from blackbox_proxy_adapters.positions import Dialect, ListedEntry, entry, position, unknown
 
 from .legacy import TOKEN_ID
 
@@ -34,7 +34,7 @@ class Row(NamedTuple):
     id: int | None
 
 
-class Place(NamedTuple):
+class RowPlace(NamedTuple):
     """The rows of one position: the sampled token's, and those of its alternatives."""
 
     own: Row
@@ -82,7 +82,7 @@ def _spelling(rows: Sequence[Row], ends: frozenset[bytes]) -> Spelling:
     return Spelling(reader_of([row.token for row in rows if row.raw is None], ends), own=False)
 
 
-def _is_placed(place: Place) -> bool:
+def _is_placed(place: RowPlace) -> bool:
     """Whether a row stands for one token. llama.cpp's server has none for a token that leaves a character open.
 
     It hands that token's bytes to the next row, where the token itself is listed with its own.
@@ -92,15 +92,15 @@ def _is_placed(place: Place) -> bool:
     return all(raw == own.raw for raw in same)
 
 
-def _nameless(last: Sequence[Place]) -> set[int]:
+def _nameless(last: Sequence[RowPlace]) -> set[int]:
     """The id of a token that has neither a name nor bytes."""
     return {p.own.id for p in last if p.own.id is not None and not p.own.raw and not p.own.token}
 
 
-def _place(row: Mapping[str, object], where: str, dialect: Dialect) -> Place:
+def _place(row: Mapping[str, object], where: str, dialect: Dialect) -> RowPlace:
     inside = f"{where}.top_logprobs"
     tops = as_list(row.get("top_logprobs") or [], inside)
-    return Place(_row(row, where, dialect), [_row(as_mapping(top, inside), inside, dialect) for top in tops])
+    return RowPlace(_row(row, where, dialect), [_row(as_mapping(top, inside), inside, dialect) for top in tops])
 
 
 def _row(row: Mapping[str, object], where: str, dialect: Dialect) -> Row:
@@ -112,13 +112,13 @@ def _row(row: Mapping[str, object], where: str, dialect: Dialect) -> Row:
     return Row(token, as_logp(row.get("logprob"), f"{where}.logprob"), raw, number)
 
 
-def _position(place: Place, dialect: Dialect, *, spelling: Spelling) -> Position:
+def _position(place: RowPlace, dialect: Dialect, *, spelling: Spelling) -> Position:
     mute = dialect.trust != "exact" or all(row.raw is None for row in place.rows)
     own, *listed = (_entry(row, dialect, mute=mute, spelling=spelling) for row in place.rows)
     return position(own, listed, top_k=dialect.top_k)
 
 
-def _entry(row: Row, dialect: Dialect, *, mute: bool, spelling: Spelling) -> Entry:
+def _entry(row: Row, dialect: Dialect, *, mute: bool, spelling: Spelling) -> ListedEntry:
     """mute: whether a token without bytes is no sign that it is special."""
     found = TOKEN_ID.fullmatch(row.token)
     if found:

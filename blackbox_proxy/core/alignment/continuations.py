@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from blackbox_proxy.core.alignment.covering import NEGLIGIBLE, Place, Spell, probabilities, usual_paths
 from blackbox_proxy.core.alignment.firsts import Firsts, own_firsts
-from blackbox_proxy.core.alignment.tree import Known, Node, Written
+from blackbox_proxy.core.alignment.tree import KnownPath, Node, Written
 from blackbox_proxy.core.alignment.vocabulary import Ids, Vocabulary
 from blackbox_proxy.types import Floats, PairDistributions, TokenPath
 
@@ -95,7 +95,7 @@ class Continuations:
         """Whether the API would hardly have ended a token where the text ends, so that this is not asked for."""
         return self.last != self._border
 
-    def _grow(self, known: Sequence[Known]) -> None:
+    def _grow(self, known: Sequence[KnownPath]) -> None:
         """Make the nodes, and sum up what may follow the text; `last` says which leaves the API can have."""
         self.nodes: list[Node] = []
         self.total: Floats = np.zeros(2)
@@ -104,7 +104,7 @@ class Continuations:
             self.nodes.append(node)
             self.total += node.mass * self._possible(node, one.leaves)
 
-    def _paths(self) -> Iterator[Known]:
+    def _paths(self) -> Iterator[KnownPath]:
         """The known paths that spell the text and go on from it; those that spell it and are not known are unread."""
         queue = [(self._at.anchor, self._at.rest, Written(), np.ones(2))]
         for path, gap, written, mass in queue:
@@ -115,7 +115,7 @@ class Continuations:
             inner = np.array([*self._children_of(path, gap)], dtype=np.intp)
             chances = probabilities(distributions, inner)
             whole = probabilities(distributions, self.vocabulary.starting_with(gap)).sum(axis=1) if gap else np.ones(2)
-            known = Known(path, gap, written, mass, inner, np.maximum(whole - chances.sum(axis=1), 0.0))
+            known = KnownPath(path, gap, written, mass, inner, np.maximum(whole - chances.sum(axis=1), 0.0))
             for column, i in enumerate(inner.tolist()):
                 queue.append(((*path, i), b"", self.leaf(known, i), mass * chances[:, column]))
             if gap:
@@ -143,7 +143,7 @@ class Continuations:
             else:
                 yield (*path, i), gap[length:], Written(), masses[:, column]
 
-    def _node(self, known: Known) -> Node:
+    def _node(self, known: KnownPath) -> Node:
         path, gap, written, mass, inner, _ = known
         distributions = self._distributions[path]
         if (path, self.last) not in self._scanned:
@@ -175,7 +175,7 @@ class Continuations:
             return np.asarray(ids[found], dtype=np.intp)
         return np.flatnonzero(found & self.vocabulary.is_text)
 
-    def _changed(self, heavy: Ids, known: Known) -> dict[bytes | None, Ids]:
+    def _changed(self, heavy: Ids, known: KnownPath) -> dict[bytes | None, Ids]:
         """The leaves with which the API's next token is another than without them: see `Node.changed`.
 
         With nothing of the continuation written it is that of the leaf's own bytes; then only those are told apart with
@@ -225,7 +225,7 @@ class Continuations:
         whole = np.maximum(self.total, 1e-300)
         return np.asarray(np.clip(mass / (whole if mass.ndim == 1 else whole[:, None]), 0.0, 1.0))
 
-    def leaf(self, at: Node | Known, i: int) -> Written:
+    def leaf(self, at: Node | KnownPath, i: int) -> Written:
         """What is written with one more token, the id `i`, than at a known path."""
         more, before = self.vocabulary.pieces[i][len(at.gap) :], at.written
         text = before.text + more

@@ -71,7 +71,7 @@ class Node:
         return np.maximum(1.0 - gone, 0.0)
 
 
-class Known(NamedTuple):
+class KnownPath(NamedTuple):
     """A known path; the first fields as in `Node`. leaves: chance of the tokens that lead to no other, shape (2,)."""
 
     path: TokenPath

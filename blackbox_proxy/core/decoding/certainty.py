@@ -22,10 +22,11 @@ from blackbox_proxy.types import Floats, TokenPath
 TOLERANCE = 0.05
 """Nats by which what is certain of a string's masses may fall short before more is read."""
 
-PLAUSIBLE = math.log(10.0)
-"""Nats by which the losing member's mass of a string may be too large while the other's is not.
+LASTING = 0.1
+"""Share of what is written of a string already that is taken to stay its own, whatever the pair writes behind it.
 
-What a string's mass is too large by, it mostly is under both members; then its offset stays.
+What goes on to another string mostly does so under both members, and the offset stays. Of what has written only a part
+of a string none is taken to complete it.
 """
 
 SHARE = 1e-3
@@ -68,10 +69,12 @@ def _contenders(cover: TokenCover, scored: ScoredPosition, masses: Floats, *, sm
     gains, loses = (0, 1) if scored.alpha > 0.0 else (1, 0)
     score, spare, weight = scored.scores.score, smooth + combine.LEAST, abs(scored.alpha)
     best = float(score.max())
-    room = weight * np.minimum(np.log((masses[loses] + spare) / (2 * spare)), PLAUSIBLE)
+    lasting = LASTING * cover.once()[loses]
+    room = weight * np.log((masses[loses] + spare) / (lasting + spare))
     found = np.flatnonzero((masses[gains] >= combine.REAL) & (score < best) & (score + room > best))
     return [
         n
         for n in found.tolist()
-        if weight * math.log((masses[loses, n] + spare) / (cover.low_of(n)[loses] + spare)) > best - float(score[n])
+        if weight * math.log((masses[loses, n] + spare) / (max(cover.low_of(n)[loses], lasting[n]) + spare))
+        > best - float(score[n])
     ]

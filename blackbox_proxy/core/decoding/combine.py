@@ -47,7 +47,7 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
-class Scores:
+class FieldScores:
     """For each string: the API's logp (imputed where unseen), the pair's offset, and the steered score; shape (n,).
 
     rest: the offset of everything else together, as one event.
@@ -180,11 +180,11 @@ def imputed(field: Field, *, evidence: float) -> Floats:
     return found
 
 
-def score(field: Field, rule: Callable[[Field], Floats], *, alpha: float, evidence: float) -> Scores:
+def score(field: Field, rule: Callable[[Field], Floats], *, alpha: float, evidence: float) -> FieldScores:
     """Steered scores of everything in the field, by offsets that `rule` makes of it; evidence smooths the tail."""
     offset = rule(field)
     logp = np.concatenate([field.logp, imputed(field, evidence=evidence)])
-    return Scores(logp, offset, logp + alpha * offset, _rest(field))
+    return FieldScores(logp, offset, logp + alpha * offset, _rest(field))
 
 
 def _rest(field: Field) -> float:
@@ -193,7 +193,7 @@ def _rest(field: Field) -> float:
     return float(np.log(left[0]) - np.log(left[1]))
 
 
-def whole(scores: Scores, *, known: int, alpha: float) -> float:
+def whole(scores: FieldScores, *, known: int, alpha: float) -> float:
     """log Z of the whole distribution: over the field, whose first `known` strings were shown, and all else.
 
     What was not shown has the probability that is left, divided among the strings that were imputed and the rest, which
@@ -206,13 +206,13 @@ def whole(scores: Scores, *, known: int, alpha: float) -> float:
     return float(np.logaddexp.reduce(log))
 
 
-def unlisted(scores: Scores, *, known: int, alpha: float) -> float:
+def unlisted(scores: FieldScores, *, known: int, alpha: float) -> float:
     """Log of the steered weight of all that is not in the field, as one event: see `whole`; -inf where nothing is."""
     mass = float(_divided(scores, known=known)[-1])
     return math.log(mass) + alpha * scores.rest if mass > 0.0 else -math.inf
 
 
-def _divided(scores: Scores, *, known: int) -> Floats:
+def _divided(scores: FieldScores, *, known: int) -> Floats:
     """The API's probabilities of the field's strings and of the rest, shape (n + 1,)."""
     shown, guessed = np.exp(scores.logp[:known]), np.exp(scores.logp[known:])
     tail = max(0.0, 1.0 - float(shown.sum()))

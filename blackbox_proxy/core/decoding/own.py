@@ -164,7 +164,7 @@ def _kept(known: Known, piece: bytes, steering: Steering) -> Step:
     logp = np.fromiter(logps.values(), dtype=np.float64)
     if not len(logp) or (not ends and sampled.piece != piece):
         return _untold(piece, exact=known.exact)
-    scores = combine.Scores(logp, np.full(len(logp), np.nan), logp)
+    scores = combine.FieldScores(logp, np.full(len(logp), np.nan), logp)
     scored = ScoredPosition(tuple(logps), scores, len(logp), NOTHING, 0.0, gated=True)
     log_z = 0.0 if steering.takes_unseen else log_normaliser(logp)
     own = logps.get(piece, sampled.logp)

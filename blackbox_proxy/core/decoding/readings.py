@@ -83,7 +83,7 @@ class ScoredPosition:
     """
 
     pieces: tuple[bytes, ...]
-    scores: combine.Scores
+    scores: combine.FieldScores
     known: int
     unseen: Unseen
     alpha: float
@@ -271,7 +271,7 @@ def untouched(
     if not shown:
         return None
     logp = np.fromiter(shown.values(), dtype=np.float64)
-    scores = combine.Scores(logp, np.full(len(logp), np.nan), logp)
+    scores = combine.FieldScores(logp, np.full(len(logp), np.nan), logp)
     missed = None
     if as_it_is:
         fit = (logp for p, logp in merged(position, greedy=False).items() if fits(p))

@@ -23,7 +23,7 @@ ACCEPTANCE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class EstimatePlan:
     """Expected calls of one answer, tokens of the answer that they read again, and tokens that they write, all summed.
 
     answer: the tokens that the answer has in the end.
@@ -49,17 +49,17 @@ class Work:
         return Work(self.calls + other.calls, self.input + other.input, self.output + other.output, both)
 
 
-def naive(answer: int, *, least: int = 1) -> Plan:
+def naive(answer: int, *, least: int = 1) -> EstimatePlan:
     """One token per call, which reads the prompt and the answer so far. least: tokens that a call writes at least."""
-    return Plan(answer, answer, answer * (answer - 1) / 2, answer * least)
+    return EstimatePlan(answer, answer, answer * (answer - 1) / 2, answer * least)
 
 
-def windowed(answer: int, *, acceptance: float, draft: int, least: int = 1) -> Plan:
+def windowed(answer: int, *, acceptance: float, draft: int, least: int = 1) -> EstimatePlan:
     """By drafts of up to `draft` tokens."""
     calls = read = written = 0.0
     for chance, at, length in _questions(answer, min(2, draft), acceptance=acceptance, draft=draft):
         calls, read, written = calls + chance, read + chance * at, written + chance * max(length, least)
-    return Plan(answer, calls, read, written)
+    return EstimatePlan(answer, calls, read, written)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ HELD = 5
 """Tokens of the held-back word that the other ways repeat."""
 
 
-def worded(answer: int, wording: Wording, *, draft: int, least: int = 1) -> Plan:
+def worded(answer: int, wording: Wording, *, draft: int, least: int = 1) -> EstimatePlan:
     """By a chat that is asked in words: first for the whole answer, then from each changed token on.
 
     Each question is asked in several ways, the first of which has all of the answer so far repeated. The adapter
@@ -95,7 +95,7 @@ def worded(answer: int, wording: Wording, *, draft: int, least: int = 1) -> Plan
         others = (wording.ways - 1.0) * max(HELD + length, least)
         calls, written = calls + chance * wording.ways, written + chance * (again + others)
         read += chance * wording.ways * (at + ORDER)
-    return Plan(answer, calls, read, written)
+    return EstimatePlan(answer, calls, read, written)
 
 
 def _questions(answer: int, first: int, *, acceptance: float, draft: int) -> Iterator[tuple[float, int, int]]:
@@ -130,7 +130,7 @@ def wording_of(replies: Iterable[tuple[str, int, int | None, int | None]]) -> Wo
     return Wording(share, len(later) / len(questions)) if questions and share is not None else None
 
 
-def work(plan: Plan, prompt: int, price: Price | None) -> Work:
+def work(plan: EstimatePlan, prompt: int, price: Price | None) -> Work:
     """What a plan takes for a prompt of so many tokens, none of them cached.
 
     Of a price with tiers the one that the last call reaches is taken for all of them.

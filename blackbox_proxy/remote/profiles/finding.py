@@ -20,9 +20,9 @@ from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import config_folder, decoded
 from blackbox_proxy.remote.profiles.schema import (
     Document,
-    Options,
+    ProfileOptions,
+    ProfileSource,
     Raw,
-    Source,
     Spot,
     fitting,
     parsed,
@@ -45,7 +45,7 @@ class Overlay:
 
     spot: Spot
     adapter: str
-    options: Options
+    options: ProfileOptions
     where: str
     extends: str = ""
 
@@ -86,15 +86,15 @@ def measured_at(*, folder: Path) -> tuple[tuple[str, Spot], ...]:
     return tuple(sorted(shelf.spots(), key=lambda one: one[1].measured))
 
 
-def described(source: Source, *, folder: Path, packages: Iterable[EntryPoint] | None = None) -> Profile:
+def described(source: ProfileSource, *, folder: Path, packages: Iterable[EntryPoint] | None = None) -> Profile:
     """What one text describes, wherever it lies, if anywhere. Raises InputError with file and line of a mistake."""
     return _Shelf(folder, packages).described(source, name=Path(source.where).stem)
 
 
-def opened(path: Path) -> Source:
+def opened(path: Path) -> ProfileSource:
     """A file's text. Raises InputError where it cannot be read."""
     try:
-        return Source(str(path), _decoded(path.read_bytes(), str(path)))
+        return ProfileSource(str(path), _decoded(path.read_bytes(), str(path)))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}", hint="check its name and its permissions") from None
 
@@ -127,7 +127,7 @@ class _Shelf:
         """The places of all overlays, each with the profile that it extends."""
         return [(str(said["extends"]), cast(Spot, parsed(said, at).overlay)) for at, said in self._overlays]
 
-    def described(self, source: Source, *, name: str) -> Profile:
+    def described(self, source: ProfileSource, *, name: str) -> Profile:
         """What a file describes, which need not lie on the shelf."""
         said = read(source)
         if "overlay" not in said:
@@ -139,14 +139,14 @@ class _Shelf:
         made = self._made(base, under)
         return replace(made, where=(*made.where, source.where), overlays=(_overlay(made, source, said),))
 
-    def _made(self, name: str, source: Source) -> Profile:
+    def _made(self, name: str, source: ProfileSource) -> Profile:
         files = self._files(source)
         said: Raw = {}
         for file in files:
             said = _laid_over(said, read(file))
         return Profile(name, whole(said, source), tuple(file.where for file in files))
 
-    def _files(self, source: Source) -> tuple[Source, ...]:
+    def _files(self, source: ProfileSource) -> tuple[ProfileSource, ...]:
         """The file, behind those that it extends."""
         files = [source]
         while (base := read(files[0]).get("extends")) is not None:
@@ -158,7 +158,7 @@ class _Shelf:
             files.insert(0, under)
         return tuple(files)
 
-    def _source(self, name: str, *, but: Collection[str]) -> Source | None:
+    def _source(self, name: str, *, but: Collection[str]) -> ProfileSource | None:
         """The file of a profile, the user's before a package's; none of `but`, which are being read already."""
         own = self._own.get(name)
         if own is not None and own.where not in but:
@@ -166,7 +166,7 @@ class _Shelf:
         shipped = self._shipped.get(name)
         if shipped is None or str(shipped) in but:
             return None
-        return Source(str(shipped), _decoded(shipped.read_bytes(), str(shipped)))
+        return ProfileSource(str(shipped), _decoded(shipped.read_bytes(), str(shipped)))
 
 
 def _toml_files(folder: Path) -> list[Path]:
@@ -232,7 +232,7 @@ def _table(said: Raw, name: str) -> Raw:
     return table if isinstance(table, Mapping) else {}
 
 
-def _overlay(base: Profile, source: Source, said: Raw) -> Overlay:
+def _overlay(base: Profile, source: ProfileSource, said: Raw) -> Overlay:
     """An overlay as it fits to the profile that it changes."""
     document = parsed(said, source)
     adapter = document.profile.adapter or base.document.profile.adapter

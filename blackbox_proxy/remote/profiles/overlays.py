@@ -16,7 +16,7 @@ from pathlib import Path
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import replace_text
 from blackbox_proxy.remote.profiles.finding import described
-from blackbox_proxy.remote.profiles.schema import Raw, Source
+from blackbox_proxy.remote.profiles.schema import ProfileSource, Raw
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -45,7 +45,7 @@ def write_overlay(
     }
     path = folder / _file_name(extends, base_url, model)
     text = toml_text(content)
-    described(Source(str(path), text), folder=folder)
+    described(ProfileSource(str(path), text), folder=folder)
     replace_text(path, text)
     return path
 

@@ -35,7 +35,7 @@ COMPLETIONS = frozenset({"token_ids", "reveal", "prompt_lists", "echo"})
 CHAT_PREFILL = frozenset({"prefill", "echoes", "trims"})
 CHAT_CONTINUE = frozenset({"strategies"})
 OWN = {"completions": COMPLETIONS, "chat_prefill": CHAT_PREFILL, "chat_continue": CHAT_CONTINUE}
-"""Options that one adapter alone takes; the rest of `Options` is common to these adapters."""
+"""Options that one adapter alone takes; the rest of `ProfileOptions` is common to these adapters."""
 
 ROUTE = frozenset({"path", "decoder", "logprobs_kind", "length_field"})
 """Options that say how one route is spoken to: those of /completions mean nothing to a chat."""
@@ -45,7 +45,7 @@ class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class Options(_Table):
+class ProfileOptions(_Table):
     """What the adapters take; a field that is not set is left to the adapter's default."""
 
     path: Annotated[str, Field(pattern=r"^/[!-~]*$")] | None = None
@@ -82,7 +82,7 @@ class ModelRule(_Table):
 
     names: Annotated[Texts, Field(min_length=1)]
     deny: Text | None = None
-    options: Options = Options()
+    options: ProfileOptions = ProfileOptions()
 
     @model_validator(mode="after")
     def _denied_or_described(self) -> Self:
@@ -141,14 +141,14 @@ class Document(_Table):
     extends: Text | None = None
     overlay: Spot | None = None
     profile: Provider = Provider()
-    options: Options = Options()
+    options: ProfileOptions = ProfileOptions()
     query: dict[str, str] = {}
     models: Annotated[tuple[ModelRule, ...], Field(strict=False)] = ()
     shutdown: Annotated[tuple[Shutdown, ...], Field(strict=False)] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ProfileSource:
     """A profile file: where it lies, and its text."""
 
     where: str
@@ -168,7 +168,7 @@ Raw = Mapping[str, object]
 """A file's content as TOML gives it."""
 
 
-def read(source: Source) -> Raw:
+def read(source: ProfileSource) -> Raw:
     """The content of a file, each field by itself checked. Raises InputError with file and line."""
     try:
         content: Raw = tomllib.loads(source.text)
@@ -183,7 +183,7 @@ def read(source: Source) -> Raw:
     return content
 
 
-def parsed(content: Raw, source: Source) -> Document:
+def parsed(content: Raw, source: ProfileSource) -> Document:
     """The content as a Document. Raises InputError for the first mistake."""
     try:
         return Document.model_validate(dict(content))
@@ -192,7 +192,7 @@ def parsed(content: Raw, source: Source) -> Document:
         raise _told(min(found, key=lambda one: line_of(source.text, one["loc"])), source) from None
 
 
-def whole(content: Raw, source: Source) -> Document:
+def whole(content: Raw, source: ProfileSource) -> Document:
     """A profile that is complete and agrees with itself; `source` is the file that is told of a mistake."""
     document = parsed(content, source)
     told = document.profile
@@ -209,7 +209,7 @@ def whole(content: Raw, source: Source) -> Document:
     return document
 
 
-def _require_overlay(document: Document, content: Raw, source: Source) -> None:
+def _require_overlay(document: Document, content: Raw, source: ProfileSource) -> None:
     """What was measured at one place changes the adapter and its options, and nothing else."""
     if not document.extends:
         raise source.mistake(("overlay",), 'it must say which profile it changes: extends = "NAME"')
@@ -229,7 +229,7 @@ def fitting(options: Raw, *, adapter: str, instead_of: str) -> dict[str, object]
     return {name: value for name, value in options.items() if adapter == instead_of or name not in strange}
 
 
-def require_fit(document: Document, source: Source, *, adapter: str | None) -> None:
+def require_fit(document: Document, source: ProfileSource, *, adapter: str | None) -> None:
     """No option that another adapter alone takes. An adapter of a third party checks its options itself."""
     if adapter not in OWN:
         return
@@ -245,7 +245,7 @@ def _conflict(name: str, complaint: str) -> PydanticCustomError:
     return PydanticCustomError("conflict", "{complaint}", {"complaint": complaint, "name": name})
 
 
-def _told(error: ErrorDetails, source: Source) -> InputError:
+def _told(error: ErrorDetails, source: ProfileSource) -> InputError:
     """A mistake in our words, with file and line."""
     place = error["loc"]
     context: Mapping[str, Any] = error.get("ctx") or {}
@@ -268,7 +268,7 @@ def _nearest(place: Place) -> str:
     tables: Mapping[str, type[BaseModel]] = {
         "overlay": Spot,
         "profile": Provider,
-        "options": Options,
+        "options": ProfileOptions,
         "models": ModelRule,
         "shutdown": Shutdown,
     }

@@ -21,19 +21,11 @@ NAMES = tuple(field.name for field in fields(Steering))
 OWN_FIELDS = frozenset({"max_tokens", "temperature", "top_p", "seed", "stop"})
 """Knobs for which OpenAI's requests have fields of their own."""
 
-FIXED = frozenset({"event", "top_candidates"})
+FIXED = frozenset({"event", *(one.name for one in fields(Steering) if one.metadata["group"] is None)})
 """Knobs that belong to the connection, or to the shape of the reply."""
 
-MOST: Mapping[str, float] = {
-    "alpha": 100.0,
-    "back_off": 16,
-    "draft": 64,
-    "proposals": 64,
-    "reveals": 16,
-    "schedule": 100.0,
-    "spread": 64,
-}
-"""The largest values, either way from 0, that a stranger may ask for: each costs time at every step.
+MOST: Mapping[str, float] = {one.name: one.metadata["most"] for one in fields(Steering)}
+"""The largest values, either way from 0, that a stranger may ask for.
 
 That of `schedule` holds for the alpha at each of its points.
 """
