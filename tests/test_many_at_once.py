@@ -3,8 +3,7 @@
 llama.cpp computes a large batch by other kernels than a small one: with these weights (under 6 bits each) the log-probs
 of one model then move by a tenth of a nat in the mean and by .9 at most, those of its offsets by 1.3. So two texts are
 the same if they are equal, or if they first differ where the two best steered scores lie that near. Every near tie is
-printed. With rows one by one there is one kernel, and the bound is narrow: only where tokens lie in the cache still rounds
-(0.106 was seen).
+printed. With rows one by one there is one kernel, and the bound is narrow (0.106 nats were seen once).
 """
 
 from __future__ import annotations
