@@ -97,7 +97,7 @@ class IdReading:
         return bool(self._vocabulary.ids_of(piece))
 
     def score(self, position: Position, answer: Answer) -> PositionScoring:
-        """Weigh the API's candidates, the end, and the expert's likeliest other ids; see `readings.Reading`."""
+        """Score the API's candidates, the end, and the expert's likeliest other ids; see `readings.Reading`."""
         if answer.path not in self._distributions:
             yield (answer.path,)
         distributions = self._distributions[answer.path]

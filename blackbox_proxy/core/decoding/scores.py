@@ -69,7 +69,7 @@ class ScoreReading:
         return Guess(b"", 0.0)
 
     def score(self, position: Position, answer: Answer) -> PositionScoring:
-        """Weigh the API's top-k, the end, and the source's own proposals; see `readings.Reading`."""
+        """Score the API's top-k, the end, and the source's own proposals; see `readings.Reading`."""
         shown = self._shown(position, answer.text)
         found = yield StringsWanted(answer.text, tuple(shown), self._proposals if is_whole(answer.text) else 0)
         if not isinstance(found, StringScores):

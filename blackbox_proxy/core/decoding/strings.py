@@ -122,7 +122,7 @@ class ByteReading:
         return bool(piece)
 
     def score(self, position: Position, answer: Answer) -> PositionScoring:
-        """Weigh the API's top-k, the end, and the expert's proposals; see `readings.Reading`.
+        """Score the API's top-k, the end, and the expert's proposals; see `readings.Reading`.
 
         The winner's masses are made certain, or the step's forks are spent on it; where tokens are drawn, those of all
         that are likely to be.
