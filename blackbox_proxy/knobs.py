@@ -6,7 +6,6 @@ Pure. What a knob means, and which values make no sense, is checked by `Steering
 from __future__ import annotations
 
 import json
-import math
 import typing
 from collections.abc import Collection, Mapping
 from dataclasses import fields, replace
@@ -79,11 +78,10 @@ def _spelt_out(said: Mapping[str, object]) -> Mapping[str, object]:
 def check_bounds(knobs: Mapping[str, object]) -> None:
     """Raise KnobMistake for what a stranger may not ask for, and for what `Steering` would not take."""
     for name, value in knobs.items():
-        most = MOST.get(name, math.inf)
         sizes = [alpha for _, alpha in value.points] if isinstance(value, Schedule) else [value]
         for size in sizes:
-            if isinstance(size, int | float) and abs(size) > most:
-                raise KnobMistake(name, f"{size:g} is too large here; at most {most:g}")
+            if isinstance(size, int | float) and abs(size) > MOST[name]:
+                raise KnobMistake(name, f"{size:g} is too large here; at most {MOST[name]:g}")
         if isinstance(value, Schedule) and len(value.points) > MOST_POINTS:
             raise KnobMistake(name, f"it has {len(value.points)} points; at most {MOST_POINTS}")
         try:

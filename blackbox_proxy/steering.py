@@ -191,8 +191,8 @@ class Steering:
             (0.0 < self.nucleus <= 1.0, f"nucleus must be in (0, 1], not {self.nucleus}"),
             (self.reveals >= 0, f"reveals must not be negative, not {self.reveals}"),
             (1 <= self.draft <= 256, f"draft must be between 1 and 256, not {self.draft}"),
-            (self.drafter in get_args(Who), f"drafter must be window, prefixes, echo or auto, not {self.drafter!r}"),
-            (self.prefer in get_args(Prefer), f"prefer must be cost, latency or balanced, not {self.prefer!r}"),
+            _one_of("drafter", self.drafter, Who),
+            _one_of("prefer", self.prefer, Prefer),
             (0.0 <= self.temperature <= 10.0, f"temperature must be in [0, 10], not {self.temperature}"),
             (0.0 < self.top_p <= 1.0, f"top_p must be in (0, 1], not {self.top_p}"),
             (0.0 <= self.min_p <= 1.0, f"min_p must be in [0, 1], not {self.min_p}"),
@@ -200,16 +200,16 @@ class Steering:
             (0.0 <= self.evidence < 0.5, f"evidence must be in [0, 0.5), not {self.evidence}"),
             (0.0 < self.clip < math.inf, f"clip must be a positive number of nats, not {self.clip}"),
             (0.0 < self.plausible < 1.0, f"plausible must be in (0, 1), not {self.plausible}"),
-            (self.gate in get_args(Gate), f"gate must be always or divergence, not {self.gate!r}"),
+            _one_of("gate", self.gate, Gate),
             (0.0 <= self.threshold <= 1.0, f"threshold must be in [0, 1], not {self.threshold}"),
             (self.proposals >= 0, f"proposals must not be negative, not {self.proposals}"),
             (self.back_off >= 1, f"back_off must be at least 1, not {self.back_off}"),
             (self.spread >= 0, f"spread must not be negative, not {self.spread}"),
             (self.top_candidates >= 0, f"top_candidates must not be negative, not {self.top_candidates}"),
-            (self.target in get_args(Target), f"target must be full, nucleus or topk, not {self.target!r}"),
-            (self.tail in get_args(Tail), f"tail must be impute, reveal or drop, not {self.tail!r}"),
-            (self.rule in get_args(Rule), f"rule must be pooled, none, clip or plausible, not {self.rule!r}"),
-            (self.event in get_args(Event), f"event must be bytes or ids, not {self.event!r}"),
+            _one_of("target", self.target, Target),
+            _one_of("tail", self.tail, Tail),
+            _one_of("rule", self.rule, Rule),
+            _one_of("event", self.event, Event),
             (all(self.stop), "a stop string must not be empty"),
             (
                 self.repetition_stop == 0 or REPETITION[0] <= self.repetition_stop <= REPETITION[1],
@@ -250,6 +250,12 @@ class Steering:
     def alpha_at(self, token: int) -> float:
         """Weight of the offset at a token of the answer, counted from 0."""
         return self.alpha if self.schedule is None else self.schedule.at(token)
+
+
+def _one_of(name: str, value: object, kind: Any) -> tuple[bool, str]:  # noqa: ANN401 (a Literal has no better type)
+    """Whether a knob has one of the values of its type, and what to say where it has not."""
+    *others, last = get_args(kind)
+    return value in (*others, last), f"{name} must be {', '.join(others)} or {last}, not {value!r}"
 
 
 def _attributes() -> str:

@@ -10,6 +10,7 @@ import math
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,6 +40,9 @@ NEEDED = "none: give it, or set it once"
 """What holds for an option that has to be given, here or as a setting."""
 
 PLAIN = Steering()
+HELP = {knob.name: knob.metadata["help"] for knob in fields(Steering)}
+"""What each knob is for, as `Steering` declares it."""
+
 OFF = "off"
 
 AsJson = Annotated[
@@ -82,7 +86,7 @@ ProfileName = Annotated[
 Alpha = Annotated[
     float | None,
     typer.Option(
-        help="Weight of the pair's offset; 0 leaves the API alone.",
+        help=HELP["alpha"],
         rich_help_panel=PAIR,
         show_default=f"{PLAIN.alpha}",
     ),
@@ -90,7 +94,7 @@ Alpha = Annotated[
 AlphaSchedule = Annotated[
     str | None,
     typer.Option(
-        help="alpha by token, as TOKEN:ALPHA,TOKEN:ALPHA; straight lines between. In place of --alpha.",
+        help=HELP["schedule"],
         rich_help_panel=PAIR,
         show_default="none: alpha stays",
     ),
