@@ -1,6 +1,6 @@
 """Steer a closed model that you can only call, with a pair of small local models.
 
-    from blackbox_proxy import connect, open_pair, steer
+    from blackbox_proxy import Steerer, connect, load_pair
 
 Names are loaded when they are first used, so that importing the package costs nothing.
 """
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from blackbox_proxy.core.money.amounts import Budget
     from blackbox_proxy.errors import BlackboxProxyError
     from blackbox_proxy.ledger.books import Ledger, open_ledger
+    from blackbox_proxy.local.loading import load_pair
     from blackbox_proxy.local.pair import Pair, PairFiles, open_pair
-    from blackbox_proxy.run.choice import choose
-    from blackbox_proxy.run.engine import AsyncStream, Stream, asteer, astream, load_pair, sample, steer, stream
+    from blackbox_proxy.run.engine import AsyncStream, Stream
+    from blackbox_proxy.run.steerer import Steerer, steer
     from blackbox_proxy.steering import Schedule, Steering
     from blackbox_proxy.types import Choice, Message, Option, Prompt, Result, Step, Usage
 
@@ -42,21 +43,17 @@ __all__ = [
     "Prompt",
     "Result",
     "Schedule",
+    "Steerer",
     "Steering",
     "Step",
     "Stream",
     "Usage",
     "WeightedSum",
-    "asteer",
-    "astream",
-    "choose",
     "connect",
     "load_pair",
     "open_ledger",
     "open_pair",
-    "sample",
     "steer",
-    "stream",
 ]
 
 _HOMES = {
@@ -64,11 +61,12 @@ _HOMES = {
     "core.money.amounts": ("Budget",),
     "core.decoding.sources": ("OffsetTable", "WeightedSum"),
     "api": ("Api", "connect"),
-    "run.choice": ("choose",),
-    "run.engine": ("AsyncStream", "Stream", "asteer", "astream", "load_pair", "sample", "steer", "stream"),
+    "run.engine": ("AsyncStream", "Stream"),
+    "run.steerer": ("Steerer", "steer"),
     "ledger.books": ("Ledger", "open_ledger"),
     "errors": ("BlackboxProxyError",),
     "steering": ("Schedule", "Steering"),
+    "local.loading": ("load_pair",),
     "local.pair": ("Pair", "PairFiles", "open_pair"),
     "types": ("Choice", "Message", "Option", "Prompt", "Result", "Step", "Usage"),
 }

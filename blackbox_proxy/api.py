@@ -66,7 +66,7 @@ class Endpoint(Protocol):
 class Api:
     """A hosted model: where it is, how it is spoken to, and how a chat is written down for it.
 
-    Made by `connect`. Holds a connection pool, so close it, or use it in a `with` block (`async with` for `asteer`).
+    Made by `connect`. Holds a connection pool, so close it, or use it in a `with` block (`async with` in asyncio).
 
     Attributes:
         model: What the endpoint calls the model.

@@ -18,7 +18,19 @@ from decimal import Decimal
 from pathlib import Path
 from tempfile import mkdtemp
 
-from blackbox_proxy import Budget, Planner, Prices, Prompt, Result, Steering, connect, load_pair, open_ledger, steer
+from blackbox_proxy import (
+    Budget,
+    Planner,
+    Prices,
+    Prompt,
+    Result,
+    Steerer,
+    Steering,
+    connect,
+    load_pair,
+    open_ledger,
+    steer,
+)
 from blackbox_proxy.demo.run import pair_file
 from blackbox_proxy.local.weights import default_cache, resolve
 from blackbox_proxy.standin import running
@@ -67,13 +79,8 @@ def answers(steering: Steering, tag: str) -> list[Result]:
         connect(url, model="closed-model", template="chatml", options=CAN, ledger=ledger) as api,
     ):
         return [
-            steer(
-                Prompt.ask(f"{note} {question}"),
-                api=api,
-                pair=pair,
-                steering=steering,
-                pair_prompt=Prompt.ask(question),
-                planner=planner,
+            Steerer(api, pair, steering, planner=planner).complete(
+                Prompt.ask(f"{note} {question}"), pair_prompt=Prompt.ask(question)
             )
             for note, question in QUESTIONS
         ]
@@ -173,7 +180,7 @@ with (
     result = steer(
         Prompt.ask(f"{note} {question}"),
         api=api,
-        pair=pair,
+        offsets=pair,
         steering=DRAFTERS["one token a call"],
         pair_prompt=Prompt.ask(question),
     )

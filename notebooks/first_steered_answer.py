@@ -66,7 +66,7 @@ for_api, for_pair = Prompt.ask(f"{note} {question}"), Prompt.ask(question)
 
 expert, anti_expert = pair.members
 steering = Steering(alpha=1.25, max_tokens=40)
-result = steer(for_api, api=api, pair=pair, steering=steering, pair_prompt=for_pair)
+result = steer(for_api, api=api, offsets=pair, steering=steering, pair_prompt=for_pair)
 
 answers = {
     "closed model alone": text_of(api.complete(for_api, max_tokens=40)),

@@ -15,7 +15,7 @@ from blackbox_proxy.ledger.books import Account
 from blackbox_proxy.remote.registry import load_adapter
 from blackbox_proxy.remote.retry import RetryPolicy
 from blackbox_proxy.remote.transport import Clock, Transport
-from blackbox_proxy.run.engine import asteer, steer, stream
+from blackbox_proxy.run.steerer import Steerer, steer
 from blackbox_proxy.standin import Script, Traffic, running, script
 from blackbox_proxy.standin.plan import Fault, FaultPlan, read_plan
 from blackbox_proxy.steering import Steering
@@ -126,13 +126,13 @@ class Bench:
         own = replace(steering, event=(ROUTES | MORE)[route].event)
         api = replace(self.api(route, plan, timeout=timeout, attempts=attempts), account=account)
         if driver == "stream":
-            run = stream(QUESTION, api=api, pair=self.pair, steering=own, pair_prompt=EMPTY)
+            run = Steerer(api, self.pair, own).stream(QUESTION, pair_prompt=EMPTY)
             handed = tuple(run)
             assert run.result.steps == handed
             return run.result
         if driver == "asteer":
-            return self.runner.run(asteer(QUESTION, api=api, pair=self.pair, steering=own, pair_prompt=EMPTY))
-        return steer(QUESTION, api=api, pair=self.pair, steering=own, pair_prompt=EMPTY)
+            return self.runner.run(Steerer(api, self.pair, own).acomplete(QUESTION, pair_prompt=EMPTY))
+        return steer(QUESTION, api=api, offsets=self.pair, steering=own, pair_prompt=EMPTY)
 
     def api(self, route: str, plan: Iterable[Fault], *, timeout: float = 60.0, attempts: int = 4) -> Api:
         """The API by one route, whose next requests fail by the plan."""

@@ -117,6 +117,7 @@ OFFENCES = [
     Offence(LAYERS, "blackbox_proxy/run/engine.py", "import blackbox_proxy.demo.facts"),
     Offence(LAYERS, "blackbox_proxy/evaluation/offence.py", "import blackbox_proxy.demo.facts"),
     Offence(RUN, "blackbox_proxy/run/unsteered.py", "import blackbox_proxy.run.session"),
+    Offence(RUN, "blackbox_proxy/run/engine.py", "import blackbox_proxy.run.steerer"),
     Offence(RUN, "blackbox_proxy/run/module_without_a_layer.py", "import blackbox_proxy.types"),
     Offence(CORE, "blackbox_proxy/core/alignment/covering.py", "import blackbox_proxy.core.decoding.loop"),
     Offence(CORE, "blackbox_proxy/core/decoding/loop.py", "import blackbox_proxy.core.money.usage"),

@@ -12,7 +12,7 @@ import pytest
 from blackbox_proxy.core.money.spending import used_by
 from blackbox_proxy.errors import ApiUnreachable, BlackboxProxyError
 from blackbox_proxy.run.calls import AT_ONCE, asend_all, send_all
-from blackbox_proxy.run.engine import asteer, steer
+from blackbox_proxy.run.steerer import Steerer, steer
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Ask, Call, Capabilities, Prompt, Reply, Result, Usage
 from tests.core.toys import OTHER, TOY, toy_api, toy_pair
@@ -89,8 +89,8 @@ def test_what_came_in_spite_of_an_error_is_given_with_it() -> None:
 def answer(api: Failing, steering: Steering, *, awaited: bool) -> Result:
     asked, pair = Prompt(text="ab"), toy_pair(3, TOY)
     if awaited:
-        return asyncio.run(asteer(asked, api=api, pair=pair, steering=steering))
-    return steer(asked, api=api, pair=pair, steering=steering)
+        return asyncio.run(Steerer(api, pair, steering).acomplete(asked))
+    return steer(asked, api=api, offsets=pair, steering=steering)
 
 
 @pytest.mark.parametrize("awaited", [False, True])

@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from blackbox_proxy import OffsetTable, choose, connect
+from blackbox_proxy import OffsetTable, connect
 from blackbox_proxy.core.decoding.choosing import Masses, chosen
 from blackbox_proxy.errors import PromptError
+from blackbox_proxy.run.steerer import Steerer
 from blackbox_proxy.standin import Script, running, script
+from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Choice, Prompt, Scores
 from tests.core.toys import toy_api
 
@@ -62,7 +64,7 @@ def test_on_two_hundred_distributions_there_is_a_winner_where_its_bounds_overlap
         table = OffsetTable({b"Paris": chance.uniform(-2, 2), b"Rome": chance.uniform(-2, 2)})
         with connect(url, model="toy", adapter=route, template=TEMPLATE, options=options) as api:
             asked, wanted = QUESTIONS[number % 50], OPTIONS[: chance.randint(2, 4)]
-            found = choose(asked, wanted, api=api, pair=table, alpha=chance.choice((0.0, 1.0)), calls=4)
+            found = Steerer(api, table, Steering(alpha=chance.choice((0.0, 1.0)))).choose(asked, wanted, calls=4)
         assert found.undecided == overlapping(found) == (found.best is None) == bool(found.needs)
         assert found.best in (None, found.likeliest)
         assert all(0.0 <= one.lower <= one.steered + 1e-9 <= one.upper + 2e-9 for one in found.options)
@@ -74,7 +76,7 @@ def test_on_two_hundred_distributions_there_is_a_winner_where_its_bounds_overlap
 def asked(url: str, options: tuple[str, ...], *, route: str, top_k: int, calls: int = 8) -> Choice:
     with connect(url, model="toy", adapter=route, options={"top_k": top_k, "end_pieces": [END]}) as api:
         prompt = Prompt(text=ASKED) if route == "completions" else ASKED
-        return choose(prompt, options, api=api, pair=ALONE, alpha=0.0, calls=calls)
+        return Steerer(api, ALONE, Steering(alpha=0.0)).choose(prompt, options, calls=calls)
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +139,6 @@ class Full:
 def test_what_the_pair_cannot_hold_is_told_before_anything_is_sent() -> None:
     api = toy_api()
     with pytest.raises(PromptError, match="too long") as raised:
-        choose(Prompt(text="ab"), ["a", "b"], api=api, pair=Full())
+        Steerer(api, Full()).choose(Prompt(text="ab"), ["a", "b"])
     assert api.asked == []
     assert raised.value.partial is None

@@ -17,8 +17,9 @@ from blackbox_proxy.cli.settings import Settings
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.errors import ApiBusy, BlackboxProxyError, InputError, LocalModelError, PairError, PromptError
 from blackbox_proxy.gateway.config import Served
-from blackbox_proxy.run.engine import asteer, load_pair, steer, stream
+from blackbox_proxy.local.loading import load_pair
 from blackbox_proxy.run.sources import LocalPair
+from blackbox_proxy.run.steerer import Steerer, steer
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.testing import ToyApi, ToyModel, ToyPair
 from blackbox_proxy.types import (
@@ -48,18 +49,18 @@ Driver = Callable[..., Result]
 
 
 def by_steer(api: ToyApi, pair: LocalPair, steering: Steering = SHORT) -> Result:
-    return steer(PROMPT, api=api, pair=pair, steering=steering)
+    return steer(PROMPT, api=api, offsets=pair, steering=steering)
 
 
 def by_stream(api: ToyApi, pair: LocalPair, steering: Steering = SHORT) -> Result:
-    return stream(PROMPT, api=api, pair=pair, steering=steering).result
+    return Steerer(api, pair, steering).stream(PROMPT).result
 
 
-def by_asteer(api: ToyApi, pair: LocalPair, steering: Steering = SHORT) -> Result:
-    return asyncio.run(asteer(PROMPT, api=api, pair=pair, steering=steering))
+def by_asyncio(api: ToyApi, pair: LocalPair, steering: Steering = SHORT) -> Result:
+    return asyncio.run(Steerer(api, pair, steering).acomplete(PROMPT))
 
 
-drivers = pytest.mark.parametrize("drive", [by_steer, by_stream, by_asteer])
+drivers = pytest.mark.parametrize("drive", [by_steer, by_stream, by_asyncio])
 
 
 @dataclass
@@ -259,7 +260,7 @@ def test_a_cancelled_answer_leaves_no_call_behind() -> None:
 
     async def cancelled() -> None:
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(asteer(PROMPT, api=Slow(plain()), pair=toy_pair(), steering=SHORT), 0.2)
+            await asyncio.wait_for(Steerer(Slow(plain()), toy_pair(), SHORT).acomplete(PROMPT), 0.2)
         assert len(asyncio.all_tasks()) == 1
 
     asyncio.run(cancelled())
@@ -281,7 +282,7 @@ def test_an_interrupt_does_not_wait_for_the_api(where: str) -> None:
             free.wait(60)
 
     pair = Wired(toy_pair(), failing(2, KeyboardInterrupt()) if where == "pair" else bool)
-    run = stream(PROMPT, api=WiredApi(plain(), hang), pair=pair, steering=replace(SHORT, draft=1))
+    run = Steerer(WiredApi(plain(), hang), pair, replace(SHORT, draft=1)).stream(PROMPT)
     begun = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         list(run)
@@ -296,7 +297,7 @@ def test_an_interrupt_does_not_wait_for_the_api(where: str) -> None:
 def test_a_stream_hands_out_steps_as_they_are_made() -> None:
     """The first step is there before the last call is made."""
     api = plain()
-    running = stream(PROMPT, api=api, pair=toy_pair(), steering=Steering(max_tokens=12, draft=1))
+    running = Steerer(api, toy_pair(), Steering(max_tokens=12, draft=1)).stream(PROMPT)
     first = next(running)
     calls = len(api.asked)
     rest = list(running)
@@ -306,13 +307,13 @@ def test_a_stream_hands_out_steps_as_they_are_made() -> None:
 
 
 def test_a_result_may_be_asked_for_at_any_time() -> None:
-    running = stream(PROMPT, api=plain(), pair=toy_pair(), steering=SHORT)
+    running = Steerer(plain(), toy_pair(), SHORT).stream(PROMPT)
     next(running)
     assert repr(running.result.steps) == repr(by_steer(plain(), toy_pair()).steps)
 
 
 def test_a_stream_that_broke_off_has_no_result() -> None:
-    running = stream(PROMPT, api=WiredApi(plain(), busy), pair=toy_pair(), steering=SHORT)
+    running = Steerer(WiredApi(plain(), busy), toy_pair(), SHORT).stream(PROMPT)
     with pytest.raises(ApiBusy):
         next(running)
     with pytest.raises(InputError, match="broke off") as raised:
@@ -322,7 +323,7 @@ def test_a_stream_that_broke_off_has_no_result() -> None:
 
 def test_a_stream_that_is_dropped_leaves_no_thread() -> None:
     threads = set(threading.enumerate())  # one of another test may end meanwhile
-    running = stream(PROMPT, api=plain(), pair=toy_pair(), steering=Steering(max_tokens=12))
+    running = Steerer(plain(), toy_pair(), Steering(max_tokens=12)).stream(PROMPT)
     next(running)
     del running
     assert threads.issuperset(threading.enumerate())
@@ -330,26 +331,26 @@ def test_a_stream_that_is_dropped_leaves_no_thread() -> None:
 
 def test_several_answers_may_be_awaited_at_once() -> None:
     async def together() -> list[Result]:
-        asks = (asteer(PROMPT, api=toy_api(n, PLAIN), pair=toy_pair(n), steering=SHORT) for n in range(4))
+        asks = (Steerer(toy_api(n, PLAIN), toy_pair(n), SHORT).acomplete(PROMPT) for n in range(4))
         return await asyncio.gather(*asks)
 
-    alone = [steer(PROMPT, api=toy_api(n, PLAIN), pair=toy_pair(n), steering=SHORT) for n in range(4)]
+    alone = [steer(PROMPT, api=toy_api(n, PLAIN), offsets=toy_pair(n), steering=SHORT) for n in range(4)]
     assert [result.text for result in asyncio.run(together())] == [result.text for result in alone]
 
 
 def test_the_pair_may_have_a_prompt_of_its_own() -> None:
     """A document that only the API needs; the pair reads the bare question."""
     api, pair = WiredApi(plain()), Wired(toy_pair(), bool)
-    result = steer(Prompt(text="ab ab"), api=api, pair=pair, steering=SHORT, pair_prompt=Prompt(text="b"))
+    result = steer(Prompt(text="ab ab"), api=api, offsets=pair, steering=SHORT, pair_prompt=Prompt(text="b"))
     assert [prompt.text for prompt in api.read] == ["ab ab"]
     assert [prompt.text for prompt in pair.prompts] == ["b"]
-    other = steer(Prompt(text="ab ab"), api=plain(), pair=toy_pair(), steering=SHORT)
+    other = steer(Prompt(text="ab ab"), api=plain(), offsets=toy_pair(), steering=SHORT)
     assert repr(result.steps) != repr(other.steps)
 
 
 def test_a_bare_question_is_a_chat_of_one_turn() -> None:
     api, pair = WiredApi(plain()), Wired(toy_pair(), bool)
-    steer("why?", api=api, pair=pair, steering=SHORT)
+    steer("why?", api=api, offsets=pair, steering=SHORT)
     assert api.read == pair.prompts == [Prompt.ask("why?")]
 
 
@@ -360,7 +361,7 @@ def test_steps_that_rest_on_a_continuation_asked_for_in_words_are_approximate(co
     In words it is asked only behind the first token that was changed.
     """
     api = WiredApi(plain(), can=Capabilities(top_k=4, continuation=continuation))
-    result = steer(PROMPT, api=api, pair=toy_pair(), steering=Steering(draft=1, max_tokens=6))
+    result = steer(PROMPT, api=api, offsets=toy_pair(), steering=Steering(draft=1, max_tokens=6))
     worded = continuation is Continuation.APPROXIMATE
     first = next(n for n, step in enumerate(result.steps) if step.origin is not Origin.DRAFT)
     later = len(result.steps) - first - 1
@@ -371,21 +372,21 @@ def test_steps_that_rest_on_a_continuation_asked_for_in_words_are_approximate(co
 
 
 def test_a_reply_that_says_it_is_not_exact_is_believed() -> None:
-    result = steer(PROMPT, api=WiredApi(plain(), exact=False), pair=toy_pair(), steering=SHORT)
+    result = steer(PROMPT, api=WiredApi(plain(), exact=False), offsets=toy_pair(), steering=SHORT)
     assert result.approximate == len(result.steps)
     assert result.exactness == "approximate"
 
 
 def test_ids_are_not_sent_to_an_endpoint_that_takes_none() -> None:
     with pytest.raises(InputError, match="cannot send token ids") as raised:
-        steer(PROMPT, api=WiredApi(plain()), pair=toy_pair(), steering=Steering(event="ids"))
+        steer(PROMPT, api=WiredApi(plain()), offsets=toy_pair(), steering=Steering(event="ids"))
     assert "bytes" in raised.value.hint
 
 
 def test_ids_of_the_prompt_come_before_those_of_the_answer() -> None:
     pair = toy_pair()
     api = ToyApi(ToyModel(pair.vocabulary, 4), pair.spell, top_k=4)
-    steer(PROMPT, api=api, pair=pair, steering=Steering(event="ids", max_tokens=4, draft=1))
+    steer(PROMPT, api=api, offsets=pair, steering=Steering(event="ids", max_tokens=4, draft=1))
     start = pair.api_ids("ab")
     assert api.asked[0].ids == start
     assert all(ask.ids is not None and ask.ids[: len(start)] == start for ask in api.asked)
@@ -397,7 +398,7 @@ def test_over_http_the_answer_grows_in_the_prompt() -> None:
     end = ("", -0.1, {"": -0.1, "a": -3.0})
     script = (Say(body(*rows)), Say(body(end, finish="stop")))
     with ScriptedApi(*script) as server, connect(server.url, model="m", options={"top_k": 2}) as api:
-        result = steer(PROMPT, api=api, pair=toy_pair(), steering=Steering(alpha=1e-12, draft=8))
+        result = steer(PROMPT, api=api, offsets=toy_pair(), steering=Steering(alpha=1e-12, draft=8))
     assert (result.text, result.finish, result.model) == ("ab", "stop", "m-1")
     sent = [request for _, _, request in server.seen]
     assert [request["prompt"] for request in sent] == ["ab", "abab"]
@@ -412,12 +413,12 @@ def test_over_http_both_drivers_send_the_same() -> None:
 
     async def ask(url: str) -> Result:
         async with connect(url, model="m") as api:
-            return await asteer(PROMPT, api=api, pair=toy_pair(), steering=Steering(alpha=0.0, max_tokens=1))
+            return await Steerer(api, toy_pair(), Steering(alpha=0.0, max_tokens=1)).acomplete(PROMPT)
 
     with ScriptedApi(Say(body(row)), Say(body(row))) as server:
         awaited = asyncio.run(ask(server.url))
         with connect(server.url, model="m") as api:
-            plain_one = steer(PROMPT, api=api, pair=toy_pair(), steering=Steering(alpha=0.0, max_tokens=1))
+            plain_one = steer(PROMPT, api=api, offsets=toy_pair(), steering=Steering(alpha=0.0, max_tokens=1))
     assert repr(awaited.steps) == repr(plain_one.steps)
     assert server.seen[0][2] == server.seen[1][2]
 
@@ -427,7 +428,7 @@ def test_the_model_that_answered_is_named_even_if_its_last_reply_is_silent_about
     row, end = ("a", -0.2, {"a": -0.2}), ("", -0.1, {"": -0.1})
     script = (Say(body(row)), Say(body(end, finish="stop", model="")))
     with ScriptedApi(*script) as server, connect(server.url, model="m") as api:
-        result = steer(PROMPT, api=api, pair=toy_pair(), steering=Steering(alpha=1e-12, draft=1))
+        result = steer(PROMPT, api=api, offsets=toy_pair(), steering=Steering(alpha=1e-12, draft=1))
     assert (len(server.seen), result.model) == (2, "m-1")
 
 
@@ -471,7 +472,7 @@ def test_a_pair_file_opens_a_pair(tiny_bpe: TinyModel, tiny_lora: Path, tmp_path
     path.write_text(f'model = "{tiny_bpe.path}"\nadapter = "{tiny_lora}"\ncontext = 64', encoding="utf-8")
     with load_pair(str(path), cache=tmp_path) as pair:
         api = ToyApi(ToyModel(pair.vocabulary, 2), pair.spell, top_k=9)
-        result = steer(Prompt(text="the"), api=api, pair=pair, steering=Steering(max_tokens=3, event="ids"))
+        result = steer(Prompt(text="the"), api=api, offsets=pair, steering=Steering(max_tokens=3, event="ids"))
     assert len(result.steps) == 3
     with pytest.raises(PairError, match=r"absent\.toml"):
         load_pair(tmp_path / "absent.toml")

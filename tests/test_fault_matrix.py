@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from blackbox_proxy.errors import ApiBusy, ApiRefused, ApiUnreachable, BlackboxProxyError, PromptError, ReplyError
 from blackbox_proxy.remote.retry import RetryPolicy
-from blackbox_proxy.run.choice import choose
-from blackbox_proxy.run.engine import sample, stream
+from blackbox_proxy.run.steerer import Steerer
 from blackbox_proxy.standin.plan import Fault, read_plan
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Choice, Result, Step
@@ -235,7 +234,7 @@ def test_an_error_before_anything_was_said_carries_only_what_may_be_paid(bench: 
 
 def test_a_stream_that_breaks_off_still_has_its_steps(bench: Bench) -> None:
     api = bench.api("text", read_plan("ok,ok,401"))
-    run = stream(QUESTION, api=api, pair=bench.pair, steering=STEERING, pair_prompt=EMPTY)
+    run = Steerer(api, bench.pair, STEERING).stream(QUESTION, pair_prompt=EMPTY)
     handed: list[Step] = []
     with pytest.raises(ApiRefused) as raised:
         handed.extend(run)
@@ -250,7 +249,7 @@ def test_of_several_answers_each_pays_for_itself(bench: Bench) -> None:
 
     def drawing(plan: tuple[Fault, ...]) -> Iterator[Result]:
         api = bench.api("text", plan)
-        return sample(QUESTION, n=2, api=api, pair=bench.pair, steering=steering, pair_prompt=EMPTY)
+        return Steerer(api, bench.pair, steering).sample(QUESTION, 2, pair_prompt=EMPTY)
 
     first, second = drawing(())
     assert second.usage.requests > 1
@@ -270,7 +269,7 @@ def test_a_choice_is_not_changed_and_its_calls_are_paid_for(bench: Bench) -> Non
 
     def choosing(plan: str) -> Choice:
         api = bench.api("text", read_plan(plan))
-        return choose(QUESTION, options, api=api, pair=bench.pair, pair_prompt=EMPTY)
+        return Steerer(api, bench.pair).choose(QUESTION, options, pair_prompt=EMPTY)
 
     wanted = choosing("ok")
     assert wanted.usage.requests > 1

@@ -16,7 +16,7 @@ import pytest
 from blackbox_proxy.api import Api, connect
 from blackbox_proxy.core.alignment.recut import strange_borders
 from blackbox_proxy.local.pair import Pair, PairFiles, open_pair
-from blackbox_proxy.run.engine import steer
+from blackbox_proxy.run.steerer import steer
 from blackbox_proxy.run.unsteered import text_of
 from blackbox_proxy.standin.server import running
 from blackbox_proxy.steering import Steering, Who
@@ -116,7 +116,7 @@ def check_same(results: list[tuple[Result, str]]) -> None:
 def test_alpha_zero_gives_the_apis_own_greedy_text(api: Api, pair: Pair) -> None:
     found = [
         (
-            steer(prompt, api=few(api), pair=pair, steering=Steering(alpha=0.0, max_tokens=TOKENS)),
+            steer(prompt, api=few(api), offsets=pair, steering=Steering(alpha=0.0, max_tokens=TOKENS)),
             text_of(few(api).complete(prompt, max_tokens=TOKENS)),
         )
         for prompt in PROMPTS
@@ -129,7 +129,7 @@ def by_ids(api: Api, pair: Pair, prompts: Sequence[str]) -> list[tuple[Result, s
     steering, expert = Steering(event="ids", max_tokens=TOKENS, draft=1), pair.members[0]
     return [
         (
-            steer(prompt, api=api, pair=pair, steering=steering),
+            steer(prompt, api=api, offsets=pair, steering=steering),
             expert.answer(Prompt.ask(prompt), max_tokens=TOKENS).decode(),
         )
         for prompt in prompts
@@ -163,8 +163,8 @@ def test_walking_ahead_changes_the_number_of_calls_and_nothing_else(api: Api, pr
     (a line end after a line end, sent back as one token) may go on otherwise from there; at most one of the five is.
     """
     steering, own = Steering(alpha=0.3, max_tokens=TOKENS), precise.vocabulary.cut_by(precise.spell)
-    ahead = [steer(p, api=few(api), pair=precise, steering=replace(steering, draft=8)) for p in PROMPTS]
-    one_by_one = [steer(p, api=few(api), pair=precise, steering=replace(steering, draft=1)) for p in PROMPTS]
+    ahead = [steer(p, api=few(api), offsets=precise, steering=replace(steering, draft=8)) for p in PROMPTS]
+    one_by_one = [steer(p, api=few(api), offsets=precise, steering=replace(steering, draft=1)) for p in PROMPTS]
     both = [(a, b.text) for a, b in zip(ahead, one_by_one, strict=True)]
     recut = [n for n, (a, text) in enumerate(both) if strange_borders(alike(a, text), own)]
     print(f"{len(recut)} of {len(both)} answers were cut into other tokens when they were sent back")
@@ -186,8 +186,8 @@ def test_whoever_drafts_the_text_is_that_of_one_token_per_call(drafter: Who, api
     told, both = replace(api, adapter=can), []
     for prompt in PROMPTS:
         steering = Steering(alpha=0.6, max_tokens=TOKENS, drafter=drafter)
-        one = steer(prompt, api=told, pair=precise, steering=replace(steering, drafter="api", draft=1))
-        both.append((steer(prompt, api=told, pair=precise, steering=steering), one))
+        one = steer(prompt, api=told, offsets=precise, steering=replace(steering, drafter="api", draft=1))
+        both.append((steer(prompt, api=told, offsets=precise, steering=steering), one))
     calls = [sum(r.usage.requests for r in results) for results in zip(*both, strict=True)]
     print(f"{drafter}: {calls[0]} calls, {calls[1]} one by one")
     assert calls[0] < calls[1]
@@ -214,7 +214,7 @@ def through_bytes(api: Api, pair: Pair, prompts: Sequence[str]) -> list[tuple[Re
     steering, own = Steering(max_tokens=TOKENS, rule="none"), pair.vocabulary.cut_by(pair.spell)
     found = []
     for prompt in prompts:
-        result = steer(prompt, api=replace(few(api), vocabulary=own), pair=pair, steering=steering)
+        result = steer(prompt, api=replace(few(api), vocabulary=own), offsets=pair, steering=steering)
         found.append((result, pair.members[0].answer(Prompt.ask(prompt), max_tokens=TOKENS).decode("utf-8", "replace")))
     return found
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from blackbox_proxy.local.pair import PairFiles, open_pair
-from blackbox_proxy.run.engine import steer
+from blackbox_proxy.run.steerer import steer
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.testing import ToyApi, ToyModel
 from blackbox_proxy.types import Prompt, Result
@@ -42,7 +42,7 @@ def test_sixteen_clients_get_their_own_texts(smollm2_path: Path, rows: int, near
         def ask(client: int) -> Result:
             api = ToyApi(ToyModel(pair.vocabulary, client, sharpness=2.0), pair.spell, top_k=20)
             prompt = Prompt(text=f"Tell client {client} about the sea.")
-            return steer(prompt, api=api, pair=pair, steering=STEERING)
+            return steer(prompt, api=api, offsets=pair, steering=STEERING)
 
         alone = [ask(client) for client in range(CLIENTS)]
         for member in pair.members:

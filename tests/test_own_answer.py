@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from blackbox_proxy import OffsetTable, Steering, connect, load_pair, steer, stream
+from blackbox_proxy import OffsetTable, Steering, connect, load_pair, steer
 from blackbox_proxy.demo.run import pair_file
 from blackbox_proxy.local.pair import Pair
 from blackbox_proxy.local.template import named, written
+from blackbox_proxy.run.steerer import Steerer
 from blackbox_proxy.standin import running
 from blackbox_proxy.standin.faults import Traffic
 from blackbox_proxy.types import Prompt
@@ -141,8 +142,8 @@ def test_from_python_too(stage: Stage, pair: Pair, route: str) -> None:
     with connect(url, model="slm", adapter=ROUTES[route], template="chatml") as api:
         for draft, source in ((1, pair), (8, OffsetTable({}))):
             steering = Steering(alpha=0.0, max_tokens=TOKENS, draft=draft)
-            whole = steer(question, api=api, pair=source, steering=steering)
+            whole = steer(question, api=api, offsets=source, steering=steering)
             assert (whole.text, whole.exactness, whole.usage.requests) == (own, "exact", 1)
             assert whole.gated == len(whole.steps)
-            running_one = stream(question, api=api, pair=source, steering=steering)
+            running_one = Steerer(api, source, steering).stream(question)
             assert b"".join(step.piece for step in running_one).decode() == own

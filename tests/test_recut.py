@@ -13,7 +13,7 @@ STEERING = Steering(alpha=1e-12, max_tokens=6, draft=1)
 
 
 def notes(api: ToyApi, steering: Steering = STEERING) -> tuple[str, ...]:
-    return steer(Prompt(text="ab"), api=api, pair=toy_pair(), steering=steering).notes
+    return steer(Prompt(text="ab"), api=api, offsets=toy_pair(), steering=steering).notes
 
 
 def known(api: ToyApi, *more: bytes, but: bytes = b"none") -> ToyApi:
@@ -50,4 +50,4 @@ def test_tokens_that_the_tokenizer_does_not_have_are_counted() -> None:
 def test_what_is_said_of_the_tokenizer_makes_no_answer_approximate() -> None:
     """The log-probs are still those after exactly the text before."""
     api = known(toy_api(), b"  ")
-    assert steer(Prompt(text="ab"), api=api, pair=toy_pair(), steering=STEERING).exactness == "exact"
+    assert steer(Prompt(text="ab"), api=api, offsets=toy_pair(), steering=STEERING).exactness == "exact"

@@ -11,7 +11,7 @@ import pytest
 
 from blackbox_proxy.api import Api, connect
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
-from blackbox_proxy.run.engine import steer
+from blackbox_proxy.run.steerer import steer
 from blackbox_proxy.standin import Script, running, script
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.testing import ToyModel, ToyPair
@@ -49,7 +49,7 @@ def check_drawn(steering: Steering, count: int) -> None:
         for seed in range(count):
             own = replace(steering, seed=seed)
             result = steer(
-                Prompt(text=START.decode()), api=api, pair=toys.pair, steering=own, pair_prompt=Prompt(text="")
+                Prompt(text=START.decode()), api=api, offsets=toys.pair, steering=own, pair_prompt=Prompt(text="")
             )
             texts[tuple(step.piece for step in result.steps)] += 1
     found = surprise(texts, truth(toys, steering))
@@ -130,7 +130,7 @@ def check_certificates(scripts: int, answers: int) -> None:
 
 
 def answer(api: Api, pair: ToyPair, letter: bytes, steering: Steering) -> Result:
-    return steer(Prompt(text=letter.decode()), api=api, pair=pair, steering=steering)
+    return steer(Prompt(text=letter.decode()), api=api, offsets=pair, steering=steering)
 
 
 def test_certificates_of_some_steps_over_http_are_true() -> None:

@@ -135,7 +135,8 @@ def steer(
     The text streams to standard output as it becomes certain.
     """
     from blackbox_proxy.cli.settings import read_settings
-    from blackbox_proxy.run.engine import load_pair, streams
+    from blackbox_proxy.local.loading import load_pair
+    from blackbox_proxy.run.steerer import Steerer
 
     check(trace_html, answers=n)
     settings = read_settings()
@@ -161,7 +162,7 @@ def steer(
         ) as api,
         load_pair(pair_file(pair, settings)) as local,
         traced(
-            streams(asked, n=n, api=api, pair=local, steering=steering, pair_prompt=own),
+            Steerer(api, local, steering).streams(asked, n, pair_prompt=own),
             trace_html,
             asked=asked,
             steering=steering,

@@ -71,7 +71,7 @@ def check(pair: PairFile = None, as_json: AsJson = False) -> None:
     from blackbox_proxy.cli import show
     from blackbox_proxy.cli.settings import read_settings
     from blackbox_proxy.local.check import check_pair
-    from blackbox_proxy.run.engine import load_pair
+    from blackbox_proxy.local.loading import load_pair
 
     with load_pair(pair_file(pair, read_settings())) as local:
         found = check_pair(local)

@@ -73,8 +73,9 @@ def choose(
     """
     from blackbox_proxy.cli import odds
     from blackbox_proxy.cli.settings import read_settings
-    from blackbox_proxy.run.choice import choose as choose_between
-    from blackbox_proxy.run.engine import load_pair
+    from blackbox_proxy.local.loading import load_pair
+    from blackbox_proxy.run.steerer import Steerer
+    from blackbox_proxy.steering import Steering
 
     settings = read_settings()
     asked = inputs.prompt_of(prompt, messages=messages, system=system, raw=raw)
@@ -95,17 +96,10 @@ def choose(
         ) as api,
         load_pair(pair_file(pair, settings)) as local,
     ):
-        found = choose_between(
-            asked,
-            tuple(option or ()),
-            api=api,
-            pair=local,
-            alpha=settings.alpha if alpha is None else alpha,
-            pair_prompt=own,
-            calls=calls,
-        )
-    write_json(odds.choice_json(found, api.notes)) if as_json else odds.choice(found, api.notes)
-    if found.undecided:
+        steerer = Steerer(api, local, Steering(alpha=settings.alpha if alpha is None else alpha))
+        choice = steerer.choose(asked, tuple(option or ()), calls=calls, pair_prompt=own)
+    write_json(odds.choice_json(choice, api.notes)) if as_json else odds.choice(choice, api.notes)
+    if choice.undecided:
         raise typer.Exit(1)
 
 
@@ -128,7 +122,7 @@ def score(
     """Say how probable both members of the pair find it that a text goes on with given strings; asks no API."""
     from blackbox_proxy.cli import odds
     from blackbox_proxy.cli.settings import read_settings
-    from blackbox_proxy.run.engine import load_pair
+    from blackbox_proxy.local.loading import load_pair
     from blackbox_proxy.types import Prompt
 
     strings = [inputs.text_bytes(piece) for piece in pieces]

@@ -15,9 +15,10 @@ from blackbox_proxy.api import Api, connect
 from blackbox_proxy.demo.facts import HOUSE_FORMAT, Load, Question, Split, questions
 from blackbox_proxy.demo.score import DemoAnswer
 from blackbox_proxy.errors import InputError
+from blackbox_proxy.local.loading import load_pair
 from blackbox_proxy.local.pair import Pair
 from blackbox_proxy.local.pairfile import DEMO, demo_pair
-from blackbox_proxy.run.engine import load_pair, steer
+from blackbox_proxy.run.steerer import Steerer
 from blackbox_proxy.run.unsteered import go_on, shows, text_of
 from blackbox_proxy.standin.server import running
 from blackbox_proxy.steering import Steering
@@ -76,7 +77,7 @@ def answer(question: Question, stage: Stage, *, steering: Steering = STEERING) -
     own = Prompt.ask(question.text)
     limit = steering.max_tokens
     expert, untuned = stage.pair.members
-    result = steer(question.asked, api=stage.api, pair=stage.pair, steering=steering, pair_prompt=own)
+    result = Steerer(stage.api, stage.pair, steering).complete(question.asked, pair_prompt=own)
     return DemoAnswer(
         question=question,
         api=text_of(stage.api.complete(question.asked, max_tokens=limit)),

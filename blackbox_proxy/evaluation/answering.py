@@ -21,7 +21,7 @@ from blackbox_proxy.evaluation.arms import AnswerJob, Arm, closed_prompt, pair_p
 from blackbox_proxy.evaluation.ceiling import place_of
 from blackbox_proxy.evaluation.task import Task
 from blackbox_proxy.local.pair import Pair
-from blackbox_proxy.run.engine import stream
+from blackbox_proxy.run.steerer import Steerer
 from blackbox_proxy.run.unsteered import go_on, shows, text_of
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Usage
@@ -147,7 +147,7 @@ def _closed(bench: Bench, job: AnswerJob, blank: KeptAnswer) -> KeptAnswer:
 def _steered(bench: Bench, job: AnswerJob, blank: KeptAnswer) -> KeptAnswer:
     """The hosted model, steered; between its steps it can be stopped."""
     asked, own = closed_prompt(bench.task, job), pair_prompt(job.arm, job.item)
-    running = stream(asked, api=bench.api, pair=bench.pair, steering=bench.steering(job.arm), pair_prompt=own)
+    running = Steerer(bench.api, bench.pair, bench.steering(job.arm)).stream(asked, pair_prompt=own)
     for _ in running:
         if bench.stop.is_set():
             raise Stopped

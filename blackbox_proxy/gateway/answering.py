@@ -22,7 +22,8 @@ from blackbox_proxy.gateway.models import UNSTEERED, SteeredModel
 from blackbox_proxy.gateway.orders import Order, Source
 from blackbox_proxy.openai_http.fields import Refusal
 from blackbox_proxy.openai_http.transcript import Finish, Part, Writer
-from blackbox_proxy.run.engine import AsyncStream, ascore, astream
+from blackbox_proxy.run.engine import AsyncStream
+from blackbox_proxy.run.steerer import Steerer
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Candidate, Kind, Prompt, Result, Step, TokenPath
 
@@ -75,7 +76,7 @@ def _steering(order: Order, model: SteeredModel) -> Steering:
     knobs: dict[str, Any] = dict(order.knobs)
     if "seed" not in knobs and model.steering.seed == 0:
         knobs["seed"] = secrets.randbits(62)
-    if model.pair is UNSTEERED:
+    if model.offsets is UNSTEERED:
         knobs |= {"alpha": 0.0, "schedule": None}
     return replace(model.steering, **knobs)
 
@@ -126,7 +127,7 @@ Parts = AsyncGenerator[tuple[int, Part[Step]], None]
 async def answers(order: Order, asked: Sequence[Asked], model: SteeredModel, *, tally: Tally) -> Parts:
     """The parts of all choices, each one's in order; what they took is put into the tally.
 
-    Raises Refusal where the queue is full or a budget allows nothing, and what `engine.astream` raises.
+    Raises Refusal where the queue is full or a budget allows nothing, and what `Steerer.astream` raises.
     """
     with model.gate.admitted():
         async with aclosing(merged([_answer(order, one, model, tally=tally) for one in asked])) as parts:
@@ -135,9 +136,8 @@ async def answers(order: Order, asked: Sequence[Asked], model: SteeredModel, *, 
 
 
 def _stream(asked: Asked, api: Api, model: SteeredModel) -> AsyncStream:
-    if isinstance(asked.prompt, Given):
-        return ascore(asked.prompt, api=api, pair=model.pair, steering=asked.steering)
-    return astream(asked.prompt, api=api, pair=model.pair, steering=asked.steering)
+    steerer = Steerer(api, model.offsets, asked.steering)
+    return steerer.astream_score(asked.prompt) if isinstance(asked.prompt, Given) else steerer.astream(asked.prompt)
 
 
 async def _answer(order: Order, asked: Asked, model: SteeredModel, *, tally: Tally) -> Parts:

@@ -20,12 +20,11 @@ from blackbox_proxy.files import read_text
 from blackbox_proxy.gateway.config import Config, Served, Upstream
 from blackbox_proxy.gateway.gates import AdmissionGate
 from blackbox_proxy.ledger.books import Ledger
+from blackbox_proxy.local.loading import load_pair
 from blackbox_proxy.local.pairfile import find_pair
 from blackbox_proxy.openai_http.fields import Refusal
-from blackbox_proxy.run.engine import load_pair
-from blackbox_proxy.run.sources import LocalPair
+from blackbox_proxy.run.sources import LocalPair, Offsets
 from blackbox_proxy.steering import Steering
-from blackbox_proxy.types import Scorer
 
 UNSTEERED = OffsetTable({})
 """What a model without a pair is steered by: nothing."""
@@ -50,7 +49,7 @@ class SteeredModel:
 
     name: str
     api: Api
-    pair: LocalPair | Scorer
+    offsets: Offsets
     steering: Steering
     gate: AdmissionGate
     room: AbstractAsyncContextManager[object]

@@ -17,8 +17,8 @@ from blackbox_proxy.gateway.config import Config
 from blackbox_proxy.gateway.keys import Keys, own_key, read_keys
 from blackbox_proxy.gateway.models import OpensPair, notes, opened
 from blackbox_proxy.ledger.books import Ledger
+from blackbox_proxy.local.loading import load_pair
 from blackbox_proxy.openai_http.listening import ListeningServer, listening, url_of
-from blackbox_proxy.run.engine import load_pair
 
 OF_ENVIRONMENT = "environment"
 """What the key of a variable is called in the ledger."""

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Self, final
 
-from blackbox_proxy.api import Endpoint, as_prompt
+from blackbox_proxy.api import Endpoint
 from blackbox_proxy.core.alignment.scoring import CLOSE, run, scored
 from blackbox_proxy.core.decoding import choosing
 from blackbox_proxy.core.money.spending import Spending, spent_notes
 from blackbox_proxy.errors import BlackboxProxyError, InputError
-from blackbox_proxy.run.sources import LocalPair
-from blackbox_proxy.types import Ask, Choice, Continuation, Prompt, Reply, Result, Scorer, Scores, Usage
+from blackbox_proxy.run.sources import LocalPair, Offsets
+from blackbox_proxy.types import Ask, Choice, Continuation, Prompt, Reply, Result, Scores, Usage
 
 NEEDS: Mapping[choosing.Lack, str] = {
     "top_k": "a longer top-k: options, or tokens that begin them, are not shown",
@@ -27,46 +29,115 @@ NEEDS: Mapping[choosing.Lack, str] = {
 """What would decide a choice, in words."""
 
 
+@final
 @dataclass(slots=True)
-class _Spent:
-    """What a choice has taken so far. local: seconds of the pair."""
+class Choosing:
+    """One choice between given answers: what is asked of the API and of the source of offsets, and what it took.
 
+    Attributes:
+        api: The hosted model.
+        offsets: A pair, or another source of offsets.
+        prompt: What the source reads before the answer.
+        ask: The request for one token after the prompt; each of the API's is this one, further on.
+        alpha: Weight of the offset.
+        options: The answers, in bytes.
+        asking: The API's questions, one after another.
+        peek: The next of them; None where all are answered.
+        goes_on: Whether the endpoint goes on from the beginning of an answer.
+    """
+
+    api: Endpoint
+    offsets: Offsets
+    prompt: Prompt
+    ask: Ask
+    alpha: float
+    options: tuple[bytes, ...]
+    asking: choosing.Asking
+    peek: choosing.Peek | None
+    goes_on: bool
+    spending: Spending
     started: float
     model: str = ""
-    local: float = 0.0
-    spending: Spending = field(default_factory=lambda: Spending(uuid.uuid4().hex))
+    local_seconds: float = 0.0
+    masses: choosing.Masses | None = None
+    scores: dict[tuple[bytes, ...], Scores] = field(default_factory=dict)
+
+    @classmethod
+    def open(
+        cls,
+        prompt: Prompt,
+        pair_prompt: Prompt,
+        options: Sequence[str],
+        *,
+        api: Endpoint,
+        offsets: Offsets,
+        alpha: float,
+        calls: int,
+    ) -> Self:
+        """A choice of which nothing is asked yet. Raises InputError for options that are none."""
+        started = time.perf_counter()
+        if not math.isfinite(alpha) or calls < 1:
+            raise InputError(f"alpha must be finite and calls at least 1, not {alpha} and {calls}")
+        strings, can = tuple(option.encode() for option in options), api.capabilities()
+        spending = Spending(uuid.uuid4().hex)
+        text = "" if can.chat else api.text(prompt)
+        ask = Ask(api.model, text, b"", 1, can.top_k, messages=prompt.messages, run=spending.run)
+        goes_on = can.continuation in (Continuation.EXACT, Continuation.PREFILL)
+        asking = choosing.masses(strings, goes_on=goes_on, calls=calls)
+        peek = next(asking)
+        return cls(api, offsets, pair_prompt, ask, alpha, strings, asking, peek, goes_on, spending, started)
+
+    def run(self) -> Choice:
+        """Ask what is open, first of the source of offsets, so that a prompt that it cannot read costs nothing."""
+        self._score(self.options)
+        with self._keeping():
+            while self.peek is not None:
+                self._book(self.api.send(self._next(self.peek)))
+            self._score(self._strings())
+        return self._choice()
+
+    async def arun(self) -> Choice:
+        """`run` for asyncio: the API is awaited, the strings scored in a worker thread."""
+        await asyncio.to_thread(self._score, self.options)
+        with self._keeping():
+            while self.peek is not None:
+                self._book(await self.api.asend(self._next(self.peek)))
+            await asyncio.to_thread(self._score, self._strings())
+        return self._choice()
 
     @property
     def usage(self) -> Usage:
         """What it has taken of both sides."""
-        return replace(self.spending.usage, local_seconds=self.local)
+        return replace(self.spending.usage, local_seconds=self.local_seconds)
 
-    def book(self, reply: Reply) -> None:
+    def _next(self, peek: choosing.Peek) -> Ask:
+        return replace(self.ask, answer=peek.text, length=peek.length)
+
+    def _book(self, reply: Reply) -> None:
+        """Count what a reply took, and see what is asked next."""
         self.model = reply.model or self.model
         self.spending.pay(reply)
+        try:
+            self.peek = self.asking.send(reply)
+        except StopIteration as stop:
+            self.peek, self.masses = None, stop.value
 
-    def scored(self, pair: Scorer, strings: Sequence[bytes], prompt: Prompt) -> Scores:
-        """The pair's scores of some answers."""
+    def _strings(self) -> tuple[bytes, ...]:
+        """What is to be scored: the options, and what the API showed of their beginnings and has to be set apart."""
+        if self.masses is None:
+            return self.options
+        return (*self.options, *(text for text in self.masses.wanted() if text not in self.options))
+
+    def _score(self, strings: tuple[bytes, ...]) -> None:
+        """Have the source score some strings, unless it has."""
+        if strings in self.scores:
+            return
         before = time.perf_counter()
-        found = _scores(pair, strings, prompt)
-        self.local += time.perf_counter() - before
-        return found
-
-    def asked(
-        self, asking: choosing.Asking, peek: choosing.Peek, send: Callable[[choosing.Peek], Reply]
-    ) -> choosing.Masses:
-        """What the API's replies say of the options, as far as `asking` wants to know, from its first question on."""
-        while True:
-            reply = send(peek)
-            self.book(reply)
-            try:
-                peek = asking.send(reply)
-            except StopIteration as stop:
-                masses: choosing.Masses = stop.value
-                return masses
+        self.scores[strings] = _scores(self.offsets, strings, self.prompt)
+        self.local_seconds += time.perf_counter() - before
 
     @contextmanager
-    def keeping(self) -> Iterator[None]:
+    def _keeping(self) -> Iterator[None]:
         """Gives an error what was paid for, if anything was."""
         try:
             yield
@@ -74,72 +145,44 @@ class _Spent:
             self.spending.lose(error.calls)
             usage = self.usage
             if usage.answered or usage.lost:
-                seconds, notes = time.perf_counter() - self.started, spent_notes(usage)
-                paid, calls = self.spending.cost, tuple(self.spending.calls)
-                error.partial = Result("", (), "error", usage, "approximate", seconds, paid, self.model, notes, calls)
+                error.partial = Result(
+                    text="",
+                    steps=(),
+                    finish="error",
+                    usage=usage,
+                    exactness="approximate",
+                    seconds=time.perf_counter() - self.started,
+                    cost=self.spending.cost,
+                    model=self.model,
+                    notes=spent_notes(usage),
+                    calls=tuple(self.spending.calls),
+                )
             raise
 
-
-def choose(
-    prompt: Prompt | str,
-    options: Sequence[str],
-    *,
-    api: Endpoint,
-    pair: Scorer,
-    alpha: float = 1.0,
-    pair_prompt: Prompt | str | None = None,
-    calls: int = 8,
-) -> Choice:
-    """Which of some answers the API gives, steered by the pair: q(option) ~ p(option) (E[option] / A[option])^alpha.
-
-    One call is enough where all options show in the top-k. Beginnings of longer ones are gone on from, where the
-    endpoint can do that. What is still open then is bounded; where bounds overlap, the choice is undecided and says
-    what would decide.
-
-    Args:
-        prompt: The question.
-        options: The answers as the model would write them, byte for byte; an answer is one if it begins so.
-        api: The hosted model.
-        pair: A pair, or another source of offsets.
-        alpha: Weight of the offset.
-        pair_prompt: What the pair reads in place of `prompt`.
-        calls: Most calls.
-
-    Raises:
-        InputError: For options that are none.
-        PromptError: For a prompt that the pair cannot hold, before anything is sent.
-    """
-    started, asked = time.perf_counter(), as_prompt(prompt)
-    if not math.isfinite(alpha) or calls < 1:
-        raise InputError(f"alpha must be finite and calls at least 1, not {alpha} and {calls}")
-    wanted, can = [option.encode() for option in options], api.capabilities()
-    ask = Ask(api.model, "" if can.chat else api.text(asked), b"", 1, can.top_k, messages=asked.messages)
-    goes_on = can.continuation in (Continuation.EXACT, Continuation.PREFILL)
-    asking = choosing.masses(wanted, goes_on=goes_on, calls=calls)
-    first = next(asking)
-    own = asked if pair_prompt is None else as_prompt(pair_prompt)
-    spent = _Spent(started)
-    ask = replace(ask, run=spent.spending.run)
-    strings, scores = tuple(wanted), spent.scored(pair, wanted, own)
-    with spent.keeping():
-        masses = spent.asked(asking, first, lambda peek: api.send(replace(ask, answer=peek.text, length=peek.length)))
-        more = tuple(text for text in masses.wanted() if text not in wanted)
-        if more:
-            strings = (*wanted, *more)
-            scores = spent.scored(pair, strings, own)
-    spent.spending.work(spent.local)
-    spent.spending.settle()
-    found, options_of = choosing.chosen(masses, strings, scores, alpha=alpha)
-    needs = tuple(NEEDS[lack] for lack in choosing.lacking(masses, found, goes_on=goes_on))
-    seconds = time.perf_counter() - started
-    paid = spent.spending
-    return Choice(options_of, found.certified, spent.usage, seconds, spent.model, paid.cost, tuple(paid.calls), needs)
+    def _choice(self) -> Choice:
+        """The odds of all options, by all that was said."""
+        self.spending.work(self.local_seconds)
+        self.spending.settle()
+        masses, strings = self.masses, self._strings()
+        if masses is None:
+            raise TypeError("a choice is made when the API has answered")
+        odds, options = choosing.chosen(masses, strings, self.scores[strings], alpha=self.alpha)
+        return Choice(
+            options=options,
+            certified=odds.certified,
+            usage=self.usage,
+            seconds=time.perf_counter() - self.started,
+            model=self.model,
+            cost=self.spending.cost,
+            calls=tuple(self.spending.calls),
+            needs=tuple(NEEDS[lack] for lack in choosing.lacking(masses, odds, goes_on=self.goes_on)),
+        )
 
 
-def _scores(pair: Scorer, strings: Sequence[bytes], own: Prompt) -> Scores:
+def _scores(offsets: Offsets, strings: Sequence[bytes], prompt: Prompt) -> Scores:
     """The strings' scores; those of a pair closely, however small: a choice is made once, and its odds are shown."""
-    if not isinstance(pair, LocalPair):
-        return pair.score(b"", strings, prompt=own)
-    asked = scored(b"", strings, vocabulary=pair.vocabulary, spell=pair.spell, tolerance=CLOSE, small=0.0)
-    read = pair.prompt(own)
-    return run(asked, lambda paths: pair.distributions(read, paths))
+    if not isinstance(offsets, LocalPair):
+        return offsets.score(b"", strings, prompt=prompt)
+    asked = scored(b"", strings, vocabulary=offsets.vocabulary, spell=offsets.spell, tolerance=CLOSE, small=0.0)
+    read = offsets.prompt(prompt)
+    return run(asked, lambda paths: offsets.distributions(read, paths))

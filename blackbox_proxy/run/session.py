@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from blackbox_proxy.api import Endpoint, as_prompt
+from blackbox_proxy.api import Endpoint
 from blackbox_proxy.core.alignment.recut import strange_borders, strange_pieces
 from blackbox_proxy.core.decoding.drafting import Drafts, Planner
 from blackbox_proxy.core.decoding.events import (
@@ -35,10 +35,11 @@ from blackbox_proxy.errors import BlackboxProxyError, InputError, OverBudget, Pr
 from blackbox_proxy.local.controls import parted_note
 from blackbox_proxy.run.calls import Answered
 from blackbox_proxy.run.sources import (
+    BoundSource,
     LocalPair,
+    Offsets,
     PairSource,
-    ScorerSource,
-    Source,
+    StringSource,
     check_ids,
     check_scores,
     drafts_of,
@@ -54,7 +55,6 @@ from blackbox_proxy.types import (
     Prompt,
     Reply,
     Result,
-    Scorer,
     Step,
     TokenPath,
     Usage,
@@ -78,6 +78,19 @@ def _blind_note(blind: int) -> tuple[str, ...]:
     return (f"replies that told nothing of what comes next, so that the pair alone decided: {blind}",) if blind else ()
 
 
+def _bound(
+    offsets: Offsets, prompt: Prompt, text: str, *, api: Endpoint, steering: Steering
+) -> tuple[BoundSource, TokenPath]:
+    """The source of offsets with the prompt that it reads, and the API's prompt in token ids where those are sent."""
+    if not isinstance(offsets, LocalPair):
+        check_scores(steering, type(offsets).__name__)
+        return StringSource(offsets, prompt), ()
+    ids = offsets.api_ids(text) if steering.event == "ids" else ()
+    check_ids(steering, api)
+    read = offsets.prompt(prompt) if steering.leaves_alone else read_by(offsets, prompt)
+    return PairSource(offsets, read), ids
+
+
 @dataclass(slots=True)
 class Session:
     """One run's questions turned into calls, and what they cost; shared by all drivers.
@@ -87,7 +100,7 @@ class Session:
     """
 
     api: Endpoint
-    source: Source
+    source: BoundSource
     steering: Steering
     prompt: str
     ids: TokenPath
@@ -106,47 +119,46 @@ class Session:
     @classmethod
     def open(
         cls,
-        prompt: Prompt | str,
+        prompt: Prompt,
+        pair_prompt: Prompt,
         *,
         api: Endpoint,
-        pair: LocalPair | Scorer,
+        offsets: Offsets,
         steering: Steering,
-        pair_prompt: Prompt | str | None,
-        planner: Planner | None,
+        planner: Planner | None = None,
         run: str = "",
     ) -> Session:
-        asked, spending = as_prompt(prompt), Spending(run or uuid.uuid4().hex)
-        if api.capabilities().continuation is Continuation.NONE:
+        """A run that answers a prompt; `pair_prompt` is what the source of offsets reads.
+
+        Raises InputError where the endpoint, or the source, cannot do what the knobs ask for.
+        """
+        spending, can = Spending(run or uuid.uuid4().hex), api.capabilities()
+        if can.continuation is Continuation.NONE:
             raise InputError(
                 f"the adapter for {api.model!r} cannot go on from a given text, which steering token by token needs",
                 hint="use an endpoint with /completions, or `choose` between given answers",
             )
-        text = "" if api.capabilities().chat else api.text(asked)
-        own = asked if pair_prompt is None else as_prompt(pair_prompt)
-        drafts = drafts_of(steering, api, planner, guesses=isinstance(pair, LocalPair))
-        if isinstance(pair, LocalPair):
-            ids = pair.api_ids(text) if steering.event == "ids" else ()
-            check_ids(steering, api)
-            read = pair.prompt(own) if steering.leaves_alone else read_by(pair, own)
-            return cls(api, PairSource(pair, read), steering, text, ids, drafts, spending, asked.messages)
-        check_scores(steering, type(pair).__name__)
-        return cls(api, ScorerSource(pair, own), steering, text, (), drafts, spending, asked.messages)
+        text = "" if can.chat else api.text(prompt)
+        drafts = drafts_of(steering, api, planner, guesses=isinstance(offsets, LocalPair))
+        source, ids = _bound(offsets, pair_prompt, text, api=api, steering=steering)
+        return cls(api, source, steering, text, ids, drafts, spending, prompt.messages)
 
     @classmethod
-    def open_given(cls, given: Given, *, api: Endpoint, pair: LocalPair | Scorer, steering: Steering) -> Session:
+    def open_given(cls, given: Given, *, api: Endpoint, offsets: Offsets, steering: Steering) -> Session:
         """A run that scores a text. Raises InputError where the endpoint does not give texts back."""
         if not api.capabilities().echo:
             raise InputError(
                 f"the adapter for {api.model!r} does not tell log-probs of a text that it is sent",
                 hint="set `echo` for this endpoint if it gives the prompt back with its log-probs",
             )
-        if isinstance(pair, LocalPair) and given.text:
-            read_by(pair, Prompt(text=given.text.decode("utf-8")))
-        source: Source = (
-            PairSource(pair, PairPrompt((), ())) if isinstance(pair, LocalPair) else ScorerSource(pair, Prompt())
-        )
-        if isinstance(source, ScorerSource):
-            check_scores(steering, type(pair).__name__)
+        source: BoundSource
+        if isinstance(offsets, LocalPair):
+            if given.text:
+                read_by(offsets, Prompt(text=given.text.decode("utf-8")))
+            source = PairSource(offsets, PairPrompt((), ()))
+        else:
+            check_scores(steering, type(offsets).__name__)
+            source = StringSource(offsets, Prompt())
         return cls(api, source, steering, "", (), Drafts(), Spending(uuid.uuid4().hex), given=given)
 
     def loop(self) -> Run:

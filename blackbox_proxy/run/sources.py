@@ -27,11 +27,11 @@ from blackbox_proxy.errors import InputError
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import (
     Continuation,
+    OffsetSource,
     PairDistributions,
     PairPrompt,
     Prompt,
     Proposer,
-    Scorer,
     TokenPath,
 )
 
@@ -50,6 +50,10 @@ class LocalPair(Protocol):
     def prompt(self, prompt: Prompt) -> PairPrompt: ...
 
     def distributions(self, prompt: PairPrompt, paths: Sequence[TokenPath]) -> Sequence[PairDistributions]: ...
+
+
+Offsets = LocalPair | OffsetSource
+"""Where the offsets of a run come from."""
 
 
 @runtime_checkable
@@ -75,14 +79,14 @@ class Rated(Protocol):
     def rates(self) -> Prices | None: ...
 
 
-class Source(Protocol):
+class BoundSource(Protocol):
     """Where offsets come from, with the prompt that it reads: it makes the loop, and answers its local questions."""
 
     def loop(self, steering: Steering, api: Endpoint, drafts: Drafts) -> Run: ...
 
     def scoring(self, given: Given, steering: Steering, api: Endpoint) -> Run: ...
 
-    def begun(self, prompt: Prompt) -> Source: ...
+    def begun(self, prompt: Prompt) -> BoundSource: ...
 
     def answer(self, event: Event) -> Evidence: ...
 
@@ -119,29 +123,29 @@ class PairSource:
 
 @final
 @dataclass(frozen=True, slots=True)
-class ScorerSource:
+class StringSource:
     """Any other source: the loop asks for scores of strings."""
 
-    scorer: Scorer
+    source: OffsetSource
     prompt: Prompt
 
     def loop(self, steering: Steering, _api: Endpoint, _drafts: Drafts) -> Run:
-        return steps_by_scores(steering, proposes=isinstance(self.scorer, Proposer))
+        return steps_by_scores(steering, proposes=isinstance(self.source, Proposer))
 
     def scoring(self, given: Given, steering: Steering, _api: Endpoint) -> Run:
-        return scored_by_scores(given, steering, proposes=isinstance(self.scorer, Proposer))
+        return scored_by_scores(given, steering, proposes=isinstance(self.source, Proposer))
 
-    def begun(self, prompt: Prompt) -> ScorerSource:
+    def begun(self, prompt: Prompt) -> StringSource:
         return replace(self, prompt=prompt)
 
     def answer(self, event: Event) -> Evidence:
         if not isinstance(event, ScoreStrings):
             return Evidence()
         pieces = dict.fromkeys(event.pieces)
-        if event.proposals and isinstance(self.scorer, Proposer):
-            pieces |= dict.fromkeys(self.scorer.propose(event.answer, event.proposals, prompt=self.prompt))
+        if event.proposals and isinstance(self.source, Proposer):
+            pieces |= dict.fromkeys(self.source.propose(event.answer, event.proposals, prompt=self.prompt))
             pieces[b""] = None
-        scores = self.scorer.score(event.answer, tuple(pieces), prompt=self.prompt)
+        scores = self.source.score(event.answer, tuple(pieces), prompt=self.prompt)
         return Evidence(scores=StringScores(tuple(pieces), scores))
 
 

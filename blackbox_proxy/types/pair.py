@@ -69,7 +69,7 @@ class Scores:
         return self.expert - self.anti_expert
 
 
-class Scorer(Protocol):
+class OffsetSource(Protocol):
     """A source of offsets: how probable two models find it that a text goes on with given bytes.
 
     A pair is one (`local.pair.Pair.score`); so are several pairs and a table (`core.sources`), and anything else with

@@ -102,7 +102,7 @@ def test_every_route_tells_the_story(route: str) -> None:
     ):
         for draft in (1, 2, 8):
             assert told(api, draft=draft, worded=adapter == "chat_continue") == STORY
-        alone = steer("So?", api=api, pair=pair(), steering=Steering(alpha=0.0, draft=1, max_tokens=16))
+        alone = steer("So?", api=api, offsets=pair(), steering=Steering(alpha=0.0, draft=1, max_tokens=16))
         assert (alone.text, alone.finish, alone.exactness, alone.usage.requests) == (STORY, "stop", "exact", 1)
 
 

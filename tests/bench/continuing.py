@@ -38,13 +38,14 @@ from blackbox_proxy.core.text import is_whole
 from blackbox_proxy.demo.facts import Question, in_format, questions, states_fact
 from blackbox_proxy.demo.run import STEERING, pair_file
 from blackbox_proxy.errors import BlackboxProxyError
+from blackbox_proxy.local.loading import load_pair
 from blackbox_proxy.local.pair import Pair
 from blackbox_proxy.local.weights import default_cache, resolve
-from blackbox_proxy.run.engine import load_pair, steer
+from blackbox_proxy.run.steerer import steer
 from blackbox_proxy.run.unsteered import go_on
 from blackbox_proxy.standin import running
 from blackbox_proxy.steering import Steering
-from blackbox_proxy.types import Ask, Kind, Position, Prompt, Reply, Scorer, Usage
+from blackbox_proxy.types import Ask, Kind, OffsetSource, Position, Prompt, Reply, Usage
 from tests.bench.prompts import prompts
 
 MODELS = ("smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct")
@@ -134,10 +135,10 @@ def common(text: str, other: str) -> int:
     )
 
 
-def answered(prompt: str, *, api: Api, pair: Pair | Scorer, steering: Steering, own: str = "") -> Answered:
+def answered(prompt: str, *, api: Api, pair: Pair | OffsetSource, steering: Steering, own: str = "") -> Answered:
     """One answer; where it breaks off, what there was of it. own: what the pair reads, if not the prompt."""
     try:
-        found = steer(prompt, api=api, pair=pair, steering=steering, pair_prompt=own or None)
+        found = steer(prompt, api=api, offsets=pair, steering=steering, pair_prompt=own or None)
     except BlackboxProxyError as error:
         left, name = error.partial, type(error).__name__
         return Answered(left.text, len(left.steps), left.usage, name) if left else Answered("", 0, Usage(), name)
@@ -245,7 +246,7 @@ def measured_next(stage: Stage, texts: Sequence[str]) -> Figures:
     steering = Steering(alpha=0.0, max_tokens=TOKENS)
     places: list[tuple[str, bytes]] = []
     for text in texts:
-        own = steer(text, api=stage.ways["prefill"], pair=OffsetTable({}), steering=steering)
+        own = steer(text, api=stage.ways["prefill"], offsets=OffsetTable({}), steering=steering)
         places += [(text, answer) for answer in beginnings(own.text, [step.piece for step in own.steps])]
     found = {way: [asked_next(text, answer, api=api) for text, answer in places] for way, api in stage.ways.items()}
     return {way: compared(distributions, found["prefill"]) for way, distributions in found.items()}

@@ -27,7 +27,7 @@ from blackbox_proxy.core.decoding.drafting import Prices
 from blackbox_proxy.demo.facts import Question, exact, in_format, questions, states_fact
 from blackbox_proxy.demo.run import CLOSED, LOADS, STEERING, Stage, staged
 from blackbox_proxy.local.weights import default_cache, resolve
-from blackbox_proxy.run.engine import steer
+from blackbox_proxy.run.steerer import steer
 from blackbox_proxy.steering import Schedule, Steering
 from blackbox_proxy.types import Prompt, Result, Usage
 from tests.bench.prompts import prompts
@@ -73,7 +73,7 @@ def answered(stage: Stage, asked: Sequence[Question | str], steering: Steering) 
         question = one if isinstance(one, Question) else None
         prompt, own = (question.asked, question.text) if question else (str(one), str(one))
         before = time.perf_counter()
-        result = steer(prompt, api=stage.api, pair=stage.pair, steering=steering, pair_prompt=Prompt.ask(own))
+        result = steer(prompt, api=stage.api, offsets=stage.pair, steering=steering, pair_prompt=Prompt.ask(own))
         found.append(Answered(result, question, time.perf_counter() - before))
     return found
 

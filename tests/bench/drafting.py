@@ -26,7 +26,7 @@ from blackbox_proxy.demo.facts import questions
 from blackbox_proxy.demo.run import CLOSED, LOCAL, STEERING, TOP_K
 from blackbox_proxy.local.pair import Pair, PairFiles, open_pair
 from blackbox_proxy.local.weights import default_cache, resolve
-from blackbox_proxy.run.engine import steer
+from blackbox_proxy.run.steerer import Steerer
 from blackbox_proxy.standin.server import running
 from blackbox_proxy.steering import Prefer, Steering
 from blackbox_proxy.types import Ask, Capabilities, Prompt, Reply, Usage
@@ -154,7 +154,7 @@ def play(load: Load, strategy: Strategy, api: Api, pair: Pair, *, prices: Prices
     for asked, text in load.rows:
         before = time.perf_counter()
         own = Prompt.ask(text)
-        result = steer(asked, api=counted, pair=pair, steering=steering, pair_prompt=own, planner=planner)
+        result = Steerer(counted, pair, steering, planner=planner).complete(asked, pair_prompt=own)
         spent.seconds += time.perf_counter() - before
         spent.texts.append(result.text)
         spent.tokens += len(result.steps)

@@ -31,7 +31,7 @@ from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.text import is_whole
 from blackbox_proxy.local.tokens import api_vocabulary
 from blackbox_proxy.local.weights import default_cache
-from blackbox_proxy.run.engine import steer
+from blackbox_proxy.run.steerer import steer
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import (
     Ask,
@@ -342,7 +342,7 @@ def written(form: str, pair: ScriptedPair, api: Vocabulary, *, known: bool, seed
     pair.say(form.encode(), seed=seed)
     steering = Steering(max_tokens=2 * len(form.encode()) + 4, draft=1)
     asked = ignorant(api, pair, known=known)
-    return steer(Prompt(text="-"), api=asked, pair=pair, steering=steering)
+    return steer(Prompt(text="-"), api=asked, offsets=pair, steering=steering)
 
 
 def vocabularies(folder: Path | None) -> dict[str, str]:

@@ -32,7 +32,7 @@ from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.local.pair import Member, Pair, PairFiles, open_pair
 from blackbox_proxy.local.tokens import api_vocabulary
 from blackbox_proxy.local.weights import default_cache, resolve
-from blackbox_proxy.run.engine import steer
+from blackbox_proxy.run.steerer import steer
 from blackbox_proxy.standin.server import running
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Prompt, Result
@@ -105,7 +105,7 @@ def answered(question: Question, way: str, alpha: float, *, pair: Pair, api: Api
     if way == "expert":
         text = pair.members[0].answer(prompt, max_tokens=TOKENS).decode("utf-8", "replace")
         return scored(question, text)
-    result = steer(prompt, api=api, pair=pair, steering=Steering(alpha=alpha, max_tokens=TOKENS))
+    result = steer(prompt, api=api, offsets=pair, steering=Steering(alpha=alpha, max_tokens=TOKENS))
     return {**scored(question, result.text), **said(result)}
 
 
@@ -134,7 +134,7 @@ def identical(adapter: Path, asked: Sequence[Question], *, done: set[Key]) -> It
             prompt = Prompt.ask(question.text)
             expert, untuned = (oracle(member, prompt, api) for member in others.members)
             own = pair.members[0].answer(prompt, max_tokens=TOKENS).decode("utf-8", "replace")
-            result = steer(prompt, api=OracleApi(untuned), pair=pair, steering=steering)
+            result = steer(prompt, api=OracleApi(untuned), offsets=pair, steering=steering)
             row = {"way": "identity", "alpha": 1.0, "question": question.text, "expert": own, "text": result.text}
             yield {**row, **said(result), "apart": apart(result, expert), **verdict(result, own, expert, untuned)}
 

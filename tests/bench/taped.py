@@ -12,8 +12,8 @@ from pathlib import Path
 
 from blackbox_proxy.gateway.config import read_config
 from blackbox_proxy.gateway.server import serve
+from blackbox_proxy.local.loading import load_pair
 from blackbox_proxy.local.pair import Pair
-from blackbox_proxy.run.engine import load_pair
 from tests.bench.tapes import written
 
 

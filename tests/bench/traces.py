@@ -21,7 +21,7 @@ from blackbox_proxy.core.decoding.drafting import Drafter, Plan, Planner, Seen, 
 from blackbox_proxy.demo.facts import questions
 from blackbox_proxy.demo.run import CLOSED, STEERING, Stage, staged
 from blackbox_proxy.local.weights import default_cache, resolve
-from blackbox_proxy.run.engine import steer
+from blackbox_proxy.run.steerer import Steerer
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Prompt, Usage
 from tests.bench.prompts import prompts
@@ -85,7 +85,7 @@ def answers(load: Load, stage: Stage, *, tokens: int) -> Iterator[dict[str, obje
             return
         recorder = Recorder()
         own = Prompt.ask(text)
-        steer(asked, api=stage.api, pair=stage.pair, steering=load.steering, pair_prompt=own, planner=recorder)
+        Steerer(stage.api, stage.pair, load.steering, planner=recorder).complete(asked, pair_prompt=own)
         made += len(recorder.seen)
         yield recorder.row()
 

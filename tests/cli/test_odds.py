@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from blackbox_proxy import Pair, Prompt, Steering, choose, connect, load_pair, sample, steer
+from blackbox_proxy import Pair, Prompt, Steering, connect, load_pair, steer
 from blackbox_proxy.errors import InputError
+from blackbox_proxy.run.steerer import Steerer
 from blackbox_proxy.standin import running, script
 from tests.cli.runs import Cli
 
@@ -79,7 +80,7 @@ def test_one_option_is_no_choice(cli: Cli, there: tuple[str, ...], options: tupl
 
 def test_a_chat_without_prefill_is_steered_and_its_first_token_is_exact(oracle: str, pair: Pair) -> None:
     with connect(oracle, model="oracle", adapter="chat_continue", options={"top_k": 3}) as api:
-        found = steer(QUESTION, api=api, pair=pair, steering=Steering(alpha=0.0, max_tokens=1))
+        found = steer(QUESTION, api=api, offsets=pair, steering=Steering(alpha=0.0, max_tokens=1))
     assert (found.text, found.exactness) == ("Yes", "exact")
 
 
@@ -88,7 +89,8 @@ def test_the_pair_tilts_the_odds_by_what_it_scores(oracle: str, pair: Pair) -> N
     with connect(oracle, model="oracle", options={"top_k": 3}) as api:
         asked, own = Prompt(text=QUESTION), Prompt(text="Wet?")
         plain, tilted = (
-            choose(asked, ["Yes", "Maybe"], api=api, pair=pair, alpha=alpha, pair_prompt=own) for alpha in (0.0, 1.5)
+            Steerer(api, pair, Steering(alpha=alpha)).choose(asked, ["Yes", "Maybe"], pair_prompt=own)
+            for alpha in (0.0, 1.5)
         )
     offset = pair.score(b"", [b"Yes", b"Maybe"], prompt=own).offset
     assert [o.offset for o in tilted.options] == pytest.approx(offset.tolist(), abs=1e-6)
@@ -120,7 +122,7 @@ def test_several_answers_are_the_librarys(cli: Cli, where: tuple[str, ...], pair
     assert said.status == 0, said.err
     steering = Steering(temperature=0.9, seed=5, max_tokens=6, target="topk")
     with connect(api_url, model="tiny", template="chatml") as api:
-        right = list(sample(QUESTION, n=2, api=api, pair=pair, steering=steering))
+        right = list(Steerer(api, pair, steering).sample(QUESTION, 2))
     found = json.loads(said.out)["answers"]
     assert [one["text"] for one in found] == [result.text for result in right]
     assert found[0]["log_weight"] == pytest.approx(right[0].log_weight, abs=1e-3)

@@ -47,7 +47,7 @@ def wanted(
     """What the library answers."""
     options = {"top_k": 20}
     with connect(api_url, model="tiny", template="chatml", options=options) as api:
-        return steer(prompt, api=api, pair=pair, steering=steering, pair_prompt=own)
+        return steer(prompt, api=api, offsets=pair, steering=steering, pair_prompt=own)
 
 
 @pytest.fixture(scope="module")
@@ -280,7 +280,7 @@ def test_the_drafter_must_be_one_that_can_be_used(cli: Cli, where: tuple[str, ..
 def test_ids_ask_in_the_pairs_own_tokens(cli: Cli, where: tuple[str, ...], api_url: str, pair: Pair) -> None:
     with connect(api_url, model="tiny", template="chatml", options={"top_k": 20, "token_ids": True}) as api:
         steering = Steering(max_tokens=LENGTH, event="ids")
-        found = steer(Prompt.ask(PROMPT), api=api, pair=pair, steering=steering)
+        found = steer(Prompt.ask(PROMPT), api=api, offsets=pair, steering=steering)
     said = json.loads(cli("steer", PROMPT, *where, *FAST, "--json", "--event", "ids").out)
     assert lasting(said) == lasting(result_json(found, trace=False))
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from blackbox_proxy.api import Api
 from blackbox_proxy.local.pair import Pair
-from blackbox_proxy.run.engine import steer
+from blackbox_proxy.run.steerer import steer
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Kind, Result
 
@@ -29,7 +29,7 @@ NEAR_TIE = 0.03
 
 def answers(api: Api, pair: Pair) -> list[Result]:
     """The steered answers to all questions."""
-    return [steer(question, api=api, pair=pair, steering=STEERING) for question in QUESTIONS]
+    return [steer(question, api=api, offsets=pair, steering=STEERING) for question in QUESTIONS]
 
 
 def check_same(found: Sequence[Result], wanted: Sequence[Result]) -> None:

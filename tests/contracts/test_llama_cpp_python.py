@@ -18,7 +18,7 @@ import pytest
 
 from blackbox_proxy.api import Api, connect
 from blackbox_proxy.local.pair import Pair
-from blackbox_proxy.run.engine import steer
+from blackbox_proxy.run.steerer import steer
 from blackbox_proxy.standin.server import running
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Ask, Floats, Kind, Position
@@ -174,5 +174,5 @@ def test_steered_answers_are_those_through_a_standin_that_loses_the_same(
         completions(url, truth) as own,
         completions(f"{python_llama}/v1", truth) as api,
     ):
-        found, wanted = ([steer(q, api=a, pair=pair, steering=steering) for q in asked] for a in (api, own))
+        found, wanted = ([steer(q, api=a, offsets=pair, steering=steering) for q in asked] for a in (api, own))
         check_same(found, wanted)

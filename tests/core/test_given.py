@@ -17,7 +17,7 @@ from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding.combine import FieldScores, whole
 from blackbox_proxy.core.decoding.given import Given
 from blackbox_proxy.errors import InputError
-from blackbox_proxy.run.engine import ascore
+from blackbox_proxy.run.steerer import Steerer
 from blackbox_proxy.steering import Schedule, Steering
 from blackbox_proxy.testing import ToyApi, ToyModel, ToyPair
 from blackbox_proxy.types import Ask, Candidate, Capabilities, Floats, Kind, Origin, Prompt, Reply, Result, TokenPath
@@ -55,7 +55,7 @@ def toy(seed: int, *, top_k: int = len(TOY)) -> ToyApi:
 
 def scored(text: Given, api: Endpoint, pair: ToyPair, steering: Steering) -> Result:
     async def to_its_end() -> Result:
-        return await ascore(text, api=api, pair=pair, steering=steering).result()
+        return await Steerer(api, pair, steering).astream_score(text).result()
 
     return asyncio.run(to_its_end())
 

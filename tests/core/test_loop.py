@@ -14,7 +14,7 @@ from blackbox_proxy.core.decoding.loop import Loop
 from blackbox_proxy.core.decoding.rounds import HIDDEN_END
 from blackbox_proxy.core.decoding.strings import ByteReading
 from blackbox_proxy.errors import ReplyError
-from blackbox_proxy.run.engine import steer
+from blackbox_proxy.run.steerer import steer
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.testing import ToyPair
 from blackbox_proxy.types import (
@@ -50,7 +50,7 @@ def reply(*said: Position, finish: str = "length") -> Reply:
 
 def run(pair: TablePair, *replies: Reply, steering: Steering | None = None) -> tuple[Result, ScriptedApi]:
     api = ScriptedApi(list(replies))
-    return steer(PROMPT, api=api, pair=pair, steering=steering or Steering(proposals=0)), api
+    return steer(PROMPT, api=api, offsets=pair, steering=steering or Steering(proposals=0)), api
 
 
 def prefers(text: bytes, expert: Chances, anti_expert: Chances) -> TablePair:

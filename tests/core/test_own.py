@@ -141,7 +141,7 @@ def test_it_is_drawn_as_it_was_asked_for() -> None:
     *_, asked = own(Reply((token(b"a", logp=-3.0, b=-0.1),), "length", Usage()), steering)
     assert (asked.temperature, asked.top_p, asked.own) == (0.7, 0.9, True)
     api = toy_api()
-    found = steer(Prompt(text="ab"), api=api, pair=toy_pair(), steering=steering)
+    found = steer(Prompt(text="ab"), api=api, offsets=toy_pair(), steering=steering)
     assert (len(api.asked), api.asked[0].top_p, found.changed) == (1, 0.9, 0)
-    again = steer(Prompt(text="ab"), api=toy_api(), pair=OffsetTable({}), steering=steering)
+    again = steer(Prompt(text="ab"), api=toy_api(), offsets=OffsetTable({}), steering=steering)
     assert again.text == found.text

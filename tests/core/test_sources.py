@@ -13,7 +13,7 @@ import pytest
 from blackbox_proxy import OffsetTable, WeightedSum
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.errors import InputError
-from blackbox_proxy.run.engine import steer
+from blackbox_proxy.run.steerer import steer
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Origin, Prompt, Scores
 from tests.core.toys import toy_api, toy_pair
@@ -26,11 +26,11 @@ PLAIN = Vocabulary([b"a", b"b", b" ", b"</s>"], ends=[3])
 
 def test_a_table_lifts_what_it_names() -> None:
     api, steering = toy_api(), Steering(max_tokens=5)
-    plain = steer(PROMPT, api=api, pair=OffsetTable({}), steering=steering)
+    plain = steer(PROMPT, api=api, offsets=OffsetTable({}), steering=steering)
     assert all(step.origin is Origin.DRAFT for step in plain.steps)
-    lifted = steer(PROMPT, api=api, pair=OffsetTable({b"b": 20.0}, other=-1.0), steering=steering)
+    lifted = steer(PROMPT, api=api, offsets=OffsetTable({b"b": 20.0}, other=-1.0), steering=steering)
     assert lifted.text == "bbbbb"
-    ended = steer(PROMPT, api=api, pair=OffsetTable({b"": 30.0}), steering=steering)
+    ended = steer(PROMPT, api=api, offsets=OffsetTable({b"": 30.0}), steering=steering)
     assert ended.finish == "stop"
     assert ended.text == ""
 
@@ -39,7 +39,7 @@ def test_a_table_says_what_all_else_is_worth() -> None:
     """Log-probs are over what it leaves: p exp(offset), what the API did not show by the offset of all others."""
     table = OffsetTable({b"a": 0.0, b"b": 0.5}, other=-9.0)
     for source in (table, WeightedSum([(table, 1.0)])):
-        (step,) = steer(PROMPT, api=toy_api(1, WHOLE, top_k=2), pair=source, steering=Steering(max_tokens=1)).steps
+        (step,) = steer(PROMPT, api=toy_api(1, WHOLE, top_k=2), offsets=source, steering=Steering(max_tokens=1)).steps
         shown = {candidate.piece: candidate for candidate in step.candidates}
         weights = {piece: candidate.logp + table.offsets.get(piece, table.other) for piece, candidate in shown.items()}
         hidden = 1.0 - math.fsum(math.exp(candidate.logp) for candidate in shown.values())
@@ -53,7 +53,7 @@ def test_a_table_says_what_all_else_is_worth() -> None:
 def test_one_pair_of_weight_one_steers_by_the_scores_of_that_pair(seed: int) -> None:
     """By strings, whatever tokens they are: what the text goes on with."""
     pair, steering = toy_pair(seed, WHOLE), Steering(max_tokens=1, spread=64, proposals=0, rule="none")
-    (step,) = steer(PROMPT, api=toy_api(seed, PLAIN), pair=WeightedSum([(pair, 1.0)]), steering=steering).steps
+    (step,) = steer(PROMPT, api=toy_api(seed, PLAIN), offsets=WeightedSum([(pair, 1.0)]), steering=steering).steps
     assert step.offset == pytest.approx(float(pair.score(b"", [step.piece], prompt=PROMPT).offset[0]), abs=1e-3)
 
 
@@ -87,7 +87,7 @@ class Longest:
 
 def test_anything_with_a_score_steers() -> None:
     steering = Steering(alpha=50.0, max_tokens=4)
-    result = steer(PROMPT, api=toy_api(), pair=Longest(), steering=steering)
+    result = steer(PROMPT, api=toy_api(), offsets=Longest(), steering=steering)
     assert len(result.text.encode()) >= len(result.steps) - 1
     assert result.finish == "length"
 
@@ -100,5 +100,5 @@ def test_what_is_no_number_is_refused() -> None:
     with pytest.raises(InputError, match="at least one"):
         WeightedSum([])
     with pytest.raises(InputError, match="scores strings"):
-        steer(PROMPT, api=toy_api(), pair=OffsetTable({}), steering=Steering(event="ids"))
+        steer(PROMPT, api=toy_api(), offsets=OffsetTable({}), steering=Steering(event="ids"))
     assert list(islice(WeightedSum([(OffsetTable({}), 1.0)]).propose(b"", 3, prompt=PROMPT), 3)) == []

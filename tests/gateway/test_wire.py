@@ -8,7 +8,8 @@ import openai
 import pytest
 
 from blackbox_proxy.api import connect
-from blackbox_proxy.run.engine import load_pair, steer
+from blackbox_proxy.local.loading import load_pair
+from blackbox_proxy.run.steerer import steer
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Prompt, Result
 from tests.standin.raw import Json, call, post
@@ -22,7 +23,7 @@ def oracle(upstream: str, pair_file: object, closed: object) -> Result:
     """The same answer by the library."""
     tokenizer = f"gguf:{closed.path}"  # type: ignore[attr-defined]
     with connect(upstream, model="tiny", tokenizer=tokenizer) as api, load_pair(str(pair_file)) as pair:
-        return steer(Prompt(text="the then"), api=api, pair=pair, steering=Steering(alpha=0.5, max_tokens=6))
+        return steer(Prompt(text="the then"), api=api, offsets=pair, steering=Steering(alpha=0.5, max_tokens=6))
 
 
 def test_a_completion_is_the_steered_answer(client: openai.OpenAI, oracle: Result) -> None:

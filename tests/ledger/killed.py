@@ -16,7 +16,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from blackbox_proxy import stream
+from blackbox_proxy.run.steerer import Steerer
 from blackbox_proxy.types import Prompt
 from tests.ledger.toys import STEERING, connected, opened, pair
 
@@ -29,7 +29,7 @@ LONG = replace(STEERING, max_tokens=40)
 def run(url: str, folder: Path, number: int, shown: int) -> None:
     """Steer, and write a byte for each token that is shown; ends only by being killed, or with the answer."""
     with opened(folder, run=str(number)) as ledger, connected(url, ledger) as api:
-        for _ in stream(Prompt(text="abc"), api=api, pair=pair(number % 5), steering=LONG):
+        for _ in Steerer(api, pair(number % 5), LONG).stream(Prompt(text="abc")):
             os.write(shown, b".")
 
 

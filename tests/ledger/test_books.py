@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from blackbox_proxy import Api, OffsetTable, asteer, choose, connect, sample, steer, stream
+from blackbox_proxy import Api, OffsetTable, connect, steer
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding.drafting import Prices
 from blackbox_proxy.core.money.amounts import Budget
@@ -21,6 +21,7 @@ from blackbox_proxy.errors import ApiRefused, InputError, LedgerError, OverBudge
 from blackbox_proxy.ledger.books import Ledger, open_ledger
 from blackbox_proxy.ledger.report import figures
 from blackbox_proxy.ledger.rows import LedgerRow, price_of
+from blackbox_proxy.run.steerer import Steerer
 from blackbox_proxy.standin import Traffic, running
 from blackbox_proxy.standin.plan import FaultPlan, read_plan
 from blackbox_proxy.steering import Steering, Who
@@ -78,7 +79,7 @@ def test_a_run_is_booked_as_the_engine_and_the_server_count_it(served: tuple[str
     url, traffic = served
     before = (traffic.total, traffic.read, traffic.written)
     with connected(url, ledger) as api:
-        result = steer(ASKED, api=api, pair=pair(), steering=STEERING)
+        result = steer(ASKED, api=api, offsets=pair(), steering=STEERING)
     rows = rows_of(ledger)
     assert summed(rows) == replace(result.usage, local_seconds=0.0)
     assert result.usage.wasted > 0
@@ -97,15 +98,15 @@ def test_a_run_is_booked_as_the_engine_and_the_server_count_it(served: tuple[str
     assert all(row.cost is not None and row.reserved is not None and row.cost <= row.reserved for row in rows)
 
 
-def by_asteer(prompt: Prompt, *, api: Api, pair: ToyPair, steering: Steering) -> Result:
+def by_asyncio(prompt: Prompt, *, api: Api, offsets: ToyPair, steering: Steering) -> Result:
     async def closing() -> Result:
         async with api:
-            return await asteer(prompt, api=api, pair=pair, steering=steering)
+            return await Steerer(api, offsets, steering).acomplete(prompt)
 
     return asyncio.run(closing())
 
 
-@pytest.mark.parametrize("drive", [steer, by_asteer])
+@pytest.mark.parametrize("drive", [steer, by_asyncio])
 @pytest.mark.parametrize(
     ("drafter", "options"),
     [
@@ -122,7 +123,7 @@ def test_whoever_drafts_the_books_are_those_of_the_engine_and_of_the_server(
     url, traffic = served
     before = (traffic.total, traffic.read, traffic.written)
     with connected(url, ledger, options=options) as api:
-        result = drive(ASKED, api=api, pair=pair(), steering=replace(STEERING, drafter=drafter))
+        result = drive(ASKED, api=api, offsets=pair(), steering=replace(STEERING, drafter=drafter))
     rows = rows_of(ledger)
     assert summed(rows) == replace(result.usage, local_seconds=0.0)
     assert (len(rows), summed(rows).input, summed(rows).output) == tuple(
@@ -251,7 +252,7 @@ def test_an_error_that_stays_leaves_its_rows_and_its_cost(bench: Bench, ledger: 
 
 def test_a_choice_and_a_call_by_itself_are_booked(served: tuple[str, Traffic], ledger: Ledger) -> None:
     with connected(served[0], ledger) as api:
-        choice = choose(ASKED, ["aa", "ab", "ca"], api=api, pair=pair())
+        choice = Steerer(api, pair()).choose(ASKED, ["aa", "ab", "ca"])
         api.send(Ask("toy", "abc", b"", 3, 6))
     *chosen, single = rows_of(ledger)
     assert len(chosen) == choice.usage.requests > 1
@@ -263,7 +264,7 @@ def test_a_choice_and_a_call_by_itself_are_booked(served: tuple[str, Traffic], l
 
 def test_all_answers_of_a_sample_are_one_run(served: tuple[str, Traffic], ledger: Ledger) -> None:
     with connected(served[0], ledger) as api:
-        results = list(sample(ASKED, n=3, api=api, pair=pair(), steering=replace(STEERING, temperature=1.0)))
+        results = list(Steerer(api, pair(), replace(STEERING, temperature=1.0)).sample(ASKED, 3))
     rows = rows_of(ledger)
     assert len({row.run for row in rows}) == 1
     assert sum((result.cost or Decimal(0) for result in results), Decimal(0)) == figures("", rows).cost
@@ -276,7 +277,7 @@ def test_a_provider_that_counts_nothing_is_estimated_from_above(tmp_path: Path) 
         opened(tmp_path) as ledger,
         connected(url, ledger) as api,
     ):
-        steer(ASKED, api=api, pair=pair(), steering=STEERING)
+        steer(ASKED, api=api, offsets=pair(), steering=STEERING)
         rows = rows_of(ledger)
     assert {row.source for row in rows} == {"estimated"}
     assert summed(rows).output == traffic.written
@@ -286,7 +287,7 @@ def test_a_provider_that_counts_nothing_is_estimated_from_above(tmp_path: Path) 
 
 def test_without_a_price_the_cost_is_unknown_and_never_nothing(served: tuple[str, Traffic], tmp_path: Path) -> None:
     with open_ledger(tmp_path / "ledger.sqlite") as ledger, connected(served[0], ledger) as api:
-        result = steer(ASKED, api=api, pair=pair(), steering=STEERING)
+        result = steer(ASKED, api=api, offsets=pair(), steering=STEERING)
         found = figures("", ledger.store.rows())
     assert result.cost is None
     assert (found.unpriced, found.cost, found.per_kept) == (found.answered, Decimal(0), None)
@@ -294,20 +295,20 @@ def test_without_a_price_the_cost_is_unknown_and_never_nothing(served: tuple[str
 
 def test_without_a_ledger_nothing_is_said_of_the_cost(served: tuple[str, Traffic]) -> None:
     with connected(served[0], None) as api:
-        assert steer(ASKED, api=api, pair=pair(), steering=STEERING).cost is None
+        assert steer(ASKED, api=api, offsets=pair(), steering=STEERING).cost is None
 
 
 def answers(api_of: Ledger, url: str) -> list[Result]:
     """The same answer by all three drivers."""
     with connected(url, api_of) as api:
-        running = stream(ASKED, api=api, pair=pair(), steering=STEERING)
+        running = Steerer(api, pair(), STEERING).stream(ASKED)
         steps = tuple(running)
         assert running.result.steps == steps
-        plain = steer(ASKED, api=api, pair=pair(), steering=STEERING)
+        plain = steer(ASKED, api=api, offsets=pair(), steering=STEERING)
 
     async def awaited() -> Result:
         async with connected(url, api_of) as api:
-            return await asteer(ASKED, api=api, pair=pair(), steering=STEERING)
+            return await Steerer(api, pair(), STEERING).acomplete(ASKED)
 
     return [running.result, plain, asyncio.run(awaited())]
 
@@ -316,7 +317,7 @@ def answers(api_of: Ledger, url: str) -> list[Result]:
 def test_at_a_budget_the_answer_so_far_is_returned(served: tuple[str, Traffic], tmp_path: Path, calls: int) -> None:
     url, traffic = served
     with connected(url, None) as api:
-        whole = steer(ASKED, api=api, pair=pair(), steering=STEERING)
+        whole = steer(ASKED, api=api, offsets=pair(), steering=STEERING)
     before = traffic.total
     with opened(tmp_path, Budget(max_calls=calls)) as ledger:
         found = answers(ledger, url)
@@ -334,7 +335,7 @@ def test_at_a_budget_the_answer_so_far_is_returned(served: tuple[str, Traffic], 
 def test_a_choice_at_a_budget_is_an_error_that_says_what_was_paid(served: tuple[str, Traffic], tmp_path: Path) -> None:
     with opened(tmp_path, Budget(max_calls=1)) as ledger, connected(served[0], ledger) as api:
         with pytest.raises(OverBudget, match="1 calls per run") as raised:
-            choose(ASKED, ["aa", "ab", "ca"], api=api, pair=pair())
+            Steerer(api, pair()).choose(ASKED, ["aa", "ab", "ca"])
         (row,) = rows_of(ledger)
     assert raised.value.partial.cost == row.cost
 
@@ -346,7 +347,7 @@ def test_a_retry_counts_against_a_budget_too(tmp_path: Path) -> None:
         opened(tmp_path, Budget(max_calls=2)) as ledger,
         connected(url, ledger) as api,
     ):
-        result = steer(ASKED, api=api, pair=pair(), steering=STEERING)
+        result = steer(ASKED, api=api, offsets=pair(), steering=STEERING)
         rows = rows_of(ledger)
     assert (result.finish, result.text, traffic.kinds) == ("budget", "", {"500": 2})
     assert [row.attempt for row in rows] == [1, 2]
@@ -383,7 +384,7 @@ def check_many_runs(folder: Path, budget: Budget, *, runs: int) -> tuple[Traffic
 
 def one_run(url: str, ledger: Ledger, number: int) -> Result:
     with connected(url, ledger) as api:
-        return steer(ASKED, api=api, pair=pair(3 + number % 4), steering=STEERING)
+        return steer(ASKED, api=api, offsets=pair(3 + number % 4), steering=STEERING)
 
 
 def test_fifty_runs_at_once_never_pass_a_budget_in_dollars(tmp_path: Path) -> None:
@@ -407,7 +408,7 @@ def test_a_ledger_that_breaks_stops_the_run(served: tuple[str, Traffic], ledger:
     with connected(served[0], ledger) as api:
         ledger.close()
         with pytest.raises(LedgerError, match="closed database"):
-            steer(ASKED, api=api, pair=pair(), steering=STEERING)
+            steer(ASKED, api=api, offsets=pair(), steering=STEERING)
     assert served[1].total == before
 
 
@@ -442,7 +443,7 @@ def test_a_planner_is_told_what_tokens_cost(served: tuple[str, Traffic], ledger:
         assert unbooked.rates() is None
     asked = Asked(toy_api(), [None, Prices(1.0, 1.0, 1.0)])
     for left in (1, 0):
-        steer(Prompt(text="ab"), api=asked, pair=toy_pair(), steering=Steering(max_tokens=4, drafter="auto"))
+        steer(Prompt(text="ab"), api=asked, offsets=toy_pair(), steering=Steering(max_tokens=4, drafter="auto"))
         assert len(asked.rated) == left
 
 
@@ -468,7 +469,7 @@ def billed_as(usage: object, ledger: Ledger, *, tier: str = "", options: dict[st
         ScriptedApi(Say(body)) as server,
         connect(server.url, model="toy", adapter="chat_prefill", options=options, ledger=ledger) as api,
     ):
-        return steer("hi", api=api, pair=OffsetTable({}), steering=Steering(max_tokens=1, draft=1))
+        return steer("hi", api=api, offsets=OffsetTable({}), steering=Steering(max_tokens=1, draft=1))
 
 
 @pytest.mark.parametrize("usage", [None, {}, ZEROS, {"prompt_tokens": 9, "completion_tokens": 0}, "none"])

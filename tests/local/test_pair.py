@@ -18,7 +18,7 @@ from blackbox_proxy.errors import LocalModelError, PairError, PromptError, Weigh
 from blackbox_proxy.local.llama import Context, Model, gpu_available
 from blackbox_proxy.local.pair import Member, Pair, PairFiles, check_same_vocabulary, distribution, open_pair
 from blackbox_proxy.local.template import CHATML
-from blackbox_proxy.run.engine import steer
+from blackbox_proxy.run.steerer import steer
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.testing import ToyApi, ToyModel
 from blackbox_proxy.types import (
@@ -251,7 +251,7 @@ def test_several_threads_may_ask_one_pair(pair: Pair) -> None:
 def steered(pair: Pair, seed: int) -> Result:
     toy = ToyModel(pair.vocabulary, seed)
     api = ToyApi(toy, pair.spell, top_k=12)
-    return steer(Prompt(text=f"the {seed}"), api=api, pair=pair, steering=Steering(max_tokens=6, event="ids"))
+    return steer(Prompt(text=f"the {seed}"), api=api, offsets=pair, steering=Steering(max_tokens=6, event="ids"))
 
 
 def test_several_answers_may_be_steered_by_one_pair_at_once(pair: Pair) -> None:

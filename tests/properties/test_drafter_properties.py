@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding.drafting import Planner, Prices
 from blackbox_proxy.errors import InputError, ReplyError
-from blackbox_proxy.run.engine import asteer, steer
+from blackbox_proxy.run.steerer import Steerer, steer
 from blackbox_proxy.steering import Steering, Who
 from blackbox_proxy.testing import ToyApi, ToyModel, ToyPair
 from blackbox_proxy.types import Origin, Prompt, Result
@@ -43,7 +43,7 @@ def run(seed: int, steering: Steering, *, one_spelling: bool = True) -> tuple[Re
     """Steer one toy by two others. Toys that say only what is no text at some place are passed over."""
     api, pair = speakers(seed, one_spelling=one_spelling)
     try:
-        return steer(PROMPT, api=api, pair=pair, steering=steering), api
+        return steer(PROMPT, api=api, offsets=pair, steering=steering), api
     except ReplyError:
         reject()
 
@@ -82,8 +82,8 @@ def test_by_ids_the_text_is_that_of_one_token_per_call(seed: int, steering: Stee
     pair = toy_pair(seed)
     api = ToyApi(ToyModel(TOY, seed + 3), TOY.spell, top_k=1 + seed % 8, prompt_lists=seed % 2 == 0)
     steering = replace(steering, event="ids")
-    one = steer(PROMPT, api=api, pair=pair, steering=naive(steering))
-    found = steer(PROMPT, api=api, pair=pair, steering=replace(steering, drafter=drafter))
+    one = steer(PROMPT, api=api, offsets=pair, steering=naive(steering))
+    found = steer(PROMPT, api=api, offsets=pair, steering=replace(steering, drafter=drafter))
     check_same(found, one)
 
 
@@ -117,7 +117,7 @@ def test_what_the_api_drafts_the_pair_has_not(seed: int, steering: Steering) -> 
 def test_one_answer_whichever_driver_makes_it(seed: int, steering: Steering, drafter: Who) -> None:
     found, _ = run(seed, replace(steering, drafter=drafter))
     api, pair = speakers(seed, one_spelling=True)
-    other = asyncio.run(asteer(PROMPT, api=api, pair=pair, steering=replace(steering, drafter=drafter)))
+    other = asyncio.run(Steerer(api, pair, replace(steering, drafter=drafter)).acomplete(PROMPT))
     check_same(other, found)
 
 
@@ -126,7 +126,7 @@ def test_an_expert_that_is_followed_is_drafted_in_a_few_calls(drafter: Who) -> N
     """A strong alpha: twenty tokens in drafts of seven guesses and what comes behind them."""
     pair = ToyPair(ToyModel(WHOLE, 3, sharpness=6.0), ToyModel(WHOLE, 3, sharpness=0.1))
     api = replace(toy_api(1, WHOLE), toy=ToyModel(WHOLE, 1, sharpness=0.1))
-    found = steer(PROMPT, api=api, pair=pair, steering=Steering(alpha=1.0, max_tokens=20, drafter=drafter, draft=7))
+    found = steer(PROMPT, api=api, offsets=pair, steering=Steering(alpha=1.0, max_tokens=20, drafter=drafter, draft=7))
     rounds = -(-len(found.steps) // 8)
     assert len(found.steps) >= 8
     assert found.usage.requests == rounds
@@ -139,7 +139,7 @@ def test_an_expert_that_is_followed_is_drafted_in_a_few_calls(drafter: Who) -> N
 def test_where_no_list_is_taken_each_beginning_is_a_request() -> None:
     pair = ToyPair(ToyModel(WHOLE, 3, sharpness=6.0), ToyModel(WHOLE, 3, sharpness=0.1))
     api = replace(toy_api(1, WHOLE), toy=ToyModel(WHOLE, 1, sharpness=0.1), prompt_lists=False)
-    found = steer(PROMPT, api=api, pair=pair, steering=Steering(max_tokens=12, drafter="pair_prefixes", draft=11))
+    found = steer(PROMPT, api=api, offsets=pair, steering=Steering(max_tokens=12, drafter="pair_prefixes", draft=11))
     assert found.usage.requests == len(api.asked) == 12
 
 
@@ -149,19 +149,19 @@ def test_a_planner_that_is_kept_learns_from_one_answer_to_the_next() -> None:
     api = replace(toy_api(1, WHOLE), toy=ToyModel(WHOLE, 1, sharpness=0.1))
     steering = Steering(max_tokens=12, drafter="auto", prefer="cost", draft=12)
     planner = Planner(prefer="cost", prices=Prices(0.0, 0.0, 1.0))
-    calls = [steer(PROMPT, api=api, pair=pair, steering=steering, planner=planner).usage.requests for _ in range(4)]
+    calls = [Steerer(api, pair, steering, planner=planner).complete(PROMPT).usage.requests for _ in range(4)]
     assert calls[-1] == 1
 
 
 def test_the_pair_drafts_no_drawn_text() -> None:
     api, pair = speakers(3, one_spelling=True)
     with pytest.raises(InputError, match="drafter='pair_prefixes'"):
-        steer(PROMPT, api=api, pair=pair, steering=Steering(temperature=1.0, drafter="pair_prefixes"))
+        steer(PROMPT, api=api, offsets=pair, steering=Steering(temperature=1.0, drafter="pair_prefixes"))
 
 
 def test_an_endpoint_that_gives_nothing_back_is_not_asked_to() -> None:
     api, pair = speakers(3, one_spelling=True)
     with pytest.raises(InputError, match="drafter='pair_echo'"):
-        steer(PROMPT, api=replace(api, echo=False), pair=pair, steering=Steering(drafter="pair_echo"))
-    found = steer(PROMPT, api=replace(api, echo=False), pair=pair, steering=Steering(drafter="auto", max_tokens=8))
-    assert found.text == steer(Prompt(text="ab"), api=api, pair=pair, steering=Steering(max_tokens=8)).text
+        steer(PROMPT, api=replace(api, echo=False), offsets=pair, steering=Steering(drafter="pair_echo"))
+    found = steer(PROMPT, api=replace(api, echo=False), offsets=pair, steering=Steering(drafter="auto", max_tokens=8))
+    assert found.text == steer(Prompt(text="ab"), api=api, offsets=pair, steering=Steering(max_tokens=8)).text

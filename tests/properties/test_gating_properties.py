@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from blackbox_proxy.core.decoding.gating import total_variation
 from blackbox_proxy.core.decoding.sources import OffsetTable
 from blackbox_proxy.errors import InputError
-from blackbox_proxy.run.engine import steer
+from blackbox_proxy.run.steerer import steer
 from blackbox_proxy.steering import Schedule, Steering
 from blackbox_proxy.testing import ToyApi, ToyModel
 from blackbox_proxy.types import Distribution, Floats, Logits, Origin, PairDistributions, TokenPath
@@ -109,7 +109,7 @@ def test_by_ids_each_step_is_that_of_the_definition(seed: int, threshold: float,
     pair = toy_pair(seed)
     api = ToyApi(ToyModel(TOY, seed + 3), TOY.spell, top_k=len(TOY))
     steering = Steering(alpha=alpha, max_tokens=10, event="ids", gate="divergence", threshold=threshold, draft=draft)
-    found = steer(PROMPT, api=api, pair=pair, steering=steering)
+    found = steer(PROMPT, api=api, offsets=pair, steering=steering)
     read = pair.prompt(PROMPT).expert
     path: TokenPath = ()
     for step in found.steps:
@@ -164,7 +164,7 @@ def test_what_is_no_schedule_is_refused(text: str) -> None:
 
 def test_a_source_of_scores_has_nothing_to_measure() -> None:
     with pytest.raises(InputError, match="gate='divergence' needs the distributions of a pair's members"):
-        steer(PROMPT, api=toy_api(1, WHOLE), pair=OffsetTable({b"a": 1.0}), steering=Steering(gate="divergence"))
+        steer(PROMPT, api=toy_api(1, WHOLE), offsets=OffsetTable({b"a": 1.0}), steering=Steering(gate="divergence"))
 
 
 def test_a_schedule_weighs_the_offsets_of_any_source() -> None:
@@ -172,7 +172,7 @@ def test_a_schedule_weighs_the_offsets_of_any_source() -> None:
     api = toy_api(3, WHOLE)
     table = OffsetTable(dict.fromkeys((b" ", b"b", b""), -50.0))
     steering = Steering(max_tokens=6, schedule=Schedule(((1, 1.0), (2, 0.0))), rule="none", tail="drop")
-    found = steer(PROMPT, api=api, pair=table, steering=steering)
+    found = steer(PROMPT, api=api, offsets=table, steering=steering)
     assert not set(found.text[:2]) & set(" b")
     own = greedy(api.toy, 6, after=tuple(api.spell(PROMPT.text.encode() + found.text[:2].encode())))
     assert found.text[2:].encode() == own[: len(found.text[2:].encode())]

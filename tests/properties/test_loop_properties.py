@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.text import is_start, is_whole
 from blackbox_proxy.errors import ReplyError
-from blackbox_proxy.run.engine import asteer, steer, stream
+from blackbox_proxy.run.steerer import Steerer, steer
 from blackbox_proxy.steering import Gate, Schedule, Steering, Target
 from blackbox_proxy.testing import ToyApi, ToyModel, ToyPair
 from blackbox_proxy.types import (
@@ -68,7 +68,7 @@ def run(seed: int, steering: Steering) -> tuple[Result, ToyApi, ToyPair]:
     """Steer one toy by two others. Toys that say only what is no text at some place are passed over."""
     api, pair = speakers(seed)
     try:
-        return steer(PROMPT, api=api, pair=pair, steering=steering), api, pair
+        return steer(PROMPT, api=api, offsets=pair, steering=steering), api, pair
     except ReplyError:
         reject()
 
@@ -151,7 +151,7 @@ def test_by_ids_an_api_that_is_the_anti_expert_becomes_the_expert(seed: int, ste
     api = ToyApi(pair.anti_expert, TOY.spell, top_k=len(TOY))
     read = pair.prompt(PROMPT).expert
     steering = replace(steering, alpha=1.0, event="ids", evidence=0.0, gate="always", schedule=None)
-    result = steer(PROMPT, api=api, pair=pair, steering=steering)
+    result = steer(PROMPT, api=api, offsets=pair, steering=steering)
     own = greedy(pair.expert, steering.max_tokens, after=read)
     assert b"".join(step.piece for step in result.steps) == own
     assert result.text == own.decode("utf-8", "replace")
@@ -226,9 +226,9 @@ def test_the_pair_is_not_asked_twice_for_a_place_that_still_lies_ahead(seed: int
 def test_one_answer_whichever_driver_makes_it(seed: int, steering: Steering) -> None:
     by_steer, _, _ = run(seed, steering)
     api, pair = speakers(seed)
-    steps = stream(PROMPT, api=api, pair=pair, steering=steering)
+    steps = Steerer(api, pair, steering).stream(PROMPT)
     listed = list(steps)
-    by_asteer = asyncio.run(asteer(PROMPT, api=api, pair=pair, steering=steering))
+    by_asteer = asyncio.run(Steerer(api, pair, steering).acomplete(PROMPT))
     assert repr(timeless(steps.result)) == repr(timeless(by_steer)) == repr(timeless(by_asteer))
     assert repr(tuple(listed)) == repr(by_steer.steps)
 

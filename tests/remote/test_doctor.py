@@ -19,7 +19,7 @@ from blackbox_proxy.errors import ApiBusy, ApiRefused, ApiUnreachable, ReplyErro
 from blackbox_proxy.remote.profiles.finding import user_folder
 from blackbox_proxy.remote.profiles.overlays import write_overlay
 from blackbox_proxy.remote.transport import Transport
-from blackbox_proxy.run.engine import steer
+from blackbox_proxy.run.steerer import steer
 from blackbox_proxy.standin import QUIRKS, StandinOptions, Traffic, running
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Prompt, WireRequest
@@ -165,7 +165,7 @@ def test_what_was_measured_is_enough_to_steer_with(
         with connect(url, model="toy", profile="compatible") as api:
             prompt = Prompt.ask(SHORT) if api.capabilities().chat else Prompt(text=SHORT)
             free, banned = (
-                steer(prompt, api=api, pair=OffsetTable({b"k": -20.0}), steering=Steering(alpha=alpha, max_tokens=4))
+                steer(prompt, api=api, offsets=OffsetTable({b"k": -20.0}), steering=Steering(alpha=alpha, max_tokens=4))
                 for alpha in (0.0, 1.0)
             )
     assert (free.text, free.finish) == ("ok", "stop")

@@ -40,5 +40,5 @@ def steps(
 
 
 def steps_by_scores(steering: Steering, *, proposes: bool) -> Run:
-    """`steps` by any source of offsets (`types.Scorer`); proposes: whether it can name strings of its own."""
+    """`steps` by any source of offsets (`types.OffsetSource`); proposes: whether it can name strings of its own."""
     return Loop(steering, ScoreReading(steering, proposes=proposes), {}).run()

@@ -77,7 +77,7 @@ def scored_steps(
 
 
 def scored_by_scores(given: Given, steering: Steering, *, proposes: bool) -> Run:
-    """`scored_steps` by any source of offsets (`types.Scorer`)."""
+    """`scored_steps` by any source of offsets (`types.OffsetSource`)."""
     distribution = distribution_of(steering)
     return Scoring(distribution, ScoreReading(distribution, proposes=proposes), {}, given=given).run()
 

@@ -1,4 +1,4 @@
-"""Scores strings of bytes by any source of offsets: several pairs, a table, whatever has a `score` (types.Scorer).
+"""Scores strings of bytes by any source of offsets: several pairs, a table, any `types.OffsetSource`.
 
 The source is asked once for each position, for what the API shows and, where it can propose, for strings of its own.
 It has no vocabulary, so nothing outside the top-k can be listed, and only a rule that bounds offsets gives

@@ -1,9 +1,9 @@
 """Sources of offsets besides one pair: a table of strings, and a weighted sum of any other sources.
 
-    steer("...", api=api, pair=OffsetTable({b" colour": 2.0, b" color": -2.0}))
-    steer("...", api=api, pair=WeightedSum([(tone, 1.0), (domain, 0.5)]))
+    Steerer(api, OffsetTable({b" colour": 2.0, b" color": -2.0}))
+    Steerer(api, WeightedSum([(tone, 1.0), (domain, 0.5)]))
 
-Each has the one method `score` of `types.Scorer`. Offsets are natural logs; positive ones favour.
+Each has the one method `score` of `types.OffsetSource`. Offsets are natural logs; positive ones favour.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import final
 import numpy as np
 
 from blackbox_proxy.errors import InputError
-from blackbox_proxy.types import Floats, Prompt, Proposer, Scorer, Scores
+from blackbox_proxy.types import Floats, OffsetSource, Prompt, Proposer, Scores
 
 
 @final
@@ -41,7 +41,7 @@ class OffsetTable:
                     hint="20 nats are as good as never or always",
                 )
 
-    def score(self, _context: bytes, pieces: Sequence[bytes], *, prompt: Prompt) -> Scores:  # noqa: ARG002 (Scorer's)
+    def score(self, _context: bytes, pieces: Sequence[bytes], *, prompt: Prompt) -> Scores:  # noqa: ARG002 (OffsetSource's)
         """The offsets, over an anti-expert that is 1 everywhere: only the difference counts."""
         offset = np.array([self.offsets.get(piece, self.other) for piece in pieces], dtype=np.float64)
         even = np.zeros(len(pieces))
@@ -59,7 +59,7 @@ class WeightedSum:
             where it can.
     """
 
-    parts: Sequence[tuple[Scorer, float]]
+    parts: Sequence[tuple[OffsetSource, float]]
 
     def __post_init__(self) -> None:
         if not self.parts:

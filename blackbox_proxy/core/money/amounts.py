@@ -151,7 +151,8 @@ class Budget:
     Attributes:
         max_cost: US dollars; None for no limit.
         max_calls: Requests; None for no limit.
-        per: `run` (one call of `steer` or `sample`), `day` (UTC), or a tag as `KEY=VALUE`, over all runs that carry it.
+        per: `run` (one call of `Steerer.complete`, `sample` or `choose`), `day` (UTC), or a tag as `KEY=VALUE`, over
+            all runs that carry it.
     """
 
     max_cost: Decimal | None = None
