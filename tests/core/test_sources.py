@@ -70,10 +70,14 @@ def test_offsets_add_up_by_their_weights() -> None:
     )
 
 
-def test_every_part_proposes() -> None:
+def test_every_part_proposes_in_turn_and_no_more_than_asked_for() -> None:
     one, other = toy_pair(1), toy_pair(2)
-    found = WeightedSum([(one, 1.0), (OffsetTable({}), 1.0), (other, 1.0)]).propose(b"", 2, prompt=PROMPT)
-    assert set(found) == {*one.propose(b"", 2, prompt=PROMPT), *other.propose(b"", 2, prompt=PROMPT)}
+    parts = WeightedSum([(one, 1.0), (OffsetTable({}), 1.0), (other, 1.0)])
+    (first, second), (third, fourth) = (pair.propose(b"", 2, prompt=PROMPT) for pair in (one, other))
+    in_turn = tuple(dict.fromkeys((first, third, second, fourth)))
+    assert parts.propose(b"", 4, prompt=PROMPT)[: len(in_turn)] == in_turn
+    for count in (1, 2, 3):
+        assert parts.propose(b"", count, prompt=PROMPT) == in_turn[:count]
 
 
 @dataclass

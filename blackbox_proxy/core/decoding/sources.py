@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice, zip_longest
 from typing import final
 
 import numpy as np
@@ -81,12 +82,14 @@ class WeightedSum:
         return Scores(anti_expert + offset, anti_expert, lower, upper, (even + end, even), other)
 
     def propose(self, context: bytes, count: int, *, prompt: Prompt) -> Sequence[bytes]:
-        """What the sources propose, one after another."""
-        named: dict[bytes, None] = {}
-        for source, weight in self.parts:
-            if weight > 0.0 and isinstance(source, Proposer):
-                named |= dict.fromkeys(source.propose(context, count, prompt=prompt))
-        return tuple(named)
+        """What the sources propose, in turn: the likeliest of each, then the second of each, up to `count`."""
+        lists = [
+            source.propose(context, count, prompt=prompt)
+            for source, weight in self.parts
+            if weight > 0.0 and isinstance(source, Proposer)
+        ]
+        in_turn = (piece for row in zip_longest(*lists) for piece in row if piece is not None)
+        return tuple(islice(dict.fromkeys(in_turn), count))
 
 
 def _bounds(scores: Scores, weight: float) -> tuple[Floats, Floats]:

@@ -1,4 +1,4 @@
-"""Small valid doubles, for tests of code that steers: toy models with a distribution that anyone can compute.
+"""Toy models with a distribution that anyone can compute, and a pair and an API over them.
 
 A `ToyModel` draws its next-token logits from a seed and the last few tokens, so it is a real autoregressive model,
 only a senseless one. `ToyPair` and `ToyApi` stand where `Pair` and `Api` do, without weights and without a network.
