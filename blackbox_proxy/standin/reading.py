@@ -11,7 +11,7 @@ from typing import Protocol, final
 
 from blackbox_proxy.errors import PromptError
 from blackbox_proxy.local.controls import MarkedPrompt
-from blackbox_proxy.local.prompts import Cutter, ids_of, special_of, without_second_bos
+from blackbox_proxy.local.prompts import PromptTokenizer, ids_of, special_of, without_second_bos
 from blackbox_proxy.local.template import written, written_until
 from blackbox_proxy.openai_http.fields import Refusal
 from blackbox_proxy.openai_http.turns import Unfinished
@@ -28,7 +28,7 @@ class ReadingTask:
     echo: tuple[bytes, ...] = ()
 
 
-class ServedModel(Cutter, Protocol):
+class ServedModel(PromptTokenizer, Protocol):
     """What a reader asks of a model; `local.llama.Model` is the real one, `script.Script` a toy."""
 
     @property
