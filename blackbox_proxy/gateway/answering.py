@@ -53,18 +53,18 @@ def asked_of(order: Order, model: SteeredModel) -> list[Asked]:
     Greedy answers to one prompt are all equal, so one is made, and stands for all.
     """
     steering = _steering(order, model)
-    made = []
+    tasks = []
     if order.echo:
         steering = replace(steering, top_candidates=max(steering.top_candidates, order.top or 0))
     for at, source in enumerate(order.sources):
         prompt = given_of(source, model, goes_on=order.goes_on) if order.echo else text_of(source, model)
         first = at * order.n
         if order.echo or steering.temperature == 0.0:
-            made.append(Asked(prompt, steering, tuple(range(first, first + order.n))))
+            tasks.append(Asked(prompt, steering, tuple(range(first, first + order.n))))
             continue
         seeds = (replace(steering, seed=steering.seed + i) for i in range(order.n))
-        made += [Asked(prompt, own, (first + i,)) for i, own in enumerate(seeds)]
-    return made
+        tasks += [Asked(prompt, seeded, (first + i,)) for i, seeded in enumerate(seeds)]
+    return tasks
 
 
 def _steering(order: Order, model: SteeredModel) -> Steering:

@@ -187,10 +187,10 @@ class _Source:
         try:
             return _File.model_validate(said)
         except ValidationError as error:
-            found = error.errors(include_url=False)
-            raise self._told(min(found, key=lambda one: line_of(self.text, one["loc"]))) from None
+            errors = error.errors(include_url=False)
+            raise self._as_mistake(min(errors, key=lambda one: line_of(self.text, one["loc"]))) from None
 
-    def _told(self, error: ErrorDetails) -> InputError:
+    def _as_mistake(self, error: ErrorDetails) -> InputError:
         place = tuple(step for step in error["loc"] if step != "[key]")
         if error["type"] == "extra_forbidden":
             return self.mistake(place, f"there is no such field{_nearest(place)}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from blackbox_proxy.knobs import FIXED, OWN_FIELDS, KnobMistake, check_bounds, read_knobs
+from blackbox_proxy.knobs import FIXED, REQUEST_FIELDS, KnobMistake, check_bounds, read_knobs
 from blackbox_proxy.openai_http import fields
 from blackbox_proxy.openai_http.fields import Body, Refusal
 from blackbox_proxy.openai_http.turns import Unfinished, read_turns
@@ -83,15 +83,15 @@ def read_chat(body: Body, limits: Limits) -> Order:
     most = limits.tokens
     newer, older = (fields.integer(body, name, low=1, high=most) for name in ("max_completion_tokens", "max_tokens"))
     alternatives = fields.integer(body, "top_logprobs", low=0, high=MOST_TOP)
-    wanted = fields.boolean(body, "logprobs")
-    if alternatives is not None and not wanted:
+    logprobs = fields.boolean(body, "logprobs")
+    if alternatives is not None and not logprobs:
         raise Refusal("The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled.", param="top_logprobs")
     return _order(
         body,
         limits,
         sources=(_turns(body, limits),),
         max_tokens=older if newer is None else newer,
-        top=(alternatives or 0) if wanted else None,
+        top=(alternatives or 0) if logprobs else None,
     )
 
 
@@ -145,11 +145,12 @@ def _order(
     if n * len(sources) > limits.answers:
         asked = n * len(sources)
         raise Refusal(f"{asked} answers were asked for; one request may have {limits.answers}.", param="n")
-    own = {"max_tokens": max_tokens, **_drawing(body), "stop": _stops(body.get("stop"))}
+    standard = {"max_tokens": max_tokens, **_drawing(body), "stop": _stops(body.get("stop"))}
+    given = {name: value for name, value in standard.items() if value is not None}
     return Order(
         model=read_model(body),
         sources=sources,
-        knobs={**_steering(body.get("steering")), **{name: value for name, value in own.items() if value is not None}},
+        knobs={**_steering(body.get("steering")), **given},
         n=n,
         top=top,
         stream=stream,
@@ -172,7 +173,7 @@ def _steering(value: object) -> dict[str, object]:
     """The knobs under `steering`, within what a stranger may ask for."""
     said = fields.mapping({} if value is None else value, "steering")
     try:
-        knobs = read_knobs(said, but=OWN_FIELDS | FIXED)
+        knobs = read_knobs(said, but=REQUEST_FIELDS | FIXED)
         check_bounds(knobs)
     except KnobMistake as error:
         param = f"steering.{error.name[:LONGEST_KEY]}"

@@ -149,8 +149,8 @@ class ChatShape:
         return ChatStream(self.head, self.mode.usage)
 
     def _choice(self, index: int, part: Part[Step]) -> chat_completion.Choice:
-        wanted = self.mode.top is not None
-        return chat_choice(index, part, _chat_logprobs(part.tokens, self.mode.top) if wanted else None)
+        top = self.mode.top
+        return chat_choice(index, part, None if top is None else _chat_logprobs(part.tokens, top))
 
 
 @final

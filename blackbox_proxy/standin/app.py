@@ -89,7 +89,7 @@ class StandinEndpoints:
         tasks = await self._service.prepare(request)
         shape = self._service.shape(request, kind)
         if request.stream:
-            return EventSourceResponse(events(self._service.stream(request, tasks, shape=shape), _told), sep="\n")
+            return EventSourceResponse(events(self._service.stream(request, tasks, shape=shape), _refusal), sep="\n")
         written = await while_connected(http, lambda: self._service.whole(request, tasks, shape=shape))
         return Response(written, media_type="application/json")
 
@@ -108,9 +108,9 @@ def build_app(service: Service, *, quirks: Quirks, api_key: str | None = None) -
     routes = [
         Route(prefix + path, handler, methods=[method]) for prefix in ("", "/v1") for path, handler, method in table
     ]
-    return Starlette(routes=routes, exception_handlers=handlers(_told))
+    return Starlette(routes=routes, exception_handlers=handlers(_refusal))
 
 
-def _told(error: Exception) -> Refusal:
+def _refusal(error: Exception) -> Refusal:
     """Everything is told as it is: there is nobody here to hide it from."""
     return error if isinstance(error, Refusal) else Refusal(str(error), status=500)

@@ -89,7 +89,7 @@ def entries(reply: Json) -> Iterator[Json]:
             yield from part["logprobs"]
 
 
-def _own(entry: Json) -> Json:
+def _without_alternatives(entry: Json) -> Json:
     return {name: value for name, value in entry.items() if name != "top_logprobs"}
 
 
@@ -100,7 +100,7 @@ def _among(entry: Json) -> bool:
 def _add_sampled(said: DressedText) -> None:
     for entry in entries(said.reply):
         if not _among(entry):
-            entry["top_logprobs"].append(_own(entry))
+            entry["top_logprobs"].append(_without_alternatives(entry))
 
 
 def _sampled_first(said: DressedText) -> None:
@@ -108,7 +108,7 @@ def _sampled_first(said: DressedText) -> None:
     for entry in entries(said.reply):
         top = entry["top_logprobs"]
         others = [one for one in top if (one["token"], one["bytes"]) != (entry["token"], entry["bytes"])]
-        entry["top_logprobs"] = [_own(entry), *others][: len(top)]
+        entry["top_logprobs"] = [_without_alternatives(entry), *others][: len(top)]
 
 
 def _no_top(said: DressedText) -> None:

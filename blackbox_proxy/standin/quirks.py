@@ -341,9 +341,9 @@ def _value(quirk: Quirk, text: str | None) -> object:
 
 def _check_together(values: Mapping[str, object]) -> None:
     for group in EXCLUDING:
-        found = [name for name in group if name in values]
-        if len(found) > 1:
-            raise InputError(f"the quirks {' and '.join(found)} contradict each other", hint="leave one of them out")
+        clashing = [name for name in group if name in values]
+        if len(clashing) > 1:
+            raise InputError(f"the quirks {' and '.join(clashing)} contradict each other", hint="leave one of them out")
     for name, others in NEEDING.items():
         if name in values and not any(other in values for other in others):
             raise InputError(f"the quirk {name} does nothing by itself", hint=f"add {' or '.join(others)}")

@@ -56,13 +56,13 @@ def read_response(body: Body, *, top_k: int) -> Request:
         if body.get(name) is not None:
             raise Refusal(f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")
     fields.refuse_unsupported(body, _NEUTRAL)
-    wanted = LOGPROBS in _included(body.get("include"))
+    logprobs = LOGPROBS in _included(body.get("include"))
     alternatives = fields.integer(body, "top_logprobs", low=0, high=min(top_k, MOST_ALTERNATIVES))
     return common(
         body,
         sources=(Prompt(messages=_turns(body)),),
         max_tokens=fields.integer(body, "max_output_tokens", low=LEAST_TOKENS),
-        top_k=(alternatives or 0) if wanted else None,
+        top_k=(alternatives or 0) if logprobs else None,
         echo=False,
     )
 

@@ -242,12 +242,12 @@ class Service:
 
     def _exhaust(self, items: Iterator[T]) -> list[T]:
         """All items; ends early when nobody waits for them any more, with the cancellation that anyio raises."""
-        made = []
+        collected = []
         for item in items:
-            made.append(item)
+            collected.append(item)
             from_thread.check_cancelled()
             self._gate.check()
-        return made
+        return collected
 
     def _order(self, request: Request, task: ReadingTask, *, seed: tuple[int, int]) -> SamplingOrder:
         return SamplingOrder(

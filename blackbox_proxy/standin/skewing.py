@@ -74,16 +74,16 @@ def _scaled(logits: Logits, temperature: float) -> Logits:
 def _touched(token: Token, quirks: Quirks) -> Token:
     if token.logp is None or token.top is None:
         return token
-    logps, own = token.top.logps, token.logp
+    logps, logp = token.top.logps, token.logp
     kept = quirks.whole("sentinels")
     if kept is not None:
         ids = token.top.ids[:kept].tolist()
         logps = np.where(np.arange(len(logps)) < kept, logps, SENTINEL)
-        own = own if token.id in ids else SENTINEL
+        logp = logp if token.id in ids else SENTINEL
     digits = quirks.whole("rounded-logps")
     if digits is not None:
-        logps, own = _rounded(logps, digits), round(own, digits)
-    return replace(token, logp=own, top=replace(token.top, logps=logps))
+        logps, logp = _rounded(logps, digits), round(logp, digits)
+    return replace(token, logp=logp, top=replace(token.top, logps=logps))
 
 
 def _rounded(logps: Floats, digits: int) -> Floats:

@@ -93,8 +93,8 @@ def read_chat(body: Body, *, top_k: int) -> Request:
     fields.refuse_unsupported(body, _CHAT_NEUTRAL)
     newer, older = (fields.integer(body, name, low=1) for name in ("max_completion_tokens", "max_tokens"))
     alternatives = fields.integer(body, "top_logprobs", low=0, high=top_k)
-    wanted = fields.boolean(body, "logprobs")
-    if alternatives is not None and not wanted:
+    logprobs = fields.boolean(body, "logprobs")
+    if alternatives is not None and not logprobs:
         raise fields.Refusal(
             "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled.", param="top_logprobs"
         )
@@ -102,7 +102,7 @@ def read_chat(body: Body, *, top_k: int) -> Request:
         body,
         sources=(read_turns(body),),
         max_tokens=older if newer is None else newer,
-        top_k=(alternatives or 0) if wanted else None,
+        top_k=(alternatives or 0) if logprobs else None,
         echo=False,
     )
     return replace(request, bias=_bias(body.get("logit_bias")))
@@ -148,7 +148,7 @@ def _chosen_ids(value: object, param: str) -> TokenPath:
 
 def _bias(value: object) -> tuple[tuple[int, float], ...]:
     """Token ids, as JSON's keys are: in strings; each with a number from -100 to 100."""
-    found = []
+    biases = []
     for key, number in fields.mapping({} if value is None else value, "logit_bias").items():
         if not key.isdecimal() or len(key) > MOST_DIGITS:
             raise fields.Refusal(
@@ -160,8 +160,8 @@ def _bias(value: object) -> tuple[tuple[int, float], ...]:
             raise fields.Refusal(
                 f"Invalid 'logit_bias': {fields.shown(number)} is not between -100 and 100.", param="logit_bias"
             )
-        found.append((int(key), float(number)))
-    return tuple(found)
+        biases.append((int(key), float(number)))
+    return tuple(biases)
 
 
 def _prompts(prompt: object) -> tuple[Source, ...]:
