@@ -68,7 +68,7 @@ class Traffic:
 
 
 @final
-class Lines:
+class Connections:
     """The open connections by the client's address, so that one can be reset."""
 
     def __init__(self) -> None:
@@ -154,7 +154,7 @@ class Faulty:
     """
 
     def __init__(
-        self, app: ASGIApp, plan: FaultPlan, *, lines: Lines, traffic: Traffic, limit: Limit | None = None
+        self, app: ASGIApp, plan: FaultPlan, *, lines: Connections, traffic: Traffic, limit: Limit | None = None
     ) -> None:
         self._app = app
         self._plan = plan

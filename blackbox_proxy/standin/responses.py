@@ -26,8 +26,8 @@ from blackbox_proxy.openai_http.frames import Head, to_json
 from blackbox_proxy.openai_http.transcript import joined
 from blackbox_proxy.openai_http.turns import read_messages
 from blackbox_proxy.standin.replies import Count, ReplySpelling, StandinMode, chat_logprobs
+from blackbox_proxy.standin.requests import StandinRequest, common
 from blackbox_proxy.standin.transcript import Part, Placed
-from blackbox_proxy.standin.wire import Request, common
 from blackbox_proxy.types import Message, Prompt
 
 LEAST_TOKENS = 16
@@ -50,7 +50,7 @@ _ABSENT = (
 )
 
 
-def read_response(body: Body, *, top_k: int) -> Request:
+def read_response(body: Body, *, top_k: int) -> StandinRequest:
     """A request to /responses. top_k: the most alternatives per position that this server gives."""
     for name in _ABSENT:
         if body.get(name) is not None:
@@ -124,13 +124,13 @@ class ResponseShape:
         )
         return to_json(reply).encode()
 
-    def opening(self, index: int) -> Iterator[str]:  # noqa: ARG002 - as `Shape` has it
+    def opening(self, index: int) -> Iterator[str]:  # noqa: ARG002 - as `StandinShape` has it
         self._refuse_stream()
 
-    def chunks(self, index: int, part: Part) -> Iterator[str]:  # noqa: ARG002 - as `Shape` has it
+    def chunks(self, index: int, part: Part) -> Iterator[str]:  # noqa: ARG002 - as `StandinShape` has it
         self._refuse_stream()
 
-    def closing(self, count: Count) -> str:  # noqa: ARG002 - as `Shape` has it
+    def closing(self, count: Count) -> str:  # noqa: ARG002 - as `StandinShape` has it
         self._refuse_stream()
 
     def _refuse_stream(self) -> NoReturn:

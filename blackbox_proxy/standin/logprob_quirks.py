@@ -10,7 +10,7 @@ from typing import final
 
 import numpy as np
 
-from blackbox_proxy.standin.engine import DecodingPlace, SamplingOrder, Token, View
+from blackbox_proxy.standin.engine import DecodingPlace, SamplingParams, Token, View
 from blackbox_proxy.standin.quirks import Quirks
 from blackbox_proxy.types import Floats, Logits, TokenPath
 
@@ -20,7 +20,7 @@ FREEZING = 1e-9
 
 
 @final
-class Noisy:
+class NoisySlot:
     """A place whose logits move by up to half of `nats` either way, anew at every call; so log-probs move by `nats`."""
 
     def __init__(self, place: DecodingPlace, nats: float, *, chance: np.random.Generator) -> None:
@@ -42,26 +42,26 @@ class Noisy:
 def view_of(quirks: Quirks) -> View:
     """How log-probs are shown under these quirks."""
     return View(
-        distribution=lambda logits, order: _tempered(_biased(logits, order, quirks), order, quirks),
+        distribution=lambda logits, sampling: _tempered(_biased(logits, sampling, quirks), sampling, quirks),
         touch=lambda token: _touched(token, quirks),
     )
 
 
-def _biased(logits: Logits, order: SamplingOrder, quirks: Quirks) -> Logits:
-    if not order.bias or "biased-logps" not in quirks:
+def _biased(logits: Logits, sampling: SamplingParams, quirks: Quirks) -> Logits:
+    if not sampling.bias or "biased-logps" not in quirks:
         return logits
     moved = logits.copy()
-    for i, bias in order.bias:
+    for i, bias in sampling.bias:
         moved[i] += bias
     return moved
 
 
-def _tempered(logits: Logits, order: SamplingOrder, quirks: Quirks) -> Logits:
-    if order.temperature == 0.0:
+def _tempered(logits: Logits, sampling: SamplingParams, quirks: Quirks) -> Logits:
+    if sampling.temperature == 0.0:
         frozen = "logp-after-temperature" in quirks or "one-hot-at-zero" in quirks
         return _scaled(logits, FREEZING) if frozen else logits
     follows = "logp-after-temperature" in quirks or "scaled-except-zero" in quirks
-    return _scaled(logits, order.temperature) if follows else logits
+    return _scaled(logits, sampling.temperature) if follows else logits
 
 
 def _scaled(logits: Logits, temperature: float) -> Logits:
