@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SHARED := -n 2 --dist loadfile
-SDK := tests/remote tests/adapters tests/standin/test_wire.py
+SDK := tests/remote tests/adapters tests/standin/test_requests.py
 OLDEST := .venv-openai2/oldest
 TASKS := $(patsubst blackbox_proxy/tasks/%/task.toml,%,$(sort $(wildcard blackbox_proxy/tasks/*/task.toml)))
 RESULTS := blackbox_proxy/evaluation/data/results.json

@@ -17,7 +17,7 @@ from blackbox_proxy.steering import Schedule, Steering
 
 NAMES = tuple(field.name for field in fields(Steering))
 
-OWN_FIELDS = frozenset({"max_tokens", "temperature", "top_p", "seed", "stop"})
+REQUEST_FIELDS = frozenset({"max_tokens", "temperature", "top_p", "seed", "stop"})
 """Knobs for which OpenAI's requests have fields of their own."""
 
 FIXED = frozenset({"event", *(one.name for one in fields(Steering) if one.metadata["group"] is None)})

@@ -207,7 +207,7 @@ page = costs_page(
         tags=report(rows, by="tag"),
         outcomes=report(rows, by="outcome"),
         since="",
-        made=dt.datetime.now(dt.UTC),
+        written_at=dt.datetime.now(dt.UTC),
         by="a notebook",
     )
 )

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import settings
 
 from blackbox_proxy.local.buffers import VARIABLE as BUFFERS
-from blackbox_proxy.local.buffers import extra_wanted
+from blackbox_proxy.local.buffers import use_extra_buffers
 from blackbox_proxy.local.weights import KNOWN, default_cache, stored
 from tests.tiny_gguf import TinyModel, write_tiny_llama, write_tiny_lora
 
@@ -61,7 +61,7 @@ def decided_buffers(scrubbed_environment: None) -> Iterator[None]:  # noqa: ARG0
         patch.setenv(BUFFERS, FORCED_BUFFERS)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            patch.setenv(BUFFERS, "extra" if extra_wanted() else "plain")
+            patch.setenv(BUFFERS, "extra" if use_extra_buffers() else "plain")
         yield
 
 

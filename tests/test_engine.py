@@ -16,7 +16,7 @@ from blackbox_proxy.api import connect
 from blackbox_proxy.cli.settings import Settings
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.errors import ApiBusy, BlackboxProxyError, InputError, LocalModelError, PairError, PromptError
-from blackbox_proxy.gateway.config import Served
+from blackbox_proxy.gateway.config import ModelConfig
 from blackbox_proxy.local.loading import load_pair
 from blackbox_proxy.run.sources import LocalPair
 from blackbox_proxy.run.steerer import Steerer, steer
@@ -457,7 +457,7 @@ def test_a_chat_is_written_down_as_on_the_command_line_where_nobody_says_how() -
     with connect("http://127.0.0.1:9/v1", model="m") as api:
         assert api.text(Prompt.ask("why?")) == "<|im_start|>user\nwhy?<|im_end|>\n<|im_start|>assistant\n"
         assert api.text(Prompt(text="why?")) == "why?"
-    assert Settings.model_fields["template"].default == Served.model_fields["template"].default == "chatml"
+    assert Settings.model_fields["template"].default == ModelConfig.model_fields["template"].default == "chatml"
 
 
 def test_the_ends_of_common_models_are_known_and_can_be_replaced() -> None:

@@ -94,7 +94,7 @@ def _page(rows: Sequence[LedgerRow], *, since: str) -> str:
             tags=found["tag"],
             outcomes=found["outcome"],
             since=since,
-            made=dt.datetime.now(dt.UTC),
+            written_at=dt.datetime.now(dt.UTC),
             by=program(),
         )
     )

@@ -243,7 +243,7 @@ def _learnt(rows: Iterable[LedgerRow], place: _Place, *, acceptance: float | Non
         seen = wording_of((row.run, row.step, row.kept, row.wasted) for row in answered)
         found = seen or replace(ASSUMED, ways=min(ASSUMED.ways, place.ways))
     else:
-        drafts = ((row.kept - row.told, row.wasted or 0) for row in answered if row.kept is not None)
+        drafts = ((row.kept - row.echoed, row.wasted or 0) for row in answered if row.kept is not None)
         seen_share = acceptance_of(drafts)
         seen = None if seen_share is None else Wording(seen_share, 0)
         found = seen or Wording(ACCEPTANCE, 0)

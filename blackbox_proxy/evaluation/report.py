@@ -103,7 +103,7 @@ def _row(name: str, found: Any) -> ArmRow:  # noqa: ANN401 (JSON)
     alpha = found.get("alpha")
     return ArmRow(
         name=name,
-        told=NAMES.get(name) or f"steered at alpha {alpha:g}",
+        description=NAMES.get(name) or f"steered at alpha {alpha:g}",
         n=found["n"],
         errors=found["errors"],
         score=found["score"],

@@ -1,4 +1,4 @@
-"""From an order to its answers: prompts are read, answers made side by side, steps turned into text as it is certain.
+"""From a request to its answers: prompts are read, answers made side by side, steps turned into text as it is certain.
 
 Knows no HTTP and no reply's shape.
 """
@@ -19,7 +19,7 @@ from blackbox_proxy.core.decoding.given import Given
 from blackbox_proxy.errors import OverBudget
 from blackbox_proxy.gateway.merging import merged
 from blackbox_proxy.gateway.models import UNSTEERED, SteeredModel
-from blackbox_proxy.gateway.orders import Order, Source
+from blackbox_proxy.gateway.requests import GatewayRequest, Source
 from blackbox_proxy.openai_http.fields import Refusal
 from blackbox_proxy.openai_http.transcript import Finish, Part, Writer
 from blackbox_proxy.run.engine import AsyncStream
@@ -32,7 +32,7 @@ FINISHES: Mapping[str, Finish] = {"stop": "stop", "stop_string": "stop", "conten
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class AnswerTask:
     """One answer to make, or one text to score, and the choices of the reply that it stands for."""
 
     prompt: Prompt | Given
@@ -42,38 +42,38 @@ class Asked:
 
 @final
 @dataclass(slots=True)
-class Tally:
+class GatewayTally:
     """The results of the answers that are through, each with how many choices it stands for."""
 
     results: list[tuple[Result, int]] = field(default_factory=list)
 
 
-def asked_of(order: Order, model: SteeredModel) -> list[Asked]:
-    """The answers that an order asks for. Raises Refusal, or InputError, for what cannot be asked of this model.
+def answer_tasks(request: GatewayRequest, model: SteeredModel) -> list[AnswerTask]:
+    """The answers that a request asks for. Raises Refusal, or InputError, for what cannot be asked of this model.
 
     Greedy answers to one prompt are all equal, so one is made, and stands for all.
     """
-    steering = _steering(order, model)
-    made = []
-    if order.echo:
-        steering = replace(steering, top_candidates=max(steering.top_candidates, order.top or 0))
-    for at, source in enumerate(order.sources):
-        prompt = given_of(source, model, goes_on=order.goes_on) if order.echo else text_of(source, model)
-        first = at * order.n
-        if order.echo or steering.temperature == 0.0:
-            made.append(Asked(prompt, steering, tuple(range(first, first + order.n))))
+    steering = _steering(request, model)
+    tasks = []
+    if request.echo:
+        steering = replace(steering, top_candidates=max(steering.top_candidates, request.top or 0))
+    for at, source in enumerate(request.sources):
+        prompt = given_of(source, model, goes_on=request.goes_on) if request.echo else text_of(source, model)
+        first = at * request.n
+        if request.echo or steering.temperature == 0.0:
+            tasks.append(AnswerTask(prompt, steering, tuple(range(first, first + request.n))))
             continue
-        seeds = (replace(steering, seed=steering.seed + i) for i in range(order.n))
-        made += [Asked(prompt, own, (first + i,)) for i, own in enumerate(seeds)]
-    return made
+        seeds = (replace(steering, seed=steering.seed + i) for i in range(request.n))
+        tasks += [AnswerTask(prompt, seeded, (first + i,)) for i, seeded in enumerate(seeds)]
+    return tasks
 
 
-def _steering(order: Order, model: SteeredModel) -> Steering:
-    """The model's steering with what the order sets. Without a seed chance is not repeated.
+def _steering(request: GatewayRequest, model: SteeredModel) -> Steering:
+    """The model's steering with what the request sets. Without a seed chance is not repeated.
 
     Without a pair alpha is 0: the answer is the upstream's own.
     """
-    knobs: dict[str, Any] = dict(order.knobs)
+    knobs: dict[str, Any] = dict(request.knobs)
     if "seed" not in knobs and model.steering.seed == 0:
         knobs["seed"] = secrets.randbits(62)
     if model.offsets is UNSTEERED:
@@ -124,41 +124,43 @@ Parts = AsyncGenerator[tuple[int, Part[Step]], None]
 """Parts of a reply, each with the number of its choice."""
 
 
-async def answers(order: Order, asked: Sequence[Asked], model: SteeredModel, *, tally: Tally) -> Parts:
+async def answers(
+    request: GatewayRequest, tasks: Sequence[AnswerTask], model: SteeredModel, *, tally: GatewayTally
+) -> Parts:
     """The parts of all choices, each one's in order; what they took is put into the tally.
 
     Raises Refusal where the queue is full or a budget allows nothing, and what `Steerer.astream` raises.
     """
     with model.gate.admitted():
-        async with aclosing(merged([_answer(order, one, model, tally=tally) for one in asked])) as parts:
+        async with aclosing(merged([_answer(request, task, model, tally=tally) for task in tasks])) as parts:
             async for choice, part in parts:
                 yield choice, part
 
 
-def _stream(asked: Asked, api: Api, model: SteeredModel) -> AsyncStream:
-    steerer = Steerer(api, model.offsets, asked.steering)
-    return steerer.astream_score(asked.prompt) if isinstance(asked.prompt, Given) else steerer.astream(asked.prompt)
+def _stream(task: AnswerTask, api: Api, model: SteeredModel) -> AsyncStream:
+    steerer = Steerer(api, model.offsets, task.steering)
+    return steerer.astream_score(task.prompt) if isinstance(task.prompt, Given) else steerer.astream(task.prompt)
 
 
-async def _answer(order: Order, asked: Asked, model: SteeredModel, *, tally: Tally) -> Parts:
+async def _answer(request: GatewayRequest, task: AnswerTask, model: SteeredModel, *, tally: GatewayTally) -> Parts:
     # First the pair: who waits for it must not keep the upstream from models that it does not steer.
     async with model.room, model.gate.slot():
-        api = model.api.tagged(order.tags or {})
-        scores = isinstance(asked.prompt, Given)
-        stream = await asyncio.to_thread(_stream, asked, api, model)
-        writer: Writer[Step] = Writer(stops=() if scores else [stop.encode() for stop in asked.steering.stop])
+        api = model.api.tagged(request.tags or {})
+        scores = isinstance(task.prompt, Given)
+        stream = await asyncio.to_thread(_stream, task, api, model)
+        writer: Writer[Step] = Writer(stops=() if scores else [stop.encode() for stop in task.steering.stop])
         ended = False
         async with aclosing(stream):
             async for step in stream:
                 part = writer.take(step, step.piece, ends=step.kind is Kind.END and not scores)
                 ended = part.finish is not None
-                for choice in asked.choices if part else ():
+                for choice in task.choices if part else ():
                     yield choice, part
             result = await stream.result()
-        tally.results.append((result, len(asked.choices)))
+        tally.results.append((result, len(task.choices)))
         if result.finish == "budget" and not result.steps:
             raise OverBudget(result.notes[-1])
         if not ended:
             last = writer.close(FINISHES.get(result.finish, "length"))
-            for choice in asked.choices:
+            for choice in task.choices:
                 yield choice, last

@@ -23,17 +23,17 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route as Path
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from blackbox_proxy.gateway.answering import Parts, Tally, answers, asked_of
-from blackbox_proxy.gateway.config import Server
+from blackbox_proxy.gateway.answering import GatewayTally, Parts, answer_tasks, answers
+from blackbox_proxy.gateway.config import ServerConfig
 from blackbox_proxy.gateway.failures import translating
 from blackbox_proxy.gateway.guard import Guard, request_id
 from blackbox_proxy.gateway.keys import Keys
 from blackbox_proxy.gateway.models import Catalogue, SteeredModel
-from blackbox_proxy.gateway.orders import Limits, Order, read_chat, read_completion, read_model
-from blackbox_proxy.gateway.replies import SHAPES, Mode, Route, Shape, cost_of, usage_of
+from blackbox_proxy.gateway.replies import SHAPES, GatewayMode, GatewayShape, RouteName, cost_of, usage_of
+from blackbox_proxy.gateway.requests import GatewayRequest, RequestLimits, read_chat, read_completion, read_model
 from blackbox_proxy.gateway.tokens import info, tokens_of
 from blackbox_proxy.openai_http.fields import Body, Refusal, read_body
 from blackbox_proxy.openai_http.frames import Head
@@ -41,7 +41,10 @@ from blackbox_proxy.openai_http.http import Translate, events, handlers, while_c
 from blackbox_proxy.openai_http.transcript import Part
 from blackbox_proxy.types import Step
 
-READS: dict[Route, Callable[[Body, Limits], Order]] = {"chat": read_chat, "completions": read_completion}
+READS: dict[RouteName, Callable[[Body, RequestLimits], GatewayRequest]] = {
+    "chat": read_chat,
+    "completions": read_completion,
+}
 
 BODY_SECONDS = 60.0
 """Seconds in which the body of a request must have come."""
@@ -59,9 +62,9 @@ SPARE_THREADS = 4
 class _Reply:
     """One reply on its way: how it is written, its parts, and what they took."""
 
-    shape: Shape
+    shape: GatewayShape
     parts: Parts
-    tally: Tally
+    tally: GatewayTally
     choices: int
 
 
@@ -69,7 +72,7 @@ class _Reply:
 class GatewayEndpoints:
     """The handlers."""
 
-    def __init__(self, catalogue: Catalogue, server: Server, keys: Keys, *, translate: Translate) -> None:
+    def __init__(self, catalogue: Catalogue, server: ServerConfig, keys: Keys, *, translate: Translate) -> None:
         self._catalogue = catalogue
         self._server = server
         self._keys = keys
@@ -78,58 +81,61 @@ class GatewayEndpoints:
     async def health(self, _request: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
-    async def models(self, request: Request) -> Response:
-        self._admit(request)
+    async def models(self, http: Request) -> Response:
+        self._admit(http)
         cards = [_card(model) for model in self._catalogue.models.values()]
         return JSONResponse({"object": "list", "data": cards})
 
-    async def model(self, request: Request) -> Response:
-        self._admit(request)
-        return JSONResponse(_card(self._catalogue.find(request.path_params["name"].rstrip("/"))))
+    async def model(self, http: Request) -> Response:
+        self._admit(http)
+        return JSONResponse(_card(self._catalogue.find(http.path_params["name"].rstrip("/"))))
 
-    async def chat(self, request: Request) -> Response:
-        return await self._answer(request, "chat")
+    async def chat(self, http: Request) -> Response:
+        return await self._answer(http, "chat")
 
-    async def completions(self, request: Request) -> Response:
-        return await self._answer(request, "completions")
+    async def completions(self, http: Request) -> Response:
+        return await self._answer(http, "completions")
 
-    async def tokenize(self, request: Request) -> Response:
-        self._admit(request)
-        body = await self._body(request)
+    async def tokenize(self, http: Request) -> Response:
+        self._admit(http)
+        body = await self._body(http)
         model = self._catalogue.find(read_model(body))
         return JSONResponse(await asyncio.to_thread(tokens_of, body, model, self._server.limits))
 
-    async def tokenizer_info(self, request: Request) -> Response:
-        self._admit(request)
-        return JSONResponse(info(self._catalogue.find(request.query_params.get("model", ""))))
+    async def tokenizer_info(self, http: Request) -> Response:
+        self._admit(http)
+        return JSONResponse(info(self._catalogue.find(http.query_params.get("model", ""))))
 
-    def _admit(self, request: Request) -> str:
-        shown = request.headers.get("authorization")
-        if shown is None and (key := request.headers.get("api-key")):  # as Azure's clients show it
+    def _admit(self, http: Request) -> str:
+        shown = http.headers.get("authorization")
+        if shown is None and (key := http.headers.get("api-key")):  # as Azure's clients show it
             shown = f"Bearer {key}"
         return self._keys.admit(shown)
 
-    async def _body(self, request: Request) -> Body:
+    async def _body(self, http: Request) -> Body:
         try:
             with anyio.fail_after(BODY_SECONDS):
-                raw = await whole_body(request, most=self._server.max_body)
+                raw = await whole_body(http, most=self._server.max_body)
         except TimeoutError:
             raise Refusal("The body of the request did not come in time.", status=408) from None
         return read_body(raw)
 
-    async def _answer(self, request: Request, route: Route) -> Response:
-        key = self._admit(request)
-        order = READS[route](await self._body(request), self._server.limits)
-        model = self._catalogue.find(order.model)
-        tags = {**(order.tags or {}), "steered": model.name, **({"key": key} if key else {})}
-        order = replace(order, tags=tags)
-        tally = Tally()
-        asked = asked_of(order, model)
+    async def _answer(self, http: Request, route: RouteName) -> Response:
+        key = self._admit(http)
+        request = READS[route](await self._body(http), self._server.limits)
+        model = self._catalogue.find(request.model)
+        tags = {**(request.tags or {}), "steered": model.name, **({"key": key} if key else {})}
+        request = replace(request, tags=tags)
+        tally = GatewayTally()
+        tasks = answer_tasks(request, model)
         reply = _Reply(
-            _shape(route, order, model), answers(order, asked, model, tally=tally), tally, order.n * len(order.sources)
+            _shape(route, request, model),
+            answers(request, tasks, model, tally=tally),
+            tally,
+            request.n * len(request.sources),
         )
-        if order.stream:
-            chunks = await _begun(request, _chunks(reply, usage=order.include_usage), self._server.open_after)
+        if request.stream:
+            chunks = await _begun(http, _chunks(reply, usage=request.include_usage), self._server.open_after)
             return EventSourceResponse(
                 events(chunks, self._translate),
                 ping=self._server.ping,
@@ -138,11 +144,11 @@ class GatewayEndpoints:
                 shutdown_event=anyio.Event(),
                 shutdown_grace_period=self._server.drain,
             )
-        return await while_connected(request, lambda: _whole(reply))
+        return await while_connected(http, lambda: _whole(reply))
 
 
 def build_app(
-    catalogue: Catalogue, server: Server, keys: Keys, *, threads: int, log: Callable[[str], object]
+    catalogue: Catalogue, server: ServerConfig, keys: Keys, *, threads: int, log: Callable[[str], object]
 ) -> ASGIApp:
     """The ASGI application. threads: answers that may be under way at a time. log: is told of what went wrong."""
     translate = translating(lambda said: log(f"{request_id.get()} {said}"))
@@ -164,7 +170,7 @@ def build_app(
     return Guard(app, origins=server.cors_origins, local=not keys)
 
 
-def _routes(endpoints: GatewayEndpoints) -> list[Path]:
+def _routes(endpoints: GatewayEndpoints) -> list[Route]:
     table = (
         ("/health", endpoints.health, "GET"),
         ("/models", endpoints.models, "GET"),
@@ -175,10 +181,10 @@ def _routes(endpoints: GatewayEndpoints) -> list[Path]:
     )
     spelled = [(path + slash, handler, method) for path, handler, method in table for slash in ("", "/")]
     spelled.append(("/models/{name:path}", endpoints.model, "GET"))  # a name may have slashes: behind the list
-    return [Path(prefix + path, handler, methods=[method]) for prefix in PREFIXES for path, handler, method in spelled]
+    return [Route(prefix + path, handler, methods=[method]) for prefix in PREFIXES for path, handler, method in spelled]
 
 
-def _cross_origin(server: Server) -> list[Middleware]:
+def _cross_origin(server: ServerConfig) -> list[Middleware]:
     if not server.cors_origins:
         return []
     return [
@@ -198,10 +204,10 @@ def _card(model: SteeredModel) -> dict[str, object]:
     return ModelCard(id=model.name, created=model.created, object="model", owned_by="blackbox-proxy").model_dump()
 
 
-def _shape(route: Route, order: Order, model: SteeredModel) -> Shape:
+def _shape(route: RouteName, request: GatewayRequest, model: SteeredModel) -> GatewayShape:
     prefix, kind = SHAPES[route]
     head = Head(f"{prefix}{secrets.token_hex(16)}", int(time.time()), model.name)
-    return kind(head, Mode(order.top, usage=order.include_usage, echo=order.echo))
+    return kind(head, GatewayMode(request.top, usage=request.include_usage, echo=request.echo))
 
 
 async def _whole(reply: _Reply) -> Response:
@@ -231,14 +237,14 @@ async def _chunks(reply: _Reply, *, usage: bool) -> AsyncGenerator[str, None]:
         yield reply.shape.closing(usage_of(reply.tally.results))
 
 
-async def _begun(request: Request, chunks: AsyncGenerator[str, None], seconds: float) -> AsyncGenerator[str, None]:
+async def _begun(http: Request, chunks: AsyncGenerator[str, None], seconds: float) -> AsyncGenerator[str, None]:
     """The chunks once the first is there, or after so many seconds: an error before that has a status of its own.
 
     Raises that error, or ClientDisconnect.
     """
     first = asyncio.create_task(_first(chunks))
     try:
-        await while_connected(request, lambda: asyncio.wait([first], timeout=seconds))
+        await while_connected(http, lambda: asyncio.wait([first], timeout=seconds))
         if first.done():
             first.result()
     except BaseException:

@@ -24,7 +24,7 @@ from pydantic_core import ErrorDetails
 
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import read_text
-from blackbox_proxy.gateway.orders import Limits
+from blackbox_proxy.gateway.requests import RequestLimits
 from blackbox_proxy.knobs import KnobMistake, read_knobs
 from blackbox_proxy.local.template import DEFAULT
 from blackbox_proxy.openai_http.listening import LOOPBACK
@@ -45,7 +45,7 @@ class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class Server(_Table):
+class ServerConfig(_Table):
     """Where to listen, who may ask, and what one request may ask for.
 
     keys: a key file; key_env: a variable with one more key. cors_origins: web pages that may ask. drain: seconds that
@@ -69,12 +69,12 @@ class Server(_Table):
     max_answers: Annotated[int, Field(ge=1, le=128)] = 16
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> RequestLimits:
         """What one request may ask for."""
-        return Limits(self.max_tokens, self.max_prompt, self.max_answers)
+        return RequestLimits(self.max_tokens, self.max_prompt, self.max_answers)
 
 
-class Booking(_Table):
+class LedgerConfig(_Table):
     """What `steer` takes as --ledger, --no-ledger, --max-cost, --max-calls and --tag."""
 
     file: str | None = None
@@ -84,7 +84,7 @@ class Booking(_Table):
     tags: dict[str, str] = {}
 
 
-class Upstream(_Table):
+class UpstreamConfig(_Table):
     """A provider. api_key_env, api_key_file: where its key is. at_once, queue: see `AdmissionGate`. timeout: in s."""
 
     profile: str = ""
@@ -98,7 +98,7 @@ class Upstream(_Table):
     queue: Annotated[int, Field(ge=0, le=100_000)] = 32
 
 
-class Served(_Table):
+class ModelConfig(_Table):
     """What clients see under one name. pair: a pair file, or `demo`; without one nothing is steered."""
 
     upstream: str
@@ -111,10 +111,10 @@ class Served(_Table):
 
 
 class _File(_Table):
-    server: Server = Server()
-    ledger: Booking = Booking()
-    upstreams: dict[Name, Upstream]
-    models: Annotated[dict[Name, Served], Field(min_length=1)]
+    server: ServerConfig = ServerConfig()
+    ledger: LedgerConfig = LedgerConfig()
+    upstreams: dict[Name, UpstreamConfig]
+    models: Annotated[dict[Name, ModelConfig], Field(min_length=1)]
 
 
 @final
@@ -124,10 +124,10 @@ class Config:
 
     where: str
     folder: Path
-    server: Server
-    ledger: Booking
-    upstreams: Mapping[str, Upstream]
-    models: Mapping[str, Served]
+    server: ServerConfig
+    ledger: LedgerConfig
+    upstreams: Mapping[str, UpstreamConfig]
+    models: Mapping[str, ModelConfig]
     steering: Mapping[str, Steering]
 
     def path(self, given: str) -> Path:
@@ -187,10 +187,10 @@ class _Source:
         try:
             return _File.model_validate(said)
         except ValidationError as error:
-            found = error.errors(include_url=False)
-            raise self._told(min(found, key=lambda one: line_of(self.text, one["loc"]))) from None
+            errors = error.errors(include_url=False)
+            raise self._as_mistake(min(errors, key=lambda one: line_of(self.text, one["loc"]))) from None
 
-    def _told(self, error: ErrorDetails) -> InputError:
+    def _as_mistake(self, error: ErrorDetails) -> InputError:
         place = tuple(step for step in error["loc"] if step != "[key]")
         if error["type"] == "extra_forbidden":
             return self.mistake(place, f"there is no such field{_nearest(place)}")
@@ -210,7 +210,7 @@ def variable(table: str, name: str) -> str:
 
 def _overrides(environ: Mapping[str, str]) -> Mapping[tuple[str, str], object]:
     """What the environment sets, written as in TOML; what is no TOML is text."""
-    tables: Mapping[str, type[BaseModel]] = {"server": Server, "ledger": Booking}
+    tables: Mapping[str, type[BaseModel]] = {"server": ServerConfig, "ledger": LedgerConfig}
     names = ((table, name) for table in OPEN_TABLES for name in tables[table].model_fields)
     given = ((place, environ.get(variable(*place), "")) for place in names)
     return {place: _value(text) for place, text in given if text}
@@ -226,10 +226,10 @@ def _value(text: str) -> object:
 def _nearest(place: Place) -> str:
     """The fields of the table that the last step is in, the likeliest first."""
     tables: Mapping[str, type[BaseModel]] = {
-        "server": Server,
-        "ledger": Booking,
-        "upstreams": Upstream,
-        "models": Served,
+        "server": ServerConfig,
+        "ledger": LedgerConfig,
+        "upstreams": UpstreamConfig,
+        "models": ModelConfig,
     }
     table = ProfileOptions if "options" in place[:-1] else tables.get(str(place[0]), _File) if len(place) > 1 else _File
     close = difflib.get_close_matches(str(place[-1]), table.model_fields, n=1)
@@ -274,7 +274,7 @@ def _check(file: _File, source: _Source) -> None:
             )
 
 
-def _steering(name: str, served: Served, source: _Source) -> Steering:
+def _steering(name: str, served: ModelConfig, source: _Source) -> Steering:
     """The steering of a model; the log-probs of the best 20 are kept, since a client may ask for them."""
     place = ("models", name, "steering")
     try:

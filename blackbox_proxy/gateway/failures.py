@@ -34,7 +34,7 @@ def translating(log: Callable[[str], object]) -> Translate:
     """The translation of errors, which tells the log what it keeps from clients."""
 
     def translate(error: Exception) -> Refusal:
-        refusal = _in_openais_words(told(error))
+        refusal = _in_openais_words(refusal_of(error))
         if refusal.status >= 500:
             log(f"{refusal.status}: {type(error).__name__}: {error}")
         return refusal
@@ -42,7 +42,7 @@ def translating(log: Callable[[str], object]) -> Translate:
     return translate
 
 
-def told(error: Exception) -> Refusal:
+def refusal_of(error: Exception) -> Refusal:
     """What a client is told."""
     if isinstance(error, Refusal):
         return error

@@ -64,5 +64,5 @@ class Guard:
 
 def _is_here(host: str) -> bool:
     """Whether a Host header names this machine."""
-    found = _HOST.fullmatch(host)
-    return found is not None and is_loopback(found["six"] or found["name"].lower())
+    match = _HOST.fullmatch(host)
+    return match is not None and is_loopback(match["six"] or match["name"].lower())

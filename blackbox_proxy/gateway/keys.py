@@ -54,10 +54,10 @@ class Keys:
             raise Refusal("You didn't provide an API key: send 'Authorization: Bearer KEY'.", status=401)
         digest = hashlib.sha256(key.encode("latin-1", "replace")[:LONGEST]).hexdigest()
         # Every key is compared, so that the time tells nothing of which one, or whether any, agreed.
-        found = [name for name, kept in self.digests.items() if hmac.compare_digest(digest, kept)]
-        if not found:
+        names = [name for name, kept in self.digests.items() if hmac.compare_digest(digest, kept)]
+        if not names:
             raise Refusal("Incorrect API key provided.", status=401, code="invalid_api_key")
-        return found[0]
+        return names[0]
 
 
 def read_keys(path: Path) -> dict[str, str]:
@@ -69,19 +69,19 @@ def read_keys(path: Path) -> dict[str, str]:
         raise InputError(
             f"cannot read the key file {path}: {reason}", hint="`blackbox-proxy keys add NAME` makes one"
         ) from None
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
         text = line.partition("#")[0].strip()
         if not text:
             continue
         read = _LINE.fullmatch(text)
-        if read is None or read["name"] in found:
+        if read is None or read["name"] in digests:
             raise InputError(
                 f"{path}, line {number}: this is not NAME sha256:HEX, or the name is there twice",
                 hint="`blackbox-proxy keys add NAME` writes such lines; a key itself does not belong there",
             )
-        found[read["name"]] = read["digest"]
-    return found
+        digests[read["name"]] = read["digest"]
+    return digests
 
 
 def add_key(path: Path, name: str) -> str:
@@ -100,7 +100,7 @@ def add_key(path: Path, name: str) -> str:
     return key
 
 
-def own_key(key: str, *, variable: str) -> str:
+def user_key(key: str, *, variable: str) -> str:
     """The hash of a key that the user chose. Raises InputError where it is too short to be one."""
     if len(key) < SHORTEST:
         raise InputError(

@@ -40,13 +40,13 @@ async def merged(generators: Sequence[AsyncGenerator[T, None]]) -> AsyncGenerato
 
     tasks = [asyncio.create_task(drain(generator)) for generator in generators]
     try:
-        left = len(tasks)
-        while left:
+        running = len(tasks)
+        while running:
             taken = await ready.get()
             if isinstance(taken, _Item):
                 yield taken.item
                 continue
-            left -= 1
+            running -= 1
             if taken.error is not None:
                 raise taken.error
     finally:

@@ -17,7 +17,7 @@ from blackbox_proxy.api import Api, connect
 from blackbox_proxy.core.decoding.sources import OffsetTable
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import read_text
-from blackbox_proxy.gateway.config import Config, Served, Upstream
+from blackbox_proxy.gateway.config import Config, ModelConfig, UpstreamConfig
 from blackbox_proxy.gateway.gates import AdmissionGate
 from blackbox_proxy.ledger.books import Ledger
 from blackbox_proxy.local.loading import load_pair
@@ -102,7 +102,7 @@ class _Opening:
     gates: dict[str, AdmissionGate] = field(default_factory=dict)
     created: int = field(default_factory=lambda: int(time.time()))
 
-    def model(self, name: str, served: Served) -> SteeredModel:
+    def model(self, name: str, served: ModelConfig) -> SteeredModel:
         upstream = self.config.upstreams[served.upstream]
         gate = self.gates.setdefault(served.upstream, AdmissionGate(upstream.at_once, upstream.queue))
         api = self._api(served, upstream)
@@ -113,7 +113,7 @@ class _Opening:
         said = (*api.notes, *_narrow(pair.slots, upstream.at_once))
         return SteeredModel(name, api, pair, steering, gate, room, self.created, said)
 
-    def _api(self, served: Served, upstream: Upstream) -> Api:
+    def _api(self, served: ModelConfig, upstream: UpstreamConfig) -> Api:
         template = served.template
         if template not in ("raw", "chatml"):
             template = _text(self.config.path(template), "the template")
@@ -132,7 +132,7 @@ class _Opening:
             ledger=self.ledger,
         )
 
-    def _key(self, upstream: Upstream) -> str | None:
+    def _key(self, upstream: UpstreamConfig) -> str | None:
         """The upstream's key; None leaves it to the profile."""
         if upstream.api_key_file:
             return _text(self.config.path(upstream.api_key_file), "the key").strip()

@@ -98,7 +98,7 @@ def cost_of(results: Sequence[tuple[Result, int]]) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Mode:
+class GatewayMode:
     """top: log-probs to show of each token; None for none at all. usage: whether a stream ends with a chunk of it.
 
     echo: the prompt's tokens are among those of the reply, and so are ends.
@@ -109,7 +109,7 @@ class Mode:
     echo: bool = False
 
 
-class Shape(Protocol):
+class GatewayShape(Protocol):
     """One route's way of writing a reply; every method gives JSON."""
 
     def whole(self, answers: Answers, usage: CompletionUsage) -> str: ...
@@ -123,14 +123,14 @@ class Shape(Protocol):
 
 @final
 @dataclass(frozen=True, slots=True)
-class ChatShape:
+class GatewayChatShape:
     """`chat.completion` objects, and `chat.completion.chunk` in a stream.
 
     As at OpenAI, the end token is not among the tokens of the content; where it was only an alternative, it is listed.
     """
 
     head: Head
-    mode: Mode
+    mode: GatewayMode
 
     def whole(self, answers: Answers, usage: CompletionUsage) -> str:
         return to_json(self.head.chat([self._choice(i, joined(parts)) for i, parts in enumerate(answers)], usage))
@@ -149,17 +149,17 @@ class ChatShape:
         return ChatStream(self.head, self.mode.usage)
 
     def _choice(self, index: int, part: Part[Step]) -> chat_completion.Choice:
-        wanted = self.mode.top is not None
-        return chat_choice(index, part, _chat_logprobs(part.tokens, self.mode.top) if wanted else None)
+        top = self.mode.top
+        return chat_choice(index, part, None if top is None else _chat_logprobs(part.tokens, top))
 
 
 @final
 @dataclass(frozen=True, slots=True)
-class CompletionShape:
+class GatewayCompletionShape:
     """`text_completion` objects, whole or in parts; both have the same shape."""
 
     head: Head
-    mode: Mode
+    mode: GatewayMode
 
     def whole(self, answers: Answers, usage: CompletionUsage) -> str:
         choices = [
@@ -238,10 +238,10 @@ def _bounded(logp: float) -> float:
     return FLOOR if math.isnan(logp) else max(logp, FLOOR)
 
 
-Route = Literal["chat", "completions"]
+RouteName = Literal["chat", "completions"]
 
-SHAPES: dict[Route, tuple[str, type[ChatShape | CompletionShape]]] = {
-    "chat": ("chatcmpl-", ChatShape),
-    "completions": ("cmpl-", CompletionShape),
+SHAPES: dict[RouteName, tuple[str, type[GatewayChatShape | GatewayCompletionShape]]] = {
+    "chat": ("chatcmpl-", GatewayChatShape),
+    "completions": ("cmpl-", GatewayCompletionShape),
 }
 """Each route's prefix of ids, and its shape."""

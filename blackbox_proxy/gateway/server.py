@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.gateway.app import build_app
 from blackbox_proxy.gateway.config import Config
-from blackbox_proxy.gateway.keys import Keys, own_key, read_keys
+from blackbox_proxy.gateway.keys import Keys, read_keys, user_key
 from blackbox_proxy.gateway.models import OpensPair, notes, opened
 from blackbox_proxy.ledger.books import Ledger
 from blackbox_proxy.local.loading import load_pair
@@ -39,7 +39,7 @@ def keys_of(config: Config, environ: Mapping[str, str]) -> Keys:
         key = environ.get(server.key_env, "")
         if not key:
             raise InputError(f"{server.key_env} is not set, and clients' key should be in it", hint="set it")
-        digests[OF_ENVIRONMENT] = own_key(key, variable=server.key_env)
+        digests[OF_ENVIRONMENT] = user_key(key, variable=server.key_env)
     if server.keys and not digests:
         raise InputError(f"{config.path(server.keys)} holds no key", hint="`blackbox-proxy keys add NAME` makes one")
     return Keys(digests)

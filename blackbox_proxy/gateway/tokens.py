@@ -8,12 +8,12 @@ import numpy as np
 
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.gateway.models import SteeredModel
-from blackbox_proxy.gateway.orders import Limits
+from blackbox_proxy.gateway.requests import RequestLimits
 from blackbox_proxy.openai_http import fields
 from blackbox_proxy.openai_http.fields import Body, Refusal
 
 
-def tokens_of(body: Body, model: SteeredModel, limits: Limits) -> dict[str, object]:
+def tokens_of(body: Body, model: SteeredModel, limits: RequestLimits) -> dict[str, object]:
     """The ids of `prompt`: special tokens are known by their names, and nothing is put before or behind it."""
     vocabulary = _vocabulary(model)
     text = fields.text(body.get("prompt"), "prompt")

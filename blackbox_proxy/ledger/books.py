@@ -58,10 +58,10 @@ def open_ledger(
         tags: Carried by every row, for reports and for budgets.
         prices: A TOML file that is asked before the list of genai-prices; None for the command line's.
     """
-    own = Path(prices) if prices is not None else price_file(os.environ)
-    if prices is not None and not own.exists():
-        raise InputError(f"there is no price file {own}", hint="see docs/cost.md for its form")
-    lists = PriceList(own)  # before the file is opened: a mistake in it must leave nothing open
+    price_path = Path(prices) if prices is not None else price_file(os.environ)
+    if prices is not None and not price_path.exists():
+        raise InputError(f"there is no price file {price_path}", hint="see docs/cost.md for its form")
+    lists = PriceList(price_path)  # before the file is opened: a mistake in it must leave nothing open
     return Ledger(Store(Path(path or default_path(os.environ))), lists, tuple(budgets), dict(tags or {}))
 
 

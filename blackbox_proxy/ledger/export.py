@@ -21,11 +21,11 @@ def write_jsonl(rows: Iterable[LedgerRow], out: TextIO) -> int:
     """One JSON object a line; raw usage and price as objects. How many there were."""
     count = 0
     for count, row in enumerate(rows, 1):  # noqa: B007 (the count is the result)
-        found = _plain(row)
+        record = _plain(row)
         for name in ("usage", "price"):
-            text = found[name]
-            found[name] = json.loads(text) if isinstance(text, str) else None
-        out.write(json.dumps(found | {"tags": dict(row.tags)}, ensure_ascii=False) + "\n")
+            text = record[name]
+            record[name] = json.loads(text) if isinstance(text, str) else None
+        out.write(json.dumps(record | {"tags": dict(row.tags)}, ensure_ascii=False) + "\n")
     return count
 
 
@@ -41,8 +41,8 @@ def write_csv(rows: Iterable[LedgerRow], out: TextIO) -> int:
 
 def _plain(row: LedgerRow) -> dict[str, object]:
     """The fields by name, amounts as text."""
-    found: dict[str, object] = {name: getattr(row, name) for name in NAMES}
+    record: dict[str, object] = {name: getattr(row, name) for name in NAMES}
     for name in ("reserved", "cost"):
         amount = getattr(row, name)
-        found[name] = None if amount is None else plain(amount)
-    return found
+        record[name] = None if amount is None else plain(amount)
+    return record

@@ -68,7 +68,7 @@ class _File(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class _Own:
+class _UserRow:
     """A row of the user's file."""
 
     entry: _Entry
@@ -98,7 +98,7 @@ class PriceList:
     """The price lists. file: the user's own, which need not be there. Raises InputError where it cannot be read."""
 
     def __init__(self, file: Path | None = None) -> None:
-        self._own = _read(file) if file is not None and file.exists() else ()
+        self._user_rows = _read(file) if file is not None and file.exists() else ()
 
     def find(self, base_url: str, model: str, *, at: dt.datetime, tier: str = "") -> Price | None:
         """What a model at an address costs at a time (with its zone), in a service tier; None where nobody says.
@@ -106,23 +106,23 @@ class PriceList:
         The list of genai-prices has the usual tier alone.
         """
         day, tier = at.astimezone(dt.UTC).date(), usual(tier)
-        own = [one for one in self._own if one.holds(base_url, model, day, tier=tier)]
-        if own:
-            newest = max(one.entry.since or dt.date.min for one in own)
-            return [one for one in own if (one.entry.since or dt.date.min) == newest][-1].price()
+        rows = [one for one in self._user_rows if one.holds(base_url, model, day, tier=tier)]
+        if rows:
+            newest = max(one.entry.since or dt.date.min for one in rows)
+            return [one for one in rows if (one.entry.since or dt.date.min) == newest][-1].price()
         return None if tier else _listed(base_url, model, at)
 
 
-def _read(file: Path) -> Sequence[_Own]:
+def _read(file: Path) -> Sequence[_UserRow]:
     hint = 'each [[price]] has model, input and output in dollars per million tokens: input = "0.15"'
     try:
-        found = _File.model_validate(tomllib.loads(read_text(file), parse_float=Decimal))
+        document = _File.model_validate(tomllib.loads(read_text(file), parse_float=Decimal))
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(f"{file}: {_place(first['loc'])}: {first['msg']}", hint=hint) from error
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read the prices in {file}: {error}", hint=hint) from error
-    return tuple(_Own(entry, f"{file}: price {number}") for number, entry in enumerate(found.price, 1))
+    return tuple(_UserRow(entry, f"{file}: price {number}") for number, entry in enumerate(document.price, 1))
 
 
 def _place(steps: Sequence[int | str]) -> str:
@@ -132,10 +132,10 @@ def _place(steps: Sequence[int | str]) -> str:
 
 def _listed(base_url: str, model: str, at: dt.datetime) -> Price | None:
     """The row of genai-prices."""
-    found = _model(base_url, model)
-    if found is None:
+    listing = _model(base_url, model)
+    if listing is None:
         return None
-    provider, info = found
+    provider, info = listing
     prices, since = _in_force(info, at)
     return _price(prices, source=f"genai-prices {version('genai-prices')}: {provider}/{info.id}", since=since)
 
@@ -162,10 +162,10 @@ def _in_force(info: ModelInfo, at: dt.datetime) -> tuple[ModelPrice, str]:
 
 def _price(prices: ModelPrice, *, source: str, since: str) -> Price | None:
     """A row as ours; None where it lacks a price of text, or has one that token counts do not settle."""
-    found: Mapping[str, Any] = {key: value for key, value in vars(prices).items() if value is not None}
-    if "input_mtok" not in found or "output_mtok" not in found or found.keys() & APART:
+    amounts: Mapping[str, Any] = {key: value for key, value in vars(prices).items() if value is not None}
+    if "input_mtok" not in amounts or "output_mtok" not in amounts or amounts.keys() & APART:
         return None
-    rates = {key: _rate(value) for key, value in found.items() if key in TEXT_KEYS}
+    rates = {key: _rate(value) for key, value in amounts.items() if key in TEXT_KEYS}
     return Price(
         input=rates["input_mtok"],
         output=rates["output_mtok"],

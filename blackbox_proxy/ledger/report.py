@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
-from typing import Literal, get_args
+from typing import Literal
 
 from blackbox_proxy.core.money.estimating import one_by_one
 from blackbox_proxy.ledger.rows import LedgerRow, price_of
@@ -108,10 +108,10 @@ def report(rows: Iterable[LedgerRow], *, by: By) -> tuple[Figures, ...]:
     for row in rows:
         for name in NAMES[by](row):
             groups.setdefault(name, []).append(row)
-    found = [figures(name, group) for name, group in groups.items()]
+    totals = [figures(name, group) for name, group in groups.items()]
     if by in ("day", "run"):
-        return tuple(found)
-    return tuple(sorted(found, key=lambda one: (-one.cost, -one.output, one.name)))
+        return tuple(totals)
+    return tuple(sorted(totals, key=lambda one: (-one.cost, -one.output, one.name)))
 
 
 def figures(name: str, rows: Iterable[LedgerRow]) -> Figures:
@@ -151,14 +151,14 @@ def _answers(answered: Sequence[LedgerRow]) -> int:
 
 def _naive(row: LedgerRow) -> Decimal:
     """What a row of known cost would have cost one token per call; its own cost where it steered nothing."""
-    own = row.cost or Decimal(0)
+    cost = row.cost or Decimal(0)
     if row.kept is None or row.price is None or row.input is None:
-        return own
+        return cost
     cached, cache_write = row.cached or 0, row.cache_write or 0
-    read = max(row.input - row.told, cached + cache_write)
+    read = max(row.input - row.echoed, cached + cache_write)
     used = Usage(input=read, cached=cached, cache_write=cache_write)
-    found = one_by_one(used, kept=row.kept, price=_price(row.price))
-    return own if found is None else found
+    naive = one_by_one(used, kept=row.kept, price=_price(row.price))
+    return cost if naive is None else naive
 
 
 _price = lru_cache(maxsize=64)(price_of)
@@ -179,4 +179,3 @@ NAMES: Mapping[By, Callable[[LedgerRow], Iterable[str]]] = {
     "run": lambda row: (row.run,),
     "outcome": lambda row: (row.outcome,),
 }
-WAYS: tuple[By, ...] = get_args(By)

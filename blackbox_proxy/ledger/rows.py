@@ -108,7 +108,7 @@ class LedgerRow:
     tags: Mapping[str, str]
 
     @property
-    def told(self) -> int:
+    def echoed(self) -> int:
         """Kept positions of the draft that the API was sent; the others it wrote itself. 0 where that is unknown."""
         if self.kept is None or self.wasted is None or self.output is None:
             return 0
@@ -138,22 +138,22 @@ def price_text(price: Price) -> str:
 
 def price_of(text: str) -> Price:
     """The price row that `price_text` wrote."""
-    found = json.loads(text)
+    values = json.loads(text)
     return Price(
-        input=_rate_of(found["input"]),
-        output=_rate_of(found["output"]),
-        cached=found["cached"] and _rate_of(found["cached"]),
-        cache_write=found["cache_write"] and _rate_of(found["cache_write"]),
-        request=Decimal(found["request"]),
-        source=found["source"],
-        since=found["since"] or "",
+        input=_rate_of(values["input"]),
+        output=_rate_of(values["output"]),
+        cached=values["cached"] and _rate_of(values["cached"]),
+        cache_write=values["cache_write"] and _rate_of(values["cache_write"]),
+        request=Decimal(values["request"]),
+        source=values["source"],
+        since=values["since"] or "",
     )
 
 
-def _rate_of(found: str | list[tuple[int, str]]) -> Rate:
-    if isinstance(found, str):
-        return Rate(Decimal(found))
-    (_, base), *tiers = found
+def _rate_of(rate: str | list[tuple[int, str]]) -> Rate:
+    if isinstance(rate, str):
+        return Rate(Decimal(rate))
+    (_, base), *tiers = rate
     return Rate(Decimal(base), tuple((start, Decimal(amount)) for start, amount in tiers))
 
 

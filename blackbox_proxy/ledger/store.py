@@ -173,8 +173,8 @@ class Store:
             " FROM attempts WHERE day >= ? AND day < ? ORDER BY id"
         )
         with self._lock, self._guard():
-            found = self._connection.execute(statement, (since, until or "9999")).fetchall()
-        return (_row(values) for values in found)
+            rows = self._connection.execute(statement, (since, until or "9999")).fetchall()
+        return (_row(values) for values in rows)
 
     def prune(self, *, before: str) -> int:
         """Delete the rows of the days before one (ISO 8601, UTC), also from what budgets count; how many there were."""
@@ -187,8 +187,8 @@ class Store:
             return Spent()
         key, value = tag or ("", "")
         named = {"run": intent.run, "day": intent.day, "key": key, "value": value}
-        found = self._connection.execute(_SPENT["tag" if tag else budget.per], named).fetchone()
-        return Spent(*found)
+        totals = self._connection.execute(_SPENT["tag" if tag else budget.per], named).fetchone()
+        return Spent(*totals)
 
     def _count(self, write: Callable[..., sqlite3.Cursor], row: int, counted: Counted) -> None:
         usage = counted.usage
@@ -280,8 +280,8 @@ def _text(amount: Decimal | None) -> str | None:
 
 
 def _row(values: Sequence[Any]) -> LedgerRow:
-    found: dict[str, Any] = dict(zip(_NAMES, values, strict=True))
+    columns: dict[str, Any] = dict(zip(_NAMES, values, strict=True))
     for name in ("reserved", "cost"):
-        found[name] = None if found[name] is None else Decimal(found[name])
-    found["tags"] = json.loads(found["tags"])
-    return LedgerRow(**found)
+        columns[name] = None if columns[name] is None else Decimal(columns[name])
+    columns["tags"] = json.loads(columns["tags"])
+    return LedgerRow(**columns)

@@ -13,15 +13,15 @@ from blackbox_proxy.types import TokenPath
 
 @dataclass(slots=True)
 class BatchNode:
-    """A token to evaluate: where it stands, which sequences run through it, and which paths want its row.
+    """A token to evaluate: where it stands, which sequences run through it, and which paths end there.
 
-    sequences: 0 is the trunk, 1 and more are forks.
+    sequences: 0 is the trunk, 1 and more are forks. paths: the indices of those that need its row of logits.
     """
 
     token: int
     position: int
     sequences: list[int]
-    wanted: list[int] = field(default_factory=list)
+    paths: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +56,14 @@ def shared(one: TokenPath, other: TokenPath) -> int:
 def groups(paths: Sequence[TokenPath], *, forks: int, spare: int) -> Iterator[list[int]]:
     """Indices of the paths in groups that one evaluation can hold, longest first: by its forks, and by spare cells."""
     group: list[int] = []
-    left = spare
+    free = spare
     for index in sorted(range(len(paths)), key=lambda i: -len(paths[i])):
-        own = max(len(paths[index]) - shared(paths[index], paths[group[0]]), 1) if group else 1
-        if group and (len(group) >= max(forks, 1) or own > left):
+        cells = max(len(paths[index]) - shared(paths[index], paths[group[0]]), 1) if group else 1
+        if group and (len(group) >= max(forks, 1) or cells > free):
             yield group
-            group, left, own = [], spare, 1
+            group, free, cells = [], spare, 1
         group.append(index)
-        left -= own
+        free -= cells
     if group:
         yield group
 
@@ -81,7 +81,7 @@ class _Growing:
 
     def __init__(self, trunk: TokenPath, held: int) -> None:
         self._trunk, self._held = trunk, held
-        self._found: dict[tuple[int, int], int] = {}
+        self._index: dict[tuple[int, int], int] = {}
         self.nodes: list[BatchNode] = []
         self.shares: list[int] = []
         self._grow(trunk, held, 0)
@@ -93,13 +93,13 @@ class _Growing:
         if at is None:
             self.shares.append(start)
             at = self._grow(path, start, len(self.shares))
-        self.nodes[at].wanted.append(index)
+        self.nodes[at].paths.append(index)
 
     def _walk(self, path: TokenPath, start: int) -> int | None:
         """The node of the last token, where all behind `start` are known."""
         at: int | None = ~start
         for token in path[start:]:
-            at = None if at is None else self._found.get((at, token))
+            at = None if at is None else self._index.get((at, token))
         return at
 
     def _grow(self, path: TokenPath, start: int, sequence: int) -> int:
@@ -107,9 +107,9 @@ class _Growing:
         at = ~start
         for position in range(start, len(path)):
             key = at, path[position]
-            if key not in self._found:
-                self._found[key] = len(self.nodes)
+            if key not in self._index:
+                self._index[key] = len(self.nodes)
                 self.nodes.append(BatchNode(path[position], position, []))
-            at = self._found[key]
+            at = self._index[key]
             self.nodes[at].sequences.append(sequence)
         return at

@@ -62,8 +62,8 @@ def processor() -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
-    told = {line for line in lines if line.partition(":")[0].strip() in _CPU_LINES}
-    return "\n".join([platform.machine(), platform.processor(), platform.release(), *sorted(told)])
+    stable = {line for line in lines if line.partition(":")[0].strip() in _CPU_LINES}
+    return "\n".join([platform.machine(), platform.processor(), platform.release(), *sorted(stable)])
 
 
 def processor_name() -> str:
@@ -143,34 +143,34 @@ def find(cache: Path, command: Sequence[str]) -> Finding:
     key = f"{processor()}\n{build()}"
     kept = cache / "buffers" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
     boot = _boot()
-    found = _kept(kept, boot)
-    if found is not None:
-        return found
-    found = attempt(command)
-    if found.lasting:
-        _keep(kept, found, boot)
-    if not found.extra and found.plain:
+    finding = _kept(kept, boot)
+    if finding is not None:
+        return finding
+    finding = attempt(command)
+    if finding.lasting:
+        _keep(kept, finding, boot)
+    if not finding.extra and finding.plain:
         warnings.warn(
-            f"llama.cpp's extra buffers did not pass a trial on this processor ({processor_name()}): {found.why}."
+            f"llama.cpp's extra buffers did not pass a trial on this processor ({processor_name()}): {finding.why}."
             " Plain buffers are used, which are slower or as quick",
             RuntimeWarning,
             stacklevel=4,
         )
-    return found
+    return finding
 
 
 def _kept(path: Path, boot: str) -> Finding | None:
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        return Finding(**told["found"]) if told["boot"] == boot else None
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return Finding(**record["found"]) if record["boot"] == boot else None
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
 
-def _keep(path: Path, found: Finding, boot: str) -> None:
-    told = {"processor": processor_name(), "boot": boot, "found": asdict(found)}
+def _keep(path: Path, finding: Finding, boot: str) -> None:
+    record = {"processor": processor_name(), "boot": boot, "found": asdict(finding)}
     try:
-        replace_text(path, json.dumps(told, indent=1) + "\n")
+        replace_text(path, json.dumps(record, indent=1) + "\n")
     except InputError:  # a folder that cannot be written: the next process tries again
         return
 
@@ -180,13 +180,13 @@ class Memory:
     """What this process knows already; asked by several threads."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
-    found: Finding | None = None
+    finding: Finding | None = None
 
 
 _memory = Memory()
 
 
-def extra_wanted() -> bool:
+def use_extra_buffers() -> bool:
     """Whether to load weights into extra buffers: as the environment says, or where they passed a trial.
 
     Raises LocalModelError where not even plain buffers work, InputError for a value of the environment that means
@@ -198,12 +198,12 @@ def extra_wanted() -> bool:
     if given in {"plain", "extra"}:
         return given == "extra"
     with _memory.lock:
-        found = _memory.found = _memory.found or find(default_cache(os.environ), trial())
-    if not found.plain:
+        finding = _memory.finding = _memory.finding or find(default_cache(os.environ), trial())
+    if not finding.plain:
         raise LocalModelError(
             f"this build of llama.cpp does not run on this processor ({processor_name()}): a trial of it failed,"
-            f" {found.why}",
+            f" {finding.why}",
             hint="it was built for another processor: build llama-cpp-python here (in a checkout: `make setup`),"
             " or set CMAKE_ARGS=-DGGML_NATIVE=OFF for a build that runs on most",
         )
-    return found.extra
+    return finding.extra

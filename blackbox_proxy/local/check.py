@@ -26,11 +26,11 @@ def divergence(distributions: PairDistributions) -> float:
 def check_pair(pair: Pair) -> dict[str, object]:
     """Divergence after a few prompts, each member's own short answer, and milliseconds per token of both together."""
     expert, anti_expert = pair.members
-    found = []
+    answers = []
     for question in QUESTIONS:
         asked = Prompt.ask(question)
         (distributions,) = pair.distributions(pair.prompt(asked), [()])
-        found.append(
+        answers.append(
             {
                 "question": question,
                 "divergence": round(divergence(distributions), 4),
@@ -43,8 +43,8 @@ def check_pair(pair: Pair) -> dict[str, object]:
         "vocabulary": len(pair.vocabulary),
         "milliseconds_per_token": round(_pace(pair) * 1e3, 2),
         "buffers": "extra" if expert.model.extra_buffers else "plain",
-        "identical": all(row["divergence"] == 0.0 for row in found),
-        "answers": found,
+        "identical": all(row["divergence"] == 0.0 for row in answers),
+        "answers": answers,
     }
 
 

@@ -72,8 +72,8 @@ class Spellings:
         """Where control tokens stand, also inside each other."""
         if not self.controls:
             return
-        for found in self._first.finditer(text):
-            start = found.start()
+        for match in self._first.finditer(text):
+            start = match.start()
             for length in self._lengths:
                 if text[start : start + length] in self.controls:
                     yield start, start + length

@@ -143,8 +143,8 @@ class Evaluator:
         longest = max(map(len, paths), default=0)
         if longest > self._context.size:
             raise too_long(longest, self._context.size)
-        made = deque(groups(paths, forks=self._context.forks, spare=self._context.spare))
-        return EvaluationJob(paths, owner, made, rows=[np.empty(0, dtype=np.float32)] * len(paths), done=not made)
+        batches = deque(groups(paths, forks=self._context.forks, spare=self._context.spare))
+        return EvaluationJob(paths, owner, batches, rows=[np.empty(0, dtype=np.float32)] * len(paths), done=not batches)
 
     def add(self, job: EvaluationJob) -> None:
         """Let a job wait for its turn."""
@@ -219,9 +219,9 @@ class Evaluator:
     def _slot(self, job: EvaluationJob, idle: Sequence[_Slot]) -> _Slot:
         """The slot to go on in: the owner's; else one whose whole text goes on here; else the least recently used."""
         held, trunk = [slot for slot in idle if slot.cells], job.trunk
-        own = _owned(held, job) or [slot for slot in held if slot.has(trunk) == len(slot.cells)]
-        if own:
-            return max(own, key=lambda slot: slot.has(trunk))
+        preferred = _owned(held, job) or [slot for slot in held if slot.has(trunk) == len(slot.cells)]
+        if preferred:
+            return max(preferred, key=lambda slot: slot.has(trunk))
         return min(idle, key=lambda slot: (bool(slot.cells), slot.used))
 
     def _begin(self, job: EvaluationJob, slot: _Slot) -> _Reading | None:
@@ -294,14 +294,14 @@ class Evaluator:
             [node.token for _, node in part],
             positions=[node.position for _, node in part],
             sequences=[[reading.sequences[number] for number in node.sequences] for reading, node in part],
-            wanted=[bool(node.wanted) for _, node in part],
+            keep_logits=[bool(node.paths) for _, node in part],
         )
         for at, (reading, node) in enumerate(part):
             if 0 in node.sequences:
                 self._count(reading)
-            if node.wanted:
+            if node.paths:
                 row = self._context.row(at)
-                for index in node.wanted:
+                for index in node.paths:
                     reading.job.rows[index] = row
 
     def _count(self, reading: _Reading) -> None:

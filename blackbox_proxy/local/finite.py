@@ -94,14 +94,14 @@ class _Header:
     def read(self) -> tuple[list[_Tensor], int]:
         """The tensors, and where their data begins."""
         self._file.seek(8)  # magic and version
-        tensors, entries = self._numbers("<QQ")
+        count, entries = self._numbers("<QQ")
         aligned = 32
         for _ in range(entries):
             key, (kind,) = self._text(), self._numbers("<I")
             value = self._skipped(kind)
             aligned = int.from_bytes(value, "little") if key == _ALIGNMENT else aligned
-        found = [self._tensor() for _ in range(tensors)]
-        return found, -(-self._file.tell() // aligned) * aligned
+        tensors = [self._tensor() for _ in range(count)]
+        return tensors, -(-self._file.tell() // aligned) * aligned
 
     def _numbers(self, form: str) -> tuple[int, ...]:
         return struct.unpack(form, self._file.read(struct.calcsize(form)))

@@ -119,7 +119,7 @@ class Model(_Resource):
         params.n_gpu_layers = gpu_layers
         params.vocab_only = vocabulary_only
         if extra_buffers is None and not vocabulary_only:
-            extra_buffers = buffers.extra_wanted()
+            extra_buffers = buffers.use_extra_buffers()
         self.extra_buffers = params.use_extra_bufts = bool(extra_buffers)
         _complaints.clear()
         handle = C.llama_model_load_from_file(str(path).encode(), params)
@@ -159,8 +159,8 @@ class Model(_Resource):
     @property
     def chat_template(self) -> str:
         """The chat template (Jinja) of the file, or an empty string."""
-        found = C.llama_model_chat_template(self.handle, None)
-        return found.decode("utf-8", "replace") if found else ""
+        template = C.llama_model_chat_template(self.handle, None)
+        return template.decode("utf-8", "replace") if template else ""
 
     @property
     def context_trained(self) -> int:
@@ -187,9 +187,11 @@ class Model(_Resource):
         """The tokens that `tokenize` reads in a text only if it is told to, by their spelling."""
         parsed = C.LLAMA_TOKEN_ATTR_CONTROL | C.LLAMA_TOKEN_ATTR_UNKNOWN
         strips = (C.LLAMA_TOKEN_ATTR_LSTRIP, C.LLAMA_TOKEN_ATTR_RSTRIP)
-        found = ((i, attribute) for i, attribute in enumerate(self._attributes) if attribute & parsed)
-        told = ((self._piece(i), Control(i, *(bool(attribute & strip) for strip in strips))) for i, attribute in found)
-        return {piece.decode("utf-8", "replace"): control for piece, control in told if piece}
+        marked = ((i, attribute) for i, attribute in enumerate(self._attributes) if attribute & parsed)
+        pieces = (
+            (self._piece(i), Control(i, *(bool(attribute & strip) for strip in strips))) for i, attribute in marked
+        )
+        return {piece.decode("utf-8", "replace"): control for piece, control in pieces if piece}
 
     def _piece(self, token: int, size: int = 64) -> bytes:
         buffer = ctypes.create_string_buffer(size)
@@ -351,13 +353,13 @@ class Context(_Resource):
         *,
         positions: Sequence[int],
         sequences: Sequence[Sequence[int]],
-        wanted: Sequence[bool],
+        keep_logits: Sequence[bool],
     ) -> None:
         """Evaluate one batch. Token i stands at positions[i] of every sequence in sequences[i].
 
-        Rows of logits are kept, until the next decode, for the tokens marked in `wanted`.
+        Rows of logits are kept, until the next decode, for the tokens marked in `keep_logits`.
         """
-        self._fill(tokens, positions=positions, sequences=sequences, wanted=wanted)
+        self._fill(tokens, positions=positions, sequences=sequences, keep_logits=keep_logits)
         self._run()
 
     def _fill(
@@ -366,7 +368,7 @@ class Context(_Resource):
         *,
         positions: Sequence[int],
         sequences: Sequence[Sequence[int]],
-        wanted: Sequence[bool],
+        keep_logits: Sequence[bool],
     ) -> None:
         if len(tokens) > self.batch:
             raise LocalModelError(f"{len(tokens)} tokens are more than this context's batch of {self.batch}")
@@ -377,7 +379,7 @@ class Context(_Resource):
             batch.token[i] = tokens[i]
             batch.pos[i] = positions[i]
             batch.n_seq_id[i] = len(owners)
-            batch.logits[i] = wanted[i]
+            batch.logits[i] = keep_logits[i]
             for j, owner in enumerate(owners):
                 batch.seq_id[i][j] = owner
 

@@ -25,7 +25,7 @@ class Control(NamedTuple):
     strips_right: bool = False
 
 
-class Cutter(Protocol):
+class PromptTokenizer(Protocol):
     """What reading a prompt takes of a model; `local.llama.Model` is the real one."""
 
     @property
@@ -39,19 +39,19 @@ class Cutter(Protocol):
     def special_text(self, kind: str, /) -> str: ...
 
 
-def special_of(model: Cutter) -> dict[str, str]:
+def special_of(model: PromptTokenizer) -> dict[str, str]:
     """The names of special tokens that a template finds; those that the model lacks are not defined."""
     both = ((f"{kind}_token", model.special_text(kind)) for kind in ("bos", "eos"))
     return {name: text for name, text in both if text}
 
 
-def prompt_ids(model: Cutter, prompt: Prompt, *, template: str) -> TokenPath:
+def prompt_ids(model: PromptTokenizer, prompt: Prompt, *, template: str) -> TokenPath:
     """The ids of a prompt as a model reads it, written down by a chat template in Jinja."""
-    found = written(prompt, template, special=special_of(model), controls=model.controls.keys())
-    return without_second_bos(model, ids_of(model, found))
+    marked = written(prompt, template, special=special_of(model), controls=model.controls.keys())
+    return without_second_bos(model, ids_of(model, marked))
 
 
-def ids_of(model: Cutter, prompt: MarkedPrompt) -> TokenPath:
+def ids_of(model: PromptTokenizer, prompt: MarkedPrompt) -> TokenPath:
     """The ids of a prompt that is written down."""
     if not prompt.mark:
         return tuple(model.tokenize(prompt.text.encode(), special=True))
@@ -63,18 +63,18 @@ def ids_of(model: Cutter, prompt: MarkedPrompt) -> TokenPath:
     return (*ids, *around[begins:])
 
 
-def without_second_bos(model: Cutter, ids: Sequence[int]) -> TokenPath:
+def without_second_bos(model: PromptTokenizer, ids: Sequence[int]) -> TokenPath:
     """The ids of a prompt with one BOS: templates often write the one that llama.cpp puts in front as well."""
     twice = len(ids) > 1 and ids[0] == ids[1] and _is_bos(model, ids[0])
     return tuple(ids[1:] if twice else ids)
 
 
-def _is_bos(model: Cutter, token: int) -> bool:
+def _is_bos(model: PromptTokenizer, token: int) -> bool:
     bos = model.special_text("bos").encode()
     return bool(bos) and model.vocabulary.pieces[token] == bos
 
 
-def _plain(model: Cutter, text: str) -> Sequence[int]:
+def _plain(model: PromptTokenizer, text: str) -> Sequence[int]:
     return model.tokenize(text.encode(), special=False) if text else ()
 
 

@@ -120,7 +120,7 @@ def suspected(template: str, texts: Sequence[str]) -> frozenset[str]:
 
     Those that the template writes around messages, the usual names of a text's ends, and whatever has their usual form.
     """
-    return _ENDS | _around(template) | {found[0] for text in texts for found in _LIKE_CONTROLS.finditer(text)}
+    return _ENDS | _around(template) | {match[0] for text in texts for match in _LIKE_CONTROLS.finditer(text)}
 
 
 @lru_cache(maxsize=16)
@@ -130,7 +130,7 @@ def _around(template: str) -> frozenset[str]:
     for roles in _ROLES:
         with suppress(PromptError):
             said.append(render(template, [Message(role, "x") for role in roles]))
-    return frozenset(found[0] for text in said for found in _IN_TEMPLATES.finditer(text))
+    return frozenset(match[0] for text in said for match in _IN_TEMPLATES.finditer(text))
 
 
 def written(
@@ -158,8 +158,8 @@ def written_until(
     texts = _texts(messages)
     guard, word = guard_over(texts, controls), _word(template, *texts)
     said = render(template, [*_guarded(turns, guard), Message(last.role, word)], special=special)
-    head, found, _ = said.rpartition(word)
-    if not found:
+    head, separator, _ = said.rpartition(word)
+    if not separator:
         raise PromptError(
             "the chat template of this model does not write the last message", hint="end it with a user's"
         )

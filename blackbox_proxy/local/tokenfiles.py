@@ -101,10 +101,10 @@ def cache_dir(folder: Path | None) -> Iterator[None]:
 def _donor(file: TokenFile) -> Traversable | None:
     """The file in the package that brings it, compressed, if that is installed."""
     try:
-        found = importlib.resources.files(DONOR) / "data" / f"{file.stem}.tiktoken.gz"
+        resource = importlib.resources.files(DONOR) / "data" / f"{file.stem}.tiktoken.gz"
     except ImportError:
         return None
-    return found if found.is_file() else None
+    return resource if resource.is_file() else None
 
 
 def _copy(donor: Traversable, file: TokenFile, cache: Path) -> None:
@@ -112,10 +112,10 @@ def _copy(donor: Traversable, file: TokenFile, cache: Path) -> None:
         content = gzip.decompress(donor.read_bytes())
     except (OSError, EOFError) as error:
         raise WeightsError(f"{donor} cannot be read: {error}", hint=f"reinstall the package {DONOR}") from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != file.sha256:
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != file.sha256:
         raise WeightsError(
-            f"{donor} has the sha256 {found}, not {file.sha256} as tiktoken wants",
+            f"{donor} has the sha256 {digest}, not {file.sha256} as tiktoken wants",
             hint=f"reinstall the package {DONOR}, or uninstall it and let tiktoken download the file",
         )
     try:

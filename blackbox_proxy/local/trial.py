@@ -152,7 +152,7 @@ def _batch(context: Context, rows: int) -> NDArray[np.float32]:
         [7 * i % WIDTH for i in places],
         positions=places,
         sequences=[[0] for _ in places],
-        wanted=[True for _ in places],
+        keep_logits=[True for _ in places],
     )
     return np.array([context.row(i) for i in places])
 

@@ -254,10 +254,10 @@ def _from_hub(where: str, doors: Sources) -> Path:
 
 def _require_digest(path: Path, digest: str) -> None:
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != digest:
+        actual = hashlib.file_digest(file, "sha256").hexdigest()
+    if actual != digest:
         raise WeightsError(
-            f"{path} has the sha256 {found}, not {digest}", hint="download it again, or correct the hash"
+            f"{path} has the sha256 {actual}, not {digest}", hint="download it again, or correct the hash"
         )
 
 

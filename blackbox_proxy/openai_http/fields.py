@@ -77,12 +77,12 @@ def integer(body: Body, name: str, *, low: int, high: int = HUGE) -> int | None:
         return None
     if not is_integer(value):
         raise wrong_type(name, "an integer", value)
-    found = cast(int, value)
-    if found < low:
-        raise below(name, found, low)
-    if found > high:
-        raise above(name, found, high)
-    return found
+    whole = cast(int, value)
+    if whole < low:
+        raise below(name, whole, low)
+    if whole > high:
+        raise above(name, whole, high)
+    return whole
 
 
 def number(body: Body, name: str, *, high: float) -> float | None:
@@ -129,10 +129,10 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def wrong_type(param: str, wanted: str, value: object) -> Refusal:
-    """A value of another type than `wanted`."""
+def wrong_type(param: str, expected: str, value: object) -> Refusal:
+    """A value of another type than `expected`."""
     return Refusal(
-        f"Invalid type for '{param}': expected {wanted}, but got {kind(value)} instead.",
+        f"Invalid type for '{param}': expected {expected}, but got {kind(value)} instead.",
         param=param,
         code="invalid_type",
     )

@@ -20,7 +20,7 @@ from blackbox_proxy.openai_http.fields import Refusal
 
 T = TypeVar("T")
 
-LEFT = 499
+CLIENT_CLOSED_REQUEST = 499
 """What web servers write into their logs where a client went away; nobody is there to read it."""
 
 Translate = Callable[[Exception], Refusal]
@@ -32,8 +32,8 @@ _DIGITS = 18
 async def whole_body(http: Request, *, most: int) -> bytes:
     """The body. Raises Refusal (413) as soon as it is known to have more than `most` bytes."""
     body = bytearray()
-    told = http.headers.get("content-length", "0")
-    if told.isdecimal() and len(told) <= _DIGITS and int(told) <= most:
+    length = http.headers.get("content-length", "0")
+    if length.isdecimal() and len(length) <= _DIGITS and int(length) <= most:
         async for piece in http.stream():
             body += piece
             if len(body) > most:
@@ -125,4 +125,4 @@ async def _on_http(request: Request, error: Exception) -> Response:
 
 
 async def _on_leave(_request: Request, _error: Exception) -> Response:
-    return Response(status_code=LEFT)
+    return Response(status_code=CLIENT_CLOSED_REQUEST)

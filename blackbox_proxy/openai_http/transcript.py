@@ -48,7 +48,7 @@ class Writer(Generic[T]):
     def __init__(self, *, stops: Sequence[bytes] = (), echo: int = 0) -> None:
         self._stops = tuple(stops)
         self._echo = echo
-        self._own = 0
+        self._echo_end = 0
         self._count = 0
         self._text = b""
         self._shown = 0
@@ -69,12 +69,12 @@ class Writer(Generic[T]):
         self._text += piece
         self._characters += len(self._measure.decode(piece))
         if self._count <= self._echo:
-            self._own = len(self._text)
+            self._echo_end = len(self._text)
         if self._count < self._echo:
             return Part()
-        cut = first_stop(self._text[self._own :], self._stops)
+        cut = first_stop(self._text[self._echo_end :], self._stops)
         if cut is not None:
-            return self._cut(self._own + cut)
+            return self._cut(self._echo_end + cut)
         if self.generated and ends:
             return self.close("stop")
         return self._release(len(self._text) - self._held_back())
@@ -84,7 +84,7 @@ class Writer(Generic[T]):
         return self._release(len(self._text), finish=finish)
 
     def _held_back(self) -> int:
-        return max(open_bytes(self._text), held_back(self._text[self._own :], self._stops))
+        return max(open_bytes(self._text), held_back(self._text[self._echo_end :], self._stops))
 
     def _cut(self, end: int) -> Part[T]:
         self._text = self._text[:end]

@@ -120,9 +120,9 @@ def _content(content: object, param: str, parts: Collection[str]) -> str:
 def _text_part(value: object, param: str, parts: Collection[str]) -> str:
     part = fields.mapping(value, param)
     if part.get("type") not in parts:
-        wanted = " and ".join(map(repr, parts))
+        expected = " and ".join(map(repr, parts))
         raise fields.Refusal(
-            f"Invalid value: {fields.shown(part.get('type'))}. This model reads parts of type {wanted} only.",
+            f"Invalid value: {fields.shown(part.get('type'))}. This model reads parts of type {expected} only.",
             param=f"{param}.type",
             code="invalid_value",
         )

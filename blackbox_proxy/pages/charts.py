@@ -70,10 +70,10 @@ def columns(pairs: Sequence[CostPair], *, ticks: Sequence[str], label: str) -> H
 def _column(number: int, pair: CostPair, top: Decimal) -> Html:
     more = ", and something whose cost is unknown" if pair.more else ""
     cost, naive = (dollars(amount or Decimal(0)) for amount in (pair.cost, pair.naive))
-    told = f"{pair.name}: {cost}; at one token per call {naive}{more}"
+    label = f"{pair.name}: {cost}; at one token per call {naive}{more}"
     return el(
         "g",
-        el("title", told),
+        el("title", label),
         el("rect", x=number, y=0, width=1, height=100, cls="reach"),
         el("rect", x=number + 0.18, width=0.64, cls="cost", **_height(pair.cost, top)),
         el("rect", x=number + 0.18, width=0.64, cls="naive", **_height(pair.naive, top)),

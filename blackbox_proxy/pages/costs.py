@@ -22,7 +22,7 @@ MOST_BARS = 12
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What the page shows. since: its first day where one was asked for, or "". made: when, UTC. by: which program."""
+    """What the page shows. since: its first day where one was asked for, or "". written_at: UTC. by: which program."""
 
     total: Figures
     days: Sequence[Figures]
@@ -30,7 +30,7 @@ class Costs:
     tags: Sequence[Figures]
     outcomes: Sequence[Figures]
     since: str
-    made: dt.datetime
+    written_at: dt.datetime
     by: str
 
 
@@ -105,7 +105,7 @@ def costs_page(costs: Costs) -> str:
             el("h2", "What the figures mean", id="means"),
             el("dl", *(_meaning(name) for name in SHOWN), cls="means"),
         ),
-        el("footer", f"Made {costs.made:%Y-%m-%d %H:%M} UTC by {costs.by}. Amounts in US dollars; days are UTC."),
+        el("footer", f"Made {costs.written_at:%Y-%m-%d %H:%M} UTC by {costs.by}. Amounts in US dollars; days are UTC."),
         style=COMMON + COSTS,
         generator=costs.by,
     )
@@ -124,30 +124,30 @@ def _head(costs: Costs) -> Html:
 
 
 def _notices(total: Figures) -> list[Html]:
-    found = []
+    notices = []
     if total.unpriced:
-        found.append(f"Answered requests without a known price: {total.unpriced:,}. No amount on this page has them.")
+        notices.append(f"Answered requests without a known price: {total.unpriced:,}. No amount on this page has them.")
     if total.lost:
         most = (
             f"at most {dollars(total.at_risk)}, as far as prices are known"
             if total.at_risk
             else "nobody knows how much"
         )
-        found.append(
+        notices.append(
             f"Attempts without a whole reply: {total.lost:,}. They may have been billed all the same, {most}, "
             "and are in no other amount."
         )
     if total.estimated:
-        found.append(f"Replies without counts of tokens: {total.estimated:,}. Theirs are estimated from above.")
-    return [el("p", text, cls="notice") for text in found]
+        notices.append(f"Replies without counts of tokens: {total.estimated:,}. Theirs are estimated from above.")
+    return [el("p", text, cls="notice") for text in notices]
 
 
 def _card(name: str, total: Figures) -> Html:
     title, written = SHOWN[name]
-    told = _sentence(DEFINITIONS[name])
+    meaning = _sentence(DEFINITIONS[name])
     if name == "naive" and total.naive:
-        told = f"{total.cost / total.naive:.0%} of it was spent. {told}"
-    return el("div", el("dt", title), el("dd", written(total), cls="figure"), el("dd", told, cls="means"))
+        meaning = f"{total.cost / total.naive:.0%} of it was spent. {meaning}"
+    return el("div", el("dt", title), el("dd", written(total), cls="figure"), el("dd", meaning, cls="means"))
 
 
 def _sentence(text: str) -> str:
@@ -195,14 +195,14 @@ def over_time(days: Sequence[CostPair]) -> list[CostPair]:
     first, last = (dt.date.fromisoformat(day.name) for day in (days[0], days[-1]))
     every = [first + dt.timedelta(days=n) for n in range((last - first).days + 1)]
     form = "%Y-%m-%d" if len(every) <= MOST_DAYS else "%Y-%m"
-    found = {name: CostPair(name, Decimal(0), Decimal(0)) for name in (day.strftime(form) for day in every)}
+    pairs = {name: CostPair(name, Decimal(0), Decimal(0)) for name in (day.strftime(form) for day in every)}
     for day in days:
         name = day.name[: 10 if form.endswith("%d") else 7]
-        so_far = found[name]
-        found[name] = CostPair(
+        so_far = pairs[name]
+        pairs[name] = CostPair(
             name, _sum(so_far.cost, day.cost), _sum(so_far.naive, day.naive), so_far.more or day.more
         )
-    return list(found.values())
+    return list(pairs.values())
 
 
 def _sum(one: Decimal | None, other: Decimal | None) -> Decimal:
@@ -234,18 +234,18 @@ def _attempts(outcomes: Sequence[Figures], total: Figures) -> list[Html]:
 
 def _table(by: str, groups: Sequence[Figures], total: Figures) -> Html:
     """A row for each group and one for all; what a column means is a link away."""
-    names, told = (ATTEMPTS, OUTCOMES) if by == "outcome" else (COLUMNS, {})
+    names, meanings = (ATTEMPTS, OUTCOMES) if by == "outcome" else (COLUMNS, {})
     heads = [el("th", el("a", SHOWN[name][0], href=f"#{_anchor(name)}"), scope="col") for name in names]
     table = el(
         "table",
         el("thead", el("tr", el("th", by.capitalize(), scope="col"), *heads)),
-        el("tbody", *(_row(one, names, told.get(one.name, "")) for one in groups)),
+        el("tbody", *(_row(one, names, meanings.get(one.name, "")) for one in groups)),
         el("tfoot", _row(total, names, "")),
     )
     return el("div", table, cls="wide", tabindex=0, role="region", aria_label=f"Figures by {by}")
 
 
-def _row(one: Figures, names: Sequence[str], told: str) -> Html:
+def _row(one: Figures, names: Sequence[str], meaning: str) -> Html:
     cells = (el("td", SHOWN[name][1](one)) for name in names)
-    name = el("span", one.name, *([el("span", f": {told}", cls="soft")] if told else ()), cls="name")
+    name = el("span", one.name, *([el("span", f": {meaning}", cls="soft")] if meaning else ()), cls="name")
     return el("tr", el("th", name, scope="row"), *cells)

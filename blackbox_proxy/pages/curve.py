@@ -92,9 +92,9 @@ def _line(scale: _Scale, points: Iterator[tuple[int, float]], cls: str) -> Html:
 
 def _points(scale: _Scale, losses: Losses) -> Iterator[Html]:
     for epoch, loss in enumerate(losses.validations, 1):
-        told = el("title", f"epoch {epoch}: validation loss {loss:.4f}")
+        label = el("title", f"epoch {epoch}: validation loss {loss:.4f}")
         best = "dot best" if epoch == losses.best else "dot"
-        yield el("circle", told, cx=scale.x(epoch * losses.per_epoch), cy=scale.y(loss), r=5, cls=best)
+        yield el("circle", label, cx=scale.x(epoch * losses.per_epoch), cy=scale.y(loss), r=5, cls=best)
 
 
 def _legend(losses: Losses) -> Iterator[Html]:

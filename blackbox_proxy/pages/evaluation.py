@@ -18,13 +18,13 @@ from blackbox_proxy.pages.style import COMMON, COSTS, EVALUATION
 
 @dataclass(frozen=True, slots=True)
 class ArmRow:
-    """One arm. told: what it is. alpha: where it is steered. cost: dollars an answer, None where it is unknown.
+    """One arm. description: what it is. alpha: where it is steered. cost: dollars an answer, None where it is unknown.
 
     score with `low` and `high`: None where it has no answer. seconds and calls are of one answer.
     """
 
     name: str
-    told: str
+    description: str
     n: int
     errors: int
     score: float | None
@@ -62,10 +62,10 @@ class Mistake:
 
 @dataclass(frozen=True, slots=True)
 class Mistakes:
-    """The wrong answers of an arm. told: what it is. wrong, of: how many are wrong, and all; `shown` are the first."""
+    """The wrong answers of an arm. description: what it is. wrong: how many of `of`; `shown` are the first."""
 
     name: str
-    told: str
+    description: str
     wrong: int
     of: int
     shown: Sequence[Mistake]
@@ -100,12 +100,12 @@ class TaskOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """What the page shows. priced: whose prices these are. made: when, UTC. by: which program."""
+    """What the page shows. priced: whose prices these are. written_at: UTC. by: which program."""
 
     tasks: Sequence[TaskOutcome]
     model: str
     priced: str
-    made: dt.datetime
+    written_at: dt.datetime
     by: str
 
 
@@ -146,9 +146,9 @@ def evaluation_page(shown: Evaluated) -> str:
             "main",
             *(piece for number, task in enumerate(shown.tasks, 1) for piece in _task(task, number)),
             el("h2", "What the figures mean", id="means"),
-            el("dl", *(el("div", el("dt", name), el("dd", f"{told}.")) for name, told in MEANINGS), cls="means"),
+            el("dl", *(el("div", el("dt", name), el("dd", f"{meaning}.")) for name, meaning in MEANINGS), cls="means"),
         ),
-        el("footer", f"Made {shown.made:%Y-%m-%d %H:%M} UTC by {shown.by}. Amounts in US dollars."),
+        el("footer", f"Made {shown.written_at:%Y-%m-%d %H:%M} UTC by {shown.by}. Amounts in US dollars."),
         style=COMMON + COSTS + EVALUATION,
         generator=shown.by,
     )
@@ -191,17 +191,17 @@ def _alpha(task: TaskOutcome) -> str:
 
 def _verdict(task: TaskOutcome) -> list[str]:
     """What the tests say, in words: better or worse only where the interval leaves out 0."""
-    found = []
+    verdicts = []
     for test in task.tests:
         sure = "is better than" if test.low > 0 else "is worse than" if test.high < 0 else "cannot be told from"
-        found.append(f"steered {sure} {test.name} ({_signed(test.difference)})")
-    return [f"{'; '.join(found).capitalize()}."] if found else []
+        verdicts.append(f"steered {sure} {test.name} ({_signed(test.difference)})")
+    return [f"{'; '.join(verdicts).capitalize()}."] if verdicts else []
 
 
 def _interval(row: ArmRow) -> Interval:
     value = row.score or 0.0
-    told = f"{value:.2f} ({row.low:.2f}\u2013{row.high:.2f})"
-    return Interval(row.told, value, row.low, row.high, told, main=row.name == "steered")
+    label = f"{value:.2f} ({row.low:.2f}\u2013{row.high:.2f})"
+    return Interval(row.description, value, row.low, row.high, label, main=row.name == "steered")
 
 
 def _table(rows: Sequence[ArmRow], label: str) -> Html:
@@ -225,7 +225,9 @@ def _row(row: ArmRow) -> Html:
         el("data", f"{row.seconds:.2f}", value=repr(row.seconds)) if row.n else NONE,
         ratio(row.calls if row.n else None),
     )
-    name = joined((el("b", row.name) if row.name == "steered" else row.name, el("span", f" {row.told}", cls="soft")))
+    name = joined(
+        (el("b", row.name) if row.name == "steered" else row.name, el("span", f" {row.description}", cls="soft"))
+    )
     return el("tr", el("th", el("span", name, cls="name"), scope="row"), *(el("td", cell) for cell in cells))
 
 
@@ -292,8 +294,8 @@ def _ceiling(task: TaskOutcome) -> list[Html]:
 def _exactness(task: TaskOutcome) -> list[Html]:
     if not task.exactness:
         return []
-    told = (el("div", el("dt", name), el("dd", figure)) for name, figure in task.exactness)
-    return [el("h3", "How exact the steered answers are"), el("dl", *told, cls="means")]
+    items = (el("div", el("dt", name), el("dd", figure)) for name, figure in task.exactness)
+    return [el("h3", "How exact the steered answers are"), el("dl", *items, cls="means")]
 
 
 LONGEST = 600
@@ -322,7 +324,7 @@ def _of_arm(arm: Mistakes, task: TaskOutcome) -> Html:
     table = el("table", el("thead", el("tr", *heads)), el("tbody", *rows), cls="mistakes")
     return el(
         "details",
-        el("summary", f"{arm.name}, {arm.told}: {arm.wrong:,} of {arm.of:,} are wrong{more}"),
+        el("summary", f"{arm.name}, {arm.description}: {arm.wrong:,} of {arm.of:,} are wrong{more}"),
         _wide(table, f"Wrong answers of {arm.name}, {task.title}"),
         open=arm.name == "steered",
     )

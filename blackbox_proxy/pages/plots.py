@@ -15,21 +15,21 @@ GRID = (0, 25, 50, 75, 100)
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A value with its interval, from 0 to 1. told: as the page writes it. main: what the page is about."""
+    """A value with its interval, from 0 to 1. label: as the page writes it. main: what the page is about."""
 
     name: str
     value: float
     low: float
     high: float
-    told: str
+    label: str
     main: bool = False
 
 
-def intervals(found: Sequence[Interval]) -> Html:
+def intervals(rows: Sequence[Interval]) -> Html:
     """A line for each: its name, its value as a dot on its interval, and the figures."""
     scale = el("div", *(el("span", name) for name in ("0", "0.5", "1")))
     marks = el("li", scale, cls="axis", aria_hidden="true")
-    return el("ul", *(_interval(one) for one in found), marks, cls="intervals")
+    return el("ul", *(_interval(one) for one in rows), marks, cls="intervals")
 
 
 def _interval(one: Interval) -> Html:
@@ -47,7 +47,7 @@ def _interval(one: Interval) -> Html:
         "li",
         el("span", one.name, cls="name"),
         drawn,
-        el("span", one.told, cls="amounts"),
+        el("span", one.label, cls="amounts"),
         cls="main" if one.main else None,
     )
 
@@ -102,9 +102,9 @@ class BarPart:
     share: float
 
 
-def parts(found: Sequence[BarPart]) -> Html:
+def parts(shares: Sequence[BarPart]) -> Html:
     """A bar for each share, with its name."""
-    return el("ul", *(_part(one) for one in found), cls="bars")
+    return el("ul", *(_part(one) for one in shares), cls="bars")
 
 
 def _part(one: BarPart) -> Html:

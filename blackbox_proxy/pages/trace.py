@@ -26,13 +26,13 @@ from blackbox_proxy.types import Call, Kind, Origin, Prompt, Result, ScoredCandi
 class Trace:
     """What the page shows. asked: the prompt. alpha: weight of the offsets; schedule: where it varied.
 
-    made: when, UTC. by: which program.
+    written_at: UTC. by: which program.
     """
 
     result: Result
     asked: Prompt
     alpha: float
-    made: dt.datetime
+    written_at: dt.datetime
     by: str
     schedule: Schedule | None = None
 
@@ -150,8 +150,8 @@ def rounds(result: Result) -> tuple[Round, ...]:
 
 def rounds_of_steps(result: Result) -> tuple[Round | None, ...]:
     """For each step the round that it comes from; None where nobody said which calls there were."""
-    found = tuple(one for one in rounds(result) for _ in one.steps)
-    return found if len(found) == len(result.steps) else (None,) * len(result.steps)
+    by_step = tuple(one for one in rounds(result) for _ in one.steps)
+    return by_step if len(by_step) == len(result.steps) else (None,) * len(result.steps)
 
 
 def trace_page(trace: Trace) -> str:
@@ -174,9 +174,9 @@ def trace_page(trace: Trace) -> str:
             el("h2", "All tokens", id="all"),
             _table(both),
             el("h2", "What the columns mean"),
-            el("dl", *(el("div", el("dt", name), el("dd", f"{told}.")) for name, told in MEANINGS), cls="means"),
+            el("dl", *(el("div", el("dt", name), el("dd", f"{meaning}.")) for name, meaning in MEANINGS), cls="means"),
         ),
-        el("footer", f"Made {trace.made:%Y-%m-%d %H:%M} UTC by {trace.by}. Amounts in US dollars."),
+        el("footer", f"Made {trace.written_at:%Y-%m-%d %H:%M} UTC by {trace.by}. Amounts in US dollars."),
         style=COMMON + TRACE,
         generator=trace.by,
     )
@@ -194,12 +194,12 @@ def _summary(trace: Trace) -> Html:
     result, usage = trace.result, trace.result.usage
     cost = "cost unknown" if result.cost is None else dollars(result.cost)
     alpha = f"{trace.alpha:g}" if trace.schedule is None else f"by token {trace.schedule}"
-    left = f", {result.gated:,} left to the API" if result.gated else ""
+    gated = f", {result.gated:,} left to the API" if result.gated else ""
     return el(
         "p",
         f"{result.model or 'unknown model'}, alpha {alpha}. {len(result.steps):,} tokens in "
         f"{usage.requests:,} calls, {result.changed:,} of them changed, "
-        f"{result.outside:,} from outside the top-k{left}. {FINISHES[result.finish]} "
+        f"{result.outside:,} from outside the top-k{gated}. {FINISHES[result.finish]} "
         f"{EXACTNESS[result.exactness]} {result.certified:,} choices hold whatever the API hid. "
         f"{usage.input:,} tokens in ({usage.cached:,} cached), {usage.output:,} out ({usage.wasted:,} wasted): {cost}. "
         f"{result.seconds:.1f} s, {usage.local_seconds:.1f} s of it local.",
@@ -209,8 +209,8 @@ def _summary(trace: Trace) -> Html:
 
 def _asked(asked: Prompt) -> list[Html]:
     turns = [(message.role, message.content) for message in asked.messages] or [("text", asked.text)]
-    told = (el("div", el("dt", paragraphs(role)), el("dd", paragraphs(text))) for role, text in turns)
-    return [el("h2", "Prompt"), el("dl", *told, cls="turns")]
+    items = (el("div", el("dt", paragraphs(role)), el("dd", paragraphs(text))) for role, text in turns)
+    return [el("h2", "Prompt"), el("dl", *items, cls="turns")]
 
 
 def _legend(steps: Sequence[Step]) -> Html:
@@ -267,7 +267,7 @@ def _card(title: str, step: Step, came_from: Round | None, *, name: str) -> Html
 def _candidate(candidate: ScoredCandidate, step: Step) -> Html:
     """A candidate, before and after; the chosen one and the one that the API wanted are named as such."""
     chosen = candidate.piece == step.piece and candidate.kind is step.kind
-    remarks = [*(["chosen"] if chosen else []), *(["wanted"] if _is_wanted(candidate, step) else [])]
+    remarks = [*(["chosen"] if chosen else []), *(["wanted"] if _is_api_token(candidate, step) else [])]
     remark = el("span", f" {', '.join(remarks)}", cls="soft") if remarks else ""
     before = _chance(candidate.logp) if candidate.inside else f"{IMPUTED}{_chance(candidate.logp)}"
     return el(
@@ -280,7 +280,7 @@ def _candidate(candidate: ScoredCandidate, step: Step) -> Html:
     )
 
 
-def _is_wanted(candidate: ScoredCandidate, step: Step) -> bool:
+def _is_api_token(candidate: ScoredCandidate, step: Step) -> bool:
     return step.origin is not Origin.LOCAL and candidate.piece == step.api_token
 
 
@@ -334,7 +334,7 @@ def _row(number: int, step: Step, came_from: Round | None) -> Html:
     return el(
         "tr",
         el("th", str(number), scope="row"),
-        el("td", _wanted(step), cls="words"),
+        el("td", _api_token_cell(step), cls="words"),
         el("td", el("code", visible(step.piece, step.kind)), cls="words"),
         el("td", el("span", step.origin.value, cls=f"mark {mark}"), cls="words"),
         el("td", f"{imputed}{_nats(step.logp_before)}"),
@@ -353,7 +353,7 @@ def _cost(step: Step, came_from: Round | None) -> Html:
     return UNKNOWN if came_from is None or came_from.each is None else money(came_from.each)
 
 
-def _wanted(step: Step) -> Html:
+def _api_token_cell(step: Step) -> Html:
     """What the API had sampled; nothing where it was not asked."""
     if step.origin is Origin.LOCAL:
         return NONE

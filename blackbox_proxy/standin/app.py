@@ -18,13 +18,12 @@ from starlette.routing import Route
 
 from blackbox_proxy.openai_http.fields import Body, Refusal, read_body
 from blackbox_proxy.openai_http.http import events, handlers, while_connected, whole_body
-from blackbox_proxy.standin.bending import RouteName, bend, settle
 from blackbox_proxy.standin.quirks import Quirks
 from blackbox_proxy.standin.replies import StandinChatShape, StandinCompletionShape
+from blackbox_proxy.standin.request_quirks import RouteName, apply_to_body, apply_to_request
+from blackbox_proxy.standin.requests import StandinRequest, read_chat, read_completion
 from blackbox_proxy.standin.responses import ResponseShape, read_response
 from blackbox_proxy.standin.service import Service, ShapeKind
-from blackbox_proxy.standin.wire import Request as Wanted
-from blackbox_proxy.standin.wire import read_chat, read_completion
 
 MOST_BYTES = 16 * 2**20
 """The largest body of a request."""
@@ -33,7 +32,7 @@ MOST_BYTES = 16 * 2**20
 class Read(Protocol):
     """Reads the body of one route."""
 
-    def __call__(self, body: Body, /, *, top_k: int) -> Wanted: ...
+    def __call__(self, body: Body, /, *, top_k: int) -> StandinRequest: ...
 
 
 @final
@@ -48,23 +47,23 @@ class StandinEndpoints:
     async def health(self, _request: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
-    async def models(self, request: Request) -> Response:
-        self._admit(request)
+    async def models(self, http: Request) -> Response:
+        self._admit(http)
         return JSONResponse({"object": "list", "data": [self._card()]})
 
-    async def model(self, request: Request) -> Response:
-        self._admit(request)
-        self._service.check_model(request.path_params["name"])
+    async def model(self, http: Request) -> Response:
+        self._admit(http)
+        self._service.check_model(http.path_params["name"])
         return JSONResponse(self._card())
 
-    async def completions(self, request: Request) -> Response:
-        return await self._answer(request, read_completion, route="completions", kind=StandinCompletionShape)
+    async def completions(self, http: Request) -> Response:
+        return await self._answer(http, read_completion, route="completions", kind=StandinCompletionShape)
 
-    async def chat(self, request: Request) -> Response:
-        return await self._answer(request, read_chat, route="chat", kind=StandinChatShape)
+    async def chat(self, http: Request) -> Response:
+        return await self._answer(http, read_chat, route="chat", kind=StandinChatShape)
 
-    async def responses(self, request: Request) -> Response:
-        return await self._answer(request, read_response, route="responses", kind=ResponseShape)
+    async def responses(self, http: Request) -> Response:
+        return await self._answer(http, read_response, route="responses", kind=ResponseShape)
 
     def _card(self) -> dict[str, object]:
         card = ModelCard(
@@ -72,10 +71,10 @@ class StandinEndpoints:
         )
         return card.model_dump()
 
-    def _admit(self, request: Request) -> None:
+    def _admit(self, http: Request) -> None:
         if self._api_key is None:
             return
-        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        scheme, _, key = http.headers.get("authorization", "").partition(" ")
         shown = key.strip().encode("latin-1") if scheme.lower() == "bearer" else b""  # the header's own bytes
         if not shown:
             raise Refusal("You didn't provide an API key: send 'Authorization: Bearer KEY'.", status=401)
@@ -84,12 +83,12 @@ class StandinEndpoints:
 
     async def _answer(self, http: Request, read: Read, *, route: RouteName, kind: ShapeKind) -> Response:
         self._admit(http)
-        body = bend(read_body(await whole_body(http, most=MOST_BYTES)), route=route, quirks=self._quirks)
-        request = settle(read(body, top_k=self._service.top_k), quirks=self._quirks)
+        body = apply_to_body(read_body(await whole_body(http, most=MOST_BYTES)), route=route, quirks=self._quirks)
+        request = apply_to_request(read(body, top_k=self._service.top_k), quirks=self._quirks)
         tasks = await self._service.prepare(request)
         shape = self._service.shape(request, kind)
         if request.stream:
-            return EventSourceResponse(events(self._service.stream(request, tasks, shape=shape), _told), sep="\n")
+            return EventSourceResponse(events(self._service.stream(request, tasks, shape=shape), _refusal), sep="\n")
         written = await while_connected(http, lambda: self._service.whole(request, tasks, shape=shape))
         return Response(written, media_type="application/json")
 
@@ -108,9 +107,9 @@ def build_app(service: Service, *, quirks: Quirks, api_key: str | None = None) -
     routes = [
         Route(prefix + path, handler, methods=[method]) for prefix in ("", "/v1") for path, handler, method in table
     ]
-    return Starlette(routes=routes, exception_handlers=handlers(_told))
+    return Starlette(routes=routes, exception_handlers=handlers(_refusal))
 
 
-def _told(error: Exception) -> Refusal:
+def _refusal(error: Exception) -> Refusal:
     """Everything is told as it is: there is nobody here to hide it from."""
     return error if isinstance(error, Refusal) else Refusal(str(error), status=500)

@@ -44,7 +44,7 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
-class SamplingOrder:
+class SamplingParams:
     """How to go on from a prompt.
 
     top_k: how many alternatives to list per position; None computes no log-probs at all. temperature: 0 is greedy.
@@ -69,7 +69,7 @@ class SamplingOrder:
         return self.echo and self.top_k is not None
 
 
-def _as_it_is(logits: Logits, _order: SamplingOrder) -> Logits:
+def _as_it_is(logits: Logits, _sampling: SamplingParams) -> Logits:
     return logits
 
 
@@ -82,14 +82,14 @@ class View:
     The token is chosen without it.
     """
 
-    distribution: Callable[[Logits, SamplingOrder], Logits] = _as_it_is
+    distribution: Callable[[Logits, SamplingParams], Logits] = _as_it_is
     touch: Callable[[Token], Token] = lambda token: token
 
-    def show(self, logits: Logits, chosen: int, order: SamplingOrder, *, also: TokenPath = ()) -> Token:
+    def show(self, logits: Logits, chosen: int, sampling: SamplingParams, *, also: TokenPath = ()) -> Token:
         """The chosen token as it is shown."""
-        if order.top_k is None:
+        if sampling.top_k is None:
             return Token(chosen)
-        return self.touch(shown_token(self.distribution(logits, order), chosen, top_k=order.top_k, also=also))
+        return self.touch(shown_token(self.distribution(logits, sampling), chosen, top_k=sampling.top_k, also=also))
 
 
 PLAIN = View()
@@ -127,17 +127,17 @@ def shown_token(logits: Logits, chosen: int, *, top_k: int | None, also: TokenPa
     return Token(chosen, min(float(logits[chosen]) - norm, 0.0), top)
 
 
-def choose(logits: Logits, order: SamplingOrder, *, chance: np.random.Generator) -> int:
+def choose(logits: Logits, sampling: SamplingParams, *, chance: np.random.Generator) -> int:
     """The next token: the most probable at temperature 0, otherwise one drawn from the nucleus of mass top_p."""
-    if order.bias:
+    if sampling.bias:
         logits = logits.copy()
-        for i, bias in order.bias:
+        for i, bias in sampling.bias:
             logits[i] += bias
-    if order.temperature == 0.0:
+    if sampling.temperature == 0.0:
         return int(logits.argmax())
     with np.errstate(over="ignore"):  # a temperature near 0 sends every candidate to -inf, as it should
-        masses = np.exp((logits.astype(np.float64) - logits.max()) / order.temperature)
-    ids = _nucleus(masses, order.top_p)
+        masses = np.exp((logits.astype(np.float64) - logits.max()) / sampling.temperature)
+    ids = _nucleus(masses, sampling.top_p)
     reached = np.cumsum(masses[ids])
     at = np.searchsorted(reached, chance.random() * reached[-1], side="right")
     return int(ids[min(int(at), len(ids) - 1)])
@@ -195,33 +195,33 @@ class Slot:
 
 
 def generate(
-    slot: DecodingPlace, prompt: TokenPath, *, order: SamplingOrder, ends: Collection[int], view: View = PLAIN
+    slot: DecodingPlace, prompt: TokenPath, *, sampling: SamplingParams, ends: Collection[int], view: View = PLAIN
 ) -> Iterator[Token | None]:
     """Tokens after a prompt, the prompt's own first when they are to be echoed; None for a stretch of prompt read.
 
     Stops after the first of `ends`, which is given too, or after `max_tokens`.
     """
-    if order.echo:
-        yield from _recite(slot, prompt, order=order, view=view)
+    if sampling.echo:
+        yield from _recite(slot, prompt, sampling=sampling, view=view)
     for end in range(slot.reuse(prompt) + STRETCH, len(prompt), STRETCH):
         slot.after(prompt[:end])
         yield None
-    chance = np.random.default_rng(order.seed)
+    chance = np.random.default_rng(sampling.seed)
     path = prompt
-    for _ in range(order.max_tokens):
+    for _ in range(sampling.max_tokens):
         logits = slot.after(path)
-        chosen = choose(logits, order, chance=chance)
-        yield view.show(logits, chosen, order, also=order.also)
+        chosen = choose(logits, sampling, chance=chance)
+        yield view.show(logits, chosen, sampling, also=sampling.also)
         if chosen in ends:
             return
         path = (*path, chosen)
 
 
-def _recite(slot: DecodingPlace, prompt: TokenPath, *, order: SamplingOrder, view: View) -> Iterator[Token]:
-    if order.top_k is None:
-        yield from map(Token, prompt[order.echo_from :])
+def _recite(slot: DecodingPlace, prompt: TokenPath, *, sampling: SamplingParams, view: View) -> Iterator[Token]:
+    if sampling.top_k is None:
+        yield from map(Token, prompt[sampling.echo_from :])
         return
-    if not order.echo_from:
+    if not sampling.echo_from:
         yield Token(prompt[0])
-    for at in range(max(order.echo_from, 1), len(prompt)):
-        yield view.show(slot.after(prompt[:at]), prompt[at], order)
+    for at in range(max(sampling.echo_from, 1), len(prompt)):
+        yield view.show(slot.after(prompt[:at]), prompt[at], sampling)

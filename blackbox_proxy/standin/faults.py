@@ -68,7 +68,7 @@ class Traffic:
 
 
 @final
-class Lines:
+class Connections:
     """The open connections by the client's address, so that one can be reset."""
 
     def __init__(self) -> None:
@@ -154,7 +154,7 @@ class Faulty:
     """
 
     def __init__(
-        self, app: ASGIApp, plan: FaultPlan, *, lines: Lines, traffic: Traffic, limit: Limit | None = None
+        self, app: ASGIApp, plan: FaultPlan, *, lines: Connections, traffic: Traffic, limit: Limit | None = None
     ) -> None:
         self._app = app
         self._plan = plan
@@ -225,13 +225,13 @@ class Faulty:
 def _with_headers(send: Send, limit: Limit) -> Send:
     """Every answer, a fault too, says what is left of the limit."""
 
-    async def told(message: Message) -> None:
+    async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
             more = [(name.encode(), value.encode()) for name, value in limit.headers(None).items()]
             message = {**message, "headers": [*message["headers"], *more]}
         await send(message)
 
-    return told
+    return send_with_headers
 
 
 def _answer(fault: Fault) -> Response:

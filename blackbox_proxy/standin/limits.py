@@ -35,12 +35,12 @@ class Limit:
     def headers(self, wait: float | None) -> Headers:
         """As OpenAI tells them: the limit, what is left of it, and when all of it is there again."""
         until = self._admitted[-1] + self._seconds - self._clock() if self._admitted else 0.0
-        told = {
+        headers = {
             "x-ratelimit-limit-requests": str(self._most),
             "x-ratelimit-remaining-requests": str(self._most - len(self._admitted)),
             "x-ratelimit-reset-requests": duration(until),
         }
-        return told if wait is None else {**told, "retry-after": str(math.ceil(wait))}
+        return headers if wait is None else {**headers, "retry-after": str(math.ceil(wait))}
 
 
 def duration(seconds: float) -> str:

@@ -40,20 +40,20 @@ OK = Fault("ok")
 
 def read_fault(text: str) -> Fault:
     """One entry. Raises ValueError for what is none."""
-    found = _ENTRY.fullmatch(text)
-    if not found or not (found["word"] in (*WORDS, "slow") or found["word"].isdecimal()):
+    match = _ENTRY.fullmatch(text)
+    if not match or not (match["word"] in (*WORDS, "slow") or match["word"].isdecimal()):
         raise ValueError(f"{text[:40]!r} is no fault; there are {', '.join(WORDS)}, slow:SECONDS and 400 to 599")
-    fault = Fault(found["word"], _seconds(found), found["unit"] == "ms")
+    fault = Fault(match["word"], _seconds(match), match["unit"] == "ms")
     misplaced = fault.word == "slow" if fault.after is None else fault.word in WORDS
     if misplaced:
         raise ValueError(f"{text[:40]!r}: seconds stand after `slow:`, and may stand after a status")
     return fault
 
 
-def _seconds(found: re.Match[str]) -> float | None:
-    if found["number"] is None:
+def _seconds(match: re.Match[str]) -> float | None:
+    if match["number"] is None:
         return None
-    return float(found["number"]) / (1000 if found["unit"] else 1)
+    return float(match["number"]) / (1000 if match["unit"] else 1)
 
 
 def read_plan(text: str) -> tuple[Fault, ...]:
@@ -101,9 +101,9 @@ class FaultPlan:
 def drawn(share: float, kinds: Sequence[Fault], *, seed: int, budget: int | None) -> Iterator[Fault]:
     """Faults by chance: equal seeds draw equal ones. budget: the most that are drawn; None for no end."""
     chance = random.Random(seed)
-    left = budget
-    while left is None or left > 0:
+    remaining = budget
+    while remaining is None or remaining > 0:
         fault = chance.choice(kinds) if chance.random() < share else OK
-        if left is not None and fault != OK:
-            left -= 1
+        if remaining is not None and fault != OK:
+            remaining -= 1
         yield fault

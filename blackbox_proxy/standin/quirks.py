@@ -1,7 +1,7 @@
 """The quirks of real APIs, by name: what each does, which API does so, what value it takes, and what excludes what.
 
-A quirk is only named and checked here. What it does stands in `bending` (the request), `skewing` (the numbers),
-`dressing` (the reply), `replies` (how tokens are spelt) and `faults` (the transport).
+A quirk is only named and checked here. What it does stands in `request_quirks`, `logprob_quirks`, `reply_quirks`,
+`replies` (how tokens are spelt) and `faults` (the transport).
 """
 
 from __future__ import annotations
@@ -341,9 +341,9 @@ def _value(quirk: Quirk, text: str | None) -> object:
 
 def _check_together(values: Mapping[str, object]) -> None:
     for group in EXCLUDING:
-        found = [name for name in group if name in values]
-        if len(found) > 1:
-            raise InputError(f"the quirks {' and '.join(found)} contradict each other", hint="leave one of them out")
+        clashing = [name for name in group if name in values]
+        if len(clashing) > 1:
+            raise InputError(f"the quirks {' and '.join(clashing)} contradict each other", hint="leave one of them out")
     for name, others in NEEDING.items():
         if name in values and not any(other in values for other in others):
             raise InputError(f"the quirk {name} does nothing by itself", hint=f"add {' or '.join(others)}")

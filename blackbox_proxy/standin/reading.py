@@ -11,16 +11,16 @@ from typing import Protocol, final
 
 from blackbox_proxy.errors import PromptError
 from blackbox_proxy.local.controls import MarkedPrompt
-from blackbox_proxy.local.prompts import Cutter, ids_of, special_of, without_second_bos
+from blackbox_proxy.local.prompts import PromptTokenizer, ids_of, special_of, without_second_bos
 from blackbox_proxy.local.template import written, written_until
 from blackbox_proxy.openai_http.fields import Refusal
 from blackbox_proxy.openai_http.turns import Unfinished
-from blackbox_proxy.standin.wire import Request, Source
+from blackbox_proxy.standin.requests import Source, StandinRequest
 from blackbox_proxy.types import Message, Prompt, TokenPath
 
 
 @dataclass(frozen=True, slots=True)
-class ReadingTask:
+class PromptTask:
     """One prompt as the model reads it. echo: the pieces of its last tokens, where they are to be given back."""
 
     path: TokenPath
@@ -28,7 +28,7 @@ class ReadingTask:
     echo: tuple[bytes, ...] = ()
 
 
-class ServedModel(Cutter, Protocol):
+class ServedModel(PromptTokenizer, Protocol):
     """What a reader asks of a model; `local.llama.Model` is the real one, `script.Script` a toy."""
 
     @property
@@ -48,13 +48,13 @@ class Reader:
         self._vocabulary = model.vocabulary
         self._longest = max(map(len, self._vocabulary.pieces))
 
-    def read(self, request: Request) -> list[ReadingTask]:
+    def read(self, request: StandinRequest) -> list[PromptTask]:
         """One task per prompt. Raises Refusal for one that is empty, too long, or not of this vocabulary."""
         self._checked(request.also, "logprob_token_ids")
         self._checked(tuple(i for i, _ in request.bias), "logit_bias")
         return [self._task(request, source) for source in request.sources]
 
-    def _task(self, request: Request, source: Source) -> ReadingTask:
+    def _task(self, request: StandinRequest, source: Source) -> PromptTask:
         text: str | TokenPath
         if isinstance(source, Prompt | Unfinished):
             prompt = self._written(source)
@@ -69,8 +69,8 @@ class Reader:
         if asked > room:
             raise self._too_long(f"{len(path) + asked} tokens ({len(path)} in the prompt, {asked} in the completion)")
         if isinstance(source, Unfinished) and source.repeated:
-            return ReadingTask(path, asked, self._last(path, len(source.partial.encode())))
-        return ReadingTask(path, asked, self._echoed(path, text) if request.echo else ())
+            return PromptTask(path, asked, self._last(path, len(source.partial.encode())))
+        return PromptTask(path, asked, self._echoed(path, text) if request.echo else ())
 
     def _written(self, chat: Prompt | Unfinished) -> MarkedPrompt:
         """The chat up to where the answer, or the rest of it, begins."""

@@ -255,9 +255,9 @@ def chat_logprob(token: Token, spelling: ReplySpelling) -> ChatCompletionTokenLo
     """One entry of a chat's `logprobs.content`."""
     listed = () if token.top is None else _listed(token.top, spelling.hidden)
     top = [TopLogprob(token=spelling.chat(i), bytes=spelling.bytes_of(i), logprob=logp) for i, logp in listed]
-    own = FLOOR if token.logp is None else max(token.logp, FLOOR)
+    logp = FLOOR if token.logp is None else max(token.logp, FLOOR)
     return ChatCompletionTokenLogprob(
-        token=spelling.chat(token.id), bytes=spelling.bytes_of(token.id), logprob=own, top_logprobs=top
+        token=spelling.chat(token.id), bytes=spelling.bytes_of(token.id), logprob=logp, top_logprobs=top
     )
 
 

@@ -26,8 +26,8 @@ from blackbox_proxy.openai_http.frames import Head, to_json
 from blackbox_proxy.openai_http.transcript import joined
 from blackbox_proxy.openai_http.turns import read_messages
 from blackbox_proxy.standin.replies import Count, ReplySpelling, StandinMode, chat_logprobs
+from blackbox_proxy.standin.requests import StandinRequest, common
 from blackbox_proxy.standin.transcript import Part, Placed
-from blackbox_proxy.standin.wire import Request, common
 from blackbox_proxy.types import Message, Prompt
 
 LEAST_TOKENS = 16
@@ -50,19 +50,19 @@ _ABSENT = (
 )
 
 
-def read_response(body: Body, *, top_k: int) -> Request:
+def read_response(body: Body, *, top_k: int) -> StandinRequest:
     """A request to /responses. top_k: the most alternatives per position that this server gives."""
     for name in _ABSENT:
         if body.get(name) is not None:
             raise Refusal(f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")
     fields.refuse_unsupported(body, _NEUTRAL)
-    wanted = LOGPROBS in _included(body.get("include"))
+    logprobs = LOGPROBS in _included(body.get("include"))
     alternatives = fields.integer(body, "top_logprobs", low=0, high=min(top_k, MOST_ALTERNATIVES))
     return common(
         body,
         sources=(Prompt(messages=_turns(body)),),
         max_tokens=fields.integer(body, "max_output_tokens", low=LEAST_TOKENS),
-        top_k=(alternatives or 0) if wanted else None,
+        top_k=(alternatives or 0) if logprobs else None,
         echo=False,
     )
 
@@ -124,13 +124,13 @@ class ResponseShape:
         )
         return to_json(reply).encode()
 
-    def opening(self, index: int) -> Iterator[str]:  # noqa: ARG002 - as `Shape` has it
+    def opening(self, index: int) -> Iterator[str]:  # noqa: ARG002 - as `StandinShape` has it
         self._refuse_stream()
 
-    def chunks(self, index: int, part: Part) -> Iterator[str]:  # noqa: ARG002 - as `Shape` has it
+    def chunks(self, index: int, part: Part) -> Iterator[str]:  # noqa: ARG002 - as `StandinShape` has it
         self._refuse_stream()
 
-    def closing(self, count: Count) -> str:  # noqa: ARG002 - as `Shape` has it
+    def closing(self, count: Count) -> str:  # noqa: ARG002 - as `StandinShape` has it
         self._refuse_stream()
 
     def _refuse_stream(self) -> NoReturn:

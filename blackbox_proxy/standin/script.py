@@ -76,8 +76,8 @@ class Script:
     def logits(self, path: TokenPath) -> Logits:
         """The distribution after a token path, shape (V,)."""
         text = self.vocabulary.text_of(path)
-        found = max((key for key in self.distributions if text.endswith(key)), key=len)
-        return self.distributions[found]
+        suffix = max((key for key in self.distributions if text.endswith(key)), key=len)
+        return self.distributions[suffix]
 
 
 @final
@@ -102,21 +102,25 @@ def read_script(path: Path) -> Script:
     """The toy model of a file. Raises InputError with the first mistake."""
     hint = "see the beginning of blackbox_proxy/standin/script.py for the form"
     try:
-        found = _File.model_validate(json.loads(read_text(path)))
+        document = _File.model_validate(json.loads(read_text(path)))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise InputError(f"{path}: {where}: {first['msg']}", hint=hint) from error
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"cannot read the script {path}: {error}", hint=hint) from error
-    pieces = [p.encode() if isinstance(p, str) else bytes(p.bytes) for p in found.pieces]
+    pieces = [p.encode() if isinstance(p, str) else bytes(p.bytes) for p in document.pieces]
     distributions = {
         text.encode(): {p.encode(): w for p, w in distribution.items()}
-        for text, distribution in found.distributions.items()
+        for text, distribution in document.distributions.items()
     }
     try:
         return script(
-            pieces, [e.encode() for e in found.ends], distributions, template=found.template, context=found.context
+            pieces,
+            [e.encode() for e in document.ends],
+            distributions,
+            template=document.template,
+            context=document.context,
         )
     except InputError as error:
         raise InputError(f"{path}: {error.message}", hint=hint) from error

@@ -23,13 +23,13 @@ from blackbox_proxy.local.weights import default_cache, resolve, short_name, spe
 from blackbox_proxy.openai_http.listening import LOOPBACK, ListeningServer, listening, url_of
 from blackbox_proxy.standin.app import build_app
 from blackbox_proxy.standin.engine import DecodingPlace, Slot
-from blackbox_proxy.standin.faults import Faulty, Lines, Traffic, limit_of, plan_of
+from blackbox_proxy.standin.faults import Connections, Faulty, Traffic, limit_of, plan_of
+from blackbox_proxy.standin.logprob_quirks import NoisySlot
 from blackbox_proxy.standin.plan import FaultPlan
 from blackbox_proxy.standin.quirks import Quirks, read_quirks
 from blackbox_proxy.standin.reading import ServedModel
 from blackbox_proxy.standin.script import Script, ScriptSlot
 from blackbox_proxy.standin.service import Service
-from blackbox_proxy.standin.skewing import Noisy
 
 TRANSPORT = frozenset(("faults", "fault-rate", "rate-limit", "latency", "jitter"))
 LONGEST = 4096
@@ -64,18 +64,18 @@ class StandinOptions(TypedDict, total=False):
 
 @final
 @dataclass(frozen=True, slots=True)
-class Serving:
+class RunningStandin:
     """An application, and the connections that it may reset; None where the transport has no faults."""
 
     app: ASGIApp
-    lines: Lines | None = None
+    lines: Connections | None = None
 
 
 _DEFAULTS: StandinOptions = {"top_k": 20, "slots": 2, "threads": 1, "batch": 1, "gpu_layers": 0}
 
 
 @contextmanager
-def opened(source: Path | Script, **options: Unpack[StandinOptions]) -> Iterator[Serving]:
+def opened(source: Path | Script, **options: Unpack[StandinOptions]) -> Iterator[RunningStandin]:
     """Load a model file, or take a toy, and give the application that serves it; weights are freed on leaving.
 
     Raises WeightsError for a file that is no model, InputError for options that make no sense.
@@ -100,15 +100,15 @@ def _unsteady(slots: Sequence[DecodingPlace], quirks: Quirks) -> Sequence[Decodi
     if "noise" not in quirks:
         return slots
     nats = quirks.decimal("noise")
-    return [Noisy(slot, nats, chance=np.random.default_rng(at)) for at, slot in enumerate(slots)]
+    return [NoisySlot(slot, nats, chance=np.random.default_rng(at)) for at, slot in enumerate(slots)]
 
 
-def _wrapped(app: ASGIApp, quirks: Quirks, given: StandinOptions) -> Serving:
+def _wrapped(app: ASGIApp, quirks: Quirks, given: StandinOptions) -> RunningStandin:
     if not {"plan", "traffic"}.intersection(given) and not TRANSPORT.intersection(quirks):
-        return Serving(app)
-    lines = Lines()
+        return RunningStandin(app)
+    lines = Connections()
     plan, traffic = given.get("plan") or plan_of(quirks), given.get("traffic") or Traffic()
-    return Serving(Faulty(app, plan, lines=lines, traffic=traffic, limit=limit_of(quirks)), lines)
+    return RunningStandin(Faulty(app, plan, lines=lines, traffic=traffic, limit=limit_of(quirks)), lines)
 
 
 def _loaded(path: Path, given: StandinOptions, stack: ExitStack) -> tuple[ServedModel, list[DecodingPlace], int]:
@@ -168,7 +168,7 @@ def running(source: Path | Script | str, **options: Unpack[StandinOptions]) -> I
             thread.join()
 
 
-def _config(serving: Serving) -> uvicorn.Config:
+def _config(serving: RunningStandin) -> uvicorn.Config:
     return uvicorn.Config(
         serving.app,
         http=serving.lines.protocol() if serving.lines else "auto",

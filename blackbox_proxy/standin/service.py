@@ -20,10 +20,10 @@ from anyio import from_thread, to_thread
 from blackbox_proxy.errors import LocalModelError
 from blackbox_proxy.openai_http.fields import Refusal
 from blackbox_proxy.openai_http.frames import Head
-from blackbox_proxy.standin.dressing import Dressed, is_dressed, manner_of
-from blackbox_proxy.standin.engine import DecodingPlace, SamplingOrder, generate
+from blackbox_proxy.standin.engine import DecodingPlace, SamplingParams, generate
+from blackbox_proxy.standin.logprob_quirks import view_of
 from blackbox_proxy.standin.quirks import Quirks
-from blackbox_proxy.standin.reading import Reader, ReadingTask, ServedModel
+from blackbox_proxy.standin.reading import PromptTask, Reader, ServedModel
 from blackbox_proxy.standin.replies import (
     Count,
     ReplySpelling,
@@ -32,10 +32,10 @@ from blackbox_proxy.standin.replies import (
     StandinMode,
     StandinShape,
 )
+from blackbox_proxy.standin.reply_quirks import QuirkyShape, changes_replies, manner_of
+from blackbox_proxy.standin.requests import StandinRequest
 from blackbox_proxy.standin.responses import ResponseShape
-from blackbox_proxy.standin.skewing import view_of
 from blackbox_proxy.standin.transcript import Part, Transcript, write
-from blackbox_proxy.standin.wire import Request
 from blackbox_proxy.types import TokenPath
 
 T = TypeVar("T")
@@ -65,7 +65,7 @@ class StandinTally:
 
 @final
 @dataclass(slots=True)
-class Pool:
+class SlotPool:
     """The slots; a request waits for a free one and gets the one that holds most of its prompt."""
 
     free: list[DecodingPlace]
@@ -147,7 +147,7 @@ class Service:
         self.top_k = top_k
         self._reader = Reader(model, context=context)
         self._gate = SlotGate()
-        self._pool = Pool(list(slots))
+        self._pool = SlotPool(list(slots))
         self._chance = chance or Chance()
         self._vocabulary = model.vocabulary
         self._ends = frozenset(self._vocabulary.ends.tolist())
@@ -170,19 +170,19 @@ class Service:
                 code="model_not_found",
             )
 
-    def shape(self, request: Request, kind: ShapeKind) -> StandinShape:
+    def shape(self, request: StandinRequest, kind: ShapeKind) -> StandinShape:
         """The writer of one reply, with an id of its own."""
         head = Head(f"{kind.prefix}{self._chance.bits(128):032x}", int(self._chance.now()), self.name, self.fingerprint)
         mode = StandinMode(request.top_k is not None, usage=request.include_usage, as_ids=request.as_ids)
         shape = kind(head, self._spelling, mode=mode)
-        return Dressed(shape, self._quirks, ends=self._ends) if is_dressed(self._quirks) else shape
+        return QuirkyShape(shape, self._quirks, ends=self._ends) if changes_replies(self._quirks) else shape
 
-    async def prepare(self, request: Request) -> list[ReadingTask]:
+    async def prepare(self, request: StandinRequest) -> list[PromptTask]:
         """Read the prompts. Raises Refusal for one that is empty, too long, or not of this vocabulary."""
         self.check_model(request.model)
         return await to_thread.run_sync(self._gate.run, lambda: self._reader.read(request))
 
-    async def whole(self, request: Request, tasks: Sequence[ReadingTask], *, shape: StandinShape) -> bytes:
+    async def whole(self, request: StandinRequest, tasks: Sequence[PromptTask], *, shape: StandinShape) -> bytes:
         """All answers in one reply."""
         tally = StandinTally()
         answers: list[list[Part]] = [[] for _ in range(len(tasks) * request.n)]
@@ -193,7 +193,7 @@ class Service:
         return await to_thread.run_sync(shape.whole, answers, tally.count())
 
     async def stream(
-        self, request: Request, tasks: Sequence[ReadingTask], *, shape: StandinShape
+        self, request: StandinRequest, tasks: Sequence[PromptTask], *, shape: StandinShape
     ) -> AsyncGenerator[str, None]:
         """The answers in chunks of JSON, one after another."""
         tally = StandinTally()
@@ -215,18 +215,18 @@ class Service:
             self._spend(tally.prompt, tally.cached, tally.completion)
 
     async def _parts(
-        self, request: Request, tasks: Sequence[ReadingTask], tally: StandinTally
+        self, request: StandinRequest, tasks: Sequence[PromptTask], tally: StandinTally
     ) -> AsyncGenerator[tuple[int, Part], None]:
         base = self._chance.bits(63) if request.seed is None else request.seed % 2**64
         for index in range(len(tasks) * request.n):
             task, again = tasks[index // request.n], index % request.n
-            order = self._order(request, task, seed=(base, again))
+            sampling = self._sampling(request, task, seed=(base, again))
             transcript = Transcript(self._vocabulary, stops=request.stops, echo=task.echo)
             async with self._pool.take(task.path) as slot:
                 if not again:
                     tally.prompt += len(task.path)
-                    tally.cached += 0 if order.reads_prompt else slot.reuse(task.path)
-                tokens = generate(slot, task.path, order=order, ends=self._ends, view=self._view)
+                    tally.cached += 0 if sampling.reads_prompt else slot.reuse(task.path)
+                tokens = generate(slot, task.path, sampling=sampling, ends=self._ends, view=self._view)
                 async for part in self._pull(write(tokens, transcript), live=request.stream):
                     yield index, part
             tally.completion += transcript.generated
@@ -242,15 +242,15 @@ class Service:
 
     def _exhaust(self, items: Iterator[T]) -> list[T]:
         """All items; ends early when nobody waits for them any more, with the cancellation that anyio raises."""
-        made = []
+        collected = []
         for item in items:
-            made.append(item)
+            collected.append(item)
             from_thread.check_cancelled()
             self._gate.check()
-        return made
+        return collected
 
-    def _order(self, request: Request, task: ReadingTask, *, seed: tuple[int, int]) -> SamplingOrder:
-        return SamplingOrder(
+    def _sampling(self, request: StandinRequest, task: PromptTask, *, seed: tuple[int, int]) -> SamplingParams:
+        return SamplingParams(
             max_tokens=task.max_tokens,
             temperature=request.temperature,
             top_p=request.top_p,

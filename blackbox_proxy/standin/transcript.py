@@ -1,4 +1,4 @@
-"""The tokens of a served model as text: `serving.transcript` with the bytes that a vocabulary gives to each id."""
+"""The tokens of a served model as text: `openai_http.transcript` with the bytes that a vocabulary gives to each id."""
 
 from __future__ import annotations
 

@@ -124,11 +124,11 @@ def alone_seconds(text: TokenPath, prompts: Sequence[TokenPath], contexts: Seque
 
     def read(prompt: TokenPath, context: Context) -> None:
         for at, token in enumerate(prompt):
-            context.decode([token], positions=[at], sequences=[[0]], wanted=[at == len(prompt) - 1])
+            context.decode([token], positions=[at], sequences=[[0]], keep_logits=[at == len(prompt) - 1])
 
     def go_on(prompt: TokenPath, context: Context) -> None:
         for at, token in enumerate(text, len(prompt)):
-            context.decode([token], positions=[at], sequences=[[0]], wanted=[True])
+            context.decode([token], positions=[at], sequences=[[0]], keep_logits=[True])
 
     with ThreadPoolExecutor(len(contexts)) as pool:
         list(pool.map(read, prompts, contexts))

@@ -131,9 +131,9 @@ def test_whoever_drafts_the_books_are_those_of_the_engine_and_of_the_server(
     )
     assert result.cost == sum((row.cost for row in rows if row.cost is not None), Decimal(0)) > 0
     written = [row.output or 0 for row in rows]
-    assert [(row.kept or 0) + (row.wasted or 0) - row.told for row in rows] == written
+    assert [(row.kept or 0) + (row.wasted or 0) - row.echoed for row in rows] == written
     assert figures("", rows).kept == sum(step.origin is not Origin.LOCAL for step in result.steps)
-    assert any(row.told for row in rows) == (drafter == "pair_echo")
+    assert any(row.echoed for row in rows) == (drafter == "pair_echo")
     assert all(row.asked >= wrote for row, wrote in zip(rows, written, strict=True))
     assert figures("", rows).local_seconds == pytest.approx(result.usage.local_seconds)
     # Requests that go out at once are booked in any order.

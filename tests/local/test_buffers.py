@@ -17,7 +17,7 @@ import pytest
 
 from blackbox_proxy.errors import InputError, LocalModelError
 from blackbox_proxy.local import buffers, trial
-from blackbox_proxy.local.buffers import Finding, attempt, extra_wanted, find
+from blackbox_proxy.local.buffers import Finding, attempt, find, use_extra_buffers
 from blackbox_proxy.local.llama import Model
 from blackbox_proxy.standin import running
 from tests.gateway.serving import config_text
@@ -111,7 +111,7 @@ os.kill(os.getpid(), signal.SIGSEGV)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         for _ in range(3):
-            assert extra_wanted() is passes
+            assert use_extra_buffers() is passes
             with Model(tiny_bpe.path) as model:
                 assert model.extra_buffers is passes
             monkeypatch.setattr(buffers, "_memory", buffers.Memory())
@@ -189,7 +189,7 @@ def test_the_environment_decides_without_a_trial(
 ) -> None:
     injected(monkeypatch, child("raise SystemExit('must not run')"))
     monkeypatch.setenv(buffers.VARIABLE, value)
-    assert extra_wanted() is (value == "extra")
+    assert use_extra_buffers() is (value == "extra")
     if value == "plain":
         with Model(tiny_bpe.path) as model:
             assert model.extra_buffers is False
@@ -199,7 +199,7 @@ def test_the_environment_decides_without_a_trial(
 def test_a_value_without_a_meaning_is_refused(untried: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(buffers.VARIABLE, "fast")
     with pytest.raises(InputError, match="BLACKBOX_PROXY_BUFFERS='fast' means nothing"):
-        extra_wanted()
+        use_extra_buffers()
     assert not untried.exists()
 
 

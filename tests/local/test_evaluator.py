@@ -54,7 +54,7 @@ class Alone:
                     path,
                     positions=range(len(path)),
                     sequences=[[0]] * len(path),
-                    wanted=[i == last for i in range(len(path))],
+                    keep_logits=[i == last for i in range(len(path))],
                 )
                 self._rows[path] = context.row(last)
         return self._rows[path]
@@ -77,10 +77,10 @@ class Meter:
             *,
             positions: Sequence[int],
             sequences: Sequence[Sequence[int]],
-            wanted: Sequence[bool],
+            keep_logits: Sequence[bool],
         ) -> None:
             self.read.append(len(batch))
-            inner(batch, positions=positions, sequences=sequences, wanted=wanted)
+            inner(batch, positions=positions, sequences=sequences, keep_logits=keep_logits)
 
         monkeypatch.setattr(context, "decode", decode)
 

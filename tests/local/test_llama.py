@@ -249,7 +249,7 @@ def test_what_is_closed_says_so(tiny_bpe: TinyModel, tiny_lora: Path) -> None:
         lambda: model.context_trained,
         lambda: Context(model, size=64),
         lambda: Lora(model, tiny_lora),
-        lambda: context.decode([1], positions=[0], sequences=[[0]], wanted=[True]),
+        lambda: context.decode([1], positions=[0], sequences=[[0]], keep_logits=[True]),
         lambda: context.row(0),
         lambda: context.truncate(0, 0),
         lambda: context.copy(0, 1, 3),
@@ -264,12 +264,12 @@ def test_what_is_closed_says_so(tiny_bpe: TinyModel, tiny_lora: Path) -> None:
 def test_a_batch_larger_than_the_context_takes_is_refused(bpe: Model, batch: int, count: int) -> None:
     """We would write behind a buffer, or llama.cpp would abort the process: it takes no more than it has cells."""
     with Context(bpe, size=64, batch=batch) as context, pytest.raises(LocalModelError, match="batch of"):
-        context.decode([1] * count, positions=range(count), sequences=[[0]] * count, wanted=[False] * count)
+        context.decode([1] * count, positions=range(count), sequences=[[0]] * count, keep_logits=[False] * count)
 
 
 def test_a_row_that_was_not_wanted_is_not_there(bpe: Model) -> None:
     with Context(bpe, size=64) as context:
-        context.decode([5, 6], positions=[0, 1], sequences=[[0], [0]], wanted=[False, True])
+        context.decode([5, 6], positions=[0, 1], sequences=[[0], [0]], keep_logits=[False, True])
         assert context.row(1).shape == (len(bpe.vocabulary),)
         with pytest.raises(LocalModelError, match="no logits"):
             context.row(0)
@@ -277,15 +277,15 @@ def test_a_row_that_was_not_wanted_is_not_there(bpe: Model) -> None:
 
 def test_a_token_that_does_not_exist_is_refused(bpe: Model) -> None:
     with Context(bpe, size=64) as context, pytest.raises(LocalModelError, match="could not evaluate"):
-        context.decode([len(bpe.vocabulary)], positions=[0], sequences=[[0]], wanted=[True])
+        context.decode([len(bpe.vocabulary)], positions=[0], sequences=[[0]], keep_logits=[True])
 
 
 def test_a_row_is_a_copy(bpe: Model) -> None:
     """It outlives the next evaluation and the context itself."""
     with Context(bpe, size=64) as context:
-        context.decode([5], positions=[0], sequences=[[0]], wanted=[True])
+        context.decode([5], positions=[0], sequences=[[0]], keep_logits=[True])
         row, kept = context.row(0), context.row(0).copy()
-        context.decode([7], positions=[1], sequences=[[0]], wanted=[True])
+        context.decode([7], positions=[1], sequences=[[0]], keep_logits=[True])
         assert not np.array_equal(context.row(0), kept)
     np.testing.assert_array_equal(row, kept)
 

@@ -44,7 +44,7 @@ def distribution_alone(model: Model, ids: TokenPath) -> np.ndarray[tuple[int], n
             ids,
             positions=range(len(ids)),
             sequences=[[0]] * len(ids),
-            wanted=[i == last for i in range(len(ids))],
+            keep_logits=[i == last for i in range(len(ids))],
         )
         return context.row(last)
 

@@ -253,11 +253,11 @@ class Gate:
             *,
             positions: Sequence[int],
             sequences: Sequence[Sequence[int]],
-            wanted: Sequence[bool],
+            keep_logits: Sequence[bool],
         ) -> None:
             self.reached.set()
             assert self.open.wait(60)
-            inner(batch, positions=positions, sequences=sequences, wanted=wanted)
+            inner(batch, positions=positions, sequences=sequences, keep_logits=keep_logits)
 
         monkeypatch.setattr(context, "decode", decode)
 

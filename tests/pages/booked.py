@@ -126,6 +126,6 @@ def costs_of(rows: Sequence[LedgerRow], *, since: str = "") -> Costs:
         tags=report(rows, by="tag"),
         outcomes=report(rows, by="outcome"),
         since=since,
-        made=MADE,
+        written_at=MADE,
         by="blackbox-proxy test",
     )

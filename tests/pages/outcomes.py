@@ -9,19 +9,19 @@ from blackbox_proxy.pages.evaluation import Against, ArmRow, Evaluated, Mistake,
 from blackbox_proxy.pages.plots import BarPart
 
 
-def row(name: str, score: float | None, *, told: str = "an arm", alpha: float | None = None) -> ArmRow:
+def row(name: str, score: float | None, *, description: str = "an arm", alpha: float | None = None) -> ArmRow:
     low, high = (0.0, 0.0) if score is None else (score - 0.08, min(1.0, score + 0.07))
     n = 0 if score is None else 150
     cost = None if name == "closed" else Decimal("0.0000421")
-    return ArmRow(name, told, n, 2, score, low, high, None if score is None else 0.95, cost, 1.25, 11.3, alpha)
+    return ArmRow(name, description, n, 2, score, low, high, None if score is None else 0.95, cost, 1.25, 11.3, alpha)
 
 
 ROWS = (
-    row("closed", 0.14, told="the closed model by itself"),
-    row("closed_few_shot", 0.61, told="after examples"),
-    row("expert", 0.35, told="the small model, tuned"),
-    row("steered", 0.82, told="the closed model, steered by these two", alpha=1.25),
-    row("closed_tuned", None, told="never answered"),
+    row("closed", 0.14, description="the closed model by itself"),
+    row("closed_few_shot", 0.61, description="after examples"),
+    row("expert", 0.35, description="the small model, tuned"),
+    row("steered", 0.82, description="the closed model, steered by these two", alpha=1.25),
+    row("closed_tuned", None, description="never answered"),
 )
 SWEEP = tuple(row(f"steered_alpha_{alpha:g}", 0.8 - (alpha - 1.0) ** 2 / 2, alpha=alpha) for alpha in (2.0, 0.0, 1.0))
 TESTS = (

@@ -83,10 +83,12 @@ def test_the_page_calls_tasks_by_their_titles() -> None:
 
 @given(name=HOSTILE)
 def test_no_text_becomes_a_tag(name: str) -> None:
-    own = replace(TOWNS, name=name, title=name, about=name, source=name, rows=[replace(ROWS[3], name=name, told=name)])
+    own = replace(
+        TOWNS, name=name, title=name, about=name, source=name, rows=[replace(ROWS[3], name=name, description=name)]
+    )
     wrong = Mistakes(name, name, 1, 1, (Mistake(name, name, name, name, 0.0),))
     own = replace(own, advice=(name,), mistakes=(wrong,))
-    Page.read(evaluation_page(Evaluated((own,), name, name, EVALUATED.made, "us"))).check()
+    Page.read(evaluation_page(Evaluated((own,), name, name, EVALUATED.written_at, "us"))).check()
 
 
 def test_an_interval_is_drawn_where_it_lies() -> None:

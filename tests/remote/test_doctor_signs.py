@@ -12,7 +12,7 @@ from blackbox_proxy.doctor import signs
 from blackbox_proxy.doctor.going_on import goes_on
 from blackbox_proxy.doctor.hearing import SENTINEL, HeardPlace, HeardReply, HeardToken, hear
 from tests.standin.raw import Json
-from tests.standin.test_wire import VALUES
+from tests.standin.test_requests import VALUES
 
 DISTRIBUTIONS = st.dictionaries(
     st.text("abcdefgh", min_size=1, max_size=2), st.floats(-20, -0.1), min_size=4, max_size=12

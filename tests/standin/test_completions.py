@@ -35,7 +35,7 @@ def distribution_after(context: Context, ids: list[int]) -> Floats:
     context.truncate(0, 0)
     last = len(ids) - 1
     context.decode(
-        ids, positions=range(len(ids)), sequences=[(0,)] * len(ids), wanted=[at == last for at in range(len(ids))]
+        ids, positions=range(len(ids)), sequences=[(0,)] * len(ids), keep_logits=[at == last for at in range(len(ids))]
     )
     logits = context.row(last).astype(np.float64)
     norm: Floats = logits - math.log(np.exp(logits - logits.max()).sum()) - logits.max()

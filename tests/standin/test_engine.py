@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from blackbox_proxy.standin.engine import SamplingOrder, choose, most_probable, shown_token
+from blackbox_proxy.standin.engine import SamplingParams, choose, most_probable, shown_token
 from blackbox_proxy.types import Logits
 
 ROWS = arrays(np.float32, st.integers(1, 300), elements=st.integers(-20, 20).map(lambda tenth: tenth / 4))
@@ -47,13 +47,13 @@ def test_nothing_is_computed_when_nobody_asks(logits: Logits) -> None:
 @given(ROWS)
 def test_temperature_0_takes_the_first_of_the_largest(logits: Logits) -> None:
     chance = np.random.default_rng(0)
-    assert choose(logits, SamplingOrder(max_tokens=1), chance=chance) == logits.tolist().index(max(logits.tolist()))
+    assert choose(logits, SamplingParams(max_tokens=1), chance=chance) == logits.tolist().index(max(logits.tolist()))
 
 
 @given(ROWS, st.integers(0, 2**32))
 def test_a_temperature_near_0_is_greedy_where_there_is_no_tie(logits: Logits, seed: int) -> None:
     top = sorted(logits.tolist())[-2:]
-    order = SamplingOrder(max_tokens=1, temperature=1e-300)
+    order = SamplingParams(max_tokens=1, temperature=1e-300)
     chosen = choose(logits, order, chance=np.random.default_rng(seed))
     assert logits[chosen] == top[-1]
 
@@ -74,7 +74,7 @@ def nucleus(logits: Logits, *, temperature: float, top_p: float) -> set[int]:
 @given(st.permutations(range(12)), st.floats(0.05, 0.95), st.sampled_from([0.5, 1.0, 2.0]), st.integers(0, 2**32))
 def test_only_the_nucleus_is_drawn_from(order: list[int], top_p: float, temperature: float, seed: int) -> None:
     logits: Logits = np.array([rank / 2 for rank in order], dtype=np.float32)
-    how = SamplingOrder(max_tokens=1, temperature=temperature, top_p=top_p)
+    how = SamplingParams(max_tokens=1, temperature=temperature, top_p=top_p)
     assert choose(logits, how, chance=np.random.default_rng(seed)) in nucleus(
         logits, temperature=temperature, top_p=top_p
     )
@@ -85,7 +85,7 @@ def test_draws_follow_the_tempered_distribution(temperature: float) -> None:
     """20,000 draws; a frequency strays from its probability by more than five standard errors once in millions."""
     logits = np.array([1.0, 0.0, 2.5, -1.0, 0.5], dtype=np.float32)
     expected = softmax(logits / np.float32(temperature))
-    chance, order, draws = np.random.default_rng(7), SamplingOrder(max_tokens=1, temperature=temperature), 20_000
+    chance, order, draws = np.random.default_rng(7), SamplingParams(max_tokens=1, temperature=temperature), 20_000
     counts = np.bincount([choose(logits, order, chance=chance) for _ in range(draws)], minlength=5)
     for count, mass in zip(counts, expected, strict=True):
         assert abs(count / draws - mass) < 5 * math.sqrt(mass * (1 - mass) / draws)
@@ -94,6 +94,6 @@ def test_draws_follow_the_tempered_distribution(temperature: float) -> None:
 def test_a_nucleus_of_more_than_a_thousand_is_whole() -> None:
     """A flat distribution: the shortcut that sorts only the best 1,024 must see that these do not reach top_p."""
     logits = np.zeros(5000, dtype=np.float32)
-    chance, order = np.random.default_rng(1), SamplingOrder(max_tokens=1, temperature=1.0, top_p=0.9)
+    chance, order = np.random.default_rng(1), SamplingParams(max_tokens=1, temperature=1.0, top_p=0.9)
     drawn = [choose(logits, order, chance=chance) for _ in range(500)]
     assert 1024 < max(drawn) < 4502

@@ -17,7 +17,7 @@ from blackbox_proxy.errors import InputError, WeightsError
 from blackbox_proxy.standin import StandinOptions, running
 from blackbox_proxy.standin.app import MOST_BYTES
 from tests.standin.raw import Json, call, post
-from tests.standin.test_wire import FIELDS, VALUES
+from tests.standin.test_requests import FIELDS, VALUES
 from tests.tiny_gguf import TinyModel, write_tiny_llama
 
 ASK: dict[str, Json] = {"model": "tiny", "prompt": "abc", "max_tokens": 2}

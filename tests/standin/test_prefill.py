@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from blackbox_proxy.local.llama import Model
 from blackbox_proxy.standin import Script, read_quirks, running, script
-from blackbox_proxy.standin.bending import settle
 from blackbox_proxy.standin.reading import Reader
-from blackbox_proxy.standin.wire import read_chat
+from blackbox_proxy.standin.request_quirks import apply_to_request
+from blackbox_proxy.standin.requests import read_chat
 from tests.standin.raw import Json, post
 from tests.tiny_gguf import TinyModel
 
@@ -170,7 +170,7 @@ def test_an_echo_repeats_exactly_the_partial_turn(tiny_url: str, echoing: str, p
 @given(partial=st.text(st.sampled_from("the an\n\t\r é…🦜"), max_size=20))
 def test_no_byte_of_a_partial_turn_is_lost(smol: Model, partial: str) -> None:
     request = read_chat({"model": "m", "messages": turns(partial), **PAIR}, top_k=1)
-    echoing = settle(request, quirks=read_quirks(["echoed-prefix"]))
+    echoing = apply_to_request(request, quirks=read_quirks(["echoed-prefix"]))
     (task,), (again,) = (Reader(smol, context=512).read(one) for one in (request, echoing))
     assert b"".join(smol.vocabulary.pieces[token] for token in task.path).decode().endswith(HEAD + partial)
     assert b"".join(again.echo).decode() == partial

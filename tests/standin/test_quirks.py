@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.openai_http.fields import Refusal
 from blackbox_proxy.standin import QUIRKS, read_quirks
-from blackbox_proxy.standin.bending import BENDS, KNOWN, RouteName, bend
 from blackbox_proxy.standin.quirks import EXCLUDING, Quirks
+from blackbox_proxy.standin.request_quirks import KNOWN, REQUEST_QUIRKS, RouteName, apply_to_body
 from tests.standin.raw import Json
-from tests.standin.test_wire import FIELDS, VALUES, outcome_of
+from tests.standin.test_requests import FIELDS, VALUES, outcome_of
 from tests.standin.toy import PARROT, Api, content, drawn, entries, legacy, logp, served
 
 OF_THE_TRANSPORT = {
@@ -460,14 +460,14 @@ ON = {"min-output": 16, "top-k-cap": 3, "top-k-cut": 2, "strict-fields": "400"}
 
 
 @given(
-    name=st.sampled_from(sorted(BENDS)),
+    name=st.sampled_from(sorted(REQUEST_QUIRKS)),
     route=st.sampled_from(sorted(KNOWN)),
     body=st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=6),
 )
 def test_any_body_is_bent_or_refused(name: str, route: RouteName, body: dict[str, Json]) -> None:
     quirks = Quirks({name: ON.get(name, ("seed", "completions"))})
-    assert bend(body, route=route, quirks=Quirks()) is body
-    bent = outcome_of(lambda: bend(body, route=route, quirks=quirks))
+    assert apply_to_body(body, route=route, quirks=Quirks()) is body
+    bent = outcome_of(lambda: apply_to_body(body, route=route, quirks=quirks))
     if isinstance(bent, Refusal):
         assert bent.status in {400, 404}
     else:

@@ -15,7 +15,7 @@ from blackbox_proxy.standin.responses import read_response
 from blackbox_proxy.types import Message, Prompt
 from tests.standin.conftest import client_of
 from tests.standin.raw import Json, post
-from tests.standin.test_wire import VALUES, outcome_of, refused, valid
+from tests.standin.test_requests import VALUES, outcome_of, refused, valid
 from tests.standin.toy import Api, entries, served
 
 LOGPROBS: list[ResponseIncludable] = ["message.output_text.logprobs"]

@@ -1,4 +1,4 @@
-"""Reads requests for chats and for text: any JSON value becomes a checked `Order`, or a `Refusal` in OpenAI's words.
+"""Reads requests for chats and for text: any JSON value becomes a `GatewayRequest`, or a `Refusal` in OpenAI's words.
 
 Fields that are not known are ignored. Known fields that would change the answer, and that nothing here obeys, are
 refused unless they hold their neutral value: ignoring them would give a wrong answer that looks right. Pure.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from blackbox_proxy.knobs import FIXED, OWN_FIELDS, KnobMistake, check_bounds, read_knobs
+from blackbox_proxy.knobs import FIXED, REQUEST_FIELDS, KnobMistake, check_bounds, read_knobs
 from blackbox_proxy.openai_http import fields
 from blackbox_proxy.openai_http.fields import Body, Refusal
 from blackbox_proxy.openai_http.turns import Unfinished, read_turns
@@ -48,7 +48,7 @@ Source = Prompt | TokenPath
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RequestLimits:
     """What one request may ask for. tokens: of one answer; prompt: characters of one prompt; answers: in all."""
 
     tokens: int = 4096
@@ -57,7 +57,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class GatewayRequest:
     """What both routes ask for.
 
     model: "" where none is named. knobs: what is set of the steering, by the names of `Steering`. top: log-probs to
@@ -77,25 +77,25 @@ class Order:
     goes_on: bool = False
 
 
-def read_chat(body: Body, limits: Limits) -> Order:
+def read_chat(body: Body, limits: RequestLimits) -> GatewayRequest:
     """A request to /chat/completions."""
     fields.refuse_unsupported(body, _CHAT_NEUTRAL)
     most = limits.tokens
     newer, older = (fields.integer(body, name, low=1, high=most) for name in ("max_completion_tokens", "max_tokens"))
     alternatives = fields.integer(body, "top_logprobs", low=0, high=MOST_TOP)
-    wanted = fields.boolean(body, "logprobs")
-    if alternatives is not None and not wanted:
+    logprobs = fields.boolean(body, "logprobs")
+    if alternatives is not None and not logprobs:
         raise Refusal("The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled.", param="top_logprobs")
-    return _order(
+    return _request(
         body,
         limits,
         sources=(_turns(body, limits),),
         max_tokens=older if newer is None else newer,
-        top=(alternatives or 0) if wanted else None,
+        top=(alternatives or 0) if logprobs else None,
     )
 
 
-def read_completion(body: Body, limits: Limits) -> Order:
+def read_completion(body: Body, limits: RequestLimits) -> GatewayRequest:
     """A request to /completions."""
     fields.refuse_unsupported(body, _COMPLETION_NEUTRAL)
     max_tokens = fields.integer(body, "max_tokens", low=0, high=limits.tokens)
@@ -106,8 +106,8 @@ def read_completion(body: Body, limits: Limits) -> Order:
         _check_echo(body, length, top)
     elif length == 0:
         raise fields.below("max_tokens", 0, 1)
-    order = _order(body, limits, sources=_prompts(body.get("prompt"), limits), max_tokens=max(length, 1), top=top)
-    return replace(order, echo=True, goes_on=length > 0) if echo else order
+    request = _request(body, limits, sources=_prompts(body.get("prompt"), limits), max_tokens=max(length, 1), top=top)
+    return replace(request, echo=True, goes_on=length > 0) if echo else request
 
 
 def _check_echo(body: Body, length: int, top: int | None) -> None:
@@ -128,14 +128,14 @@ def read_model(body: Body) -> str:
     return "" if body.get("model") is None else fields.text(body["model"], "model")
 
 
-def _order(
+def _request(
     body: Body,
-    limits: Limits,
+    limits: RequestLimits,
     *,
     sources: tuple[Source, ...],
     max_tokens: int | None,
     top: int | None,
-) -> Order:
+) -> GatewayRequest:
     """The fields that both routes read alike."""
     stream = fields.boolean(body, "stream")
     options = body.get("stream_options")
@@ -145,11 +145,12 @@ def _order(
     if n * len(sources) > limits.answers:
         asked = n * len(sources)
         raise Refusal(f"{asked} answers were asked for; one request may have {limits.answers}.", param="n")
-    own = {"max_tokens": max_tokens, **_drawing(body), "stop": _stops(body.get("stop"))}
-    return Order(
+    standard = {"max_tokens": max_tokens, **_drawing(body), "stop": _stops(body.get("stop"))}
+    given = {name: value for name, value in standard.items() if value is not None}
+    return GatewayRequest(
         model=read_model(body),
         sources=sources,
-        knobs={**_steering(body.get("steering")), **{name: value for name, value in own.items() if value is not None}},
+        knobs={**_steering(body.get("steering")), **given},
         n=n,
         top=top,
         stream=stream,
@@ -172,7 +173,7 @@ def _steering(value: object) -> dict[str, object]:
     """The knobs under `steering`, within what a stranger may ask for."""
     said = fields.mapping({} if value is None else value, "steering")
     try:
-        knobs = read_knobs(said, but=OWN_FIELDS | FIXED)
+        knobs = read_knobs(said, but=REQUEST_FIELDS | FIXED)
         check_bounds(knobs)
     except KnobMistake as error:
         param = f"steering.{error.name[:LONGEST_KEY]}"
@@ -212,7 +213,7 @@ def _tags(body: Body) -> dict[str, str]:
     return {key: value for key, value in tags.items() if value}
 
 
-def _turns(body: Body, limits: Limits) -> Prompt:
+def _turns(body: Body, limits: RequestLimits) -> Prompt:
     turns = read_turns(body)
     if isinstance(turns, Unfinished):
         raise Refusal(
@@ -224,7 +225,7 @@ def _turns(body: Body, limits: Limits) -> Prompt:
     return turns
 
 
-def _prompts(prompt: object, limits: Limits) -> tuple[Source, ...]:
+def _prompts(prompt: object, limits: RequestLimits) -> tuple[Source, ...]:
     """A string, a list of strings, one list of token ids, or a list of such lists."""
     if isinstance(prompt, list) and prompt and not fields.is_integer(prompt[0]):
         if len(prompt) > limits.answers:
@@ -235,7 +236,7 @@ def _prompts(prompt: object, limits: Limits) -> tuple[Source, ...]:
     return (_prompt(prompt, "prompt", limits),)
 
 
-def _prompt(prompt: object, param: str, limits: Limits) -> Source:
+def _prompt(prompt: object, param: str, limits: RequestLimits) -> Source:
     if prompt in (None, "", []):
         raise Refusal(f"Invalid '{param}': the prompt is empty.", param=param, code="empty_prompt")
     if isinstance(prompt, str):
@@ -247,7 +248,7 @@ def _prompt(prompt: object, param: str, limits: Limits) -> Source:
     raise fields.wrong_type(param, "a string or a list of token ids", prompt)
 
 
-def _check_length(size: int, limits: Limits, param: str) -> None:
+def _check_length(size: int, limits: RequestLimits, param: str) -> None:
     if size > limits.prompt:
         raise Refusal(
             f"Invalid '{param}': {size} characters; a prompt may have {limits.prompt}.",

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.openai_http.fields import Refusal, read_body
-from blackbox_proxy.standin import wire
-from blackbox_proxy.standin.wire import Request, read_chat, read_completion
+from blackbox_proxy.standin import requests
+from blackbox_proxy.standin.requests import StandinRequest, read_chat, read_completion
 from blackbox_proxy.types import Message, Prompt
 from tests.standin.raw import Json
 
@@ -69,10 +69,10 @@ TALK: dict[str, Json] = {"model": "m", "messages": [{"role": "user", "content": 
 
 
 class Read(Protocol):
-    def __call__(self, body: dict[str, Json], *, top_k: int) -> Request: ...
+    def __call__(self, body: dict[str, Json], *, top_k: int) -> StandinRequest: ...
 
 
-def valid(request: Request) -> bool:
+def valid(request: StandinRequest) -> bool:
     """What the rest of the server relies on."""
     return (
         bool(request.model and request.sources)
@@ -198,7 +198,7 @@ def test_no_more_alternatives_than_the_server_gives() -> None:
 
 def test_too_many_prompts_are_refused() -> None:
     with pytest.raises(Refusal, match="prompts"):
-        read_completion({**ASK, "prompt": ["a"] * (wire.MOST_PROMPTS + 1)}, top_k=5)
+        read_completion({**ASK, "prompt": ["a"] * (requests.MOST_PROMPTS + 1)}, top_k=5)
 
 
 @pytest.mark.parametrize(

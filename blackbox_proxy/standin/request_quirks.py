@@ -17,7 +17,7 @@ from blackbox_proxy.openai_http import fields
 from blackbox_proxy.openai_http.fields import Body, Refusal
 from blackbox_proxy.openai_http.turns import Unfinished
 from blackbox_proxy.standin.quirks import Quirks
-from blackbox_proxy.standin.wire import Request, Source
+from blackbox_proxy.standin.requests import Source, StandinRequest
 from blackbox_proxy.types import Message, Prompt
 
 RouteName = Literal["completions", "chat", "responses"]
@@ -58,7 +58,7 @@ _OF_LOGPROBS = ("logprobs", "top_logprobs", "include", "logprob_token_ids")
 
 
 @dataclass(frozen=True, slots=True)
-class BentRequest:
+class RawRequest:
     """A request as it came, with what is to be done to it."""
 
     route: RouteName
@@ -66,20 +66,20 @@ class BentRequest:
     quirks: Quirks
 
 
-def bend(body: Body, *, route: RouteName, quirks: Quirks) -> Body:
+def apply_to_body(body: Body, *, route: RouteName, quirks: Quirks) -> Body:
     """The body as the reader is to see it. Raises Refusal where a quirk refuses it."""
-    for name, change in BENDS.items():
+    for name, change in REQUEST_QUIRKS.items():
         if name in quirks:
-            body = change(BentRequest(route, body, quirks))
+            body = change(RawRequest(route, body, quirks))
     return body
 
 
-def settle(request: Request, *, quirks: Quirks) -> Request:
+def apply_to_request(request: StandinRequest, *, quirks: Quirks) -> StandinRequest:
     """The request as the model is to answer it."""
-    return replace(request, sources=tuple(_settled(source, quirks) for source in request.sources))
+    return replace(request, sources=tuple(_changed_source(source, quirks) for source in request.sources))
 
 
-def _settled(source: Source, quirks: Quirks) -> Source:
+def _changed_source(source: Source, quirks: Quirks) -> Source:
     if isinstance(source, str) and "templated-completions" in quirks:
         return Prompt(messages=(Message("user", source),))
     if isinstance(source, Unfinished):
@@ -88,23 +88,23 @@ def _settled(source: Source, quirks: Quirks) -> Source:
     return source
 
 
-def _close_route(ask: BentRequest) -> Body:
-    if ask.route in ask.quirks.names("closed-routes"):
+def _close_route(raw: RawRequest) -> Body:
+    if raw.route in raw.quirks.names("closed-routes"):
         raise Refusal("Invalid URL: this route is not there.", status=404)
-    return ask.body
+    return raw.body
 
 
-def _refuse_unknown(ask: BentRequest) -> Body:
-    status = int(ask.quirks.word("strict-fields"))
-    unknown = [name for name in ask.body if name not in KNOWN[ask.route]]
+def _refuse_unknown(raw: RawRequest) -> Body:
+    status = int(raw.quirks.word("strict-fields"))
+    unknown = [name for name in raw.body if name not in KNOWN[raw.route]]
     if unknown:
         words = ", ".join(map(fields.shown, unknown[:5]))
         raise Refusal(f"Unrecognized request argument supplied: {words}", status=status, param=unknown[0][:60])
-    for at, turn in enumerate(_turns(ask.body)):
+    for at, turn in enumerate(_turns(raw.body)):
         for name in turn.keys() - IN_MESSAGES if isinstance(turn, dict) else ():
             message = f"Additional properties are not allowed ({fields.shown(name)} was unexpected) - 'messages.{at}'"
             raise Refusal(message, status=status, param=f"messages[{at}]")
-    return ask.body
+    return raw.body
 
 
 def _turns(body: Body) -> list[object]:
@@ -112,14 +112,14 @@ def _turns(body: Body) -> list[object]:
     return turns if isinstance(turns, list) else []
 
 
-def _refuse_named(ask: BentRequest) -> Body:
-    for name in ask.quirks.names("refused-fields"):
-        if ask.body.get(name) is None:
+def _refuse_named(raw: RawRequest) -> Body:
+    for name in raw.quirks.names("refused-fields"):
+        if raw.body.get(name) is None:
             continue
-        if name in KNOWN[ask.route]:
+        if name in KNOWN[raw.route]:
             raise _unsupported(name)
         raise Refusal(f"Unrecognized request argument supplied: {name}")
-    return ask.body
+    return raw.body
 
 
 def _unsupported(name: str, more: str = "") -> Refusal:
@@ -127,24 +127,24 @@ def _unsupported(name: str, more: str = "") -> Refusal:
     return Refusal(message, param=name, code="unsupported_parameter")
 
 
-def _refuse_older_limit(ask: BentRequest) -> Body:
-    if ask.route == "chat" and ask.body.get("max_tokens") is not None:
+def _refuse_older_limit(raw: RawRequest) -> Body:
+    if raw.route == "chat" and raw.body.get("max_tokens") is not None:
         raise _unsupported("max_tokens", " Use 'max_completion_tokens' instead.")
-    return ask.body
+    return raw.body
 
 
-def _need_no_effort(ask: BentRequest) -> Body:
+def _need_no_effort(raw: RawRequest) -> Body:
     """Without reasoning everything is as usual; with it, whatever looks at the next token's distribution is refused."""
-    reasoning = ask.body.get("reasoning")
+    reasoning = raw.body.get("reasoning")
     nested = reasoning.get("effort") if isinstance(reasoning, dict) else None
-    effort = nested if ask.route == "responses" else ask.body.get("reasoning_effort")
-    if ask.route == "completions" or effort == "none":
-        return ask.body
+    effort = nested if raw.route == "responses" else raw.body.get("reasoning_effort")
+    if raw.route == "completions" or effort == "none":
+        return raw.body
     for name in ("logprobs", "top_logprobs", "include"):
-        if ask.body.get(name):
+        if raw.body.get(name):
             raise _unsupported(name)
     for name in ("temperature", "top_p"):
-        value = ask.body.get(name)
+        value = raw.body.get(name)
         if value not in (None, 1):
             raise Refusal(
                 f"Unsupported value: '{name}' does not support {fields.shown(value)} with this model."
@@ -152,39 +152,39 @@ def _need_no_effort(ask: BentRequest) -> Body:
                 param=name,
                 code="unsupported_value",
             )
-    return ask.body
+    return raw.body
 
 
-def _cap_alternatives(ask: BentRequest) -> Body:
-    fields.integer(ask.body, ALTERNATIVES[ask.route], low=0, high=ask.quirks.whole("top-k-cap") or 0)
-    return ask.body
+def _cap_alternatives(raw: RawRequest) -> Body:
+    fields.integer(raw.body, ALTERNATIVES[raw.route], low=0, high=raw.quirks.whole("top-k-cap") or 0)
+    return raw.body
 
 
-def _cut_alternatives(ask: BentRequest) -> Body:
-    name, most = ALTERNATIVES[ask.route], ask.quirks.whole("top-k-cut") or 0
-    asked = ask.body.get(name)
+def _cut_alternatives(raw: RawRequest) -> Body:
+    name, most = ALTERNATIVES[raw.route], raw.quirks.whole("top-k-cut") or 0
+    asked = raw.body.get(name)
     if isinstance(asked, int) and not isinstance(asked, bool) and asked > most:
-        return {**ask.body, name: most}
-    return ask.body
+        return {**raw.body, name: most}
+    return raw.body
 
 
-def _need_output(ask: BentRequest) -> Body:
-    least = ask.quirks.whole("min-output") or 0
-    for name in LIMITS[ask.route]:
-        fields.integer(ask.body, name, low=least)
-    return ask.body
+def _need_output(raw: RawRequest) -> Body:
+    least = raw.quirks.whole("min-output") or 0
+    for name in LIMITS[raw.route]:
+        fields.integer(raw.body, name, low=least)
+    return raw.body
 
 
-def _refuse_ids(ask: BentRequest) -> Body:
-    prompt = ask.body.get("prompt")
+def _refuse_ids(raw: RawRequest) -> Body:
+    prompt = raw.body.get("prompt")
     of_text = isinstance(prompt, list) and prompt and all(isinstance(item, str) for item in prompt)
-    if ask.route == "completions" and isinstance(prompt, list) and not of_text:
+    if raw.route == "completions" and isinstance(prompt, list) and not of_text:
         raise fields.wrong_type("prompt", "a string", prompt)
-    return ask.body
+    return raw.body
 
 
-def _without(*names: str) -> Callable[[BentRequest], Body]:
-    return lambda ask: {name: value for name, value in ask.body.items() if name not in names}
+def _without(*names: str) -> Callable[[RawRequest], Body]:
+    return lambda raw: {name: value for name, value in raw.body.items() if name not in names}
 
 
 def _is_open(body: Body) -> bool:
@@ -195,28 +195,28 @@ def _is_open(body: Body) -> bool:
     return body.get("continue_final_message") is None and last.get("prefix") is None
 
 
-def _continue_open(ask: BentRequest) -> Body:
-    if not _is_open(ask.body) or ask.body.get("add_generation_prompt") is True:
-        return ask.body
-    return {**ask.body, "continue_final_message": True}
+def _continue_open(raw: RawRequest) -> Body:
+    if not _is_open(raw.body) or raw.body.get("add_generation_prompt") is True:
+        return raw.body
+    return {**raw.body, "continue_final_message": True}
 
 
-def _hand_over_open(ask: BentRequest) -> Body:
-    if not _is_open(ask.body):
-        return ask.body
-    *turns, last = _turns(ask.body)
-    return {**ask.body, "messages": [*turns, {**fields.mapping(last, "messages"), "role": "user"}]}
+def _hand_over_open(raw: RawRequest) -> Body:
+    if not _is_open(raw.body):
+        return raw.body
+    *turns, last = _turns(raw.body)
+    return {**raw.body, "messages": [*turns, {**fields.mapping(last, "messages"), "role": "user"}]}
 
 
-def _ignore_flags(ask: BentRequest) -> Body:
-    body = _without("continue_final_message", "add_generation_prompt")(ask)
+def _ignore_flags(raw: RawRequest) -> Body:
+    body = _without("continue_final_message", "add_generation_prompt")(raw)
     if not _turns(body):
         return body
     plain = [{k: v for k, v in t.items() if k != "prefix"} if isinstance(t, dict) else t for t in _turns(body)]
     return {**body, "messages": plain}
 
 
-BENDS: Mapping[str, Callable[[BentRequest], Body]] = {
+REQUEST_QUIRKS: Mapping[str, Callable[[RawRequest], Body]] = {
     "closed-routes": _close_route,
     "strict-fields": _refuse_unknown,
     "refused-fields": _refuse_named,

@@ -10,7 +10,7 @@ from typing import final
 
 import numpy as np
 
-from blackbox_proxy.standin.engine import DecodingPlace, SamplingOrder, Token, View
+from blackbox_proxy.standin.engine import DecodingPlace, SamplingParams, Token, View
 from blackbox_proxy.standin.quirks import Quirks
 from blackbox_proxy.types import Floats, Logits, TokenPath
 
@@ -20,7 +20,7 @@ FREEZING = 1e-9
 
 
 @final
-class Noisy:
+class NoisySlot:
     """A place whose logits move by up to half of `nats` either way, anew at every call; so log-probs move by `nats`."""
 
     def __init__(self, place: DecodingPlace, nats: float, *, chance: np.random.Generator) -> None:
@@ -42,26 +42,26 @@ class Noisy:
 def view_of(quirks: Quirks) -> View:
     """How log-probs are shown under these quirks."""
     return View(
-        distribution=lambda logits, order: _tempered(_biased(logits, order, quirks), order, quirks),
+        distribution=lambda logits, sampling: _tempered(_biased(logits, sampling, quirks), sampling, quirks),
         touch=lambda token: _touched(token, quirks),
     )
 
 
-def _biased(logits: Logits, order: SamplingOrder, quirks: Quirks) -> Logits:
-    if not order.bias or "biased-logps" not in quirks:
+def _biased(logits: Logits, sampling: SamplingParams, quirks: Quirks) -> Logits:
+    if not sampling.bias or "biased-logps" not in quirks:
         return logits
     moved = logits.copy()
-    for i, bias in order.bias:
+    for i, bias in sampling.bias:
         moved[i] += bias
     return moved
 
 
-def _tempered(logits: Logits, order: SamplingOrder, quirks: Quirks) -> Logits:
-    if order.temperature == 0.0:
+def _tempered(logits: Logits, sampling: SamplingParams, quirks: Quirks) -> Logits:
+    if sampling.temperature == 0.0:
         frozen = "logp-after-temperature" in quirks or "one-hot-at-zero" in quirks
         return _scaled(logits, FREEZING) if frozen else logits
     follows = "logp-after-temperature" in quirks or "scaled-except-zero" in quirks
-    return _scaled(logits, order.temperature) if follows else logits
+    return _scaled(logits, sampling.temperature) if follows else logits
 
 
 def _scaled(logits: Logits, temperature: float) -> Logits:
@@ -74,16 +74,16 @@ def _scaled(logits: Logits, temperature: float) -> Logits:
 def _touched(token: Token, quirks: Quirks) -> Token:
     if token.logp is None or token.top is None:
         return token
-    logps, own = token.top.logps, token.logp
+    logps, logp = token.top.logps, token.logp
     kept = quirks.whole("sentinels")
     if kept is not None:
         ids = token.top.ids[:kept].tolist()
         logps = np.where(np.arange(len(logps)) < kept, logps, SENTINEL)
-        own = own if token.id in ids else SENTINEL
+        logp = logp if token.id in ids else SENTINEL
     digits = quirks.whole("rounded-logps")
     if digits is not None:
-        logps, own = _rounded(logps, digits), round(own, digits)
-    return replace(token, logp=own, top=replace(token.top, logps=logps))
+        logps, logp = _rounded(logps, digits), round(logp, digits)
+    return replace(token, logp=logp, top=replace(token.top, logps=logps))
 
 
 def _rounded(logps: Floats, digits: int) -> Floats:

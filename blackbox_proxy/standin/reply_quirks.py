@@ -1,6 +1,6 @@
 """Quirks of replies: what finished JSON turns into on its way out. Every one is a pure function; knows no model.
 
-A chunk of a stream is dressed as a whole reply is.
+A chunk of a stream is changed as a whole reply is.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ Json: TypeAlias = Any
 
 
 @dataclass(frozen=True, slots=True)
-class DressedText:
-    """A reply before it is dressed. answers: of what it was made, one sequence of parts per choice."""
+class RawReply:
+    """A reply before it is changed. answers: of what it was made, one sequence of parts per choice."""
 
     reply: Json
     answers: Sequence[Sequence[Part]]
@@ -52,31 +52,31 @@ def _end_manner(quirks: Quirks) -> EndManner:
 
 
 @final
-class Dressed:
-    """A shape whose replies are dressed. ends: ids that end an answer."""
+class QuirkyShape:
+    """A shape whose replies are changed. ends: ids that end an answer."""
 
     def __init__(self, shape: StandinShape, quirks: Quirks, *, ends: Collection[int]) -> None:
         self.prefix = shape.prefix
         self._shape = shape
-        self._dresses = [dress for name, dress in DRESSES.items() if name in quirks]
+        self._changes = [change for name, change in REPLY_QUIRKS.items() if name in quirks]
         self._ends = ends
 
     def whole(self, answers: Sequence[Sequence[Part]], count: Count) -> bytes:
-        return self._dress(self._shape.whole(answers, count), answers, streamed=False).encode()
+        return self._changed(self._shape.whole(answers, count), answers, streamed=False).encode()
 
     def opening(self, index: int) -> Iterator[str]:
-        yield from (self._dress(chunk) for chunk in self._shape.opening(index))
+        yield from (self._changed(chunk) for chunk in self._shape.opening(index))
 
     def chunks(self, index: int, part: Part) -> Iterator[str]:
-        yield from (self._dress(chunk, [[part]]) for chunk in self._shape.chunks(index, part))
+        yield from (self._changed(chunk, [[part]]) for chunk in self._shape.chunks(index, part))
 
     def closing(self, count: Count) -> str:
-        return self._dress(self._shape.closing(count))
+        return self._changed(self._shape.closing(count))
 
-    def _dress(self, text: str | bytes, answers: Sequence[Sequence[Part]] = (), *, streamed: bool = True) -> str:
+    def _changed(self, text: str | bytes, answers: Sequence[Sequence[Part]] = (), *, streamed: bool = True) -> str:
         reply: Json = json.loads(text)
-        for dress in self._dresses:
-            dress(DressedText(reply, answers, self._ends, streamed))
+        for change in self._changes:
+            change(RawReply(reply, answers, self._ends, streamed))
         return json.dumps(reply, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -89,7 +89,7 @@ def entries(reply: Json) -> Iterator[Json]:
             yield from part["logprobs"]
 
 
-def _own(entry: Json) -> Json:
+def _without_alternatives(entry: Json) -> Json:
     return {name: value for name, value in entry.items() if name != "top_logprobs"}
 
 
@@ -97,21 +97,21 @@ def _among(entry: Json) -> bool:
     return any((top["token"], top["bytes"]) == (entry["token"], entry["bytes"]) for top in entry["top_logprobs"])
 
 
-def _add_sampled(said: DressedText) -> None:
+def _add_sampled(said: RawReply) -> None:
     for entry in entries(said.reply):
         if not _among(entry):
-            entry["top_logprobs"].append(_own(entry))
+            entry["top_logprobs"].append(_without_alternatives(entry))
 
 
-def _sampled_first(said: DressedText) -> None:
+def _sampled_first(said: RawReply) -> None:
     """The list stays as long as it was: what stood last goes, unless the sampled token was on it."""
     for entry in entries(said.reply):
         top = entry["top_logprobs"]
         others = [one for one in top if (one["token"], one["bytes"]) != (entry["token"], entry["bytes"])]
-        entry["top_logprobs"] = [_own(entry), *others][: len(top)]
+        entry["top_logprobs"] = [_without_alternatives(entry), *others][: len(top)]
 
 
-def _no_top(said: DressedText) -> None:
+def _no_top(said: RawReply) -> None:
     for entry in entries(said.reply):
         entry["top_logprobs"] = []
     for choice in said.reply.get("choices", ()):
@@ -119,7 +119,7 @@ def _no_top(said: DressedText) -> None:
             choice["logprobs"]["top_logprobs"] = None
 
 
-def _skip_fragments(said: DressedText) -> None:
+def _skip_fragments(said: RawReply) -> None:
     """Bytes are looked at together: the token that ends the character has an entry."""
     for choice in said.reply.get("choices", ()):
         _skip_in((choice.get("logprobs") or {}).get("content"))
@@ -138,7 +138,7 @@ def _skip_in(listed: list[Json] | None) -> None:
         listed[:] = kept
 
 
-def _as_together(said: DressedText) -> None:
+def _as_together(said: RawReply) -> None:
     """Only of the legacy shape; its text says nothing about the ids, so they are taken from what was generated."""
     if said.reply.get("object") != "text_completion":
         return
@@ -153,17 +153,17 @@ def _as_together(said: DressedText) -> None:
             choice["logprobs"]["token_ids"] = ids
 
 
-def _hide_cached(said: DressedText) -> None:
+def _hide_cached(said: RawReply) -> None:
     usage = said.reply.get("usage") or {}
     for details in ("prompt_tokens_details", "input_tokens_details"):
         usage.pop(details, None)
 
 
-def _no_usage(said: DressedText) -> None:
+def _no_usage(said: RawReply) -> None:
     said.reply.pop("usage", None)
 
 
-DRESSES: Mapping[str, Callable[[DressedText], None]] = {
+REPLY_QUIRKS: Mapping[str, Callable[[RawReply], None]] = {
     "extra-entry": _add_sampled,
     "sampled-first": _sampled_first,
     "no-top": _no_top,
@@ -175,6 +175,6 @@ DRESSES: Mapping[str, Callable[[DressedText], None]] = {
 """Each changes the reply in place: it was parsed for that alone."""
 
 
-def is_dressed(quirks: Quirks) -> bool:
+def changes_replies(quirks: Quirks) -> bool:
     """Whether any reply is changed."""
-    return any(name in quirks for name in DRESSES)
+    return any(name in quirks for name in REPLY_QUIRKS)

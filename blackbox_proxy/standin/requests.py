@@ -1,4 +1,4 @@
-"""Reads requests for text and for chats: any JSON value becomes a checked `Request` or a `Refusal` in the API's words.
+"""Reads requests for text and for chats: any JSON value becomes a `StandinRequest` or a `Refusal` in the API's words.
 
 Fields that are not known are ignored. Known fields that would change the answer, and that nothing here obeys, are
 refused unless they hold their neutral value: ignoring them would give a wrong answer that looks right. The module is
@@ -43,7 +43,7 @@ Source = str | TokenPath | Prompt | Unfinished
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class StandinRequest:
     """What every route asks for. max_tokens None: up to the end of the context. top_k None: no log-probs.
 
     also: ids whose log-probs are wanted besides the top-k. as_ids: write tokens as `token_id:N`. bias: added to the
@@ -67,7 +67,7 @@ class Request:
     bias: tuple[tuple[int, float], ...] = ()
 
 
-def read_completion(body: Body, *, top_k: int) -> Request:
+def read_completion(body: Body, *, top_k: int) -> StandinRequest:
     """A request to /completions. top_k: the most alternatives per position that this server gives."""
     fields.refuse_unsupported(body, _COMPLETION_NEUTRAL)
     max_tokens = fields.integer(body, "max_tokens", low=0)
@@ -88,13 +88,13 @@ def read_completion(body: Body, *, top_k: int) -> Request:
     return replace(request, also=also, as_ids=as_ids, bias=_bias(body.get("logit_bias")))
 
 
-def read_chat(body: Body, *, top_k: int) -> Request:
+def read_chat(body: Body, *, top_k: int) -> StandinRequest:
     """A request to /chat/completions. top_k: the most alternatives per position that this server gives."""
     fields.refuse_unsupported(body, _CHAT_NEUTRAL)
     newer, older = (fields.integer(body, name, low=1) for name in ("max_completion_tokens", "max_tokens"))
     alternatives = fields.integer(body, "top_logprobs", low=0, high=top_k)
-    wanted = fields.boolean(body, "logprobs")
-    if alternatives is not None and not wanted:
+    logprobs = fields.boolean(body, "logprobs")
+    if alternatives is not None and not logprobs:
         raise fields.Refusal(
             "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled.", param="top_logprobs"
         )
@@ -102,7 +102,7 @@ def read_chat(body: Body, *, top_k: int) -> Request:
         body,
         sources=(read_turns(body),),
         max_tokens=older if newer is None else newer,
-        top_k=(alternatives or 0) if wanted else None,
+        top_k=(alternatives or 0) if logprobs else None,
         echo=False,
     )
     return replace(request, bias=_bias(body.get("logit_bias")))
@@ -110,7 +110,7 @@ def read_chat(body: Body, *, top_k: int) -> Request:
 
 def common(
     body: Body, *, sources: tuple[Source, ...], max_tokens: int | None, top_k: int | None, echo: bool
-) -> Request:
+) -> StandinRequest:
     """The fields that all routes read alike."""
     stream = fields.boolean(body, "stream")
     options = body.get("stream_options")
@@ -120,7 +120,7 @@ def common(
     if not model:
         raise fields.Refusal("you must provide a model parameter", param="model")
     temperature, top_p = fields.number(body, "temperature", high=2.0), fields.number(body, "top_p", high=1.0)
-    return Request(
+    return StandinRequest(
         model=model,
         sources=sources,
         max_tokens=max_tokens,
@@ -148,7 +148,7 @@ def _chosen_ids(value: object, param: str) -> TokenPath:
 
 def _bias(value: object) -> tuple[tuple[int, float], ...]:
     """Token ids, as JSON's keys are: in strings; each with a number from -100 to 100."""
-    found = []
+    biases = []
     for key, number in fields.mapping({} if value is None else value, "logit_bias").items():
         if not key.isdecimal() or len(key) > MOST_DIGITS:
             raise fields.Refusal(
@@ -160,8 +160,8 @@ def _bias(value: object) -> tuple[tuple[int, float], ...]:
             raise fields.Refusal(
                 f"Invalid 'logit_bias': {fields.shown(number)} is not between -100 and 100.", param="logit_bias"
             )
-        found.append((int(key), float(number)))
-    return tuple(found)
+        biases.append((int(key), float(number)))
+    return tuple(biases)
 
 
 def _prompts(prompt: object) -> tuple[Source, ...]:
