@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -15,20 +16,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from blackbox_proxy.cli.booking import LedgerFile, MaxCalls, MaxCost, NoLedger, Tags, books
-from blackbox_proxy.cli.options import (
-    AsJson,
-    BaseUrl,
-    KeyVariable,
-    ModelName,
-    ProfileName,
-    Template,
-    Timeout,
-    TopK,
-    adapter_options,
-    connection,
-    write_json,
-)
+from blackbox_proxy.cli.booking import BudgetOptions
+from blackbox_proxy.cli.declaring import Fields, with_options
+from blackbox_proxy.cli.endpoint import EndpointOptions
+from blackbox_proxy.cli.options import AsJson, write_json
 
 if TYPE_CHECKING:
     from blackbox_proxy.api import Api
@@ -93,48 +84,26 @@ class WatchedCanaries:
 
 
 @app.command("record", epilog=RECORD_EXAMPLES)
-def record(  # noqa: PLR0913, PLR0917 (typer reads options from the signature)
-    base_url: BaseUrl = None,
-    model: ModelName = None,
-    profile: ProfileName = None,
-    chat: Chat = False,  # noqa: FBT002
-    template: Template = None,
-    top_k: TopK = None,
+@with_options
+def record(
+    *,
+    endpoint: Annotated[EndpointOptions, Fields(but=("tokenizer",))],
+    chat: Chat = False,
     takes: Annotated[int, typer.Option(help="How often each canary is asked; the difference is noise.", min=1)] = 2,
     file: RecordFile = None,
-    api_key_env: KeyVariable = None,
-    timeout: Timeout = 60.0,
-    max_cost: MaxCost = None,
-    max_calls: MaxCalls = None,
-    tag: Tags = None,
-    ledger: LedgerFile = None,
-    no_ledger: NoLedger = False,  # noqa: FBT002
-    as_json: AsJson = False,  # noqa: FBT002
+    budget: BudgetOptions,
+    as_json: AsJson = False,
 ) -> None:
     """Ask an endpoint ten short questions, twice each, and keep what it said with its log-probs and its fingerprint.
 
     A later `drift check` compares. An older record of the same address and model is replaced.
     """
     from blackbox_proxy.cli import show
-    from blackbox_proxy.cli.settings import read_settings
     from blackbox_proxy.drift import QUESTIONS, write_record
     from blackbox_proxy.drift import record as recorded
 
-    settings = read_settings()
     with (
-        books(settings, file=ledger, off=no_ledger, tags=tag, max_cost=max_cost, max_calls=max_calls) as book,
-        connection(
-            settings,
-            base_url=base_url,
-            model=model,
-            profile=profile,
-            template=template,
-            adapter="chat_continue" if chat else "",
-            api_key_env=api_key_env,
-            timeout=timeout,
-            options=adapter_options(settings, profile, base_url=base_url, model=model, top_k=top_k),
-            ledger=book,
-        ) as api,
+        _called(endpoint, budget, chat=chat) as api,
         show.progress("asking", takes * len(QUESTIONS)) as tick,
     ):
         watched = _watched(api, file)
@@ -162,21 +131,14 @@ def record(  # noqa: PLR0913, PLR0917 (typer reads options from the signature)
 
 
 @app.command("check", epilog=CHECK_EXAMPLES)
-def check(  # noqa: PLR0913, PLR0917 (typer reads options from the signature)
-    base_url: BaseUrl = None,
-    model: ModelName = None,
-    profile: ProfileName = None,
-    chat: Chat = False,  # noqa: FBT002
-    template: Template = None,
+@with_options
+def check(
+    *,
+    endpoint: Annotated[EndpointOptions, Fields(but=("tokenizer", "top_k"))],
+    chat: Chat = False,
     file: RecordFile = None,
-    api_key_env: KeyVariable = None,
-    timeout: Timeout = 60.0,
-    max_cost: MaxCost = None,
-    max_calls: MaxCalls = None,
-    tag: Tags = None,
-    ledger: LedgerFile = None,
-    no_ledger: NoLedger = False,  # noqa: FBT002
-    as_json: AsJson = False,  # noqa: FBT002
+    budget: BudgetOptions,
+    as_json: AsJson = False,
 ) -> None:
     """Ask the recorded canaries once more, and say whether the model has changed.
 
@@ -185,26 +147,10 @@ def check(  # noqa: PLR0913, PLR0917 (typer reads options from the signature)
     could not be asked), 2 for unusable input.
     """
     from blackbox_proxy.cli import show
-    from blackbox_proxy.cli.settings import read_settings
     from blackbox_proxy.drift import check as checked
     from blackbox_proxy.drift import read_record
 
-    settings = read_settings()
-    with (
-        books(settings, file=ledger, off=no_ledger, tags=tag, max_cost=max_cost, max_calls=max_calls) as book,
-        connection(
-            settings,
-            base_url=base_url,
-            model=model,
-            profile=profile,
-            template=template,
-            adapter="chat_continue" if chat else "",
-            api_key_env=api_key_env,
-            timeout=timeout,
-            options=adapter_options(settings, profile, base_url=base_url, model=model, top_k=None),
-            ledger=book,
-        ) as api,
-    ):
+    with _called(endpoint, budget, chat=chat) as api:
         watched = _watched(api, file)
         old = read_record(watched.file)
         with show.progress("asking", len(old.canaries)) as tick:
@@ -216,6 +162,19 @@ def check(  # noqa: PLR0913, PLR0917 (typer reads options from the signature)
         show.note(_bill_line(watched.bill))
     if found.verdict == "changed":
         raise typer.Exit(1)
+
+
+@contextmanager
+def _called(endpoint: EndpointOptions, budget: BudgetOptions, *, chat: bool) -> Iterator[Api]:
+    """The endpoint, ready to be called, with its ledger open."""
+    from blackbox_proxy.cli.settings import read_settings
+
+    settings = read_settings()
+    with (
+        budget.books(settings) as book,
+        endpoint.connect(settings, adapter="chat_continue" if chat else "", ledger=book) as api,
+    ):
+        yield api
 
 
 def _watched(api: Api, file: Path | None) -> WatchedCanaries:

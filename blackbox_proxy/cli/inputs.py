@@ -35,7 +35,7 @@ def prompt_of(given: str | None, *, messages: Path | None, system: str | None, r
     return Prompt(text=text) if raw else Prompt.ask(text, system=system)
 
 
-def own_prompt(text: str, *, raw: bool) -> Prompt:
+def pair_prompt_of(text: str, *, raw: bool) -> Prompt:
     """What the pair reads, in place of everything that the API reads."""
     from blackbox_proxy.types import Prompt
 

