@@ -98,9 +98,9 @@ def _foretell(api: Api, asked: Prompt, steering: Steering, *, n: int, book: Ledg
     from blackbox_proxy.cli import bills
     from blackbox_proxy.cli.estimating import expected
 
-    found = expected(api, asked, steering, rows=() if book is None else book.store.rows())
-    if found is not None:
-        bills.worded(api.model, found, answers=n, tokens=steering.max_tokens)
+    work = expected(api, asked, steering, rows=() if book is None else book.store.rows())
+    if work is not None:
+        bills.worded(api.model, work, answers=n, tokens=steering.max_tokens)
 
 
 def _show_answers(running: Iterator[Stream], *, n: int, trace: bool, before: Sequence[str], steering: Steering) -> None:
@@ -119,12 +119,12 @@ def _write_answers(running: Iterator[Stream], *, n: int, trace: bool, before: Se
     """All answers as one JSON object. Where one breaks off: the error, what there is of it, and those before it."""
     from blackbox_proxy.cli import report, show
 
-    found: list[Mapping[str, object]] = []
+    answers: list[Mapping[str, object]] = []
     for one in running:
         try:
-            found.append(show.result_json(one.result, trace=trace, before=before))
+            answers.append(show.result_json(one.result, trace=trace, before=before))
         except (BlackboxProxyError, KeyboardInterrupt) as error:
-            beside: dict[str, object] = {"answers": found} if found else {}
+            beside: dict[str, object] = {"answers": answers} if answers else {}
             if isinstance(error, BlackboxProxyError):
                 if error.partial is not None:
                     beside["partial"] = show.result_json(error.partial, trace=trace, before=before)
@@ -132,4 +132,4 @@ def _write_answers(running: Iterator[Stream], *, n: int, trace: bool, before: Se
             beside["partial"] = show.result_json(one.partial, trace=trace, before=before)
             write_json({"error": {"type": "KeyboardInterrupt", "message": "interrupted", "hint": ""}, **beside})
             raise
-    write_json(found[0] if n == 1 else {"answers": found})
+    write_json(answers[0] if n == 1 else {"answers": answers})

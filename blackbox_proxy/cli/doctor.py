@@ -153,11 +153,11 @@ def _announce(patient: Patient, *, yes: bool, price: Price | None) -> None:
     from blackbox_proxy.types import Usage
 
     amount = cost(Usage(input=ESTIMATE.input, output=ESTIMATE.output), price)
-    told = "cost unknown, since nobody says its price" if amount is None else f"about {bills.money(amount)} USD"
+    price_words = "cost unknown, since nobody says its price" if amount is None else f"about {bills.money(amount)} USD"
     show.note(
         f"to ask {patient.model} at {patient.base_url}: about {ESTIMATE.calls} calls, {ESTIMATE.input:,} tokens in, "
         f"{ESTIMATE.output:,} out ({ESTIMATE.most_output:,} where it gives no short answers); "
-        f"never more than {ESTIMATE.most_calls} calls; {told}"
+        f"never more than {ESTIMATE.most_calls} calls; {price_words}"
     )
     if not yes and sys.stdin.isatty() and sys.stderr.isatty() and not inputs.agreed():
         raise typer.Exit(1)
@@ -248,7 +248,7 @@ def _as_json(
     from blackbox_proxy.core.money.spending import cost_of
 
     cost = cost_of(calls)
-    found: dict[str, object] = {
+    fields: dict[str, object] = {
         "base_url": report.base_url,
         "model": report.model,
         "profile": patient.profile.name,
@@ -265,8 +265,8 @@ def _as_json(
         "overlay": path and str(path),
     }
     if isinstance(stopped, BlackboxProxyError):
-        found["error"] = {"type": type(stopped).__name__, "message": stopped.message, "hint": stopped.hint}
-    return found
+        fields["error"] = {"type": type(stopped).__name__, "message": stopped.message, "hint": stopped.hint}
+    return fields
 
 
 def _show(report: Report, calls: Sequence[Call]) -> None:
@@ -274,7 +274,7 @@ def _show(report: Report, calls: Sequence[Call]) -> None:
     from rich.text import Text
 
     from blackbox_proxy.cli import show
-    from blackbox_proxy.core.money.amounts import plain
+    from blackbox_proxy.cli.spent import cost_words
     from blackbox_proxy.core.money.spending import cost_of
 
     width = max((len(check.what) for check in report.checks), default=0)
@@ -286,9 +286,7 @@ def _show(report: Report, calls: Sequence[Call]) -> None:
     names = ", ".join(dict.fromkeys(check.finding for check in report.findings))
     show.out.print(Text(f"Deviations: {names or 'none'}."), soft_wrap=False)
     used = "tokens not counted" if report.input is None else f"{report.input:,} tokens in, {report.output or 0:,} out"
-    cost = cost_of(calls)
-    price = "cost unknown" if cost is None else f"cost {plain(cost)} USD"
-    show.note(f"{len(calls)} calls, {used}, {report.seconds:.2f} s each; {price}")
+    show.note(f"{len(calls)} calls, {used}, {report.seconds:.2f} s each; {cost_words(cost_of(calls))}")
 
 
 def rows(check: Check, *, what: int, width: int) -> Iterator[object]:
@@ -305,9 +303,9 @@ def rows(check: Check, *, what: int, width: int) -> Iterator[object]:
     yield from (Text(f"{'':<{indent}}{line}") for line in more)
     for label, evidence in (("sent", check.sent), ("came", check.came)):
         if evidence:
-            told = Text(f"{'':<8}{one_line(f'{label} {evidence}')}", style="dim")
-            told.truncate(width, overflow="ellipsis")
-            yield told
+            row = Text(f"{'':<8}{one_line(f'{label} {evidence}')}", style="dim")
+            row.truncate(width, overflow="ellipsis")
+            yield row
 
 
 def _say_where(remark: str, patient: Patient, *, path: Path | None) -> None:

@@ -107,16 +107,16 @@ def record(
         show.progress("asking", takes * len(QUESTIONS)) as tick,
     ):
         watched = _watched(api, file)
-        made = dt.datetime.now(dt.UTC)
-        found = recorded(api, base_url=watched.address, made=made, takes=takes, on_reply=_heard(watched.bill, tick))
-        write_record(watched.file, found)
-    noise, names = found.noise, found.fingerprints
+        now = dt.datetime.now(dt.UTC)
+        recording = recorded(api, base_url=watched.address, made=now, takes=takes, on_reply=_heard(watched.bill, tick))
+        write_record(watched.file, recording)
+    noise, names = recording.noise, recording.fingerprints
     if as_json:
         write_json(
             {
                 "file": str(watched.file),
-                "model": found.model,
-                "canaries": len(found.canaries),
+                "model": recording.model,
+                "canaries": len(recording.canaries),
                 "takes": takes,
                 "noise": round(noise, 6),
                 "fingerprints": names,
@@ -124,7 +124,9 @@ def record(
             }
         )
         return
-    show.line(f"{len(found.canaries)} canaries, {takes} takes: {found.model} differs from itself by {noise:.3g}")
+    show.line(
+        f"{len(recording.canaries)} canaries, {takes} takes: {recording.model} differs from itself by {noise:.3g}"
+    )
     show.line(f"fingerprint: {', '.join(names) or 'it tells none'}")
     show.note(f"written to {watched.file}")
     show.note(_bill_line(watched.bill))
@@ -154,13 +156,13 @@ def check(
         watched = _watched(api, file)
         old = read_record(watched.file)
         with show.progress("asking", len(old.canaries)) as tick:
-            found = checked(api, old, on_reply=_heard(watched.bill, tick))
+            comparison = checked(api, old, on_reply=_heard(watched.bill, tick))
     if as_json:
-        write_json({**_comparison_json(found), "recorded": old.made.isoformat(), **_bill_json(watched.bill)})
+        write_json({**_comparison_json(comparison), "recorded": old.made.isoformat(), **_bill_json(watched.bill)})
     else:
-        _show(found, since=old.made)
+        _show(comparison, since=old.made)
         show.note(_bill_line(watched.bill))
-    if found.verdict == "changed":
+    if comparison.verdict == "changed":
         raise typer.Exit(1)
 
 
@@ -196,34 +198,35 @@ def _heard(bill: Bill, tick: Callable[[object], None]) -> Callable[[Reply], None
     return heard
 
 
-def _show(found: Comparison, *, since: dt.datetime) -> None:
+def _show(comparison: Comparison, *, since: dt.datetime) -> None:
     from rich.text import Text
 
     from blackbox_proxy.cli import show
     from blackbox_proxy.core.visible import one_line
 
     rows = show.table({"canary": "left", "shift": "right", "other tokens": "right"})
-    for one in found.canaries:
-        style = "yellow" if one.shift > found.limit else ""
+    for one in comparison.canaries:
+        style = "yellow" if one.shift > comparison.limit else ""
         rows.add_row(Text(one_line(one.asked)[-60:], style=style), f"{one.shift:.3f}", str(one.flips))
     show.out.print(rows)
-    show.line(f"{found.verdict} since {since:%Y-%m-%d %H:%M} UTC: the largest shift is {found.shift:.3g}")
-    for reason in found.reasons:
+    show.line(f"{comparison.verdict} since {since:%Y-%m-%d %H:%M} UTC: the largest shift is {comparison.shift:.3g}")
+    for reason in comparison.reasons:
         show.line(show.harmless(reason))
     show.note(
-        f"shift: least total variation of next-token distributions; noise {found.noise:.3g}, limit {found.limit:.3g}"
+        f"shift: least total variation of next-token distributions; noise {comparison.noise:.3g}, "
+        f"limit {comparison.limit:.3g}"
     )
 
 
-def _comparison_json(found: Comparison) -> dict[str, object]:
+def _comparison_json(comparison: Comparison) -> dict[str, object]:
     return {
-        "verdict": found.verdict,
-        "shift": round(found.shift, 6),
-        "noise": round(found.noise, 6),
-        "limit": round(found.limit, 6),
-        "reasons": list(found.reasons),
+        "verdict": comparison.verdict,
+        "shift": round(comparison.shift, 6),
+        "noise": round(comparison.noise, 6),
+        "limit": round(comparison.limit, 6),
+        "reasons": list(comparison.reasons),
         "canaries": [
-            {"asked": one.asked, "shift": round(one.shift, 6), "other_tokens": one.flips} for one in found.canaries
+            {"asked": one.asked, "shift": round(one.shift, 6), "other_tokens": one.flips} for one in comparison.canaries
         ],
     }
 
@@ -236,7 +239,6 @@ def _bill_json(bill: Bill) -> dict[str, object]:
 
 
 def _bill_line(bill: Bill) -> str:
-    from blackbox_proxy.core.money.amounts import plain
+    from blackbox_proxy.cli.spent import cost_words
 
-    cost = "cost unknown" if bill.cost is None else f"cost {plain(bill.cost)} USD"
-    return f"{bill.calls} calls, {bill.input:,} tokens in, {bill.output:,} out; {cost}"
+    return f"{bill.calls} calls, {bill.input:,} tokens in, {bill.output:,} out; {cost_words(bill.cost)}"

@@ -69,19 +69,19 @@ def _read_messages(path: Path) -> tuple[Message, ...]:
 
     hint = 'it should be JSON like [{"role": "user", "content": "Hello"}]'
     try:
-        found = json.loads(read_text(path))
+        messages = json.loads(read_text(path))
     except (OSError, ValueError, RecursionError) as error:
         raise PromptError(f"cannot read messages from {path}: {error}", hint=hint) from error
-    if not isinstance(found, list) or not all(
-        isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str) for m in found
+    if not isinstance(messages, list) or not all(
+        isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str) for m in messages
     ):
         raise PromptError(f"{path} is not a list of messages", hint=hint)
-    unread = next((name for m in found for name in ("tool_calls", "function_call", "audio") if m.get(name)), None)
+    unread = next((name for m in messages for name in ("tool_calls", "function_call", "audio") if m.get(name)), None)
     if unread is not None:
         raise PromptError(
             f"a message in {path} has {unread!r}, which nothing here reads", hint="give its content as text alone"
         )
-    return tuple(Message(m["role"], m["content"]) for m in found)
+    return tuple(Message(m["role"], m["content"]) for m in messages)
 
 
 def variable_name(name: str) -> str:

@@ -46,13 +46,13 @@ def traced(
     try:
         yield iter((one,))
     except BaseException:
-        found = one.partial
+        result = one.partial
         raise
     else:
-        found = one.result
+        result = one.result
     finally:
-        if found.steps:
+        if result.steps:
             page = trace_page(
-                Trace(found, asked, steering.alpha, dt.datetime.now(dt.UTC), program(), steering.schedule)
+                Trace(result, asked, steering.alpha, dt.datetime.now(dt.UTC), program(), steering.schedule)
             )
             write_page(file, page, quiet=quiet)

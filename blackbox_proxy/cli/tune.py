@@ -89,10 +89,10 @@ def tune(
     if not fitted.finished:
         _leave(files, planned, fitted, as_json=as_json)
     _write(planned, loaded, fitted)
-    found = _check(planned, loaded) if check else None
+    agreement = _check(planned, loaded) if check else None
     loaded.checkpoint.remove()
-    _report(files, planned, fitted, found, as_json=as_json)
-    if found is not None and not found.agrees:
+    _report(files, planned, fitted, agreement, as_json=as_json)
+    if agreement is not None and not agreement.agrees:
         raise typer.Exit(1)
 
 
@@ -188,7 +188,7 @@ def _check(planned: TuningPlan, loaded: Loaded) -> Agreement:
         return compare(loaded.model, examples, base=planned.base.path, adapter=planned.outputs.adapter, tick=tick)
 
 
-def _report(files: Outputs, planned: TuningPlan, fitted: Fitted, found: Agreement | None, *, as_json: bool) -> None:
+def _report(files: Outputs, planned: TuningPlan, fitted: Fitted, agreement: Agreement | None, *, as_json: bool) -> None:
     """What was written, and what came of it."""
     from blackbox_proxy.cli import show, training
 
@@ -211,14 +211,14 @@ def _report(files: Outputs, planned: TuningPlan, fitted: Fitted, found: Agreemen
                 "validation_losses": [show.number(loss) for loss in course.validations],
                 "seconds": round(fitted.seconds, 3),
                 "estimate": asdict(planned.estimate),
-                "check": found and {**asdict(found), "agrees": found.agrees},
+                "check": agreement and {**asdict(agreement), "agrees": agreement.agrees},
             }
         )
         return
     early = f"; stopped early, {planned.job.recipe.epochs} were allowed" if epochs < planned.job.recipe.epochs else ""
     show.note(f"{epochs} epochs in {training.spoken(fitted.seconds)}, epoch {course.best} was kept{early}")
-    if found is not None:
-        show.line(found.sentence())
+    if agreement is not None:
+        show.line(agreement.sentence())
     for what, path in (
         ("adapter", files.adapter),
         ("record", files.record),
