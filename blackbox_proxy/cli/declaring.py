@@ -73,15 +73,18 @@ class Fields:
         of: The dataclass that declares the options; that of the parameter where None.
         only: Names of the fields that it takes; all where empty.
         but: Names of the fields that it does not take.
-        unset: What holds where an option is not given, in words, for all of them; None: as declared.
-        settings: Names of the fields whose default may be another one by the user's settings.
+        unset: What holds where an option is not given, in words, by field, or for all of them. The command is told
+            nothing of such an option then; of the others it is told the default that is declared.
     """
 
     of: type | None = None
     only: Collection[str] = ()
     but: Collection[str] = ()
-    unset: str | None = None
-    settings: Collection[str] = ()
+    unset: str | Mapping[str, str] = field(default_factory=dict)
+
+    def unset_of(self, name: str) -> str | None:
+        """What holds where a field is not given; None where that is the default that is declared."""
+        return self.unset if isinstance(self.unset, str) else self.unset.get(name)
 
     def takes(self, one: Field[Any]) -> bool:
         """Whether a field is an option of the command. One whose group is None is set by code alone."""
@@ -140,16 +143,14 @@ def with_options(command: Command) -> Command:
 
 def _parameter(one: Field[Any], kind: Any, chosen: Fields) -> inspect.Parameter:  # noqa: ANN401 (any type)
     """The option of a field: a text where the field is read from one, a list where it takes several texts."""
-    default, unset = one.default, one.metadata.get("unset", "")
+    default, unset, elsewhere = one.default, one.metadata.get("unset", ""), chosen.unset_of(one.name)
     if "read" in one.metadata:
         kind, default = str | None, None
     elif isinstance(default, tuple):
         kind, default, unset = list[str] | None, None, unset or "none"
-    elif one.name in chosen.settings:
-        kind, default, unset = kind | None, None, str(default)
     shown: bool | str = unset or True
-    if chosen.unset is not None:
-        kind, default, shown = kind | None, None, chosen.unset or False
+    if elsewhere is not None:
+        kind, default, shown = kind | None, None, elsewhere or False
     panel = one.metadata.get("panel") or PANELS[one.metadata["group"]]
     make = typer.Argument if one.metadata.get("argument") else typer.Option
     flag = one.metadata.get("option", "")

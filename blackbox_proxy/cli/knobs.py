@@ -12,22 +12,22 @@ from blackbox_proxy.steering import Steering
 if TYPE_CHECKING:
     from blackbox_proxy.cli.settings import Settings
 
-SETTINGS = ("alpha",)
-"""Knobs whose default is a setting."""
+SETTINGS = {"alpha": f"{Steering().alpha}"}
+"""Knobs that are settings too, and what holds where none is set."""
 
 Knobs = Mapping[str, Any]
 """Values of knobs by name, as `Steering` takes them."""
 
-AllKnobs = Annotated[Knobs, Fields(of=Steering, settings=SETTINGS)]
+AllKnobs = Annotated[Knobs, Fields(of=Steering, unset=SETTINGS)]
 """All knobs that a command can set. One without a value is at the default of the settings."""
 
-AlphaKnob = Annotated[Knobs, Fields(of=Steering, only=("alpha",), settings=SETTINGS)]
+AlphaKnob = Annotated[Knobs, Fields(of=Steering, only=("alpha",), unset=SETTINGS)]
 """alpha, where that alone steers."""
 
 DraftKnob = Annotated[Knobs, Fields(of=Steering, only=("draft",))]
 """How much is drafted, where nothing else of steering matters."""
 
-DemoKnobs = Annotated[Knobs, Fields(of=Steering, only=("alpha", "tail", "rule"), unset="the demo's")]
+DemoKnobs = Annotated[Knobs, Fields(of=Steering, only=("alpha", "tail", "rule"), unset={"alpha": "1.25"})]
 """The knobs that the demo lets one turn."""
 
 TaskKnobs = Annotated[Knobs, Fields(of=Steering, but=("event",), unset="the task's")]
