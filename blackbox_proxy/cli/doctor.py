@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-import sys
 import textwrap
 import time
 import uuid
@@ -159,7 +158,7 @@ def _announce(patient: Patient, *, yes: bool, price: Price | None) -> None:
         f"{ESTIMATE.output:,} out ({ESTIMATE.most_output:,} where it gives no short answers); "
         f"never more than {ESTIMATE.most_calls} calls; {price_words}"
     )
-    if not yes and sys.stdin.isatty() and sys.stderr.isatty() and not inputs.agreed():
+    if not yes and not inputs.agreed():
         raise typer.Exit(1)
 
 

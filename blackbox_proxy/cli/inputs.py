@@ -121,7 +121,9 @@ def text_bytes(text: str) -> bytes:
 
 
 def agreed() -> bool:
-    """Whether the user wants to go on. Not by typer, which writes a blank to standard output."""
+    """Whether the user wants to go on; where there is no terminal, nobody is asked. Not by typer: it writes a blank."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return True
     sys.stderr.write("Go on? [Y/n] ")
     sys.stderr.flush()
     said = sys.stdin.readline()

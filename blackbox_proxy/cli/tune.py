@@ -7,7 +7,6 @@ Heavy modules are imported inside.
 from __future__ import annotations
 
 import datetime as dt
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -139,8 +138,7 @@ def _ask(planned: TuningPlan, loaded: Loaded, *, yes: bool) -> None:
     tight = planned.estimate.memory > 0.9 * training.machine_memory()
     if tight:
         show.warning("the memory may not suffice; a smaller --batch or shorter lines need less")
-    asks = not yes and sys.stdin.isatty() and sys.stderr.isatty()
-    if asks and (tight or seconds > LONG) and not inputs.agreed():
+    if not yes and (tight or seconds > LONG) and not inputs.agreed():
         raise typer.Exit(1)
 
 
