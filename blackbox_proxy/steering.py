@@ -8,9 +8,10 @@ docs/method.md. Frozen data; knows no formula and no I/O.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from itertools import pairwise
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypedDict, Unpack, get_args
 
 from blackbox_proxy.errors import InputError
 
@@ -57,7 +58,28 @@ Group = Literal["pair", "answer", "calls", "endpoint", "fine"]
 """What a knob is about: the pair, the answer, calls, what the endpoint can do; `fine`: seldom turned."""
 
 
-def knob(default: Any, help: str, *, group: Group | None, most: float = math.inf) -> Any:  # noqa: A002, ANN401
+class KnobText(TypedDict, total=False):
+    """How a knob is written on a command line.
+
+    Attributes:
+        option: The option's name; that of the knob where it is missing.
+        read: Reads the value from a text. Raises InputError.
+        unset: What holds where it is not given, in words; the default itself where it is missing.
+    """
+
+    option: str
+    read: Callable[[str], object]
+    unset: str
+
+
+def knob(
+    default: Any,  # noqa: ANN401 (of the field's type)
+    help: str,  # noqa: A002 (as command lines call it)
+    *,
+    group: Group | None,
+    most: float = math.inf,
+    **text: Unpack[KnobText],
+) -> Any:  # noqa: ANN401 (a field takes the type of its annotation)
     """A field of `Steering`.
 
     Args:
@@ -65,8 +87,9 @@ def knob(default: Any, help: str, *, group: Group | None, most: float = math.inf
         help: What it is for, in one or two sentences.
         group: Where help lists it; None for a knob that is set by code alone.
         most: The largest value, either way from 0, that a stranger may ask for: it costs time at every step.
+        text: How it is written on a command line, where its name and type do not say that.
     """
-    return field(default=default, metadata={"help": help, "group": group, "most": most})
+    return field(default=default, metadata={"help": help, "group": group, "most": most, **text})
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +195,9 @@ class Steering:
         "alpha by token, as TOKEN:ALPHA,TOKEN:ALPHA; straight lines between. In place of --alpha.",
         group="pair",
         most=100.0,
+        option="--alpha-schedule",
+        read=Schedule.read,
+        unset="none: alpha stays",
     )
     proposals: int = knob(
         8, "How many strings of the expert may compete from outside the top-k at each step.", group="fine", most=64
