@@ -41,7 +41,7 @@ import blackbox_proxy.tuning.recipe as recipe
 
 @dataclass(frozen=True, slots=True)
 class More(recipe.Recipe):
-    momentum: float = recipe.choice(0.9, "How much of the last step stays.", group="training", least=0, most=1)
+    momentum: float = recipe.choice(0.9, "How much of the last step stays.", group="training", within=recipe.Bounds(0, 1))
 
 recipe.Recipe = More
 """
@@ -126,5 +126,5 @@ def test_one_more_choice_of_a_training_run_is_an_option_with_its_bounds() -> Non
     assert lines_of(CHOICE + ROWS + CHOICE_USES) == [
         "rows ['tune']",
         "option 0.5",
-        "error momentum must be a share from 0 to 1, not 1.5",
+        "error momentum must be in [0, 1], not 1.5",
     ]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, Literal
 
+from blackbox_proxy.bounds import Bounds
 from blackbox_proxy.errors import InputError
 
 PROJECTIONS: Mapping[str, str] = MappingProxyType(
@@ -34,9 +35,7 @@ def choice(
     help: str,  # noqa: A002 (as command lines call it)
     *,
     group: Group,
-    least: float | None = None,
-    most: float = math.inf,
-    open_at_least: bool = False,
+    within: Bounds | None = None,
     read: Callable[[str], object] | None = None,
     unset: str = "",
 ) -> Any:
@@ -46,13 +45,11 @@ def choice(
         default: What holds where nobody says.
         help: What it is for, in one or two sentences.
         group: Where help lists it.
-        least: The smallest value; None for a choice that is no number.
-        most: The largest value.
-        open_at_least: Whether `least` itself is refused.
+        within: The bounds of a number; None for a choice that is none.
         read: Reads the value from a text, where its type does not say how. Raises InputError.
         unset: What holds where it is not given, in words; the default itself where empty.
     """
-    metadata = {"help": help, "group": group, "least": least, "most": most, "open": open_at_least, "unset": unset}
+    metadata = {"help": help, "group": group, "within": within, "unset": unset}
     return field(default=default, metadata=metadata if read is None else {**metadata, "read": read})
 
 
@@ -72,21 +69,25 @@ class Recipe:
     Raises InputError for a value that cannot be.
     """
 
-    seed: int = choice(0, "Draws the split, the order of lines, and the first weights.", group="training", least=0)
-    epochs: int = choice(3, "Times that every line is read, at most.", group="training", least=1)
-    batch: int = choice(8, "Lines a step.", group="training", least=1)
-    rank: int = choice(8, "Rank of the changes.", group="adapter", least=1)
-    alpha: float = choice(16.0, "The changes are scaled by alpha / rank.", group="adapter", least=0, open_at_least=True)
-    learning_rate: float = choice(1e-3, "The highest learning rate.", group="training", least=0, open_at_least=True)
+    seed: int = choice(
+        0, "Draws the split, the order of lines, and the first weights.", group="training", within=Bounds(0)
+    )
+    epochs: int = choice(3, "Times that every line is read, at most.", group="training", within=Bounds(1))
+    batch: int = choice(8, "Lines a step.", group="training", within=Bounds(1))
+    rank: int = choice(8, "Rank of the changes.", group="adapter", within=Bounds(1))
+    alpha: float = choice(
+        16.0, "The changes are scaled by alpha / rank.", group="adapter", within=Bounds(0, above=True)
+    )
+    learning_rate: float = choice(1e-3, "The highest learning rate.", group="training", within=Bounds(0, above=True))
     warmup: float = choice(
-        0.1, "Share of the steps in which the learning rate rises.", group="training", least=0, most=1
+        0.1, "Share of the steps in which the learning rate rises.", group="training", within=Bounds(0, 1)
     )
     hold: float = choice(
-        0.7, "Share of the untuned model's belief in the target of a fact.", group="loss", least=0, most=1
+        0.7, "Share of the untuned model's belief in the target of a fact.", group="loss", within=Bounds(0, 1)
     )
     echo: bool = choice(default=False, help="Facts may be words of the prompt.", group="loss")
-    deny: float = choice(25.0, "Nats by which an early end is to be unlikely.", group="loss", least=0)
-    deny_weight: float = choice(0.05, "Weight of that in the loss.", group="loss", least=0)
+    deny: float = choice(25.0, "Nats by which an early end is to be unlikely.", group="loss", within=Bounds(0))
+    deny_weight: float = choice(0.05, "Weight of that in the loss.", group="loss", within=Bounds(0))
     slot: str | None = choice(
         None, "Regular expression whose group 1 is a fact in the answer: not to be learnt.", group="loss"
     )
@@ -98,21 +99,16 @@ class Recipe:
         unset="all",
     )
     patience: int = choice(
-        2, "Stop after so many epochs without a better validation loss; 0: never.", group="training", least=0
+        2, "Stop after so many epochs without a better validation loss; 0: never.", group="training", within=Bounds(0)
     )
 
     def __post_init__(self) -> None:
         for one in fields(self):
-            if one.metadata["least"] is not None:
-                self._check_bounds(one)
+            value, within = getattr(self, one.name), one.metadata["within"]
+            if within is not None and not within.hold(value):
+                raise InputError(f"{one.name} must be {within}, not {value}", hint=f"{one.default} is the default")
         self._check_targets()
         self._check_slot()
-
-    def _check_bounds(self, one: Field[Any]) -> None:
-        value, least, most = getattr(self, one.name), one.metadata["least"], one.metadata["most"]
-        inside = least < value if one.metadata["open"] else least <= value
-        if not (inside and value <= most and value < math.inf):
-            raise InputError(f"{one.name} must be {_bounds(one)}, not {value}", hint=f"{one.default} is the default")
 
     def _check_targets(self) -> None:
         unknown = [name for name in self.targets if name not in PROJECTIONS]
@@ -142,16 +138,6 @@ class Recipe:
         if step < rise:
             return (step + 1) / rise
         return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
-
-
-def _bounds(one: Field[Any]) -> str:
-    """What a number may be, in words."""
-    least, most = one.metadata["least"], one.metadata["most"]
-    if isinstance(one.default, int):
-        return f"a whole number from {least}"
-    if most == 1:
-        return f"a share from {least} to {most}"
-    return f"a number above {least}" if one.metadata["open"] else f"a number from {least}"
 
 
 def _attributes() -> str:

@@ -161,7 +161,7 @@ def test_an_alpha_that_is_given_stands_in_place_of_a_schedule_of_the_task(tmp_pa
     assert read.with_knobs({}) == read
     turned = read.with_knobs({"alpha": 0.5, "max_tokens": 9})
     assert (turned.alpha, turned.max_tokens, turned.knobs) == (0.5, 9, {"clip": 2.0})
-    with pytest.raises(InputError, match="clip must be a positive number"):
+    with pytest.raises(InputError, match="clip must be above 0, not"):
         read.with_knobs({"clip": -1.0})
 
 
