@@ -41,7 +41,7 @@ import blackbox_proxy.tuning.recipe as recipe
 
 @dataclass(frozen=True, slots=True)
 class More(recipe.Recipe):
-    momentum: float = recipe.choice(0.9, "How much of the last step stays.", group="training", within=recipe.Bounds(0, 1))
+    momentum: float = recipe.choice(0.9, "How much of the last step stays.", group="loss", within=recipe.Bounds(0, 1))
 
 recipe.Recipe = More
 """
