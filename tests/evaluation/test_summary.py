@@ -30,7 +30,8 @@ def task(tmp_path: Path) -> Task:
 
 def answered(task: Task, name: str, right: Callable[[int], bool], *, cost: Decimal | None = COST) -> ArmAnswers:
     """An arm that is right on some questions, and says another town in the form on the others."""
-    arm = Arm(name, "steered" if name == "steered" else "closed", len(task.test), alpha=1.5, looks=name == "steered")
+    n, steered = len(task.test), name == "steered"
+    arm = Arm(name, "steered" if steered else "closed", n, alpha=1.5, looks="wrong" if steered else None)
     texts = [(one, one.reference if right(n) else "answer: X | n=0") for n, one in enumerate(task.test)]
     asked = [(one, _answer(one, name, text, cost)) for one, text in texts]
     return given(arm, asked, scorer(task.scorer))
