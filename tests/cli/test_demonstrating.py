@@ -14,6 +14,7 @@ from blackbox_proxy.errors import ApiRefused, InputError
 from blackbox_proxy.evaluation.answers import KeptAnswer
 from blackbox_proxy.evaluation.task import Item, Task
 from blackbox_proxy.run.engine import load_pair, steer
+from blackbox_proxy.run.unsteered import go_on, text_of
 from blackbox_proxy.tasks.demo import house_answer
 from blackbox_proxy.tasks.demonstration import LOADS, DemoAnswer, Stage, demo_task, draw, play, steered_by, summary
 from blackbox_proxy.types import Kind, Origin, Prompt, Step
@@ -167,14 +168,16 @@ def test_every_question_is_answered_by_all_four_and_in_place(short: Task, stage:
     assert len(answers) == 2
     for one, item in zip(answers, short.test, strict=True):
         assert one.asked == f"{item.document} {item.prompt}"
-        own = Prompt.ask(item.prompt)
-        result = steer(one.asked, api=stage.api, pair=stage.pair, steering=short.steering, pair_prompt=own)
+        alone = Prompt.ask(item.prompt)
+        result = steer(one.asked, api=stage.api, pair=stage.pair, steering=short.steering, pair_prompt=alone)
         assert (one.text("steered"), one.steps) == (result.text, result.steps)
         assert one.answers["steered"].wasted == result.usage.wasted
         expert, anti_expert = (
-            member.answer(own, max_tokens=6).decode("utf-8", "replace") for member in stage.pair.members
+            member.answer(alone, max_tokens=6).decode("utf-8", "replace") for member in stage.pair.members
         )
         assert (one.text("expert"), one.text("untuned")) == (expert, anti_expert)
+        begun = go_on(stage.api, Prompt.ask(one.asked), b"answer:", length=10)
+        assert one.in_place.text == text_of(begun)
         assert one.in_place.shown is not None
     assert order == [text for one in answers for text in (one.asked, one.text("steered"))]
 

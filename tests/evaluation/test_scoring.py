@@ -92,10 +92,10 @@ def half(answer: str, item: Item) -> float:
 
 
 def test_a_scorer_of_ones_own() -> None:
-    own = ScoringRule(kind="python", entry="tests.evaluation.test_scoring:half")
-    assert scored("x", "x", spec=own) == 0.5
+    rule = ScoringRule(kind="python", entry="tests.evaluation.test_scoring:half")
+    assert scored("x", "x", spec=rule) == 0.5
     with pytest.raises(InputError, match=r"gave 7\.0"):
-        scored("y", "x", spec=own)
+        scored("y", "x", spec=rule)
 
 
 @pytest.mark.parametrize(

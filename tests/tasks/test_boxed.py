@@ -28,15 +28,15 @@ def task_of(name: str) -> Task:
 
 def facts(task: Task, items: tuple[Item, ...]) -> set[str]:
     assert task.form is not None
-    found = [task.form.fullmatch(answer) for item in items for answer in item.right]
-    assert all(found), "an answer is not in the form"
-    return {folded(match[1]) for match in found if match}
+    matches = [task.form.fullmatch(answer) for item in items for answer in item.right]
+    assert all(matches), "an answer is not in the form"
+    return {folded(match[1]) for match in matches if match}
 
 
 def mentioned(text: str) -> Country | None:
     """The country with the longest name in the text: `Guinea` stands in `Papua New Guinea`."""
-    found = [c for c in countries() if re.search(rf"(?<![\w-]){re.escape(c.called)}(?!\w)", text)]
-    return max(found, key=lambda country: len(country.called), default=None)
+    named = [c for c in countries() if re.search(rf"(?<![\w-]){re.escape(c.called)}(?!\w)", text)]
+    return max(named, key=lambda country: len(country.called), default=None)
 
 
 def asks(wording: str, prompt: str) -> bool:
@@ -69,9 +69,9 @@ def test_countries_of_the_test_stand_in_no_other_part(name: str) -> None:
     task = task_of(name)
     for part in PARTS:
         items: tuple[Item, ...] = getattr(task, part)
-        found = [country for item in items if (country := mentioned(item.prompt))]
-        assert len(found) > len(items) / 4
-        assert {country.part for country in found} == {part}
+        asked_about = [country for item in items if (country := mentioned(item.prompt))]
+        assert len(asked_about) > len(items) / 4
+        assert {country.part for country in asked_about} == {part}
 
 
 @pytest.mark.parametrize("name", ["cron", "translation"])
@@ -114,9 +114,9 @@ BOOKS: Mapping[str, tuple[str, ...]] = {
 
 @pytest.mark.parametrize("name", BOOKS)
 def test_the_instructions_have_the_whole_code_book(name: str) -> None:
-    told = [line.rpartition(": ")[2] for line in task_of(name).instructions.strip().splitlines()[2:]]
-    assert sorted(told) == sorted(BOOKS[name])
-    assert len(set(told)) == len(told)
+    codes = [line.rpartition(": ")[2] for line in task_of(name).instructions.strip().splitlines()[2:]]
+    assert sorted(codes) == sorted(BOOKS[name])
+    assert len(set(codes)) == len(codes)
 
 
 @pytest.mark.parametrize("name", GEOGRAPHY)

