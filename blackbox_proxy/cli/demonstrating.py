@@ -45,7 +45,7 @@ NEXT = (
 """What to run next, and what for."""
 
 Play = Callable[["Task", Callable[[str], object], Callable[["DemoAnswer"], object]], Sequence["DemoAnswer"]]
-"""Answers the questions of a task in order; gives each away before it is asked, and then its answers."""
+"""Answers the questions of a task in order: passes on each before it is asked, and then its answers."""
 
 WHOLE = 4
 """Questions of each load that are shown with all four answers; the others with the steered one."""

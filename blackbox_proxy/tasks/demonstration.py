@@ -120,11 +120,10 @@ def play(
         bench = Bench(task, stage.api, stage.pair, where="", pair_mark="", on_result=keep, keeps_errors=False)
         arms, run = _arms(task), Run(bench, store)
         for item in task.test:
-            asked = task.asked(item, shown=task.who in ("closed", "both"))
-            on_question(asked)
+            on_question(_asked(task, item))
             run(question_by_question(arms, (item,)))
-            answers = _answers(bench, store, [AnswerJob(arm, item) for arm in arms])
-            answered.append(DemoAnswer(item, asked, **answers, steps=results[item.name].steps))
+            jobs = [AnswerJob(arm, item) for arm in arms]
+            answered.append(_answer(bench, store, jobs, result=results[item.name]))
             on_answer(answered[-1])
     return answered
 
@@ -135,11 +134,17 @@ def _arms(task: Task) -> list[Arm]:
     return [replace(arm, looks=arm.looks and "always") for arm in every if not arm.examples]
 
 
-def _answers(bench: Bench, store: AnswerStore, jobs: Sequence[AnswerJob]) -> dict[str, Any]:
-    """The fields of `DemoAnswer` that are answers; every job has been done."""
-    answers = {job.arm.name: store[key(bench, job)] for job in jobs}
-    (in_place,) = (store[place_key(bench, job)] for job in jobs if job.arm.looks)
-    return {"answers": answers, "in_place": in_place}
+def _asked(task: Task, item: Item) -> str:
+    """What the closed model is asked."""
+    return task.asked(item, shown=task.who in ("closed", "both"))
+
+
+def _answer(bench: Bench, store: AnswerStore, jobs: Sequence[AnswerJob], *, result: Result) -> DemoAnswer:
+    """What all arms answered to one question; every job has been done."""
+    item = jobs[0].item
+    answers = {job.arm.name: kept for job in jobs if (kept := store[key(bench, job)])}
+    in_place = next(kept for job in jobs if job.arm.looks and (kept := store[place_key(bench, job)]))
+    return DemoAnswer(item, _asked(bench.task, item), answers, in_place, result.steps)
 
 
 def summary(task: Task, answered: Sequence[DemoAnswer]) -> dict[str, object]:
