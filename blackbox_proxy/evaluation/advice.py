@@ -51,10 +51,10 @@ class _Compared:
 def advice(arms: Sequence[ArmAnswers], figures: Mapping[str, Any], *, items: int) -> tuple[str, ...]:
     """The sentences. figures: of each arm, by name; items: how many test items the task has."""
     asked = [arm for arm in arms if arm.scores and not arm.arm.name.startswith(SWEEP)]
-    own = [arm for arm in asked if arm.arm.name != BASELINE]
-    if not own:
+    answered = [arm for arm in asked if arm.arm.name != BASELINE]
+    if not answered:
         return ("No item was answered, so there is nothing to advise.",)
-    best = _best(own, figures)
+    best = _best(answered, figures)
     count = len(best.scores)
     if _score(best) <= 0.0:
         return (f"No arm answered any of {count} items rightly: look at the wrong answers, and whether the scorer is.",)
@@ -125,8 +125,8 @@ def _told_apart(others: Sequence[_Compared]) -> tuple[list[_Compared], list[_Com
     """Those that the best one is better than, and those that it cannot be told from; by Holm's steps."""
     ordered = sorted((other for other in others if other.gaps), key=lambda other: other.chance)
     steps = (other.chance * (len(ordered) - at) <= CHANCE for at, other in enumerate(ordered))
-    told = next((at for at, holds in enumerate(steps) if not holds), len(ordered))
-    worse = [other for other in ordered[:told] if other.gap > 0.0]
+    apart = next((at for at, holds in enumerate(steps) if not holds), len(ordered))
+    worse = [other for other in ordered[:apart] if other.gap > 0.0]
     return worse, [other for other in others if other not in worse]
 
 
