@@ -138,8 +138,10 @@ def record(  # noqa: PLR0913, PLR0917 (typer reads options from the signature)
         show.progress("asking", takes * len(QUESTIONS)) as tick,
     ):
         watched = _watched(api, file)
-        made = dt.datetime.now(dt.UTC)
-        found = recorded(api, base_url=watched.address, made=made, takes=takes, on_reply=_heard(watched.bill, tick))
+        now = dt.datetime.now(dt.UTC)
+        found = recorded(
+            api, base_url=watched.address, recorded_at=now, takes=takes, on_reply=_heard(watched.bill, tick)
+        )
         write_record(watched.file, found)
     noise, names = found.noise, found.fingerprints
     if as_json:
@@ -210,9 +212,9 @@ def check(  # noqa: PLR0913, PLR0917 (typer reads options from the signature)
         with show.progress("asking", len(old.canaries)) as tick:
             found = checked(api, old, on_reply=_heard(watched.bill, tick))
     if as_json:
-        write_json({**_comparison_json(found), "recorded": old.made.isoformat(), **_bill_json(watched.bill)})
+        write_json({**_comparison_json(found), "recorded": old.recorded_at.isoformat(), **_bill_json(watched.bill)})
     else:
-        _show(found, since=old.made)
+        _show(found, since=old.recorded_at)
         show.note(_bill_line(watched.bill))
     if found.verdict == "changed":
         raise typer.Exit(1)

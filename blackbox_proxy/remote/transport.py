@@ -87,7 +87,7 @@ class _Exchanges:
 
     request: WireRequest
     watcher: Watcher | None
-    made: int = 0
+    attempts: int = 0
 
 
 @final
@@ -114,7 +114,7 @@ class Transport:
         limit: int = LIMIT,
     ) -> None:
         self._address = read_address(base_url, api_key, key_name=key_name, key_header=key_header)
-        self._proxy = self._found_proxy()
+        self._proxy = self._environment_proxy()
         self._trusted: ssl.SSLContext | bool = True
         if not self._address.local or base_url.startswith("https:"):
             self._trusted = certificates(os.environ) or True
@@ -150,7 +150,7 @@ class Transport:
             retry_error_callback=_outcome,
         )
         outcome: Outcome = retrying(lambda: self._try(exchanges))
-        return _settle(outcome, tries=exchanges.made)
+        return _settle(outcome, tries=exchanges.attempts)
 
     async def asend(self, request: WireRequest, watcher: Watcher | None = None) -> Mapping[str, object]:
         """`send` without blocking the event loop, but for what the watcher does."""
@@ -167,7 +167,7 @@ class Transport:
             return await self._atry(exchanges)
 
         outcome: Outcome = await retrying(attempt)
-        return _settle(outcome, tries=exchanges.made)
+        return _settle(outcome, tries=exchanges.attempts)
 
     def close(self) -> None:
         """Closes the sync side."""
@@ -234,10 +234,10 @@ class Transport:
     @contextmanager
     def _watch(self, exchanges: _Exchanges) -> Iterator[Exchange]:
         """Turns what is raised inside into the exchange's outcome, and reports the attempt however it ended."""
-        exchanges.made += 1
+        exchanges.attempts += 1
         if exchanges.watcher is not None:
-            exchanges.watcher.begin(exchanges.made)
-        exchange = self._exchange(exchanges.request, exchanges.made)
+            exchanges.watcher.begin(exchanges.attempts)
+        exchange = self._exchange(exchanges.request, exchanges.attempts)
         try:
             yield exchange
         except BlackboxProxyError as error:
@@ -288,7 +288,7 @@ class Transport:
     def _pause(self, state: RetryCallState) -> float:
         return self._retry.pause(state.attempt_number, _outcome(state), draw=self._clock.draw())
 
-    def _found_proxy(self) -> Proxy | None:
+    def _environment_proxy(self) -> Proxy | None:
         """A proxy of the environment must not catch what is meant for this machine. Raises InputError."""
         if self._address.local:
             return None

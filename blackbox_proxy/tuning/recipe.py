@@ -61,10 +61,10 @@ class Recipe:
         self._check_targets()
         self._check_slot()
 
-    def _require(self, name: str, wanted: str, *, holds: bool) -> None:
+    def _require(self, name: str, expected: str, *, holds: bool) -> None:
         if not holds:
             default = type(self).__dataclass_fields__[name].default
-            raise InputError(f"{name} must be {wanted}, not {getattr(self, name)}", hint=f"{default} is the default")
+            raise InputError(f"{name} must be {expected}, not {getattr(self, name)}", hint=f"{default} is the default")
 
     def _check_targets(self) -> None:
         unknown = [name for name in self.targets if name not in PROJECTIONS]
