@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Protocol, Self, final
 
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
-from blackbox_proxy.core.decoding.drafting import Prices
+from blackbox_proxy.core.decoding.drafting import CostRatios
 from blackbox_proxy.core.money.usage import counts_of, usage_of
 from blackbox_proxy.errors import BlackboxProxyError, InputError, ReplyError, WeightsError
 from blackbox_proxy.ledger.books import Account, Entry, Ledger, most_of
@@ -149,12 +149,14 @@ class Api:
         controls = suspected(self.template, texts) if known is None else special_names(known)
         return written(prompt, self.template, controls=controls).apart
 
-    def rates(self) -> Prices | None:
+    def rates(self) -> CostRatios | None:
         """US dollars a token, by the ledger's prices; None where nothing is booked, or nobody knows."""
         price = None if self.account is None else self.account.price()
         if price is None:
             return None
-        return Prices(*(float(rate.base) / 1e6 for rate in (price.input, price.cached or price.input, price.output)))
+        return CostRatios(
+            *(float(rate.base) / 1e6 for rate in (price.input, price.cached or price.input, price.output))
+        )
 
     def tagged(self, tags: Mapping[str, str]) -> Api:
         """The same connection, whose requests are booked with these tags besides the ledger's own."""

@@ -18,7 +18,7 @@ from decimal import Decimal
 from pathlib import Path
 from tempfile import mkdtemp
 
-from blackbox_proxy import Budget, Planner, Prices, Prompt, Result, Steering, connect, load_pair, open_ledger, steer
+from blackbox_proxy import Budget, CostRatios, Planner, Prompt, Result, Steering, connect, load_pair, open_ledger, steer
 from blackbox_proxy.demo.run import pair_file
 from blackbox_proxy.local.weights import default_cache, resolve
 from blackbox_proxy.standin import running
@@ -61,7 +61,7 @@ CAN = {"prompt_lists": True, "echo": True}
 
 def answers(steering: Steering, tag: str) -> list[Result]:
     """The answers to the questions, booked under a tag."""
-    planner = Planner(prefer=steering.prefer, prices=Prices(0.15, 0.075, 0.60))
+    planner = Planner(prefer=steering.prefer, prices=CostRatios(0.15, 0.075, 0.60))
     with (
         open_ledger(folder / "ledger.sqlite", prices=prices, tags={"drafter": tag}) as ledger,
         connect(url, model="closed-model", template="chatml", options=CAN, ledger=ledger) as api,
