@@ -60,7 +60,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "core.decoding.drafting": ("Planner", "CostRatios"),
+    "core.decoding.drafting": ("CostRatios", "Planner"),
     "core.money.amounts": ("Budget",),
     "core.decoding.sources": ("OffsetTable", "WeightedSum"),
     "api": ("Api", "connect"),
