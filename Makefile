@@ -27,11 +27,12 @@ demo: user-env ## a closed model, steered: real weights, real HTTP, on this mach
 test: setup ## the tests, but the slow ones; ARGS="-k name" takes some
 	$(BIN)/python -m pytest $(SHARED) $(ARGS)
 
-check: dev-env ## the linters, the types, and the rule of who may import whom
+check: dev-env ## the linters, the types, the rule of who may import whom, and code that nothing uses
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/vulture
 
 slow: setup tune-env ## the slow tests, in an environment with PyTorch
 	.venv-tune/bin/python -m pytest -m slow $(SHARED) -rP --durations=15 \
