@@ -11,8 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from types import TracebackType
-from typing import Protocol, Self, final
+from typing import Protocol, final
 
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding.drafting import CostRatios
@@ -23,6 +22,7 @@ from blackbox_proxy.local.controls import special_names
 from blackbox_proxy.local.template import DEFAULT, named, suspected, written
 from blackbox_proxy.local.tokens import api_vocabulary, tokenizer_of
 from blackbox_proxy.local.weights import default_cache
+from blackbox_proxy.remote.closing import Closing
 from blackbox_proxy.remote.profiles.finding import load_profile, measured_at, user_folder
 from blackbox_proxy.remote.profiles.rules import KEY_VARIABLE, Settled, laid_over, measured_profile, settle
 from blackbox_proxy.remote.profiles.schema import ADAPTER_OPTIONS
@@ -63,7 +63,7 @@ class Endpoint(Protocol):
 
 @final
 @dataclass(slots=True)
-class Api:
+class Api(Closing):
     """A hosted model: where it is, how it is spoken to, and how a chat is written down for it.
 
     Made by `connect`. Holds a connection pool, so close it, or use it in a `with` block (`async with` for `asteer`).
@@ -169,20 +169,6 @@ class Api:
     async def aclose(self) -> None:
         """Close the connections of `asend` and `send`; to be awaited in the loop that used them."""
         await self.transport.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
 
 
 @dataclass(slots=True)

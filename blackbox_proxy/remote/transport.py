@@ -23,14 +23,14 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
-from types import TracebackType
-from typing import Any, Self, cast, final
+from typing import Any, cast, final
 
 import openai
 from tenacity import AsyncRetrying, Future, RetryCallState, Retrying, stop_after_attempt
 
 from blackbox_proxy.errors import BlackboxProxyError
 from blackbox_proxy.remote.address import read_address
+from blackbox_proxy.remote.closing import Closing
 from blackbox_proxy.remote.exchange import Exchange
 from blackbox_proxy.remote.faults import RequestPlace, causes_of, connection_error, refusal, timeout_error, unsent
 from blackbox_proxy.remote.network import Proxy, certificates, proxy_for, unusable
@@ -91,7 +91,7 @@ class _Exchanges:
 
 
 @final
-class Transport:
+class Transport(Closing):
     """Sync and async requests to one endpoint. Close it, or use it in `with` or `async with`.
 
     api_key: None will do for an address of this machine. key_name: the environment variable that messages name.
@@ -179,20 +179,6 @@ class Transport:
         self.close()
         if self._async is not None:
             await self._async.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
     def _try(self, exchanges: _Exchanges) -> Outcome:
         """One attempt, sync."""
