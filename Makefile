@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SHARED := -n 2 --dist loadfile
-SDK := tests/remote tests/adapters tests/standin/test_requests.py
+SDK := tests/remote tests/doctor tests/adapters tests/standin/test_requests.py
 OLDEST := .venv-openai2/oldest
 TASKS := $(patsubst blackbox_proxy/tasks/%/task.toml,%,$(sort $(shell grep -L '^benchmark = false' blackbox_proxy/tasks/*/task.toml)))
 RESULTS := blackbox_proxy/evaluation/data/results.json
@@ -27,11 +27,12 @@ demo: user-env ## a closed model, steered: real weights, real HTTP, on this mach
 test: setup ## the tests, but the slow ones; ARGS="-k name" takes some
 	$(BIN)/python -m pytest $(SHARED) $(ARGS)
 
-check: dev-env ## the linters, the types, and the rule of who may import whom
+check: dev-env ## the linters, the types, the rule of who may import whom, and code that nothing uses
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/vulture
 
 slow: setup tune-env ## the slow tests, in an environment with PyTorch
 	.venv-tune/bin/python -m pytest -m slow $(SHARED) -rP --durations=15 \

@@ -11,11 +11,10 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from types import TracebackType
-from typing import Protocol, Self, final
+from typing import Protocol, final
 
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
-from blackbox_proxy.core.decoding.drafting import Prices
+from blackbox_proxy.core.decoding.drafting import CostRatios
 from blackbox_proxy.core.money.usage import counts_of, usage_of
 from blackbox_proxy.errors import BlackboxProxyError, InputError, ReplyError, WeightsError
 from blackbox_proxy.ledger.books import Account, Entry, Ledger, most_of
@@ -23,9 +22,10 @@ from blackbox_proxy.local.controls import special_names
 from blackbox_proxy.local.template import DEFAULT, named, suspected, written
 from blackbox_proxy.local.tokens import api_vocabulary, tokenizer_of
 from blackbox_proxy.local.weights import default_cache
+from blackbox_proxy.remote.closing import Closing
 from blackbox_proxy.remote.profiles.finding import load_profile, measured_at, user_folder
 from blackbox_proxy.remote.profiles.rules import KEY_VARIABLE, Settled, laid_over, measured_profile, settle
-from blackbox_proxy.remote.profiles.schema import OWN
+from blackbox_proxy.remote.profiles.schema import ADAPTER_OPTIONS
 from blackbox_proxy.remote.registry import load_adapter
 from blackbox_proxy.remote.retry import RetryPolicy
 from blackbox_proxy.remote.transport import Transport
@@ -63,7 +63,7 @@ class Endpoint(Protocol):
 
 @final
 @dataclass(slots=True)
-class Api:
+class Api(Closing):
     """A hosted model: where it is, how it is spoken to, and how a chat is written down for it.
 
     Made by `connect`. Holds a connection pool, so close it, or use it in a `with` block (`async with` in asyncio).
@@ -103,7 +103,7 @@ class Api:
         Where an endpoint is only asked in words to go on from a text, and does not, it is asked in the adapter's other
         ways before that is an error.
         """
-        asking = _Asking.of(ask, self.adapter, self.account)
+        asking = _Attempts.of(ask, self.adapter, self.account)
         with asking.booked.counting():
             while asking.reply is None:
                 asking.read(self.transport.send(asking.request(), asking.booked))
@@ -111,7 +111,7 @@ class Api:
 
     async def asend(self, ask: Ask) -> Reply:
         """`send` for asyncio."""
-        asking = _Asking.of(ask, self.adapter, self.account)
+        asking = _Attempts.of(ask, self.adapter, self.account)
         with asking.booked.counting():
             while asking.reply is None:
                 asking.read(await self.transport.asend(asking.request(), asking.booked))
@@ -149,12 +149,14 @@ class Api:
         controls = suspected(self.template, texts) if known is None else special_names(known)
         return written(prompt, self.template, controls=controls).apart
 
-    def rates(self) -> Prices | None:
+    def rates(self) -> CostRatios | None:
         """US dollars a token, by the ledger's prices; None where nothing is booked, or nobody knows."""
         price = None if self.account is None else self.account.price()
         if price is None:
             return None
-        return Prices(*(float(rate.base) / 1e6 for rate in (price.input, price.cached or price.input, price.output)))
+        return CostRatios(
+            *(float(rate.base) / 1e6 for rate in (price.input, price.cached or price.input, price.output))
+        )
 
     def tagged(self, tags: Mapping[str, str]) -> Api:
         """The same connection, whose requests are booked with these tags besides the ledger's own."""
@@ -168,27 +170,13 @@ class Api:
         """Close the connections of `asend` and `send`; to be awaited in the loop that used them."""
         await self.transport.aclose()
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
-
 
 @dataclass(slots=True)
 class _Booked:
     """Watches the attempts at a question, counts them, and has them booked.
 
     entry: the present request's place in the books. repeats: a reply may say again what stands before. most: the most
-    tokens that an attempt at it can take. told: the counts of its reply, as they came.
+    tokens that an attempt at it can take. usage: the counts of its reply, as they came.
     """
 
     account: Account | None
@@ -196,7 +184,7 @@ class _Booked:
     repeats: bool = False
     step: int = 0
     most: Usage = field(default_factory=Usage)
-    told: Mapping[str, object] | None = None
+    usage: Mapping[str, object] | None = None
     calls: list[Call] = field(default_factory=list)
 
     def book(self, request: WireRequest, ask: Ask) -> WireRequest:
@@ -211,7 +199,7 @@ class _Booked:
             self.entry.begin(number)
 
     def end(self, attempt: Attempt) -> None:
-        self.told = attempt.usage
+        self.usage = attempt.usage
         if self.entry is not None:
             self.entry.end(attempt)
         self.calls.append(
@@ -237,7 +225,7 @@ class _Booked:
         came = [position.sampled for reply in replies for position in reply.positions]
         texts = sum(bool(sampled.piece) and sampled.kind is not Kind.END for sampled in came)
         most = self.most if self.repeats else replace(self.most, output=len(came))
-        counts = counts_of(self.told, most=most, own=first.usage, texts=texts)
+        counts = counts_of(self.usage, most=most, adapter_usage=first.usage, texts=texts)
         receipt = None if self.entry is None else self.entry.receipt(counts)
         last = Call(self.step, counts.usage, None if receipt is None else receipt.cost)
         calls = (*self.calls[:-1], last)
@@ -245,17 +233,17 @@ class _Booked:
 
 
 @dataclass(slots=True)
-class _Asking:
-    """One question in the first way whose reply can be used. left: how many further ways there are."""
+class _Attempts:
+    """One question in the first way whose reply can be used. further_ways: how many there are."""
 
     ask: Ask
     adapter: Adapter
-    left: int
+    further_ways: int
     booked: _Booked
     reply: Reply | None = None
 
     @classmethod
-    def of(cls, ask: Ask, adapter: Adapter, account: Account | None) -> _Asking:
+    def of(cls, ask: Ask, adapter: Adapter, account: Account | None) -> _Attempts:
         able = adapter.capabilities()
         booked = _Booked(account, repeats=able.chat and bool(ask.answer))
         return cls(ask, adapter, able.ways - 1 if ask.answer else 0, booked)
@@ -268,9 +256,9 @@ class _Asking:
         try:
             self.reply = self.adapter.decode(body, self.ask)
         except ReplyError:
-            if not self.left:
+            if not self.further_ways:
                 raise
-            self.ask, self.left = replace(self.ask, way=self.ask.way + 1), self.left - 1
+            self.ask, self.further_ways = replace(self.ask, way=self.ask.way + 1), self.further_ways - 1
 
 
 COMMON_ENDS = (
@@ -352,15 +340,15 @@ def measured_here(base_url: str, model: str) -> str:
 
 def _settled(profile: str, model: str, *, base_url: str, adapter: str) -> Settled:
     """What the profile says of the model today."""
-    found = load_profile(profile, folder=user_folder(os.environ))
-    return settle(found, model, base_url=base_url, adapter=adapter, today=dt.datetime.now(dt.UTC).date())
+    known = load_profile(profile, folder=user_folder(os.environ))
+    return settle(known, model, base_url=base_url, adapter=adapter, today=dt.datetime.now(dt.UTC).date())
 
 
 def _known_options(known: Settled | None, vocabulary: Vocabulary | None) -> Mapping[str, object]:
     """What the profile says, and the ids of the ends where it says none and the tokenizer is known."""
     if known is None:
         return {}
-    if vocabulary is None or known.adapter not in OWN:
+    if vocabulary is None or known.adapter not in ADAPTER_OPTIONS:
         return known.options
     return {"end_ids": tuple(vocabulary.ends.tolist())} | dict(known.options)
 

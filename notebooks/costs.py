@@ -20,8 +20,8 @@ from tempfile import mkdtemp
 
 from blackbox_proxy import (
     Budget,
+    CostRatios,
     Planner,
-    Prices,
     Prompt,
     Result,
     Steerer,
@@ -72,7 +72,7 @@ CAN = {"prompt_lists": True, "echo": True}
 
 def answers(steering: Steering, tag: str) -> list[Result]:
     """The answers to the questions, booked under a tag."""
-    planner = Planner(prefer=steering.prefer, prices=Prices(0.15, 0.075, 0.60))
+    planner = Planner(prefer=steering.prefer, prices=CostRatios(0.15, 0.075, 0.60))
     with (
         open_ledger(folder / "ledger.sqlite", prices=prices, tags={"drafter": tag}) as ledger,
         connect(url, model="closed-model", template="chatml", options=CAN, ledger=ledger) as api,

@@ -19,7 +19,7 @@ from blackbox_proxy.evaluation.table import UNKNOWN, per_thousand
 CHANCE = 0.05
 """The largest p by which two arms are told apart."""
 
-FOUND = 1.959964 + 0.841621
+DETECTION = 1.959964 + 0.841621
 """Standard errors at which a difference is found in four of five evaluations, by a test at 0.05."""
 
 SWEEP = "steered_alpha_"
@@ -61,7 +61,7 @@ def advice(arms: Sequence[ArmAnswers], figures: Mapping[str, Any], *, items: int
     others = [_held(best, arm) for arm in asked if arm is not best]
     if not others:
         return (f"{_named(best, figures)} was asked alone, so there is nothing to hold it against.",)
-    worse, near = _told_apart(others)
+    worse, near = _distinguished(others)
     return (*_verdict(best, worse=worse, near=near, figures=figures), *_more(best, near, items=items))
 
 
@@ -113,7 +113,7 @@ def _more(best: ArmAnswers, near: Sequence[_Compared], *, items: int) -> tuple[s
 
 def _needed(gaps: Sequence[float]) -> int:
     """Items at which a difference like this is found four times of five."""
-    return math.ceil(pvariance(gaps) * (FOUND / fmean(gaps)) ** 2)
+    return math.ceil(pvariance(gaps) * (DETECTION / fmean(gaps)) ** 2)
 
 
 def _held(best: ArmAnswers, other: ArmAnswers) -> _Compared:
@@ -121,7 +121,7 @@ def _held(best: ArmAnswers, other: ArmAnswers) -> _Compared:
     return _Compared(other, tuple(best.scores[item] - other.scores[item] for item in shared))
 
 
-def _told_apart(others: Sequence[_Compared]) -> tuple[list[_Compared], list[_Compared]]:
+def _distinguished(others: Sequence[_Compared]) -> tuple[list[_Compared], list[_Compared]]:
     """Those that the best one is better than, and those that it cannot be told from; by Holm's steps."""
     ordered = sorted((other for other in others if other.gaps), key=lambda other: other.chance)
     steps = (other.chance * (len(ordered) - at) <= CHANCE for at, other in enumerate(ordered))

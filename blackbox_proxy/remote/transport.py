@@ -23,14 +23,14 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
-from types import TracebackType
-from typing import Any, Self, cast, final
+from typing import Any, cast, final
 
 import openai
 from tenacity import AsyncRetrying, Future, RetryCallState, Retrying, stop_after_attempt
 
 from blackbox_proxy.errors import BlackboxProxyError
 from blackbox_proxy.remote.address import read_address
+from blackbox_proxy.remote.closing import Closing
 from blackbox_proxy.remote.exchange import Exchange
 from blackbox_proxy.remote.faults import RequestPlace, causes_of, connection_error, refusal, timeout_error, unsent
 from blackbox_proxy.remote.network import Proxy, certificates, proxy_for, unusable
@@ -87,11 +87,11 @@ class _Exchanges:
 
     request: WireRequest
     watcher: Watcher | None
-    made: int = 0
+    attempts: int = 0
 
 
 @final
-class Transport:
+class Transport(Closing):
     """Sync and async requests to one endpoint. Close it, or use it in `with` or `async with`.
 
     api_key: None will do for an address of this machine. key_name: the environment variable that messages name.
@@ -114,7 +114,7 @@ class Transport:
         limit: int = LIMIT,
     ) -> None:
         self._address = read_address(base_url, api_key, key_name=key_name, key_header=key_header)
-        self._proxy = self._found_proxy()
+        self._proxy = self._environment_proxy()
         self._trusted: ssl.SSLContext | bool = True
         if not self._address.local or base_url.startswith("https:"):
             self._trusted = certificates(os.environ) or True
@@ -150,7 +150,7 @@ class Transport:
             retry_error_callback=_outcome,
         )
         outcome: Outcome = retrying(lambda: self._try(exchanges))
-        return _settle(outcome, tries=exchanges.made)
+        return _settle(outcome, tries=exchanges.attempts)
 
     async def asend(self, request: WireRequest, watcher: Watcher | None = None) -> Mapping[str, object]:
         """`send` without blocking the event loop, but for what the watcher does."""
@@ -167,7 +167,7 @@ class Transport:
             return await self._atry(exchanges)
 
         outcome: Outcome = await retrying(attempt)
-        return _settle(outcome, tries=exchanges.made)
+        return _settle(outcome, tries=exchanges.attempts)
 
     def close(self) -> None:
         """Closes the sync side."""
@@ -179,20 +179,6 @@ class Transport:
         self.close()
         if self._async is not None:
             await self._async.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
     def _try(self, exchanges: _Exchanges) -> Outcome:
         """One attempt, sync."""
@@ -234,10 +220,10 @@ class Transport:
     @contextmanager
     def _watch(self, exchanges: _Exchanges) -> Iterator[Exchange]:
         """Turns what is raised inside into the exchange's outcome, and reports the attempt however it ended."""
-        exchanges.made += 1
+        exchanges.attempts += 1
         if exchanges.watcher is not None:
-            exchanges.watcher.begin(exchanges.made)
-        exchange = self._exchange(exchanges.request, exchanges.made)
+            exchanges.watcher.begin(exchanges.attempts)
+        exchange = self._exchange(exchanges.request, exchanges.attempts)
         try:
             yield exchange
         except BlackboxProxyError as error:
@@ -288,7 +274,7 @@ class Transport:
     def _pause(self, state: RetryCallState) -> float:
         return self._retry.pause(state.attempt_number, _outcome(state), draw=self._clock.draw())
 
-    def _found_proxy(self) -> Proxy | None:
+    def _environment_proxy(self) -> Proxy | None:
         """A proxy of the environment must not catch what is meant for this machine. Raises InputError."""
         if self._address.local:
             return None

@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from blackbox_proxy.core.decoding.drafting import Prices
+from blackbox_proxy.core.decoding.drafting import CostRatios
 from blackbox_proxy.evaluation.serving import CLOSED
 from blackbox_proxy.evaluation.task import Item
 from blackbox_proxy.local.weights import default_cache, resolve
@@ -35,7 +35,7 @@ from blackbox_proxy.types import Prompt, Result, Usage
 from tests.bench.loads import STEERING, asked_of, states_fact
 from tests.bench.prompts import prompts
 
-PRICES = Prices(0.15, 0.075, 0.60)
+PRICES = CostRatios(0.15, 0.075, 0.60)
 PLAIN_ALPHA = 0.5
 PLAIN_TOKENS = 40
 

@@ -21,7 +21,7 @@ from importlib.resources import as_file, files
 
 from blackbox_proxy.api import Api, connect
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
-from blackbox_proxy.core.decoding.drafting import Planner, Prices
+from blackbox_proxy.core.decoding.drafting import CostRatios, Planner
 from blackbox_proxy.evaluation.serving import CLOSED, TOP_K
 from blackbox_proxy.local.pair import Pair, PairFiles, open_pair
 from blackbox_proxy.local.weights import default_cache, resolve
@@ -34,7 +34,7 @@ from tests.bench.loads import STEERING, asked_and_read
 from tests.bench.prompts import prompts
 
 LATENCY = 0.1
-PRICES = {"flat": Prices(1e-6, 1e-6, 1e-6), "cached": Prices(0.15e-6, 0.075e-6, 0.60e-6)}
+PRICES = {"flat": CostRatios(1e-6, 1e-6, 1e-6), "cached": CostRatios(0.15e-6, 0.075e-6, 0.60e-6)}
 LIMIT = 16
 
 Figures = dict[str, object]
@@ -143,11 +143,11 @@ class Spent:
         }
         return {name: round(total / self.tokens, 4) for name, total in each.items()}
 
-    def cost(self, prices: Prices) -> float:
+    def cost(self, prices: CostRatios) -> float:
         return float(f"{prices.of(self.usage) / self.tokens:.4g}")
 
 
-def play(load: Load, strategy: Strategy, api: Api, pair: Pair, *, prices: Prices) -> Spent:
+def play(load: Load, strategy: Strategy, api: Api, pair: Pair, *, prices: CostRatios) -> Spent:
     """All answers of a load by one strategy; one planner for all of them."""
     spent, counted = Spent(), Counted(api, strategy.echo)
     planner = Planner(prefer=strategy.prefer, prices=prices) if strategy.prefer else None

@@ -34,8 +34,8 @@ BACK_OFF = 24
 MOST = 1024
 """Distributions that count at most for one mass; what is still open then shows in the bounds."""
 
-Wanted = tuple[TokenPath, ...]
-Scoring = Generator[Wanted, Sequence[PairDistributions], Scores]
+Paths = tuple[TokenPath, ...]
+Scoring = Generator[Paths, Sequence[PairDistributions], Scores]
 """Yields token paths, is sent the distributions after them in that order, and returns the scores."""
 
 
@@ -66,18 +66,18 @@ def scored(
     yield from _read([*masses.values(), end], anchors, known)
     logs = {text: mass.logs() + _before(mass.at.anchor, shared, known) for text, mass in masses.items()}
     ending = end.logs() + _before(end.at.anchor, shared, known)
-    found = np.array([logs[context + piece] if piece else ending for piece in (*pieces, b"")])
-    found -= logs[context][[0, 2, 1]]
+    table = np.array([logs[context + piece] if piece else ending for piece in (*pieces, b"")])
+    table -= logs[context][[0, 2, 1]]
     return Scores(
-        expert=found[:-1, 0, 0],
-        anti_expert=found[:-1, 0, 1],
-        lower=found[:-1, 1].T,
-        upper=np.minimum(found[:-1, 2].T, 0.0),
-        end=(float(found[-1, 0, 0]), float(found[-1, 0, 1])),
+        expert=table[:-1, 0, 0],
+        anti_expert=table[:-1, 0, 1],
+        lower=table[:-1, 1].T,
+        upper=np.minimum(table[:-1, 2].T, 0.0),
+        end=(float(table[-1, 0, 0]), float(table[-1, 0, 1])),
     )
 
 
-def run(scoring: Scoring, distributions: Callable[[Wanted], Sequence[PairDistributions]]) -> Scores:
+def run(scoring: Scoring, distributions: Callable[[Paths], Sequence[PairDistributions]]) -> Scores:
     """Answer what a scoring asks for, until it is done."""
     paths = next(scoring)
     while True:
@@ -90,16 +90,16 @@ def run(scoring: Scoring, distributions: Callable[[Wanted], Sequence[PairDistrib
 
 def _read(
     masses: Sequence[_Mass], paths: Iterable[TokenPath], known: dict[TokenPath, PairDistributions]
-) -> Generator[Wanted, Sequence[PairDistributions], None]:
+) -> Generator[Paths, Sequence[PairDistributions], None]:
     """Ask for `paths` and for what the masses want, all of them at a time, until none wants more."""
-    wanted = [*paths, *(path for mass in masses for path in mass.wanted)]
-    while wanted:
-        missing = tuple(dict.fromkeys(path for path in wanted if path not in known))
+    needed = [*paths, *(path for mass in masses for path in mass.needed)]
+    while needed:
+        missing = tuple(dict.fromkeys(path for path in needed if path not in known))
         if missing:
             known.update(zip(missing, (yield missing), strict=True))
         for mass in masses:
             mass.read(known)
-        wanted = [path for mass in masses for path in mass.wanted]
+        needed = [path for mass in masses for path in mass.needed]
 
 
 def _place(text: bytes, vocabulary: Vocabulary, spell: Callable[[bytes], Sequence[int]], *, whole: bool) -> Place:
@@ -126,7 +126,7 @@ def _before(anchor: TokenPath, shared: int, known: Mapping[TokenPath, PairDistri
 class _Open:
     """A spelling that is not followed yet: the bytes that it lacks, and its mass by member, shape (2,)."""
 
-    left: bytes
+    rest: bytes
     mass: Floats
 
 
@@ -152,19 +152,19 @@ class _Mass:
 
     def __init__(self, vocabulary: Vocabulary, at: Place, enough: _Enough, *, ending: bool = False) -> None:
         self.at = at
-        self.wanted: Wanted = tuple(at.path[:n] for n in range(len(at.anchor), len(at.path) + ending))
+        self.needed: Paths = tuple(at.path[:n] for n in range(len(at.anchor), len(at.path) + ending))
         self._vocabulary, self._enough, self._ending = vocabulary, enough, ending
         self._total: Floats = np.zeros(2) if at.rest or ending else np.ones(2)
-        self._open = {at.anchor: _Open(at.rest, np.ones(2))} if self.wanted else {}
+        self._open = {at.anchor: _Open(at.rest, np.ones(2))} if self.needed else {}
         self._followed = 0
 
     def read(self, known: Mapping[TokenPath, PairDistributions]) -> None:
         """Follow what was wanted, and want what is still needed."""
-        for path in self.wanted:
+        for path in self.needed:
             if path in self._open:
                 self._follow(path, known[path])
-        self._followed += len(self.wanted)
-        self.wanted = self._needed() if self._followed < MOST or not self._enough.nats else ()
+        self._followed += len(self.needed)
+        self.needed = self._needed() if self._followed < MOST or not self._enough.nats else ()
 
     def logs(self) -> Floats:
         """Logs of the mass as found, and of its lower and upper bound; shape (3, 2)."""
@@ -174,26 +174,26 @@ class _Mass:
 
     def _follow(self, path: TokenPath, distributions: PairDistributions) -> None:
         state = self._open.pop(path)
-        self._total += state.mass * probabilities(distributions, self._counting(state.left)).sum(axis=1)
-        found = list(self._vocabulary.proper_prefixes(state.left))
-        if self._ending and state.left:
-            found += [(i, len(state.left)) for i in self._vocabulary.ids_of(state.left)]
-        if found:
-            masses = state.mass[:, None] * probabilities(distributions, np.array([i for i, _ in found]))
-            for column, (i, length) in enumerate(found):
-                self._open[*path, i] = _Open(state.left[length:], masses[:, column])
+        self._total += state.mass * probabilities(distributions, self._counting(state.rest)).sum(axis=1)
+        tokens = list(self._vocabulary.proper_prefixes(state.rest))
+        if self._ending and state.rest:
+            tokens += [(i, len(state.rest)) for i in self._vocabulary.ids_of(state.rest)]
+        if tokens:
+            masses = state.mass[:, None] * probabilities(distributions, np.array([i for i, _ in tokens]))
+            for column, (i, length) in enumerate(tokens):
+                self._open[*path, i] = _Open(state.rest[length:], masses[:, column])
 
-    def _counting(self, left: bytes) -> Ids:
-        """The tokens that make the text complete where `left` is still lacking."""
+    def _counting(self, rest: bytes) -> Ids:
+        """The tokens that make the text complete where `rest` is still lacking."""
         if not self._ending:
-            return self._vocabulary.starting_with(left)
-        return self._vocabulary.order[:0] if left else self._vocabulary.ends
+            return self._vocabulary.starting_with(rest)
+        return self._vocabulary.order[:0] if rest else self._vocabulary.ends
 
     def _unread(self) -> Floats:
         """What the spellings that are not followed could add, shape (2,)."""
         return np.asarray(sum((state.mass for state in self._open.values()), np.zeros(2)))
 
-    def _needed(self) -> Wanted:
+    def _needed(self) -> Paths:
         """The fewest spellings, heaviest first, without which the others would not weigh too much."""
         if not self._open:
             return ()
@@ -202,6 +202,6 @@ class _Mass:
         masses = np.stack([self._open[path].mass for path in paths], axis=1)
         shares = (masses / np.maximum(may, 1e-300)[:, None]).max(axis=0)
         order = np.argsort(shares, kind="stable")
-        left = (np.cumsum(masses[:, order], axis=1) <= may[:, None]).all(axis=0)
-        fit = int(np.argmin(left)) if not left.all() else len(paths)
+        negligible = (np.cumsum(masses[:, order], axis=1) <= may[:, None]).all(axis=0)
+        fit = int(np.argmin(negligible)) if not negligible.all() else len(paths)
         return tuple(paths[n] for n in order[fit:][::-1])

@@ -14,13 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from blackbox_proxy.core.alignment.tokencover import LEAST_MASS
 from blackbox_proxy.types import Floats
 
 REAL = 1e-3
 """A string that a member finds at least this probable carries real evidence."""
-
-LEAST = 1e-9
-"""Remainders are never taken for smaller than this: rounding must not turn into certainty."""
 
 
 LEAST_SHARE = 1e-2
@@ -141,7 +139,7 @@ def within_none(pieces: Sequence[bytes], *, foreign: Collection[bytes], known: i
 def left_over(field: Field) -> Floats:
     """E_r and A_r: what the strings of real mass leave to all others, shape (2,)."""
     real = field.disjoint & (field.once >= REAL).any(axis=0)
-    return np.asarray(np.maximum(1.0 - field.once[:, real].sum(axis=1), LEAST), dtype=np.float64)
+    return np.asarray(np.maximum(1.0 - field.once[:, real].sum(axis=1), LEAST_MASS), dtype=np.float64)
 
 
 def pools(field: Field, *, flipped: bool = False) -> Floats:
@@ -174,7 +172,7 @@ def imputed(field: Field, *, evidence: float) -> Floats:
     if not len(rest) or field.tail <= 0.0:
         return np.full(len(rest), -np.inf)
     unseen = 1.0 - field.once[1, :known][field.disjoint[:known]].sum()
-    unseen = max(unseen, rest.max(), LEAST)
+    unseen = max(unseen, rest.max(), LEAST_MASS)
     shape = np.log(rest + evidence * unseen + 1e-300) - math.log(unseen)
     found: Floats = np.minimum(math.log(field.tail) + np.minimum(shape, 0.0), field.ceiling)
     return found

@@ -38,7 +38,7 @@ def next_length(length: int, kept: int, *, limit: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Prices:
+class CostRatios:
     """What a token costs, in any one currency.
 
     Attributes:
@@ -61,7 +61,7 @@ class Prices:
         return fresh * self.input + min(usage.cached, usage.input) * self.cached + usage.output * self.output
 
 
-TYPICAL = Prices(1.0, 0.5, 4.0)
+TYPICAL = CostRatios(1.0, 0.5, 4.0)
 """The ratio of prices that is assumed where none are known; it orders plans, and is never shown as money."""
 
 
@@ -251,7 +251,7 @@ class Planner:
         prices: Of the model that is asked; only their ratios count.
     """
 
-    def __init__(self, *, prefer: Prefer = "balanced", prices: Prices = TYPICAL) -> None:
+    def __init__(self, *, prefer: Prefer = "balanced", prices: CostRatios = TYPICAL) -> None:
         if prefer not in get_args(Prefer):
             raise InputError(
                 f"prefer must be cost, latency or balanced, not {prefer!r}", hint="balanced is the default"

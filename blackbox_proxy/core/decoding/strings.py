@@ -17,8 +17,8 @@ import numpy as np
 
 from blackbox_proxy.core.alignment.continuations import UNUSUAL, Continuations
 from blackbox_proxy.core.alignment.covering import NEGLIGIBLE, Cover, Place, place
-from blackbox_proxy.core.alignment.firsts import firsts_of, own_firsts
-from blackbox_proxy.core.alignment.tokencover import TokenCover, foreign_of
+from blackbox_proxy.core.alignment.firsts import firsts_of, pair_firsts
+from blackbox_proxy.core.alignment.tokencover import LEAST_MASS, TokenCover, foreign_of
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding import combine
 from blackbox_proxy.core.decoding.certainty import matter, next_to_read
@@ -101,7 +101,7 @@ class ByteReading:
     ) -> None:
         """given: a text is scored: what each position's own token weighs must be certain, however unlikely it is."""
         self._vocabulary, self._spell, self._api, self._given = vocabulary, spell, api, given
-        self._firsts = firsts_of(vocabulary, api, spell) if api else own_firsts(vocabulary, spell)
+        self._firsts = firsts_of(vocabulary, api, spell) if api else pair_firsts(vocabulary, spell)
         self._distributions, self._steering = distributions, steering
         self._gate, self._reveal = gate_of(steering, ends=vocabulary.ends), reveal
         self._smooth = steering.evidence if steering.rule == "pooled" else 0.0
@@ -280,7 +280,7 @@ class ByteReading:
         cover.ask(pieces)
         opening = self._gate(known[at.path])
         weight = guess_weight(self._steering.alpha_at(answer.tokens) if opening.is_open else 0.0)
-        score = weight @ np.log(np.maximum(cover.estimate(), combine.LEAST))
+        score = weight @ np.log(np.maximum(cover.estimate(), LEAST_MASS))
         best = int(np.argmax(score))
         return Guess(pieces[best], math.exp(score[best]))
 
