@@ -9,7 +9,7 @@ from typing import Any
 from blackbox_proxy.evaluation.advice import BASELINE, SWEEP
 from blackbox_proxy.evaluation.evaluate import TaskOutcomeFigures
 from blackbox_proxy.evaluation.summary import ArmAnswers
-from blackbox_proxy.evaluation.task import Task
+from blackbox_proxy.evaluation.task import Task, written
 from blackbox_proxy.pages.evaluation import Against, ArmRow, Mistake, Mistakes, TaskOutcome
 from blackbox_proxy.pages.plots import BarPart
 
@@ -69,6 +69,7 @@ def task_outcome(outcome: TaskOutcomeFigures) -> TaskOutcome:
         about=task.about,
         source=task.source,
         alpha=outcome.alpha,
+        knobs=written(task.knobs),
         chosen=[(alpha, score.value) for alpha, score in outcome.tuned.scores] if outcome.tuned else (),
         rows=[row for row in rows if not row.name.startswith(SWEEP)],
         sweep=[row for row in rows if row.name.startswith(SWEEP)],

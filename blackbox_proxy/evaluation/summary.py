@@ -14,7 +14,7 @@ from blackbox_proxy.evaluation.arms import Arm
 from blackbox_proxy.evaluation.ceiling import PARTS, in_form, part
 from blackbox_proxy.evaluation.scoring import Score
 from blackbox_proxy.evaluation.statistics import gap_closed, mean, paired
-from blackbox_proxy.evaluation.task import Item, Task
+from blackbox_proxy.evaluation.task import Item, Task, written
 
 Figures = Mapping[str, object]
 
@@ -90,6 +90,7 @@ def _arm(one: ArmAnswers, task: Task) -> Figures:
     }
     if one.arm.speaker == "steered":
         sums |= {"alpha": one.arm.alpha, "exactness": _exactness(answers)}
+        sums |= {"knobs": written(task.knobs)} if task.knobs else {}
     return sums
 
 

@@ -21,7 +21,7 @@ from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import read_text
 from blackbox_proxy.knobs import FIXED, KnobMistake, check_bounds, read_knobs
 from blackbox_proxy.local.pairfile import find_pair
-from blackbox_proxy.steering import Steering
+from blackbox_proxy.steering import Schedule, Steering
 
 Who = Literal["closed", "pair", "both", "none"]
 """Who is shown an item's document."""
@@ -185,6 +185,11 @@ class Task:
     def asked(self, item: Item, *, shown: bool) -> str:
         """What a member is asked. shown: whether it sees the document, which then stands before the question."""
         return f"{item.document}{self.separator}{item.prompt}" if shown and item.document else item.prompt
+
+
+def written(knobs: Mapping[str, Any]) -> dict[str, object]:
+    """Knobs as JSON has them: a schedule as it is written on a command line."""
+    return {name: str(value) if isinstance(value, Schedule) else value for name, value in knobs.items()}
 
 
 def _knobs(steering: _Steering, path: Path) -> Mapping[str, object]:
