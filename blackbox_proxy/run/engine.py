@@ -19,7 +19,7 @@ from typing import Self, final
 
 from blackbox_proxy.api import Endpoint
 from blackbox_proxy.core.decoding.drafting import Planner
-from blackbox_proxy.core.decoding.events import Asking, Begin, Evaluate, Evidence, ScoreStrings, Tell
+from blackbox_proxy.core.decoding.events import ApiReveal, Asking, Begin, Evaluate, Evidence, ScoreStrings
 from blackbox_proxy.core.decoding.given import Given
 from blackbox_proxy.errors import InputError, OverBudget, PromptError
 from blackbox_proxy.local.pair import Pair, open_pair
@@ -88,7 +88,7 @@ def _drive(session: Session) -> Generator[Step, None, Result]:
                 evidence = None
                 if isinstance(event, Asking):
                     evidence = _both(session, event)
-                elif isinstance(event, Tell):
+                elif isinstance(event, ApiReveal):
                     asks = session.asks(event)
                     evidence = Evidence(replies=session.book(send_all(session.api, asks), asks))
                 elif isinstance(event, Evaluate | ScoreStrings | Begin):
@@ -244,7 +244,7 @@ async def _adrive(session: Session) -> AsyncGenerator[Step | Result, None]:
                 evidence = None
                 if isinstance(event, Asking):
                     evidence = await _aboth(session, event)
-                elif isinstance(event, Tell):
+                elif isinstance(event, ApiReveal):
                     asks = session.asks(event)
                     evidence = Evidence(replies=session.book(await asend_all(session.api, asks), asks))
                 elif isinstance(event, Evaluate | ScoreStrings | Begin):

@@ -33,7 +33,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from blackbox_proxy.core.decoding.answers import steps
-from blackbox_proxy.core.decoding.events import Draft, Evaluate, Evidence
+from blackbox_proxy.core.decoding.events import ApiDraft, Evaluate, Evidence
 from blackbox_proxy.demo.facts import questions
 from blackbox_proxy.demo.run import CLOSED, LOCAL, STEERING, Stage, staged
 from blackbox_proxy.local.llama import Context, Lora, Model
@@ -92,7 +92,7 @@ def run(question: Asked, stage: Stage, steering: Steering) -> Timed:
             return found
         found.python += time.perf_counter() - before
         evidence = None
-        if isinstance(event, Draft):
+        if isinstance(event, ApiDraft):
             reply = stage.api.send(Ask("closed-model", text, event.answer, event.length, 20))
             evidence = Evidence(_distributions(stage, prompt, event.paths, found), [reply])
         elif isinstance(event, Evaluate):

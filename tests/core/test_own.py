@@ -9,7 +9,7 @@ import pytest
 
 from blackbox_proxy import OffsetTable, Prompt, Steering, steer
 from blackbox_proxy.core.decoding.answers import steps_by_scores
-from blackbox_proxy.core.decoding.events import Draft, Evidence
+from blackbox_proxy.core.decoding.events import ApiDraft, Evidence
 from blackbox_proxy.core.decoding.own import own_answer, spoken
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.types import Candidate, Finish, Kind, Origin, Position, Reply, Said, Step, Usage
@@ -27,12 +27,12 @@ def token(piece: bytes, kind: Kind = Kind.TEXT, logp: float = -0.1, **others: fl
 END = token(b"</s>", Kind.END)
 
 
-def own(reply: Reply, steering: Steering | None = None) -> tuple[bytes, Finish, list[Step], Draft]:
+def own(reply: Reply, steering: Steering | None = None) -> tuple[bytes, Finish, list[Step], ApiDraft]:
     """The answer that is made of one reply, and what was asked."""
     steering = steering or Steering(alpha=0.0, max_tokens=8)
     run = own_answer(steering, otherwise=steps_by_scores(steering, proposes=False))
     asked = next(run)
-    assert isinstance(asked, Draft)
+    assert isinstance(asked, ApiDraft)
     made: list[Step] = []
     try:
         event = run.send(Evidence(replies=[reply]))

@@ -10,7 +10,7 @@ from blackbox_proxy.types import Finish, PairDistributions, Reply, Step, TokenPa
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class ApiDraft:
     """Ask the API to go on from `answer` by `length` tokens; meanwhile have the pair evaluate `paths`.
 
     temperature: 0 for a greedy draft, 1 for one that is drawn, by `seed`. own: the API's own answer is wanted, at any
@@ -28,7 +28,7 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True)
-class Prefixes:
+class ApiPrefixes:
     """Ask the API for one token after each of these beginnings; meanwhile have the pair evaluate `paths`."""
 
     answers: tuple[Answer, ...]
@@ -36,7 +36,7 @@ class Prefixes:
 
 
 @dataclass(frozen=True, slots=True)
-class Echo:
+class ApiEcho:
     """Send the API `draft` (`drafted`, where ids are sent) behind `answer`; it tells its log-probs along it.
 
     Behind it the API goes on by `length` tokens. Meanwhile have the pair evaluate `paths`.
@@ -51,7 +51,7 @@ class Echo:
 
 
 @dataclass(frozen=True, slots=True)
-class Tell:
+class ApiReveal:
     """Ask the API for the log-probs of some ids of its vocabulary as the next token after `answer`."""
 
     answer: bytes
@@ -79,8 +79,8 @@ class Evaluate:
 class Evidence:
     """The answer to a question of the loop.
 
-    distributions: those it asked for, in order; replies: one to a `Draft`, an `Echo` or a `Tell`, one for each of the
-    `Prefixes`; scores: to a `ScoreStrings`; seconds: how long the answer took.
+    distributions: those it asked for, in order; replies: one to an `ApiDraft`, an `ApiEcho` or an `ApiReveal`, one for
+    each of the `ApiPrefixes`; scores: to a `ScoreStrings`; seconds: how long the answer took.
     """
 
     distributions: Sequence[PairDistributions] = ()
@@ -90,7 +90,7 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class ApiText:
     """Ask the API for its log-probs of the tokens of a text, and of one token behind it.
 
     ids: the text in ids of the API's vocabulary, where ids are sent.
@@ -108,10 +108,10 @@ class Begin:
     text: bytes
 
 
-Asking = Draft | Prefixes | Echo | Score
+Asking = ApiDraft | ApiPrefixes | ApiEcho | ApiText
 """A question to the API that begins a round."""
 
-Event = Asking | Evaluate | Tell | ScoreStrings | Begin | Step
+Event = Asking | Evaluate | ApiReveal | ScoreStrings | Begin | Step
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from typing import final
 import numpy as np
 
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
-from blackbox_proxy.core.decoding.events import Begin, Ending, Event, Evidence, Run, Score
+from blackbox_proxy.core.decoding.events import ApiText, Begin, Ending, Event, Evidence, Run
 from blackbox_proxy.core.decoding.ids import IdReading
 from blackbox_proxy.core.decoding.loop import Loop
 from blackbox_proxy.core.decoding.readings import Answer, Reading, ScoredPosition, may_follow, untouched, with_revealed
@@ -124,7 +124,7 @@ class Scoring(Loop):
 
     def run(self) -> Run:
         """Raises InputError where the API does not tell its log-prob of each token but the first."""
-        (reply,) = yield from self._replies(Score(self._text.text, self._text.ids))
+        (reply,) = yield from self._replies(ApiText(self._text.text, self._text.ids))
         places = [_marked(place, self._special) for place in _places(self._text, reply)]
         behind = known_of(reply)[:1] if self._text.goes_on else []
         if self._steering.alpha == 0.0:

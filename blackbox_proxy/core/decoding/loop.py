@@ -18,17 +18,17 @@ import numpy as np
 from blackbox_proxy.core.decoding.drafting import SURE, Drafts, Plan, Seen, Sent, next_length
 from blackbox_proxy.core.decoding.emitting import step_of
 from blackbox_proxy.core.decoding.events import (
+    ApiDraft,
+    ApiEcho,
+    ApiPrefixes,
+    ApiReveal,
     Asking,
-    Draft,
-    Echo,
     Ending,
     Evaluate,
     Event,
     Evidence,
-    Prefixes,
     Run,
     ScoreStrings,
-    Tell,
 )
 from blackbox_proxy.core.decoding.readings import (
     Answer,
@@ -166,17 +166,17 @@ class Loop:
             return (yield from self._draft(answer, beyond)), Sent(1, 0, beyond)
         paths, guesses = self._missing(self._reading.paths(drafted[-1])), len(drafted) - 1
         if plan.drafter == "pair_prefixes":
-            replies = yield from self._replies(Prefixes(tuple(drafted), paths))
+            replies = yield from self._replies(ApiPrefixes(tuple(drafted), paths))
             sent = Sent(guesses + 1, guesses * (guesses + 1) // 2, guesses + 1)
             return by_prefixes(drafted, replies), sent
         end, ids = drafted[-1], self._steering.event == "ids"
         draft, further = end.text[len(answer.text) :], end.path[len(answer.path) :]
-        (reply,) = yield from self._replies(Echo(answer.text, answer.path, draft, further, beyond, paths))
+        (reply,) = yield from self._replies(ApiEcho(answer.text, answer.path, draft, further, beyond, paths))
         return by_echo(drafted, reply, ids=ids), Sent(1, guesses, beyond)
 
     def _draft(self, answer: Answer, length: int) -> Generator[Event, Evidence | None, Window]:
         paths = self._missing(self._reading.paths(answer))
-        (reply,) = yield from self._replies(Draft(answer.text, answer.path, length, paths, *self._chance()))
+        (reply,) = yield from self._replies(ApiDraft(answer.text, answer.path, length, paths, *self._chance()))
         window = Window(reply)
         if length < LONGEST_CHARACTER and is_cut(reply):
             self._wasted += len(reply.positions)
@@ -305,9 +305,9 @@ class Loop:
                 yield from self._know(question)
 
     def _tell(self, answer: Answer, question: Revealing) -> Generator[Event, Evidence | None, tuple[Candidate, ...]]:
-        evidence = yield Tell(answer.text, answer.path, question.ids)
+        evidence = yield ApiReveal(answer.text, answer.path, question.ids)
         if evidence is None or not evidence.replies:
-            raise TypeError("a Tell is answered with Evidence that holds the API's reply")
+            raise TypeError("an ApiReveal is answered with Evidence that holds the API's reply")
         (reply,) = evidence.replies
         self._wasted += len(reply.positions)
         return reply.positions[0].revealed if reply.positions else ()

@@ -16,7 +16,7 @@ import numpy as np
 
 from blackbox_proxy.core.decoding import combine
 from blackbox_proxy.core.decoding.certificate import NOTHING
-from blackbox_proxy.core.decoding.events import Draft, Ending, Evaluate, Evidence, Run
+from blackbox_proxy.core.decoding.events import ApiDraft, Ending, Evaluate, Evidence, Run
 from blackbox_proxy.core.decoding.readings import ScoredPosition, draws_as_it_is, merged
 from blackbox_proxy.core.decoding.rounds import Known, known_of, no_token
 from blackbox_proxy.core.decoding.sampling import log_normaliser
@@ -36,9 +36,9 @@ def own_answer(steering: Steering, *, otherwise: Run) -> Run:
     """
     drawn = steering.temperature > 0.0
     seed, top_p = (seed_of(steering), steering.top_p) if drawn else (None, 1.0)
-    evidence = yield Draft(b"", (), steering.max_tokens, (), steering.temperature, seed, own=True, top_p=top_p)
+    evidence = yield ApiDraft(b"", (), steering.max_tokens, (), steering.temperature, seed, own=True, top_p=top_p)
     if evidence is None or not evidence.replies:
-        raise TypeError("a Draft is answered with Evidence that holds the API's reply")
+        raise TypeError("an ApiDraft is answered with Evidence that holds the API's reply")
     (reply,) = evidence.replies
     if not known_of(reply):
         raise no_token(b"", reply.finish)
@@ -80,7 +80,7 @@ def _taken_over(run: Run, evidence: Evidence) -> Run:
     """The loop, whose first question has been answered but for the pair's distributions."""
     first = next(run)
     distributions: Sequence[PairDistributions] = ()
-    if isinstance(first, Draft) and first.paths:
+    if isinstance(first, ApiDraft) and first.paths:
         found = yield Evaluate(first.paths)
         distributions = found.distributions if found else ()
     event = run.send(replace(evidence, distributions=distributions))
