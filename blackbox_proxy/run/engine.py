@@ -19,8 +19,8 @@ from typing import Self, final
 
 from blackbox_proxy.api import Endpoint
 from blackbox_proxy.core.decoding.drafting import Planner
-from blackbox_proxy.core.decoding.events import ApiReveal, Asking, Begin, Evaluate, Evidence, ScoreStrings
 from blackbox_proxy.core.decoding.given import Given
+from blackbox_proxy.core.events import ApiReveal, Asking, Begin, Evaluate, Evidence, ScoreStrings
 from blackbox_proxy.errors import InputError, OverBudget, PromptError
 from blackbox_proxy.local.pair import Pair, open_pair
 from blackbox_proxy.local.pairfile import find_pair, read_pair_file

@@ -14,8 +14,10 @@ from dataclasses import dataclass, field, replace
 
 from blackbox_proxy.api import Endpoint, as_prompt
 from blackbox_proxy.core.alignment.recut import strange_borders, strange_pieces
+from blackbox_proxy.core.decoding.api_answer import api_answer
 from blackbox_proxy.core.decoding.drafting import Drafts, Planner
-from blackbox_proxy.core.decoding.events import (
+from blackbox_proxy.core.decoding.given import Given
+from blackbox_proxy.core.events import (
     ApiEcho,
     ApiPrefixes,
     ApiReveal,
@@ -27,8 +29,6 @@ from blackbox_proxy.core.decoding.events import (
     Evidence,
     Run,
 )
-from blackbox_proxy.core.decoding.given import Given
-from blackbox_proxy.core.decoding.own import own_answer
 from blackbox_proxy.core.money.spending import Spending, spent_notes
 from blackbox_proxy.core.text import first_stop
 from blackbox_proxy.errors import BlackboxProxyError, InputError, OverBudget, PromptError
@@ -153,7 +153,7 @@ class Session:
         if self.given is not None:
             return self.source.scoring(self.given, self.steering, self.api)
         run = self.source.loop(self.steering, self.api, self.drafts)
-        return own_answer(self.steering, otherwise=run) if self.steering.leaves_alone else run
+        return api_answer(self.steering, otherwise=run) if self.steering.leaves_alone else run
 
     def asks(self, event: Asking | ApiReveal) -> Sequence[Ask]:
         """The requests that a question of the loop becomes, to be sent at once."""
@@ -174,7 +174,7 @@ class Session:
             drafted = event.drafted if asked.ids is not None else ()
             return [replace(asked, draft=event.draft, drafted=drafted, length=event.length)]
         wanted = replace(asked, length=event.length, temperature=event.temperature, seed=event.seed)
-        return [replace(wanted, own=event.own, top_p=event.top_p)]
+        return [replace(wanted, own=event.unsteered, top_p=event.top_p)]
 
     def _ask(self, answer: bytes, path: TokenPath) -> Ask:
         """A request for one token after the answer so far."""

@@ -33,7 +33,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from blackbox_proxy.core.decoding.answers import steps
-from blackbox_proxy.core.decoding.events import ApiDraft, Evaluate, Evidence
+from blackbox_proxy.core.events import ApiDraft, Evaluate, Evidence
 from blackbox_proxy.demo.facts import questions
 from blackbox_proxy.demo.run import CLOSED, LOCAL, STEERING, Stage, staged
 from blackbox_proxy.local.llama import Context, Lora, Model

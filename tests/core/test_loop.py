@@ -9,10 +9,11 @@ import pytest
 
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding.answers import steps
-from blackbox_proxy.core.decoding.events import ApiDraft, ApiReveal, Begin, Evaluate, Evidence, ScoreStrings
 from blackbox_proxy.core.decoding.loop import Loop
 from blackbox_proxy.core.decoding.rounds import HIDDEN_END
 from blackbox_proxy.core.decoding.strings import ByteReading
+from blackbox_proxy.core.events import ApiDraft, ApiReveal, Begin, Evaluate, Evidence, ScoreStrings
+from blackbox_proxy.core.pairtable import PairTable
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.run.engine import steer
 from blackbox_proxy.steering import Steering
@@ -22,13 +23,11 @@ from blackbox_proxy.types import (
     Finish,
     Kind,
     Origin,
-    PairDistributions,
     Position,
     Prompt,
     Reply,
     Result,
     Step,
-    TokenPath,
     Usage,
 )
 from tests.core.doubles import UNPROMPTED, Chances, ScriptedApi, TablePair, position
@@ -340,14 +339,14 @@ def test_a_draft_is_verified_in_one_evaluation() -> None:
 def test_distributions_that_lie_behind_are_forgotten() -> None:
     """A long answer does not keep a row of the whole vocabulary for each of its places."""
     pair, text = toy_pair(vocabulary=OTHER), 60
-    steering, distributions = Steering(alpha=0.0, max_tokens=text, draft=4), dict[TokenPath, PairDistributions]()
-    reading = ByteReading(OTHER, distributions, spell=pair.spell, steering=steering)
-    run, held, made = Loop(steering, reading, distributions).run(), 0, 0
+    steering, table = Steering(alpha=0.0, max_tokens=text, draft=4), PairTable()
+    reading = ByteReading(OTHER, table, spell=pair.spell, steering=steering)
+    run, held, emitted = Loop(steering, reading, table).run(), 0, 0
     event = next(run)
-    while made < text - 1:
-        held = max(held, len(distributions))
+    while emitted < text - 1:
+        held = max(held, len(table))
         assert not isinstance(event, ApiReveal | ScoreStrings | Begin)
-        made += isinstance(event, Step)
+        emitted += isinstance(event, Step)
         said = [reply(*[A, B] * 2)] if isinstance(event, ApiDraft) else []
         event = run.send(
             None if isinstance(event, Step) else Evidence(pair.distributions(UNPROMPTED, event.paths), said)

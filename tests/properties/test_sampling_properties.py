@@ -19,8 +19,8 @@ import pytest
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding import sampling
 from blackbox_proxy.core.decoding.answers import steps
-from blackbox_proxy.core.decoding.events import ApiDraft, ApiReveal, Evaluate, Evidence
 from blackbox_proxy.core.decoding.gating import total_variation
+from blackbox_proxy.core.events import ApiDraft, ApiReveal, Evaluate, Evidence
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.testing import ToyApi, ToyModel, ToyPair
 from blackbox_proxy.types import (
