@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from blackbox_proxy.api import Endpoint, as_prompt
 from blackbox_proxy.core.alignment.scoring import CLOSE, run, scored
 from blackbox_proxy.core.decoding import choosing
+from blackbox_proxy.core.events import ApiDraft, Evidence
 from blackbox_proxy.core.money.spending import Spending, spent_notes
 from blackbox_proxy.errors import BlackboxProxyError, InputError
 from blackbox_proxy.run.sources import LocalPair
@@ -53,14 +54,14 @@ class _Spent:
         return found
 
     def asked(
-        self, asking: choosing.Asking, peek: choosing.Peek, send: Callable[[choosing.Peek], Reply]
+        self, process: choosing.MassProcess, question: ApiDraft, send: Callable[[ApiDraft], Reply]
     ) -> choosing.Masses:
-        """What the API's replies say of the options, as far as `asking` wants to know, from its first question on."""
+        """What the API's replies say of the options, as far as `process` asks, from its first question on."""
         while True:
-            reply = send(peek)
+            reply = send(question)
             self.book(reply)
             try:
-                peek = asking.send(reply)
+                question = process.send(Evidence(replies=(reply,)))
             except StopIteration as stop:
                 masses: choosing.Masses = stop.value
                 return masses
@@ -115,15 +116,15 @@ def choose(
     wanted, can = [option.encode() for option in options], api.capabilities()
     ask = Ask(api.model, "" if can.chat else api.text(asked), b"", 1, can.top_k, messages=asked.messages)
     goes_on = can.continuation in (Continuation.EXACT, Continuation.PREFILL)
-    asking = choosing.masses(wanted, goes_on=goes_on, calls=calls)
-    first = next(asking)
+    process = choosing.masses(wanted, goes_on=goes_on, calls=calls)
+    first = next(process)
     own = asked if pair_prompt is None else as_prompt(pair_prompt)
     spent = _Spent(started)
     ask = replace(ask, run=spent.spending.run)
     strings, scores = tuple(wanted), spent.scored(pair, wanted, own)
     with spent.keeping():
-        masses = spent.asked(asking, first, lambda peek: api.send(replace(ask, answer=peek.text, length=peek.length)))
-        more = tuple(text for text in masses.wanted() if text not in wanted)
+        masses = spent.asked(process, first, lambda one: api.send(replace(ask, answer=one.answer, length=one.length)))
+        more = tuple(text for text in masses.beginnings() if text not in wanted)
         if more:
             strings = (*wanted, *more)
             scores = spent.scored(pair, strings, own)

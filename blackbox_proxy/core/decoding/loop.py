@@ -26,7 +26,7 @@ import numpy as np
 from blackbox_proxy.core.decoding.drafting import Drafts, Plan
 from blackbox_proxy.core.decoding.emitting import step_of
 from blackbox_proxy.core.decoding.endings import Endings
-from blackbox_proxy.core.decoding.questions import LONGEST_CHARACTER, Round, RoundQuestions
+from blackbox_proxy.core.decoding.questions import LONGEST_CHARACTER, AskedRound, RoundQuestions
 from blackbox_proxy.core.decoding.readings import Reading
 from blackbox_proxy.core.decoding.rounds import Known, Shown, Walk
 from blackbox_proxy.core.events import Answer, Ending, Process, Run
@@ -69,7 +69,7 @@ class Loop:
             plan = self._questions.next(asked.sent, walk)
         return Ending(finish, self._wasted + self._questions.wasted, tuple(self._notes))
 
-    def _walk(self, answer: Answer, asked: Round) -> Process[Walk]:
+    def _walk(self, answer: Answer, asked: AskedRound) -> Process[Walk]:
         """Choose at one place after the other, as long as the next one is known."""
         walk, shown = Walk(answer), asked.shown
         while len(walk.steps) < self._room:

@@ -26,7 +26,7 @@ LONGEST_CHARACTER = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
+class AskedRound:
     """One round: what it asked for, and what the API showed. guessed: texts that the pair's guesses led to."""
 
     shown: Shown
@@ -84,7 +84,7 @@ class RoundQuestions:
         (drafter,) = can
         return window if drafter == "api" else Plan(drafter, self._steering.draft)
 
-    def ask(self, answer: Answer, plan: Plan, *, room: int) -> Process[Round]:
+    def ask(self, answer: Answer, plan: Plan, *, room: int) -> Process[AskedRound]:
         """Ask the API by a plan. room: how many tokens the answer may still have."""
         self._usage, self._seconds, self._before = Usage(), 0.0, self._table.seconds
         drafted, behind = [answer], plan.length
@@ -92,16 +92,16 @@ class RoundQuestions:
             drafted, behind = yield from self._pair_draft(answer, plan, room=room)
         guesses = len(drafted) - 1
         if not guesses:
-            return Round((yield from self._window(answer, behind)), Sent(1, 0, behind))
+            return AskedRound((yield from self._window(answer, behind)), Sent(1, 0, behind))
         guessed, paths = frozenset(drafted[1:]), self._table.missing(self._reading.paths(drafted[-1]))
         if plan.drafter == "pair_prefixes":
             replies = yield from self._replies(ApiPrefixes(tuple(drafted), paths))
             sent = Sent(guesses + 1, guesses * (guesses + 1) // 2, guesses + 1)
-            return Round(by_prefixes(drafted, replies), sent, guessed)
+            return AskedRound(by_prefixes(drafted, replies), sent, guessed)
         end, ids = drafted[-1], self._steering.event == "ids"
         draft, further = end.text[len(answer.text) :], end.path[len(answer.path) :]
         (reply,) = yield from self._replies(ApiEcho(answer.text, answer.path, draft, further, behind, paths))
-        return Round(by_echo(drafted, reply, ids=ids), Sent(1, guesses, behind), guessed)
+        return AskedRound(by_echo(drafted, reply, ids=ids), Sent(1, guesses, behind), guessed)
 
     def _window(self, answer: Answer, length: int) -> Process[Window]:
         """A draft of the API alone. One that is cut inside its first character is asked for again, longer."""
@@ -153,7 +153,7 @@ class RoundQuestions:
             self._guesses[answer] = yield from self._reading.guess(answer)
         return self._guesses[answer]
 
-    def is_over(self, walk: Walk, asked: Round, *, room: int) -> bool:
+    def is_over(self, walk: Walk, asked: AskedRound, *, room: int) -> bool:
         """Whether the API was asked for all that there was room for, and asking again would gain nothing.
 
         Its last character is cut; or nothing of an answer was changed that would be gone on with in words.
