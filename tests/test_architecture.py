@@ -122,6 +122,8 @@ OFFENCES = [
     Offence(CORE, "blackbox_proxy/core/alignment/covering.py", "import blackbox_proxy.core.decoding.loop"),
     Offence(CORE, "blackbox_proxy/core/decoding/loop.py", "import blackbox_proxy.core.money.usage"),
     Offence(CORE, "blackbox_proxy/core/text.py", "import blackbox_proxy.core.alignment.covering"),
+    Offence(CORE, "blackbox_proxy/core/pairtable.py", "import blackbox_proxy.core.alignment.covering"),
+    Offence(CORE, "blackbox_proxy/core/events.py", "import blackbox_proxy.core.pairtable"),
     Offence(LAYERS, "blackbox_proxy/room_without_a_layer.py", "import blackbox_proxy.types"),
     Offence(PURE, "blackbox_proxy/core/text.py", "import asyncio"),
     Offence(PURE, "blackbox_proxy/core/text.py", "import random"),

@@ -49,7 +49,6 @@ FROM_ELSEWHERE = {"connection_made"}
 
 NOT_YET = (
     "adapters",
-    "blackbox_proxy/core/decoding",
     "blackbox_proxy/ledger/books.py",
     "blackbox_proxy/ledger/store.py",
     "blackbox_proxy/run",

@@ -13,16 +13,16 @@ from blackbox_proxy.api import Endpoint
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding.answers import steps, steps_by_scores
 from blackbox_proxy.core.decoding.drafting import TYPICAL, CostRatios, Drafter, Drafts, Planner
-from blackbox_proxy.core.decoding.events import (
+from blackbox_proxy.core.decoding.given import Given, scored_by_scores, scored_steps
+from blackbox_proxy.core.events import (
     Asking,
     Evaluate,
     Event,
     Evidence,
     Run,
     ScoreStrings,
+    StringScores,
 )
-from blackbox_proxy.core.decoding.given import Given, scored_by_scores, scored_steps
-from blackbox_proxy.core.decoding.readings import StringScores
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import (

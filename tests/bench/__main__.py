@@ -33,7 +33,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from blackbox_proxy.core.decoding.answers import steps
-from blackbox_proxy.core.decoding.events import Draft, Evaluate, Evidence
+from blackbox_proxy.core.events import ApiDraft, Evaluate, Evidence
 from blackbox_proxy.evaluation.serving import CLOSED
 from blackbox_proxy.local.llama import Context, Lora, Model
 from blackbox_proxy.local.weights import default_cache, resolve
@@ -93,7 +93,7 @@ def run(question: Asked, stage: Stage, steering: Steering) -> Timed:
             return found
         found.python += time.perf_counter() - before
         evidence = None
-        if isinstance(event, Draft):
+        if isinstance(event, ApiDraft):
             reply = stage.api.send(Ask("closed-model", text, event.answer, event.length, 20))
             evidence = Evidence(_distributions(stage, prompt, event.paths, found), [reply])
         elif isinstance(event, Evaluate):

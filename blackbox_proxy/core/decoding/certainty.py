@@ -71,10 +71,10 @@ def _contenders(cover: TokenCover, scored: ScoredPosition, masses: Floats, *, sm
     best = float(score.max())
     lasting = LASTING * cover.once()[loses]
     room = weight * np.log((masses[loses] + spare) / (lasting + spare))
-    found = np.flatnonzero((masses[gains] >= combine.REAL) & (score < best) & (score + room > best))
+    columns = np.flatnonzero((masses[gains] >= combine.REAL) & (score < best) & (score + room > best))
     return [
         n
-        for n in found.tolist()
+        for n in columns.tolist()
         if weight * math.log((masses[loses, n] + spare) / (max(cover.low_of(n)[loses], lasting[n]) + spare))
         > best - float(score[n])
     ]
