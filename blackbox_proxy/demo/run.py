@@ -96,7 +96,7 @@ def in_place(question: Question, stage: Stage) -> str:
 def shows_fact(question: Question, stage: Stage) -> bool:
     """Whether the closed model shows the right fact where the form has it, in any spelling."""
     facts, asked = (question.fact, *question.also), Prompt.ask(question.asked)
-    return any(shows(stage.api, asked, BEFORE_FACT, wanted=f" {fact}".encode()) for fact in facts)
+    return any(shows(stage.api, asked, BEFORE_FACT, text=f" {fact}".encode()) for fact in facts)
 
 
 def draw(load: Load, *, count: int, split: Split = "heldout", seed: int = 0) -> Sequence[Question]:

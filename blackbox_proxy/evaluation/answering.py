@@ -106,7 +106,7 @@ def in_place(bench: Bench, job: AnswerJob) -> KeptAnswer:
 
     def made() -> KeptAnswer:
         said = text_of(go_on(bench.api, asked, before, length=FACT_TOKENS))
-        shown = any(shows(bench.api, asked, before, wanted=text.encode()) for text in place.wanted)
+        shown = any(shows(bench.api, asked, before, text=text.encode()) for text in place.wanted)
         return replace(blank, text=said, shown=shown)
 
     return _kept(blank, made)

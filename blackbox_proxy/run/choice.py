@@ -15,7 +15,19 @@ from blackbox_proxy.core.decoding import choosing
 from blackbox_proxy.core.money.spending import Spending, spent_notes
 from blackbox_proxy.errors import BlackboxProxyError, InputError
 from blackbox_proxy.run.sources import LocalPair
-from blackbox_proxy.types import Ask, Choice, Continuation, Prompt, Reply, Result, Scorer, Scores, Usage
+from blackbox_proxy.types import (
+    Choice,
+    Continuation,
+    Generate,
+    Prefix,
+    Prompt,
+    Purpose,
+    Reply,
+    Result,
+    Scorer,
+    Scores,
+    Usage,
+)
 
 NEEDS: Mapping[choosing.Lack, str] = {
     "top_k": "a longer top-k: options, or tokens that begin them, are not shown",
@@ -48,9 +60,9 @@ class _Spent:
     def scored(self, pair: Scorer, strings: Sequence[bytes], prompt: Prompt) -> Scores:
         """The pair's scores of some answers."""
         before = time.perf_counter()
-        found = _scores(pair, strings, prompt)
+        scores = _scores(pair, strings, prompt)
         self.local += time.perf_counter() - before
-        return found
+        return scores
 
     def asked(
         self, asking: choosing.Asking, peek: choosing.Peek, send: Callable[[choosing.Peek], Reply]
@@ -112,34 +124,38 @@ def choose(
     started, asked = time.perf_counter(), as_prompt(prompt)
     if not math.isfinite(alpha) or calls < 1:
         raise InputError(f"alpha must be finite and calls at least 1, not {alpha} and {calls}")
-    wanted, can = [option.encode() for option in options], api.capabilities()
-    ask = Ask(api.model, "" if can.chat else api.text(asked), b"", 1, can.top_k, messages=asked.messages)
+    answers, can = [option.encode() for option in options], api.capabilities()
+    prefix = Prefix("" if can.chat else api.text(asked), messages=asked.messages)
     goes_on = can.continuation in (Continuation.EXACT, Continuation.PREFILL)
-    asking = choosing.masses(wanted, goes_on=goes_on, calls=calls)
+    asking = choosing.masses(answers, goes_on=goes_on, calls=calls)
     first = next(asking)
-    own = asked if pair_prompt is None else as_prompt(pair_prompt)
+    read = asked if pair_prompt is None else as_prompt(pair_prompt)
     spent = _Spent(started)
-    ask = replace(ask, run=spent.spending.run)
-    strings, scores = tuple(wanted), spent.scored(pair, wanted, own)
+    purpose = Purpose(spent.spending.run)
+
+    def send(peek: choosing.Peek) -> Reply:
+        return api.send(Generate(api.model, replace(prefix, answer=peek.text), can.top_k, peek.length), purpose)
+
+    strings, scores = tuple(answers), spent.scored(pair, answers, read)
     with spent.keeping():
-        masses = spent.asked(asking, first, lambda peek: api.send(replace(ask, answer=peek.text, length=peek.length)))
-        more = tuple(text for text in masses.wanted() if text not in wanted)
+        masses = spent.asked(asking, first, send)
+        more = tuple(text for text in masses.wanted() if text not in answers)
         if more:
-            strings = (*wanted, *more)
-            scores = spent.scored(pair, strings, own)
+            strings = (*answers, *more)
+            scores = spent.scored(pair, strings, read)
     spent.spending.work(spent.local)
     spent.spending.settle()
-    found, options_of = choosing.chosen(masses, strings, scores, alpha=alpha)
-    needs = tuple(NEEDS[lack] for lack in choosing.lacking(masses, found, goes_on=goes_on))
+    odds, options_of = choosing.chosen(masses, strings, scores, alpha=alpha)
+    needs = tuple(NEEDS[lack] for lack in choosing.lacking(masses, odds, goes_on=goes_on))
     seconds = time.perf_counter() - started
     paid = spent.spending
-    return Choice(options_of, found.certified, spent.usage, seconds, spent.model, paid.cost, tuple(paid.calls), needs)
+    return Choice(options_of, odds.certified, spent.usage, seconds, spent.model, paid.cost, tuple(paid.calls), needs)
 
 
-def _scores(pair: Scorer, strings: Sequence[bytes], own: Prompt) -> Scores:
+def _scores(pair: Scorer, strings: Sequence[bytes], prompt: Prompt) -> Scores:
     """The strings' scores; those of a pair closely, however small: a choice is made once, and its odds are shown."""
     if not isinstance(pair, LocalPair):
-        return pair.score(b"", strings, prompt=own)
+        return pair.score(b"", strings, prompt=prompt)
     asked = scored(b"", strings, vocabulary=pair.vocabulary, spell=pair.spell, tolerance=CLOSE, small=0.0)
-    read = pair.prompt(own)
-    return run(asked, lambda paths: pair.distributions(read, paths))
+    tokens = pair.prompt(prompt)
+    return run(asked, lambda paths: pair.distributions(tokens, paths))

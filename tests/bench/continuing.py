@@ -44,7 +44,7 @@ from blackbox_proxy.run.engine import load_pair, steer
 from blackbox_proxy.run.unsteered import go_on
 from blackbox_proxy.standin import running
 from blackbox_proxy.steering import Steering
-from blackbox_proxy.types import Ask, Kind, Position, Prompt, Reply, Scorer, Usage
+from blackbox_proxy.types import Generate, Kind, Position, Prefix, Prompt, Reply, Scorer, Usage
 from tests.bench.prompts import prompts
 
 MODELS = ("smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct")
@@ -165,7 +165,7 @@ def asked_next(prompt: str, answer: bytes, *, api: Api) -> Place:
     """What an endpoint says comes after an answer."""
     messages = Prompt.ask(prompt).messages
     try:
-        return distribution_of(api.send(Ask(api.model, "", answer, 1, TOP_K, messages=messages)))
+        return distribution_of(api.send(Generate(api.model, Prefix("", answer, messages), TOP_K)))
     except BlackboxProxyError as error:
         return Place(None, error=type(error).__name__)
 

@@ -20,7 +20,20 @@ from blackbox_proxy.errors import InputError
 from blackbox_proxy.run.engine import ascore
 from blackbox_proxy.steering import Schedule, Steering
 from blackbox_proxy.testing import ToyApi, ToyModel, ToyPair
-from blackbox_proxy.types import Ask, Candidate, Capabilities, Floats, Kind, Origin, Prompt, Reply, Result, TokenPath
+from blackbox_proxy.types import (
+    NO_RUN,
+    Ask,
+    Candidate,
+    Capabilities,
+    Floats,
+    Kind,
+    Origin,
+    Prompt,
+    Purpose,
+    Reply,
+    Result,
+    TokenPath,
+)
 from tests.core.toys import TOY, toy_pair
 
 IDS = Steering(event="ids", alpha=0.5)
@@ -42,10 +55,10 @@ class Bent:
     def text(self, prompt: Prompt) -> str:
         return self.toy.text(prompt)
 
-    def send(self, ask: Ask) -> Reply:
+    def send(self, ask: Ask, _purpose: Purpose = NO_RUN, /) -> Reply:
         return self.bend(self.toy.send(ask))
 
-    async def asend(self, ask: Ask) -> Reply:
+    async def asend(self, ask: Ask, _purpose: Purpose = NO_RUN, /) -> Reply:
         return self.send(ask)
 
 

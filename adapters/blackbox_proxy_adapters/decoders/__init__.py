@@ -26,7 +26,7 @@ from blackbox_proxy_adapters.positions import Dialect
 from .choices import legacy_completions, openai_chat, together
 from .echo import read_echo, read_given
 from .envelope import choices_apart, read_usage
-from .legacy import read_revealed
+from .legacy import read_requested
 from .llama import llama_native
 from .responses import openai_responses
 
@@ -56,7 +56,7 @@ __all__ = [
     "read_echo",
     "read_given",
     "read_piece",
-    "read_revealed",
+    "read_requested",
     "read_usage",
     "together",
 ]

@@ -72,7 +72,7 @@ def placed(row: LegacyRow, dialect: Dialect, *, read: Reading) -> Position:
     return replace(found, ceiling=log_of(found.tail)) if uncertain else found
 
 
-def read_revealed(body: Mapping[str, object], ids: Sequence[int]) -> dict[int, float]:
+def read_requested(body: Mapping[str, object], ids: Sequence[int]) -> dict[int, float]:
     """The log-probs of chosen ids in the first position, where tokens are written as `token_id:N`.
 
     Ids that the reply leaves out, or gives no probability, are left out. Raises `ReplyError` for another shape.

@@ -13,7 +13,7 @@ from blackbox_proxy.core.decoding.readings import Reading
 from blackbox_proxy.core.decoding.scores import ScoreReading
 from blackbox_proxy.core.decoding.strings import ByteReading
 from blackbox_proxy.steering import Steering
-from blackbox_proxy.types import PairDistributions, Reveal, TokenPath
+from blackbox_proxy.types import PairDistributions, RevealMethod, TokenPath
 
 
 def steps(
@@ -22,7 +22,7 @@ def steps(
     vocabulary: Vocabulary,
     spell: Callable[[bytes], Sequence[int]],
     api: Vocabulary | None = None,
-    reveal: Reveal = "none",
+    reveal: RevealMethod = "none",
     drafts: Drafts | None = None,
 ) -> Run:
     """Steer one answer. Yields `Step`s in order, and the questions that lead to them.

@@ -51,7 +51,7 @@ from blackbox_proxy.types import (
     Kind,
     PairDistributions,
     Position,
-    Reveal,
+    RevealMethod,
     TokenPath,
 )
 
@@ -69,7 +69,7 @@ class IdReading:
         distributions: Mapping[TokenPath, PairDistributions],
         *,
         steering: Steering,
-        reveal: Reveal = "none",
+        reveal: RevealMethod = "none",
     ) -> None:
         self._vocabulary, self._distributions, self._steering = vocabulary, distributions, steering
         self._reveal = reveal
@@ -181,7 +181,7 @@ class IdReading:
 
     def _unseen(self, position: Position, gains: Floats, *, tail: float, end: float) -> Unseen:
         """What is known of the ids that the API did not show, one by one."""
-        named = [i for c in (*position.top, *position.revealed) for i in self._ids_of(c)]
+        named = [i for c in (*position.top, *position.requested) for i in self._ids_of(c)]
         if self._greedy:
             named += self._ids_of(position.sampled)
         rest = gains.copy()

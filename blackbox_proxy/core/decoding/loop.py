@@ -310,7 +310,7 @@ class Loop:
             raise TypeError("an ApiReveal is answered with Evidence that holds the API's reply")
         (reply,) = evidence.replies
         self._wasted += len(reply.positions)
-        return reply.positions[0].revealed if reply.positions else ()
+        return reply.positions[0].requested if reply.positions else ()
 
     def _append(self, done: Walk, step: Step) -> None:
         done.starts.append(done.answer)

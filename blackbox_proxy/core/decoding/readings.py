@@ -195,7 +195,7 @@ def merged(position: Position, *, greedy: bool = True) -> dict[bytes, float]:
     chosen would depend on what was drawn, and the choice would no longer follow the distribution.
     """
     logps: dict[bytes, float] = {}
-    for candidate in (*position.top, *position.revealed, *(_unlisted(position) if greedy else ())):
+    for candidate in (*position.top, *position.requested, *(_unlisted(position) if greedy else ())):
         if candidate.kind is Kind.SPECIAL or not math.isfinite(candidate.logp):
             continue
         key = b"" if candidate.kind is Kind.END else candidate.piece
@@ -207,7 +207,7 @@ def merged(position: Position, *, greedy: bool = True) -> dict[bytes, float]:
 
 def _unlisted(position: Position) -> tuple[Candidate, ...]:
     """The sampled token, where neither the top-k nor what was revealed holds it."""
-    same = (c for c in (*position.top, *position.revealed) if c.piece == position.sampled.piece)
+    same = (c for c in (*position.top, *position.requested) if c.piece == position.sampled.piece)
     return () if any(same) else (position.sampled,)
 
 
@@ -229,10 +229,10 @@ def _of_id(i: int, logp: float, vocabulary: Vocabulary) -> Candidate:
 
 def with_revealed(position: Position, found: Sequence[Candidate]) -> Position:
     """The position with further candidates, taken out of its tail."""
-    named = {(c.piece, c.id) for c in (*position.top, *position.revealed)}
+    named = {(c.piece, c.id) for c in (*position.top, *position.requested)}
     fresh = tuple(c for c in found if (c.piece, c.id) not in named)
     taken = math.fsum(math.exp(c.logp) for c in fresh if math.isfinite(c.logp))
-    return replace(position, revealed=(*position.revealed, *fresh), tail=max(position.tail - taken, 0.0))
+    return replace(position, requested=(*position.requested, *fresh), tail=max(position.tail - taken, 0.0))
 
 
 def check_any(logp: Floats, position: Position, *, fault: str) -> None:
