@@ -184,7 +184,8 @@ def test_a_change_to_a_lone_byte_is_completed_by_the_expert() -> None:
     assert result.text == "è"
     assert [step.origin for step in result.steps] == [Origin.CHANGED, Origin.LOCAL, Origin.DRAFT]
     assert [step.piece for step in result.steps] == [b"\xc3", b"\xa8", b""]
-    assert math.isnan(result.steps[1].logp_after)
+    local = result.steps[1]
+    assert (local.logp_before, local.logp_after, local.offset, local.alpha) == (None, None, None, None)
     assert prefix_of(api.asked[1]).answer == "è".encode()
     assert result.exactness == "approximate"
     assert "completed by the expert" in " ".join(result.notes)
@@ -364,9 +365,12 @@ def test_steps_tell_what_was_scored() -> None:
     assert step.offset == pytest.approx(math.log(4.0), abs=1e-4)
     scores = {b"a": 0.6 * 0.5, b"b": 0.3 * 2.0}  # alpha 1/2: the square root of 4
     unseen = 0.1  # about which the members agree
+    assert step.logp_after is not None
     assert math.exp(step.logp_after) == pytest.approx(scores[b"b"] / (sum(scores.values()) + unseen), abs=1e-4)
     shown, _ = run(pair, reply(A), steering=Steering(target="topk", max_tokens=1, alpha=0.5, evidence=0.0))
-    assert math.exp(shown.steps[0].logp_after) == pytest.approx(scores[b"b"] / sum(scores.values()), abs=1e-4)
+    top = shown.steps[0].logp_after
+    assert top is not None
+    assert math.exp(top) == pytest.approx(scores[b"b"] / sum(scores.values()), abs=1e-4)
     assert [candidate.piece for candidate in step.candidates] == [b"b", b"a"]
 
 

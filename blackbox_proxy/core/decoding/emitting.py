@@ -36,7 +36,7 @@ def step_of(
         api_token=wanted,
         logp_before=float(scored.scores.logp[at]),
         logp_after=scored.logp_after(at, log_z),
-        offset=float(scored.scores.offset[at]),
+        offset=scored.offset(at),
         origin=origin,
         candidates=scored.candidates(steering.top_candidates, log_z),
         certified=drawn.certified,

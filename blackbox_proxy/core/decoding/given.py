@@ -105,7 +105,7 @@ def distribution_of(steering: Steering) -> Steering:
 class Scoring(Loop):
     """One run: a step for each token of the text, in order, and one for the token behind it where that is wanted.
 
-    A step whose log-prob nobody knows has NaN in its place: that of the first token, and with offsets also those of
+    A step whose log-prob nobody knows has None in its place: that of the first token, and with offsets also those of
     special tokens, which are no text, and of what the pair reads as its prompt: the first tokens up to a whole word.
     """
 
@@ -204,7 +204,7 @@ class Scoring(Loop):
             api_token=place.sampled.piece,
             logp_before=float(scores.logp[at]),
             logp_after=scored.logp_after(at, whole),
-            offset=float(scores.offset[at]),
+            offset=scored.offset(at),
             origin=origin,
             candidates=scored.candidates(self._steering.top_candidates, whole),
             tv_bound=tv_bound(scores.score, known=scored.known, unseen=scored.unseen),
@@ -285,4 +285,4 @@ def _spans(places: Sequence[Position]) -> Iterator[tuple[int, int]]:
 def _unknown(place: Position) -> Step:
     """The step of a token whose log-prob nobody knows."""
     own = place.sampled
-    return Step(own.piece, own.kind, own.piece, math.nan, math.nan, math.nan, Origin.GIVEN, alpha=math.nan)
+    return Step(own.piece, own.kind, own.piece, None, None, None, Origin.GIVEN, alpha=None)

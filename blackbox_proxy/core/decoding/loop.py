@@ -8,7 +8,6 @@ distributions.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import TypeVar
@@ -327,8 +326,7 @@ class Loop:
                 return
             piece = yield from self._served(self._reading.complete(done.answer), done.answer)
             self._notes["a character was completed by the expert alone"] = None
-            logp = math.nan
-            self._append(done, Step(piece, Kind.TEXT, b"", logp, logp, logp, Origin.LOCAL, exact=False, alpha=logp))
+            self._append(done, Step(piece, Kind.TEXT, b"", None, None, None, Origin.LOCAL, exact=False, alpha=None))
 
     def _drop_open_end(self, done: Walk, answer: Answer) -> None:
         """Take back drafted steps after the last whole character: the next draft will go over them again."""

@@ -114,6 +114,11 @@ class ScoredPosition:
         """Steered log-prob of a string. Guesses that overlap may weigh more than all: then it is 0."""
         return min(0.0, float(self.scores.score[at]) - log_z)
 
+    def offset(self, at: int) -> float | None:
+        """Offset of a string, in nats; None where the pair did not score it."""
+        offset = float(self.scores.offset[at])
+        return None if math.isnan(offset) else offset
+
     def candidates(self, best: int, log_z: float) -> tuple[ScoredCandidate, ...]:
         """The best few, their scores normalised by `log_z`."""
         order = np.argsort(-self.scores.score, kind="stable")[:best]
@@ -121,8 +126,8 @@ class ScoredPosition:
 
     def _candidate(self, i: int, log_z: float) -> ScoredCandidate:
         piece, score = self.pieces[i], self.logp_after(i, log_z)
-        logp, offset = float(self.scores.logp[i]), float(self.scores.offset[i])
-        return ScoredCandidate(piece, Kind.TEXT if piece else Kind.END, logp, offset, score, i < self.known)
+        kind, logp = Kind.TEXT if piece else Kind.END, float(self.scores.logp[i])
+        return ScoredCandidate(piece, kind, logp, self.offset(i), score, i < self.known)
 
 
 @dataclass(frozen=True, slots=True)
