@@ -297,8 +297,8 @@ def measured_here(base_url: str, model: str) -> str:
 
 def _settled(profile: str, model: str, *, base_url: str, adapter: str) -> Settled:
     """What the profile says of the model today."""
-    loaded = load_profile(profile, folder=user_folder(os.environ))
-    return settle(loaded, model, base_url=base_url, adapter=adapter, today=dt.datetime.now(dt.UTC).date())
+    found = load_profile(profile, folder=user_folder(os.environ))
+    return settle(found, model, base_url=base_url, adapter=adapter, today=dt.datetime.now(dt.UTC).date())
 
 
 def _known_options(known: Settled | None, vocabulary: Vocabulary | None) -> Mapping[str, object]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar, final
 
+from blackbox_proxy.core.money.usage import read_usage
 from blackbox_proxy.errors import InputError, PromptError
 from blackbox_proxy.types import (
     Ask,
@@ -29,7 +30,7 @@ from blackbox_proxy.types import (
     WireRequest,
 )
 
-from .decoders import choices_apart, read_echo, read_given, read_requested, read_usage
+from .decoders import choices_apart, read_echo, read_given, read_requested
 from .options import Options, check_choice, whole_text
 from .positions import unknown
 
@@ -115,7 +116,7 @@ class Completions(Options):
     def _requested(self, body: Mapping[str, object], ask: Reveal) -> Reply:
         """The log-probs of the ids that were asked for."""
         if self.reveal == "ids":
-            return _only_requested(read_requested(body, ask.ids), read_usage(body.get("usage")))
+            return _only_requested(read_requested(body, ask.ids), read_usage(body.get("usage")).usage)
         reply = self.read(body, ask)
         forced = [p.sampled.logp for p in reply.positions[:1] if p.sampled.logp > -math.inf]
         return _only_requested(dict(zip(ask.ids, forced, strict=False)), reply.usage)

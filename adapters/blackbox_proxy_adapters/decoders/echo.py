@@ -19,11 +19,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from blackbox_proxy.core.money.usage import read_usage
 from blackbox_proxy.types import Echo, Echoed, Kind, Position, Reply, Score
 from blackbox_proxy_adapters.fields import as_mapping
 from blackbox_proxy_adapters.positions import Dialect
 
-from .envelope import first_choice, read_fingerprint, read_finish, read_model, read_usage
+from .envelope import first_choice, read_fingerprint, read_finish, read_model
 from .legacy import LegacyRow, Reading, placed, read_rows_of
 
 
@@ -75,7 +76,7 @@ def _read(body: Mapping[str, object], ask: Echo | Score, dialect: Dialect) -> _P
     choice = first_choice(body)
     finish = read_finish(choice.get("finish_reason"))
     rows, read = read_rows_of(as_mapping(choice.get("logprobs"), "logprobs"), dialect)
-    usage, model = read_usage(body.get("usage")), read_model(body)
+    usage, model = read_usage(body.get("usage")).usage, read_model(body)
     count = _generated(rows, ask, read=read, finish=finish, output=usage.output)
     if count is None:
         return _Parts(rows, (), read, Reply((), None, usage, model))
