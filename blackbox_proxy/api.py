@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol, final
 
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding.drafting import CostRatios
-from blackbox_proxy.core.money.usage import counts_of, usage_of
-from blackbox_proxy.errors import BlackboxProxyError, InputError, ReplyError, WeightsError
-from blackbox_proxy.ledger.books import Account, Entry, Ledger, most_of
+from blackbox_proxy.errors import InputError, ReplyError, WeightsError
+from blackbox_proxy.ledger.attempts import BookedAttempts
+from blackbox_proxy.ledger.books import Account, Ledger
 from blackbox_proxy.local.controls import special_names
 from blackbox_proxy.local.template import DEFAULT, named, suspected, written
 from blackbox_proxy.local.tokens import api_vocabulary, tokenizer_of
@@ -30,16 +29,17 @@ from blackbox_proxy.remote.registry import load_adapter
 from blackbox_proxy.remote.retry import RetryPolicy
 from blackbox_proxy.remote.transport import Transport
 from blackbox_proxy.types import (
+    NO_RUN,
     Adapter,
     Ask,
     Attempt,
-    Call,
     Capabilities,
-    Kind,
+    Generate,
     ListAdapter,
+    Prefix,
     Prompt,
+    Purpose,
     Reply,
-    Usage,
     WireRequest,
 )
 
@@ -56,9 +56,9 @@ class Endpoint(Protocol):
 
     def text(self, prompt: Prompt) -> str: ...
 
-    def send(self, ask: Ask) -> Reply: ...
+    def send(self, ask: Ask, purpose: Purpose = NO_RUN, /) -> Reply: ...
 
-    async def asend(self, ask: Ask) -> Reply: ...
+    async def asend(self, ask: Ask, purpose: Purpose = NO_RUN, /) -> Reply: ...
 
 
 @final
@@ -95,41 +95,45 @@ class Api(Closing):
         """The model's own greedy answer, unsteered, in one call."""
         asked, able = as_prompt(prompt), self.capabilities()
         text = "" if able.chat else self.text(asked)
-        return self.send(Ask(self.model, text, b"", max_tokens, able.top_k, messages=asked.messages))
+        return self.send(Generate(self.model, Prefix(text, messages=asked.messages), able.top_k, max_tokens))
 
-    def send(self, ask: Ask) -> Reply:
+    def send(self, ask: Ask, purpose: Purpose = NO_RUN, /) -> Reply:
         """One request and its decoded reply, which counts the attempts that were lost on the way.
 
         Where an endpoint is only asked in words to go on from a text, and does not, it is asked in the adapter's other
         ways before that is an error.
+
+        Args:
+            ask: The question.
+            purpose: What it is booked under.
         """
-        asking = _Attempts.of(ask, self.adapter, self.account)
-        with asking.booked.counting():
+        asking = _Question.of(ask, self.adapter, BookedAttempts(self.account, purpose))
+        with asking.attempts.counting():
             while asking.reply is None:
-                asking.read(self.transport.send(asking.request(), asking.booked))
-            return asking.booked.counted([asking.reply])[0]
+                asking.read(self.transport.send(asking.request(), asking.attempts))
+            return asking.attempts.counted([asking.reply])[0]
 
-    async def asend(self, ask: Ask) -> Reply:
+    async def asend(self, ask: Ask, purpose: Purpose = NO_RUN, /) -> Reply:
         """`send` for asyncio."""
-        asking = _Attempts.of(ask, self.adapter, self.account)
-        with asking.booked.counting():
+        asking = _Question.of(ask, self.adapter, BookedAttempts(self.account, purpose))
+        with asking.attempts.counting():
             while asking.reply is None:
-                asking.read(await self.transport.asend(asking.request(), asking.booked))
-            return asking.booked.counted([asking.reply])[0]
+                asking.read(await self.transport.asend(asking.request(), asking.attempts))
+            return asking.attempts.counted([asking.reply])[0]
 
-    def send_list(self, asks: Sequence[Ask]) -> Sequence[Reply]:
+    def send_list(self, asks: Sequence[Ask], purpose: Purpose = NO_RUN, /) -> Sequence[Reply]:
         """One request for several asks (`Capabilities.prompt_lists`); the first reply has its usage, its attempts."""
-        adapter, booked = self._lists(), _Booked(self.account)
-        with booked.counting():
-            request = booked.book(adapter.encode_list(asks), asks[0])
-            return booked.counted(adapter.decode_list(self.transport.send(request, booked), asks))
+        adapter, attempts = self._lists(), BookedAttempts(self.account, purpose)
+        with attempts.counting():
+            request = attempts.book(adapter.encode_list(asks), length=asks[0].length)
+            return attempts.counted(adapter.decode_list(self.transport.send(request, attempts), asks))
 
-    async def asend_list(self, asks: Sequence[Ask]) -> Sequence[Reply]:
+    async def asend_list(self, asks: Sequence[Ask], purpose: Purpose = NO_RUN, /) -> Sequence[Reply]:
         """`send_list` for asyncio."""
-        adapter, booked = self._lists(), _Booked(self.account)
-        with booked.counting():
-            request = booked.book(adapter.encode_list(asks), asks[0])
-            return booked.counted(adapter.decode_list(await self.transport.asend(request, booked), asks))
+        adapter, attempts = self._lists(), BookedAttempts(self.account, purpose)
+        with attempts.counting():
+            request = attempts.book(adapter.encode_list(asks), length=asks[0].length)
+            return attempts.counted(adapter.decode_list(await self.transport.asend(request, attempts), asks))
 
     def _lists(self) -> ListAdapter:
         if isinstance(self.adapter, ListAdapter):
@@ -172,93 +176,34 @@ class Api(Closing):
 
 
 @dataclass(slots=True)
-class _Booked:
-    """Watches the attempts at a question, counts them, and has them booked.
-
-    entry: the present request's place in the books. repeats: a reply may say again what stands before. most: the most
-    tokens that an attempt at it can take. usage: the counts of its reply, as they came.
-    """
-
-    account: Account | None
-    entry: Entry | None = None
-    repeats: bool = False
-    step: int = 0
-    most: Usage = field(default_factory=Usage)
-    usage: Mapping[str, object] | None = None
-    calls: list[Call] = field(default_factory=list)
-
-    def book(self, request: WireRequest, ask: Ask) -> WireRequest:
-        """A request that is about to be sent. ask: which run it belongs to."""
-        self.step, self.most = ask.step, most_of(request, length=ask.length)
-        if self.account is not None:
-            self.entry = self.account.entry(request, run=ask.run, step=ask.step, length=ask.length)
-        return request
-
-    def begin(self, number: int) -> None:
-        if self.entry is not None:
-            self.entry.begin(number)
-
-    def end(self, attempt: Attempt) -> None:
-        self.usage = attempt.usage
-        if self.entry is not None:
-            self.entry.end(attempt)
-        self.calls.append(
-            Call(self.step, usage_of(attempt, most=self.most), None if self.entry is None else self.entry.cost)
-        )
-
-    @contextmanager
-    def counting(self) -> Iterator[None]:
-        """Lets an error say what was tried before it."""
-        try:
-            yield
-        except BlackboxProxyError as error:
-            error.calls = (*error.calls, *self.calls)
-            raise
-
-    def counted(self, replies: Sequence[Reply]) -> Sequence[Reply]:
-        """The replies to one request with its receipt; the first has all attempts at the question.
-
-        Where its provider counts no tokens they are counted here: the most that was read, and those that came; where
-        the reply may have repeated what stood before, the most that were written.
-        """
-        first, *rest = replies
-        came = [position.sampled for reply in replies for position in reply.positions]
-        texts = sum(bool(sampled.piece) and sampled.kind is not Kind.END for sampled in came)
-        most = self.most if self.repeats else replace(self.most, output=len(came))
-        counts = counts_of(self.usage, most=most, adapter_usage=first.usage, texts=texts)
-        receipt = None if self.entry is None else self.entry.receipt(counts)
-        last = Call(self.step, counts.usage, None if receipt is None else receipt.cost)
-        calls = (*self.calls[:-1], last)
-        return [replace(first, receipt=receipt, calls=calls), *(replace(reply, receipt=receipt) for reply in rest)]
-
-
-@dataclass(slots=True)
-class _Attempts:
-    """One question in the first way whose reply can be used. further_ways: how many there are."""
+class _Question:
+    """One question in the first way whose reply can be used. ways: those in which it has not been asked yet."""
 
     ask: Ask
     adapter: Adapter
-    further_ways: int
-    booked: _Booked
+    attempts: BookedAttempts
+    ways: int = 0
     reply: Reply | None = None
 
     @classmethod
-    def of(cls, ask: Ask, adapter: Adapter, account: Account | None) -> _Attempts:
+    def of(cls, ask: Ask, adapter: Adapter, attempts: BookedAttempts) -> _Question:
         able = adapter.capabilities()
-        booked = _Booked(account, repeats=able.chat and bool(ask.answer))
-        return cls(ask, adapter, able.ways - 1 if ask.answer else 0, booked)
+        if not isinstance(ask, Generate) or not ask.prefix.answer:
+            return cls(ask, adapter, attempts)
+        attempts.repeats = able.chat
+        return cls(ask, adapter, attempts, able.ways - 1)
 
     def request(self) -> WireRequest:
-        return self.booked.book(self.adapter.encode(self.ask), self.ask)
+        return self.attempts.book(self.adapter.encode(self.ask), length=self.ask.length)
 
     def read(self, body: Mapping[str, object]) -> None:
-        """Take the reply, or go over to the next way. Raises ReplyError where there is none left."""
+        """Take the reply, or go over to the next way. Raises ReplyError where there is no other."""
         try:
             self.reply = self.adapter.decode(body, self.ask)
         except ReplyError:
-            if not self.further_ways:
+            if not self.ways or not isinstance(self.ask, Generate):
                 raise
-            self.ask, self.further_ways = replace(self.ask, way=self.ask.way + 1), self.further_ways - 1
+            self.ask, self.ways = replace(self.ask, way=self.ask.way + 1), self.ways - 1
 
 
 COMMON_ENDS = (

@@ -14,10 +14,10 @@ import pytest
 
 from blackbox_proxy.errors import InputError, ReplyError
 from blackbox_proxy.remote.registry import GROUP, load_adapter
-from blackbox_proxy.types import Ask, Candidate, Kind, Usage, WireRequest
+from blackbox_proxy.types import Candidate, Generate, Kind, Prefix, Usage, WireRequest
 
 README = Path(__file__).parents[2] / "adapters" / "README.md"
-ASK = Ask(model="m", prompt="Q", answer=b" 1", length=2, top_k=2)
+ASK = Generate("m", Prefix("Q", b" 1"), 2, 2)
 Install = Callable[..., None]
 
 
