@@ -73,25 +73,41 @@ def _drive(session: Session) -> Generator[Step, None, Result]:
                     evidence = session.local(event)
         except StopIteration as stop:
             return session.ended(stop.value)
-        except OverBudget as error:
-            return session.stopped(error)
-        except PromptError as error:
-            return session.full(error)
+        except (OverBudget, PromptError) as error:
+            return session.cut_short(error)
         if isinstance(event, Step):
             yield session.keep(event)
 
 
+class _Answer:
+    """What there is of an answer, while it is made and afterwards."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._result: Result | None = None
+
+    @property
+    def partial(self) -> Result:
+        """What there is of the answer so far, with the finish "error", and what was paid for it."""
+        return self._session.partial()
+
+    def _whole(self) -> Result:
+        """The result of an answer whose steps are through."""
+        if self._result is None:
+            raise InputError("the stream broke off, so it has no result", hint="see the error before, and `partial`")
+        return self._result
+
+
 @final
-class Stream:
+class Stream(_Answer):
     """A steered answer while it is made: iterate over its steps; `result` is there when they are through.
 
     `partial` is there at any time, also where the answer broke off or was interrupted.
     """
 
     def __init__(self, session: Session) -> None:
-        self._session = session
+        super().__init__(session)
         self._drive = _drive(session)
-        self._result: Result | None = None
 
     def __iter__(self) -> Iterator[Step]:
         return self
@@ -109,14 +125,7 @@ class Stream:
         """The whole result; what is left of the answer is made first."""
         for _ in self:
             pass
-        if self._result is None:
-            raise InputError("the stream broke off, so it has no result", hint="see the error before, and `partial`")
-        return self._result
-
-    @property
-    def partial(self) -> Result:
-        """What there is of the answer so far, with the finish "error", and what was paid for it."""
-        return self._session.partial()
+        return self._whole()
 
 
 async def _adrive(session: Session) -> AsyncGenerator[Step | Result, None]:
@@ -138,18 +147,15 @@ async def _adrive(session: Session) -> AsyncGenerator[Step | Result, None]:
         except StopIteration as stop:
             yield session.ended(stop.value)
             return
-        except OverBudget as error:
-            yield session.stopped(error)
-            return
-        except PromptError as error:
-            yield session.full(error)
+        except (OverBudget, PromptError) as error:
+            yield session.cut_short(error)
             return
         if isinstance(event, Step):
             yield session.keep(event)
 
 
 @final
-class AsyncStream:
+class AsyncStream(_Answer):
     """`Stream` for asyncio: iterate over its steps; `await stream.result()` makes what is left of the answer.
 
     Where its task is cancelled, or after `aclose`, nothing more is asked of the API; what the pair has under way in its
@@ -157,9 +163,8 @@ class AsyncStream:
     """
 
     def __init__(self, session: Session) -> None:
-        self._session = session
+        super().__init__(session)
         self._drive = _adrive(session)
-        self._result: Result | None = None
 
     def __aiter__(self) -> Self:
         return self
@@ -175,14 +180,7 @@ class AsyncStream:
         """The whole result."""
         async for _ in self:
             pass
-        if self._result is None:
-            raise InputError("the stream broke off, so it has no result", hint="see the error before, and `partial`")
-        return self._result
-
-    @property
-    def partial(self) -> Result:
-        """What there is of the answer so far, with the finish "error", and what was paid for it."""
-        return self._session.partial()
+        return self._whole()
 
     async def aclose(self) -> None:
         """Ask for nothing more."""

@@ -51,6 +51,7 @@ from blackbox_proxy.types import (
     Ask,
     Continuation,
     Echo,
+    Finish,
     Generate,
     Message,
     Origin,
@@ -294,17 +295,18 @@ class Session:
         self.spending.settle()
         return self.result(ending)
 
-    def stopped(self, error: OverBudget) -> Result:
-        """The answer so far, where the next request could have passed a budget."""
-        partial = self.partial()
-        return replace(partial, finish="budget", notes=(*partial.notes, error.message))
+    def cut_short(self, error: OverBudget | PromptError) -> Result:
+        """The answer so far, where the next request could have passed a budget, or where the pair's context is full.
 
-    def full(self, error: PromptError) -> Result:
-        """The answer so far, where it has filled the pair's context. Raises an error that is another one."""
-        if error.context != "pair" or not self.steps:
-            raise error
+        Raises an error that is another one.
+        """
+        finish: Finish = "budget"
+        if isinstance(error, PromptError):
+            if error.context != "pair" or not self.steps:
+                raise error
+            finish = "length"
         partial = self.partial()
-        return replace(partial, finish="length", notes=(*partial.notes, error.message))
+        return replace(partial, finish=finish, notes=(*partial.notes, error.message))
 
     def result(self, ending: Ending) -> Result:
         text = b"".join(step.piece for step in self.steps)

@@ -5,6 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 Json = dict[str, object]
+RESPONSES: Mapping[str, object] = {
+    "path": "/responses",
+    "decoder": "openai_responses",
+    "length_field": "max_output_tokens",
+    "logprobs_kind": "include",
+    "min_output": 16,
+    "seed_field": "",
+}
+"""Options of an adapter for the route /responses."""
+
 Row = tuple[str, float | None, Mapping[str, float | None] | None]
 
 

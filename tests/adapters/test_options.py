@@ -20,7 +20,7 @@ from blackbox_proxy.types import Adapter, Ask, Generate, Message, Prefix, Reveal
 from blackbox_proxy_adapters.chat_continue import ChatContinue
 from blackbox_proxy_adapters.chat_prefill import ChatPrefill
 from blackbox_proxy_adapters.completions import Completions
-from tests.adapters.shapes import Json
+from tests.adapters.shapes import RESPONSES, Json
 
 CHAT = (Message("user", "Hello"),)
 ASK = Generate("gpt-4o", Prefix("Hello", b"The capital of Alb", CHAT), 30, 4)
@@ -33,14 +33,6 @@ NATIVE: Json = {
     "length_field": "n_predict",
     "logprobs_kind": "n_probs",
     "token_ids": True,
-}
-ROUTE: Json = {
-    "path": "/responses",
-    "decoder": "openai_responses",
-    "length_field": "max_output_tokens",
-    "logprobs_kind": "include",
-    "min_output": 16,
-    "seed_field": "",
 }
 
 
@@ -79,7 +71,7 @@ def test_llamas_own_route() -> None:
 
 
 def test_the_responses_route() -> None:
-    sent = build("chat_continue", **ROUTE).encode(answered(b"", seed=3))
+    sent = build("chat_continue", **RESPONSES).encode(answered(b"", seed=3))
     assert sent == WireRequest(
         "/responses",
         {
@@ -183,7 +175,7 @@ def test_chat_requests_are_valid_by_openais_own_description(strategy: str, answe
 
 @pytest.mark.parametrize(("strategy", "answer"), STRATEGIES)
 def test_response_requests_are_valid_by_openais_own_description(strategy: str, answer: bytes) -> None:
-    check(Response, build("chat_continue", strategies=(strategy,), **ROUTE).encode(answered(answer)).body)
+    check(Response, build("chat_continue", strategies=(strategy,), **RESPONSES).encode(answered(answer)).body)
 
 
 @pytest.mark.parametrize("ids", [None, (1, 2)])

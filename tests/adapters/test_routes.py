@@ -18,7 +18,7 @@ from blackbox_proxy.standin import Script, running, script
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.testing import ToyModel, ToyPair
 from blackbox_proxy.types import Generate, Kind, Message, Prefix, Prompt
-from tests.adapters.shapes import Json
+from tests.adapters.shapes import RESPONSES, Json
 
 STORY = "Yes,\nit is so."
 WORDS = [b"Yes", b",", b"\n", b"it", b" it", b" is", b"is", b" so", b"so", b"."]
@@ -79,14 +79,7 @@ ROUTES: dict[str, tuple[str, tuple[str, ...], Json]] = {
     "responses": (
         "chat_continue",
         (),
-        {
-            "path": "/responses",
-            "decoder": "openai_responses",
-            "length_field": "max_output_tokens",
-            "logprobs_kind": "include",
-            "min_output": 16,
-            "seed_field": "",
-        },
+        dict(RESPONSES),
     ),
 }
 

@@ -10,6 +10,7 @@ import pytest
 
 from blackbox_proxy.remote.registry import load_adapter
 from blackbox_proxy.types import Ask, Echo, Generate, Message, Prefix, Reveal, Sampling, Score
+from tests.adapters.shapes import RESPONSES
 
 CHAT = (Message("system", "be brief"), Message("user", "Hello"))
 TEXT, IDS = Prefix("Q:", b" a"), Prefix("Q:", b" a", ids=(3, 1))
@@ -22,14 +23,6 @@ NATIVE: Mapping[str, object] = {
     "logprobs_kind": "n_probs",
     "token_ids": True,
     "reveal": "bias",
-}
-RESPONSES: Mapping[str, object] = {
-    "path": "/responses",
-    "decoder": "openai_responses",
-    "length_field": "max_output_tokens",
-    "logprobs_kind": "include",
-    "min_output": 16,
-    "seed_field": "",
 }
 BEGUN = Prefix("", b"The capital of Alb", CHAT)
 CASES: Mapping[str, tuple[str, Mapping[str, object], Ask]] = {

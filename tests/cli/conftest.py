@@ -61,3 +61,10 @@ def pair_path(tiny_folder: Path, tiny_bpe: TinyModel, tiny_lora: Path) -> Path:
 def where(api_url: str, pair_path: Path) -> tuple[str, ...]:
     """The options that say which API and which pair."""
     return ("--base-url", api_url, "--model", "tiny", "--pair", str(pair_path))
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty place for the ledger."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path / "state" / "blackbox-proxy" / "ledger.sqlite"

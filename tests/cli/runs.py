@@ -13,6 +13,9 @@ import pytest
 
 from blackbox_proxy.cli import main
 
+PRICES = '[[price]]\nmodel = "tiny"\ninput = 2.5\noutput = 10\n'
+"""What the tests' API costs, as a file of prices."""
+
 PROGRAM = (sys.executable, "-m", "blackbox_proxy")
 SECONDS = 120
 

@@ -23,18 +23,12 @@ from blackbox_proxy.ledger.store import Store
 from blackbox_proxy.remote.profiles.finding import user_folder
 from blackbox_proxy.remote.profiles.overlays import write_overlay
 from blackbox_proxy.types import Usage
-from tests.cli.runs import Cli
+from tests.cli.runs import PRICES, Cli
 from tests.ledger.intents import PRICE, intent
 
 FAST = ("--max-tokens", "12")
-PRICES = '[[price]]\nmodel = "tiny"\ninput = 2.5\noutput = 10\n'
 
-
-@pytest.fixture(autouse=True)
-def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty place for the ledger."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    return tmp_path / "state" / "blackbox-proxy" / "ledger.sqlite"
+pytestmark = pytest.mark.usefixtures("state")
 
 
 @pytest.fixture

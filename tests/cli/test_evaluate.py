@@ -20,19 +20,12 @@ from blackbox_proxy.errors import InputError
 from blackbox_proxy.evaluation.task import boxed, read_task
 from blackbox_proxy.ledger.store import Store
 from blackbox_proxy.steering import Schedule
-from tests.cli.runs import PROGRAM, Cli
+from tests.cli.runs import PRICES, PROGRAM, Cli
 from tests.evaluation.tasks import written
 from tests.pages.reading import Page
 from tests.tiny_gguf import TinyModel
 
-PRICES = '[[price]]\nmodel = "tiny"\ninput = 2.5\noutput = 10\n'
-
-
-@pytest.fixture(autouse=True)
-def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty place for the ledger."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    return tmp_path / "state" / "blackbox-proxy" / "ledger.sqlite"
+pytestmark = pytest.mark.usefixtures("state")
 
 
 @pytest.fixture

@@ -25,8 +25,8 @@ from blackbox_proxy.types import (
     Usage,
     WireRequest,
 )
-from tests.adapters.shapes import Json, body, chat, chosen, native, response, row
-from tests.adapters.test_wire_bodies import FULL, NATIVE, RESPONSES
+from tests.adapters.shapes import RESPONSES, Json, body, chat, chosen, native, response, row
+from tests.adapters.test_wire_bodies import FULL, NATIVE
 
 ROWS = (
     chosen(row(" Paris", -0.25, id=1), row(" Lyon", -3.0, id=3)),
