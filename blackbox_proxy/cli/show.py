@@ -216,7 +216,7 @@ def table(columns: Mapping[str, str]) -> Table:
 
 
 def steps_table(steps: Sequence[Step]) -> Table:
-    """One row per token: what the API wanted, what was chosen, its log-probs, the offset, and where it came from."""
+    """One row per token: the API token, what was chosen, its log-probs, the offset, and where it came from."""
     rows = table(COLUMNS)
     for number, step in enumerate(steps, 1):
         colour = COLOURS[step.origin]

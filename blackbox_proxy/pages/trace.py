@@ -265,9 +265,9 @@ def _card(title: str, step: Step, came_from: Round | None, *, name: str) -> Html
 
 
 def _candidate(candidate: ScoredCandidate, step: Step) -> Html:
-    """A candidate, before and after; the chosen one and the one that the API wanted are named as such."""
+    """A candidate, before and after; the chosen one and the API token are named as such."""
     chosen = candidate.piece == step.piece and candidate.kind is step.kind
-    remarks = [*(["chosen"] if chosen else []), *(["wanted"] if _is_api_token(candidate, step) else [])]
+    remarks = [*(["chosen"] if chosen else []), *(["API token"] if _is_api_token(candidate, step) else [])]
     remark = el("span", f" {', '.join(remarks)}", cls="soft") if remarks else ""
     before = _chance(candidate.logp) if candidate.inside else f"{IMPUTED}{_chance(candidate.logp)}"
     return el(

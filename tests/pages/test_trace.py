@@ -109,7 +109,7 @@ def test_a_card_has_the_candidates_before_and_after() -> None:
     rows = [[cell.text for cell in row.find("th") + row.find("td")] for row in card.find("tr")[1:]]
     assert rows == [
         ["\u2423Bristol chosen", "6.6% (\u22122.72)", "+2.18", "54.3% (\u22120.61)"],
-        ["\u2423Oslo wanted", "60.7% (\u22120.50)", "\u22121.00", "30.1% (\u22121.20)"],
+        ["\u2423Oslo API token", "60.7% (\u22120.50)", "\u22121.00", "30.1% (\u22121.20)"],
         ["<end>", "~\u2009<0.1% (\u22129.00)", "+0.10", "<0.1% (\u22129.50)"],
     ]
     assert [row.attributes.get("class") for row in card.find("tr")[1:]] == ["chosen", None, None]

@@ -1,4 +1,4 @@
-"""The API's own answer, where nothing of it is steered: one call of the wanted length, of which every token is kept.
+"""The API's own answer, where nothing of it is steered: one call as long as it may be, of which every token is kept.
 
 The answer ends where the API ended it. No pair is asked, and nothing competes: what the API wrote is the choice. Where
 its log-probs have lost the bytes of tokens, or tokens, the text that stands beside them tells the rest.
