@@ -58,7 +58,7 @@ def steer(
     ] = 1,
     budget: BudgetOptions,
     trace: Annotated[
-        bool, typer.Option(help="Show every token: what the API drafted, what was chosen, offset, origin.", rich_help_panel=OUTPUT)
+        bool, typer.Option(help="Show every token: drafted, chosen, offset, origin.", rich_help_panel=OUTPUT)
     ] = False,
     trace_html: TraceFile = None,
     as_json: AsJson = False,
