@@ -293,9 +293,10 @@ def colours() -> Iterator[str]:
 def test_the_other_python_examples_run_in_their_order(stranger: Stranger, colours: str) -> None:
     """`api`, `pair` and `questions` are the reader's own, as the examples before them have made them."""
     head = f"""
-        from blackbox_proxy import connect, load_pair, steer
+        from blackbox_proxy import Steerer, connect, load_pair
         api = connect({colours!r}, model="closed")
         pair = tone = domain = load_pair("pair.toml")
+        steerer = Steerer(api, pair)
         questions = ["the", "then"]
     """
     text = "\n".join((textwrap.dedent(head), *examples()[2:])).replace("https://HOST/v1", colours)

@@ -5,6 +5,7 @@ Knows nothing of tokens.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import final
 
@@ -14,6 +15,19 @@ CONTINUATION = tuple(bytes([byte]) for byte in range(0x80, 0xC0))
 
 _SECOND = {0xE0: (0xA0, 0xBF), 0xED: (0x80, 0x9F), 0xF0: (0x90, 0xBF), 0xF4: (0x80, 0x8F)}
 """First bytes whose second byte is limited: no overlong forms, no surrogates, nothing beyond U+10FFFF."""
+
+
+_BEYOND = re.compile(rb"\xf4[\x90-\xbf][\x80-\xbf]{2}|[\xf5-\xf7][\x80-\xbf]{3}")
+"""Four bytes that have the form of a character beyond U+10FFFF, the last that there is."""
+
+
+def within_unicode(text: bytes) -> bytes:
+    r"""The text with U+FFFD for each byte of what has the form of a character beyond U+10FFFF.
+
+    >>> within_unicode(b"a\xf6\xb8\xac\xa7") == "a\ufffd\ufffd\ufffd\ufffd".encode()
+    True
+    """
+    return _BEYOND.sub(4 * "\ufffd".encode(), text)
 
 
 def open_bytes(text: bytes) -> int:

@@ -20,7 +20,7 @@ import llama_cpp.llama_cpp as C  # noqa: N812 (the C interface)
 import numpy as np
 
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
-from blackbox_proxy.core.text import open_bytes
+from blackbox_proxy.core.text import open_bytes, within_unicode
 from blackbox_proxy.errors import LocalModelError, PairError, WeightsError
 from blackbox_proxy.local import buffers
 from blackbox_proxy.local.head import check_head, remedy
@@ -211,6 +211,7 @@ class Model(_Resource):
         special: read control tokens such as <|im_end|> in the text, and put BOS in front where the model wants one
         (right for a prompt); otherwise everything is plain text (right for an answer, and for text from outside).
         """
+        text = within_unicode(text)  # at what lies beyond, llama.cpp ends the process
         size = 3 * len(text) + 8  # a byte that is no text becomes U+FFFD, which may be three tokens
         buffer = (C.llama_token * size)()
         count = C.llama_tokenize(self._vocab, text, len(text), buffer, size, special, special)

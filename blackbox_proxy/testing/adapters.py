@@ -183,11 +183,11 @@ def _check_candidate(candidate: Candidate, where: str) -> None:
 def _bent(body: Json) -> Iterator[Json]:
     """The body with one field left out, or with something else in its place; each field of it in turn."""
     for path in _paths(body):
-        for value in (_LEFT_OUT, *WRONG):
+        for value in (_MISSING, *WRONG):
             yield cast(Json, _with(body, path, value))
 
 
-_LEFT_OUT = object()
+_MISSING = object()
 
 
 def _paths(node: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
@@ -208,7 +208,7 @@ def _with(node: object, path: tuple[str | int, ...], value: object) -> object:
     inner: dict[str | int, object] = cast(dict[str | int, object], copy)
     for key in path[:-1]:
         inner = cast(dict[str | int, object], inner[key])
-    if value is _LEFT_OUT:
+    if value is _MISSING:
         del inner[path[-1]]
     else:
         inner[path[-1]] = value

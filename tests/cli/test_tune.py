@@ -33,7 +33,7 @@ def words(tmp_path: Path, tiny_bpe: TinyModel) -> tuple[str, ...]:
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        (("--epochs", "0"), r"epochs must be a whole number from 1, not 0"),
+        (("--epochs", "0"), r"epochs must be at least 1, not 0"),
         (("--targets", "q_proj,nose"), r"no projection is called 'nose'"),
         (("--slot", "("), r"no regular expression"),
         (("--validation", "1"), r"--validation must be a share from 0 to 1"),
