@@ -52,3 +52,32 @@ def replace_text(path: Path, text: str) -> None:
             fresh.replace(path)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}", hint="check the folder's permissions") from error
+
+
+def create_whole(path: Path, content: bytes) -> bool:
+    """Put `content` into a new file in one step, with the folders above it; False, and nothing done, if there is one.
+
+    Raises:
+        InputError: Where it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as scratch:
+            fresh = Path(scratch) / path.name
+            fresh.write_bytes(content)
+            return _linked(fresh, path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}", hint="check the folder's permissions") from error
+
+
+def _linked(fresh: Path, path: Path) -> bool:
+    """Give a file its name, if nobody has it."""
+    try:
+        path.hardlink_to(fresh)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without links
+        if path.exists():
+            return False
+        fresh.replace(path)
+    return True
