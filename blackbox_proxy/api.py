@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, final
 
+from blackbox_proxy.cassettes.matching import Pace, Replay
+from blackbox_proxy.cassettes.recording import Recorder
+from blackbox_proxy.cassettes.schema import PromptForm
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding.drafting import Prices
-from blackbox_proxy.core.money.usage import counts_of, usage_of
-from blackbox_proxy.errors import BlackboxProxyError, InputError, ReplyError, WeightsError
-from blackbox_proxy.ledger.books import Account, Entry, Ledger, most_of
+from blackbox_proxy.errors import InputError, ReplyError, WeightsError
+from blackbox_proxy.ledger.booked import Booked
+from blackbox_proxy.ledger.books import Account, Ledger
 from blackbox_proxy.local.controls import special_names
 from blackbox_proxy.local.template import DEFAULT, named, suspected, written
 from blackbox_proxy.local.tokens import api_vocabulary, tokenizer_of
@@ -33,13 +36,10 @@ from blackbox_proxy.types import (
     Adapter,
     Ask,
     Attempt,
-    Call,
     Capabilities,
-    Kind,
     ListAdapter,
     Prompt,
     Reply,
-    Usage,
     WireRequest,
 )
 
@@ -119,14 +119,14 @@ class Api:
 
     def send_list(self, asks: Sequence[Ask]) -> Sequence[Reply]:
         """One request for several asks (`Capabilities.prompt_lists`); the first reply has its usage, its attempts."""
-        adapter, booked = self._lists(), _Booked(self.account)
+        adapter, booked = self._lists(), Booked(self.account)
         with booked.counting():
             request = booked.book(adapter.encode_list(asks), asks[0])
             return booked.counted(adapter.decode_list(self.transport.send(request, booked), asks))
 
     async def asend_list(self, asks: Sequence[Ask]) -> Sequence[Reply]:
         """`send_list` for asyncio."""
-        adapter, booked = self._lists(), _Booked(self.account)
+        adapter, booked = self._lists(), Booked(self.account)
         with booked.counting():
             request = booked.book(adapter.encode_list(asks), asks[0])
             return booked.counted(adapter.decode_list(await self.transport.asend(request, booked), asks))
@@ -156,6 +156,11 @@ class Api:
             return None
         return Prices(*(float(rate.base) / 1e6 for rate in (price.input, price.cached or price.input, price.output)))
 
+    @property
+    def is_taped(self) -> bool:
+        """Whether a cassette is recorded or replayed, so that what is asked must not depend on a clock."""
+        return self.transport.tape is not None
+
     def tagged(self, tags: Mapping[str, str]) -> Api:
         """The same connection, whose requests are booked with these tags besides the ledger's own."""
         return replace(self, account=self.account and self.account.tagged(tags))
@@ -184,80 +189,19 @@ class Api:
 
 
 @dataclass(slots=True)
-class _Booked:
-    """Watches the attempts at a question, counts them, and has them booked.
-
-    entry: the present request's place in the books. repeats: a reply may say again what stands before. most: the most
-    tokens that an attempt at it can take. told: the counts of its reply, as they came.
-    """
-
-    account: Account | None
-    entry: Entry | None = None
-    repeats: bool = False
-    step: int = 0
-    most: Usage = field(default_factory=Usage)
-    told: Mapping[str, object] | None = None
-    calls: list[Call] = field(default_factory=list)
-
-    def book(self, request: WireRequest, ask: Ask) -> WireRequest:
-        """A request that is about to be sent. ask: which run it belongs to."""
-        self.step, self.most = ask.step, most_of(request, length=ask.length)
-        if self.account is not None:
-            self.entry = self.account.entry(request, run=ask.run, step=ask.step, length=ask.length)
-        return request
-
-    def begin(self, number: int) -> None:
-        if self.entry is not None:
-            self.entry.begin(number)
-
-    def end(self, attempt: Attempt) -> None:
-        self.told = attempt.usage
-        if self.entry is not None:
-            self.entry.end(attempt)
-        self.calls.append(
-            Call(self.step, usage_of(attempt, most=self.most), None if self.entry is None else self.entry.cost)
-        )
-
-    @contextmanager
-    def counting(self) -> Iterator[None]:
-        """Lets an error say what was tried before it."""
-        try:
-            yield
-        except BlackboxProxyError as error:
-            error.calls = (*error.calls, *self.calls)
-            raise
-
-    def counted(self, replies: Sequence[Reply]) -> Sequence[Reply]:
-        """The replies to one request with its receipt; the first has all attempts at the question.
-
-        Where its provider counts no tokens they are counted here: the most that was read, and those that came; where
-        the reply may have repeated what stood before, the most that were written.
-        """
-        first, *rest = replies
-        came = [position.sampled for reply in replies for position in reply.positions]
-        texts = sum(bool(sampled.piece) and sampled.kind is not Kind.END for sampled in came)
-        most = self.most if self.repeats else replace(self.most, output=len(came))
-        counts = counts_of(self.told, most=most, own=first.usage, texts=texts)
-        receipt = None if self.entry is None else self.entry.receipt(counts)
-        last = Call(self.step, counts.usage, None if receipt is None else receipt.cost)
-        calls = (*self.calls[:-1], last)
-        return [replace(first, receipt=receipt, calls=calls), *(replace(reply, receipt=receipt) for reply in rest)]
-
-
-@dataclass(slots=True)
 class _Asking:
     """One question in the first way whose reply can be used. left: how many further ways there are."""
 
     ask: Ask
     adapter: Adapter
     left: int
-    booked: _Booked
+    booked: Booked
     reply: Reply | None = None
 
     @classmethod
     def of(cls, ask: Ask, adapter: Adapter, account: Account | None) -> _Asking:
         able = adapter.capabilities()
-        booked = _Booked(account, repeats=able.chat and bool(ask.answer))
+        booked = Booked(account, repeats=able.chat and bool(ask.answer))
         return cls(ask, adapter, able.ways - 1 if ask.answer else 0, booked)
 
     def request(self) -> WireRequest:
@@ -301,6 +245,10 @@ def connect(  # noqa: PLR0913 (each is something only the caller knows)
     attempts: int = 4,
     on_attempt: Callable[[Attempt], None] | None = None,
     ledger: Ledger | None = None,
+    record: Recorder | Path | str | None = None,
+    record_prompts: PromptForm = "plain",
+    replay: Replay | Path | str | None = None,
+    replay_pace: Pace = "at-once",
 ) -> Api:
     """Get ready to call a hosted model; nothing is sent yet.
 
@@ -322,7 +270,15 @@ def connect(  # noqa: PLR0913 (each is something only the caller knows)
         attempts: How often one request is sent at most.
         on_attempt: Called with each attempt when it has ended.
         ledger: Where every attempt is booked, and which budgets hold (`open_ledger`); close it after the connection.
+        record: A file, or an open cassette, that every attempt is written to.
+        record_prompts: Whether a file that is recorded keeps prompts as they are, or their digests.
+        replay: A file, or an open cassette, that every attempt is taken from: nothing is sent, and neither an address
+            nor a key is needed. What was not recorded is an InputError.
+        replay_pace: Whether what is replayed from a file comes at once or takes its time.
     """
+    tape = _tape(record, replay, prompts=record_prompts, pace=replay_pace)
+    if isinstance(tape, Replay):
+        base_url, profile = base_url or tape.header.address, profile or tape.header.profile
     if not 0.0 < timeout < float("inf"):
         raise InputError(f"a timeout must be a number of seconds above 0, not {timeout}", hint="60 is the default")
     described = profile or measured_here(base_url, model)
@@ -337,12 +293,25 @@ def connect(  # noqa: PLR0913 (each is something only the caller knows)
         timeout=timeout,
         retry=RetryPolicy(attempts=attempts),
         on_attempt=on_attempt,
+        tape=tape,
     )
-    account = ledger and ledger.account(url, model, profile=profile)
+    transport.introduce(model=model, profile=profile)
+    account = ledger and ledger.account(url, model, profile=profile, replayed=isinstance(tape, Replay))
     vocabulary, notes = _vocabulary(tokenizer, model, known)
     taken = laid_over({"end_pieces": COMMON_ENDS}, _known_options(known, vocabulary), options or {})
     built = load_adapter(known.adapter if known else adapter or "completions", **taken)
     return Api(model, transport, built, named(template), vocabulary, (*(known.notes if known else ()), *notes), account)
+
+
+def _tape(
+    record: Recorder | Path | str | None, replay: Replay | Path | str | None, *, prompts: PromptForm, pace: Pace
+) -> Recorder | Replay | None:
+    """The cassette that is recorded or replayed. Raises InputError where both are wanted."""
+    if record is not None and replay is not None:
+        raise InputError("what is replayed cannot be recorded at the same time", hint="give record or replay")
+    if record is not None:
+        return record if isinstance(record, Recorder) else Recorder(record, prompts=prompts)
+    return Replay(replay, pace=pace) if isinstance(replay, Path | str) else replay
 
 
 def measured_here(base_url: str, model: str) -> str:

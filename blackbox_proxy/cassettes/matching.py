@@ -24,13 +24,16 @@ from blackbox_proxy.types import WireRequest
 Pace = Literal["at-once", "recorded"]
 """How a replay takes its time: not at all, or as long as it took, the pauses between attempts included."""
 
+ABSENT = object()
+"""In place of a JSON value: there is none."""
+
 _SHOWN = 60
 """Characters of a value that an error shows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Where two JSON values part first, and what stands there; None where nothing does."""
+    """Where two JSON values part, and what stands there; `ABSENT` where nothing does."""
 
     where: str
     recorded: object
@@ -41,7 +44,8 @@ class Difference:
         """For an error."""
         if isinstance(self.recorded, str) and isinstance(self.asked, str):
             at = _shared(self.recorded, self.asked)
-            return f"{self.where}, from character {at + 1}: {_shown(self.recorded, at)} recorded, {_shown(self.asked, at)} asked"
+            recorded, asked = (_shown(text, at) for text in (self.recorded, self.asked))
+            return f"{self.where}, from character {at + 1}: {recorded} recorded, {asked} asked"
         return f"{self.where}: {_shown(self.recorded)} recorded, {_shown(self.asked)} asked"
 
 
@@ -56,11 +60,11 @@ def differences(recorded: object, asked: object, where: str = "") -> Iterator[Di
     if isinstance(recorded, dict) and isinstance(asked, dict):
         for name in dict.fromkeys((*asked, *recorded)):
             inner = f"{where}.{name}" if where else str(name)
-            yield from differences(recorded.get(name), asked.get(name), inner)
+            yield from differences(recorded.get(name, ABSENT), asked.get(name, ABSENT), inner)
     elif isinstance(recorded, list) and isinstance(asked, list):
         for at in range(max(len(recorded), len(asked))):
-            pair = (one[at] if at < len(one) else None for one in (recorded, asked))
-            yield from differences(*pair, f"{where}[{at}]")
+            there, here = (one[at] if at < len(one) else ABSENT for one in (recorded, asked))
+            yield from differences(there, here, f"{where}[{at}]")
     elif type(recorded) is not type(asked) or recorded != asked:
         yield Difference(where, recorded, asked)
 
@@ -209,7 +213,7 @@ class ReplayedCall:
 def _first(row: RecordedAttempt, path: str, body: Mapping[str, object]) -> Difference:
     if row.path != path:
         return Difference("the path", row.path, path)
-    return next(differences(row.body, body), Difference("nothing", None, None))
+    return next(differences(row.body, body), Difference("nothing", ABSENT, ABSENT))
 
 
 def _distance(row: RecordedAttempt, path: str, body: Mapping[str, object]) -> tuple[bool, int, float]:
@@ -228,7 +232,7 @@ def _shared(one: str, other: str) -> int:
 
 def _shown(value: object, at: int = 0) -> str:
     """A value for an error: text from shortly before a place."""
-    if value is None:
+    if value is ABSENT:
         return "nothing"
     if not isinstance(value, str):
         return repr(value)[:_SHOWN]

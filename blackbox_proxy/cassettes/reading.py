@@ -89,7 +89,7 @@ def _reading(path: Path) -> Iterator[IO[bytes]]:
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is no file", hint="name a file")
     try:
-        file = cast(IO[bytes], gzip.open(path, "rb")) if is_packed(path) else path.open("rb")
+        file = cast(IO[bytes], gzip.GzipFile(path, "rb")) if is_packed(path) else path.open("rb")
     except FileNotFoundError:
         raise InputError(f"there is no cassette {path}", hint="`--record FILE` writes one") from None
     except OSError as error:

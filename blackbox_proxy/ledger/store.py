@@ -67,15 +67,16 @@ MIGRATIONS = (
     CREATE INDEX tags_of_attempt ON tags (attempt);
     """,
     "ALTER TABLE attempts ADD COLUMN local_seconds REAL",
+    "ALTER TABLE attempts ADD COLUMN replayed INTEGER NOT NULL DEFAULT 0",
 )
 """What makes version n of the schema of version n - 1; once released, a script never changes."""
 
 _NAMES = tuple(field.name for field in fields(LedgerRow))
 _SPENT = {
-    "run": "SELECT coalesce(sum(charge), 0), count(*) FROM attempts WHERE run = :run",
-    "day": "SELECT coalesce(sum(charge), 0), count(*) FROM attempts WHERE day = :day",
+    "run": "SELECT coalesce(sum(charge), 0), count(*) FROM attempts WHERE run = :run AND NOT replayed",
+    "day": "SELECT coalesce(sum(charge), 0), count(*) FROM attempts WHERE day = :day AND NOT replayed",
     "tag": "SELECT coalesce(sum(charge), 0), count(*) FROM tags JOIN attempts ON attempts.id = tags.attempt "
-    "WHERE tags.key = :key AND tags.value = :value",
+    "WHERE tags.key = :key AND tags.value = :value AND NOT replayed",
 }
 
 
@@ -117,7 +118,7 @@ class Store:
                 check_budget(budget, self._spent(budget, intent), reserve=reserve)
             row = write(
                 "INSERT INTO attempts (run, step, attempt, at, day, provider, model, path, asked, price, reserved, "
-                "charge) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "charge, replayed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     intent.run,
                     intent.step,
@@ -131,6 +132,7 @@ class Store:
                     intent.price and price_text(intent.price),
                     _text(intent.reserved),
                     reserve,
+                    intent.replayed,
                 ),
             ).lastrowid
             for key, value in intent.tags.items():
@@ -284,4 +286,5 @@ def _row(values: Sequence[Any]) -> LedgerRow:
     for name in ("reserved", "cost"):
         columns[name] = None if columns[name] is None else Decimal(columns[name])
     columns["tags"] = json.loads(columns["tags"])
+    columns["replayed"] = bool(columns["replayed"])
     return LedgerRow(**columns)

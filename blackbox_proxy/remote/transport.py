@@ -171,6 +171,11 @@ class Transport:
             outcome: Outcome = await retrying(attempt)
         return settled(outcome, tries=exchanges.sent)
 
+    @property
+    def tape(self) -> Tape | None:
+        """The cassette that is recorded or replayed."""
+        return self._taping.tape
+
     def introduce(self, *, model: str, profile: str = "") -> None:
         """Say in the head of a cassette that is recorded which model is asked here, and under which profile."""
         self._taping.introduce(address=self._address.shown, model=model, profile=profile)

@@ -51,6 +51,7 @@ ROW = LedgerRow(
     price=price_text(PRICE),
     reserved=Decimal("0.01"),
     cost=Decimal("0.0000003"),
+    replayed=False,
     tags={"project": "x", "who": "me, too"},
 )
 LOST = replace(ROW, id=2, outcome="timeout", input=None, cached=None, cache_write=None, output=None, kept=None,
