@@ -10,7 +10,7 @@ import hashlib
 import json
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast, final
@@ -216,18 +216,29 @@ def _first(row: RecordedAttempt, path: str, body: Mapping[str, object]) -> Diffe
     return next(differences(row.body, body), Difference("nothing", ABSENT, ABSENT))
 
 
-def _distance(row: RecordedAttempt, path: str, body: Mapping[str, object]) -> tuple[bool, int, float]:
+def _distance(row: RecordedAttempt, path: str, body: Mapping[str, object]) -> tuple[bool, float]:
     """How far a recorded request is from one that is asked; the smaller the nearer."""
-    found = list(differences(row.body, body))
-    texts = [(one.recorded, one.asked) for one in found if isinstance(one.recorded, str) and isinstance(one.asked, str)]
-    alike = sum(_shared(recorded, asked) / max(len(recorded), len(asked), 1) for recorded, asked in texts)
-    return row.path != path, len(found), -alike
+    names = {*row.body, *body}
+    return row.path != path, sum(_apart(row.body.get(name, ABSENT), body.get(name, ABSENT)) for name in names)
+
+
+def _apart(one: object, other: object) -> float:
+    """How much of two JSON values differs, 0 to 1: by their fields, their places, or how far texts are alike."""
+    if isinstance(one, str) and isinstance(other, str):
+        return 0.0 if one == other else 1.0 - _shared(one, other) / max(len(one), len(other))
+    if isinstance(one, dict) and isinstance(other, dict):
+        names = {*one, *other}
+        return sum(_apart(one.get(name, ABSENT), other.get(name, ABSENT)) for name in names) / max(len(names), 1)
+    if isinstance(one, list) and isinstance(other, list):
+        longest = max(len(one), len(other), 1)
+        return (sum(map(_apart, one, other)) + abs(len(one) - len(other))) / longest
+    return float(type(one) is not type(other) or one != other)
 
 
 def _shared(one: str, other: str) -> int:
     """Characters that both begin with."""
-    pairs: Sequence[tuple[str, str]] = list(zip(one, other, strict=False))
-    return next((at for at, (a, b) in enumerate(pairs) if a != b), len(pairs))
+    shorter = min(len(one), len(other))
+    return next((at for at in range(shorter) if one[at] != other[at]), shorter)
 
 
 def _shown(value: object, at: int = 0) -> str:

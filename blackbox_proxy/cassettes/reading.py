@@ -15,12 +15,21 @@ from blackbox_proxy.errors import InputError
 MOST = 2 * 2**30
 """Most bytes of a cassette, after decompression."""
 
-_PRUNE = "`blackbox-proxy cassette prune` writes the whole lines before it"
+_PRUNE = "`blackbox-proxy cassette prune` keeps the whole lines before it"
+
+
+class CutOff(InputError):
+    """The end of a cassette is missing: a recording was killed while it wrote, or a copy is not whole."""
 
 
 def is_packed(path: Path) -> bool:
     """Whether a cassette is compressed, which its ending says."""
     return path.suffix == ".gz"
+
+
+def packed_as(path: Path, line: bytes) -> bytes:
+    """A line as it stands in this file: a gzip member by itself where it is compressed."""
+    return gzip.compress(line, mtime=0) if is_packed(path) else line
 
 
 def read_header(path: Path) -> CassetteHeader:
@@ -59,16 +68,16 @@ def lines_of(path: Path) -> Iterator[bytes]:
             if len(line) > LONGEST_LINE:
                 raise wrong_line(path, number, f"it is longer than {LONGEST_LINE // 2**20} MiB")
             if not line.endswith(b"\n"):
-                raise wrong_line(path, number, "it is cut off: it has no end", hint=_PRUNE)
+                raise CutOff(f"{path}, line {number}: it is cut off: it has no end", hint=_PRUNE)
             if total > MOST:
                 raise wrong_line(path, number, f"all lines together are longer than {MOST // 2**30} GiB")
             yield line
 
 
-def wrong_line(path: Path, number: int, said: str, *, hint: str = "") -> InputError:
+def wrong_line(path: Path, number: int, said: str, *, hint: str = "record it again") -> InputError:
     """The error for a line of a cassette."""
     shown = said if len(said) <= 300 else said[:300] + "..."
-    return InputError(f"{path}, line {number}: {shown}", hint=hint or "record it again, or see docs/offline.md")
+    return InputError(f"{path}, line {number}: {shown}", hint=hint)
 
 
 def _headless(row: RecordedAttempt) -> str:
@@ -103,6 +112,6 @@ def _next(path: Path, file: IO[bytes], number: int) -> bytes:
     try:
         return file.readline(LONGEST_LINE + 1)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise wrong_line(path, number, f"the compressed file is broken there: {error}", hint=_PRUNE) from None
+        raise CutOff(f"{path}, line {number}: the compressed file is broken there: {error}", hint=_PRUNE) from None
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}", hint="check the disk") from error

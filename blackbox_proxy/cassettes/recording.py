@@ -6,7 +6,6 @@ row is a gzip member by itself. Threads share a `Recorder`; several processes ma
 
 from __future__ import annotations
 
-import gzip
 import os
 import threading
 from importlib.metadata import version
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import final
 
 from blackbox_proxy.cassettes.hashing import check_hashable, hashed, hashed_reply
-from blackbox_proxy.cassettes.reading import is_packed, lines_of, read_header
+from blackbox_proxy.cassettes.reading import lines_of, packed_as, read_header
 from blackbox_proxy.cassettes.redacting import Redactor, kept_headers
 from blackbox_proxy.cassettes.schema import (
     LONGEST_ATTEMPT,
@@ -76,7 +75,7 @@ class Recorder:
                 profile=profile,
                 prompts=self.prompts,
             )
-            if not create_whole(self.path, self._packed(line_of(header))):
+            if not create_whole(self.path, packed_as(self.path, line_of(header))):
                 self._check_existing()
             self._begun = True
 
@@ -114,7 +113,7 @@ class Recorder:
         self._append(_line(row))
 
     def _append(self, line: bytes) -> None:
-        packed = self._packed(line)
+        packed = packed_as(self.path, line)
         with self._lock:
             try:
                 file = os.open(self.path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0))
@@ -126,9 +125,6 @@ class Recorder:
                 raise InputError(
                     f"cannot write the cassette {self.path}: {error.strerror}", hint="check the disk and the folder"
                 ) from error
-
-    def _packed(self, line: bytes) -> bytes:
-        return gzip.compress(line, mtime=0) if is_packed(self.path) else line
 
     def _check_existing(self) -> None:
         header = read_header(self.path)

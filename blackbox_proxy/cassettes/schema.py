@@ -157,6 +157,17 @@ def body_fields(raw: bytes) -> dict[str, str]:
         return {"base64": base64.b64encode(raw).decode("ascii")}
 
 
+def reply_of(row: RecordedAttempt) -> object:
+    """A reply's JSON; its text, or its bytes as base64, where it is none."""
+    if row.text is None:
+        return row.base64
+    try:
+        found: object = json.loads(row.text)
+    except (ValueError, RecursionError):
+        return row.text
+    return found
+
+
 def line_of(row: CassetteHeader | RecordedAttempt) -> bytes:
     """A row as a line, its end included."""
     kept = row.model_dump(exclude_defaults=True)

@@ -84,6 +84,7 @@ def test_the_figures_of_all_rows() -> None:
         naive=naive_by_hand(),
         unpriced=1,
         at_risk=Decimal("0.02"),
+        replayed=0,
         seconds=2.0,
         local_seconds=0.5,
     )
