@@ -13,8 +13,10 @@ from typing import Annotated, Literal
 import typer
 
 from blackbox_proxy.cli import asking, cost, doctor, drift, evaluate, inputs, profiles, scoring, serving, tune
+from blackbox_proxy.cli.declaring import with_options
 from blackbox_proxy.cli.fetching import fetch
-from blackbox_proxy.cli.options import AsJson, PairFile, pair_file, write_json
+from blackbox_proxy.cli.knobs import DemoKnobs
+from blackbox_proxy.cli.options import AsJson, PairOptions, write_json
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -50,8 +52,8 @@ app.add_typer(cost.app, name="cost")
 app.add_typer(drift.app, name="drift")
 
 
-def _print_version(wanted: bool) -> None:  # noqa: FBT001 (typer passes the value)
-    if wanted:
+def _print_version(given: bool) -> None:  # noqa: FBT001 (typer passes the value)
+    if given:
         version()
         raise typer.Exit
 
@@ -66,16 +68,17 @@ def before(
 
 
 @pair_app.command(epilog="Example: `blackbox-proxy pair check --pair pair.toml`")
-def check(pair: PairFile = None, as_json: AsJson = False) -> None:
+@with_options
+def check(*, pair: PairOptions, as_json: AsJson = False) -> None:
     """Load a pair, compare its members on a few texts, and say what was found."""
     from blackbox_proxy.cli import show
     from blackbox_proxy.cli.settings import read_settings
     from blackbox_proxy.local.check import check_pair
     from blackbox_proxy.local.loading import load_pair
 
-    with load_pair(pair_file(pair, read_settings())) as local:
-        found = check_pair(local)
-    write_json(found) if as_json else show.pair_check(found)
+    with load_pair(pair.file(read_settings())) as local:
+        report = check_pair(local)
+    write_json(report) if as_json else show.pair_check(report)
 
 
 @app.command(
@@ -155,21 +158,16 @@ def _print_quirks(*, as_json: bool) -> None:
 
 
 @app.command(epilog="Examples: `blackbox-proxy demo`, `blackbox-proxy demo --questions 100 --json`")
+@with_options
 def demo(
+    *,
     count: Annotated[int, typer.Option("--questions", min=1, help="Questions per load.")] = 12,
     split: Annotated[
         Literal["heldout", "dev"], typer.Option(help="`dev` countries are for choosing knobs.")
     ] = "heldout",
     seed: Annotated[int, typer.Option(help="Draws the questions.")] = 0,
-    alpha: Annotated[float | None, typer.Option(help="Weight of the pair's offset.")] = None,
+    knobs: DemoKnobs,
     top_k: Annotated[int, typer.Option(help="Log-probs that the closed model shows.")] = 20,
-    tail: Annotated[
-        Literal["impute", "reveal", "drop"], typer.Option(help="What it does not show: guess, ask for, or leave out.")
-    ] = "impute",
-    rule: Annotated[
-        Literal["pooled", "none", "clip", "plausible"],
-        typer.Option(help="How an offset abstains where the pair has no evidence."),
-    ] = "pooled",
     tokenizer: Annotated[bool, typer.Option(help="Whether the closed model's tokenizer is known.")] = True,
     as_json: AsJson = False,
 ) -> None:
@@ -181,13 +179,13 @@ def demo(
     from blackbox_proxy.demo.score import summary
     from blackbox_proxy.local.weights import short_name
 
-    steering = replace(STEERING, alpha=STEERING.alpha if alpha is None else alpha, tail=tail, rule=rule)
+    steering = replace(STEERING, **knobs)
     asked = {load: draw(load, count=count, split=split, seed=seed) for load in LOADS}
     fetch(LOCAL)
     closed = fetch(CLOSED)
     if not as_json:
         demonstrating.opening(closed=short_name(CLOSED), local=short_name(LOCAL))
-    with staged(closed, top_k=top_k, tokenizer=tokenizer or tail == "reveal") as stage:
+    with staged(closed, top_k=top_k, tokenizer=tokenizer or steering.tail == "reveal") as stage:
         if as_json:
             with show.progress("answering", count * len(LOADS)) as tick:
                 played = {load: play(asked[load], stage, steering=steering, on_answer=tick) for load in LOADS}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-import sys
 import textwrap
 import time
 import uuid
@@ -21,8 +20,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from blackbox_proxy.cli import inputs
-from blackbox_proxy.cli.booking import LedgerFile, NoLedger, books
-from blackbox_proxy.cli.options import AsJson, BaseUrl, KeyVariable, ModelName, ProfileName, Timeout, write_json
+from blackbox_proxy.cli.booking import BudgetOptions
+from blackbox_proxy.cli.declaring import Fields, with_options
+from blackbox_proxy.cli.endpoint import EndpointOptions, required
+from blackbox_proxy.cli.options import AsJson, write_json
 from blackbox_proxy.errors import BlackboxProxyError, InputError
 
 if TYPE_CHECKING:
@@ -77,17 +78,14 @@ class Watched:
         return Call(0, used, None if self.entry is None else self.entry.cost)
 
 
-def doctor(  # noqa: PLR0913, PLR0917 (typer reads options from the signature)
-    base_url: BaseUrl = None,
-    model: ModelName = None,
-    profile: ProfileName = None,
-    api_key_env: KeyVariable = None,
-    timeout: Timeout = 60.0,
-    ledger: LedgerFile = None,
-    no_ledger: NoLedger = False,  # noqa: FBT002
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before the first call.")] = False,  # noqa: FBT002
-    write: Annotated[bool, typer.Option(help="Write what was measured, for later runs.")] = True,  # noqa: FBT002
-    as_json: AsJson = False,  # noqa: FBT002
+@with_options
+def doctor(
+    *,
+    endpoint: Annotated[EndpointOptions, Fields(but=("template", "tokenizer", "top_k"))],
+    budget: Annotated[BudgetOptions, Fields(only=("ledger", "no_ledger"))],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before the first call.")] = False,
+    write: Annotated[bool, typer.Option(help="Write what was measured, for later runs.")] = True,
+    as_json: AsJson = False,
 ) -> None:
     """Ask an endpoint some thirty short questions, and say what it can do and how exact steering will be there.
 
@@ -96,12 +94,12 @@ def doctor(  # noqa: PLR0913, PLR0917 (typer reads options from the signature)
     from blackbox_proxy.cli.settings import read_settings
 
     settings = read_settings()
-    patient = _patient(settings, base_url=base_url, model=model, profile=profile, api_key_env=api_key_env)
+    patient = _patient(settings, endpoint)
     calls: list[Call] = []
-    with books(settings, file=ledger, off=no_ledger) as book:
+    with budget.books(settings) as book:
         account = book and _account(patient, book)
         _announce(patient, yes=yes, price=account and account.price())
-        with _examined(patient, timeout=timeout, account=account, calls=calls) as exam:
+        with _examined(patient, timeout=endpoint.seconds, account=account, calls=calls) as exam:
             stopped = _run(exam)
     report = exam.report(stopped=_words(stopped))
     path, remark = _written(report, patient) if write else (None, "nothing was written")
@@ -113,32 +111,27 @@ def doctor(  # noqa: PLR0913, PLR0917 (typer reads options from the signature)
     _leave(stopped, as_json=as_json)
 
 
-def _patient(
-    settings: Settings, *, base_url: str | None, model: str | None, profile: str | None, api_key_env: str | None
-) -> Patient:
+def _patient(settings: Settings, endpoint: EndpointOptions) -> Patient:
     """The endpoint as command line, settings and profile describe it; what was measured before is left aside."""
     from blackbox_proxy.remote.profiles.finding import load_profile, user_folder
     from blackbox_proxy.remote.profiles.rules import settle
 
-    named, folder = profile or settings.profile or UNKNOWN, user_folder(os.environ)
-    found = load_profile(named, folder=folder)
-    url = base_url or (settings.base_url if not profile else None) or found.document.profile.base_url or ""
-    name = model or settings.model or ""
-    if not name:
-        raise InputError(
-            "--model is missing", hint="give it, or set BLACKBOX_PROXY_MODEL, or write it into config.toml"
-        )
+    named, folder = endpoint.profile or settings.profile or UNKNOWN, user_folder(os.environ)
+    profile = load_profile(named, folder=folder)
+    set_url = None if endpoint.profile else settings.base_url
+    url = endpoint.base_url or set_url or profile.document.profile.base_url or ""
+    name = required(endpoint.model or settings.model, "model")
     if not url and named == UNKNOWN:
         raise InputError("--base-url is missing", hint="give it, such as https://host/v1, or name a --profile")
-    fresh = replace(found, overlays=(), elsewhere=())
+    fresh = replace(profile, overlays=(), elsewhere=())
     settled = settle(fresh, name, base_url=url, today=_today())
     if settled.options.get("decoder") == "llama_native":
         raise InputError(
             f"the doctor does not know the route {settled.options.get('path')} of the profile {named!r}",
             hint=f"look at its other routes: --profile {UNKNOWN} --base-url {url}",
         )
-    variable = inputs.variable_name(api_key_env) if api_key_env else settled.api_key_env
-    return Patient(url, name, found, settled, folder, variable)
+    variable = inputs.variable_name(endpoint.api_key_env) if endpoint.api_key_env else settled.api_key_env
+    return Patient(url, name, profile, settled, folder, variable)
 
 
 def _today() -> dt.date:
@@ -159,13 +152,13 @@ def _announce(patient: Patient, *, yes: bool, price: Price | None) -> None:
     from blackbox_proxy.types import Usage
 
     amount = cost(Usage(input=ESTIMATE.input, output=ESTIMATE.output), price)
-    told = "cost unknown, since nobody says its price" if amount is None else f"about {bills.money(amount)} USD"
+    price_words = "cost unknown, since nobody says its price" if amount is None else f"about {bills.money(amount)} USD"
     show.note(
         f"to ask {patient.model} at {patient.base_url}: about {ESTIMATE.calls} calls, {ESTIMATE.input:,} tokens in, "
         f"{ESTIMATE.output:,} out ({ESTIMATE.most_output:,} where it gives no short answers); "
-        f"never more than {ESTIMATE.most_calls} calls; {told}"
+        f"never more than {ESTIMATE.most_calls} calls; {price_words}"
     )
-    if not yes and sys.stdin.isatty() and sys.stderr.isatty() and not inputs.agreed():
+    if not yes and not inputs.agreed():
         raise typer.Exit(1)
 
 
@@ -254,7 +247,7 @@ def _as_json(
     from blackbox_proxy.core.money.spending import cost_of
 
     cost = cost_of(calls)
-    found: dict[str, object] = {
+    fields: dict[str, object] = {
         "base_url": report.base_url,
         "model": report.model,
         "profile": patient.profile.name,
@@ -271,8 +264,8 @@ def _as_json(
         "overlay": path and str(path),
     }
     if isinstance(stopped, BlackboxProxyError):
-        found["error"] = {"type": type(stopped).__name__, "message": stopped.message, "hint": stopped.hint}
-    return found
+        fields["error"] = {"type": type(stopped).__name__, "message": stopped.message, "hint": stopped.hint}
+    return fields
 
 
 def _show(report: Report, calls: Sequence[Call]) -> None:
@@ -280,7 +273,7 @@ def _show(report: Report, calls: Sequence[Call]) -> None:
     from rich.text import Text
 
     from blackbox_proxy.cli import show
-    from blackbox_proxy.core.money.amounts import plain
+    from blackbox_proxy.cli.spent import cost_words
     from blackbox_proxy.core.money.spending import cost_of
 
     width = max((len(check.what) for check in report.checks), default=0)
@@ -292,9 +285,7 @@ def _show(report: Report, calls: Sequence[Call]) -> None:
     names = ", ".join(dict.fromkeys(check.finding for check in report.findings))
     show.out.print(Text(f"Deviations: {names or 'none'}."), soft_wrap=False)
     used = "tokens not counted" if report.input is None else f"{report.input:,} tokens in, {report.output or 0:,} out"
-    cost = cost_of(calls)
-    price = "cost unknown" if cost is None else f"cost {plain(cost)} USD"
-    show.note(f"{len(calls)} calls, {used}, {report.seconds:.2f} s each; {price}")
+    show.note(f"{len(calls)} calls, {used}, {report.seconds:.2f} s each; {cost_words(cost_of(calls))}")
 
 
 def rows(check: Check, *, what: int, width: int) -> Iterator[object]:
@@ -311,9 +302,9 @@ def rows(check: Check, *, what: int, width: int) -> Iterator[object]:
     yield from (Text(f"{'':<{indent}}{line}") for line in more)
     for label, evidence in (("sent", check.sent), ("came", check.came)):
         if evidence:
-            told = Text(f"{'':<8}{one_line(f'{label} {evidence}')}", style="dim")
-            told.truncate(width, overflow="ellipsis")
-            yield told
+            row = Text(f"{'':<8}{one_line(f'{label} {evidence}')}", style="dim")
+            row.truncate(width, overflow="ellipsis")
+            yield row
 
 
 def _say_where(remark: str, patient: Patient, *, path: Path | None) -> None:

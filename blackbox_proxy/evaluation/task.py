@@ -9,7 +9,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
@@ -21,6 +21,7 @@ from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import read_text
 from blackbox_proxy.knobs import FIXED, KnobMistake, check_bounds, read_knobs
 from blackbox_proxy.local.pairfile import find_pair
+from blackbox_proxy.steering import Steering
 
 Who = Literal["closed", "pair", "both", "none"]
 """Who is shown an item's document."""
@@ -155,6 +156,17 @@ class Task:
     def has_documents(self) -> bool:
         """Whether any question comes with one."""
         return any(item.document for item in self.test)
+
+    def with_knobs(self, knobs: Mapping[str, Any]) -> Task:
+        """The task with these knobs of steering in place of its own. Raises InputError for a value that cannot be.
+
+        Where one of them is alpha, or a schedule, that one holds.
+        """
+        chosen = {**self.knobs, "alpha": self.alpha, "max_tokens": self.max_tokens, **knobs}
+        if "alpha" in knobs:
+            chosen.pop("schedule", None)
+        Steering(**chosen)
+        return replace(self, alpha=chosen.pop("alpha"), max_tokens=chosen.pop("max_tokens"), knobs=chosen)
 
 
 def _knobs(steering: _Steering, path: Path) -> Mapping[str, object]:
