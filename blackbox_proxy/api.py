@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Protocol, Self, final
 
 from blackbox_proxy.cassettes.matching import Pace, Replay
+from blackbox_proxy.cassettes.opening import open_tape
 from blackbox_proxy.cassettes.recording import Recorder
 from blackbox_proxy.cassettes.schema import PromptForm
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
@@ -276,7 +277,7 @@ def connect(  # noqa: PLR0913 (each is something only the caller knows)
             nor a key is needed. What was not recorded is an InputError.
         replay_pace: Whether what is replayed from a file comes at once or takes its time.
     """
-    tape = _tape(record, replay, prompts=record_prompts, pace=replay_pace)
+    tape = open_tape(record, replay, prompts=record_prompts, pace=replay_pace)
     if isinstance(tape, Replay):
         base_url, profile = base_url or tape.header.address, profile or tape.header.profile
     if not 0.0 < timeout < float("inf"):
@@ -301,17 +302,6 @@ def connect(  # noqa: PLR0913 (each is something only the caller knows)
     taken = laid_over({"end_pieces": COMMON_ENDS}, _known_options(known, vocabulary), options or {})
     built = load_adapter(known.adapter if known else adapter or "completions", **taken)
     return Api(model, transport, built, named(template), vocabulary, (*(known.notes if known else ()), *notes), account)
-
-
-def _tape(
-    record: Recorder | Path | str | None, replay: Replay | Path | str | None, *, prompts: PromptForm, pace: Pace
-) -> Recorder | Replay | None:
-    """The cassette that is recorded or replayed. Raises InputError where both are wanted."""
-    if record is not None and replay is not None:
-        raise InputError("what is replayed cannot be recorded at the same time", hint="give record or replay")
-    if record is not None:
-        return record if isinstance(record, Recorder) else Recorder(record, prompts=prompts)
-    return Replay(replay, pace=pace) if isinstance(replay, Path | str) else replay
 
 
 def measured_here(base_url: str, model: str) -> str:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blackbox_proxy.api import Api, connect
+from blackbox_proxy.cassettes.matching import Replay
+from blackbox_proxy.cassettes.opening import Tape, as_arguments
 from blackbox_proxy.demo.facts import HOUSE_FORMAT, Load, Question, Split, questions
 from blackbox_proxy.demo.score import DemoAnswer
 from blackbox_proxy.errors import InputError
@@ -51,25 +53,37 @@ class Stage:
 
 
 @contextmanager
-def staged(closed: Path, *, top_k: int = TOP_K, tokenizer: bool = True) -> Iterator[Stage]:
+def staged(closed: Path, *, top_k: int = TOP_K, tokenizer: bool = True, tape: Tape | None = None) -> Iterator[Stage]:
     """Start the stand-in over `closed` and load the demo's pair; stop both at the end.
 
     top_k: log-probs that the closed model shows. tokenizer: whether its tokenizer is known; then it also tells the
-    log-probs of chosen ids where it is asked (`tail="reveal"`).
+    log-probs of chosen ids where it is asked (`tail="reveal"`). tape: a cassette that is recorded, or replayed in place
+    of the stand-in.
     """
     options = {"top_k": top_k, "reveal": "ids" if tokenizer else "none"}
     with (
-        running(closed, name="closed-model", top_k=top_k, slots=1, threads=1, context=1024) as url,
+        _reached(closed, tape, top_k=top_k) as url,
         connect(
             url,
             model="closed-model",
             template="chatml",
             tokenizer=f"gguf:{closed}" if tokenizer else "",
             options=options,
+            **as_arguments(tape),
         ) as api,
         load_pair(DEMO) as pair,
     ):
         yield Stage(api, pair)
+
+
+@contextmanager
+def _reached(closed: Path, tape: Tape | None, *, top_k: int) -> Iterator[str]:
+    """Where the closed model is: served here, or nowhere, as a cassette says."""
+    if isinstance(tape, Replay):
+        yield tape.header.address
+        return
+    with running(closed, name="closed-model", top_k=top_k, slots=1, threads=1, context=1024) as url:
+        yield url
 
 
 def answer(question: Question, stage: Stage, *, steering: Steering = STEERING) -> DemoAnswer:

@@ -90,10 +90,10 @@ class Exchange:
         else:
             self._word, self._lost, self.outcome = "ok", False, Outcome(body=body)
 
-    def refuse(self, text: bytes, *, now: float) -> None:
+    def refuse(self, text: str, *, now: float) -> None:
         """The reply that has begun is a refusal: its status is a failing one. now: Unix seconds."""
         status, headers = self._head
-        self._raw, self._whole, self._at = bytearray(text), True, now
+        self._raw, self._whole, self._at = bytearray(text, "utf-8", "replace"), True, now
         wait = asked_wait(headers, now=now)
         error = refusal(status or 0, _refused(text), place=self.place, wait=wait)
         self.fail(error, status=status, wait=wait)
@@ -154,9 +154,9 @@ def _parse(raw: bytes) -> Mapping[str, object] | None:
     return cast(Mapping[str, object], body) if isinstance(body, Mapping) else None
 
 
-def _refused(text: bytes) -> object:
+def _refused(text: str) -> object:
     """What a refusal says: the `error` of its JSON, its JSON, or its text."""
-    words = text.decode("utf-8", "replace").strip()
+    words = text.strip()
     try:
         body: object = json.loads(words)
     except (ValueError, RecursionError):

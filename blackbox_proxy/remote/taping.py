@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import final
 
 from blackbox_proxy.cassettes.matching import Replay, ReplayedCall
+from blackbox_proxy.cassettes.opening import Tape
 from blackbox_proxy.cassettes.recording import Recorder
 from blackbox_proxy.cassettes.redacting import Redactor
 from blackbox_proxy.cassettes.schema import HeardReply, RecordedAttempt, RecordedFault
@@ -20,8 +21,6 @@ from blackbox_proxy.errors import InputError, OverBudget
 from blackbox_proxy.remote.address import PLACEHOLDER, Address
 from blackbox_proxy.remote.exchange import Exchange
 from blackbox_proxy.types import Watcher, WireRequest
-
-Tape = Recorder | Replay
 
 
 @final
@@ -131,7 +130,7 @@ def play(row: RecordedAttempt, exchange: Exchange) -> None:
         exchange.take(row.raw, now=exchange.started)
         exchange.read(row.status)
     else:
-        exchange.refuse(row.raw, now=row.at)
+        exchange.refuse(row.raw.decode("utf-8", "replace"), now=row.at)
 
 
 def _skip(_seconds: float) -> None:

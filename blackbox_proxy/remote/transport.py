@@ -30,6 +30,7 @@ import openai
 from tenacity import AsyncRetrying, RetryCallState, Retrying, stop_after_attempt
 
 from blackbox_proxy.cassettes.matching import Replay
+from blackbox_proxy.cassettes.opening import Tape
 from blackbox_proxy.cassettes.schema import RecordedFault
 from blackbox_proxy.errors import BlackboxProxyError, OverBudget
 from blackbox_proxy.remote.address import PLACEHOLDER, read_address
@@ -37,7 +38,7 @@ from blackbox_proxy.remote.exchange import Exchange
 from blackbox_proxy.remote.faults import RequestPlace, causes_of, named_causes
 from blackbox_proxy.remote.network import Proxy, certificates, proxy_for, telling_of_tls
 from blackbox_proxy.remote.retry import Outcome, RetryPolicy, on_outcome, outcome_of, settled
-from blackbox_proxy.remote.taping import Exchanges, Tape, Taping, play
+from blackbox_proxy.remote.taping import Exchanges, Taping, play
 from blackbox_proxy.types import Attempt, Watcher, WireRequest
 
 LIMIT = 256 * 2**20
@@ -109,9 +110,9 @@ class Transport:
         limit: int = LIMIT,
         tape: Tape | None = None,
     ) -> None:
-        offline = isinstance(tape, Replay)
-        key = PLACEHOLDER if offline else api_key
-        self._address = read_address(base_url, key, key_name=key_name, key_header=key_header)
+        if offline := isinstance(tape, Replay):
+            api_key = PLACEHOLDER
+        self._address = read_address(base_url, api_key, key_name=key_name, key_header=key_header)
         self._proxy = None if offline else self._found_proxy()
         self._trusted: ssl.SSLContext | bool = True
         if not offline and (not self._address.local or base_url.startswith("https:")):
@@ -303,8 +304,7 @@ class Transport:
         if isinstance(error, openai.APIStatusError):
             response = error.response
             exchange.begin_reply(error.status_code, response.headers)
-            text = response.text if response.is_stream_consumed else ""
-            exchange.refuse(text.encode("utf-8", "replace"), now=self._clock.wall())
+            exchange.refuse(response.text if response.is_stream_consumed else "", now=self._clock.wall())
         else:
             exchange.break_off(_fault_of(error))
 

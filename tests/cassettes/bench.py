@@ -15,11 +15,11 @@ from pytest_socket import disable_socket, enable_socket, socket_allow_hosts
 
 from blackbox_proxy.api import Api
 from blackbox_proxy.cassettes.matching import Replay
+from blackbox_proxy.cassettes.opening import Tape
 from blackbox_proxy.errors import BlackboxProxyError
 from blackbox_proxy.ledger.books import Ledger
 from blackbox_proxy.remote.registry import load_adapter
 from blackbox_proxy.remote.retry import RetryPolicy
-from blackbox_proxy.remote.taping import Tape
 from blackbox_proxy.remote.transport import Clock, Transport
 from blackbox_proxy.run.steerer import Steerer
 from blackbox_proxy.standin import running

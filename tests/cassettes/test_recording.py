@@ -41,9 +41,8 @@ def test_a_row_is_there_as_soon_as_it_is_written(tmp_path: Path, ending: str) ->
     assert header.tool.startswith("blackbox-proxy ")
     for number in range(3):
         write(recorder, call=f"c{number}")
-        rows = list(rows_of(path))
-        assert [line for line, _ in rows] == list(range(2, number + 3))
-    _, row = rows[-1]
+        assert [line for line, _ in rows_of(path)] == list(range(2, number + 3))
+    row = list(rows_of(path))[-1][1]
     assert (row.path, row.body, row.status, row.headers) == ("/completions", REQUEST.body, 200, {"x-request-id": "r1"})
     assert (row.raw, row.at, row.seconds, row.model) == (REPLY.raw, 1.5, 0.25, "m")
 
