@@ -11,15 +11,14 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol, Self, final
+from typing import Protocol, final
 
 from blackbox_proxy.cassettes.matching import Pace, Replay
 from blackbox_proxy.cassettes.opening import open_tape
 from blackbox_proxy.cassettes.recording import Recorder
 from blackbox_proxy.cassettes.schema import PromptForm
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
-from blackbox_proxy.core.decoding.drafting import Prices
+from blackbox_proxy.core.decoding.drafting import CostRatios
 from blackbox_proxy.errors import InputError, ReplyError, WeightsError
 from blackbox_proxy.ledger.booked import Booked
 from blackbox_proxy.ledger.books import Account, Ledger
@@ -27,9 +26,10 @@ from blackbox_proxy.local.controls import special_names
 from blackbox_proxy.local.template import DEFAULT, named, suspected, written
 from blackbox_proxy.local.tokens import api_vocabulary, tokenizer_of
 from blackbox_proxy.local.weights import default_cache
+from blackbox_proxy.remote.closing import Closing
 from blackbox_proxy.remote.profiles.finding import load_profile, measured_at, user_folder
 from blackbox_proxy.remote.profiles.rules import KEY_VARIABLE, Settled, laid_over, measured_profile, settle
-from blackbox_proxy.remote.profiles.schema import OWN
+from blackbox_proxy.remote.profiles.schema import ADAPTER_OPTIONS
 from blackbox_proxy.remote.registry import load_adapter
 from blackbox_proxy.remote.retry import RetryPolicy
 from blackbox_proxy.remote.transport import Transport
@@ -64,7 +64,7 @@ class Endpoint(Protocol):
 
 @final
 @dataclass(slots=True)
-class Api:
+class Api(Closing):
     """A hosted model: where it is, how it is spoken to, and how a chat is written down for it.
 
     Made by `connect`. Holds a connection pool, so close it, or use it in a `with` block (`async with` in asyncio).
@@ -104,7 +104,7 @@ class Api:
         Where an endpoint is only asked in words to go on from a text, and does not, it is asked in the adapter's other
         ways before that is an error.
         """
-        asking = _Asking.of(ask, self.adapter, self.account)
+        asking = _Attempts.of(ask, self.adapter, self.account)
         with asking.booked.counting():
             while asking.reply is None:
                 asking.read(self.transport.send(asking.request(), asking.booked))
@@ -112,7 +112,7 @@ class Api:
 
     async def asend(self, ask: Ask) -> Reply:
         """`send` for asyncio."""
-        asking = _Asking.of(ask, self.adapter, self.account)
+        asking = _Attempts.of(ask, self.adapter, self.account)
         with asking.booked.counting():
             while asking.reply is None:
                 asking.read(await self.transport.asend(asking.request(), asking.booked))
@@ -150,12 +150,14 @@ class Api:
         controls = suspected(self.template, texts) if known is None else special_names(known)
         return written(prompt, self.template, controls=controls).apart
 
-    def rates(self) -> Prices | None:
+    def rates(self) -> CostRatios | None:
         """US dollars a token, by the ledger's prices; None where nothing is booked, or nobody knows."""
         price = None if self.account is None else self.account.price()
         if price is None:
             return None
-        return Prices(*(float(rate.base) / 1e6 for rate in (price.input, price.cached or price.input, price.output)))
+        return CostRatios(
+            *(float(rate.base) / 1e6 for rate in (price.input, price.cached or price.input, price.output))
+        )
 
     @property
     def is_taped(self) -> bool:
@@ -174,33 +176,19 @@ class Api:
         """Close the connections of `asend` and `send`; to be awaited in the loop that used them."""
         await self.transport.aclose()
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
-
 
 @dataclass(slots=True)
-class _Asking:
-    """One question in the first way whose reply can be used. left: how many further ways there are."""
+class _Attempts:
+    """One question in the first way whose reply can be used. further_ways: how many there are."""
 
     ask: Ask
     adapter: Adapter
-    left: int
+    further_ways: int
     booked: Booked
     reply: Reply | None = None
 
     @classmethod
-    def of(cls, ask: Ask, adapter: Adapter, account: Account | None) -> _Asking:
+    def of(cls, ask: Ask, adapter: Adapter, account: Account | None) -> _Attempts:
         able = adapter.capabilities()
         booked = Booked(account, repeats=able.chat and bool(ask.answer))
         return cls(ask, adapter, able.ways - 1 if ask.answer else 0, booked)
@@ -213,9 +201,9 @@ class _Asking:
         try:
             self.reply = self.adapter.decode(body, self.ask)
         except ReplyError:
-            if not self.left:
+            if not self.further_ways:
                 raise
-            self.ask, self.left = replace(self.ask, way=self.ask.way + 1), self.left - 1
+            self.ask, self.further_ways = replace(self.ask, way=self.ask.way + 1), self.further_ways - 1
 
 
 COMMON_ENDS = (
@@ -311,15 +299,15 @@ def measured_here(base_url: str, model: str) -> str:
 
 def _settled(profile: str, model: str, *, base_url: str, adapter: str) -> Settled:
     """What the profile says of the model today."""
-    found = load_profile(profile, folder=user_folder(os.environ))
-    return settle(found, model, base_url=base_url, adapter=adapter, today=dt.datetime.now(dt.UTC).date())
+    known = load_profile(profile, folder=user_folder(os.environ))
+    return settle(known, model, base_url=base_url, adapter=adapter, today=dt.datetime.now(dt.UTC).date())
 
 
 def _known_options(known: Settled | None, vocabulary: Vocabulary | None) -> Mapping[str, object]:
     """What the profile says, and the ids of the ends where it says none and the tokenizer is known."""
     if known is None:
         return {}
-    if vocabulary is None or known.adapter not in OWN:
+    if vocabulary is None or known.adapter not in ADAPTER_OPTIONS:
         return known.options
     return {"end_ids": tuple(vocabulary.ends.tolist())} | dict(known.options)
 

@@ -84,15 +84,15 @@ def diff(one: Path, other: Path) -> Iterator[CassetteDifference]:
 
     Names of calls, times and headers do not count.
     """
-    left, right = (_by_content(path) for path in (one, other))
-    for key in dict.fromkeys((*left, *right)):
-        here, there = left.get(key, []), right.get(key, [])
+    first, second = (_by_content(path) for path in (one, other))
+    for key in dict.fromkeys((*first, *second)):
+        here, there = first.get(key, []), second.get(key, [])
         for at in range(max(len(here), len(there))):
             a = here[at] if at < len(here) else None
             b = there[at] if at < len(there) else None
-            found = _compared(a, b)
-            if found is not None:
-                yield found
+            difference = _compared(a, b)
+            if difference is not None:
+                yield difference
 
 
 def check(path: Path) -> CassetteCheck:
@@ -161,8 +161,8 @@ def prune(
     kept = [call for call in calls.values() if keep is None or keep(call)]
     if repeats:
         kept = list({_key(call): call for call in reversed(kept)}.values())[::-1]
-    left = [row for call in kept for row in (_succeeded(call.attempts) if failures else call.attempts)]
-    return len(rows), _write(target or path, header, left, replace=target is None)
+    rest = [row for call in kept for row in (_succeeded(call.attempts) if failures else call.attempts)]
+    return len(rows), _write(target or path, header, rest, replace=target is None)
 
 
 def prompt_of(body: Mapping[str, object]) -> str:
@@ -183,10 +183,10 @@ def prompt_of(body: Mapping[str, object]) -> str:
 
 
 def _by_content(path: Path) -> dict[str, list[RecordedCall]]:
-    found: dict[str, list[RecordedCall]] = {}
+    calls: dict[str, list[RecordedCall]] = {}
     for call in calls_of(path).values():
-        found.setdefault(_key(call), []).append(call)
-    return found
+        calls.setdefault(_key(call), []).append(call)
+    return calls
 
 
 def _key(call: RecordedCall) -> str:
@@ -210,9 +210,11 @@ def _compared(one: RecordedCall | None, other: RecordedCall | None) -> CassetteD
     return CassetteDifference(row.path, prompt_of(row.body), lines, words)
 
 
-def _words(found: Difference) -> str:
-    recorded, asked = ("nothing" if one is ABSENT else repr(one)[:60] for one in (found.recorded, found.asked))
-    return f"{found.where}: {recorded} and {asked}"
+def _words(difference: Difference) -> str:
+    recorded, asked = (
+        "nothing" if one is ABSENT else repr(one)[:60] for one in (difference.recorded, difference.asked)
+    )
+    return f"{difference.where}: {recorded} and {asked}"
 
 
 def _outcomes(call: RecordedCall) -> list[object]:

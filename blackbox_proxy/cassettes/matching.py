@@ -121,7 +121,7 @@ class Replay:
         self._calls = tuple(calls_of(self.path).values())
         self._lock = threading.Lock()
         self._waiting: dict[str, deque[RecordedCall]] = {}
-        self._left: dict[str, deque[RecordedCall]] = {}
+        self._begun: dict[str, deque[RecordedCall]] = {}
         for call in sorted(self._calls, key=lambda one: one.is_broken_off):
             first = call.attempts[0]
             self._waiting.setdefault(content_key(first.path, first.body), deque()).append(call)
@@ -143,7 +143,7 @@ class Replay:
     def take(self, key: str) -> RecordedCall | None:
         """The next call that asks this: one that was not begun, or else what is left of one that was."""
         with self._lock:
-            for calls in (self._waiting.get(key), self._left.get(key)):
+            for calls in (self._waiting.get(key), self._begun.get(key)):
                 if calls:
                     return calls.popleft()
             return None
@@ -152,7 +152,7 @@ class Replay:
         """The request has ended before all attempts were replayed."""
         with self._lock:
             if not call.is_over:
-                self._left.setdefault(key, deque()).append(call)
+                self._begun.setdefault(key, deque()).append(call)
 
     def given(self, call: RecordedCall) -> RecordedAttempt:
         """The next attempt of a call."""

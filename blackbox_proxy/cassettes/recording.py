@@ -36,7 +36,7 @@ class Recorder:
     """A cassette that is being recorded; nothing is held open, so nothing is to be closed.
 
     The file is made, whole, by the first `begin`. One that is there is appended to where it is a cassette that keeps
-    prompts in the same form, and left alone otherwise.
+    prompts in the same form, and unwritten alone otherwise.
 
     Args:
         path: The file; compressed where it ends in `.gz`.
@@ -140,10 +140,10 @@ class Recorder:
 def _write_whole(file: int, content: bytes) -> None:
     """Append all of it, or leave the file as it was. Raises OSError."""
     before = os.fstat(file).st_size
-    left = memoryview(content)
+    unwritten = memoryview(content)
     try:
-        while left:
-            left = left[os.write(file, left) :]
+        while unwritten:
+            unwritten = unwritten[os.write(file, unwritten) :]
     except OSError:
         os.ftruncate(file, before)
         raise

@@ -46,14 +46,16 @@ class Redactor:
         cls, secrets: Iterable[str], *, query: Mapping[str, str] | None = None, environ: Mapping[str, str] | None = None
     ) -> Self:
         """For these secrets, for what an address carries in its query, and for what the environment holds as a key."""
-        found = {secret for secret in secrets if len(secret) >= SHORTEST}
-        found |= {value for name, value in (query or {}).items() if name not in _OPEN and len(value) >= SHORTEST}
-        found |= {
+        secret_values = {secret for secret in secrets if len(secret) >= SHORTEST}
+        secret_values |= {
+            value for name, value in (query or {}).items() if name not in _OPEN and len(value) >= SHORTEST
+        }
+        secret_values |= {
             value.strip()
             for name, value in (environ or {}).items()
             if _NAMED.search(name) and len(value.strip()) >= SHORTEST_NAMED and not re.search(r"\s", value.strip())
         }
-        spelt = {spelling for secret in found for spelling in _spellings(secret)}
+        spelt = {spelling for secret in secret_values for spelling in _spellings(secret)}
         return cls(tuple(sorted(spelt, key=lambda one: (-len(one), one))))
 
     def text(self, text: str) -> str:

@@ -162,10 +162,10 @@ def reply_of(row: RecordedAttempt) -> object:
     if row.text is None:
         return row.base64
     try:
-        found: object = json.loads(row.text)
+        reply: object = json.loads(row.text)
     except (ValueError, RecursionError):
         return row.text
-    return found
+    return reply
 
 
 def line_of(row: CassetteHeader | RecordedAttempt) -> bytes:
@@ -199,7 +199,7 @@ def row_of(line: bytes) -> RecordedAttempt:
 def _parsed(line: bytes) -> Mapping[str, object]:
     """The JSON object of a line."""
     try:
-        found: object = json.loads(line, parse_constant=_refuse)
+        document: object = json.loads(line, parse_constant=_refuse)
     except UnicodeDecodeError:
         raise ValueError("it is not UTF-8") from None
     except RecursionError:
@@ -208,9 +208,9 @@ def _parsed(line: bytes) -> Mapping[str, object]:
         raise ValueError(f"it is not JSON: {error.msg} at character {error.pos + 1}") from None
     except ValueError as error:
         raise ValueError(f"it is not JSON: {error}") from None
-    if not isinstance(found, dict):
+    if not isinstance(document, dict):
         raise ValueError("it is no JSON object")  # noqa: TRY004 (the reader of a file wants one kind of error)
-    return cast(Mapping[str, object], found)
+    return cast(Mapping[str, object], document)
 
 
 def _read(kind: type[_Model], document: Mapping[str, object]) -> _Model:

@@ -60,6 +60,10 @@ def _outcome(one: TaskOutcomeFigures) -> None:
     if one.tuned is not None:
         tried = ", ".join(f"{alpha:g}: {score.value:.3f}" for alpha, score in one.tuned.scores)
         show.line(f"alpha {one.alpha:g} was chosen on validation ({tried})")
+    if one.task.knobs:
+        from blackbox_proxy.evaluation.task import written
+
+        show.line(f"steered with {', '.join(f'{name} {value}' for name, value in written(one.task.knobs).items())}")
     for line in _tests(one.figures["tests"]):
         show.line(line)
     for line in _trust(one.figures):

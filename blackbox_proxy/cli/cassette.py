@@ -66,9 +66,9 @@ def check(file: TapeFile, as_json: AsJson = False) -> None:
     """
     from blackbox_proxy.cassettes.commands import check as checked
 
-    found = checked(file)
-    write_json(_check_json(found)) if as_json else _show_check(file, found)
-    if found.suspects:
+    report = checked(file)
+    write_json(_check_json(report)) if as_json else _show_check(file, report)
+    if report.suspects:
         raise typer.Exit(1)
 
 
@@ -124,28 +124,28 @@ def _show_rows(rows: list[ShownAttempt]) -> None:
 def _beginning(prompt: str) -> str:
     from blackbox_proxy.core.visible import one_line
 
-    told = one_line(prompt)
-    return told if len(told) <= 40 else told[:37] + "..."
+    line = one_line(prompt)
+    return line if len(line) <= 40 else line[:37] + "..."
 
 
-def _check_json(found: CassetteCheck) -> dict[str, object]:
+def _check_json(report: CassetteCheck) -> dict[str, object]:
     return {
-        "header": found.header.model_dump(),
-        "calls": found.calls,
-        "attempts": found.attempts,
-        "outcomes": dict(found.outcomes),
-        "bytes": found.size,
-        "suspects": list(found.suspects),
+        "header": report.header.model_dump(),
+        "calls": report.calls,
+        "attempts": report.attempts,
+        "outcomes": dict(report.outcomes),
+        "bytes": report.size,
+        "suspects": list(report.suspects),
     }
 
 
-def _show_check(file: Path, found: CassetteCheck) -> None:
+def _show_check(file: Path, report: CassetteCheck) -> None:
     from blackbox_proxy.cli import show as screen
 
-    outcomes = ", ".join(f"{count} {what}" for what, count in sorted(found.outcomes.items()))
-    screen.line(f"{file} is right: {found.calls} calls, {found.attempts} attempts ({outcomes or 'none'})")
-    header = found.header
+    outcomes = ", ".join(f"{count} {what}" for what, count in sorted(report.outcomes.items()))
+    screen.line(f"{file} is right: {report.calls} calls, {report.attempts} attempts ({outcomes or 'none'})")
+    header = report.header
     screen.line(screen.harmless(f"{header.model or '?'} at {header.address or '?'}, prompts {header.prompts}"))
-    if found.suspects:
-        lines = ", ".join(map(str, found.suspects[:10]))
+    if report.suspects:
+        lines = ", ".join(map(str, report.suspects[:10]))
         screen.warning(f"something looks like a key in line {lines}: look before you share it")

@@ -176,29 +176,28 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """See a closed model being steered, on this machine, over real HTTP, with real weights."""
-    from dataclasses import replace
-
     from blackbox_proxy.cli import demonstrating, show
-    from blackbox_proxy.demo.run import CLOSED, LOADS, LOCAL, STEERING, draw, play, staged
-    from blackbox_proxy.demo.score import summary
+    from blackbox_proxy.evaluation.serving import CLOSED
     from blackbox_proxy.local.weights import short_name
+    from blackbox_proxy.tasks.demonstration import LOADS, LOCAL, draw, play, staged, summary
 
-    steering = replace(STEERING, **knobs)
-    asked = {load: draw(load, count=count, split=split, seed=seed) for load in LOADS}
+    drawn = {load: draw(load, count=count, split=split, seed=seed) for load in LOADS}
+    tasks = {load: task.with_knobs(knobs) for load, task in drawn.items()}
+    reveals = any(task.steering.tail == "reveal" for task in tasks.values())
     fetch(LOCAL)
     closed = fetch(CLOSED)
     if not as_json:
         demonstrating.opening(closed=short_name(CLOSED), local=short_name(LOCAL))
-    known, tape = tokenizer or steering.tail == "reveal", cassette.open()
+    known, tape = tokenizer or reveals, cassette.open()
     with staged(closed, top_k=top_k, tokenizer=known, tape=tape) as stage:
         if as_json:
             with show.progress("answering", count * len(LOADS)) as tick:
-                played = {load: play(asked[load], stage, steering=steering, on_answer=tick) for load in LOADS}
+                played = {load: play(task, stage, on_answer=tick) for load, task in tasks.items()}
         else:
             played = demonstrating.loads(
-                asked, lambda some, ask, tell: play(some, stage, steering=steering, on_question=ask, on_answer=tell)
+                tasks, lambda task, ask, tell: play(task, stage, on_question=ask, on_answer=tell)
             )
-    figures = {load: summary(answered) for load, answered in played.items()}
+    figures = {load: summary(tasks[load], answered) for load, answered in played.items()}
     write_json(figures) if as_json else demonstrating.closing(figures)
 
 

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from blackbox_proxy.cassettes.opening import Tape
     from blackbox_proxy.cli.settings import Settings
     from blackbox_proxy.core.money.amounts import Price
-    from blackbox_proxy.doctor.chart import Check, Report
     from blackbox_proxy.doctor.examining import Examination
+    from blackbox_proxy.doctor.findings import Check, Report
     from blackbox_proxy.ledger.books import Account, Entry, Ledger
     from blackbox_proxy.remote.profiles.finding import Profile
     from blackbox_proxy.remote.profiles.rules import Settled
@@ -212,7 +212,7 @@ def _run(exam: Examination) -> BaseException | None:
     try:
         exam.run()
     except (BlackboxProxyError, KeyboardInterrupt) as error:
-        if not any(answer.heard for answer in exam.chart.answers):
+        if not any(answer.reply for answer in exam.findings.answers):
             raise
         return error
     return None

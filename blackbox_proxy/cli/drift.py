@@ -110,7 +110,9 @@ def record(
     ):
         watched = _watched(api, file)
         now = dt.datetime.now(dt.UTC)
-        recording = recorded(api, base_url=watched.address, made=now, takes=takes, on_reply=_heard(watched.bill, tick))
+        recording = recorded(
+            api, base_url=watched.address, recorded_at=now, takes=takes, on_reply=_heard(watched.bill, tick)
+        )
         write_record(watched.file, recording)
     noise, names = recording.noise, recording.fingerprints
     if as_json:
@@ -161,9 +163,11 @@ def check(
         with show.progress("asking", len(old.canaries)) as tick:
             comparison = checked(api, old, on_reply=_heard(watched.bill, tick))
     if as_json:
-        write_json({**_comparison_json(comparison), "recorded": old.made.isoformat(), **_bill_json(watched.bill)})
+        write_json(
+            {**_comparison_json(comparison), "recorded": old.recorded_at.isoformat(), **_bill_json(watched.bill)}
+        )
     else:
-        _show(comparison, since=old.made)
+        _show(comparison, since=old.recorded_at)
         show.note(_bill_line(watched.bill))
     if comparison.verdict == "changed":
         raise typer.Exit(1)

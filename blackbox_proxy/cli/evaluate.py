@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from blackbox_proxy.api import Api
     from blackbox_proxy.cassettes.opening import Tape
     from blackbox_proxy.cli.settings import Settings
-    from blackbox_proxy.evaluation.evaluate import TaskOutcomeFigures, Wanted
+    from blackbox_proxy.evaluation.evaluate import EvaluationOptions, TaskOutcomeFigures
     from blackbox_proxy.evaluation.task import Task
     from blackbox_proxy.ledger.books import Ledger
 
@@ -110,7 +110,7 @@ def evaluate(
     from blackbox_proxy.cli import arms
     from blackbox_proxy.cli.settings import read_settings
     from blackbox_proxy.evaluation.arms import ArmSizes
-    from blackbox_proxy.evaluation.evaluate import Wanted
+    from blackbox_proxy.evaluation.evaluate import EvaluationOptions
     from blackbox_proxy.evaluation.task import boxed, read_task
 
     if list_tasks:
@@ -121,11 +121,11 @@ def evaluate(
         check_page_file(html)
     read = _tasks(tasks or (), knobs, tune_alpha=tune_alpha)
     closed = _ClosedModel(cassette.settings(read_settings()), standin, endpoint, cassette, tuned_model)
-    asked = Wanted(ArmSizes(limit, others), tuple(only or ()), tune_alpha, parallel)
+    options = EvaluationOptions(ArmSizes(limit, others), tuple(only or ()), tune_alpha, parallel)
     outcomes: list[TaskOutcomeFigures] = []
     with _endpoint(closed, answers, budget, slots=parallel) as ready:
         for task in read:
-            outcomes.append(_one(task, pair, ready, asked, folder=answers, quiet=as_json))
+            outcomes.append(_one(task, pair, ready, options, folder=answers, quiet=as_json))
             _write_figures(outcomes, figures)
             _write_page(outcomes, html, closed, quiet=as_json)
     write_json({one.task.name: one.figures for one in outcomes}) if as_json else arms.outcomes(outcomes)
@@ -193,8 +193,7 @@ def _endpoint(closed: _ClosedModel, folder: Path, budget: BudgetOptions, *, slot
 def _served(spec: str, folder: Path, *, slots: int) -> Iterator[Api]:
     """The stand-in over a model, its books beside the answers."""
     from blackbox_proxy.cli import show
-    from blackbox_proxy.demo.run import CLOSED
-    from blackbox_proxy.evaluation.serving import served
+    from blackbox_proxy.evaluation.serving import CLOSED, served
     from blackbox_proxy.local.weights import default_cache, resolve
 
     named = CLOSED if spec == "demo" else spec
@@ -211,13 +210,13 @@ def _books(settings: Settings, budget: BudgetOptions) -> Iterator[Ledger | None]
         if ledger is None:
             yield None
             return
-        mark = uuid.uuid4().hex[:12]
-        budgets = [replace(one, per=f"evaluation={mark}") if one.per == "run" else one for one in ledger.budgets]
-        yield replace(ledger, budgets=tuple(budgets), tags={**ledger.tags, "evaluation": mark})
+        name = uuid.uuid4().hex[:12]
+        budgets = [replace(one, per=f"evaluation={name}") if one.per == "run" else one for one in ledger.budgets]
+        yield replace(ledger, budgets=tuple(budgets), tags={**ledger.tags, "evaluation": name})
 
 
 def _one(
-    task: Task, pair: PairOptions, endpoint: _Endpoint, asked: Wanted, *, folder: Path, quiet: bool
+    task: Task, pair: PairOptions, endpoint: _Endpoint, options: EvaluationOptions, *, folder: Path, quiet: bool
 ) -> TaskOutcomeFigures:
     """One task, from the pair that it names, unless the command line names another."""
     from blackbox_proxy.evaluation.answering import Bench
@@ -236,7 +235,7 @@ def _one(
         _watching(quiet=quiet) as watch,
     ):
         bench = Bench(task, endpoint.api, local, endpoint.mark, pair_mark(files), endpoint.tuned)
-        return Evaluation(bench, store, asked, watch)()
+        return Evaluation(bench, store, options, watch)()
 
 
 @contextmanager

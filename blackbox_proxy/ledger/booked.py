@@ -17,7 +17,7 @@ class Booked:
     """Watches the attempts at a question, counts them, and has them booked.
 
     entry: the present request's place in the books. repeats: a reply may say again what stands before. most: the most
-    tokens that an attempt at it can take. told: the counts of its reply, as they came.
+    tokens that an attempt at it can take. usage: the counts of its reply, as they came.
     """
 
     account: Account | None
@@ -25,7 +25,7 @@ class Booked:
     repeats: bool = False
     step: int = 0
     most: Usage = field(default_factory=Usage)
-    told: Mapping[str, object] | None = None
+    usage: Mapping[str, object] | None = None
     calls: list[Call] = field(default_factory=list)
 
     def book(self, request: WireRequest, ask: Ask) -> WireRequest:
@@ -40,7 +40,7 @@ class Booked:
             self.entry.begin(number)
 
     def end(self, attempt: Attempt) -> None:
-        self.told = attempt.usage
+        self.usage = attempt.usage
         if self.entry is not None:
             self.entry.end(attempt)
         self.calls.append(
@@ -66,7 +66,7 @@ class Booked:
         came = [position.sampled for reply in replies for position in reply.positions]
         texts = sum(bool(sampled.piece) and sampled.kind is not Kind.END for sampled in came)
         most = self.most if self.repeats else replace(self.most, output=len(came))
-        counts = counts_of(self.told, most=most, own=first.usage, texts=texts)
+        counts = counts_of(self.usage, most=most, adapter_usage=first.usage, texts=texts)
         receipt = None if self.entry is None else self.entry.receipt(counts)
         last = Call(self.step, counts.usage, None if receipt is None else receipt.cost)
         calls = (*self.calls[:-1], last)

@@ -191,8 +191,8 @@ def _code(body: object) -> str:
         return ""
     fields = cast(Mapping[str, object], body)
     inner = fields.get("error")
-    found = fields.get("code") or fields.get("type")
-    return found if isinstance(found, str) else _code(inner)
+    code = fields.get("code") or fields.get("type")
+    return code if isinstance(code, str) else _code(inner)
 
 
 def _is_context(code: str, words: str, *, status: int) -> bool:

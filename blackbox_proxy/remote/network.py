@@ -107,14 +107,14 @@ def is_excepted(host: str, entries: str, *, scheme: str, port: int) -> bool:
 
 
 def _excepts(entry: str, host: str, *, scheme: str, port: int) -> bool:
-    own, marked, rest = entry.rpartition("://")
-    if marked and own.lower() not in (scheme, "all"):
+    entry_scheme, marked, rest = entry.rpartition("://")
+    if marked and entry_scheme.lower() not in (scheme, "all"):
         return False
-    found = _ENTRY.fullmatch(rest.rstrip("/"))
-    name, wanted = rest, None
-    if found is not None:
-        name, wanted = (found["six"] or found["name"]) + (found["range"] or ""), found["port"]
-    if wanted is not None and int(wanted) != port:
+    match = _ENTRY.fullmatch(rest.rstrip("/"))
+    name, entry_port = rest, None
+    if match is not None:
+        name, entry_port = (match["six"] or match["name"]) + (match["range"] or ""), match["port"]
+    if entry_port is not None and int(entry_port) != port:
         return False
     network = _network(name)
     if network is not None:

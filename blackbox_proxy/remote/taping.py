@@ -34,7 +34,7 @@ class Exchanges:
     request: WireRequest
     watcher: Watcher | None
     played: ReplayedCall | None = None
-    sent: int = 0
+    attempts: int = 0
     call: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
 
     def play(self) -> RecordedAttempt | None:
@@ -96,7 +96,7 @@ class Taping:
                 exchanges.request,
                 heard,
                 call=exchanges.call,
-                attempt=exchanges.sent,
+                attempt=exchanges.attempts,
                 seconds=seconds,
                 redactor=self.redactor,
             )

@@ -23,8 +23,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
-from types import TracebackType
-from typing import Any, Self, final
+from typing import Any, final
 
 import openai
 from tenacity import AsyncRetrying, RetryCallState, Retrying, stop_after_attempt
@@ -34,6 +33,7 @@ from blackbox_proxy.cassettes.opening import Tape
 from blackbox_proxy.cassettes.schema import RecordedFault
 from blackbox_proxy.errors import BlackboxProxyError, OverBudget
 from blackbox_proxy.remote.address import PLACEHOLDER, read_address
+from blackbox_proxy.remote.closing import Closing
 from blackbox_proxy.remote.exchange import Exchange
 from blackbox_proxy.remote.faults import RequestPlace, causes_of, named_causes
 from blackbox_proxy.remote.network import Proxy, certificates, proxy_for, telling_of_tls
@@ -86,7 +86,7 @@ def _headers(agent: str, key: str) -> dict[str, str | openai.Omit]:
 
 
 @final
-class Transport:
+class Transport(Closing):
     """Sync and async requests to one endpoint. Close it, or use it in `with` or `async with`.
 
     api_key: None will do for an address of this machine. key_name: the environment variable that messages name.
@@ -113,7 +113,7 @@ class Transport:
         if offline := isinstance(tape, Replay):
             api_key = PLACEHOLDER
         self._address = read_address(base_url, api_key, key_name=key_name, key_header=key_header)
-        self._proxy = None if offline else self._found_proxy()
+        self._proxy = None if offline else self._environment_proxy()
         self._trusted: ssl.SSLContext | bool = True
         if not offline and (not self._address.local or base_url.startswith("https:")):
             self._trusted = certificates(os.environ) or True
@@ -152,7 +152,7 @@ class Transport:
         )
         with closing(exchanges):
             outcome: Outcome = retrying(lambda: self._try(exchanges))
-        return settled(outcome, tries=exchanges.sent)
+        return settled(outcome, tries=exchanges.attempts)
 
     async def asend(self, request: WireRequest, watcher: Watcher | None = None) -> Mapping[str, object]:
         """`send` without blocking the event loop, but for what the watcher does."""
@@ -170,7 +170,7 @@ class Transport:
 
         with closing(exchanges):
             outcome: Outcome = await retrying(attempt)
-        return settled(outcome, tries=exchanges.sent)
+        return settled(outcome, tries=exchanges.attempts)
 
     @property
     def tape(self) -> Tape | None:
@@ -191,20 +191,6 @@ class Transport:
         self.close()
         if self._async is not None:
             await self._async.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
     def _try(self, exchanges: Exchanges) -> Outcome:
         """One attempt, sync."""
@@ -261,7 +247,7 @@ class Transport:
     def _watch(self, exchanges: Exchanges) -> Iterator[Exchange]:
         """Turns what is raised inside into the exchange's outcome, and reports the attempt however it ended."""
         self._begin(exchanges)
-        exchange = self._exchange(exchanges.request, exchanges.sent)
+        exchange = self._exchange(exchanges.request, exchanges.attempts)
         try:
             yield exchange
         except BlackboxProxyError as error:
@@ -277,11 +263,11 @@ class Transport:
 
     def _begin(self, exchanges: Exchanges) -> None:
         """Tell that an attempt is about to be made; where a budget forbids it, a replay must end there too."""
-        exchanges.sent += 1
+        exchanges.attempts += 1
         if exchanges.watcher is None:
             return
         try:
-            exchanges.watcher.begin(exchanges.sent)
+            exchanges.watcher.begin(exchanges.attempts)
         except OverBudget as error:
             self._taping.stop(exchanges, error, at=self._clock.wall())
             raise
@@ -324,7 +310,7 @@ class Transport:
     def _pause(self, state: RetryCallState) -> float:
         return self._retry.pause(state.attempt_number, outcome_of(state), draw=self._clock.draw())
 
-    def _found_proxy(self) -> Proxy | None:
+    def _environment_proxy(self) -> Proxy | None:
         """A proxy of the environment must not catch what is meant for this machine. Raises InputError."""
         if self._address.local:
             return None

@@ -14,6 +14,7 @@ from typing import Self, final
 from blackbox_proxy.api import Endpoint
 from blackbox_proxy.core.alignment.scoring import CLOSE, run, scored
 from blackbox_proxy.core.decoding import choosing
+from blackbox_proxy.core.events import ApiDraft, Evidence
 from blackbox_proxy.core.money.spending import Spending, spent_notes
 from blackbox_proxy.errors import BlackboxProxyError, InputError
 from blackbox_proxy.run.sources import LocalPair, Offsets
@@ -41,8 +42,8 @@ class Choosing:
         ask: The request for one token after the prompt; each of the API's is this one, further on.
         alpha: Weight of the offset.
         options: The answers, in bytes.
-        asking: The API's questions, one after another.
-        peek: The next of them; None where all are answered.
+        process: The API's questions, one after another.
+        question: The next of them; None where all are answered.
         goes_on: Whether the endpoint goes on from the beginning of an answer.
     """
 
@@ -52,8 +53,8 @@ class Choosing:
     ask: Ask
     alpha: float
     options: tuple[bytes, ...]
-    asking: choosing.Asking
-    peek: choosing.Peek | None
+    process: choosing.MassProcess
+    question: ApiDraft | None
     goes_on: bool
     spending: Spending
     started: float
@@ -83,16 +84,16 @@ class Choosing:
         text = "" if can.chat else api.text(prompt)
         ask = Ask(api.model, text, b"", 1, can.top_k, messages=prompt.messages, run=spending.run)
         goes_on = can.continuation in (Continuation.EXACT, Continuation.PREFILL)
-        asking = choosing.masses(strings, goes_on=goes_on, calls=calls)
-        peek = next(asking)
-        return cls(api, offsets, pair_prompt, ask, alpha, strings, asking, peek, goes_on, spending, started)
+        process = choosing.masses(strings, goes_on=goes_on, calls=calls)
+        question = next(process)
+        return cls(api, offsets, pair_prompt, ask, alpha, strings, process, question, goes_on, spending, started)
 
     def run(self) -> Choice:
         """Ask what is open, first of the source of offsets, so that a prompt that it cannot read costs nothing."""
         self._score(self.options)
         with self._keeping():
-            while self.peek is not None:
-                self._book(self.api.send(self._next(self.peek)))
+            while self.question is not None:
+                self._book(self.api.send(self._next(self.question)))
             self._score(self._strings())
         return self._choice()
 
@@ -100,8 +101,8 @@ class Choosing:
         """`run` for asyncio: the API is awaited, the strings scored in a worker thread."""
         await asyncio.to_thread(self._score, self.options)
         with self._keeping():
-            while self.peek is not None:
-                self._book(await self.api.asend(self._next(self.peek)))
+            while self.question is not None:
+                self._book(await self.api.asend(self._next(self.question)))
             await asyncio.to_thread(self._score, self._strings())
         return self._choice()
 
@@ -110,23 +111,23 @@ class Choosing:
         """What it has taken of both sides."""
         return replace(self.spending.usage, local_seconds=self.local_seconds)
 
-    def _next(self, peek: choosing.Peek) -> Ask:
-        return replace(self.ask, answer=peek.text, length=peek.length)
+    def _next(self, question: ApiDraft) -> Ask:
+        return replace(self.ask, answer=question.answer, length=question.length)
 
     def _book(self, reply: Reply) -> None:
         """Count what a reply took, and see what is asked next."""
         self.model = reply.model or self.model
         self.spending.pay(reply)
         try:
-            self.peek = self.asking.send(reply)
+            self.question = self.process.send(Evidence(replies=(reply,)))
         except StopIteration as stop:
-            self.peek, self.masses = None, stop.value
+            self.question, self.masses = None, stop.value
 
     def _strings(self) -> tuple[bytes, ...]:
         """What is to be scored: the options, and what the API showed of their beginnings and has to be set apart."""
         if self.masses is None:
             return self.options
-        return (*self.options, *(text for text in self.masses.wanted() if text not in self.options))
+        return (*self.options, *(text for text in self.masses.beginnings() if text not in self.options))
 
     def _score(self, strings: tuple[bytes, ...]) -> None:
         """Have the source score some strings, unless it has."""

@@ -14,21 +14,21 @@ from dataclasses import dataclass, field, replace
 
 from blackbox_proxy.api import Endpoint
 from blackbox_proxy.core.alignment.recut import strange_borders, strange_pieces
+from blackbox_proxy.core.decoding.api_answer import api_answer
 from blackbox_proxy.core.decoding.drafting import Drafts, Planner
-from blackbox_proxy.core.decoding.events import (
+from blackbox_proxy.core.decoding.given import Given
+from blackbox_proxy.core.events import (
+    ApiEcho,
+    ApiPrefixes,
+    ApiReveal,
+    ApiText,
     Asking,
     Begin,
-    Echo,
     Ending,
     Event,
     Evidence,
-    Prefixes,
     Run,
-    Score,
-    Tell,
 )
-from blackbox_proxy.core.decoding.given import Given
-from blackbox_proxy.core.decoding.own import own_answer
 from blackbox_proxy.core.money.spending import Spending, spent_notes
 from blackbox_proxy.core.text import first_stop
 from blackbox_proxy.errors import BlackboxProxyError, InputError, OverBudget, PromptError
@@ -165,28 +165,28 @@ class Session:
         if self.given is not None:
             return self.source.scoring(self.given, self.steering, self.api)
         run = self.source.loop(self.steering, self.api, self.drafts)
-        return own_answer(self.steering, otherwise=run) if self.steering.leaves_alone else run
+        return api_answer(self.steering, otherwise=run) if self.steering.leaves_alone else run
 
-    def asks(self, event: Asking | Tell) -> Sequence[Ask]:
+    def asks(self, event: Asking | ApiReveal) -> Sequence[Ask]:
         """The requests that a question of the loop becomes, to be sent at once."""
         asks = self._asks(event)
         self.waiting = 1 if self.api.capabilities().prompt_lists else len(asks)
         return asks
 
-    def _asks(self, event: Asking | Tell) -> Sequence[Ask]:
-        if isinstance(event, Prefixes):
+    def _asks(self, event: Asking | ApiReveal) -> Sequence[Ask]:
+        if isinstance(event, ApiPrefixes):
             return [self._ask(answer.text, answer.path) for answer in event.answers]
-        if isinstance(event, Score):
+        if isinstance(event, ApiText):
             ids, drafted = (None, ()) if event.ids is None else ((), event.ids)
             return [replace(self._ask(b"", ()), draft=event.text, ids=ids, drafted=drafted, scored=True)]
         asked = self._ask(event.answer, event.path)
-        if isinstance(event, Tell):
+        if isinstance(event, ApiReveal):
             return [replace(asked, reveal=event.ids)]
-        if isinstance(event, Echo):
+        if isinstance(event, ApiEcho):
             drafted = event.drafted if asked.ids is not None else ()
             return [replace(asked, draft=event.draft, drafted=drafted, length=event.length)]
         wanted = replace(asked, length=event.length, temperature=event.temperature, seed=event.seed)
-        return [replace(wanted, own=event.own, top_p=event.top_p)]
+        return [replace(wanted, own=event.unsteered, top_p=event.top_p)]
 
     def _ask(self, answer: bytes, path: TokenPath) -> Ask:
         """A request for one token after the answer so far."""

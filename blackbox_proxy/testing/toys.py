@@ -193,13 +193,13 @@ class ToyApi:
 
     def _given(self, path: TokenPath, ask: Ask) -> tuple[Position, ...]:
         """One position for each token that was sent; nothing is known of the first."""
-        found = []
+        positions = []
         for n, i in enumerate(path):
             there, _ = self._position(path[:n], ask, np.random.default_rng(0))
             distribution = self.toy.distribution(path[:n])
             logp = float(distribution.logits[i]) - distribution.log_norm if n else -math.inf
-            found.append(replace(there, sampled=self._candidate(i, logp)))
-        return tuple(found)
+            positions.append(replace(there, sampled=self._candidate(i, logp)))
+        return tuple(positions)
 
     def _position(self, path: TokenPath, ask: Ask, rng: np.random.Generator) -> tuple[Position, int]:
         distribution = self.toy.distribution(path)

@@ -7,7 +7,8 @@ import time
 from collections.abc import Sequence
 
 from blackbox_proxy.core.alignment.scoring import CLOSE, TOLERANCE
-from blackbox_proxy.demo.run import TOP_K, Stage
+from blackbox_proxy.evaluation.serving import TOP_K
+from blackbox_proxy.tasks.demonstration import Stage
 from blackbox_proxy.types import Ask, Prompt
 from tests.bench.tapes import recorded
 

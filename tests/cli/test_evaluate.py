@@ -146,11 +146,12 @@ def test_a_knob_that_is_given_stands_in_place_of_the_task(cli: Cli, task: str, h
     """Other knobs make other answers, which are kept beside those of the task."""
     alone = ("--only", "steered", "--limit", "1")
     usual = figures(cli, task, *here, *alone)["steered"]
-    turned = figures(cli, task, *here, *alone, "--alpha", "0", "--max-tokens", "2")["steered"]
+    turned = figures(cli, task, *here, *alone, "--alpha", "0", "--max-tokens", "2", "--rule", "clip")["steered"]
     assert (usual["alpha"], turned["alpha"]) == (1.5, 0.0)
     assert usual["exactness"]["tokens"] > turned["exactness"]["tokens"]
     assert turned["exactness"]["tokens"] <= 2
     assert turned["exactness"]["changed"] == 0.0
+    assert (usual.get("knobs"), turned.get("knobs")) == (None, {"rule": "clip"})
     assert figures(cli, task, *here, *alone)["steered"] == usual
 
 

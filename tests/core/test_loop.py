@@ -9,10 +9,11 @@ import pytest
 
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding.answers import steps
-from blackbox_proxy.core.decoding.events import Begin, Draft, Evaluate, Evidence, ScoreStrings, Tell
 from blackbox_proxy.core.decoding.loop import Loop
 from blackbox_proxy.core.decoding.rounds import HIDDEN_END
 from blackbox_proxy.core.decoding.strings import ByteReading
+from blackbox_proxy.core.events import ApiDraft, ApiReveal, Begin, Evaluate, Evidence, ScoreStrings
+from blackbox_proxy.core.pairtable import PairTable
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.run.steerer import steer
 from blackbox_proxy.steering import Steering
@@ -22,13 +23,11 @@ from blackbox_proxy.types import (
     Finish,
     Kind,
     Origin,
-    PairDistributions,
     Position,
     Prompt,
     Reply,
     Result,
     Step,
-    TokenPath,
     Usage,
 )
 from tests.core.doubles import UNPROMPTED, Chances, ScriptedApi, TablePair, position
@@ -317,15 +316,15 @@ def test_a_tie_goes_to_what_the_api_sampled() -> None:
     assert (result.text, result.steps[0].origin) == ("a", Origin.DRAFT)
 
 
-def questions(pair: ToyPair, said: Reply, steering: Steering) -> list[Draft | Evaluate]:
+def questions(pair: ToyPair, said: Reply, steering: Steering) -> list[ApiDraft | Evaluate]:
     """What the loop asks while it goes through one reply."""
     loop = steps(steering, vocabulary=pair.vocabulary, spell=pair.spell)
-    event, asked = next(loop), list[Draft | Evaluate]()
+    event, asked = next(loop), list[ApiDraft | Evaluate]()
     while not isinstance(event, Step):
-        assert isinstance(event, Draft | Evaluate)
+        assert isinstance(event, ApiDraft | Evaluate)
         asked.append(event)
         event = loop.send(
-            Evidence(pair.distributions(UNPROMPTED, event.paths), [said] if isinstance(event, Draft) else ())
+            Evidence(pair.distributions(UNPROMPTED, event.paths), [said] if isinstance(event, ApiDraft) else ())
         )
     return asked
 
@@ -333,22 +332,22 @@ def questions(pair: ToyPair, said: Reply, steering: Steering) -> list[Draft | Ev
 def test_a_draft_is_verified_in_one_evaluation() -> None:
     """Eight tokens that are all kept: what the pair must read is asked for at once, not place by place."""
     asked = questions(toy_pair(vocabulary=OTHER), reply(*[A, B] * 4), Steering(alpha=0.0, max_tokens=8, draft=8))
-    assert [type(question) for question in asked] == [Draft, Evaluate]
+    assert [type(question) for question in asked] == [ApiDraft, Evaluate]
     assert len(asked[1].paths) == 7
 
 
 def test_distributions_that_lie_behind_are_forgotten() -> None:
     """A long answer does not keep a row of the whole vocabulary for each of its places."""
     pair, text = toy_pair(vocabulary=OTHER), 60
-    steering, distributions = Steering(alpha=0.0, max_tokens=text, draft=4), dict[TokenPath, PairDistributions]()
-    reading = ByteReading(OTHER, distributions, spell=pair.spell, steering=steering)
-    run, held, made = Loop(steering, reading, distributions).run(), 0, 0
+    steering, table = Steering(alpha=0.0, max_tokens=text, draft=4), PairTable()
+    reading = ByteReading(OTHER, table, spell=pair.spell, steering=steering)
+    run, held, emitted = Loop(steering, reading, table).run(), 0, 0
     event = next(run)
-    while made < text - 1:
-        held = max(held, len(distributions))
-        assert not isinstance(event, Tell | ScoreStrings | Begin)
-        made += isinstance(event, Step)
-        said = [reply(*[A, B] * 2)] if isinstance(event, Draft) else []
+    while emitted < text - 1:
+        held = max(held, len(table))
+        assert not isinstance(event, ApiReveal | ScoreStrings | Begin)
+        emitted += isinstance(event, Step)
+        said = [reply(*[A, B] * 2)] if isinstance(event, ApiDraft) else []
         event = run.send(
             None if isinstance(event, Step) else Evidence(pair.distributions(UNPROMPTED, event.paths), said)
         )
@@ -396,7 +395,7 @@ def test_the_loop_asks_for_the_next_draft_and_for_what_it_needs_at_once() -> Non
     pair = toy_pair()
     loop = steps(Steering(max_tokens=4), vocabulary=TOY, spell=pair.spell)
     draft = next(loop)
-    assert isinstance(draft, Draft)
+    assert isinstance(draft, ApiDraft)
     assert (draft.answer, draft.length, draft.paths) == (b"", 2, ((),))
     event = loop.send(Evidence(pair.distributions(UNPROMPTED, draft.paths), [reply(A, A)]))
     while isinstance(event, Evaluate):

@@ -174,8 +174,8 @@ def test_a_count_of_another_type_is_passed_over() -> None:
 
 def test_an_adapter_whose_shape_has_its_own_counts_is_heard_where_there_is_no_usage() -> None:
     own = Usage(input=8, cached=3, output=2, requests=1)
-    assert counts_of(None, most=MOST, own=own, texts=2).usage == own
-    assert counts_of(None, most=MOST, own=own, texts=3).source == "estimated"
+    assert counts_of(None, most=MOST, adapter_usage=own, texts=2).usage == own
+    assert counts_of(None, most=MOST, adapter_usage=own, texts=3).source == "estimated"
 
 
 def test_attempts_without_a_reply_take_a_request_and_no_tokens() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from blackbox_proxy import Api, OffsetTable, connect, steer
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
-from blackbox_proxy.core.decoding.drafting import Prices
+from blackbox_proxy.core.decoding.drafting import CostRatios
 from blackbox_proxy.core.money.amounts import Budget
 from blackbox_proxy.errors import ApiRefused, InputError, LedgerError, OverBudget
 from blackbox_proxy.ledger.books import Ledger, open_ledger
@@ -417,7 +417,7 @@ class Asked:
     """A toy API that is asked for its rates."""
 
     toys: ToyApi
-    rated: list[Prices | None]
+    rated: list[CostRatios | None]
     model: str = "toy"
     vocabulary: Vocabulary | None = None
 
@@ -433,15 +433,15 @@ class Asked:
     async def asend(self, ask: Ask) -> Reply:
         return self.toys.send(ask)
 
-    def rates(self) -> Prices | None:
+    def rates(self) -> CostRatios | None:
         return self.rated.pop()
 
 
 def test_a_planner_is_told_what_tokens_cost(served: tuple[str, Traffic], ledger: Ledger) -> None:
     with connected(served[0], ledger) as api, connected(served[0], None) as unbooked:
-        assert api.rates() == Prices(2.5e-6, 0.25e-6, 10e-6)
+        assert api.rates() == CostRatios(2.5e-6, 0.25e-6, 10e-6)
         assert unbooked.rates() is None
-    asked = Asked(toy_api(), [None, Prices(1.0, 1.0, 1.0)])
+    asked = Asked(toy_api(), [None, CostRatios(1.0, 1.0, 1.0)])
     for left in (1, 0):
         steer(Prompt(text="ab"), api=asked, offsets=toy_pair(), steering=Steering(max_tokens=4, drafter="auto"))
         assert len(asked.rated) == left

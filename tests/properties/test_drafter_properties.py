@@ -14,7 +14,7 @@ from hypothesis import assume, given, reject
 from hypothesis import strategies as st
 
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
-from blackbox_proxy.core.decoding.drafting import Planner, Prices
+from blackbox_proxy.core.decoding.drafting import CostRatios, Planner
 from blackbox_proxy.errors import InputError, ReplyError
 from blackbox_proxy.run.steerer import Steerer, steer
 from blackbox_proxy.steering import Steering, Who
@@ -148,7 +148,7 @@ def test_a_planner_that_is_kept_learns_from_one_answer_to_the_next() -> None:
     pair = ToyPair(ToyModel(WHOLE, 3, sharpness=6.0), ToyModel(WHOLE, 3, sharpness=0.1))
     api = replace(toy_api(1, WHOLE), toy=ToyModel(WHOLE, 1, sharpness=0.1))
     steering = Steering(max_tokens=12, drafter="auto", prefer="cost", draft=12)
-    planner = Planner(prefer="cost", prices=Prices(0.0, 0.0, 1.0))
+    planner = Planner(prefer="cost", prices=CostRatios(0.0, 0.0, 1.0))
     calls = [Steerer(api, pair, steering, planner=planner).complete(PROMPT).usage.requests for _ in range(4)]
     assert calls[-1] == 1
 

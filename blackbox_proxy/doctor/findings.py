@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from blackbox_proxy.doctor.hearing import SENTINEL, HeardPlace, HeardReply
-from blackbox_proxy.doctor.voices import Route, Voice
+from blackbox_proxy.doctor.replies import SENTINEL, ProbePosition, ProbeReply
+from blackbox_proxy.doctor.requests import RequestForm, Route
 from blackbox_proxy.types import WireRequest
 
 State = Literal["works", "lossy", "ignored", "refused", "unclear"]
 Way = Literal["raw text", "prefill", "words", "impossible"]
 
-_UNTOLD = frozenset({"model", "prompt", "messages", "input"})
+_OMITTED = frozenset({"model", "prompt", "messages", "input"})
 _USUAL = frozenset({"max_tokens", "max_output_tokens", "logprobs", "top_logprobs", "include"})
 _LONGEST = 120
 _TRIES = 3
@@ -30,24 +30,24 @@ class ProbeAnswer:
     """What came back for one request: a reply, or the words and the status with which it was refused."""
 
     request: WireRequest
-    heard: HeardReply | None = None
+    reply: ProbeReply | None = None
     words: str = ""
     status: int | None = None
 
     @property
-    def places(self) -> tuple[HeardPlace, ...]:
+    def places(self) -> tuple[ProbePosition, ...]:
         """The positions that it tells of."""
-        return self.heard.places if self.heard else ()
+        return self.reply.places if self.reply else ()
 
     @property
-    def first(self) -> HeardPlace | None:
+    def first(self) -> ProbePosition | None:
         """The first of them."""
         return self.places[0] if self.places else None
 
     @property
     def empty(self) -> bool:
         """Whether it ended before it began, so that it tells of no position."""
-        return self.heard is not None and self.heard.stopped and not (self.places or self.heard.text)
+        return self.reply is not None and self.reply.stopped and not (self.places or self.reply.text)
 
     @property
     def missing(self) -> bool:
@@ -94,7 +94,7 @@ _WAYS: Mapping[Way, str] = {
 
 @dataclass(slots=True)
 class Facts:
-    """What the probes settle, besides the voices. An empty prefill is one that is not there.
+    """What the probes settle, besides the request forms. An empty prefill is one that is not there.
 
     echoes: a chat repeats its partial turn. lists: a request may hold several prompts. gives_back: a raw text comes
     back with the alternatives at its places.
@@ -130,15 +130,14 @@ class Facts:
 
 
 @dataclass(slots=True)
-class Chart:
+class Findings:
     """All that is known so far.
 
-    voices: the routes that answer; openings: the answers to the open question, at temperature 1, of those of them that
-    show alternatives. settled: whether the adapter is; whole:
-    whether everything was looked at.
+    forms: those of the routes that answer; openings: the answers to the open question, at temperature 1, of those of
+    them that show alternatives. settled: whether the adapter is; whole: whether everything was looked at.
     """
 
-    voices: dict[Route, Voice] = field(default_factory=dict)
+    forms: dict[Route, RequestForm] = field(default_factory=dict)
     openings: dict[Route, ProbeAnswer] = field(default_factory=dict)
     facts: Facts = field(default_factory=Facts)
     checks: list[Check] = field(default_factory=list)
@@ -151,23 +150,23 @@ class Chart:
         self.checks.append(Check(what, state, saw, finding, sent(by) if by else "", came(by) if by else ""))
 
     @property
-    def findings(self) -> tuple[str, ...]:
+    def deviations(self) -> tuple[str, ...]:
         """The names of the deviations, each once, in the order in which they were found."""
         return tuple(dict.fromkeys(check.finding for check in self.checks if check.finding))
 
-    def voice(self, *routes: Route) -> Voice | None:
+    def form(self, *routes: Route) -> RequestForm | None:
         """The first of these routes that shows alternatives."""
-        return next((self.voices[route] for route in routes if route in self.openings), None)
+        return next((self.forms[route] for route in routes if route in self.openings), None)
 
     @property
-    def main(self) -> Voice | None:
+    def main(self) -> RequestForm | None:
         """The route of the numbers: whichever is likeliest to be steered by."""
-        return self.voice("completions", "chat", "responses")
+        return self.form("completions", "chat", "responses")
 
-    def heard(self, *routes: Route) -> list[HeardReply]:
+    def replies(self, *routes: Route) -> list[ProbeReply]:
         """All replies of these routes."""
-        paths = {self.voices[route].path for route in routes if route in self.voices}
-        return [one.heard for one in self.answers if one.heard and one.request.path in paths]
+        paths = {self.forms[route].path for route in routes if route in self.forms}
+        return [one.reply for one in self.answers if one.reply and one.request.path in paths]
 
     def verdict(self) -> Verdict:
         """How exact steering will be, by what is known so far."""
@@ -193,30 +192,30 @@ class Chart:
 
     def options(self, ends: Iterable[bytes]) -> dict[str, object]:
         """What the adapter is to be told. ends: how ends are spelt everywhere."""
-        voice = self._spoken()
-        if voice is None:
+        form = self._spoken()
+        if form is None:
             return {}
-        facts, route = self.facts, voice.route
-        found: dict[str, object] = {
-            "path": voice.path,
+        facts, route = self.facts, form.route
+        options: dict[str, object] = {
+            "path": form.path,
             "decoder": facts.decoders.get(route, "openai_responses"),
             "logprobs_kind": {"completions": "count", "chat": "bool", "responses": "include"}[route],
-            "top_k": voice.top_k,
-            "length_field": voice.length_field,
-            "min_output": voice.least,
+            "top_k": form.top_k,
+            "length_field": form.length_field,
+            "min_output": form.least,
             "seed_field": facts.seed_field if route != "responses" else "",
             "query_temperature": facts.temperature,
         }
         if self.whole:
-            found["bytes_trust"] = facts.trust
-        if voice.extra:
-            found["extra_body"] = dict(voice.extra)
+            options["bytes_trust"] = facts.trust
+        if form.extra:
+            options["extra_body"] = dict(form.extra)
         if facts.ends or facts.blank_is_text:
             kept = [end.decode() for end in ends if end or not facts.blank_is_text]
-            found["end_pieces"] = tuple(dict.fromkeys((*kept, *facts.ends)))
-        return found | self._own_options()
+            options["end_pieces"] = tuple(dict.fromkeys((*kept, *facts.ends)))
+        return options | self._adapter_options()
 
-    def _own_options(self) -> dict[str, object]:
+    def _adapter_options(self) -> dict[str, object]:
         """Those that one adapter alone takes."""
         facts = self.facts
         if self.adapter == "completions":
@@ -233,26 +232,26 @@ class Chart:
             return "bias" if facts.forces and facts.before_bias else "none"
         return facts.reveal
 
-    def _spoken(self) -> Voice | None:
-        """The voice that the adapter will speak with."""
+    def _spoken(self) -> RequestForm | None:
+        """The form of the requests that the adapter will send."""
         if self.adapter == "completions":
-            return self.voice("completions")
-        return self.voice("chat", "responses")
+            return self.form("completions")
+        return self.form("chat", "responses")
 
     def _lack(self) -> str:
-        if not self.voices:
+        if not self.forms:
             return "no route was found that answers"
-        if "ignored-logprobs" in self.findings:
+        if "ignored-logprobs" in self.deviations:
             return "log-probs are asked for, and none come"
         return "no route shows log-probs of alternatives"
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
-    """What a probe works with: a way to ask, and the chart that it writes on."""
+class ProbeSession:
+    """What a probe works with: a way to ask, and the findings that it adds to."""
 
     ask: Ask
-    chart: Chart
+    findings: Findings
 
     def distribution(self, request: WireRequest) -> ProbeAnswer:
         """One request whose first position is wanted."""
@@ -301,8 +300,8 @@ class Report:
 def sent(answer: ProbeAnswer) -> str:
     """The request, without what every one has; first what not many have."""
     body = answer.request.body
-    told = {name: value for name, value in body.items() if name not in _UNTOLD}
-    said = dict(sorted(told.items(), key=lambda item: item[0] in _USUAL or item == ("temperature", 1.0)))
+    shown = {name: value for name, value in body.items() if name not in _OMITTED}
+    said = dict(sorted(shown.items(), key=lambda item: item[0] in _USUAL or item == ("temperature", 1.0)))
     text = _said(body)
     return cut(f"{answer.request.path} {text} {json.dumps(said, ensure_ascii=False)}")
 
@@ -318,11 +317,11 @@ def _said(body: Mapping[str, object]) -> str:
 
 def came(answer: ProbeAnswer) -> str:
     """The reply in short: its text, and the best of its first place; or the words of a refusal."""
-    heard = answer.heard
-    if heard is None:
+    reply = answer.reply
+    if reply is None:
         return cut(answer.words)
     shown = ", ".join(f"{one.token!r} {_logp(one.logp)}" for one in answer.first.listed[:3]) if answer.first else ""
-    return cut(f"{heard.text!r} ({heard.finish})" + (f"; {shown}" if shown else ""))
+    return cut(f"{reply.text!r} ({reply.finish})" + (f"; {shown}" if shown else ""))
 
 
 def _logp(logp: float) -> str:

@@ -7,7 +7,6 @@ its log-probs have lost the bytes of tokens, or tokens, the text that stands bes
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import takewhile
@@ -16,11 +15,12 @@ import numpy as np
 
 from blackbox_proxy.core.decoding import combine
 from blackbox_proxy.core.decoding.certificate import NOTHING
-from blackbox_proxy.core.decoding.events import Draft, Ending, Evaluate, Evidence, Run
+from blackbox_proxy.core.decoding.endings import Endings
 from blackbox_proxy.core.decoding.readings import ScoredPosition, draws_as_it_is, merged
 from blackbox_proxy.core.decoding.rounds import Known, known_of, no_token
 from blackbox_proxy.core.decoding.sampling import log_normaliser
-from blackbox_proxy.core.text import first_stop, is_start, is_whole, open_bytes, repeats
+from blackbox_proxy.core.events import ApiDraft, Ending, Evaluate, Evidence, Run, ask_api, ask_pair
+from blackbox_proxy.core.text import is_start, is_whole, open_bytes
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import FILTERED, Finish, Kind, Origin, PairDistributions, Position, Reply, Said, Step
 
@@ -28,32 +28,30 @@ _FINISHES: Mapping[str, Finish] = {"stop": "stop", FILTERED: FILTERED}
 """What the endpoint's word for its end means for the answer; any other: its length."""
 
 
-def own_answer(steering: Steering, *, otherwise: Run) -> Run:
+def api_answer(steering: Steering, *, otherwise: Run) -> Run:
     """Ask for the whole answer, and yield its tokens as steps that were left to the API.
 
     Half a character at the end is no text and is left out, before an end of the API's too. otherwise: the loop that
     takes over with the same reply where that is no UTF-8 text, so that what is chosen can be gone on from.
     """
     drawn = steering.temperature > 0.0
-    seed, top_p = (seed_of(steering), steering.top_p) if drawn else (None, 1.0)
-    evidence = yield Draft(b"", (), steering.max_tokens, (), steering.temperature, seed, own=True, top_p=top_p)
-    if evidence is None or not evidence.replies:
-        raise TypeError("a Draft is answered with Evidence that holds the API's reply")
+    seed, top_p = (_seed_of(steering), steering.top_p) if drawn else (None, 1.0)
+    draft = ApiDraft(b"", (), steering.max_tokens, (), steering.temperature, seed, unsteered=True, top_p=top_p)
+    evidence = yield from ask_api(draft)
     (reply,) = evidence.replies
     if not known_of(reply):
         raise no_token(b"", reply.finish)
     as_it_is = not drawn or draws_as_it_is(steering)
-    if as_it_is and not is_start(b"".join(step.piece for step in steps_of(reply, steering))):
+    if as_it_is and not is_start(b"".join(step.piece for step in _steps_of(reply, steering))):
         return (yield from _taken_over(otherwise, evidence))
-    stops, text, kept = [stop.encode() for stop in steering.stop], b"", 0
+    endings, text, kept = Endings(steering), b"", 0
     finish = _FINISHES.get((reply.said or reply).finish or "", "length")
     held: list[Step] = []
-    last: deque[bytes] = deque(maxlen=steering.repetition_stop)
-    for step in steps_of(reply, steering):
+    for step in _steps_of(reply, steering):
         text += step.piece
         held.append(step)
-        last.append(step.piece)
-        ended = _ended(step, text, stops, last=last)
+        ended = _ended(step, text, endings)
+        endings.keep((step.piece,))
         if ended == "stop" and not is_whole(text):
             del held[:-1]
         if ended or is_whole(text):
@@ -66,23 +64,17 @@ def own_answer(steering: Steering, *, otherwise: Run) -> Run:
     return Ending(finish, max(len(reply.positions) - kept, 0), ())
 
 
-def _ended(step: Step, text: bytes, stops: Sequence[bytes], *, last: deque[bytes]) -> Finish | None:
-    """Why the answer ends with a step; None where it goes on. last: the tokens that a repetition is looked for in."""
-    if step.kind is Kind.END:
-        return "stop"
-    if first_stop(text, stops) is not None:
-        return "stop_string"
-    repeated = last and len(last) == last.maxlen and is_whole(text) and repeats(b"".join(last))
-    return "repetition" if repeated else None
+def _ended(step: Step, text: bytes, endings: Endings) -> Finish | None:
+    """Why the answer ends with a step; None where it goes on."""
+    return "stop" if step.kind is Kind.END else endings.cut(text, (step.piece,), whole=is_whole(text))
 
 
 def _taken_over(run: Run, evidence: Evidence) -> Run:
     """The loop, whose first question has been answered but for the pair's distributions."""
     first = next(run)
     distributions: Sequence[PairDistributions] = ()
-    if isinstance(first, Draft) and first.paths:
-        found = yield Evaluate(first.paths)
-        distributions = found.distributions if found else ()
+    if isinstance(first, ApiDraft) and first.paths:
+        distributions = (yield from ask_pair(Evaluate(first.paths))).distributions
     event = run.send(replace(evidence, distributions=distributions))
     while True:
         try:
@@ -92,12 +84,12 @@ def _taken_over(run: Run, evidence: Evidence) -> Run:
             return ending
 
 
-def seed_of(steering: Steering) -> int:
+def _seed_of(steering: Steering) -> int:
     """The seed that is sent for an answer that the API draws in one call."""
     return int(np.random.default_rng([steering.seed, 0]).integers(2**31))
 
 
-def steps_of(reply: Reply, steering: Steering) -> Iterator[Step]:
+def _steps_of(reply: Reply, steering: Steering) -> Iterator[Step]:
     """A step for each token, and one for what the endpoint wrote behind those that it tells of."""
     known = known_of(reply)
     *pieces, rest = spoken([one.position for one in known], reply.said)
@@ -117,30 +109,30 @@ def spoken(positions: Sequence[Position], said: Said | None) -> list[bytes]:
     lost = [p.sampled.kind is Kind.SPECIAL for p in positions]
     if said is None or not said.text or _is_same(b"".join(pieces), said, positions):
         return [*pieces, b""]
-    text, at, found = said.text.rstrip("\ufffd").encode("utf-8", "replace"), 0, list[bytes]()
+    text, at, placed = said.text.rstrip("\ufffd").encode("utf-8", "replace"), 0, list[bytes]()
     if "\ufffd" in said.text and not any(lost):
         return [*pieces, b""]
-    while len(found) < len(pieces):
-        here = len(found)
+    while len(placed) < len(pieces):
+        here = len(placed)
         piece = pieces[here] if at else pieces[here].lstrip()
         if not lost[here] and text.startswith(piece, at):
-            found.append(piece)
+            placed.append(piece)
             at += len(piece)
             continue
         skipped = sum(1 for _ in takewhile(bool, lost[here:]))
         ahead = zip(pieces[here + skipped :], lost[here + skipped :], strict=True)
         run = b"".join(piece for piece, _ in takewhile(lambda both: not both[1], ahead))
         end = _place(text, run, at, last=not any(lost[here + skipped :])) if skipped else len(text)
-        found += [text[at:end], *[b""] * ((skipped or len(pieces) - here) - 1)]
+        placed += [text[at:end], *[b""] * ((skipped or len(pieces) - here) - 1)]
         at = end
-    return [*found, text[at:]]
+    return [*placed, text[at:]]
 
 
-def _is_same(told: bytes, said: Said, positions: Sequence[Position]) -> bool:
+def _is_same(tokens: bytes, said: Said, positions: Sequence[Position]) -> bool:
     """Whether the tokens are the text, but for a character that is cut off, and the name of an end that is shown."""
     last = positions[-1].sampled
     names = ("", last.piece.decode("utf-8", "replace")) if last.kind is Kind.END else ("",)
-    text = told[: len(told) - open_bytes(told)].decode("utf-8", "replace").rstrip("\ufffd")
+    text = tokens[: len(tokens) - open_bytes(tokens)].decode("utf-8", "replace").rstrip("\ufffd")
     return any(text == said.text.removesuffix(name).rstrip("\ufffd") for name in names)
 
 
@@ -167,12 +159,12 @@ def _kept(known: Known, piece: bytes, steering: Steering) -> Step:
     scores = combine.FieldScores(logp, np.full(len(logp), np.nan), logp)
     scored = ScoredPosition(tuple(logps), scores, len(logp), NOTHING, 0.0, gated=True)
     log_z = 0.0 if steering.takes_unseen else log_normaliser(logp)
-    own = logps.get(piece, sampled.logp)
+    token_logp = logps.get(piece, sampled.logp)
     return replace(
         _untold(piece, exact=known.exact),
         kind=Kind.END if ends else Kind.TEXT if piece else Kind.SPECIAL,
-        logp_before=own,
-        logp_after=min(0.0, own - log_z),
+        logp_before=token_logp,
+        logp_after=min(0.0, token_logp - log_z),
         candidates=scored.candidates(steering.top_candidates, log_z),
     )
 

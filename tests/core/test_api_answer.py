@@ -9,8 +9,8 @@ import pytest
 
 from blackbox_proxy import OffsetTable, Prompt, Steering, steer
 from blackbox_proxy.core.decoding.answers import steps_by_scores
-from blackbox_proxy.core.decoding.events import Draft, Evidence
-from blackbox_proxy.core.decoding.own import own_answer, spoken
+from blackbox_proxy.core.decoding.api_answer import api_answer, spoken
+from blackbox_proxy.core.events import ApiDraft, Evidence
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.types import Candidate, Finish, Kind, Origin, Position, Reply, Said, Step, Usage
 from tests.core.toys import toy_api, toy_pair
@@ -19,20 +19,20 @@ LOST = "\ufffd".encode()
 
 
 def token(piece: bytes, kind: Kind = Kind.TEXT, logp: float = -0.1, **others: float) -> Position:
-    own = Candidate(piece, logp, kind)
-    listed = (own, *(Candidate(name.encode(), logp) for name, logp in others.items()))
-    return Position(own, tuple(sorted(listed, key=lambda c: -c.logp)), 0.0, -20.0)
+    sampled = Candidate(piece, logp, kind)
+    listed = (sampled, *(Candidate(name.encode(), logp) for name, logp in others.items()))
+    return Position(sampled, tuple(sorted(listed, key=lambda c: -c.logp)), 0.0, -20.0)
 
 
 END = token(b"</s>", Kind.END)
 
 
-def own(reply: Reply, steering: Steering | None = None) -> tuple[bytes, Finish, list[Step], Draft]:
+def answered(reply: Reply, steering: Steering | None = None) -> tuple[bytes, Finish, list[Step], ApiDraft]:
     """The answer that is made of one reply, and what was asked."""
     steering = steering or Steering(alpha=0.0, max_tokens=8)
-    run = own_answer(steering, otherwise=steps_by_scores(steering, proposes=False))
+    run = api_answer(steering, otherwise=steps_by_scores(steering, proposes=False))
     asked = next(run)
-    assert isinstance(asked, Draft)
+    assert isinstance(asked, ApiDraft)
     made: list[Step] = []
     try:
         event = run.send(Evidence(replies=[reply]))
@@ -83,39 +83,39 @@ def test_the_likeliest_text_does_not_win_over_what_the_api_wrote() -> None:
         0.0,
         -9.0,
     )
-    text, finish, made, asked = own(Reply((first, END), "stop", Usage()))
-    assert (text, finish, asked.length, asked.own) == (b"a", "stop", 8, True)
+    text, finish, made, asked = answered(Reply((first, END), "stop", Usage()))
+    assert (text, finish, asked.length, asked.unsteered) == (b"a", "stop", 8, True)
     assert [step.origin for step in made] == [Origin.DRAFT] * 2
     assert all(step.gated and step.certified and math.isnan(step.offset) for step in made)
     assert made[0].candidates[0].piece == b""
 
 
 def test_an_end_that_is_not_shown_is_the_end_all_the_same() -> None:
-    text, finish, made, _ = own(Reply((token(b"a"),), "stop", Usage()))
+    text, finish, made, _ = answered(Reply((token(b"a"),), "stop", Usage()))
     assert (text, finish, made[-1].kind) == (b"a", "stop", Kind.END)
 
 
 def test_the_answer_ends_where_the_api_was_cut() -> None:
-    text, finish, _, _ = own(Reply((token(b"a"), token(b"\xe2\x82", Kind.FRAGMENT)), "length", Usage()))
+    text, finish, _, _ = answered(Reply((token(b"a"), token(b"\xe2\x82", Kind.FRAGMENT)), "length", Usage()))
     assert (text, finish) == (b"a", "length")
 
 
 def test_half_a_character_before_an_end_is_no_text() -> None:
-    text, finish, made, _ = own(Reply((token(b"a"), token(b"\xe2\x82", Kind.FRAGMENT), END), "stop", Usage()))
+    text, finish, made, _ = answered(Reply((token(b"a"), token(b"\xe2\x82", Kind.FRAGMENT), END), "stop", Usage()))
     assert (text, finish, [step.kind for step in made]) == (b"a", "stop", [Kind.TEXT, Kind.END])
 
 
 def test_rows_that_are_missing_cost_no_text_and_the_api_says_how_it_ended() -> None:
     """llama.cpp's server has no row for a token that leaves a character open, and we leave out those behind it."""
     reply = Reply((token(b"a"),), "length", Usage(), said=Said("a\u20ac!", "stop"))
-    text, finish, made, _ = own(reply)
+    text, finish, made, _ = answered(reply)
     assert (text.decode(), finish) == ("a\u20ac!", "stop")
     assert math.isnan(made[-1].logp_before)
 
 
 def test_a_stop_text_ends_it() -> None:
     steering = Steering(alpha=0.0, max_tokens=8, stop=("b",))
-    text, finish, _, _ = own(Reply((token(b"a"), token(b"b"), token(b"c")), "length", Usage()), steering)
+    text, finish, _, _ = answered(Reply((token(b"a"), token(b"b"), token(b"c")), "length", Usage()), steering)
     assert (text, finish) == (b"ab", "stop_string")
 
 
@@ -123,23 +123,23 @@ def test_a_repetition_ends_it_where_that_is_asked_for() -> None:
     """Its last tokens, so many as it is looked for in, are one piece over and over; what comes behind is left out."""
     pieces = [token(b"x"), *[token(b"ab")] * 20, END]
     steering = Steering(alpha=0.0, max_tokens=30, repetition_stop=16)
-    text, finish, _, _ = own(Reply(tuple(pieces), "stop", Usage()), steering)
+    text, finish, _, _ = answered(Reply(tuple(pieces), "stop", Usage()), steering)
     assert (text, finish) == (b"x" + 16 * b"ab", "repetition")
-    text, finish, _, _ = own(Reply(tuple(pieces), "stop", Usage()), replace(steering, repetition_stop=0))
+    text, finish, _, _ = answered(Reply(tuple(pieces), "stop", Usage()), replace(steering, repetition_stop=0))
     assert (text, finish) == (b"x" + 20 * b"ab", "stop")
 
 
 def test_what_a_filter_has_cut_is_told_so() -> None:
-    text, finish, _, _ = own(Reply((token(b"a"),), "content_filter", Usage()))
+    text, finish, _, _ = answered(Reply((token(b"a"),), "content_filter", Usage()))
     assert (text, finish) == (b"a", "content_filter")
     with pytest.raises(ReplyError, match="content filter withheld the answer"):
-        own(Reply((), "content_filter", Usage()))
+        answered(Reply((), "content_filter", Usage()))
 
 
 def test_it_is_drawn_as_it_was_asked_for() -> None:
     steering = Steering(alpha=0.0, max_tokens=8, temperature=0.7, top_p=0.9, seed=3)
-    *_, asked = own(Reply((token(b"a", logp=-3.0, b=-0.1),), "length", Usage()), steering)
-    assert (asked.temperature, asked.top_p, asked.own) == (0.7, 0.9, True)
+    *_, asked = answered(Reply((token(b"a", logp=-3.0, b=-0.1),), "length", Usage()), steering)
+    assert (asked.temperature, asked.top_p, asked.unsteered) == (0.7, 0.9, True)
     api = toy_api()
     found = steer(Prompt(text="ab"), api=api, offsets=toy_pair(), steering=steering)
     assert (len(api.asked), api.asked[0].top_p, found.changed) == (1, 0.9, 0)

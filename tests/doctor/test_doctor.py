@@ -12,9 +12,9 @@ import pytest
 
 from blackbox_proxy.api import COMMON_ENDS, connect
 from blackbox_proxy.core.decoding.sources import OffsetTable
-from blackbox_proxy.doctor.chart import Report
 from blackbox_proxy.doctor.examining import ESTIMATE
-from blackbox_proxy.doctor.voices import ROUTES, SHORT
+from blackbox_proxy.doctor.findings import Report
+from blackbox_proxy.doctor.requests import ROUTES, SHORT
 from blackbox_proxy.errors import ApiBusy, ApiRefused, ApiUnreachable, ReplyError
 from blackbox_proxy.remote.profiles.finding import user_folder
 from blackbox_proxy.remote.profiles.overlays import write_overlay
@@ -195,7 +195,7 @@ def test_a_key_that_is_refused_ends_it_at_once() -> None:
         exam = examination(transport.send)
         with pytest.raises(ApiRefused, match="refused the key") as caught:
             exam.run()
-    assert len(exam.chart.answers) == 0
+    assert len(exam.findings.answers) == 0
     assert "sk-wrong-one" not in str(caught.value) + repr(exam.report())
 
 
@@ -208,7 +208,7 @@ def test_a_model_or_an_address_that_is_not_there_is_the_usual_error(model: str, 
         exam = examination(transport.send, model=model)
         with pytest.raises(ApiRefused, match=words):
             exam.run()
-    assert len(exam.chart.answers) <= len(ROUTES)
+    assert len(exam.findings.answers) <= len(ROUTES)
 
 
 def test_an_endpoint_that_refuses_everything_is_asked_few_things() -> None:

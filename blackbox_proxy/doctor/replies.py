@@ -20,7 +20,7 @@ _HUGE = 1e300
 Shape = Literal["legacy", "rows", "none"]
 
 
-class HeardToken(NamedTuple):
+class ProbeToken(NamedTuple):
     """A token as it is written. raw: the bytes that stand beside it, None where none do."""
 
     token: str
@@ -28,41 +28,41 @@ class HeardToken(NamedTuple):
     logp: float
 
 
-class HeardPlace(NamedTuple):
+class ProbePosition(NamedTuple):
     """One position: the sampled token, and the alternatives in the order that they came."""
 
-    own: HeardToken
-    listed: tuple[HeardToken, ...]
+    sampled: ProbeToken
+    listed: tuple[ProbeToken, ...]
 
     @property
-    def best(self) -> HeardToken:
+    def best(self) -> ProbeToken:
         """The likeliest of all that is told here; of the sampled token's own entry and the listed ones."""
-        return max((*self.listed, self.own), key=lambda one: one.logp)
+        return max((*self.listed, self.sampled), key=lambda one: one.logp)
 
     @property
     def distribution(self) -> Mapping[str, float]:
         """The alternatives' log-probs by their names, the likelier of two namesakes; sentinels left out."""
-        found: dict[str, float] = {}
+        logps: dict[str, float] = {}
         for one in sorted(self.listed, key=lambda one: -one.logp):
             if one.logp > SENTINEL:
-                found.setdefault(one.token, one.logp)
-        return found
+                logps.setdefault(one.token, one.logp)
+        return logps
 
 
 @dataclass(frozen=True, slots=True)
-class HeardReply:
+class ProbeReply:
     """A reply. shape: of its log-probs. keyed: token ids stand beside the legacy shape's tokens.
 
     each: the places of all choices, by their index, where there are several.
     """
 
     text: str
-    places: tuple[HeardPlace, ...]
+    places: tuple[ProbePosition, ...]
     finish: str
     shape: Shape
     usage: Mapping[str, object] | None
     keyed: bool = False
-    each: Mapping[int, tuple[HeardPlace, ...]] = field(default_factory=dict)
+    each: Mapping[int, tuple[ProbePosition, ...]] = field(default_factory=dict)
 
     @property
     def stopped(self) -> bool:
@@ -75,7 +75,7 @@ class HeardReply:
         return tells_cached(self.usage)
 
 
-def hear(body: Mapping[str, object]) -> HeardReply:
+def read_reply(body: Mapping[str, object]) -> ProbeReply:
     """The first answer of a reply."""
     usage = body.get("usage")
     counted = cast(Mapping[str, object], usage) if isinstance(usage, Mapping) else None
@@ -83,54 +83,55 @@ def hear(body: Mapping[str, object]) -> HeardReply:
         return _response(body, counted)
     choice = _mapping(next(iter(_list(body.get("choices"))), None))
     message = _mapping(choice.get("message"))
-    told = _mapping(choice.get("logprobs"))
-    return HeardReply(
+    logprobs = _mapping(choice.get("logprobs"))
+    return ProbeReply(
         text=_text(choice.get("text")) or _text(message.get("content")),
-        places=_places(told),
+        places=_places(logprobs),
         finish=_text(choice.get("finish_reason")),
-        shape="legacy" if "tokens" in told else "rows" if "content" in told else "none",
+        shape="legacy" if "tokens" in logprobs else "rows" if "content" in logprobs else "none",
         usage=counted,
-        keyed=bool(_list(told.get("token_ids"))),
+        keyed=bool(_list(logprobs.get("token_ids"))),
         each=_each(_list(body.get("choices"))),
     )
 
 
-def _each(choices: Sequence[object]) -> Mapping[int, tuple[HeardPlace, ...]]:
+def _each(choices: Sequence[object]) -> Mapping[int, tuple[ProbePosition, ...]]:
     if len(choices) < 2:
         return {}
     read = [_mapping(choice) for choice in choices]
     return {at: _places(_mapping(one.get("logprobs"))) for one in read if isinstance(at := one.get("index"), int)}
 
 
-def _response(body: Mapping[str, object], usage: Mapping[str, object] | None) -> HeardReply:
+def _response(body: Mapping[str, object], usage: Mapping[str, object] | None) -> ProbeReply:
     items = [_mapping(item) for item in _list(body.get("output"))]
     parts = [_mapping(part) for item in items for part in _list(item.get("content"))]
     rows = [row for part in parts for row in _list(part.get("logprobs"))]
     text = "".join(_text(part.get("text")) for part in parts)
-    return HeardReply(text, tuple(map(_row, rows)), _text(body.get("status")), "rows" if rows else "none", usage)
+    return ProbeReply(text, tuple(map(_row, rows)), _text(body.get("status")), "rows" if rows else "none", usage)
 
 
-def _places(told: Mapping[str, object]) -> tuple[HeardPlace, ...]:
-    if "tokens" in told:
-        return tuple(_legacy(told))
-    return tuple(_row(row) for row in _list(told.get("content")))
+def _places(logprobs: Mapping[str, object]) -> tuple[ProbePosition, ...]:
+    if "tokens" in logprobs:
+        return tuple(_legacy(logprobs))
+    return tuple(_row(row) for row in _list(logprobs.get("content")))
 
 
-def _row(value: object) -> HeardPlace:
+def _row(value: object) -> ProbePosition:
     row = _mapping(value)
-    return HeardPlace(_token(row), tuple(_token(_mapping(top)) for top in _list(row.get("top_logprobs"))))
+    return ProbePosition(_token(row), tuple(_token(_mapping(top)) for top in _list(row.get("top_logprobs"))))
 
 
-def _token(row: Mapping[str, object]) -> HeardToken:
-    return HeardToken(_text(row.get("token")), _bytes(row.get("bytes")), _number(row.get("logprob")))
+def _token(row: Mapping[str, object]) -> ProbeToken:
+    return ProbeToken(_text(row.get("token")), _bytes(row.get("bytes")), _number(row.get("logprob")))
 
 
-def _legacy(told: Mapping[str, object]) -> Iterator[HeardPlace]:
-    names, own, tops = (_list(told.get(name)) for name in ("tokens", "token_logprobs", "top_logprobs"))
+def _legacy(logprobs: Mapping[str, object]) -> Iterator[ProbePosition]:
+    names, sampled, tops = (_list(logprobs.get(name)) for name in ("tokens", "token_logprobs", "top_logprobs"))
     for at, name in enumerate(names):
         listed = _mapping(tops[at] if at < len(tops) else None)
-        found = tuple(HeardToken(one, None, _number(logp)) for one, logp in listed.items())
-        yield HeardPlace(HeardToken(_text(name), None, _number(own[at] if at < len(own) else None)), found)
+        alternatives = tuple(ProbeToken(one, None, _number(logp)) for one, logp in listed.items())
+        token = ProbeToken(_text(name), None, _number(sampled[at] if at < len(sampled) else None))
+        yield ProbePosition(token, alternatives)
 
 
 def _mapping(value: object) -> Mapping[str, object]:
