@@ -145,7 +145,8 @@ def _show_check(file: Path, report: CassetteCheck) -> None:
     outcomes = ", ".join(f"{count} {what}" for what, count in sorted(report.outcomes.items()))
     screen.line(f"{file} is right: {report.calls} calls, {report.attempts} attempts ({outcomes or 'none'})")
     header = report.header
-    screen.line(screen.harmless(f"{header.model or '?'} at {header.address or '?'}, prompts {header.prompts}"))
+    place = f"{header.model or '?'} at {header.address or '?'}"
+    screen.line(screen.harmless(f"{place}, prompts {header.prompts}, written by {header.tool or '?'}"))
     if report.suspects:
         lines = ", ".join(map(str, report.suspects[:10]))
         screen.warning(f"something looks like a key in line {lines}: look before you share it")

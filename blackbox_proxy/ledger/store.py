@@ -118,7 +118,7 @@ class Store:
                 check_budget(budget, self._spent(budget, intent), reserve=reserve)
             row = write(
                 "INSERT INTO attempts (run, step, attempt, at, day, provider, model, path, asked, price, reserved, "
-                "charge, replayed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "charge) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     intent.run,
                     intent.step,
@@ -132,9 +132,10 @@ class Store:
                     intent.price and price_text(intent.price),
                     _text(intent.reserved),
                     reserve,
-                    intent.replayed,
                 ),
             ).lastrowid
+            if intent.replayed:
+                write("UPDATE attempts SET replayed = 1 WHERE id = ?", (row,))
             for key, value in intent.tags.items():
                 write("INSERT INTO tags (key, value, attempt) VALUES (?, ?, ?)", (key, value, row))
         return cast(int, row)
