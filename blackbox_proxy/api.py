@@ -20,7 +20,7 @@ from blackbox_proxy.cassettes.schema import PromptForm
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding.drafting import CostRatios
 from blackbox_proxy.errors import InputError, ReplyError, WeightsError
-from blackbox_proxy.ledger.booked import Booked
+from blackbox_proxy.ledger.attempts import BookedAttempts
 from blackbox_proxy.ledger.books import Account, Ledger
 from blackbox_proxy.local.controls import special_names
 from blackbox_proxy.local.template import DEFAULT, named, suspected, written
@@ -34,12 +34,16 @@ from blackbox_proxy.remote.registry import load_adapter
 from blackbox_proxy.remote.retry import RetryPolicy
 from blackbox_proxy.remote.transport import Transport
 from blackbox_proxy.types import (
+    NO_RUN,
     Adapter,
     Ask,
     Attempt,
     Capabilities,
+    Generate,
     ListAdapter,
+    Prefix,
     Prompt,
+    Purpose,
     Reply,
     WireRequest,
 )
@@ -57,9 +61,9 @@ class Endpoint(Protocol):
 
     def text(self, prompt: Prompt) -> str: ...
 
-    def send(self, ask: Ask) -> Reply: ...
+    def send(self, ask: Ask, purpose: Purpose = NO_RUN, /) -> Reply: ...
 
-    async def asend(self, ask: Ask) -> Reply: ...
+    async def asend(self, ask: Ask, purpose: Purpose = NO_RUN, /) -> Reply: ...
 
 
 @final
@@ -96,41 +100,45 @@ class Api(Closing):
         """The model's own greedy answer, unsteered, in one call."""
         asked, able = as_prompt(prompt), self.capabilities()
         text = "" if able.chat else self.text(asked)
-        return self.send(Ask(self.model, text, b"", max_tokens, able.top_k, messages=asked.messages))
+        return self.send(Generate(self.model, Prefix(text, messages=asked.messages), able.top_k, max_tokens))
 
-    def send(self, ask: Ask) -> Reply:
+    def send(self, ask: Ask, purpose: Purpose = NO_RUN, /) -> Reply:
         """One request and its decoded reply, which counts the attempts that were lost on the way.
 
         Where an endpoint is only asked in words to go on from a text, and does not, it is asked in the adapter's other
         ways before that is an error.
+
+        Args:
+            ask: The question.
+            purpose: What it is booked under.
         """
-        asking = _Attempts.of(ask, self.adapter, self.account)
-        with asking.booked.counting():
+        asking = _Question.of(ask, self.adapter, BookedAttempts(self.account, purpose))
+        with asking.attempts.counting():
             while asking.reply is None:
-                asking.read(self.transport.send(asking.request(), asking.booked))
-            return asking.booked.counted([asking.reply])[0]
+                asking.read(self.transport.send(asking.request(), asking.attempts))
+            return asking.attempts.counted([asking.reply])[0]
 
-    async def asend(self, ask: Ask) -> Reply:
+    async def asend(self, ask: Ask, purpose: Purpose = NO_RUN, /) -> Reply:
         """`send` for asyncio."""
-        asking = _Attempts.of(ask, self.adapter, self.account)
-        with asking.booked.counting():
+        asking = _Question.of(ask, self.adapter, BookedAttempts(self.account, purpose))
+        with asking.attempts.counting():
             while asking.reply is None:
-                asking.read(await self.transport.asend(asking.request(), asking.booked))
-            return asking.booked.counted([asking.reply])[0]
+                asking.read(await self.transport.asend(asking.request(), asking.attempts))
+            return asking.attempts.counted([asking.reply])[0]
 
-    def send_list(self, asks: Sequence[Ask]) -> Sequence[Reply]:
+    def send_list(self, asks: Sequence[Ask], purpose: Purpose = NO_RUN, /) -> Sequence[Reply]:
         """One request for several asks (`Capabilities.prompt_lists`); the first reply has its usage, its attempts."""
-        adapter, booked = self._lists(), Booked(self.account)
-        with booked.counting():
-            request = booked.book(adapter.encode_list(asks), asks[0])
-            return booked.counted(adapter.decode_list(self.transport.send(request, booked), asks))
+        adapter, attempts = self._lists(), BookedAttempts(self.account, purpose)
+        with attempts.counting():
+            request = attempts.book(adapter.encode_list(asks), length=asks[0].length)
+            return attempts.counted(adapter.decode_list(self.transport.send(request, attempts), asks))
 
-    async def asend_list(self, asks: Sequence[Ask]) -> Sequence[Reply]:
+    async def asend_list(self, asks: Sequence[Ask], purpose: Purpose = NO_RUN, /) -> Sequence[Reply]:
         """`send_list` for asyncio."""
-        adapter, booked = self._lists(), Booked(self.account)
-        with booked.counting():
-            request = booked.book(adapter.encode_list(asks), asks[0])
-            return booked.counted(adapter.decode_list(await self.transport.asend(request, booked), asks))
+        adapter, attempts = self._lists(), BookedAttempts(self.account, purpose)
+        with attempts.counting():
+            request = attempts.book(adapter.encode_list(asks), length=asks[0].length)
+            return attempts.counted(adapter.decode_list(await self.transport.asend(request, attempts), asks))
 
     def _lists(self) -> ListAdapter:
         if isinstance(self.adapter, ListAdapter):
@@ -178,32 +186,34 @@ class Api(Closing):
 
 
 @dataclass(slots=True)
-class _Attempts:
-    """One question in the first way whose reply can be used. further_ways: how many there are."""
+class _Question:
+    """One question in the first way whose reply can be used. ways: those in which it has not been asked yet."""
 
     ask: Ask
     adapter: Adapter
-    further_ways: int
-    booked: Booked
+    attempts: BookedAttempts
+    ways: int = 0
     reply: Reply | None = None
 
     @classmethod
-    def of(cls, ask: Ask, adapter: Adapter, account: Account | None) -> _Attempts:
+    def of(cls, ask: Ask, adapter: Adapter, attempts: BookedAttempts) -> _Question:
         able = adapter.capabilities()
-        booked = Booked(account, repeats=able.chat and bool(ask.answer))
-        return cls(ask, adapter, able.ways - 1 if ask.answer else 0, booked)
+        if not isinstance(ask, Generate) or not ask.prefix.answer:
+            return cls(ask, adapter, attempts)
+        attempts.repeats = able.chat
+        return cls(ask, adapter, attempts, able.ways - 1)
 
     def request(self) -> WireRequest:
-        return self.booked.book(self.adapter.encode(self.ask), self.ask)
+        return self.attempts.book(self.adapter.encode(self.ask), length=self.ask.length)
 
     def read(self, body: Mapping[str, object]) -> None:
-        """Take the reply, or go over to the next way. Raises ReplyError where there is none left."""
+        """Take the reply, or go over to the next way. Raises ReplyError where there is no other."""
         try:
             self.reply = self.adapter.decode(body, self.ask)
         except ReplyError:
-            if not self.further_ways:
+            if not self.ways or not isinstance(self.ask, Generate):
                 raise
-            self.ask, self.further_ways = replace(self.ask, way=self.ask.way + 1), self.further_ways - 1
+            self.ask, self.ways = replace(self.ask, way=self.ask.way + 1), self.ways - 1
 
 
 COMMON_ENDS = (

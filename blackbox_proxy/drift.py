@@ -20,7 +20,7 @@ from blackbox_proxy.api import Api
 from blackbox_proxy.core.drift import Canary, Comparison, Take, compare, noise_of
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import read_text, replace_text
-from blackbox_proxy.types import Ask, Candidate, Kind, Message, Position, Prompt, Reply
+from blackbox_proxy.types import Candidate, Generate, Kind, Message, Position, Prefix, Prompt, Purpose, Reply
 
 QUESTIONS = (
     "Name a river in Europe.",
@@ -105,7 +105,7 @@ def _answers(
     for asked in written:
         messages = (Message("user", asked),) if chat else ()
         prompt = "" if chat else asked
-        replies.append(api.send(Ask(api.model, prompt, b"", TOKENS, top_k, messages=messages, run=run)))
+        replies.append(api.send(Generate(api.model, Prefix(prompt, messages=messages), top_k, TOKENS), Purpose(run)))
         on_reply(replies[-1])
     return replies
 

@@ -47,15 +47,6 @@ Each says what was done with a thing, and not what it is. `left` may stand where
 FROM_ELSEWHERE = {"connection_made"}
 """Methods that a library calls by this name."""
 
-NOT_YET = (
-    "adapters",
-    "blackbox_proxy/ledger/books.py",
-    "blackbox_proxy/ledger/store.py",
-    "blackbox_proxy/run",
-    "blackbox_proxy/types",
-)
-"""Packages and modules that still give such names."""
-
 SOURCES = [path for folder in ("blackbox_proxy", "adapters", "tests") for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
@@ -129,14 +120,7 @@ def offenders(*places: str) -> set[str]:
 
 
 def test_names_say_what_a_thing_is() -> None:
-    spared = offenders(*NOT_YET)
-    assert offenders("blackbox_proxy", "adapters") - spared == set()
-
-
-@pytest.mark.parametrize("place", NOT_YET)
-def test_what_is_spared_has_such_names(place: str) -> None:
-    """An entry of NOT_YET goes with the last of them."""
-    assert offenders(place)
+    assert offenders("blackbox_proxy", "adapters") == set()
 
 
 @pytest.mark.parametrize(

@@ -240,10 +240,10 @@ def _api_choice(step: Step) -> str:
     return visible(step.api_token, Kind.TEXT if step.api_token else Kind.END)
 
 
-def figure(value: float, form: str, *, before: str = "") -> str:
+def figure(value: float | None, form: str, *, before: str = "") -> str:
     """A number to a few places, never -0.00; empty where it is not known."""
     places = int(form[-2])
-    return "" if math.isnan(value) else f"{before}{round(value, places) + 0.0:{form}}"
+    return "" if value is None or math.isnan(value) else f"{before}{round(value, places) + 0.0:{form}}"
 
 
 def step_json(step: Step) -> dict[str, object]:
@@ -263,16 +263,16 @@ def step_json(step: Step) -> dict[str, object]:
         "tv_bound": number(step.tv_bound),
         "log_weight": number(step.log_weight),
         "alpha": number(step.alpha),
-        "divergence": None if step.divergence is None else number(step.divergence),
+        "divergence": number(step.divergence),
         "gated": step.gated,
         "outweighed": step.outweighed,
         "unbordered": step.unbordered,
     }
 
 
-def number(value: float) -> float | None:
-    """JSON has no NaN and no infinity."""
-    return round(value, 6) if abs(value) < float("inf") else None
+def number(value: float | None) -> float | None:
+    """A number as JSON can hold it: null where it is not known, since JSON has no NaN and no infinity."""
+    return round(value, 6) if value is not None and math.isfinite(value) else None
 
 
 def result_json(result: Result, *, trace: bool, before: Sequence[str] = ()) -> dict[str, object]:

@@ -106,7 +106,7 @@ def in_place(bench: Bench, job: AnswerJob) -> KeptAnswer:
 
     def make() -> KeptAnswer:
         said = text_of(go_on(bench.api, asked, before, length=bench.task.scorer.fact_tokens))
-        shown = any(shows(bench.api, asked, before, wanted=text.encode()) for text in place.facts)
+        shown = any(shows(bench.api, asked, before, text=text.encode()) for text in place.facts)
         return replace(blank, text=said, shown=shown)
 
     return _kept(bench, blank, make)

@@ -228,8 +228,8 @@ class _Receipt:
     row: int
     cost: Decimal | None
 
-    def walked(self, *, kept: int, wasted: int) -> None:
-        self.store.walked(self.row, kept=kept, wasted=wasted)
+    def accepted(self, *, kept: int, wasted: int) -> None:
+        self.store.accepted(self.row, kept=kept, wasted=wasted)
 
-    def worked(self, seconds: float) -> None:
-        self.store.worked(self.row, seconds)
+    def evaluated(self, seconds: float) -> None:
+        self.store.evaluated(self.row, seconds)

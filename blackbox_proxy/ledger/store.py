@@ -155,13 +155,13 @@ class Store:
         with self._writing() as write:
             self._count(write, row, counted)
 
-    def walked(self, row: int, *, kept: int, wasted: int) -> None:
+    def accepted(self, row: int, *, kept: int, wasted: int) -> None:
         """Say how many of a reply's positions were used, and how many were not."""
         with self._writing() as write:
             write("UPDATE attempts SET kept = ?, wasted = ? WHERE id = ?", (kept, wasted, row))
 
-    def worked(self, row: int, seconds: float) -> None:
-        """Add seconds that this machine computed for the pair."""
+    def evaluated(self, row: int, seconds: float) -> None:
+        """Add seconds in which this machine evaluated the pair."""
         with self._writing() as write:
             write(
                 "UPDATE attempts SET local_seconds = coalesce(local_seconds, 0) + ? WHERE id = ?",

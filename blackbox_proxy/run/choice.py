@@ -18,7 +18,18 @@ from blackbox_proxy.core.events import ApiDraft, Evidence
 from blackbox_proxy.core.money.spending import Spending, spent_notes
 from blackbox_proxy.errors import BlackboxProxyError, InputError
 from blackbox_proxy.run.sources import LocalPair, Offsets
-from blackbox_proxy.types import Ask, Choice, Continuation, Prompt, Reply, Result, Scores, Usage
+from blackbox_proxy.types import (
+    Choice,
+    Continuation,
+    Generate,
+    Prefix,
+    Prompt,
+    Purpose,
+    Reply,
+    Result,
+    Scores,
+    Usage,
+)
 
 NEEDS: Mapping[choosing.Lack, str] = {
     "top_k": "a longer top-k: options, or tokens that begin them, are not shown",
@@ -39,7 +50,7 @@ class Choosing:
         api: The hosted model.
         offsets: A pair, or another source of offsets.
         prompt: What the source reads before the answer.
-        ask: The request for one token after the prompt; each of the API's is this one, further on.
+        prefix: The prompt as the API reads it.
         alpha: Weight of the offset.
         options: The answers, in bytes.
         process: The API's questions, one after another.
@@ -50,7 +61,7 @@ class Choosing:
     api: Endpoint
     offsets: Offsets
     prompt: Prompt
-    ask: Ask
+    prefix: Prefix
     alpha: float
     options: tuple[bytes, ...]
     process: choosing.MassProcess
@@ -82,18 +93,18 @@ class Choosing:
         strings, can = tuple(option.encode() for option in options), api.capabilities()
         spending = Spending(uuid.uuid4().hex)
         text = "" if can.chat else api.text(prompt)
-        ask = Ask(api.model, text, b"", 1, can.top_k, messages=prompt.messages, run=spending.run)
+        prefix = Prefix(text, messages=prompt.messages)
         goes_on = can.continuation in (Continuation.EXACT, Continuation.PREFILL)
         process = choosing.masses(strings, goes_on=goes_on, calls=calls)
         question = next(process)
-        return cls(api, offsets, pair_prompt, ask, alpha, strings, process, question, goes_on, spending, started)
+        return cls(api, offsets, pair_prompt, prefix, alpha, strings, process, question, goes_on, spending, started)
 
     def run(self) -> Choice:
         """Ask what is open, first of the source of offsets, so that a prompt that it cannot read costs nothing."""
         self._score(self.options)
         with self._keeping():
             while self.question is not None:
-                self._book(self.api.send(self._next(self.question)))
+                self._book(self.api.send(self._ask(self.question), self._purpose))
             self._score(self._strings())
         return self._choice()
 
@@ -102,7 +113,7 @@ class Choosing:
         await asyncio.to_thread(self._score, self.options)
         with self._keeping():
             while self.question is not None:
-                self._book(await self.api.asend(self._next(self.question)))
+                self._book(await self.api.asend(self._ask(self.question), self._purpose))
             await asyncio.to_thread(self._score, self._strings())
         return self._choice()
 
@@ -111,8 +122,13 @@ class Choosing:
         """What it has taken of both sides."""
         return replace(self.spending.usage, local_seconds=self.local_seconds)
 
-    def _next(self, question: ApiDraft) -> Ask:
-        return replace(self.ask, answer=question.answer, length=question.length)
+    def _ask(self, question: ApiDraft) -> Generate:
+        prefix, top_k = replace(self.prefix, answer=question.answer), self.api.capabilities().top_k
+        return Generate(self.api.model, prefix, top_k, question.length)
+
+    @property
+    def _purpose(self) -> Purpose:
+        return Purpose(self.spending.run)
 
     def _book(self, reply: Reply) -> None:
         """Count what a reply took, and see what is asked next."""

@@ -39,14 +39,7 @@ from blackbox_proxy.local.llama import Context, Lora, Model
 from blackbox_proxy.local.weights import default_cache, resolve
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.tasks.demonstration import LOCAL, Stage, staged
-from blackbox_proxy.types import (
-    Ask,
-    PairDistributions,
-    PairPrompt,
-    Prompt,
-    Step,
-    TokenPath,
-)
+from blackbox_proxy.types import Generate, PairDistributions, PairPrompt, Prefix, Prompt, Step, TokenPath
 from tests.bench import crowd, drafting, strings
 from tests.bench.loads import STEERING, asked_and_read
 from tests.bench.streaming import ADAPTER
@@ -94,7 +87,7 @@ def run(question: Asked, stage: Stage, steering: Steering) -> Timed:
         found.python += time.perf_counter() - before
         evidence = None
         if isinstance(event, ApiDraft):
-            reply = stage.api.send(Ask("closed-model", text, event.answer, event.length, 20))
+            reply = stage.api.send(Generate("closed-model", Prefix(text, event.answer), 20, event.length))
             evidence = Evidence(_distributions(stage, prompt, event.paths, found), [reply])
         elif isinstance(event, Evaluate):
             evidence = Evidence(_distributions(stage, prompt, event.paths, found))

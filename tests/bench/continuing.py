@@ -45,7 +45,7 @@ from blackbox_proxy.run.unsteered import go_on
 from blackbox_proxy.standin import running
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.tasks.demo import in_house_form, questions
-from blackbox_proxy.types import Ask, Kind, OffsetSource, Position, Prompt, Reply, Usage
+from blackbox_proxy.types import Generate, Kind, OffsetSource, Position, Prefix, Prompt, Reply, Usage
 from tests.bench.loads import STEERING, asked_of, states_fact
 from tests.bench.prompts import prompts
 
@@ -167,7 +167,7 @@ def asked_next(prompt: str, answer: bytes, *, api: Api) -> Place:
     """What an endpoint says comes after an answer."""
     messages = Prompt.ask(prompt).messages
     try:
-        return distribution_of(api.send(Ask(api.model, "", answer, 1, TOP_K, messages=messages)))
+        return distribution_of(api.send(Generate(api.model, Prefix("", answer, messages), TOP_K)))
     except BlackboxProxyError as error:
         return Place(None, error=type(error).__name__)
 

@@ -29,7 +29,7 @@ from blackbox_proxy.run.steerer import Steerer
 from blackbox_proxy.standin.server import running
 from blackbox_proxy.steering import Prefer, Steering
 from blackbox_proxy.tasks.demonstration import LOCAL
-from blackbox_proxy.types import Ask, Capabilities, Prompt, Reply, Usage
+from blackbox_proxy.types import NO_RUN, Ask, Capabilities, Prompt, Purpose, Reply, Usage
 from tests.bench.loads import STEERING, asked_and_read
 from tests.bench.prompts import prompts
 
@@ -67,21 +67,21 @@ class Counted:
     def text(self, prompt: Prompt) -> str:
         return self.api.text(prompt)
 
-    def send(self, ask: Ask) -> Reply:
+    def send(self, ask: Ask, purpose: Purpose = NO_RUN, /) -> Reply:
         self.calls += 1
-        return self.api.send(ask)
+        return self.api.send(ask, purpose)
 
-    async def asend(self, ask: Ask) -> Reply:
+    async def asend(self, ask: Ask, purpose: Purpose = NO_RUN, /) -> Reply:
         self.calls += 1
-        return await self.api.asend(ask)
+        return await self.api.asend(ask, purpose)
 
-    def send_list(self, asks: Sequence[Ask]) -> Sequence[Reply]:
+    def send_list(self, asks: Sequence[Ask], purpose: Purpose = NO_RUN, /) -> Sequence[Reply]:
         self.calls += 1
-        return self.api.send_list(asks)
+        return self.api.send_list(asks, purpose)
 
-    async def asend_list(self, asks: Sequence[Ask]) -> Sequence[Reply]:
+    async def asend_list(self, asks: Sequence[Ask], purpose: Purpose = NO_RUN, /) -> Sequence[Reply]:
         self.calls += 1
-        return await self.api.asend_list(asks)
+        return await self.api.asend_list(asks, purpose)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from blackbox_proxy.core.decoding.answers import steps_by_scores
 from blackbox_proxy.core.decoding.api_answer import api_answer, spoken
 from blackbox_proxy.core.events import ApiDraft, Evidence
 from blackbox_proxy.errors import ReplyError
-from blackbox_proxy.types import Candidate, Finish, Kind, Origin, Position, Reply, Said, Step, Usage
+from blackbox_proxy.types import Candidate, Finish, Generate, Kind, Origin, Position, Reply, Said, Sampling, Step, Usage
 from tests.core.toys import toy_api, toy_pair
 
 LOST = "\ufffd".encode()
@@ -86,7 +86,7 @@ def test_the_likeliest_text_does_not_win_over_what_the_api_wrote() -> None:
     text, finish, made, asked = answered(Reply((first, END), "stop", Usage()))
     assert (text, finish, asked.length, asked.unsteered) == (b"a", "stop", 8, True)
     assert [step.origin for step in made] == [Origin.DRAFT] * 2
-    assert all(step.gated and step.certified and math.isnan(step.offset) for step in made)
+    assert all(step.gated and step.certified and step.offset is None for step in made)
     assert made[0].candidates[0].piece == b""
 
 
@@ -110,7 +110,7 @@ def test_rows_that_are_missing_cost_no_text_and_the_api_says_how_it_ended() -> N
     reply = Reply((token(b"a"),), "length", Usage(), said=Said("a\u20ac!", "stop"))
     text, finish, made, _ = answered(reply)
     assert (text.decode(), finish) == ("a\u20ac!", "stop")
-    assert math.isnan(made[-1].logp_before)
+    assert made[-1].logp_before is None
 
 
 def test_a_stop_text_ends_it() -> None:
@@ -142,6 +142,9 @@ def test_it_is_drawn_as_it_was_asked_for() -> None:
     assert (asked.temperature, asked.top_p, asked.unsteered) == (0.7, 0.9, True)
     api = toy_api()
     found = steer(Prompt(text="ab"), api=api, offsets=toy_pair(), steering=steering)
-    assert (len(api.asked), api.asked[0].top_p, found.changed) == (1, 0.9, 0)
+    assert (len(api.asked), found.changed) == (1, 0)
+    (ask,) = api.asked
+    assert isinstance(ask, Generate)
+    assert ask.sampling == Sampling(0.7, 0.9, asked.seed)
     again = steer(Prompt(text="ab"), api=toy_api(), offsets=OffsetTable({}), steering=steering)
     assert again.text == found.text

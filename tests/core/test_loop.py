@@ -31,7 +31,7 @@ from blackbox_proxy.types import (
     Usage,
 )
 from tests.core.doubles import UNPROMPTED, Chances, ScriptedApi, TablePair, position
-from tests.core.toys import OTHER, TOY, toy_pair
+from tests.core.toys import OTHER, TOY, prefix_of, toy_pair
 
 PROMPT = Prompt(text="say")
 VOCABULARY = Vocabulary(
@@ -78,7 +78,7 @@ def test_an_end_that_the_pair_puts_off_is_gone_over() -> None:
     result, api = run(pair, reply(A, wants_end, finish="stop"), reply(END, finish="stop"))
     assert result.text == "ab"
     assert [(step.origin, step.api_token) for step in result.steps[:2]] == [(Origin.DRAFT, b"a"), (Origin.CHANGED, b"")]
-    assert [ask.answer for ask in api.asked] == [b"", b"ab"]
+    assert [prefix_of(ask).answer for ask in api.asked] == [b"", b"ab"]
 
 
 def test_an_end_that_the_pair_brings_forward_ends_the_answer() -> None:
@@ -183,8 +183,9 @@ def test_a_change_to_a_lone_byte_is_completed_by_the_expert() -> None:
     assert result.text == "è"
     assert [step.origin for step in result.steps] == [Origin.CHANGED, Origin.LOCAL, Origin.DRAFT]
     assert [step.piece for step in result.steps] == [b"\xc3", b"\xa8", b""]
-    assert math.isnan(result.steps[1].logp_after)
-    assert api.asked[1].answer == "è".encode()
+    local = result.steps[1]
+    assert (local.logp_before, local.logp_after, local.offset, local.alpha) == (None, None, None, None)
+    assert prefix_of(api.asked[1]).answer == "è".encode()
     assert result.exactness == "approximate"
     assert "completed by the expert" in " ".join(result.notes)
 
@@ -213,7 +214,7 @@ def test_a_drafted_lone_byte_is_asked_for_again_with_what_follows() -> None:
         steering=Steering(proposals=0, draft=2),
     )
     assert result.text == "a€"
-    assert [ask.answer for ask in api.asked] == [b"", b"a", "a€".encode()]
+    assert [prefix_of(ask).answer for ask in api.asked] == [b"", b"a", "a€".encode()]
     assert result.usage.wasted == 1
     assert result.exactness == "exact"
 
@@ -363,9 +364,12 @@ def test_steps_tell_what_was_scored() -> None:
     assert step.offset == pytest.approx(math.log(4.0), abs=1e-4)
     scores = {b"a": 0.6 * 0.5, b"b": 0.3 * 2.0}  # alpha 1/2: the square root of 4
     unseen = 0.1  # about which the members agree
+    assert step.logp_after is not None
     assert math.exp(step.logp_after) == pytest.approx(scores[b"b"] / (sum(scores.values()) + unseen), abs=1e-4)
     shown, _ = run(pair, reply(A), steering=Steering(target="topk", max_tokens=1, alpha=0.5, evidence=0.0))
-    assert math.exp(shown.steps[0].logp_after) == pytest.approx(scores[b"b"] / sum(scores.values()), abs=1e-4)
+    top = shown.steps[0].logp_after
+    assert top is not None
+    assert math.exp(top) == pytest.approx(scores[b"b"] / sum(scores.values()), abs=1e-4)
     assert [candidate.piece for candidate in step.candidates] == [b"b", b"a"]
 
 
@@ -387,7 +391,7 @@ def test_by_ids_a_token_that_the_pair_lacks_is_an_error_only_if_it_is_wanted() -
 def test_by_ids_each_call_carries_the_ids_of_the_answer() -> None:
     steering = Steering(proposals=0, event="ids", draft=1)
     _, api = run(INDIFFERENT, reply(A), reply(B), reply(END, finish="stop"), steering=steering)
-    assert [ask.ids for ask in api.asked] == [(), (0,), (0, 1)]
+    assert [prefix_of(ask).ids for ask in api.asked] == [(), (0,), (0, 1)]
 
 
 def test_the_loop_asks_for_the_next_draft_and_for_what_it_needs_at_once() -> None:

@@ -26,7 +26,20 @@ from blackbox_proxy.standin import Traffic, running
 from blackbox_proxy.standin.plan import FaultPlan, read_plan
 from blackbox_proxy.steering import Steering, Who
 from blackbox_proxy.testing import ToyApi, ToyPair
-from blackbox_proxy.types import Ask, Capabilities, Origin, Prompt, Reply, Result, Usage, WireRequest
+from blackbox_proxy.types import (
+    NO_RUN,
+    Ask,
+    Capabilities,
+    Generate,
+    Origin,
+    Prefix,
+    Prompt,
+    Purpose,
+    Reply,
+    Result,
+    Usage,
+    WireRequest,
+)
 from tests.core.toys import toy_api, toy_pair
 from tests.fault_bench import DRIVERS, MORE, ROUTES, Bench, Driver, benched
 from tests.fault_bench import STEERING as BRIEF
@@ -253,7 +266,7 @@ def test_an_error_that_stays_leaves_its_rows_and_its_cost(bench: Bench, ledger: 
 def test_a_choice_and_a_call_by_itself_are_booked(served: tuple[str, Traffic], ledger: Ledger) -> None:
     with connected(served[0], ledger) as api:
         choice = Steerer(api, pair()).choose(ASKED, ["aa", "ab", "ca"])
-        api.send(Ask("toy", "abc", b"", 3, 6))
+        api.send(Generate("toy", Prefix("abc"), 6, 3))
     *chosen, single = rows_of(ledger)
     assert len(chosen) == choice.usage.requests > 1
     assert choice.cost == sum(row.cost or Decimal(0) for row in chosen)
@@ -427,10 +440,10 @@ class Asked:
     def text(self, prompt: Prompt) -> str:
         return self.toys.text(prompt)
 
-    def send(self, ask: Ask) -> Reply:
+    def send(self, ask: Ask, _purpose: Purpose = NO_RUN, /) -> Reply:
         return self.toys.send(ask)
 
-    async def asend(self, ask: Ask) -> Reply:
+    async def asend(self, ask: Ask, _purpose: Purpose = NO_RUN, /) -> Reply:
         return self.toys.send(ask)
 
     def rates(self) -> CostRatios | None:

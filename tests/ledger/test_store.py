@@ -57,9 +57,9 @@ def test_a_row_is_there_before_the_request_is_sent(store: Store) -> None:
 def test_a_row_is_completed_in_steps(store: Store) -> None:
     number = store.begin(intent())
     store.end(number, OK, counted())
-    store.walked(number, kept=3, wasted=5)
-    store.worked(number, 0.25)
-    store.worked(number, 0.5)
+    store.accepted(number, kept=3, wasted=5)
+    store.evaluated(number, 0.25)
+    store.evaluated(number, 0.5)
     (row,) = store.rows()
     assert (row.outcome, row.status, row.seconds, row.usage) == ("ok", 200, 0.5, OK.usage)
     assert (row.input, row.cached, row.cache_write, row.output, row.kept, row.wasted) == (900, 400, 0, 80, 3, 5)
@@ -210,7 +210,7 @@ def test_a_file_of_the_first_schema_is_read(path: Path) -> None:
         first.begin(intent())
     with closing(Store(path)) as newer:
         (row,) = newer.rows()
-        newer.worked(row.id, 1.5)
+        newer.evaluated(row.id, 1.5)
         assert [row.local_seconds, *(row.local_seconds for row in newer.rows())] == [None, 1.5]
 
 

@@ -19,7 +19,7 @@ from blackbox_proxy.errors import InputError, ReplyError
 from blackbox_proxy.run.steerer import Steerer, steer
 from blackbox_proxy.steering import Steering, Who
 from blackbox_proxy.testing import ToyApi, ToyModel, ToyPair
-from blackbox_proxy.types import Origin, Prompt, Result
+from blackbox_proxy.types import Echo, Origin, Prompt, Result
 from tests.core.toys import OTHER, TOY, toy_api, toy_pair
 from tests.properties.test_loop_properties import LONG, PROMPT, WHOLE, seeds, steerings
 
@@ -102,7 +102,7 @@ def test_what_the_api_wrote_is_used_or_wasted(seed: int, steering: Steering, dra
     asked = sum(step.origin is not Origin.LOCAL for step in found.steps)
     used = found.usage.output - found.usage.wasted
     assert 0 <= used <= asked
-    echoes = any(ask.draft for ask in api.asked)
+    echoes = any(isinstance(ask, Echo) for ask in api.asked)
     assert used == asked or echoes
     assert found.usage.requests <= len(api.asked)
 

@@ -24,10 +24,13 @@ from blackbox_proxy.core.events import ApiDraft, ApiReveal, Evaluate, Evidence
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.testing import ToyApi, ToyModel, ToyPair
 from blackbox_proxy.types import (
-    Ask,
     Floats,
+    Generate,
     PairDistributions,
     PairPrompt,
+    Prefix,
+    Reveal,
+    Sampling,
     Step,
     TokenPath,
 )
@@ -72,10 +75,10 @@ class Drawing:
                 found.append(event.piece)
 
     def answer(self, event: ApiDraft | ApiReveal) -> Evidence:
-        ask = Ask("toy", "", event.answer, 1, TOP_K)
+        prefix = Prefix("", event.answer)
         if isinstance(event, ApiReveal):
-            return Evidence((), [self.api.send(replace(ask, reveal=event.ids))])
-        ask = replace(ask, length=event.length, temperature=event.temperature, seed=event.seed)
+            return Evidence((), [self.api.send(Reveal("toy", prefix, TOP_K, event.ids))])
+        ask = Generate("toy", prefix, TOP_K, event.length, Sampling(event.temperature, seed=event.seed))
         return Evidence(self.known(event.paths), [self.api.send(ask)])
 
 

@@ -14,7 +14,7 @@ from blackbox_proxy.core.decoding.strings import ByteReading
 from blackbox_proxy.core.events import Run
 from blackbox_proxy.core.pairtable import PairTable
 from blackbox_proxy.steering import Steering
-from blackbox_proxy.types import Reveal
+from blackbox_proxy.types import RevealMethod
 
 
 def steps(
@@ -23,7 +23,7 @@ def steps(
     vocabulary: Vocabulary,
     spell: Callable[[bytes], Sequence[int]],
     api: Vocabulary | None = None,
-    reveal: Reveal = "none",
+    reveal: RevealMethod = "none",
     drafts: Drafts | None = None,
 ) -> Run:
     """Steer one answer. Yields `Step`s in order, and the questions that lead to them.

@@ -6,7 +6,6 @@ its log-probs have lost the bytes of tokens, or tokens, the text that stands bes
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import takewhile
@@ -175,9 +174,9 @@ def _untold(piece: bytes, *, exact: bool) -> Step:
         piece=piece,
         kind=Kind.TEXT if piece else Kind.SPECIAL,
         api_token=piece,
-        logp_before=math.nan,
-        logp_after=math.nan,
-        offset=math.nan,
+        logp_before=None,
+        logp_after=None,
+        offset=None,
         origin=Origin.DRAFT,
         certified=True,
         tv_bound=0.0,

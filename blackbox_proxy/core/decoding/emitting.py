@@ -63,7 +63,7 @@ def _step(
         api_token=api_token,
         logp_before=float(scored.scores.logp[at]),
         logp_after=scored.logp_after(at, log_z),
-        offset=float(scored.scores.offset[at]),
+        offset=scored.offset(at),
         origin=origin,
         candidates=candidates,
         certified=drawn.certified,

@@ -103,7 +103,7 @@ def distribution_of(steering: Steering) -> Steering:
 class Scoring:
     """One run: a step for each token of the text, in order, and one for the token behind it where that is asked for.
 
-    A step whose log-prob nobody knows has NaN in its place: that of the first token, and with offsets also those of
+    A step whose log-prob nobody knows has None in its place: that of the first token, and with offsets also those of
     special tokens, which are no text, and of what the pair reads as its prompt: the first tokens up to a whole word.
     """
 
@@ -255,4 +255,4 @@ def _spans(places: Sequence[Position]) -> Iterator[tuple[int, int]]:
 def _unknown(place: Position) -> Step:
     """The step of a token whose log-prob nobody knows."""
     token = place.sampled
-    return Step(token.piece, token.kind, token.piece, math.nan, math.nan, math.nan, Origin.GIVEN, alpha=math.nan)
+    return Step(token.piece, token.kind, token.piece, None, None, None, Origin.GIVEN, alpha=None)

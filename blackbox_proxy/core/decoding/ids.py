@@ -49,7 +49,7 @@ from blackbox_proxy.types import (
     Kind,
     PairDistributions,
     Position,
-    Reveal,
+    RevealMethod,
     TokenPath,
 )
 
@@ -67,7 +67,7 @@ class IdReading:
         table: PairTable,
         *,
         steering: Steering,
-        reveal: Reveal = "none",
+        reveal: RevealMethod = "none",
     ) -> None:
         self._vocabulary, self._table, self._steering = vocabulary, table, steering
         self._reveal = reveal
@@ -181,7 +181,7 @@ class IdReading:
 
     def _unseen(self, position: Position, gains: Floats, *, tail: float, end: float) -> Unseen:
         """What is known of the ids that the API did not show, one by one."""
-        shown = [i for c in (*position.top, *position.revealed) for i in self._ids_of(c)]
+        shown = [i for c in (*position.top, *position.requested) for i in self._ids_of(c)]
         if self._greedy:
             shown += self._ids_of(position.sampled)
         rest = gains.copy()

@@ -16,7 +16,6 @@ The loop does no I/O: whoever drives it answers its questions (`core.events`).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import final
@@ -128,8 +127,7 @@ class Loop:
                 return
             piece = yield from self._reading.complete(walk.answer)
             self._notes["a character was completed by the expert alone"] = None
-            logp = math.nan
-            self._append(walk, Step(piece, Kind.TEXT, b"", logp, logp, logp, Origin.LOCAL, exact=False, alpha=logp))
+            self._append(walk, Step(piece, Kind.TEXT, b"", None, None, None, Origin.LOCAL, exact=False, alpha=None))
 
     def _drop_open_end(self, walk: Walk, answer: Answer) -> None:
         """Take back drafted steps after the last whole character: the next draft will go over them again."""

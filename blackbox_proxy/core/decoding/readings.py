@@ -83,6 +83,11 @@ class ScoredPosition:
         """Steered log-prob of a string. Guesses that overlap may weigh more than all: then it is 0."""
         return min(0.0, float(self.scores.score[at]) - log_z)
 
+    def offset(self, at: int) -> float | None:
+        """Offset of a string, in nats; None where the pair did not score it."""
+        offset = float(self.scores.offset[at])
+        return None if math.isnan(offset) else offset
+
     def candidates(self, best: int, log_z: float) -> tuple[ScoredCandidate, ...]:
         """The best few, their scores normalised by `log_z`."""
         order = np.argsort(-self.scores.score, kind="stable")[:best]
@@ -90,8 +95,8 @@ class ScoredPosition:
 
     def _candidate(self, i: int, log_z: float) -> ScoredCandidate:
         piece, score = self.pieces[i], self.logp_after(i, log_z)
-        logp, offset = float(self.scores.logp[i]), float(self.scores.offset[i])
-        return ScoredCandidate(piece, Kind.TEXT if piece else Kind.END, logp, offset, score, i < self.known)
+        kind, logp = Kind.TEXT if piece else Kind.END, float(self.scores.logp[i])
+        return ScoredCandidate(piece, kind, logp, self.offset(i), score, i < self.known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +157,7 @@ def merged(position: Position, *, greedy: bool = True) -> dict[bytes, float]:
     chosen would depend on what was drawn, and the choice would no longer follow the distribution.
     """
     logps: dict[bytes, float] = {}
-    for candidate in (*position.top, *position.revealed, *(_unlisted(position) if greedy else ())):
+    for candidate in (*position.top, *position.requested, *(_unlisted(position) if greedy else ())):
         if candidate.kind is Kind.SPECIAL or not math.isfinite(candidate.logp):
             continue
         key = b"" if candidate.kind is Kind.END else candidate.piece
@@ -164,7 +169,7 @@ def merged(position: Position, *, greedy: bool = True) -> dict[bytes, float]:
 
 def _unlisted(position: Position) -> tuple[Candidate, ...]:
     """The sampled token, where neither the top-k nor what was revealed holds it."""
-    same = (c for c in (*position.top, *position.revealed) if c.piece == position.sampled.piece)
+    same = (c for c in (*position.top, *position.requested) if c.piece == position.sampled.piece)
     return () if any(same) else (position.sampled,)
 
 
@@ -180,7 +185,7 @@ def reveal_ids(
     """The position with the log-probs of some more ids of the API; and how many tokens it wrote to tell them."""
     evidence = yield from ask_api(ApiReveal(answer.text, answer.path, ids))
     (reply,) = evidence.replies
-    candidates = reply.positions[0].revealed if reply.positions else ()
+    candidates = reply.positions[0].requested if reply.positions else ()
     # A reply may name a candidate by its id alone.
     named = [c if c.piece or c.id is None else _of_id(c.id, c.logp, vocabulary) for c in candidates]
     return with_requested(position, named), len(reply.positions)
@@ -193,10 +198,10 @@ def _of_id(i: int, logp: float, vocabulary: Vocabulary) -> Candidate:
 
 def with_requested(position: Position, candidates: Sequence[Candidate]) -> Position:
     """The position with further candidates, taken out of its tail."""
-    listed = {(c.piece, c.id) for c in (*position.top, *position.revealed)}
+    listed = {(c.piece, c.id) for c in (*position.top, *position.requested)}
     fresh = tuple(c for c in candidates if (c.piece, c.id) not in listed)
     taken = math.fsum(math.exp(c.logp) for c in fresh if math.isfinite(c.logp))
-    return replace(position, revealed=(*position.revealed, *fresh), tail=max(position.tail - taken, 0.0))
+    return replace(position, requested=(*position.requested, *fresh), tail=max(position.tail - taken, 0.0))
 
 
 def check_any(logp: Floats, position: Position, *, fault: str) -> None:

@@ -52,7 +52,7 @@ from blackbox_proxy.types import (
     Floats,
     PairDistributions,
     Position,
-    Reveal,
+    RevealMethod,
     TokenPath,
 )
 
@@ -93,7 +93,7 @@ class ByteReading:
         spell: Callable[[bytes], Sequence[int]],
         steering: Steering,
         api: Vocabulary | None = None,
-        reveal: Reveal = "none",
+        reveal: RevealMethod = "none",
         given: bool = False,
     ) -> None:
         """given: a text is scored: what each position's own token weighs must be certain, however unlikely it is."""

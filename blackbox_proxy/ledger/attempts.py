@@ -1,4 +1,4 @@
-"""What one question took: watches the attempts at its requests, counts them, and has them booked."""
+"""The attempts at one question: counted, and booked where there is a ledger. Knows no wire format and no adapter."""
 
 from __future__ import annotations
 
@@ -9,30 +9,37 @@ from dataclasses import dataclass, field, replace
 from blackbox_proxy.core.money.usage import counts_of, usage_of
 from blackbox_proxy.errors import BlackboxProxyError
 from blackbox_proxy.ledger.books import Account, Entry, most_of
-from blackbox_proxy.types import Ask, Attempt, Call, Kind, Reply, Usage, WireRequest
+from blackbox_proxy.types import Attempt, Call, Kind, Purpose, Reply, Usage, WireRequest
 
 
 @dataclass(slots=True)
-class Booked:
+class BookedAttempts:
     """Watches the attempts at a question, counts them, and has them booked.
 
-    entry: the present request's place in the books. repeats: a reply may say again what stands before. most: the most
-    tokens that an attempt at it can take. usage: the counts of its reply, as they came.
+    Attributes:
+        account: Where they are booked; None for nowhere.
+        purpose: What they are booked under.
+        entry: The present request's place in the books.
+        repeats: Whether a reply may say again what stands before.
+        most: The most tokens that an attempt at the present request can take.
+        counts: The `usage` of its reply, as it came.
+        calls: All attempts so far.
     """
 
     account: Account | None
+    purpose: Purpose
     entry: Entry | None = None
     repeats: bool = False
-    step: int = 0
     most: Usage = field(default_factory=Usage)
-    usage: Mapping[str, object] | None = None
+    counts: Mapping[str, object] | None = None
     calls: list[Call] = field(default_factory=list)
 
-    def book(self, request: WireRequest, ask: Ask) -> WireRequest:
-        """A request that is about to be sent. ask: which run it belongs to."""
-        self.step, self.most = ask.step, most_of(request, length=ask.length)
+    def book(self, request: WireRequest, *, length: int) -> WireRequest:
+        """A request that is about to be sent. length: how many tokens it asks for, of each prompt."""
+        self.most = most_of(request, length=length)
         if self.account is not None:
-            self.entry = self.account.entry(request, run=ask.run, step=ask.step, length=ask.length)
+            run, step = self.purpose.run, self.purpose.step
+            self.entry = self.account.entry(request, run=run, step=step, length=length)
         return request
 
     def begin(self, number: int) -> None:
@@ -40,12 +47,11 @@ class Booked:
             self.entry.begin(number)
 
     def end(self, attempt: Attempt) -> None:
-        self.usage = attempt.usage
+        self.counts = attempt.usage
         if self.entry is not None:
             self.entry.end(attempt)
-        self.calls.append(
-            Call(self.step, usage_of(attempt, most=self.most), None if self.entry is None else self.entry.cost)
-        )
+        cost = None if self.entry is None else self.entry.cost
+        self.calls.append(Call(self.purpose.step, usage_of(attempt, most=self.most), cost))
 
     @contextmanager
     def counting(self) -> Iterator[None]:
@@ -66,8 +72,8 @@ class Booked:
         came = [position.sampled for reply in replies for position in reply.positions]
         texts = sum(bool(sampled.piece) and sampled.kind is not Kind.END for sampled in came)
         most = self.most if self.repeats else replace(self.most, output=len(came))
-        counts = counts_of(self.usage, most=most, adapter_usage=first.usage, texts=texts)
+        counts = counts_of(self.counts, most=most, adapter_usage=first.usage, texts=texts)
         receipt = None if self.entry is None else self.entry.receipt(counts)
-        last = Call(self.step, counts.usage, None if receipt is None else receipt.cost)
+        last = Call(self.purpose.step, counts.usage, None if receipt is None else receipt.cost)
         calls = (*self.calls[:-1], last)
         return [replace(first, receipt=receipt, calls=calls), *(replace(reply, receipt=receipt) for reply in rest)]
