@@ -12,6 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import final
 
+from pydantic import ValidationError
+
 from blackbox_proxy.cassettes.hashing import check_hashable, hashed, hashed_reply
 from blackbox_proxy.cassettes.reading import lines_of, packed_as, read_header
 from blackbox_proxy.cassettes.redacting import Redactor, kept_headers
@@ -97,18 +99,22 @@ class Recorder:
             raw = hashed_reply(raw, body, status=heard.status or 0)
             body = hashed(body)
         fault = heard.fault and _without_keys(heard.fault, redactor)
-        row = RecordedAttempt(
-            call=call,
-            attempt=attempt,
-            path=redactor.text(request.path),
-            body=_fields(redactor.value(body)),
-            at=max(0.0, heard.at),
-            seconds=min(max(0.0, seconds), LONGEST_ATTEMPT),
-            status=heard.status,
-            headers={name: redactor.text(value) for name, value in kept_headers(heard.headers).items()},
-            fault=fault,
-            **({} if fault else body_fields(redactor.raw(raw))),
-        )
+        try:
+            row = RecordedAttempt(
+                call=call,
+                attempt=attempt,
+                path=redactor.text(request.path),
+                body=_fields(redactor.value(body)),
+                at=max(0.0, heard.at),
+                seconds=min(max(0.0, seconds), LONGEST_ATTEMPT),
+                status=heard.status,
+                headers={name: redactor.text(value) for name, value in kept_headers(heard.headers).items()},
+                fault=fault,
+                **({} if fault else body_fields(redactor.raw(raw))),
+            )
+        except ValidationError as error:
+            said = error.errors(include_url=False, include_input=False)[0]["msg"]
+            raise InputError(f"this attempt cannot be recorded: {said}", hint="record without this request") from None
         self.begin()
         self._append(_line(row))
 

@@ -102,7 +102,7 @@ class RecordedAttempt(_Line):
     body: dict[str, Any]
     at: Annotated[float, Field(ge=0.0, le=1e11)] = 0.0
     seconds: Annotated[float, Field(ge=0.0, le=LONGEST_ATTEMPT)] = 0.0
-    status: Annotated[int, Field(ge=100, le=599)] | None = None
+    status: Annotated[int, Field(ge=100, le=999)] | None = None
     headers: dict[str, str] = Field(default_factory=dict)
     text: str | None = None
     base64: str | None = None

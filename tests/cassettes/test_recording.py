@@ -164,6 +164,19 @@ def test_a_reply_that_is_too_long_is_said_to_be(tmp_path: Path) -> None:
         write(Recorder(path), request=WireRequest("/c", {"prompt": "x" * LONGEST_LINE}))
 
 
+def test_what_no_reader_would_take_is_not_written(tmp_path: Path) -> None:
+    path, deep = tmp_path / "tape.jsonl", [0]
+    for _ in range(80):
+        deep = [deep]  # type: ignore[list-item]
+    write(Recorder(path))
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="cannot be recorded: Value error, it is nested too deeply"):
+        write(Recorder(path), call="c2", request=WireRequest("/completions", {"prompt": deep}))
+    assert path.read_bytes() == before
+    write(Recorder(path), call="c3", heard=HeardReply(1.0, 777, {}, b""))
+    assert [row.status for _, row in rows_of(path)] == [200, 777]
+
+
 def test_half_a_surrogate_pair_comes_back(tmp_path: Path) -> None:
     path = tmp_path / "tape.jsonl"
     request = WireRequest("/completions", {"prompt": "\ud83d"})
