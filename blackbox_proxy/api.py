@@ -10,8 +10,13 @@ import datetime as dt
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol, final
 
+from blackbox_proxy.cassettes.matching import Pace, Replay
+from blackbox_proxy.cassettes.opening import open_tape
+from blackbox_proxy.cassettes.recording import Recorder
+from blackbox_proxy.cassettes.schema import PromptForm
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding.drafting import CostRatios
 from blackbox_proxy.errors import InputError, ReplyError, WeightsError
@@ -162,6 +167,11 @@ class Api(Closing):
             *(float(rate.base) / 1e6 for rate in (price.input, price.cached or price.input, price.output))
         )
 
+    @property
+    def is_taped(self) -> bool:
+        """Whether a cassette is recorded or replayed, so that what is asked must not depend on a clock."""
+        return self.transport.tape is not None
+
     def tagged(self, tags: Mapping[str, str]) -> Api:
         """The same connection, whose requests are booked with these tags besides the ledger's own."""
         return replace(self, account=self.account and self.account.tagged(tags))
@@ -234,6 +244,10 @@ def connect(  # noqa: PLR0913 (each is something only the caller knows)
     attempts: int = 4,
     on_attempt: Callable[[Attempt], None] | None = None,
     ledger: Ledger | None = None,
+    record: Recorder | Path | str | None = None,
+    record_prompts: PromptForm = "plain",
+    replay: Replay | Path | str | None = None,
+    replay_pace: Pace = "at-once",
 ) -> Api:
     """Get ready to call a hosted model; nothing is sent yet.
 
@@ -255,7 +269,15 @@ def connect(  # noqa: PLR0913 (each is something only the caller knows)
         attempts: How often one request is sent at most.
         on_attempt: Called with each attempt when it has ended.
         ledger: Where every attempt is booked, and which budgets hold (`open_ledger`); close it after the connection.
+        record: A file, or an open cassette, that every attempt is written to.
+        record_prompts: Whether a file that is recorded keeps prompts as they are, or their digests.
+        replay: A file, or an open cassette, that every attempt is taken from: nothing is sent, and neither an address
+            nor a key is needed. What was not recorded is an InputError.
+        replay_pace: Whether what is replayed from a file comes at once or takes its time.
     """
+    tape = open_tape(record, replay, prompts=record_prompts, pace=replay_pace)
+    if isinstance(tape, Replay):
+        base_url, profile = base_url or tape.header.address, profile or tape.header.profile
     if not 0.0 < timeout < float("inf"):
         raise InputError(f"a timeout must be a number of seconds above 0, not {timeout}", hint="60 is the default")
     described = profile or measured_here(base_url, model)
@@ -270,8 +292,10 @@ def connect(  # noqa: PLR0913 (each is something only the caller knows)
         timeout=timeout,
         retry=RetryPolicy(attempts=attempts),
         on_attempt=on_attempt,
+        tape=tape,
     )
-    account = ledger and ledger.account(url, model, profile=profile)
+    transport.introduce(model=model, profile=profile)
+    account = ledger and ledger.account(url, model, profile=profile, replayed=isinstance(tape, Replay))
     vocabulary, notes = _vocabulary(tokenizer, model, known)
     taken = laid_over({"end_pieces": COMMON_ENDS}, _known_options(known, vocabulary), options or {})
     built = load_adapter(known.adapter if known else adapter or "completions", **taken)

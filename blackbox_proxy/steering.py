@@ -245,6 +245,8 @@ class Steering:
     def __post_init__(self) -> None:
         for one in fields(self):
             _check(one.name, getattr(self, one.name), one.metadata["within"])
+        if self.event == "ids" and self.rule in {"clip", "plausible"}:
+            raise _impossible(f"rule={self.rule!r} acts on strings, and event='ids' takes the plain ratio of token ids")
         if not all(self.stop):
             raise _impossible("a stop string must not be empty")
         least, most = REPETITION

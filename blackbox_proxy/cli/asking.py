@@ -15,6 +15,7 @@ from blackbox_proxy.cli.declaring import ANSWER, OUTPUT, with_options
 from blackbox_proxy.cli.endpoint import EndpointFeatures, EndpointOptions
 from blackbox_proxy.cli.knobs import AllKnobs, steering_of
 from blackbox_proxy.cli.options import AsJson, PairOptions, PromptOptions, write_json
+from blackbox_proxy.cli.taping import TapeOptions
 from blackbox_proxy.cli.tracing import TraceFile, check, traced
 from blackbox_proxy.errors import BlackboxProxyError
 
@@ -41,6 +42,10 @@ STEER_EXAMPLES = """Examples:
 
 `blackbox-proxy steer "Name a colour." --gate divergence --alpha-schedule 0:1.5,8:1 --base-url ... --model ...`
 
+`blackbox-proxy steer "Name a colour." --record tape.jsonl --profile openai --model gpt-5.4 --pair pair.toml`
+
+`blackbox-proxy steer "Name a colour." --replay tape.jsonl --pair pair.toml`
+
 `blackbox-proxy steer "Name a colour." --drafter auto --prefer latency --echo --profile vllm --model m --pair demo`
 """
 
@@ -57,6 +62,7 @@ def steer(
         int, typer.Option("--n", help="Answers to draw, with the seeds from --seed on.", min=1, rich_help_panel=ANSWER)
     ] = 1,
     budget: BudgetOptions,
+    cassette: TapeOptions,
     trace: Annotated[
         bool, typer.Option(help="Show every token: drafted, chosen, offset, origin.", rich_help_panel=OUTPUT)
     ] = False,
@@ -72,12 +78,12 @@ def steer(
     from blackbox_proxy.run.steerer import Steerer
 
     check(trace_html, answers=n)
-    settings = read_settings()
+    settings = cassette.settings(read_settings())
     asked, pair_prompt = question.read()
     steering = steering_of(knobs, settings)
     with (
         budget.books(settings) as book,
-        endpoint.connect(settings, route=features.route(steering), ledger=book) as api,
+        endpoint.connect(settings, route=features.route(steering), ledger=book, tape=cassette.open()) as api,
         load_pair(pair.file(settings)) as local,
         traced(
             Steerer(api, local, steering).streams(asked, n, pair_prompt=pair_prompt),

@@ -47,6 +47,8 @@ def report(groups: Sequence[Figures], total: Figures, *, by: By, explain: bool) 
         show.warning(f"{total.unpriced} answered requests have no price; they are in no amount: see prices.toml")
     if total.lost:
         show.warning(f"{total.lost} requests were lost: they may cost up to {money(total.at_risk)} besides")
+    if total.replayed:
+        show.note(f"{total.replayed} requests were replayed from a cassette, at no cost; they are in no figure")
     for name in (*SHOWN, *(("lost",) if total.lost else ())) if explain else ():
         show.note(f"{name.replace('_', ' ')}: {DEFINITIONS[name]}")
     show.note(MONEY_NOTE + ("" if explain else "; --explain says what each figure means"))

@@ -13,10 +13,12 @@ from typing import Annotated, Literal
 import typer
 
 from blackbox_proxy.cli import asking, cost, doctor, drift, evaluate, inputs, profiles, scoring, serving, tune
+from blackbox_proxy.cli import cassette as tapes
 from blackbox_proxy.cli.declaring import with_options
 from blackbox_proxy.cli.fetching import fetch
 from blackbox_proxy.cli.knobs import DemoKnobs
 from blackbox_proxy.cli.options import AsJson, PairOptions, write_json
+from blackbox_proxy.cli.taping import TapeOptions
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -50,6 +52,7 @@ app.add_typer(weights_app, name="weights")
 app.add_typer(profiles.app, name="profiles")
 app.add_typer(cost.app, name="cost")
 app.add_typer(drift.app, name="drift")
+app.add_typer(tapes.app, name="cassette")
 
 
 def _print_version(given: bool) -> None:  # noqa: FBT001 (typer passes the value)
@@ -169,6 +172,7 @@ def demo(
     knobs: DemoKnobs,
     top_k: Annotated[int, typer.Option(help="Log-probs that the closed model shows.")] = 20,
     tokenizer: Annotated[bool, typer.Option(help="Whether the closed model's tokenizer is known.")] = True,
+    cassette: TapeOptions,
     as_json: AsJson = False,
 ) -> None:
     """See a closed model being steered, on this machine, over real HTTP, with real weights."""
@@ -184,7 +188,8 @@ def demo(
     closed = fetch(CLOSED)
     if not as_json:
         demonstrating.opening(closed=short_name(CLOSED), local=short_name(LOCAL))
-    with staged(closed, top_k=top_k, tokenizer=tokenizer or reveals) as stage:
+    known, tape = tokenizer or reveals, cassette.open()
+    with staged(closed, top_k=top_k, tokenizer=known, tape=tape) as stage:
         if as_json:
             with show.progress("answering", count * len(LOADS)) as tick:
                 played = {load: play(task, stage, on_answer=tick) for load, task in tasks.items()}

@@ -24,9 +24,11 @@ from blackbox_proxy.cli.booking import BudgetOptions
 from blackbox_proxy.cli.declaring import Fields, with_options
 from blackbox_proxy.cli.endpoint import EndpointOptions, required
 from blackbox_proxy.cli.options import AsJson, write_json
+from blackbox_proxy.cli.taping import TapeOptions
 from blackbox_proxy.errors import BlackboxProxyError, InputError
 
 if TYPE_CHECKING:
+    from blackbox_proxy.cassettes.opening import Tape
     from blackbox_proxy.cli.settings import Settings
     from blackbox_proxy.core.money.amounts import Price
     from blackbox_proxy.doctor.examining import Examination
@@ -83,6 +85,7 @@ def doctor(
     *,
     endpoint: Annotated[EndpointOptions, Fields(but=("template", "tokenizer", "top_k"))],
     budget: Annotated[BudgetOptions, Fields(only=("ledger", "no_ledger"))],
+    cassette: TapeOptions,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before the first call.")] = False,
     write: Annotated[bool, typer.Option(help="Write what was measured, for later runs.")] = True,
     as_json: AsJson = False,
@@ -93,13 +96,15 @@ def doctor(
     """
     from blackbox_proxy.cli.settings import read_settings
 
-    settings = read_settings()
+    settings = cassette.settings(read_settings())
+    tape = cassette.open()
     patient = _patient(settings, endpoint)
     calls: list[Call] = []
     with budget.books(settings) as book:
-        account = book and _account(patient, book)
-        _announce(patient, yes=yes, price=account and account.price())
-        with _examined(patient, timeout=endpoint.seconds, account=account, calls=calls) as exam:
+        account = book and _account(patient, book, replayed=cassette.replay is not None)
+        if cassette.replay is None:
+            _announce(patient, yes=yes, price=account and account.price())
+        with _examined(patient, tape, timeout=endpoint.seconds, account=account, calls=calls) as exam:
             stopped = _run(exam)
     report = exam.report(stopped=_words(stopped))
     path, remark = _written(report, patient) if write else (None, "nothing was written")
@@ -138,10 +143,10 @@ def _today() -> dt.date:
     return dt.datetime.now(dt.UTC).date()
 
 
-def _account(patient: Patient, ledger: Ledger) -> Account:
+def _account(patient: Patient, ledger: Ledger, *, replayed: bool) -> Account:
     """Where its requests are booked."""
     profile = "" if patient.profile.name == UNKNOWN else patient.profile.name
-    return ledger.account(patient.settled.base_url, patient.model, profile=profile)
+    return ledger.account(patient.settled.base_url, patient.model, profile=profile, replayed=replayed)
 
 
 def _announce(patient: Patient, *, yes: bool, price: Price | None) -> None:
@@ -163,7 +168,9 @@ def _announce(patient: Patient, *, yes: bool, price: Price | None) -> None:
 
 
 @contextmanager
-def _examined(patient: Patient, *, timeout: float, account: Account | None, calls: list[Call]) -> Iterator[Examination]:
+def _examined(
+    patient: Patient, tape: Tape | None, *, timeout: float, account: Account | None, calls: list[Call]
+) -> Iterator[Examination]:
     """An examination over HTTP, with a bar that moves with its calls. calls: takes every attempt at a request."""
     from blackbox_proxy.api import COMMON_ENDS
     from blackbox_proxy.cli import show
@@ -179,7 +186,9 @@ def _examined(patient: Patient, *, timeout: float, account: Account | None, call
         key_header=settled.api_key_header,
         timeout=timeout,
         on_attempt=lambda attempt: calls.append(watching[-1].call(attempt)),
+        tape=tape,
     )
+    transport.introduce(model=patient.model, profile="" if patient.profile.name == UNKNOWN else patient.profile.name)
 
     def send(request: WireRequest) -> Mapping[str, object]:
         entry = account and account.entry(request, run=run, step=0)

@@ -20,6 +20,7 @@ from blackbox_proxy.cli.booking import BudgetOptions
 from blackbox_proxy.cli.declaring import Fields, with_options
 from blackbox_proxy.cli.endpoint import EndpointOptions
 from blackbox_proxy.cli.options import AsJson, write_json
+from blackbox_proxy.cli.taping import TapeOptions
 
 if TYPE_CHECKING:
     from blackbox_proxy.api import Api
@@ -92,6 +93,7 @@ def record(
     takes: Annotated[int, typer.Option(help="How often each canary is asked; the difference is noise.", min=1)] = 2,
     file: RecordFile = None,
     budget: BudgetOptions,
+    cassette: TapeOptions,
     as_json: AsJson = False,
 ) -> None:
     """Ask an endpoint ten short questions, twice each, and keep what it said with its log-probs and its fingerprint.
@@ -103,7 +105,7 @@ def record(
     from blackbox_proxy.drift import record as recorded
 
     with (
-        _called(endpoint, budget, chat=chat) as api,
+        _called(endpoint, budget, cassette, chat=chat) as api,
         show.progress("asking", takes * len(QUESTIONS)) as tick,
     ):
         watched = _watched(api, file)
@@ -142,6 +144,7 @@ def check(
     chat: Chat = False,
     file: RecordFile = None,
     budget: BudgetOptions,
+    cassette: TapeOptions,
     as_json: AsJson = False,
 ) -> None:
     """Ask the recorded canaries once more, and say whether the model has changed.
@@ -154,7 +157,7 @@ def check(
     from blackbox_proxy.drift import check as checked
     from blackbox_proxy.drift import read_record
 
-    with _called(endpoint, budget, chat=chat) as api:
+    with _called(endpoint, budget, cassette, chat=chat) as api:
         watched = _watched(api, file)
         old = read_record(watched.file)
         with show.progress("asking", len(old.canaries)) as tick:
@@ -171,14 +174,14 @@ def check(
 
 
 @contextmanager
-def _called(endpoint: EndpointOptions, budget: BudgetOptions, *, chat: bool) -> Iterator[Api]:
+def _called(endpoint: EndpointOptions, budget: BudgetOptions, cassette: TapeOptions, *, chat: bool) -> Iterator[Api]:
     """The endpoint, ready to be called, with its ledger open."""
     from blackbox_proxy.cli.settings import read_settings
 
-    settings = read_settings()
+    settings = cassette.settings(read_settings())
     with (
         budget.books(settings) as book,
-        endpoint.connect(settings, adapter="chat_continue" if chat else "", ledger=book) as api,
+        endpoint.connect(settings, adapter="chat_continue" if chat else "", ledger=book, tape=cassette.open()) as api,
     ):
         yield api
 

@@ -17,6 +17,7 @@ from blackbox_proxy.errors import InputError
 
 if TYPE_CHECKING:
     from blackbox_proxy.api import Api
+    from blackbox_proxy.cassettes.opening import Tape
     from blackbox_proxy.cli.settings import Settings
     from blackbox_proxy.ledger.books import Ledger
     from blackbox_proxy.steering import Steering
@@ -94,6 +95,7 @@ class EndpointOptions:
         adapter: str = "",
         route: Mapping[str, object] | None = None,
         ledger: Ledger | None = None,
+        tape: Tape | None = None,
     ) -> Api:
         """Get ready to call the API. Raises InputError.
 
@@ -102,8 +104,10 @@ class EndpointOptions:
             adapter: The adapter's name; empty: the profile's, or that of raw text.
             route: Options that raw-text routes alone take; there false and `none` ask for nothing.
             ledger: Where requests are booked; None books nothing.
+            tape: The cassette that is recorded or replayed.
         """
         from blackbox_proxy.api import connect
+        from blackbox_proxy.cassettes.opening import as_arguments
 
         timeout = self.seconds
         chosen, profile = self._chosen(settings), self.profile or settings.profile
@@ -123,6 +127,7 @@ class EndpointOptions:
             timeout=timeout,
             options=self._adapter_options(settings, route or {}),
             ledger=ledger,
+            **as_arguments(tape),
         )
 
     def _adapter_options(self, settings: Settings, route: Mapping[str, object]) -> dict[str, object]:

@@ -238,7 +238,7 @@ def _past(path: Path) -> list[LedgerRow]:
 
 def _learnt(rows: Iterable[LedgerRow], place: _Place, *, acceptance: float | None = None) -> tuple[Wording, str]:
     """How much is kept of a model's drafts, and in how many ways it is asked; and where that comes from."""
-    answered = [row for row in rows if row.model == place.model and row.outcome == "ok"]
+    answered = [row for row in rows if row.model == place.model and row.outcome == "ok" and not row.replayed]
     if place.ways:
         seen = wording_of((row.run, row.step, row.kept, row.wasted) for row in answered)
         learnt = seen or replace(ASSUMED, ways=min(ASSUMED.ways, place.ways))

@@ -20,11 +20,13 @@ from blackbox_proxy.cli.endpoint import EndpointOptions
 from blackbox_proxy.cli.knobs import Knobs, TaskKnobs, check_alpha
 from blackbox_proxy.cli.options import AsJson, PairOptions, page_option, write_json
 from blackbox_proxy.cli.pagefile import check_page_file, program, write_page
+from blackbox_proxy.cli.taping import TapeOptions
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import replace_text
 
 if TYPE_CHECKING:
     from blackbox_proxy.api import Api
+    from blackbox_proxy.cassettes.opening import Tape
     from blackbox_proxy.cli.settings import Settings
     from blackbox_proxy.evaluation.evaluate import EvaluationOptions, TaskOutcomeFigures
     from blackbox_proxy.evaluation.task import Task
@@ -52,6 +54,7 @@ class _ClosedModel:
     settings: Settings
     standin: str | None
     endpoint: EndpointOptions
+    cassette: TapeOptions
     tuned: str | None
 
     @property
@@ -59,10 +62,10 @@ class _ClosedModel:
         """Which endpoint this is, as answers are told apart by it; a stand-in's port is another each time."""
         return f"standin {self.standin}" if self.standin else self.endpoint.place(self.settings)
 
-    def connect(self, ledger: Ledger | None, *, tuned: str | None = None) -> Api:
+    def connect(self, ledger: Ledger | None, tape: Tape | None, *, tuned: str | None = None) -> Api:
         """Get ready to call it, or the tuned one."""
         endpoint = self.endpoint if tuned is None else replace(self.endpoint, model=tuned)
-        return endpoint.connect(self.settings, ledger=ledger)
+        return endpoint.connect(self.settings, ledger=ledger, tape=tape)
 
 
 @with_options
@@ -89,6 +92,7 @@ def evaluate(
     pair: PairOptions,
     knobs: TaskKnobs,
     budget: BudgetOptions,
+    cassette: TapeOptions,
     answers: Annotated[
         Path, typer.Option(help="Folder where answers are kept: none is asked for twice.", rich_help_panel=OUTPUT)
     ] = FIRST,
@@ -116,7 +120,7 @@ def evaluate(
     if html is not None:
         check_page_file(html)
     read = _tasks(tasks or (), knobs, tune_alpha=tune_alpha)
-    closed = _ClosedModel(read_settings(), standin, endpoint, tuned_model)
+    closed = _ClosedModel(cassette.settings(read_settings()), standin, endpoint, cassette, tuned_model)
     options = EvaluationOptions(ArmSizes(limit, others), tuple(only or ()), tune_alpha, parallel)
     outcomes: list[TaskOutcomeFigures] = []
     with _endpoint(closed, answers, budget, slots=parallel) as ready:
@@ -172,13 +176,16 @@ def _endpoint(closed: _ClosedModel, folder: Path, budget: BudgetOptions, *, slot
                 "--standin is an endpoint of its own, with books of its own",
                 hint="leave out --base-url, --profile, the budgets, the tags and the ledger",
             )
+        if closed.cassette != TapeOptions():
+            raise InputError("--standin is neither recorded nor replayed", hint="leave out --standin or the cassette")
         with _served(closed.standin, folder, slots=slots) as api:
             yield _Endpoint(closed.settings, api, closed.mark)
         return
+    tape = closed.cassette.open()
     with ExitStack() as stack:
         ledger = stack.enter_context(_books(closed.settings, budget))
-        api = stack.enter_context(closed.connect(ledger))
-        tuned = stack.enter_context(closed.connect(ledger, tuned=closed.tuned)) if closed.tuned else None
+        api = stack.enter_context(closed.connect(ledger, tape))
+        tuned = stack.enter_context(closed.connect(ledger, tape, tuned=closed.tuned)) if closed.tuned else None
         yield _Endpoint(closed.settings, api, closed.mark, tuned)
 
 

@@ -15,6 +15,7 @@ from blackbox_proxy.cli.declaring import Fields, with_options
 from blackbox_proxy.cli.endpoint import EndpointOptions
 from blackbox_proxy.cli.knobs import AlphaKnob, steering_of
 from blackbox_proxy.cli.options import AsJson, PairOptions, PromptOptions, write_json
+from blackbox_proxy.cli.taping import TapeOptions
 
 CHOOSE_EXAMPLES = """Examples:
 
@@ -35,6 +36,7 @@ def choose(
     knobs: AlphaKnob,
     calls: Annotated[int, typer.Option(help="Most calls of the API.", min=1)] = 8,
     budget: BudgetOptions,
+    cassette: TapeOptions,
     as_json: AsJson = False,
 ) -> None:
     """Choose between given answers: the API's odds of each, tilted by the pair.
@@ -47,11 +49,11 @@ def choose(
     from blackbox_proxy.local.loading import load_pair
     from blackbox_proxy.run.steerer import Steerer
 
-    settings = read_settings()
+    settings = cassette.settings(read_settings())
     asked, pair_prompt = question.read()
     with (
         budget.books(settings) as book,
-        endpoint.connect(settings, adapter="chat_continue" if chat else "", ledger=book) as api,
+        endpoint.connect(settings, adapter="chat_continue" if chat else "", ledger=book, tape=cassette.open()) as api,
         load_pair(pair.file(settings)) as local,
     ):
         steerer = Steerer(api, local, steering_of(knobs, settings))

@@ -15,6 +15,7 @@ from blackbox_proxy.cli.booking import BudgetOptions
 from blackbox_proxy.cli.declaring import Fields, with_options
 from blackbox_proxy.cli.endpoint import EndpointOptions
 from blackbox_proxy.cli.options import AsJson, write_json
+from blackbox_proxy.cli.taping import TapeOptions
 from blackbox_proxy.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ SERVE_EXAMPLES = """Examples:
 `blackbox-proxy serve --config blackbox-proxy.toml`
 
 `blackbox-proxy serve --port 0 --json`
+
+`blackbox-proxy serve --record upstream.jsonl.gz`
 """
 INIT_EXAMPLES = """Examples:
 
@@ -45,10 +48,13 @@ keys_app = typer.Typer(
 )
 
 
+@with_options
 def serve(
+    *,
     config: ConfigFile = CONFIG,
     host: Annotated[str | None, typer.Option(help="Address to listen on, in place of the file's.")] = None,
     port: Annotated[int | None, typer.Option(help="Port, in place of the file's; 0 takes a free one.")] = None,
+    cassette: TapeOptions,
     as_json: AsJson = False,
 ) -> None:
     """Serve steered models to any OpenAI client: `base_url` is all that it changes.
@@ -81,6 +87,7 @@ def serve(
             ),
             ledger=ledger,
             log=show.note,
+            tape=cassette.open(),
         )
 
 

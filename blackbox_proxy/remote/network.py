@@ -11,10 +11,11 @@ import ipaddress
 import os
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from blackbox_proxy.errors import InputError
 
@@ -33,6 +34,13 @@ class Proxy:
     url: str = field(repr=False)
     shown: str
     variable: str
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The user's name and password in its address, where there are any, also together."""
+        account = urlsplit(self.url).netloc.rpartition("@")[0]
+        parts = [account, *account.split(":", 1)] if account else []
+        return tuple({spelling for part in parts for spelling in (part, unquote(part))})
 
 
 def proxy_for(url: str, settings: Mapping[str, str], environ: Mapping[str, str], *, socks: bool) -> Proxy | None:
@@ -164,6 +172,15 @@ def _loaded(variable: str, path: str, *, fault: str) -> ssl.SSLContext:
         f"the certificates that {variable} names cannot be read from {path!r}: {fault}",
         hint=f"correct the path, or unset {variable}: the HTTP library brings certificates",
     )
+
+
+@contextmanager
+def telling_of_tls() -> Iterator[None]:
+    """Raises InputError for settings of TLS in the environment that the system refuses."""
+    try:
+        yield
+    except OSError as error:
+        raise unusable(error) from None
 
 
 def unusable(error: OSError) -> InputError:

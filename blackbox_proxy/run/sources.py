@@ -79,6 +79,14 @@ class Rated(Protocol):
     def rates(self) -> CostRatios | None: ...
 
 
+@runtime_checkable
+class Taped(Protocol):
+    """An endpoint that may record or replay a cassette, as `Api` does."""
+
+    @property
+    def is_taped(self) -> bool: ...
+
+
 class BoundSource(Protocol):
     """Where offsets come from, with the prompt that it reads: it makes the loop, and answers its local questions."""
 
@@ -187,6 +195,11 @@ def drafts_of(steering: Steering, api: Endpoint, planner: Planner | None, *, gue
 
 
 def _planner(steering: Steering, api: Endpoint) -> Planner:
-    """One that begins anew, with the prices that hold here, where somebody knows them."""
+    """One that begins anew, with the prices that hold here, where somebody knows them.
+
+    With a cassette it looks at neither clock nor prices, since a replay may have others and must ask the same.
+    """
+    if isinstance(api, Taped) and api.is_taped:
+        return Planner(prefer="cost")
     rates = api.rates() if isinstance(api, Rated) else None
     return Planner(prefer=steering.prefer, prices=rates or TYPICAL)

@@ -1,7 +1,7 @@
 """The quirks of real APIs, by name: what each does, which API does so, what value it takes, and what excludes what.
 
-A quirk is only named and checked here. What it does stands in `request_quirks`, `logprob_quirks`, `reply_quirks`,
-`replies` (how tokens are spelt) and `faults` (the transport).
+A quirk is only named and checked here. What it does stands in `request_quirks`, `logprob_quirks`, `reply_quirks` (how
+tokens are spelt, too) and `faults` (the transport).
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import get_args
 
 from blackbox_proxy.api import Api
+from blackbox_proxy.cassettes.opening import Tape
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.evaluation.answering import Bench, key, place_key
 from blackbox_proxy.evaluation.answers import AnswerStore, KeptAnswer
@@ -50,13 +51,17 @@ class Stage:
 
 
 @contextmanager
-def staged(closed: Path, *, top_k: int = TOP_K, tokenizer: bool = True) -> Iterator[Stage]:
+def staged(closed: Path, *, top_k: int = TOP_K, tokenizer: bool = True, tape: Tape | None = None) -> Iterator[Stage]:
     """Start the stand-in over `closed` and load the demo's pair; stop both at the end.
 
     top_k: log-probs that the closed model shows. tokenizer: whether its tokenizer is known; then it also tells the
-    log-probs of chosen ids where it is asked (`tail="reveal"`).
+    log-probs of chosen ids where it is asked (`tail="reveal"`). tape: a cassette that is recorded, or replayed in place
+    of the stand-in.
     """
-    with served(closed, top_k=top_k, tokenizer=tokenizer, reveals=tokenizer) as api, load_pair(DEMO) as pair:
+    with (
+        served(closed, top_k=top_k, tokenizer=tokenizer, reveals=tokenizer, tape=tape) as api,
+        load_pair(DEMO) as pair,
+    ):
         yield Stage(api, pair)
 
 

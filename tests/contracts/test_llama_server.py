@@ -17,6 +17,7 @@ from blackbox_proxy.errors import BlackboxProxyError
 from blackbox_proxy.local.pair import Pair
 from blackbox_proxy.standin.server import running
 from blackbox_proxy.types import Ask, Generate, Prefix, Prompt, Reply, Result
+from tests.cassettes.bench import Came, exactly, no_network
 from tests.contracts.steered import answers, check_same, ended
 from tests.contracts.texts import QUESTIONS, TEXTS
 from tests.contracts.truth import Difference, Truth, difference
@@ -185,6 +186,20 @@ def test_answers_steered_through_a_chat_with_prefill_are_those_through_the_stand
 ) -> None:
     with chat(llama, truth, adapter="chat_prefill", prefill="implicit") as api:
         check_answers(api, pair, wanted)
+
+
+def test_a_recorded_run_is_replayed_to_the_last_digit(llama: str, truth: Truth, pair: Pair, tmp_path: Path) -> None:
+    """By the address and the profile that the cassette names."""
+    path = tmp_path / "llama.jsonl.gz"
+    template, tokenizer = truth.model.chat_template, f"gguf:{truth.model.path}"
+    options = {"top_k": TOP_K}
+    with connect(
+        llama, model="m", profile="llama_server", template=template, tokenizer=tokenizer, options=options, record=path
+    ) as api:
+        recorded = answers(api, pair)
+    with no_network(), connect(model="m", template=template, tokenizer=tokenizer, options=options, replay=path) as api:
+        replayed = answers(api, pair)
+    assert [exactly(Came(result)) for result in replayed] == [exactly(Came(result)) for result in recorded]
 
 
 @pytest.mark.parametrize("strategy", ["instruct", "draft"])

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -200,7 +201,7 @@ def test_an_older_file_is_brought_up_to_date(store: Store, path: Path) -> None:
     assert dict(row.tags) == {"project": "x"}
     with closing(sqlite3.connect(path)) as other:
         assert other.execute("SELECT colour FROM attempts").fetchall() == [("grey",)]
-    with pytest.raises(LedgerError, match=r"newer version .*\(schema 3, and 2 is the newest known here\)"):
+    with pytest.raises(LedgerError, match=r"newer version .*\(schema 4, and 3 is the newest known here\)"):
         Store(path)
 
 
@@ -223,7 +224,7 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(store: Store, path: Pa
 
 def test_released_schemas_do_not_change() -> None:
     """A file that is out there was made by this script; a change takes a new one."""
-    assert [hash_of(one) for one in MIGRATIONS] == ["6818581d77dd5666", "26ec79c3f932583c"]
+    assert [hash_of(one) for one in MIGRATIONS] == ["6818581d77dd5666", "26ec79c3f932583c", "39b08ac76498314f"]
 
 
 def hash_of(text: str) -> str:
@@ -244,6 +245,15 @@ def test_a_place_that_cannot_be_written_is_an_error_with_a_hint(tmp_path: Path) 
     with pytest.raises(LedgerError, match="cannot be used") as raised:
         Store(tmp_path / "file" / "ledger.sqlite")
     assert "--no-ledger" in raised.value.hint
+
+
+def test_replayed_rows_are_marked_and_no_budget_counts_them(store: Store) -> None:
+    for replayed in (True, False, True):
+        store.begin(replace(intent(project="x"), replayed=replayed))
+    assert [row.replayed for row in store.rows()] == [True, False, True]
+    for per in ("run", "day", "project=x"):
+        assert full(Budget(max_calls=1, per=per), store, project="x")
+    assert not full(Budget(max_calls=2, per="day"), store, project="x")
 
 
 def test_rows_are_chosen_and_forgotten_by_day(store: Store) -> None:

@@ -75,7 +75,7 @@ class Pooled:
 @final
 @dataclass(frozen=True, slots=True)
 class Clipped:
-    """The ratio, cut at `clip` nats on both sides: bounds everything, and costs form (section 3.0)."""
+    """The ratio, cut at `clip` nats on both sides: bounds everything, and costs form (docs/method.md, 1.6)."""
 
     clip: float
 
