@@ -161,6 +161,8 @@ class DecodingPlace(Protocol):
 
     def after(self, path: TokenPath) -> Logits: ...
 
+    def decided(self, path: TokenPath) -> int | None: ...
+
 
 @final
 class Slot:
@@ -193,6 +195,10 @@ class Slot:
         self._held = path
         return row
 
+    def decided(self, path: TokenPath) -> int | None:  # noqa: ARG002 - as `DecodingPlace` has it
+        """None: every token is chosen by its probability."""
+        return None
+
 
 def generate(
     slot: DecodingPlace, prompt: TokenPath, *, sampling: SamplingParams, ends: Collection[int], view: View = PLAIN
@@ -210,7 +216,8 @@ def generate(
     path = prompt
     for _ in range(sampling.max_tokens):
         logits = slot.after(path)
-        chosen = choose(logits, sampling, chance=chance)
+        said = None if sampling.bias else slot.decided(path)
+        chosen = choose(logits, sampling, chance=chance) if said is None else said
         yield view.show(logits, chosen, sampling, also=sampling.also)
         if chosen in ends:
             return

@@ -97,6 +97,10 @@ class ScriptSlot:
         self._held = path
         return self._script.logits(path)
 
+    def decided(self, path: TokenPath) -> int | None:  # noqa: ARG002 - as `DecodingPlace` has it
+        """None: every token is chosen by its probability."""
+        return None
+
 
 def read_script(path: Path) -> Script:
     """The toy model of a file. Raises InputError with the first mistake."""
