@@ -49,7 +49,7 @@ def standin(
 ) -> Iterator[StandinControl]:
     """A hosted model that says what a test wants; OPENAI_BASE_URL and OPENAI_API_KEY lead to it.
 
-    It answers "This is the stand-in." to everything, until `standin.script(...)` or the marker `standin` says otherwise.
+    It answers "This is the stand-in." to everything, until `standin.script(...)` or the marker says otherwise.
     """
     from blackbox_proxy.pytest_plugin.marked import marked_standin
 
@@ -59,7 +59,7 @@ def standin(
 
 
 @pytest.fixture
-def standin_gguf(
+def standin_gguf(  # noqa: PLR0917 (pytest gives fixtures by name)
     request: pytest.FixtureRequest,
     standin_host: StandinHost,
     tiny_model_file: Path,
@@ -111,6 +111,6 @@ def steered(
 
 
 def _lead_to(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Until the end of the test; what stood there before comes back."""
+    """Until the end of the test; what stood there before comes back, in the order in which the test changed it."""
     monkeypatch.setenv("OPENAI_BASE_URL", url)
     monkeypatch.setenv("OPENAI_API_KEY", "standin")

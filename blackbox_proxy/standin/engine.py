@@ -161,7 +161,7 @@ class DecodingPlace(Protocol):
 
     def after(self, path: TokenPath) -> Logits: ...
 
-    def decided(self, path: TokenPath) -> int | None: ...
+    def decided(self, path: TokenPath, sampling: SamplingParams, *, chance: np.random.Generator) -> int | None: ...
 
 
 @final
@@ -195,9 +195,8 @@ class Slot:
         self._held = path
         return row
 
-    def decided(self, path: TokenPath) -> int | None:  # noqa: ARG002 - as `DecodingPlace` has it
-        """None: every token is chosen by its probability."""
-        return None
+    def decided(self, path: TokenPath, sampling: SamplingParams, *, chance: np.random.Generator) -> None:
+        """Nothing: every token is chosen by its probability alone."""
 
 
 def generate(
@@ -216,7 +215,7 @@ def generate(
     path = prompt
     for _ in range(sampling.max_tokens):
         logits = slot.after(path)
-        said = None if sampling.bias else slot.decided(path)
+        said = None if sampling.bias else slot.decided(path, sampling, chance=chance)
         chosen = choose(logits, sampling, chance=chance) if said is None else said
         yield view.show(logits, chosen, sampling, also=sampling.also)
         if chosen in ends:

@@ -32,9 +32,9 @@ class NoisySlot:
         """As the place itself."""
         return self._place.reuse(path)
 
-    def decided(self, path: TokenPath) -> int | None:
+    def decided(self, path: TokenPath, sampling: SamplingParams, *, chance: np.random.Generator) -> int | None:
         """As the place itself."""
-        return self._place.decided(path)
+        return self._place.decided(path, sampling, chance=chance)
 
     def after(self, path: TokenPath) -> Logits:
         """The logits after a path, shape (V,), moved."""

@@ -25,6 +25,7 @@ from blackbox_proxy.files import read_text
 from blackbox_proxy.local.branching import shared
 from blackbox_proxy.local.prompts import Control
 from blackbox_proxy.openai_http.fields import Refusal
+from blackbox_proxy.standin.engine import SamplingParams
 from blackbox_proxy.types import Logits, TokenPath
 
 NEVER = -100.0
@@ -97,9 +98,8 @@ class ScriptSlot:
         self._held = path
         return self._script.logits(path)
 
-    def decided(self, path: TokenPath) -> int | None:  # noqa: ARG002 - as `DecodingPlace` has it
-        """None: every token is chosen by its probability."""
-        return None
+    def decided(self, path: TokenPath, sampling: SamplingParams, *, chance: np.random.Generator) -> None:
+        """Nothing: every token is chosen by its probability alone."""
 
 
 def read_script(path: Path) -> Script:

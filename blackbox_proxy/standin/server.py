@@ -27,6 +27,7 @@ from blackbox_proxy.standin.engine import DecodingPlace, Slot
 from blackbox_proxy.standin.faults import Connections, Faulty, Traffic, limit_of, plan_of
 from blackbox_proxy.standin.journal import Admin, Journal, Journaled
 from blackbox_proxy.standin.logprob_quirks import NoisySlot
+from blackbox_proxy.standin.parent import watching_parent
 from blackbox_proxy.standin.plan import FaultPlan
 from blackbox_proxy.standin.quirks import Quirks, read_quirks
 from blackbox_proxy.standin.reading import ServedModel
@@ -206,11 +207,23 @@ def serve(
     announce: Callable[[str], object],
     host: str = LOOPBACK,
     port: int = 0,
+    parent: int | None = None,
     **options: Unpack[StandinOptions],
 ) -> None:
-    """Serve until interrupted. `announce` is given the base URL (it ends in /v1) once requests are answered."""
+    """Serve until interrupted.
+
+    Args:
+        source: What is served.
+        announce: Is given the base URL, which ends in /v1, once requests are answered.
+        host: Address to listen on.
+        port: Port; 0 takes a free one.
+        parent: The process with which the server ends; None for none.
+        options: How to serve it.
+    """
     with opened(source, **options) as serving, listening(host, port) as listener:
-        ListeningServer(_config(serving), on_ready=lambda: announce(url_of(listener))).run(sockets=[listener])
+        server = ListeningServer(_config(serving), on_ready=lambda: announce(url_of(listener)))
+        with watching_parent(parent, lambda: setattr(server, "should_exit", True)):
+            server.run(sockets=[listener])
 
 
 @contextmanager

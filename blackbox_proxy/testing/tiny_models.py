@@ -143,6 +143,6 @@ def _weights(rng: np.random.Generator, tokens: Sequence[str]) -> Iterator[tuple[
 def _is_printable(token: str) -> bool:
     """Whether a token, as GPT-2 spells it, is text of one line; the end of a turn counts."""
     blank = _spelt(" ")
-    return token == CONTROLS[-1] or (
-        token not in CONTROLS and all(sign == blank or "!" <= sign <= "~" for sign in token)
-    )
+    if token in CONTROLS:
+        return token == CONTROLS[-1]
+    return all(sign == blank or "!" <= sign <= "~" for sign in token)

@@ -15,7 +15,7 @@ import numpy as np
 
 from blackbox_proxy.openai_http.fields import Body, Refusal
 from blackbox_proxy.openai_http.turns import Unfinished
-from blackbox_proxy.standin.engine import DecodingPlace
+from blackbox_proxy.standin.engine import DecodingPlace, SamplingParams, choose
 from blackbox_proxy.standin.plan import Fault
 from blackbox_proxy.standin.reading import PromptTask
 from blackbox_proxy.standin.requests import Source, StandinRequest
@@ -82,12 +82,15 @@ class AnswerPlace:
             logits: Logits = np.maximum(np.log(masses), NEVER).astype(np.float32)
         return logits
 
-    def decided(self, path: TokenPath) -> int | None:
-        """What is said next; None where it is drawn."""
-        if self._scenario.sampled:
-            return None
+    def decided(self, path: TokenPath, sampling: SamplingParams, *, chance: np.random.Generator) -> int | None:
+        """What is said next; or what is drawn of the tokens that are written there, since the tail leads nowhere."""
         follows = following(self._answer, self._text(path))
-        return None if follows is None else self._id(follows.said)
+        if follows is None or not self._scenario.sampled:
+            return None if follows is None else self._id(follows.said)
+        written = list(map(self._id, follows.weights))
+        logits: Logits = np.full(len(self._scenario.vocabulary), -np.inf, dtype=np.float32)
+        logits[written] = self.after(path)[written]
+        return choose(logits, sampling, chance=chance)
 
     def room(self, path: TokenPath) -> int | None:
         """How many tokens the answer has after a path, where it ends by its length; None for no limit."""
@@ -117,6 +120,10 @@ class AnswerPlace:
         return self._scenario.end if piece == END else vocabulary.spell(piece)[0]
 
 
+def _as_it_is(place: DecodingPlace) -> DecodingPlace:
+    return place
+
+
 @final
 class ScenarioDesk:
     """Answers by a scenario, and remembers how often each of its exchanges was begun. May be used by any thread.
@@ -124,9 +131,7 @@ class ScenarioDesk:
     place: what becomes of the place where an answer stands.
     """
 
-    def __init__(
-        self, scenario: Scenario, *, place: Callable[[DecodingPlace], DecodingPlace] = lambda one: one
-    ) -> None:
+    def __init__(self, scenario: Scenario, *, place: Callable[[DecodingPlace], DecodingPlace] = _as_it_is) -> None:
         self._scenario = scenario
         self._place = place
         self._lock = threading.Lock()

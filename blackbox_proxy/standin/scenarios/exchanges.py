@@ -124,7 +124,8 @@ class Scenario:
         exchanges: The first that fits, and is not used up, answers.
         name: How messages call the scenario.
         model: What requests must call the model; "" for whatever they do.
-        sampled: Whether answers are drawn from the distributions; otherwise what is said comes at any temperature.
+        sampled: Whether answers are drawn from the tokens that are written; otherwise what is said comes at any
+            temperature.
     """
 
     exchanges: tuple[Exchange, ...]

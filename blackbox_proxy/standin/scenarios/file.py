@@ -224,7 +224,7 @@ class ScenarioFile(_Table):
     """A scenario: exchanges, looked at in their order. The first that fits, and is not used up, answers.
 
     model: what requests must call the model; without it any name is answered. sampled: answers are drawn from the
-    distributions; otherwise what is said comes at any temperature.
+    tokens that are written, by their probabilities; otherwise what is said comes at any temperature.
     """
 
     model: str = ""
