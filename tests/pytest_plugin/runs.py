@@ -35,13 +35,15 @@ class Ran:
     said: str
 
 
-def pytest_in(
-    folder: Path, *options: str, python: str = sys.executable, environ: Mapping[str, str] | None = None
-) -> Ran:
-    """Run the tests of a folder; a warning is an error, as is a thread or a socket that stays open."""
+def pytest_in(folder: Path, *options: str, environ: Mapping[str, str] | None = None, asyncio: bool = False) -> Ran:
+    """Run the tests of a folder; a warning is an error, as is a thread or a socket that stays open.
+
+    asyncio: beside pytest-asyncio.
+    """
+    more = ("-o", "asyncio_default_fixture_loop_scope=function") if asyncio else ("-p", "no:asyncio")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(SCRUBBED)}
     done = subprocess.run(
-        [python, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:socket", "-W", "error", *options],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-W", "error", *more, *options],
         cwd=folder,
         env={**kept, "HOME": str(folder), **(environ or {})},
         capture_output=True,

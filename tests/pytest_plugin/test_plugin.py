@@ -184,7 +184,7 @@ def test_asserts_that_help(tmp_path: Path) -> None:
     ran = pytest_in(tmp_path)
     assert (ran.passed, ran.failed) == (1, 4), ran.said
     assert "1 requests came, not 2:\nE             /v1/chat/completions 200: 'Hello'" in ran.said
-    assert "and less than $0 was allowed: 1 tokens were read, 6 written" in ran.said
+    assert "and less than $0 was allowed: 1 tokens were read, 8 written" in ran.said
     assert "no request went on from 'Hello'" in ran.said
     assert "no price is known for 'nobody-knows-me'" in ran.said
 
@@ -273,9 +273,26 @@ def test_the_ten_lines_of_the_page(tmp_path: Path) -> None:
     """In an empty folder, as they stand, also under `-n 4` and in random order."""
     (tmp_path / "test_capital.py").write_text(TEN_LINES)
     assert len([line for line in TEN_LINES.splitlines() if line.strip()]) <= 10
-    for options in ((), ("-n", "4"), ("-p", "randomly")):
+    bare = ("-p", "no:randomly", "-p", "no:xdist", "-p", "no:anyio", "-p", "no:hypothesispytest")
+    for options in (bare, ("-n", "4"), ("-p", "randomly")):
         ran = pytest_in(tmp_path, *options)
         assert (ran.passed, ran.failed) == (1, 0), ran.said
+
+
+def test_the_ten_lines_reach_no_other_host(tmp_path: Path) -> None:
+    """Sockets to anything but this machine are refused while they run."""
+    (tmp_path / "test_capital.py").write_text(TEN_LINES)
+    ran = pytest_in(tmp_path, "--allow-hosts=127.0.0.1")
+    assert (ran.passed, ran.failed) == (1, 0), ran.said
+
+
+def test_beside_pytest_asyncio(tmp_path: Path) -> None:
+    """In its automatic mode, which takes every async test."""
+    pytest.importorskip("pytest_asyncio", reason="pytest-asyncio is not installed: the extra `test` brings it")
+    tests = BESIDE.replace("@pytest.mark.anyio\n", "").partition('@pytest.mark.parametrize("n", range(8))\ndef')[0]
+    (tmp_path / "test_asyncio.py").write_text(tests)
+    ran = pytest_in(tmp_path, "-p", "no:anyio", "-o", "asyncio_mode=auto", asyncio=True)
+    assert (ran.passed, ran.failed) == (8, 0), ran.said
 
 
 def test_the_other_examples_of_the_page(tmp_path: Path) -> None:
