@@ -3,9 +3,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SHARED := -n 2 --dist loadfile
-SDK := tests/remote tests/adapters tests/standin/test_requests.py
+SDK := tests/remote tests/doctor tests/adapters tests/standin/test_requests.py
 OLDEST := .venv-openai2/oldest
-TASKS := $(patsubst blackbox_proxy/tasks/%/task.toml,%,$(sort $(wildcard blackbox_proxy/tasks/*/task.toml)))
+TASKS := $(patsubst blackbox_proxy/tasks/%/task.toml,%,$(sort $(shell grep -L '^benchmark = false' blackbox_proxy/tasks/*/task.toml)))
 RESULTS := blackbox_proxy/evaluation/data/results.json
 WEIGHTS := smollm2-135m-instruct qwen2.5-coder-0.5b-instruct gemma-3-270m
 
@@ -27,11 +27,12 @@ demo: user-env ## a closed model, steered: real weights, real HTTP, on this mach
 test: setup ## the tests, but the slow ones; ARGS="-k name" takes some
 	$(BIN)/python -m pytest $(SHARED) $(ARGS)
 
-check: dev-env ## the linters, the types, and the rule of who may import whom
+check: dev-env ## the linters, the types, the rule of who may import whom, and code that nothing uses
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/vulture
 
 slow: setup tune-env ## the slow tests, in an environment with PyTorch
 	.venv-tune/bin/python -m pytest -m slow $(SHARED) -rP --durations=15 \
@@ -59,7 +60,7 @@ continuing: setup ## measure how well a chat without prefill goes on, and write 
 	@mkdir -p build
 	$(BIN)/python -m tests.bench.continuing $(ARGS)
 
-evaluate: setup ## the boxed tasks, within the hour; goes on where it was; build/evaluate.json and .html
+evaluate: setup ## the boxed tasks that are benchmarks, within the hour; goes on where it was; build/evaluate.json and .html
 	@mkdir -p build
 	$(BIN)/blackbox-proxy evaluate $(TASKS) --standin demo --limit 150 --others 40 --answers build/evaluate \
 		--figures build/evaluate.json --html build/evaluate.html $(ARGS)

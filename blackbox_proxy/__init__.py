@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from blackbox_proxy.api import Api, connect
-    from blackbox_proxy.core.decoding.drafting import Planner, Prices
+    from blackbox_proxy.core.decoding.drafting import CostRatios, Planner
     from blackbox_proxy.core.decoding.sources import OffsetTable, WeightedSum
     from blackbox_proxy.core.money.amounts import Budget
     from blackbox_proxy.errors import BlackboxProxyError
@@ -32,6 +32,7 @@ __all__ = [
     "BlackboxProxyError",
     "Budget",
     "Choice",
+    "CostRatios",
     "Ledger",
     "Message",
     "OffsetTable",
@@ -39,7 +40,6 @@ __all__ = [
     "Pair",
     "PairFiles",
     "Planner",
-    "Prices",
     "Prompt",
     "Result",
     "Schedule",
@@ -57,7 +57,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "core.decoding.drafting": ("Planner", "Prices"),
+    "core.decoding.drafting": ("CostRatios", "Planner"),
     "core.money.amounts": ("Budget",),
     "core.decoding.sources": ("OffsetTable", "WeightedSum"),
     "api": ("Api", "connect"),

@@ -8,38 +8,43 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from types import TracebackType
-from typing import Protocol, Self, final
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol, final
 
+from blackbox_proxy.cassettes.matching import Pace, Replay
+from blackbox_proxy.cassettes.opening import open_tape
+from blackbox_proxy.cassettes.recording import Recorder
+from blackbox_proxy.cassettes.schema import PromptForm
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
-from blackbox_proxy.core.decoding.drafting import Prices
-from blackbox_proxy.core.money.usage import counts_of, usage_of
-from blackbox_proxy.errors import BlackboxProxyError, InputError, ReplyError, WeightsError
-from blackbox_proxy.ledger.books import Account, Entry, Ledger, most_of
+from blackbox_proxy.core.decoding.drafting import CostRatios
+from blackbox_proxy.errors import InputError, ReplyError, WeightsError
+from blackbox_proxy.ledger.attempts import BookedAttempts
+from blackbox_proxy.ledger.books import Account, Ledger
 from blackbox_proxy.local.controls import special_names
 from blackbox_proxy.local.template import DEFAULT, named, suspected, written
 from blackbox_proxy.local.tokens import api_vocabulary, tokenizer_of
 from blackbox_proxy.local.weights import default_cache
+from blackbox_proxy.remote.closing import Closing
 from blackbox_proxy.remote.profiles.finding import load_profile, measured_at, user_folder
 from blackbox_proxy.remote.profiles.rules import KEY_VARIABLE, Settled, laid_over, measured_profile, settle
-from blackbox_proxy.remote.profiles.schema import OWN
+from blackbox_proxy.remote.profiles.schema import ADAPTER_OPTIONS
 from blackbox_proxy.remote.registry import load_adapter
 from blackbox_proxy.remote.retry import RetryPolicy
 from blackbox_proxy.remote.transport import Transport
 from blackbox_proxy.types import (
+    NO_RUN,
     Adapter,
     Ask,
     Attempt,
-    Call,
     Capabilities,
-    Kind,
+    Generate,
     ListAdapter,
+    Prefix,
     Prompt,
+    Purpose,
     Reply,
-    Usage,
     WireRequest,
 )
 
@@ -56,14 +61,14 @@ class Endpoint(Protocol):
 
     def text(self, prompt: Prompt) -> str: ...
 
-    def send(self, ask: Ask) -> Reply: ...
+    def send(self, ask: Ask, purpose: Purpose = NO_RUN, /) -> Reply: ...
 
-    async def asend(self, ask: Ask) -> Reply: ...
+    async def asend(self, ask: Ask, purpose: Purpose = NO_RUN, /) -> Reply: ...
 
 
 @final
 @dataclass(slots=True)
-class Api:
+class Api(Closing):
     """A hosted model: where it is, how it is spoken to, and how a chat is written down for it.
 
     Made by `connect`. Holds a connection pool, so close it, or use it in a `with` block (`async with` in asyncio).
@@ -95,41 +100,45 @@ class Api:
         """The model's own greedy answer, unsteered, in one call."""
         asked, able = as_prompt(prompt), self.capabilities()
         text = "" if able.chat else self.text(asked)
-        return self.send(Ask(self.model, text, b"", max_tokens, able.top_k, messages=asked.messages))
+        return self.send(Generate(self.model, Prefix(text, messages=asked.messages), able.top_k, max_tokens))
 
-    def send(self, ask: Ask) -> Reply:
+    def send(self, ask: Ask, purpose: Purpose = NO_RUN, /) -> Reply:
         """One request and its decoded reply, which counts the attempts that were lost on the way.
 
         Where an endpoint is only asked in words to go on from a text, and does not, it is asked in the adapter's other
         ways before that is an error.
+
+        Args:
+            ask: The question.
+            purpose: What it is booked under.
         """
-        asking = _Asking.of(ask, self.adapter, self.account)
-        with asking.booked.counting():
+        asking = _Question.of(ask, self.adapter, BookedAttempts(self.account, purpose))
+        with asking.attempts.counting():
             while asking.reply is None:
-                asking.read(self.transport.send(asking.request(), asking.booked))
-            return asking.booked.counted([asking.reply])[0]
+                asking.read(self.transport.send(asking.request(), asking.attempts))
+            return asking.attempts.counted([asking.reply])[0]
 
-    async def asend(self, ask: Ask) -> Reply:
+    async def asend(self, ask: Ask, purpose: Purpose = NO_RUN, /) -> Reply:
         """`send` for asyncio."""
-        asking = _Asking.of(ask, self.adapter, self.account)
-        with asking.booked.counting():
+        asking = _Question.of(ask, self.adapter, BookedAttempts(self.account, purpose))
+        with asking.attempts.counting():
             while asking.reply is None:
-                asking.read(await self.transport.asend(asking.request(), asking.booked))
-            return asking.booked.counted([asking.reply])[0]
+                asking.read(await self.transport.asend(asking.request(), asking.attempts))
+            return asking.attempts.counted([asking.reply])[0]
 
-    def send_list(self, asks: Sequence[Ask]) -> Sequence[Reply]:
+    def send_list(self, asks: Sequence[Ask], purpose: Purpose = NO_RUN, /) -> Sequence[Reply]:
         """One request for several asks (`Capabilities.prompt_lists`); the first reply has its usage, its attempts."""
-        adapter, booked = self._lists(), _Booked(self.account)
-        with booked.counting():
-            request = booked.book(adapter.encode_list(asks), asks[0])
-            return booked.counted(adapter.decode_list(self.transport.send(request, booked), asks))
+        adapter, attempts = self._lists(), BookedAttempts(self.account, purpose)
+        with attempts.counting():
+            request = attempts.book(adapter.encode_list(asks), length=asks[0].length)
+            return attempts.counted(adapter.decode_list(self.transport.send(request, attempts), asks))
 
-    async def asend_list(self, asks: Sequence[Ask]) -> Sequence[Reply]:
+    async def asend_list(self, asks: Sequence[Ask], purpose: Purpose = NO_RUN, /) -> Sequence[Reply]:
         """`send_list` for asyncio."""
-        adapter, booked = self._lists(), _Booked(self.account)
-        with booked.counting():
-            request = booked.book(adapter.encode_list(asks), asks[0])
-            return booked.counted(adapter.decode_list(await self.transport.asend(request, booked), asks))
+        adapter, attempts = self._lists(), BookedAttempts(self.account, purpose)
+        with attempts.counting():
+            request = attempts.book(adapter.encode_list(asks), length=asks[0].length)
+            return attempts.counted(adapter.decode_list(await self.transport.asend(request, attempts), asks))
 
     def _lists(self) -> ListAdapter:
         if isinstance(self.adapter, ListAdapter):
@@ -149,12 +158,19 @@ class Api:
         controls = suspected(self.template, texts) if known is None else special_names(known)
         return written(prompt, self.template, controls=controls).apart
 
-    def rates(self) -> Prices | None:
+    def rates(self) -> CostRatios | None:
         """US dollars a token, by the ledger's prices; None where nothing is booked, or nobody knows."""
         price = None if self.account is None else self.account.price()
         if price is None:
             return None
-        return Prices(*(float(rate.base) / 1e6 for rate in (price.input, price.cached or price.input, price.output)))
+        return CostRatios(
+            *(float(rate.base) / 1e6 for rate in (price.input, price.cached or price.input, price.output))
+        )
+
+    @property
+    def is_taped(self) -> bool:
+        """Whether a cassette is recorded or replayed, so that what is asked must not depend on a clock."""
+        return self.transport.tape is not None
 
     def tagged(self, tags: Mapping[str, str]) -> Api:
         """The same connection, whose requests are booked with these tags besides the ledger's own."""
@@ -168,109 +184,36 @@ class Api:
         """Close the connections of `asend` and `send`; to be awaited in the loop that used them."""
         await self.transport.aclose()
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
-
 
 @dataclass(slots=True)
-class _Booked:
-    """Watches the attempts at a question, counts them, and has them booked.
-
-    entry: the present request's place in the books. repeats: a reply may say again what stands before. most: the most
-    tokens that an attempt at it can take. told: the counts of its reply, as they came.
-    """
-
-    account: Account | None
-    entry: Entry | None = None
-    repeats: bool = False
-    step: int = 0
-    most: Usage = field(default_factory=Usage)
-    told: Mapping[str, object] | None = None
-    calls: list[Call] = field(default_factory=list)
-
-    def book(self, request: WireRequest, ask: Ask) -> WireRequest:
-        """A request that is about to be sent. ask: which run it belongs to."""
-        self.step, self.most = ask.step, most_of(request, length=ask.length)
-        if self.account is not None:
-            self.entry = self.account.entry(request, run=ask.run, step=ask.step, length=ask.length)
-        return request
-
-    def begin(self, number: int) -> None:
-        if self.entry is not None:
-            self.entry.begin(number)
-
-    def end(self, attempt: Attempt) -> None:
-        self.told = attempt.usage
-        if self.entry is not None:
-            self.entry.end(attempt)
-        self.calls.append(
-            Call(self.step, usage_of(attempt, most=self.most), None if self.entry is None else self.entry.cost)
-        )
-
-    @contextmanager
-    def counting(self) -> Iterator[None]:
-        """Lets an error say what was tried before it."""
-        try:
-            yield
-        except BlackboxProxyError as error:
-            error.calls = (*error.calls, *self.calls)
-            raise
-
-    def counted(self, replies: Sequence[Reply]) -> Sequence[Reply]:
-        """The replies to one request with its receipt; the first has all attempts at the question.
-
-        Where its provider counts no tokens they are counted here: the most that was read, and those that came; where
-        the reply may have repeated what stood before, the most that were written.
-        """
-        first, *rest = replies
-        came = [position.sampled for reply in replies for position in reply.positions]
-        texts = sum(bool(sampled.piece) and sampled.kind is not Kind.END for sampled in came)
-        most = self.most if self.repeats else replace(self.most, output=len(came))
-        counts = counts_of(self.told, most=most, own=first.usage, texts=texts)
-        receipt = None if self.entry is None else self.entry.receipt(counts)
-        last = Call(self.step, counts.usage, None if receipt is None else receipt.cost)
-        calls = (*self.calls[:-1], last)
-        return [replace(first, receipt=receipt, calls=calls), *(replace(reply, receipt=receipt) for reply in rest)]
-
-
-@dataclass(slots=True)
-class _Asking:
-    """One question in the first way whose reply can be used. left: how many further ways there are."""
+class _Question:
+    """One question in the first way whose reply can be used. ways: those in which it has not been asked yet."""
 
     ask: Ask
     adapter: Adapter
-    left: int
-    booked: _Booked
+    attempts: BookedAttempts
+    ways: int = 0
     reply: Reply | None = None
 
     @classmethod
-    def of(cls, ask: Ask, adapter: Adapter, account: Account | None) -> _Asking:
+    def of(cls, ask: Ask, adapter: Adapter, attempts: BookedAttempts) -> _Question:
         able = adapter.capabilities()
-        booked = _Booked(account, repeats=able.chat and bool(ask.answer))
-        return cls(ask, adapter, able.ways - 1 if ask.answer else 0, booked)
+        if not isinstance(ask, Generate) or not ask.prefix.answer:
+            return cls(ask, adapter, attempts)
+        attempts.repeats = able.chat
+        return cls(ask, adapter, attempts, able.ways - 1)
 
     def request(self) -> WireRequest:
-        return self.booked.book(self.adapter.encode(self.ask), self.ask)
+        return self.attempts.book(self.adapter.encode(self.ask), length=self.ask.length)
 
     def read(self, body: Mapping[str, object]) -> None:
-        """Take the reply, or go over to the next way. Raises ReplyError where there is none left."""
+        """Take the reply, or go over to the next way. Raises ReplyError where there is no other."""
         try:
             self.reply = self.adapter.decode(body, self.ask)
         except ReplyError:
-            if not self.left:
+            if not self.ways or not isinstance(self.ask, Generate):
                 raise
-            self.ask, self.left = replace(self.ask, way=self.ask.way + 1), self.left - 1
+            self.ask, self.ways = replace(self.ask, way=self.ask.way + 1), self.ways - 1
 
 
 COMMON_ENDS = (
@@ -301,6 +244,10 @@ def connect(  # noqa: PLR0913 (each is something only the caller knows)
     attempts: int = 4,
     on_attempt: Callable[[Attempt], None] | None = None,
     ledger: Ledger | None = None,
+    record: Recorder | Path | str | None = None,
+    record_prompts: PromptForm = "plain",
+    replay: Replay | Path | str | None = None,
+    replay_pace: Pace = "at-once",
 ) -> Api:
     """Get ready to call a hosted model; nothing is sent yet.
 
@@ -322,7 +269,15 @@ def connect(  # noqa: PLR0913 (each is something only the caller knows)
         attempts: How often one request is sent at most.
         on_attempt: Called with each attempt when it has ended.
         ledger: Where every attempt is booked, and which budgets hold (`open_ledger`); close it after the connection.
+        record: A file, or an open cassette, that every attempt is written to.
+        record_prompts: Whether a file that is recorded keeps prompts as they are, or their digests.
+        replay: A file, or an open cassette, that every attempt is taken from: nothing is sent, and neither an address
+            nor a key is needed. What was not recorded is an InputError.
+        replay_pace: Whether what is replayed from a file comes at once or takes its time.
     """
+    tape = open_tape(record, replay, prompts=record_prompts, pace=replay_pace)
+    if isinstance(tape, Replay):
+        base_url, profile = base_url or tape.header.address, profile or tape.header.profile
     if not 0.0 < timeout < float("inf"):
         raise InputError(f"a timeout must be a number of seconds above 0, not {timeout}", hint="60 is the default")
     described = profile or measured_here(base_url, model)
@@ -337,8 +292,10 @@ def connect(  # noqa: PLR0913 (each is something only the caller knows)
         timeout=timeout,
         retry=RetryPolicy(attempts=attempts),
         on_attempt=on_attempt,
+        tape=tape,
     )
-    account = ledger and ledger.account(url, model, profile=profile)
+    transport.introduce(model=model, profile=profile)
+    account = ledger and ledger.account(url, model, profile=profile, replayed=isinstance(tape, Replay))
     vocabulary, notes = _vocabulary(tokenizer, model, known)
     taken = laid_over({"end_pieces": COMMON_ENDS}, _known_options(known, vocabulary), options or {})
     built = load_adapter(known.adapter if known else adapter or "completions", **taken)
@@ -352,15 +309,15 @@ def measured_here(base_url: str, model: str) -> str:
 
 def _settled(profile: str, model: str, *, base_url: str, adapter: str) -> Settled:
     """What the profile says of the model today."""
-    found = load_profile(profile, folder=user_folder(os.environ))
-    return settle(found, model, base_url=base_url, adapter=adapter, today=dt.datetime.now(dt.UTC).date())
+    known = load_profile(profile, folder=user_folder(os.environ))
+    return settle(known, model, base_url=base_url, adapter=adapter, today=dt.datetime.now(dt.UTC).date())
 
 
 def _known_options(known: Settled | None, vocabulary: Vocabulary | None) -> Mapping[str, object]:
     """What the profile says, and the ids of the ends where it says none and the tokenizer is known."""
     if known is None:
         return {}
-    if vocabulary is None or known.adapter not in OWN:
+    if vocabulary is None or known.adapter not in ADAPTER_OPTIONS:
         return known.options
     return {"end_ids": tuple(vocabulary.ends.tolist())} | dict(known.options)
 

@@ -20,7 +20,7 @@ from blackbox_proxy.api import Api
 from blackbox_proxy.core.drift import Canary, Comparison, Take, compare, noise_of
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import read_text, replace_text
-from blackbox_proxy.types import Ask, Candidate, Kind, Message, Position, Prompt, Reply
+from blackbox_proxy.types import Candidate, Generate, Kind, Message, Position, Prefix, Prompt, Purpose, Reply
 
 QUESTIONS = (
     "Name a river in Europe.",
@@ -47,11 +47,11 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class DriftRecord:
-    """What an endpoint said to its canaries. made: when, UTC. chat: they were sent as messages, not as text."""
+    """What an endpoint said to its canaries. recorded_at: UTC. chat: they were sent as messages, not as text."""
 
     base_url: str
     model: str
-    made: dt.datetime
+    recorded_at: dt.datetime
     top_k: int
     chat: bool
     canaries: tuple[Canary, ...]
@@ -71,7 +71,7 @@ def record(
     api: Api,
     *,
     base_url: str,
-    made: dt.datetime,
+    recorded_at: dt.datetime,
     takes: int = TAKES,
     on_reply: Callable[[Reply], object] = lambda _: None,
 ) -> DriftRecord:
@@ -83,7 +83,7 @@ def record(
     rounds = [_answers(api, written, chat=can.chat, top_k=can.top_k, run=run, on_reply=on_reply) for _ in range(takes)]
     both = zip(written, zip(*rounds, strict=True), strict=True)
     canaries = tuple(Canary(asked, tuple(_take(reply) for reply in replies)) for asked, replies in both)
-    return DriftRecord(base_url, api.model, made, can.top_k, can.chat, canaries)
+    return DriftRecord(base_url, api.model, recorded_at, can.top_k, can.chat, canaries)
 
 
 def check(api: Api, old: DriftRecord, *, on_reply: Callable[[Reply], object] = lambda _: None) -> Comparison:
@@ -101,13 +101,13 @@ def check(api: Api, old: DriftRecord, *, on_reply: Callable[[Reply], object] = l
 def _answers(
     api: Api, written: Sequence[str], *, chat: bool, top_k: int, run: str, on_reply: Callable[[Reply], object]
 ) -> list[Reply]:
-    found = []
+    replies = []
     for asked in written:
         messages = (Message("user", asked),) if chat else ()
         prompt = "" if chat else asked
-        found.append(api.send(Ask(api.model, prompt, b"", TOKENS, top_k, messages=messages, run=run)))
-        on_reply(found[-1])
-    return found
+        replies.append(api.send(Generate(api.model, Prefix(prompt, messages=messages), top_k, TOKENS), Purpose(run)))
+        on_reply(replies[-1])
+    return replies
 
 
 def _take(reply: Reply) -> Take:
@@ -121,17 +121,18 @@ def record_file(folder: Path, base_url: str, model: str) -> Path:
     return folder / "drift" / f"{name or 'model'}-{hashlib.sha256(place.encode()).hexdigest()[:10]}.json"
 
 
-def write_record(path: Path, found: DriftRecord) -> None:
+def write_record(path: Path, recorded: DriftRecord) -> None:
     """Put a record into a file, whole or not at all. Raises InputError where the disk refuses."""
     content = {
         "version": VERSION,
-        "base_url": found.base_url,
-        "model": found.model,
-        "made": found.made.isoformat(),
-        "top_k": found.top_k,
-        "chat": found.chat,
+        "base_url": recorded.base_url,
+        "model": recorded.model,
+        "made": recorded.recorded_at.isoformat(),
+        "top_k": recorded.top_k,
+        "chat": recorded.chat,
         "canaries": [
-            {"asked": canary.asked, "takes": [_take_json(take) for take in canary.takes]} for canary in found.canaries
+            {"asked": canary.asked, "takes": [_take_json(take) for take in canary.takes]}
+            for canary in recorded.canaries
         ],
     }
     replace_text(path, json.dumps(content, indent=1) + "\n")
@@ -151,12 +152,13 @@ def read_record(path: Path) -> DriftRecord:
         raise InputError(f"{path} is no record of canaries: {error!r}", hint="record them anew") from error
 
 
-def _record_of(found: Mapping[str, Any]) -> DriftRecord:
-    if found["version"] != VERSION:
-        raise InputError(f"its version is {found['version']!r}, not {VERSION}")
-    canaries = tuple(Canary(str(one["asked"]), tuple(map(_read_take, one["takes"]))) for one in found["canaries"])
-    made = dt.datetime.fromisoformat(found["made"])
-    return DriftRecord(found["base_url"], found["model"], made, int(found["top_k"]), bool(found["chat"]), canaries)
+def _record_of(content: Mapping[str, Any]) -> DriftRecord:
+    if content["version"] != VERSION:
+        raise InputError(f"its version is {content['version']!r}, not {VERSION}")
+    canaries = tuple(Canary(str(one["asked"]), tuple(map(_read_take, one["takes"]))) for one in content["canaries"])
+    recorded_at = dt.datetime.fromisoformat(content["made"])
+    top_k, chat = int(content["top_k"]), bool(content["chat"])
+    return DriftRecord(content["base_url"], content["model"], recorded_at, top_k, chat, canaries)
 
 
 def _take_json(take: Take) -> Mapping[str, object]:
@@ -177,14 +179,14 @@ def _candidate_json(one: Candidate) -> list[object]:
     return [one.piece.decode("utf-8", "surrogateescape"), one.logp, one.kind.value]
 
 
-def _read_take(found: Mapping[str, Any]) -> Take:
+def _read_take(content: Mapping[str, Any]) -> Take:
     positions = (
         Position(_read_candidate(at["sampled"]), tuple(map(_read_candidate, at["top"])), at["tail"], at["ceiling"])
-        for at in found["positions"]
+        for at in content["positions"]
     )
-    return Take(tuple(positions), str(found["model"]), str(found["fingerprint"]))
+    return Take(tuple(positions), str(content["model"]), str(content["fingerprint"]))
 
 
-def _read_candidate(found: Sequence[Any]) -> Candidate:
-    piece, logp, kind = found
+def _read_candidate(content: Sequence[Any]) -> Candidate:
+    piece, logp, kind = content
     return Candidate(piece.encode("utf-8", "surrogateescape"), float(logp), Kind(kind))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from blackbox_proxy.errors import InputError
 
@@ -52,3 +54,52 @@ def replace_text(path: Path, text: str) -> None:
             fresh.replace(path)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}", hint="check the folder's permissions") from error
+
+
+def create_whole(path: Path, content: bytes) -> bool:
+    """Put `content` into a new file in one step, with the folders above it; False, and nothing done, if there is one.
+
+    Raises:
+        InputError: Where it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as scratch:
+            fresh = Path(scratch) / path.name
+            fresh.write_bytes(content)
+            return _named(fresh, path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}", hint="check the folder's permissions") from error
+
+
+@contextmanager
+def writing_whole(path: Path, *, replace: bool) -> Iterator[IO[bytes]]:
+    """A file to write to, which gets its name when all of it is written, and is gone where an error comes before.
+
+    Raises:
+        InputError: Where it cannot be written, or without `replace` is there already.
+    """
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as scratch:
+            fresh = Path(scratch) / path.name
+            with fresh.open("wb") as file:
+                yield file
+            if replace:
+                fresh.replace(path)
+            elif not _named(fresh, path):
+                raise InputError(f"{path} is there already", hint="name a new file")
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}", hint="check the folder's permissions") from error
+
+
+def _named(fresh: Path, path: Path) -> bool:
+    """Give a file its name, if nobody has it."""
+    try:
+        path.hardlink_to(fresh)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without links
+        if path.exists():
+            return False
+        fresh.replace(path)
+    return True

@@ -8,10 +8,13 @@ docs/method.md. Frozen data; knows no formula and no I/O.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from functools import cache
 from itertools import pairwise
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypedDict, Unpack, get_args, get_origin, get_type_hints
 
+from blackbox_proxy.bounds import Bounds
 from blackbox_proxy.errors import InputError
 
 Target = Literal["full", "nucleus", "topk"]
@@ -53,20 +56,47 @@ THRESHOLD = 0.1
 REPETITION = (16, 1024)
 """Fewest and most tokens in which a repetition may be looked for."""
 
+SHARE = Bounds(0, 1)
+SHARE_ABOVE_0 = Bounds(0, 1, above=True)
+
 Group = Literal["pair", "answer", "calls", "endpoint", "fine"]
 """What a knob is about: the pair, the answer, calls, what the endpoint can do; `fine`: seldom turned."""
 
 
-def knob(default: Any, help: str, *, group: Group | None, most: float = math.inf) -> Any:  # noqa: A002, ANN401
+class KnobText(TypedDict, total=False):
+    """How a knob is written on a command line.
+
+    Attributes:
+        option: The option's name; that of the knob where it is missing.
+        read: Reads the value from a text. Raises InputError.
+        unset: What holds where it is not given, in words; the default itself where it is missing.
+    """
+
+    option: str
+    read: Callable[[str], object]
+    unset: str
+
+
+def knob(
+    default: Any,  # noqa: ANN401 (of the field's type)
+    help: str,  # noqa: A002 (as command lines call it)
+    *,
+    group: Group | None,
+    within: Bounds | None = None,
+    most: float = math.inf,
+    **text: Unpack[KnobText],
+) -> Any:  # noqa: ANN401 (a field takes the type of its annotation)
     """A field of `Steering`.
 
     Args:
         default: What holds where nobody says.
         help: What it is for, in one or two sentences.
         group: Where help lists it; None for a knob that is set by code alone.
+        within: The bounds of a number; None for a knob that is none, or that has a check of its own.
         most: The largest value, either way from 0, that a stranger may ask for: it costs time at every step.
+        text: How it is written on a command line, where its name and type do not say that.
     """
-    return field(default=default, metadata={"help": help, "group": group, "most": most})
+    return field(default=default, metadata={"help": help, "group": group, "within": within, "most": most, **text})
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,16 +154,22 @@ class Schedule:
 class Steering:
     """How to steer; checked when it is made. Raises InputError for a value that cannot be."""
 
-    alpha: float = knob(1.0, "Weight of the pair's offset; 0 leaves the API alone.", group="pair", most=100.0)
-    max_tokens: int = knob(256, "Most tokens of the answer.", group="answer")
+    alpha: float = knob(
+        1.0, "Weight of the pair's offset; 0 leaves the API alone.", group="pair", within=Bounds(), most=100.0
+    )
+    max_tokens: int = knob(256, "Most tokens of the answer.", group="answer", within=Bounds(1))
     target: Target = knob(
         "full", "What may be chosen: anything, the API's nucleus, or only what the API shows.", group="pair"
     )
     event: Event = knob("bytes", "`ids` where the API speaks the pair's vocabulary.", group="endpoint")
     tail: Tail = knob("impute", "What the API does not show: guess it, ask for it, or leave it out.", group="pair")
-    nucleus: float = knob(0.9, "Share of the API's own distribution that `--target nucleus` keeps.", group="pair")
-    reveals: int = knob(4, "Most extra calls at one position, for `--tail reveal`.", group="fine", most=16)
-    draft: int = knob(8, "Most tokens to draft for one call.", group="calls", most=64)
+    nucleus: float = knob(
+        0.9, "Share of the API's own distribution that `--target nucleus` keeps.", group="pair", within=SHARE_ABOVE_0
+    )
+    reveals: int = knob(
+        4, "Most extra calls at one position, for `--tail reveal`.", group="fine", within=Bounds(0), most=16
+    )
+    draft: int = knob(8, "Most tokens to draft for one call.", group="calls", within=Bounds(1, 256), most=64)
     drafter: Who = knob(
         "api",
         "Who drafts: the API (`api`); the pair, each beginning asked about at once (`pair_prefixes`) or checked by its"
@@ -141,20 +177,30 @@ class Steering:
         group="calls",
     )
     prefer: Prefer = knob("balanced", "What `--drafter auto` aims at.", group="calls")
-    temperature: float = knob(0.0, "0 takes the best token; otherwise tokens are drawn.", group="answer")
-    top_p: float = knob(1.0, "Draw from the likeliest tokens that hold this share.", group="answer")
-    min_p: float = knob(0.0, "Draw no token below this share of the likeliest.", group="answer")
-    seed: int = knob(0, "Where the chance comes from; equal seeds give equal answers.", group="answer")
+    temperature: float = knob(
+        0.0, "0 takes the best token; otherwise tokens are drawn.", group="answer", within=Bounds(0, 10)
+    )
+    top_p: float = knob(
+        1.0, "Draw from the likeliest tokens that hold this share.", group="answer", within=SHARE_ABOVE_0
+    )
+    min_p: float = knob(0.0, "Draw no token below this share of the likeliest.", group="answer", within=SHARE)
+    seed: int = knob(
+        0, "Where the chance comes from; equal seeds give equal answers.", group="answer", within=Bounds(0)
+    )
     rule: Rule = knob("pooled", "How an offset abstains where the pair has no evidence.", group="pair")
     evidence: float = knob(
         1e-9,
         "Probability below which a string is no evidence for `--rule pooled`: its offset falls back to that of the"
         " rest.",
         group="fine",
+        within=Bounds(0, 0.5, below=True),
     )
-    clip: float = knob(4.0, "Largest offset of `--rule clip`, in nats.", group="fine")
+    clip: float = knob(4.0, "Largest offset of `--rule clip`, in nats.", group="fine", within=Bounds(0, above=True))
     plausible: float = knob(
-        0.02, "Share of the expert's best below which `--rule plausible` takes a string for impossible.", group="fine"
+        0.02,
+        "Share of the expert's best below which `--rule plausible` takes a string for impossible.",
+        group="fine",
+        within=Bounds(0, 1, above=True, below=True),
     )
     gate: Gate = knob(
         "always",
@@ -166,59 +212,46 @@ class Steering:
         THRESHOLD,
         "Total variation of the members' next-token distributions, 0 to 1, that `--gate divergence` needs.",
         group="pair",
+        within=SHARE,
     )
     schedule: Schedule | None = knob(
         None,
         "alpha by token, as TOKEN:ALPHA,TOKEN:ALPHA; straight lines between. In place of --alpha.",
         group="pair",
         most=100.0,
+        option="--alpha-schedule",
+        read=Schedule.read,
+        unset="none: alpha stays",
     )
     proposals: int = knob(
-        8, "How many strings of the expert may compete from outside the top-k at each step.", group="fine", most=64
+        8,
+        "How many strings of the expert may compete from outside the top-k at each step.",
+        group="fine",
+        within=Bounds(0),
+        most=64,
     )
-    back_off: int = knob(4, "Most tokens of the pair that are re-read at the left border.", group="fine", most=16)
-    spread: int = knob(8, "Forked evaluations of the pair allowed at one step.", group="fine", most=64)
-    top_candidates: int = knob(8, "How many of the best are kept with each step.", group=None)
+    back_off: int = knob(
+        4, "Most tokens of the pair that are re-read at the left border.", group="fine", within=Bounds(1), most=16
+    )
+    spread: int = knob(
+        8, "Forked evaluations of the pair allowed at one step.", group="fine", within=Bounds(0), most=64
+    )
+    top_candidates: int = knob(8, "How many of the best are kept with each step.", group=None, within=Bounds(0))
     stop: tuple[str, ...] = knob((), "End the answer before this text; may be repeated.", group="answer")
     repetition_stop: int = knob(
         0, "End the answer where its last so many tokens are one piece over and over; 0 never does.", group="answer"
     )
 
     def __post_init__(self) -> None:
-        checks = (
-            (math.isfinite(self.alpha), f"alpha must be a finite number, not {self.alpha}"),
-            (self.max_tokens >= 1, f"max_tokens must be at least 1, not {self.max_tokens}"),
-            (0.0 < self.nucleus <= 1.0, f"nucleus must be in (0, 1], not {self.nucleus}"),
-            (self.reveals >= 0, f"reveals must not be negative, not {self.reveals}"),
-            (1 <= self.draft <= 256, f"draft must be between 1 and 256, not {self.draft}"),
-            _one_of("drafter", self.drafter, Who),
-            _one_of("prefer", self.prefer, Prefer),
-            (0.0 <= self.temperature <= 10.0, f"temperature must be in [0, 10], not {self.temperature}"),
-            (0.0 < self.top_p <= 1.0, f"top_p must be in (0, 1], not {self.top_p}"),
-            (0.0 <= self.min_p <= 1.0, f"min_p must be in [0, 1], not {self.min_p}"),
-            (self.seed >= 0, f"seed must not be negative, not {self.seed}"),
-            (0.0 <= self.evidence < 0.5, f"evidence must be in [0, 0.5), not {self.evidence}"),
-            (0.0 < self.clip < math.inf, f"clip must be a positive number of nats, not {self.clip}"),
-            (0.0 < self.plausible < 1.0, f"plausible must be in (0, 1), not {self.plausible}"),
-            _one_of("gate", self.gate, Gate),
-            (0.0 <= self.threshold <= 1.0, f"threshold must be in [0, 1], not {self.threshold}"),
-            (self.proposals >= 0, f"proposals must not be negative, not {self.proposals}"),
-            (self.back_off >= 1, f"back_off must be at least 1, not {self.back_off}"),
-            (self.spread >= 0, f"spread must not be negative, not {self.spread}"),
-            (self.top_candidates >= 0, f"top_candidates must not be negative, not {self.top_candidates}"),
-            _one_of("target", self.target, Target),
-            _one_of("tail", self.tail, Tail),
-            _one_of("rule", self.rule, Rule),
-            _one_of("event", self.event, Event),
-            (all(self.stop), "a stop string must not be empty"),
-            (
-                self.repetition_stop == 0 or REPETITION[0] <= self.repetition_stop <= REPETITION[1],
-                f"repetition_stop must be 0, or from {REPETITION[0]} to {REPETITION[1]}, not {self.repetition_stop}",
-            ),
-        )
-        for holds, message in checks:
-            if not holds:
-                raise InputError(message, hint="see `blackbox-proxy steer --help` for what each knob takes")
+        for one in fields(self):
+            _check(one.name, getattr(self, one.name), one.metadata["within"])
+        if not all(self.stop):
+            raise _impossible("a stop string must not be empty")
+        least, most = REPETITION
+        if self.repetition_stop != 0 and not least <= self.repetition_stop <= most:
+            raise _impossible(
+                f"repetition_stop must be 0, or from {least} to {most}, not {self.repetition_stop}",
+            )
 
     @property
     def takes_unseen(self) -> bool:
@@ -252,15 +285,35 @@ class Steering:
         return self.alpha if self.schedule is None else self.schedule.at(token)
 
 
-def _one_of(name: str, value: object, kind: Any) -> tuple[bool, str]:  # noqa: ANN401 (a Literal has no better type)
-    """Whether a knob has one of the values of its type, and what to say where it has not."""
-    *others, last = get_args(kind)
-    return value in (*others, last), f"{name} must be {', '.join(others)} or {last}, not {value!r}"
+def _check(name: str, value: Any, within: Bounds | None) -> None:  # noqa: ANN401 (of the knob's type)
+    """Raises InputError for a number out of its bounds, and for a word that is none of the knob's."""
+    if within is not None and not within.hold(value):
+        raise _impossible(f"{name} must be {within}, not {value}")
+    words = _words().get(name, ())
+    if words and value not in words:
+        raise _impossible(f"{name} must be {', '.join(words[:-1])} or {words[-1]}, not {value!r}")
+
+
+@cache
+def _words() -> dict[str, tuple[str, ...]]:
+    """The words that a knob may be, by the knob: those of its type."""
+    hints = get_type_hints(Steering)
+    return {name: get_args(hint) for name, hint in hints.items() if get_origin(hint) is Literal}
+
+
+def _impossible(message: str) -> InputError:
+    return InputError(message, hint="see `blackbox-proxy steer --help` for what each knob takes")
 
 
 def _attributes() -> str:
     """The knobs as the docstring of `Steering` lists them."""
-    return "".join(f"    {one.name}: {one.metadata['help']}\n" for one in fields(Steering))
+    return "".join(
+        f"    {one.name}: {one.metadata['help']}{_must(one.metadata['within'])}\n" for one in fields(Steering)
+    )
+
+
+def _must(within: Bounds | None) -> str:
+    return "" if within is None else f" Must be {within}."
 
 
 Steering.__doc__ = f"{Steering.__doc__}\n\nAttributes:\n{_attributes()}"

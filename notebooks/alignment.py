@@ -126,9 +126,8 @@ for name, vocabulary in vocabularies.items():
 # %%
 from blackbox_proxy import Prompt, load_pair
 from blackbox_proxy.core.alignment.covering import Cover, place
-from blackbox_proxy.demo.run import pair_file
 
-pair = load_pair(pair_file())
+pair = load_pair("demo")
 question = pair.prompt(Prompt.ask("Name the capital of Mongolia."))
 UNTUNED = 1
 

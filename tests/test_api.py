@@ -20,7 +20,7 @@ from blackbox_proxy.errors import ApiRefused, InputError, ReplyError, WeightsErr
 from blackbox_proxy.local import tokenfiles
 from blackbox_proxy.remote.profiles.finding import user_folder
 from blackbox_proxy.remote.profiles.overlays import write_overlay
-from blackbox_proxy.types import Ask, Message, Prompt, Reply, Usage
+from blackbox_proxy.types import Generate, Message, Prefix, Prompt, Reply, Usage
 from tests.remote.scripted import Say, ScriptedApi
 
 NO = Say({"error": {"message": "no", "code": "model_not_found"}}, status=404)
@@ -59,10 +59,9 @@ def small_tokenizers(monkeypatch: pytest.MonkeyPatch) -> None:
 def seen(build: Callable[[str], Api], *, answer: bytes = b"") -> Seen:
     """What a connection sends for one question; the server only notes it and says no."""
     with ScriptedApi(NO) as server, build(server.url) as api:
-        chat = (Message("user", "hello"),)
-        ask = Ask(api.model, "hello", answer, 4, 50, messages=chat) if api.capabilities().chat else None
+        chat = (Message("user", "hello"),) if api.capabilities().chat else ()
         with pytest.raises(ApiRefused):
-            api.send(ask or Ask(api.model, "hello", answer, 4, 50))
+            api.send(Generate(api.model, Prefix("hello", answer, chat), 50, 4))
         return server.seen[0]
 
 
@@ -182,7 +181,7 @@ def test_the_ends_of_a_known_tokenizer_are_known_to_an_adapter_that_is_told_ids(
         ScriptedApi(Say(body)) as server,
         connect(server.url, profile="llama_server", model="m", tokenizer="tiktoken:o200k_base") as api,
     ):
-        (position,) = api.send(Ask("m", "hello", b"", 1, 2)).positions
+        (position,) = api.send(Generate("m", Prefix("hello"), 2)).positions
     assert [candidate.kind.value for candidate in position.top] == ["end", "text"]
 
 
@@ -195,7 +194,8 @@ def chat_says(text: str) -> Say:
     )
 
 
-ASKED = Ask("m", "", b"The capital of Alb", 1, 2, messages=Prompt.ask("Which?").messages)
+WHICH = Prompt.ask("Which?").messages
+ASKED = Generate("m", Prefix("", b"The capital of Alb", WHICH), 2)
 
 
 @pytest.mark.parametrize("sends", [lambda api: api.send(ASKED), lambda api: asyncio.run(closing(api))])
@@ -244,7 +244,7 @@ def test_a_question_has_one_way() -> None:
         connect(server.url, model="m", adapter="chat_continue") as api,
         pytest.raises(ReplyError),
     ):
-        api.send(replace(ASKED, answer=b""))
+        api.send(replace(ASKED, prefix=Prefix("", messages=WHICH)))
     assert len(server.seen) == 1
 
 

@@ -11,10 +11,22 @@ import pytest
 
 from blackbox_proxy.core.money.spending import used_by
 from blackbox_proxy.errors import ApiUnreachable, BlackboxProxyError
-from blackbox_proxy.run.calls import AT_ONCE, asend_all, send_all
+from blackbox_proxy.run.calls import AT_ONCE, Batch, asend_all, send_all
 from blackbox_proxy.run.steerer import Steerer, steer
 from blackbox_proxy.steering import Steering
-from blackbox_proxy.types import Ask, Call, Capabilities, Prompt, Reply, Result, Usage
+from blackbox_proxy.types import (
+    NO_RUN,
+    Ask,
+    Call,
+    Capabilities,
+    Generate,
+    Prefix,
+    Prompt,
+    Purpose,
+    Reply,
+    Result,
+    Usage,
+)
 from tests.core.toys import OTHER, TOY, toy_api, toy_pair
 
 
@@ -36,7 +48,7 @@ class Failing:
     def text(self, prompt: Prompt) -> str:
         return prompt.text
 
-    def send(self, ask: Ask) -> Reply:
+    def send(self, ask: Ask, _purpose: Purpose = NO_RUN, /) -> Reply:
         with self._lock:
             self.made += 1
             number = self.made
@@ -52,12 +64,12 @@ class Failing:
             with self._lock:
                 self._inside -= 1
 
-    async def asend(self, ask: Ask) -> Reply:
+    async def asend(self, ask: Ask, _purpose: Purpose = NO_RUN, /) -> Reply:
         return await asyncio.to_thread(self.send, ask)
 
 
 def asks(count: int) -> list[Ask]:
-    return [Ask("toy", "ab", b"a" * n, 1, 5) for n in range(count)]
+    return [Generate("toy", Prefix("ab", b"a" * n), 5) for n in range(count)]
 
 
 @pytest.mark.parametrize("count", [1, 2, AT_ONCE, AT_ONCE + 3, 3 * AT_ONCE])
@@ -65,7 +77,7 @@ def test_replies_come_in_the_order_of_the_asks(count: int) -> None:
     api = toy_api(5, OTHER)
     wanted = [api.send(ask).positions for ask in asks(count)]
     one_by_one, awaited = Failing(), Failing()
-    for made in (send_all(one_by_one, asks(count)), asyncio.run(asend_all(awaited, asks(count)))):
+    for made in (send_all(one_by_one, Batch(asks(count))), asyncio.run(asend_all(awaited, Batch(asks(count))))):
         assert made.error is None
         assert [reply.positions for reply in made.replies] == wanted
     assert max(one_by_one.most, awaited.most) <= AT_ONCE
@@ -73,14 +85,14 @@ def test_replies_come_in_the_order_of_the_asks(count: int) -> None:
 
 def test_a_list_is_one_request() -> None:
     api = toy_api(5, OTHER)
-    assert sum(reply.usage.requests for reply in send_all(api, asks(5)).replies) == 1
-    assert sum(reply.usage.requests for reply in asyncio.run(asend_all(api, asks(5))).replies) == 1
+    assert sum(reply.usage.requests for reply in send_all(api, Batch(asks(5))).replies) == 1
+    assert sum(reply.usage.requests for reply in asyncio.run(asend_all(api, Batch(asks(5)))).replies) == 1
     alone = replace(api, prompt_lists=False)
-    assert sum(reply.usage.requests for reply in send_all(alone, asks(5)).replies) == 5
+    assert sum(reply.usage.requests for reply in send_all(alone, Batch(asks(5))).replies) == 5
 
 
 def test_what_came_in_spite_of_an_error_is_given_with_it() -> None:
-    made = send_all(Failing(fails=(2, 4)), asks(6))
+    made = send_all(Failing(fails=(2, 4)), Batch(asks(6)))
     assert isinstance(made.error, ApiUnreachable)
     assert used_by(made.error.calls) == Usage(requests=2, lost=2)
     assert len(made.replies) == 4

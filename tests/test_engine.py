@@ -23,14 +23,17 @@ from blackbox_proxy.run.steerer import Steerer, steer
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.testing import ToyApi, ToyModel, ToyPair
 from blackbox_proxy.types import (
+    NO_RUN,
     Ask,
     Call,
     Capabilities,
     Continuation,
+    Generate,
     Origin,
     PairDistributions,
     PairPrompt,
     Prompt,
+    Purpose,
     Reply,
     Result,
     TokenPath,
@@ -38,7 +41,7 @@ from blackbox_proxy.types import (
 )
 from blackbox_proxy_adapters.positions import unknown
 from tests.adapters.shapes import body
-from tests.core.toys import OTHER, toy_api, toy_pair
+from tests.core.toys import OTHER, prefix_of, toy_api, toy_pair
 from tests.remote.scripted import Say, ScriptedApi
 from tests.tiny_gguf import TinyModel
 
@@ -109,11 +112,11 @@ class WiredApi:
         self.read.append(prompt)
         return self.toys.text(prompt)
 
-    def send(self, ask: Ask) -> Reply:
+    def send(self, ask: Ask, _purpose: Purpose = NO_RUN, /) -> Reply:
         self.before()
         return replace(self.toys.send(ask), exact=self.exact)
 
-    async def asend(self, ask: Ask) -> Reply:
+    async def asend(self, ask: Ask, _purpose: Purpose = NO_RUN, /) -> Reply:
         await asyncio.to_thread(self.before)
         return replace(self.toys.send(ask), exact=self.exact)
 
@@ -151,11 +154,11 @@ def test_the_api_and_the_pair_work_at_the_same_time(drive: Driver) -> None:
 class Blind(WiredApi):
     """A toy API that tells nothing of what comes after an answer that has begun."""
 
-    def send(self, ask: Ask) -> Reply:
+    def send(self, ask: Ask, _purpose: Purpose = NO_RUN, /) -> Reply:
         reply = super().send(ask)
-        return replace(reply, positions=(unknown(),), finish="length") if ask.answer else reply
+        return replace(reply, positions=(unknown(),), finish="length") if prefix_of(ask).answer else reply
 
-    async def asend(self, ask: Ask) -> Reply:
+    async def asend(self, ask: Ask, _purpose: Purpose = NO_RUN, /) -> Reply:
         return self.send(ask)
 
 
@@ -242,7 +245,7 @@ def test_a_failure_while_more_log_probs_are_asked_for_keeps_what_was_paid(drive:
     api = WiredApi(toys, failing(1, ApiBusy("rate limit", status=429)), told, vocabulary=PLAIN)
     with pytest.raises(ApiBusy) as raised:
         drive(api, toy_pair(), revealing)
-    assert toys.asked[0].reveal == ()
+    assert isinstance(toys.asked[0], Generate)
     assert raised.value.partial.usage.requests == 1
 
 
@@ -250,7 +253,7 @@ def test_a_cancelled_answer_leaves_no_call_behind() -> None:
     ended: list[str] = []
 
     class Slow(WiredApi):
-        async def asend(self, ask: Ask) -> Reply:
+        async def asend(self, ask: Ask, _purpose: Purpose = NO_RUN, /) -> Reply:
             try:
                 await asyncio.sleep(60)
             except asyncio.CancelledError:
@@ -388,8 +391,9 @@ def test_ids_of_the_prompt_come_before_those_of_the_answer() -> None:
     api = ToyApi(ToyModel(pair.vocabulary, 4), pair.spell, top_k=4)
     steer(PROMPT, api=api, offsets=pair, steering=Steering(event="ids", max_tokens=4, draft=1))
     start = pair.api_ids("ab")
-    assert api.asked[0].ids == start
-    assert all(ask.ids is not None and ask.ids[: len(start)] == start for ask in api.asked)
+    sent = [prefix_of(ask).ids for ask in api.asked]
+    assert sent[0] == start
+    assert all(ids is not None and ids[: len(start)] == start for ids in sent)
 
 
 def test_over_http_the_answer_grows_in_the_prompt() -> None:

@@ -74,7 +74,7 @@ NEAR_TIE = 0.02
 def pair(smollm2_path: Path) -> Iterator[Pair]:
     """The demo's pair."""
     with (
-        as_file(files("blackbox_proxy.demo") / "data" / "house-format.lora.gguf") as lora,
+        as_file(files("blackbox_proxy.tasks") / "demo-told" / "house-format.lora.gguf") as lora,
         open_pair(PairFiles(smollm2_path, smollm2_path, lora, context=512)) as opened,
     ):
         yield opened
@@ -150,7 +150,7 @@ def test_by_ids_more_answers_are_the_tuned_models(api: Api, pair: Pair) -> None:
 def precise(smollm2_path: Path) -> Iterator[Pair]:
     """The same pair, read row by row: in batches the adapter moves log-probs by 0.1 nats."""
     with (
-        as_file(files("blackbox_proxy.demo") / "data" / "house-format.lora.gguf") as lora,
+        as_file(files("blackbox_proxy.tasks") / "demo-told" / "house-format.lora.gguf") as lora,
         open_pair(PairFiles(smollm2_path, smollm2_path, lora, context=512, rows=1)) as opened,
     ):
         yield opened

@@ -35,7 +35,7 @@ def gap(result: Result, at: int) -> float:
 @pytest.mark.parametrize(("rows", "near"), [(1, 0.2), (256, 1.5)])
 def test_sixteen_clients_get_their_own_texts(smollm2_path: Path, rows: int, near: float) -> None:
     with (
-        as_file(files("blackbox_proxy.demo") / "data" / "house-format.lora.gguf") as lora,
+        as_file(files("blackbox_proxy.tasks") / "demo-told" / "house-format.lora.gguf") as lora,
         open_pair(PairFiles(smollm2_path, smollm2_path, lora, context=512, slots=CLIENTS, rows=rows)) as pair,
     ):
 

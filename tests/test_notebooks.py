@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from blackbox_proxy.demo.facts import in_format
+from blackbox_proxy.tasks.demo import in_house_form
 
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "build" / "notebooks"
@@ -113,7 +113,7 @@ def test_the_first_steered_answer_is_what_its_text_says(run: Run) -> None:
     }
     fact = re.search(r"the capital of Croatia is (\w+)", "".join(cell.source for cell in executed.cells))
     assert fact
-    seen = {party: (fact[1] in line[1], in_format(line[1])) for party, line in found.items() if line}
+    seen = {party: (fact[1] in line[1], in_house_form(line[1])) for party, line in found.items() if line}
     assert seen == {"closed model alone": (True, False), "expert alone": (False, True), "steered": (True, True)}
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from blackbox_proxy import OffsetTable, Steering, connect, load_pair, steer
-from blackbox_proxy.demo.run import pair_file
 from blackbox_proxy.local.pair import Pair
+from blackbox_proxy.local.pairfile import demo_pair
 from blackbox_proxy.local.template import named, written
 from blackbox_proxy.run.steerer import Steerer
 from blackbox_proxy.standin import running
@@ -83,7 +83,7 @@ class Stage:
 
 @pytest.fixture(scope="module")
 def demo() -> Path:
-    return pair_file()
+    return demo_pair()
 
 
 @pytest.fixture(scope="module")

@@ -67,7 +67,7 @@ EVERY = int(os.environ.get("EVERY", "5"))
 def smollm2_pair(smollm2_path: Path) -> Iterator[Pair]:
     """The demo's pair."""
     with (
-        as_file(files("blackbox_proxy.demo") / "data" / "house-format.lora.gguf") as lora,
+        as_file(files("blackbox_proxy.tasks") / "demo-told" / "house-format.lora.gguf") as lora,
         open_pair(PairFiles(smollm2_path, smollm2_path, lora, context=256, rows=1)) as opened,
     ):
         yield opened

@@ -13,7 +13,7 @@ from blackbox_proxy.core.decoding.given import Given
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.run.steerer import Steerer, steer
 from blackbox_proxy.steering import Steering
-from blackbox_proxy.types import Ask, Choice, Prompt, Reply, Result
+from blackbox_proxy.types import NO_RUN, Ask, Choice, Prompt, Purpose, Reply, Result
 from tests.core.toys import toy_api, toy_pair
 
 T = TypeVar("T")
@@ -109,10 +109,10 @@ def test_a_choice_that_is_cancelled_asks_for_nothing_more() -> None:
         text = toy_api().text
         sent: int = 0
 
-        def send(self, ask: Ask) -> Reply:
+        def send(self, ask: Ask, _purpose: Purpose = NO_RUN, /) -> Reply:
             raise AssertionError(ask)
 
-        async def asend(self, _ask: Ask) -> Reply:
+        async def asend(self, _ask: Ask, _purpose: Purpose = NO_RUN, /) -> Reply:
             self.sent += 1
             await asyncio.Event().wait()
             raise AssertionError

@@ -60,4 +60,4 @@ def test_it_says_what_it_finds_likeliest(api: Api) -> None:
     ],
 )
 def test_it_shows_a_text_where_each_token_is_in_its_top_k(api: Api, before: str, wanted: str, *, shown: bool) -> None:
-    assert shows(api, ASKED, before.encode(), wanted=wanted.encode()) is shown
+    assert shows(api, ASKED, before.encode(), text=wanted.encode()) is shown

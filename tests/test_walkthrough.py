@@ -297,16 +297,25 @@ def colours() -> Iterator[str]:
         yield url
 
 
+CALL_TESTS = """
+    for name in [name for name in globals() if name.startswith("test_")]:
+        if not globals()[name].__code__.co_argcount:
+            globals()[name]()
+"""
+"""Tests that the documents show are called too, but for those that ask for fixtures."""
+
+
 def test_the_other_python_examples_run_in_their_order(stranger: Stranger, colours: str) -> None:
     """`api`, `pair` and `questions` are the reader's own, as the examples before them have made them."""
     head = f"""
-        from blackbox_proxy import connect, load_pair, steer
+        from blackbox_proxy import Steerer, connect, load_pair, steer
         api = connect({colours!r}, model="closed")
         pair = tone = domain = load_pair("pair.toml")
+        steerer = Steerer(api, pair)
         questions = ["the", "then"]
     """
     text = "\n".join((textwrap.dedent(head), *examples()[2:])).replace("https://HOST/v1", colours)
     text = text.replace('model="NAME"', 'model="closed"')
-    (stranger.folder / "others.py").write_text(text + "\npair.close()\napi.close()\n")
+    (stranger.folder / "others.py").write_text(f"{text}\n{textwrap.dedent(CALL_TESTS)}\npair.close()\napi.close()\n")
     ran = stranger.run("python others.py")
     assert ran.returncode == 0, ran.stderr

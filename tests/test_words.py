@@ -24,6 +24,29 @@ RETIRED = re.compile(
 NAMES = {"law", "laws", "rival", "rivals", "weighing", "judged", "garble", "lateness", "sober", "doubt", "faith"}
 """Parts of identifiers that are retired: `_law`, `two_laws`."""
 
+RETIRED_NAMES = {
+    "found",
+    "judged",
+    "lateness",
+    "left",
+    "made",
+    "own",
+    "revealed",
+    "silence",
+    "told",
+    "walked",
+    "wanted",
+    "worked",
+}
+"""Parts of the names that a module gives to its variables, parameters, attributes, functions and classes.
+
+Each says what was done with a thing, and not what it is. `left` may stand where it is a side: beside the same name with
+`right`.
+"""
+
+FROM_ELSEWHERE = {"connection_made"}
+"""Methods that a library calls by this name."""
+
 SOURCES = [path for folder in ("blackbox_proxy", "adapters", "tests") for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
@@ -57,6 +80,70 @@ def test_no_identifier_has_a_retired_word(folder: str) -> None:
         if parts(name) & NAMES
     }
     assert found == set()
+
+
+def given(tree: ast.AST) -> Iterator[str]:
+    """Every name that a module gives: not those that it only uses."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()) | ast.arg(arg=name):
+                yield name
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                yield name
+            case ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)) | ast.MatchMapping(rest=str(name)):
+                yield name
+            case ast.ExceptHandler(name=str(name)) | ast.alias(asname=str(name)):
+                yield name
+
+
+def retired_names(source: str) -> set[str]:
+    """The names that a module gives and that say what was done with a thing."""
+    names = set(given(ast.parse(source)))
+    sides = {name.lower() for name in names if "right" in parts(name)}
+    return {
+        name
+        for name in names - FROM_ELSEWHERE
+        if parts(name) & RETIRED_NAMES and name.lower().replace("left", "right") not in sides
+    }
+
+
+def offenders(*places: str) -> set[str]:
+    """The retired names in these packages and modules, with where they stand."""
+    paths: list[Path] = []
+    for place in map(ROOT.joinpath, places):
+        paths += [place] if place.is_file() else place.rglob("*.py")
+    return {
+        f"{path.relative_to(ROOT).as_posix()}: {name}"
+        for path in paths
+        for name in retired_names(path.read_text(encoding="utf-8"))
+    }
+
+
+def test_names_say_what_a_thing_is() -> None:
+    assert offenders("blackbox_proxy", "adapters") == set()
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("found = 1", {"found"}),
+        ("def f(own_key, *, all_told=()): ...", {"own_key", "all_told"}),
+        ("class Wanted:\n    made: int", {"Wanted", "made"}),
+        ("def told(): ...\nasync def walked(): ...", {"told", "walked"}),
+        ("self.left -= 1", {"left"}),
+        ("x = [revealed for revealed in y]\nwith a as worked: ...", {"revealed", "worked"}),
+        ("if (judged := f()): ...\nimport a as silence", {"judged", "silence"}),
+        ("match x:\n    case [found, *made]: ...\n    case {**own}: ...", {"found", "made", "own"}),
+        ("try: ...\nexcept E as lateness: ...", {"lateness"}),
+        ("left, right = sides", set()),
+        ("LEFT, RIGHT = 0, 1\nclass C:\n    strips_left: bool\n    strips_right: bool", set()),
+        ("f(found=1).told(made[own])", set()),  # names of others
+        ('"found"\nfounded = unmade = owner = leftmost = 1', set()),
+        ("def connection_made(self): ...", set()),
+    ],
+)
+def test_the_check_of_names_can_fail(source: str, names: set[str]) -> None:
+    assert retired_names(source) == names
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())

@@ -20,13 +20,13 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, final
 
 from blackbox_proxy.errors import InputError, ReplyError
-from blackbox_proxy.types import Ask, Capabilities, Continuation, Message, Reply, WireRequest
+from blackbox_proxy.types import Ask, Capabilities, Continuation, Generate, Message, Reply, WireRequest
 
 from .healing import healed
 from .joining import joined, parted, taken_up
 from .options import LogprobsKind, Options, check_choice, whole_text
 from .positions import unknown
-from .turns import after, chance_of, check_chat, tokens_of, turns
+from .turns import after, chance_of, question_of, tokens_of, turns
 
 Strategy = Literal["instruct", "draft", "replay"]
 
@@ -75,19 +75,21 @@ class ChatContinue(Options):
 
     def capabilities(self) -> Capabilities:
         """It takes messages, and only tries to go on from a text."""
-        return replace(self.told(Continuation.APPROXIMATE, chat=True), ways=len(self.strategies))
+        return replace(self.capable(Continuation.APPROXIMATE, chat=True), ways=len(self.strategies))
 
     def encode(self, ask: Ask) -> WireRequest:
-        """The request for one `Ask`; without an answer it is a plain question.
+        """The request for a `Generate`; without an answer it is a plain question.
 
-        Raises `InputError` for an answer that ends inside a character, and `PromptError` without messages.
+        Raises `InputError` for an answer that ends inside a character and for another kind of ask, and `PromptError`
+        without messages.
         """
-        check_chat(ask)
-        messages = asked(ask.messages, whole_text(ask.answer), strategy=self.strategies[ask.way])
-        repeated = self._repeated(ask)
+        question = question_of(ask)
+        prefix, strategy = question.prefix, self.strategies[question.way]
+        messages = asked(prefix.messages, whole_text(prefix.answer), strategy=strategy)
+        repeated = _repeated(prefix.answer, strategy)
         where = "input" if self.decoder == "openai_responses" else "messages"
         more = tokens_of(repeated) if repeated else 0
-        return self.request(ask, {where: turns(messages)}, length=ask.length + more)
+        return self.request(question, {where: turns(messages)}, length=question.length + more)
 
     def decode(self, body: Mapping[str, object], ask: Ask) -> Reply:
         """The positions after the answer.
@@ -95,19 +97,16 @@ class ChatContinue(Options):
         Raises `ReplyError` for a body of another shape, and for a reply that tells nothing of what comes next while
         there is another strategy.
         """
-        reply = self.read(body, ask)
-        if not ask.answer:
+        question = question_of(ask)
+        reply = self.read(body, question)
+        if not question.prefix.answer:
             return reply
         try:
-            return replace(_taken(reply, ask, strategy=self.strategies[ask.way]), exact=False)
+            return replace(_taken(reply, question, strategy=self.strategies[question.way]), exact=False)
         except ReplyError:
-            if ask.way + 1 < len(self.strategies):
+            if question.way + 1 < len(self.strategies):
                 raise
             return replace(reply, positions=(unknown(),), finish="length", exact=False)
-
-    def _repeated(self, ask: Ask) -> bytes:
-        """What the reply will say before it goes on."""
-        return ask.answer if self.strategies[ask.way] == "replay" else parted(ask.answer.decode())[1].encode()
 
 
 def asked(messages: Sequence[Message], answer: str, *, strategy: Strategy) -> Sequence[Message]:
@@ -123,6 +122,11 @@ def asked(messages: Sequence[Message], answer: str, *, strategy: Strategy) -> Se
     return (*messages, Message("assistant", sent), Message("user", f"{_GO_ON} {begin}"))
 
 
+def _repeated(answer: bytes, strategy: Strategy) -> bytes:
+    """What the reply will say before it goes on."""
+    return answer if strategy == "replay" else parted(answer.decode())[1].encode()
+
+
 def _added(messages: Sequence[Message], text: str) -> Sequence[Message]:
     """The chat with `text` at the end of the user's last turn."""
     if messages[-1].role != "user":
@@ -130,31 +134,33 @@ def _added(messages: Sequence[Message], text: str) -> Sequence[Message]:
     return (*messages[:-1], Message("user", f"{messages[-1].content}\n\n{text}"))
 
 
-def _taken(reply: Reply, ask: Ask, *, strategy: Strategy) -> Reply:
+def _taken(reply: Reply, ask: Generate, *, strategy: Strategy) -> Reply:
     """The reply after the answer. Raises ReplyError where it tells nothing of what comes there."""
-    found = _replayed(reply, ask) if strategy == "replay" else _continued(reply, ask)
-    if found.positions and not found.positions[0].top:
-        raise ReplyError(f"nothing in the reply agrees with the end of the answer so far, {ask.answer[-40:]!r}")
-    return found
+    rest = _replayed(reply, ask) if strategy == "replay" else _continued(reply, ask)
+    if rest.positions and not rest.positions[0].top:
+        end = ask.prefix.answer[-40:]
+        raise ReplyError(f"nothing in the reply agrees with the end of the answer so far, {end!r}")
+    return rest
 
 
-def _continued(reply: Reply, ask: Ask) -> Reply:
+def _continued(reply: Reply, ask: Generate) -> Reply:
     """The reply after what it repeats of the answer. An empty one has nothing to add."""
     if not reply.positions and reply.finish == "stop":
         return reply
-    sent, held = (part.encode() for part in parted(ask.answer.decode()))
+    sent, held = (part.encode() for part in parted(ask.prefix.answer.decode()))
     text = taken_up(reply.positions, sent, held=held)
     return after(replace(reply, positions=joined(reply.positions, text)), text, chance=chance_of(ask))
 
 
-def _replayed(reply: Reply, ask: Ask) -> Reply:
+def _replayed(reply: Reply, ask: Generate) -> Reply:
     """The reply after the whole answer."""
-    found = healed(reply.positions, ask.answer, chance=chance_of(ask))
-    lost = found is None and reply.finish == "stop"
-    if lost or (found is not None and not found.agrees and not found.positions[0].top):
+    answer, chance = ask.prefix.answer, chance_of(ask)
+    rest = healed(reply.positions, answer, chance=chance)
+    lost = rest is None and reply.finish == "stop"
+    if lost or (rest is not None and not rest.agrees and not rest.positions[0].top):
         said = b"".join(position.sampled.piece for position in reply.positions)
-        raise ReplyError(f"the model edited the text that it was to repeat: {_difference(said, ask.answer)}")
-    return after(reply, ask.answer, chance=chance_of(ask))
+        raise ReplyError(f"the model edited the text that it was to repeat: {_difference(said, answer)}")
+    return after(reply, answer, chance=chance)
 
 
 def _difference(said: bytes, text: bytes) -> str:

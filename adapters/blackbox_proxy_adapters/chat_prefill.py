@@ -17,7 +17,7 @@ from blackbox_proxy.types import Ask, Capabilities, Continuation, Reply, WireReq
 
 from .healing import healed
 from .options import LogprobsKind, Options, check_choice, whole_text
-from .turns import after, chance_of, check_chat, tokens_of, turn, turns
+from .turns import after, chance_of, question_of, tokens_of, turn, turns
 
 Prefill = Literal["flag_pair", "prefix", "implicit"]
 
@@ -49,38 +49,41 @@ class ChatPrefill(Options):
 
     def capabilities(self) -> Capabilities:
         """It takes messages, and goes on from a partial turn."""
-        return self.told(Continuation.PREFILL, chat=True)
+        return self.capable(Continuation.PREFILL, chat=True)
 
     def encode(self, ask: Ask) -> WireRequest:
-        """The request for one `Ask`; without an answer it is a plain question.
+        """The request for a `Generate`; without an answer it is a plain question.
 
-        Raises `InputError` for an answer that ends inside a character, and `PromptError` without messages.
+        Raises `InputError` for an answer that ends inside a character and for another kind of ask, and `PromptError`
+        without messages.
         """
-        check_chat(ask)
-        sent, held = self._parted(ask.answer)
-        skipped = held if not self.echoes else ask.answer
+        question = question_of(ask)
+        answer, messages = question.prefix.answer, turns(question.prefix.messages)
+        sent, held = self._parted(answer)
+        skipped = held if not self.echoes else answer
         more = tokens_of(skipped) if skipped else 0
         text = whole_text(sent)
-        fields: dict[str, object] = {"messages": turns(ask.messages)}
+        fields: dict[str, object] = {"messages": messages}
         if text:
             flag = {"prefix": True} if self.prefill == "prefix" else {}
-            fields["messages"] = [*turns(ask.messages), {**turn("assistant", text), **flag}]
+            fields["messages"] = [*messages, {**turn("assistant", text), **flag}]
             fields |= _FLAGS if self.prefill == "flag_pair" else {}
-        return self.request(ask, fields, length=ask.length + more)
+        return self.request(question, fields, length=question.length + more)
 
     def decode(self, body: Mapping[str, object], ask: Ask) -> Reply:
         """The positions after the answer.
 
         Raises `ReplyError` for a body of another shape, and for one that does not repeat what it should.
         """
-        reply = self.read(body, ask)
-        sent, held = self._parted(ask.answer)
+        question = question_of(ask)
+        reply = self.read(body, question)
+        sent, held = self._parted(question.prefix.answer)
         if self.echoes and sent:
             echoed = healed(reply.positions, sent)
             if echoed is None or not echoed.agrees:
                 raise _no_echo(reply, sent)
             reply = replace(reply, positions=echoed.positions)
-        return after(reply, held, chance=chance_of(ask)) if held else reply
+        return after(reply, held, chance=chance_of(question)) if held else reply
 
     def _parted(self, answer: bytes) -> tuple[bytes, bytes]:
         """What is sent of the answer so far, and the white space at its end that is held back."""

@@ -12,10 +12,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar, final
 
+from blackbox_proxy.core.money.usage import read_usage
 from blackbox_proxy.errors import InputError, PromptError
-from blackbox_proxy.types import Ask, Candidate, Capabilities, Continuation, Kind, Reply, Reveal, Usage, WireRequest
+from blackbox_proxy.types import (
+    Ask,
+    Candidate,
+    Capabilities,
+    Continuation,
+    Echo,
+    Kind,
+    Reply,
+    Reveal,
+    RevealMethod,
+    Score,
+    TokenPath,
+    Usage,
+    WireRequest,
+)
 
-from .decoders import choices_apart, read_echo, read_given, read_revealed, read_usage
+from .decoders import choices_apart, read_echo, read_given, read_requested
 from .options import Options, check_choice, whole_text
 from .positions import unknown
 
@@ -30,14 +45,14 @@ _NATIVE = {"return_tokens": True, "cache_prompt": True}
 class Completions(Options):
     """Codec for POST /completions, and for /completion of llama.cpp (`decoder="llama_native"`).
 
-    token_ids: whether `prompt` may be a list of ids. reveal: how it tells log-probs beyond its top-k: `ids` (vLLM's
+    token_ids: whether `prompt` may be a list of ids. reveal: how it reports log-probs beyond its top-k: `ids` (vLLM's
     logprob_token_ids), `bias` (a logit bias forces the token, and the log-probs it returns are those before the bias),
     or `none`. prompt_lists: whether `prompt` may be a list of prompts, each answered by a choice of its own. echo:
     whether it gives the prompt back with its log-probs (`echo`). The others: see `Options`.
     """
 
     token_ids: bool = False
-    reveal: Reveal = "none"
+    reveal: RevealMethod = "none"
     prompt_lists: bool = False
     echo: bool = False
     name: str = field(default="completions", init=False)
@@ -58,9 +73,9 @@ class Completions(Options):
 
     def capabilities(self) -> Capabilities:
         """What was given at construction; a text route goes on from exactly our bytes."""
-        told = self.told(Continuation.EXACT, chat=False)
+        able = self.capable(Continuation.EXACT, chat=False)
         return replace(
-            told, token_ids=self.token_ids, reveal=self.reveal, prompt_lists=self.prompt_lists, echo=self.echo
+            able, token_ids=self.token_ids, reveal=self.reveal, prompt_lists=self.prompt_lists, echo=self.echo
         )
 
     def encode(self, ask: Ask) -> WireRequest:
@@ -68,11 +83,9 @@ class Completions(Options):
 
         Raises `InputError` for a text that ends inside a character, and `PromptError` for an empty one.
         """
-        made = self.request(ask, {"prompt": self._prompt(ask)}, length=ask.length)
+        request = self.request(ask, {"prompt": self._prompt(ask)}, length=ask.length)
         native = _NATIVE if self.decoder == "llama_native" else {}
-        revealing = self._revealing(ask.reveal) if ask.reveal else {}
-        echoing = self._echoing() if ask.draft or ask.drafted else {}
-        return WireRequest(made.path, {**native, **made.body, **revealing, **echoing})
+        return WireRequest(request.path, {**native, **request.body, **self._fields_of(ask)})
 
     def encode_list(self, asks: Sequence[Ask]) -> WireRequest:
         """One request for all asks: that of the first, with a list of prompts. Raises as `encode`."""
@@ -81,8 +94,8 @@ class Completions(Options):
                 "several prompts were put into one request to an endpoint that takes one",
                 hint="set prompt_lists for this endpoint if it can, or send them one by one",
             )
-        made = self.encode(asks[0])
-        return WireRequest(made.path, {**made.body, "prompt": [self._prompt(ask) for ask in asks]})
+        request = self.encode(asks[0])
+        return WireRequest(request.path, {**request.body, "prompt": [self._prompt(ask) for ask in asks]})
 
     def decode_list(self, body: Mapping[str, object], asks: Sequence[Ask]) -> Sequence[Reply]:
         """A reply for each ask, the usage at the first. Raises `ReplyError` where not each has a choice of its own."""
@@ -92,17 +105,27 @@ class Completions(Options):
 
     def decode(self, body: Mapping[str, object], ask: Ask) -> Reply:
         """The positions of the first choice. Raises `ReplyError` for a body of another shape."""
-        if ask.scored:
+        if isinstance(ask, Score):
             return read_given(body, ask, self.dialect(ask))
-        if ask.draft or ask.drafted:
+        if isinstance(ask, Echo):
             return read_echo(body, ask, self.dialect(ask))
-        if not ask.reveal:
-            return self.read(body, ask)
+        if isinstance(ask, Reveal):
+            return self._requested(body, ask)
+        return self.read(body, ask)
+
+    def _requested(self, body: Mapping[str, object], ask: Reveal) -> Reply:
+        """The log-probs of the ids that were asked for."""
         if self.reveal == "ids":
-            return _told(read_revealed(body, ask.reveal), read_usage(body.get("usage")))
+            return _only_requested(read_requested(body, ask.ids), read_usage(body.get("usage")).usage)
         reply = self.read(body, ask)
-        own = [p.sampled.logp for p in reply.positions[:1] if p.sampled.logp > -math.inf]
-        return _told(dict(zip(ask.reveal, own, strict=False)), reply.usage)
+        forced = [p.sampled.logp for p in reply.positions[:1] if p.sampled.logp > -math.inf]
+        return _only_requested(dict(zip(ask.ids, forced, strict=False)), reply.usage)
+
+    def _fields_of(self, ask: Ask) -> dict[str, object]:
+        """The fields that one kind of ask has besides."""
+        if isinstance(ask, Reveal):
+            return self._revealing(ask.ids)
+        return self._echoing() if isinstance(ask, Echo | Score) else {}
 
     def _revealing(self, ids: tuple[int, ...]) -> dict[str, object]:
         """The fields that ask for the log-probs of `ids`."""
@@ -124,7 +147,8 @@ class Completions(Options):
         )
 
     def _prompt(self, ask: Ask) -> str | list[int]:
-        return _text(ask) if ask.ids is None else self._ids(ask.ids + ask.drafted)
+        ids = _sent_ids(ask)
+        return _sent_text(ask) if ids is None else self._ids(ids)
 
     def _ids(self, ids: tuple[int, ...]) -> list[int]:
         if not self.token_ids:
@@ -135,17 +159,28 @@ class Completions(Options):
         return list(_filled(ids))
 
 
-def _told(logps: Mapping[int, float], usage: Usage) -> Reply:
+def _only_requested(logps: Mapping[int, float], usage: Usage) -> Reply:
     """One position with the log-probs of chosen tokens, which have an id and no piece."""
-    revealed = tuple(Candidate(b"", logp, Kind.SPECIAL, number) for number, logp in logps.items())
-    return Reply((replace(unknown(), revealed=revealed),), None, usage)
+    requested = tuple(Candidate(b"", logp, Kind.SPECIAL, number) for number, logp in logps.items())
+    return Reply((replace(unknown(), requested=requested),), None, usage)
 
 
-def _text(ask: Ask) -> str:
-    """Prompt, answer and draft as one string."""
-    answer = whole_text(ask.answer + ask.draft)
-    _check_text(ask.prompt)
-    return _filled(ask.prompt + answer)
+def _sent_ids(ask: Ask) -> TokenPath | None:
+    """All ids that are sent; None where text is."""
+    if isinstance(ask, Score):
+        return ask.ids
+    ids = ask.prefix.ids
+    return ids if ids is None or not isinstance(ask, Echo) else ids + ask.draft_ids
+
+
+def _sent_text(ask: Ask) -> str:
+    """Prompt, answer and draft, or the text to score, as one string."""
+    if isinstance(ask, Score):
+        return _filled(whole_text(ask.text))
+    draft = ask.draft if isinstance(ask, Echo) else b""
+    answer = whole_text(ask.prefix.answer + draft)
+    _check_text(ask.prefix.prompt)
+    return _filled(ask.prefix.prompt + answer)
 
 
 def _check_text(prompt: str) -> None:

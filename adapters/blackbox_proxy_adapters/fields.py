@@ -20,21 +20,21 @@ SLACK = 0.01
 def as_mapping(value: object, where: str) -> Mapping[str, object]:
     """A JSON object."""
     if not isinstance(value, Mapping):
-        raise unreadable(value, where, wanted="an object")
+        raise unreadable(value, where, expected="an object")
     return cast(Mapping[str, object], value)
 
 
 def as_list(value: object, where: str) -> Sequence[object]:
     """A JSON array."""
     if not isinstance(value, list | tuple):
-        raise unreadable(value, where, wanted="a list")
+        raise unreadable(value, where, expected="a list")
     return cast(Sequence[object], value)
 
 
 def as_text(value: object, where: str) -> str:
     """A JSON string."""
     if not isinstance(value, str):
-        raise unreadable(value, where, wanted="a string")
+        raise unreadable(value, where, expected="a string")
     return value
 
 
@@ -43,7 +43,7 @@ def as_count(value: object, where: str) -> int:
     if value is None:
         return 0
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise unreadable(value, where, wanted="a whole number of at least 0")
+        raise unreadable(value, where, expected="a whole number of at least 0")
     return value
 
 
@@ -58,7 +58,7 @@ def as_bytes(value: object, where: str) -> bytes | None:
         return None
     numbers = as_list(value, where)
     if not all(isinstance(n, int) and -128 <= n <= 255 for n in numbers):
-        raise unreadable(numbers, where, wanted="a list of bytes")
+        raise unreadable(numbers, where, expected="a list of bytes")
     return bytes(n & 255 for n in numbers if isinstance(n, int))
 
 
@@ -69,7 +69,7 @@ def as_logp(value: object, where: str) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise unreadable(value, where, wanted="a number")
+        raise unreadable(value, where, expected="a number")
     if value <= SENTINEL:
         return None
     if not value <= SLACK:  # this way round it catches NaN too
@@ -80,10 +80,10 @@ def as_logp(value: object, where: str) -> float | None:
     return min(0.0, float(value))
 
 
-def unreadable(value: object, where: str, *, wanted: str) -> ReplyError:
+def unreadable(value: object, where: str, *, expected: str) -> ReplyError:
     """The error for a field of the wrong type, with the value cut short."""
     return ReplyError(
-        f"the reply's {where} should be {wanted}, not {_shown(value)}",
+        f"the reply's {where} should be {expected}, not {_shown(value)}",
         hint="the endpoint answers in another shape than this adapter reads; choose the adapter that fits it",
     )
 

@@ -38,8 +38,8 @@ class Healed(NamedTuple):
 
 def heal(positions: Sequence[Position], held: bytes, *, chance: float | None = None) -> tuple[Position, ...] | None:
     """`healed`, but the positions alone."""
-    found = healed(positions, held, chance=chance)
-    return None if found is None else found.positions
+    rest = healed(positions, held, chance=chance)
+    return None if rest is None else rest.positions
 
 
 def healed(positions: Sequence[Position], held: bytes, *, chance: float | None = None) -> Healed | None:
@@ -48,53 +48,53 @@ def healed(positions: Sequence[Position], held: bytes, *, chance: float | None =
     Where the sampled token does not agree with `held`, what is sampled from the healed distribution stands in its
     place, and positions after it are dropped. chance: a number in [0, 1) to draw that by; None takes the likeliest.
     """
-    left = held
+    pending = held
     for at, position in enumerate(positions):
-        if not left:
+        if not pending:
             return Healed(tuple(positions[at:]), agrees=True)
         sampled = position.sampled
-        if sampled.kind in _SPOKEN and left.startswith(sampled.piece):
-            left = left[len(sampled.piece) :]
+        if sampled.kind in _SPOKEN and pending.startswith(sampled.piece):
+            pending = pending[len(sampled.piece) :]
         else:
-            agrees = _starts(sampled, left)
-            here = _cut(position, left, chance=chance)
+            agrees = _starts(sampled, pending)
+            here = _cut(position, pending, chance=chance)
             return Healed((here, *positions[at + 1 :]) if agrees else (here,), agrees)
-    return None if left else Healed((), agrees=True)
+    return None if pending else Healed((), agrees=True)
 
 
-def _starts(candidate: Candidate, left: bytes) -> bool:
+def _starts(candidate: Candidate, pending: bytes) -> bool:
     """Whether it says what is left, and more."""
-    return candidate.kind in _SPOKEN and candidate.piece.startswith(left) and candidate.piece != left
+    return candidate.kind in _SPOKEN and candidate.piece.startswith(pending) and candidate.piece != pending
 
 
-def _may_agree(candidate: Candidate, left: bytes) -> bool:
+def _may_agree(candidate: Candidate, pending: bytes) -> bool:
     """Whether what is left may come of it: it ends inside, or nobody knows its bytes."""
-    return candidate.kind is Kind.SPECIAL or (candidate.kind in _SPOKEN and left.startswith(candidate.piece))
+    return candidate.kind is Kind.SPECIAL or (candidate.kind in _SPOKEN and pending.startswith(candidate.piece))
 
 
-def _cut(position: Position, left: bytes, *, chance: float | None) -> Position:
-    """The position where `left`, which is not empty, is what is held of its token."""
-    masses = _merged([_without(c, left) for c in position.top if _starts(c, left)])
-    vague = math.fsum(math.exp(c.logp) for c in position.top if _may_agree(c, left))
+def _cut(position: Position, pending: bytes, *, chance: float | None) -> Position:
+    """The position where `pending`, which is not empty, is what is held of its token."""
+    masses = _merged([_without(c, pending) for c in position.top if _starts(c, pending)])
+    vague = math.fsum(math.exp(c.logp) for c in position.top if _may_agree(c, pending))
     shown, unseen = math.fsum(map(math.exp, masses.values())), position.tail + vague
     if shown + unseen <= 0.0:
         return unknown()
     norm = math.log(shown + unseen)
     ranked = sorted(masses.items(), key=itemgetter(1), reverse=True)
     top = tuple(Candidate(piece, min(0.0, logp - norm), kind_of(piece)) for piece, logp in ranked)
-    # One unseen token says `left` with a given string behind it, and one ends at each byte of `left` on the way there.
-    likeliest = vague + min((len(left) + 1) * math.exp(position.ceiling), position.tail)
+    # One unseen token says `pending` with a given string behind it, and one ends at each of its bytes on the way there.
+    likeliest = vague + min((len(pending) + 1) * math.exp(position.ceiling), position.tail)
     ceiling = math.log(likeliest / (shown + likeliest)) if likeliest > 0.0 else -math.inf
-    if _starts(position.sampled, left):
-        own = _without(position.sampled, left)
-        sampled = Candidate(own.piece, min(0.0, own.logp - norm), kind_of(own.piece))
+    if _starts(position.sampled, pending):
+        shortened = _without(position.sampled, pending)
+        sampled = Candidate(shortened.piece, min(0.0, shortened.logp - norm), kind_of(shortened.piece))
     else:
         sampled = _drawn(top, chance=chance)
     return Position(sampled, top, min(1.0, unseen / (shown + unseen)), ceiling)
 
 
-def _without(candidate: Candidate, left: bytes) -> Candidate:
-    return replace(candidate, piece=candidate.piece[len(left) :])
+def _without(candidate: Candidate, pending: bytes) -> Candidate:
+    return replace(candidate, piece=candidate.piece[len(pending) :])
 
 
 def _merged(candidates: Sequence[Candidate]) -> dict[bytes, float]:

@@ -33,8 +33,8 @@ def parted(text: str) -> tuple[str, str]:
     >>> parted("The capital of Alb")
     ('The capital of', ' Alb')
     """
-    found = _WORD.search(text) or _LAST.search(text)
-    at = found.start() if found else len(text)
+    match = _WORD.search(text) or _LAST.search(text)
+    at = match.start() if match else len(text)
     return text[:at], text[at:]
 
 
@@ -80,8 +80,8 @@ def _repeats(said: bytes, end: bytes) -> bool:
 
 def _space(text: bytes) -> int:
     """How many bytes of white space it begins with."""
-    found = _SPACE.match(text)
-    return found.end() if found else 0
+    match = _SPACE.match(text)
+    return match.end() if match else 0
 
 
 def _spaced(position: Position, space: bytes) -> Position:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from blackbox_proxy.errors import InputError
-from blackbox_proxy.types import Ask, Capabilities, Continuation, Reply, WireRequest
+from blackbox_proxy.types import Ask, Capabilities, Continuation, Generate, Reply, WireRequest
 
 from .decoders import decoder_named
 from .positions import Dialect, Trust
@@ -29,16 +29,21 @@ _MASKING = frozenset({"response_format", "tools", "grammar", "json_schema", "pos
 class Options:
     """What one endpoint wants and gives.
 
-    path: where requests go below the base URL. decoder: the shape of its replies (`decoders.DECODERS`). top_k: most
-    alternatives that it gives per position. end_pieces, end_ids: how it spells the tokens that end an answer (b"" where
-    it shows them as an empty string), and their ids where the shape tells ids. length_field: what it calls the limit;
-    reasoning models want `max_completion_tokens`. min_output: fewest tokens that may be asked for; never fewer are.
-    logprobs_kind: how log-probs are asked for: `bool` (logprobs=true, top_logprobs=k), `count` (logprobs=k), `n_probs`
-    (n_probs=k), or `include` (the Responses' list, top_logprobs=k). seed_field: what it calls the seed, "" where it
-    takes none. query_temperature: what is sent where a greedy draft is wanted, 1 where log-probs at 0 are one-hot; an
-    answer that is the endpoint's own (`Ask.own`) is asked for at 0 all the same.
-    bytes_trust: whether `bytes` of a reply are the token's true ones: `exact`, `lossy` or `none`. extra_body: fields
-    that are sent with each request as they are (`reasoning_effort`, `top_p`, ...).
+    Attributes:
+        path: Where requests go below the base URL.
+        decoder: The shape of its replies (`decoders.DECODERS`).
+        top_k: Most alternatives that it gives per position.
+        end_pieces: How it spells the tokens that end an answer; b"" where it shows them as an empty string.
+        end_ids: Their ids, where the shape has ids.
+        length_field: What it calls the limit; reasoning models want `max_completion_tokens`.
+        min_output: Fewest tokens that may be asked for; never fewer are.
+        logprobs_kind: How log-probs are asked for: `bool` (logprobs=true, top_logprobs=k), `count` (logprobs=k),
+            `n_probs` (n_probs=k), or `include` (the Responses' list, top_logprobs=k).
+        seed_field: What it calls the seed; "" where it takes none.
+        query_temperature: The temperature of a greedy draft, 1 where log-probs at 0 are one-hot. One that is named
+            (`Generate.sampling`) is sent as it is.
+        bytes_trust: Whether `bytes` of a reply are the token's true ones: `exact`, `lossy` or `none`.
+        extra_body: Fields that are sent with each request as they are (`reasoning_effort`, `top_p`, ...).
     """
 
     path: str = "/completions"
@@ -69,18 +74,19 @@ class Options:
 
     def request(self, ask: Ask, text: Mapping[str, object], *, length: int) -> WireRequest:
         """A request for `length` tokens after `text`: the fields that say what to go on from."""
+        sampling = ask.sampling if isinstance(ask, Generate) else None
         body: dict[str, object] = {
             **(self.extra_body or {}),
             "model": ask.model,
             **text,
             self.length_field: max(length, self.min_output),
-            "temperature": ask.temperature if ask.own else ask.temperature or self.query_temperature,
+            "temperature": self.query_temperature if sampling is None else sampling.temperature,
             **self._logprobs(self.asked_k(ask)),
         }
-        if ask.top_p < 1.0:
-            body["top_p"] = ask.top_p
-        if ask.seed is not None and self.seed_field:
-            body[self.seed_field] = ask.seed
+        if sampling is not None and sampling.top_p < 1.0:
+            body["top_p"] = sampling.top_p
+        if sampling is not None and sampling.seed is not None and self.seed_field:
+            body[self.seed_field] = sampling.seed
         return WireRequest(self.path, body)
 
     def read(self, body: Mapping[str, object], ask: Ask) -> Reply:
@@ -91,7 +97,7 @@ class Options:
         """What this endpoint settles of the shape of a reply to `ask`."""
         return self._dialect.asked(self.asked_k(ask))
 
-    def told(self, continuation: Continuation, *, chat: bool) -> Capabilities:
+    def capable(self, continuation: Continuation, *, chat: bool) -> Capabilities:
         """What the engine may rely on."""
         ends = tuple(sorted(set(self.end_pieces)))
         return Capabilities(top_k=self.top_k, continuation=continuation, end_pieces=ends, chat=chat)

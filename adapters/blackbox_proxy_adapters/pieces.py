@@ -94,8 +94,8 @@ def reader_of(spellings: Collection[str], ends: Collection[bytes] = ()) -> Spell
     return spelt_with_marks if speaks_marks(spellings, ends) else spelt
 
 
-def told(text: bytes, spelling: str, ends: frozenset[bytes]) -> Piece:
-    """The piece of these true bytes. An end has a name and often no bytes: its string tells it.
+def piece_of_bytes(text: bytes, spelling: str, ends: frozenset[bytes]) -> Piece:
+    """The piece of these true bytes. An end has a name and often no bytes: its string says so.
 
     Bytes that are those of the string `<0x0A>` are not true: they are one byte.
     """
@@ -120,14 +120,14 @@ def speaks_bytes(spellings: Iterable[str], ends: Collection[bytes] = ()) -> bool
     Text itself leaves the alphabet at the first space; it has `Ġ` (Maltese) or a row like `æĺ¯` only by accident, and
     no accident keeps all alternatives of all positions without a space.
     """
-    found = False
+    seen = False
     for spelling in spellings:
         if not _BYTES.keys() >= set(spelling):
             if spelling.encode("utf-8", "surrogatepass") in ends:
                 continue
             return False
-        found = found or "Ġ" in spelling or "Ċ" in spelling or _hides_a_character(spelling)
-    return found
+        seen = seen or "Ġ" in spelling or "Ċ" in spelling or _hides_a_character(spelling)
+    return seen
 
 
 def speaks_marks(spellings: Iterable[str], ends: Collection[bytes] = ()) -> bool:
@@ -135,12 +135,12 @@ def speaks_marks(spellings: Iterable[str], ends: Collection[bytes] = ()) -> bool
 
     Real text has U+2581 in bars and graphs; there it stands before no letter, and some alternative has a space.
     """
-    found = False
+    seen = False
     for spelling in spellings:
         if " " in spelling and spelling.encode("utf-8", "surrogatepass") not in ends:
             return False
-        found = found or (spelling.startswith(_SPACE) and _MARKED.match(spelling) is not None)
-    return found
+        seen = seen or (spelling.startswith(_SPACE) and _MARKED.match(spelling) is not None)
+    return seen
 
 
 def _hides_a_character(spelling: str) -> bool:

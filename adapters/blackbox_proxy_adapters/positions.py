@@ -80,9 +80,9 @@ def entry(piece: Piece, logp: float | None, number: int | None, *, dialect: Dial
     return ListedEntry(Piece(b"", Kind.SPECIAL) if nameless else piece, logp, number)
 
 
-def position(own: ListedEntry, listed: Sequence[ListedEntry], *, top_k: int | None = None) -> Position:
-    """What is known where `own` was sampled and `listed` were shown. Raises ReplyError for what is no distribution."""
-    mine = key_of(own)
+def position(sampled: ListedEntry, listed: Sequence[ListedEntry], *, top_k: int | None = None) -> Position:
+    """What is known where one token was sampled and others listed. Raises ReplyError for what is no distribution."""
+    mine = key_of(sampled)
     shown = [(key_of(e), e, e.logp) for e in listed if e.logp is not None]
     same = [logp for key, _, logp in shown if key == mine]
     others = [logp for key, _, logp in shown if key != mine]
@@ -90,15 +90,15 @@ def position(own: ListedEntry, listed: Sequence[ListedEntry], *, top_k: int | No
         # Another token of the same name may be among the best: only the least of them is the appended one.
         shown.remove(min((e for e in shown if e[0] == mine), key=itemgetter(2)))
     masses = _masses(shown)
-    if not same and own.logp is not None and (top_k is None or not shown):
-        masses[mine] = (own, own.logp)
-    return _position(own, masses, others=others)
+    if not same and sampled.logp is not None and (top_k is None or not shown):
+        masses[mine] = (sampled, sampled.logp)
+    return _position(sampled, masses, others=others)
 
 
 def _position(
-    own: ListedEntry, masses: Mapping[Key, tuple[ListedEntry, float]], *, others: Sequence[float]
+    sampled: ListedEntry, masses: Mapping[Key, tuple[ListedEntry, float]], *, others: Sequence[float]
 ) -> Position:
-    mine = key_of(own)
+    mine = key_of(sampled)
     total = math.fsum(math.exp(logp) for _, logp in masses.values())
     excess = _excess(total)
     tail = min(1.0, max(0.0, 1.0 - total))
@@ -106,7 +106,8 @@ def _position(
     first = {mine: masses[mine]} if mine in masses else {}
     ranked = sorted((first | dict(masses)).items(), key=lambda item: -item[1][1])
     top = {key: Candidate(e.piece.text, logp - excess, e.piece.kind, e.id) for key, (e, logp) in ranked}
-    alone = Candidate(own.piece.text, -math.inf if own.logp is None else own.logp, own.piece.kind, own.id)
+    logp = -math.inf if sampled.logp is None else sampled.logp
+    alone = Candidate(sampled.piece.text, logp, sampled.piece.kind, sampled.id)
     return Position(top.get(mine, alone), tuple(top.values()), tail, ceiling_of(others, tail=tail))
 
 

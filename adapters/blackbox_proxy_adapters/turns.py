@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from blackbox_proxy.errors import InputError, PromptError, ReplyError
-from blackbox_proxy.types import Ask, Message, Reply
+from blackbox_proxy.types import Ask, Echo, Generate, Message, Reply, Reveal, Score
 
 from .healing import healed
 
@@ -26,25 +26,32 @@ def turn(role: str, content: str) -> Turn:
     return {"role": role, "content": content}
 
 
-def check_chat(ask: Ask) -> None:
-    """Raise PromptError where there are no messages, and InputError for what a chat does not take."""
-    if not ask.messages:
+def question_of(ask: Ask) -> Generate:
+    """What a chat can be asked. Raises PromptError where there are no messages, and InputError for anything else."""
+    if isinstance(ask, Echo | Score):
+        raise InputError(
+            "log-probs along a given text were asked of a chat endpoint, which gives no text back",
+            hint="use another drafter, or the adapter `completions`",
+        )
+    if not ask.prefix.messages:
         raise PromptError("a chat endpoint was given raw text", hint="give messages, or a question")
-    if ask.ids is not None:
+    if ask.prefix.ids is not None:
         raise InputError(
             "token ids were given to a chat endpoint, which takes text",
             hint="use event='bytes', or the adapter `completions`",
         )
-    if ask.reveal:
+    if isinstance(ask, Reveal):
         raise InputError(
-            f"log-probs of {len(ask.reveal)} chosen tokens were asked of a chat endpoint, which tells its top-k alone",
+            f"log-probs of {len(ask.ids)} chosen tokens were asked of a chat endpoint, which tells its top-k alone",
             hint="use tail='impute', or the adapter `completions`",
         )
+    return ask
 
 
-def chance_of(ask: Ask) -> float | None:
+def chance_of(ask: Generate) -> float | None:
     """A number in [0, 1) from the seed of a draft that is drawn; None for a greedy one."""
-    return None if ask.temperature == 0.0 else (ask.seed or 0) % 2**31 / 2**31
+    sampling = ask.sampling
+    return None if sampling is None or sampling.temperature == 0.0 else (sampling.seed or 0) % 2**31 / 2**31
 
 
 def tokens_of(text: bytes) -> int:
@@ -55,10 +62,10 @@ def tokens_of(text: bytes) -> int:
 
 def after(reply: Reply, held: bytes, *, chance: float | None) -> Reply:
     """The reply after `held`, with which it begins. Raises ReplyError where it ends before it says anything new."""
-    found = healed(reply.positions, held, chance=chance)
-    if found is None or not (found.positions or reply.finish == "stop"):
+    rest = healed(reply.positions, held, chance=chance)
+    if rest is None or not (rest.positions or reply.finish == "stop"):
         raise ReplyError(
             f"the reply ended (finish {reply.finish!r}) before it went beyond {held[-40:]!r}, which it was to repeat",
             hint="ask for more tokens at once (`draft`), or use another adapter for this endpoint",
         )
-    return replace(reply, positions=found.positions, finish=reply.finish if found.agrees else "length")
+    return replace(reply, positions=rest.positions, finish=reply.finish if rest.agrees else "length")

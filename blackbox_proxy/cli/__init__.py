@@ -23,8 +23,8 @@ def report(error: BlackboxProxyError, *, as_json: bool, beside: Mapping[str, obj
     Where an answer broke off, say what it took until then. beside: what stands beside the error as JSON.
     """
     if as_json:
-        found = {"type": type(error).__name__, "message": error.message, "hint": error.hint}
-        sys.stdout.write(json.dumps({"error": found, **(_partial(error) if beside is None else beside)}) + "\n")
+        described = {"type": type(error).__name__, "message": error.message, "hint": error.hint}
+        sys.stdout.write(json.dumps({"error": described, **(_partial(error) if beside is None else beside)}) + "\n")
     else:
         sys.stderr.write(f"error: {error.message}\n")
         if error.hint:

@@ -42,9 +42,9 @@ def tasks(listed: Sequence[Task]) -> None:
         show.line(f"{task.name}: {task.title} ({sizes}; {task.source})")
 
 
-def outcomes(found: Sequence[TaskOutcomeFigures]) -> None:
+def outcomes(evaluated: Sequence[TaskOutcomeFigures]) -> None:
     """All tasks, one after another."""
-    for one in found:
+    for one in evaluated:
         show.out.print()
         show.out.rule(one.task.title, align="left")
         _outcome(one)
@@ -60,6 +60,10 @@ def _outcome(one: TaskOutcomeFigures) -> None:
     if one.tuned is not None:
         tried = ", ".join(f"{alpha:g}: {score.value:.3f}" for alpha, score in one.tuned.scores)
         show.line(f"alpha {one.alpha:g} was chosen on validation ({tried})")
+    if one.task.knobs:
+        from blackbox_proxy.evaluation.task import written
+
+        show.line(f"steered with {', '.join(f'{name} {value}' for name, value in written(one.task.knobs).items())}")
     for line in _tests(one.figures["tests"]):
         show.line(line)
     for line in _trust(one.figures):
@@ -103,14 +107,14 @@ def _trust(figures: Mapping[str, Any]) -> list[str]:
     lines = []
     steered = figures.get("steered")
     if steered is not None:
-        own = steered["exactness"]
+        exactness = steered["exactness"]
         lines.append(
-            f"steered tokens: {own['changed']:.0%} changed, {own['outside']:.0%} from outside the top-k, "
-            f"{own['certified']:.0%} certified"
+            f"steered tokens: {exactness['changed']:.0%} changed, {exactness['outside']:.0%} from outside the top-k, "
+            f"{exactness['certified']:.0%} certified"
         )
         ceiling = figures["ceiling"]
         lines.append(f"{ceiling['wrong']} of {ceiling['of']} steered answers are not right")
-        lines += [f"  {ceiling[name]:.0%}: {told}" for name, told in PARTS.items() if ceiling[name]]
+        lines += [f"  {ceiling[name]:.0%}: {meaning}" for name, meaning in PARTS.items() if ceiling[name]]
     gap = figures.get("gap_closed")
     if gap is not None:
         lines.append(f"gap to the tuned model closed: {gap['value']:.0%} ({gap['low']:.0%} to {gap['high']:.0%})")

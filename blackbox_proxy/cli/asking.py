@@ -6,49 +6,24 @@ It parses its options, calls one function, and hands the answers to `show`; heav
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from blackbox_proxy.cli import inputs
-from blackbox_proxy.cli.booking import LedgerFile, MaxCalls, MaxCost, NoLedger, Tags, books
-from blackbox_proxy.cli.knobs import with_knobs
-from blackbox_proxy.cli.options import (
-    ABLE,
-    ANSWER,
-    OFF,
-    SHOWN,
-    Alpha,
-    AlphaSchedule,
-    AsJson,
-    BaseUrl,
-    KeyVariable,
-    Messages,
-    ModelName,
-    PairFile,
-    PairPrompt,
-    ProfileName,
-    Question,
-    Raw,
-    System,
-    Template,
-    Timeout,
-    Tokenizer,
-    TopK,
-    adapter_options,
-    alpha_points,
-    connection,
-    pair_file,
-    write_json,
-)
+from blackbox_proxy.cli.booking import BudgetOptions
+from blackbox_proxy.cli.declaring import ANSWER, OUTPUT, with_options
+from blackbox_proxy.cli.endpoint import EndpointFeatures, EndpointOptions
+from blackbox_proxy.cli.knobs import AllKnobs, steering_of
+from blackbox_proxy.cli.options import AsJson, PairOptions, PromptOptions, write_json
+from blackbox_proxy.cli.taping import TapeOptions
 from blackbox_proxy.cli.tracing import TraceFile, check, traced
 from blackbox_proxy.errors import BlackboxProxyError
-from blackbox_proxy.steering import Steering
 
 if TYPE_CHECKING:
     from blackbox_proxy.api import Api
     from blackbox_proxy.ledger.books import Ledger
     from blackbox_proxy.run.engine import Stream
+    from blackbox_proxy.steering import Steering
     from blackbox_proxy.types import Prompt
 
 STEER_EXAMPLES = """Examples:
@@ -67,68 +42,32 @@ STEER_EXAMPLES = """Examples:
 
 `blackbox-proxy steer "Name a colour." --gate divergence --alpha-schedule 0:1.5,8:1 --base-url ... --model ...`
 
+`blackbox-proxy steer "Name a colour." --record tape.jsonl --profile openai --model gpt-5.4 --pair pair.toml`
+
+`blackbox-proxy steer "Name a colour." --replay tape.jsonl --pair pair.toml`
+
 `blackbox-proxy steer "Name a colour." --drafter auto --prefer latency --echo --profile vllm --model m --pair demo`
 """
 
 
-@with_knobs(but=("alpha", "schedule"))
+@with_options
 def steer(
-    prompt: Question = None,
-    base_url: BaseUrl = None,
-    model: ModelName = None,
-    profile: ProfileName = None,
-    pair: PairFile = None,
-    alpha: Alpha = None,
-    alpha_schedule: AlphaSchedule = None,
-    system: System = None,
-    messages: Messages = None,
-    raw: Raw = False,
-    pair_prompt: PairPrompt = None,
-    template: Template = None,
-    tokenizer: Tokenizer = None,
-    top_k: TopK = None,
+    *,
+    question: PromptOptions,
+    endpoint: EndpointOptions,
+    features: EndpointFeatures,
+    pair: PairOptions,
+    knobs: AllKnobs,
     n: Annotated[
         int, typer.Option("--n", help="Answers to draw, with the seeds from --seed on.", min=1, rich_help_panel=ANSWER)
     ] = 1,
-    prompt_lists: Annotated[
-        bool,
-        typer.Option(
-            "--prompt-lists",
-            help="The endpoint takes several prompts in one request.",
-            rich_help_panel=ABLE,
-            show_default=OFF,
-        ),
-    ] = False,
-    echo: Annotated[
-        bool,
-        typer.Option(
-            "--echo",
-            help="The endpoint gives back what it is sent, with log-probs.",
-            rich_help_panel=ABLE,
-            show_default=OFF,
-        ),
-    ] = False,
-    reveal: Annotated[
-        Literal["none", "ids", "bias"],
-        typer.Option(
-            help="How the endpoint tells log-probs beyond its top-k: vLLM's chosen ids, or a forcing bias.",
-            rich_help_panel=ABLE,
-        ),
-    ] = "none",
-    api_key_env: KeyVariable = None,
-    timeout: Timeout = 60.0,
-    max_cost: MaxCost = None,
-    max_calls: MaxCalls = None,
-    tag: Tags = None,
-    ledger: LedgerFile = None,
-    no_ledger: NoLedger = False,
+    budget: BudgetOptions,
+    cassette: TapeOptions,
     trace: Annotated[
-        bool, typer.Option(help="Show every token: wanted, offset, chosen, origin.", rich_help_panel=SHOWN)
+        bool, typer.Option(help="Show every token: wanted, offset, chosen, origin.", rich_help_panel=OUTPUT)
     ] = False,
     trace_html: TraceFile = None,
     as_json: AsJson = False,
-    *,
-    knobs: Mapping[str, Any],
 ) -> None:
     """Answer a prompt with the hosted model, steered by the pair.
 
@@ -139,30 +78,15 @@ def steer(
     from blackbox_proxy.run.steerer import Steerer
 
     check(trace_html, answers=n)
-    settings = read_settings()
-    asked = inputs.prompt_of(prompt, messages=messages, system=system, raw=raw)
-    own = None if pair_prompt is None else inputs.own_prompt(pair_prompt, raw=raw)
-    steering = Steering(
-        **knobs, alpha=settings.alpha if alpha is None else alpha, schedule=alpha_points(alpha_schedule, alpha=alpha)
-    )
-    route = {"token_ids": steering.event == "ids", "reveal": reveal, "prompt_lists": prompt_lists, "echo": echo}
+    settings = cassette.settings(read_settings())
+    asked, pair_prompt = question.read()
+    steering = steering_of(knobs, settings)
     with (
-        books(settings, file=ledger, off=no_ledger, tags=tag, max_cost=max_cost, max_calls=max_calls) as book,
-        connection(
-            settings,
-            base_url=base_url,
-            model=model,
-            profile=profile,
-            template=template,
-            tokenizer=tokenizer,
-            api_key_env=api_key_env,
-            timeout=timeout,
-            options=adapter_options(settings, profile, base_url=base_url, model=model, top_k=top_k, route=route),
-            ledger=book,
-        ) as api,
-        load_pair(pair_file(pair, settings)) as local,
+        budget.books(settings) as book,
+        endpoint.connect(settings, route=features.route(steering), ledger=book, tape=cassette.open()) as api,
+        load_pair(pair.file(settings)) as local,
         traced(
-            Steerer(api, local, steering).streams(asked, n, pair_prompt=own),
+            Steerer(api, local, steering).streams(asked, n, pair_prompt=pair_prompt),
             trace_html,
             asked=asked,
             steering=steering,
@@ -181,9 +105,9 @@ def _foretell(api: Api, asked: Prompt, steering: Steering, *, n: int, book: Ledg
     from blackbox_proxy.cli import bills
     from blackbox_proxy.cli.estimating import expected
 
-    found = expected(api, asked, steering, rows=() if book is None else book.store.rows())
-    if found is not None:
-        bills.worded(api.model, found, answers=n, tokens=steering.max_tokens)
+    work = expected(api, asked, steering, rows=() if book is None else book.store.rows())
+    if work is not None:
+        bills.worded(api.model, work, answers=n, tokens=steering.max_tokens)
 
 
 def _show_answers(running: Iterator[Stream], *, n: int, trace: bool, before: Sequence[str], steering: Steering) -> None:
@@ -202,12 +126,12 @@ def _write_answers(running: Iterator[Stream], *, n: int, trace: bool, before: Se
     """All answers as one JSON object. Where one breaks off: the error, what there is of it, and those before it."""
     from blackbox_proxy.cli import report, show
 
-    found: list[Mapping[str, object]] = []
+    answers: list[Mapping[str, object]] = []
     for one in running:
         try:
-            found.append(show.result_json(one.result, trace=trace, before=before))
+            answers.append(show.result_json(one.result, trace=trace, before=before))
         except (BlackboxProxyError, KeyboardInterrupt) as error:
-            beside: dict[str, object] = {"answers": found} if found else {}
+            beside: dict[str, object] = {"answers": answers} if answers else {}
             if isinstance(error, BlackboxProxyError):
                 if error.partial is not None:
                     beside["partial"] = show.result_json(error.partial, trace=trace, before=before)
@@ -215,4 +139,4 @@ def _write_answers(running: Iterator[Stream], *, n: int, trace: bool, before: Se
             beside["partial"] = show.result_json(one.partial, trace=trace, before=before)
             write_json({"error": {"type": "KeyboardInterrupt", "message": "interrupted", "hint": ""}, **beside})
             raise
-    write_json(found[0] if n == 1 else {"answers": found})
+    write_json(answers[0] if n == 1 else {"answers": answers})

@@ -47,6 +47,8 @@ def report(groups: Sequence[Figures], total: Figures, *, by: By, explain: bool) 
         show.warning(f"{total.unpriced} answered requests have no price; they are in no amount: see prices.toml")
     if total.lost:
         show.warning(f"{total.lost} requests were lost: they may cost up to {money(total.at_risk)} besides")
+    if total.replayed:
+        show.note(f"{total.replayed} requests were replayed from a cassette, at no cost; they are in no figure")
     for name in (*SHOWN, *(("lost",) if total.lost else ())) if explain else ():
         show.note(f"{name.replace('_', ' ')}: {DEFINITIONS[name]}")
     show.note(MONEY_NOTE + ("" if explain else "; --explain says what each figure means"))
@@ -76,9 +78,9 @@ def report_json(groups: Sequence[Figures], total: Figures, *, by: By) -> dict[st
 
 def figures_json(one: Figures) -> dict[str, object]:
     """The figures of a group; per_kept to 28 digits, the other amounts exactly."""
-    found: dict[str, object] = asdict(one)
+    fields: dict[str, object] = asdict(one)
     each = one.per_kept
-    return found | {
+    return fields | {
         "failed": one.failed,
         "calls_per_answer": one.calls_per_answer,
         "cached_share": one.cached_share,
@@ -92,31 +94,32 @@ def figures_json(one: Figures) -> dict[str, object]:
     }
 
 
-def estimate(found: Foreseen) -> None:
+def estimate(foreseen: Foreseen) -> None:
     """Both ways side by side, and what they rest on."""
     rows = show.table({"way": "left", "calls": "right", "input": "right", "output": "right", "USD": "right"})
-    for name, work in (("one token per call", found.naive), ("by drafts", found.windowed)):
+    for name, work in (("one token per call", foreseen.naive), ("by drafts", foreseen.windowed)):
         cells = (f"{amount:,.0f}" for amount in (work.calls, work.input, work.output))
         rows.add_row(name, *cells, money(work.cost))
     show.out.print(rows)
-    for line in _grounds(found):
+    for line in _grounds(foreseen):
         show.note(line)
 
 
-def _grounds(found: Foreseen) -> tuple[str, ...]:
-    price = "nobody says what it costs" if found.price is None else f"its price: {found.price.source}"
-    asked = "" if found.ways is None else f"; it is asked in words to go on, {found.ways:.1f} requests each time"
+def _grounds(foreseen: Foreseen) -> tuple[str, ...]:
+    price = "nobody says what it costs" if foreseen.price is None else f"its price: {foreseen.price.source}"
+    asked = "" if foreseen.ways is None else f"; it is asked in words to go on, {foreseen.ways:.1f} requests each time"
+    prompts = f"{foreseen.prompts} prompts of {foreseen.tokens:,} tokens together"
     return (
-        f"{found.prompts} prompts of {found.tokens:,} tokens together ({found.counted}); {found.answer} an answer",
-        f"{found.acceptance:.0%} of the drafted tokens are kept ({found.kept_as}){asked}",
-        f"{found.model}: {price}; nothing is taken to be cached; expected values, no bounds",
+        f"{prompts} ({foreseen.counted}); {foreseen.answer} an answer",
+        f"{foreseen.acceptance:.0%} of the drafted tokens are kept ({foreseen.kept_as}){asked}",
+        f"{foreseen.model}: {price}; nothing is taken to be cached; expected values, no bounds",
     )
 
 
-def worded(model: str, found: Work, *, answers: int, tokens: int) -> None:
+def worded(model: str, work: Work, *, answers: int, tokens: int) -> None:
     """What a run in words is expected to take, before it begins."""
-    calls, read, written = (round(answers * amount) for amount in (found.calls, found.input, found.output))
-    price = "at unknown cost" if found.cost is None else f"about {money(found.cost * answers)} USD"
+    calls, read, written = (round(answers * amount) for amount in (work.calls, work.input, work.output))
+    price = "at unknown cost" if work.cost is None else f"about {money(work.cost * answers)} USD"
     many = "an answer" if answers == 1 else f"{answers} answers"
     show.warning(
         f"{model} is asked in words to go on, which takes many calls: {many} of {tokens} tokens about {calls:,}, with "
@@ -124,19 +127,19 @@ def worded(model: str, found: Work, *, answers: int, tokens: int) -> None:
     )
 
 
-def estimate_json(found: Foreseen) -> dict[str, object]:
+def estimate_json(foreseen: Foreseen) -> dict[str, object]:
     """An estimate as one JSON object."""
     return {
-        "model": found.model,
-        "prompts": found.prompts,
-        "prompt_tokens": found.tokens,
-        "answer_tokens": found.answer,
-        "acceptance": found.acceptance,
-        "naive": _work_json(found.naive),
-        "windowed": _work_json(found.windowed),
-        "ways": found.ways,
-        "price": found.price and found.price.source,
-        "notes": list(_grounds(found)),
+        "model": foreseen.model,
+        "prompts": foreseen.prompts,
+        "prompt_tokens": foreseen.tokens,
+        "answer_tokens": foreseen.answer,
+        "acceptance": foreseen.acceptance,
+        "naive": _work_json(foreseen.naive),
+        "windowed": _work_json(foreseen.windowed),
+        "ways": foreseen.ways,
+        "price": foreseen.price and foreseen.price.source,
+        "notes": list(_grounds(foreseen)),
     }
 
 

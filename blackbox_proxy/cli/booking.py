@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from blackbox_proxy.cli.options import COSTS, OFF
+from blackbox_proxy.cli.declaring import BUDGET, option
+from blackbox_proxy.cli.endpoint import OFF
 from blackbox_proxy.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,88 +22,64 @@ if TYPE_CHECKING:
     from blackbox_proxy.core.money.amounts import Budget
     from blackbox_proxy.ledger.books import Ledger
 
-LedgerFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--ledger",
-        help="Where requests are booked.",
-        rich_help_panel=COSTS,
-        show_default="ledger.sqlite in the user's state directory",
-    ),
-]
-NoLedger = Annotated[
-    bool,
-    typer.Option("--no-ledger", help="Book nothing; then no budget can hold.", rich_help_panel=COSTS, show_default=OFF),
-]
-Tags = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--tag",
-        help="KEY=VALUE for reports and budgets; may be repeated.",
-        rich_help_panel=COSTS,
-        show_default="none",
-    ),
-]
-MaxCost = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="Most US dollars: 0.50 for this run, 5/day, or 20/KEY=VALUE for all runs with that tag.",
-        rich_help_panel=COSTS,
-        show_default="no limit",
-    ),
-]
-MaxCalls = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="Most requests, as --max-cost: 100, 1000/day, 500/KEY=VALUE.",
-        rich_help_panel=COSTS,
-        show_default="no limit",
-    ),
-]
 
+@dataclass(frozen=True, slots=True)
+class BudgetOptions:
+    """Where requests are booked, and what they may cost."""
 
-@contextmanager
-def books(
-    settings: Settings,
-    *,
-    file: Path | None,
-    off: bool,
-    tags: Sequence[str] | None = None,
-    max_cost: Sequence[str] | None = None,
-    max_calls: Sequence[str] | None = None,
-) -> Iterator[Ledger | None]:
-    """The open ledger, closed at the end; None where nothing is booked. The settings' budgets hold besides."""
-    if off:
-        if file or tags or max_cost or max_calls or settings.max_cost or settings.max_calls:
-            raise InputError("--no-ledger goes with no --ledger, no --tag and no budget", hint="drop one side")
-        yield None
-        return
-    from blackbox_proxy.ledger.books import open_ledger
+    max_cost: tuple[str, ...] = option(
+        (),
+        "Most US dollars: 0.50 for this run, 5/day, or 20/KEY=VALUE for all runs with that tag.",
+        panel=BUDGET,
+        unset="no limit",
+    )
+    max_calls: tuple[str, ...] = option(
+        (), "Most requests, as --max-cost: 100, 1000/day, 500/KEY=VALUE.", panel=BUDGET, unset="no limit"
+    )
+    tag: tuple[str, ...] = option((), "KEY=VALUE for reports and budgets; may be repeated.", panel=BUDGET)
+    ledger: Path | None = option(
+        None, "Where requests are booked.", panel=BUDGET, unset="ledger.sqlite in the user's state directory"
+    )
+    no_ledger: bool = option(
+        default=False, help="Book nothing; then no budget can hold.", panel=BUDGET, flag="--no-ledger", unset=OFF
+    )
 
-    costs, calls = _listed(settings.max_cost), _listed(settings.max_calls)
-    budgets = budgets_of((*(max_cost or ()), *costs), (*(max_calls or ()), *calls))
-    with open_ledger(ledger_file(file, settings), budgets=budgets, tags=tags_of(tags or ())) as ledger:
-        yield ledger
+    def file(self, settings: Settings) -> Path:
+        """Where the ledger is."""
+        from blackbox_proxy.ledger.books import default_path
 
+        return (self.ledger or settings.ledger or default_path(os.environ)).expanduser()
 
-def ledger_file(given: Path | None, settings: Settings) -> Path:
-    """Where the ledger is."""
-    from blackbox_proxy.ledger.books import default_path
+    @contextmanager
+    def books(self, settings: Settings) -> Iterator[Ledger | None]:
+        """The open ledger, closed at the end; None where nothing is booked. The settings' budgets hold besides.
 
-    return (given or settings.ledger or default_path(os.environ)).expanduser()
+        Raises InputError for a budget or a tag that is none.
+        """
+        if self.no_ledger:
+            if replace(self, no_ledger=False) != BudgetOptions() or settings.max_cost or settings.max_calls:
+                raise InputError("--no-ledger goes with no --ledger, no --tag and no budget", hint="drop one side")
+            yield None
+            return
+        from blackbox_proxy.ledger.books import open_ledger
+
+        costs, calls = _listed(settings.max_cost), _listed(settings.max_calls)
+        budgets = budgets_of((*self.max_cost, *costs), (*self.max_calls, *calls))
+        with open_ledger(self.file(settings), budgets=budgets, tags=tags_of(self.tag)) as ledger:
+            yield ledger
 
 
 def budgets_of(costs: Sequence[str], calls: Sequence[str]) -> tuple[Budget, ...]:
     """What `AMOUNT` and `AMOUNT/PER` limit. Raises InputError for anything else."""
     from blackbox_proxy.core.money.amounts import Budget
 
-    found = [Budget(max_cost=_amount(text), per=_per(text)) for text in costs]
+    budgets = [Budget(max_cost=_amount(text), per=_per(text)) for text in costs]
     for text in calls:
         amount = text.partition("/")[0]
         if not amount.isdecimal():
             raise InputError(f"--max-calls {text!r} does not begin with a whole number", hint="as in 100, or 1000/day")
-        found.append(Budget(max_calls=int(amount), per=_per(text)))
-    return tuple(found)
+        budgets.append(Budget(max_calls=int(amount), per=_per(text)))
+    return tuple(budgets)
 
 
 def _amount(text: str) -> Decimal:
@@ -123,13 +99,13 @@ def _per(text: str) -> str:
 
 def tags_of(given: Sequence[str]) -> dict[str, str]:
     """Tags as `KEY=VALUE`. Raises InputError for anything else, and for a key that is given twice."""
-    found: dict[str, str] = {}
+    tags: dict[str, str] = {}
     for text in given:
         key, equals, value = text.partition("=")
-        if not (key and equals and value) or key in found:
+        if not (key and equals and value) or key in tags:
             raise InputError(f"--tag {text!r} is not KEY=VALUE, or its key is there twice", hint="as in project=demo")
-        found[key] = value
-    return found
+        tags[key] = value
+    return tags
 
 
 def _listed(setting: str) -> list[str]:

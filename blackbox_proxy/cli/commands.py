@@ -13,8 +13,12 @@ from typing import Annotated, Literal
 import typer
 
 from blackbox_proxy.cli import asking, cost, doctor, drift, evaluate, inputs, profiles, scoring, serving, tune
+from blackbox_proxy.cli import cassette as tapes
+from blackbox_proxy.cli.declaring import with_options
 from blackbox_proxy.cli.fetching import fetch
-from blackbox_proxy.cli.options import AsJson, PairFile, pair_file, write_json
+from blackbox_proxy.cli.knobs import DemoKnobs
+from blackbox_proxy.cli.options import AsJson, PairOptions, write_json
+from blackbox_proxy.cli.taping import TapeOptions
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -48,10 +52,11 @@ app.add_typer(weights_app, name="weights")
 app.add_typer(profiles.app, name="profiles")
 app.add_typer(cost.app, name="cost")
 app.add_typer(drift.app, name="drift")
+app.add_typer(tapes.app, name="cassette")
 
 
-def _print_version(wanted: bool) -> None:  # noqa: FBT001 (typer passes the value)
-    if wanted:
+def _print_version(given: bool) -> None:  # noqa: FBT001 (typer passes the value)
+    if given:
         version()
         raise typer.Exit
 
@@ -66,16 +71,17 @@ def before(
 
 
 @pair_app.command(epilog="Example: `blackbox-proxy pair check --pair pair.toml`")
-def check(pair: PairFile = None, as_json: AsJson = False) -> None:
+@with_options
+def check(*, pair: PairOptions, as_json: AsJson = False) -> None:
     """Load a pair, compare its members on a few texts, and say what was found."""
     from blackbox_proxy.cli import show
     from blackbox_proxy.cli.settings import read_settings
     from blackbox_proxy.local.check import check_pair
     from blackbox_proxy.local.loading import load_pair
 
-    with load_pair(pair_file(pair, read_settings())) as local:
-        found = check_pair(local)
-    write_json(found) if as_json else show.pair_check(found)
+    with load_pair(pair.file(read_settings())) as local:
+        report = check_pair(local)
+    write_json(report) if as_json else show.pair_check(report)
 
 
 @app.command(
@@ -184,47 +190,43 @@ def _print_quirks(*, as_json: bool) -> None:
 
 
 @app.command(epilog="Examples: `blackbox-proxy demo`, `blackbox-proxy demo --questions 100 --json`")
+@with_options
 def demo(
+    *,
     count: Annotated[int, typer.Option("--questions", min=1, help="Questions per load.")] = 12,
     split: Annotated[
         Literal["heldout", "dev"], typer.Option(help="`dev` countries are for choosing knobs.")
     ] = "heldout",
     seed: Annotated[int, typer.Option(help="Draws the questions.")] = 0,
-    alpha: Annotated[float | None, typer.Option(help="Weight of the pair's offset.")] = None,
+    knobs: DemoKnobs,
     top_k: Annotated[int, typer.Option(help="Log-probs that the closed model shows.")] = 20,
-    tail: Annotated[
-        Literal["impute", "reveal", "drop"], typer.Option(help="What it does not show: guess, ask for, or leave out.")
-    ] = "impute",
-    rule: Annotated[
-        Literal["pooled", "none", "clip", "plausible"],
-        typer.Option(help="How an offset abstains where the pair has no evidence."),
-    ] = "pooled",
     tokenizer: Annotated[bool, typer.Option(help="Whether the closed model's tokenizer is known.")] = True,
+    cassette: TapeOptions,
     as_json: AsJson = False,
 ) -> None:
     """See a closed model being steered, on this machine, over real HTTP, with real weights."""
-    from dataclasses import replace
-
     from blackbox_proxy.cli import demonstrating, show
-    from blackbox_proxy.demo.run import CLOSED, LOADS, LOCAL, STEERING, draw, play, staged
-    from blackbox_proxy.demo.score import summary
+    from blackbox_proxy.evaluation.serving import CLOSED
     from blackbox_proxy.local.weights import short_name
+    from blackbox_proxy.tasks.demonstration import LOADS, LOCAL, draw, play, staged, summary
 
-    steering = replace(STEERING, alpha=STEERING.alpha if alpha is None else alpha, tail=tail, rule=rule)
-    asked = {load: draw(load, count=count, split=split, seed=seed) for load in LOADS}
+    drawn = {load: draw(load, count=count, split=split, seed=seed) for load in LOADS}
+    tasks = {load: task.with_knobs(knobs) for load, task in drawn.items()}
+    reveals = any(task.steering.tail == "reveal" for task in tasks.values())
     fetch(LOCAL)
     closed = fetch(CLOSED)
     if not as_json:
         demonstrating.opening(closed=short_name(CLOSED), local=short_name(LOCAL))
-    with staged(closed, top_k=top_k, tokenizer=tokenizer or tail == "reveal") as stage:
+    known, tape = tokenizer or reveals, cassette.open()
+    with staged(closed, top_k=top_k, tokenizer=known, tape=tape) as stage:
         if as_json:
             with show.progress("answering", count * len(LOADS)) as tick:
-                played = {load: play(asked[load], stage, steering=steering, on_answer=tick) for load in LOADS}
+                played = {load: play(task, stage, on_answer=tick) for load, task in tasks.items()}
         else:
             played = demonstrating.loads(
-                asked, lambda some, ask, tell: play(some, stage, steering=steering, on_question=ask, on_answer=tell)
+                tasks, lambda task, ask, tell: play(task, stage, on_question=ask, on_answer=tell)
             )
-    figures = {load: summary(answered) for load, answered in played.items()}
+    figures = {load: summary(tasks[load], answered) for load, answered in played.items()}
     write_json(figures) if as_json else demonstrating.closing(figures)
 
 

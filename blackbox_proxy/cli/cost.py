@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from blackbox_proxy.cli.booking import LedgerFile, ledger_file
-from blackbox_proxy.cli.options import AsJson, BaseUrl, ModelName, ProfileName, Tokenizer, write_json
+from blackbox_proxy.cli.booking import BudgetOptions
+from blackbox_proxy.cli.declaring import Fields, with_options
+from blackbox_proxy.cli.endpoint import EndpointOptions
+from blackbox_proxy.cli.knobs import DraftKnob, steering_of
+from blackbox_proxy.cli.options import AsJson, page_option, write_json
 from blackbox_proxy.cli.pagefile import check_page_file, program, write_page
 from blackbox_proxy.errors import InputError
 
@@ -29,6 +32,7 @@ app = typer.Typer(
     epilog="Examples: `blackbox-proxy cost report --by day`, `blackbox-proxy cost estimate prompt.txt --model m`",
 )
 
+LedgerOption = Annotated[BudgetOptions, Fields(only=("ledger",))]
 Since = Annotated[str | None, typer.Option(help="Only from this UTC day on: 2026-11-01, `today`, or 7d for a week.")]
 
 
@@ -44,16 +48,16 @@ Since = Annotated[str | None, typer.Option(help="Only from this UTC day on: 2026
 `blackbox-proxy cost report --since 2026-11-01 --html november.html`
 """
 )
+@with_options
 def report(
+    *,
     by: Annotated[
         Literal["model", "day", "tag", "run", "outcome"], typer.Option(help="What the figures are for, each.")
     ] = "model",
     since: Since = None,
-    html: Annotated[
-        Path | None, typer.Option(help="Write a page with charts to this file too; an older page is replaced.")
-    ] = None,
+    html: Annotated[Path | None, page_option("--html", " with charts")] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Say what each figure means.")] = False,
-    ledger: LedgerFile = None,
+    ledger: LedgerOption,
     as_json: AsJson = False,
 ) -> None:
     """Requests, tokens and dollars by model, day, tag, run or outcome."""
@@ -81,18 +85,18 @@ def _page(rows: Sequence[LedgerRow], *, since: str) -> str:
     from blackbox_proxy.pages.costs import Costs, costs_page
 
     ways: tuple[By, ...] = ("day", "model", "tag", "outcome")
-    found = {}
+    groups = {}
     with show.progress("adding up", len(ways)) as tick:
         for by in ways:
-            found[by] = figures_by(rows, by=by)
+            groups[by] = figures_by(rows, by=by)
             tick(by)
     return costs_page(
         Costs(
             total=figures("total", rows),
-            days=found["day"],
-            models=found["model"],
-            tags=found["tag"],
-            outcomes=found["outcome"],
+            days=groups["day"],
+            models=groups["model"],
+            tags=groups["tag"],
+            outcomes=groups["outcome"],
             since=since,
             written_at=dt.datetime.now(dt.UTC),
             by=program(),
@@ -108,18 +112,17 @@ def _page(rows: Sequence[LedgerRow], *, since: str) -> str:
 `blackbox-proxy cost estimate prompts.jsonl --base-url https://api.openai.com/v1 --model gpt-4o --acceptance 0.8 --json`
 """
 )
+@with_options
 def estimate(
+    *,
     file: Annotated[Path, typer.Argument(help="A text file with a prompt; with .jsonl a JSON string on each line.")],
-    base_url: BaseUrl = None,
-    model: ModelName = None,
-    profile: ProfileName = None,
-    tokenizer: Tokenizer = None,
+    endpoint: Annotated[EndpointOptions, Fields(only=("base_url", "model", "profile", "tokenizer"))],
     answer: Annotated[int, typer.Option(min=1, help="Tokens of an answer that are expected.")] = 256,
-    draft: Annotated[int, typer.Option(min=1, max=256, help="Most tokens to ask for in one call.")] = 8,
+    knobs: DraftKnob,
     acceptance: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="Share of drafted tokens that is kept; default: as before.")
     ] = None,
-    ledger: LedgerFile = None,
+    ledger: LedgerOption,
     as_json: AsJson = False,
 ) -> None:
     """Calls, tokens and dollars that steering these prompts will take: one token per call, and by drafts.
@@ -131,19 +134,20 @@ def estimate(
     from blackbox_proxy.cli.settings import read_settings
 
     settings = read_settings()
-    asked = EstimatedPrompts(
-        file, base_url, model, profile, tokenizer, answer=answer, draft=draft, acceptance=acceptance, ledger=ledger
-    )
-    found = foreseen(asked, settings)
-    write_json(bills.estimate_json(found)) if as_json else bills.estimate(found)
+    draft = steering_of(knobs, settings).draft
+    asked = EstimatedPrompts(file, endpoint, ledger, answer=answer, draft=draft, acceptance=acceptance)
+    estimated = foreseen(asked, settings)
+    write_json(bills.estimate_json(estimated)) if as_json else bills.estimate(estimated)
 
 
 @app.command(epilog="Examples: `blackbox-proxy cost export --csv`, `blackbox-proxy cost export --jsonl --since 30d`")
+@with_options
 def export(
+    *,
     as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated, with a head.")] = False,
     as_jsonl: Annotated[bool, typer.Option("--jsonl", "--json", help="One JSON object a line.")] = False,
     since: Since = None,
-    ledger: LedgerFile = None,
+    ledger: LedgerOption,
 ) -> None:
     """Write the ledger's rows to standard output, one for each attempt at a request."""
     from blackbox_proxy.ledger.export import write_csv, write_jsonl
@@ -155,10 +159,12 @@ def export(
 
 
 @app.command(epilog="Example: `blackbox-proxy cost prune --before 2026-01-01 --yes`")
+@with_options
 def prune(
+    *,
     before: Annotated[str, typer.Option(help="Rows of the UTC days before this one: 2026-01-01, or 90d for 90 days.")],
     yes: Annotated[bool, typer.Option("--yes", help="Delete without a question.")] = False,
-    ledger: LedgerFile = None,
+    ledger: LedgerOption,
     as_json: AsJson = False,
 ) -> None:
     """Delete old rows for good; budgets of tags no longer count them either."""
@@ -180,12 +186,12 @@ def _ask(question: str) -> None:
 
 
 @contextmanager
-def _opened(given: Path | None) -> Iterator[Store]:
+def _opened(ledger: BudgetOptions) -> Iterator[Store]:
     """The ledger's file. Raises InputError where there is none: a report must not make one."""
     from blackbox_proxy.cli.settings import read_settings
     from blackbox_proxy.ledger.store import Store
 
-    path = ledger_file(given, read_settings())
+    path = ledger.file(read_settings())
     if not path.exists():
         raise InputError(f"there is no ledger at {path}", hint="`blackbox-proxy steer` makes one, or name it: --ledger")
     store = Store(path)

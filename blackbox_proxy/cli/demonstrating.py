@@ -17,8 +17,9 @@ from rich.text import Text
 from blackbox_proxy.cli import show
 
 if TYPE_CHECKING:
-    from blackbox_proxy.demo.facts import Load, Question
-    from blackbox_proxy.demo.score import DemoAnswer
+    from blackbox_proxy.evaluation.task import Task
+    from blackbox_proxy.tasks.demo import Load
+    from blackbox_proxy.tasks.demonstration import DemoAnswer
 
 LOAD_TITLES = {
     "known": "known: real facts; what the closed model knows, in the pair's form",
@@ -43,10 +44,8 @@ NEXT = (
 )
 """What to run next, and what for."""
 
-Play = Callable[
-    [Sequence["Question"], Callable[["Question"], object], Callable[["DemoAnswer"], object]], Sequence["DemoAnswer"]
-]
-"""Answers questions in order; told of each before it is asked, and of its answers."""
+Play = Callable[["Task", Callable[[str], object], Callable[["DemoAnswer"], object]], Sequence["DemoAnswer"]]
+"""Answers the questions of a task in order: passes on each before it is asked, and then its answers."""
 
 WHOLE = 4
 """Questions of each load that are shown with all four answers; the others with the steered one."""
@@ -72,46 +71,46 @@ def opening(*, closed: str, local: str) -> None:
         show.labelled(name, WHO[party].format(closed=closed, local=local), style="green" if party == "steered" else "")
 
 
-def loads(asked: Mapping[Load, Sequence[Question]], play: Play) -> dict[Load, Sequence[DemoAnswer]]:
+def loads(tasks: Mapping[Load, Task], play: Play) -> dict[Load, Sequence[DemoAnswer]]:
     """Play all loads; behind the first, which shows the idea, one of its answers token by token."""
     played: dict[Load, Sequence[DemoAnswer]] = {}
-    for name, questions in asked.items():
-        played[name] = _load(name, questions, play)
+    for name, task in tasks.items():
+        played[name] = _load(name, task, play)
         if len(played) == 1:
             _tokens(played[name][0])
     return played
 
 
-def _load(name: Load, asked: Sequence[Question], play: Play) -> Sequence[DemoAnswer]:
+def _load(name: Load, task: Task, play: Play) -> Sequence[DemoAnswer]:
     """Play one load: each question is there before it is asked, its answers as soon as they are known."""
     show.section(LOAD_TITLES[name])
-    begun: list[Question] = []
+    begun: list[str] = []
 
-    def ask(question: Question) -> None:
+    def ask(question: str) -> None:
         begun.append(question)
-        show.out.print(Text(f"{len(begun)}/{len(asked)} ", style="dim").append(question.asked, style="bold"))
+        show.out.print(Text(f"{len(begun)}/{len(task.test)} ", style="dim").append(question, style="bold"))
 
     def tell(answered: DemoAnswer) -> None:
         for party, label in NAMES.items():
             if party == "steered" or len(begun) <= WHOLE:
-                show.labelled(label, getattr(answered, party)[:100], style="green" if party == "steered" else "")
+                show.labelled(label, answered.text(party)[:100], style="green" if party == "steered" else "")
 
-    return play(asked, ask, tell)
+    return play(task, ask, tell)
 
 
 def _tokens(answered: DemoAnswer) -> None:
     """One answer, token by token."""
     show.section("token by token")
-    show.out.print(Text(answered.question.asked, style="bold"))
-    show.out.print(show.steps_table(answered.result.steps))
+    show.out.print(Text(answered.asked, style="bold"))
+    show.out.print(show.steps_table(answered.steps))
 
 
 def closing(figures: Mapping[Load, Mapping[str, Any]]) -> None:
     """The figures, and what to run next."""
     show.section("figures")
     show.out.print(figures_table(figures))
-    for load, found in figures.items():
-        show.out.print(_work_line(load, found))
+    for load, sums in figures.items():
+        show.out.print(_work_line(load, sums))
     show.section("by kind of question")
     show.out.print(Text(PLACES, style="dim"))
     show.out.print(kinds_table(figures))
@@ -123,9 +122,9 @@ def closing(figures: Mapping[Load, Mapping[str, Any]]) -> None:
 def figures_table(figures: Mapping[Load, Mapping[str, Any]]) -> Table:
     """Shares of right facts, right forms and both, with 95 % intervals, by load and party."""
     rows = show.table(dict.fromkeys(("load", "answer", "right fact", "right form", "both"), "left"))
-    for load, found in figures.items():
+    for load, sums in figures.items():
         for party, name in NAMES.items():
-            cells = [_share(found, f"{party}_{what}") for what in ("fact", "format", "exact")]
+            cells = [_share(sums, f"{party}_{what}") for what in ("fact", "format", "exact")]
             rows.add_row(load, name, *cells, style="green" if party == "steered" else "")
     return rows
 
@@ -135,23 +134,23 @@ def kinds_table(figures: Mapping[Load, Mapping[str, Any]]) -> Table:
     names = ("says", "in place", "shows", "tuned", "fact", "form", "both")
     columns = ("load", "kind", "n", *names)
     rows = show.table(dict.fromkeys(columns, "left"))
-    for load, found in figures.items():
-        for kind, shares in found["kinds"].items():
+    for load, sums in figures.items():
+        for kind, shares in sums["kinds"].items():
             count, *rest = shares.values()
             rows.add_row(load, kind, str(count), *(f"{share:.2f}" for share in rest))
     return rows
 
 
-def _share(found: Mapping[str, Any], name: str) -> str:
-    low, high = found["intervals_95"][name]
-    return f"{found[name]:.2f}  ({low:.2f}-{high:.2f})"
+def _share(sums: Mapping[str, Any], name: str) -> str:
+    low, high = sums["intervals_95"][name]
+    return f"{sums[name]:.2f}  ({low:.2f}-{high:.2f})"
 
 
-def _work_line(load: str, found: Mapping[str, Any]) -> Text:
+def _work_line(load: str, sums: Mapping[str, Any]) -> Text:
     return Text(
-        f"{load}: {found['questions']} questions, {found['emitted_tokens']} tokens in {found['api_calls']} calls "
-        f"(one per token: {found['naive_calls']}), {found['changed']:.0%} changed, {found['outside_top_k']:.0%} from "
-        f"outside the top-k; same answer as the tuned SLM alone: {found['same_as_expert']:.0%}; "
-        f"{found['local_seconds']:.1f} s local, {found['seconds_per_token'] * 1e3:.0f} ms per token",
+        f"{load}: {sums['questions']} questions, {sums['emitted_tokens']} tokens in {sums['api_calls']} calls "
+        f"(one per token: {sums['naive_calls']}), {sums['changed']:.0%} changed, {sums['outside_top_k']:.0%} from "
+        f"outside the top-k; same answer as the tuned SLM alone: {sums['same_as_expert']:.0%}; "
+        f"{sums['local_seconds']:.1f} s local, {sums['seconds_per_token'] * 1e3:.0f} ms per token",
         style="dim",
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-import sys
 import textwrap
 import time
 import uuid
@@ -21,15 +20,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from blackbox_proxy.cli import inputs
-from blackbox_proxy.cli.booking import LedgerFile, NoLedger, books
-from blackbox_proxy.cli.options import AsJson, BaseUrl, KeyVariable, ModelName, ProfileName, Timeout, write_json
+from blackbox_proxy.cli.booking import BudgetOptions
+from blackbox_proxy.cli.declaring import Fields, with_options
+from blackbox_proxy.cli.endpoint import EndpointOptions, required
+from blackbox_proxy.cli.options import AsJson, write_json
+from blackbox_proxy.cli.taping import TapeOptions
 from blackbox_proxy.errors import BlackboxProxyError, InputError
 
 if TYPE_CHECKING:
+    from blackbox_proxy.cassettes.opening import Tape
     from blackbox_proxy.cli.settings import Settings
     from blackbox_proxy.core.money.amounts import Price
-    from blackbox_proxy.doctor.chart import Check, Report
     from blackbox_proxy.doctor.examining import Examination
+    from blackbox_proxy.doctor.findings import Check, Report
     from blackbox_proxy.ledger.books import Account, Entry, Ledger
     from blackbox_proxy.remote.profiles.finding import Profile
     from blackbox_proxy.remote.profiles.rules import Settled
@@ -77,17 +80,15 @@ class Watched:
         return Call(0, used, None if self.entry is None else self.entry.cost)
 
 
-def doctor(  # noqa: PLR0913, PLR0917 (typer reads options from the signature)
-    base_url: BaseUrl = None,
-    model: ModelName = None,
-    profile: ProfileName = None,
-    api_key_env: KeyVariable = None,
-    timeout: Timeout = 60.0,
-    ledger: LedgerFile = None,
-    no_ledger: NoLedger = False,  # noqa: FBT002
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before the first call.")] = False,  # noqa: FBT002
-    write: Annotated[bool, typer.Option(help="Write what was measured, for later runs.")] = True,  # noqa: FBT002
-    as_json: AsJson = False,  # noqa: FBT002
+@with_options
+def doctor(
+    *,
+    endpoint: Annotated[EndpointOptions, Fields(but=("template", "tokenizer", "top_k"))],
+    budget: Annotated[BudgetOptions, Fields(only=("ledger", "no_ledger"))],
+    cassette: TapeOptions,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before the first call.")] = False,
+    write: Annotated[bool, typer.Option(help="Write what was measured, for later runs.")] = True,
+    as_json: AsJson = False,
 ) -> None:
     """Ask an endpoint some thirty short questions, and say what it can do and how exact steering will be there.
 
@@ -95,13 +96,15 @@ def doctor(  # noqa: PLR0913, PLR0917 (typer reads options from the signature)
     """
     from blackbox_proxy.cli.settings import read_settings
 
-    settings = read_settings()
-    patient = _patient(settings, base_url=base_url, model=model, profile=profile, api_key_env=api_key_env)
+    settings = cassette.settings(read_settings())
+    tape = cassette.open()
+    patient = _patient(settings, endpoint)
     calls: list[Call] = []
-    with books(settings, file=ledger, off=no_ledger) as book:
-        account = book and _account(patient, book)
-        _announce(patient, yes=yes, price=account and account.price())
-        with _examined(patient, timeout=timeout, account=account, calls=calls) as exam:
+    with budget.books(settings) as book:
+        account = book and _account(patient, book, replayed=cassette.replay is not None)
+        if cassette.replay is None:
+            _announce(patient, yes=yes, price=account and account.price())
+        with _examined(patient, tape, timeout=endpoint.seconds, account=account, calls=calls) as exam:
             stopped = _run(exam)
     report = exam.report(stopped=_words(stopped))
     path, remark = _written(report, patient) if write else (None, "nothing was written")
@@ -113,42 +116,37 @@ def doctor(  # noqa: PLR0913, PLR0917 (typer reads options from the signature)
     _leave(stopped, as_json=as_json)
 
 
-def _patient(
-    settings: Settings, *, base_url: str | None, model: str | None, profile: str | None, api_key_env: str | None
-) -> Patient:
+def _patient(settings: Settings, endpoint: EndpointOptions) -> Patient:
     """The endpoint as command line, settings and profile describe it; what was measured before is left aside."""
     from blackbox_proxy.remote.profiles.finding import load_profile, user_folder
     from blackbox_proxy.remote.profiles.rules import settle
 
-    named, folder = profile or settings.profile or UNKNOWN, user_folder(os.environ)
-    found = load_profile(named, folder=folder)
-    url = base_url or (settings.base_url if not profile else None) or found.document.profile.base_url or ""
-    name = model or settings.model or ""
-    if not name:
-        raise InputError(
-            "--model is missing", hint="give it, or set BLACKBOX_PROXY_MODEL, or write it into config.toml"
-        )
+    named, folder = endpoint.profile or settings.profile or UNKNOWN, user_folder(os.environ)
+    profile = load_profile(named, folder=folder)
+    set_url = None if endpoint.profile else settings.base_url
+    url = endpoint.base_url or set_url or profile.document.profile.base_url or ""
+    name = required(endpoint.model or settings.model, "model")
     if not url and named == UNKNOWN:
         raise InputError("--base-url is missing", hint="give it, such as https://host/v1, or name a --profile")
-    fresh = replace(found, overlays=(), elsewhere=())
+    fresh = replace(profile, overlays=(), elsewhere=())
     settled = settle(fresh, name, base_url=url, today=_today())
     if settled.options.get("decoder") == "llama_native":
         raise InputError(
             f"the doctor does not know the route {settled.options.get('path')} of the profile {named!r}",
             hint=f"look at its other routes: --profile {UNKNOWN} --base-url {url}",
         )
-    variable = inputs.variable_name(api_key_env) if api_key_env else settled.api_key_env
-    return Patient(url, name, found, settled, folder, variable)
+    variable = inputs.variable_name(endpoint.api_key_env) if endpoint.api_key_env else settled.api_key_env
+    return Patient(url, name, profile, settled, folder, variable)
 
 
 def _today() -> dt.date:
     return dt.datetime.now(dt.UTC).date()
 
 
-def _account(patient: Patient, ledger: Ledger) -> Account:
+def _account(patient: Patient, ledger: Ledger, *, replayed: bool) -> Account:
     """Where its requests are booked."""
     profile = "" if patient.profile.name == UNKNOWN else patient.profile.name
-    return ledger.account(patient.settled.base_url, patient.model, profile=profile)
+    return ledger.account(patient.settled.base_url, patient.model, profile=profile, replayed=replayed)
 
 
 def _announce(patient: Patient, *, yes: bool, price: Price | None) -> None:
@@ -159,18 +157,20 @@ def _announce(patient: Patient, *, yes: bool, price: Price | None) -> None:
     from blackbox_proxy.types import Usage
 
     amount = cost(Usage(input=ESTIMATE.input, output=ESTIMATE.output), price)
-    told = "cost unknown, since nobody says its price" if amount is None else f"about {bills.money(amount)} USD"
+    price_words = "cost unknown, since nobody says its price" if amount is None else f"about {bills.money(amount)} USD"
     show.note(
         f"to ask {patient.model} at {patient.base_url}: about {ESTIMATE.calls} calls, {ESTIMATE.input:,} tokens in, "
         f"{ESTIMATE.output:,} out ({ESTIMATE.most_output:,} where it gives no short answers); "
-        f"never more than {ESTIMATE.most_calls} calls; {told}"
+        f"never more than {ESTIMATE.most_calls} calls; {price_words}"
     )
-    if not yes and sys.stdin.isatty() and sys.stderr.isatty() and not inputs.agreed():
+    if not yes and not inputs.agreed():
         raise typer.Exit(1)
 
 
 @contextmanager
-def _examined(patient: Patient, *, timeout: float, account: Account | None, calls: list[Call]) -> Iterator[Examination]:
+def _examined(
+    patient: Patient, tape: Tape | None, *, timeout: float, account: Account | None, calls: list[Call]
+) -> Iterator[Examination]:
     """An examination over HTTP, with a bar that moves with its calls. calls: takes every attempt at a request."""
     from blackbox_proxy.api import COMMON_ENDS
     from blackbox_proxy.cli import show
@@ -186,7 +186,9 @@ def _examined(patient: Patient, *, timeout: float, account: Account | None, call
         key_header=settled.api_key_header,
         timeout=timeout,
         on_attempt=lambda attempt: calls.append(watching[-1].call(attempt)),
+        tape=tape,
     )
+    transport.introduce(model=patient.model, profile="" if patient.profile.name == UNKNOWN else patient.profile.name)
 
     def send(request: WireRequest) -> Mapping[str, object]:
         entry = account and account.entry(request, run=run, step=0)
@@ -210,7 +212,7 @@ def _run(exam: Examination) -> BaseException | None:
     try:
         exam.run()
     except (BlackboxProxyError, KeyboardInterrupt) as error:
-        if not any(answer.heard for answer in exam.chart.answers):
+        if not any(answer.reply for answer in exam.findings.answers):
             raise
         return error
     return None
@@ -254,7 +256,7 @@ def _as_json(
     from blackbox_proxy.core.money.spending import cost_of
 
     cost = cost_of(calls)
-    found: dict[str, object] = {
+    fields: dict[str, object] = {
         "base_url": report.base_url,
         "model": report.model,
         "profile": patient.profile.name,
@@ -271,8 +273,8 @@ def _as_json(
         "overlay": path and str(path),
     }
     if isinstance(stopped, BlackboxProxyError):
-        found["error"] = {"type": type(stopped).__name__, "message": stopped.message, "hint": stopped.hint}
-    return found
+        fields["error"] = {"type": type(stopped).__name__, "message": stopped.message, "hint": stopped.hint}
+    return fields
 
 
 def _show(report: Report, calls: Sequence[Call]) -> None:
@@ -280,7 +282,7 @@ def _show(report: Report, calls: Sequence[Call]) -> None:
     from rich.text import Text
 
     from blackbox_proxy.cli import show
-    from blackbox_proxy.core.money.amounts import plain
+    from blackbox_proxy.cli.spent import cost_words
     from blackbox_proxy.core.money.spending import cost_of
 
     width = max((len(check.what) for check in report.checks), default=0)
@@ -292,9 +294,7 @@ def _show(report: Report, calls: Sequence[Call]) -> None:
     names = ", ".join(dict.fromkeys(check.finding for check in report.findings))
     show.out.print(Text(f"Deviations: {names or 'none'}."), soft_wrap=False)
     used = "tokens not counted" if report.input is None else f"{report.input:,} tokens in, {report.output or 0:,} out"
-    cost = cost_of(calls)
-    price = "cost unknown" if cost is None else f"cost {plain(cost)} USD"
-    show.note(f"{len(calls)} calls, {used}, {report.seconds:.2f} s each; {price}")
+    show.note(f"{len(calls)} calls, {used}, {report.seconds:.2f} s each; {cost_words(cost_of(calls))}")
 
 
 def rows(check: Check, *, what: int, width: int) -> Iterator[object]:
@@ -311,9 +311,9 @@ def rows(check: Check, *, what: int, width: int) -> Iterator[object]:
     yield from (Text(f"{'':<{indent}}{line}") for line in more)
     for label, evidence in (("sent", check.sent), ("came", check.came)):
         if evidence:
-            told = Text(f"{'':<8}{one_line(f'{label} {evidence}')}", style="dim")
-            told.truncate(width, overflow="ellipsis")
-            yield told
+            row = Text(f"{'':<8}{one_line(f'{label} {evidence}')}", style="dim")
+            row.truncate(width, overflow="ellipsis")
+            yield row
 
 
 def _say_where(remark: str, patient: Patient, *, path: Path | None) -> None:

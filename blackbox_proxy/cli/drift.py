@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -15,20 +16,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from blackbox_proxy.cli.booking import LedgerFile, MaxCalls, MaxCost, NoLedger, Tags, books
-from blackbox_proxy.cli.options import (
-    AsJson,
-    BaseUrl,
-    KeyVariable,
-    ModelName,
-    ProfileName,
-    Template,
-    Timeout,
-    TopK,
-    adapter_options,
-    connection,
-    write_json,
-)
+from blackbox_proxy.cli.booking import BudgetOptions
+from blackbox_proxy.cli.declaring import Fields, with_options
+from blackbox_proxy.cli.endpoint import EndpointOptions
+from blackbox_proxy.cli.options import AsJson, write_json
+from blackbox_proxy.cli.taping import TapeOptions
 
 if TYPE_CHECKING:
     from blackbox_proxy.api import Api
@@ -93,61 +85,42 @@ class WatchedCanaries:
 
 
 @app.command("record", epilog=RECORD_EXAMPLES)
-def record(  # noqa: PLR0913, PLR0917 (typer reads options from the signature)
-    base_url: BaseUrl = None,
-    model: ModelName = None,
-    profile: ProfileName = None,
-    chat: Chat = False,  # noqa: FBT002
-    template: Template = None,
-    top_k: TopK = None,
+@with_options
+def record(
+    *,
+    endpoint: Annotated[EndpointOptions, Fields(but=("tokenizer",))],
+    chat: Chat = False,
     takes: Annotated[int, typer.Option(help="How often each canary is asked; the difference is noise.", min=1)] = 2,
     file: RecordFile = None,
-    api_key_env: KeyVariable = None,
-    timeout: Timeout = 60.0,
-    max_cost: MaxCost = None,
-    max_calls: MaxCalls = None,
-    tag: Tags = None,
-    ledger: LedgerFile = None,
-    no_ledger: NoLedger = False,  # noqa: FBT002
-    as_json: AsJson = False,  # noqa: FBT002
+    budget: BudgetOptions,
+    cassette: TapeOptions,
+    as_json: AsJson = False,
 ) -> None:
     """Ask an endpoint ten short questions, twice each, and keep what it said with its log-probs and its fingerprint.
 
     A later `drift check` compares. An older record of the same address and model is replaced.
     """
     from blackbox_proxy.cli import show
-    from blackbox_proxy.cli.settings import read_settings
     from blackbox_proxy.drift import QUESTIONS, write_record
     from blackbox_proxy.drift import record as recorded
 
-    settings = read_settings()
     with (
-        books(settings, file=ledger, off=no_ledger, tags=tag, max_cost=max_cost, max_calls=max_calls) as book,
-        connection(
-            settings,
-            base_url=base_url,
-            model=model,
-            profile=profile,
-            template=template,
-            adapter="chat_continue" if chat else "",
-            api_key_env=api_key_env,
-            timeout=timeout,
-            options=adapter_options(settings, profile, base_url=base_url, model=model, top_k=top_k),
-            ledger=book,
-        ) as api,
+        _called(endpoint, budget, cassette, chat=chat) as api,
         show.progress("asking", takes * len(QUESTIONS)) as tick,
     ):
         watched = _watched(api, file)
-        made = dt.datetime.now(dt.UTC)
-        found = recorded(api, base_url=watched.address, made=made, takes=takes, on_reply=_heard(watched.bill, tick))
-        write_record(watched.file, found)
-    noise, names = found.noise, found.fingerprints
+        now = dt.datetime.now(dt.UTC)
+        recording = recorded(
+            api, base_url=watched.address, recorded_at=now, takes=takes, on_reply=_heard(watched.bill, tick)
+        )
+        write_record(watched.file, recording)
+    noise, names = recording.noise, recording.fingerprints
     if as_json:
         write_json(
             {
                 "file": str(watched.file),
-                "model": found.model,
-                "canaries": len(found.canaries),
+                "model": recording.model,
+                "canaries": len(recording.canaries),
                 "takes": takes,
                 "noise": round(noise, 6),
                 "fingerprints": names,
@@ -155,28 +128,24 @@ def record(  # noqa: PLR0913, PLR0917 (typer reads options from the signature)
             }
         )
         return
-    show.line(f"{len(found.canaries)} canaries, {takes} takes: {found.model} differs from itself by {noise:.3g}")
+    show.line(
+        f"{len(recording.canaries)} canaries, {takes} takes: {recording.model} differs from itself by {noise:.3g}"
+    )
     show.line(f"fingerprint: {', '.join(names) or 'it tells none'}")
     show.note(f"written to {watched.file}")
     show.note(_bill_line(watched.bill))
 
 
 @app.command("check", epilog=CHECK_EXAMPLES)
-def check(  # noqa: PLR0913, PLR0917 (typer reads options from the signature)
-    base_url: BaseUrl = None,
-    model: ModelName = None,
-    profile: ProfileName = None,
-    chat: Chat = False,  # noqa: FBT002
-    template: Template = None,
+@with_options
+def check(
+    *,
+    endpoint: Annotated[EndpointOptions, Fields(but=("tokenizer", "top_k"))],
+    chat: Chat = False,
     file: RecordFile = None,
-    api_key_env: KeyVariable = None,
-    timeout: Timeout = 60.0,
-    max_cost: MaxCost = None,
-    max_calls: MaxCalls = None,
-    tag: Tags = None,
-    ledger: LedgerFile = None,
-    no_ledger: NoLedger = False,  # noqa: FBT002
-    as_json: AsJson = False,  # noqa: FBT002
+    budget: BudgetOptions,
+    cassette: TapeOptions,
+    as_json: AsJson = False,
 ) -> None:
     """Ask the recorded canaries once more, and say whether the model has changed.
 
@@ -185,37 +154,36 @@ def check(  # noqa: PLR0913, PLR0917 (typer reads options from the signature)
     could not be asked), 2 for unusable input.
     """
     from blackbox_proxy.cli import show
-    from blackbox_proxy.cli.settings import read_settings
     from blackbox_proxy.drift import check as checked
     from blackbox_proxy.drift import read_record
 
-    settings = read_settings()
-    with (
-        books(settings, file=ledger, off=no_ledger, tags=tag, max_cost=max_cost, max_calls=max_calls) as book,
-        connection(
-            settings,
-            base_url=base_url,
-            model=model,
-            profile=profile,
-            template=template,
-            adapter="chat_continue" if chat else "",
-            api_key_env=api_key_env,
-            timeout=timeout,
-            options=adapter_options(settings, profile, base_url=base_url, model=model, top_k=None),
-            ledger=book,
-        ) as api,
-    ):
+    with _called(endpoint, budget, cassette, chat=chat) as api:
         watched = _watched(api, file)
         old = read_record(watched.file)
         with show.progress("asking", len(old.canaries)) as tick:
-            found = checked(api, old, on_reply=_heard(watched.bill, tick))
+            comparison = checked(api, old, on_reply=_heard(watched.bill, tick))
     if as_json:
-        write_json({**_comparison_json(found), "recorded": old.made.isoformat(), **_bill_json(watched.bill)})
+        write_json(
+            {**_comparison_json(comparison), "recorded": old.recorded_at.isoformat(), **_bill_json(watched.bill)}
+        )
     else:
-        _show(found, since=old.made)
+        _show(comparison, since=old.recorded_at)
         show.note(_bill_line(watched.bill))
-    if found.verdict == "changed":
+    if comparison.verdict == "changed":
         raise typer.Exit(1)
+
+
+@contextmanager
+def _called(endpoint: EndpointOptions, budget: BudgetOptions, cassette: TapeOptions, *, chat: bool) -> Iterator[Api]:
+    """The endpoint, ready to be called, with its ledger open."""
+    from blackbox_proxy.cli.settings import read_settings
+
+    settings = cassette.settings(read_settings())
+    with (
+        budget.books(settings) as book,
+        endpoint.connect(settings, adapter="chat_continue" if chat else "", ledger=book, tape=cassette.open()) as api,
+    ):
+        yield api
 
 
 def _watched(api: Api, file: Path | None) -> WatchedCanaries:
@@ -237,34 +205,35 @@ def _heard(bill: Bill, tick: Callable[[object], None]) -> Callable[[Reply], None
     return heard
 
 
-def _show(found: Comparison, *, since: dt.datetime) -> None:
+def _show(comparison: Comparison, *, since: dt.datetime) -> None:
     from rich.text import Text
 
     from blackbox_proxy.cli import show
     from blackbox_proxy.core.visible import one_line
 
     rows = show.table({"canary": "left", "shift": "right", "other tokens": "right"})
-    for one in found.canaries:
-        style = "yellow" if one.shift > found.limit else ""
+    for one in comparison.canaries:
+        style = "yellow" if one.shift > comparison.limit else ""
         rows.add_row(Text(one_line(one.asked)[-60:], style=style), f"{one.shift:.3f}", str(one.flips))
     show.out.print(rows)
-    show.line(f"{found.verdict} since {since:%Y-%m-%d %H:%M} UTC: the largest shift is {found.shift:.3g}")
-    for reason in found.reasons:
+    show.line(f"{comparison.verdict} since {since:%Y-%m-%d %H:%M} UTC: the largest shift is {comparison.shift:.3g}")
+    for reason in comparison.reasons:
         show.line(show.harmless(reason))
     show.note(
-        f"shift: least total variation of next-token distributions; noise {found.noise:.3g}, limit {found.limit:.3g}"
+        f"shift: least total variation of next-token distributions; noise {comparison.noise:.3g}, "
+        f"limit {comparison.limit:.3g}"
     )
 
 
-def _comparison_json(found: Comparison) -> dict[str, object]:
+def _comparison_json(comparison: Comparison) -> dict[str, object]:
     return {
-        "verdict": found.verdict,
-        "shift": round(found.shift, 6),
-        "noise": round(found.noise, 6),
-        "limit": round(found.limit, 6),
-        "reasons": list(found.reasons),
+        "verdict": comparison.verdict,
+        "shift": round(comparison.shift, 6),
+        "noise": round(comparison.noise, 6),
+        "limit": round(comparison.limit, 6),
+        "reasons": list(comparison.reasons),
         "canaries": [
-            {"asked": one.asked, "shift": round(one.shift, 6), "other_tokens": one.flips} for one in found.canaries
+            {"asked": one.asked, "shift": round(one.shift, 6), "other_tokens": one.flips} for one in comparison.canaries
         ],
     }
 
@@ -277,7 +246,6 @@ def _bill_json(bill: Bill) -> dict[str, object]:
 
 
 def _bill_line(bill: Bill) -> str:
-    from blackbox_proxy.core.money.amounts import plain
+    from blackbox_proxy.cli.spent import cost_words
 
-    cost = "cost unknown" if bill.cost is None else f"cost {plain(bill.cost)} USD"
-    return f"{bill.calls} calls, {bill.input:,} tokens in, {bill.output:,} out; {cost}"
+    return f"{bill.calls} calls, {bill.input:,} tokens in, {bill.output:,} out; {cost_words(bill.cost)}"

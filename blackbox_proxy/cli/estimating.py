@@ -15,7 +15,7 @@ from operator import add
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from blackbox_proxy.cli.booking import ledger_file
+from blackbox_proxy.cli.endpoint import required
 from blackbox_proxy.core.money.amounts import Price
 from blackbox_proxy.core.money.estimating import (
     ACCEPTANCE,
@@ -30,11 +30,13 @@ from blackbox_proxy.core.money.estimating import (
     wording_of,
     work,
 )
-from blackbox_proxy.errors import InputError, PromptError, WeightsError
+from blackbox_proxy.errors import PromptError, WeightsError
 from blackbox_proxy.files import read_text
 
 if TYPE_CHECKING:
     from blackbox_proxy.api import Api
+    from blackbox_proxy.cli.booking import BudgetOptions
+    from blackbox_proxy.cli.endpoint import EndpointOptions
     from blackbox_proxy.cli.settings import Settings
     from blackbox_proxy.core.alignment.vocabulary import Vocabulary
     from blackbox_proxy.ledger.rows import LedgerRow
@@ -50,14 +52,11 @@ class EstimatedPrompts:
     """What the command line says."""
 
     file: Path
-    base_url: str | None
-    model: str | None
-    profile: str | None
-    tokenizer: str | None
+    endpoint: EndpointOptions
+    budget: BudgetOptions
     answer: int
     draft: int
     acceptance: float | None
-    ledger: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +84,11 @@ def foreseen(asked: EstimatedPrompts, settings: Settings) -> Foreseen:
     from blackbox_proxy.ledger.books import price_file
     from blackbox_proxy.ledger.prices import PriceList
 
-    place = _place(asked, settings)
+    place = _place(asked.endpoint, settings)
     texts = read_prompts(asked.file)
-    vocabulary, counted = _vocabulary(asked, place)
+    vocabulary, counted = _vocabulary(place, named=bool(asked.endpoint.tokenizer))
     lengths = [_length(text.encode(), vocabulary) for text in texts]
-    learnt, kept_as = _learnt(_past(ledger_file(asked.ledger, settings)), place, acceptance=asked.acceptance)
+    learnt, kept_as = _learnt(_past(asked.budget.file(settings)), place, acceptance=asked.acceptance)
     price = PriceList(price_file(os.environ)).find(
         place.base_url, place.model, at=dt.datetime.now(dt.UTC), tier=place.tier
     )
@@ -135,7 +134,7 @@ class _Place:
     tier: str = ""
 
 
-def _place(asked: EstimatedPrompts, settings: Settings) -> _Place:
+def _place(endpoint: EndpointOptions, settings: Settings) -> _Place:
     from urllib.parse import urlsplit
 
     from blackbox_proxy.api import measured_here
@@ -143,17 +142,15 @@ def _place(asked: EstimatedPrompts, settings: Settings) -> _Place:
     from blackbox_proxy.remote.profiles.rules import settle
     from blackbox_proxy.remote.registry import load_adapter
 
-    model, named = asked.model or settings.model, asked.profile or settings.profile
-    if not model:
-        raise InputError("--model is missing", hint="give it, or set BLACKBOX_PROXY_MODEL")
-    url = asked.base_url or ("" if asked.profile else settings.base_url) or ""
+    model, named = required(endpoint.model or settings.model, "model"), endpoint.profile or settings.profile
+    url = endpoint.base_url or ("" if endpoint.profile else settings.base_url) or ""
     named = named or measured_here(url, model)
     if not named:
-        return _Place(model, url, urlsplit(url).netloc.rpartition("@")[2], asked.tokenizer or settings.tokenizer, 1)
-    found = load_profile(named, folder=user_folder(os.environ))
-    known = settle(found, model, base_url=url, today=dt.datetime.now(dt.UTC).date())
+        return _Place(model, url, urlsplit(url).netloc.rpartition("@")[2], endpoint.tokenizer or settings.tokenizer, 1)
+    profile = load_profile(named, folder=user_folder(os.environ))
+    known = settle(profile, model, base_url=url, today=dt.datetime.now(dt.UTC).date())
     least = known.options.get("min_output")
-    tokenizer = asked.tokenizer or known.tokenizer or ""
+    tokenizer = endpoint.tokenizer or known.tokenizer or ""
     able, body = load_adapter(known.adapter, **known.options).capabilities(), known.options.get("extra_body")
     tier = body.get("service_tier") if isinstance(body, Mapping) else ""
     return _Place(
@@ -180,10 +177,10 @@ def read_prompts(file: Path) -> list[str]:
         text = read_text(file)
     except (OSError, UnicodeDecodeError) as error:
         raise PromptError(f"cannot read prompts from {file}: {error}", hint="it should be UTF-8 text") from error
-    found = [_line(file, number, line) for number, line in _lines(text)] if file.suffix == ".jsonl" else [text]
-    if not any(one.strip() for one in found):
+    prompts = [_line(file, number, line) for number, line in _lines(text)] if file.suffix == ".jsonl" else [text]
+    if not any(one.strip() for one in prompts):
         raise PromptError(f"{file} holds no prompt", hint="it should hold a prompt, or be .jsonl with one a line")
-    return found
+    return prompts
 
 
 def _lines(text: str) -> list[tuple[int, str]]:
@@ -193,21 +190,24 @@ def _lines(text: str) -> list[tuple[int, str]]:
 def _line(file: Path, number: int, line: str) -> str:
     hint = 'each line should be a JSON string, or {"prompt": "..."}'
     try:
-        found: object = json.loads(line)
+        value: object = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise PromptError(f"{file}, line {number} is not JSON: {error}", hint=hint) from error
-    said = found.get("prompt") if isinstance(found, Mapping) else found
-    if not isinstance(said, str):
+    prompt = value.get("prompt") if isinstance(value, Mapping) else value
+    if not isinstance(prompt, str):
         raise PromptError(f"{file}, line {number} holds no prompt", hint=hint)
-    return said
+    return prompt
 
 
 def _length(text: bytes, vocabulary: Vocabulary | None) -> int:
     return len(vocabulary.spell(text)) if vocabulary else -(-len(text) // BYTES_PER_TOKEN)
 
 
-def _vocabulary(asked: EstimatedPrompts, place: _Place) -> tuple[Vocabulary | None, str]:
-    """The model's own tokens where they are known, and what is to be said of the count."""
+def _vocabulary(place: _Place, *, named: bool) -> tuple[Vocabulary | None, str]:
+    """The model's own tokens where they are known, and what is to be said of the count.
+
+    named: whether the user named the tokenizer, so that one that cannot be had is an error.
+    """
     from blackbox_proxy.local.tokens import api_vocabulary, tokenizer_of
     from blackbox_proxy.local.weights import default_cache
 
@@ -218,7 +218,7 @@ def _vocabulary(asked: EstimatedPrompts, place: _Place) -> tuple[Vocabulary | No
     try:
         return api_vocabulary(spec, cache=default_cache(os.environ)), f"in the longest pieces of {spec}"
     except WeightsError as error:
-        if asked.tokenizer:
+        if named:
             raise
         return None, f"{assumed}, since {error.message}"
 
@@ -238,21 +238,21 @@ def _past(path: Path) -> list[LedgerRow]:
 
 def _learnt(rows: Iterable[LedgerRow], place: _Place, *, acceptance: float | None = None) -> tuple[Wording, str]:
     """How much is kept of a model's drafts, and in how many ways it is asked; and where that comes from."""
-    answered = [row for row in rows if row.model == place.model and row.outcome == "ok"]
+    answered = [row for row in rows if row.model == place.model and row.outcome == "ok" and not row.replayed]
     if place.ways:
         seen = wording_of((row.run, row.step, row.kept, row.wasted) for row in answered)
-        found = seen or replace(ASSUMED, ways=min(ASSUMED.ways, place.ways))
+        learnt = seen or replace(ASSUMED, ways=min(ASSUMED.ways, place.ways))
     else:
         drafts = ((row.kept - row.echoed, row.wasted or 0) for row in answered if row.kept is not None)
         seen_share = acceptance_of(drafts)
         seen = None if seen_share is None else Wording(seen_share, 0)
-        found = seen or Wording(ACCEPTANCE, 0)
+        learnt = seen or Wording(ACCEPTANCE, 0)
     if acceptance is not None:
-        return replace(found, acceptance=acceptance), "as given"
+        return replace(learnt, acceptance=acceptance), "as given"
     if seen is None:
-        return found, f"assumed, since the ledger holds no answer of {place.model}"
+        return learnt, f"assumed, since the ledger holds no answer of {place.model}"
     used = sum(row.kept is not None for row in answered)
-    return found, f"measured over {used} replies of {place.model} in the ledger"
+    return learnt, f"measured over {used} replies of {place.model} in the ledger"
 
 
 def expected(api: Api, prompt: Prompt, steering: Steering, *, rows: Iterable[LedgerRow]) -> Work | None:

@@ -14,31 +14,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from blackbox_proxy.cli.booking import LedgerFile, MaxCalls, MaxCost, NoLedger, Tags, books
-from blackbox_proxy.cli.options import (
-    AsJson,
-    BaseUrl,
-    KeyVariable,
-    ModelName,
-    PairFile,
-    ProfileName,
-    Template,
-    Timeout,
-    Tokenizer,
-    TopK,
-    adapter_options,
-    connection,
-    pair_file,
-    write_json,
-)
+from blackbox_proxy.cli.booking import BudgetOptions
+from blackbox_proxy.cli.declaring import OUTPUT, with_options
+from blackbox_proxy.cli.endpoint import EndpointOptions
+from blackbox_proxy.cli.knobs import Knobs, TaskKnobs, check_alpha
+from blackbox_proxy.cli.options import AsJson, PairOptions, page_option, write_json
 from blackbox_proxy.cli.pagefile import check_page_file, program, write_page
+from blackbox_proxy.cli.taping import TapeOptions
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import replace_text
 
 if TYPE_CHECKING:
     from blackbox_proxy.api import Api
+    from blackbox_proxy.cassettes.opening import Tape
     from blackbox_proxy.cli.settings import Settings
-    from blackbox_proxy.evaluation.evaluate import TaskOutcomeFigures, Wanted
+    from blackbox_proxy.evaluation.evaluate import EvaluationOptions, TaskOutcomeFigures
     from blackbox_proxy.evaluation.task import Task
     from blackbox_proxy.ledger.books import Ledger
 
@@ -58,45 +48,29 @@ FIRST = Path("evaluation")
 
 
 @dataclass(frozen=True, slots=True)
-class _Where:
+class _ClosedModel:
     """What the command line says of the closed model. tuned: a directly tuned one at the same address."""
 
     settings: Settings
     standin: str | None
-    base_url: str | None
-    model: str | None
-    profile: str | None
-    template: str | None
-    tokenizer: str | None
-    top_k: int | None
-    api_key_env: str | None
-    timeout: float
+    endpoint: EndpointOptions
+    cassette: TapeOptions
     tuned: str | None
 
     @property
     def mark(self) -> str:
         """Which endpoint this is, as answers are told apart by it; a stand-in's port is another each time."""
-        if self.standin:
-            return f"standin {self.standin}"
-        return self.profile or self.settings.profile or self.base_url or self.settings.base_url or ""
+        return f"standin {self.standin}" if self.standin else self.endpoint.place(self.settings)
 
-    def connect(self, model: str | None, ledger: Ledger | None) -> Api:
-        """Get ready to call a model at the address."""
-        return connection(
-            self.settings,
-            base_url=self.base_url,
-            model=model,
-            profile=self.profile,
-            template=self.template,
-            tokenizer=self.tokenizer,
-            api_key_env=self.api_key_env,
-            timeout=self.timeout,
-            options=adapter_options(self.settings, self.profile, base_url=self.base_url, model=model, top_k=self.top_k),
-            ledger=ledger,
-        )
+    def connect(self, ledger: Ledger | None, tape: Tape | None, *, tuned: str | None = None) -> Api:
+        """Get ready to call it, or the tuned one."""
+        endpoint = self.endpoint if tuned is None else replace(self.endpoint, model=tuned)
+        return endpoint.connect(self.settings, ledger=ledger, tape=tape)
 
 
+@with_options
 def evaluate(
+    *,
     tasks: Annotated[
         list[str] | None, typer.Argument(metavar="TASK", help="A task.toml, or the name of a task that comes along.")
     ] = None,
@@ -104,13 +78,6 @@ def evaluate(
     standin: Annotated[
         str | None, typer.Option(help="Serve this GGUF as the closed model, at made-up prices; `demo` for the demo's.")
     ] = None,
-    base_url: BaseUrl = None,
-    model: ModelName = None,
-    profile: ProfileName = None,
-    pair: PairFile = None,
-    template: Template = None,
-    tokenizer: Tokenizer = None,
-    top_k: TopK = None,
     tuned_model: Annotated[
         str | None, typer.Option(help="A directly tuned version of the closed model, at the same address.")
     ] = None,
@@ -121,50 +88,66 @@ def evaluate(
         bool, typer.Option("--tune-alpha", help="Choose alpha on the validation items, and on nothing else.")
     ] = False,
     parallel: Annotated[int, typer.Option(min=1, help="Calls of the closed model under way at a time.")] = 1,
-    answers: Annotated[Path, typer.Option(help="Folder where answers are kept: none is asked for twice.")] = FIRST,
-    html: Annotated[Path | None, typer.Option(help="Write a page to this file too; an older page is replaced.")] = None,
-    figures: Annotated[Path | None, typer.Option(help="Write the figures to this JSON file too.")] = None,
-    api_key_env: KeyVariable = None,
-    timeout: Timeout = 60.0,
-    max_cost: MaxCost = None,
-    max_calls: MaxCalls = None,
-    tag: Tags = None,
-    ledger: LedgerFile = None,
-    no_ledger: NoLedger = False,
+    endpoint: EndpointOptions,
+    pair: PairOptions,
+    knobs: TaskKnobs,
+    budget: BudgetOptions,
+    cassette: TapeOptions,
+    answers: Annotated[
+        Path, typer.Option(help="Folder where answers are kept: none is asked for twice.", rich_help_panel=OUTPUT)
+    ] = FIRST,
+    html: Annotated[Path | None, page_option("--html", "")] = None,
+    figures: Annotated[
+        Path | None, typer.Option(help="Write the figures to this JSON file too.", rich_help_panel=OUTPUT)
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say whether steering makes a closed model better at a task, beside what else could be done, and at what price.
 
-    Every answer is kept: a run that is stopped goes on where it was. Budgets hold for the whole run.
+    Every answer is kept: a run that is stopped goes on where it was. Budgets hold for the whole run. A knob of steering
+    that is given holds for all tasks.
     """
     from blackbox_proxy.cli import arms
     from blackbox_proxy.cli.settings import read_settings
     from blackbox_proxy.evaluation.arms import ArmSizes
-    from blackbox_proxy.evaluation.evaluate import Wanted
-    from blackbox_proxy.evaluation.task import boxed, find_task, read_task
+    from blackbox_proxy.evaluation.evaluate import EvaluationOptions
+    from blackbox_proxy.evaluation.task import boxed, read_task
 
     if list_tasks:
         listed = [read_task(path) for path in boxed().values()]
         write_json([arms.task_json(task) for task in listed]) if as_json else arms.tasks(listed)
         return
-    if not tasks:
-        raise InputError("there is no task", hint="give a task.toml, or a name that `evaluate --list` prints")
     if html is not None:
         check_page_file(html)
-    read = [read_task(find_task(given)) for given in tasks]
-    _check_names(read)
-    settings = read_settings()
-    where = _Where(
-        settings, standin, base_url, model, profile, template, tokenizer, top_k, api_key_env, timeout, tuned_model
-    )
-    wanted = Wanted(ArmSizes(limit, others), tuple(only or ()), tune_alpha, parallel)
-    found: list[TaskOutcomeFigures] = []
-    with _endpoint(where, answers, book=(ledger, no_ledger, tag, max_cost, max_calls), slots=parallel) as endpoint:
+    read = _tasks(tasks or (), knobs, tune_alpha=tune_alpha)
+    closed = _ClosedModel(cassette.settings(read_settings()), standin, endpoint, cassette, tuned_model)
+    options = EvaluationOptions(ArmSizes(limit, others), tuple(only or ()), tune_alpha, parallel)
+    outcomes: list[TaskOutcomeFigures] = []
+    with _endpoint(closed, answers, budget, slots=parallel) as ready:
         for task in read:
-            found.append(_one(task, pair, endpoint, wanted, folder=answers, quiet=as_json))
-            _write_figures(found, figures)
-            _write_page(found, html, where, quiet=as_json)
-    write_json({one.task.name: one.figures for one in found}) if as_json else arms.outcomes(found)
+            outcomes.append(_one(task, pair, ready, options, folder=answers, quiet=as_json))
+            _write_figures(outcomes, figures)
+            _write_page(outcomes, html, closed, quiet=as_json)
+    write_json({one.task.name: one.figures for one in outcomes}) if as_json else arms.outcomes(outcomes)
+
+
+def _tasks(named: Sequence[str], knobs: Knobs, *, tune_alpha: bool) -> list[Task]:
+    """The tasks, with the knobs that the command line gives. Raises InputError."""
+    from blackbox_proxy.evaluation.task import find_task, read_task
+
+    if not named:
+        raise InputError("there is no task", hint="give a task.toml, or a name that `evaluate --list` prints")
+    check_alpha(knobs)
+    given = next((option for name, option in _ALPHAS.items() if name in knobs), None)
+    if tune_alpha and given is not None:
+        raise InputError(f"--tune-alpha chooses alpha, and {given} gives it", hint="leave one of them out")
+    tasks = [read_task(find_task(name)).with_knobs(knobs) for name in named]
+    _check_names(tasks)
+    return tasks
+
+
+_ALPHAS = {"alpha": "--alpha", "schedule": "--alpha-schedule"}
+"""Knobs that say what alpha is, and their options."""
 
 
 def _check_names(tasks: Sequence[Task]) -> None:
@@ -185,34 +168,32 @@ class _Endpoint:
     tuned: Api | None = None
 
 
-_Book = tuple[Path | None, bool, list[str] | None, list[str] | None, list[str] | None]
-"""The options --ledger, --no-ledger, --tag, --max-cost, --max-calls."""
-
-
 @contextmanager
-def _endpoint(where: _Where, folder: Path, *, book: _Book, slots: int) -> Iterator[_Endpoint]:
-    if where.standin:
-        if where.base_url or where.profile or any(book):
+def _endpoint(closed: _ClosedModel, folder: Path, budget: BudgetOptions, *, slots: int) -> Iterator[_Endpoint]:
+    if closed.standin:
+        if closed.endpoint.base_url or closed.endpoint.profile or budget != BudgetOptions():
             raise InputError(
                 "--standin is an endpoint of its own, with books of its own",
                 hint="leave out --base-url, --profile, the budgets, the tags and the ledger",
             )
-        with _served(where.standin, folder, slots=slots) as api:
-            yield _Endpoint(where.settings, api, where.mark)
+        if closed.cassette != TapeOptions():
+            raise InputError("--standin is neither recorded nor replayed", hint="leave out --standin or the cassette")
+        with _served(closed.standin, folder, slots=slots) as api:
+            yield _Endpoint(closed.settings, api, closed.mark)
         return
+    tape = closed.cassette.open()
     with ExitStack() as stack:
-        ledger = stack.enter_context(_books(where.settings, book))
-        api = stack.enter_context(where.connect(where.model, ledger))
-        tuned = stack.enter_context(where.connect(where.tuned, ledger)) if where.tuned else None
-        yield _Endpoint(where.settings, api, where.mark, tuned)
+        ledger = stack.enter_context(_books(closed.settings, budget))
+        api = stack.enter_context(closed.connect(ledger, tape))
+        tuned = stack.enter_context(closed.connect(ledger, tape, tuned=closed.tuned)) if closed.tuned else None
+        yield _Endpoint(closed.settings, api, closed.mark, tuned)
 
 
 @contextmanager
 def _served(spec: str, folder: Path, *, slots: int) -> Iterator[Api]:
     """The stand-in over a model, its books beside the answers."""
     from blackbox_proxy.cli import show
-    from blackbox_proxy.demo.run import CLOSED
-    from blackbox_proxy.evaluation.serving import served
+    from blackbox_proxy.evaluation.serving import CLOSED, served
     from blackbox_proxy.local.weights import default_cache, resolve
 
     named = CLOSED if spec == "demo" else spec
@@ -223,20 +204,19 @@ def _served(spec: str, folder: Path, *, slots: int) -> Iterator[Api]:
 
 
 @contextmanager
-def _books(settings: Settings, book: _Book) -> Iterator[Ledger | None]:
+def _books(settings: Settings, budget: BudgetOptions) -> Iterator[Ledger | None]:
     """The ledger. What limits a run limits the whole evaluation: its rows carry a tag of their own."""
-    file, off, tags, costs, calls = book
-    with books(settings, file=file, off=off, tags=tags, max_cost=costs, max_calls=calls) as ledger:
+    with budget.books(settings) as ledger:
         if ledger is None:
             yield None
             return
-        own = uuid.uuid4().hex[:12]
-        budgets = [replace(one, per=f"evaluation={own}") if one.per == "run" else one for one in ledger.budgets]
-        yield replace(ledger, budgets=tuple(budgets), tags={**ledger.tags, "evaluation": own})
+        name = uuid.uuid4().hex[:12]
+        budgets = [replace(one, per=f"evaluation={name}") if one.per == "run" else one for one in ledger.budgets]
+        yield replace(ledger, budgets=tuple(budgets), tags={**ledger.tags, "evaluation": name})
 
 
 def _one(
-    task: Task, pair: Path | None, endpoint: _Endpoint, wanted: Wanted, *, folder: Path, quiet: bool
+    task: Task, pair: PairOptions, endpoint: _Endpoint, options: EvaluationOptions, *, folder: Path, quiet: bool
 ) -> TaskOutcomeFigures:
     """One task, from the pair that it names, unless the command line names another."""
     from blackbox_proxy.evaluation.answering import Bench
@@ -247,7 +227,7 @@ def _one(
     from blackbox_proxy.local.weights import default_cache, resolve
 
     cache = default_cache(os.environ)
-    described = find_pair(pair_file(pair or task.pair, endpoint.settings))
+    described = find_pair(pair.file(endpoint.settings, default=task.pair))
     files = read_pair_file(described, lambda spec: resolve(spec, cache=cache))
     with (
         open_pair(files) as local,
@@ -255,7 +235,7 @@ def _one(
         _watching(quiet=quiet) as watch,
     ):
         bench = Bench(task, endpoint.api, local, endpoint.mark, pair_mark(files), endpoint.tuned)
-        return Evaluation(bench, store, wanted, watch)()
+        return Evaluation(bench, store, options, watch)()
 
 
 @contextmanager
@@ -274,21 +254,24 @@ def _watching(*, quiet: bool) -> Iterator[Callable[[str, int], Callable[[object]
         yield watch
 
 
-def _write_figures(found: Sequence[TaskOutcomeFigures], figures: Path | None) -> None:
+def _write_figures(outcomes: Sequence[TaskOutcomeFigures], figures: Path | None) -> None:
     """What there is so far, after each task: a later one may be stopped."""
     if figures is not None:
-        replace_text(figures, json.dumps({one.task.name: one.figures for one in found}, indent=1) + "\n")
+        replace_text(figures, json.dumps({one.task.name: one.figures for one in outcomes}, indent=1) + "\n")
 
 
-def _write_page(found: Sequence[TaskOutcomeFigures], html: Path | None, where: _Where, *, quiet: bool) -> None:
+def _write_page(
+    outcomes: Sequence[TaskOutcomeFigures], html: Path | None, closed: _ClosedModel, *, quiet: bool
+) -> None:
     if html is None:
         return
     from blackbox_proxy.evaluation.report import task_outcome
     from blackbox_proxy.pages.evaluation import Evaluated, evaluation_page
 
-    named = f"The stand-in over {where.standin}" if where.standin else f"{where.model or where.settings.model}"
-    priced = STANDIN_PRICES if where.standin else "Prices are those of the ledger."
-    page = Evaluated([task_outcome(one) for one in found], named, priced, dt.datetime.now(dt.UTC), program())
+    model = closed.endpoint.model or closed.settings.model
+    named = f"The stand-in over {closed.standin}" if closed.standin else f"{model}"
+    priced = STANDIN_PRICES if closed.standin else "Prices are those of the ledger."
+    page = Evaluated([task_outcome(one) for one in outcomes], named, priced, dt.datetime.now(dt.UTC), program())
     write_page(html, evaluation_page(page), quiet=quiet)
 
 

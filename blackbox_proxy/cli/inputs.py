@@ -35,7 +35,7 @@ def prompt_of(given: str | None, *, messages: Path | None, system: str | None, r
     return Prompt(text=text) if raw else Prompt.ask(text, system=system)
 
 
-def own_prompt(text: str, *, raw: bool) -> Prompt:
+def pair_prompt_of(text: str, *, raw: bool) -> Prompt:
     """What the pair reads, in place of everything that the API reads."""
     from blackbox_proxy.types import Prompt
 
@@ -69,19 +69,19 @@ def _read_messages(path: Path) -> tuple[Message, ...]:
 
     hint = 'it should be JSON like [{"role": "user", "content": "Hello"}]'
     try:
-        found = json.loads(read_text(path))
+        messages = json.loads(read_text(path))
     except (OSError, ValueError, RecursionError) as error:
         raise PromptError(f"cannot read messages from {path}: {error}", hint=hint) from error
-    if not isinstance(found, list) or not all(
-        isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str) for m in found
+    if not isinstance(messages, list) or not all(
+        isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str) for m in messages
     ):
         raise PromptError(f"{path} is not a list of messages", hint=hint)
-    unread = next((name for m in found for name in ("tool_calls", "function_call", "audio") if m.get(name)), None)
+    unread = next((name for m in messages for name in ("tool_calls", "function_call", "audio") if m.get(name)), None)
     if unread is not None:
         raise PromptError(
             f"a message in {path} has {unread!r}, which nothing here reads", hint="give its content as text alone"
         )
-    return tuple(Message(m["role"], m["content"]) for m in found)
+    return tuple(Message(m["role"], m["content"]) for m in messages)
 
 
 def variable_name(name: str) -> str:
@@ -121,7 +121,9 @@ def text_bytes(text: str) -> bytes:
 
 
 def agreed() -> bool:
-    """Whether the user wants to go on. Not by typer, which writes a blank to standard output."""
+    """Whether the user wants to go on; where there is no terminal, nobody is asked. Not by typer: it writes a blank."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return True
     sys.stderr.write("Go on? [Y/n] ")
     sys.stderr.flush()
     said = sys.stdin.readline()

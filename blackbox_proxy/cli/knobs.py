@@ -1,61 +1,49 @@
-"""The options of a command that are knobs of steering: made from `Steering`, which declares them."""
+"""The knobs of steering as options of commands: `Steering` declares them."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import Field, fields
-from typing import Annotated, Any, get_type_hints
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from blackbox_proxy.cli.declaring import Fields
+from blackbox_proxy.errors import InputError
+from blackbox_proxy.steering import Steering
 
-from blackbox_proxy.cli.options import ABLE, ANSWER, CALLS, FINE, PAIR
-from blackbox_proxy.steering import Group, Steering
+if TYPE_CHECKING:
+    from blackbox_proxy.cli.settings import Settings
 
-PANELS: Mapping[Group, str] = {"pair": PAIR, "answer": ANSWER, "calls": CALLS, "endpoint": ABLE, "fine": FINE}
-"""Where help lists the knobs of a group."""
+SETTINGS = {"alpha": f"{Steering().alpha}"}
+"""Knobs that are settings too, and what holds where none is set."""
 
-Command = Callable[..., None]
+Knobs = Mapping[str, Any]
+"""Values of knobs by name, as `Steering` takes them."""
 
+AllKnobs = Annotated[Knobs, Fields(of=Steering, unset=SETTINGS)]
+"""All knobs that a command can set. One without a value is at the default of the settings."""
 
-def with_knobs(*, but: Collection[str] = ()) -> Callable[[Command], Command]:
-    """Gives a command an option for each knob, and hands it what was chosen as its argument `knobs`.
+AlphaKnob = Annotated[Knobs, Fields(of=Steering, only=("alpha",), unset=SETTINGS)]
+"""alpha, where that alone steers."""
 
-    but: knobs for which the command has options of its own.
-    """
+DraftKnob = Annotated[Knobs, Fields(of=Steering, only=("draft",))]
+"""How much is drafted, where nothing else of steering matters."""
 
-    def wrap(command: Command) -> Command:
-        offered = [one for one in fields(Steering) if one.metadata["group"] is not None and one.name not in but]
+DemoKnobs = Annotated[Knobs, Fields(of=Steering, only=("alpha", "tail", "rule"), unset={"alpha": "1.25"})]
+"""The knobs that the demo lets one turn."""
 
-        def called(**given: object) -> None:
-            chosen = {one.name: _value(given.pop(one.name)) for one in offered}
-            command(**given, knobs=chosen)
-
-        signature = inspect.signature(command, eval_str=True)
-        own = [one for one in signature.parameters.values() if one.name != "knobs"]
-        parameters = [*own, *map(_parameter, offered)]
-        called.__name__, called.__doc__, called.__module__ = command.__name__, command.__doc__, command.__module__
-        called.__annotations__ = {one.name: one.annotation for one in parameters}
-        vars(called)["__signature__"] = signature.replace(parameters=parameters)
-        return called
-
-    return wrap
+TaskKnobs = Annotated[Knobs, Fields(of=Steering, but=("event",), unset="the task's")]
+"""The knobs that a task may set, for a command that sets them in place of the task."""
 
 
-def _parameter(knob: Field[Any]) -> inspect.Parameter:
-    """The option of a knob; a list where the knob takes several texts."""
-    kind, default = get_type_hints(Steering)[knob.name], knob.default
-    shown: bool | str = True
-    if isinstance(default, tuple):
-        kind, default, shown = list[str] | None, None, "none"
-    option = typer.Option(
-        help=knob.metadata["help"], rich_help_panel=PANELS[knob.metadata["group"]], show_default=shown
-    )
-    return inspect.Parameter(
-        knob.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option]
-    )
+def check_alpha(knobs: Knobs) -> None:
+    """Raises InputError where an alpha and a schedule are both given: a schedule stands in place of an alpha."""
+    if {"alpha", "schedule"} <= knobs.keys():
+        raise InputError(
+            f"--alpha {knobs['alpha']:g} and --alpha-schedule {knobs['schedule']} are both given",
+            hint="a schedule of one point is an alpha",
+        )
 
 
-def _value(given: object) -> object:
-    """What an option gave, as `Steering` takes it: several texts as a tuple."""
-    return tuple(given) if isinstance(given, list) else () if given is None else given
+def steering_of(knobs: Knobs, settings: Settings) -> Steering:
+    """How to steer, from what the command line gives and the settings. Raises InputError for what cannot be."""
+    check_alpha(knobs)
+    return Steering(**{"alpha": settings.alpha, **knobs})

@@ -14,7 +14,7 @@ from blackbox_proxy.core.visible import visible
 from blackbox_proxy.types import Choice, Kind, Scores
 
 
-def choice(found: Choice, notes: Sequence[str] = ()) -> None:
+def choice(chosen: Choice, notes: Sequence[str] = ()) -> None:
     """The options with their odds, and how far those can be trusted; the best one alone on standard output.
 
     Where it is undecided nothing stands there.
@@ -22,55 +22,55 @@ def choice(found: Choice, notes: Sequence[str] = ()) -> None:
     rows = show.table(
         {"option": "left", "steered": "right", "bounds": "right", "unsteered": "right", "offset": "right"}
     )
-    for option in found.options:
-        style = "bold green" if option is found.best else ""
+    for option in chosen.options:
+        style = "bold green" if option is chosen.best else ""
         bounds = f"{option.lower:.3f}-{option.upper:.3f}"
         cells = (f"{option.steered:.3f}", bounds, f"{option.unsteered:.3f}", f"{option.offset:+.2f}")
         rows.add_row(Text(visible(option.text.encode()), style=style), *cells)
     show.err.print(rows)
     certain = (
-        "certified: nothing that the API hid can change it" if found.certified else "undecided: the bounds overlap"
+        "certified: nothing that the API hid can change it" if chosen.certified else "undecided: the bounds overlap"
     )
-    show.note(f"{certain}; {bill(found)}")
-    for need in found.needs:
+    show.note(f"{certain}; {bill(chosen)}")
+    for need in chosen.needs:
         show.note(f"what would decide: {need}")
-    for remark in (*notes, *spent_notes(found.usage)):
+    for remark in (*notes, *spent_notes(chosen.usage)):
         show.note(remark)
-    if found.best is not None:
-        show.write(found.best.text + "\n")
+    if chosen.best is not None:
+        show.write(chosen.best.text + "\n")
 
 
-def choice_json(found: Choice, notes: Sequence[str] = ()) -> dict[str, object]:
+def choice_json(chosen: Choice, notes: Sequence[str] = ()) -> dict[str, object]:
     """A choice as one JSON object."""
     return {
-        "best": None if found.best is None else found.best.text,
-        "undecided": found.undecided,
-        "needs": list(found.needs),
-        "certified": found.certified,
+        "best": None if chosen.best is None else chosen.best.text,
+        "undecided": chosen.undecided,
+        "needs": list(chosen.needs),
+        "certified": chosen.certified,
         "options": [
             {name: value if isinstance(value, str) else show.number(value) for name, value in asdict(option).items()}
-            for option in found.options
+            for option in chosen.options
         ],
-        "notes": [*notes, *spent_notes(found.usage)],
-        "model": found.model,
-        "usage": asdict(found.usage),
-        **cost_json(found),
-        "seconds": round(found.seconds, 3),
+        "notes": [*notes, *spent_notes(chosen.usage)],
+        "model": chosen.model,
+        "usage": asdict(chosen.usage),
+        **cost_json(chosen),
+        "seconds": round(chosen.seconds, 3),
     }
 
 
-def scores(strings: Sequence[bytes], found: Scores) -> None:
+def scores(strings: Sequence[bytes], scored: Scores) -> None:
     """Log-probs of strings under both members, with the width of their bounds, and of an end."""
     rows = show.table(dict.fromkeys(("string", "expert", "anti-expert", "offset", "uncertain by"), "right"))
-    width = (found.upper - found.lower).max(axis=0)
+    width = (scored.upper - scored.lower).max(axis=0)
     for n, string in enumerate(strings):
         cells = (
-            show.figure(found.expert[n], ".3f"),
-            show.figure(found.anti_expert[n], ".3f"),
-            show.figure(found.offset[n], "+.3f"),
+            show.figure(scored.expert[n], ".3f"),
+            show.figure(scored.anti_expert[n], ".3f"),
+            show.figure(scored.offset[n], "+.3f"),
         )
         rows.add_row(Text(visible(string, Kind.TEXT if string else Kind.END)), *cells, f"{width[n]:.1g}")
-    rows.add_row("<end>", show.figure(found.end[0], ".3f"), show.figure(found.end[1], ".3f"), _offset(found.end), "")
+    rows.add_row("<end>", show.figure(scored.end[0], ".3f"), show.figure(scored.end[1], ".3f"), _offset(scored.end), "")
     show.out.print(rows)
 
 
@@ -78,17 +78,17 @@ def _offset(both: tuple[float, float]) -> str:
     return show.figure(both[0] - both[1], "+.3f")
 
 
-def scores_json(strings: Sequence[bytes], found: Scores) -> dict[str, object]:
+def scores_json(strings: Sequence[bytes], scored: Scores) -> dict[str, object]:
     """Scores as one JSON object; bounds have the expert first."""
     listed = [
         {
             "string": string.decode("utf-8", "backslashreplace"),
-            "expert": show.number(float(found.expert[n])),
-            "anti_expert": show.number(float(found.anti_expert[n])),
-            "offset": show.number(float(found.offset[n])),
-            "lower": [show.number(float(x)) for x in found.lower[:, n]],
-            "upper": [show.number(float(x)) for x in found.upper[:, n]],
+            "expert": show.number(float(scored.expert[n])),
+            "anti_expert": show.number(float(scored.anti_expert[n])),
+            "offset": show.number(float(scored.offset[n])),
+            "lower": [show.number(float(x)) for x in scored.lower[:, n]],
+            "upper": [show.number(float(x)) for x in scored.upper[:, n]],
         }
         for n, string in enumerate(strings)
     ]
-    return {"scores": listed, "end": {"expert": show.number(found.end[0]), "anti_expert": show.number(found.end[1])}}
+    return {"scores": listed, "end": {"expert": show.number(scored.end[0]), "anti_expert": show.number(scored.end[1])}}

@@ -30,8 +30,8 @@ def list_profiles(as_json: AsJson = False) -> None:
     """The providers that are known, how they are spoken to, and when that was last checked."""
     from blackbox_proxy.remote.profiles.finding import all_profiles, user_folder
 
-    found = all_profiles(folder=user_folder(os.environ))
-    write_json([_row(profile) for profile in found]) if as_json else _show_list(found)
+    profiles = all_profiles(folder=user_folder(os.environ))
+    write_json([_row(profile) for profile in profiles]) if as_json else _show_list(profiles)
 
 
 @app.command(
@@ -48,15 +48,15 @@ def show(
     from blackbox_proxy.remote.profiles.finding import load_profile, user_folder
     from blackbox_proxy.remote.profiles.rules import settle
 
-    found = load_profile(name, folder=user_folder(os.environ))
+    profile = load_profile(name, folder=user_folder(os.environ))
     if model is not None:
-        settled = settle(found, model, base_url=base_url or "", today=dt.datetime.now(dt.UTC).date())
+        settled = settle(profile, model, base_url=base_url or "", today=dt.datetime.now(dt.UTC).date())
         write_json(_settled(settled)) if as_json else screen.line(_toml(_settled(settled)))
     elif as_json:
-        write_json(_row(found) | found.document.model_dump(mode="json", exclude_unset=True))
+        write_json(_row(profile) | profile.document.model_dump(mode="json", exclude_unset=True))
     else:
-        screen.line("\n".join([*(f"# {where}" for where in found.where), _toml(_content(found))]))
-        for one in found.overlays:
+        screen.line("\n".join([*(f"# {where}" for where in profile.where), _toml(_content(profile))]))
+        for one in profile.overlays:
             screen.line(f"# {one.where}\n{_toml(_measured(one))}")
 
 
@@ -70,8 +70,10 @@ def check(
     from blackbox_proxy.remote.profiles.checking import check_file
     from blackbox_proxy.remote.profiles.finding import user_folder
 
-    found = check_file(file, folder=user_folder(os.environ))
-    write_json({"file": str(file), **_row(found)}) if as_json else screen.line(f"{file} is right: {_summary(found)}")
+    profile = check_file(file, folder=user_folder(os.environ))
+    write_json({"file": str(file), **_row(profile)}) if as_json else screen.line(
+        f"{file} is right: {_summary(profile)}"
+    )
 
 
 def _row(profile: Profile) -> dict[str, object]:
@@ -102,11 +104,11 @@ def _place(one: Overlay) -> dict[str, object]:
     }
 
 
-def _show_list(found: tuple[Profile, ...]) -> None:
+def _show_list(profiles: tuple[Profile, ...]) -> None:
     from blackbox_proxy.cli import show as screen
 
     rows = screen.table({"profile": "left", "adapter": "left", "checked": "left", "address": "left"})
-    for profile in found:
+    for profile in profiles:
         said = profile.document.profile
         address = (said.base_url or said.base_url_form or "") if said.supported else f"not supported: {said.reason}"
         rows.add_row(profile.name, said.adapter or "-", str(said.checked or ""), address)

@@ -53,17 +53,19 @@ class Command(Protocol):
 
 def page() -> str:
     """The whole reference as Markdown."""
-    found = list(_commands(cast(Command, typer.main.get_command(app))))
-    contents = "\n".join(f"* [`{_name(path)}`](#{_name(path).replace(' ', '-')}): {_summary(c)}" for path, c in found)
-    return HEAD + contents + "\n\n" + "\n".join(_section(path, command) for path, command in found)
+    commands = list(_commands(cast(Command, typer.main.get_command(app))))
+    contents = "\n".join(
+        f"* [`{_name(path)}`](#{_name(path).replace(' ', '-')}): {_summary(c)}" for path, c in commands
+    )
+    return HEAD + contents + "\n\n" + "\n".join(_section(path, command) for path, command in commands)
 
 
 def _commands(command: Command, *path: str) -> Iterator[tuple[Sequence[str], Command]]:
     """Every command and group but the program itself, by name."""
     below = cast(Mapping[str, Command], getattr(command, "commands", {}))
-    for name, found in sorted(below.items()):
-        yield (*path, name), found
-        yield from _commands(found, *path, name)
+    for name, inner in sorted(below.items()):
+        yield (*path, name), inner
+        yield from _commands(inner, *path, name)
 
 
 def _name(path: Sequence[str]) -> str:
@@ -109,7 +111,7 @@ def _value(annotation: object) -> str:
         return _value(get_args(annotation)[0])
     if get_origin(annotation) is Literal:
         return "|".join(map(str, get_args(annotation)))
-    inner = [found for found in get_args(annotation) if found is not NoneType]
+    inner = [one for one in get_args(annotation) if one is not NoneType]
     if inner:
         return _value(inner[0])
     return _WORDS.get(cast(type, annotation), "")

@@ -10,28 +10,12 @@ from typing import Annotated
 import typer
 
 from blackbox_proxy.cli import inputs
-from blackbox_proxy.cli.booking import LedgerFile, MaxCalls, MaxCost, NoLedger, Tags, books
-from blackbox_proxy.cli.options import (
-    Alpha,
-    AsJson,
-    BaseUrl,
-    KeyVariable,
-    Messages,
-    ModelName,
-    PairFile,
-    PairPrompt,
-    ProfileName,
-    Question,
-    Raw,
-    System,
-    Template,
-    Timeout,
-    TopK,
-    adapter_options,
-    connection,
-    pair_file,
-    write_json,
-)
+from blackbox_proxy.cli.booking import BudgetOptions
+from blackbox_proxy.cli.declaring import Fields, with_options
+from blackbox_proxy.cli.endpoint import EndpointOptions
+from blackbox_proxy.cli.knobs import AlphaKnob, steering_of
+from blackbox_proxy.cli.options import AsJson, PairOptions, PromptOptions, write_json
+from blackbox_proxy.cli.taping import TapeOptions
 
 CHOOSE_EXAMPLES = """Examples:
 
@@ -41,29 +25,18 @@ CHOOSE_EXAMPLES = """Examples:
 """
 
 
+@with_options
 def choose(
-    prompt: Question = None,
+    *,
+    question: PromptOptions,
     option: Annotated[list[str] | None, typer.Option(help="An answer, as the model would write it; repeat it.")] = None,
-    base_url: BaseUrl = None,
-    model: ModelName = None,
-    profile: ProfileName = None,
-    pair: PairFile = None,
-    alpha: Alpha = None,
+    endpoint: Annotated[EndpointOptions, Fields(but=("tokenizer",))],
     chat: Annotated[bool, typer.Option(help="Ask /chat/completions: one call, from an answer's start.")] = False,
-    system: System = None,
-    messages: Messages = None,
-    raw: Raw = False,
-    pair_prompt: PairPrompt = None,
-    template: Template = None,
-    top_k: TopK = None,
+    pair: PairOptions,
+    knobs: AlphaKnob,
     calls: Annotated[int, typer.Option(help="Most calls of the API.", min=1)] = 8,
-    api_key_env: KeyVariable = None,
-    timeout: Timeout = 60.0,
-    max_cost: MaxCost = None,
-    max_calls: MaxCalls = None,
-    tag: Tags = None,
-    ledger: LedgerFile = None,
-    no_ledger: NoLedger = False,
+    budget: BudgetOptions,
+    cassette: TapeOptions,
     as_json: AsJson = False,
 ) -> None:
     """Choose between given answers: the API's odds of each, tilted by the pair.
@@ -75,29 +48,16 @@ def choose(
     from blackbox_proxy.cli.settings import read_settings
     from blackbox_proxy.local.loading import load_pair
     from blackbox_proxy.run.steerer import Steerer
-    from blackbox_proxy.steering import Steering
 
-    settings = read_settings()
-    asked = inputs.prompt_of(prompt, messages=messages, system=system, raw=raw)
-    own = None if pair_prompt is None else inputs.own_prompt(pair_prompt, raw=raw)
+    settings = cassette.settings(read_settings())
+    asked, pair_prompt = question.read()
     with (
-        books(settings, file=ledger, off=no_ledger, tags=tag, max_cost=max_cost, max_calls=max_calls) as book,
-        connection(
-            settings,
-            base_url=base_url,
-            model=model,
-            profile=profile,
-            template=template,
-            api_key_env=api_key_env,
-            timeout=timeout,
-            adapter="chat_continue" if chat else "",
-            options=adapter_options(settings, profile, base_url=base_url, model=model, top_k=top_k),
-            ledger=book,
-        ) as api,
-        load_pair(pair_file(pair, settings)) as local,
+        budget.books(settings) as book,
+        endpoint.connect(settings, adapter="chat_continue" if chat else "", ledger=book, tape=cassette.open()) as api,
+        load_pair(pair.file(settings)) as local,
     ):
-        steerer = Steerer(api, local, Steering(alpha=settings.alpha if alpha is None else alpha))
-        choice = steerer.choose(asked, tuple(option or ()), calls=calls, pair_prompt=own)
+        steerer = Steerer(api, local, steering_of(knobs, settings))
+        choice = steerer.choose(asked, tuple(option or ()), calls=calls, pair_prompt=pair_prompt)
     write_json(odds.choice_json(choice, api.notes)) if as_json else odds.choice(choice, api.notes)
     if choice.undecided:
         raise typer.Exit(1)
@@ -111,10 +71,12 @@ SCORE_EXAMPLES = """Examples:
 """
 
 
+@with_options
 def score(
     context: Annotated[str, typer.Argument(help="The text so far; with --question, the answer so far.")],
     pieces: Annotated[list[str], typer.Argument(help="Strings that it may go on with.")],
-    pair: PairFile = None,
+    *,
+    pair: PairOptions,
     question: Annotated[str | None, typer.Option(help="What was asked before the text, through the templates.")] = None,
     tolerance: Annotated[float, typer.Option(help="Nats between the bounds of each score.")] = 1e-3,
     as_json: AsJson = False,
@@ -126,7 +88,7 @@ def score(
     from blackbox_proxy.types import Prompt
 
     strings = [inputs.text_bytes(piece) for piece in pieces]
-    with load_pair(pair_file(pair, read_settings())) as local:
+    with load_pair(pair.file(read_settings())) as local:
         asked = None if question is None else Prompt.ask(question)
-        found = local.score(inputs.text_bytes(context), strings, prompt=asked, tolerance=tolerance)
-    write_json(odds.scores_json(strings, found)) if as_json else odds.scores(strings, found)
+        scores = local.score(inputs.text_bytes(context), strings, prompt=asked, tolerance=tolerance)
+    write_json(odds.scores_json(strings, scores)) if as_json else odds.scores(strings, scores)

@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from blackbox_proxy.cli import inputs
+from blackbox_proxy.cli.booking import BudgetOptions
+from blackbox_proxy.cli.declaring import Fields, with_options
+from blackbox_proxy.cli.endpoint import EndpointOptions
 from blackbox_proxy.cli.options import AsJson, write_json
+from blackbox_proxy.cli.taping import TapeOptions
 from blackbox_proxy.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,6 +31,8 @@ SERVE_EXAMPLES = """Examples:
 `blackbox-proxy serve --config blackbox-proxy.toml`
 
 `blackbox-proxy serve --port 0 --json`
+
+`blackbox-proxy serve --record upstream.jsonl.gz`
 """
 INIT_EXAMPLES = """Examples:
 
@@ -42,10 +48,13 @@ keys_app = typer.Typer(
 )
 
 
+@with_options
 def serve(
+    *,
     config: ConfigFile = CONFIG,
     host: Annotated[str | None, typer.Option(help="Address to listen on, in place of the file's.")] = None,
     port: Annotated[int | None, typer.Option(help="Port, in place of the file's; 0 takes a free one.")] = None,
+    cassette: TapeOptions,
     as_json: AsJson = False,
 ) -> None:
     """Serve steered models to any OpenAI client: `base_url` is all that it changes.
@@ -53,23 +62,22 @@ def serve(
     Runs until interrupted or terminated; answers under way are finished first.
     """
     from blackbox_proxy.cli import show
-    from blackbox_proxy.cli.booking import books
     from blackbox_proxy.cli.settings import read_settings
     from blackbox_proxy.gateway.config import read_config, variable
     from blackbox_proxy.gateway.server import serve as serve_gateway
 
     given = {"host": host, "port": None if port is None else str(port)}
-    own = {variable("server", name): value for name, value in given.items() if value is not None}
-    read = read_config(config, {**os.environ, **own})
+    over = {variable("server", name): value for name, value in given.items() if value is not None}
+    read = read_config(config, {**os.environ, **over})
     booked = read.ledger
-    with books(
-        read_settings(),
-        file=read.path(booked.file) if booked.file else None,
-        off=booked.off,
-        tags=[f"{key}={value}" for key, value in booked.tags.items()],
-        max_cost=booked.max_cost,
-        max_calls=booked.max_calls,
-    ) as ledger:
+    budget = BudgetOptions(
+        max_cost=tuple(booked.max_cost),
+        max_calls=tuple(booked.max_calls),
+        tag=tuple(f"{key}={value}" for key, value in booked.tags.items()),
+        ledger=read.path(booked.file) if booked.file else None,
+        no_ledger=booked.off,
+    )
+    with budget.books(read_settings()) as ledger:
         serve_gateway(
             read,
             announce=lambda url: (
@@ -79,14 +87,15 @@ def serve(
             ),
             ledger=ledger,
             log=show.note,
+            tape=cassette.open(),
         )
 
 
+@with_options
 def init(
+    *,
     config: ConfigFile = CONFIG,
-    profile: Annotated[str | None, typer.Option(help="What is known about the provider: see `profiles list`.")] = None,
-    base_url: Annotated[str | None, typer.Option(help="Base URL of the API, such as https://host/v1.")] = None,
-    model: Annotated[str | None, typer.Option(help="The API's name for the model.")] = None,
+    endpoint: Annotated[EndpointOptions, Fields(only=("profile", "base_url", "model"), unset="")],
     pair: Annotated[str, typer.Option(help="The pair file, or `demo`.")] = "pair.toml",
     as_json: AsJson = False,
 ) -> None:
@@ -101,7 +110,7 @@ def init(
 
     if config.exists():
         raise InputError(f"{config} is there already", hint="remove it, or name another file with --config")
-    places = [_named(profile, base_url, model)] if model or profile or base_url else _examined()
+    places = [_named(endpoint)] if endpoint.model or endpoint.profile or endpoint.base_url else _examined()
     text = starter(places, pair=pair)
     parse_config(text, where=str(config), folder=config.parent, environ={})
     replace_text(config, text)
@@ -112,20 +121,21 @@ def init(
     show.note(f"look at it, and then: blackbox-proxy serve --config {config}")
 
 
-def _named(profile: str | None, base_url: str | None, model: str | None) -> UpstreamPlace:
+def _named(endpoint: EndpointOptions) -> UpstreamPlace:
     from blackbox_proxy.gateway.starter import UpstreamPlace
 
-    if not model or not (profile or base_url):
+    model, name, url = endpoint.model, endpoint.profile, endpoint.base_url or ""
+    if not model or not (name or url):
         raise InputError(
             "a model needs --model, and --profile or --base-url",
             hint="leave all out to take the models that `doctor` has looked at",
         )
-    if not profile:
-        return UpstreamPlace(model, base_url or "")
+    if not name:
+        return UpstreamPlace(model, url)
     from blackbox_proxy.remote.profiles.finding import load_profile, user_folder
 
-    found = load_profile(profile, folder=user_folder(os.environ))
-    return UpstreamPlace(model, base_url or "", profile, chat=found.document.profile.adapter != "completions")
+    profile = load_profile(name, folder=user_folder(os.environ))
+    return UpstreamPlace(model, url, name, chat=profile.document.profile.adapter != "completions")
 
 
 def _examined() -> list[UpstreamPlace]:
@@ -133,17 +143,17 @@ def _examined() -> list[UpstreamPlace]:
     from blackbox_proxy.gateway.starter import UpstreamPlace
     from blackbox_proxy.remote.profiles.finding import all_profiles, user_folder
 
-    found = [
+    places = [
         UpstreamPlace(one.spot.model, one.spot.base_url, profile.name, chat=one.adapter != "completions")
         for profile in all_profiles(folder=user_folder(os.environ))
         for one in profile.overlays
     ]
-    if not found:
+    if not places:
         raise InputError(
             "no model is named, and `doctor` has looked at none",
             hint="name one: --profile NAME --model NAME, or --base-url URL --model NAME",
         )
-    return found
+    return places
 
 
 @keys_app.command(epilog="Example: `blackbox-proxy keys add laptop --file keys.txt`")

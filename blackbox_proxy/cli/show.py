@@ -157,10 +157,10 @@ TRACE_NOTE = (
 def summary_lines(result: Result) -> tuple[str, ...]:
     """What one answer took, and whether it was made from exactly its text: calls, changes, tokens, seconds."""
     usage = result.usage
-    left = f"; {result.gated} left to the API" if result.gated else ""
+    gated = f"; {result.gated} left to the API" if result.gated else ""
     work = (
         f"{len(result.steps)} tokens in {calls(usage)}; {result.changed} changed, "
-        f"{result.outside} of them to what the top-k did not show{left}; {FINISHES[result.finish]}"
+        f"{result.outside} of them to what the top-k did not show{gated}; {FINISHES[result.finish]}"
     )
     took = (
         f"API tokens: {usage.input} in ({usage.cached} cached), {usage.output} out ({usage.wasted} wasted); "
@@ -209,10 +209,10 @@ COLUMNS = {
 
 def table(columns: Mapping[str, str]) -> Table:
     """An empty table; its columns by name, each `left` or `right`."""
-    made = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
+    rows = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
     for name, side in columns.items():
-        made.add_column(name, justify="right" if side == "right" else "left", overflow="fold")
-    return made
+        rows.add_column(name, justify="right" if side == "right" else "left", overflow="fold")
+    return rows
 
 
 def steps_table(steps: Sequence[Step]) -> Table:
@@ -223,7 +223,7 @@ def steps_table(steps: Sequence[Step]) -> Table:
         imputed = "~" if step.origin is Origin.OUTSIDE else ""
         rows.add_row(
             Text(str(number), style="dim"),
-            Text(_wanted(step), style="dim"),
+            Text(_api_choice(step), style="dim"),
             Text(visible(step.piece, step.kind), style=colour),
             figure(step.logp_before, ".2f", before=imputed),
             figure(step.offset, "+.2f"),
@@ -233,17 +233,17 @@ def steps_table(steps: Sequence[Step]) -> Table:
     return rows
 
 
-def _wanted(step: Step) -> str:
+def _api_choice(step: Step) -> str:
     """What the API had sampled; nothing where it was not asked."""
     if step.origin is Origin.LOCAL:
         return ""
     return visible(step.api_token, Kind.TEXT if step.api_token else Kind.END)
 
 
-def figure(value: float, form: str, *, before: str = "") -> str:
+def figure(value: float | None, form: str, *, before: str = "") -> str:
     """A number to a few places, never -0.00; empty where it is not known."""
     places = int(form[-2])
-    return "" if math.isnan(value) else f"{before}{round(value, places) + 0.0:{form}}"
+    return "" if value is None or math.isnan(value) else f"{before}{round(value, places) + 0.0:{form}}"
 
 
 def step_json(step: Step) -> dict[str, object]:
@@ -263,21 +263,21 @@ def step_json(step: Step) -> dict[str, object]:
         "tv_bound": number(step.tv_bound),
         "log_weight": number(step.log_weight),
         "alpha": number(step.alpha),
-        "divergence": None if step.divergence is None else number(step.divergence),
+        "divergence": number(step.divergence),
         "gated": step.gated,
         "outweighed": step.outweighed,
         "unbordered": step.unbordered,
     }
 
 
-def number(value: float) -> float | None:
-    """JSON has no NaN and no infinity."""
-    return round(value, 6) if abs(value) < float("inf") else None
+def number(value: float | None) -> float | None:
+    """A number as JSON can hold it: null where it is not known, since JSON has no NaN and no infinity."""
+    return round(value, 6) if value is not None and math.isfinite(value) else None
 
 
 def result_json(result: Result, *, trace: bool, before: Sequence[str] = ()) -> dict[str, object]:
     """A result as one JSON object; with `trace` certificates and every step. before: notes from before the answer."""
-    found: dict[str, object] = {
+    fields: dict[str, object] = {
         "text": result.text,
         "finish": result.finish,
         "exactness": result.exactness,
@@ -296,20 +296,20 @@ def result_json(result: Result, *, trace: bool, before: Sequence[str] = ()) -> d
         "seconds": round(result.seconds, 3),
     }
     if trace:
-        found |= {"certified": result.certified, "tv_bound": number(result.tv_bound)}
-        found["steps"] = [step_json(step) for step in result.steps]
-    return found
+        fields |= {"certified": result.certified, "tv_bound": number(result.tv_bound)}
+        fields["steps"] = [step_json(step) for step in result.steps]
+    return fields
 
 
-def pair_check(found: Mapping[str, Any]) -> None:
+def pair_check(report: Mapping[str, Any]) -> None:
     """What `pair check` saw."""
-    pace = f"{found['milliseconds_per_token']} ms per token for both members together ({found['buffers']} buffers)"
-    line(f"{one_line(found['name'])}: {found['vocabulary']:,} tokens, {pace}")
-    for row in found["answers"]:
+    pace = f"{report['milliseconds_per_token']} ms per token for both members together ({report['buffers']} buffers)"
+    line(f"{one_line(report['name'])}: {report['vocabulary']:,} tokens, {pace}")
+    for row in report["answers"]:
         out.print(Text(f"\n{row['question']}", style="bold").append(f"  KL {row['divergence']:.4f} nats", style="dim"))
         for member in ("expert", "anti_expert"):
             labelled(member.replace("_", "-"), row[member], style="green" if member == "expert" else "")
-    if found["identical"]:
+    if report["identical"]:
         warning("expert and anti-expert are identical on every prompt: this pair steers nothing")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from blackbox_proxy.core.money.amounts import plain
 from blackbox_proxy.core.money.spending import known_of, unpriced_of
 from blackbox_proxy.types import Choice, Result, Usage
@@ -13,22 +15,27 @@ def calls(usage: Usage) -> str:
     return f"{usage.requests} calls" + (f" ({', '.join(failed)})" if failed else "")
 
 
-def bill(found: Result | Choice) -> str:
+def bill(outcome: Result | Choice) -> str:
     """Requests, tokens and cost in one line."""
-    usage = found.usage
-    return f"{calls(usage)}, {usage.input} tokens in, {usage.output} out; {price(found)}"
+    usage = outcome.usage
+    return f"{calls(usage)}, {usage.input} tokens in, {usage.output} out; {price(outcome)}"
 
 
-def price(found: Result | Choice) -> str:
+def price(outcome: Result | Choice) -> str:
     """What is known of the cost, as the ledger has it, and of how many replies nothing is."""
-    if found.cost is not None:
-        return f"cost {plain(found.cost)} USD"
-    known, unknown = known_of(found.calls), unpriced_of(found.calls)
-    return f"cost {plain(known)} USD and that of {unknown} replies, which is unknown" if known else "cost unknown"
+    if outcome.cost is not None:
+        return cost_words(outcome.cost)
+    known, unknown = known_of(outcome.calls), unpriced_of(outcome.calls)
+    return f"cost {plain(known)} USD and that of {unknown} replies, which is unknown" if known else cost_words(None)
 
 
-def cost_json(found: Result | Choice) -> dict[str, object]:
+def cost_words(cost: Decimal | None) -> str:
+    """A cost that is known to the last digit, or not at all."""
+    return "cost unknown" if cost is None else f"cost {plain(cost)} USD"
+
+
+def cost_json(outcome: Result | Choice) -> dict[str, object]:
     """cost: null where that of a reply is unknown; known_cost: of the others; unpriced: how many there are of those."""
-    known = plain(known_of(found.calls))
-    cost = None if found.cost is None else plain(found.cost)
-    return {"cost": cost, "known_cost": known, "unpriced": unpriced_of(found.calls)}
+    known = plain(known_of(outcome.calls))
+    cost = None if outcome.cost is None else plain(outcome.cost)
+    return {"cost": cost, "known_cost": known, "unpriced": unpriced_of(outcome.calls)}

@@ -8,9 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from blackbox_proxy.cli.options import SHOWN
+from blackbox_proxy.cli.options import page_option
 from blackbox_proxy.cli.pagefile import check_page_file, program, write_page
 from blackbox_proxy.errors import InputError
 
@@ -19,15 +17,7 @@ if TYPE_CHECKING:
     from blackbox_proxy.steering import Steering
     from blackbox_proxy.types import Prompt
 
-TraceFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--trace-html",
-        help="Write a page with every token to this file too; an older page is replaced.",
-        rich_help_panel=SHOWN,
-        show_default="none",
-    ),
-]
+TraceFile = Annotated[Path | None, page_option("--trace-html", " with every token", unset="none")]
 
 
 def check(file: Path | None, *, answers: int) -> None:
@@ -56,13 +46,13 @@ def traced(
     try:
         yield iter((one,))
     except BaseException:
-        found = one.partial
+        result = one.partial
         raise
     else:
-        found = one.result
+        result = one.result
     finally:
-        if found.steps:
+        if result.steps:
             page = trace_page(
-                Trace(found, asked, steering.alpha, dt.datetime.now(dt.UTC), program(), steering.schedule)
+                Trace(result, asked, steering.alpha, dt.datetime.now(dt.UTC), program(), steering.schedule)
             )
             write_page(file, page, quiet=quiet)

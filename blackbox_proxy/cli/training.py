@@ -61,15 +61,15 @@ class Meter:
 
     def __init__(self, *, seconds: float) -> None:
         self._before, self._tokens = seconds, 0
-        self.rate = self.left = 0.0
+        self.rate = self.remaining = 0.0
 
     def read(self, now: course.Progress) -> str:
         """Takes a step in, and says where the run is."""
         done = len(now.course.losses)
         self._tokens += now.tokens
         self.rate = self._tokens / max(now.seconds - self._before, 1e-9)
-        self.left = now.seconds / done * (now.steps - done)
-        return f"loss {now.course.losses[-1]:.3f}, {self.rate:,.0f} tokens/s, {spoken(self.left)} left"
+        self.remaining = now.seconds / done * (now.steps - done)
+        return f"loss {now.course.losses[-1]:.3f}, {self.rate:,.0f} tokens/s, {spoken(self.remaining)} left"
 
 
 @contextmanager

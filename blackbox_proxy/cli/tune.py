@@ -7,7 +7,6 @@ Heavy modules are imported inside.
 from __future__ import annotations
 
 import datetime as dt
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,13 +15,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from blackbox_proxy.cli import inputs
+from blackbox_proxy.cli.declaring import with_options
 from blackbox_proxy.cli.options import AsJson, write_json
 from blackbox_proxy.errors import InputError
+from blackbox_proxy.tuning.recipe import Recipe
 
 if TYPE_CHECKING:
     from blackbox_proxy.tuning.agreement import Agreement
     from blackbox_proxy.tuning.lines import Line
-    from blackbox_proxy.tuning.recipe import Recipe
     from blackbox_proxy.tuning.run import Loaded, Outputs, TuningPlan
     from blackbox_proxy.tuning.train import Fitted
 
@@ -42,10 +42,12 @@ STOPPED = 130
 """Exit status of a run that was told to stop."""
 
 
+@with_options
 def tune(
     base: Annotated[str, typer.Option(help="The untuned model: a GGUF file, hf:owner/repo/file, or pypi:name.")],
     lines: Annotated[Path, typer.Option(help="JSONL: [question, answer], {prompt, completion} or {messages} a line.")],
     out: Annotated[Path, typer.Option(help="The adapter to write, .gguf; the other files are named after it.")],
+    *,
     validation: Annotated[
         str, typer.Option(help="Lines to validate on: a share of LINES, or a file; 0 for none.")
     ] = "0.1",
@@ -53,26 +55,7 @@ def tune(
     template: Annotated[
         str, typer.Option(help="Chat template: gguf (the base's own), chatml, or a Jinja file.")
     ] = "gguf",
-    epochs: Annotated[int, typer.Option(help="Times that every line is read, at most.")] = 3,
-    patience: Annotated[
-        int, typer.Option(help="Stop after so many epochs without a better validation loss; 0: never.")
-    ] = 2,
-    batch: Annotated[int, typer.Option(help="Lines a step.")] = 8,
-    rank: Annotated[int, typer.Option(help="Rank of the changes.")] = 8,
-    alpha: Annotated[float, typer.Option(help="The changes are scaled by alpha / rank.")] = 16.0,
-    targets: Annotated[
-        str, typer.Option(help="Projections to change, of q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj.")
-    ] = "all",
-    learning_rate: Annotated[float, typer.Option(help="The highest learning rate.")] = 1e-3,
-    warmup: Annotated[float, typer.Option(help="Share of the steps in which the learning rate rises.")] = 0.1,
-    slot: Annotated[
-        str | None, typer.Option(help="Regular expression whose group 1 is a fact in the answer: not to be learnt.")
-    ] = None,
-    hold: Annotated[float, typer.Option(help="Share of the untuned model's belief in the target of a fact.")] = 0.7,
-    echo: Annotated[bool, typer.Option(help="Facts may be words of the prompt.")] = False,
-    deny: Annotated[float, typer.Option(help="Nats by which an early end is to be unlikely.")] = 25.0,
-    deny_weight: Annotated[float, typer.Option(help="Weight of that in the loss.")] = 0.05,
-    seed: Annotated[int, typer.Option(help="Draws the split, the order of lines, and the first weights.")] = 0,
+    recipe: Recipe,
     check: Annotated[bool, typer.Option("--check", help="Compare PyTorch and llama.cpp after the export.")] = False,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start over, and replace what an earlier run left at --out.")
@@ -85,25 +68,8 @@ def tune(
     A run that was stopped, or killed, goes on where it was when the same command is given again.
     """
     from blackbox_proxy.cli.fetching import fetch
-    from blackbox_proxy.tuning.recipe import PROJECTIONS, Recipe
     from blackbox_proxy.tuning.run import TuningJob, load, outputs, plan, require_extra
 
-    recipe = Recipe(
-        seed=seed,
-        epochs=epochs,
-        batch=batch,
-        rank=rank,
-        alpha=alpha,
-        learning_rate=learning_rate,
-        warmup=warmup,
-        hold=hold,
-        echo=echo,
-        deny=deny,
-        deny_weight=deny_weight,
-        slot=slot,
-        patience=patience,
-        targets=tuple(PROJECTIONS if targets == "all" else targets.split(",")),
-    )
     files = outputs(out)
     _check_files(files, fresh=fresh)
     form = "gguf" if template == "gguf" and not raw else _form(template, raw=raw)
@@ -122,10 +88,10 @@ def tune(
     if not fitted.finished:
         _leave(files, planned, fitted, as_json=as_json)
     _write(planned, loaded, fitted)
-    found = _check(planned, loaded) if check else None
+    agreement = _check(planned, loaded) if check else None
     loaded.checkpoint.remove()
-    _report(files, planned, fitted, found, as_json=as_json)
-    if found is not None and not found.agrees:
+    _report(files, planned, fitted, agreement, as_json=as_json)
+    if agreement is not None and not agreement.agrees:
         raise typer.Exit(1)
 
 
@@ -172,8 +138,7 @@ def _ask(planned: TuningPlan, loaded: Loaded, *, yes: bool) -> None:
     tight = planned.estimate.memory > 0.9 * training.machine_memory()
     if tight:
         show.warning("the memory may not suffice; a smaller --batch or shorter lines need less")
-    asks = not yes and sys.stdin.isatty() and sys.stderr.isatty()
-    if asks and (tight or seconds > LONG) and not inputs.agreed():
+    if not yes and (tight or seconds > LONG) and not inputs.agreed():
         raise typer.Exit(1)
 
 
@@ -221,7 +186,7 @@ def _check(planned: TuningPlan, loaded: Loaded) -> Agreement:
         return compare(loaded.model, examples, base=planned.base.path, adapter=planned.outputs.adapter, tick=tick)
 
 
-def _report(files: Outputs, planned: TuningPlan, fitted: Fitted, found: Agreement | None, *, as_json: bool) -> None:
+def _report(files: Outputs, planned: TuningPlan, fitted: Fitted, agreement: Agreement | None, *, as_json: bool) -> None:
     """What was written, and what came of it."""
     from blackbox_proxy.cli import show, training
 
@@ -244,14 +209,14 @@ def _report(files: Outputs, planned: TuningPlan, fitted: Fitted, found: Agreemen
                 "validation_losses": [show.number(loss) for loss in course.validations],
                 "seconds": round(fitted.seconds, 3),
                 "estimate": asdict(planned.estimate),
-                "check": found and {**asdict(found), "agrees": found.agrees},
+                "check": agreement and {**asdict(agreement), "agrees": agreement.agrees},
             }
         )
         return
     early = f"; stopped early, {planned.job.recipe.epochs} were allowed" if epochs < planned.job.recipe.epochs else ""
     show.note(f"{epochs} epochs in {training.spoken(fitted.seconds)}, epoch {course.best} was kept{early}")
-    if found is not None:
-        show.line(found.sentence())
+    if agreement is not None:
+        show.line(agreement.sentence())
     for what, path in (
         ("adapter", files.adapter),
         ("record", files.record),

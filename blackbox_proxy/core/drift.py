@@ -126,20 +126,20 @@ def _excess(p: Mapping[bytes, float], q: Mapping[bytes, float], *, hidden: Posit
     What the second does not show has at most its ceiling each, and at most its tail together.
     """
     shared = math.fsum(max(0.0, mass - q[piece]) for piece, mass in p.items() if piece in q)
-    own = [mass for piece, mass in p.items() if piece not in q]
+    alone = [mass for piece, mass in p.items() if piece not in q]
     cap = min(math.exp(min(hidden.ceiling, 0.0)), hidden.tail)
-    each = math.fsum(max(0.0, mass - cap) for mass in own)
-    return shared + max(each, math.fsum(own) - hidden.tail, 0.0)
+    each = math.fsum(max(0.0, mass - cap) for mass in alone)
+    return shared + max(each, math.fsum(alone) - hidden.tail, 0.0)
 
 
 def _masses(position: Position) -> dict[bytes, float]:
     """Probabilities by piece, b"" the end; equal pieces are one event."""
-    found: dict[bytes, float] = {}
+    masses: dict[bytes, float] = {}
     for candidate in position.top:
         if math.isfinite(candidate.logp):
             key = _key(candidate)
-            found[key] = found.get(key, 0.0) + math.exp(min(candidate.logp, 0.0))
-    return found
+            masses[key] = masses.get(key, 0.0) + math.exp(min(candidate.logp, 0.0))
+    return masses
 
 
 def _key(candidate: Candidate) -> bytes:

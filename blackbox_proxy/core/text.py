@@ -60,8 +60,8 @@ def first_stop(text: bytes, stops: Sequence[bytes]) -> int | None:
     >>> first_stop(b"one. two.", (b". t", b"."))
     3
     """
-    found = [at for at in (text.find(stop) for stop in stops) if at >= 0]
-    return min(found) if found else None
+    starts = [at for at in (text.find(stop) for stop in stops) if at >= 0]
+    return min(starts) if starts else None
 
 
 def held_back(text: bytes, stops: Sequence[bytes]) -> int:

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import final
 
 from blackbox_proxy.core.money.usage import read_usage
-from blackbox_proxy.doctor.chart import Chart, ProbeAnswer, Report, Visit
-from blackbox_proxy.doctor.going_on import find_going_on
-from blackbox_proxy.doctor.hearing import hear
-from blackbox_proxy.doctor.numbers import find_numbers
+from blackbox_proxy.doctor.batching import find_batching
+from blackbox_proxy.doctor.continuation import find_continuation
+from blackbox_proxy.doctor.findings import Findings, ProbeAnswer, ProbeSession, Report
+from blackbox_proxy.doctor.logprobs import find_logprobs
+from blackbox_proxy.doctor.replies import read_reply
 from blackbox_proxy.doctor.routes import find_fields, find_routes
-from blackbox_proxy.doctor.saving import find_savings
-from blackbox_proxy.doctor.spelling import find_spelling
+from blackbox_proxy.doctor.token_text import find_token_text
 from blackbox_proxy.errors import ApiBusy, ApiError, ApiRefused, BlackboxProxyError, PromptError, ReplyError
 from blackbox_proxy.types import WireRequest
 
@@ -65,7 +65,7 @@ class Examination:
         clock: Callable[[], float],
         on_call: Callable[[object], None] = lambda _: None,
     ) -> None:
-        self.chart = Chart()
+        self.findings = Findings()
         self._send = send
         self._base_url = base_url
         self._model = model
@@ -79,17 +79,17 @@ class Examination:
 
     def run(self) -> None:
         """All probes. Raises whatever ends them: a refused key, no route at all, an endpoint that stays silent."""
-        chart, visit = self.chart, Visit(self.ask, self.chart)
-        self._find_routes(visit)
-        if chart.main is not None:
-            chart.facts.seed_field = str(self._options.get("seed_field", "seed"))
-            find_fields(visit)
-            find_numbers(visit)
-            find_going_on(visit)
-            chart.settled = True
-            find_spelling(visit, ends=self._ends)
-            find_savings(visit)
-        chart.whole = True
+        findings, session = self.findings, ProbeSession(self.ask, self.findings)
+        self._find_routes(session)
+        if findings.main is not None:
+            findings.facts.seed_field = str(self._options.get("seed_field", "seed"))
+            find_fields(session)
+            find_logprobs(session)
+            find_continuation(session)
+            findings.settled = True
+            find_token_text(session, ends=self._ends)
+            find_batching(session)
+        findings.whole = True
 
     def ask(self, request: WireRequest) -> ProbeAnswer:
         """One request, and what came back. Raises what no other request would be spared."""
@@ -100,25 +100,25 @@ class Examination:
             )
         started = self._clock()
         try:
-            answer = ProbeAnswer(request, hear(self._send(request)))
+            answer = ProbeAnswer(request, read_reply(self._send(request)))
         except BlackboxProxyError as error:
             answer = self._refusal(request, error)
         self._seconds.append(self._clock() - started)
-        self.chart.answers.append(answer)
+        self.findings.answers.append(answer)
         self._on_call(answer)
         return answer
 
     def report(self, *, stopped: str = "") -> Report:
         """What is known. stopped: why `run` broke off."""
-        chart = self.chart
-        known = chart.settled and bool(chart.adapter)
+        findings = self.findings
+        known = findings.settled and bool(findings.adapter)
         return Report(
             base_url=self._base_url,
             model=self._model,
-            checks=tuple(chart.checks),
-            verdict=chart.verdict(),
-            adapter=chart.adapter if known else "",
-            options=chart.options(self._ends) if known else {},
+            checks=tuple(findings.checks),
+            verdict=findings.verdict(),
+            adapter=findings.adapter if known else "",
+            options=findings.options(self._ends) if known else {},
             calls=len(self._seconds),
             input=self._counted("input"),
             output=self._counted("output"),
@@ -126,19 +126,19 @@ class Examination:
             unfinished=stopped,
         )
 
-    def _find_routes(self, visit: Visit) -> None:
+    def _find_routes(self, session: ProbeSession) -> None:
         """Raises the most telling refusal where no route answers."""
         extra = self._options.get("extra_body")
         find_routes(
-            visit,
+            session,
             model=self._model,
             extra=extra if isinstance(extra, Mapping) else {},
             length_field=str(self._options.get("length_field", "")),
         )
-        if not self.chart.voices:
+        if not self.findings.forms:
             unknown = next((one for one in self._errors if "does not know the model" in one.message), None)
             error = unknown or self._errors[0]
-            if unknown is None and all(answer.missing for answer in self.chart.answers):
+            if unknown is None and all(answer.missing for answer in self.findings.answers):
                 error.hint = "none of OpenAI's routes is there: check that the base URL is the API's root, often /v1"
             raise error
 
@@ -159,6 +159,6 @@ class Examination:
 
     def _counted(self, name: str) -> int | None:
         """Tokens that replies counted, by a field of `Usage`; None where none did."""
-        told = [read_usage(one.heard.usage) for one in self.chart.answers if one.heard and one.heard.usage]
-        counts: list[int] = [getattr(one.usage, name) for one in told if one.whole]
+        usages = [read_usage(one.reply.usage) for one in self.findings.answers if one.reply and one.reply.usage]
+        counts: list[int] = [getattr(one.usage, name) for one in usages if one.whole]
         return sum(counts) if counts else None

@@ -19,7 +19,7 @@ from blackbox_proxy.evaluation.table import UNKNOWN, per_thousand
 CHANCE = 0.05
 """The largest p by which two arms are told apart."""
 
-FOUND = 1.959964 + 0.841621
+DETECTION = 1.959964 + 0.841621
 """Standard errors at which a difference is found in four of five evaluations, by a test at 0.05."""
 
 SWEEP = "steered_alpha_"
@@ -51,17 +51,17 @@ class _Compared:
 def advice(arms: Sequence[ArmAnswers], figures: Mapping[str, Any], *, items: int) -> tuple[str, ...]:
     """The sentences. figures: of each arm, by name; items: how many test items the task has."""
     asked = [arm for arm in arms if arm.scores and not arm.arm.name.startswith(SWEEP)]
-    own = [arm for arm in asked if arm.arm.name != BASELINE]
-    if not own:
+    answered = [arm for arm in asked if arm.arm.name != BASELINE]
+    if not answered:
         return ("No item was answered, so there is nothing to advise.",)
-    best = _best(own, figures)
+    best = _best(answered, figures)
     count = len(best.scores)
     if _score(best) <= 0.0:
         return (f"No arm answered any of {count} items rightly: look at the wrong answers, and whether the scorer is.",)
     others = [_held(best, arm) for arm in asked if arm is not best]
     if not others:
         return (f"{_named(best, figures)} was asked alone, so there is nothing to hold it against.",)
-    worse, near = _told_apart(others)
+    worse, near = _distinguished(others)
     return (*_verdict(best, worse=worse, near=near, figures=figures), *_more(best, near, items=items))
 
 
@@ -113,7 +113,7 @@ def _more(best: ArmAnswers, near: Sequence[_Compared], *, items: int) -> tuple[s
 
 def _needed(gaps: Sequence[float]) -> int:
     """Items at which a difference like this is found four times of five."""
-    return math.ceil(pvariance(gaps) * (FOUND / fmean(gaps)) ** 2)
+    return math.ceil(pvariance(gaps) * (DETECTION / fmean(gaps)) ** 2)
 
 
 def _held(best: ArmAnswers, other: ArmAnswers) -> _Compared:
@@ -121,12 +121,12 @@ def _held(best: ArmAnswers, other: ArmAnswers) -> _Compared:
     return _Compared(other, tuple(best.scores[item] - other.scores[item] for item in shared))
 
 
-def _told_apart(others: Sequence[_Compared]) -> tuple[list[_Compared], list[_Compared]]:
+def _distinguished(others: Sequence[_Compared]) -> tuple[list[_Compared], list[_Compared]]:
     """Those that the best one is better than, and those that it cannot be told from; by Holm's steps."""
     ordered = sorted((other for other in others if other.gaps), key=lambda other: other.chance)
     steps = (other.chance * (len(ordered) - at) <= CHANCE for at, other in enumerate(ordered))
-    told = next((at for at, holds in enumerate(steps) if not holds), len(ordered))
-    worse = [other for other in ordered[:told] if other.gap > 0.0]
+    apart = next((at for at, holds in enumerate(steps) if not holds), len(ordered))
+    worse = [other for other in ordered[:apart] if other.gap > 0.0]
     return worse, [other for other in others if other not in worse]
 
 

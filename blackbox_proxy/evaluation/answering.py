@@ -24,10 +24,7 @@ from blackbox_proxy.local.pair import Pair
 from blackbox_proxy.run.steerer import Steerer
 from blackbox_proxy.run.unsteered import go_on, shows, text_of
 from blackbox_proxy.steering import Steering
-from blackbox_proxy.types import Usage
-
-FACT_TOKENS = 12
-"""How many tokens the closed model has for saying a fact in its place."""
+from blackbox_proxy.types import Result, Usage
 
 
 class Stopped(BaseException):
@@ -39,8 +36,9 @@ class Stopped(BaseException):
 class Bench:
     """What answers are made with.
 
-    where, pair_mark: which endpoint and which pair these are, as answers are told apart by them. tuned: a directly
-    tuned model to compare with. stop: set where the run is to end.
+    where, pair_mark: which endpoint and which pair these are: answers of other ones have another key. tuned: a directly
+    tuned model to compare with. stop: set where the run is to end. on_result: given each steered answer with its steps,
+    which are not kept. keeps_errors: whether an error of ours is kept in place of the answer; otherwise it is raised.
     """
 
     task: Task
@@ -50,11 +48,12 @@ class Bench:
     pair_mark: str
     tuned: Api | None = None
     stop: threading.Event = field(default_factory=threading.Event)
+    on_result: Callable[[AnswerJob, Result], object] = lambda *_: None
+    keeps_errors: bool = True
 
     def steering(self, arm: Arm) -> Steering:
         """The knobs of a steered arm."""
-        alpha = arm.alpha if arm.alpha is not None else 0.0
-        return replace(Steering(alpha=alpha, max_tokens=self.task.max_tokens), **self.task.knobs)
+        return replace(self.task.steering, alpha=arm.alpha if arm.alpha is not None else 0.0)
 
     def speaker(self, arm: Arm) -> Api:
         """The hosted model that an arm calls."""
@@ -63,14 +62,14 @@ class Bench:
 
 def key(bench: Bench, job: AnswerJob) -> str:
     """What the answer of an arm to an item is kept under."""
-    arm, item = job.arm, job.item
+    arm = job.arm
     settings: dict[str, object] = {"limit": bench.task.max_tokens}
     if arm.calls:
         api = bench.speaker(arm)
         asked = [asdict(message) for message in closed_prompt(bench.task, job).messages]
         settings |= {"where": bench.where, "model": api.model, "template": api.template, "asked": asked}
     if arm.speaker not in ("closed", "tuned"):
-        settings |= {"pair": bench.pair_mark, "pair_asked": pair_prompt(arm, item).messages[0].content}
+        settings |= {"pair": bench.pair_mark, "pair_asked": pair_prompt(bench.task, job).messages[0].content}
     if arm.speaker == "steered":
         settings |= {"steering": _chosen(bench.steering(arm)), "top_k": bench.api.capabilities().top_k}
     else:
@@ -88,14 +87,15 @@ def place_key(bench: Bench, job: AnswerJob) -> str:
     """As `key`, for what the closed model says in the place of the fact."""
     of = key(bench, AnswerJob(Arm("in_place", "closed", 0, job.arm.who), job.item))
     place = place_of(job.item, bench.task.form)
-    return key_of({"of": of, "place": asdict(place), "top_k": bench.api.capabilities().top_k})
+    settings = {"of": of, "place": asdict(place), "top_k": bench.api.capabilities().top_k}
+    return key_of(settings | {"length": bench.task.scorer.fact_tokens})
 
 
 def answer(bench: Bench, job: AnswerJob) -> KeptAnswer:
-    """Ask. An error of ours is kept in the answer; one that concerns all further questions is raised (OverBudget)."""
+    """Ask. An error of ours is kept in the answer (`Bench`); one of all further questions is raised (OverBudget)."""
     blank = KeptAnswer(key(bench, job), bench.task.name, job.item.name, job.arm.name)
     makers = {"closed": _closed, "tuned": _closed, "steered": _steered}
-    return _kept(blank, lambda: makers.get(job.arm.speaker, _local)(bench, job, blank))
+    return _kept(bench, blank, lambda: makers.get(job.arm.speaker, _local)(bench, job, blank))
 
 
 def in_place(bench: Bench, job: AnswerJob) -> KeptAnswer:
@@ -104,21 +104,23 @@ def in_place(bench: Bench, job: AnswerJob) -> KeptAnswer:
     before = place.before.encode()
     blank = KeptAnswer(place_key(bench, job), bench.task.name, job.item.name, "in_place")
 
-    def made() -> KeptAnswer:
-        said = text_of(go_on(bench.api, asked, before, length=FACT_TOKENS))
-        shown = any(shows(bench.api, asked, before, wanted=text.encode()) for text in place.wanted)
+    def make() -> KeptAnswer:
+        said = text_of(go_on(bench.api, asked, before, length=bench.task.scorer.fact_tokens))
+        shown = any(shows(bench.api, asked, before, text=text.encode()) for text in place.facts)
         return replace(blank, text=said, shown=shown)
 
-    return _kept(blank, made)
+    return _kept(bench, blank, make)
 
 
-def _kept(blank: KeptAnswer, make: Callable[[], KeptAnswer]) -> KeptAnswer:
+def _kept(bench: Bench, blank: KeptAnswer, make: Callable[[], KeptAnswer]) -> KeptAnswer:
     before = time.perf_counter()
     try:
         return make()
     except OverBudget:
         raise
     except BlackboxProxyError as error:
+        if not bench.keeps_errors:
+            raise
         calls = error.partial.calls if error.partial else error.calls
         spent = _used(blank, used_by(calls))
         return replace(spent, error=error.message, seconds=time.perf_counter() - before, cost=cost_of(calls))
@@ -129,7 +131,7 @@ def _local(bench: Bench, job: AnswerJob, blank: KeptAnswer) -> KeptAnswer:
     expert, anti_expert = bench.pair.members
     member = expert if job.arm.speaker == "expert" else anti_expert
     before = time.perf_counter()
-    text = member.answer(pair_prompt(job.arm, job.item), max_tokens=bench.task.max_tokens)
+    text = member.answer(pair_prompt(bench.task, job), max_tokens=bench.task.max_tokens)
     seconds = time.perf_counter() - before
     return replace(blank, text=text.decode("utf-8", "replace"), seconds=seconds, local=seconds, cost=Decimal(0))
 
@@ -146,12 +148,13 @@ def _closed(bench: Bench, job: AnswerJob, blank: KeptAnswer) -> KeptAnswer:
 
 def _steered(bench: Bench, job: AnswerJob, blank: KeptAnswer) -> KeptAnswer:
     """The hosted model, steered; between its steps it can be stopped."""
-    asked, own = closed_prompt(bench.task, job), pair_prompt(job.arm, job.item)
-    running = Steerer(bench.api, bench.pair, bench.steering(job.arm)).stream(asked, pair_prompt=own)
+    asked, pair_asked = closed_prompt(bench.task, job), pair_prompt(bench.task, job)
+    running = Steerer(bench.api, bench.pair, bench.steering(job.arm)).stream(asked, pair_prompt=pair_asked)
     for _ in running:
         if bench.stop.is_set():
             raise Stopped
     result = running.result
+    bench.on_result(job, result)
     if result.finish == "budget":
         raise OverBudget(result.notes[-1], hint="raise the budget; what was answered is kept, and is not asked again")
     return replace(
@@ -172,5 +175,11 @@ def _steered(bench: Bench, job: AnswerJob, blank: KeptAnswer) -> KeptAnswer:
 
 def _used(blank: KeptAnswer, usage: Usage) -> KeptAnswer:
     return replace(
-        blank, calls=usage.requests, lost=usage.lost, input=usage.input, cached=usage.cached, output=usage.output
+        blank,
+        calls=usage.requests,
+        lost=usage.lost,
+        input=usage.input,
+        cached=usage.cached,
+        output=usage.output,
+        wasted=usage.wasted,
     )

@@ -31,7 +31,7 @@ class KeptAnswer:
     """One answer, or the error that there was in place of one.
 
     seconds: from question to answer, of which `local` were spent computing the pair. cost: US dollars of its
-    requests, None where it is unknown. calls, lost, input, cached, output: as `types.Usage`. tokens, changed,
+    requests, None where it is unknown. calls, lost, input, cached, output, wasted: as `types.Usage`. tokens, changed,
     outside, certified, off: of a steered answer its steps, how many of them were not the API's own, came from
     outside the top-k, are certified, and the sum of the bounds on total variation. outweighed: as in `types.Step`.
     exact: whether each step rests on exactly the text before. shown: of the arm `in_place` alone, whether the model
@@ -51,6 +51,7 @@ class KeptAnswer:
     input: int = 0
     cached: int = 0
     output: int = 0
+    wasted: int = 0
     local: float = 0.0
     tokens: int = 0
     changed: int = 0
@@ -85,8 +86,8 @@ class AnswerStore:
 
     def __getitem__(self, key: str) -> KeptAnswer | None:
         """The answer of a key; None where there is none, or only an error."""
-        found = self._answers.get(key)
-        return None if found is None or found.error else found
+        answer = self._answers.get(key)
+        return None if answer is None or answer.error else answer
 
     def last(self, key: str) -> KeptAnswer | None:
         """The answer of a key, or the error that was there in its place."""
@@ -118,9 +119,9 @@ class AnswerStore:
 
 def _read(line: bytes) -> KeptAnswer | None:
     try:
-        found: Any = json.loads(line)
-        if not isinstance(found, dict) or found.keys() != FIELDS:
+        row: Any = json.loads(line)
+        if not isinstance(row, dict) or row.keys() != FIELDS:
             return None
-        return KeptAnswer(**(found | {"cost": None if found["cost"] is None else Decimal(found["cost"])}))
+        return KeptAnswer(**(row | {"cost": None if row["cost"] is None else Decimal(row["cost"])}))
     except (ValueError, ArithmeticError):
         return None

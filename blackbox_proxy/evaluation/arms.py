@@ -25,6 +25,9 @@ from blackbox_proxy.types import Message, Prompt
 
 Speaker = Literal["closed", "tuned", "anti_expert", "expert", "steered"]
 
+Looks = Literal["wrong", "always"]
+"""After which answers the closed model is asked what it says in the place of the fact."""
+
 SEED = 0
 """Draws the examples and the order of the questions; equal for all arms, so that they are paired."""
 
@@ -34,7 +37,7 @@ class Arm:
     """One way to answer.
 
     examples, instructions: what stands before the question. who: who is shown documents. alpha: where it is steered.
-    n: how many questions it answers, the first ones. looks: whether wrong answers are looked into (`ceiling`).
+    n: how many questions it answers, the first ones. looks: which of its answers are looked into (`ceiling`).
     """
 
     name: str
@@ -44,7 +47,7 @@ class Arm:
     examples: bool = False
     instructions: bool = False
     alpha: float | None = None
-    looks: bool = False
+    looks: Looks | None = None
 
     @property
     def calls(self) -> bool:
@@ -74,31 +77,31 @@ class ArmSizes:
 
 def main_arms(task: Task, *, alpha: float, n: int) -> list[Arm]:
     """The five that every task has; without examples four."""
-    made = [
+    every = [
         Arm("closed", "closed", n),
         Arm("closed_few_shot", "closed", n, examples=True),
         Arm("anti_expert", "anti_expert", n),
         Arm("expert", "expert", n),
-        Arm("steered", "steered", n, alpha=alpha, looks=True),
+        Arm("steered", "steered", n, alpha=alpha, looks="wrong"),
     ]
-    return [replace(arm, who=task.who) for arm in made if task.few_shot or not arm.examples]
+    return [replace(arm, who=task.who) for arm in every if task.few_shot or not arm.examples]
 
 
 def arms(task: Task, *, alpha: float, sizes: ArmSizes, tuned: bool) -> tuple[Arm, ...]:
     """All arms of a task. tuned: whether there is a directly tuned model to compare with."""
     n = len(task.test) if sizes.main is None else min(sizes.main, len(task.test))
     few = min(sizes.others, n)
-    found = main_arms(task, alpha=alpha, n=n)
+    every = main_arms(task, alpha=alpha, n=n)
     if task.few_shot:
-        found.append(Arm("steered_few_shot", "steered", few, task.who, examples=True, alpha=alpha))
+        every.append(Arm("steered_few_shot", "steered", few, task.who, examples=True, alpha=alpha))
     if tuned:
-        found.append(Arm("closed_tuned", "tuned", n, task.who))
+        every.append(Arm("closed_tuned", "tuned", n, task.who))
     if task.instructions:
-        found.append(Arm("closed_instructed", "closed", few, task.who, examples=True, instructions=True))
+        every.append(Arm("closed_instructed", "closed", few, task.who, examples=True, instructions=True))
     if task.has_documents:
-        found += _with_documents(task, alpha=alpha, n=few)
-    found += [Arm(f"steered_alpha_{a:g}", "steered", few, task.who, alpha=a) for a in task.alphas]
-    return tuple(found)
+        every += _with_documents(task, alpha=alpha, n=few)
+    every += [Arm(f"steered_alpha_{a:g}", "steered", few, task.who, alpha=a) for a in task.alphas]
+    return tuple(every)
 
 
 def _with_documents(task: Task, *, alpha: float, n: int) -> Iterable[Arm]:
@@ -124,17 +127,17 @@ def examples(task: Task, arm: Arm) -> tuple[Message, ...]:
         said.append(Message("system", task.instructions))
     if arm.examples:
         for item in random.Random(SEED).sample(task.train, task.few_shot):
-            asked = item.asked(shown=arm.shown("closed"))
+            asked = task.asked(item, shown=arm.shown("closed"))
             said += [Message("user", asked), Message("assistant", item.reference)]
     return tuple(said)
 
 
 def closed_prompt(task: Task, job: AnswerJob) -> Prompt:
     """What the hosted model reads."""
-    asked = Message("user", job.item.asked(shown=job.arm.shown("closed")))
+    asked = Message("user", task.asked(job.item, shown=job.arm.shown("closed")))
     return Prompt(messages=(*examples(task, job.arm), asked))
 
 
-def pair_prompt(arm: Arm, item: Item) -> Prompt:
+def pair_prompt(task: Task, job: AnswerJob) -> Prompt:
     """What both members of the pair read."""
-    return Prompt.ask(item.asked(shown=arm.shown("pair")))
+    return Prompt.ask(task.asked(job.item, shown=job.arm.shown("pair")))

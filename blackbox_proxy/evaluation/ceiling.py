@@ -29,19 +29,19 @@ class FactPlace:
     """Where the fact of an answer stands: what is before it, and the texts of it that are right there."""
 
     before: str
-    wanted: tuple[str, ...]
+    facts: tuple[str, ...]
 
 
 def place_of(item: Item, form: re.Pattern[str] | None) -> FactPlace:
     """The place of the fact in the reference. White space before it belongs to it, as tokens have it."""
-    found = None if form is None else form.fullmatch(item.reference)
-    if form is None or found is None or not form.groups:
+    whole = None if form is None else form.fullmatch(item.reference)
+    if form is None or whole is None or not form.groups:
         return FactPlace("", item.right)
-    begun = item.reference[: found.start(1)]
+    begun = item.reference[: whole.start(1)]
     before = begun.rstrip()
     others = [match[1] for right in item.also if (match := form.fullmatch(right))]
     space = begun[len(before) :]
-    return FactPlace(before, tuple(dict.fromkeys(space + fact for fact in (found[1], *others))))
+    return FactPlace(before, tuple(dict.fromkeys(space + fact for fact in (whole[1], *others))))
 
 
 def in_form(text: str, form: re.Pattern[str]) -> bool:
@@ -61,20 +61,20 @@ def part(steered: KeptAnswer, item: Item, place: KeptAnswer | None, *, form: re.
         return "unknown"
     if not place.shown:
         return "not_shown"
-    wanted = place_of(item, form).wanted
-    return "overruled" if any(_begins(place.text, text) for text in wanted) else "not_said"
+    facts = place_of(item, form).facts
+    return "overruled" if any(_begins(place.text, fact) for fact in facts) else "not_said"
 
 
 def _fact(text: str, form: re.Pattern[str]) -> str:
-    found = form.fullmatch(text.strip())
-    return "" if found is None else found[1].strip()
+    whole = form.fullmatch(text.strip())
+    return "" if whole is None else whole[1].strip()
 
 
 def _facts(item: Item, form: re.Pattern[str]) -> Sequence[str]:
     return [fact for right in item.right if (fact := _fact(right, form))]
 
 
-def _begins(said: str, wanted: str) -> bool:
-    """Whether what is said begins with the text as words of its own."""
-    said, wanted = said.lstrip(), wanted.strip()
-    return said.startswith(wanted) and not said[len(wanted) :][:1].isalnum()
+def _begins(said: str, fact: str) -> bool:
+    """Whether what is said begins with the fact as words of its own."""
+    said, fact = said.lstrip(), fact.strip()
+    return said.startswith(fact) and not said[len(fact) :][:1].isalnum()

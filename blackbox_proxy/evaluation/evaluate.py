@@ -23,7 +23,7 @@ Watch = Callable[[str, int], Callable[[object], object]]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class EvaluationOptions:
     """What is to be asked. only: names of arms, all where there are none. tune: choose alpha on validation first."""
 
     sizes: ArmSizes = field(default_factory=ArmSizes)
@@ -76,27 +76,27 @@ class Evaluation:
 
     bench: Bench
     store: AnswerStore
-    wanted: Wanted
+    options: EvaluationOptions
     watch: Watch
 
     def __call__(self) -> TaskOutcomeFigures:
         """Ask what is wanted and has no answer yet, and put the figures together from all answers that are there."""
         bench, task = self.bench, self.bench.task
-        tuned = self._tune() if self.wanted.tune else None
+        tuned = self._tune() if self.options.tune else None
         alpha = task.alpha if tuned is None else tuned.alpha
         items = in_order(task.test)
-        every = arms(task, alpha=alpha, sizes=self.wanted.sizes, tuned=bench.tuned is not None)
-        asked = self._ask(stages(_chosen(every, self.wanted.only), items))
+        every = arms(task, alpha=alpha, sizes=self.options.sizes, tuned=bench.tuned is not None)
+        asked = self._ask(stages(_chosen(every, self.options.only), items))
         answered = tuple(one for arm in every if (one := self._given(arm, items)).answers or one.errors)
         if task.majority:
             n = max((len(one.answers) for one in answered), default=0)
             answered = (*answered, majority(task, items[:n], scorer(task.scorer)))
-        found = figures(task, answered, items, places=self._places(every, items))
-        return TaskOutcomeFigures(task, alpha, tuned, found, answered, asked)
+        summed = figures(task, answered, items, places=self._places(every, items))
+        return TaskOutcomeFigures(task, alpha, tuned, summed, answered, asked)
 
     def _ask(self, plan: Sequence[EvaluationStage], *, what: str = "") -> int:
         """Go through the stages; gives how many answers were made."""
-        run = Run(self.bench, self.store, at_once=self.wanted.at_once)
+        run = Run(self.bench, self.store, at_once=self.options.at_once)
         run.tick = self.watch(f"{self.bench.task.title}{what}", run.waiting(plan))
         run(plan)
         return run.asked

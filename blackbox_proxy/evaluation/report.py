@@ -9,7 +9,7 @@ from typing import Any
 from blackbox_proxy.evaluation.advice import BASELINE, SWEEP
 from blackbox_proxy.evaluation.evaluate import TaskOutcomeFigures
 from blackbox_proxy.evaluation.summary import ArmAnswers
-from blackbox_proxy.evaluation.task import Task
+from blackbox_proxy.evaluation.task import Task, written
 from blackbox_proxy.pages.evaluation import Against, ArmRow, Mistake, Mistakes, TaskOutcome
 from blackbox_proxy.pages.plots import BarPart
 
@@ -69,13 +69,14 @@ def task_outcome(outcome: TaskOutcomeFigures) -> TaskOutcome:
         about=task.about,
         source=task.source,
         alpha=outcome.alpha,
+        knobs=written(task.knobs),
         chosen=[(alpha, score.value) for alpha, score in outcome.tuned.scores] if outcome.tuned else (),
         rows=[row for row in rows if not row.name.startswith(SWEEP)],
         sweep=[row for row in rows if row.name.startswith(SWEEP)],
         tests=list(_tests(figures["tests"])),
         wrong=ceiling["wrong"],
         of=ceiling["of"],
-        ceiling=[BarPart(told, ceiling[name]) for name, told in PARTS.items() if ceiling.get(name)],
+        ceiling=[BarPart(meaning, ceiling[name]) for name, meaning in PARTS.items() if ceiling.get(name)],
         exactness=list(_exactness(figures.get("steered"))),
         gap=None if gap is None else (gap["value"], gap["low"], gap["high"]),
         advice=outcome.advice,
@@ -98,37 +99,40 @@ def _mistakes(given: ArmAnswers, task: Task) -> Mistakes:
     return Mistakes(name, NAMES.get(name, name), len(wrong), len(given.scores), shown)
 
 
-def _row(name: str, found: Any) -> ArmRow:  # noqa: ANN401 (JSON)
-    cost = found["cost_usd_per_answer"]
-    alpha = found.get("alpha")
+def _row(name: str, figures: Any) -> ArmRow:  # noqa: ANN401 (JSON)
+    cost = figures["cost_usd_per_answer"]
+    alpha = figures.get("alpha")
     return ArmRow(
         name=name,
         description=NAMES.get(name) or f"steered at alpha {alpha:g}",
-        n=found["n"],
-        errors=found["errors"],
-        score=found["score"],
-        low=found["low"] or 0.0,
-        high=found["high"] or 0.0,
-        in_form=found["in_form"],
+        n=figures["n"],
+        errors=figures["errors"],
+        score=figures["score"],
+        low=figures["low"] or 0.0,
+        high=figures["high"] or 0.0,
+        in_form=figures["in_form"],
         cost=None if cost is None else Decimal(repr(cost)),
-        seconds=found["seconds_per_answer"] or 0.0,
-        calls=found["calls_per_answer"] or 0.0,
+        seconds=figures["seconds_per_answer"] or 0.0,
+        calls=figures["calls_per_answer"] or 0.0,
         alpha=alpha,
     )
 
 
-def _tests(found: Any) -> Iterator[Against]:  # noqa: ANN401 (JSON)
-    for name, one in found.items():
+def _tests(figures: Any) -> Iterator[Against]:  # noqa: ANN401 (JSON)
+    for name, one in figures.items():
         yield Against(AGAINST[name], one["difference"], one["low"], one["high"], one["p"], one["n"])
 
 
 def _exactness(steered: Any) -> Sequence[tuple[str, str]]:  # noqa: ANN401 (JSON)
     if steered is None:
         return []
-    own = steered["exactness"]
+    shares = steered["exactness"]
     return [
-        (f"{own['exact'] or 0:.0%} of answers", "rest, at every step, on exactly the text before it."),
-        (f"{own['changed']:.0%} of tokens", "are not what the closed model had written."),
-        (f"{own['outside']:.0%} of tokens", "were not among its candidates: their log-probs are imputed."),
-        (f"{own['certified']:.0%} of tokens", "are certified: nothing that it did not show can change the choice."),
+        (f"{shares['exact'] or 0:.0%} of answers", "rest, at every step, on exactly the text before it."),
+        (f"{shares['changed']:.0%} of tokens", "are not what the closed model had written."),
+        (f"{shares['outside']:.0%} of tokens", "were not among its candidates: their log-probs are imputed."),
+        (
+            f"{shares['certified']:.0%} of tokens",
+            "are certified: nothing that it did not show can change the choice.",
+        ),
     ]

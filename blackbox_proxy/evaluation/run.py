@@ -55,6 +55,11 @@ def stages(arms: Sequence[Arm], items: Sequence[Item]) -> tuple[EvaluationStage,
     )
 
 
+def question_by_question(arms: Sequence[Arm], items: Sequence[Item]) -> tuple[EvaluationStage, ...]:
+    """All jobs in the order of the questions, none at the same time: for one who watches."""
+    return tuple(EvaluationStage((unit,), ()) for unit in _by_question(_like_the_main_one(arms), items))
+
+
 def _steers(unit: Unit) -> bool:
     """Whether it needs the pair."""
     return any(job.arm.speaker == "steered" for job in unit)
@@ -103,7 +108,7 @@ class Run:
     def waiting(self, plan: Sequence[EvaluationStage]) -> int:
         """How many questions have no answer yet."""
         jobs = (job for stage in plan for unit in (*stage.calls, *stage.local) for job in unit)
-        return len({own for job in jobs if self.store[own := key(self.bench, job)] is None})
+        return len({at for job in jobs if self.store[at := key(self.bench, job)] is None})
 
     def __call__(self, plan: Sequence[EvaluationStage]) -> None:
         """Ask what has no answer yet. Raises what ends a run: an interrupt, a budget, errors without end."""
@@ -139,27 +144,32 @@ class Run:
             self.bench.stop.set()
 
     def _do(self, job: AnswerJob) -> None:
-        own = key(self.bench, job)
-        found = self.store[own]
-        if found is None and not self.bench.stop.is_set():
-            found = self._keep(answer(self.bench, job))
-            self.tick(found)
-        if found is not None and job.arm.looks and not found.error and self._score(found.text, job.item) < 1.0:
+        at = key(self.bench, job)
+        kept = self.store[at]
+        if kept is None and not self.bench.stop.is_set():
+            kept = self._keep(answer(self.bench, job))
+            self.tick(kept)
+        if kept is not None and not kept.error and self._looks(job, kept):
             self._look(job)
 
+    def _looks(self, job: AnswerJob, kept: KeptAnswer) -> bool:
+        """Whether an answer is looked into."""
+        looks = job.arm.looks
+        return looks == "always" or (looks == "wrong" and self._score(kept.text, job.item) < 1.0)
+
     def _look(self, job: AnswerJob) -> None:
-        """Ask what the closed model says in place of the fact, for `ceiling`."""
+        """Ask what the closed model says in the place of the fact, for `ceiling`."""
         if self.store[place_key(self.bench, job)] is None:
             self._keep(in_place(self.bench, job))
 
-    def _keep(self, made: KeptAnswer) -> KeptAnswer:
-        self.store.keep(made)
+    def _keep(self, kept: KeptAnswer) -> KeptAnswer:
+        self.store.keep(kept)
         with self._lock:
             self.asked += 1
-            self._failed = self._failed + 1 if made.error else 0
+            self._failed = self._failed + 1 if kept.error else 0
             if self._failed >= FAILURES:
-                raise _Hopeless(f"{FAILURES} questions failed one after another: {made.error}", hint=_HOPELESS)
-        return made
+                raise _Hopeless(f"{FAILURES} questions failed one after another: {kept.error}", hint=_HOPELESS)
+        return kept
 
 
 _HOPELESS = "correct what is wrong; what was answered is kept, and is not asked again"

@@ -5,6 +5,8 @@
     json     the answer is JSON that equals the reference's
     choice   the answer begins with one of `choices`, and that one is right
     number   the answer is one number, within `tolerance` of the reference's
+    mentions the fact of the reference or of one of `also` (group 1 of `form`, or the whole) stands anywhere in it as
+             words of its own, whatever their case and accents
     python   `entry`, a function of (answer, item)
 
 `ignore_case` holds for exact, regex and choice.
@@ -16,6 +18,7 @@ import importlib
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Callable
 
 from blackbox_proxy.errors import InputError
@@ -32,6 +35,7 @@ def scorer(spec: ScoringRule) -> Score:
         "json": lambda _: _json,
         "choice": _choice,
         "number": _number,
+        "mentions": _mentions,
         "python": _python,
     }
     return makers[spec.kind](spec)
@@ -56,8 +60,8 @@ def _regex(spec: ScoringRule) -> Score:
         raise InputError("the scorer `regex` needs a pattern", hint='such as pattern = "answer: (.*)"')
 
     def score(answer: str, item: Item) -> float:
-        found = pattern.search(answer)
-        said = None if found is None else found[1] if pattern.groups else found[0]
+        match = pattern.search(answer)
+        said = None if match is None else match[1] if pattern.groups else match[0]
         return float(said is not None and fold(said) in map(fold, item.right))
 
     return score
@@ -97,8 +101,8 @@ def _begins(answer: str, choice: str) -> bool:
 def _number(spec: ScoringRule) -> Score:
     def score(answer: str, item: Item) -> float:
         said = _read(answer)
-        wanted = [value for right in item.right if (value := _read(right)) is not None]
-        return float(said is not None and any(abs(said - value) <= spec.tolerance for value in wanted))
+        right_values = [value for right in item.right if (value := _read(right)) is not None]
+        return float(said is not None and any(abs(said - value) <= spec.tolerance for value in right_values))
 
     return score
 
@@ -110,6 +114,32 @@ def _read(text: str) -> float | None:
     except ValueError:
         return None
     return value if math.isfinite(value) else None
+
+
+def _mentions(spec: ScoringRule) -> Score:
+    form = re.compile(spec.form) if spec.form else None
+
+    def score(answer: str, item: Item) -> float:
+        text = folded(answer)
+        return float(any(re.search(_as_words(fact), text) for fact in facts_of(item, form)))
+
+    return score
+
+
+def facts_of(item: Item, form: re.Pattern[str] | None) -> tuple[str, ...]:
+    """The fact of each answer that is right: group 1 of the form, or the whole answer."""
+    matches = ((right, form.fullmatch(right) if form else None) for right in item.right)
+    return tuple(match[1] if match and match.re.groups else right for right, match in matches)
+
+
+def _as_words(fact: str) -> str:
+    return rf"(?<![\w.]){re.escape(folded(fact))}(?!\w)"
+
+
+def folded(text: str) -> str:
+    """A text for comparing: no accents, no case, no width of letters, single spaces."""
+    bare = "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
+    return " ".join(bare.casefold().replace("\u2019", "'").split())
 
 
 def _python(spec: ScoringRule) -> Score:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib.resources import files
 from pathlib import Path
 
 from blackbox_proxy.api import Api, connect
+from blackbox_proxy.cassettes.matching import Replay
+from blackbox_proxy.cassettes.opening import Tape, as_arguments
 from blackbox_proxy.ledger.books import open_ledger
 from blackbox_proxy.standin.server import running
+
+CLOSED = "pypi:qwen2.5-coder-0.5b-instruct"
+"""The closed model of the demo."""
 
 NAME = "closed-model"
 TOP_K = 20
@@ -21,15 +26,50 @@ def prices() -> Path:
 
 
 @contextmanager
-def served(model: Path, *, ledger: Path, slots: int) -> Iterator[Api]:
-    """Serve a GGUF as a closed model that shows 20 log-probs, and connect to it.
+def served(
+    model: Path,
+    *,
+    ledger: Path | None = None,
+    slots: int = 1,
+    top_k: int = TOP_K,
+    tokenizer: bool = True,
+    reveals: bool = False,
+    tape: Tape | None = None,
+) -> Iterator[Api]:
+    """Serve a GGUF as a closed model, and connect to it.
 
-    ledger: where its requests are booked, apart from what the user pays for. slots: requests answered at once.
+    Args:
+        model: The file.
+        ledger: Where its requests are booked, apart from what the user pays for; None for nowhere.
+        slots: Requests answered at once.
+        top_k: Log-probs that it shows for each token.
+        tokenizer: Whether its tokenizer is known.
+        reveals: Whether it tells the log-probs of chosen ids where it is asked (`tail="reveal"`).
+        tape: A cassette that is recorded, or replayed in place of serving anything.
     """
-    own = f"gguf:{model}"
+    known = f"gguf:{model}" if tokenizer else ""
+    options = {"top_k": top_k, "reveal": "ids" if reveals else "none"}
     with (
-        running(model, name=NAME, top_k=TOP_K, slots=slots, threads=1) as url,
-        open_ledger(ledger, prices=prices()) as book,
-        connect(url, model=NAME, template="chatml", tokenizer=own, options={"top_k": TOP_K}, ledger=book) as api,
+        _address(model, tape, top_k=top_k, slots=slots) as url,
+        nullcontext() if ledger is None else open_ledger(ledger, prices=prices()) as book,
+        connect(
+            url,
+            model=NAME,
+            template="chatml",
+            tokenizer=known,
+            options=options,
+            ledger=book,
+            **as_arguments(tape),
+        ) as api,
     ):
         yield api
+
+
+@contextmanager
+def _address(model: Path, tape: Tape | None, *, top_k: int, slots: int) -> Iterator[str]:
+    """Where the closed model is: served here, or at the address that a cassette names, where nothing is asked."""
+    if isinstance(tape, Replay):
+        yield tape.header.address
+        return
+    with running(model, name=NAME, top_k=top_k, slots=slots, threads=1) as url:
+        yield url

@@ -52,11 +52,25 @@ def mean(scores: Sequence[float], *, least: float = 0.0, most: float = 1.0) -> M
     return Mean(float(values.mean()), float(low), float(high), len(values))
 
 
+def wilson(hits: int, of: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share.
+
+    >>> wilson(5, 10)
+    (0.237, 0.763)
+    """
+    if not of:
+        return 0.0, 1.0
+    share, spread = hits / of, Z95**2 / of
+    middle = share + spread / 2
+    half = math.sqrt(spread * (share * (1 - share) + spread / 4))
+    return round((middle - half) / (1 + spread), 3), round((middle + half) / (1 + spread), 3)
+
+
 def paired(one: Sequence[float], other: Sequence[float]) -> Paired | None:
     """`one` less `other`, item by item; None where there are no items. Raises ValueError for unequal lengths."""
     gaps = [a - b for a, b in zip(one, other, strict=True)]
-    found = mean(gaps, least=-1.0, most=1.0)
-    return None if found is None else Paired(found.value, found.low, found.high, found.n, chance(gaps))
+    gap = mean(gaps, least=-1.0, most=1.0)
+    return None if gap is None else Paired(gap.value, gap.low, gap.high, gap.n, chance(gaps))
 
 
 def chance(gaps: Sequence[float]) -> float:

@@ -14,7 +14,7 @@ from blackbox_proxy.evaluation.arms import Arm
 from blackbox_proxy.evaluation.ceiling import PARTS, in_form, part
 from blackbox_proxy.evaluation.scoring import Score
 from blackbox_proxy.evaluation.statistics import gap_closed, mean, paired
-from blackbox_proxy.evaluation.task import Item, Task
+from blackbox_proxy.evaluation.task import Item, Task, written
 
 Figures = Mapping[str, object]
 
@@ -60,13 +60,13 @@ def figures(
 ) -> dict[str, object]:
     """All figures of a task, ready for JSON. places: what the closed model said in the place of facts, by item."""
     by_name = {one.arm.name: one for one in arms}
-    found: dict[str, object] = {name: _arm(one, task) for name, one in by_name.items()}
-    found["tests"] = _tests(by_name)
+    sums: dict[str, object] = {name: _arm(one, task) for name, one in by_name.items()}
+    sums["tests"] = _tests(by_name)
     steered = by_name.get("steered")
     if steered is not None:
-        found["ceiling"] = ceiling(steered, items, places, form=task.form)
-        found["gap_closed"] = _gap(by_name)
-    return found
+        sums["ceiling"] = ceiling(steered, items, places, form=task.form)
+        sums["gap_closed"] = _gap(by_name)
+    return sums
 
 
 def _arm(one: ArmAnswers, task: Task) -> Figures:
@@ -75,7 +75,7 @@ def _arm(one: ArmAnswers, task: Task) -> Figures:
     costs = [answer.cost for answer in answers]
     known = [cost for cost in costs if cost is not None]
     total = sum(known, Decimal(0)) if len(known) == n else None
-    found: dict[str, object] = {
+    sums: dict[str, object] = {
         "score": _round(score.value) if score else None,
         "low": _round(score.low) if score else None,
         "high": _round(score.high) if score else None,
@@ -89,8 +89,9 @@ def _arm(one: ArmAnswers, task: Task) -> Figures:
         "in_form": None if task.form is None or not n else _share(in_form(a.text, task.form) for a in answers),
     }
     if one.arm.speaker == "steered":
-        found |= {"alpha": one.arm.alpha, "exactness": _exactness(answers)}
-    return found
+        sums |= {"alpha": one.arm.alpha, "exactness": _exactness(answers)}
+        sums |= {"knobs": written(task.knobs)} if task.knobs else {}
+    return sums
 
 
 def _exactness(answers: Sequence[KeptAnswer]) -> Figures:
@@ -108,7 +109,7 @@ def _exactness(answers: Sequence[KeptAnswer]) -> Figures:
 
 
 def _tests(arms: Mapping[str, ArmAnswers]) -> Figures:
-    found: dict[str, object] = {}
+    tests: dict[str, object] = {}
     for name, (steered, other) in TESTS.items():
         if not {steered, other} <= arms.keys():
             continue
@@ -116,14 +117,14 @@ def _tests(arms: Mapping[str, ArmAnswers]) -> Figures:
         both = [item for item in mine if item in theirs]
         tested = paired([mine[item] for item in both], [theirs[item] for item in both])
         if tested is not None:
-            found[name] = {
+            tests[name] = {
                 "difference": _round(tested.value),
                 "low": _round(tested.low),
                 "high": _round(tested.high),
                 "p": float(f"{tested.p:.3g}"),
                 "n": tested.n,
             }
-    return found
+    return tests
 
 
 def _gap(arms: Mapping[str, ArmAnswers]) -> Figures | None:
@@ -132,8 +133,8 @@ def _gap(arms: Mapping[str, ArmAnswers]) -> Figures | None:
         return None
     rows = [arms[name].scores for name in ("steered", "closed", "closed_tuned")]
     shared = [item for item in rows[0] if all(item in row for row in rows)]
-    found = gap_closed(*([row[item] for item in shared] for row in rows))
-    return None if found is None else {key: _round(value) for key, value in asdict(found).items()}
+    share = gap_closed(*([row[item] for item in shared] for row in rows))
+    return None if share is None else {key: _round(value) for key, value in asdict(share).items()}
 
 
 def ceiling(
@@ -147,8 +148,8 @@ def ceiling(
 
 
 def _share(flags: Iterable[bool]) -> float:
-    found = list(flags)
-    return _round(sum(found) / len(found))
+    values = list(flags)
+    return _round(sum(values) / len(values))
 
 
 def _round(value: float) -> float:

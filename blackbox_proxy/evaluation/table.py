@@ -60,8 +60,8 @@ def per_thousand(cost: float | None) -> str:
 def committed() -> Mapping[str, Any]:
     """The figures that the package has."""
     text = (files("blackbox_proxy.evaluation") / "data" / "results.json").read_text(encoding="utf-8")
-    found: Mapping[str, Any] = json.loads(text)
-    return found
+    figures: Mapping[str, Any] = json.loads(text)
+    return figures
 
 
 def markdown(figures: Mapping[str, Any]) -> str:
@@ -69,7 +69,7 @@ def markdown(figures: Mapping[str, Any]) -> str:
     if not figures:
         return "Not measured yet: `make evaluate`, and then `make results`."
     paid = {arm: ARMS[arm] for arm in PAID}
-    tests = {task: found["tests"] for task, found in figures.items()}
+    tests = {task: sums["tests"] for task, sums in figures.items()}
     return "\n".join(
         (
             *_table("score (95 %)", ARMS, figures, cell=_score),
@@ -87,8 +87,8 @@ def _table(
     """A task a row; a cell stays empty where there is no figure."""
     yield f"| {corner} | {' | '.join(columns.values())} |"
     yield f"|---|{'---|' * len(columns)}"
-    for task, found in rows.items():
-        cells = (cell(found[name]) if name in found else "" for name in columns)
+    for task, sums in rows.items():
+        cells = (cell(sums[name]) if name in sums else "" for name in columns)
         yield f"| {task} | {' | '.join(cells)} |"
 
 
@@ -116,9 +116,9 @@ def replaced(page: str, table: str) -> str:
 
 def main(figures: str, page: str) -> None:
     """Write the table of the figures in a file into a page."""
-    found = json.loads(Path(figures).read_text(encoding="utf-8"))
+    sums = json.loads(Path(figures).read_text(encoding="utf-8"))
     path = Path(page)
-    replace_text(path, replaced(path.read_text(encoding="utf-8"), markdown(found)))
+    replace_text(path, replaced(path.read_text(encoding="utf-8"), markdown(sums)))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
@@ -21,12 +21,16 @@ from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import read_text
 from blackbox_proxy.knobs import FIXED, KnobMistake, check_bounds, read_knobs
 from blackbox_proxy.local.pairfile import find_pair
+from blackbox_proxy.steering import Schedule, Steering
 
 Who = Literal["closed", "pair", "both", "none"]
 """Who is shown an item's document."""
 
-Kind = Literal["exact", "regex", "json", "choice", "number", "python"]
+Kind = Literal["exact", "regex", "json", "choice", "number", "mentions", "python"]
 Text = Annotated[str, Field(min_length=1)]
+
+SEPARATOR = "\n\n"
+"""What stands between a document and its question."""
 
 FORMAT = 'a line is an object like {"prompt": "...", "reference": "..."}, with also, choices, document where there are'
 
@@ -56,13 +60,13 @@ class Item(BaseModel):
         """A short name that changes with the content."""
         return sha256(self.model_dump_json().encode()).hexdigest()[:12]
 
-    def asked(self, *, shown: bool) -> str:
-        """What a member is asked. shown: whether it sees the document, which then stands before the question."""
-        return f"{self.document}\n\n{self.prompt}" if shown and self.document else self.prompt
-
 
 class ScoringRule(BaseModel):
-    """How an answer is scored (the kinds: `scoring`). form: the form of a whole answer, its group 1 the fact."""
+    """How an answer is scored (the kinds: `scoring`).
+
+    form: the form of a whole answer, its group 1 the fact. fact_tokens: most tokens that the closed model has for
+    saying the fact by itself, in its place.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -72,6 +76,7 @@ class ScoringRule(BaseModel):
     tolerance: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
     entry: str = ""
     form: str = ""
+    fact_tokens: Annotated[int, Field(ge=1)] = 12
 
 
 class _Data(BaseModel):
@@ -108,6 +113,7 @@ class _Documents(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     who: Who = "none"
+    separator: str = SEPARATOR
 
 
 class _File(BaseModel):
@@ -116,6 +122,7 @@ class _File(BaseModel):
     title: Text
     about: str = ""
     source: str = ""
+    benchmark: bool = True
     data: _Data
     scorer: ScoringRule = ScoringRule()
     pair: _Pair | None = None
@@ -129,7 +136,8 @@ class Task:
 
     train, validation, test: never mixed: examples come from the first, a tuned alpha from the second, figures from the
     third. knobs: of steering, besides alpha and max_tokens. pair: the pair's description, None where the task names
-    none. who: who is shown documents in the main arms.
+    none. who: who is shown documents in the main arms. separator: what stands between a document and its question.
+    benchmark: whether `make evaluate` asks it.
     """
 
     name: str
@@ -150,21 +158,48 @@ class Task:
     alphas: tuple[float, ...]
     knobs: Mapping[str, Any]
     who: Who
+    separator: str = SEPARATOR
+    benchmark: bool = True
 
     @property
     def has_documents(self) -> bool:
         """Whether any question comes with one."""
         return any(item.document for item in self.test)
 
+    def with_knobs(self, knobs: Mapping[str, Any]) -> Task:
+        """The task with these knobs of steering in place of its own. Raises InputError for a value that cannot be.
+
+        Where one of them is alpha, or a schedule, that one holds.
+        """
+        chosen = {**self.knobs, "alpha": self.alpha, "max_tokens": self.max_tokens, **knobs}
+        if "alpha" in knobs:
+            chosen.pop("schedule", None)
+        Steering(**chosen)
+        return replace(self, alpha=chosen.pop("alpha"), max_tokens=chosen.pop("max_tokens"), knobs=chosen)
+
+    @property
+    def steering(self) -> Steering:
+        """All knobs."""
+        return replace(Steering(alpha=self.alpha, max_tokens=self.max_tokens), **self.knobs)
+
+    def asked(self, item: Item, *, shown: bool) -> str:
+        """What a member is asked. shown: whether it sees the document, which then stands before the question."""
+        return f"{item.document}{self.separator}{item.prompt}" if shown and item.document else item.prompt
+
+
+def written(knobs: Mapping[str, Any]) -> dict[str, object]:
+    """Knobs as JSON has them: a schedule as it is written on a command line."""
+    return {name: str(value) if isinstance(value, Schedule) else value for name, value in knobs.items()}
+
 
 def _knobs(steering: _Steering, path: Path) -> Mapping[str, object]:
     """The further knobs of a task. Raises InputError, with the file, for one that is none or cannot take its value."""
     try:
-        found = read_knobs(steering.model_extra or {}, but=("alpha", "max_tokens", *FIXED))
-        check_bounds(found)
+        knobs = read_knobs(steering.model_extra or {}, but=("alpha", "max_tokens", *FIXED))
+        check_bounds(knobs)
     except KnobMistake as mistake:
         raise InputError(f"{path}: [steering] {mistake.name}: {mistake}", hint=mistake.hint) from None
-    return found
+    return knobs
 
 
 def boxed() -> Mapping[str, Path]:
@@ -191,33 +226,35 @@ def read_task(path: Path) -> Task:
     """Read and check a task. Raises InputError with file, line where there is one, and what is wrong."""
     hint = "docs/evaluation.md has the form of a task"
     try:
-        found = _File.model_validate(tomllib.loads(read_text(path)))
+        described = _File.model_validate(tomllib.loads(read_text(path)))
     except ValidationError as error:
         raise InputError(f"{path}: {_complaint(error)}", hint=hint) from error
     except OSError as error:
         raise InputError(f"cannot read the task {path}: {error.strerror}", hint=hint) from error
     except ValueError as error:
         raise InputError(f"{path} is not TOML in UTF-8: {error}", hint=hint) from error
-    folder, data, steering = path.parent, found.data, found.steering
+    folder, data, steering = path.parent, described.data, described.steering
     task = Task(
         name=path.resolve().parent.name,
-        title=found.title,
-        about=found.about,
-        source=found.source,
+        title=described.title,
+        about=described.about,
+        source=described.source,
         train=tuple(_items(folder / data.train)),
         validation=tuple(_items(folder / data.validation)) if data.validation else (),
         test=tuple(_items(folder / data.test)),
         few_shot=data.few_shot,
         instructions=data.instructions,
         majority=data.majority,
-        scorer=found.scorer,
-        form=_pattern(found.scorer.form, f"{path}: scorer.form"),
-        pair=find_pair(found.pair.file, folder) if found.pair else None,
+        scorer=described.scorer,
+        form=_pattern(described.scorer.form, f"{path}: scorer.form"),
+        pair=find_pair(described.pair.file, folder) if described.pair else None,
         alpha=steering.alpha,
         max_tokens=steering.max_tokens,
         alphas=steering.alphas,
         knobs=_knobs(steering, path),
-        who=found.documents.who,
+        who=described.documents.who,
+        separator=described.documents.separator,
+        benchmark=described.benchmark,
     )
     _check(task, path)
     return task
@@ -271,10 +308,10 @@ def _items(path: Path) -> Iterator[Item]:
 
 def _item(line: str, where: str) -> Item:
     try:
-        found: Any = json.loads(line)
+        fields: Any = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: not JSON: {error}", hint=FORMAT) from error
     try:
-        return Item.model_validate(found)
+        return Item.model_validate(fields)
     except ValidationError as error:
         raise InputError(f"{where}: {_complaint(error)}", hint=FORMAT) from error

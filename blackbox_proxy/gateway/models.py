@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol, final
 
 from blackbox_proxy.api import Api, connect
+from blackbox_proxy.cassettes.opening import Tape, as_arguments
 from blackbox_proxy.core.decoding.sources import OffsetTable
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import read_text
@@ -97,6 +98,7 @@ class _Opening:
     ledger: Ledger | None
     open_pair: OpensPair
     stack: ExitStack
+    tape: Tape | None = None
     pairs: dict[Path, OpenPair] = field(default_factory=dict)
     rooms: dict[Path, asyncio.Semaphore] = field(default_factory=dict)
     gates: dict[str, AdmissionGate] = field(default_factory=dict)
@@ -130,6 +132,7 @@ class _Opening:
             timeout=upstream.timeout,
             attempts=upstream.attempts,
             ledger=self.ledger,
+            **as_arguments(self.tape),
         )
 
     def _key(self, upstream: UpstreamConfig) -> str | None:
@@ -165,13 +168,16 @@ def opened(
     *,
     ledger: Ledger | None = None,
     open_pair: OpensPair = load_pair,
+    tape: Tape | None = None,
 ) -> Iterator[Catalogue]:
     """Everything that is served; pairs are freed on leaving, connections by `Catalogue.aclose`.
+
+    tape: a cassette that all models record into, or are replayed from.
 
     Raises a BlackboxProxyError that says what cannot be opened.
     """
     with ExitStack() as stack:
-        opening = _Opening(config, environ, ledger, open_pair, stack)
+        opening = _Opening(config, environ, ledger, open_pair, stack, tape)
         models = {name: opening.model(name, served) for name, served in config.models.items()}
         yield Catalogue(models, config.server.default_model)
 

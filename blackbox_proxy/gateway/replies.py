@@ -6,7 +6,6 @@ word. Two shapes with one interface, as OpenAI has two routes. The module is pur
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -220,7 +219,7 @@ def _is_known(step: Step) -> bool:
 
     One that was completed locally was chosen all the same, and has a number where clients look for one.
     """
-    return step.origin is Origin.LOCAL or not math.isnan(step.logp_after)
+    return step.origin is Origin.LOCAL or step.logp_after is not None
 
 
 def _legacy_top(candidates: Sequence[ScoredCandidate], step: Step) -> dict[str, float]:
@@ -233,9 +232,9 @@ def _legacy_top(candidates: Sequence[ScoredCandidate], step: Step) -> dict[str, 
     return listed
 
 
-def _bounded(logp: float) -> float:
+def _bounded(logp: float | None) -> float:
     """A log-prob as JSON can hold it; one that nobody knows is as good as none."""
-    return FLOOR if math.isnan(logp) else max(logp, FLOOR)
+    return FLOOR if logp is None else max(logp, FLOOR)
 
 
 RouteName = Literal["chat", "completions"]

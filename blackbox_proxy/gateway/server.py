@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import uvicorn
 from starlette.types import ASGIApp
 
+from blackbox_proxy.cassettes.opening import Tape
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.gateway.app import build_app
 from blackbox_proxy.gateway.config import Config
@@ -53,10 +54,11 @@ def application(
     ledger: Ledger | None = None,
     open_pair: OpensPair = load_pair,
     log: Callable[[str], object] = _silent,
+    tape: Tape | None = None,
 ) -> Iterator[ASGIApp]:
     """Everything opened, and the ASGI application of it."""
     keys = keys_of(config, environ)
-    with opened(config, environ, ledger=ledger, open_pair=open_pair) as catalogue:
+    with opened(config, environ, ledger=ledger, open_pair=open_pair, tape=tape) as catalogue:
         for note in notes(catalogue):
             log(note)
         threads = sum(upstream.at_once for upstream in config.upstreams.values())
@@ -70,15 +72,17 @@ def serve(
     ledger: Ledger | None = None,
     open_pair: OpensPair = load_pair,
     log: Callable[[str], object] = _silent,
+    tape: Tape | None = None,
 ) -> None:
     """Serve until interrupted or terminated; answers under way are finished first, for `drain` seconds at most.
 
-    announce: is given the base URL (it ends in /v1) once requests are answered.
+    announce: is given the base URL (it ends in /v1) once requests are answered. tape: a cassette that all that is asked
+    of the upstreams is written to, or taken from.
     """
     server = config.server
     with (
         listening(server.host, server.port) as listener,
-        application(config, os.environ, ledger=ledger, open_pair=open_pair, log=log) as app,
+        application(config, os.environ, ledger=ledger, open_pair=open_pair, log=log, tape=tape) as app,
     ):
         gc.freeze()  # vocabularies have a hundred thousand objects, which would be looked through again and again
         ListeningServer(_uvicorn(app, config), on_ready=lambda: announce(url_of(listener))).run(sockets=[listener])
@@ -92,13 +96,14 @@ def running(
     ledger: Ledger | None = None,
     open_pair: OpensPair = load_pair,
     log: Callable[[str], object] = _silent,
+    tape: Tape | None = None,
 ) -> Iterator[str]:
     """Serve from a background thread, and give the base URL (it ends in /v1)."""
     ready = threading.Event()
     server = config.server
     with (
         listening(server.host, server.port) as listener,
-        application(config, environ or {}, ledger=ledger, open_pair=open_pair, log=log) as app,
+        application(config, environ or {}, ledger=ledger, open_pair=open_pair, log=log, tape=tape) as app,
     ):
         uvicorn_server = ListeningServer(_uvicorn(app, config), on_ready=ready.set)
         thread = threading.Thread(

@@ -82,14 +82,15 @@ class Ledger:
     tags: Mapping[str, str] = field(default_factory=dict)
     clock: Callable[[], dt.datetime] = now
 
-    def account(self, base_url: str, model: str, *, profile: str = "") -> Account:
+    def account(self, base_url: str, model: str, *, profile: str = "", replayed: bool = False) -> Account:
         """Where requests to a model are booked: under the name of the profile, or of the address's host.
 
+        replayed: they are taken from a cassette, so their rows are marked, cost nothing and count against no budget.
         Raises InputError where a budget in dollars could not be kept, because nobody says what the model costs.
         """
         provider = profile or urlsplit(base_url).netloc.rpartition("@")[2]
-        account = Account(self, base_url, model, provider)
-        if self.prices.find(base_url, model, at=self.clock()) is None:
+        account = Account(self, base_url, model, provider, replayed)
+        if not replayed and self.prices.find(base_url, model, at=self.clock()) is None:
             account.check_limits()
         return account
 
@@ -107,12 +108,13 @@ class Ledger:
 @final
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One model at one address. provider: what reports call the address."""
+    """One model at one address. provider: what reports call the address. replayed: nothing is sent there."""
 
     ledger: Ledger
     base_url: str
     model: str
     provider: str
+    replayed: bool = False
 
     def entry(self, request: WireRequest, *, run: str, step: int, length: int = 0) -> Entry:
         """The place of one request, and of all its attempts.
@@ -168,7 +170,8 @@ class Entry:
         ledger = self.account.ledger
         at = ledger.clock()
         self.price, self.counted = self.account.price(at, tier=self.tier), None
-        if self.price is None:
+        replayed = self.account.replayed
+        if self.price is None and not replayed:
             self.account.check_limits(self.tier)
         intent = Intent(
             run=self.run,
@@ -180,10 +183,11 @@ class Entry:
             path=self.path,
             asked=self.bound.output,
             price=self.price,
-            reserved=worst(self.bound, self.price),
+            reserved=None if replayed else worst(self.bound, self.price),
             tags=ledger.tags,
+            replayed=replayed,
         )
-        self.row = ledger.store.begin(intent, ledger.budgets)
+        self.row = ledger.store.begin(intent, () if replayed else ledger.budgets)
 
     def end(self, attempt: Attempt) -> None:
         """Complete the row: by the provider's own counts, or from above; with nothing where it was not taken."""
@@ -195,15 +199,22 @@ class Entry:
             self.counted = Counted(Usage(), None, Decimal(0))
         raw = None if attempt.usage is None else json.dumps(attempt.usage, ensure_ascii=False)
         ended = Ended(attempt.outcome, attempt.status, attempt.seconds, raw, attempt.lost)
-        self.account.ledger.store.end(self.row, ended, self.counted)
+        self.account.ledger.store.end(self.row, ended, self._spent)
 
     def receipt(self, counts: Counts) -> Receipt:
         """What is booked for a reply that was read, and took so much."""
         counted = self._priced(counts)
         if counted != self.counted:
             self.counted = counted
-            self.account.ledger.store.count(self.row, counted)
+            self.account.ledger.store.count(self.row, self._spent or counted)
         return _Receipt(self.account.ledger.store, self.row, self.cost)
+
+    @property
+    def _spent(self) -> Counted | None:
+        """What is booked of what it took: of a replay all but the cost, which was paid for the recording."""
+        if self.counted is None or not self.account.replayed:
+            return self.counted
+        return replace(self.counted, cost=Decimal(0))
 
     def _priced(self, counts: Counts) -> Counted:
         amount = cost(counts.usage, self.price) if counts.adds_up else None
@@ -217,8 +228,8 @@ class _Receipt:
     row: int
     cost: Decimal | None
 
-    def walked(self, *, kept: int, wasted: int) -> None:
-        self.store.walked(self.row, kept=kept, wasted=wasted)
+    def accepted(self, *, kept: int, wasted: int) -> None:
+        self.store.accepted(self.row, kept=kept, wasted=wasted)
 
-    def worked(self, seconds: float) -> None:
-        self.store.worked(self.row, seconds)
+    def evaluated(self, seconds: float) -> None:
+        self.store.evaluated(self.row, seconds)

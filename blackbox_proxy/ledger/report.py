@@ -42,6 +42,7 @@ DEFINITIONS = {
     "naive": "US dollars of a loop of one token per call: each kept token is a call that reads the prompt and what "
     "stands before it, at the reply's own price and cached as the reply was; what steered nothing is taken as it is",
     "per_kept": "US dollars per kept token: the cost divided by the kept tokens; none where something is unpriced",
+    "replayed": "attempts that were taken from a cassette: nothing was sent, so they are in no other figure",
     "seconds": "seconds of waiting for attempts, added up",
     "local_seconds": "seconds that the machine with the pair computed, as far as answers went on or ended; no amount",
 }
@@ -70,6 +71,7 @@ class Figures:
     naive: Decimal
     unpriced: int
     at_risk: Decimal
+    replayed: int
     seconds: float
     local_seconds: float
 
@@ -103,9 +105,10 @@ def report(rows: Iterable[LedgerRow], *, by: By) -> tuple[Figures, ...]:
     """The figures of each group, the dearest first (days and runs in the order of time).
 
     By tag a row counts in every group of its tags, so that groups may overlap; `(none)` holds those without.
+    Attempts that were replayed make no group.
     """
     groups: dict[str, list[LedgerRow]] = {}
-    for row in rows:
+    for row in (row for row in rows if not row.replayed):
         for name in NAMES[by](row):
             groups.setdefault(name, []).append(row)
     totals = [figures(name, group) for name, group in groups.items()]
@@ -115,8 +118,9 @@ def report(rows: Iterable[LedgerRow], *, by: By) -> tuple[Figures, ...]:
 
 
 def figures(name: str, rows: Iterable[LedgerRow]) -> Figures:
-    """The figures of some rows."""
-    rows = list(rows)
+    """The figures of some rows; those of replays are counted and left out."""
+    given = list(rows)
+    rows = [row for row in given if not row.replayed]
     answered = [row for row in rows if row.outcome == "ok"]
     lost = [row for row in rows if row.outcome != "ok" and row.cost is None]
     return Figures(
@@ -138,6 +142,7 @@ def figures(name: str, rows: Iterable[LedgerRow]) -> Figures:
         naive=sum((_naive(row) for row in rows if row.cost is not None), Decimal(0)),
         unpriced=sum(row.cost is None for row in answered),
         at_risk=sum((row.reserved for row in lost if row.reserved is not None), Decimal(0)),
+        replayed=len(given) - len(rows),
         seconds=sum(row.seconds for row in rows if row.seconds is not None),
         local_seconds=sum(row.local_seconds for row in rows if row.local_seconds is not None),
     )

@@ -21,7 +21,7 @@ class Intent:
     """What is known of an attempt before it is sent.
 
     at: UTC. asked: tokens of output that it asks for at most. reserved: the most that it can cost, in dollars; None
-    where no price is known.
+    where no price is known. replayed: it is taken from a cassette, so nothing is sent and nothing is spent.
     """
 
     run: str
@@ -35,6 +35,7 @@ class Intent:
     price: Price | None
     reserved: Decimal | None
     tags: Mapping[str, str] = field(default_factory=dict)
+    replayed: bool = False
 
     @property
     def day(self) -> str:
@@ -78,7 +79,8 @@ class LedgerRow:
     told of. local_seconds: how long the pair computed between this reply and the next one, or the end; None as long
     as that is not known. price: the row of the price list that was used, in dollars per million tokens, with its
     source and its day. reserved: the most that the attempt could cost, which counts against budgets as long as `cost`
-    is unknown.
+    is unknown. replayed: it was taken from a cassette: nothing was sent, so its cost is 0, no budget counts it and no
+    report adds it up.
     """
 
     id: int
@@ -105,6 +107,7 @@ class LedgerRow:
     price: str | None
     reserved: Decimal | None
     cost: Decimal | None
+    replayed: bool
     tags: Mapping[str, str]
 
     @property

@@ -67,15 +67,16 @@ MIGRATIONS = (
     CREATE INDEX tags_of_attempt ON tags (attempt);
     """,
     "ALTER TABLE attempts ADD COLUMN local_seconds REAL",
+    "ALTER TABLE attempts ADD COLUMN replayed INTEGER NOT NULL DEFAULT 0",
 )
 """What makes version n of the schema of version n - 1; once released, a script never changes."""
 
 _NAMES = tuple(field.name for field in fields(LedgerRow))
 _SPENT = {
-    "run": "SELECT coalesce(sum(charge), 0), count(*) FROM attempts WHERE run = :run",
-    "day": "SELECT coalesce(sum(charge), 0), count(*) FROM attempts WHERE day = :day",
+    "run": "SELECT coalesce(sum(charge), 0), count(*) FROM attempts WHERE run = :run AND NOT replayed",
+    "day": "SELECT coalesce(sum(charge), 0), count(*) FROM attempts WHERE day = :day AND NOT replayed",
     "tag": "SELECT coalesce(sum(charge), 0), count(*) FROM tags JOIN attempts ON attempts.id = tags.attempt "
-    "WHERE tags.key = :key AND tags.value = :value",
+    "WHERE tags.key = :key AND tags.value = :value AND NOT replayed",
 }
 
 
@@ -133,6 +134,8 @@ class Store:
                     reserve,
                 ),
             ).lastrowid
+            if intent.replayed:
+                write("UPDATE attempts SET replayed = 1 WHERE id = ?", (row,))
             for key, value in intent.tags.items():
                 write("INSERT INTO tags (key, value, attempt) VALUES (?, ?, ?)", (key, value, row))
         return cast(int, row)
@@ -152,13 +155,13 @@ class Store:
         with self._writing() as write:
             self._count(write, row, counted)
 
-    def walked(self, row: int, *, kept: int, wasted: int) -> None:
+    def accepted(self, row: int, *, kept: int, wasted: int) -> None:
         """Say how many of a reply's positions were used, and how many were not."""
         with self._writing() as write:
             write("UPDATE attempts SET kept = ?, wasted = ? WHERE id = ?", (kept, wasted, row))
 
-    def worked(self, row: int, seconds: float) -> None:
-        """Add seconds that this machine computed for the pair."""
+    def evaluated(self, row: int, seconds: float) -> None:
+        """Add seconds in which this machine evaluated the pair."""
         with self._writing() as write:
             write(
                 "UPDATE attempts SET local_seconds = coalesce(local_seconds, 0) + ? WHERE id = ?",
@@ -284,4 +287,5 @@ def _row(values: Sequence[Any]) -> LedgerRow:
     for name in ("reserved", "cost"):
         columns[name] = None if columns[name] is None else Decimal(columns[name])
     columns["tags"] = json.loads(columns["tags"])
+    columns["replayed"] = bool(columns["replayed"])
     return LedgerRow(**columns)

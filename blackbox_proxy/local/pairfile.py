@@ -29,7 +29,7 @@ DEMO = "demo"
 
 def demo_pair() -> File:
     """The description of the demo's pair, beside its adapter."""
-    return File(str(files("blackbox_proxy") / "demo" / "data" / "pair.toml"))
+    return File(str(files("blackbox_proxy") / "tasks" / "demo-told" / "pair.toml"))
 
 
 def find_pair(given: File | str, folder: File = File()) -> File:

@@ -140,21 +140,20 @@ def wrong_type(param: str, expected: str, value: object) -> Refusal:
 
 def below(param: str, value: float, low: float) -> Refusal:
     """A number that is too small."""
-    sort = "integer" if isinstance(value, int) else "decimal"
-    return Refusal(
-        f"Invalid '{param}': {sort} below minimum value. Expected a value >= {low}, but got {shown(value)} instead.",
-        param=param,
-        code=f"{sort}_below_min_value",
-    )
+    return _out_of_range(param, value, expected=f">= {low}", side="below min")
 
 
 def above(param: str, value: float, high: float) -> Refusal:
     """A number that is too large."""
+    return _out_of_range(param, value, expected=f"<= {high}", side="above max")
+
+
+def _out_of_range(param: str, value: float, *, expected: str, side: str) -> Refusal:
     sort = "integer" if isinstance(value, int) else "decimal"
     return Refusal(
-        f"Invalid '{param}': {sort} above maximum value. Expected a value <= {high}, but got {shown(value)} instead.",
+        f"Invalid '{param}': {sort} {side}imum value. Expected a value {expected}, but got {shown(value)} instead.",
         param=param,
-        code=f"{sort}_above_max_value",
+        code=f"{sort}_{side.replace(' ', '_')}_value",
     )
 
 

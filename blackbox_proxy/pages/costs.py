@@ -125,6 +125,8 @@ def _head(costs: Costs) -> Html:
 
 def _notices(total: Figures) -> list[Html]:
     notices = []
+    if total.replayed:
+        notices.append(f"Requests replayed from a cassette, at no cost: {total.replayed:,}. No figure here has them.")
     if total.unpriced:
         notices.append(f"Answered requests without a known price: {total.unpriced:,}. No amount on this page has them.")
     if total.lost:

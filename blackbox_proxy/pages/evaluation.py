@@ -6,8 +6,8 @@ For whoever decides. It shows figures that were counted elsewhere, what they com
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 from blackbox_proxy.pages.figures import NONE, count, money, ratio, share
@@ -73,11 +73,26 @@ class Mistakes:
 
 @dataclass(frozen=True, slots=True)
 class TaskOutcome:
-    """One task. alpha: what `steered` used; chosen: the scores on validation that it was chosen by, where it was.
+    """One task.
 
-    rows: arms in order. sweep: further alphas. wrong, of: steered answers that are not right, and all. ceiling: what of
-    the wrong ones is wrong. exactness: shares by name. gap: share of the gap to a tuned model that is closed. advice:
-    what it comes to. mistakes: by arm.
+    Attributes:
+        name: Its name.
+        title: What it is called.
+        about: What it is, in a sentence.
+        source: Where its items come from.
+        alpha: What `steered` used.
+        chosen: The scores on validation that alpha was chosen by, where it was.
+        rows: Arms in order.
+        sweep: Further alphas.
+        tests: Comparisons of arms.
+        wrong: Steered answers that are not right.
+        of: All steered answers.
+        ceiling: What of the wrong ones is wrong.
+        exactness: Shares by name.
+        gap: Share of the gap to a tuned model that is closed, with its interval.
+        advice: What it comes to.
+        mistakes: Wrong answers by arm.
+        knobs: What else steers, where the task or the command line sets it.
     """
 
     name: str
@@ -96,6 +111,7 @@ class TaskOutcome:
     gap: tuple[float, float, float] | None
     advice: Sequence[str] = ()
     mistakes: Sequence[Mistakes] = ()
+    knobs: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,9 +200,14 @@ def _task(task: TaskOutcome, number: int) -> list[Html]:
 
 def _alpha(task: TaskOutcome) -> str:
     if not task.chosen:
-        return f"Steered at alpha {task.alpha:g}, which was set before."
+        return f"Steered at alpha {task.alpha:g}, which was set before.{_knobs(task)}"
     tried = ", ".join(f"{alpha:g}: {score:.2f}" for alpha, score in task.chosen)
-    return f"Steered at alpha {task.alpha:g}, chosen on validation questions alone ({tried})."
+    return f"Steered at alpha {task.alpha:g}, chosen on validation questions alone ({tried}).{_knobs(task)}"
+
+
+def _knobs(task: TaskOutcome) -> str:
+    """What else steers, in words."""
+    return f" Other knobs: {', '.join(f'{name} {value}' for name, value in task.knobs.items())}." if task.knobs else ""
 
 
 def _verdict(task: TaskOutcome) -> list[str]:

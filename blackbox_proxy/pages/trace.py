@@ -296,9 +296,9 @@ def _chance(logp: float) -> str:
     return f"{share:.1%} ({_nats(logp)})" if share >= 0.0005 else f"<0.1% ({_nats(logp)})"
 
 
-def _nats(value: float, *, sign: str = "") -> str:
+def _nats(value: float | None, *, sign: str = "") -> str:
     """Two places with a true minus, never -0.00; a dash where it is not known."""
-    return "\u2013" if math.isnan(value) else f"{round(value, 2) + 0.0:{sign}.2f}".replace("-", "\u2212")
+    return "\u2013" if value is None else f"{round(value, 2) + 0.0:{sign}.2f}".replace("-", "\u2212")
 
 
 def _grounds(step: Step, came_from: Round | None) -> Iterator[str]:

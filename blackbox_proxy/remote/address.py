@@ -14,7 +14,9 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit, urlunsplit
 
 from blackbox_proxy.errors import InputError
 
-_PLACEHOLDER = "no-key-needed"
+PLACEHOLDER = "no-key-needed"
+"""Sent where no key is needed, or nothing is sent at all; no secret."""
+
 _SHORTEST = 4
 _CONTROL = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 
@@ -39,7 +41,7 @@ class Address:
     def clean(self, text: str) -> str:
         """Foreign text on one line, without the key and without control characters (a terminal may obey them)."""
         line = _CONTROL.sub(" ", text).strip()
-        secret = self.key if self.key != _PLACEHOLDER and len(self.key) >= _SHORTEST else ""
+        secret = self.key if self.key != PLACEHOLDER and len(self.key) >= _SHORTEST else ""
         return line.replace(secret, "[key]") if secret else line
 
 
@@ -94,7 +96,7 @@ def _checked_key(key: str, *, host: str, key_name: str, needed: bool) -> str:
             f"the key in {key_name} holds a character that no key can hold",
             hint="copy it again; a key is one line of letters, digits and signs",
         )
-    return key or _PLACEHOLDER
+    return key or PLACEHOLDER
 
 
 def _is_loopback(host: str) -> bool:

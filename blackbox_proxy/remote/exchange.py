@@ -9,10 +9,20 @@ import json
 from collections.abc import Mapping
 from typing import cast, final
 
+from blackbox_proxy.cassettes.schema import HeardReply, RecordedFault
 from blackbox_proxy.errors import ApiBusy, BlackboxProxyError, ReplyError
 from blackbox_proxy.remote.failing import failure_in
-from blackbox_proxy.remote.faults import RequestPlace, malformed_reply_error, oversized_reply_error, refusal
-from blackbox_proxy.remote.retry import Outcome
+from blackbox_proxy.remote.faults import (
+    RequestPlace,
+    connection_error,
+    malformed_reply_error,
+    oversized_reply_error,
+    rebuilt,
+    refusal,
+    timeout_error,
+    unsent,
+)
+from blackbox_proxy.remote.retry import Outcome, asked_wait
 from blackbox_proxy.types import Attempt
 
 
@@ -31,18 +41,41 @@ class Exchange:
         self._word = "cancelled"
         self._lost = True
         self._status: int | None = None
+        self._head: tuple[int | None, Mapping[str, str]] = (None, {})
+        self._whole = False
+        self._fault: RecordedFault | None = None
+        self._at: float | None = None
+
+    @property
+    def started(self) -> float:
+        """Seconds of the clock."""
+        return self._started
+
+    def heard(self, *, at: float) -> HeardReply:
+        """What came, for a cassette. at: Unix seconds, where nothing says better."""
+        status, headers = self._head
+        when = at if self._at is None else self._at
+        if self._fault is None and self._whole:
+            return HeardReply(when, status, headers, bytes(self._raw))
+        fault = self._fault or RecordedFault(kind="cancelled")
+        return HeardReply(when, status, headers, fault=fault.model_copy(update={"bytes": len(self._raw)}))
+
+    def begin_reply(self, status: int, headers: Mapping[str, str]) -> None:
+        """The reply has begun to come."""
+        self._head = (status, headers)
 
     def take(self, chunk: bytes, *, now: float) -> None:
         """The next bytes of the body. Raises `ReplyError` past the limit and `TimeoutError` past the deadline."""
         self._raw += chunk
         if len(self._raw) > self._limit:
+            self._fault = RecordedFault(kind="oversized")
             raise oversized_reply_error(self._limit, self.place)
         if now > self._deadline:
             raise TimeoutError
 
     def read(self, status: int) -> None:
         """The body is whole: an object, or an error in the guise of a success."""
-        self._status = status
+        self._status, self._whole = status, True
         body = _parse(bytes(self._raw))
         if body is None:
             self.fail(malformed_reply_error(bytes(self._raw), self.place), status=status)
@@ -56,6 +89,26 @@ class Exchange:
             )
         else:
             self._word, self._lost, self.outcome = "ok", False, Outcome(body=body)
+
+    def refuse(self, text: str, *, now: float) -> None:
+        """The reply that has begun is a refusal: its status is a failing one. now: Unix seconds."""
+        status, headers = self._head
+        self._raw, self._whole, self._at = bytearray(text, "utf-8", "replace"), True, now
+        wait = asked_wait(headers, now=now)
+        error = refusal(status or 0, _refused(text), place=self.place, wait=wait)
+        self.fail(error, status=status, wait=wait)
+
+    def break_off(self, fault: RecordedFault) -> None:
+        """There will be no reply."""
+        self._fault = fault
+        if fault.kind == "timeout":
+            self.fail(timeout_error(self.place), word="timeout", lost=fault.sent)
+        elif fault.kind == "oversized":
+            self.fail(oversized_reply_error(self._limit, self.place))
+        elif fault.kind == "client":
+            self.fail(unsent(fault.text, self.place))
+        else:
+            self.fail(connection_error(rebuilt(fault.causes), self.place), lost=fault.sent)
 
     def fail(
         self,
@@ -99,6 +152,16 @@ def _parse(raw: bytes) -> Mapping[str, object] | None:
     except (ValueError, RecursionError):
         return None
     return cast(Mapping[str, object], body) if isinstance(body, Mapping) else None
+
+
+def _refused(text: str) -> object:
+    """What a refusal says: the `error` of its JSON, its JSON, or its text."""
+    words = text.strip()
+    try:
+        body: object = json.loads(words)
+    except (ValueError, RecursionError):
+        return words
+    return cast(Mapping[str, object], body).get("error", body) if isinstance(body, Mapping) else body
 
 
 def _word(error: BlackboxProxyError) -> str:

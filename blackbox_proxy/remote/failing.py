@@ -52,8 +52,8 @@ def _is_error(body: Mapping[str, object]) -> bool:
 def _inner_status(error: object, status: int) -> int:
     """Some relays answer 200 and put the status that they mean, or a word for it, into `error.code` or `error.type`."""
     fields = cast(Mapping[str, object], error) if isinstance(error, Mapping) else {"type": error}
-    found = (_meant(fields.get(name)) for name in ("code", "status", "type"))
-    return next((meant for meant in found if meant), status)
+    statuses = (_meant(fields.get(name)) for name in ("code", "status", "type"))
+    return next((meant for meant in statuses if meant), status)
 
 
 def _meant(code: object) -> int | None:

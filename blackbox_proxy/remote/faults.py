@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
+from blackbox_proxy.cassettes.schema import RecordedCause
 from blackbox_proxy.errors import (
     ApiBusy,
     ApiRefused,
@@ -167,14 +168,31 @@ def causes_of(error: BaseException) -> Iterator[BaseException]:
         waiting.extend(cause for cause in (current.__cause__, current.__context__) if cause is not None)
 
 
+def named_causes(error: BaseException) -> tuple[RecordedCause, ...]:
+    """The error and all that stand behind it, as data: the kinds that mean something here, and their texts."""
+    return tuple(RecordedCause(kind=_kind(cause), text=str(cause)) for cause in causes_of(error))
+
+
+def rebuilt(causes: Iterable[RecordedCause]) -> Iterator[BaseException]:
+    """Exceptions again, of the kinds that mean something here."""
+    kinds = {kind.__name__: kind for kind, *_ in _CONNECTION_ERRORS}
+    return (kinds.get(cause.kind, Exception)(cause.text) for cause in causes)
+
+
+def _kind(cause: BaseException) -> str:
+    """The first kind of the table that it is; the name of its class otherwise."""
+    known = (kind.__name__ for kind, *_ in _CONNECTION_ERRORS if isinstance(cause, kind))
+    return next(known, type(cause).__name__)
+
+
 def _code(body: object) -> str:
     """The machine-readable code of an error body: `code`, else `type`, of the body or of its `error`."""
     if not isinstance(body, Mapping):
         return ""
     fields = cast(Mapping[str, object], body)
     inner = fields.get("error")
-    found = fields.get("code") or fields.get("type")
-    return found if isinstance(found, str) else _code(inner)
+    code = fields.get("code") or fields.get("type")
+    return code if isinstance(code, str) else _code(inner)
 
 
 def _is_context(code: str, words: str, *, status: int) -> bool:

@@ -11,10 +11,11 @@ import ipaddress
 import os
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from blackbox_proxy.errors import InputError
 
@@ -33,6 +34,13 @@ class Proxy:
     url: str = field(repr=False)
     shown: str
     variable: str
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The user's name and password in its address, where there are any, also together."""
+        account = urlsplit(self.url).netloc.rpartition("@")[0]
+        parts = [account, *account.split(":", 1)] if account else []
+        return tuple({spelling for part in parts for spelling in (part, unquote(part))})
 
 
 def proxy_for(url: str, settings: Mapping[str, str], environ: Mapping[str, str], *, socks: bool) -> Proxy | None:
@@ -99,14 +107,14 @@ def is_excepted(host: str, entries: str, *, scheme: str, port: int) -> bool:
 
 
 def _excepts(entry: str, host: str, *, scheme: str, port: int) -> bool:
-    own, marked, rest = entry.rpartition("://")
-    if marked and own.lower() not in (scheme, "all"):
+    entry_scheme, marked, rest = entry.rpartition("://")
+    if marked and entry_scheme.lower() not in (scheme, "all"):
         return False
-    found = _ENTRY.fullmatch(rest.rstrip("/"))
-    name, wanted = rest, None
-    if found is not None:
-        name, wanted = (found["six"] or found["name"]) + (found["range"] or ""), found["port"]
-    if wanted is not None and int(wanted) != port:
+    match = _ENTRY.fullmatch(rest.rstrip("/"))
+    name, entry_port = rest, None
+    if match is not None:
+        name, entry_port = (match["six"] or match["name"]) + (match["range"] or ""), match["port"]
+    if entry_port is not None and int(entry_port) != port:
         return False
     network = _network(name)
     if network is not None:
@@ -164,6 +172,15 @@ def _loaded(variable: str, path: str, *, fault: str) -> ssl.SSLContext:
         f"the certificates that {variable} names cannot be read from {path!r}: {fault}",
         hint=f"correct the path, or unset {variable}: the HTTP library brings certificates",
     )
+
+
+@contextmanager
+def telling_of_tls() -> Iterator[None]:
+    """Raises InputError for settings of TLS in the environment that the system refuses."""
+    try:
+        yield
+    except OSError as error:
+        raise unusable(error) from None
 
 
 def unusable(error: OSError) -> InputError:

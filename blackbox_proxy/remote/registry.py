@@ -30,15 +30,15 @@ def installed() -> tuple[EntryPoint, ...]:
     return tuple(entry_points(group=GROUP))
 
 
-def adapter_names(found: Iterable[EntryPoint]) -> tuple[str, ...]:
+def adapter_names(entries: Iterable[EntryPoint]) -> tuple[str, ...]:
     """The names among these entry points, sorted."""
-    return tuple(sorted({entry.name for entry in found}))
+    return tuple(sorted({entry.name for entry in entries}))
 
 
-def find_adapter(name: str, found: Collection[EntryPoint]) -> EntryPoint:
+def find_adapter(name: str, entries: Collection[EntryPoint]) -> EntryPoint:
     """The entry point called `name`. Raises `InputError` for a name that is unknown or taken twice."""
     # An editable install beside its own wheel lists the same entry twice: that is one adapter, not two.
-    matches = {entry.value: entry for entry in found if entry.name == name}
+    matches = {entry.value: entry for entry in entries if entry.name == name}
     if len(matches) > 1:
         owners = ", ".join(f"{entry.value} ({_owner(entry)})" for entry in matches.values())
         raise InputError(
@@ -46,7 +46,7 @@ def find_adapter(name: str, found: Collection[EntryPoint]) -> EntryPoint:
             hint="uninstall one of these packages, or ask its author to rename the adapter",
         )
     if not matches:
-        raise InputError(f"there is no adapter {name!r}", hint=_suggestion(name, adapter_names(found)))
+        raise InputError(f"there is no adapter {name!r}", hint=_suggestion(name, adapter_names(entries)))
     return next(iter(matches.values()))
 
 

@@ -12,8 +12,9 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from typing import cast
 
-from tenacity import RetryCallState
+from tenacity import Future, RetryCallState
 
 from blackbox_proxy.errors import BlackboxProxyError, InputError
 
@@ -91,6 +92,22 @@ def on_outcome(wants_another: Callable[[Outcome], bool]) -> Callable[[RetryCallS
         return state.outcome is not None and not state.outcome.failed and wants_another(state.outcome.result())
 
     return condition
+
+
+def outcome_of(state: RetryCallState) -> Outcome:
+    """The outcome of the last attempt, whatever it was: the error is raised by us, not wrapped by tenacity."""
+    outcome: Outcome = cast(Future, state.outcome).result()
+    return outcome
+
+
+def settled(outcome: Outcome, *, tries: int) -> Mapping[str, object]:
+    """The body, or the last error, which says how often was tried."""
+    if outcome.error is None:
+        return outcome.body or {}
+    if tries > 1:
+        outcome.error.message += f" (after {tries} attempts)"
+        outcome.error.args = (outcome.error.message,)
+    raise outcome.error
 
 
 def _number(text: str) -> float | None:

@@ -20,21 +20,25 @@ import threading
 import time
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
-from types import TracebackType
-from typing import Any, Self, cast, final
+from typing import Any, final
 
 import openai
-from tenacity import AsyncRetrying, Future, RetryCallState, Retrying, stop_after_attempt
+from tenacity import AsyncRetrying, RetryCallState, Retrying, stop_after_attempt
 
-from blackbox_proxy.errors import BlackboxProxyError
-from blackbox_proxy.remote.address import read_address
+from blackbox_proxy.cassettes.matching import Replay
+from blackbox_proxy.cassettes.opening import Tape
+from blackbox_proxy.cassettes.schema import RecordedFault
+from blackbox_proxy.errors import BlackboxProxyError, OverBudget
+from blackbox_proxy.remote.address import PLACEHOLDER, read_address
+from blackbox_proxy.remote.closing import Closing
 from blackbox_proxy.remote.exchange import Exchange
-from blackbox_proxy.remote.faults import RequestPlace, causes_of, connection_error, refusal, timeout_error, unsent
-from blackbox_proxy.remote.network import Proxy, certificates, proxy_for, unusable
-from blackbox_proxy.remote.retry import Outcome, RetryPolicy, asked_wait, on_outcome
+from blackbox_proxy.remote.faults import RequestPlace, causes_of, named_causes
+from blackbox_proxy.remote.network import Proxy, certificates, proxy_for, telling_of_tls
+from blackbox_proxy.remote.retry import Outcome, RetryPolicy, on_outcome, outcome_of, settled
+from blackbox_proxy.remote.taping import Exchanges, Taping, play
 from blackbox_proxy.types import Attempt, Watcher, WireRequest
 
 LIMIT = 256 * 2**20
@@ -81,22 +85,14 @@ def _headers(agent: str, key: str) -> dict[str, str | openai.Omit]:
     return {"Accept": kind, "Content-Type": kind, "User-Agent": agent, "Authorization": f"Bearer {key}"}
 
 
-@dataclass(slots=True)
-class _Exchanges:
-    """One request, who wants to hear of its attempts, and how many there were."""
-
-    request: WireRequest
-    watcher: Watcher | None
-    made: int = 0
-
-
 @final
-class Transport:
+class Transport(Closing):
     """Sync and async requests to one endpoint. Close it, or use it in `with` or `async with`.
 
     api_key: None will do for an address of this machine. key_name: the environment variable that messages name.
     key_header: the header that the key goes into as it is, where `Authorization: Bearer` is not understood. timeout:
-    seconds for one whole answer. limit: most bytes of a body. Sync requests may come from several threads; async
+    seconds for one whole answer. limit: most bytes of a body. tape: a cassette that attempts are written to, or that
+    they are taken from: then nothing is sent, and no key is needed. Sync requests may come from several threads; async
     requests must all come from one event loop, and want `aclose` in it.
     """
 
@@ -112,16 +108,21 @@ class Transport:
         on_attempt: Callable[[Attempt], None] | None = None,
         clock: Clock | None = None,
         limit: int = LIMIT,
+        tape: Tape | None = None,
     ) -> None:
+        if offline := isinstance(tape, Replay):
+            api_key = PLACEHOLDER
         self._address = read_address(base_url, api_key, key_name=key_name, key_header=key_header)
-        self._proxy = self._found_proxy()
+        self._proxy = None if offline else self._environment_proxy()
         self._trusted: ssl.SSLContext | bool = True
-        if not self._address.local or base_url.startswith("https:"):
+        if not offline and (not self._address.local or base_url.startswith("https:")):
             self._trusted = certificates(os.environ) or True
+        self._taping = Taping.of(tape, self._address, secrets=() if self._proxy is None else self._proxy.secrets)
         self._timeout = timeout
         self._retry = retry or RetryPolicy()
         self._on_attempt = on_attempt
         self._clock = clock or Clock()
+        self._sleep, self._async_sleep = self._taping.sleeps(self._clock.sleep, self._clock.async_sleep)
         self._limit = limit
         self._lock = threading.Lock()
         self._sync: openai.OpenAI | None = None
@@ -141,33 +142,44 @@ class Transport:
         Raises `ApiUnreachable`, `ApiBusy`, `ApiRefused`, `PromptError` (it does not fit into the context) or
         `ReplyError` (no JSON object, too long), and whatever the watcher or `on_attempt` raises.
         """
-        exchanges = _Exchanges(request, watcher)
+        exchanges = self._taping.begin(request, watcher)
         retrying = Retrying(
-            sleep=self._clock.sleep,
+            sleep=self._sleep,
             stop=stop_after_attempt(self._retry.attempts),
             wait=self._pause,
             retry=on_outcome(self._retry.goes_on),
-            retry_error_callback=_outcome,
+            retry_error_callback=outcome_of,
         )
-        outcome: Outcome = retrying(lambda: self._try(exchanges))
-        return _settle(outcome, tries=exchanges.made)
+        with closing(exchanges):
+            outcome: Outcome = retrying(lambda: self._try(exchanges))
+        return settled(outcome, tries=exchanges.attempts)
 
     async def asend(self, request: WireRequest, watcher: Watcher | None = None) -> Mapping[str, object]:
         """`send` without blocking the event loop, but for what the watcher does."""
-        exchanges = _Exchanges(request, watcher)
+        exchanges = self._taping.begin(request, watcher)
         retrying = AsyncRetrying(
-            sleep=self._clock.async_sleep,
+            sleep=self._async_sleep,
             stop=stop_after_attempt(self._retry.attempts),
             wait=self._pause,
             retry=on_outcome(self._retry.goes_on),
-            retry_error_callback=_outcome,
+            retry_error_callback=outcome_of,
         )
 
         async def attempt() -> Outcome:
             return await self._atry(exchanges)
 
-        outcome: Outcome = await retrying(attempt)
-        return _settle(outcome, tries=exchanges.made)
+        with closing(exchanges):
+            outcome: Outcome = await retrying(attempt)
+        return settled(outcome, tries=exchanges.attempts)
+
+    @property
+    def tape(self) -> Tape | None:
+        """The cassette that is recorded or replayed."""
+        return self._taping.tape
+
+    def introduce(self, *, model: str, profile: str = "") -> None:
+        """Say in the head of a cassette that is recorded which model is asked here, and under which profile."""
+        self._taping.introduce(address=self._address.shown, model=model, profile=profile)
 
     def close(self) -> None:
         """Closes the sync side."""
@@ -180,22 +192,14 @@ class Transport:
         if self._async is not None:
             await self._async.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    def _try(self, exchanges: _Exchanges) -> Outcome:
+    def _try(self, exchanges: Exchanges) -> Outcome:
         """One attempt, sync."""
+        row = exchanges.play()
+        if row is not None:
+            with self._watch(exchanges) as exchange:
+                self._sleep(row.seconds)
+                play(row, exchange)
+            return exchange.outcome
         request, client = exchanges.request, self._sync_client()
         with self._watch(exchanges) as exchange:
             # `cast_to=object` and reading the bytes ourselves keep pydantic away from bodies of 50,000 keys.
@@ -208,13 +212,20 @@ class Transport:
                 stream_cls=openai.Stream[object],
             )
             with stream:
+                exchange.begin_reply(stream.response.status_code, stream.response.headers)
                 for chunk in stream.response.iter_bytes():
                     exchange.take(chunk, now=self._clock.monotonic())
                 exchange.read(stream.response.status_code)
         return exchange.outcome
 
-    async def _atry(self, exchanges: _Exchanges) -> Outcome:
+    async def _atry(self, exchanges: Exchanges) -> Outcome:
         """One attempt, async."""
+        row = exchanges.play()
+        if row is not None:
+            with self._watch(exchanges) as exchange:
+                await self._async_sleep(row.seconds)
+                play(row, exchange)
+            return exchange.outcome
         request, client = exchanges.request, self._async_client()
         with self._watch(exchanges) as exchange:
             stream = await client.post(
@@ -226,18 +237,17 @@ class Transport:
                 stream_cls=openai.AsyncStream[object],
             )
             async with stream:
+                exchange.begin_reply(stream.response.status_code, stream.response.headers)
                 async for chunk in stream.response.aiter_bytes():
                     exchange.take(chunk, now=self._clock.monotonic())
                 exchange.read(stream.response.status_code)
         return exchange.outcome
 
     @contextmanager
-    def _watch(self, exchanges: _Exchanges) -> Iterator[Exchange]:
+    def _watch(self, exchanges: Exchanges) -> Iterator[Exchange]:
         """Turns what is raised inside into the exchange's outcome, and reports the attempt however it ended."""
-        exchanges.made += 1
-        if exchanges.watcher is not None:
-            exchanges.watcher.begin(exchanges.made)
-        exchange = self._exchange(exchanges.request, exchanges.made)
+        self._begin(exchanges)
+        exchange = self._exchange(exchanges.request, exchanges.attempts)
         try:
             yield exchange
         except BlackboxProxyError as error:
@@ -247,9 +257,20 @@ class Transport:
                 raise
             self._explain(error, exchange)
         except BaseException:
-            self._report(exchange, exchanges.watcher)
+            self._report(exchange, exchanges)
             raise
-        self._report(exchange, exchanges.watcher)
+        self._report(exchange, exchanges)
+
+    def _begin(self, exchanges: Exchanges) -> None:
+        """Tell that an attempt is about to be made; where a budget forbids it, a replay must end there too."""
+        exchanges.attempts += 1
+        if exchanges.watcher is None:
+            return
+        try:
+            exchanges.watcher.begin(exchanges.attempts)
+        except OverBudget as error:
+            self._taping.stop(exchanges, error, at=self._clock.wall())
+            raise
 
     def _exchange(self, request: WireRequest, number: int) -> Exchange:
         place = RequestPlace(
@@ -267,28 +288,29 @@ class Transport:
     def _explain(self, error: Exception, exchange: Exchange) -> None:
         """Fails the exchange with our twin of an exception of the SDK or of the HTTP library below it."""
         if isinstance(error, openai.APIStatusError):
-            wait = asked_wait(error.response.headers, now=self._clock.wall())
-            twin = refusal(error.status_code, error.body, place=exchange.place, wait=wait)
-            exchange.fail(twin, status=error.status_code, wait=wait)
-        elif _is_late(error):
-            exchange.fail(timeout_error(exchange.place), word="timeout", lost=_was_sent(error))
-        elif isinstance(error, openai.OpenAIError) and not isinstance(error, openai.APIConnectionError):
-            exchange.fail(unsent(str(error), exchange.place))
+            response = error.response
+            exchange.begin_reply(error.status_code, response.headers)
+            exchange.refuse(response.text if response.is_stream_consumed else "", now=self._clock.wall())
         else:
-            exchange.fail(connection_error(causes_of(error), exchange.place), lost=_was_sent(error))
+            exchange.break_off(_fault_of(error))
 
-    def _report(self, exchange: Exchange, watcher: Watcher | None) -> None:
+    def _report(self, exchange: Exchange, exchanges: Exchanges) -> None:
         """Tell of an attempt: first whoever made the call, since `on_attempt` may refuse to go on."""
-        attempt = exchange.attempt(self._clock.monotonic())
-        if watcher is not None:
-            watcher.end(attempt)
+        ended = self._clock.monotonic()
+        attempt = exchange.attempt(ended)
+        try:
+            if exchanges.watcher is not None:
+                exchanges.watcher.end(attempt)
+        finally:
+            heard = exchange.heard(at=self._clock.wall())
+            self._taping.write(exchanges, heard, seconds=ended - exchange.started)
         if self._on_attempt is not None:
             self._on_attempt(attempt)
 
     def _pause(self, state: RetryCallState) -> float:
-        return self._retry.pause(state.attempt_number, _outcome(state), draw=self._clock.draw())
+        return self._retry.pause(state.attempt_number, outcome_of(state), draw=self._clock.draw())
 
-    def _found_proxy(self) -> Proxy | None:
+    def _environment_proxy(self) -> Proxy | None:
         """A proxy of the environment must not catch what is meant for this machine. Raises InputError."""
         if self._address.local:
             return None
@@ -296,13 +318,13 @@ class Transport:
         return proxy_for(self._address.base_url, urllib.request.getproxies(), os.environ, socks=socks)
 
     def _sync_client(self) -> openai.OpenAI:
-        with self._lock, _telling_of_tls():
+        with self._lock, telling_of_tls():
             if self._sync is None:
                 self._sync = _Sync(**self._settings(), http_client=openai.DefaultHttpxClient(**self._http()))
             return self._sync
 
     def _async_client(self) -> openai.AsyncOpenAI:
-        with self._lock, _telling_of_tls():
+        with self._lock, telling_of_tls():
             if self._async is None:
                 self._async = _Async(**self._settings(), http_client=openai.DefaultAsyncHttpxClient(**self._http()))
             return self._async
@@ -336,31 +358,6 @@ class Transport:
         return openai.Timeout(self._timeout, connect=min(CONNECT, self._timeout))
 
 
-@contextmanager
-def _telling_of_tls() -> Iterator[None]:
-    """Raises InputError for settings of TLS in the environment that the system refuses."""
-    try:
-        yield
-    except OSError as error:
-        raise unusable(error) from None
-
-
-def _outcome(state: RetryCallState) -> Outcome:
-    """The outcome of the last attempt, whatever it was: the error is raised by us, not wrapped by tenacity."""
-    outcome: Outcome = cast(Future, state.outcome).result()
-    return outcome
-
-
-def _settle(outcome: Outcome, *, tries: int) -> Mapping[str, object]:
-    """The body, or the last error, which says how often was tried."""
-    if outcome.error is None:
-        return outcome.body or {}
-    if tries > 1:
-        outcome.error.message += f" (after {tries} attempts)"
-        outcome.error.args = (outcome.error.message,)
-    raise outcome.error
-
-
 def _is_foreign(error: Exception) -> bool:
     """Whether the SDK, its HTTP library or the system raised it; anything else is a bug and passes.
 
@@ -369,6 +366,15 @@ def _is_foreign(error: Exception) -> bool:
     """
     package = type(error).__module__.partition(".")[0]
     return isinstance(error, openai.OpenAIError | OSError) or package in _HTTP
+
+
+def _fault_of(error: Exception) -> RecordedFault:
+    """What an exception of the SDK or of the HTTP library below it says, as data."""
+    if _is_late(error):
+        return RecordedFault(kind="timeout", sent=_was_sent(error))
+    if isinstance(error, openai.OpenAIError) and not isinstance(error, openai.APIConnectionError):
+        return RecordedFault(kind="client", text=str(error))
+    return RecordedFault(kind="connection", sent=_was_sent(error), causes=named_causes(error))
 
 
 def _is_late(error: Exception) -> bool:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, Protocol, TypeVar, final, runtime_checkable
 
 from blackbox_proxy.api import Endpoint
 from blackbox_proxy.errors import BlackboxProxyError
-from blackbox_proxy.types import Ask, Reply
+from blackbox_proxy.types import NO_RUN, Ask, Purpose, Reply
 
 T = TypeVar("T")
 
@@ -27,9 +28,17 @@ AT_ONCE = 8
 class TakesLists(Protocol):
     """An endpoint that answers several asks in one request."""
 
-    def send_list(self, asks: Sequence[Ask]) -> Sequence[Reply]: ...
+    def send_list(self, asks: Sequence[Ask], purpose: Purpose = NO_RUN, /) -> Sequence[Reply]: ...
 
-    async def asend_list(self, asks: Sequence[Ask]) -> Sequence[Reply]: ...
+    async def asend_list(self, asks: Sequence[Ask], purpose: Purpose = NO_RUN, /) -> Sequence[Reply]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some asks that are sent at once, and what they are booked under."""
+
+    asks: Sequence[Ask]
+    purpose: Purpose = NO_RUN
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,30 +70,35 @@ class PendingCall(Generic[T]):
         return self._future.result()
 
 
-def send_all(api: Endpoint, asks: Sequence[Ask]) -> Answered:
+Outcome = Sequence[Reply] | BlackboxProxyError
+"""What one request brought: replies, or an error of ours."""
+
+
+def send_all(api: Endpoint, batch: Batch) -> Answered:
     """The replies to all asks. An error of ours is given back, since what the others cost is to be counted."""
+    asks, purpose = batch.asks, batch.purpose
     lists = _lists(api, asks)
     if lists is not None:
-        return _outcome([_tried(lambda: lists.send_list(asks))])
+        return _answered([_tried(lambda: lists.send_list(asks, purpose))])
     if len(asks) == 1:
-        return _outcome([_tried(lambda: [api.send(asks[0])])])
-    calls = [PendingCall(_some(api, asks[at::AT_ONCE])) for at in range(min(AT_ONCE, len(asks)))]
-    made = [call.result() for call in calls]
-    return _outcome([made[at % AT_ONCE][at // AT_ONCE] for at in range(len(asks))])
+        return _answered([_tried(lambda: [api.send(asks[0], purpose)])])
+    calls = [PendingCall(_some(api, asks[at::AT_ONCE], purpose)) for at in range(min(AT_ONCE, len(asks)))]
+    outcomes = [call.result() for call in calls]
+    return _answered([outcomes[at % AT_ONCE][at // AT_ONCE] for at in range(len(asks))])
 
 
-async def asend_all(api: Endpoint, asks: Sequence[Ask]) -> Answered:
+async def asend_all(api: Endpoint, batch: Batch) -> Answered:
     """`send_all` for asyncio. Where it is cancelled, the requests are too."""
-    lists = _lists(api, asks)
+    lists = _lists(api, batch.asks)
     if lists is not None:
-        return _outcome([await _atried(api, asks, lists)])
+        return _answered([await _atried(lambda: lists.asend_list(batch.asks, batch.purpose))])
     room = asyncio.Semaphore(AT_ONCE)
 
-    async def one(ask: Ask) -> Sequence[Reply] | BlackboxProxyError:
+    async def one(ask: Ask) -> Sequence[Reply]:
         async with room:
-            return await _atried(api, [ask], None)
+            return [await api.asend(ask, batch.purpose)]
 
-    return _outcome(await asyncio.gather(*map(one, asks)))
+    return _answered(await asyncio.gather(*(_atried(partial(one, ask)) for ask in batch.asks)))
 
 
 def _lists(api: Endpoint, asks: Sequence[Ask]) -> TakesLists | None:
@@ -92,28 +106,28 @@ def _lists(api: Endpoint, asks: Sequence[Ask]) -> TakesLists | None:
     return api if len(asks) > 1 and api.capabilities().prompt_lists and isinstance(api, TakesLists) else None
 
 
-def _some(api: Endpoint, asks: Sequence[Ask]) -> Callable[[], list[Sequence[Reply] | BlackboxProxyError]]:
-    return lambda: [_tried(lambda ask=ask: [api.send(ask)]) for ask in asks]  # type: ignore[misc]
+def _some(api: Endpoint, asks: Sequence[Ask], purpose: Purpose) -> Callable[[], list[Outcome]]:
+    return lambda: [_tried(lambda ask=ask: [api.send(ask, purpose)]) for ask in asks]  # type: ignore[misc]
 
 
-def _tried(call: Callable[[], Sequence[Reply]]) -> Sequence[Reply] | BlackboxProxyError:
+def _tried(call: Callable[[], Sequence[Reply]]) -> Outcome:
     try:
         return call()
     except BlackboxProxyError as error:
         return error
 
 
-async def _atried(api: Endpoint, asks: Sequence[Ask], lists: TakesLists | None) -> Sequence[Reply] | BlackboxProxyError:
+async def _atried(call: Callable[[], Awaitable[Sequence[Reply]]]) -> Outcome:
     try:
-        return await lists.asend_list(asks) if lists is not None else [await api.asend(ask) for ask in asks]
+        return await call()
     except BlackboxProxyError as error:
         return error
 
 
-def _outcome(made: Sequence[Sequence[Reply] | BlackboxProxyError]) -> Answered:
+def _answered(outcomes: Sequence[Outcome]) -> Answered:
     """All replies; of several errors the first, which takes over what the others took."""
-    replies = [reply for one in made if not isinstance(one, BlackboxProxyError) for reply in one]
-    errors = [one for one in made if isinstance(one, BlackboxProxyError)]
+    replies = [reply for one in outcomes if not isinstance(one, BlackboxProxyError) for reply in one]
+    errors = [one for one in outcomes if isinstance(one, BlackboxProxyError)]
     if not errors:
         return Answered(replies)
     errors[0].calls = tuple(call for error in errors for call in error.calls)

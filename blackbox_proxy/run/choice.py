@@ -14,10 +14,22 @@ from typing import Self, final
 from blackbox_proxy.api import Endpoint
 from blackbox_proxy.core.alignment.scoring import CLOSE, run, scored
 from blackbox_proxy.core.decoding import choosing
+from blackbox_proxy.core.events import ApiDraft, Evidence
 from blackbox_proxy.core.money.spending import Spending, spent_notes
 from blackbox_proxy.errors import BlackboxProxyError, InputError
 from blackbox_proxy.run.sources import LocalPair, Offsets
-from blackbox_proxy.types import Ask, Choice, Continuation, Prompt, Reply, Result, Scores, Usage
+from blackbox_proxy.types import (
+    Choice,
+    Continuation,
+    Generate,
+    Prefix,
+    Prompt,
+    Purpose,
+    Reply,
+    Result,
+    Scores,
+    Usage,
+)
 
 NEEDS: Mapping[choosing.Lack, str] = {
     "top_k": "a longer top-k: options, or tokens that begin them, are not shown",
@@ -38,22 +50,22 @@ class Choosing:
         api: The hosted model.
         offsets: A pair, or another source of offsets.
         prompt: What the source reads before the answer.
-        ask: The request for one token after the prompt; each of the API's is this one, further on.
+        prefix: The prompt as the API reads it.
         alpha: Weight of the offset.
         options: The answers, in bytes.
-        asking: The API's questions, one after another.
-        peek: The next of them; None where all are answered.
+        process: The API's questions, one after another.
+        question: The next of them; None where all are answered.
         goes_on: Whether the endpoint goes on from the beginning of an answer.
     """
 
     api: Endpoint
     offsets: Offsets
     prompt: Prompt
-    ask: Ask
+    prefix: Prefix
     alpha: float
     options: tuple[bytes, ...]
-    asking: choosing.Asking
-    peek: choosing.Peek | None
+    process: choosing.MassProcess
+    question: ApiDraft | None
     goes_on: bool
     spending: Spending
     started: float
@@ -81,18 +93,18 @@ class Choosing:
         strings, can = tuple(option.encode() for option in options), api.capabilities()
         spending = Spending(uuid.uuid4().hex)
         text = "" if can.chat else api.text(prompt)
-        ask = Ask(api.model, text, b"", 1, can.top_k, messages=prompt.messages, run=spending.run)
+        prefix = Prefix(text, messages=prompt.messages)
         goes_on = can.continuation in (Continuation.EXACT, Continuation.PREFILL)
-        asking = choosing.masses(strings, goes_on=goes_on, calls=calls)
-        peek = next(asking)
-        return cls(api, offsets, pair_prompt, ask, alpha, strings, asking, peek, goes_on, spending, started)
+        process = choosing.masses(strings, goes_on=goes_on, calls=calls)
+        question = next(process)
+        return cls(api, offsets, pair_prompt, prefix, alpha, strings, process, question, goes_on, spending, started)
 
     def run(self) -> Choice:
         """Ask what is open, first of the source of offsets, so that a prompt that it cannot read costs nothing."""
         self._score(self.options)
         with self._keeping():
-            while self.peek is not None:
-                self._book(self.api.send(self._next(self.peek)))
+            while self.question is not None:
+                self._book(self.api.send(self._ask(self.question), self._purpose))
             self._score(self._strings())
         return self._choice()
 
@@ -100,8 +112,8 @@ class Choosing:
         """`run` for asyncio: the API is awaited, the strings scored in a worker thread."""
         await asyncio.to_thread(self._score, self.options)
         with self._keeping():
-            while self.peek is not None:
-                self._book(await self.api.asend(self._next(self.peek)))
+            while self.question is not None:
+                self._book(await self.api.asend(self._ask(self.question), self._purpose))
             await asyncio.to_thread(self._score, self._strings())
         return self._choice()
 
@@ -110,23 +122,28 @@ class Choosing:
         """What it has taken of both sides."""
         return replace(self.spending.usage, local_seconds=self.local_seconds)
 
-    def _next(self, peek: choosing.Peek) -> Ask:
-        return replace(self.ask, answer=peek.text, length=peek.length)
+    def _ask(self, question: ApiDraft) -> Generate:
+        prefix, top_k = replace(self.prefix, answer=question.answer), self.api.capabilities().top_k
+        return Generate(self.api.model, prefix, top_k, question.length)
+
+    @property
+    def _purpose(self) -> Purpose:
+        return Purpose(self.spending.run)
 
     def _book(self, reply: Reply) -> None:
         """Count what a reply took, and see what is asked next."""
         self.model = reply.model or self.model
         self.spending.pay(reply)
         try:
-            self.peek = self.asking.send(reply)
+            self.question = self.process.send(Evidence(replies=(reply,)))
         except StopIteration as stop:
-            self.peek, self.masses = None, stop.value
+            self.question, self.masses = None, stop.value
 
     def _strings(self) -> tuple[bytes, ...]:
         """What is to be scored: the options, and what the API showed of their beginnings and has to be set apart."""
         if self.masses is None:
             return self.options
-        return (*self.options, *(text for text in self.masses.wanted() if text not in self.options))
+        return (*self.options, *(text for text in self.masses.beginnings() if text not in self.options))
 
     def _score(self, strings: tuple[bytes, ...]) -> None:
         """Have the source score some strings, unless it has."""

@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Generator, Iterator
 from dataclasses import replace
 from typing import Self, final
 
-from blackbox_proxy.core.decoding.events import Asking, Begin, Evaluate, Evidence, ScoreStrings, Tell
+from blackbox_proxy.core.events import ApiReveal, Asking, Begin, Evaluate, Evidence, ScoreStrings
 from blackbox_proxy.errors import InputError, OverBudget, PromptError
 from blackbox_proxy.run.calls import PendingCall, asend_all, send_all
 from blackbox_proxy.run.session import Session
@@ -66,7 +66,7 @@ def _drive(session: Session) -> Generator[Step, None, Result]:
                 evidence = None
                 if isinstance(event, Asking):
                     evidence = _both(session, event)
-                elif isinstance(event, Tell):
+                elif isinstance(event, ApiReveal):
                     asks = session.asks(event)
                     evidence = Evidence(replies=session.book(send_all(session.api, asks), asks))
                 elif isinstance(event, Evaluate | ScoreStrings | Begin):
@@ -130,7 +130,7 @@ async def _adrive(session: Session) -> AsyncGenerator[Step | Result, None]:
                 evidence = None
                 if isinstance(event, Asking):
                     evidence = await _aboth(session, event)
-                elif isinstance(event, Tell):
+                elif isinstance(event, ApiReveal):
                     asks = session.asks(event)
                     evidence = Evidence(replies=session.book(await asend_all(session.api, asks), asks))
                 elif isinstance(event, Evaluate | ScoreStrings | Begin):

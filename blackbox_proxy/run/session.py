@@ -14,26 +14,27 @@ from dataclasses import dataclass, field, replace
 
 from blackbox_proxy.api import Endpoint
 from blackbox_proxy.core.alignment.recut import strange_borders, strange_pieces
+from blackbox_proxy.core.decoding.api_answer import api_answer
 from blackbox_proxy.core.decoding.drafting import Drafts, Planner
-from blackbox_proxy.core.decoding.events import (
+from blackbox_proxy.core.decoding.given import Given
+from blackbox_proxy.core.events import (
+    ApiDraft,
+    ApiEcho,
+    ApiPrefixes,
+    ApiReveal,
+    ApiText,
     Asking,
     Begin,
-    Echo,
     Ending,
     Event,
     Evidence,
-    Prefixes,
     Run,
-    Score,
-    Tell,
 )
-from blackbox_proxy.core.decoding.given import Given
-from blackbox_proxy.core.decoding.own import own_answer
 from blackbox_proxy.core.money.spending import Spending, spent_notes
 from blackbox_proxy.core.text import first_stop
 from blackbox_proxy.errors import BlackboxProxyError, InputError, OverBudget, PromptError
 from blackbox_proxy.local.controls import parted_note
-from blackbox_proxy.run.calls import Answered
+from blackbox_proxy.run.calls import Answered, Batch
 from blackbox_proxy.run.sources import (
     BoundSource,
     LocalPair,
@@ -49,12 +50,19 @@ from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import (
     Ask,
     Continuation,
+    Echo,
+    Generate,
     Message,
     Origin,
     PairPrompt,
+    Prefix,
     Prompt,
+    Purpose,
     Reply,
     Result,
+    Reveal,
+    Sampling,
+    Score,
     Step,
     TokenPath,
     Usage,
@@ -72,6 +80,24 @@ def _warnings(steps: Sequence[Step]) -> tuple[str, ...]:
     if unbordered := sum(step.unbordered for step in steps):
         notes.append(f"{unbordered} steps follow a text that the API's tokenizer would hardly have cut there")
     return tuple(notes)
+
+
+def _sampling(event: ApiDraft) -> Sampling | None:
+    """None for a greedy draft: only an answer that is kept as it is, or drawn, needs the very temperature."""
+    drawn = event.unsteered or event.temperature > 0.0
+    return Sampling(event.temperature, event.top_p, event.seed) if drawn else None
+
+
+def _goes_on(ask: Ask) -> bool:
+    """Whether it goes on from an answer that has begun."""
+    return not isinstance(ask, Score) and bool(ask.prefix.answer)
+
+
+def _start(ask: Ask) -> int:
+    """How many bytes of the answer stand before the tokens that the API writes."""
+    if isinstance(ask, Score):
+        return len(ask.text)
+    return len(ask.prefix.answer) + (len(ask.draft) if isinstance(ask, Echo) else 0)
 
 
 def _blind_note(blind: int) -> tuple[str, ...]:
@@ -95,8 +121,8 @@ def _bound(
 class Session:
     """One run's questions turned into calls, and what they cost; shared by all drivers.
 
-    drafted: how many positions the API has sent. blind: how many replies told nothing of their first one. waiting: how
-    many requests are under way. given: the text to score, where that is what the run is for.
+    drafted: how many positions the API has sent. blind: how many replies showed nothing at their first one. waiting:
+    how many requests are under way. given: the text to score, where that is what the run is for.
     """
 
     api: Endpoint
@@ -165,35 +191,32 @@ class Session:
         if self.given is not None:
             return self.source.scoring(self.given, self.steering, self.api)
         run = self.source.loop(self.steering, self.api, self.drafts)
-        return own_answer(self.steering, otherwise=run) if self.steering.leaves_alone else run
+        return api_answer(self.steering, otherwise=run) if self.steering.leaves_alone else run
 
-    def asks(self, event: Asking | Tell) -> Sequence[Ask]:
+    def asks(self, event: Asking | ApiReveal) -> Batch:
         """The requests that a question of the loop becomes, to be sent at once."""
         asks = self._asks(event)
         self.waiting = 1 if self.api.capabilities().prompt_lists else len(asks)
-        return asks
+        return Batch(asks, Purpose(self.spending.run, len(self.steps)))
 
-    def _asks(self, event: Asking | Tell) -> Sequence[Ask]:
-        if isinstance(event, Prefixes):
-            return [self._ask(answer.text, answer.path) for answer in event.answers]
-        if isinstance(event, Score):
-            ids, drafted = (None, ()) if event.ids is None else ((), event.ids)
-            return [replace(self._ask(b"", ()), draft=event.text, ids=ids, drafted=drafted, scored=True)]
-        asked = self._ask(event.answer, event.path)
-        if isinstance(event, Tell):
-            return [replace(asked, reveal=event.ids)]
-        if isinstance(event, Echo):
-            drafted = event.drafted if asked.ids is not None else ()
-            return [replace(asked, draft=event.draft, drafted=drafted, length=event.length)]
-        wanted = replace(asked, length=event.length, temperature=event.temperature, seed=event.seed)
-        return [replace(wanted, own=event.own, top_p=event.top_p)]
+    def _asks(self, event: Asking | ApiReveal) -> Sequence[Ask]:
+        model, top_k = self.api.model, self.api.capabilities().top_k
+        match event:
+            case ApiDraft(answer, path, length=length):
+                return [Generate(model, self._prefix(answer, path), top_k, length, _sampling(event))]
+            case ApiPrefixes(answers):
+                return [Generate(model, self._prefix(answer.text, answer.path), top_k) for answer in answers]
+            case ApiEcho(answer, path, draft, drafted, length):
+                prefix = self._prefix(answer, path)
+                return [Echo(model, prefix, top_k, draft, () if prefix.ids is None else drafted, length)]
+            case ApiText(text, ids):
+                return [Score(model, text, top_k, ids)]
+            case ApiReveal(answer, path, ids):
+                return [Reveal(model, self._prefix(answer, path), top_k, ids)]
 
-    def _ask(self, answer: bytes, path: TokenPath) -> Ask:
-        """A request for one token after the answer so far."""
+    def _prefix(self, answer: bytes, path: TokenPath) -> Prefix:
         ids = self.ids + path if self.steering.event == "ids" else None
-        top_k = self.api.capabilities().top_k
-        run, step = self.spending.run, len(self.steps)
-        return Ask(self.api.model, self.prompt, answer, 1, top_k, ids, messages=self.messages, run=run, step=step)
+        return Prefix(self.prompt, answer, self.messages, ids)
 
     def local(self, event: Event) -> Evidence:
         """What the source of offsets has to say to a question."""
@@ -206,34 +229,34 @@ class Session:
         self.spending.work(seconds)
         return replace(evidence, seconds=seconds)
 
-    def book(self, answered: Answered, asks: Sequence[Ask]) -> Sequence[Reply]:
+    def book(self, answered: Answered, batch: Batch) -> Sequence[Reply]:
         """Count what the replies took; say of one that was only asked in words to go on that it is not exact.
 
         Raises the error that was given in place of a reply.
         """
         self.waiting = 0
-        self._pay(answered.replies, asks)
+        self._pay(answered.replies, batch.asks)
         if answered.error is not None:
             raise answered.error
         worded = self.api.capabilities().continuation is Continuation.APPROXIMATE
-        both = zip(asks, answered.replies, strict=True)
-        return [replace(reply, exact=False) if worded and ask.answer else reply for ask, reply in both]
+        both = zip(batch.asks, answered.replies, strict=True)
+        return [replace(reply, exact=False) if worded and _goes_on(ask) else reply for ask, reply in both]
 
     def _pay(self, replies: Sequence[Reply], asks: Sequence[Ask]) -> None:
         for reply in replies:
             self.drafted += len(reply.positions)
             self.blind += bool(reply.positions) and not reply.positions[0].top
             self.model = reply.model or self.model
-        if len(replies) == len(asks) and not asks[0].reveal:
-            self.spending.draft(replies, [len(ask.answer + ask.draft) for ask in asks])
+        if len(replies) == len(asks) and not isinstance(asks[0], Reveal):
+            self.spending.draft(replies, [_start(ask) for ask in asks])
         else:
             for reply in replies:
                 self.spending.tell(reply)
 
-    def salvage(self, answered: Callable[[], Answered], asks: Sequence[Ask]) -> None:
+    def salvage(self, answered: Callable[[], Answered], batch: Batch) -> None:
         """The pair failed: book what the API was asked meanwhile, since that is paid for all the same."""
         try:
-            self.book(answered(), asks)
+            self.book(answered(), batch)
         except BlackboxProxyError as error:
             self.lose(error)
 
@@ -273,15 +296,15 @@ class Session:
 
     def stopped(self, error: OverBudget) -> Result:
         """The answer so far, where the next request could have passed a budget."""
-        found = self.partial()
-        return replace(found, finish="budget", notes=(*found.notes, error.message))
+        partial = self.partial()
+        return replace(partial, finish="budget", notes=(*partial.notes, error.message))
 
     def full(self, error: PromptError) -> Result:
         """The answer so far, where it has filled the pair's context. Raises an error that is another one."""
         if error.context != "pair" or not self.steps:
             raise error
-        found = self.partial()
-        return replace(found, finish="length", notes=(*found.notes, error.message))
+        partial = self.partial()
+        return replace(partial, finish="length", notes=(*partial.notes, error.message))
 
     def result(self, ending: Ending) -> Result:
         text = b"".join(step.piece for step in self.steps)

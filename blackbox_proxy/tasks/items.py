@@ -1,4 +1,4 @@
-"""Items of a task, and the files that hold them.
+"""Writes the items of a task into its files, and puts each on one side of a split.
 
 Knows JSON lines and how a thing is put on one side of a split. Does not know what any task asks.
 """
@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import random
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
+
+from blackbox_proxy.evaluation.scoring import folded
+from blackbox_proxy.evaluation.task import Item
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = get_args(Part)
@@ -23,31 +24,11 @@ Line = tuple[str, str]
 Thing = TypeVar("Thing")
 
 
-@dataclass(frozen=True, slots=True)
-class WrittenItem:
-    """A question and its answer; `also` are other answers that are right, `document` is what some are shown with it."""
-
-    prompt: str
-    reference: str
-    also: tuple[str, ...] = ()
-    document: str = ""
-
-    def json(self) -> str:
-        """One line, without what is empty."""
-        fields = {
-            "prompt": self.prompt,
-            "reference": self.reference,
-            "also": self.also,
-            "document": self.document,
-        }
-        return json.dumps({name: value for name, value in fields.items() if value}, ensure_ascii=False)
-
-
-def write(folder: Path, parts: Mapping[Part, Sequence[WrittenItem]]) -> None:
+def write(folder: Path, parts: Mapping[Part, Sequence[Item]]) -> None:
     """One file of items a part, `folder/test.jsonl` and so on."""
     folder.mkdir(parents=True, exist_ok=True)
     for part, items in parts.items():
-        _write_lines(folder / f"{part}.jsonl", (item.json() for item in items))
+        _write_lines(folder / f"{part}.jsonl", map(_line, items))
 
 
 def write_training(path: Path, lines: Sequence[Line]) -> None:
@@ -75,13 +56,12 @@ def in_turn(columns: Iterable[Sequence[Thing]], *, rng: random.Random) -> list[T
 
 def unseen(items: Iterable[Thing], seen: set[str], *, of: Callable[[Thing], str]) -> list[Thing]:
     """Those whose folded answer is in none of the other parts."""
-    return [item for item in items if fold(of(item)) not in seen]
+    return [item for item in items if folded(of(item)) not in seen]
 
 
-def fold(text: str) -> str:
-    """For comparing: no accents, no case, single spaces."""
-    bare = "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
-    return " ".join(bare.casefold().replace("\u2019", "'").split())
+def _line(item: Item) -> str:
+    """One line of JSON, without what is empty."""
+    return json.dumps(item.model_dump(mode="json", exclude_defaults=True), ensure_ascii=False)
 
 
 def _write_lines(path: Path, lines: Iterable[str]) -> None:

@@ -17,7 +17,8 @@ from typing import Protocol
 
 from cron_descriptor import ExpressionDescriptor, FormatException, MissingFieldException, Options
 
-from blackbox_proxy.tasks.items import Line, Part, WrittenItem, part_of, write, write_training
+from blackbox_proxy.evaluation.task import Item
+from blackbox_proxy.tasks.items import Line, Part, part_of, write, write_training
 
 QUESTION = "Write the cron expression: {0}"
 FIELDS = 5
@@ -55,15 +56,19 @@ def describe(expression: str) -> str | None:
         return None
 
 
-def items() -> dict[Part, list[WrittenItem]]:
+def items() -> dict[Part, list[Item]]:
     """Each meaning once; the expression alone says which part an item is in."""
     sizes: dict[Part, int] = {"train": 320, "validation": 60, "test": 200}
-    return {part: [WrittenItem(*pair) for pair in _pairs(part)[:size]] for part, size in sizes.items()}
+    return {part: [_item(*pair) for pair in _pairs(part)[:size]] for part, size in sizes.items()}
 
 
 def training_lines() -> list[Line]:
     """The training part, longer."""
     return list(_pairs("train")[:TRAINING_LINES])
+
+
+def _item(asked: str, cron: str) -> Item:
+    return Item(prompt=asked, reference=cron)
 
 
 def _pairs(part: Part) -> list[Line]:
@@ -74,13 +79,13 @@ def _pairs(part: Part) -> list[Line]:
 def _drawn() -> dict[str, str]:
     """Meanings and their shortest expressions, in the order in which they were drawn."""
     rng = random.Random("schedules")
-    found: dict[str, str] = {}
+    expressions: dict[str, str] = {}
     for _ in range(DRAWN):
         cron = _draw(rng)
         meaning = describe(cron)
         if meaning:
-            found.setdefault(meaning, cron)
-    return found
+            expressions.setdefault(meaning, cron)
+    return expressions
 
 
 def _draw(rng: random.Random) -> str:

@@ -15,7 +15,9 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from blackbox_proxy.tasks.items import Line, Part, WrittenItem, fold, in_turn, part_of, write, write_training
+from blackbox_proxy.evaluation.scoring import folded
+from blackbox_proxy.evaluation.task import Item
+from blackbox_proxy.tasks.items import Line, Part, in_turn, part_of, write, write_training
 
 FORM = "answer: {fact} | queue: {code}; END."
 
@@ -54,7 +56,7 @@ CODES: Mapping[str, str] = {
 TRAINING_LINES = 528
 
 
-def items() -> dict[Part, list[WrittenItem]]:
+def items() -> dict[Part, list[Item]]:
     """No English word of one part is in another."""
     sizes: Mapping[Part, int] = {"train": 330, "validation": 66, "test": 220}
     return {part: _items(part)[:size] for part, size in sizes.items()}
@@ -70,10 +72,10 @@ def training_lines() -> list[Line]:
     return lines
 
 
-def _items(part: Part) -> list[WrittenItem]:
+def _items(part: Part) -> list[Item]:
     rng = random.Random(f"translation {part}")
     return [
-        WrittenItem(_ask(language, word, rng), _answer(language, english))
+        Item(prompt=_ask(language, word, rng), reference=_answer(language, english))
         for language, word, english in _asked(part, rng)
     ]
 
@@ -88,7 +90,7 @@ def _asked(part: Part, rng: random.Random) -> list[tuple[str, str, str]]:
             [
                 (language, word, english)
                 for word, english in pairs
-                if fold(word) != fold(english) and fold(word) not in ambiguous
+                if folded(word) != folded(english) and folded(word) not in ambiguous
             ]
         )
     return in_turn(columns, rng=rng)
@@ -100,8 +102,8 @@ def _ambiguous(language: str) -> set[str]:
     meanings: dict[str, set[str]] = {}
     for key, word in _words(language).items():
         if key in english:
-            meanings.setdefault(fold(word), set()).add(fold(english[key]))
-    return {word for word, found in meanings.items() if len(found) > 1}
+            meanings.setdefault(folded(word), set()).add(folded(english[key]))
+    return {word for word, several in meanings.items() if len(several) > 1}
 
 
 def _ask(language: str, word: str, rng: random.Random) -> str:
@@ -114,7 +116,7 @@ def _answer(language: str, english: str) -> str:
 
 def _english(part: Part) -> dict[tuple[str, str], str]:
     """English words of a part; a word with two meanings (a currency and a language) is in one part all the same."""
-    return {key: word for key, word in _words("en").items() if part_of(f"word {fold(word)}") == part}
+    return {key: word for key, word in _words("en").items() if part_of(f"word {folded(word)}") == part}
 
 
 @cache
@@ -128,8 +130,8 @@ def _words(language: str) -> Mapping[tuple[str, str], str]:
         "language": {code: names.languages.get(code) for code in SPOKEN},
         "day": names.days["format"]["wide"],
     }
-    found = {(kind, str(code)): word for kind, words in classes.items() for code, word in words.items() if word}
-    return {key: word for key, word in found.items() if len(word.split()) <= 2 and not any(c in word for c in "()0123")}
+    named = {(kind, str(code)): word for kind, words in classes.items() for code, word in words.items() if word}
+    return {key: word for key, word in named.items() if len(word.split()) <= 2 and not any(c in word for c in "()0123")}
 
 
 COUNTRIES = [

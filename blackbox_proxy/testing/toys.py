@@ -18,20 +18,27 @@ from blackbox_proxy.core.alignment.covering import Cover, place
 from blackbox_proxy.core.alignment.scoring import BACK_OFF, CLOSE, run, scored
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.types import (
+    NO_RUN,
     Ask,
     Candidate,
     Capabilities,
     Distribution,
+    Echo,
     Echoed,
     Floats,
+    Generate,
     Kind,
     Logits,
     PairDistributions,
     PairPrompt,
     Position,
     Prompt,
+    Purpose,
     Reply,
     Reveal,
+    RevealMethod,
+    Sampling,
+    Score,
     Scores,
     TokenPath,
     Usage,
@@ -126,7 +133,7 @@ class ToyApi:
     model: str = "toy"
     asked: list[Ask] = field(default_factory=list)
     vocabulary: Vocabulary | None = None
-    can: Reveal = "none"
+    can: RevealMethod = "none"
     prompt_lists: bool = True
     echo: bool = True
 
@@ -140,76 +147,88 @@ class ToyApi:
         """The raw text of the prompt."""
         return prompt.text
 
-    def send(self, ask: Ask) -> Reply:
-        """Draft from the text (or the ids) of the ask."""
+    def send(self, ask: Ask, _purpose: Purpose = NO_RUN, /) -> Reply:
+        """Go on from the text, or the ids, of the ask, and report what it asks for besides."""
         self.asked.append(ask)
-        rng = np.random.default_rng(len(self.asked) if ask.seed is None else ask.seed)
         path = self._path(ask)
-        given = self._given(path, ask) if ask.scored else ()
-        echoed = self._echoed(path, ask) if ask.draft or ask.drafted else ()
-        positions: list[Position] = []
-        while len(positions) < ask.length:
-            position, drawn = self._position(path, ask, rng)
-            positions.append(position)
-            if position.sampled.kind is Kind.END:
-                break
-            path = (*path, drawn)
+        echoed = self._echoed(path, ask) if isinstance(ask, Echo) else ()
+        given = self._given(path) if isinstance(ask, Score) else ()
+        positions = self._written(path, ask)
         finish = "stop" if positions[-1].sampled.kind is Kind.END else "length"
-        return Reply(
-            tuple(positions), finish, Usage(output=len(positions), requests=1), "toy", echoed=echoed, given=given
-        )
+        usage = Usage(output=len(positions), requests=1)
+        return Reply(positions, finish, usage, "toy", echoed=echoed, given=given)
 
-    async def asend(self, ask: Ask) -> Reply:
+    async def asend(self, ask: Ask, _purpose: Purpose = NO_RUN, /) -> Reply:
         """`send`; nothing is awaited."""
         return self.send(ask)
 
-    def send_list(self, asks: Sequence[Ask]) -> Sequence[Reply]:
+    def send_list(self, asks: Sequence[Ask], _purpose: Purpose = NO_RUN, /) -> Sequence[Reply]:
         """All asks in one request, whose usage the first reply has."""
         first, *rest = map(self.send, asks)
         written = sum((reply.usage.output for reply in rest), first.usage.output)
         whole = replace(first, usage=replace(first.usage, output=written))
         return [whole, *(replace(reply, usage=Usage()) for reply in rest)]
 
-    async def asend_list(self, asks: Sequence[Ask]) -> Sequence[Reply]:
+    async def asend_list(self, asks: Sequence[Ask], _purpose: Purpose = NO_RUN, /) -> Sequence[Reply]:
         """`send_list`; nothing is awaited."""
         return self.send_list(asks)
 
     def _path(self, ask: Ask) -> TokenPath:
         """What is sent, in tokens."""
-        if ask.ids is not None:
-            return ask.ids + ask.drafted
-        return tuple(self.spell(ask.prompt.encode() + ask.answer + ask.draft))
+        if isinstance(ask, Score):
+            return tuple(self.spell(ask.text)) if ask.ids is None else ask.ids
+        text, ids = b"", TokenPath()
+        if isinstance(ask, Echo):
+            text, ids = ask.draft, ask.draft_ids
+        if ask.prefix.ids is not None:
+            return ask.prefix.ids + ids
+        return tuple(self.spell(ask.prefix.prompt.encode() + ask.prefix.answer + text))
 
-    def _echoed(self, path: TokenPath, ask: Ask) -> tuple[Echoed, ...]:
+    def _written(self, path: TokenPath, ask: Ask) -> tuple[Position, ...]:
+        """The positions of the tokens that it goes on with."""
+        sampling = (ask.sampling if isinstance(ask, Generate) else None) or Sampling(0.0)
+        rng = np.random.default_rng(len(self.asked) if sampling.seed is None else sampling.seed)
+        requested = ask.ids if isinstance(ask, Reveal) else ()
+        positions: list[Position] = []
+        while len(positions) < ask.length:
+            logps = self._logps(path)
+            warm = sampling.temperature > 0.0
+            token = _draw(logps / sampling.temperature, rng) if warm else int(np.argmax(logps))
+            positions.append(self._position(logps, token, requested=requested))
+            if positions[-1].sampled.kind is Kind.END:
+                break
+            path = (*path, token)
+        return tuple(positions)
+
+    def _echoed(self, path: TokenPath, ask: Echo) -> tuple[Echoed, ...]:
         """The borders between tokens that lie inside the draft, each with the position there."""
-        pieces = self.toy.vocabulary.pieces
-        if ask.ids is None:
-            before, ends = len(ask.prompt.encode() + ask.answer), [0, *accumulate(len(pieces[i]) for i in path)]
+        pieces, prefix = self.toy.vocabulary.pieces, ask.prefix
+        if prefix.ids is None:
+            before, ends = len(prefix.prompt.encode() + prefix.answer), [0, *accumulate(len(pieces[i]) for i in path)]
         else:
-            before, ends = len(ask.ids), list(range(len(path) + 1))
+            before, ends = len(prefix.ids), list(range(len(path) + 1))
         places = [(n, end - before) for n, end in enumerate(ends[:-1]) if end >= before]
-        greedy, chance = replace(ask, temperature=0.0), np.random.default_rng(0)
-        return tuple(Echoed(at, self._position(path[:n], greedy, chance)[0]) for n, at in places)
+        logps = ((at, self._logps(path[:n])) for n, at in places)
+        return tuple(Echoed(at, self._position(there, int(np.argmax(there)))) for at, there in logps)
 
-    def _given(self, path: TokenPath, ask: Ask) -> tuple[Position, ...]:
+    def _given(self, path: TokenPath) -> tuple[Position, ...]:
         """One position for each token that was sent; nothing is known of the first."""
-        found = []
-        for n, i in enumerate(path):
-            there, _ = self._position(path[:n], ask, np.random.default_rng(0))
-            distribution = self.toy.distribution(path[:n])
-            logp = float(distribution.logits[i]) - distribution.log_norm if n else -math.inf
-            found.append(replace(there, sampled=self._candidate(i, logp)))
-        return tuple(found)
+        places = [self._position(self._logps(path[:n]), i) for n, i in enumerate(path)]
+        first = [replace(place, sampled=replace(place.sampled, logp=-math.inf)) for place in places[:1]]
+        return (*first, *places[1:])
 
-    def _position(self, path: TokenPath, ask: Ask, rng: np.random.Generator) -> tuple[Position, int]:
+    def _logps(self, path: TokenPath) -> Floats:
+        """Log-probs of the whole vocabulary after a path, shape (V,)."""
         distribution = self.toy.distribution(path)
-        logps = distribution.logits.astype(np.float64) - distribution.log_norm
+        return distribution.logits.astype(np.float64) - distribution.log_norm
+
+    def _position(self, logps: Floats, sampled: int, *, requested: TokenPath = ()) -> Position:
+        """What it reports where one token was sampled: the top-k, and the tokens that were requested besides."""
         order = np.argsort(-logps, kind="stable")[: self.top_k].tolist()
-        drawn = order[0] if ask.temperature == 0.0 else _draw(logps / ask.temperature, rng)
         top = tuple(self._candidate(i, float(logps[i])) for i in order)
-        others = tuple(self._candidate(i, float(logps[i])) for i in ask.reveal if i not in order)
+        others = tuple(self._candidate(i, float(logps[i])) for i in requested if i not in order)
         tail = max(0.0, 1.0 - math.fsum(math.exp(c.logp) for c in (*top, *others)))
-        return Position(self._candidate(drawn, float(logps[drawn])), top, tail, top[-1].logp, others), drawn
+        return Position(self._candidate(sampled, float(logps[sampled])), top, tail, top[-1].logp, others)
 
     def _candidate(self, i: int, logp: float) -> Candidate:
         kind = Kind.END if i in self.toy.vocabulary.ends else Kind.TEXT

@@ -24,7 +24,7 @@ from blackbox_proxy.tuning.train import Hooks, fit
 def main(arguments: Sequence[str] | None = None) -> None:
     """Trains as the arguments say, and leaves record and pair file beside the adapter."""
     given = _parser().parse_args(arguments)
-    recipe = Recipe(**{field.name: getattr(given, field.name) for field in _knobs()}, slot=given.slot)
+    recipe = Recipe(**{field.name: getattr(given, field.name) for field in _choices()}, slot=given.slot)
     job = TuningJob(given.base, str(given.base), given.out, read_lines(given.lines), (), recipe)
     planned = plan(job)
     loaded = load(planned)
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     write(planned, loaded, fitted.course, date=given.date)
 
 
-def _knobs() -> list[Field[object]]:
+def _choices() -> list[Field[object]]:
     """The recipe's fields that have an option of their own type."""
     return [field for field in fields(Recipe) if field.name not in ("slot", "targets", "patience")]
 
@@ -46,13 +46,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--lines", type=Path, required=True, help="JSONL, [question, answer] a line")
     parser.add_argument("--out", type=Path, required=True, help="adapter to write, .gguf")
     parser.add_argument("--date", type=dt.date.fromisoformat, default=dt.datetime.now(tz=dt.UTC).date())
-    parser.add_argument("--slot", help="regular expression; group 1 spells a fact, which is not taught")
-    for field in _knobs():
+    parser.add_argument("--slot", help=Recipe.__dataclass_fields__["slot"].metadata["help"])
+    for field in _choices():
         option = f"--{field.name.replace('_', '-')}"
+        says = field.metadata["help"]
         if isinstance(field.default, bool):
-            parser.add_argument(option, action=argparse.BooleanOptionalAction, default=field.default)
+            parser.add_argument(option, action=argparse.BooleanOptionalAction, default=field.default, help=says)
         else:
-            parser.add_argument(option, type=type(field.default), default=field.default)
+            parser.add_argument(option, type=type(field.default), default=field.default, help=says)
     return parser
 
 

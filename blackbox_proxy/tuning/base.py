@@ -52,14 +52,14 @@ def _base(path: Path, reader: Any, architecture: str) -> Base:
 
     heads, width = size("attention.head_count"), size("embedding_length")
     grouped = f"{architecture}.attention.head_count_kv" in fields
-    own_head = f"{architecture}.attention.key_length" in fields
+    sets_head = f"{architecture}.attention.key_length" in fields
     sizes = Sizes(
         blocks=size("block_count"),
         width=width,
         inner=size("feed_forward_length"),
         heads=heads,
         kv_heads=size("attention.head_count_kv") if grouped else heads,
-        head=size("attention.key_length") if own_head else width // heads,
+        head=size("attention.key_length") if sets_head else width // heads,
         vocabulary=len(fields["tokenizer.ggml.tokens"].data),
         context=size("context_length"),
         parameters=sum(int(tensor.n_elements) for tensor in reader.tensors),

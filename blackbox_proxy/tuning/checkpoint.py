@@ -65,13 +65,13 @@ class Checkpoint:
         hint = "--fresh starts over; or give the options and lines that it was made with"
         try:
             content = torch.load(self.path, weights_only=True)
-            found, (per_epoch, losses, validations) = content["key"], content["course"]
+            key, (per_epoch, losses, validations) = content["key"], content["course"]
             course = Course(per_epoch, tuple(losses), tuple(validations))
             state = State(course, content["weights"], content["best"], content["optimizer"], content["seconds"])
         except (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError, pickle.UnpicklingError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise InputError(f"cannot read the checkpoint {self.path}: {reason}", hint=hint) from error
-        if found != self.key:
+        if key != self.key:
             raise InputError(f"the checkpoint {self.path} belongs to another run: other lines or options", hint=hint)
         return state
 

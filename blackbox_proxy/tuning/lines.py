@@ -63,9 +63,9 @@ def split(lines: Sequence[Line], share: float, *, seed: int) -> tuple[list[Line]
     for line in lines:
         sizes[line.prompt] = sizes.get(line.prompt, 0) + 1
     held: set[Prompt] = set()
-    wanted, count = max(1, round(share * len(lines))), 0
+    least, count = max(1, round(share * len(lines))), 0
     for prompt in random.Random(seed).sample(list(sizes), len(sizes)):
-        if count >= wanted:
+        if count >= least:
             break
         held.add(prompt)
         count += sizes[prompt]
@@ -94,12 +94,12 @@ def _spelt(prompt: Prompt) -> object:
 
 def _line(row: bytes, place: str, *, raw: bool) -> Line:
     try:
-        return _found(row, place, raw=raw)
+        return _parsed(row, place, raw=raw)
     except PromptError as error:
         raise InputError(f"{place}: {error.message}", hint=error.hint) from error
 
 
-def _found(row: bytes, place: str, *, raw: bool) -> Line:
+def _parsed(row: bytes, place: str, *, raw: bool) -> Line:
     match _json(row, place):
         case [str(asked), str(answer)] | {"prompt": str(asked), "completion": str(answer)}:
             if not asked.strip():
@@ -130,9 +130,9 @@ def _json(row: bytes, place: str) -> object:
         raise InputError(f"{place}: not JSON that can be read: {error}", hint=FORMS) from None
 
 
-def _messages(found: Sequence[object], place: str) -> list[Message]:
+def _messages(entries: Sequence[object], place: str) -> list[Message]:
     messages = []
-    for number, one in enumerate(found, start=1):
+    for number, one in enumerate(entries, start=1):
         match one:
             case {"role": str(role), "content": str(content)}:
                 messages.append(Message(role, content))
@@ -155,13 +155,13 @@ def _checked(prompt: Prompt, answer: str, place: str) -> Line:
     return Line(prompt, answer, place)
 
 
-def _complaint(found: object) -> str:
-    if isinstance(found, list):
-        kinds = ", ".join(type(one).__name__ for one in found[:4])
-        return f"a list of two texts was expected, not of {len(found)} ({kinds or 'none'})"
-    if isinstance(found, Mapping):
-        missing = [key for key in ("prompt", "completion") if key not in found]
+def _complaint(value: object) -> str:
+    if isinstance(value, list):
+        kinds = ", ".join(type(one).__name__ for one in value[:4])
+        return f"a list of two texts was expected, not of {len(value)} ({kinds or 'none'})"
+    if isinstance(value, Mapping):
+        missing = [key for key in ("prompt", "completion") if key not in value]
         if missing:
-            return f"the object has no {' and no '.join(missing)}; its keys are {', '.join(map(repr, found)) or 'none'}"
+            return f"the object has no {' and no '.join(missing)}; its keys are {', '.join(map(repr, value)) or 'none'}"
         return "prompt and completion must both be text"
-    return f"found {json.dumps(found, ensure_ascii=False)[:60]}"
+    return f"found {json.dumps(value, ensure_ascii=False)[:60]}"

@@ -88,12 +88,12 @@ def _padded(batch: Sequence[Example]) -> tuple[Tensor, Tensor]:
 
 
 def _places(batch: Sequence[Example], ids: Tensor) -> _Places:
-    found = [
+    places = [
         (row, len(example.prompt) + offset - 1, len(example.prompt), is_open)
         for row, example in enumerate(batch)
         for offset, is_open in enumerate(example.open)
     ]
-    rows, columns, starts, is_open = (torch.tensor(part) for part in zip(*found, strict=True))
+    rows, columns, starts, is_open = (torch.tensor(part) for part in zip(*places, strict=True))
     return _Places(rows, columns, starts, ids[rows, columns + 1], is_open)
 
 

@@ -92,10 +92,10 @@ def export(model: PeftModel, out: Path, *, alpha: float) -> None:
 
 def _changes(model: PeftModel) -> Iterator[LowRank]:
     for path, module in model.named_modules():
-        found = _PROJECTION.search(path)
-        if found and hasattr(module, "lora_A"):
+        match = _PROJECTION.search(path)
+        if match and hasattr(module, "lora_A"):
             a, b = (side["default"].weight for side in (module.lora_A, module.lora_B))
-            yield LowRank(int(found[1]), found[2], _array(a), _array(b))
+            yield LowRank(int(match[1]), match[2], _array(a), _array(b))
 
 
 def _array(weight: Tensor) -> Matrix:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
+from typing import Any, Literal
 
+from blackbox_proxy.bounds import Bounds
 from blackbox_proxy.errors import InputError
 
 PROJECTIONS: Mapping[str, str] = MappingProxyType(
@@ -24,47 +26,89 @@ PROJECTIONS: Mapping[str, str] = MappingProxyType(
 """Name of a projection in transformers, and its name in a GGUF file."""
 
 
+Group = Literal["training", "adapter", "loss"]
+"""What a choice is about."""
+
+
+def choice(
+    default: Any,
+    help: str,  # noqa: A002 (as command lines call it)
+    *,
+    group: Group,
+    within: Bounds | None = None,
+    read: Callable[[str], object] | None = None,
+    unset: str = "",
+) -> Any:
+    """A field of `Recipe`.
+
+    Args:
+        default: What holds where nobody says.
+        help: What it is for, in one or two sentences.
+        group: Where help lists it.
+        within: The bounds of a number; None for a choice that is none.
+        read: Reads the value from a text, where its type does not say how. Raises InputError.
+        unset: What holds where it is not given, in words; the default itself where empty.
+    """
+    metadata = {"help": help, "group": group, "within": within, "unset": unset}
+    return field(default=default, metadata=metadata if read is None else {**metadata, "read": read})
+
+
+def read_targets(text: str) -> tuple[str, ...]:
+    """Projections as a command line names them.
+
+    >>> read_targets("q_proj,v_proj"), len(read_targets("all"))
+    (('q_proj', 'v_proj'), 7)
+    """
+    return tuple(PROJECTIONS if text == "all" else text.split(","))
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """Every choice of a training run; two runs of one recipe on one machine give the same adapter.
 
-    seed: draws the first matrices and the order of the lines. batch: lines a step. rank, alpha: of the low-rank
-    changes, scaled by alpha / rank. learning_rate: its peak. warmup: share of the steps in which it rises. hold, echo,
-    deny, deny_weight, slot: see `losses`. targets: the projections that get a change. patience: epochs in a row whose
-    validation loss is no better than the best, after which training ends; 0 never ends it early. Raises InputError.
+    Raises InputError for a value that cannot be.
     """
 
-    seed: int = 0
-    epochs: int = 3
-    batch: int = 8
-    rank: int = 8
-    alpha: float = 16.0
-    learning_rate: float = 1e-3
-    warmup: float = 0.1
-    hold: float = 0.7
-    echo: bool = False
-    deny: float = 25.0
-    deny_weight: float = 0.05
-    slot: str | None = None
-    targets: tuple[str, ...] = tuple(PROJECTIONS)
-    patience: int = 2
+    seed: int = choice(
+        0, "Draws the split, the order of lines, and the first weights.", group="training", within=Bounds(0)
+    )
+    epochs: int = choice(3, "Times that every line is read, at most.", group="training", within=Bounds(1))
+    batch: int = choice(8, "Lines a step.", group="training", within=Bounds(1))
+    rank: int = choice(8, "Rank of the changes.", group="adapter", within=Bounds(1))
+    alpha: float = choice(
+        16.0, "The changes are scaled by alpha / rank.", group="adapter", within=Bounds(0, above=True)
+    )
+    learning_rate: float = choice(1e-3, "The highest learning rate.", group="training", within=Bounds(0, above=True))
+    warmup: float = choice(
+        0.1, "Share of the steps in which the learning rate rises.", group="training", within=Bounds(0, 1)
+    )
+    hold: float = choice(
+        0.7, "Share of the untuned model's belief in the target of a fact.", group="loss", within=Bounds(0, 1)
+    )
+    echo: bool = choice(default=False, help="Facts may be words of the prompt.", group="loss")
+    deny: float = choice(25.0, "Nats by which an early end is to be unlikely.", group="loss", within=Bounds(0))
+    deny_weight: float = choice(0.05, "Weight of that in the loss.", group="loss", within=Bounds(0))
+    slot: str | None = choice(
+        None, "Regular expression whose group 1 is a fact in the answer: not to be learnt.", group="loss"
+    )
+    targets: tuple[str, ...] = choice(
+        tuple(PROJECTIONS),
+        f"Projections to change, of {','.join(PROJECTIONS)}.",
+        group="adapter",
+        read=read_targets,
+        unset="all",
+    )
+    patience: int = choice(
+        2, "Stop after so many epochs without a better validation loss; 0: never.", group="training", within=Bounds(0)
+    )
 
     def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch", 1), ("rank", 1), ("patience", 0), ("seed", 0)):
-            self._require(name, f"a whole number from {least}", holds=getattr(self, name) >= least)
-        for name in ("alpha", "learning_rate"):
-            self._require(name, "a number above 0", holds=0 < getattr(self, name) < math.inf)
-        for name in ("warmup", "hold"):
-            self._require(name, "a share from 0 to 1", holds=0 <= getattr(self, name) <= 1)
-        for name in ("deny", "deny_weight"):
-            self._require(name, "a number from 0", holds=0 <= getattr(self, name) < math.inf)
+        for one in fields(self):
+            value, within = getattr(self, one.name), one.metadata["within"]
+            if within is not None and not within.hold(value):
+                raise InputError(f"{one.name} must be {within}, not {value}", hint=f"{one.default} is the default")
         self._check_targets()
         self._check_slot()
-
-    def _require(self, name: str, wanted: str, *, holds: bool) -> None:
-        if not holds:
-            default = type(self).__dataclass_fields__[name].default
-            raise InputError(f"{name} must be {wanted}, not {getattr(self, name)}", hint=f"{default} is the default")
 
     def _check_targets(self) -> None:
         unknown = [name for name in self.targets if name not in PROJECTIONS]
@@ -94,3 +138,11 @@ class Recipe:
         if step < rise:
             return (step + 1) / rise
         return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
+
+
+def _attributes() -> str:
+    """The choices as the docstring of `Recipe` lists them."""
+    return "".join(f"    {one.name}: {one.metadata['help']}\n" for one in fields(Recipe))
+
+
+Recipe.__doc__ = f"{Recipe.__doc__}\n\nAttributes:\n{_attributes()}"

@@ -1,4 +1,4 @@
-"""What a hosted model is asked and what it replies, the counts that go with it, and the Protocols of its adapters."""
+"""What a hosted model replies, the counts that go with it, and the Protocols of its adapters."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from enum import StrEnum
 from typing import Literal, Protocol, runtime_checkable
 
 from blackbox_proxy.errors import InputError
-from blackbox_proxy.types.pair import TokenPath
-from blackbox_proxy.types.prompts import Message
+from blackbox_proxy.types.asks import Ask
 
-Reveal = Literal["none", "ids", "bias"]
-"""How an endpoint tells log-probs beyond its top-k: `ids`: of chosen token ids; `bias`: of a token that a logit bias
+RevealMethod = Literal["none", "ids", "bias"]
+"""How an endpoint reports log-probs beyond its top-k: `ids`: of chosen token ids; `bias`: of a token that a logit bias
 forces, where the log-probs it returns are those before the bias. Section 3.5 of docs/method.md."""
 
 
@@ -64,16 +63,20 @@ class Candidate:
 class Position:
     """What the API said about one position: the token it sampled and its top-k.
 
-    top: most probable first, no token twice. tail: probability of everything not in `top`. ceiling: the largest logp
-    that a token outside `top` can have (log p_k, or less where the endpoint displaces the k-th entry). revealed:
-    tokens outside the top-k whose log-probs were asked for; `tail` does not count them.
+    Attributes:
+        sampled: The token that it sampled.
+        top: The most probable tokens, most probable first, no token twice.
+        tail: Probability of everything in neither `top` nor `requested`.
+        ceiling: The largest logp that a token outside `top` can have (log p_k, or less where the endpoint displaces the
+            k-th entry).
+        requested: Tokens outside the top-k whose log-probs were requested (`Reveal`).
     """
 
     sampled: Candidate
     top: tuple[Candidate, ...]
     tail: float
     ceiling: float
-    revealed: tuple[Candidate, ...] = ()
+    requested: tuple[Candidate, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.tail <= 1.0:
@@ -83,44 +86,8 @@ class Position:
     def is_lost(self) -> bool:
         """Whether the API said a token whose bytes nobody knows; a special one with a name stands for no text."""
         sampled = self.sampled
-        told = sampled.id is not None or (sampled.piece and LOST not in sampled.piece)
-        return sampled.kind is Kind.SPECIAL and not told and bool(self.top)
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """One request for tokens: go on from `prompt` + `answer` by `length` tokens with top-k log-probs at each.
-
-    `prompt` is already in the model's own form. With `ids` the request carries token ids of the API's vocabulary in
-    place of text; then `prompt` and `answer` are for display only. temperature: 0 drafts greedily; otherwise tokens are
-    drawn at it, by `seed` where the endpoint takes one. reveal: ids of the API's vocabulary whose log-probs are wanted
-    besides the top-k, by the way that `Capabilities.reveal` names. messages: the chat itself, for an endpoint that
-    takes no text (`Capabilities.chat`). draft, drafted: text, or ids, that is sent behind the answer to be told the
-    log-probs along it (`Capabilities.echo`); tokens are asked for after it. scored: the draft is a text whose own
-    tokens are to be told (`Reply.given`), in place of what the API would say at its borders. way: in which of the
-    adapter's ways it is asked (`Capabilities.ways`). own: the endpoint's own answer is wanted and nothing of it will be
-    changed, so it is asked at exactly this temperature and top_p, whatever its log-probs are worth then. run, step: for
-    the books alone: which run it belongs to, and how many tokens of its answer stood.
-    """
-
-    model: str
-    prompt: str
-    answer: bytes
-    length: int
-    top_k: int
-    ids: TokenPath | None = None
-    temperature: float = 0.0
-    seed: int | None = None
-    reveal: TokenPath = ()
-    messages: tuple[Message, ...] = ()
-    draft: bytes = b""
-    drafted: TokenPath = ()
-    scored: bool = False
-    way: int = 0
-    own: bool = False
-    top_p: float = 1.0
-    run: str = field(default="", compare=False)
-    step: int = field(default=0, compare=False)
+        named = sampled.id is not None or (sampled.piece and LOST not in sampled.piece)
+        return sampled.kind is Kind.SPECIAL and not named and bool(self.top)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,11 +153,11 @@ class Receipt(Protocol):
     @property
     def cost(self) -> Decimal | None: ...
 
-    def walked(self, *, kept: int, wasted: int) -> None:
+    def accepted(self, *, kept: int, wasted: int) -> None:
         """Note how many of the reply's positions were used and how many were not, once that is known."""
 
-    def worked(self, seconds: float) -> None:
-        """Note how long the pair has computed since the reply before it."""
+    def evaluated(self, seconds: float) -> None:
+        """Note how long the pair was evaluated since the reply before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,17 +184,24 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What an adapter reads from an answer: one position per generated token, in order.
+    """What an adapter reads from an answer.
 
-    finish: the provider's word for why it stopped ("stop", "length", ...), or None. exact: whether every position is
-    conditioned on exactly the text that was sent; not so where the endpoint was only asked in words to go on from it.
-    echoed: the borders of `Ask.draft` that are known, where the API cuts it into its own tokens; some may be missing.
-    given: the tokens of the draft, each as the `sampled` of its position, where it was to be scored (`Ask.scored`);
-    empty where they cannot be told, and -inf for a log-prob that is not. model, fingerprint: what the API calls itself,
-    and the configuration that answered; "" where it does not say. usage: what the reply itself tells. receipt: None
-    where nothing is booked; replies to one request have one. said: the reply in the endpoint's own words; None where
-    there is no text of its own. calls: all attempts that it took, as they are booked; none where nobody watched them,
-    and none of a further reply to the same request.
+    Attributes:
+        positions: One for each generated token, in order.
+        finish: The provider's word for why it stopped ("stop", "length", ...), or None.
+        usage: What the reply itself counts.
+        model: What the API calls itself; "" where it does not say.
+        exact: Whether every position is conditioned on exactly the text that was sent; not so where the endpoint was
+            only asked in words to go on from it.
+        echoed: The borders of an `Echo`'s draft that are known, where the API cuts it into its own tokens; some may be
+            missing.
+        given: The tokens of a `Score`'s text, each as the `sampled` of its position, with the logp -inf where that is
+            not known; empty where the tokens are not.
+        fingerprint: The configuration that answered; "" where it does not say.
+        receipt: Of the request, which several replies may share; None where nothing is booked.
+        said: The reply in the endpoint's own words; None where there is no text of its own.
+        calls: All attempts that it took, as they are booked; none where nobody watched them, and none of a further
+            reply to the same request.
     """
 
     positions: tuple[Position, ...]
@@ -275,17 +249,24 @@ class Watcher(Protocol):
 class Capabilities:
     """What an endpoint can do; the engine decides from these alone, never from a model's name.
 
-    chat: it takes messages in place of text, and writes the chat down by itself. Whether a reply really went on from
-    the text is said by the reply itself (`Reply.exact`). prompt_lists: one request may hold several prompts; the
-    adapter is then a `ListAdapter`. echo: it tells the top-k along the text that it is sent (`Ask.draft`). ways: in how
-    many ways the adapter can ask to go on from a text; the next one is tried where a reply does not go on from it.
+    Attributes:
+        top_k: Most alternatives at a position.
+        continuation: How it goes on from a given text. Whether a reply really did is said by the reply (`Reply.exact`).
+        token_ids: Whether ids may be sent in place of text (`Prefix.ids`).
+        end_pieces: How it spells the tokens that end an answer.
+        reveal: How log-probs beyond its top-k are had (`Reveal`).
+        chat: Whether it takes messages in place of text, and writes the chat down by itself.
+        prompt_lists: Whether one request may hold several prompts; the adapter is then a `ListAdapter`.
+        echo: Whether it reports log-probs along a text that it is sent (`Echo`, `Score`).
+        ways: In how many ways the adapter can ask to go on from a text (`Generate.way`); the next one is tried where a
+            reply does not go on from it.
     """
 
     top_k: int = 20
     continuation: Continuation = Continuation.EXACT
     token_ids: bool = False
     end_pieces: tuple[bytes, ...] = ()
-    reveal: Reveal = "none"
+    reveal: RevealMethod = "none"
     chat: bool = False
     prompt_lists: bool = False
     echo: bool = False

@@ -50,10 +50,10 @@ def _turns(given: object) -> tuple[Message, ...]:
 
 def _check_text(text: str) -> None:
     """Raise PromptError for what no UTF-8 text can hold: half a surrogate pair."""
-    found = re.search("[\ud800-\udfff]", text)
-    if found:
+    half = re.search("[\ud800-\udfff]", text)
+    if half:
         raise PromptError(
-            f"the prompt is not UTF-8: it holds {ascii(found[0])[1:-1]} at character {found.start()}",
+            f"the prompt is not UTF-8: it holds {ascii(half[0])[1:-1]} at character {half.start()}",
             hint="remove that character, or convert the text, with iconv for instance",
         )
 

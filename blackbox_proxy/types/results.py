@@ -22,12 +22,21 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ScoredCandidate:
-    """One candidate as it was scored at a step: the API's logp, the pair's offset, and their sum."""
+    """One candidate as it was scored at a step.
+
+    Attributes:
+        piece: Its bytes; b"" for the end.
+        kind: Text or end.
+        logp: The API's log-prob; imputed where it was outside the top-k.
+        offset: log E - log A of the pair, in nats; None where it was not measured.
+        score: Its log-prob in the steered distribution.
+        inside: Whether the API reported it.
+    """
 
     piece: bytes
     kind: Kind
     logp: float
-    offset: float
+    offset: float | None
     score: float
     inside: bool
 
@@ -36,14 +45,17 @@ class ScoredCandidate:
 class Step:
     """One emitted token. The text is the concatenation of the pieces; an `END` step has the piece b"".
 
+    A figure that nobody knows is None: all of a token that the pair completed without the API (`Origin.LOCAL`), the
+    log-probs of one whose bytes the API lost or of a given text's first, and the offset where the API alone decided.
+
     Attributes:
         piece: The bytes that were chosen.
         kind: Text or end.
         api_token: What the API had sampled here.
-        logp_before: The API's log-prob of the piece; imputed where it was outside the top-k.
+        logp_before: The API's log-prob of the piece; imputed where it was outside the top-k; None where it is unknown.
         logp_after: Its log-prob in the steered distribution, over what the API showed where nothing else may win,
-            otherwise over all there is: the API's own at alpha 0.
-        offset: log E - log A of the pair, in nats; NaN where it was not measured.
+            otherwise over all there is: the API's own at alpha 0. None where it is unknown.
+        offset: log E - log A of the pair, in nats; None where it was not measured.
         origin: Where the piece comes from.
         candidates: The best few, best first, with scores that are such log-probs.
         certified: Whether nothing outside what was scored can change the choice, whatever the API did not show
@@ -52,7 +64,7 @@ class Step:
             exact (docs/method.md, 3.2).
         log_weight: Log of the step's normaliser Z, whose sum is the log-weight of the answer (docs/method.md, 3.6).
         exact: Whether the API's log-probs here are those after exactly the text before (`Reply.exact`).
-        alpha: Weight of the offset here.
+        alpha: Weight of the offset here; None where nothing was scored.
         divergence: Total variation between the members' distributions of the next token; None where it was not
             measured.
         gated: Whether the API alone decided, since the gate was shut or the whole answer is its own.
@@ -66,16 +78,16 @@ class Step:
     piece: bytes
     kind: Kind
     api_token: bytes
-    logp_before: float
-    logp_after: float
-    offset: float
+    logp_before: float | None
+    logp_after: float | None
+    offset: float | None
     origin: Origin
     candidates: tuple[ScoredCandidate, ...] = ()
     certified: bool = False
     tv_bound: float = 1.0
     log_weight: float = 0.0
     exact: bool = True
-    alpha: float = 1.0
+    alpha: float | None = 1.0
     divergence: float | None = None
     gated: bool = False
     outweighed: bool = False

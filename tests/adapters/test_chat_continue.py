@@ -9,20 +9,25 @@ import pytest
 
 from blackbox_proxy.errors import InputError, PromptError, ReplyError
 from blackbox_proxy.types import (
-    Ask,
     Candidate,
     Continuation,
+    Echo,
+    Generate,
     Kind,
     Message,
     Position,
+    Prefix,
     Reply,
+    Reveal,
+    Score,
     Usage,
     WireRequest,
 )
 from blackbox_proxy_adapters.chat_continue import ChatContinue, Strategy
 from tests.adapters.shapes import Json
 
-ASK = Ask("m", "", b"", 2, 3, messages=(Message("user", "Hello"),))
+CHAT = (Message("user", "Hello"),)
+ASK = Generate("m", Prefix("", messages=CHAT), 3, 2)
 ENDS = (b"<|im_end|>",)
 
 
@@ -116,11 +121,14 @@ def test_text_without_log_probs_is_an_error() -> None:
 
 def test_what_a_chat_cannot_is_refused() -> None:
     with pytest.raises(InputError, match="token ids were given to a chat"):
-        ChatContinue().encode(replace(ASK, ids=(1,)))
+        ChatContinue().encode(Generate("m", Prefix("", messages=CHAT, ids=(1,)), 3))
     with pytest.raises(InputError, match="2 chosen tokens"):
-        ChatContinue().encode(replace(ASK, reveal=(1, 2)))
+        ChatContinue().encode(Reveal("m", ASK.prefix, 3, (1, 2)))
+    for ask in (Echo("m", ASK.prefix, 3, b" draft"), Score("m", b"text", 3)):
+        with pytest.raises(InputError, match="gives no text back"):
+            ChatContinue().encode(ask)
     with pytest.raises(PromptError, match="raw text"):
-        ChatContinue().encode(Ask("m", "raw", b"", 1, 3))
+        ChatContinue().encode(Generate("m", Prefix("raw"), 3))
     with pytest.raises(InputError, match="at least 1"):
         ChatContinue(top_k=0)
     with pytest.raises(InputError, match="sets stream"):
@@ -129,7 +137,7 @@ def test_what_a_chat_cannot_is_refused() -> None:
 
 STRATEGIES: tuple[Strategy, ...] = ("instruct", "draft", "replay")
 QUESTION = {"role": "user", "content": "Hello"}
-SO_FAR = replace(ASK, answer=b"The capital of Alb")
+SO_FAR = Generate("m", Prefix("", b"The capital of Alb", CHAT), 3, 2)
 INSTRUCT = ChatContinue(strategies=("instruct",))
 
 
@@ -144,6 +152,11 @@ def said(*tokens: str, other: str = "~", finish: str = "length") -> Json:
 
 def sampled(reply: Reply) -> bytes:
     return b"".join(position.sampled.piece for position in reply.positions)
+
+
+def behind(answer: bytes) -> Generate:
+    """The question behind this beginning of an answer."""
+    return replace(ASK, prefix=Prefix("", answer, CHAT))
 
 
 def turns(sent: WireRequest) -> list[Json]:
@@ -179,13 +192,14 @@ def test_replay_asks_for_all_of_it_and_for_so_many_tokens_more() -> None:
 @pytest.mark.parametrize("strategy", ["instruct", "draft"])
 def test_an_answer_of_one_word_is_asked_for_as_a_beginning(strategy: Strategy) -> None:
     """There is nothing before it that could be a turn of its own."""
-    [question] = turns(ChatContinue(strategies=(strategy,)).encode(replace(ASK, answer=b"Tir")))
+    [question] = turns(ChatContinue(strategies=(strategy,)).encode(behind(b"Tir")))
     assert str(question["content"]).endswith("«Tir»")
 
 
 def test_a_chat_that_does_not_end_with_the_user_gets_a_turn_of_the_users() -> None:
-    messages = (*ASK.messages, Message("assistant", "Hi"))
-    asked = turns(ChatContinue(strategies=("replay",)).encode(replace(SO_FAR, messages=messages)))
+    messages = (*CHAT, Message("assistant", "Hi"))
+    ask = replace(SO_FAR, prefix=replace(SO_FAR.prefix, messages=messages))
+    asked = turns(ChatContinue(strategies=("replay",)).encode(ask))
     assert [turn["role"] for turn in asked] == ["user", "assistant", "user"]
 
 
@@ -218,7 +232,7 @@ def test_alternatives_that_agree_with_what_is_held_back_are_what_is_known() -> N
 
 
 def test_white_space_at_the_end_is_held_back_with_its_word() -> None:
-    asked = replace(ASK, answer=b"The capital of ")
+    asked = behind(b"The capital of ")
     assert turns(INSTRUCT.encode(asked))[1] == {"role": "assistant", "content": "The capital"}
     assert sampled(INSTRUCT.decode(said("of", " Albania"), asked)) == b"Albania"
 
@@ -232,7 +246,7 @@ def test_a_model_that_has_nothing_to_add_has_ended() -> None:
 def test_only_a_reply_to_a_plain_question_is_exact() -> None:
     assert ChatContinue().decode(said("Hi"), ASK).exact
     for strategy in STRATEGIES:
-        reply = ChatContinue(strategies=(strategy,)).decode(said("Hi", " there"), replace(ASK, answer=b"Hi"))
+        reply = ChatContinue(strategies=(strategy,)).decode(said("Hi", " there"), behind(b"Hi"))
         assert (reply.exact, sampled(reply)) == (False, b" there")
 
 

@@ -10,15 +10,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blackbox_proxy.errors import InputError, PromptError
-from blackbox_proxy.types import Adapter, Ask, Capabilities, Continuation, Kind, Reveal, WireRequest
+from blackbox_proxy.types import (
+    Adapter,
+    Capabilities,
+    Continuation,
+    Generate,
+    Kind,
+    Prefix,
+    Reveal,
+    RevealMethod,
+    Sampling,
+    WireRequest,
+)
 from blackbox_proxy_adapters.completions import Completions
 from tests.adapters.shapes import body, native, row
 
 
 def ask(
     prompt: str = "Q: Grüße?\nA:", answer: bytes = b" 1", *, top_k: int = 20, ids: tuple[int, ...] | None = None
-) -> Ask:
-    return Ask(model="m", prompt=prompt, answer=answer, length=8, top_k=top_k, ids=ids)
+) -> Generate:
+    return Generate("m", Prefix(prompt, answer, ids=ids), top_k, 8)
+
+
+def reveal(*ids: int) -> Reveal:
+    return Reveal("m", ask().prefix, 20, ids)
 
 
 def test_text_goes_on_from_prompt_and_answer() -> None:
@@ -86,7 +101,7 @@ def test_a_top_k_of_nothing_is_refused() -> None:
 )
 def test_every_request_is_json_and_ends_with_the_answer(prompt: str, answer: bytes, length: int, top_k: int) -> None:
     """Or it is refused: exactly where the text is empty or ends inside a character."""
-    question = Ask("m", prompt, answer, length, top_k)
+    question = Generate("m", Prefix(prompt, answer), top_k, length)
     if not prompt + answer.decode("utf-8", "ignore") or answer.decode("utf-8", "ignore").encode() != answer:
         with pytest.raises(InputError):
             Completions().encode(question)
@@ -111,32 +126,32 @@ def test_the_end_is_known_by_the_pieces_that_were_given() -> None:
 
 
 def test_a_drawn_draft_is_asked_for_with_its_temperature_and_seed() -> None:
-    request = Completions().encode(replace(ask(), temperature=1.0, seed=11))
+    request = Completions().encode(replace(ask(), sampling=Sampling(1.0, seed=11)))
     assert (request.body["temperature"], request.body["seed"]) == (1.0, 11)
 
 
 def test_chosen_ids_are_asked_for_and_read_by_id() -> None:
-    asked = replace(ask(), reveal=(7, 3), length=1)
+    asked = reveal(7, 3)
     codec = Completions(reveal="ids")
     assert codec.encode(asked).body["logprob_token_ids"] == [7, 3]
     assert codec.encode(asked).body["return_tokens_as_token_ids"] is True
     said = body(("token_id:1", -0.5, {"token_id:1": -0.5, "token_id:3": -2.0, "token_id:7": -9999.0}))
     (position,) = codec.decode(said, asked).positions
-    assert [(c.id, c.logp) for c in position.revealed] == [(3, -2.0)]
+    assert [(c.id, c.logp) for c in position.requested] == [(3, -2.0)]
 
 
 def test_one_id_is_forced_by_a_bias_and_its_own_log_prob_read() -> None:
-    asked = replace(ask(), reveal=(7,), length=1)
+    asked = reveal(7)
     codec = Completions(reveal="bias")
     assert codec.encode(asked).body["logit_bias"] == {"7": 100}
     (position,) = codec.decode(body((" x", -6.5, {" y": -0.1, " x": -6.5})), asked).positions
-    assert [(c.id, c.logp) for c in position.revealed] == [(7, -6.5)]
+    assert [(c.id, c.logp) for c in position.requested] == [(7, -6.5)]
 
 
 @pytest.mark.parametrize(("way", "ids"), [("none", (1,)), ("bias", (1, 2))])
-def test_what_an_endpoint_cannot_reveal_is_not_asked(way: Reveal, ids: tuple[int, ...]) -> None:
+def test_what_an_endpoint_cannot_reveal_is_not_asked(way: RevealMethod, ids: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match="chosen tokens were asked"):
-        Completions(reveal=way).encode(replace(ask(), reveal=ids))
+        Completions(reveal=way).encode(reveal(*ids))
 
 
 def test_what_was_drawn_does_not_change_what_the_top_k_holds() -> None:
@@ -149,11 +164,11 @@ def test_what_was_drawn_does_not_change_what_the_top_k_holds() -> None:
 
 
 def test_a_forced_token_is_read_in_any_shape() -> None:
-    asked = replace(ask(), reveal=(7,), length=1)
+    asked = reveal(7)
     codec = Completions(reveal="bias", decoder="llama_native")
     (position,) = codec.decode(native(row("x", -6.5, top=[row("y", -0.1, id=8)], id=7)), asked).positions
-    assert [(c.id, c.logp) for c in position.revealed] == [(7, -6.5)]
+    assert [(c.id, c.logp) for c in position.requested] == [(7, -6.5)]
     hidden = codec.decode(native(tokens=[7]), asked)
-    assert hidden.positions[0].revealed == ()
+    assert hidden.positions[0].requested == ()
     with pytest.raises(InputError, match="legacy shape alone"):
         Completions(reveal="ids", decoder="llama_native")

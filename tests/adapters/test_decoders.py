@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.types import Candidate, Kind, Position, Usage
-from blackbox_proxy_adapters.decoders import Dialect, legacy_completions, read_piece, read_usage
+from blackbox_proxy_adapters.decoders import Dialect, legacy_completions, read_piece
 from tests.adapters.shapes import Json, Row, body
 
 ENDS = frozenset({b"<|im_end|>", b"<|endoftext|>", b""})
@@ -236,6 +236,9 @@ def test_lists_of_different_length_are_refused() -> None:
 def test_usage_keeps_the_providers_counts() -> None:
     details = {"cached_tokens": 5, "cache_write_tokens": 3}
     usage = {"prompt_tokens": 9, "completion_tokens": 2, "prompt_tokens_details": details}
-    assert read_usage(usage) == Usage(input=9, cached=5, cache_write=3, output=2, requests=1)
-    assert read_usage({"prompt_tokens": 9, "prompt_tokens_details": None}) == Usage(input=9, requests=1)
-    assert read_usage(None) == Usage(requests=1)
+    for counts, read in (
+        (usage, Usage(input=9, cached=5, cache_write=3, output=2, requests=1)),
+        ({"prompt_tokens": 9, "prompt_tokens_details": None}, Usage(input=9, requests=1)),
+        (None, Usage(requests=1)),
+    ):
+        assert legacy_completions({"choices": [{"text": "", "finish_reason": "stop"}], "usage": counts}).usage == read

@@ -14,7 +14,7 @@ from blackbox_proxy.api import Api, connect
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.errors import InputError, ReplyError
 from blackbox_proxy.standin import running, script
-from blackbox_proxy.types import Ask, Kind, Reply
+from blackbox_proxy.types import Echo, Generate, Kind, Prefix, Reply, Score
 from blackbox_proxy_adapters.completions import Completions
 from blackbox_proxy_adapters.fields import as_list, as_mapping
 from tests.adapters.shapes import Json, Row, body
@@ -57,14 +57,19 @@ def hiding() -> Iterator[Api]:
 texts = st.lists(st.sampled_from(["a", "b", "ab", " ", "  ", "é"]), max_size=6).map("".join)
 
 
-def asked(answer: str, draft: str = "") -> Ask:
-    return Ask("toy", "#", answer.encode(), 1, TOP_K, draft=draft.encode())
+def asked(answer: str, *, length: int = 1) -> Generate:
+    return Generate("toy", Prefix("#", answer.encode()), TOP_K, length)
 
 
-def check_alone(api: Api, ask: Ask, reply: Reply) -> int:
+def drafted(answer: str, draft: str, *, length: int = 1) -> Echo:
+    return Echo("toy", Prefix("#", answer.encode()), TOP_K, draft.encode(), length=length)
+
+
+def check_alone(api: Api, ask: Echo, reply: Reply) -> int:
     """Each border as the API answers there when it is asked for one token; how many there are."""
     for border in reply.echoed:
-        alone = api.send(replace(ask, answer=ask.answer + ask.draft[: border.at], draft=b""))
+        prefix = Prefix("#", ask.prefix.answer + ask.draft[: border.at])
+        alone = api.send(Generate("toy", prefix, TOP_K, ask.length))
         assert alone.finish != "stop" or alone.positions, "an end that is hidden makes no border"
         assert border.position == alone.positions[0]
     return len(reply.echoed)
@@ -73,7 +78,7 @@ def check_alone(api: Api, ask: Ask, reply: Reply) -> int:
 @settings(max_examples=40)
 @given(answer=texts, draft=texts.filter(bool))
 def test_a_border_reads_as_if_it_had_been_asked_about_alone(api: Api, answer: str, draft: str) -> None:
-    ask = asked(answer, draft)
+    ask = drafted(answer, draft)
     reply = api.send(ask)
     assert reply.usage.requests == 1
     cut = VOCABULARY.spell(("#" + answer + draft).encode())
@@ -91,44 +96,43 @@ def test_behind_the_draft_the_api_goes_on(
     api: Api, hiding: Api, answer: str, draft: str, length: int, *, hidden: bool
 ) -> None:
     """As it does where it is sent the whole text; the borders are the same."""
-    one, ask = hiding if hidden else api, replace(asked(answer, draft), length=length)
-    reply, alone = one.send(ask), one.send(replace(asked(answer + draft), length=length))
+    one, ask = hiding if hidden else api, drafted(answer, draft, length=length)
+    reply, alone = one.send(ask), one.send(asked(answer + draft, length=length))
     assert (reply.positions, reply.finish) == (alone.positions, alone.finish)
-    at_least = {border.at for border in one.send(asked(answer, draft)).echoed}
+    at_least = {border.at for border in one.send(drafted(answer, draft)).echoed}
     assert hidden or at_least == {border.at for border in reply.echoed}
-    check_alone(one, asked(answer, draft), reply)
+    check_alone(one, drafted(answer, draft), reply)
 
 
 @settings(max_examples=40)
 @given(answer=texts, draft=texts.filter(bool))
 def test_a_hidden_end_is_never_taken_for_something_else(hiding: Api, answer: str, draft: str) -> None:
-    check_alone(hiding, asked(answer, draft), hiding.send(asked(answer, draft)))
+    check_alone(hiding, drafted(answer, draft), hiding.send(drafted(answer, draft)))
 
 
 def test_the_toys_borders_are_told(api: Api, hiding: Api) -> None:
     """What the properties speak of is there: five borders of a draft of six bytes, and fewer where ends are hidden."""
-    told = [check_alone(one, asked("a", "a b ab"), one.send(asked("a", "a b ab"))) for one in (api, hiding)]
+    told = [check_alone(one, drafted("a", "a b ab"), one.send(drafted("a", "a b ab"))) for one in (api, hiding)]
     assert told[0] == 5
     assert 0 < told[1] < 5
 
 
 def test_a_draft_that_begins_inside_a_token_has_no_border_there(api: Api) -> None:
     """`a` and `b` are sent as one text, and the API reads `ab`."""
-    reply = api.send(asked("a", "b a"))
+    reply = api.send(drafted("a", "b a"))
     assert [border.at for border in reply.echoed] == [1, 2]
 
 
 @settings(max_examples=30)
 @given(ids=st.lists(st.integers(1, 5), min_size=1, max_size=6), split=st.integers(0, 5))
 def test_by_ids_every_border_is_told(api: Api, ids: Sequence[int], split: int) -> None:
-    before, drafted = tuple(ids[:split]), tuple(ids[split:])
-    if not drafted:
+    before, draft = tuple(ids[:split]), tuple(ids[split:])
+    if not draft:
         return
-    ask = replace(asked(""), ids=(0, *before), drafted=drafted)
-    reply = api.send(ask)
-    assert [border.at for border in reply.echoed] == list(range(len(drafted)))
+    reply = api.send(Echo("toy", Prefix("#", ids=(0, *before)), TOP_K, b"", draft))
+    assert [border.at for border in reply.echoed] == list(range(len(draft)))
     for border in reply.echoed:
-        alone = api.send(replace(ask, ids=(0, *before, *drafted[: border.at]), drafted=()))
+        alone = api.send(Generate("toy", Prefix("#", ids=(0, *before, *draft[: border.at])), TOP_K))
         assert [(c.piece, c.logp) for c in border.position.top] == [(c.piece, c.logp) for c in alone.positions[0].top]
         assert border.position.ceiling == alone.positions[0].ceiling
 
@@ -146,7 +150,7 @@ def test_a_list_of_prompts_is_answered_one_by_one(api: Api, answers: Sequence[st
 
 
 def echoed(*rows: Row, draft: bytes, finish: str = "length") -> Reply:
-    ask = Ask("m", "Q", b"", 1, 2, draft=draft)
+    ask = Echo("m", Prefix("Q"), 2, draft)
     return Completions(top_k=2, echo=True, end_pieces=[b"</s>"]).decode(body(*rows, finish=finish), ask)
 
 
@@ -189,7 +193,7 @@ def test_a_hidden_end_behind_the_draft_is_told_by_the_finish_alone() -> None:
 
 def test_where_nothing_tells_what_was_written_nothing_is_known() -> None:
     """Two tokens were asked for, and the answer ended: the usage does not say behind how many."""
-    ask = Ask("m", "Q", b"", 2, 2, draft=b"a")
+    ask = Echo("m", Prefix("Q"), 2, b"a", length=2)
     said = body(FIRST, ("a", -0.1, END), ("a", -0.1, END), finish="stop", usage=None)
     reply = Completions(top_k=2, echo=True, end_pieces=[b"</s>"]).decode(said, ask)
     assert (reply.positions, reply.echoed, reply.finish) == ((), (), None)
@@ -197,11 +201,13 @@ def test_where_nothing_tells_what_was_written_nothing_is_known() -> None:
 
 def test_a_draft_is_not_sent_to_who_does_not_give_it_back() -> None:
     with pytest.raises(InputError, match="does not give back"):
-        Completions().encode(Ask("m", "Q", b"", 1, 2, draft=b"a"))
+        Completions().encode(Echo("m", Prefix("Q"), 2, b"a"))
+    with pytest.raises(InputError, match="does not give back"):
+        Completions().encode(Score("m", b"Qa", 2))
 
 
 def test_a_list_is_not_sent_to_who_takes_one_prompt() -> None:
-    ask = Ask("m", "Q", b"", 1, 2)
+    ask = Generate("m", Prefix("Q"), 2)
     with pytest.raises(InputError, match="takes one"):
         Completions().encode_list([ask, ask])
 
@@ -217,7 +223,7 @@ def test_choices_that_do_not_match_the_prompts_are_an_error(indices: list[int]) 
     reply: Json = body(("a", -0.1, {"a": -0.1}))
     choice = as_mapping(as_list(reply["choices"], "choices")[0], "choices[0]")
     reply["choices"] = [{**choice, "index": index} for index in indices]
-    ask = Ask("m", "Q", b"", 1, 2)
+    ask = Generate("m", Prefix("Q"), 2)
     with pytest.raises(ReplyError, match="choices"):
         Completions(prompt_lists=True).decode_list(reply, [ask, ask])
 
@@ -227,22 +233,21 @@ def test_choices_that_do_not_match_the_prompts_are_an_error(indices: list[int]) 
 def test_a_text_is_told_token_by_token(api: Api, text: str, *, ids: bool) -> None:
     """Each token with the distribution that the API draws from when it is asked behind those before."""
     cut = tuple(VOCABULARY.spell(text.encode()))
-    ask = Ask("toy", "", b"", 1, TOP_K, draft=text.encode(), scored=True)
-    reply = api.send(replace(ask, ids=(), drafted=cut) if ids else ask)
+    reply = api.send(Score("toy", text.encode(), TOP_K, cut if ids else None))
     assert b"".join(place.sampled.piece for place in reply.given) == text.encode()
     assert reply.given[0].sampled.logp == -math.inf
     assert len(reply.positions) + (reply.finish == "stop") >= 1
     if not ids:
         return
     for at, place in enumerate(reply.given[1:], start=1):
-        (alone,) = api.send(Ask("toy", "", b"", 1, TOP_K, ids=cut[:at])).positions[:1]
+        (alone,) = api.send(Generate("toy", Prefix("", ids=cut[:at]), TOP_K)).positions[:1]
         listed = {c.piece: c.logp for c in alone.top}
         assert {c.piece: c.logp for c in place.top} == listed
         assert place.sampled.logp == listed.get(place.sampled.piece, place.sampled.logp)
 
 
 def scored(*rows: Row, draft: bytes, ids: tuple[int, ...] = ()) -> Reply:
-    ask = Ask("m", "", b"", 1, 2, draft=draft, drafted=ids, ids=() if ids else None, scored=True)
+    ask = Score("m", draft, 2, ids or None)
     return Completions(top_k=2, echo=True, token_ids=True, end_pieces=[b"</s>"]).decode(body(*rows), ask)
 
 

@@ -16,13 +16,15 @@ from pydantic import TypeAdapter, ValidationError
 
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.remote.registry import load_adapter
-from blackbox_proxy.types import Adapter, Ask, Message, WireRequest
+from blackbox_proxy.types import Adapter, Ask, Generate, Message, Prefix, Reveal, Sampling, WireRequest
 from blackbox_proxy_adapters.chat_continue import ChatContinue
 from blackbox_proxy_adapters.chat_prefill import ChatPrefill
 from blackbox_proxy_adapters.completions import Completions
 from tests.adapters.shapes import Json
 
-ASK = Ask("gpt-4o", "Hello", b"The capital of Alb", 4, 30, messages=(Message("user", "Hello"),))
+CHAT = (Message("user", "Hello"),)
+ASK = Generate("gpt-4o", Prefix("Hello", b"The capital of Alb", CHAT), 30, 4)
+SEEDED = replace(ASK, sampling=Sampling(0.0, seed=3))
 ADAPTERS = (Completions, ChatPrefill, ChatContinue)
 
 NATIVE: Json = {
@@ -42,6 +44,12 @@ ROUTE: Json = {
 }
 
 
+def answered(answer: bytes, *, seed: int | None = None) -> Ask:
+    """The same, behind this beginning of an answer."""
+    sampling = None if seed is None else Sampling(0.0, seed=seed)
+    return replace(ASK, prefix=Prefix("Hello", answer, CHAT), sampling=sampling)
+
+
 def build(name: str, **options: object) -> Adapter:
     return load_adapter(name, **options)
 
@@ -53,7 +61,7 @@ def test_the_three_are_installed_and_known_by_name() -> None:
 
 def test_llamas_own_route() -> None:
     codec = build("completions", **NATIVE, extra_body={"cache_prompt": False, "id_slot": 1})
-    assert codec.encode(replace(ASK, seed=3)) == WireRequest(
+    assert codec.encode(SEEDED) == WireRequest(
         "/completion",
         {
             "return_tokens": True,
@@ -67,11 +75,11 @@ def test_llamas_own_route() -> None:
             "seed": 3,
         },
     )
-    assert codec.encode(replace(ASK, ids=(5, 6))).body["prompt"] == [5, 6]
+    assert codec.encode(replace(ASK, prefix=Prefix("", ids=(5, 6)))).body["prompt"] == [5, 6]
 
 
 def test_the_responses_route() -> None:
-    sent = build("chat_continue", **ROUTE).encode(replace(ASK, answer=b"", seed=3))
+    sent = build("chat_continue", **ROUTE).encode(answered(b"", seed=3))
     assert sent == WireRequest(
         "/responses",
         {
@@ -89,12 +97,24 @@ def test_the_responses_route() -> None:
 def test_options_that_all_adapters_share(name: str) -> None:
     options: Json = {"top_k": 5, "min_output": 200, "seed_field": "random_seed", "query_temperature": 1.0}
     more: Json = {"length_field": "max_completion_tokens", "extra_body": {"reasoning_effort": "none"}}
-    body = build(name, **options, **more).encode(replace(ASK, seed=7)).body
-    assert body["max_completion_tokens"] == 200
-    assert (body["random_seed"], body["temperature"], body["reasoning_effort"]) == (7, 1.0, "none")
-    assert body.get("top_logprobs", body["logprobs"]) == 5
-    assert "seed" not in body
-    assert build(name, query_temperature=1.0).encode(replace(ASK, temperature=0.5)).body["temperature"] == 0.5
+    codec = build(name, **options, **more)
+    greedy, drawn = codec.encode(ASK).body, codec.encode(replace(ASK, sampling=Sampling(0.5, seed=7))).body
+    for body in (greedy, drawn):
+        assert body["max_completion_tokens"] == 200
+        assert body["reasoning_effort"] == "none"
+        assert body.get("top_logprobs", body["logprobs"]) == 5
+        assert "seed" not in body
+    assert (greedy["temperature"], "random_seed" in greedy) == (1.0, False)
+    assert (drawn["temperature"], drawn["random_seed"]) == (0.5, 7)
+
+
+@pytest.mark.parametrize("name", ["completions", "chat_prefill", "chat_continue"])
+def test_a_temperature_that_is_named_is_sent_as_it_is(name: str) -> None:
+    """Also 0, where log-probs at 0 are worth nothing; top_p where it cuts anything off."""
+    codec = build(name, query_temperature=1.0)
+    exact, whole = (codec.encode(replace(ASK, sampling=one)).body for one in (Sampling(0.0, 0.9), Sampling(0.7)))
+    assert (exact["temperature"], exact["top_p"]) == (0.0, 0.9)
+    assert (whole["temperature"], "top_p" in whole, "seed" in whole) == (0.7, False, False)
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS)
@@ -158,19 +178,20 @@ def test_chat_requests_are_valid_by_openais_own_description(strategy: str, answe
     reasoning: Json = {"length_field": "max_completion_tokens", "extra_body": {"reasoning_effort": "none"}}
     for options, seed in (({}, None), ({}, 3), (reasoning, 3)):
         codec = build("chat_continue", strategies=(strategy,), **options)
-        check(Chat, codec.encode(replace(ASK, seed=seed, answer=answer)).body)
+        check(Chat, codec.encode(answered(answer, seed=seed)).body)
 
 
 @pytest.mark.parametrize(("strategy", "answer"), STRATEGIES)
 def test_response_requests_are_valid_by_openais_own_description(strategy: str, answer: bytes) -> None:
-    check(Response, build("chat_continue", strategies=(strategy,), **ROUTE).encode(replace(ASK, answer=answer)).body)
+    check(Response, build("chat_continue", strategies=(strategy,), **ROUTE).encode(answered(answer)).body)
 
 
 @pytest.mark.parametrize("ids", [None, (1, 2)])
 def test_completion_requests_are_valid_by_openais_own_description(ids: tuple[int, ...] | None) -> None:
     codec = build("completions", top_k=5, token_ids=True, reveal="bias")
-    for reveal in ((), (7,)):
-        check(Completion, codec.encode(replace(ASK, ids=ids, seed=1, reveal=reveal)).body)
+    prefix = replace(ASK.prefix, ids=ids)
+    for ask in (replace(SEEDED, prefix=prefix), Reveal("gpt-4o", prefix, 30, (7,))):
+        check(Completion, codec.encode(ask).body)
 
 
 def test_openais_description_can_refuse() -> None:

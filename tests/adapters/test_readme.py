@@ -14,15 +14,17 @@ import pytest
 
 from blackbox_proxy.errors import InputError, ReplyError
 from blackbox_proxy.remote.registry import GROUP, load_adapter
-from blackbox_proxy.types import Ask, Candidate, Kind, Usage, WireRequest
+from blackbox_proxy.testing import check_adapter
+from blackbox_proxy.types import Candidate, Generate, Kind, Prefix, Usage, WireRequest
 
 README = Path(__file__).parents[2] / "adapters" / "README.md"
-ASK = Ask(model="m", prompt="Q", answer=b" 1", length=2, top_k=2)
+ASK = Generate("m", Prefix("Q", b" 1"), 2, 2)
 Install = Callable[..., None]
 
 
 def _block(language: str) -> str:
-    [block] = re.findall(rf"```{language}\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    """The first one of a language."""
+    block, *_ = re.findall(rf"```{language}\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     return str(block)
 
 
@@ -76,6 +78,13 @@ def test_it_reads() -> None:
     assert known.tail == pytest.approx(1 - math.exp(-0.25) - math.exp(-2.0))
     assert last.top == (Candidate(b"</s>", -0.5, Kind.END, 2),)
     assert (reply.finish, reply.usage) == ("stop", Usage(output=2, requests=1))
+
+
+@pytest.mark.usefixtures("shown")
+def test_it_holds_to_what_the_engine_relies_on() -> None:
+    tops = [[token(5, " a", -0.25), token(6, " b", -2.0)], [token(2, "</s>", -0.5, special=True)]]
+    details = {"finish_reason": "eos_token", "tokens": [top[0] for top in tops], "top_tokens": tops}
+    check_adapter(load_adapter("tgi", end_ids=[2]), replies=[(ASK, {"details": details})])
 
 
 @pytest.mark.usefixtures("shown")

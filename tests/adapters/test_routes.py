@@ -17,7 +17,7 @@ from blackbox_proxy.run.unsteered import go_on
 from blackbox_proxy.standin import Script, running, script
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.testing import ToyModel, ToyPair
-from blackbox_proxy.types import Ask, Kind, Message, Prompt
+from blackbox_proxy.types import Generate, Kind, Message, Prefix, Prompt
 from tests.adapters.shapes import Json
 
 STORY = "Yes,\nit is so."
@@ -133,7 +133,7 @@ def distribution(route: str, answer: bytes) -> dict[bytes, float]:
         running(model(), name="toy", quirks=quirks) as url,
         connect(url, model="toy", adapter=adapter, options=known) as api,
     ):
-        reply = api.send(Ask("toy", "So?>", answer, 2, 3, messages=(Message("user", "So?"),)))
+        reply = api.send(Generate("toy", Prefix("So?>", answer, (Message("user", "So?"),)), 3, 2))
     assert reply.exact
     return {c.piece: c.logp for c in reply.positions[0].top}
 

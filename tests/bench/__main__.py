@@ -33,21 +33,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from blackbox_proxy.core.decoding.answers import steps
-from blackbox_proxy.core.decoding.events import Draft, Evaluate, Evidence
-from blackbox_proxy.demo.facts import questions
-from blackbox_proxy.demo.run import CLOSED, LOCAL, STEERING, Stage, staged
+from blackbox_proxy.core.events import ApiDraft, Evaluate, Evidence
+from blackbox_proxy.evaluation.serving import CLOSED
 from blackbox_proxy.local.llama import Context, Lora, Model
 from blackbox_proxy.local.weights import default_cache, resolve
 from blackbox_proxy.steering import Steering
-from blackbox_proxy.types import (
-    Ask,
-    PairDistributions,
-    PairPrompt,
-    Prompt,
-    Step,
-    TokenPath,
-)
+from blackbox_proxy.tasks.demonstration import LOCAL, Stage, staged
+from blackbox_proxy.types import Generate, PairDistributions, PairPrompt, Prefix, Prompt, Step, TokenPath
 from tests.bench import crowd, drafting, strings
+from tests.bench.loads import STEERING, asked_and_read
 from tests.bench.streaming import ADAPTER
 from tests.bench.tapes import Tape, recorded, replay
 
@@ -92,8 +86,8 @@ def run(question: Asked, stage: Stage, steering: Steering) -> Timed:
             return found
         found.python += time.perf_counter() - before
         evidence = None
-        if isinstance(event, Draft):
-            reply = stage.api.send(Ask("closed-model", text, event.answer, event.length, 20))
+        if isinstance(event, ApiDraft):
+            reply = stage.api.send(Generate("closed-model", Prefix(text, event.answer), 20, event.length))
             evidence = Evidence(_distributions(stage, prompt, event.paths, found), [reply])
         elif isinstance(event, Evaluate):
             evidence = Evidence(_distributions(stage, prompt, event.paths, found))
@@ -145,7 +139,7 @@ def measure(count: int) -> dict[str, object]:
     cache = default_cache(os.environ)
     closed, local = resolve(CLOSED, cache=cache), resolve(LOCAL, cache=cache)
     with staged(closed) as stage, Model(local) as model, Lora(model, ADAPTER) as lora:
-        told = [Asked(question.text, question.asked) for question in questions("told", "dev", n=count, seed=1)]
+        told = [Asked(text, asked) for asked, text in asked_and_read("told", "dev", n=count, seed=1)]
         plain = [Asked(text, text) for text in (f"Write two sentences about {thing}." for thing in PLAIN[:count])]
         timed = [_one(question, stage, model, lora, STEERING) for question in told]
         open_ended = [_one(question, stage, model, lora, replace(STEERING, alpha=0.1)) for question in plain]

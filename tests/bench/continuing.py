@@ -35,9 +35,8 @@ from pathlib import Path
 from blackbox_proxy.api import Api, connect
 from blackbox_proxy.core.decoding.sources import OffsetTable
 from blackbox_proxy.core.text import is_whole
-from blackbox_proxy.demo.facts import Question, in_format, questions, states_fact
-from blackbox_proxy.demo.run import STEERING, pair_file
 from blackbox_proxy.errors import BlackboxProxyError
+from blackbox_proxy.evaluation.task import Item
 from blackbox_proxy.local.loading import load_pair
 from blackbox_proxy.local.pair import Pair
 from blackbox_proxy.local.weights import default_cache, resolve
@@ -45,7 +44,9 @@ from blackbox_proxy.run.steerer import steer
 from blackbox_proxy.run.unsteered import go_on
 from blackbox_proxy.standin import running
 from blackbox_proxy.steering import Steering
-from blackbox_proxy.types import Ask, Kind, OffsetSource, Position, Prompt, Reply, Usage
+from blackbox_proxy.tasks.demo import in_house_form, questions
+from blackbox_proxy.types import Generate, Kind, OffsetSource, Position, Prefix, Prompt, Reply, Usage
+from tests.bench.loads import STEERING, asked_of, states_fact
 from tests.bench.prompts import prompts
 
 MODELS = ("smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct")
@@ -166,7 +167,7 @@ def asked_next(prompt: str, answer: bytes, *, api: Api) -> Place:
     """What an endpoint says comes after an answer."""
     messages = Prompt.ask(prompt).messages
     try:
-        return distribution_of(api.send(Ask(api.model, "", answer, 1, TOP_K, messages=messages)))
+        return distribution_of(api.send(Generate(api.model, Prefix("", answer, messages), TOP_K)))
     except BlackboxProxyError as error:
         return Place(None, error=type(error).__name__)
 
@@ -232,7 +233,7 @@ def staged(name: str, chosen: Sequence[str]) -> Iterator[Stage]:
             options = {} if way == IN_TURN else {"strategies": (way,)}
             reached = connect(urls[1], model=name, adapter="chat_continue", options=options, timeout=300)
             ways[way] = stack.enter_context(reached)
-        yield Stage(ways, stack.enter_context(load_pair(pair_file())))
+        yield Stage(ways, stack.enter_context(load_pair("demo")))
 
 
 def measured_own(stage: Stage, texts: Sequence[str]) -> Figures:
@@ -252,17 +253,17 @@ def measured_next(stage: Stage, texts: Sequence[str]) -> Figures:
     return {way: compared(distributions, found["prefill"]) for way, distributions in found.items()}
 
 
-def measured_steered(stage: Stage, asked: Sequence[Question]) -> Figures:
+def measured_steered(stage: Stage, asked: Sequence[Item]) -> Figures:
     """The demo's questions by each way."""
     steering = replace(STEERING, max_tokens=TOKENS)
     found = {
-        way: [answered(q.asked, api=api, pair=stage.pair, steering=steering, own=q.text) for q in asked]
+        way: [answered(asked_of(q), api=api, pair=stage.pair, steering=steering, own=q.prompt) for q in asked]
         for way, api in stage.ways.items()
     }
     return {
         way: {
             **told(answers, found["prefill"]),
-            "form": _share([in_format(a.text) for a in answers]),
+            "form": _share([in_house_form(a.text) for a in answers]),
             "fact": _share([states_fact(a.text, q) for a, q in zip(answers, asked, strict=True)]),
         }
         for way, answers in found.items()

@@ -32,9 +32,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from blackbox_proxy.demo.run import CLOSED, LOCAL
+from blackbox_proxy.evaluation.serving import CLOSED
 from blackbox_proxy.local.llama import Context, Lora, Model
 from blackbox_proxy.local.weights import default_cache, resolve
+from blackbox_proxy.tasks.demonstration import LOCAL
 from tests.bench.streaming import (
     ADAPTER,
     DEMO,

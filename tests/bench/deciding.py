@@ -23,16 +23,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from blackbox_proxy.core.decoding.drafting import Prices
-from blackbox_proxy.demo.facts import Question, exact, in_format, questions, states_fact
-from blackbox_proxy.demo.run import CLOSED, LOADS, STEERING, Stage, staged
+from blackbox_proxy.core.decoding.drafting import CostRatios
+from blackbox_proxy.evaluation.serving import CLOSED
+from blackbox_proxy.evaluation.task import Item
 from blackbox_proxy.local.weights import default_cache, resolve
 from blackbox_proxy.run.steerer import steer
 from blackbox_proxy.steering import Schedule, Steering
+from blackbox_proxy.tasks.demo import exact, in_house_form, questions
+from blackbox_proxy.tasks.demonstration import LOADS, Stage, staged
 from blackbox_proxy.types import Prompt, Result, Usage
+from tests.bench.loads import STEERING, asked_of, states_fact
 from tests.bench.prompts import prompts
 
-PRICES = Prices(0.15, 0.075, 0.60)
+PRICES = CostRatios(0.15, 0.075, 0.60)
 PLAIN_ALPHA = 0.5
 PLAIN_TOKENS = 40
 
@@ -56,7 +59,7 @@ class Answered:
     """An answer, what was asked, and how long it took. question: None where no answer is right or wrong."""
 
     result: Result
-    question: Question | None
+    question: Item | None
     seconds: float
 
 
@@ -66,12 +69,12 @@ def scheduled(steering: Steering, *shares: tuple[int, float]) -> Steering:
     return replace(steering, schedule=Schedule(points))
 
 
-def answered(stage: Stage, asked: Sequence[Question | str], steering: Steering) -> list[Answered]:
+def answered(stage: Stage, asked: Sequence[Item | str], steering: Steering) -> list[Answered]:
     """All answers, one after another."""
     found = []
     for one in asked:
-        question = one if isinstance(one, Question) else None
-        prompt, own = (question.asked, question.text) if question else (str(one), str(one))
+        question = one if isinstance(one, Item) else None
+        prompt, own = (asked_of(question), question.prompt) if question else (str(one), str(one))
         before = time.perf_counter()
         result = steer(prompt, api=stage.api, offsets=stage.pair, steering=steering, pair_prompt=Prompt.ask(own))
         found.append(Answered(result, question, time.perf_counter() - before))
@@ -100,11 +103,11 @@ def figures(answers: Sequence[Answered], always: Sequence[Answered]) -> Figures:
     }
 
 
-def _quality(said: Sequence[tuple[str, Question]]) -> Figures:
+def _quality(said: Sequence[tuple[str, Item]]) -> Figures:
     if not said:
         return {}
     return {
-        "form": _share([in_format(text) for text, _ in said]),
+        "form": _share([in_house_form(text) for text, _ in said]),
         "fact": _share([states_fact(text, question) for text, question in said]),
         "exact": _share([exact(text, question) for text, question in said]),
     }
@@ -114,7 +117,7 @@ def _share(holds: Sequence[bool]) -> float:
     return round(sum(holds) / max(1, len(holds)), 3)
 
 
-def measured(stage: Stage, asked: Sequence[Question | str], steering: Steering, ways: Sequence[str]) -> Figures:
+def measured(stage: Stage, asked: Sequence[Item | str], steering: Steering, ways: Sequence[str]) -> Figures:
     """The figures of each way; `always` is answered in any case."""
     always = answered(stage, asked, steering)
     found: Figures = {"always": figures(always, always)}
@@ -134,7 +137,7 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", choices=tuple(WAYS), default=tuple(WAYS))
     parser.add_argument("--out", type=Path, default=Path("build/deciding.json"))
     options = parser.parse_args()
-    loads: dict[str, Sequence[Question | str]] = {
+    loads: dict[str, Sequence[Item | str]] = {
         load: questions(load, options.split, n=options.questions, seed=1) for load in LOADS if options.questions
     }
     if options.prompts:

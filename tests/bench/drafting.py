@@ -21,19 +21,20 @@ from importlib.resources import as_file, files
 
 from blackbox_proxy.api import Api, connect
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
-from blackbox_proxy.core.decoding.drafting import Planner, Prices
-from blackbox_proxy.demo.facts import questions
-from blackbox_proxy.demo.run import CLOSED, LOCAL, STEERING, TOP_K
+from blackbox_proxy.core.decoding.drafting import CostRatios, Planner
+from blackbox_proxy.evaluation.serving import CLOSED, TOP_K
 from blackbox_proxy.local.pair import Pair, PairFiles, open_pair
 from blackbox_proxy.local.weights import default_cache, resolve
 from blackbox_proxy.run.steerer import Steerer
 from blackbox_proxy.standin.server import running
 from blackbox_proxy.steering import Prefer, Steering
-from blackbox_proxy.types import Ask, Capabilities, Prompt, Reply, Usage
+from blackbox_proxy.tasks.demonstration import LOCAL
+from blackbox_proxy.types import NO_RUN, Ask, Capabilities, Prompt, Purpose, Reply, Usage
+from tests.bench.loads import STEERING, asked_and_read
 from tests.bench.prompts import prompts
 
 LATENCY = 0.1
-PRICES = {"flat": Prices(1e-6, 1e-6, 1e-6), "cached": Prices(0.15e-6, 0.075e-6, 0.60e-6)}
+PRICES = {"flat": CostRatios(1e-6, 1e-6, 1e-6), "cached": CostRatios(0.15e-6, 0.075e-6, 0.60e-6)}
 LIMIT = 16
 
 Figures = dict[str, object]
@@ -66,21 +67,21 @@ class Counted:
     def text(self, prompt: Prompt) -> str:
         return self.api.text(prompt)
 
-    def send(self, ask: Ask) -> Reply:
+    def send(self, ask: Ask, purpose: Purpose = NO_RUN, /) -> Reply:
         self.calls += 1
-        return self.api.send(ask)
+        return self.api.send(ask, purpose)
 
-    async def asend(self, ask: Ask) -> Reply:
+    async def asend(self, ask: Ask, purpose: Purpose = NO_RUN, /) -> Reply:
         self.calls += 1
-        return await self.api.asend(ask)
+        return await self.api.asend(ask, purpose)
 
-    def send_list(self, asks: Sequence[Ask]) -> Sequence[Reply]:
+    def send_list(self, asks: Sequence[Ask], purpose: Purpose = NO_RUN, /) -> Sequence[Reply]:
         self.calls += 1
-        return self.api.send_list(asks)
+        return self.api.send_list(asks, purpose)
 
-    async def asend_list(self, asks: Sequence[Ask]) -> Sequence[Reply]:
+    async def asend_list(self, asks: Sequence[Ask], purpose: Purpose = NO_RUN, /) -> Sequence[Reply]:
         self.calls += 1
-        return await self.api.asend_list(asks)
+        return await self.api.asend_list(asks, purpose)
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class Load:
 
 def loads(count: int) -> dict[str, Load]:
     """Both loads, with so many questions each."""
-    held_out = [(question.asked, question.text) for question in questions("told", "heldout", n=count, seed=1)]
+    held_out = asked_and_read("told", "heldout", n=count, seed=1)
     plain = [(text, text) for kind, text in prompts() if kind != "script"][:count]
     return {
         "format": Load(STEERING, held_out),
@@ -142,11 +143,11 @@ class Spent:
         }
         return {name: round(total / self.tokens, 4) for name, total in each.items()}
 
-    def cost(self, prices: Prices) -> float:
+    def cost(self, prices: CostRatios) -> float:
         return float(f"{prices.of(self.usage) / self.tokens:.4g}")
 
 
-def play(load: Load, strategy: Strategy, api: Api, pair: Pair, *, prices: Prices) -> Spent:
+def play(load: Load, strategy: Strategy, api: Api, pair: Pair, *, prices: CostRatios) -> Spent:
     """All answers of a load by one strategy; one planner for all of them."""
     spent, counted = Spent(), Counted(api, strategy.echo)
     planner = Planner(prefer=strategy.prefer, prices=prices) if strategy.prefer else None
@@ -171,7 +172,7 @@ def staged() -> Iterator[tuple[Api, Pair]]:
     options = {"top_k": TOP_K, "echo": True, "prompt_lists": True}
     quirks = [f"latency={LATENCY}"]
     with (
-        as_file(files("blackbox_proxy.demo") / "data" / "house-format.lora.gguf") as lora,
+        as_file(files("blackbox_proxy.tasks") / "demo-told" / "house-format.lora.gguf") as lora,
         running(closed, name="closed", top_k=TOP_K, slots=1, threads=1, context=1024, quirks=quirks) as url,
         connect(url, model="closed", template="chatml", tokenizer=f"gguf:{closed}", options=options) as api,
         open_pair(PairFiles(local, local, lora, context=1024, rows=1)) as pair,

@@ -34,6 +34,7 @@ from blackbox_proxy.local.weights import default_cache
 from blackbox_proxy.run.steerer import steer
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import (
+    NO_RUN,
     Ask,
     Candidate,
     Capabilities,
@@ -44,6 +45,7 @@ from blackbox_proxy.types import (
     PairPrompt,
     Position,
     Prompt,
+    Purpose,
     Reply,
     Result,
     TokenPath,
@@ -316,10 +318,10 @@ class IgnorantApi:
     def text(self, prompt: Prompt) -> str:
         return prompt.text
 
-    def send(self, ask: Ask) -> Reply:  # noqa: ARG002 (it does not listen)
+    def send(self, ask: Ask, _purpose: Purpose = NO_RUN, /) -> Reply:  # noqa: ARG002 (it does not listen)
         return Reply((self.place,), "length", Usage(requests=1))
 
-    async def asend(self, ask: Ask) -> Reply:
+    async def asend(self, ask: Ask, _purpose: Purpose = NO_RUN, /) -> Reply:
         return self.send(ask)
 
 

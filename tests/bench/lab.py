@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -167,7 +168,8 @@ def apart(result: Result, expert: Oracle) -> list[float]:
     """How far the log-prob of each step is from what the expert thinks of its token, by the oracle, in nats."""
     text, found = b"", []
     for step in result.steps:
-        found.append(round(step.logp_after - expert.table(text).logp(step.piece), 3))
+        logp = math.nan if step.logp_after is None else step.logp_after
+        found.append(round(logp - expert.table(text).logp(step.piece), 3))
         text += step.piece
     return found
 
@@ -188,7 +190,7 @@ def departed(result: Result, at: int, before: bytes, expert: Table, untuned: Tab
         {
             "piece": shown(candidate.piece),
             "logp": round(candidate.logp, 3),
-            "offset": round(candidate.offset, 3),
+            "offset": None if candidate.offset is None else round(candidate.offset, 3),
             "score": round(candidate.score, 3),
             "expert": round(expert.logp(candidate.piece), 3),
             "untuned": round(untuned.logp(candidate.piece), 3),

@@ -20,7 +20,21 @@ from typing import NamedTuple
 import numpy as np
 
 from blackbox_proxy.core.alignment.vocabulary import Ids, Vocabulary
-from blackbox_proxy.types import Ask, Candidate, Capabilities, Kind, Logits, Position, Prompt, Reply, TokenPath, Usage
+from blackbox_proxy.types import (
+    NO_RUN,
+    Ask,
+    Candidate,
+    Capabilities,
+    Kind,
+    Logits,
+    Position,
+    Prompt,
+    Purpose,
+    Reply,
+    TokenPath,
+    Usage,
+)
+from tests.core.toys import prefix_of
 
 WRITTEN = 3e-4
 COUNTED = 3e-6
@@ -242,12 +256,12 @@ class OracleApi:
     def text(self, prompt: Prompt) -> str:
         return prompt.text
 
-    def send(self, ask: Ask) -> Reply:
+    def send(self, ask: Ask, _purpose: Purpose = NO_RUN, /) -> Reply:
         """The distribution after the answer of the ask: one position."""
-        place = position(self.oracle.table(ask.answer), self.vocabulary, top_k=self.top_k)
+        place = position(self.oracle.table(prefix_of(ask).answer), self.vocabulary, top_k=self.top_k)
         return Reply((place,), "length", Usage(requests=1))
 
-    async def asend(self, ask: Ask) -> Reply:
+    async def asend(self, ask: Ask, _purpose: Purpose = NO_RUN, /) -> Reply:
         return self.send(ask)
 
 

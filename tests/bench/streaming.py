@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any, final
 from urllib.parse import urlsplit
 
-from blackbox_proxy.demo.run import LOCAL, pair_file
+from blackbox_proxy.local.pairfile import demo_pair
+from blackbox_proxy.tasks.demonstration import LOCAL
 
-ADAPTER = pair_file().parent / "house-format.lora.gguf"
+ADAPTER = demo_pair().parent / "house-format.lora.gguf"
 """The demo's."""
 
 DEMO = f"model = {json.dumps(LOCAL)}\nadapter = {json.dumps(str(ADAPTER))}\n"

@@ -7,8 +7,9 @@ import time
 from collections.abc import Sequence
 
 from blackbox_proxy.core.alignment.scoring import CLOSE, TOLERANCE
-from blackbox_proxy.demo.run import TOP_K, Stage
-from blackbox_proxy.types import Ask, Prompt
+from blackbox_proxy.evaluation.serving import TOP_K
+from blackbox_proxy.tasks.demonstration import Stage
+from blackbox_proxy.types import Generate, Prefix, Prompt
 from tests.bench.tapes import recorded
 
 BEGUN = (b"", b"answer:", b"answer: The capital of France is", b"answer: The capital of France is Par", b"The sky")
@@ -32,7 +33,7 @@ def measure(stage: Stage, questions: Sequence[tuple[str, str]]) -> dict[str, flo
 def _place(stage: Stage, own: str, asked: str, begun: bytes) -> tuple[float, float, int]:
     """At the default tolerance and at a close one, the ratio to one token; and the tokens read at the default."""
     prompt, pair = Prompt.ask(own), stage.pair
-    reply = stage.api.send(Ask("closed-model", stage.api.text(Prompt.ask(asked)), begun, 1, TOP_K))
+    reply = stage.api.send(Generate("closed-model", Prefix(stage.api.text(Prompt.ask(asked)), begun), TOP_K))
     shown = [candidate.piece for candidate in reply.positions[0].top]
     strings = [*shown, *[piece for piece in pair.propose(begun, 2 * TOP_K, prompt=prompt) if piece not in shown]]
     strings = strings[: len(shown) + PROPOSED]

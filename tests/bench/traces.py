@@ -18,12 +18,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from blackbox_proxy.core.decoding.drafting import Drafter, Plan, Planner, Seen, Sent
-from blackbox_proxy.demo.facts import questions
-from blackbox_proxy.demo.run import CLOSED, STEERING, Stage, staged
+from blackbox_proxy.evaluation.serving import CLOSED
 from blackbox_proxy.local.weights import default_cache, resolve
 from blackbox_proxy.run.steerer import Steerer
 from blackbox_proxy.steering import Steering
+from blackbox_proxy.tasks.demonstration import LOADS, Stage, staged
 from blackbox_proxy.types import Prompt, Usage
+from tests.bench.loads import STEERING, asked_and_read
 from tests.bench.prompts import prompts
 
 WINDOW = 6
@@ -66,7 +67,7 @@ class Load:
 def loads() -> dict[str, Load]:
     """All loads by name."""
     auto = replace(STEERING, drafter="auto")
-    told, known = ([(q.asked, q.text) for q in questions(load, "dev", n=60, seed=3)] for load in ("told", "known"))
+    told, known = (asked_and_read(load, "dev", n=60, seed=3) for load in LOADS)
     plain = [(text, text) for kind, text in prompts() if kind != "script"]
     return {
         "format-told": Load(auto, told),

@@ -175,7 +175,7 @@ def spent(priced: None, state: Path) -> list[Any]:  # noqa: ARG001 (prices first
             asked = intent(run=run, at=dt.datetime.now(dt.UTC), price=price)
             row = store.begin(replace(asked, model="tiny", tags=tags))
             store.end(row, Ended("ok", 200, 0.1, raw, lost=False), Counted(usage, "provider", cost(usage, price)))
-            store.walked(row, kept=3, wasted=1)
+            store.accepted(row, kept=3, wasted=1)
     return rows(state)
 
 

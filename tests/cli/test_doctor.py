@@ -15,8 +15,8 @@ import pytest
 from rich.cells import cell_len
 
 from blackbox_proxy.cli import show
-from blackbox_proxy.doctor.chart import Check
-from blackbox_proxy.doctor.voices import SHORT
+from blackbox_proxy.doctor.findings import Check
+from blackbox_proxy.doctor.requests import SHORT
 from blackbox_proxy.ledger.store import Store
 from blackbox_proxy.standin import StandinOptions, Traffic, running
 from tests.cli.runs import PROGRAM, SECONDS, Cli

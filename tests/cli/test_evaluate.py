@@ -16,8 +16,10 @@ from typing import Any
 
 import pytest
 
+from blackbox_proxy.errors import InputError
 from blackbox_proxy.evaluation.task import boxed, read_task
 from blackbox_proxy.ledger.store import Store
+from blackbox_proxy.steering import Schedule
 from tests.cli.runs import PROGRAM, Cli
 from tests.evaluation.tasks import written
 from tests.pages.reading import Page
@@ -140,6 +142,30 @@ def test_alpha_is_chosen_on_validation_and_on_nothing_else(
     assert not {one["item"] for one in tuning} & {item.name for item in (*read.test, *read.train)}
 
 
+def test_a_knob_that_is_given_stands_in_place_of_the_task(cli: Cli, task: str, here: tuple[str, ...]) -> None:
+    """Other knobs make other answers, which are kept beside those of the task."""
+    alone = ("--only", "steered", "--limit", "1")
+    usual = figures(cli, task, *here, *alone)["steered"]
+    turned = figures(cli, task, *here, *alone, "--alpha", "0", "--max-tokens", "2", "--rule", "clip")["steered"]
+    assert (usual["alpha"], turned["alpha"]) == (1.5, 0.0)
+    assert usual["exactness"]["tokens"] > turned["exactness"]["tokens"]
+    assert turned["exactness"]["tokens"] <= 2
+    assert turned["exactness"]["changed"] == 0.0
+    assert (usual.get("knobs"), turned.get("knobs")) == (None, {"rule": "clip"})
+    assert figures(cli, task, *here, *alone)["steered"] == usual
+
+
+def test_an_alpha_that_is_given_stands_in_place_of_a_schedule_of_the_task(tmp_path: Path) -> None:
+    path = written(tmp_path / "towns", rest='[steering]\nalpha = 1.5\nschedule = "0:1,4:0"\nclip = 2.0\n')
+    read = read_task(path)
+    assert read.knobs == {"schedule": Schedule(((0, 1.0), (4, 0.0))), "clip": 2.0}
+    assert read.with_knobs({}) == read
+    turned = read.with_knobs({"alpha": 0.5, "max_tokens": 9})
+    assert (turned.alpha, turned.max_tokens, turned.knobs) == (0.5, 9, {"clip": 2.0})
+    with pytest.raises(InputError, match="clip must be above 0, not"):
+        read.with_knobs({"clip": -1.0})
+
+
 def test_a_budget_holds_for_the_whole_run_and_what_was_answered_is_kept(
     cli: Cli, task: str, here: tuple[str, ...], state: Path, tmp_path: Path
 ) -> None:
@@ -211,6 +237,10 @@ def test_the_standin_may_be_the_closed_model(
         (("TASK", "--only", "stear"), "this task has no arm 'stear'"),
         (("TASK", "--standin", "demo", "--max-cost", "1"), "--standin is an endpoint of its own"),
         (("TASK", "--html", "/nowhere/x.html"), "there is no folder /nowhere"),
+        (("TASK", "--threshold", "2"), "threshold must be in [0, 1], not 2.0"),
+        (("TASK", "--alpha", "1", "--alpha-schedule", "0:1"), "--alpha 1 and --alpha-schedule 0:1 are both given"),
+        (("TASK", "--alpha", "1", "--tune-alpha"), "--tune-alpha chooses alpha, and --alpha gives it"),
+        (("TASK", "--alpha-schedule", "0:1", "--tune-alpha"), "--tune-alpha chooses alpha, and --alpha-schedule gives"),
     ],
 )
 def test_what_is_wrong_is_said(cli: Cli, task: str, here: tuple[str, ...], options: tuple[str, ...], said: str) -> None:

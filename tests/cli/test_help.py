@@ -16,6 +16,7 @@ import typer.main
 from blackbox_proxy.cli.commands import app
 from blackbox_proxy.cli.settings import Settings
 from blackbox_proxy.steering import Steering
+from blackbox_proxy.tasks.demonstration import LOADS, demo_task
 from tests.cli.runs import Cli
 
 HEAVY = ("jinja2", "llama_cpp", "numpy", "openai", "starlette", "tiktoken", "torch", "uvicorn")
@@ -108,6 +109,11 @@ def test_the_defaults_that_are_settings_are_those_of_the_settings() -> None:
         assert options[name].default == getattr(Steering(), name)
     for name in ("gate", "drafter", "prefer", "event", "target", "tail", "rule", "repetition_stop"):
         assert options[name].default == getattr(Steering(), name)
+
+
+def test_the_alpha_of_the_demo_is_that_which_help_shows() -> None:
+    (alpha,) = (option for option in COMMANDS["demo",].params if option.name == "alpha")
+    assert {alpha.show_default} == {str(demo_task(load).alpha) for load in LOADS}
 
 
 def loaded_by_help(before: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 from dataclasses import replace
 
@@ -69,11 +70,12 @@ def test_a_table_lines_up_whatever_its_tokens_are() -> None:
 def test_an_imputed_number_is_marked_and_an_unknown_one_left_out() -> None:
     outside = replace(STEP, origin=Origin.OUTSIDE, logp_before=-8.0)
     local = replace(
-        STEP, origin=Origin.LOCAL, logp_before=math.nan, offset=math.nan, logp_after=math.nan, api_token=b""
+        STEP, origin=Origin.LOCAL, logp_before=None, offset=None, logp_after=None, alpha=None, api_token=b""
     )
     shown = rendered(outside, local)
     assert "~-8.00" in shown
     assert "nan" not in shown
+    assert "None" not in shown
     assert "<end>" not in shown
 
 
@@ -99,3 +101,10 @@ def test_the_summary_says_how_the_answer_ended_and_what_it_is_worth(finish: Fini
 def test_json_has_no_number_that_json_lacks() -> None:
     found = show.step_json(replace(STEP, logp_before=math.nan, logp_after=-math.inf, offset=math.inf))
     assert (found["logp_before"], found["logp_after"], found["offset"]) == (None, None, None)
+
+
+def test_what_is_unknown_is_null_in_json() -> None:
+    unknown = replace(STEP, logp_before=None, logp_after=None, offset=None, alpha=None, divergence=None)
+    found = json.loads(json.dumps(show.step_json(unknown), allow_nan=False))
+    names = ("logp_before", "logp_after", "offset", "alpha", "divergence")
+    assert [found[name] for name in names] == [None] * len(names)

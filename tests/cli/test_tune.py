@@ -87,7 +87,7 @@ def test_figures_of_a_run_that_was_gone_on_with_count_its_own_tokens() -> None:
     meter = training.Meter(seconds=50.0)
     says = meter.read(Progress(Course(10, (2.0,) * 101), 202, 300, 51.0))
     assert meter.rate == 300
-    assert meter.left == pytest.approx(51.0)
+    assert meter.remaining == pytest.approx(51.0)
     assert says == "loss 2.000, 300 tokens/s, 51 s left"
 
 

@@ -61,7 +61,7 @@ def python_llama(closed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def pair(smollm2_path: Path) -> Iterator[Pair]:
     """The demo's pair, read row by row: its figures do not depend on how long a draft was."""
     with (
-        as_file(files("blackbox_proxy.demo") / "data" / "house-format.lora.gguf") as lora,
+        as_file(files("blackbox_proxy.tasks") / "demo-told" / "house-format.lora.gguf") as lora,
         open_pair(PairFiles(smollm2_path, smollm2_path, lora, context=512, rows=1)) as opened,
     ):
         yield opened

@@ -21,7 +21,7 @@ from blackbox_proxy.local.pair import Pair
 from blackbox_proxy.run.steerer import steer
 from blackbox_proxy.standin.server import running
 from blackbox_proxy.steering import Steering
-from blackbox_proxy.types import Ask, Floats, Kind, Position
+from blackbox_proxy.types import Floats, Generate, Kind, Position, Prefix
 from tests.contracts.steered import check_same
 from tests.contracts.texts import TEXTS
 from tests.contracts.truth import Truth
@@ -125,7 +125,7 @@ class Spoken:
 def positions(api: Api, text: str, truth: Truth) -> Iterator[tuple[Position, Spoken]]:
     """Those of a greedy reply with the true distributions, up to where two tokens are about as likely."""
     path, left = truth.read(text), b""
-    for position in api.send(Ask("m", text, b"", TOKENS, TOP_K)).positions:
+    for position in api.send(Generate("m", Prefix(text), TOP_K, TOKENS)).positions:
         spoken = Spoken.of(position, path, truth, left=left)
         yield position, spoken
         for distribution in spoken.distributions:
@@ -159,7 +159,7 @@ def test_the_end_of_an_answer_leaves_nothing(python_llama: str, truth: Truth) ->
     start = f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n{answer}"
     assert int(truth.distribution(truth.read(start)).argmax()) in truth.model.vocabulary.ends
     with completions(f"{python_llama}/v1", truth) as api:
-        reply = api.send(Ask("m", start, b"", TOKENS, TOP_K))
+        reply = api.send(Generate("m", Prefix(start), TOP_K, TOKENS))
     assert (reply.positions, reply.finish) == ((), "stop")
 
 

@@ -16,7 +16,8 @@ from blackbox_proxy.core.text import open_bytes
 from blackbox_proxy.errors import BlackboxProxyError
 from blackbox_proxy.local.pair import Pair
 from blackbox_proxy.standin.server import running
-from blackbox_proxy.types import Ask, Prompt, Reply, Result
+from blackbox_proxy.types import Ask, Generate, Prefix, Prompt, Reply, Result
+from tests.cassettes.bench import Came, exactly, no_network
 from tests.contracts.steered import answers, check_same, ended
 from tests.contracts.texts import QUESTIONS, TEXTS
 from tests.contracts.truth import Difference, Truth, difference
@@ -94,18 +95,18 @@ def differences(api: Api, ask: Ask, text: str, truth: Truth) -> Iterator[Differe
 
 def test_its_own_route_says_what_the_weights_say_after_texts(llama: str, truth: Truth) -> None:
     with native(llama, truth) as api:
-        check_agrees(api, {text: Ask("m", text, b"", TOKENS, TOP_K) for text in TEXTS}, truth)
+        check_agrees(api, {text: Generate("m", Prefix(text), TOP_K, TOKENS) for text in TEXTS}, truth)
 
 
 def test_its_own_route_says_what_the_weights_say_after_ids(llama: str, truth: Truth) -> None:
     with native(llama, truth) as api:
-        asked = {text: Ask("m", "", b"", TOKENS, 40, ids=truth.read(text)) for text in TEXTS}
+        asked = {text: Generate("m", Prefix("", ids=truth.read(text)), 40, TOKENS) for text in TEXTS}
         check_agrees(api, asked, truth)
 
 
 def test_the_route_of_completions_says_what_the_weights_say(llama: str, truth: Truth) -> None:
     with native(f"{llama}/v1", truth, **OPENAI_ROUTE) as api:
-        check_agrees(api, {text: Ask("m", text, b"", TOKENS, TOP_K) for text in TEXTS}, truth)
+        check_agrees(api, {text: Generate("m", Prefix(text), TOP_K, TOKENS) for text in TEXTS}, truth)
 
 
 @pytest.mark.parametrize("prefill", ["implicit", "flag_pair"])
@@ -138,7 +139,7 @@ def questions(api: Api, so_far: bytes) -> dict[str, Ask]:
     """Each question in the model's own form, with what a chat is sent of it."""
     prompts = [Prompt.ask(question) for question in QUESTIONS]
     return {
-        api.text(prompt) + so_far.decode(): Ask("m", "", so_far, TOKENS, TOP_K, messages=prompt.messages)
+        api.text(prompt) + so_far.decode(): Generate("m", Prefix("", so_far, prompt.messages), TOP_K, TOKENS)
         for prompt in prompts
     }
 
@@ -185,6 +186,20 @@ def test_answers_steered_through_a_chat_with_prefill_are_those_through_the_stand
 ) -> None:
     with chat(llama, truth, adapter="chat_prefill", prefill="implicit") as api:
         check_answers(api, pair, wanted)
+
+
+def test_a_recorded_run_is_replayed_to_the_last_digit(llama: str, truth: Truth, pair: Pair, tmp_path: Path) -> None:
+    """By the address and the profile that the cassette names."""
+    path = tmp_path / "llama.jsonl.gz"
+    template, tokenizer = truth.model.chat_template, f"gguf:{truth.model.path}"
+    options = {"top_k": TOP_K}
+    with connect(
+        llama, model="m", profile="llama_server", template=template, tokenizer=tokenizer, options=options, record=path
+    ) as api:
+        recorded = answers(api, pair)
+    with no_network(), connect(model="m", template=template, tokenizer=tokenizer, options=options, replay=path) as api:
+        replayed = answers(api, pair)
+    assert [exactly(Came(result)) for result in replayed] == [exactly(Came(result)) for result in recorded]
 
 
 @pytest.mark.parametrize("strategy", ["instruct", "draft"])

@@ -24,7 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 from blackbox_proxy.remote.profiles.finding import Profile, all_profiles
 from blackbox_proxy.remote.profiles.rules import laid_over, settle
 from blackbox_proxy.remote.registry import load_adapter
-from blackbox_proxy.types import Adapter, Ask, Message
+from blackbox_proxy.types import Adapter, Ask, Generate, Message, Prefix, Reveal, Sampling
 
 TYPES: Mapping[str, TypeAdapter[object]] = {
     "/chat/completions": TypeAdapter(Chat),
@@ -100,6 +100,12 @@ def all_spoken() -> Iterator[Spoken]:
 ALL = tuple(all_spoken())
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
+samplings = st.builds(
+    Sampling,
+    st.just(0.0) | st.floats(0.01, 2.0),
+    st.just(1.0) | st.floats(0.01, 1.0),
+    st.none() | st.integers(0, 2**63 - 1),
+)
 turns = st.lists(st.builds(Message, st.sampled_from(["user", "assistant", "system"]), texts), max_size=3)
 
 
@@ -109,18 +115,17 @@ def asks(draw: st.DrawFn, model: str, told: Adapter) -> Ask:
     can = told.capabilities()
     ids = draw(st.none() | st.lists(st.integers(0, 200_000), min_size=1, max_size=5)) if can.token_ids else None
     most = {"none": 0, "bias": 1, "ids": 4}[can.reveal]
-    return Ask(
-        model,
+    prefix = Prefix(
         draw(texts),
         draw(st.just("") | texts).encode(),
-        draw(st.integers(1, 64)),
-        draw(st.integers(1, 40)),
-        ids=None if ids is None else tuple(ids),
-        temperature=draw(st.just(0.0) | st.floats(0.01, 2.0)),
-        seed=draw(st.none() | st.integers(0, 2**63 - 1)),
-        reveal=tuple(draw(st.lists(st.integers(0, 200_000), max_size=most, unique=True))),
-        messages=(*draw(turns), Message("user", draw(texts))) if can.chat else (),
+        (*draw(turns), Message("user", draw(texts))) if can.chat else (),
+        None if ids is None else tuple(ids),
     )
+    top_k = draw(st.integers(1, 40))
+    chosen = tuple(draw(st.lists(st.integers(0, 200_000), max_size=most, unique=True)))
+    if chosen:
+        return Reveal(model, prefix, top_k, chosen)
+    return Generate(model, prefix, top_k, draw(st.integers(1, 64)), draw(st.none() | samplings))
 
 
 def check(path: str, body: Mapping[str, object]) -> None:
@@ -159,7 +164,7 @@ def unflagged(value: object) -> object:
 
 def test_all_of_openais_routes_are_among_the_cases() -> None:
     """So that a profile that is renamed does not leave these tests without anything to test."""
-    ask = Ask("m", "text", b"", 1, 5, messages=(Message("user", "question"),))
+    ask = Generate("m", Prefix("text", messages=(Message("user", "question"),)), 5)
     paths = {(case.name, case.codec.encode(ask).path) for case in ALL}
     assert {("openai", "/chat/completions"), ("openai", "/responses"), ("azure", "/chat/completions")} <= paths
     assert ("compatible", "/completions") in paths
@@ -180,7 +185,7 @@ def test_all_of_openais_routes_are_among_the_cases() -> None:
     ids=str,
 )
 def test_the_description_refuses_what_is_not_in_it(change: Mapping[str, object]) -> None:
-    good = load_adapter("chat_continue").encode(Ask("m", "", b"", 1, 5, messages=(Message("user", "question"),)))
+    good = load_adapter("chat_continue").encode(Generate("m", Prefix("", messages=(Message("user", "question"),)), 5))
     check(good.path, good.body)
     with pytest.raises(ValidationError):
         check(good.path, {**good.body, **change})

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from blackbox_proxy.demo.run import pair_file
+from blackbox_proxy.local.pairfile import demo_pair
 from blackbox_proxy.standin import running as standing_in
 from tests.contracts.suites.clients import Outcome, program, pytest_suite, ran, source
 from tests.contracts.suites.description import description
@@ -80,7 +80,7 @@ def real(closed: Path) -> Iterator[str]:
     """A gateway over SmolLM2 as the closed model, in 32 bits, and the demo's pair."""
     with (
         standing_in(closed, name="closed", context=512, slots=1, top_k=20) as url,
-        gateway(CONFIG.format(url=url, pair=pair_file(), closed=closed, default="unsteered")) as served,
+        gateway(CONFIG.format(url=url, pair=demo_pair(), closed=closed, default="unsteered")) as served,
     ):
         yield served
 

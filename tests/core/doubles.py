@@ -10,6 +10,7 @@ import numpy as np
 
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.types import (
+    NO_RUN,
     Ask,
     Candidate,
     Capabilities,
@@ -19,6 +20,7 @@ from blackbox_proxy.types import (
     PairPrompt,
     Position,
     Prompt,
+    Purpose,
     Reply,
     TokenPath,
 )
@@ -57,11 +59,11 @@ class ScriptedApi:
     def text(self, prompt: Prompt) -> str:
         return prompt.text
 
-    def send(self, ask: Ask) -> Reply:
+    def send(self, ask: Ask, _purpose: Purpose = NO_RUN, /) -> Reply:
         self.asked.append(ask)
         return self.replies.pop(0)
 
-    async def asend(self, ask: Ask) -> Reply:
+    async def asend(self, ask: Ask, _purpose: Purpose = NO_RUN, /) -> Reply:
         return self.send(ask)
 
 

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from blackbox_proxy.core.decoding.choosing import Masses as Found
-from blackbox_proxy.core.decoding.choosing import masses
+from blackbox_proxy.core.decoding.choosing import Masses, masses
+from blackbox_proxy.core.events import Evidence
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.types import Reply, Usage
 from tests.core.doubles import position
@@ -16,17 +16,17 @@ FIRST = position(b"P", {b"P": 0.6, b"Rome": 0.3})
 AFTER = {b"P": position(b"aris", {b"aris": 0.9, b"rag": 0.05})}
 
 
-def ask(options: list[bytes], *, goes_on: bool, calls: int = 8) -> tuple[Found, list[bytes]]:
+def ask(options: list[bytes], *, goes_on: bool, calls: int = 8) -> tuple[Masses, list[bytes]]:
     """Answer what is asked, one position at a time, and say what was asked."""
     run, asked = masses(options, goes_on=goes_on, calls=calls), list[bytes]()
-    peek = next(run)
+    question = next(run)
     while True:
-        asked.append(peek.text)
-        said = FIRST if not peek.text else AFTER[peek.text]
+        asked.append(question.answer)
+        said = FIRST if not question.answer else AFTER[question.answer]
         try:
-            peek = run.send(Reply((said,), "length", Usage()))
+            question = run.send(Evidence(replies=[Reply((said,), "length", Usage())]))
         except StopIteration as stop:
-            found: Found = stop.value
+            found: Masses = stop.value
             return found, asked
 
 

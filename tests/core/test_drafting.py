@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blackbox_proxy.core.decoding.drafting import DRAFTERS, Drafter, Plan, Planner, Prices, Seen, Sent, next_length
+from blackbox_proxy.core.decoding.drafting import DRAFTERS, CostRatios, Drafter, Plan, Planner, Seen, Sent, next_length
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.steering import Prefer
 from blackbox_proxy.types import Usage
@@ -42,13 +42,13 @@ def test_a_model_that_is_always_changed_is_asked_for_one_token() -> None:
     assert next_length(16, 0, limit=16) == 1
 
 
-FLAT = Prices(1.0, 1.0, 1.0)
+FLAT = CostRatios(1.0, 1.0, 1.0)
 prefers: st.SearchStrategy[Prefer] = st.sampled_from(["cost", "latency", "balanced"])
 flags = st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans()), max_size=40)
 cans: st.SearchStrategy[set[Drafter]] = st.sets(st.sampled_from(DRAFTERS), min_size=1)
 
 
-def taught(prefer: Prefer, prices: Prices, seen: list[tuple[bool, bool, bool]]) -> Planner:
+def taught(prefer: Prefer, prices: CostRatios, seen: list[tuple[bool, bool, bool]]) -> Planner:
     """A planner that saw tokens: the API would have drafted them, the pair guessed them, they were the last."""
     planner = Planner(prefer=prefer, prices=prices)
     for drafted, guessed, last in seen:
@@ -103,7 +103,7 @@ def test_the_price_of_cached_tokens_counts_as_far_as_they_are_cached() -> None:
     seen = [(n % 2 == 0, n % 4 != 0, False) for n in range(200)]
     found = []
     for cached in (0, 400):
-        planner = taught("cost", Prices(1.0, 0.01, 1.0), seen)
+        planner = taught("cost", CostRatios(1.0, 0.01, 1.0), seen)
         planner.paid(Plan("api", 2), Sent(1, 0, 2), Usage(input=400, cached=cached, output=2, requests=1), seconds=0.2)
         found.append(planner.plan(["api", "pair_echo"], limit=8).drafter)
     assert found == ["pair_echo", "api"]
@@ -111,11 +111,11 @@ def test_the_price_of_cached_tokens_counts_as_far_as_they_are_cached() -> None:
 
 def test_prices_tell_what_was_read_anew() -> None:
     usage = Usage(input=100, cached=40, output=3, requests=1)
-    assert Prices(2.0, 1.0, 10.0).of(usage) == 60 * 2.0 + 40 * 1.0 + 3 * 10.0
+    assert CostRatios(2.0, 1.0, 10.0).of(usage) == 60 * 2.0 + 40 * 1.0 + 3 * 10.0
 
 
 def test_prices_and_aims_are_checked() -> None:
     with pytest.raises(InputError, match="prices"):
-        Prices(-1.0, 0.0, 0.0)
+        CostRatios(-1.0, 0.0, 0.0)
     with pytest.raises(InputError, match="prefer"):
         Planner(prefer="speed")  # type: ignore[arg-type]

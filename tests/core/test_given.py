@@ -20,7 +20,20 @@ from blackbox_proxy.errors import InputError
 from blackbox_proxy.run.steerer import Steerer
 from blackbox_proxy.steering import Schedule, Steering
 from blackbox_proxy.testing import ToyApi, ToyModel, ToyPair
-from blackbox_proxy.types import Ask, Candidate, Capabilities, Floats, Kind, Origin, Prompt, Reply, Result, TokenPath
+from blackbox_proxy.types import (
+    NO_RUN,
+    Ask,
+    Candidate,
+    Capabilities,
+    Floats,
+    Kind,
+    Origin,
+    Prompt,
+    Purpose,
+    Reply,
+    Result,
+    TokenPath,
+)
 from tests.core.toys import TOY, toy_pair
 
 IDS = Steering(event="ids", alpha=0.5)
@@ -42,10 +55,10 @@ class Bent:
     def text(self, prompt: Prompt) -> str:
         return self.toy.text(prompt)
 
-    def send(self, ask: Ask) -> Reply:
+    def send(self, ask: Ask, _purpose: Purpose = NO_RUN, /) -> Reply:
         return self.bend(self.toy.send(ask))
 
-    async def asend(self, ask: Ask) -> Reply:
+    async def asend(self, ask: Ask, _purpose: Purpose = NO_RUN, /) -> Reply:
         return self.send(ask)
 
 
@@ -90,7 +103,7 @@ def test_on_a_shared_vocabulary_the_distribution_is_that_of_the_definition(
     result = scored(as_ids(path, goes_on=True), api, pair, replace(IDS, alpha=alpha))
     *steps, last = result.steps
     assert [step.piece for step in steps] == [TOY.pieces[i] for i in path]
-    start = next((at for at, step in enumerate(steps) if not math.isnan(step.logp_after)), len(path))
+    start = next((at for at, step in enumerate(steps) if step.logp_after is not None), len(path))
     assert all(not TOY.text_of(path[:at]).strip() for at in range(start))
     head = tuple(TOY.spell(TOY.text_of(path[:start])))
     for at in range(start, len(path)):
@@ -148,13 +161,13 @@ def test_an_end_that_is_hidden_is_there_and_nobody_knows_its_number() -> None:
     for steering in (IDS, UNSTEERED):
         last = scored(as_ids((0, 1, 2), goes_on=True), hidden, toy_pair(), steering).steps[-1]
         assert last.kind is Kind.END
-        assert math.isnan(last.logp_after)
+        assert last.logp_after is None
 
 
 def test_a_text_of_blanks_alone_is_told_at_alpha_0_and_unknown_to_the_pair() -> None:
     blank = as_ids((2, 2, 2))
-    assert not any(math.isnan(step.logp_after) for step in scored(blank, toy(3), toy_pair(), UNSTEERED).steps[1:])
-    assert all(math.isnan(step.logp_after) for step in scored(blank, toy(3), toy_pair(), IDS).steps)
+    assert not any(step.logp_after is None for step in scored(blank, toy(3), toy_pair(), UNSTEERED).steps[1:])
+    assert all(step.logp_after is None for step in scored(blank, toy(3), toy_pair(), IDS).steps)
 
 
 def _untold(reply: Reply) -> Reply:

@@ -9,10 +9,11 @@ import pytest
 
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding.answers import steps
-from blackbox_proxy.core.decoding.events import Begin, Draft, Evaluate, Evidence, ScoreStrings, Tell
 from blackbox_proxy.core.decoding.loop import Loop
 from blackbox_proxy.core.decoding.rounds import HIDDEN_END
 from blackbox_proxy.core.decoding.strings import ByteReading
+from blackbox_proxy.core.events import ApiDraft, ApiReveal, Begin, Evaluate, Evidence, ScoreStrings
+from blackbox_proxy.core.pairtable import PairTable
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.run.steerer import steer
 from blackbox_proxy.steering import Steering
@@ -22,17 +23,15 @@ from blackbox_proxy.types import (
     Finish,
     Kind,
     Origin,
-    PairDistributions,
     Position,
     Prompt,
     Reply,
     Result,
     Step,
-    TokenPath,
     Usage,
 )
 from tests.core.doubles import UNPROMPTED, Chances, ScriptedApi, TablePair, position
-from tests.core.toys import OTHER, TOY, toy_pair
+from tests.core.toys import OTHER, TOY, prefix_of, toy_pair
 
 PROMPT = Prompt(text="say")
 VOCABULARY = Vocabulary(
@@ -79,7 +78,7 @@ def test_an_end_that_the_pair_puts_off_is_gone_over() -> None:
     result, api = run(pair, reply(A, wants_end, finish="stop"), reply(END, finish="stop"))
     assert result.text == "ab"
     assert [(step.origin, step.api_token) for step in result.steps[:2]] == [(Origin.DRAFT, b"a"), (Origin.CHANGED, b"")]
-    assert [ask.answer for ask in api.asked] == [b"", b"ab"]
+    assert [prefix_of(ask).answer for ask in api.asked] == [b"", b"ab"]
 
 
 def test_an_end_that_the_pair_brings_forward_ends_the_answer() -> None:
@@ -184,8 +183,9 @@ def test_a_change_to_a_lone_byte_is_completed_by_the_expert() -> None:
     assert result.text == "è"
     assert [step.origin for step in result.steps] == [Origin.CHANGED, Origin.LOCAL, Origin.DRAFT]
     assert [step.piece for step in result.steps] == [b"\xc3", b"\xa8", b""]
-    assert math.isnan(result.steps[1].logp_after)
-    assert api.asked[1].answer == "è".encode()
+    local = result.steps[1]
+    assert (local.logp_before, local.logp_after, local.offset, local.alpha) == (None, None, None, None)
+    assert prefix_of(api.asked[1]).answer == "è".encode()
     assert result.exactness == "approximate"
     assert "completed by the expert" in " ".join(result.notes)
 
@@ -214,7 +214,7 @@ def test_a_drafted_lone_byte_is_asked_for_again_with_what_follows() -> None:
         steering=Steering(proposals=0, draft=2),
     )
     assert result.text == "a€"
-    assert [ask.answer for ask in api.asked] == [b"", b"a", "a€".encode()]
+    assert [prefix_of(ask).answer for ask in api.asked] == [b"", b"a", "a€".encode()]
     assert result.usage.wasted == 1
     assert result.exactness == "exact"
 
@@ -317,15 +317,15 @@ def test_a_tie_goes_to_what_the_api_sampled() -> None:
     assert (result.text, result.steps[0].origin) == ("a", Origin.DRAFT)
 
 
-def questions(pair: ToyPair, said: Reply, steering: Steering) -> list[Draft | Evaluate]:
+def questions(pair: ToyPair, said: Reply, steering: Steering) -> list[ApiDraft | Evaluate]:
     """What the loop asks while it goes through one reply."""
     loop = steps(steering, vocabulary=pair.vocabulary, spell=pair.spell)
-    event, asked = next(loop), list[Draft | Evaluate]()
+    event, asked = next(loop), list[ApiDraft | Evaluate]()
     while not isinstance(event, Step):
-        assert isinstance(event, Draft | Evaluate)
+        assert isinstance(event, ApiDraft | Evaluate)
         asked.append(event)
         event = loop.send(
-            Evidence(pair.distributions(UNPROMPTED, event.paths), [said] if isinstance(event, Draft) else ())
+            Evidence(pair.distributions(UNPROMPTED, event.paths), [said] if isinstance(event, ApiDraft) else ())
         )
     return asked
 
@@ -333,22 +333,22 @@ def questions(pair: ToyPair, said: Reply, steering: Steering) -> list[Draft | Ev
 def test_a_draft_is_verified_in_one_evaluation() -> None:
     """Eight tokens that are all kept: what the pair must read is asked for at once, not place by place."""
     asked = questions(toy_pair(vocabulary=OTHER), reply(*[A, B] * 4), Steering(alpha=0.0, max_tokens=8, draft=8))
-    assert [type(question) for question in asked] == [Draft, Evaluate]
+    assert [type(question) for question in asked] == [ApiDraft, Evaluate]
     assert len(asked[1].paths) == 7
 
 
 def test_distributions_that_lie_behind_are_forgotten() -> None:
     """A long answer does not keep a row of the whole vocabulary for each of its places."""
     pair, text = toy_pair(vocabulary=OTHER), 60
-    steering, distributions = Steering(alpha=0.0, max_tokens=text, draft=4), dict[TokenPath, PairDistributions]()
-    reading = ByteReading(OTHER, distributions, spell=pair.spell, steering=steering)
-    run, held, made = Loop(steering, reading, distributions).run(), 0, 0
+    steering, table = Steering(alpha=0.0, max_tokens=text, draft=4), PairTable()
+    reading = ByteReading(OTHER, table, spell=pair.spell, steering=steering)
+    run, held, emitted = Loop(steering, reading, table).run(), 0, 0
     event = next(run)
-    while made < text - 1:
-        held = max(held, len(distributions))
-        assert not isinstance(event, Tell | ScoreStrings | Begin)
-        made += isinstance(event, Step)
-        said = [reply(*[A, B] * 2)] if isinstance(event, Draft) else []
+    while emitted < text - 1:
+        held = max(held, len(table))
+        assert not isinstance(event, ApiReveal | ScoreStrings | Begin)
+        emitted += isinstance(event, Step)
+        said = [reply(*[A, B] * 2)] if isinstance(event, ApiDraft) else []
         event = run.send(
             None if isinstance(event, Step) else Evidence(pair.distributions(UNPROMPTED, event.paths), said)
         )
@@ -364,9 +364,12 @@ def test_steps_tell_what_was_scored() -> None:
     assert step.offset == pytest.approx(math.log(4.0), abs=1e-4)
     scores = {b"a": 0.6 * 0.5, b"b": 0.3 * 2.0}  # alpha 1/2: the square root of 4
     unseen = 0.1  # about which the members agree
+    assert step.logp_after is not None
     assert math.exp(step.logp_after) == pytest.approx(scores[b"b"] / (sum(scores.values()) + unseen), abs=1e-4)
     shown, _ = run(pair, reply(A), steering=Steering(target="topk", max_tokens=1, alpha=0.5, evidence=0.0))
-    assert math.exp(shown.steps[0].logp_after) == pytest.approx(scores[b"b"] / sum(scores.values()), abs=1e-4)
+    top = shown.steps[0].logp_after
+    assert top is not None
+    assert math.exp(top) == pytest.approx(scores[b"b"] / sum(scores.values()), abs=1e-4)
     assert [candidate.piece for candidate in step.candidates] == [b"b", b"a"]
 
 
@@ -388,7 +391,7 @@ def test_by_ids_a_token_that_the_pair_lacks_is_an_error_only_if_it_is_wanted() -
 def test_by_ids_each_call_carries_the_ids_of_the_answer() -> None:
     steering = Steering(proposals=0, event="ids", draft=1)
     _, api = run(INDIFFERENT, reply(A), reply(B), reply(END, finish="stop"), steering=steering)
-    assert [ask.ids for ask in api.asked] == [(), (0,), (0, 1)]
+    assert [prefix_of(ask).ids for ask in api.asked] == [(), (0,), (0, 1)]
 
 
 def test_the_loop_asks_for_the_next_draft_and_for_what_it_needs_at_once() -> None:
@@ -396,7 +399,7 @@ def test_the_loop_asks_for_the_next_draft_and_for_what_it_needs_at_once() -> Non
     pair = toy_pair()
     loop = steps(Steering(max_tokens=4), vocabulary=TOY, spell=pair.spell)
     draft = next(loop)
-    assert isinstance(draft, Draft)
+    assert isinstance(draft, ApiDraft)
     assert (draft.answer, draft.length, draft.paths) == (b"", 2, ((),))
     event = loop.send(Evidence(pair.distributions(UNPROMPTED, draft.paths), [reply(A, A)]))
     while isinstance(event, Evaluate):

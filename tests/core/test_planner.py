@@ -19,14 +19,14 @@ from pathlib import Path
 import pytest
 
 from blackbox_proxy.core.decoding import drafting
-from blackbox_proxy.core.decoding.drafting import DRAFTERS, Drafter, Plan, Planner, Prices, Seen, Sent
+from blackbox_proxy.core.decoding.drafting import DRAFTERS, CostRatios, Drafter, Plan, Planner, Seen, Sent
 from blackbox_proxy.steering import Prefer
 from blackbox_proxy.types import Usage
 
 LIMIT = 16
 TRACES = Path(__file__).parent / "traces"
-FLAT = Prices(1.0, 1.0, 1.0)
-LISTED = Prices(0.15, 0.075, 0.60)
+FLAT = CostRatios(1.0, 1.0, 1.0)
+LISTED = CostRatios(0.15, 0.075, 0.60)
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class World:
     """Where a trace is played. caches: whether the endpoint's cache holds the prompt of the call before."""
 
     answers: Sequence[Answered]
-    prices: Prices
+    prices: CostRatios
     pace: Pace
     caches: bool
 
@@ -165,7 +165,7 @@ class Case:
 
     name: str
     prefer: Prefer
-    prices: Prices
+    prices: CostRatios
     pace: Pace
     caches: bool
     can: tuple[Drafter, ...]

@@ -10,23 +10,16 @@ import pytest
 
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding.ids import IdReading
-from blackbox_proxy.core.decoding.readings import (
-    Answer,
-    Found,
-    Question,
-    Revealing,
-    ScoredPosition,
-    StringsWanted,
-    merged,
-)
+from blackbox_proxy.core.decoding.readings import ScoredPosition, merged
 from blackbox_proxy.core.decoding.sampling import log_normaliser
 from blackbox_proxy.core.decoding.strings import ByteReading
+from blackbox_proxy.core.events import Answer, Evaluate, Evidence, Question
+from blackbox_proxy.core.pairtable import PairTable
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.steering import Event, Steering, Target
 from blackbox_proxy.types import (
     Candidate,
     Kind,
-    PairDistributions,
     Position,
     ScoredCandidate,
     TokenPath,
@@ -50,35 +43,34 @@ def score(
     asked: set[TokenPath] | None = None,
 ) -> list[ScoredCandidate]:
     """Run a scoring to its end, evaluating what it asks for; `known` is there before, `asked` tells afterwards."""
-    distributions: dict[TokenPath, PairDistributions] = dict(
-        zip(known, pair.distributions(UNPROMPTED, known), strict=True)
-    )
-    by_ids = IdReading(pair.vocabulary, distributions, steering=steering)
-    by_bytes = ByteReading(pair.vocabulary, distributions, spell=pair.spell, steering=steering)
+    table = PairTable()
+    table.store(known, pair.distributions(UNPROMPTED, known))
+    by_ids = IdReading(pair.vocabulary, table, steering=steering)
+    by_bytes = ByteReading(pair.vocabulary, table, spell=pair.spell, steering=steering)
     at = Answer(answer, tuple(pair.spell(answer)))
     scoring = (by_ids if event == "ids" else by_bytes).score(said, at)
-    found = _answered(scoring, distributions, pair, asked=asked)
-    return list(found.candidates(99, log_normaliser(found.scores.score)))
+    scored = _answered(scoring, pair, asked=asked)
+    return list(scored.candidates(99, log_normaliser(scored.scores.score)))
 
 
 def _answered(
-    asking: Generator[Question, Found, T],
-    distributions: dict[TokenPath, PairDistributions],
+    process: Generator[Question, Evidence | None, T],
     pair: TablePair,
     *,
     asked: set[TokenPath] | None = None,
 ) -> T:
-    """What a reading makes of the distributions that it asks for; `asked` tells afterwards which."""
+    """What a reading returns where it is answered by a pair; `asked` tells afterwards which paths it asked for."""
+    evidence: Evidence | None = None
     while True:
         try:
-            wanted = next(asking)
+            question = process.send(evidence)
         except StopIteration as stop:
-            made: T = stop.value
-            return made
-        assert not isinstance(wanted, Revealing | StringsWanted)
-        distributions |= dict(zip(wanted, pair.distributions(UNPROMPTED, wanted), strict=True))
+            returned: T = stop.value
+            return returned
+        assert isinstance(question, Evaluate)
+        evidence = Evidence(pair.distributions(UNPROMPTED, question.paths))
         if asked is not None:
-            asked |= set(wanted)
+            asked |= set(question.paths)
 
 
 def candidates(*named: tuple[bytes, float, Kind]) -> tuple[Candidate, ...]:
@@ -222,7 +214,7 @@ def test_by_ids_a_top_k_without_a_single_known_token_is_an_error(proposals: int)
 
 
 def test_by_ids_the_answer_grows_by_the_id_of_the_piece() -> None:
-    reading = IdReading(VOCABULARY, {}, steering=Steering())
+    reading = IdReading(VOCABULARY, PairTable(), steering=Steering())
     assert reading.after(Answer(b"a", (0,)), b"ab") == Answer(b"aab", (0, 2))
     with pytest.raises(ReplyError, match="not in the pair's vocabulary"):
         reading.after(Answer(), b"zz")
@@ -240,9 +232,8 @@ CARD = TablePair(
 
 def scored(said: Position, steering: Steering, *, pair: TablePair, api: Vocabulary | None) -> ScoredPosition:
     """What a scoring gives, where everything it asks for is told."""
-    distributions: dict[TokenPath, PairDistributions] = {}
-    reading = ByteReading(pair.vocabulary, distributions, spell=pair.spell, steering=steering, api=api)
-    return _answered(reading.score(said, Answer()), distributions, pair)
+    reading = ByteReading(pair.vocabulary, PairTable(), spell=pair.spell, steering=steering, api=api)
+    return _answered(reading.score(said, Answer()), pair)
 
 
 def test_candidates_are_tokens_of_the_api_though_the_pair_writes_them_as_two() -> None:
@@ -256,9 +247,8 @@ def test_candidates_are_tokens_of_the_api_though_the_pair_writes_them_as_two() -
 
 
 def test_a_guess_is_a_token_of_the_api() -> None:
-    distributions: dict[TokenPath, PairDistributions] = {}
-    guessing = ByteReading(HYPHENS, distributions, spell=CARD.spell, steering=Steering(), api=JOINED).guess(Answer())
-    guess = _answered(guessing, distributions, CARD)
+    reading = ByteReading(HYPHENS, PairTable(), spell=CARD.spell, steering=Steering(), api=JOINED)
+    guess = _answered(reading.guess(Answer()), CARD)
     assert guess.piece == b"-card"
     assert guess.chance == pytest.approx(0.98 * 0.99, abs=1e-3)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from blackbox_proxy.core.money.amounts import Price, Rate, cost
 from blackbox_proxy.core.money.usage import counts_of, read_usage, usage_of
 from blackbox_proxy.types import Attempt, Usage
-from blackbox_proxy_adapters.decoders import read_usage as of_adapters
+from blackbox_proxy_adapters.decoders import legacy_completions
 
 MOST = Usage(input=500, output=50)
 PRICE = Price(Rate(Decimal(1)), Rate(Decimal(10)))
@@ -97,7 +97,8 @@ FIELDS = ("input", "cached", "cache_write", "output", "requests")
 def test_every_shape_is_read_and_priced(raw: dict[str, object], wanted: Usage) -> None:
     found = read_usage(raw)
     assert (found.usage, found.whole, found.adds_up) == (wanted, True, True)
-    assert of_adapters(raw) == wanted, "the adapters read by the same reader"
+    body = {"choices": [{"text": "", "finish_reason": "stop"}], "usage": raw}
+    assert legacy_completions(body).usage == wanted, "the adapters read by the same reader"
     counts = counts_of(raw, most=MOST, texts=1)
     assert (counts.usage, counts.source, counts.adds_up) == (wanted, "provider", True)
     assert cost(wanted, PRICE) == (wanted.input * Decimal(1) + wanted.output * Decimal(10)).scaleb(-6)
@@ -174,8 +175,8 @@ def test_a_count_of_another_type_is_passed_over() -> None:
 
 def test_an_adapter_whose_shape_has_its_own_counts_is_heard_where_there_is_no_usage() -> None:
     own = Usage(input=8, cached=3, output=2, requests=1)
-    assert counts_of(None, most=MOST, own=own, texts=2).usage == own
-    assert counts_of(None, most=MOST, own=own, texts=3).source == "estimated"
+    assert counts_of(None, most=MOST, adapter_usage=own, texts=2).usage == own
+    assert counts_of(None, most=MOST, adapter_usage=own, texts=3).source == "estimated"
 
 
 def test_attempts_without_a_reply_take_a_request_and_no_tokens() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.testing import ToyApi, ToyModel, ToyPair
+from blackbox_proxy.types import Ask, Prefix, Score
 
 PIECES = [b"a", b"b", b" ", b"ab", b" a", b"ba", b"\xc3", b"\xa9", b"<end>"]
 TOY = Vocabulary(PIECES, ends=[8])
@@ -21,3 +22,9 @@ def toy_pair(seed: int = 1, vocabulary: Vocabulary = TOY) -> ToyPair:
 def toy_api(seed: int = 5, vocabulary: Vocabulary = OTHER, *, top_k: int = 5) -> ToyApi:
     """A toy API over its own vocabulary."""
     return ToyApi(ToyModel(vocabulary, seed), vocabulary.spell, top_k)
+
+
+def prefix_of(ask: Ask) -> Prefix:
+    """What an ask goes on from; a text that is scored stands behind nothing."""
+    assert not isinstance(ask, Score)
+    return ask.prefix

@@ -15,8 +15,8 @@ DATA = '[data]\ntrain = "train.jsonl"\nvalidation = "validation.jsonl"\ntest = "
 
 def item(number: int, *, document: bool = False) -> dict[str, object]:
     """The question of a number, and its reference."""
-    made: dict[str, object] = {"prompt": f"Town {number}?", "reference": f"answer: T{number} | n={number}"}
-    return made | ({"document": f"Note {number}."} if document else {})
+    fields: dict[str, object] = {"prompt": f"Town {number}?", "reference": f"answer: T{number} | n={number}"}
+    return fields | ({"document": f"Note {number}."} if document else {})
 
 
 def written(
@@ -30,8 +30,8 @@ def written(
     """A task of 3 training, 2 validation and 4 test items; gives its file."""
     folder.mkdir(parents=True, exist_ok=True)
     spans = {"train": range(10, 13), "validation": range(20, 22), "test": range(4)}
-    made = {name: [item(n, document=documents) for n in span] for name, span in spans.items()}
-    for name, items in {**made, **(parts or {})}.items():
+    usual = {name: [item(n, document=documents) for n in span] for name, span in spans.items()}
+    for name, items in {**usual, **(parts or {})}.items():
         lines = (json.dumps(one, ensure_ascii=False) + "\n" for one in items)
         (folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
     path = folder / "task.toml"

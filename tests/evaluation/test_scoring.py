@@ -66,16 +66,36 @@ def test_number(answer: str, tolerance: float, score: float) -> None:
     assert scored(answer, "1234.5", spec=ScoringRule(kind="number", tolerance=tolerance)) == score
 
 
+@pytest.mark.parametrize(
+    ("answer", "score"),
+    [
+        ("It is new york.", 1),
+        ("N\u00fd, I think", 1),
+        ("answer: New York | n=9", 1),
+        ("Newer York", 0),
+        ("New Yorkers", 0),
+        ("answer: Boston | n=1", 0),
+        ("", 0),
+    ],
+)
+def test_mentions(answer: str, score: float) -> None:
+    """The fact is what the form has it in; without a form it is the whole reference."""
+    right = ("answer: New York | n=1", "answer: NY | n=1")
+    spec = ScoringRule(kind="mentions", form=r"answer: (.+?) \| n=.+")
+    assert scored(answer, *right, spec=spec) == score
+    assert scored(answer, "New York", "NY", spec=ScoringRule(kind="mentions")) == score
+
+
 def half(answer: str, item: Item) -> float:
     """A scorer of the user's own."""
     return 0.5 if answer == item.reference else 7.0
 
 
 def test_a_scorer_of_ones_own() -> None:
-    own = ScoringRule(kind="python", entry="tests.evaluation.test_scoring:half")
-    assert scored("x", "x", spec=own) == 0.5
+    rule = ScoringRule(kind="python", entry="tests.evaluation.test_scoring:half")
+    assert scored("x", "x", spec=rule) == 0.5
     with pytest.raises(InputError, match=r"gave 7\.0"):
-        scored("y", "x", spec=own)
+        scored("y", "x", spec=rule)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,8 @@ def task(tmp_path: Path) -> Task:
 
 def answered(task: Task, name: str, right: Callable[[int], bool], *, cost: Decimal | None = COST) -> ArmAnswers:
     """An arm that is right on some questions, and says another town in the form on the others."""
-    arm = Arm(name, "steered" if name == "steered" else "closed", len(task.test), alpha=1.5, looks=name == "steered")
+    n, steered = len(task.test), name == "steered"
+    arm = Arm(name, "steered" if steered else "closed", n, alpha=1.5, looks="wrong" if steered else None)
     texts = [(one, one.reference if right(n) else "answer: X | n=0") for n, one in enumerate(task.test)]
     asked = [(one, _answer(one, name, text, cost)) for one, text in texts]
     return given(arm, asked, scorer(task.scorer))
@@ -46,31 +47,31 @@ def summed(task: Task, *arms: ArmAnswers) -> dict[str, Any]:
 
 
 def test_an_arms_figures(task: Task) -> None:
-    found = summed(task, answered(task, "closed", lambda n: n < 60))["closed"]
+    figured = summed(task, answered(task, "closed", lambda n: n < 60))["closed"]
     interval = mean([1.0] * 60 + [0.0] * 40)
     assert interval is not None
-    assert (found["score"], found["n"], found["errors"]) == (0.6, 100, 0)
-    assert (found["low"], found["high"]) == (round(interval.low, 4), round(interval.high, 4))
-    assert (found["cost_usd"], found["cost_usd_per_answer"]) == (0.03, 0.0003)
-    assert (found["seconds_per_answer"], found["seconds_median"], found["calls_per_answer"]) == (2.0, 2.0, 3.0)
-    assert found["in_form"] == 1.0
+    assert (figured["score"], figured["n"], figured["errors"]) == (0.6, 100, 0)
+    assert (figured["low"], figured["high"]) == (round(interval.low, 4), round(interval.high, 4))
+    assert (figured["cost_usd"], figured["cost_usd_per_answer"]) == (0.03, 0.0003)
+    assert (figured["seconds_per_answer"], figured["seconds_median"], figured["calls_per_answer"]) == (2.0, 2.0, 3.0)
+    assert figured["in_form"] == 1.0
 
 
 def test_one_unknown_cost_makes_the_sum_unknown(task: Task) -> None:
     arm = answered(task, "closed", lambda n: n < 60, cost=None)
-    found = summed(task, arm)["closed"]
-    assert (found["cost_usd"], found["cost_usd_per_answer"]) == (None, None)
+    figured = summed(task, arm)["closed"]
+    assert (figured["cost_usd"], figured["cost_usd_per_answer"]) == (None, None)
 
 
 def test_tests_are_over_the_questions_that_both_answered(task: Task) -> None:
     steered = answered(task, "steered", lambda n: n < 80)
     few = answered(task, "closed_few_shot", lambda n: 10 <= n < 70)
     only = ArmAnswers(few.arm, few.answers, {name: few.scores[name] for name in list(few.scores)[:50]}, 0)
-    found = summed(task, steered, few)["tests"]
-    assert found.keys() == {"vs_few_shot"}
-    assert (found["vs_few_shot"]["difference"], found["vs_few_shot"]["n"]) == (0.2, 100)
-    assert found["vs_few_shot"]["low"] > 0.1
-    assert found["vs_few_shot"]["p"] == float(f"{binomtest(20, 20).pvalue:.3g}")
+    figured = summed(task, steered, few)["tests"]
+    assert figured.keys() == {"vs_few_shot"}
+    assert (figured["vs_few_shot"]["difference"], figured["vs_few_shot"]["n"]) == (0.2, 100)
+    assert figured["vs_few_shot"]["low"] > 0.1
+    assert figured["vs_few_shot"]["p"] == float(f"{binomtest(20, 20).pvalue:.3g}")
     part = summed(task, steered, only)["tests"]["vs_few_shot"]
     assert (part["difference"], part["n"]) == (0.2, 50)
 
@@ -78,8 +79,8 @@ def test_tests_are_over_the_questions_that_both_answered(task: Task) -> None:
 def test_errors_are_counted_and_score_nothing(task: Task) -> None:
     failed = KeptAnswer("k", "towns", task.test[0].name, "closed", error="no network")
     asked = [(task.test[0], failed), (task.test[1], None), (task.test[2], _answer(task.test[2], "closed", "x", COST))]
-    found = summed(task, given(Arm("closed", "closed", 3), asked, scorer(task.scorer)))["closed"]
-    assert (found["n"], found["errors"], found["score"]) == (1, 1, 0.0)
+    figured = summed(task, given(Arm("closed", "closed", 3), asked, scorer(task.scorer)))["closed"]
+    assert (figured["n"], figured["errors"], figured["score"]) == (1, 1, 0.0)
 
 
 def test_the_exactness_and_the_ceiling_of_the_steered_arm(task: Task) -> None:
@@ -88,8 +89,8 @@ def test_the_exactness_and_the_ceiling_of_the_steered_arm(task: Task) -> None:
         KeptAnswer("k", "towns", task.test[98].name, "in_place", " Y", shown=False),
         KeptAnswer("k", "towns", task.test[99].name, "in_place", " T199 |", shown=True),
     ]
-    found = figures(task, [steered], task.test, places={one.item: one for one in said})
-    ceiling: Any = found["ceiling"]
+    figured = figures(task, [steered], task.test, places={one.item: one for one in said})
+    ceiling: Any = figured["ceiling"]
     assert (ceiling["wrong"], ceiling["of"]) == (2, 100)
     assert {name: share for name, share in ceiling.items() if share} == {
         "wrong": 2,
@@ -97,8 +98,8 @@ def test_the_exactness_and_the_ceiling_of_the_steered_arm(task: Task) -> None:
         "not_shown": 0.5,
         "overruled": 0.5,
     }
-    own: Any = found["steered"]
-    assert own["exactness"] == {
+    of_steered: Any = figured["steered"]
+    assert of_steered["exactness"] == {
         "tokens": 1000,
         "changed": 0.5,
         "outside": 0.4,
@@ -107,16 +108,16 @@ def test_the_exactness_and_the_ceiling_of_the_steered_arm(task: Task) -> None:
         "off": 0.9,
         "exact": 1.0,
     }
-    assert own["alpha"] == 1.5
+    assert of_steered["alpha"] == 1.5
 
 
 def test_the_gap_needs_a_tuned_model(task: Task) -> None:
     closed = answered(task, "closed", lambda n: n < 20)
     steered = answered(task, "steered", lambda n: n < 50)
     assert summed(task, closed, steered)["gap_closed"] is None
-    found = summed(task, closed, steered, answered(task, "closed_tuned", lambda n: n < 80))["gap_closed"]
-    assert (found["value"], found["n"]) == (0.5, 100)
-    assert found["low"] < 0.5 < found["high"]
+    figured = summed(task, closed, steered, answered(task, "closed_tuned", lambda n: n < 80))["gap_closed"]
+    assert (figured["value"], figured["n"]) == (0.5, 100)
+    assert figured["low"] < 0.5 < figured["high"]
 
 
 def test_the_majority_is_of_train_and_is_scored_on_test(tmp_path: Path) -> None:
@@ -125,6 +126,6 @@ def test_the_majority_is_of_train_and_is_scored_on_test(tmp_path: Path) -> None:
         "test": [{"prompt": f"p{n}", "reference": text} for n, text in enumerate("aaab")],
     }
     task = read_task(written(tmp_path / "t", rest="", parts=parts))
-    found = majority(task, task.test, scorer(task.scorer))
-    assert {answer.text for answer in found.answers.values()} == {"b"}
-    assert sum(found.scores.values()) == 1
+    figured = majority(task, task.test, scorer(task.scorer))
+    assert {answer.text for answer in figured.answers.values()} == {"b"}
+    assert sum(figured.scores.values()) == 1

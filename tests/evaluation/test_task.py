@@ -30,8 +30,27 @@ def test_an_item_may_have_other_right_answers_choices_and_a_document(tmp_path: P
     rich = {"prompt": "?", "reference": "a", "also": ["b"], "choices": ["a", "c"], "document": "D."}
     (one,) = read_task(written(tmp_path / "t", parts={"test": [rich]})).test
     assert (one.right, one.choices) == (("a", "b"), ("a", "c"))
-    assert (one.asked(shown=True), one.asked(shown=False)) == ("D.\n\n?", "?")
-    assert Item(prompt="?", reference="a").asked(shown=True) == "?"
+
+
+def test_a_document_stands_before_its_question(tmp_path: Path) -> None:
+    task, plain = read_task(written(tmp_path / "t")), Item(prompt="?", reference="a")
+    one = plain.model_copy(update={"document": "D."})
+    assert (task.asked(one, shown=True), task.asked(one, shown=False)) == ("D.\n\n?", "?")
+    assert task.asked(plain, shown=True) == "?"
+    near = read_task(written(tmp_path / "near", rest="[documents]\nseparator = ' '\n"))
+    assert near.asked(one, shown=True) == "D. ?"
+
+
+def test_a_task_says_whether_it_is_a_benchmark(tmp_path: Path) -> None:
+    path = written(tmp_path / "t")
+    assert read_task(path).benchmark
+    path.write_text("benchmark = false\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
+    assert not read_task(path).benchmark
+
+
+def test_the_knobs_of_a_task_are_those_that_its_answers_are_steered_by(tmp_path: Path) -> None:
+    task = read_task(written(tmp_path / "t", rest="[steering]\nalpha = 0.5\nmax_tokens = 7\ntail = 'drop'\n"))
+    assert (task.steering.alpha, task.steering.max_tokens, task.steering.tail) == (0.5, 7, "drop")
 
 
 def test_an_items_name_changes_with_its_content() -> None:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from blackbox_proxy.demo.run import pair_file as demo_pair
 from blackbox_proxy.gateway.config import parse_config
 from blackbox_proxy.gateway.server import running
 from blackbox_proxy.local.branching import shared
 from blackbox_proxy.local.loading import load_pair
 from blackbox_proxy.local.pair import Pair
+from blackbox_proxy.local.pairfile import demo_pair
 from blackbox_proxy.standin import running as standing_in
 from blackbox_proxy.types import Message, Prompt, TokenPath
 from tests.local.test_evaluator import Meter

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from blackbox_proxy.core.alignment.covering import place
-from blackbox_proxy.core.decoding.combine import LEAST, REAL
+from blackbox_proxy.core.alignment.tokencover import LEAST_MASS
+from blackbox_proxy.core.decoding.combine import REAL
 from blackbox_proxy.core.decoding.readings import may_follow
 from blackbox_proxy.core.text import is_whole
 from blackbox_proxy.local.evaluator import Evaluator
@@ -160,7 +161,7 @@ def _slowly(pair: Pair, before: bytes, distribution: Floats, *, head: bytes, alp
     pieces = [vocabulary.pieces[i] for i in vocabulary.order]
     fits = np.array([may_follow(head + before, piece) for piece in pieces])
     said = _next_tokens(pair, before, head=head.decode())
-    masses = np.array([said.get(piece, np.full(2, LEAST)) for piece in pieces]).T
+    masses = np.array([said.get(piece, np.full(2, LEAST_MASS)) for piece in pieces]).T
     end = said[b""] if may_follow(head + before, b"") else np.zeros(2)
     left = 1.0 - masses[:, fits].sum(axis=1) - end + REAL
     p = np.exp(distribution)

@@ -15,7 +15,7 @@ import pytest
 
 from blackbox_proxy import Api, OffsetTable, connect, steer
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
-from blackbox_proxy.core.decoding.drafting import Prices
+from blackbox_proxy.core.decoding.drafting import CostRatios
 from blackbox_proxy.core.money.amounts import Budget
 from blackbox_proxy.errors import ApiRefused, InputError, LedgerError, OverBudget
 from blackbox_proxy.ledger.books import Ledger, open_ledger
@@ -26,7 +26,20 @@ from blackbox_proxy.standin import Traffic, running
 from blackbox_proxy.standin.plan import FaultPlan, read_plan
 from blackbox_proxy.steering import Steering, Who
 from blackbox_proxy.testing import ToyApi, ToyPair
-from blackbox_proxy.types import Ask, Capabilities, Origin, Prompt, Reply, Result, Usage, WireRequest
+from blackbox_proxy.types import (
+    NO_RUN,
+    Ask,
+    Capabilities,
+    Generate,
+    Origin,
+    Prefix,
+    Prompt,
+    Purpose,
+    Reply,
+    Result,
+    Usage,
+    WireRequest,
+)
 from tests.core.toys import toy_api, toy_pair
 from tests.fault_bench import DRIVERS, MORE, ROUTES, Bench, Driver, benched
 from tests.fault_bench import STEERING as BRIEF
@@ -253,7 +266,7 @@ def test_an_error_that_stays_leaves_its_rows_and_its_cost(bench: Bench, ledger: 
 def test_a_choice_and_a_call_by_itself_are_booked(served: tuple[str, Traffic], ledger: Ledger) -> None:
     with connected(served[0], ledger) as api:
         choice = Steerer(api, pair()).choose(ASKED, ["aa", "ab", "ca"])
-        api.send(Ask("toy", "abc", b"", 3, 6))
+        api.send(Generate("toy", Prefix("abc"), 6, 3))
     *chosen, single = rows_of(ledger)
     assert len(chosen) == choice.usage.requests > 1
     assert choice.cost == sum(row.cost or Decimal(0) for row in chosen)
@@ -417,7 +430,7 @@ class Asked:
     """A toy API that is asked for its rates."""
 
     toys: ToyApi
-    rated: list[Prices | None]
+    rated: list[CostRatios | None]
     model: str = "toy"
     vocabulary: Vocabulary | None = None
 
@@ -427,21 +440,21 @@ class Asked:
     def text(self, prompt: Prompt) -> str:
         return self.toys.text(prompt)
 
-    def send(self, ask: Ask) -> Reply:
+    def send(self, ask: Ask, _purpose: Purpose = NO_RUN, /) -> Reply:
         return self.toys.send(ask)
 
-    async def asend(self, ask: Ask) -> Reply:
+    async def asend(self, ask: Ask, _purpose: Purpose = NO_RUN, /) -> Reply:
         return self.toys.send(ask)
 
-    def rates(self) -> Prices | None:
+    def rates(self) -> CostRatios | None:
         return self.rated.pop()
 
 
 def test_a_planner_is_told_what_tokens_cost(served: tuple[str, Traffic], ledger: Ledger) -> None:
     with connected(served[0], ledger) as api, connected(served[0], None) as unbooked:
-        assert api.rates() == Prices(2.5e-6, 0.25e-6, 10e-6)
+        assert api.rates() == CostRatios(2.5e-6, 0.25e-6, 10e-6)
         assert unbooked.rates() is None
-    asked = Asked(toy_api(), [None, Prices(1.0, 1.0, 1.0)])
+    asked = Asked(toy_api(), [None, CostRatios(1.0, 1.0, 1.0)])
     for left in (1, 0):
         steer(Prompt(text="ab"), api=asked, offsets=toy_pair(), steering=Steering(max_tokens=4, drafter="auto"))
         assert len(asked.rated) == left

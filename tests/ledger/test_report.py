@@ -51,6 +51,7 @@ ROW = LedgerRow(
     price=price_text(PRICE),
     reserved=Decimal("0.01"),
     cost=Decimal("0.0000003"),
+    replayed=False,
     tags={"project": "x", "who": "me, too"},
 )
 LOST = replace(ROW, id=2, outcome="timeout", input=None, cached=None, cache_write=None, output=None, kept=None,
@@ -83,6 +84,7 @@ def test_the_figures_of_all_rows() -> None:
         naive=naive_by_hand(),
         unpriced=1,
         at_risk=Decimal("0.02"),
+        replayed=0,
         seconds=2.0,
         local_seconds=0.5,
     )

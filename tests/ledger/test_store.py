@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -56,9 +57,9 @@ def test_a_row_is_there_before_the_request_is_sent(store: Store) -> None:
 def test_a_row_is_completed_in_steps(store: Store) -> None:
     number = store.begin(intent())
     store.end(number, OK, counted())
-    store.walked(number, kept=3, wasted=5)
-    store.worked(number, 0.25)
-    store.worked(number, 0.5)
+    store.accepted(number, kept=3, wasted=5)
+    store.evaluated(number, 0.25)
+    store.evaluated(number, 0.5)
     (row,) = store.rows()
     assert (row.outcome, row.status, row.seconds, row.usage) == ("ok", 200, 0.5, OK.usage)
     assert (row.input, row.cached, row.cache_write, row.output, row.kept, row.wasted) == (900, 400, 0, 80, 3, 5)
@@ -200,7 +201,7 @@ def test_an_older_file_is_brought_up_to_date(store: Store, path: Path) -> None:
     assert dict(row.tags) == {"project": "x"}
     with closing(sqlite3.connect(path)) as other:
         assert other.execute("SELECT colour FROM attempts").fetchall() == [("grey",)]
-    with pytest.raises(LedgerError, match=r"newer version .*\(schema 3, and 2 is the newest known here\)"):
+    with pytest.raises(LedgerError, match=r"newer version .*\(schema 4, and 3 is the newest known here\)"):
         Store(path)
 
 
@@ -209,7 +210,7 @@ def test_a_file_of_the_first_schema_is_read(path: Path) -> None:
         first.begin(intent())
     with closing(Store(path)) as newer:
         (row,) = newer.rows()
-        newer.worked(row.id, 1.5)
+        newer.evaluated(row.id, 1.5)
         assert [row.local_seconds, *(row.local_seconds for row in newer.rows())] == [None, 1.5]
 
 
@@ -223,7 +224,7 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(store: Store, path: Pa
 
 def test_released_schemas_do_not_change() -> None:
     """A file that is out there was made by this script; a change takes a new one."""
-    assert [hash_of(one) for one in MIGRATIONS] == ["6818581d77dd5666", "26ec79c3f932583c"]
+    assert [hash_of(one) for one in MIGRATIONS] == ["6818581d77dd5666", "26ec79c3f932583c", "39b08ac76498314f"]
 
 
 def hash_of(text: str) -> str:
@@ -244,6 +245,15 @@ def test_a_place_that_cannot_be_written_is_an_error_with_a_hint(tmp_path: Path) 
     with pytest.raises(LedgerError, match="cannot be used") as raised:
         Store(tmp_path / "file" / "ledger.sqlite")
     assert "--no-ledger" in raised.value.hint
+
+
+def test_replayed_rows_are_marked_and_no_budget_counts_them(store: Store) -> None:
+    for replayed in (True, False, True):
+        store.begin(replace(intent(project="x"), replayed=replayed))
+    assert [row.replayed for row in store.rows()] == [True, False, True]
+    for per in ("run", "day", "project=x"):
+        assert full(Budget(max_calls=1, per=per), store, project="x")
+    assert not full(Budget(max_calls=2, per="day"), store, project="x")
 
 
 def test_rows_are_chosen_and_forgotten_by_day(store: Store) -> None:

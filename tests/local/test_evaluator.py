@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 
 import numpy as np
@@ -15,6 +15,7 @@ from blackbox_proxy.local.branching import shared
 from blackbox_proxy.local.evaluator import Evaluator
 from blackbox_proxy.local.llama import Context, Model
 from blackbox_proxy.types import Logits, TokenPath
+from tests.local.decoding import before_decode
 
 CLOSE = 2e-2
 """Another batch shape rounds differently, by up to 7e-3 over 64 tokens; another text moves rows by about 1."""
@@ -70,19 +71,7 @@ class Meter:
 
     def __init__(self, context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
         self.read: list[int] = []
-        inner = context.decode
-
-        def decode(
-            batch: Sequence[int],
-            *,
-            positions: Sequence[int],
-            sequences: Sequence[Sequence[int]],
-            keep_logits: Sequence[bool],
-        ) -> None:
-            self.read.append(len(batch))
-            inner(batch, positions=positions, sequences=sequences, keep_logits=keep_logits)
-
-        monkeypatch.setattr(context, "decode", decode)
+        before_decode(context, monkeypatch, lambda batch: self.read.append(len(batch)))
 
     def spent(self) -> int:
         """Tokens read since the last call."""

@@ -19,6 +19,7 @@ from blackbox_proxy.local.llama import Context, Model, most_sequences
 from blackbox_proxy.local.pair import PairFiles, open_pair
 from blackbox_proxy.local.scheduler import Scheduler
 from blackbox_proxy.types import Logits, PairPrompt, TokenPath
+from tests.local.decoding import before_decode
 from tests.local.test_evaluator import CLOSE, SIZE, Alone, Meter, families, paths
 from tests.tiny_gguf import TinyModel
 
@@ -246,20 +247,11 @@ class Gate:
 
     def __init__(self, context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
         self.reached, self.open = threading.Event(), threading.Event()
-        inner = context.decode
+        before_decode(context, monkeypatch, self._wait)
 
-        def decode(
-            batch: Sequence[int],
-            *,
-            positions: Sequence[int],
-            sequences: Sequence[Sequence[int]],
-            keep_logits: Sequence[bool],
-        ) -> None:
-            self.reached.set()
-            assert self.open.wait(60)
-            inner(batch, positions=positions, sequences=sequences, keep_logits=keep_logits)
-
-        monkeypatch.setattr(context, "decode", decode)
+    def _wait(self, _batch: Sequence[int]) -> None:
+        self.reached.set()
+        assert self.open.wait(60)
 
 
 def test_who_waits_when_it_is_closed_gets_an_error(bpe: Model, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-import math
 from dataclasses import replace
 from decimal import Decimal
 
 from blackbox_proxy.pages.trace import Trace
 from blackbox_proxy.types import Call, Kind, Origin, Prompt, Result, ScoredCandidate, Step, Usage
 
-NAN = math.nan
 CANDIDATES = (
     ScoredCandidate(b" Bristol", Kind.TEXT, -2.72, 2.18, -0.61, inside=True),
     ScoredCandidate(b" Oslo", Kind.TEXT, -0.5, -1.0, -1.2, inside=True),
@@ -21,7 +19,7 @@ STEPS = (
     Step(b":\n", Kind.TEXT, b":\n", -0.36, 0.0, 0.51, Origin.DRAFT, (), certified=True, tv_bound=0.0),
     Step(b" Bristol", Kind.TEXT, b" Oslo", -2.72, -0.61, 2.18, Origin.CHANGED, CANDIDATES, tv_bound=0.25),
     Step("é".encode()[:1], Kind.TEXT, b"x", -1.0, -0.5, 0.1, Origin.CHANGED, (), exact=False),
-    Step("é".encode()[1:], Kind.TEXT, b"", NAN, NAN, NAN, Origin.LOCAL, (), exact=False),
+    Step("é".encode()[1:], Kind.TEXT, b"", None, None, None, Origin.LOCAL, (), exact=False, alpha=None),
     Step(b"", Kind.END, b"", -0.01, 0.0, 1.0, Origin.DRAFT, (), certified=True, tv_bound=0.0),
 )
 CALLS = (

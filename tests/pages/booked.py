@@ -49,6 +49,7 @@ ROW = LedgerRow(
     price=None,
     reserved=None,
     cost=None,
+    replayed=False,
     tags={},
 )
 

@@ -53,6 +53,8 @@ def test_what_a_task_lacks_is_left_out() -> None:
     assert [one.text for one in Page.read(page).root.find("h3")] == ["Scores"]
     assert REMARK not in page
     assert "which was set before" in page
+    assert "Other knobs" not in page
+    assert "Other knobs: rule clip, clip 2.0." in of(replace(BARE, knobs={"rule": "clip", "clip": 2.0}))
     assert "chosen on validation questions alone (0: 0.10, 1.25: 0.80)" in PAGE
     assert "Of the gap to the directly tuned model 50% is closed (40% to 60%)." in PAGE
 

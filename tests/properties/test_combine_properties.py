@@ -11,7 +11,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from blackbox_proxy.core.alignment.covering import Cover
-from blackbox_proxy.core.decoding.combine import LEAST, REAL, Field, covers, imputed, offsets, remainders, score
+from blackbox_proxy.core.alignment.tokencover import LEAST_MASS
+from blackbox_proxy.core.decoding.combine import REAL, Field, covers, imputed, offsets, remainders, score
 from blackbox_proxy.core.decoding.offsets import Pooled
 from blackbox_proxy.testing import ToyPair
 from tests.properties.oracles import Everything
@@ -124,7 +125,7 @@ def test_offsets_of_the_unknown_go_to_the_offset_of_all_that_is_left(
     wider = replace(field, masses=masses, once=masses, disjoint=np.append(field.disjoint, True))
     found = offsets(wider, evidence=evidence, flipped=flipped)
     real = field.disjoint & (field.masses >= REAL).any(axis=0)
-    left = np.maximum(1.0 - field.masses[:, real].sum(axis=1), LEAST)
+    left = np.maximum(1.0 - field.masses[:, real].sum(axis=1), LEAST_MASS)
     whole = math.log(left[0]) - math.log(left[1])
     pooled = max(whole, 0.0) if flipped else min(whole, 0.0)
     assert found[-1] == pytest.approx(pooled, abs=1e-6)

@@ -14,12 +14,12 @@ from hypothesis import assume, given, reject
 from hypothesis import strategies as st
 
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
-from blackbox_proxy.core.decoding.drafting import Planner, Prices
+from blackbox_proxy.core.decoding.drafting import CostRatios, Planner
 from blackbox_proxy.errors import InputError, ReplyError
 from blackbox_proxy.run.steerer import Steerer, steer
 from blackbox_proxy.steering import Steering, Who
 from blackbox_proxy.testing import ToyApi, ToyModel, ToyPair
-from blackbox_proxy.types import Origin, Prompt, Result
+from blackbox_proxy.types import Echo, Origin, Prompt, Result
 from tests.core.toys import OTHER, TOY, toy_api, toy_pair
 from tests.properties.test_loop_properties import LONG, PROMPT, WHOLE, seeds, steerings
 
@@ -102,7 +102,7 @@ def test_what_the_api_wrote_is_used_or_wasted(seed: int, steering: Steering, dra
     asked = sum(step.origin is not Origin.LOCAL for step in found.steps)
     used = found.usage.output - found.usage.wasted
     assert 0 <= used <= asked
-    echoes = any(ask.draft for ask in api.asked)
+    echoes = any(isinstance(ask, Echo) for ask in api.asked)
     assert used == asked or echoes
     assert found.usage.requests <= len(api.asked)
 
@@ -148,7 +148,7 @@ def test_a_planner_that_is_kept_learns_from_one_answer_to_the_next() -> None:
     pair = ToyPair(ToyModel(WHOLE, 3, sharpness=6.0), ToyModel(WHOLE, 3, sharpness=0.1))
     api = replace(toy_api(1, WHOLE), toy=ToyModel(WHOLE, 1, sharpness=0.1))
     steering = Steering(max_tokens=12, drafter="auto", prefer="cost", draft=12)
-    planner = Planner(prefer="cost", prices=Prices(0.0, 0.0, 1.0))
+    planner = Planner(prefer="cost", prices=CostRatios(0.0, 0.0, 1.0))
     calls = [Steerer(api, pair, steering, planner=planner).complete(PROMPT).usage.requests for _ in range(4)]
     assert calls[-1] == 1
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blackbox_proxy.core.alignment.firsts import Firsts, firsts_of, own_firsts
+from blackbox_proxy.core.alignment.firsts import Firsts, firsts_of, pair_firsts
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.testing import ToyPair
 from tests.properties.merging import merging
@@ -21,7 +21,7 @@ strings = st.lists(st.sampled_from(LETTERS), min_size=1, max_size=5).map(b"".joi
 @given(pair=pairs(), api=apis)
 def test_a_bridge_is_made_once(pair: ToyPair, api: Vocabulary) -> None:
     assert firsts_of(pair.vocabulary, api, pair.spell) is firsts_of(pair.vocabulary, api, pair.spell)
-    assert own_firsts(pair.vocabulary, pair.spell) is own_firsts(pair.vocabulary, pair.spell)
+    assert pair_firsts(pair.vocabulary, pair.spell) is pair_firsts(pair.vocabulary, pair.spell)
 
 
 @given(api=apis, last=strings, text=strings, more=strings)

@@ -71,7 +71,7 @@ def test_a_gate_that_never_opens_leaves_the_answer_to_the_api(seed: int, steerin
     alone, _, _ = run(seed, replace(steering, gate="always", alpha=0.0, schedule=None))
     assert found.text == alone.text
     assert all(step.gated and step.alpha == 0.0 and step.origin is Origin.DRAFT for step in found.steps)
-    assert all(math.isnan(step.offset) for step in found.steps)
+    assert all(step.offset is None for step in found.steps)
     if shut.takes_unseen:
         assert [step.logp_after for step in found.steps] == pytest.approx([step.logp_before for step in found.steps])
     if api.top_k > 1:
@@ -100,7 +100,8 @@ def test_steps_are_left_where_the_members_do_not_differ_by_more(
             continue
         assert step.divergence is not None
         assert step.gated <= (step.divergence <= threshold)
-        assert step.gated or math.isfinite(step.offset)
+        assert (step.offset is None) == step.gated
+        assert step.offset is None or math.isfinite(step.offset)
     assert found.gated == sum(step.gated for step in found.steps)
 
 

@@ -28,7 +28,7 @@ from blackbox_proxy.types import (
     Result,
     TokenPath,
 )
-from tests.core.toys import OTHER, TOY, toy_api, toy_pair
+from tests.core.toys import OTHER, TOY, prefix_of, toy_api, toy_pair
 
 PROMPT = Prompt(text="ab")
 HARDLY = 1e-12
@@ -162,8 +162,9 @@ def test_the_api_is_only_asked_to_go_on_from_whole_text(seed: int, steering: Ste
     """Every prefix decodes, and is a beginning of the answer."""
     result, api, _ = run(seed, steering)
     for ask in api.asked:
-        assert result.text.startswith(ask.answer.decode("utf-8"))
-        assert ask.ids is None
+        prefix = prefix_of(ask)
+        assert result.text.startswith(prefix.answer.decode("utf-8"))
+        assert prefix.ids is None
 
 
 @given(seed=seeds, steering=steerings)

@@ -19,15 +19,18 @@ import pytest
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding import sampling
 from blackbox_proxy.core.decoding.answers import steps
-from blackbox_proxy.core.decoding.events import Draft, Evaluate, Evidence, Tell
 from blackbox_proxy.core.decoding.gating import total_variation
+from blackbox_proxy.core.events import ApiDraft, ApiReveal, Evaluate, Evidence
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.testing import ToyApi, ToyModel, ToyPair
 from blackbox_proxy.types import (
-    Ask,
     Floats,
+    Generate,
     PairDistributions,
     PairPrompt,
+    Prefix,
+    Reveal,
+    Sampling,
     Step,
     TokenPath,
 )
@@ -64,18 +67,18 @@ class Drawing:
             except StopIteration:
                 return tuple(found)
             evidence = None
-            if isinstance(event, Draft | Tell):
+            if isinstance(event, ApiDraft | ApiReveal):
                 evidence = self.answer(event)
             elif isinstance(event, Evaluate):
                 evidence = Evidence(self.known(event.paths))
             elif isinstance(event, Step):
                 found.append(event.piece)
 
-    def answer(self, event: Draft | Tell) -> Evidence:
-        ask = Ask("toy", "", event.answer, 1, TOP_K)
-        if isinstance(event, Tell):
-            return Evidence((), [self.api.send(replace(ask, reveal=event.ids))])
-        ask = replace(ask, length=event.length, temperature=event.temperature, seed=event.seed)
+    def answer(self, event: ApiDraft | ApiReveal) -> Evidence:
+        prefix = Prefix("", event.answer)
+        if isinstance(event, ApiReveal):
+            return Evidence((), [self.api.send(Reveal("toy", prefix, TOP_K, event.ids))])
+        ask = Generate("toy", prefix, TOP_K, event.length, Sampling(event.temperature, seed=event.seed))
         return Evidence(self.known(event.paths), [self.api.send(ask)])
 
 

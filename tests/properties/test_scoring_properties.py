@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from blackbox_proxy.core.alignment.covering import place
 from blackbox_proxy.core.alignment.scoring import BACK_OFF, CLOSE, SMALL, TOLERANCE, scored
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
+from blackbox_proxy.core.events import Evidence
 from blackbox_proxy.testing import ToyModel, ToyPair
 from blackbox_proxy.types import Floats, Scores
 from tests.properties import oracles
@@ -46,12 +47,12 @@ def built_like_real_ones(draw: st.DrawFn) -> ToyPair:
 def score(pair: ToyPair, text: bytes, asked: Sequence[bytes], *, tolerance: float, small: float = SMALL) -> Scores:
     """Run the scoring to its end; no distribution is asked for twice."""
     run = scored(text, asked, vocabulary=pair.vocabulary, spell=pair.spell, tolerance=tolerance, small=small)
-    paths, seen = next(run), set[tuple[int, ...]]()
+    question, seen = next(run), set[tuple[int, ...]]()
     while True:
-        assert not seen & set(paths)
-        seen |= set(paths)
+        assert not seen & set(question.paths)
+        seen |= set(question.paths)
         try:
-            paths = run.send(pair.distributions(UNPROMPTED, paths))
+            question = run.send(Evidence(pair.distributions(UNPROMPTED, question.paths)))
         except StopIteration as stop:
             scores: Scores = stop.value
             return scores
@@ -170,11 +171,11 @@ def test_what_all_strings_need_is_asked_together(pair: ToyPair, text: bytes, ask
 
     def rounds(strings: Sequence[bytes]) -> int:
         run, count = scored(text, strings, vocabulary=pair.vocabulary, spell=pair.spell), 0
-        paths = next(run)
+        question = next(run)
         while True:
             count += 1
             try:
-                paths = run.send(pair.distributions(UNPROMPTED, paths))
+                question = run.send(Evidence(pair.distributions(UNPROMPTED, question.paths)))
             except StopIteration:
                 return count
 

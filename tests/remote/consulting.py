@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 from starlette.types import ASGIApp, Message
 
-from blackbox_proxy.doctor.chart import Report
 from blackbox_proxy.doctor.examining import Examination
+from blackbox_proxy.doctor.findings import Report
 from blackbox_proxy.remote.faults import RequestPlace, refusal
 from blackbox_proxy.remote.retry import RetryPolicy
 from blackbox_proxy.remote.transport import Transport

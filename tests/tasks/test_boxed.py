@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import tomllib
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
-from blackbox_proxy.demo.facts import Country, countries
+from blackbox_proxy.evaluation.scoring import folded
 from blackbox_proxy.evaluation.task import Item, Task, boxed, find_task, read_task
+from blackbox_proxy.tasks.countries import Country, countries
 from blackbox_proxy.tasks.geography import KINDS
-from blackbox_proxy.tasks.items import fold
+from blackbox_proxy.tasks.items import PARTS
 from blackbox_proxy.tasks.words import CODES
 from blackbox_proxy.tuning.record import file_digest
 
 GEOGRAPHY = ("geography-known", "geography-told")
-SPLITS = {"train": "train", "validation": "dev", "test": "heldout"}
+DEMO = ("demo-known", "demo-told")
 
 
 def task_of(name: str) -> Task:
@@ -25,15 +28,15 @@ def task_of(name: str) -> Task:
 
 def facts(task: Task, items: tuple[Item, ...]) -> set[str]:
     assert task.form is not None
-    found = [task.form.fullmatch(answer) for item in items for answer in item.right]
-    assert all(found), "an answer is not in the form"
-    return {fold(match[1]) for match in found if match}
+    matches = [task.form.fullmatch(answer) for item in items for answer in item.right]
+    assert all(matches), "an answer is not in the form"
+    return {folded(match[1]) for match in matches if match}
 
 
 def mentioned(text: str) -> Country | None:
     """The country with the longest name in the text: `Guinea` stands in `Papua New Guinea`."""
-    found = [c for c in countries() if re.search(rf"(?<![\w-]){re.escape(c.called)}(?!\w)", text)]
-    return max(found, key=lambda country: len(country.called), default=None)
+    named = [c for c in countries() if re.search(rf"(?<![\w-]){re.escape(c.called)}(?!\w)", text)]
+    return max(named, key=lambda country: len(country.called), default=None)
 
 
 def asks(wording: str, prompt: str) -> bool:
@@ -43,7 +46,7 @@ def asks(wording: str, prompt: str) -> bool:
 
 def answered(items: tuple[Item, ...]) -> set[str]:
     """What is right, without the code that it is filed under."""
-    return {fold(item.reference.partition(" | ")[0]) for item in items}
+    return {folded(item.reference.partition(" | ")[0]) for item in items}
 
 
 def test_no_known_fact_of_the_test_stands_in_another_part() -> None:
@@ -61,14 +64,14 @@ def test_no_told_answer_of_the_test_stands_in_another_part() -> None:
     assert not validation & train
 
 
-@pytest.mark.parametrize("name", GEOGRAPHY)
+@pytest.mark.parametrize("name", [*GEOGRAPHY, *DEMO])
 def test_countries_of_the_test_stand_in_no_other_part(name: str) -> None:
     task = task_of(name)
-    for part, split in SPLITS.items():
+    for part in PARTS:
         items: tuple[Item, ...] = getattr(task, part)
-        found = [country for item in items if (country := mentioned(item.prompt))]
-        assert len(found) > len(items) / 4
-        assert {country.split for country in found} == {split}
+        asked_about = [country for item in items if (country := mentioned(item.prompt))]
+        assert len(asked_about) > len(items) / 4
+        assert {country.part for country in asked_about} == {part}
 
 
 @pytest.mark.parametrize("name", ["cron", "translation"])
@@ -83,7 +86,7 @@ def test_no_answer_of_the_test_stands_in_another_part(name: str) -> None:
 def test_no_question_is_asked_twice(name: str) -> None:
     """A word that means two things would be asked for in two parts, with two answers."""
     task = task_of(name)
-    asked = [fold(item.prompt + item.document) for item in (*task.train, *task.validation, *task.test)]
+    asked = [folded(item.prompt + item.document) for item in (*task.train, *task.validation, *task.test)]
     assert len(set(asked)) == len(asked)
 
 
@@ -92,15 +95,15 @@ def test_a_told_fact_stands_in_the_note_and_not_in_the_question() -> None:
     assert task.who == "closed"
     for item in task.test:
         (fact,) = facts(task, (item,))
-        assert re.search(rf"(?<!\w){re.escape(fact)}(?!\w)", fold(item.document))
-        assert not re.search(rf"(?<!\w){re.escape(fact)}(?!\w)", fold(item.prompt))
+        assert re.search(rf"(?<!\w){re.escape(fact)}(?!\w)", folded(item.document))
+        assert not re.search(rf"(?<!\w){re.escape(fact)}(?!\w)", folded(item.prompt))
 
 
 def test_known_facts_stand_nowhere() -> None:
     task = task_of("geography-known")
     assert not task.has_documents
     for item in task.test:
-        assert not any(fold(fact) in fold(item.prompt).split() for fact in facts(task, (item,)))
+        assert not any(folded(fact) in folded(item.prompt).split() for fact in facts(task, (item,)))
 
 
 BOOKS: Mapping[str, tuple[str, ...]] = {
@@ -111,9 +114,9 @@ BOOKS: Mapping[str, tuple[str, ...]] = {
 
 @pytest.mark.parametrize("name", BOOKS)
 def test_the_instructions_have_the_whole_code_book(name: str) -> None:
-    told = [line.rpartition(": ")[2] for line in task_of(name).instructions.strip().splitlines()[2:]]
-    assert sorted(told) == sorted(BOOKS[name])
-    assert len(set(told)) == len(told)
+    codes = [line.rpartition(": ")[2] for line in task_of(name).instructions.strip().splitlines()[2:]]
+    assert sorted(codes) == sorted(BOOKS[name])
+    assert len(set(codes)) == len(codes)
 
 
 @pytest.mark.parametrize("name", GEOGRAPHY)
@@ -131,3 +134,18 @@ def test_the_pair_names_the_recorded_adapter(name: str) -> None:
     record = tomllib.loads(adapter.with_suffix(".toml").read_text(encoding="utf-8"))
     assert record["adapter"]["sha256"] == file_digest(adapter)
     assert adapter.stat().st_size < 5_000_000
+
+
+def test_make_evaluate_asks_the_benchmarks_and_nothing_else() -> None:
+    """Its figures stand in docs/evaluation.md, and it takes long."""
+    benchmarks = [name for name in boxed() if task_of(name).benchmark]
+    assert set(boxed()) - set(benchmarks) == set(DEMO)
+    recipe = subprocess.run(
+        ["make", "--dry-run", "evaluate"],  # noqa: S607
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    (named,) = re.findall(r" evaluate (.+) --standin", recipe)
+    assert named.split() == benchmarks

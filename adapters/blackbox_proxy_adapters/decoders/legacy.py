@@ -1,10 +1,9 @@
 """The log-probs of the legacy completions shape: columns, and alternatives keyed by their string.
 
-    {tokens: [str], token_logprobs: [float], top_logprobs: [{str: float}], text_offset: [int], token_ids: [int]}
-
-Tokens that print alike share one key. The server keeps one of their log-probs, which may be the smallest; the rest of
-the mass is in the tail, and of one of them alone only the tail is a bound. Where a key has lost its bytes that may have
-happened; where the endpoint leaves lost bytes out (`Dialect.trust`) no key shows it.
+Which columns there are: `core.logprobs`. Tokens that print alike share one key. The server keeps one of their
+log-probs, which may be the smallest; the rest of the mass is in the tail, and of one of them alone only the tail is a
+bound. Where a key has lost its bytes that may have happened; where the endpoint leaves lost bytes out (`Dialect.trust`)
+no key shows it.
 """
 
 from __future__ import annotations
@@ -15,9 +14,10 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
+from blackbox_proxy.core.logprobs import Columns, columns_of
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.types import Kind, Position
-from blackbox_proxy_adapters.fields import as_id, as_list, as_logp, as_mapping, as_text
+from blackbox_proxy_adapters import fields
 from blackbox_proxy_adapters.pieces import Piece, Speller, reader_of
 from blackbox_proxy_adapters.positions import Dialect, ListedEntry, entry, log_of, position
 
@@ -53,42 +53,37 @@ def read_columns(logprobs: Mapping[str, object], dialect: Dialect) -> tuple[Posi
 
 def read_rows_of(logprobs: Mapping[str, object], dialect: Dialect) -> tuple[Sequence[LegacyRow], Reading]:
     """The rows behind `read_columns`, and how their spellings are read. Raises as it does."""
-    tokens, logps, tops = (_column(logprobs, name) for name in ("tokens", "token_logprobs", "top_logprobs"))
-    _check_lengths(tokens, logps=logps, tops=tops)
-    spellings = [as_text(token, f"tokens[{at}]") for at, token in enumerate(tokens)]
-    shown = [_listed(top, f"top_logprobs[{at}]") for at, top in enumerate(tops)]
-    own = [as_logp(logp, f"token_logprobs[{at}]") for at, logp in enumerate(logps)]
-    speller = reader_of([spelling for row in (spellings, *shown) for spelling in row], dialect.ends)
-    rows = [LegacyRow(*row) for row in zip(spellings, own, _ids(logprobs, len(tokens)), shown, strict=True)]
+    columns = columns_of(logprobs, fields)
+    _check_lengths(columns)
+    tokens, shown = columns.tokens, [_without_marks(listed) for listed in columns.listed]
+    ids = columns.ids if len(columns.ids) == len(tokens) else [None] * len(tokens)
+    speller = reader_of([spelling for row in (tokens, *shown) for spelling in row], dialect.ends)
+    rows = [LegacyRow(*row) for row in zip(tokens, columns.logps, ids, shown, strict=True)]
     return rows, partial(_entry, speller=speller, dialect=dialect)
 
 
 def placed(row: LegacyRow, dialect: Dialect, *, read: Reading) -> Position:
     """One position. Of the alternatives only the one that prints like the sampled token has an id, if that has one."""
-    own = read(row.spelling, row.logp, row.number)
-    listed = [read(other, logp, own.id if other == row.spelling else None) for other, logp in row.shown.items()]
-    found = position(own, listed, top_k=dialect.top_k)
+    sampled = read(row.spelling, row.logp, row.number)
+    listed = [read(other, logp, sampled.id if other == row.spelling else None) for other, logp in row.shown.items()]
+    place = position(sampled, listed, top_k=dialect.top_k)
     uncertain = dialect.trust != "exact" or any(map(_is_lost, row.shown))
-    return replace(found, ceiling=log_of(found.tail)) if uncertain else found
+    return replace(place, ceiling=log_of(place.tail)) if uncertain else place
 
 
-def read_revealed(body: Mapping[str, object], ids: Sequence[int]) -> dict[int, float]:
+def read_requested(body: Mapping[str, object], ids: Sequence[int]) -> dict[int, float]:
     """The log-probs of chosen ids in the first position, where tokens are written as `token_id:N`.
 
     Ids that the reply leaves out, or gives no probability, are left out. Raises `ReplyError` for another shape.
     """
-    fields = as_mapping(first_choice(body).get("logprobs"), "logprobs")
-    tops = as_list(fields.get("top_logprobs"), "logprobs.top_logprobs")
-    listed = _listed(tops[0] if tops else None, "top_logprobs[0]")
-    told = ((i, listed.get(f"token_id:{i}")) for i in ids)
-    return {i: logp for i, logp in told if logp is not None}
+    columns = columns_of(fields.as_mapping(first_choice(body).get("logprobs"), "logprobs"), fields)
+    listed = columns.listed[0] if columns.listed else {}
+    logps = ((i, listed.get(f"token_id:{i}")) for i in ids)
+    return {i: logp for i, logp in logps if logp is not None}
 
 
-def _column(logprobs: Mapping[str, object], name: str) -> Sequence[object]:
-    return as_list([] if logprobs.get(name) is None else logprobs[name], f"logprobs.{name}")
-
-
-def _check_lengths(tokens: Sequence[object], *, logps: Sequence[object], tops: Sequence[object]) -> None:
+def _check_lengths(columns: Columns[float | None]) -> None:
+    tokens, logps, tops, _ = columns
     if tokens and not any(tops):
         raise ReplyError("the reply names the tokens but shows no top_logprobs", hint=NO_LOGPROBS)
     if not len(tokens) == len(logps) == len(tops):
@@ -104,21 +99,13 @@ def _is_lost(spelling: str) -> bool:
     return not spelling or "\ufffd" in spelling
 
 
-def _ids(logprobs: Mapping[str, object], count: int) -> Sequence[int | None]:
-    """The sampled tokens' ids, where they are told for each of them."""
-    told = [as_id(number, f"token_ids[{at}]") for at, number in enumerate(_column(logprobs, "token_ids"))]
-    return told if len(told) == count else [None] * count
-
-
-def _listed(top: object, where: str) -> dict[str, float]:
-    """The entries of one `top_logprobs` object without its sentinels; null is an empty one."""
-    entries = as_mapping({} if top is None else top, where)
-    logps = ((spelling, as_logp(logp, where)) for spelling, logp in entries.items())
-    return {spelling: logp for spelling, logp in logps if logp is not None}
+def _without_marks(listed: Mapping[str, float | None]) -> dict[str, float]:
+    """The alternatives whose log-prob is a number."""
+    return {spelling: logp for spelling, logp in listed.items() if logp is not None}
 
 
 def _entry(spelling: str, logp: float | None, number: int | None, *, speller: Speller, dialect: Dialect) -> ListedEntry:
-    found = TOKEN_ID.fullmatch(spelling) if spelling.startswith("token_id:") else None
-    if found:
-        return entry(Piece(b"", Kind.SPECIAL), logp, int(found[1]), dialect=dialect)
+    named = TOKEN_ID.fullmatch(spelling) if spelling.startswith("token_id:") else None
+    if named:
+        return entry(Piece(b"", Kind.SPECIAL), logp, int(named[1]), dialect=dialect)
     return entry(speller(spelling, dialect.ends), logp, number, dialect=dialect)

@@ -13,12 +13,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from blackbox_proxy.core.money.usage import read_usage
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.types import Reply, Said, Usage
 from blackbox_proxy_adapters.fields import as_count, as_id, as_list, as_mapping
 from blackbox_proxy_adapters.positions import Dialect, unknown
 
-from .envelope import check_no_error, read_fingerprint, read_model, read_usage
+from .envelope import check_no_error, read_fingerprint, read_model
 from .rows import read_rows
 
 _PLAIN = Dialect()
@@ -35,9 +36,9 @@ def llama_native(body: Mapping[str, object], dialect: Dialect = _PLAIN) -> Reply
     kept = _placed(rows, tokens)
     whole = len(kept) == len(rows) >= len(tokens)
     dialect = replace(dialect, ends=dialect.ends - {b""})
-    found = read_rows(kept, dialect, where="completion_probabilities", ended=whole and finish == "stop")
-    whole = whole and found.whole
-    positions = found.positions if found.positions or whole else (unknown(tokens[0]),)
+    known = read_rows(kept, dialect, where="completion_probabilities", ended=whole and finish == "stop")
+    whole = whole and known.whole
+    positions = known.positions if known.positions or whole else (unknown(tokens[0]),)
     text, named = body.get("content"), read_fingerprint(body)
     said = Said(text, finish) if isinstance(text, str) else None
     reason = finish if whole else "length"
@@ -79,5 +80,5 @@ def _usage(body: Mapping[str, object]) -> Usage:
     """`tokens_evaluated` counts the whole prompt; `timings` tells what of it was cached."""
     timings = body.get("timings")
     cached = timings.get("cache_n") if isinstance(timings, Mapping) else None
-    told = {"input_tokens": body.get("tokens_evaluated"), "output_tokens": body.get("tokens_predicted")}
-    return read_usage({**told, "cached_tokens": cached})
+    counts = {"input_tokens": body.get("tokens_evaluated"), "output_tokens": body.get("tokens_predicted")}
+    return read_usage({**counts, "cached_tokens": cached}).usage

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from blackbox_proxy.core.money.usage import read_usage
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.types import FILTERED, Reply, Said
 from blackbox_proxy_adapters.fields import as_list, as_mapping
 from blackbox_proxy_adapters.positions import Dialect
 
-from .envelope import check_no_error, read_finish, read_model, read_usage
+from .envelope import check_no_error, read_finish, read_model
 from .rows import read_rows
 from .spoken import heard
 
@@ -34,24 +35,24 @@ def openai_responses(body: Mapping[str, object], dialect: Dialect = _PLAIN) -> R
             "the reply holds no log-probabilities",
             hint='ask for them with include=["message.output_text.logprobs"]; a model that reasons gives none',
         )
-    told, whole = read_rows(rows, dialect, where="logprobs", ended=finish == "stop")
+    listed, whole = read_rows(rows, dialect, where="logprobs", ended=finish == "stop")
     text = _text(parts)
-    found = heard(told, text, dialect, ended=finish == "stop")
+    answer = heard(listed, text, dialect, ended=finish == "stop")
     return Reply(
-        found.positions,
-        finish if whole and found.whole else "length",
-        read_usage(body.get("usage")),
+        answer.positions,
+        finish if whole and answer.whole else "length",
+        read_usage(body.get("usage")).usage,
         read_model(body),
-        exact=found.exact,
+        exact=answer.exact,
         said=None if text is None else Said(text, finish),
     )
 
 
 def _text(parts: Sequence[Mapping[str, object]]) -> str | None:
     """What all parts say; None where one says it in another way."""
-    told = [part.get("text") or part.get("refusal") or "" for part in parts]
-    texts = [text for text in told if isinstance(text, str)]
-    return "".join(texts) if len(texts) == len(told) else None
+    said = [part.get("text") or part.get("refusal") or "" for part in parts]
+    texts = [text for text in said if isinstance(text, str)]
+    return "".join(texts) if len(texts) == len(said) else None
 
 
 def _parts(body: Mapping[str, object]) -> Iterator[Mapping[str, object]]:

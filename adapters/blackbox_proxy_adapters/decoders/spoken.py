@@ -39,28 +39,28 @@ def heard(positions: Sequence[Position], text: str | None, dialect: Dialect, *, 
     """
     last = len(positions) - 1
     ends = (not (ended and at == last) and _is_false_end(p, dialect) for at, p in enumerate(positions))
-    found = [_no_end(p) if false else p for p, false in zip(positions, ends, strict=True)]
+    places = [_no_end(p) if false else p for p, false in zip(positions, ends, strict=True)]
     if text is None or dialect.repeats:
-        return Heard(tuple(found))
+        return Heard(tuple(places))
     if ended:
-        found = _with_end(found, text.encode("utf-8", "surrogatepass"))
-    kept = _answer(found, text.encode("utf-8", "surrogatepass"))
-    told = _told(kept, text.encode("utf-8", "surrogatepass"), ended=ended)
-    return replace(told, exact=len(kept) == len(found))
+        places = _with_end(places, text.encode("utf-8", "surrogatepass"))
+    kept = _answer(places, text.encode("utf-8", "surrogatepass"))
+    answer = _restored(kept, text.encode("utf-8", "surrogatepass"), ended=ended)
+    return replace(answer, exact=len(kept) == len(places))
 
 
-def _with_end(found: Sequence[Position], text: bytes) -> list[Position]:
+def _with_end(positions: Sequence[Position], text: bytes) -> list[Position]:
     """The positions where a control token behind the whole text, which nobody knows for one, is the end.
 
     Where the text is empty, that holds for a token by itself alone: the answer ends before its first token.
     """
-    *before, last = found or [unknown()]
+    *before, last = positions or [unknown()]
     piece = last.sampled.piece
     named = last.sampled.kind is Kind.TEXT and piece.startswith(b"<") and piece.endswith(b">")
-    said, wanted = b"".join(map(_bytes, before)).rstrip(), text.rstrip()
-    behind = said.endswith(wanted) and not (said + piece).endswith(wanted) if wanted else not said
+    said, whole = b"".join(map(_bytes, before)).rstrip(), text.rstrip()
+    behind = said.endswith(whole) and not (said + piece).endswith(whole) if whole else not said
     if not (named and behind):
-        return list(found)
+        return list(positions)
     top = tuple(replace(c, kind=Kind.END) if c.piece == piece else c for c in last.top)
     return [*before, replace(last, sampled=replace(last.sampled, kind=Kind.END), top=top)]
 
@@ -116,33 +116,33 @@ def _bytes(position: Position) -> bytes:
     return sampled.piece if sampled.kind in _SPOKEN or LOST in sampled.piece else b""
 
 
-def _told(positions: Sequence[Position], text: bytes, *, ended: bool) -> Heard:
+def _restored(positions: Sequence[Position], text: bytes, *, ended: bool) -> Heard:
     """The positions with what the text tells of tokens that have lost their bytes.
 
     A character that is left open at the end is left out: what comes next is asked for again.
     """
     if not any(position.is_lost for position in positions):
         return Heard(tuple(positions))
-    found = list(_aligned(positions, text)) or list(positions)
-    count = len(found)
-    while not ended and len(found) > 1 and found[-1].is_lost:
-        del found[-1]
-    return Heard(tuple(found), len(found) == count)
+    restored = list(_aligned(positions, text)) or list(positions)
+    count = len(restored)
+    while not ended and len(restored) > 1 and restored[-1].is_lost:
+        del restored[-1]
+    return Heard(tuple(restored), len(restored) == count)
 
 
 def _aligned(positions: Sequence[Position], text: bytes) -> Iterator[Position]:
     """The positions along the text; nothing where it cannot be followed."""
     runs = list(_runs(positions))
-    made: list[Position] = []
+    aligned: list[Position] = []
     at = 0
     for number, (lost, known) in enumerate(runs):
         said = b"".join(_bytes(position) for position in known)
         start = _start(text, said, at, last=number == len(runs) - 1) if lost else at
         if start is None or not text.startswith(said, start):
             return
-        made += _joined(lost, known, text[at:start])
+        aligned += _joined(lost, known, text[at:start])
         at = start + len(said)
-    yield from made
+    yield from aligned
 
 
 def _runs(positions: Sequence[Position]) -> Iterator[tuple[Sequence[Position], Sequence[Position]]]:

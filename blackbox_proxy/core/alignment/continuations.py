@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blackbox_proxy.core.alignment.covering import NEGLIGIBLE, Place, Spell, probabilities, usual_paths
-from blackbox_proxy.core.alignment.firsts import Firsts, own_firsts
+from blackbox_proxy.core.alignment.firsts import Firsts, pair_firsts
 from blackbox_proxy.core.alignment.tree import KnownPath, Node, Written
 from blackbox_proxy.core.alignment.vocabulary import Ids, Vocabulary
 from blackbox_proxy.types import Floats, PairDistributions, TokenPath
@@ -68,7 +68,7 @@ class Continuations:
         least: float = HEAVY,
     ) -> None:
         self.vocabulary, self.firsts, self.spell, self.least = vocabulary, firsts, spell, least
-        self._own = own_firsts(vocabulary, spell) if spell else None
+        self._pair_firsts = pair_firsts(vocabulary, spell) if spell else None
         self._at, self._distributions = at, distributions
         self._border = self.last = firsts.last(after)
         self._scanned: dict[tuple[TokenPath, bytes], tuple[Ids, dict[bytes | None, Ids]]] = {}
@@ -132,12 +132,12 @@ class Continuations:
         self, path: TokenPath, gap: bytes, *, mass: Floats, inner: Ids
     ) -> Iterator[tuple[TokenPath, bytes, Written, Floats]]:
         """The paths one token further that leave a part of the gap; an unknown one that ends with it is unread."""
-        found = list(self.vocabulary.proper_prefixes(gap))
-        found += [(i, len(gap)) for i in self.vocabulary.ids_of(gap) if i not in inner]
-        if not found:
+        tokens = list(self.vocabulary.proper_prefixes(gap))
+        tokens += [(i, len(gap)) for i in self.vocabulary.ids_of(gap) if i not in inner]
+        if not tokens:
             return
-        masses = mass[:, None] * probabilities(self._distributions[path], np.array([i for i, _ in found]))
-        for column, (i, length) in enumerate(found):
+        masses = mass[:, None] * probabilities(self._distributions[path], np.array([i for i, _ in tokens]))
+        for column, (i, length) in enumerate(tokens):
             if length == len(gap):
                 self.unread_masses[(*path, i)] = masses[:, column]
             else:
@@ -166,14 +166,14 @@ class Continuations:
         ids = self.vocabulary.starting_with(gap) if gap else None
         if self.least <= 0.0:
             return self.vocabulary.order if ids is None else ids
-        found = np.zeros(len(self.vocabulary) if ids is None else len(ids), dtype=np.bool_)
+        mask = np.zeros(len(self.vocabulary) if ids is None else len(ids), dtype=np.bool_)
         for row, distribution in enumerate((distributions.expert, distributions.anti_expert)):
             if mass[row] > 0.0 and self.free[row] > 0.0:
                 least = math.log(units * self.least * self.free[row]) - math.log(mass[row]) + distribution.log_norm
-                found |= (distribution.logits if ids is None else distribution.logits[ids]) > least
+                mask |= (distribution.logits if ids is None else distribution.logits[ids]) > least
         if ids is not None:
-            return np.asarray(ids[found], dtype=np.intp)
-        return np.flatnonzero(found & self.vocabulary.is_text)
+            return np.asarray(ids[mask], dtype=np.intp)
+        return np.flatnonzero(mask & self.vocabulary.is_text)
 
     def _changed(self, heavy: Ids, known: KnownPath) -> dict[bytes | None, Ids]:
         """The leaves with which the API's next token is another than without them: see `Node.changed`.
@@ -187,7 +187,7 @@ class Continuations:
             return {None: broken} if len(broken) else {}
         first, last = self.next(written), self.before(written)
         looked = self._looked(first, written)
-        found: dict[bytes | None, list[int]] = {}
+        leaves: dict[bytes | None, list[int]] = {}
         for i in heavy[looked[self.vocabulary.heads[heavy]]].tolist():
             text = written.text + self.vocabulary.pieces[i]
             if not last and first and self.firsts.is_final(first, text):
@@ -198,8 +198,8 @@ class Continuations:
             # Asked last, since it is what takes time: whether the pair's tokenizer would have joined them.
             then = self.next(self.leaf(known, i))
             if then != first and (written.text or then is None):
-                found.setdefault(then, []).append(i)
-        return {string: np.array(ids, dtype=np.intp) for string, ids in found.items()}
+                leaves.setdefault(then, []).append(i)
+        return {string: np.array(ids, dtype=np.intp) for string, ids in leaves.items()}
 
     def _looked(self, first: bytes | None, written: Written) -> NDArray[np.bool_]:
         """First bytes of what may follow and change the API's next token, shape (256,)."""
@@ -239,7 +239,7 @@ class Continuations:
     def _sets_border(self, path: TokenPath, i: int) -> bool:
         """Whether the pair ends a token before `i` where its tokenizer would not have."""
         pieces = self.vocabulary.pieces
-        return bool(path) and self._own is not None and not self._own.keeps(pieces[path[-1]], pieces[i])
+        return bool(path) and self._pair_firsts is not None and not self._pair_firsts.keeps(pieces[path[-1]], pieces[i])
 
     def before(self, written: Written) -> bytes:
         """The API's token that must end where the continuation begins; b"" where the API may go on with anything."""
@@ -286,14 +286,14 @@ class Continuations:
 
     def open_paths(self, *, least: float, usual: bool = True) -> dict[TokenPath, float]:
         """Leaves at which the API's next token is not decided (`is_open`), with the expert's share, above `least`."""
-        found: dict[TokenPath, float] = {}
+        paths: dict[TokenPath, float] = {}
         for node in self.nodes:
             shares = self._expert_shares(node)
             for n in np.flatnonzero(shares > least).tolist():
                 i = int(node.heavy[n])
                 if self.is_open_leaf(node, i, usual=usual):
-                    found[(*node.path, i)] = float(shares[n])
-        return found
+                    paths[(*node.path, i)] = float(shares[n])
+        return paths
 
     def proposals(self, count: int, *, starts: Sequence[bytes] = (), least: float = NEGLIGIBLE) -> list[bytes]:
         """The API's tokens, up to `count`, that the expert finds likeliest to come next, best first.

@@ -104,21 +104,21 @@ def usual_paths(at: Place, spell: Spell | None, strings: Iterable[bytes]) -> set
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """A spelling of the beginning of the re-read bytes: where it leads, what is left, and its mass, shape (2,)."""
+    """A spelling of the beginning of the re-read bytes: where it leads, the rest of them, and its mass, shape (2,)."""
 
     path: TokenPath
-    left: bytes
+    rest: bytes
     mass: Floats
 
 
 class _Item(NamedTuple):
-    """String `number` still lacks the bytes `left`, with `mass` of shape (2,) at hand.
+    """String `number` still lacks the bytes `rest`, with `mass` of shape (2,) at hand.
 
     usual: the string was spelt up to here as the tokenizer would spell it.
     """
 
     number: int
-    left: bytes
+    rest: bytes
     mass: Floats
     usual: bool = True
 
@@ -159,24 +159,24 @@ class Cover:
                 self._unread[state.path] = state.mass
                 continue
             self._states.append(state)
-            if not state.left:
+            if not state.rest:
                 continue
-            covering = probabilities(distributions, self._vocabulary.starting_with(state.left))
+            covering = probabilities(distributions, self._vocabulary.starting_with(state.rest))
             self.total += state.mass * covering.sum(axis=1)
             queue.extend(self._shorter(state, distributions))
-        if not start.left:
+        if not start.rest:
             self.total = np.ones(2)
 
     def _shorter(self, state: _State, distributions: PairDistributions) -> Iterable[_State]:
         """The states one token further, by tokens that do not go beyond the re-read bytes."""
-        found = list(self._vocabulary.proper_prefixes(state.left))
-        found += [(i, len(state.left)) for i in self._vocabulary.ids_of(state.left)]
-        if not found:
+        tokens = list(self._vocabulary.proper_prefixes(state.rest))
+        tokens += [(i, len(state.rest)) for i in self._vocabulary.ids_of(state.rest)]
+        if not tokens:
             return
-        masses = state.mass[:, None] * probabilities(distributions, np.array([i for i, _ in found]))
-        for column, (i, length) in enumerate(found):
+        masses = state.mass[:, None] * probabilities(distributions, np.array([i for i, _ in tokens]))
+        for column, (i, length) in enumerate(tokens):
             path = (*state.path, i)
-            yield _State(path, state.left[length:], masses[:, column])
+            yield _State(path, state.rest[length:], masses[:, column])
 
     def unread(self, strings: Iterable[bytes] = ()) -> list[TokenPath]:
         """Paths of further spellings of the text that carry more than a negligible share of its mass.
@@ -206,20 +206,20 @@ class Cover:
         best: dict[bytes, float] = {}
         for state in self._states:
             distribution = self._distributions[state.path].expert
-            ids = self._fitting(state.left, starts, distribution)
+            ids = self._fitting(state.rest, starts, distribution)
             masses = state.mass[0] * np.exp(distribution.logits[ids].astype(np.float64) - distribution.log_norm)
             for n in np.argsort(masses)[: -count - 1 : -1].tolist():
-                piece = self._vocabulary.pieces[ids[n]][len(state.left) :]
+                piece = self._vocabulary.pieces[ids[n]][len(state.rest) :]
                 if piece:
                     best[piece] = best.get(piece, 0.0) + float(masses[n])
         return sorted(best, key=best.__getitem__, reverse=True)[:count]
 
-    def _fitting(self, left: bytes, starts: Sequence[bytes], distribution: Distribution) -> Ids:
-        """Ids that may be proposed where `left` is still to be re-read."""
+    def _fitting(self, rest: bytes, starts: Sequence[bytes], distribution: Distribution) -> Ids:
+        """Ids that may be proposed where `rest` is still to be re-read."""
         if starts:
-            return np.concatenate([self._vocabulary.starting_with(left + s) for s in starts])
-        if left:
-            return self._vocabulary.starting_with(left)
+            return np.concatenate([self._vocabulary.starting_with(rest + s) for s in starts])
+        if rest:
+            return self._vocabulary.starting_with(rest)
         ids = np.flatnonzero(distribution.logits > distribution.log_norm + math.log(NEGLIGIBLE))
         return ids[self._vocabulary.is_text[ids]]
 
@@ -227,7 +227,7 @@ class Cover:
         """Mass under both members of the text and an end right after it, shape (2,)."""
         mass = np.zeros(2)
         for state in self._states:
-            if not state.left:
+            if not state.rest:
                 ends = probabilities(self._distributions[state.path], self._vocabulary.ends)
                 mass += state.mass * ends.sum(axis=1)
         return mass
@@ -239,10 +239,10 @@ class Cover:
         texts = [(i, string) for i, string in enumerate(strings) if string]
         starts = {string[:1] for _, string in texts}
         for state in self._states:
-            reached = {start for start in starts if self._vocabulary.begins(state.left + start)}
-            items = [_Item(i, state.left + string, state.mass) for i, string in texts if string[:1] in reached]
+            reached = {start for start in starts if self._vocabulary.begins(state.rest + start)}
+            items = [_Item(i, state.rest + string, state.mass) for i, string in texts if string[:1] in reached]
             if items:
-                self._spread(state.path, items, beyond=len(state.left))
+                self._spread(state.path, items, beyond=len(state.rest))
         for i, string in enumerate(strings):
             if not string:
                 self._low[:, i] = self.end()
@@ -251,12 +251,12 @@ class Cover:
     def _spread(self, path: TokenPath, items: Sequence[_Item], *, beyond: int) -> None:
         """Add what the distribution at `path` says of the items; tokens that end inside an item go into the gap."""
         distributions = self._distributions[path]
-        ranges = [self._vocabulary.starting_with(item.left) for item in items]
+        ranges = [self._vocabulary.starting_with(item.rest) for item in items]
         filled = [n for n, ids in enumerate(ranges) if len(ids)]
         if filled:
             starts = np.cumsum([0, *(len(ranges[n]) for n in filled[:-1])])
-            found = probabilities(distributions, np.concatenate([ranges[n] for n in filled]))
-            sums = np.add.reduceat(found, starts, axis=1)
+            masses = probabilities(distributions, np.concatenate([ranges[n] for n in filled]))
+            sums = np.add.reduceat(masses, starts, axis=1)
             for column, n in enumerate(filled):
                 self._low[:, items[n].number] += items[n].mass * sums[:, column]
         self._defer(path, items, beyond=beyond)
@@ -265,18 +265,18 @@ class Cover:
         parts = [
             (item, i, length)
             for item in items
-            for i, length in self._vocabulary.proper_prefixes(item.left, beyond=beyond)
+            for i, length in self._vocabulary.proper_prefixes(item.rest, beyond=beyond)
         ]
         if not parts:
             return
-        found = probabilities(self._distributions[path], np.array([i for _, i, _ in parts]))
-        found *= np.stack([item.mass for item, _, _ in parts], axis=1)
-        matters = np.any(found > LEAST * self.total[:, None], axis=0)
-        spelt = {item.left for (item, _, _), does in zip(parts, matters, strict=True) if does and item.usual}
-        first = {left: first_of(self._spell, self._vocabulary, left) for left in spelt}
+        masses = probabilities(self._distributions[path], np.array([i for _, i, _ in parts]))
+        masses *= np.stack([item.mass for item, _, _ in parts], axis=1)
+        matters = np.any(masses > LEAST * self.total[:, None], axis=0)
+        spelt = {item.rest for (item, _, _), does in zip(parts, matters, strict=True) if does and item.usual}
+        first = {rest: first_of(self._spell, self._vocabulary, rest) for rest in spelt}
         for column, (item, i, length) in enumerate(parts):
-            usual = matters[column] and item.usual and first[item.left] in (i, None)
-            child = _Item(item.number, item.left[length:], found[:, column], usual)
+            usual = matters[column] and item.usual and first[item.rest] in (i, None)
+            child = _Item(item.number, item.rest[length:], masses[:, column], usual)
             self._pending.setdefault((*path, i), []).append(child)
 
     def absorb(self) -> None:

@@ -99,12 +99,12 @@ class Firsts:
 
     def _breaking(self, last: bytes, gap: bytes) -> Ids:
         """Ids of the pair's tokens that spell `gap` and then what the API cannot have after its token `last`."""
-        found, looked = [], self.bytes_after(last, b"")
+        ids, looked = [], self.bytes_after(last, b"")
         for i in self._vocabulary.starting_with(gap).tolist() if last else ():
             more = self._vocabulary.pieces[i][len(gap) :]
             if more and looked[more[0]] and not self._keeps(last, more):
-                found.append(i)
-        return np.array(found, dtype=np.intp)
+                ids.append(i)
+        return np.array(ids, dtype=np.intp)
 
     def next(self, last: bytes, text: bytes) -> bytes | None:
         """The API's next token behind a text that ends with its token `last`, where `text` follows and nothing more.
@@ -133,15 +133,15 @@ class Firsts:
 
     def _bytes_after(self, string: bytes, rest: bytes) -> NDArray[np.bool_]:
         """First bytes of what may follow `string` + `rest` and join it across the end of `string`; shape (256,)."""
-        found = np.zeros(256, dtype=np.bool_)
+        mask = np.zeros(256, dtype=np.bool_)
         for stem in (string[n:] + rest for n in range(len(string))):
             for i in self._api.starting_with(stem).tolist():
                 piece = self._api.pieces[i]
                 if len(piece) > len(stem):
-                    found[piece[len(stem)]] = True
+                    mask[piece[len(stem)]] = True
             if self._within(stem, len(stem) - len(rest)):
-                found[:] = True
-        return found
+                mask[:] = True
+        return mask
 
     def _within(self, text: bytes, at: int) -> bool:
         """Whether a piece starts `text`, goes beyond the first `at` bytes and ends before it does."""
@@ -203,12 +203,12 @@ class Firsts:
 
     def _length(self, text: bytes) -> int:
         """How long the API's first token of `text` is; of a token of the pair it is known already."""
-        own = self._vocabulary.ids_of(text)
-        return int(self._lengths[own[0]]) if own else len(self.first(text))
+        ids = self._vocabulary.ids_of(text)
+        return int(self._lengths[ids[0]]) if ids else len(self.first(text))
 
 
 @lru_cache(maxsize=4)
-def own_firsts(vocabulary: Vocabulary, spell: Spell) -> Firsts:
+def pair_firsts(vocabulary: Vocabulary, spell: Spell) -> Firsts:
     """The bridge of a vocabulary to itself, for an API of which only the text of its tokens is known.
 
     It stands for the API's tokenizer: what is a token for the one mostly is one for the other.

@@ -10,13 +10,15 @@ once; which spellings count for a mass is decided by its text alone. Knows nothi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from blackbox_proxy.core.alignment.covering import Place, place, probabilities
 from blackbox_proxy.core.alignment.vocabulary import Ids, Vocabulary
+from blackbox_proxy.core.events import Evaluate, Evidence
+from blackbox_proxy.core.pairtable import PairTable
 from blackbox_proxy.types import Floats, PairDistributions, Scores, TokenPath
 
 TOLERANCE = 1.0
@@ -34,9 +36,8 @@ BACK_OFF = 24
 MOST = 1024
 """Distributions that count at most for one mass; what is still open then shows in the bounds."""
 
-Wanted = tuple[TokenPath, ...]
-Scoring = Generator[Wanted, Sequence[PairDistributions], Scores]
-"""Yields token paths, is sent the distributions after them in that order, and returns the scores."""
+Scoring = Generator[Evaluate, Evidence | None, Scores]
+"""Asks for the pair's distributions, and returns the scores."""
 
 
 def scored(
@@ -60,46 +61,46 @@ def scored(
     places = {text: _place(text, vocabulary, spell, whole=not tolerance) for text in texts}
     masses = {text: _Mass(vocabulary, at, enough) for text, at in places.items()}
     end = _Mass(vocabulary, places[context], enough, ending=True)
-    known: dict[TokenPath, PairDistributions] = {}
+    table = PairTable()
     shared = _common([at.anchor for at in places.values()])
     anchors = [at.anchor[:n] for at in places.values() for n in range(shared, len(at.anchor))]
-    yield from _read([*masses.values(), end], anchors, known)
+    yield from _read([*masses.values(), end], anchors, table)
+    known = yield from table.know(anchors)
     logs = {text: mass.logs() + _before(mass.at.anchor, shared, known) for text, mass in masses.items()}
     ending = end.logs() + _before(end.at.anchor, shared, known)
-    found = np.array([logs[context + piece] if piece else ending for piece in (*pieces, b"")])
-    found -= logs[context][[0, 2, 1]]
+    scores = np.array([logs[context + piece] if piece else ending for piece in (*pieces, b"")])
+    scores -= logs[context][[0, 2, 1]]
     return Scores(
-        expert=found[:-1, 0, 0],
-        anti_expert=found[:-1, 0, 1],
-        lower=found[:-1, 1].T,
-        upper=np.minimum(found[:-1, 2].T, 0.0),
-        end=(float(found[-1, 0, 0]), float(found[-1, 0, 1])),
+        expert=scores[:-1, 0, 0],
+        anti_expert=scores[:-1, 0, 1],
+        lower=scores[:-1, 1].T,
+        upper=np.minimum(scores[:-1, 2].T, 0.0),
+        end=(float(scores[-1, 0, 0]), float(scores[-1, 0, 1])),
     )
 
 
-def run(scoring: Scoring, distributions: Callable[[Wanted], Sequence[PairDistributions]]) -> Scores:
+def run(scoring: Scoring, distributions: Callable[[Sequence[TokenPath]], Sequence[PairDistributions]]) -> Scores:
     """Answer what a scoring asks for, until it is done."""
-    paths = next(scoring)
+    evidence: Evidence | None = None
     while True:
         try:
-            paths = scoring.send(distributions(paths))
+            question = scoring.send(evidence)
         except StopIteration as stop:
             scores: Scores = stop.value
             return scores
+        evidence = Evidence(distributions(question.paths))
 
 
 def _read(
-    masses: Sequence[_Mass], paths: Iterable[TokenPath], known: dict[TokenPath, PairDistributions]
-) -> Generator[Wanted, Sequence[PairDistributions], None]:
-    """Ask for `paths` and for what the masses want, all of them at a time, until none wants more."""
-    wanted = [*paths, *(path for mass in masses for path in mass.wanted)]
-    while wanted:
-        missing = tuple(dict.fromkeys(path for path in wanted if path not in known))
-        if missing:
-            known.update(zip(missing, (yield missing), strict=True))
+    masses: Sequence[_Mass], anchors: Sequence[TokenPath], table: PairTable
+) -> Generator[Evaluate, Evidence | None, None]:
+    """Ask for the `anchors` and for what the masses need, all of them at a time, until none needs more."""
+    paths = [*anchors, *(path for mass in masses for path in mass.paths)]
+    while paths:
+        known = yield from table.know(paths)
         for mass in masses:
             mass.read(known)
-        wanted = [path for mass in masses for path in mass.wanted]
+        paths = [path for mass in masses for path in mass.paths]
 
 
 def _place(text: bytes, vocabulary: Vocabulary, spell: Callable[[bytes], Sequence[int]], *, whole: bool) -> Place:
@@ -126,7 +127,7 @@ def _before(anchor: TokenPath, shared: int, known: Mapping[TokenPath, PairDistri
 class _Open:
     """A spelling that is not followed yet: the bytes that it lacks, and its mass by member, shape (2,)."""
 
-    left: bytes
+    rest: bytes
     mass: Floats
 
 
@@ -138,62 +139,62 @@ class _Enough:
     small: float
 
     def open(self, total: Floats) -> Floats:
-        """What may stay unread, by member, where `total` has been found; shape (2,)."""
+        """What may stay unread, by member, where `total` is read; shape (2,)."""
         return np.maximum(total * math.expm1(self.nats), self.small - total if self.small else 0.0)
 
 
 class _Mass:
     """The mass of the bytes behind an anchor in every spelling, or of those and an end right after them (`ending`).
 
-    The tokenizer's own spelling is followed in any case, others as far as the tolerance asks for. wanted: the paths to
+    The tokenizer's own spelling is followed in any case, others as far as the tolerance asks for. paths: those to
     follow next. Distributions that nobody asked for on behalf of this mass do not count: it must depend on its text
     alone.
     """
 
     def __init__(self, vocabulary: Vocabulary, at: Place, enough: _Enough, *, ending: bool = False) -> None:
         self.at = at
-        self.wanted: Wanted = tuple(at.path[:n] for n in range(len(at.anchor), len(at.path) + ending))
+        self.paths: Sequence[TokenPath] = tuple(at.path[:n] for n in range(len(at.anchor), len(at.path) + ending))
         self._vocabulary, self._enough, self._ending = vocabulary, enough, ending
         self._total: Floats = np.zeros(2) if at.rest or ending else np.ones(2)
-        self._open = {at.anchor: _Open(at.rest, np.ones(2))} if self.wanted else {}
+        self._open = {at.anchor: _Open(at.rest, np.ones(2))} if self.paths else {}
         self._followed = 0
 
     def read(self, known: Mapping[TokenPath, PairDistributions]) -> None:
-        """Follow what was wanted, and want what is still needed."""
-        for path in self.wanted:
+        """Follow the paths, and name those that are needed next."""
+        for path in self.paths:
             if path in self._open:
                 self._follow(path, known[path])
-        self._followed += len(self.wanted)
-        self.wanted = self._needed() if self._followed < MOST or not self._enough.nats else ()
+        self._followed += len(self.paths)
+        self.paths = self._needed() if self._followed < MOST or not self._enough.nats else ()
 
     def logs(self) -> Floats:
-        """Logs of the mass as found, and of its lower and upper bound; shape (3, 2)."""
+        """Logs of the mass as it was read, and of its lower and upper bound; shape (3, 2)."""
         most = self._total + self._unread()
         with np.errstate(divide="ignore"):
             return np.log([self._total, self._total, most])
 
     def _follow(self, path: TokenPath, distributions: PairDistributions) -> None:
         state = self._open.pop(path)
-        self._total += state.mass * probabilities(distributions, self._counting(state.left)).sum(axis=1)
-        found = list(self._vocabulary.proper_prefixes(state.left))
-        if self._ending and state.left:
-            found += [(i, len(state.left)) for i in self._vocabulary.ids_of(state.left)]
-        if found:
-            masses = state.mass[:, None] * probabilities(distributions, np.array([i for i, _ in found]))
-            for column, (i, length) in enumerate(found):
-                self._open[*path, i] = _Open(state.left[length:], masses[:, column])
+        self._total += state.mass * probabilities(distributions, self._counting(state.rest)).sum(axis=1)
+        following = list(self._vocabulary.proper_prefixes(state.rest))
+        if self._ending and state.rest:
+            following += [(i, len(state.rest)) for i in self._vocabulary.ids_of(state.rest)]
+        if following:
+            masses = state.mass[:, None] * probabilities(distributions, np.array([i for i, _ in following]))
+            for column, (i, length) in enumerate(following):
+                self._open[*path, i] = _Open(state.rest[length:], masses[:, column])
 
-    def _counting(self, left: bytes) -> Ids:
-        """The tokens that make the text complete where `left` is still lacking."""
+    def _counting(self, rest: bytes) -> Ids:
+        """The tokens that make the text complete where `rest` is still lacking."""
         if not self._ending:
-            return self._vocabulary.starting_with(left)
-        return self._vocabulary.order[:0] if left else self._vocabulary.ends
+            return self._vocabulary.starting_with(rest)
+        return self._vocabulary.order[:0] if rest else self._vocabulary.ends
 
     def _unread(self) -> Floats:
         """What the spellings that are not followed could add, shape (2,)."""
         return np.asarray(sum((state.mass for state in self._open.values()), np.zeros(2)))
 
-    def _needed(self) -> Wanted:
+    def _needed(self) -> Sequence[TokenPath]:
         """The fewest spellings, heaviest first, without which the others would not weigh too much."""
         if not self._open:
             return ()
@@ -202,6 +203,6 @@ class _Mass:
         masses = np.stack([self._open[path].mass for path in paths], axis=1)
         shares = (masses / np.maximum(may, 1e-300)[:, None]).max(axis=0)
         order = np.argsort(shares, kind="stable")
-        left = (np.cumsum(masses[:, order], axis=1) <= may[:, None]).all(axis=0)
-        fit = int(np.argmin(left)) if not left.all() else len(paths)
+        fits = (np.cumsum(masses[:, order], axis=1) <= may[:, None]).all(axis=0)
+        fit = int(np.argmin(fits)) if not fits.all() else len(paths)
         return tuple(paths[n] for n in order[fit:][::-1])

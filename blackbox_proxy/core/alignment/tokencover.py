@@ -33,15 +33,15 @@ from blackbox_proxy.types import Floats, TokenPath
 FOREIGN = 0.1
 """Share of the API's probability below which the anti-expert's hardly allows that both mean the same."""
 
-FLOOR = 1e-9
-"""No mass is taken for smaller where logarithms are compared."""
+LEAST_MASS = 1e-9
+"""No mass, and no remainder of one, is taken for smaller: rounding must not turn into certainty."""
 
 SLIGHT = 30.0
 """In units of `Continuations.least`: the share of a string's mass below which a leaf leaves it what it is."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Way:
+class _Branch:
     """Mass, shape (2,), of which the distribution at `path` decides whether it is a string's.
 
     usual: the pair's tokenizer would spell the string through that path.
@@ -66,34 +66,34 @@ class TokenCover:
     def ask(self, strings: Sequence[bytes]) -> None:
         """Sum up what is known of `strings`, n of them, b"" for the end of the answer."""
         self._strings = strings
-        self._found: Floats = np.zeros((2, len(strings)))
-        self._waiting: dict[int, list[_Way]] = {}
+        self._masses: Floats = np.zeros((2, len(strings)))
+        self._waiting: dict[int, list[_Branch]] = {}
         for node in self.tree.nodes:
             self._ask_node(node)
         for n, string in enumerate(strings):
             if not string:
-                self._found[:, n] = self.tree.end()
+                self._masses[:, n] = self.tree.end()
 
     def _ask_node(self, node: Node) -> None:
         """Add the leaves of one node to the strings that they count for."""
-        wanted: list[tuple[int, Ids]] = []
+        leaves: list[tuple[int, Ids]] = []
         for n, string in enumerate(self._strings):
             if not string:
                 continue
             ids = self._leaves(node, string)
             if ids is not None and len(ids):
-                wanted.append((n, ids))
+                leaves.append((n, ids))
             if node.text and string == node.first:
-                self._found[:, n] += node.mass * node.kept()
+                self._masses[:, n] += node.mass * node.kept()
             if len(string) > len(node.text) and string.startswith(node.text) and not node.written.is_sealed:
                 self._wait(node, n, string)
-        if wanted:
-            starts = np.cumsum([0, *(len(ids) for _, ids in wanted[:-1])])
+        if leaves:
+            starts = np.cumsum([0, *(len(ids) for _, ids in leaves[:-1])])
             sums = np.add.reduceat(
-                probabilities(node.distributions, np.concatenate([ids for _, ids in wanted])), starts, axis=1
+                probabilities(node.distributions, np.concatenate([ids for _, ids in leaves])), starts, axis=1
             )
-            for column, (n, _) in enumerate(wanted):
-                self._found[:, n] += node.mass * sums[:, column]
+            for column, (n, _) in enumerate(leaves):
+                self._masses[:, n] += node.mass * sums[:, column]
 
     def _leaves(self, node: Node, string: bytes) -> Ids | None:
         """The leaves of a node that come to `string`, but for those that change nothing of what is written."""
@@ -115,29 +115,29 @@ class TokenCover:
 
     def _wait(self, node: Node, n: int, string: bytes) -> None:
         """Note the leaves that have written only a part of a string: the whole of it may come to be."""
-        vocabulary, left = self.tree.vocabulary, node.gap + string[len(node.text) :]
-        leading = [i for i, _ in vocabulary.proper_prefixes(left, beyond=len(node.gap)) if i not in node.inner]
+        vocabulary, rest = self.tree.vocabulary, node.gap + string[len(node.text) :]
+        leading = [i for i, _ in vocabulary.proper_prefixes(rest, beyond=len(node.gap)) if i not in node.inner]
         parts = self._joining(node, np.array(leading, dtype=np.intp))
         if not len(parts):
             return
-        found = node.mass[:, None] * probabilities(node.distributions, parts)
-        matters = np.any(found > min(LEAST, self.tree.least) * self.tree.total[:, None], axis=0)
+        masses = node.mass[:, None] * probabilities(node.distributions, parts)
+        matters = np.any(masses > min(LEAST, self.tree.least) * self.tree.total[:, None], axis=0)
         if not matters.any():
             return
-        first = first_of(self.tree.spell, vocabulary, left)
-        ways = self._waiting.setdefault(n, [])
+        first = first_of(self.tree.spell, vocabulary, rest)
+        branches = self._waiting.setdefault(n, [])
         for column, i in enumerate(parts.tolist()):
             if matters[column]:
-                ways.append(_Way((*node.path, i), found[:, column], first is None or i == first))
+                branches.append(_Branch((*node.path, i), masses[:, column], first is None or i == first))
 
     def estimate(self) -> Floats:
         """The strings' probabilities, shape (2, n): all leaves as if nothing more came, and what may still be written.
 
         Of that only what is spelt as usual is counted, in full.
         """
-        mass = self._found.copy()
-        for n, ways in self._waiting.items():
-            mass[:, n] += sum((way.mass for way in ways if way.usual), np.zeros(2))
+        mass = self._masses.copy()
+        for n, branches in self._waiting.items():
+            mass[:, n] += sum((branch.mass for branch in branches if branch.usual), np.zeros(2))
         return self.tree.share(mass)
 
     def once(self) -> Floats:
@@ -145,26 +145,26 @@ class TokenCover:
 
         Here a leaf counts for one string alone, so that these may be summed.
         """
-        return self.tree.share(self._found)
+        return self.tree.share(self._masses)
 
     def low_of(self, index: int) -> Floats:
         """What is certain of a string's estimate, shape (2,), as far as the pair's usual spellings go."""
-        undecided = sum((way.mass for way in self._open(index, usual=True)), np.zeros(2))
-        return self.tree.share(np.maximum(self._found[:, index] - undecided, 0.0))
+        undecided = sum((branch.mass for branch in self._open(index, usual=True)), np.zeros(2))
+        return self.tree.share(np.maximum(self._masses[:, index] - undecided, 0.0))
 
     def widest(self, index: int, *, usual: bool = False) -> TokenPath | None:
         """The path whose distributions would narrow the bounds of string `index` most; None where they meet.
 
         usual: only paths that the estimate depends on.
         """
-        ways = [*self._open(index, usual=usual), *self._waiting.get(index, ())]
-        ways = [way for way in ways if (way.usual or not usual) and (way.mass > 0.0).any()]
-        best = max(ways, key=lambda way: float(self.tree.share(way.mass).max()), default=None)
+        branches = [*self._open(index, usual=usual), *self._waiting.get(index, ())]
+        branches = [branch for branch in branches if (branch.usual or not usual) and (branch.mass > 0.0).any()]
+        best = max(branches, key=lambda branch: float(self.tree.share(branch.mass).max()), default=None)
         return best.path if best else None
 
-    def _open(self, index: int, *, usual: bool) -> Iterator[_Way]:
+    def _open(self, index: int, *, usual: bool) -> Iterator[_Branch]:
         """The leaves that count for a string and may still change, but for those that are next to nothing of it."""
-        string, least = self._strings[index], SLIGHT * self.tree.least * self._found[:, index, None]
+        string, least = self._strings[index], SLIGHT * self.tree.least * self._masses[:, index, None]
         for node in self.tree.nodes if string else ():
             if not (node.text.startswith(string) or string.startswith(node.text)):
                 continue
@@ -173,7 +173,7 @@ class TokenCover:
             for column in np.flatnonzero((masses > least).any(axis=0)).tolist():
                 i = int(leaves[column])
                 if self.tree.is_open_leaf(node, i, usual=usual):
-                    yield _Way((*node.path, i), masses[:, column], usual=True)
+                    yield _Branch((*node.path, i), masses[:, column], usual=True)
 
     def _counted(self, node: Node, string: bytes) -> Ids:
         """The heavy leaves of a node that count for `string`."""
@@ -190,7 +190,7 @@ class TokenCover:
 
     def bounds(self) -> tuple[Floats, Floats]:
         """Lower and upper bounds of the strings' probabilities, each of shape (2, n), whatever is not known."""
-        low, high, tree = self._found.copy(), self._found.copy(), self.tree
+        low, high, tree = self._masses.copy(), self._masses.copy(), self.tree
         unread = np.asarray(sum(tree.unread_masses.values(), np.zeros(2)))
         least, most = tree.total.copy(), tree.total + unread
         for written, mass in self._unsettled():
@@ -204,8 +204,8 @@ class TokenCover:
                     low[:, n] -= mass
                 elif string and text.startswith(string):
                     high[:, n] += mass
-        for n, ways in self._waiting.items():
-            high[:, n] += sum((way.mass for way in ways), np.zeros(2))
+        for n, branches in self._waiting.items():
+            high[:, n] += sum((branch.mass for branch in branches), np.zeros(2))
         high = (high + unread[:, None]) / np.maximum(least, 1e-300)[:, None]
         return np.clip(low / np.maximum(most, 1e-300)[:, None], 0.0, 1.0), np.minimum(high, 1.0)
 
@@ -233,17 +233,17 @@ def foreign_of(
     likelier than the anti-expert finds the token, but about as likely as all that starts so. logp: the API's log-probs
     of the first pieces, those that it showed.
     """
-    found, masses = set(), tables[0]
+    foreign, masses = set(), tables[0]
     for n, piece in enumerate(pieces[: len(logp)]):
         if not piece:
             continue
         if not cover.tree.firsts.is_piece(piece):
-            found.add(piece)
+            foreign.add(piece)
         elif masses[1, n] < FOREIGN * math.exp(logp[n]):
             prefix = cover.tree.prefix(piece)
-            logs = np.log(np.maximum([masses[1, n], prefix[1]], FLOOR))
+            logs = np.log(np.maximum([masses[1, n], prefix[1]], LEAST_MASS))
             if abs(logs[1] - logp[n]) < abs(logs[0] - logp[n]):
                 for table in tables:
                     table[:, n] = prefix
-                found.add(piece)
-    return frozenset(found)
+                foreign.add(piece)
+    return frozenset(foreign)

@@ -151,9 +151,9 @@ class Vocabulary:
         start = 0
         while start < len(text):
             for length in range(min(self.longest, len(text) - start), 0, -1):
-                found = self._ids.get(text[start : start + length])
-                if found:
-                    ids.append(found[0])
+                matches = self._ids.get(text[start : start + length])
+                if matches:
+                    ids.append(matches[0])
                     start += length
                     break
             else:

@@ -6,14 +6,15 @@ from collections.abc import Callable, Sequence
 
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding.drafting import Drafts
-from blackbox_proxy.core.decoding.events import Run
 from blackbox_proxy.core.decoding.ids import IdReading
 from blackbox_proxy.core.decoding.loop import Loop
 from blackbox_proxy.core.decoding.readings import Reading
 from blackbox_proxy.core.decoding.scores import ScoreReading
 from blackbox_proxy.core.decoding.strings import ByteReading
+from blackbox_proxy.core.events import Run
+from blackbox_proxy.core.pairtable import PairTable
 from blackbox_proxy.steering import Steering
-from blackbox_proxy.types import PairDistributions, Reveal, TokenPath
+from blackbox_proxy.types import RevealMethod
 
 
 def steps(
@@ -22,7 +23,7 @@ def steps(
     vocabulary: Vocabulary,
     spell: Callable[[bytes], Sequence[int]],
     api: Vocabulary | None = None,
-    reveal: Reveal = "none",
+    reveal: RevealMethod = "none",
     drafts: Drafts | None = None,
 ) -> Run:
     """Steer one answer. Yields `Step`s in order, and the questions that lead to them.
@@ -30,15 +31,15 @@ def steps(
     vocabulary, spell: the pair's; api: the API's own vocabulary, where it is known; reveal: how the API tells log-probs
     beyond its top-k; drafts: who may draft; the API alone where nobody says.
     """
-    distributions: dict[TokenPath, PairDistributions] = {}
+    table = PairTable()
     reading: Reading = (
-        IdReading(vocabulary, distributions, steering=steering, reveal=reveal)
+        IdReading(vocabulary, table, steering=steering, reveal=reveal)
         if steering.event == "ids"
-        else ByteReading(vocabulary, distributions, spell=spell, steering=steering, api=api, reveal=reveal)
+        else ByteReading(vocabulary, table, spell=spell, steering=steering, api=api, reveal=reveal)
     )
-    return Loop(steering, reading, distributions, drafts=drafts).run()
+    return Loop(steering, reading, table, drafts=drafts).run()
 
 
 def steps_by_scores(steering: Steering, *, proposes: bool) -> Run:
     """`steps` by any source of offsets (`types.OffsetSource`); proposes: whether it can name strings of its own."""
-    return Loop(steering, ScoreReading(steering, proposes=proposes), {}).run()
+    return Loop(steering, ScoreReading(steering, proposes=proposes), PairTable()).run()

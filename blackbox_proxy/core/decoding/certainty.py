@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from blackbox_proxy.core.alignment.tokencover import TokenCover
+from blackbox_proxy.core.alignment.tokencover import LEAST_MASS, TokenCover
 from blackbox_proxy.core.decoding import combine
 from blackbox_proxy.core.decoding.readings import ScoredPosition
 from blackbox_proxy.core.decoding.sampling import tempered
@@ -56,7 +56,7 @@ def next_to_read(cover: TokenCover, masses: Floats, columns: Sequence[int], *, s
 
 def _width(cover: TokenCover, masses: Floats, n: int, *, smooth: float) -> float:
     """Nats by which what is certain of a string's masses falls short of their estimate, both members together."""
-    spare = smooth + combine.LEAST
+    spare = smooth + LEAST_MASS
     return float(np.log((masses[:, n] + spare) / (cover.low_of(n) + spare)).sum())
 
 
@@ -67,14 +67,14 @@ def _contenders(cover: TokenCover, scored: ScoredPosition, masses: Floats, *, sm
     hardly probable there is no evidence to win by.
     """
     gains, loses = (0, 1) if scored.alpha > 0.0 else (1, 0)
-    score, spare, weight = scored.scores.score, smooth + combine.LEAST, abs(scored.alpha)
+    score, spare, weight = scored.scores.score, smooth + LEAST_MASS, abs(scored.alpha)
     best = float(score.max())
     lasting = LASTING * cover.once()[loses]
     room = weight * np.log((masses[loses] + spare) / (lasting + spare))
-    found = np.flatnonzero((masses[gains] >= combine.REAL) & (score < best) & (score + room > best))
+    columns = np.flatnonzero((masses[gains] >= combine.REAL) & (score < best) & (score + room > best))
     return [
         n
-        for n in found.tolist()
+        for n in columns.tolist()
         if weight * math.log((masses[loses, n] + spare) / (max(cover.low_of(n)[loses], lasting[n]) + spare))
         > best - float(score[n])
     ]

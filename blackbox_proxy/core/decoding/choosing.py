@@ -16,6 +16,7 @@ import numpy as np
 
 from blackbox_proxy.core.decoding.certificate import ROUNDING
 from blackbox_proxy.core.decoding.readings import hidden, merged
+from blackbox_proxy.core.events import ApiDraft, Evidence, ask_api
 from blackbox_proxy.core.text import is_whole
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.types import (
@@ -23,7 +24,6 @@ from blackbox_proxy.types import (
     Kind,
     Option,
     Position,
-    Reply,
     Scores,
 )
 
@@ -35,14 +35,6 @@ AHEAD = 4
 
 WITHOUT = 16
 """Tokens asked for where it cannot: along the API's own words the rest of an option may show."""
-
-
-@dataclass(frozen=True, slots=True)
-class Peek:
-    """Ask the API how it goes on from `text` by `length` tokens."""
-
-    text: bytes
-    length: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +67,12 @@ class Masses:
 
     def high(self) -> Floats:
         """Upper bounds, shape (n,): each option may have all that is open where it begins."""
-        found = self.low.copy()
+        high = self.low.copy()
         for one in self.open:
-            found += one.mass * np.array([option.startswith(one.text) for option in self.options])
-        return np.minimum(found, 1.0)
+            high += one.mass * np.array([option.startswith(one.text) for option in self.options])
+        return np.minimum(high, 1.0)
 
-    def wanted(self) -> tuple[bytes, ...]:
+    def beginnings(self) -> tuple[bytes, ...]:
         """Strings whose anti-expert's log-prob `guessed` needs, besides the options."""
         return tuple({one.text: None for one in self.open if one.text and any(map(one.hides, self.options))})
 
@@ -89,7 +81,7 @@ class Masses:
 
         p(o) = p(text) A[o] / A[text] for an option that is hidden, all of them together at most what is open there.
         """
-        found = self.low.copy()
+        guess = self.low.copy()
         for one in self.open:
             hidden = np.array([one.hides(option) for option in self.options])
             if hidden.any() and one.mass > 0.0:
@@ -97,8 +89,8 @@ class Masses:
                 shares = np.array(
                     [math.exp(logp(o) - before) if h else 0.0 for o, h in zip(self.options, hidden, strict=True)]
                 )
-                found += shares * min(one.whole, one.mass / max(shares.sum(), 1e-300))
-        return np.minimum(found, 1.0)
+                guess += shares * min(one.whole, one.mass / max(shares.sum(), 1e-300))
+        return np.minimum(guess, 1.0)
 
 
 def _outermost(texts: Sequence[bytes]) -> list[bytes]:
@@ -106,10 +98,10 @@ def _outermost(texts: Sequence[bytes]) -> list[bytes]:
     return [t for t in texts if not any(o != t and t.startswith(o) for o in texts)]
 
 
-Asking = Generator[Peek, Reply, Masses]
+MassProcess = Generator[ApiDraft, Evidence | None, Masses]
 
 
-def masses(options: Sequence[bytes], *, goes_on: bool, calls: int) -> Asking:
+def masses(options: Sequence[bytes], *, goes_on: bool, calls: int) -> MassProcess:
     """Ask until every option's probability is known, or `calls` are spent. Returns what is known.
 
     options: n different byte strings, none empty. goes_on: whether the endpoint goes on from a given text. Raises
@@ -122,50 +114,51 @@ def masses(options: Sequence[bytes], *, goes_on: bool, calls: int) -> Asking:
         )
     known: dict[bytes, Position] = {}
     asked: set[bytes] = set()
-    found = _divided(options, known)
+    divided = _divided(options, known)
     for _ in range(calls):
-        text = _next(found, goes_on=goes_on, asked=asked)
+        text = _next(divided, goes_on=goes_on, asked=asked)
         if text is None:
             break
         asked.add(text)
         rest = max(len(option) for option in options if option.startswith(text)) - len(text)
-        reply = yield Peek(text, min(AHEAD if goes_on else WITHOUT, rest))
+        draft = ApiDraft(text, (), min(AHEAD if goes_on else WITHOUT, rest), ())
+        (reply,) = (yield from ask_api(draft)).replies
         for position in reply.positions:
             known[text] = position
             if position.sampled.kind is not Kind.TEXT:
                 break
             text += position.sampled.piece
-        found = _divided(options, known)
-    return found
+        divided = _divided(options, known)
+    return divided
 
 
-def _next(found: Masses, *, goes_on: bool, asked: Collection[bytes]) -> bytes | None:
+def _next(divided: Masses, *, goes_on: bool, asked: Collection[bytes]) -> bytes | None:
     """The heaviest beginning that is worth asking for, can be, and was not in vain; None if there is none."""
-    pending = [one for one in found.open if not one.shown and one.text not in asked]
-    slight = SLIGHT * (found.low.sum() + math.fsum(one.mass for one in pending))
+    pending = [one for one in divided.open if not one.shown and one.text not in asked]
+    slight = SLIGHT * (divided.low.sum() + math.fsum(one.mass for one in pending))
     heavy = [one for one in pending if one.mass > slight and (not one.text or (goes_on and is_whole(one.text)))]
     return max(heavy, key=lambda one: one.mass).text if heavy else None
 
 
 def _divided(options: Sequence[bytes], known: Mapping[bytes, Position]) -> Masses:
     """All answers, divided as far as positions are known: from the shortest beginning on, so that each is done once."""
-    found = Masses(options, np.zeros(len(options)))
+    divided = Masses(options, np.zeros(len(options)))
     pending = {b"": 1.0}
     while pending:
         text = min(pending, key=len)
         mass = pending.pop(text)
         position = known.get(text)
         if position is None:
-            found.open.append(Open(text, mass, mass))
+            divided.open.append(Open(text, mass, mass))
             continue
         shown = {piece: logp for piece, logp in merged(position).items() if piece}
         for piece, logp in shown.items():
             after, part = text + piece, mass * math.exp(min(logp, 0.0))
-            found.low += part * np.array([after.startswith(option) for option in options])
+            divided.low += part * np.array([after.startswith(option) for option in options])
             if any(option.startswith(after) and option != after for option in options):
                 pending[after] = pending.get(after, 0.0) + part
-        found.open.append(Open(text, mass * hidden(position), mass, tuple(shown) or (b"",)))
-    return found
+        divided.open.append(Open(text, mass * hidden(position), mass, tuple(shown) or (b"",)))
+    return divided
 
 
 def exclusive(low: Floats, high: Floats, options: Sequence[bytes]) -> tuple[Floats, Floats]:
@@ -242,14 +235,14 @@ Lack = Literal["top_k", "goes_on", "calls", "begins", "tie"]
 `calls`: more calls; `begins`: options that begin differently; `tie`: nothing, since their odds are equal."""
 
 
-def lacking(masses: Masses, found: OptionScores, *, goes_on: bool) -> tuple[Lack, ...]:
+def lacking(masses: Masses, scores: OptionScores, *, goes_on: bool) -> tuple[Lack, ...]:
     """What would decide between the options that may be the best, the most that is open first; () where one is.
 
     goes_on: as in `masses`.
     """
-    if found.certified:
+    if scores.certified:
         return ()
-    contenders = [masses.options[i] for i in found.contenders()]
+    contenders = [masses.options[i] for i in scores.contenders()]
     lacks: dict[Lack, None] = {}
     for one in sorted(masses.open, key=lambda one: -one.mass):
         here = [option for option in contenders if option.startswith(one.text)]
@@ -275,11 +268,10 @@ def chosen(
     offset = _offsets(masses.options, scores)
     value, one, other = alpha * offset
     gain = Gain(value, np.minimum(one, other), np.maximum(one, other))
-    found = score_options(np.clip(guess, low, high), low=low, high=high, gain=gain)
+    steered = score_options(np.clip(guess, low, high), low=low, high=high, gain=gain)
     plain = score_options(np.clip(guess, low, high), low=low, high=high, gain=Gain(*np.zeros((3, count))))
     with np.errstate(divide="ignore"):
         logp = np.log(np.clip(guess, low, high))
-    rows = zip(
-        masses.options, plain.distribution, found.distribution, found.lower, found.upper, logp, offset[0], strict=True
-    )
-    return found, tuple(Option(text.decode(), *map(float, figures)) for text, *figures in rows)
+    columns = plain.distribution, steered.distribution, steered.lower, steered.upper, logp, offset[0]
+    rows = zip(masses.options, *columns, strict=True)
+    return steered, tuple(Option(text.decode(), *map(float, figures)) for text, *figures in rows)

@@ -14,13 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from blackbox_proxy.core.alignment.tokencover import LEAST_MASS
 from blackbox_proxy.types import Floats
 
 REAL = 1e-3
 """A string that a member finds at least this probable carries real evidence."""
-
-LEAST = 1e-9
-"""Remainders are never taken for smaller than this: rounding must not turn into certainty."""
 
 
 LEAST_SHARE = 1e-2
@@ -78,14 +76,14 @@ def covers(pieces: Sequence[bytes], *, known: int = 0) -> NDArray[np.bool_]:
 
 def _unbegun(pieces: Sequence[bytes]) -> NDArray[np.bool_]:
     """Which strings no other one of the list begins; of equal ones the first."""
-    found = np.zeros(len(pieces), dtype=np.bool_)
+    unbegun = np.zeros(len(pieces), dtype=np.bool_)
     last: bytes | None = None
     for i in sorted(range(len(pieces)), key=pieces.__getitem__):
         if last and pieces[i].startswith(last):
             continue
-        found[i] = True
+        unbegun[i] = True
         last = pieces[i]
-    return found
+    return unbegun
 
 
 def remainders(masses: Floats, pieces: Sequence[bytes], *, known: int) -> Floats:
@@ -138,10 +136,10 @@ def within_none(pieces: Sequence[bytes], *, foreign: Collection[bytes], known: i
     return ~np.array(begun, dtype=np.bool_)
 
 
-def left_over(field: Field) -> Floats:
+def remaining_mass(field: Field) -> Floats:
     """E_r and A_r: what the strings of real mass leave to all others, shape (2,)."""
     real = field.disjoint & (field.once >= REAL).any(axis=0)
-    return np.asarray(np.maximum(1.0 - field.once[:, real].sum(axis=1), LEAST), dtype=np.float64)
+    return np.asarray(np.maximum(1.0 - field.once[:, real].sum(axis=1), LEAST_MASS), dtype=np.float64)
 
 
 def pools(field: Field, *, flipped: bool = False) -> Floats:
@@ -150,9 +148,9 @@ def pools(field: Field, *, flipped: bool = False) -> Floats:
     That the tuning took mass from all the rest is evidence about each of them. That it gave some is not: it may have
     gone to any one, and the others must not win by it. flipped: for a negative alpha, where losing mass is to gain.
     """
-    left = left_over(field)
-    left[0 if flipped else 1] = left.max()
-    return left
+    pool = remaining_mass(field)
+    pool[0 if flipped else 1] = pool.max()
+    return pool
 
 
 def offsets(field: Field, *, evidence: float, flipped: bool = False) -> Floats:
@@ -174,10 +172,10 @@ def imputed(field: Field, *, evidence: float) -> Floats:
     if not len(rest) or field.tail <= 0.0:
         return np.full(len(rest), -np.inf)
     unseen = 1.0 - field.once[1, :known][field.disjoint[:known]].sum()
-    unseen = max(unseen, rest.max(), LEAST)
+    unseen = max(unseen, rest.max(), LEAST_MASS)
     shape = np.log(rest + evidence * unseen + 1e-300) - math.log(unseen)
-    found: Floats = np.minimum(math.log(field.tail) + np.minimum(shape, 0.0), field.ceiling)
-    return found
+    logp: Floats = np.minimum(math.log(field.tail) + np.minimum(shape, 0.0), field.ceiling)
+    return logp
 
 
 def score(field: Field, rule: Callable[[Field], Floats], *, alpha: float, evidence: float) -> FieldScores:
@@ -189,8 +187,8 @@ def score(field: Field, rule: Callable[[Field], Floats], *, alpha: float, eviden
 
 def _rest(field: Field) -> float:
     """log E - log A of what no string of the field begins; what is left below `REAL` is no evidence."""
-    left = np.maximum(1.0 - field.once[:, field.disjoint].sum(axis=1), 0.0) + REAL
-    return float(np.log(left[0]) - np.log(left[1]))
+    rest = np.maximum(1.0 - field.once[:, field.disjoint].sum(axis=1), 0.0) + REAL
+    return float(np.log(rest[0]) - np.log(rest[1]))
 
 
 def whole(scores: FieldScores, *, known: int, alpha: float) -> float:

@@ -33,12 +33,12 @@ def next_length(length: int, kept: int, *, limit: int) -> int:
     >>> next_length(4, 4, limit=16), next_length(4, 1, limit=16), next_length(4, 0, limit=16)
     (8, 2, 1)
     """
-    wanted = 2 * length if kept >= length else kept + 1
-    return max(1, min(wanted, limit))
+    following = 2 * length if kept >= length else kept + 1
+    return max(1, min(following, limit))
 
 
 @dataclass(frozen=True, slots=True)
-class Prices:
+class CostRatios:
     """What a token costs, in any one currency.
 
     Attributes:
@@ -61,7 +61,7 @@ class Prices:
         return fresh * self.input + min(usage.cached, usage.input) * self.cached + usage.output * self.output
 
 
-TYPICAL = Prices(1.0, 0.5, 4.0)
+TYPICAL = CostRatios(1.0, 0.5, 4.0)
 """The ratio of prices that is assumed where none are known; it orders plans, and is never shown as money."""
 
 
@@ -134,7 +134,7 @@ INPUT = 100.0
 class _Means:
     """Of a round of each plan: tokens of the answer that it gives, and what it asks for (as in `Sent`).
 
-    alone: the share of rounds in which the API drafts alone; own: tokens that are written in these.
+    alone: the share of rounds in which the API drafts alone; window: tokens that are written in these.
     """
 
     tokens: Floats
@@ -142,7 +142,7 @@ class _Means:
     behind: Floats
     written: Floats
     alone: Floats
-    own: Floats
+    window: Floats
 
 
 @final
@@ -251,7 +251,7 @@ class Planner:
         prices: Of the model that is asked; only their ratios count.
     """
 
-    def __init__(self, *, prefer: Prefer = "balanced", prices: Prices = TYPICAL) -> None:
+    def __init__(self, *, prefer: Prefer = "balanced", prices: CostRatios = TYPICAL) -> None:
         if prefer not in get_args(Prefer):
             raise InputError(
                 f"prefer must be cost, latency or balanced, not {prefer!r}", hint="balanced is the default"
@@ -266,11 +266,11 @@ class Planner:
 
         For latency, of those by the same drafter that are nearly as quick, the one of fewest calls: each may be slow.
         """
-        found = [rated for drafter in DRAFTERS if drafter in can for rated in self._rated(drafter, limit)]
-        least, _, best = min(found, key=lambda one: one[0])
+        rated = [one for drafter in DRAFTERS if drafter in can for one in self._rated(drafter, limit)]
+        least, _, best = min(rated, key=lambda one: one[0])
         if self._prefer != "latency":
             return best
-        near = [one for one in found if one[0] <= NEARLY * least and one[2].drafter == best.drafter]
+        near = [one for one in rated if one[0] <= NEARLY * least and one[2].drafter == best.drafter]
         return min(near, key=lambda one: one[1])[2]
 
     def _rated(self, drafter: Drafter, limit: int) -> Iterator[tuple[float, float, Plan]]:
@@ -301,17 +301,17 @@ class Planner:
 
     def cost(self, drafter: Drafter) -> Floats:
         """What a token of the answer is expected to cost by each plan, in the currency of the prices."""
-        means, window, own = self._played[drafter].means(), self._read("api"), self._read(drafter)
-        read = self._input * (means.alone * window + (means.prompts - means.alone) * own) + means.behind * own
+        means, window, other = self._played[drafter].means(), self._read("api"), self._read(drafter)
+        read = self._input * (means.alone * window + (means.prompts - means.alone) * other) + means.behind * other
         return np.asarray((read + means.written * self._prices.output) / means.tokens)
 
     def seconds(self, drafter: Drafter) -> Floats:
         """How long a token is expected to take; a drafter that was not tried is taken to be as quick as the window."""
         means, (start, each) = self._played[drafter].means(), self._window_pace.at()
-        own_start, own_each = (self._bills[drafter].pace or self._window_pace).at()
-        alone, written = means.alone * start + means.own * each, means.written - means.own
-        work = means.behind * own_each + written * each if drafter == "pair_echo" else written * own_each
-        return np.asarray((alone + (1.0 - means.alone) * own_start + work) / means.tokens)
+        other_start, other_each = (self._bills[drafter].pace or self._window_pace).at()
+        alone, written = means.alone * start + means.window * each, means.written - means.window
+        work = means.behind * other_each + written * each if drafter == "pair_echo" else written * other_each
+        return np.asarray((alone + (1.0 - means.alone) * other_start + work) / means.tokens)
 
     @property
     def _window_pace(self) -> _Line:

@@ -56,8 +56,8 @@ class Divergence:
 
     def __call__(self, distributions: PairDistributions) -> Opening:
         """See `Gate`."""
-        found = total_variation(distributions, ends=self.ends)
-        return Opening(found > self.threshold, found)
+        apart = total_variation(distributions, ends=self.ends)
+        return Opening(apart > self.threshold, apart)
 
 
 def total_variation(distributions: PairDistributions, *, ends: Ids) -> float:

@@ -8,7 +8,7 @@ whole distribution is what a step tells. Knows no wire format and not who answer
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Generator, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
@@ -17,22 +17,21 @@ from typing import final
 import numpy as np
 
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
-from blackbox_proxy.core.decoding.events import Begin, Ending, Event, Evidence, Run, Score
+from blackbox_proxy.core.decoding.emitting import given_step
 from blackbox_proxy.core.decoding.ids import IdReading
-from blackbox_proxy.core.decoding.loop import Loop
-from blackbox_proxy.core.decoding.readings import Answer, Reading, ScoredPosition, may_follow, untouched, with_revealed
+from blackbox_proxy.core.decoding.readings import Reading, may_follow, untouched, with_requested
 from blackbox_proxy.core.decoding.rounds import Known, known_of
-from blackbox_proxy.core.decoding.sampling import tv_bound
 from blackbox_proxy.core.decoding.scores import ScoreReading
 from blackbox_proxy.core.decoding.strings import ByteReading
+from blackbox_proxy.core.events import Answer, ApiText, Ending, Process, Run
+from blackbox_proxy.core.pairtable import PairTable
 from blackbox_proxy.core.text import is_whole
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.steering import Steering
-from blackbox_proxy.types import Candidate, Finish, Kind, Origin, PairDistributions, Position, Reply, Step, TokenPath
+from blackbox_proxy.types import Candidate, Finish, Kind, Origin, Position, Reply, Step, TokenPath
 
 AHEAD = 16
 """Places of the text whose distributions the pair is asked for at once."""
-
 
 TEXTS = (Kind.TEXT, Kind.FRAGMENT)
 
@@ -64,22 +63,21 @@ def scored_steps(
     spell: Callable[[bytes], Sequence[int]],
     api: Vocabulary | None = None,
 ) -> Run:
-    """A run that scores a text by a pair. Raises as `distribution_of`. Arguments as in `loop.steps`."""
-    distributions: dict[TokenPath, PairDistributions] = {}
-    distribution = distribution_of(steering)
+    """A run that scores a text by a pair. Raises as `distribution_of`. Arguments as in `answers.steps`."""
+    table, distribution = PairTable(), distribution_of(steering)
     reading: Reading = (
-        IdReading(vocabulary, distributions, steering=distribution)
+        IdReading(vocabulary, table, steering=distribution)
         if steering.event == "ids"
-        else ByteReading(vocabulary, distributions, spell=spell, steering=distribution, api=api, given=True)
+        else ByteReading(vocabulary, table, spell=spell, steering=distribution, api=api, given=True)
     )
     names = _special(vocabulary) | (_special(api) if api else frozenset())
-    return Scoring(distribution, reading, distributions, given=given, special=names).run()
+    return Scoring(distribution, reading, table, given=given, special=names).run()
 
 
 def scored_by_scores(given: Given, steering: Steering, *, proposes: bool) -> Run:
     """`scored_steps` by any source of offsets (`types.OffsetSource`)."""
     distribution = distribution_of(steering)
-    return Scoring(distribution, ScoreReading(distribution, proposes=proposes), {}, given=given).run()
+    return Scoring(distribution, ScoreReading(distribution, proposes=proposes), PairTable(), given=given).run()
 
 
 def distribution_of(steering: Steering) -> Steering:
@@ -102,31 +100,26 @@ def distribution_of(steering: Steering) -> Steering:
 
 
 @final
-class Scoring(Loop):
-    """One run: a step for each token of the text, in order, and one for the token behind it where that is wanted.
+class Scoring:
+    """One run: a step for each token of the text, in order, and one for the token behind it where that is asked for.
 
-    A step whose log-prob nobody knows has NaN in its place: that of the first token, and with offsets also those of
+    A step whose log-prob nobody knows has None in its place: that of the first token, and with offsets also those of
     special tokens, which are no text, and of what the pair reads as its prompt: the first tokens up to a whole word.
     """
 
     def __init__(
-        self,
-        steering: Steering,
-        reading: Reading,
-        distributions: dict[TokenPath, PairDistributions],
-        *,
-        given: Given,
-        special: Container[bytes] = (),
+        self, steering: Steering, reading: Reading, table: PairTable, *, given: Given, special: Container[bytes] = ()
     ) -> None:
         """special: what special tokens are called, where a reply may spell them like text."""
-        super().__init__(steering, reading, distributions)
-        self._text, self._special = given, special
+        self._steering, self._reading, self._table = steering, reading, table
+        self._given, self._special = given, special
 
     def run(self) -> Run:
         """Raises InputError where the API does not tell its log-prob of each token but the first."""
-        (reply,) = yield from self._replies(Score(self._text.text, self._text.ids))
-        places = [_marked(place, self._special) for place in _places(self._text, reply)]
-        behind = known_of(reply)[:1] if self._text.goes_on else []
+        evidence = yield from self._table.ask_beside(ApiText(self._given.text, self._given.ids))
+        (reply,) = evidence.replies
+        places = [_marked(place, self._special) for place in _places(self._given, reply)]
+        behind = known_of(reply)[:1] if self._given.goes_on else []
         if self._steering.alpha == 0.0:
             yield from map(self._unsteered, places)
             answer = Answer()
@@ -139,32 +132,32 @@ class Scoring(Loop):
             yield step
         return Ending(finish, max(0, len(reply.positions) - len(behind)), ())
 
-    def _steered(self, places: Sequence[Position]) -> Generator[Event, Evidence | None, Answer]:
+    def _steered(self, places: Sequence[Position]) -> Process[Answer]:
         """The steps of the text's tokens; gives what the pair reads behind its prompt in the end."""
-        done, answer = 0, Answer()
+        emitted, answer = 0, Answer()
         for start, end in _spans(places):
-            yield from map(_unknown, places[done:start])
-            yield Begin(b"".join(place.sampled.piece for place in places[:start]))
-            self._distributions.clear()
-            answer = yield from self._walked(places[start:end])
-            done = end
-        yield from map(_unknown, places[done:])
-        if not done and self._text.goes_on:
-            yield Begin(self._text.text)
+            yield from map(_unknown, places[emitted:start])
+            yield from self._table.begin(b"".join(place.sampled.piece for place in places[:start]))
+            answer = yield from self._span(places[start:end])
+            emitted = end
+        yield from map(_unknown, places[emitted:])
+        if not emitted and self._given.goes_on:
+            yield from self._table.begin(self._given.text)
         return answer
 
-    def _walked(self, places: Sequence[Position]) -> Generator[Event, Evidence | None, Answer]:
+    def _span(self, places: Sequence[Position]) -> Process[Answer]:
         """The steps of tokens that follow one another; gives the text that they make."""
         answer = Answer()
         for at in range(0, len(places), AHEAD):
             some = places[at : at + AHEAD]
             answers = list(accumulate(some, self._after, initial=answer))
-            yield from self._know([path for one in answers for path in self._reading.paths(one)])
+            yield from self._table.know([path for one in answers for path in self._reading.paths(one)])
             for before, place in zip(answers, some, strict=False):
-                scored = yield from self._score(place, before)
-                yield self._told(scored, scored.pieces.index(place.sampled.piece), place, origin=Origin.GIVEN)
+                scored = yield from self._reading.score(place, before)
+                column = scored.pieces.index(place.sampled.piece)
+                yield given_step(place, scored, column, origin=Origin.GIVEN, steering=self._steering)
             answer = answers[-1]
-            self._forget(answer)
+            self._table.forget_before(self._reading.paths(answer))
         return answer
 
     def _after(self, answer: Answer, place: Position) -> Answer:
@@ -172,48 +165,25 @@ class Scoring(Loop):
 
     def _unsteered(self, place: Position) -> Step:
         """The step of a token of the text where the API's own distribution is all that counts."""
-        own = place.sampled
+        token = place.sampled
         scored = untouched(place, None, steering=self._steering, fits=lambda _piece: True)
-        if scored is None or not math.isfinite(own.logp):
+        if scored is None or not math.isfinite(token.logp):
             return _unknown(place)
         candidates = scored.candidates(self._steering.top_candidates, scored.log_whole())
-        return Step(
-            own.piece, own.kind, own.piece, own.logp, own.logp, 0.0, Origin.GIVEN, candidates, tv_bound=0.0, alpha=0.0
-        )
+        piece, logp = token.piece, token.logp
+        return Step(piece, token.kind, piece, logp, logp, 0.0, Origin.GIVEN, candidates, tv_bound=0.0, alpha=0.0)
 
-    def _next(self, known: Known, answer: Answer) -> Generator[Event, Evidence | None, Step]:
+    def _next(self, known: Known, answer: Answer) -> Process[Step]:
         """The step behind the text. What an end is worth that the API hides, nobody knows."""
         place, scored = known.position, None
-        if known.hidden:
-            return replace(_unknown(place), origin=Origin.DRAFT)
-        if self._steering.alpha != 0.0:
-            scored = yield from self._score(place, answer)
-        else:
+        if not known.hidden and self._steering.alpha != 0.0:
+            scored = yield from self._reading.score(place, answer)
+        elif not known.hidden:
             scored = untouched(place, None, steering=self._steering, fits=partial(may_follow, answer.text))
         if scored is None:
             return replace(_unknown(place), origin=Origin.DRAFT)
-        return self._told(scored, int(scored.scores.score.argmax()), place, origin=Origin.DRAFT)
-
-    def _told(self, scored: ScoredPosition, at: int, place: Position, *, origin: Origin) -> Step:
-        """The step of one of the candidates."""
-        scores, piece = scored.scores, scored.pieces[at]
-        whole = scored.log_whole()
-        return Step(
-            piece=piece,
-            kind=Kind.TEXT if piece else Kind.END,
-            api_token=place.sampled.piece,
-            logp_before=float(scores.logp[at]),
-            logp_after=scored.logp_after(at, whole),
-            offset=float(scores.offset[at]),
-            origin=origin,
-            candidates=scored.candidates(self._steering.top_candidates, whole),
-            tv_bound=tv_bound(scores.score, known=scored.known, unseen=scored.unseen),
-            log_weight=whole,
-            alpha=scored.alpha,
-            divergence=scored.divergence,
-            gated=scored.gated,
-            unbordered=scored.unbordered,
-        )
+        best = int(scored.scores.score.argmax())
+        return given_step(place, scored, best, origin=Origin.DRAFT, steering=self._steering)
 
 
 def _places(given: Given, reply: Reply) -> list[Position]:
@@ -221,37 +191,37 @@ def _places(given: Given, reply: Reply) -> list[Position]:
 
     Raises InputError where it does not say that of each token but the first.
     """
-    told = reply.given
-    if given.tokens and len(told) == len(given.tokens):
-        told = tuple(map(_named, told, given.tokens))
-    if not told or b"".join(place.sampled.piece for place in told) != given.text:
+    places = reply.given
+    if given.tokens and len(places) == len(given.tokens):
+        places = tuple(map(_named, places, given.tokens))
+    if not places or b"".join(place.sampled.piece for place in places) != given.text:
         raise InputError(
             "the endpoint does not tell the tokens of a text that it is sent, or cuts it into others",
             hint="texts are scored where it gives them back (`echo`) with their bytes, or takes token ids",
         )
-    for at, place in enumerate(told[1:], start=1):
+    for at, place in enumerate(places[1:], start=1):
         if not math.isfinite(place.sampled.logp):
             raise InputError(
                 f"the endpoint does not tell its log-prob of token {at} of the text, {place.sampled.piece!r}",
                 hint="it hides some log-probs, so that no text with such a token can be scored",
             )
-    return [told[0], *map(_listed, told[1:])]
+    return [places[0], *map(_listed, places[1:])]
 
 
 def _named(place: Position, token: Candidate) -> Position:
     """The position with its token as the API's vocabulary has it, whatever the reply made of its bytes."""
-    own = replace(token, logp=place.sampled.logp)
+    sampled = replace(token, logp=place.sampled.logp)
     same = [c for c in place.top if (c.piece, c.kind) == (place.sampled.piece, place.sampled.kind)]
-    top = tuple(own if c in same[:1] else c for c in place.top)
-    return replace(place, sampled=own, top=top)
+    top = tuple(sampled if c in same[:1] else c for c in place.top)
+    return replace(place, sampled=sampled, top=top)
 
 
 def _listed(place: Position) -> Position:
     """The position with its token among the candidates."""
-    own = place.sampled
-    if any(c.piece == own.piece and c.kind is own.kind for c in place.top):
+    token = place.sampled
+    if any(c.piece == token.piece and c.kind is token.kind for c in place.top):
         return place
-    return with_revealed(place, (own,))
+    return with_requested(place, (token,))
 
 
 def _special(vocabulary: Vocabulary) -> frozenset[bytes]:
@@ -262,8 +232,8 @@ def _special(vocabulary: Vocabulary) -> frozenset[bytes]:
 
 def _marked(place: Position, special: Container[bytes]) -> Position:
     """The position, whose token is no text where it is called like a special one."""
-    own = place.sampled
-    return replace(place, sampled=replace(own, kind=Kind.SPECIAL)) if own.piece in special else place
+    token = place.sampled
+    return replace(place, sampled=replace(token, kind=Kind.SPECIAL)) if token.piece in special else place
 
 
 def _spans(places: Sequence[Position]) -> Iterator[tuple[int, int]]:
@@ -284,5 +254,5 @@ def _spans(places: Sequence[Position]) -> Iterator[tuple[int, int]]:
 
 def _unknown(place: Position) -> Step:
     """The step of a token whose log-prob nobody knows."""
-    own = place.sampled
-    return Step(own.piece, own.kind, own.piece, math.nan, math.nan, math.nan, Origin.GIVEN, alpha=math.nan)
+    token = place.sampled
+    return Step(token.piece, token.kind, token.piece, None, None, None, Origin.GIVEN, alpha=None)

@@ -7,7 +7,7 @@ API does not show can be bounded token by token. Knows nothing of who evaluates 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import final
 
@@ -23,26 +23,24 @@ from blackbox_proxy.core.decoding.readings import (
     FAINT,
     MOST_PROPOSED,
     WIDENED,
-    Answer,
     Completing,
     Guess,
     Guessing,
     PositionScoring,
-    Revealing,
     ScoredPosition,
-    Wanted,
     check_any,
     guess_weight,
     hidden,
     merged,
-    named,
+    reveal_ids,
     supported,
     unfinished,
     untouched,
-    with_revealed,
 )
 from blackbox_proxy.core.decoding.sampling import tv_bound
-from blackbox_proxy.core.decoding.strings import MOST_REVEALED
+from blackbox_proxy.core.decoding.strings import MOST_REQUESTED
+from blackbox_proxy.core.events import Answer, Evaluate, Evidence
+from blackbox_proxy.core.pairtable import PairTable
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import (
@@ -51,7 +49,7 @@ from blackbox_proxy.types import (
     Kind,
     PairDistributions,
     Position,
-    Reveal,
+    RevealMethod,
     TokenPath,
 )
 
@@ -66,19 +64,19 @@ class IdReading:
     def __init__(
         self,
         vocabulary: Vocabulary,
-        distributions: Mapping[TokenPath, PairDistributions],
+        table: PairTable,
         *,
         steering: Steering,
-        reveal: Reveal = "none",
+        reveal: RevealMethod = "none",
     ) -> None:
-        self._vocabulary, self._distributions, self._steering = vocabulary, distributions, steering
+        self._vocabulary, self._table, self._steering = vocabulary, table, steering
         self._reveal = reveal
         self._greedy = steering.temperature == 0.0
         self._may_appear = np.where(vocabulary.is_text, 0.0, -np.inf)
         self._may_appear[vocabulary.ends] = 0.0
         self._gate = gate_of(steering, ends=vocabulary.ends)
 
-    def paths(self, answer: Answer) -> Wanted:
+    def paths(self, answer: Answer) -> Sequence[TokenPath]:
         """The one path of the answer itself."""
         return (answer.path,)
 
@@ -98,25 +96,24 @@ class IdReading:
 
     def score(self, position: Position, answer: Answer) -> PositionScoring:
         """Score the API's candidates, the end, and the expert's likeliest other ids; see `readings.Reading`."""
-        if answer.path not in self._distributions:
-            yield (answer.path,)
-        distributions = self._distributions[answer.path]
+        distributions = yield from self._distributions(answer)
         opening = self._gate(distributions)
         if not opening.is_open:
-            left = untouched(position, opening.divergence, steering=self._steering, fits=self._fits)
-            if left is not None:
-                return left
+            gated = untouched(position, opening.divergence, steering=self._steering, fits=self._fits)
+            if gated is not None:
+                return gated
         alpha = self._steering.alpha_at(answer.tokens)
         gains = alpha * self._offsets(distributions) + self._may_appear
         scored = self._listed(distributions, position, gains, alpha=alpha)
+        revealing = 0
         for _ in range(self._steering.reveals):
             ids = self._threats(scored)
             if not ids:
                 break
-            found = yield Revealing(ids)
-            position = with_revealed(position, named(found if isinstance(found, tuple) else (), self._vocabulary))
+            position, written = yield from reveal_ids(position, answer, ids, vocabulary=self._vocabulary)
+            revealing += written
             scored = self._listed(distributions, position, gains, alpha=alpha)
-        return replace(scored, divergence=opening.divergence)
+        return replace(scored, divergence=opening.divergence, revealing=revealing)
 
     def complete(self, answer: Answer) -> Completing:
         """Raises ReplyError: an API that is sent ids is never asked for the rest of a character."""
@@ -125,8 +122,7 @@ class IdReading:
 
     def guess(self, answer: Answer) -> Guessing:
         """What would be chosen next if the API were the anti-expert; b"" for the end."""
-        yield (answer.path,)
-        distributions = self._distributions[answer.path]
+        distributions = yield from self._distributions(answer)
         alpha = self._steering.alpha_at(answer.tokens) if self._gate(distributions).is_open else 0.0
         expert, other = guess_weight(alpha)
         score = expert * distributions.expert.logits.astype(np.float64) + other * distributions.anti_expert.logits
@@ -136,14 +132,18 @@ class IdReading:
         )
         return Guess(b"" if best in self._vocabulary.ends else self._vocabulary.pieces[best], chance)
 
+    def _distributions(self, answer: Answer) -> Generator[Evaluate, Evidence | None, PairDistributions]:
+        """The pair's of the next token."""
+        return (yield from self._table.know((answer.path,)))[answer.path]
+
     def _offsets(self, distributions: PairDistributions) -> Floats:
         """log E - log A of every id, shape (V,); the ends are one event."""
-        found = np.subtract(distributions.expert.logits, distributions.anti_expert.logits, dtype=np.float64)
-        found -= distributions.expert.log_norm - distributions.anti_expert.log_norm
+        offsets = np.subtract(distributions.expert.logits, distributions.anti_expert.logits, dtype=np.float64)
+        offsets -= distributions.expert.log_norm - distributions.anti_expert.log_norm
         if len(self._vocabulary.ends):
             ends = probabilities(distributions, self._vocabulary.ends).sum(axis=1)
-            found[self._vocabulary.ends] = np.log(ends[0]) - np.log(ends[1])
-        return found
+            offsets[self._vocabulary.ends] = np.log(ends[0]) - np.log(ends[1])
+        return offsets
 
     def _fits(self, piece: bytes) -> bool:
         return not piece or self.knows(piece)
@@ -181,12 +181,12 @@ class IdReading:
 
     def _unseen(self, position: Position, gains: Floats, *, tail: float, end: float) -> Unseen:
         """What is known of the ids that the API did not show, one by one."""
-        named = [i for c in (*position.top, *position.revealed) for i in self._ids_of(c)]
+        shown = [i for c in (*position.top, *position.requested) for i in self._ids_of(c)]
         if self._greedy:
-            named += self._ids_of(position.sampled)
+            shown += self._ids_of(position.sampled)
         rest = gains.copy()
-        rest[named] = -np.inf
-        open_ends = [i for i in self._vocabulary.ends.tolist() if i not in named]
+        rest[shown] = -np.inf
+        open_ends = [i for i in self._vocabulary.ends.tolist() if i not in shown]
         ids = np.flatnonzero(rest > -np.inf)
         listed = rest[ids]
         unseen = Unseen(tail, position.ceiling, float(listed.max(initial=-np.inf)), listed, ids)
@@ -218,7 +218,7 @@ class IdReading:
         else:
             bound = tv_bound(score, known=scored.known, unseen=unseen, temperature=self._steering.temperature)
             close = np.full(len(unseen.gains), bound > SLIGHT)
-        most = 1 if self._reveal == "bias" else MOST_REVEALED
+        most = 1 if self._reveal == "bias" else MOST_REQUESTED
         order = np.argsort(-unseen.gains[close], kind="stable")[:most]
         return tuple(unseen.ids[close][order].tolist())
 

@@ -1,15 +1,16 @@
-"""What a position of the API is scored by: the questions that a reading may ask, and the answer that it gives.
+"""What a position of the API is scored by: the interface of a reading, and what all readings have in common.
 
-A reading scores the API's candidates by the pair (`strings`, `ids`) or by another source of offsets. It is a generator:
-it yields the token paths at which it needs the pair's distributions, or the API's tokens whose log-probs it wants
-besides the top-k, and returns everything that competes. Who answers, and who chooses, is not its business.
+A reading scores the API's candidates by the pair (`strings`, `ids`) or by another source of offsets (`scores`). It is a
+generator: it yields questions (`core.events`) for the pair's distributions, for a source's scores, or for the log-probs
+of tokens besides the API's top-k, and returns everything that competes. Who answers, and who chooses, is not its
+business.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +19,7 @@ from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding import combine
 from blackbox_proxy.core.decoding.certificate import NOTHING, Unseen, is_certain
 from blackbox_proxy.core.decoding.sampling import nucleus
+from blackbox_proxy.core.events import Answer, ApiReveal, Evidence, Question, ask_api
 from blackbox_proxy.core.text import is_start, is_whole
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.steering import Steering
@@ -27,7 +29,6 @@ from blackbox_proxy.types import (
     Kind,
     Position,
     ScoredCandidate,
-    Scores,
     TokenPath,
 )
 
@@ -36,39 +37,6 @@ WIDENED, MOST_PROPOSED = 4, 128
 
 FAINT = 1e-5
 """Share under the expert below which not even a widened list has a string."""
-
-Wanted = tuple[TokenPath, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Revealing:
-    """Ask the API for the log-probs of these ids of its own vocabulary, at this very place."""
-
-    ids: TokenPath
-
-
-@dataclass(frozen=True, slots=True)
-class StringsWanted:
-    """Ask a source of offsets for its scores of these strings after `text`, and of `proposals` strings of its own."""
-
-    text: bytes
-    pieces: tuple[bytes, ...]
-    proposals: int
-
-
-@dataclass(frozen=True, slots=True)
-class StringScores:
-    """The scores of the strings that were asked for, and of those that the source added behind them."""
-
-    pieces: tuple[bytes, ...]
-    scores: Scores
-
-
-Question = Wanted | Revealing | StringsWanted
-"""Paths whose distributions are needed in the shared table, ids to be revealed, or strings to be scored."""
-
-Found = tuple[Candidate, ...] | StringScores | None
-"""What the last two are answered with; distributions are found in the table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +47,7 @@ class ScoredPosition:
     what is known of the API's other tokens. alpha: weight of the offset. divergence, gated: as in
     `types.Step`. missed: where the API's own draw is what is wanted, how likely, at most, it draws what may not follow;
     None elsewhere. unbordered: the text ends where the API's tokenizer would hardly end a token, so that it was scored
-    without that condition.
+    without that condition. revealing: how many tokens the API wrote only to reveal log-probs.
     """
 
     pieces: tuple[bytes, ...]
@@ -91,6 +59,7 @@ class ScoredPosition:
     gated: bool = False
     missed: float | None = None
     unbordered: bool = False
+    revealing: int = 0
 
     @property
     def is_safe(self) -> bool:
@@ -114,6 +83,11 @@ class ScoredPosition:
         """Steered log-prob of a string. Guesses that overlap may weigh more than all: then it is 0."""
         return min(0.0, float(self.scores.score[at]) - log_z)
 
+    def offset(self, at: int) -> float | None:
+        """Offset of a string, in nats; None where the pair did not score it."""
+        offset = float(self.scores.offset[at])
+        return None if math.isnan(offset) else offset
+
     def candidates(self, best: int, log_z: float) -> tuple[ScoredCandidate, ...]:
         """The best few, their scores normalised by `log_z`."""
         order = np.argsort(-self.scores.score, kind="stable")[:best]
@@ -121,8 +95,8 @@ class ScoredPosition:
 
     def _candidate(self, i: int, log_z: float) -> ScoredCandidate:
         piece, score = self.pieces[i], self.logp_after(i, log_z)
-        logp, offset = float(self.scores.logp[i]), float(self.scores.offset[i])
-        return ScoredCandidate(piece, Kind.TEXT if piece else Kind.END, logp, offset, score, i < self.known)
+        kind, logp = Kind.TEXT if piece else Kind.END, float(self.scores.logp[i])
+        return ScoredCandidate(piece, kind, logp, self.offset(i), score, i < self.known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,27 +107,15 @@ class Guess:
     chance: float
 
 
-PositionScoring = Generator[Question, Found, ScoredPosition]
-Completing = Generator[Question, Found, bytes]
-Guessing = Generator[Question, Found, Guess]
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What has been emitted so far: its bytes and, for an `ids` reading, its token ids.
-
-    tokens: how many steps led to it.
-    """
-
-    text: bytes = b""
-    path: TokenPath = ()
-    tokens: int = field(default=0, compare=False)
+PositionScoring = Generator[Question, Evidence | None, ScoredPosition]
+Completing = Generator[Question, Evidence | None, bytes]
+Guessing = Generator[Question, Evidence | None, Guess]
 
 
 class Reading(Protocol):
     """How a position of the API is scored."""
 
-    def paths(self, answer: Answer) -> Wanted: ...
+    def paths(self, answer: Answer) -> Sequence[TokenPath]: ...
 
     def score(self, position: Position, answer: Answer) -> PositionScoring: ...
 
@@ -195,7 +157,7 @@ def merged(position: Position, *, greedy: bool = True) -> dict[bytes, float]:
     chosen would depend on what was drawn, and the choice would no longer follow the distribution.
     """
     logps: dict[bytes, float] = {}
-    for candidate in (*position.top, *position.revealed, *(_unlisted(position) if greedy else ())):
+    for candidate in (*position.top, *position.requested, *(_unlisted(position) if greedy else ())):
         if candidate.kind is Kind.SPECIAL or not math.isfinite(candidate.logp):
             continue
         key = b"" if candidate.kind is Kind.END else candidate.piece
@@ -207,7 +169,7 @@ def merged(position: Position, *, greedy: bool = True) -> dict[bytes, float]:
 
 def _unlisted(position: Position) -> tuple[Candidate, ...]:
     """The sampled token, where neither the top-k nor what was revealed holds it."""
-    same = (c for c in (*position.top, *position.revealed) if c.piece == position.sampled.piece)
+    same = (c for c in (*position.top, *position.requested) if c.piece == position.sampled.piece)
     return () if any(same) else (position.sampled,)
 
 
@@ -217,9 +179,16 @@ def hidden(position: Position, *, greedy: bool = True) -> float:
     return max(position.tail - taken, 0.0)
 
 
-def named(found: Sequence[Candidate], vocabulary: Vocabulary) -> tuple[Candidate, ...]:
-    """Candidates that have an id alone, with their pieces from the API's vocabulary."""
-    return tuple(c if c.piece or c.id is None else _of_id(c.id, c.logp, vocabulary) for c in found)
+def reveal_ids(
+    position: Position, answer: Answer, ids: TokenPath, *, vocabulary: Vocabulary
+) -> Generator[ApiReveal, Evidence | None, tuple[Position, int]]:
+    """The position with the log-probs of some more ids of the API; and how many tokens it wrote to tell them."""
+    evidence = yield from ask_api(ApiReveal(answer.text, answer.path, ids))
+    (reply,) = evidence.replies
+    candidates = reply.positions[0].requested if reply.positions else ()
+    # A reply may name a candidate by its id alone.
+    named = [c if c.piece or c.id is None else _of_id(c.id, c.logp, vocabulary) for c in candidates]
+    return with_requested(position, named), len(reply.positions)
 
 
 def _of_id(i: int, logp: float, vocabulary: Vocabulary) -> Candidate:
@@ -227,12 +196,12 @@ def _of_id(i: int, logp: float, vocabulary: Vocabulary) -> Candidate:
     return Candidate(vocabulary.pieces[i], logp, kind, i)
 
 
-def with_revealed(position: Position, found: Sequence[Candidate]) -> Position:
+def with_requested(position: Position, candidates: Sequence[Candidate]) -> Position:
     """The position with further candidates, taken out of its tail."""
-    named = {(c.piece, c.id) for c in (*position.top, *position.revealed)}
-    fresh = tuple(c for c in found if (c.piece, c.id) not in named)
+    listed = {(c.piece, c.id) for c in (*position.top, *position.requested)}
+    fresh = tuple(c for c in candidates if (c.piece, c.id) not in listed)
     taken = math.fsum(math.exp(c.logp) for c in fresh if math.isfinite(c.logp))
-    return replace(position, revealed=(*position.revealed, *fresh), tail=max(position.tail - taken, 0.0))
+    return replace(position, requested=(*position.requested, *fresh), tail=max(position.tail - taken, 0.0))
 
 
 def check_any(logp: Floats, position: Position, *, fault: str) -> None:

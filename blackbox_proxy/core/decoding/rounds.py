@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, final
 
-from blackbox_proxy.core.decoding.readings import Answer
+from blackbox_proxy.core.events import Answer
 from blackbox_proxy.core.text import is_whole
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.types import FILTERED, Candidate, Kind, Origin, Position, Reply, Step
@@ -33,11 +33,11 @@ class Known:
 class Shown(Protocol):
     """The positions of one round.
 
-    made: how many tokens of its own the API told of. is_cut: whether it, drafting alone, was cut before its end.
+    drafted: how many tokens of its own the API told of. is_cut: whether it, drafting alone, was cut before its end.
     """
 
     @property
-    def made(self) -> int: ...
+    def drafted(self) -> int: ...
 
     @property
     def is_cut(self) -> bool: ...
@@ -54,13 +54,13 @@ class Shown(Protocol):
 
 def known_of(reply: Reply) -> list[Known]:
     """A reply's positions, with one added for an end that the API reached but did not show."""
-    found = [Known(position, reply.exact) for position in reply.positions]
-    ended = bool(found) and found[-1].position.sampled.kind is Kind.END
+    known = [Known(position, reply.exact) for position in reply.positions]
+    ended = bool(known) and known[-1].position.sampled.kind is Kind.END
     if reply.finish == "stop" and not ended:
         end = Candidate(b"", math.log(HIDDEN_END), Kind.END)
         hidden = Position(end, (end,), 1.0 - HIDDEN_END, math.log(HIDDEN_END))
-        found.append(Known(hidden, reply.exact, hidden=True))
-    return found
+        known.append(Known(hidden, reply.exact, hidden=True))
+    return known
 
 
 @final
@@ -69,7 +69,7 @@ class Window:
 
     def __init__(self, reply: Reply) -> None:
         self._known = known_of(reply)
-        self.made = len(reply.positions)
+        self.drafted = len(reply.positions)
         self._cut = reply.finish == FILTERED
         self._at = 0
         self.is_cut = (reply.said or reply).finish != "stop"
@@ -90,7 +90,7 @@ class Window:
 
     def wasted(self, starts: Sequence[Answer]) -> int:
         """Drafted tokens that no step stands for. starts: where the steps that the API was asked for stand."""
-        return max(self.made - len(starts), 0)
+        return max(self.drafted - len(starts), 0)
 
     @property
     def filtered(self) -> bool:
@@ -100,12 +100,12 @@ class Window:
 
 @final
 class Borders:
-    """Places that were asked about. made: those at which the API wrote a token to tell."""
+    """Places that were asked about. written: those at which the API wrote a token to tell."""
 
-    made, is_cut = 0, False
+    drafted, is_cut = 0, False
 
-    def __init__(self, known: Mapping[Answer, Known], *, made: Sequence[Answer]) -> None:
-        self._known, self._made = known, made
+    def __init__(self, known: Mapping[Answer, Known], *, written: Sequence[Answer]) -> None:
+        self._known, self._written = known, written
 
     def next(self, answer: Answer, last: Step | None) -> Known | None:  # noqa: ARG002 (the text tells)
         """What is known of the text that the walk has come to."""
@@ -117,7 +117,7 @@ class Borders:
 
     def wasted(self, starts: Sequence[Answer]) -> int:
         """Tokens that the API wrote where no step stands. starts: as in `Window`."""
-        return sum(answer not in starts for answer in self._made)
+        return sum(answer not in starts for answer in self._written)
 
     @property
     def filtered(self) -> bool:
@@ -129,7 +129,7 @@ class Borders:
 class Checked:
     """A draft of the pair that was sent: its borders, and behind its end a window of the API."""
 
-    made, is_cut = 0, False
+    drafted, is_cut = 0, False
 
     def __init__(self, borders: Borders, end: Answer, window: Window) -> None:
         self._borders, self._end, self._window = borders, end, window
@@ -161,8 +161,8 @@ class Checked:
 def by_prefixes(drafted: Sequence[Answer], replies: Sequence[Reply]) -> Borders:
     """The places of a draft, each with a reply of its own; one that tells nothing is unknown."""
     both = list(zip(drafted, replies, strict=True))
-    known = {answer: found[0] for answer, reply in both if (found := known_of(reply))}
-    return Borders(known, made=[answer for answer, reply in both if reply.positions])
+    known = {answer: first for answer, reply in both for first in known_of(reply)[:1]}
+    return Borders(known, written=[answer for answer, reply in both if reply.positions])
 
 
 def by_echo(drafted: Sequence[Answer], reply: Reply, *, ids: bool) -> Checked:
@@ -176,14 +176,14 @@ def by_echo(drafted: Sequence[Answer], reply: Reply, *, ids: bool) -> Checked:
         answer = drafted[one.at] if ids else Answer(end.text[: len(start.text) + one.at])
         if ids or is_whole(answer.text):
             known[answer] = Known(one.position, reply.exact)
-    return Checked(Borders(known, made=()), end, Window(reply))
+    return Checked(Borders(known, written=()), end, Window(reply))
 
 
 @dataclass(slots=True)
 class Walk:
     """What one round has led to so far: steps, and the text before each; `whole` of them end between two characters.
 
-    kept: how many took what the API had drafted. given: how many were given out.
+    kept: how many took what the API had drafted. emitted: how many were emitted.
     """
 
     answer: Answer
@@ -191,12 +191,12 @@ class Walk:
     starts: list[Answer] = field(default_factory=list)
     whole: int = 0
     kept: int = 0
-    given: int = 0
+    emitted: int = 0
 
     def fresh(self, until: int | None = None) -> Iterator[Step]:
-        """The steps that were not given out yet: those that will not be taken back, or so many as is said."""
-        fresh = self.steps[self.given : self.whole if until is None else until]
-        self.given += len(fresh)
+        """The steps that were not emitted yet: those that will not be taken back, or so many as is said."""
+        fresh = self.steps[self.emitted : self.whole if until is None else until]
+        self.emitted += len(fresh)
         return iter(fresh)
 
     @property

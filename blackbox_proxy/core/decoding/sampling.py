@@ -66,7 +66,7 @@ def best(score: Floats, *, known: int, drafted: int | None, unseen: Unseen) -> D
     return Drawn(index, certified, tv_bound(score, known=known, unseen=unseen), log_normaliser(score))
 
 
-def own(score: Floats, *, drafted: int, unseen: Unseen, missed: float) -> Drawn:
+def api_draw(score: Floats, *, drafted: int, unseen: Unseen, missed: float) -> Drawn:
     """The API's own draw, where its whole distribution at temperature 1 is what is wanted: kept, whatever it is.
 
     missed: how likely, at most, the API draws what may not follow; then alone another token is drawn, from what it

@@ -7,6 +7,7 @@ certificates. Knows nothing of who scores.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import final
 
@@ -16,15 +17,11 @@ from blackbox_proxy.core.decoding import combine
 from blackbox_proxy.core.decoding.certificate import Unseen
 from blackbox_proxy.core.decoding.offsets import rule_of
 from blackbox_proxy.core.decoding.readings import (
-    Answer,
     Completing,
     Guess,
     Guessing,
     PositionScoring,
     ScoredPosition,
-    StringScores,
-    StringsWanted,
-    Wanted,
     check_any,
     hidden,
     may_follow,
@@ -32,9 +29,10 @@ from blackbox_proxy.core.decoding.readings import (
     supported,
     unfinished,
 )
+from blackbox_proxy.core.events import Answer, ScoreStrings, ask_scores
 from blackbox_proxy.core.text import is_whole
 from blackbox_proxy.steering import Steering
-from blackbox_proxy.types import Position
+from blackbox_proxy.types import Position, TokenPath
 
 
 @final
@@ -46,7 +44,7 @@ class ScoreReading:
         self._smooth = steering.evidence if steering.rule == "pooled" else 0.0
         self._proposals = steering.proposals if proposes and steering.takes_unseen else 0
 
-    def paths(self, _answer: Answer) -> Wanted:
+    def paths(self, _answer: Answer) -> Sequence[TokenPath]:
         """None: the source keeps what it needs."""
         return ()
 
@@ -71,22 +69,22 @@ class ScoreReading:
     def score(self, position: Position, answer: Answer) -> PositionScoring:
         """Score the API's top-k, the end, and the source's own proposals; see `readings.Reading`."""
         shown = self._shown(position, answer.text)
-        found = yield StringsWanted(answer.text, tuple(shown), self._proposals if is_whole(answer.text) else 0)
-        if not isinstance(found, StringScores):
-            raise TypeError("StringsWanted is answered with StringScores")
+        proposals = self._proposals if is_whole(answer.text) else 0
+        competing = yield from ask_scores(ScoreStrings(answer.text, tuple(shown), proposals))
+        pieces, offsets = competing.pieces, competing.scores
         logp = np.fromiter(shown.values(), dtype=np.float64)
-        masses = np.exp(np.stack([found.scores.expert, found.scores.anti_expert]))
-        net = combine.remainders(masses, found.pieces, known=len(logp))
+        masses = np.exp(np.stack([offsets.expert, offsets.anti_expert]))
+        net = combine.remainders(masses, pieces, known=len(logp))
         tail = hidden(position, greedy=self._steering.temperature == 0.0)
-        covering = combine.covers(found.pieces, known=len(logp))
+        covering = combine.covers(pieces, known=len(logp))
         field = combine.Field(logp, net, net, covering, tail, position.ceiling)
         alpha = self._steering.alpha_at(answer.tokens)
         rule = rule_of(self._steering, alpha=alpha)
         scores = combine.score(field, rule, alpha=alpha, evidence=self._smooth)
-        if found.scores.other is not None:
-            scores = replace(scores, rest=found.scores.other)
+        if offsets.other is not None:
+            scores = replace(scores, rest=offsets.other)
         unseen = Unseen(tail, position.ceiling, rule.most(field, alpha=alpha))
-        return supported(ScoredPosition(found.pieces, scores, len(logp), unseen, alpha), self._steering)
+        return supported(ScoredPosition(pieces, scores, len(logp), unseen, alpha), self._steering)
 
     def _shown(self, position: Position, text: bytes) -> dict[bytes, float]:
         """The API's log-probs of what may follow; a part of a character only where the draft goes on with the rest."""

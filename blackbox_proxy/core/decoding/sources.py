@@ -36,9 +36,9 @@ class OffsetTable:
     def __post_init__(self) -> None:
         for piece, offset in [*self.offsets.items(), (None, self.other)]:
             if not math.isfinite(offset):
-                named = "all other strings" if piece is None else repr(piece)
+                strings = "all other strings" if piece is None else repr(piece)
                 raise InputError(
-                    f"the offset of {named} must be a finite number of nats, not {offset}",
+                    f"the offset of {strings} must be a finite number of nats, not {offset}",
                     hint="20 nats are as good as never or always",
                 )
 
@@ -71,14 +71,14 @@ class WeightedSum:
 
     def score(self, context: bytes, pieces: Sequence[bytes], *, prompt: Prompt) -> Scores:
         """The first source's anti-expert, and over it the sum of all weighted offsets."""
-        found = [(source.score(context, pieces, prompt=prompt), weight) for source, weight in self.parts]
-        anti_expert, (_, even) = found[0][0].anti_expert, found[0][0].end
-        bounds = [_bounds(scores, weight) for scores, weight in found]
+        parts = [(source.score(context, pieces, prompt=prompt), weight) for source, weight in self.parts]
+        anti_expert, (_, even) = parts[0][0].anti_expert, parts[0][0].end
+        bounds = [_bounds(scores, weight) for scores, weight in parts]
         lower, upper = (np.stack([anti_expert + sum(b[n] for b in bounds), anti_expert]) for n in (0, 1))
-        offset = sum(weight * scores.offset for scores, weight in found)
-        end = math.fsum(weight * (scores.end[0] - scores.end[1]) for scores, weight in found)
-        others = [weight * scores.other for scores, weight in found if scores.other is not None]
-        other = math.fsum(others) if len(others) == len(found) else None
+        offset = sum(weight * scores.offset for scores, weight in parts)
+        end = math.fsum(weight * (scores.end[0] - scores.end[1]) for scores, weight in parts)
+        others = [weight * scores.other for scores, weight in parts if scores.other is not None]
+        other = math.fsum(others) if len(others) == len(parts) else None
         return Scores(anti_expert + offset, anti_expert, lower, upper, (even + end, even), other)
 
     def propose(self, context: bytes, count: int, *, prompt: Prompt) -> Sequence[bytes]:

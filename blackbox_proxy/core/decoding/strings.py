@@ -17,8 +17,8 @@ import numpy as np
 
 from blackbox_proxy.core.alignment.continuations import UNUSUAL, Continuations
 from blackbox_proxy.core.alignment.covering import NEGLIGIBLE, Cover, Place, place
-from blackbox_proxy.core.alignment.firsts import firsts_of, own_firsts
-from blackbox_proxy.core.alignment.tokencover import TokenCover, foreign_of
+from blackbox_proxy.core.alignment.firsts import firsts_of, pair_firsts
+from blackbox_proxy.core.alignment.tokencover import LEAST_MASS, TokenCover, foreign_of
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding import combine
 from blackbox_proxy.core.decoding.certainty import matter, next_to_read
@@ -29,33 +29,30 @@ from blackbox_proxy.core.decoding.readings import (
     FAINT,
     MOST_PROPOSED,
     WIDENED,
-    Answer,
     Completing,
-    Found,
     Guess,
     Guessing,
     PositionScoring,
-    Revealing,
     ScoredPosition,
-    Wanted,
     check_any,
     guess_weight,
     hidden,
     may_follow,
     merged,
-    named,
+    reveal_ids,
     supported,
     unfinished,
     untouched,
-    with_revealed,
 )
+from blackbox_proxy.core.events import Answer, Evaluate, Evidence
+from blackbox_proxy.core.pairtable import PairTable
 from blackbox_proxy.core.text import CONTINUATION, is_start, is_whole
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import (
     Floats,
     PairDistributions,
     Position,
-    Reveal,
+    RevealMethod,
     TokenPath,
 )
 
@@ -80,7 +77,7 @@ UNDECIDED = 0.1
 SLIGHT = 1e-3
 """Share of the best's weight from which an imputed string is worth asking about."""
 
-MOST_REVEALED = 64
+MOST_REQUESTED = 64
 """Ids whose log-probs are asked for in one call."""
 
 
@@ -91,25 +88,25 @@ class ByteReading:
     def __init__(
         self,
         vocabulary: Vocabulary,
-        distributions: Mapping[TokenPath, PairDistributions],
+        table: PairTable,
         *,
         spell: Callable[[bytes], Sequence[int]],
         steering: Steering,
         api: Vocabulary | None = None,
-        reveal: Reveal = "none",
+        reveal: RevealMethod = "none",
         given: bool = False,
     ) -> None:
         """given: a text is scored: what each position's own token weighs must be certain, however unlikely it is."""
         self._vocabulary, self._spell, self._api, self._given = vocabulary, spell, api, given
-        self._firsts = firsts_of(vocabulary, api, spell) if api else own_firsts(vocabulary, spell)
-        self._distributions, self._steering = distributions, steering
+        self._firsts = firsts_of(vocabulary, api, spell) if api else pair_firsts(vocabulary, spell)
+        self._table, self._steering = table, steering
         self._gate, self._reveal = gate_of(steering, ends=vocabulary.ends), reveal
         self._smooth = steering.evidence if steering.rule == "pooled" else 0.0
         self._place = lru_cache(maxsize=PLACES)(
             partial(place, spell=spell, vocabulary=vocabulary, back_off=steering.back_off)
         )
 
-    def paths(self, answer: Answer) -> Wanted:
+    def paths(self, answer: Answer) -> Sequence[TokenPath]:
         """The paths along the tokenizer's own spelling, from the anchor to the end of the text."""
         return self._place(answer.text).paths
 
@@ -130,40 +127,39 @@ class ByteReading:
         opening = yield from self._opening(answer)
         if not opening.is_open:
             fits = partial(self._fits, answer.text)
-            left = untouched(position, opening.divergence, steering=self._steering, fits=fits)
-            if left is not None:
-                return left
+            gated = untouched(position, opening.divergence, steering=self._steering, fits=fits)
+            if gated is not None:
+                return gated
         scored = yield from self._steered(position, answer)
         return replace(scored, divergence=opening.divergence)
 
-    def _opening(self, answer: Answer) -> Generator[Wanted, Found, Opening]:
+    def _opening(self, answer: Answer) -> Generator[Evaluate, Evidence | None, Opening]:
         """Whether the gate is open, by the distributions after the tokenizer's own spelling of the text."""
         at = self._place(answer.text)
-        yield at.paths
-        return self._gate(self._distributions[at.path])
+        return self._gate((yield from self._table.know(at.paths))[at.path])
 
     def _steered(self, position: Position, answer: Answer) -> PositionScoring:
         """`score` where the gate is open."""
-        calls, alpha, text = 0, self._steering.alpha_at(answer.tokens), answer.text
+        calls, revealing, alpha, text = 0, 0, self._steering.alpha_at(answer.tokens), answer.text
         known: dict[TokenPath, PairDistributions] = {}
         shown = self._shown(position, text)
         cover = yield from self._read(text, shown, known)
-        left = self._steering.spread - (len(known) - len(self.paths(answer)))
+        forks = self._steering.spread - (len(known) - len(self.paths(answer)))
         proposed, count, read_on = self._proposed(cover, text), self._steering.proposals, False
         while True:
             scored, masses, foreign = self._score_all(cover, position, shown=shown, proposed=proposed, alpha=alpha)
             if alpha != 0.0 and not read_on and (self._steering.temperature > 0.0 or not scored.is_safe):
                 read_on = True
-                left = yield from self._read_on(cover, known, left=left)
+                forks = yield from self._read_on(cover, known, forks=forks)
                 proposed = self._proposed(cover, text)
                 continue
-            own = self._own(scored, position)
-            wanted = (
-                self._next_path(cover, scored, masses, own=own, foreign=foreign) if left > 0 and alpha != 0.0 else None
-            )
-            if wanted is not None:
-                left -= 1
-                yield from self._learn((wanted,), known)
+            path = None
+            if forks > 0 and alpha != 0.0:
+                given = self._given_column(scored, position)
+                path = self._next_path(cover, scored, masses, given=given, foreign=foreign)
+            if path is not None:
+                forks -= 1
+                yield from self._learn((path,), known)
                 cover.tree.absorb()
                 proposed = [*dict.fromkeys([*proposed, *self._proposed(cover, text, count=count)])]
                 continue
@@ -174,12 +170,11 @@ class ByteReading:
                     proposed = [*dict.fromkeys([*proposed, *more])]
                     continue
             ids = self._threats(scored) if calls < self._steering.reveals and is_whole(text) else ()
-            if not ids:
-                return scored
+            if not ids or self._api is None:
+                return replace(scored, revealing=revealing)
             calls += 1
-            found = yield Revealing(ids)
-            found = found if isinstance(found, tuple) else ()
-            position = with_revealed(position, named(found, self._api) if self._api else found)
+            position, written = yield from reveal_ids(position, answer, ids, vocabulary=self._api)
+            revealing += written
             shown = self._shown(position, text)
 
     def _score_all(
@@ -202,16 +197,16 @@ class ByteReading:
         return replace(scored, unbordered=cover.tree.unbordered and self._api is not None), masses, foreign
 
     def _next_path(
-        self, cover: TokenCover, scored: ScoredPosition, masses: Floats, *, own: int | None, foreign: frozenset[bytes]
+        self, cover: TokenCover, scored: ScoredPosition, masses: Floats, *, given: int | None, foreign: frozenset[bytes]
     ) -> TokenPath | None:
         """The path whose distribution would change what matters most; None where it is certain enough."""
-        found = matter(cover, scored, masses, steering=self._steering, smooth=self._smooth)
-        found += [] if own is None else [own]
+        columns = matter(cover, scored, masses, steering=self._steering, smooth=self._smooth)
+        columns += [] if given is None else [given]
         # Of a token of the pair that stands for all that starts with it, no more is read: see `foreign_of`.
-        wanted = [n for n in found if not (scored.pieces[n] in foreign and self._firsts.is_piece(scored.pieces[n]))]
-        return next_to_read(cover, masses, wanted, smooth=self._smooth) if wanted else None
+        columns = [n for n in columns if not (scored.pieces[n] in foreign and self._firsts.is_piece(scored.pieces[n]))]
+        return next_to_read(cover, masses, columns, smooth=self._smooth) if columns else None
 
-    def _own(self, scored: ScoredPosition, position: Position) -> int | None:
+    def _given_column(self, scored: ScoredPosition, position: Position) -> int | None:
         """Where a text is scored: the column of its own token, which must be certain."""
         piece = position.sampled.piece
         return scored.pieces.index(piece) if self._given and piece in scored.pieces[: scored.known] else None
@@ -221,43 +216,43 @@ class ByteReading:
         return self._steering.takes_unseen and 0 < count < MOST_PROPOSED
 
     def _read_on(
-        self, cover: TokenCover, known: dict[TokenPath, PairDistributions], *, left: int
-    ) -> Generator[Wanted, Found, int]:
+        self, cover: TokenCover, known: dict[TokenPath, PairDistributions], *, forks: int
+    ) -> Generator[Evaluate, Evidence | None, int]:
         """Read the expert's likely continuations on until the API's first token of each is decided.
 
-        Returns how many of the `left` forks are left.
+        Returns how many of the `forks` remain.
         """
 
         def undecided() -> Sequence[TokenPath]:
             shares = cover.tree.open_paths(least=UNDECIDED)
             return sorted(shares, key=lambda path: -shares[path])
 
-        return (yield from self._read_while(undecided, cover, known, left=left))
+        return (yield from self._read_while(undecided, cover, known, forks=forks))
 
     def _read_while(
         self,
-        wanted: Callable[[], Sequence[TokenPath]],
+        unread: Callable[[], Sequence[TokenPath]],
         cover: TokenCover,
         known: dict[TokenPath, PairDistributions],
         *,
-        left: int,
-    ) -> Generator[Wanted, Found, int]:
-        """Read what is wanted until nothing is, or the `left` forks are spent. Returns how many of them are left."""
-        while left > 0 and (paths := wanted()[:left]):
-            left -= len(paths)
+        forks: int,
+    ) -> Generator[Evaluate, Evidence | None, int]:
+        """Read what is `unread` until nothing is, or the `forks` are spent. Returns how many of them remain."""
+        while forks > 0 and (paths := unread()[:forks]):
+            forks -= len(paths)
             yield from self._learn(paths, known)
             cover.tree.absorb()
-        return left
+        return forks
 
     def complete(self, answer: Answer) -> Completing:
         """What finishes the character that the answer leaves open, by the expert alone."""
         at = self._place(answer.text)
         known: dict[TokenPath, PairDistributions] = {}
         yield from self._learn(at.paths, known)
-        cover, left = Cover(self._vocabulary, at, known), self._steering.spread
+        cover, forks = Cover(self._vocabulary, at, known), self._steering.spread
         # No tokenizer spells half a character as a model writes it: what is heavy counts, not what is usual.
-        while others := list(cover.unread_shares(least=UNUSUAL))[:left]:
-            left -= len(others)
+        while others := list(cover.unread_shares(least=UNUSUAL))[:forks]:
+            forks -= len(others)
             yield from self._learn(others, known)
             cover = Cover(self._vocabulary, at, known)
         pieces = [p for p in cover.proposals(MANY, starts=CONTINUATION) if is_start(answer.text + p)]
@@ -268,19 +263,18 @@ class ByteReading:
     def guess(self, answer: Answer) -> Guessing:
         """What would be chosen next if the API were the anti-expert, b"" for the end; of the expert's likeliest."""
         at, text = self._place(answer.text), answer.text
-        yield at.paths
-        known = {path: self._distributions[path] for path in at.paths}
+        known = yield from self._table.know(at.paths)
         cover = self._cover(at, text, known, shown={})
-        yield from self._read_on(cover, known, left=self._steering.spread)
+        yield from self._read_on(cover, known, forks=self._steering.spread)
         starts = () if is_whole(text) else CONTINUATION
-        found = cover.tree.proposals(GUESSED, starts=starts)
-        pieces = [piece for piece in (*found, b"") if may_follow(text, piece)]
+        proposals = cover.tree.proposals(GUESSED, starts=starts)
+        pieces = [piece for piece in (*proposals, b"") if may_follow(text, piece)]
         if not pieces:
             return Guess(b"", 0.0)
         cover.ask(pieces)
         opening = self._gate(known[at.path])
         weight = guess_weight(self._steering.alpha_at(answer.tokens) if opening.is_open else 0.0)
-        score = weight @ np.log(np.maximum(cover.estimate(), combine.LEAST))
+        score = weight @ np.log(np.maximum(cover.estimate(), LEAST_MASS))
         best = int(np.argmax(score))
         return Guess(pieces[best], math.exp(score[best]))
 
@@ -298,13 +292,13 @@ class ByteReading:
 
     def _read(
         self, text: bytes, shown: Mapping[bytes, float], known: dict[TokenPath, PairDistributions]
-    ) -> Generator[Wanted, Found, TokenCover]:
+    ) -> Generator[Evaluate, Evidence | None, TokenCover]:
         """The text's own spellings, read; puts the distributions they need into `known`."""
         at = self._place(text)
         yield from self._learn(at.paths, known)
         cover = self._cover(at, text, known, shown=shown)
-        wanted = partial(cover.tree.unread, tuple(islice(shown, LIKELY)))
-        yield from self._read_while(wanted, cover, known, left=self._steering.spread)
+        unread = partial(cover.tree.unread, tuple(islice(shown, LIKELY)))
+        yield from self._read_while(unread, cover, known, forks=self._steering.spread)
         return cover
 
     def _cover(
@@ -328,14 +322,13 @@ class ByteReading:
 
     def _learn(
         self, paths: Sequence[TokenPath], known: dict[TokenPath, PairDistributions]
-    ) -> Generator[Wanted, Found, None]:
+    ) -> Generator[Evaluate, Evidence | None, None]:
         """Ask for the distributions at `paths` and add them to `known`.
 
         Only distributions that a position asked for itself may count there: a longer draft leaves more of them in the
         shared table, and the answer must not depend on the length of the draft.
         """
-        yield tuple(paths)
-        known |= {path: self._distributions[path] for path in paths}
+        known.update((yield from self._table.know(paths)))
 
     def _proposed(
         self, cover: TokenCover, text: bytes, *, count: int | None = None, least: float = NEGLIGIBLE
@@ -345,8 +338,8 @@ class ByteReading:
         if not self._steering.takes_unseen or not count:
             return []
         starts = () if is_whole(text) else CONTINUATION
-        found = cover.tree.proposals(count, starts=starts, least=least)
-        return [piece for piece in (*found, b"") if may_follow(text, piece)]
+        proposals = cover.tree.proposals(count, starts=starts, least=least)
+        return [piece for piece in (*proposals, b"") if may_follow(text, piece)]
 
     def _field(
         self,
@@ -385,7 +378,7 @@ class ByteReading:
         close = [i for i in range(known, len(score)) if score[i] >= best + math.log(SLIGHT)]
         close.sort(key=lambda i: -score[i])
         ids = [i for n in close for i in self._ids_of(scored.pieces[n])]
-        return tuple(ids[: 1 if self._reveal == "bias" else MOST_REVEALED])
+        return tuple(ids[: 1 if self._reveal == "bias" else MOST_REQUESTED])
 
     def _ids_of(self, piece: bytes) -> Sequence[int]:
         """The API's ids of a piece, all its ends for the end."""

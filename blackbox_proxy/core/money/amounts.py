@@ -100,7 +100,7 @@ def bound_of(body: Mapping[str, object], size: int, *, length: int) -> Usage:
     No token stands for less than a byte, and the names and marks of JSON are more than what a chat's template puts
     around a turn. length: tokens that are asked for after each prompt, where the body does not say.
     """
-    said = [found for name in LENGTHS if isinstance(found := body.get(name), int)]
+    said = [limit for name in LENGTHS if isinstance(limit := body.get(name), int)]
     copies = body.get("n")
     answers = _prompts(body) * (copies if isinstance(copies, int) else 1)
     return Usage(input=size, output=max(said, default=length) * answers)
@@ -194,11 +194,11 @@ def check_budget(budget: Budget, spent: Spent, *, reserve: int) -> None:
         )
     if budget.max_cost is None:
         return
-    left = int(budget.max_cost.scaleb(-UNIT).to_integral_value(ROUND_FLOOR)) - spent.charge
-    if reserve > left:
+    remaining = int(budget.max_cost.scaleb(-UNIT).to_integral_value(ROUND_FLOOR)) - spent.charge
+    if reserve > remaining:
         raise OverBudget(
             f"the next request may cost {dollars(reserve)}, and of the budget of {plain(budget.max_cost)} USD per "
-            f"{budget.per} {dollars(max(0, left))} are left",
+            f"{budget.per} {dollars(max(0, remaining))} are left",
             hint="raise the budget, or ask for fewer tokens per call (--draft) or with a shorter prompt",
         )
 

@@ -105,9 +105,9 @@ def _questions(answer: int, first: int, *, acceptance: float, draft: int) -> Ite
     """
     chances: dict[tuple[int, int], float] = {(0, first): 1.0}
     while chances:
-        at, wanted = min(chances)
-        chance = chances.pop((at, wanted))
-        length = max(1, min(wanted, answer - at))
+        at, draft_length = min(chances)
+        chance = chances.pop((at, draft_length))
+        length = max(1, min(draft_length, answer - at))
         yield chance, at, length
         for kept in range(length + 1):
             after = at + min(kept + 1, length)
@@ -154,8 +154,8 @@ def one_by_one(used: Usage, *, kept: int, price: Price) -> Decimal | None:
     if price.flat:
         read = kept * used.input + kept * (kept - 1) // 2
         all_of_them = replace(used, input=read, cached=used.cached + (kept - 1) * later, output=kept)
-        found = cost(all_of_them, price) if used.input >= later else None
-        return None if found is None else found + (kept - 1) * price.request
+        total = cost(all_of_them, price) if used.input >= later else None
+        return None if total is None else total + (kept - 1) * price.request
     first = replace(used, output=1)
     rest = (replace(first, input=used.input + j, cached=later, cache_write=0) for j in range(1, kept))
     costs = [cost(call, price) for call in (first, *rest)]

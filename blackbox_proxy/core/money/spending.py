@@ -58,7 +58,7 @@ class _Written:
 
     start: int
     receipt: Receipt | None
-    left: int
+    unused: int
     kept: int = 0
 
 
@@ -110,7 +110,7 @@ class Spending:
         """A reply came of which no token is kept: it only tells more of a position, or its round broke off."""
         self.pay(reply)
         if reply.receipt is not None:
-            reply.receipt.walked(kept=0, wasted=len(reply.positions))
+            reply.receipt.accepted(kept=0, wasted=len(reply.positions))
 
     def keep(self, step: Step) -> None:
         """A token was emitted."""
@@ -123,8 +123,8 @@ class Spending:
         begun = [written for written in self._round if written.start <= self._at]
         if not begun:
             self._round[0].kept += 1
-        elif (last := begun[-1]).left:
-            last.kept, last.left = last.kept + 1, last.left - 1
+        elif (last := begun[-1]).unused:
+            last.kept, last.unused = last.kept + 1, last.unused - 1
 
     def work(self, seconds: float) -> None:
         """The pair has computed; booked with the reply that came last when `settle` is called."""
@@ -136,8 +136,8 @@ class Spending:
             if first.receipt is None or (at and self._round[at - 1].receipt is first.receipt):
                 continue
             same = [written for written in self._round if written.receipt is first.receipt]
-            first.receipt.walked(kept=sum(one.kept for one in same), wasted=sum(one.left for one in same))
+            first.receipt.accepted(kept=sum(one.kept for one in same), wasted=sum(one.unused for one in same))
         self._round = []
         if self._last is not None and self._seconds:
-            self._last.worked(self._seconds)
+            self._last.evaluated(self._seconds)
             self._seconds = 0.0

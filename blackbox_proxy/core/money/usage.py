@@ -33,7 +33,7 @@ _MOST = 10**15
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ReportedUsage:
     """What a `usage` object counts; 0 where it does not say.
 
     whole: it counts what was read and what was written, and a prompt of no tokens is none. adds_up: no count
@@ -54,7 +54,7 @@ class Counts:
     adds_up: bool = True
 
 
-def read_usage(raw: object) -> Told:
+def read_usage(raw: object) -> ReportedUsage:
     """What a `usage` object counts, by the names of chat, completions, Responses, DeepSeek, xAI and relays.
 
     `input` includes what was read from the cache and what was written to it; `output` what was reasoned, also where the
@@ -66,7 +66,7 @@ def read_usage(raw: object) -> Told:
     False
     """
     if not isinstance(raw, Mapping):
-        return Told(Usage(requests=1), whole=False, adds_up=False)
+        return ReportedUsage(Usage(requests=1), whole=False, adds_up=False)
     said, beside = (_tables(raw, names) for names in (READ_DETAILS, WRITTEN_DETAILS))
     read, written = _count([raw], READ), _count([raw], WRITTEN)
     cached = _count([*said, raw], HITS)
@@ -78,25 +78,25 @@ def read_usage(raw: object) -> Told:
     split = fits and (not missed or missed + cached.number == read.number)
     usage = Usage(input=read.number, cached=cached.number, cache_write=saved.number, output=output, requests=1)
     sure = all(one.sure for one in (read, written, cached, saved, reasoned, total))
-    return Told(usage, whole=read.number > 0 and written.told, adds_up=sure and sums and split)
+    return ReportedUsage(usage, whole=read.number > 0 and written.reported, adds_up=sure and sums and split)
 
 
 def tells_cached(raw: object) -> bool:
     """Whether a `usage` object tells how much of the prompt was cached, be it nothing."""
-    return isinstance(raw, Mapping) and _count([*_tables(raw, READ_DETAILS), raw], HITS).told
+    return isinstance(raw, Mapping) and _count([*_tables(raw, READ_DETAILS), raw], HITS).reported
 
 
-def counts_of(raw: object, *, most: Usage, own: Usage | None = None, texts: int = 0) -> Counts:
+def counts_of(raw: object, *, most: Usage, adapter_usage: Usage | None = None, texts: int = 0) -> Counts:
     """What a reply took. raw: its `usage`; most: what is taken where that is not believed.
 
-    own: what its adapter counted, where its shape tells that elsewhere. texts: tokens of text that it holds, as far as
-    it was read: a count below that is not believed.
+    adapter_usage: what its adapter counted, where its shape tells that elsewhere. texts: tokens of text that it
+    holds, as far as it was read: a count below that is not believed.
     """
-    told = read_usage(raw)
-    if told.whole and told.usage.output >= texts:
-        return Counts(told.usage, "provider", told.adds_up)
-    if raw is None and own is not None and own.input and own.output >= texts:
-        return Counts(own, "provider")
+    reported = read_usage(raw)
+    if reported.whole and reported.usage.output >= texts:
+        return Counts(reported.usage, "provider", reported.adds_up)
+    if raw is None and adapter_usage is not None and adapter_usage.input and adapter_usage.output >= texts:
+        return Counts(adapter_usage, "provider")
     return Counts(Usage(input=most.input, output=most.output, requests=1, estimated=1), "estimated")
 
 
@@ -109,22 +109,22 @@ def usage_of(attempt: Attempt, *, most: Usage) -> Usage:
 
 @dataclass(frozen=True, slots=True)
 class _Count:
-    """A count. told: it is there; sure: it is a whole number, and no other name says another."""
+    """A count. reported: it is there; sure: it is a whole number, and no other name says another."""
 
     number: int = 0
-    told: bool = False
+    reported: bool = False
     sure: bool = True
 
 
 def _count(tables: Sequence[Mapping[str, object]], names: Sequence[str]) -> _Count:
     """What the names say: the largest, since zeros beside another number are what a relay fills in."""
-    told = (_number(table.get(name)) for table in tables for name in names)
-    found = [number for number in told if number is not None]
-    if not found:
+    numbers = (_number(table.get(name)) for table in tables for name in names)
+    present = [number for number in numbers if number is not None]
+    if not present:
         return _Count()
-    positive = {number for number in found if number}
-    whole = all(number == int(number) for number in found)
-    return _Count(math.ceil(max(found)), told=True, sure=whole and len(positive) <= 1)
+    positive = {number for number in present if number}
+    whole = all(number == int(number) for number in present)
+    return _Count(math.ceil(max(present)), reported=True, sure=whole and len(positive) <= 1)
 
 
 def _number(value: object) -> float | int | None:
@@ -138,7 +138,7 @@ def _number(value: object) -> float | int | None:
 
 def _tables(raw: Mapping[str, object], names: Sequence[str]) -> list[Mapping[str, object]]:
     """The tables of these names that are there."""
-    return [found for name in names if isinstance(found := raw.get(name), Mapping)]
+    return [table for name in names if isinstance(table := raw.get(name), Mapping)]
 
 
 def _output(read: int, written: int, reasoned: int, *, total: int) -> tuple[int, bool]:

@@ -104,24 +104,24 @@ class _Shelf:
 
     def __init__(self, folder: Path, packages: Iterable[EntryPoint] | None) -> None:
         self._shipped = _shipped(entry_points(group=GROUP) if packages is None else packages)
-        own = [(path.stem, opened(path)) for path in _toml_files(folder)]
-        content = [(name, source, read(source)) for name, source in own]
-        self._own = {name: source for name, source, said in content if "overlay" not in said}
+        user_files = [(path.stem, opened(path)) for path in _toml_files(folder)]
+        content = [(name, source, read(source)) for name, source in user_files]
+        self._user = {name: source for name, source, said in content if "overlay" not in said}
         self._overlays = [(source, said) for _, source, said in content if "overlay" in said]
 
     def names(self) -> tuple[str, ...]:
         """The names of all profiles, sorted."""
-        return tuple(sorted({*self._shipped, *self._own}))
+        return tuple(sorted({*self._shipped, *self._user}))
 
     def profile(self, name: str) -> Profile:
         """The profile of this name, the user's before a package's, with what was measured."""
         source = self._source(name, but=())
         if source is None:
             raise InputError(f"there is no profile {name!r}", hint=_suggestion(name, self.names()))
-        made = self._made(name, source)
-        own = [_overlay(made, at, said) for at, said in self._overlays if said["extends"] == name]
+        profile = self._loaded(name, source)
+        overlays = [_overlay(profile, at, said) for at, said in self._overlays if said["extends"] == name]
         others = [one for one in self._overlays if one[1]["extends"] != name and "adapter" in _table(one[1], "profile")]
-        return replace(made, overlays=tuple(own), elsewhere=tuple(_overlay(made, *one) for one in others))
+        return replace(profile, overlays=tuple(overlays), elsewhere=tuple(_overlay(profile, *one) for one in others))
 
     def spots(self) -> list[tuple[str, Spot]]:
         """The places of all overlays, each with the profile that it extends."""
@@ -131,15 +131,15 @@ class _Shelf:
         """What a file describes, which need not lie on the shelf."""
         said = read(source)
         if "overlay" not in said:
-            return self._made(name, source)
+            return self._loaded(name, source)
         base = str(said["extends"])
         under = self._source(base, but=())
         if under is None:
             raise source.mistake(("extends",), f"there is no profile {base!r}", hint=_suggestion(base, self.names()))
-        made = self._made(base, under)
-        return replace(made, where=(*made.where, source.where), overlays=(_overlay(made, source, said),))
+        profile = self._loaded(base, under)
+        return replace(profile, where=(*profile.where, source.where), overlays=(_overlay(profile, source, said),))
 
-    def _made(self, name: str, source: ProfileSource) -> Profile:
+    def _loaded(self, name: str, source: ProfileSource) -> Profile:
         files = self._files(source)
         said: Raw = {}
         for file in files:
@@ -160,9 +160,9 @@ class _Shelf:
 
     def _source(self, name: str, *, but: Collection[str]) -> ProfileSource | None:
         """The file of a profile, the user's before a package's; none of `but`, which are being read already."""
-        own = self._own.get(name)
-        if own is not None and own.where not in but:
-            return own
+        source = self._user.get(name)
+        if source is not None and source.where not in but:
+            return source
         shipped = self._shipped.get(name)
         if shipped is None or str(shipped) in but:
             return None
@@ -182,18 +182,18 @@ def _decoded(content: bytes, where: str) -> str:
 
 def _shipped(packages: Iterable[EntryPoint]) -> dict[str, Traversable]:
     """The files of all packages by the names of their profiles; a name that two packages use is an error."""
-    found: dict[str, Traversable] = {}
+    files: dict[str, Traversable] = {}
     # An editable install beside its own wheel lists the same entry twice: that is one package, not two.
     for entry in {entry.value: entry for entry in packages}.values():
         for file in _files_of(entry):
             name = file.name.removesuffix(SUFFIX)
-            if name in found:
+            if name in files:
                 raise InputError(
-                    f"the profile name {name!r} is taken more than once: {found[name]} and {file}",
+                    f"the profile name {name!r} is taken more than once: {files[name]} and {file}",
                     hint="uninstall one of these packages, or ask its author to rename the profile",
                 )
-            found[name] = file
-    return found
+            files[name] = file
+    return files
 
 
 def _files_of(entry: EntryPoint) -> list[Traversable]:

@@ -21,9 +21,9 @@ def line_of(text: str, place: Place) -> int:
     3
     """
     for length in range(len(place), 0, -1):
-        found = _first_line(text, place[:length])
-        if found:
-            return found
+        line = _first_line(text, place[:length])
+        if line:
+            return line
     return 1
 
 

@@ -87,14 +87,14 @@ def laid_over(*layers: Mapping[str, object]) -> dict[str, object]:
 def _rule(profile: Profile, model: str) -> ModelRule | None:
     """The first rule whose names match. Raises InputError if it denies the model."""
     rules = profile.document.models
-    found = next((rule for rule in rules if _matches(model, rule.names)), None)
-    if found is not None and found.deny:
+    rule = next((rule for rule in rules if _matches(model, rule.names)), None)
+    if rule is not None and rule.deny:
         able = [name for rule in rules if not rule.deny for name in rule.names]
         raise InputError(
-            f"{profile.name} gives no log-probs for {model!r}: {found.deny}",
+            f"{profile.name} gives no log-probs for {model!r}: {rule.deny}",
             hint=f"models that give them: {', '.join(able)}" if able else "choose another provider",
         )
-    return found
+    return rule
 
 
 def _matches(model: str, names: Sequence[str]) -> bool:
@@ -145,9 +145,9 @@ def _query(profile: Profile, url: str) -> Mapping[str, str]:
     return {} if path.endswith(profile.document.profile.no_query_at) else profile.document.query
 
 
-def _both(query: Mapping[str, str], own: str) -> Mapping[str, str]:
+def _both(query: Mapping[str, str], address_query: str) -> Mapping[str, str]:
     """The profile's query and the address's own, which wins."""
-    return {**query, **dict(parse_qsl(own, keep_blank_values=True))}
+    return {**query, **dict(parse_qsl(address_query, keep_blank_values=True))}
 
 
 def _with_query(url: str, query: Mapping[str, str]) -> str:

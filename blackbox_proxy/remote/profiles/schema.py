@@ -34,7 +34,7 @@ Fields = dict[str, object]
 COMPLETIONS = frozenset({"token_ids", "reveal", "prompt_lists", "echo"})
 CHAT_PREFILL = frozenset({"prefill", "echoes", "trims"})
 CHAT_CONTINUE = frozenset({"strategies"})
-OWN = {"completions": COMPLETIONS, "chat_prefill": CHAT_PREFILL, "chat_continue": CHAT_CONTINUE}
+ADAPTER_OPTIONS = {"completions": COMPLETIONS, "chat_prefill": CHAT_PREFILL, "chat_continue": CHAT_CONTINUE}
 """Options that one adapter alone takes; the rest of `ProfileOptions` is common to these adapters."""
 
 ROUTE = frozenset({"path", "decoder", "logprobs_kind", "length_field"})
@@ -71,10 +71,10 @@ class ProfileOptions(_Table):
 
     def given(self) -> dict[str, object]:
         """What was set, as the adapters take it."""
-        found = {name: getattr(self, name) for name in sorted(self.model_fields_set)}
+        options = {name: getattr(self, name) for name in sorted(self.model_fields_set)}
         if self.end_pieces is not None:
-            found["end_pieces"] = tuple(piece.encode() for piece in self.end_pieces)
-        return found
+            options["end_pieces"] = tuple(piece.encode() for piece in self.end_pieces)
+        return options
 
 
 class ModelRule(_Table):
@@ -188,24 +188,24 @@ def parsed(content: Raw, source: ProfileSource) -> Document:
     try:
         return Document.model_validate(dict(content))
     except ValidationError as error:
-        found = error.errors(include_url=False)
-        raise _told(min(found, key=lambda one: line_of(source.text, one["loc"])), source) from None
+        errors = error.errors(include_url=False)
+        raise _mistake(min(errors, key=lambda one: line_of(source.text, one["loc"])), source) from None
 
 
 def whole(content: Raw, source: ProfileSource) -> Document:
     """A profile that is complete and agrees with itself; `source` is the file that is told of a mistake."""
     document = parsed(content, source)
-    told = document.profile
-    for name, value in {"about": told.about, "checked": told.checked, "sources": told.sources}.items():
+    provider = document.profile
+    for name, value in {"about": provider.about, "checked": provider.checked, "sources": provider.sources}.items():
         if not value:
             raise source.mistake(("profile", name), "a profile must say it")
-    if told.supported and not told.adapter:
+    if provider.supported and not provider.adapter:
         raise source.mistake(("profile", "adapter"), "a supported profile must name its adapter")
-    if not told.supported and not told.reason:
+    if not provider.supported and not provider.reason:
         raise source.mistake(("profile", "reason"), "a profile that is not supported must say why")
-    if not told.supported and (told.adapter or document.options.model_fields_set or document.models):
+    if not provider.supported and (provider.adapter or document.options.model_fields_set or document.models):
         raise source.mistake(("profile", "supported"), "what is not supported takes no adapter, options or models")
-    require_fit(document, source, adapter=told.adapter)
+    require_fit(document, source, adapter=provider.adapter)
     return document
 
 
@@ -223,7 +223,11 @@ def _require_overlay(document: Document, content: Raw, source: ProfileSource) ->
 
 def fitting(options: Raw, *, adapter: str, instead_of: str) -> dict[str, object]:
     """The options of one adapter that mean something to another one that takes its place."""
-    strange = {name for owner, names in OWN.items() if owner != adapter for name in names} if adapter in OWN else set()
+    strange = (
+        {name for owner, names in ADAPTER_OPTIONS.items() if owner != adapter for name in names}
+        if adapter in ADAPTER_OPTIONS
+        else set()
+    )
     if (adapter == "completions") != (instead_of == "completions"):
         strange |= ROUTE
     return {name: value for name, value in options.items() if adapter == instead_of or name not in strange}
@@ -231,11 +235,11 @@ def fitting(options: Raw, *, adapter: str, instead_of: str) -> dict[str, object]
 
 def require_fit(document: Document, source: ProfileSource, *, adapter: str | None) -> None:
     """No option that another adapter alone takes. An adapter of a third party checks its options itself."""
-    if adapter not in OWN:
+    if adapter not in ADAPTER_OPTIONS:
         return
     rules = [(("models", n, "options"), rule.options) for n, rule in enumerate(document.models)]
     for place, options in [(("options",), document.options), *rules]:
-        for owner, names in OWN.items():
+        for owner, names in ADAPTER_OPTIONS.items():
             strange = sorted(names & options.model_fields_set)
             if strange and owner != adapter:
                 raise source.mistake((*place, strange[0]), f"only the adapter {owner} takes it, not {adapter}")
@@ -245,7 +249,7 @@ def _conflict(name: str, complaint: str) -> PydanticCustomError:
     return PydanticCustomError("conflict", "{complaint}", {"complaint": complaint, "name": name})
 
 
-def _told(error: ErrorDetails, source: ProfileSource) -> InputError:
+def _mistake(error: ErrorDetails, source: ProfileSource) -> InputError:
     """A mistake in our words, with file and line."""
     place = error["loc"]
     context: Mapping[str, Any] = error.get("ctx") or {}
