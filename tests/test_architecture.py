@@ -114,6 +114,7 @@ OFFENCES = [
     Offence(LAYERS, "blackbox_proxy/openai_http/offence.py", "import blackbox_proxy.standin"),
     Offence(LAYERS, "blackbox_proxy/doctor/offence.py", "import blackbox_proxy.remote.transport"),
     Offence(LAYERS, "blackbox_proxy/ledger/offence.py", "import blackbox_proxy.local.pair"),
+    Offence(LAYERS, "blackbox_proxy/cassettes/offence.py", "import blackbox_proxy.remote.transport"),
     Offence(LAYERS, "blackbox_proxy/run/engine.py", "import blackbox_proxy.evaluation.task"),
     Offence(LAYERS, "blackbox_proxy/evaluation/offence.py", "import blackbox_proxy.tasks.demo"),
     Offence(RUN, "blackbox_proxy/run/unsteered.py", "import blackbox_proxy.run.session"),
