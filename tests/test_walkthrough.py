@@ -22,7 +22,7 @@ import pytest
 
 from blackbox_proxy.standin import running, script
 from tests.conftest import CACHE
-from tests.documents import ROOT, TEXT
+from tests.documents import DOCS, ROOT, TEXT, TEXTS
 from tests.standin.raw import post
 from tests.tiny_gguf import TinyModel, write_tiny_llama
 
@@ -68,6 +68,11 @@ class Block:
 
 
 BLOCKS = [Block(*found) for found in re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, flags=re.DOTALL | re.MULTILINE)]
+OFFLINE = dict(
+    reversed(re.findall(r"^```(\w+)\n(.*?)^```$", TEXTS[DOCS / "offline.md"], flags=re.DOTALL | re.MULTILINE))
+)
+"""The first block of each language on that page: a test, and a scenario."""
+
 COMMANDS = [line for block in BLOCKS if block.is_commands for line in block.lines]
 
 
@@ -163,6 +168,8 @@ def _write_files(one: Stranger) -> None:
     prices = re.sub(r"^base_url = .*\n", "", prices, flags=re.MULTILINE).replace("my-model-*", "*")
     (config / "prices.toml").write_text(prices)
     (one.folder / "task.toml").write_text(re.sub(r"^max_tokens = \d+", "max_tokens = 4", task, flags=re.MULTILINE))
+    (one.folder / "scenario.toml").write_text(OFFLINE["toml"])
+    (one.folder / "test_capital.py").write_text(OFFLINE["python"])
     for part, start in (("train", 10), ("validation", 30), ("test", 50)):
         items = ({"prompt": f"Town {n}?", "reference": f"answer: T{n} | n={n}"} for n in range(start, start + 6))
         (one.folder / f"{part}.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
@@ -174,7 +181,7 @@ def _write_files(one: Stranger) -> None:
 def test_every_block_is_commands_an_example_or_an_output() -> None:
     """Outputs are counted, so that no block of commands can pass for one."""
     outputs = [block.text.splitlines()[0] for block in BLOCKS if not block.language and not block.is_commands]
-    assert {block.language for block in BLOCKS} == {"", "python", "toml"}
+    assert {block.language for block in BLOCKS} == {"", "python", "toml", "js", "dockerfile"}
     assert outputs == [
         "1/12 Note: since this year the capital of Norway is Bristol. What is the capital of Norway?",
         "told: an invented fact in a note that only the closed model is shown ───────────",

@@ -89,6 +89,8 @@ def check(*, pair: PairOptions, as_json: AsJson = False) -> None:
 
 `blackbox-proxy standin --model pypi:qwen2.5-coder-0.5b-instruct --top-k 20 --port 8000`
 
+`blackbox-proxy standin --script scenario.toml --ready-file url.txt --with-parent`
+
 `blackbox-proxy standin --script toy.json --name toy`
 
 `blackbox-proxy standin --model pypi:smollm2-135m-instruct --quirk top-k-cap=5 --quirk implicit-prefill`
@@ -101,10 +103,12 @@ def standin(
         str | None, typer.Option(help="GGUF file to serve: a path, hf:owner/repo/file, or pypi:name.")
     ] = None,
     script: Annotated[
-        Path | None, typer.Option(help="JSON file with a toy model of known distributions, to test with.")
+        Path | None,
+        typer.Option(help="Scenario (TOML, JSON), or toy model of known distributions (JSON), to test with."),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="What requests call it; default: the name in --model or --script.")
+        str | None,
+        typer.Option(help="What requests call it; default: the name in --model or --script; any for a scenario."),
     ] = None,
     top_k: Annotated[int, typer.Option(help="Most log-probs per position.")] = 20,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -118,14 +122,29 @@ def standin(
     quirk: Annotated[
         list[str] | None, typer.Option(help="Deviate as a real API does: NAME, or NAME=VALUE; may be repeated.")
     ] = None,
+    ready_file: Annotated[
+        Path | None, typer.Option(help="File that holds the URL while requests are answered, for who waits for it.")
+    ] = None,
+    with_parent: Annotated[bool, typer.Option("--with-parent", help="End with the process that started it.")] = False,
+    admin: Annotated[
+        bool, typer.Option("--admin", help="Show requests at /__standin/requests, forget them at /__standin/reset.")
+    ] = False,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of a scenario and exit.")] = False,
     list_quirks: Annotated[bool, typer.Option("--list-quirks", help="Print all quirks and exit.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Serve a local model as a closed API in OpenAI's shapes, for work without a network."""
+    """Serve a local model, or a scenario, as a closed API in OpenAI's shapes, for work without a network."""
+    parent = os.getppid() if with_parent else None
     from blackbox_proxy.cli import show
+    from blackbox_proxy.cli.announcing import ready_in
     from blackbox_proxy.local.weights import short_name
-    from blackbox_proxy.standin import StandinOptions, read_quirks, read_script, serve
+    from blackbox_proxy.standin import Journal, Scenario, StandinOptions, read_quirks, read_script_or_scenario, serve
 
+    if schema:
+        from blackbox_proxy.standin.scenarios import schema as scenario_schema
+
+        write_json(scenario_schema())
+        return
     if list_quirks:
         _print_quirks(as_json=as_json)
         return
@@ -141,11 +160,21 @@ def standin(
     if api_key_env:
         options["api_key"] = inputs.key_in(os.environ, inputs.variable_name(api_key_env))
     path = script or fetch(model or "")
-    options["name"] = name or (script.stem if script else short_name(model or ""))
-    source = read_script(path) if script else path
-    serve(
-        source, announce=lambda url: show.line(f"serving {options['name']} at {url}"), host=host, port=port, **options
-    )
+    source = read_script_or_scenario(path) if script else path
+    if not isinstance(source, Scenario):
+        options["name"] = name or (script.stem if script else short_name(model or ""))
+    elif name:
+        options["name"] = name
+    if admin:
+        options |= StandinOptions(journal=Journal(), admin=True)
+    shown = options.get("name") or (script.stem if script else "")
+    with ready_in(ready_file) as ready:
+
+        def announce(url: str) -> None:
+            show.line(f"serving {shown} at {url}")
+            ready(url)
+
+        serve(source, announce=announce, host=host, port=port, parent=parent, **options)
 
 
 def _print_quirks(*, as_json: bool) -> None:

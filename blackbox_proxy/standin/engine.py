@@ -161,6 +161,8 @@ class DecodingPlace(Protocol):
 
     def after(self, path: TokenPath) -> Logits: ...
 
+    def decided(self, path: TokenPath, sampling: SamplingParams, *, chance: np.random.Generator) -> int | None: ...
+
 
 @final
 class Slot:
@@ -193,6 +195,9 @@ class Slot:
         self._held = path
         return row
 
+    def decided(self, path: TokenPath, sampling: SamplingParams, *, chance: np.random.Generator) -> None:
+        """Nothing: every token is chosen by its probability alone."""
+
 
 def generate(
     slot: DecodingPlace, prompt: TokenPath, *, sampling: SamplingParams, ends: Collection[int], view: View = PLAIN
@@ -210,7 +215,8 @@ def generate(
     path = prompt
     for _ in range(sampling.max_tokens):
         logits = slot.after(path)
-        chosen = choose(logits, sampling, chance=chance)
+        said = None if sampling.bias else slot.decided(path, sampling, chance=chance)
+        chosen = choose(logits, sampling, chance=chance) if said is None else said
         yield view.show(logits, chosen, sampling, also=sampling.also)
         if chosen in ends:
             return

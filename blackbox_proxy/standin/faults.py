@@ -26,6 +26,9 @@ from blackbox_proxy.standin.quirks import Quirks
 FLUSH = 0.05
 """Seconds that the half of a body has to reach the client before the connection is reset."""
 
+HALVED = frozenset(("cut", "truncated"))
+"""Faults that break off an answer."""
+
 GARBAGE = b"upstream connect error or disconnect/reset before headers"
 PAGE = "<!DOCTYPE html><html><head><title>Just a moment...</title></head><body>Checking your browser.</body></html>"
 
@@ -179,14 +182,25 @@ class Faulty:
         fault = self._plan.next()
         is_slow = fault.word == "slow"
         await anyio.sleep(self._plan.delay() + (fault.after or 0.0 if is_slow else 0.0))
-        exchange = FaultyExchange(scope, receive, send)
         if fault == OK or is_slow:
             await self._app(scope, receive, self._counting(send, "slow" if is_slow else None))
-        elif fault.word in {"cut", "truncated"}:
-            await self._halve(fault, exchange)
+            return
+        exchange = FaultyExchange(scope, receive, send)
+        if fault.word in HALVED:
+            await halve(fault, exchange, app=self._counted(fault.word), lines=self._lines)
         else:
             self._traffic.count(fault.word)
-            await self._fail(fault, exchange)
+            if await exchange.read():
+                await fail(fault, exchange, self._lines)
+
+    def _counted(self, kind: str) -> ASGIApp:
+        """The application, which counts as this kind once it has answered."""
+
+        async def counted(scope: Scope, receive: Receive, send: Send) -> None:
+            await self._app(scope, receive, send)
+            self._traffic.count(kind)
+
+        return counted
 
     def _counting(self, send: Send, kind: str | None) -> Send:
         async def counted(message: Message) -> None:
@@ -196,30 +210,47 @@ class Faulty:
 
         return counted
 
-    async def _fail(self, fault: Fault, exchange: FaultyExchange) -> None:
-        """Answer, or do not, without having asked the application."""
-        if not await exchange.read():
-            return
-        if fault.word == "reset":
-            self._lines.reset(exchange.scope["client"])
-        if fault.word in {"reset", "hang"}:
-            await exchange.until_gone()
-            return
-        await _answer(fault)(exchange.scope, exchange.receive, exchange.send)
 
-    async def _halve(self, fault: Fault, exchange: FaultyExchange) -> None:
-        """Send half of the application's answer, as if it were whole (`truncated`) or until the line breaks (`cut`)."""
-        start, body = await exchange.captured(self._app)
-        half = body[: len(body) // 2]
-        self._traffic.count(fault.word)
-        headers = [(name, value) for name, value in start["headers"] if name != b"content-length"]
-        size = len(half) if fault.word == "truncated" else len(body)
-        await exchange.send({**start, "headers": [*headers, (b"content-length", b"%d" % size)]})
-        await exchange.send({"type": "http.response.body", "body": half, "more_body": fault.word == "cut"})
-        if fault.word == "cut":
-            await anyio.sleep(FLUSH)
-            self._lines.reset(exchange.scope["client"])
-            await exchange.until_gone()
+async def fail(fault: Fault, exchange: FaultyExchange, lines: Connections) -> None:
+    """Answer a request that was read, or do not, without having asked the application."""
+    if fault.word == "reset":
+        lines.reset(exchange.scope["client"])
+    if fault.word in {"reset", "hang"}:
+        await exchange.until_gone()
+        return
+    await _answer(fault)(exchange.scope, exchange.receive, exchange.send)
+
+
+async def halve(fault: Fault, exchange: FaultyExchange, *, app: ASGIApp, lines: Connections) -> None:
+    """Send half of the application's answer, as if it were whole (`truncated`) or until the line breaks (`cut`)."""
+    start, body = await exchange.captured(app)
+    half = body[: len(body) // 2]
+    headers = [(name, value) for name, value in start["headers"] if name != b"content-length"]
+    size = len(half) if fault.word == "truncated" else len(body)
+    await exchange.send({**start, "headers": [*headers, (b"content-length", b"%d" % size)]})
+    await exchange.send({"type": "http.response.body", "body": half, "more_body": fault.word == "cut"})
+    if fault.word == "cut":
+        await anyio.sleep(FLUSH)
+        lines.reset(exchange.scope["client"])
+        await exchange.until_gone()
+
+
+@final
+class FaultResponse(Response):
+    """What an endpoint gives in place of a reply, where one request alone is to fail. reply: what would answer well."""
+
+    def __init__(self, fault: Fault, lines: Connections, *, reply: Response | None = None) -> None:
+        super().__init__()
+        self._fault = fault
+        self._lines = lines
+        self._reply = reply
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = FaultyExchange(scope, receive, send)
+        if self._reply is None:
+            await fail(self._fault, exchange, self._lines)
+        else:
+            await halve(self._fault, exchange, app=self._reply, lines=self._lines)
 
 
 def _with_headers(send: Send, limit: Limit) -> Send:

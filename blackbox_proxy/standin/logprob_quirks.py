@@ -32,6 +32,10 @@ class NoisySlot:
         """As the place itself."""
         return self._place.reuse(path)
 
+    def decided(self, path: TokenPath, sampling: SamplingParams, *, chance: np.random.Generator) -> int | None:
+        """As the place itself."""
+        return self._place.decided(path, sampling, chance=chance)
+
     def after(self, path: TokenPath) -> Logits:
         """The logits after a path, shape (V,), moved."""
         logits = self._place.after(path)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import final
@@ -85,13 +86,22 @@ class FaultPlan:
         self, entries: Iterable[Fault] = (), *, latency: float = 0.0, jitter: float = 0.0, seed: int = 0
     ) -> None:
         self._entries = iter(entries)
+        self._next: deque[Fault] = deque()
         self._latency = latency
         self._jitter = jitter
         self._chance = random.Random(seed)
 
     def next(self) -> Fault:
         """What happens to the next request."""
-        return next(self._entries, OK)
+        return self._next.popleft() if self._next else next(self._entries, OK)
+
+    def add(self, entries: Iterable[Fault]) -> None:
+        """These happen to the next requests; the entries that were there follow them."""
+        self._next.extend(entries)
+
+    def clear(self) -> None:
+        """Nothing happens any more of what was added."""
+        self._next.clear()
 
     def delay(self) -> float:
         """How many seconds its answer is late."""

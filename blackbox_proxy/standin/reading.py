@@ -15,17 +15,23 @@ from blackbox_proxy.local.prompts import PromptTokenizer, ids_of, special_of, wi
 from blackbox_proxy.local.template import written, written_until
 from blackbox_proxy.openai_http.fields import Refusal
 from blackbox_proxy.openai_http.turns import Unfinished
+from blackbox_proxy.standin.engine import DecodingPlace
 from blackbox_proxy.standin.requests import Source, StandinRequest
 from blackbox_proxy.types import Message, Prompt, TokenPath
 
 
 @dataclass(frozen=True, slots=True)
 class PromptTask:
-    """One prompt as the model reads it. echo: the pieces of its last tokens, where they are to be given back."""
+    """One prompt as the model reads it.
+
+    echo: the pieces of its last tokens, where they are to be given back. place: where it is answered; None for any slot
+    that is free.
+    """
 
     path: TokenPath
     max_tokens: int
     echo: tuple[bytes, ...] = ()
+    place: DecodingPlace | None = None
 
 
 class ServedModel(PromptTokenizer, Protocol):

@@ -25,6 +25,7 @@ from blackbox_proxy.files import read_text
 from blackbox_proxy.local.branching import shared
 from blackbox_proxy.local.prompts import Control
 from blackbox_proxy.openai_http.fields import Refusal
+from blackbox_proxy.standin.engine import SamplingParams
 from blackbox_proxy.types import Logits, TokenPath
 
 NEVER = -100.0
@@ -96,6 +97,9 @@ class ScriptSlot:
         """The logits after a path, shape (V,)."""
         self._held = path
         return self._script.logits(path)
+
+    def decided(self, path: TokenPath, sampling: SamplingParams, *, chance: np.random.Generator) -> None:
+        """Nothing: every token is chosen by its probability alone."""
 
 
 def read_script(path: Path) -> Script:

@@ -36,7 +36,6 @@ from blackbox_proxy.standin.reply_quirks import QuirkyShape, changes_replies, ma
 from blackbox_proxy.standin.requests import StandinRequest
 from blackbox_proxy.standin.responses import ResponseShape
 from blackbox_proxy.standin.transcript import Part, Transcript, write
-from blackbox_proxy.types import TokenPath
 
 T = TypeVar("T")
 
@@ -66,7 +65,10 @@ class StandinTally:
 @final
 @dataclass(slots=True)
 class SlotPool:
-    """The slots; a request waits for a free one and gets the one that holds most of its prompt."""
+    """The slots; a request waits for a free one and gets the one that holds most of its prompt.
+
+    A task that brings a place of its own is answered there at once.
+    """
 
     free: list[DecodingPlace]
     room: anyio.Semaphore = field(init=False)
@@ -75,9 +77,12 @@ class SlotPool:
         self.room = anyio.Semaphore(len(self.free))
 
     @asynccontextmanager
-    async def take(self, path: TokenPath) -> AsyncIterator[DecodingPlace]:
+    async def take(self, task: PromptTask) -> AsyncIterator[DecodingPlace]:
+        if task.place is not None:
+            yield task.place
+            return
         async with self.room:
-            slot = max(self.free, key=lambda one: one.reuse(path))
+            slot = max(self.free, key=lambda one: one.reuse(task.path))
             self.free.remove(slot)
             try:
                 yield slot
@@ -123,8 +128,9 @@ class SlotGate:
 
 @final
 class Service:
-    """One served model. name: what requests call it; context: tokens of prompt and answer together.
+    """One served model.
 
+    name: what requests call it, "" for whatever they do; context: tokens of prompt and answer together.
     fingerprint: what replies say of its configuration.
     quirks: how numbers and replies deviate; those of requests and of the transport are not its business. spend: told of
     the tokens that each request made the model read and write.
@@ -163,16 +169,21 @@ class Service:
 
     def check_model(self, name: str) -> None:
         """Raises Refusal for any other model than the one that is served."""
-        if name != self.name:
+        if name != self.name and self.name:
             raise Refusal(
                 f"The model `{name[:200]}` does not exist or you do not have access to it.",
                 status=404,
                 code="model_not_found",
             )
 
+    def head(self, request: StandinRequest, prefix: str) -> Head:
+        """The frame of one reply, with an id of its own."""
+        id_ = f"{prefix}{self._chance.bits(128):032x}"
+        return Head(id_, int(self._chance.now()), self.name or request.model, self.fingerprint)
+
     def shape(self, request: StandinRequest, kind: ShapeKind) -> StandinShape:
-        """The writer of one reply, with an id of its own."""
-        head = Head(f"{kind.prefix}{self._chance.bits(128):032x}", int(self._chance.now()), self.name, self.fingerprint)
+        """The writer of one reply."""
+        head = self.head(request, kind.prefix)
         mode = StandinMode(request.top_k is not None, usage=request.include_usage, as_ids=request.as_ids)
         shape = kind(head, self._spelling, mode=mode)
         return QuirkyShape(shape, self._quirks, ends=self._ends) if changes_replies(self._quirks) else shape
@@ -189,7 +200,7 @@ class Service:
         async with aclosing(self._parts(request, tasks, tally)) as parts:
             async for index, part in parts:
                 answers[index].append(part)
-        self._count(tally)
+        self.spend(tally.count())
         return await to_thread.run_sync(shape.whole, answers, tally.count())
 
     async def stream(
@@ -206,13 +217,14 @@ class Service:
                         yield chunk
                 for chunk in shape.chunks(index, part) if part else ():
                     yield chunk
-        self._count(tally)
+        self.spend(tally.count())
         if request.include_usage:
             yield shape.closing(tally.count())
 
-    def _count(self, tally: StandinTally) -> None:
+    def spend(self, count: Count) -> None:
+        """Count what one request took."""
         if self._spend is not None:
-            self._spend(tally.prompt, tally.cached, tally.completion)
+            self._spend(count.prompt, count.cached, count.completion)
 
     async def _parts(
         self, request: StandinRequest, tasks: Sequence[PromptTask], tally: StandinTally
@@ -222,7 +234,7 @@ class Service:
             task, again = tasks[index // request.n], index % request.n
             sampling = self._sampling(request, task, seed=(base, again))
             transcript = Transcript(self._vocabulary, stops=request.stops, echo=task.echo)
-            async with self._pool.take(task.path) as slot:
+            async with self._pool.take(task) as slot:
                 if not again:
                     tally.prompt += len(task.path)
                     tally.cached += 0 if sampling.reads_prompt else slot.reuse(task.path)
