@@ -76,6 +76,11 @@ def _finish(stop: object) -> str | None:
     return _FINISHES.get(stop) if isinstance(stop, str) else None
 
 
+def native_finish(body: Mapping[str, object]) -> str | None:
+    """Why the text stopped, in the words of a chat."""
+    return _finish(body.get("stop_type"))
+
+
 def _usage(body: Mapping[str, object]) -> Usage:
     """`tokens_evaluated` counts the whole prompt; `timings` tells what of it was cached."""
     timings = body.get("timings")
