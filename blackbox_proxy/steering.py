@@ -247,7 +247,7 @@ class Steering:
     way: Way = knob(
         "auto",
         "Steer token by token, or draw whole answers and choose one (`answers`); `auto` does that where the endpoint"
-        " shows no log-probs. A --temperature of 0 draws at 1.",
+        " shows no log-probs. At --temperature 0 several are drawn at 1.",
         group="whole",
     )
     samples: int = knob(8, "Most whole answers to draw.", group="whole", within=Bounds(1, 128), most=16)

@@ -260,10 +260,12 @@ def whole_work(api: Api, prompt: Prompt, steering: Steering) -> Work | None:
 
     Where a model reasons, what it reasons counts among the tokens of its answer.
     """
-    from blackbox_proxy.run.sources import draws_whole
+    from blackbox_proxy.run.sources import draws_whole, whole_knobs
+    from blackbox_proxy.types import Usage
 
     if not draws_whole(steering, api):
         return None
+    steering = whole_knobs(steering)
     calls = -(-steering.samples // api.capabilities().answers_at_once)
     read, written = calls * _asked_length(api, prompt), steering.samples * steering.max_tokens
     price = None if api.account is None else api.account.price()

@@ -48,6 +48,7 @@ from blackbox_proxy.run.sources import (
     drafts_of,
     draws_whole,
     read_by,
+    whole_knobs,
     whole_source,
 )
 from blackbox_proxy.run.whole import HeldAnswers, draws
@@ -168,6 +169,7 @@ class Session:
         """
         spending, can = Spending(run or uuid.uuid4().hex), api.capabilities()
         if draws_whole(steering, api):
+            steering = whole_knobs(steering)
             texts = whole_source(offsets, pair_prompt, steering)
             asked = "" if can.chat else api.text(prompt)
             held = HeldAnswers(steering)

@@ -170,6 +170,13 @@ def draws_whole(steering: Steering, api: Endpoint) -> bool:
     return steering.way == "answers" or (steering.way == "auto" and not api.capabilities().logprobs)
 
 
+def whole_knobs(steering: Steering) -> Steering:
+    """The knobs where whole answers are drawn: where nothing steers, and nobody asked for several, one is enough."""
+    if steering.way == "auto" and not steering.acts_from(0):
+        return replace(steering, samples=1, settled=0.0)
+    return steering
+
+
 def whole_source(offsets: Offsets, prompt: Prompt, steering: Steering) -> StringSource:
     """What weighs whole answers. Raises InputError for a source that scores none, and for knobs of single tokens."""
     replace(steering, way="answers")  # which raises where the knobs cannot go with it

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import final
 
 from blackbox_proxy.api import Endpoint
-from blackbox_proxy.core.decoding.whole import kept_draw, merged, priced, written_in
+from blackbox_proxy.core.decoding.whole import kept_draw, merged, priced, seed_of, written_in
 from blackbox_proxy.core.events import ApiAnswers, Ending
 from blackbox_proxy.core.money.spending import Spending, calls_of, cost_of
 from blackbox_proxy.run.calls import Answered
@@ -19,7 +19,7 @@ def draws(event: ApiAnswers, api: Endpoint, prefix: Prefix) -> Iterator[Draw]:
     """As few requests as the endpoint allows, each with a seed of its own."""
     most = max(api.capabilities().answers_at_once, 1)
     for at in range(0, event.count, most):
-        sampling = Sampling(event.temperature, event.top_p, event.seed + event.first + at)
+        sampling = Sampling(event.temperature, event.top_p, seed_of(event.seed, event.first + at))
         yield Draw(api.model, prefix, sampling, event.length, min(most, event.count - at))
 
 

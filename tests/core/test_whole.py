@@ -115,13 +115,13 @@ def target() -> dict[str, float]:
 def expected_shares(n: int) -> dict[str, float]:
     """The expected share of each answer among n draws, by all counts that they can have."""
     total, names = dict.fromkeys(P, 0.0), list(P)
-    law = stats.multinomial(n, list(P.values()))
+    counted = stats.multinomial(n, list(P.values()))
     for a, b, c in itertools.product(range(n + 1), repeat=3):
         if a + b + c <= n:
             counts = [a, b, c, n - a - b - c]
             shares = shares_of([ALPHA * OFFSETS[name] for name in names], counts)
             for name, share in zip(names, shares.tolist(), strict=True):
-                total[name] += law.pmf(counts) * share
+                total[name] += counted.pmf(counts) * share
     return total
 
 

@@ -23,7 +23,7 @@ ROUND = 4
 """How many answers are drawn before it is asked whether the best could still change."""
 
 TEMPERATURE = 1.0
-"""That of the draws where the knobs have none: they are of the API's own distribution."""
+"""That of several draws where the knobs have none: they are of the API's own distribution."""
 
 _FINISHES: Mapping[str, Finish] = {"stop": "stop", FILTERED: FILTERED}
 
@@ -64,8 +64,13 @@ def whole_answers(steering: Steering) -> Run:
 def _next_round(steering: Steering, drawn: int) -> ApiAnswers:
     left = steering.samples - drawn
     count = min(left, ROUND) if steering.settled else left
-    temperature = steering.temperature or TEMPERATURE
+    temperature = steering.temperature or (TEMPERATURE if steering.samples > 1 else 0.0)
     return ApiAnswers(count, steering.max_tokens, drawn, temperature, steering.top_p, steering.seed)
+
+
+def seed_of(seed: int, number: int) -> int:
+    """The seed of a request that draws the answers from `number` on; those of other seeds are others."""
+    return int(np.random.default_rng([seed, number]).integers(2**31))
 
 
 def merged(replies: Sequence[Reply], steering: Steering) -> list[Sample]:
