@@ -62,8 +62,8 @@ def whole_answers(steering: Steering) -> Run:
 
 
 def _next_round(steering: Steering, drawn: int) -> ApiAnswers:
-    left = steering.samples - drawn
-    count = min(left, ROUND) if steering.settled else left
+    further = steering.samples - drawn
+    count = min(further, ROUND) if steering.settled else further
     temperature = steering.temperature or (TEMPERATURE if steering.samples > 1 else 0.0)
     return ApiAnswers(count, steering.max_tokens, drawn, temperature, steering.top_p, steering.seed)
 
@@ -210,15 +210,15 @@ def _rank(sample: Sample, samples: Sequence[Sample]) -> tuple[float, int]:
     return weight + (sample.logp or 0.0) * counted, sample.count
 
 
-def chance_of_change(drawn: int, left: int, count: int) -> float:
-    """The chance that `left` more draws would change the best of `drawn`, which came `count` times among them.
+def chance_of_change(drawn: int, further: int, count: int) -> float:
+    """The chance that `further` more draws would change the best of `drawn`, which came `count` times among them.
 
-    For a best that came once it is what holds for draws in any order, left / (drawn + left); for others an estimate.
+    For a best that came once it is what holds for draws in any order, further / (drawn + further); for others an estimate.
 
     >>> chance_of_change(6, 2, 1), chance_of_change(6, 2, 2)
     (0.25, 0.0625)
     """
-    return float((left / (drawn + left)) ** count) if left else 0.0
+    return float((further / (drawn + further)) ** count) if further else 0.0
 
 
 def _is_settled(samples: Sequence[Sample], steering: Steering) -> bool:
