@@ -19,7 +19,7 @@ HEAD = """# The knobs
 
 Written by `make reference` from `Steering`, where each is declared once. A knob has one name everywhere:
 `Steering(alpha=1.25)` in Python, `--alpha 1.25` on the command line, `{"steering": {"alpha": 1.25}}` in a request to
-the gateway, `alpha = 1.25` below `[steering]` in a task and below `[models.NAME.steering]` in the gateway's file. What they do
+the gateway, `alpha = 1.25` below `[steering]` in a task and below `[models.NAME.steering]` in its file. What they do
 to the distribution stands in [the method](method.md).
 
 | knob | what it is for | may be | default |
