@@ -148,3 +148,27 @@ def test_a_mistake_in_a_scenario_has_its_file_and_line(cli: Cli, tmp_path: Path)
     said = cli("standin", "--script", str(script))
     assert said.status == 2
     assert "s.toml, line 4: exchange.1.sad: there is no such field" in said.err.replace("\n", "")
+
+
+def test_a_cassette_is_served(tmp_path: Path) -> None:
+    """`--from-cassette`."""
+    tape = tmp_path / "tape.jsonl"
+    asked = {"model": "m", "prompt": "x"}
+    row = {"call": "a", "attempt": 1, "path": "/completions", "body": asked, "status": 200, "text": '{"kept": true}'}
+    tape.write_text("".join(json.dumps(line) + "\n" for line in ({"cassette": 1, "model": "m"}, row)))
+    command = [*PROGRAM, "standin", "--from-cassette", str(tape)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout
+            said = server.stdout.readline()
+            answer = post(said.split()[-1], "/v1/completions", asked)
+        finally:
+            server.kill()
+    assert said.startswith("serving tape at ")
+    assert answer.json == {"kept": True}
+
+
+def test_one_thing_is_served(cli: Cli, tmp_path: Path) -> None:
+    said = cli("standin", "--from-cassette", str(tmp_path / "a"), "--script", str(tmp_path / "b"))
+    assert said.status == 2
+    assert "one of --model, --script and --from-cassette" in said.err.replace("\n", " ")
