@@ -171,7 +171,10 @@ def standin(
     with ready_in(ready_file) as ready:
 
         def announce(url: str) -> None:
-            show.line(f"serving {name or shown} at {url}")
+            if as_json:
+                write_json({"url": url, "model": name or called})
+            else:
+                show.line(f"serving {name or shown} at {url}")
             ready(url)
 
         serve(source, announce=announce, host=host, port=port, parent=parent, **options)

@@ -96,17 +96,20 @@ def test_a_scenario_is_served_with_a_ready_file_and_its_admin_routes(tmp_path: P
     assert not ready.exists()
 
 
-def test_admin_routes_are_off_unless_asked_for(tmp_path: Path) -> None:
+def test_admin_routes_are_off_unless_asked_for_and_the_address_is_told_as_json_too(tmp_path: Path) -> None:
     script = tmp_path / "s.toml"
     script.write_text(SCENARIO)
-    with subprocess.Popen([*PROGRAM, "standin", "--script", str(script)], stdout=subprocess.PIPE, text=True) as server:
+    command = [*PROGRAM, "standin", "--script", str(script), "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout
-            url = server.stdout.readline().split()[-1]
+            told = json.loads(server.stdout.readline())
+            url = told["url"]
             statuses = [call(url, "/__standin/requests").status, call(url, "/__standin/reset", method="POST").status]
         finally:
             server.kill()
     assert statuses == [404, 404]
+    assert told == {"url": url, "model": "s"}
 
 
 def test_it_ends_with_its_parent(tmp_path: Path) -> None:
