@@ -172,7 +172,7 @@ def standin(
 
         def announce(url: str) -> None:
             if as_json:
-                write_json({"url": url, "model": name or called})
+                write_json({"url": url, "model": options["name"] or None})  # None: any name is answered
             else:
                 show.line(f"serving {name or shown} at {url}")
             ready(url)

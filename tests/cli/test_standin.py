@@ -109,7 +109,7 @@ def test_admin_routes_are_off_unless_asked_for_and_the_address_is_told_as_json_t
         finally:
             server.kill()
     assert statuses == [404, 404]
-    assert told == {"url": url, "model": "s"}
+    assert told == {"url": url, "model": None}
 
 
 def test_it_ends_with_its_parent(tmp_path: Path) -> None:
