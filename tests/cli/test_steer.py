@@ -330,3 +330,17 @@ def test_whole_answers_are_drawn_shown_and_foretold(cli: Cli, where: tuple[str, 
     assert "All whole answers" in page.read_text()
     silent = cli(*asked[:-2], "--no-logprobs", "--samples", "2", "--json")
     assert json.loads(silent.out)["exactness"] == "sampled", "auto takes whole answers where there are no log-probs"
+
+
+def test_a_profile_without_log_probs_needs_no_flag(
+    cli: Cli, tiny_api: TinyModel, pair_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-test")
+    with running(tiny_api.path, name="tiny", quirks=["ignored-logprobs"]) as url:
+        place = ("--profile", "anthropic", "--base-url", url, "--model", "tiny", "--pair", str(pair_path))
+        said = cli("steer", PROMPT, *place, *FAST, "--samples", "3", "--no-ledger", "--json")
+    assert said.status == 0, said.err
+    answer = json.loads(said.out)
+    assert answer["exactness"] == "sampled"
+    assert answer["usage"]["requests"] == sum(sample["count"] for sample in answer["samples"]) == 3
+    assert "up to 3 whole answers are drawn" in said.err
