@@ -39,8 +39,12 @@ class HeldAnswers:
     failures: list[str] = field(default_factory=list)
 
     def gather(self, answered: Answered, spending: Spending) -> Sequence[Reply]:
-        """Keep the replies that came, in spite of those that did not. Raises their error where there is none at all."""
-        for reply in answered.replies:
+        """Keep the replies that came, in spite of those that did not. Raises their error where there is none at all.
+
+        Without seeds all requests are equal, so a replay may hand out their replies in any order: they are put in one.
+        """
+        came = sorted(answered.replies, key=_order)
+        for reply in came:
             self.replies.append(reply)
             spending.hold(reply, written_in(reply))
         error = answered.error
@@ -49,7 +53,7 @@ class HeldAnswers:
                 raise error
             spending.lose(error.calls)
             self.failures.append(error.message)
-        return answered.replies
+        return came
 
     def take(self, ending: Ending, spending: Spending) -> None:
         """Book the tokens of one draw of the chosen answer as kept; all others are wasted."""
@@ -66,3 +70,7 @@ class HeldAnswers:
         """The samples with what they cost."""
         costs = [cost_of(calls_of(reply)) for reply in self.replies]
         return priced(samples, self.replies, costs, steering=self.steering)
+
+
+def _order(reply: Reply) -> tuple[list[str], int, int]:
+    return [drawn.text for drawn in reply.drawn], reply.usage.output, reply.usage.cached
