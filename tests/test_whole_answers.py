@@ -155,7 +155,7 @@ def test_the_ledger_and_the_summary_agree(silent: tuple[str, Journal], tmp_path:
         result = Steerer(api, PAIR, STEERING).complete(QUESTION, pair_prompt=EMPTY)
         rows = list(ledger.store.rows())
     assert len(rows) == result.usage.requests == 2
-    assert sum(row.output for row in rows) == result.usage.output
+    assert sum(row.output or 0 for row in rows) == result.usage.output
     assert sum((row.cost for row in rows if row.cost is not None), Decimal(0)) == result.cost
     assert sum((row.wasted or 0) for row in rows) == result.usage.wasted
     assert sum(row.kept or 0 for row in rows) == result.usage.output - result.usage.wasted

@@ -213,7 +213,8 @@ def _rank(sample: Sample, samples: Sequence[Sample]) -> tuple[float, int]:
 def chance_of_change(drawn: int, further: int, count: int) -> float:
     """The chance that `further` more draws would change the best of `drawn`, which came `count` times among them.
 
-    For a best that came once it is what holds for draws in any order, further / (drawn + further); for others an estimate.
+    For a best that came once it is what holds for draws in any order, further / (drawn + further); for others it is an
+    estimate.
 
     >>> chance_of_change(6, 2, 1), chance_of_change(6, 2, 2)
     (0.25, 0.0625)
