@@ -55,6 +55,7 @@ def test_other_shapes_are_read_too() -> None:
     native = {"content": "red", "stop_type": "eos", "tokens_predicted": 2, "tokens_evaluated": 3}
     llama = read(native, adapter="completions", decoder="llama_native", path="/completion", logprobs_kind="n_probs")
     assert [(one.text, one.finish) for one in llama.drawn] == [("red", "stop")]
+    assert (llama.usage.input, llama.usage.output) == (3, 2)
 
 
 def test_what_was_withheld_is_filtered_and_an_empty_answer_is_one() -> None:

@@ -17,7 +17,7 @@ from blackbox_proxy_adapters.fields import as_list, as_mapping, as_text
 
 from .choices import text_of_choice
 from .envelope import check_no_error, read_fingerprint, read_finish, read_model
-from .llama import native_finish
+from .llama import native_finish, native_usage
 from .responses import responses_finish, text_of_response
 
 Reads = Callable[[Mapping[str, object]], Reply]
@@ -30,7 +30,7 @@ def read_drawn(body: Mapping[str, object], read: Reads) -> Reply:
     answers = tuple(_answer(one, read) for one in _bodies(body))
     if not answers:
         raise ReplyError("the reply holds no answer", hint="try again; if it stays, choose another endpoint")
-    usage = read_usage(body.get("usage")).usage
+    usage = native_usage(body) if "tokens_predicted" in body else read_usage(body.get("usage")).usage
     return Reply((), None, usage, read_model(body), drawn=answers, fingerprint=read_fingerprint(body))
 
 
