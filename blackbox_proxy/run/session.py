@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from blackbox_proxy.api import Endpoint
 from blackbox_proxy.core.alignment.recut import strange_borders, strange_pieces
 from blackbox_proxy.core.decoding.api_answer import api_answer
+from blackbox_proxy.core.decoding.collecting import collecting_steering
 from blackbox_proxy.core.decoding.drafting import Drafts, Planner
 from blackbox_proxy.core.decoding.given import Given
 from blackbox_proxy.core.events import (
@@ -123,7 +124,8 @@ class Session:
     """One run's questions turned into calls, and what they cost; shared by all drivers.
 
     drafted: how many positions the API has sent. blind: how many replies showed nothing at their first one. waiting:
-    how many requests are under way. given: the text to score, where that is what the run is for.
+    how many requests are under way. given, reference: the text to score, or the answer to collect the places of, where
+    that is what the run is for.
     """
 
     api: Endpoint
@@ -141,6 +143,7 @@ class Session:
     blind: int = 0
     waiting: int = 0
     given: Given | None = None
+    reference: bytes | None = None
     started: float = field(default_factory=time.perf_counter)
 
     @classmethod
@@ -171,6 +174,22 @@ class Session:
         return cls(api, source, steering, text, ids, drafts, spending, prompt.messages)
 
     @classmethod
+    def open_reference(
+        cls,
+        prompt: Prompt,
+        pair_prompt: Prompt,
+        reference: str,
+        *,
+        api: Endpoint,
+        offsets: Offsets,
+        steering: Steering,
+    ) -> Session:
+        """A run along a reference answer. Raises InputError as `open`, and for a source of offsets that is no pair."""
+        steering = collecting_steering(steering)
+        session = cls.open(prompt, pair_prompt, api=api, offsets=offsets, steering=steering)
+        return replace(session, reference=reference.encode())
+
+    @classmethod
     def open_given(cls, given: Given, *, api: Endpoint, offsets: Offsets, steering: Steering) -> Session:
         """A run that scores a text. Raises InputError where the endpoint does not give texts back."""
         if not api.capabilities().echo:
@@ -191,6 +210,8 @@ class Session:
     def loop(self) -> Run:
         if self.given is not None:
             return self.source.scoring(self.given, self.steering, self.api)
+        if self.reference is not None and isinstance(self.source, PairSource):
+            return self.source.collecting(self.reference, self.steering, self.api)
         run = self.source.loop(self.steering, self.api, self.drafts)
         return api_answer(self.steering, otherwise=run) if self.steering.leaves_alone else run
 

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Literal
 
 from blackbox_proxy.types.api import Call, Kind, Usage
+from blackbox_proxy.types.places import Place
 
 
 class Origin(StrEnum):
@@ -73,6 +74,7 @@ class Step:
         unbordered: Whether the text before ends where the API's tokenizer would hardly end a token, so that the pair's
             masses are those after any such text.
         guessed: Whether the pair had drafted it.
+        place: What weights of the rule `learnt` are fitted to, where a reference answer was collected for that.
     """
 
     piece: bytes
@@ -93,6 +95,7 @@ class Step:
     outweighed: bool = False
     unbordered: bool = False
     guessed: bool = field(default=False, compare=False, repr=False)
+    place: Place | None = field(default=None, compare=False, repr=False)
 
 
 Finish = Literal["stop", "length", "stop_string", "repetition", "budget", "content_filter", "error"]
@@ -169,6 +172,11 @@ class Result:
     def tv_bound(self) -> float:
         """The largest of the steps' bounds on total variation (3.2), each of which is 1 at most."""
         return max((step.tv_bound for step in self.steps), default=0.0)
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """What weights of the rule `learnt` are fitted to: of a reference answer, where one was collected."""
+        return tuple(step.place for step in self.steps if step.place is not None)
 
     @property
     def log_weight(self) -> float:
