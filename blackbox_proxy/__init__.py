@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from blackbox_proxy.run.engine import AsyncStream, Stream
     from blackbox_proxy.run.steerer import Steerer, steer
     from blackbox_proxy.steering import Schedule, Steering
-    from blackbox_proxy.types import Choice, Message, Option, Place, Prompt, Result, Step, Usage
+    from blackbox_proxy.types import Choice, Message, Option, Prompt, ReferencePlace, Result, Step, Usage
 
 __version__ = "0.1.0"
 
@@ -42,9 +42,9 @@ __all__ = [
     "Option",
     "Pair",
     "PairFiles",
-    "Place",
     "Planner",
     "Prompt",
+    "ReferencePlace",
     "Result",
     "Schedule",
     "Steerer",
@@ -77,7 +77,7 @@ _HOMES = {
     "steering": ("Schedule", "Steering"),
     "local.loading": ("load_pair",),
     "local.pair": ("Pair", "PairFiles", "open_pair"),
-    "types": ("Choice", "Message", "Option", "Place", "Prompt", "Result", "Step", "Usage"),
+    "types": ("Choice", "Message", "Option", "ReferencePlace", "Prompt", "Result", "Step", "Usage"),
 }
 
 

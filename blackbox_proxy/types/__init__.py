@@ -40,7 +40,7 @@ from blackbox_proxy.types.pair import (
     Tokenizer,
     TokenPath,
 )
-from blackbox_proxy.types.places import Place
+from blackbox_proxy.types.places import ReferencePlace
 from blackbox_proxy.types.prompts import WRITTEN, Message, Prompt
 from blackbox_proxy.types.results import Choice, Finish, Option, Origin, Result, ScoredCandidate, Step
 
@@ -72,13 +72,13 @@ __all__ = [
     "Origin",
     "PairDistributions",
     "PairPrompt",
-    "Place",
     "Position",
     "Prefix",
     "Prompt",
     "Proposer",
     "Purpose",
     "Receipt",
+    "ReferencePlace",
     "Reply",
     "Result",
     "Reveal",

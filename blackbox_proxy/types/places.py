@@ -11,7 +11,7 @@ from blackbox_proxy.errors import InputError
 
 @final
 @dataclass(frozen=True, slots=True)
-class Place:
+class ReferencePlace:
     """What competes at one place of a reference answer: n disjoint classes, all that is not listed being one of them.
 
     Attributes:
@@ -42,7 +42,7 @@ class Place:
         return json.dumps(asdict(self))
 
     @classmethod
-    def read(cls, line: str) -> Place:
+    def read(cls, line: str) -> ReferencePlace:
         """A place from its line of JSON. Raises InputError where it is none."""
         try:
             row = json.loads(line)

@@ -26,7 +26,7 @@ from blackbox_proxy.core.pairtable import PairTable
 from blackbox_proxy.core.text import is_whole
 from blackbox_proxy.learnt import LearntWeights
 from blackbox_proxy.steering import Steering
-from blackbox_proxy.types import Kind, Origin, Place, Reply, Step
+from blackbox_proxy.types import Kind, Origin, ReferencePlace, Reply, Step
 
 FIRST_WINDOW = 2
 """Tokens that the API is first asked for; more where it drafts the reference."""
@@ -190,7 +190,7 @@ class Collecting:
         return self._first(rest) or rest
 
 
-def place_of(scored: ScoredPosition, column: int | None) -> Place | None:
+def place_of(scored: ScoredPosition, column: int | None) -> ReferencePlace | None:
     """What competes at a place, as classes that the rule `learnt` is fitted to.
 
     column: of the reference's own token; None where it is none of the candidates, and so one of all others. None where
@@ -203,7 +203,7 @@ def place_of(scored: ScoredPosition, column: int | None) -> Place | None:
         return None
     expert, anti_expert = (tuple(row[kept].tolist()) for row in logs)
     at = int(np.searchsorted(kept, chosen))
-    return Place(tuple(np.log(mass[kept]).tolist()), expert, anti_expert, scored.features, at)
+    return ReferencePlace(tuple(np.log(mass[kept]).tolist()), expert, anti_expert, scored.features, at)
 
 
 def _unplaced(piece: bytes) -> Step:

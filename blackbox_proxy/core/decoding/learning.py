@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.learnt import FEATURES, LearntWeights
-from blackbox_proxy.types import Floats, Place
+from blackbox_proxy.types import Floats, ReferencePlace
 
 PENALTIES = (1000.0, 100.0, 10.0, 1.0, 0.1)
 """Weights of the ridge that are tried, in nats of the whole loss, the strongest first."""
@@ -79,7 +79,7 @@ class _Table:
     line: NDArray[np.intp]
 
     @classmethod
-    def of(cls, lines: Sequence[Sequence[Place]]) -> _Table:
+    def of(cls, lines: Sequence[Sequence[ReferencePlace]]) -> _Table:
         """Raises InputError where there is no place."""
         rows = [(number, place) for number, line in enumerate(lines) for place in line]
         if not rows:
@@ -126,14 +126,14 @@ def _log_shares(table: _Table, w: Floats) -> Floats:
     return np.asarray(score - np.log(np.exp(score).sum(axis=1, keepdims=True)), dtype=np.float64)
 
 
-def _own(table: _Table, values: Floats) -> Floats:
+def _chosen(table: _Table, values: Floats) -> Floats:
     """The values of the references' own classes, shape (T,)."""
     return np.asarray(values[np.arange(len(table)), table.chosen], dtype=np.float64)
 
 
 def _nats(table: _Table, w: Floats) -> float:
     """Minus the log-likelihood."""
-    return float(-_own(table, _log_shares(table, w)).sum())
+    return float(-_chosen(table, _log_shares(table, w)).sum())
 
 
 def _loss(table: _Table, w: Floats) -> _Loss:
@@ -142,7 +142,7 @@ def _loss(table: _Table, w: Floats) -> _Loss:
     share = np.exp(logs)
     members = table.expert, -table.anti_expert
     means = [(share * member).sum(axis=1) for member in members]
-    pulls = [mean - _own(table, member) for mean, member in zip(means, members, strict=True)]
+    pulls = [mean - _chosen(table, member) for mean, member in zip(means, members, strict=True)]
     features, width = table.features, len(FEATURES)
     hessian = np.empty((2 * width, 2 * width))
     for i in range(2):
@@ -151,7 +151,7 @@ def _loss(table: _Table, w: Floats) -> _Loss:
             rows, columns = slice(i * width, (i + 1) * width), slice(j * width, (j + 1) * width)
             hessian[rows, columns] = (features * vary[:, None]).T @ features
     gradient = np.concatenate([features.T @ pull for pull in pulls])
-    return _Loss(float(-_own(table, logs).sum()), gradient, hessian)
+    return _Loss(float(-_chosen(table, logs).sum()), gradient, hessian)
 
 
 def _vector(weights: LearntWeights) -> Floats:
@@ -166,7 +166,7 @@ def _weights(w: Floats) -> LearntWeights:
     return LearntWeights(tuple(zip(FEATURES, b, c, strict=True)))
 
 
-def nats_lost(weights: LearntWeights, lines: Sequence[Sequence[Place]]) -> float:
+def nats_lost(weights: LearntWeights, lines: Sequence[Sequence[ReferencePlace]]) -> float:
     """Nats a place that weights lose on reference answers: minus the mean log-likelihood of their own tokens.
 
     Args:
@@ -221,7 +221,7 @@ def _path(table: _Table) -> list[Floats]:
     return path
 
 
-def fit_weights(lines: Sequence[Sequence[Place]], *, seed: int = 0) -> WeightFit:
+def fit_weights(lines: Sequence[Sequence[ReferencePlace]], *, seed: int = 0) -> WeightFit:
     """The weights of the rule `learnt` that are best for reference answers, on lines that they were not fitted to.
 
     The loss on held-out lines is never above that of the fixed alpha that is best on all of them: where it would be,

@@ -152,7 +152,7 @@ class ByteReading:
         proposed, count, read_on = self._proposed(cover, text), self._steering.proposals, False
         while True:
             scored, masses, foreign = self._score_all(
-                cover, position, rule, shown=shown, proposed=proposed, alpha=alpha
+                cover, position, rule=rule, shown=shown, proposed=proposed, alpha=alpha
             )
             if alpha != 0.0 and not read_on and (self._steering.temperature > 0.0 or not scored.is_safe):
                 read_on = True
