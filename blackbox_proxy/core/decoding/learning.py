@@ -20,7 +20,7 @@ from blackbox_proxy.errors import InputError
 from blackbox_proxy.learnt import FEATURES, LearntWeights
 from blackbox_proxy.types import Floats, ReferencePlace
 
-PENALTIES = (1000.0, 100.0, 10.0, 1.0, 0.1)
+PENALTIES = (1000.0, 100.0, 10.0, 1.0, 0.1, 0.01)
 """Weights of the ridge that are tried, in nats of the whole loss, the strongest first."""
 
 FOLDS = 5
