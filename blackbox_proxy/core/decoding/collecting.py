@@ -18,6 +18,7 @@ from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding.combine import divided
 from blackbox_proxy.core.decoding.drafting import next_length
 from blackbox_proxy.core.decoding.emitting import given_step
+from blackbox_proxy.core.decoding.given import AHEAD
 from blackbox_proxy.core.decoding.readings import Reading, ScoredPosition
 from blackbox_proxy.core.decoding.rounds import Known, known_of
 from blackbox_proxy.core.decoding.strings import ByteReading
@@ -125,6 +126,7 @@ class Collecting:
                 self._borders.append(one.at)
         self._keep(self._reference, reply)
         self._borders.append(len(self._reference))
+        yield from self._read_ahead()
 
     def _window(self, answer: Answer) -> Process[None]:
         """What the API drafts from here on, as long as that is the reference."""
@@ -133,6 +135,12 @@ class Collecting:
         kept = self._keep(answer.text, reply)
         self._wasted += max(0, len(reply.positions) - kept)
         self._length = next_length(self._length, kept, limit=self._steering.draft)
+        yield from self._read_ahead(len(answer.text))
+
+    def _read_ahead(self, start: int = 0) -> Process[None]:
+        """Have the pair read the text before the next known places at once, from so many bytes on."""
+        ahead = sorted(text for text in self._known if len(text) >= start)[:AHEAD]
+        yield from self._table.know([path for text in ahead for path in self._reading.paths(Answer(text))])
 
     def _keep(self, text: bytes, reply: Reply) -> int:
         """Keep what the reply tells from `text` on; how many of its tokens are the reference's."""
