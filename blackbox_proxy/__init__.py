@@ -77,7 +77,7 @@ _HOMES = {
     "steering": ("Schedule", "Steering"),
     "local.loading": ("load_pair",),
     "local.pair": ("Pair", "PairFiles", "open_pair"),
-    "types": ("Choice", "Message", "Option", "ReferencePlace", "Prompt", "Result", "Step", "Usage"),
+    "types": ("Choice", "Message", "Option", "Prompt", "ReferencePlace", "Result", "Step", "Usage"),
 }
 
 

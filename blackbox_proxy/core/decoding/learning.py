@@ -65,17 +65,19 @@ class WeightFit:
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class _Table:
-    """Places side by side, padded to n classes.
+    """The N classes of T places, one place behind the other.
 
-    logp, expert, anti_expert: shape (T, n), -inf and 0 where there is no class. features: shape (T, F). chosen, line:
-    shape (T,).
+    logp, members: log p, log E and -log A of the classes, shape (N,) and (2, N). place: whose they are, shape (N,);
+    starts: the first class of each place, chosen: the reference's, shape (T,). features: shape (T, F). line: of each
+    place, shape (T,).
     """
 
     logp: Floats
-    expert: Floats
-    anti_expert: Floats
-    features: Floats
+    members: Floats
+    place: NDArray[np.intp]
+    starts: NDArray[np.intp]
     chosen: NDArray[np.intp]
+    features: Floats
     line: NDArray[np.intp]
 
     @classmethod
@@ -86,72 +88,70 @@ class _Table:
             raise InputError(
                 "there is no place of a reference answer to fit weights to", hint="collect some first (`collect`)"
             )
-        n = max(len(place.logp) for _, place in rows)
-        columns = np.full((3, len(rows), n), 0.0)
-        columns[0] = -np.inf
-        for at, (_, place) in enumerate(rows):
-            columns[:, at, : len(place.logp)] = place.logp, place.expert, place.anti_expert
+        counts = np.array([len(place.logp) for _, place in rows], dtype=np.intp)
+        starts = np.cumsum(counts) - counts
+        columns = [(place.logp, place.expert, place.anti_expert) for _, place in rows]
+        logp, expert, anti_expert = (np.concatenate([one[n] for one in columns]) for n in range(3))
         return cls(
-            columns[0],
-            columns[1],
-            columns[2],
+            logp,
+            np.stack([expert, -anti_expert]),
+            np.repeat(np.arange(len(rows)), counts),
+            starts,
+            starts + np.array([place.chosen for _, place in rows], dtype=np.intp),
             np.array([place.features for _, place in rows], dtype=np.float64),
-            np.array([place.chosen for _, place in rows], dtype=np.intp),
             np.array([number for number, _ in rows], dtype=np.intp),
         )
 
     def where(self, kept: NDArray[np.bool_]) -> _Table:
         """Some of the places."""
-        columns = self.logp, self.expert, self.anti_expert, self.features, self.chosen, self.line
-        return _Table(*(column[kept] for column in columns))  # type: ignore[arg-type]  # each keeps its type
+        counts = np.diff(self.starts, append=len(self.logp))[kept]
+        starts, classes = np.cumsum(counts) - counts, kept[self.place]
+        return _Table(
+            self.logp[classes],
+            self.members[:, classes],
+            np.repeat(np.arange(len(counts)), counts),
+            starts,
+            starts + (self.chosen - self.starts)[kept],
+            self.features[kept],
+            self.line[kept],
+        )
+
+    def sums(self, values: Floats) -> Floats:
+        """Of values of the classes, shape (.., N), the sum at each place, shape (.., T)."""
+        return np.asarray(np.add.reduceat(values, self.starts, axis=-1), dtype=np.float64)
 
     def __len__(self) -> int:
-        return len(self.chosen)
-
-
-@dataclass(frozen=True, slots=True)
-class _Loss:
-    """Minus the log-likelihood in nats, its gradient, shape (2 F,), and its Hessian, shape (2 F, 2 F)."""
-
-    value: float
-    gradient: Floats
-    hessian: Floats
+        return len(self.starts)
 
 
 def _log_shares(table: _Table, w: Floats) -> Floats:
-    """Steered log-probs of all classes, shape (T, n), with the weights w = (b, c), shape (2 F,)."""
-    b, c = table.features @ w[: len(FEATURES)], table.features @ w[len(FEATURES) :]
-    score = table.logp + b[:, None] * table.expert - c[:, None] * table.anti_expert
-    score -= score.max(axis=1, keepdims=True)
-    return np.asarray(score - np.log(np.exp(score).sum(axis=1, keepdims=True)), dtype=np.float64)
-
-
-def _chosen(table: _Table, values: Floats) -> Floats:
-    """The values of the references' own classes, shape (T,)."""
-    return np.asarray(values[np.arange(len(table)), table.chosen], dtype=np.float64)
+    """Steered log-probs of all classes, shape (N,), with the weights w = (b, c), shape (2 F,)."""
+    powers = table.features @ w.reshape(2, -1).T
+    score = table.logp + (powers[table.place].T * table.members).sum(axis=0)
+    score -= np.maximum.reduceat(score, table.starts)[table.place]
+    return np.asarray(score - np.log(table.sums(np.exp(score)))[table.place], dtype=np.float64)
 
 
 def _nats(table: _Table, w: Floats) -> float:
     """Minus the log-likelihood."""
-    return float(-_chosen(table, _log_shares(table, w)).sum())
+    return float(-_log_shares(table, w)[table.chosen].sum())
 
 
-def _loss(table: _Table, w: Floats) -> _Loss:
-    """The loss and its derivatives: the features' products with what the two logs are on average, and how they vary."""
-    logs = _log_shares(table, w)
-    share = np.exp(logs)
-    members = table.expert, -table.anti_expert
-    means = [(share * member).sum(axis=1) for member in members]
-    pulls = [mean - _chosen(table, member) for mean, member in zip(means, members, strict=True)]
-    features, width = table.features, len(FEATURES)
-    hessian = np.empty((2 * width, 2 * width))
-    for i in range(2):
-        for j in range(2):
-            vary = (share * (members[i] - means[i][:, None]) * (members[j] - means[j][:, None])).sum(axis=1)
-            rows, columns = slice(i * width, (i + 1) * width), slice(j * width, (j + 1) * width)
-            hessian[rows, columns] = (features * vary[:, None]).T @ features
-    gradient = np.concatenate([features.T @ pull for pull in pulls])
-    return _Loss(float(-_chosen(table, logs).sum()), gradient, hessian)
+def _gradient(table: _Table, w: Floats) -> Floats:
+    """That of the loss, shape (2 F,): the features' products with what the two logs are on average, less the chosen."""
+    means = table.sums(np.exp(_log_shares(table, w)) * table.members)
+    return np.asarray(((means - table.members[:, table.chosen]) @ table.features).ravel(), dtype=np.float64)
+
+
+def _hessian(table: _Table, w: Floats) -> Floats:
+    """That of the loss, shape (2 F, 2 F): the features' products with how the two logs vary together at a place."""
+    share = np.exp(_log_shares(table, w))
+    means = table.sums(share * table.members)
+    apart = table.members - means[:, table.place]
+    features = table.features
+    vary = {(i, j): table.sums(share * apart[i] * apart[j]) for i, j in ((0, 0), (0, 1), (1, 1))}
+    blocks = {key: (features * one[:, None]).T @ features for key, one in vary.items()}
+    return np.block([[blocks[0, 0], blocks[0, 1]], [blocks[0, 1], blocks[1, 1]]])
 
 
 def _vector(weights: LearntWeights) -> Floats:
@@ -186,7 +186,7 @@ def _best_alpha(table: _Table) -> float:
     one = _vector(LearntWeights.fixed(1.0))
     for _ in range(40):
         alpha = (low + high) / 2.0
-        low, high = (alpha, high) if _loss(table, alpha * one).gradient @ one < 0.0 else (low, alpha)
+        low, high = (alpha, high) if _gradient(table, alpha * one) @ one < 0.0 else (low, alpha)
     return (low + high) / 2.0
 
 
@@ -198,13 +198,12 @@ def _fitted(table: _Table, start: Floats, *, near: Floats, penalty: float) -> Fl
 
     w = start
     for _ in range(STEPS):
-        loss = _loss(table, w)
-        gradient = loss.gradient + penalty * (w - near)
-        step = np.linalg.solve(loss.hessian + penalty * np.eye(len(w)), gradient)
+        gradient = _gradient(table, w) + penalty * (w - near)
+        step = np.linalg.solve(_hessian(table, w) + penalty * np.eye(len(w)), gradient)
         decrement = float(gradient @ step)
         if decrement < ENOUGH:
             break
-        size, value = 1.0, loss.value + ridge(w)
+        size, value = 1.0, _nats(table, w) + ridge(w)
         while size > ENOUGH and _nats(table, w - size * step) + ridge(w - size * step) > value - size * decrement / 4.0:
             size /= 2.0
         w = w - size * step
