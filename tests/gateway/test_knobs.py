@@ -91,3 +91,12 @@ def test_a_bad_value_is_told_by_the_name_of_its_knob(served: str, knob: str, val
         assert (refused.error["param"], refused.error["code"]) == (f"steering.{knob}", "invalid_value")
         assert refused.error["message"].startswith(f"Invalid 'steering.{knob}': ")
         assert says in refused.error["message"]
+
+
+def test_learnt_weights_are_used_and_a_rule_without_them_is_refused(served: str) -> None:
+    """With one alpha for both members they are that alpha; the fixture's model has no weights of its own."""
+    learnt = distribution(steered(served, rule="learnt", learnt="one:3:3", alpha=1))
+    assert learnt["text"] == distribution(steered(served, rule="pooled", alpha=3))["text"]
+    refused = post(served, "/v1/completions", {**ASKED, "steering": {"rule": "learnt"}})
+    assert refused.status == 400
+    assert "rule='learnt' needs weights" in refused.error["message"]
