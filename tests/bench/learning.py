@@ -81,7 +81,7 @@ def measured(task: Task, *, lines: int, fresh: int, asked: int, places: Path) ->
             "fresh": {"alpha": round(nats_lost(fixed, unseen), 4), "learnt": round(nats_lost(fit.weights, unseen), 4)},
             "fresh_lines": len(unseen),
             "weights": str(fit.weights),
-            "penalty": fit.penalty,
+            "penalty": None if fit.is_fixed else fit.penalty,
             "questions": asked,
             "scores": {n: share_right(replace(steerer, steering=s), task, questions) for n, s in ways.items()},
             "took": took,
