@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from blackbox_proxy.api import Endpoint
-from blackbox_proxy.core.alignment.recut import strange_borders, strange_pieces
 from blackbox_proxy.core.decoding.api_answer import api_answer
+from blackbox_proxy.core.decoding.collecting import collecting_steering
 from blackbox_proxy.core.decoding.drafting import Drafts, Planner
 from blackbox_proxy.core.decoding.given import Given
 from blackbox_proxy.core.decoding.whole import whole_answers
@@ -37,6 +37,7 @@ from blackbox_proxy.core.text import first_stop
 from blackbox_proxy.errors import BlackboxProxyError, InputError, OverBudget, PromptError
 from blackbox_proxy.local.controls import parted_note
 from blackbox_proxy.run.calls import Answered, Batch
+from blackbox_proxy.run.notes import blind_note, recut_notes, uncertain_notes
 from blackbox_proxy.run.sources import (
     BoundSource,
     LocalPair,
@@ -76,19 +77,6 @@ from blackbox_proxy.types import (
 )
 
 
-def _warnings(steps: Sequence[Step]) -> tuple[str, ...]:
-    """What to say of steps at which the list of candidates, or the border before them, is uncertain."""
-    notes = []
-    if outweighed := sum(step.outweighed for step in steps):
-        notes.append(
-            f"at {outweighed} of {len(steps)} steps the choice weighs less than all that was not listed, together;"
-            " more log-probs (a larger top-k) or more proposals would list it"
-        )
-    if unbordered := sum(step.unbordered for step in steps):
-        notes.append(f"{unbordered} steps follow a text that the API's tokenizer would hardly have cut there")
-    return tuple(notes)
-
-
 def _sampling(event: ApiDraft) -> Sampling | None:
     """None for a greedy draft: only an answer that is kept as it is, or drawn, needs the very temperature."""
     drawn = event.unsteered or event.temperature > 0.0
@@ -105,10 +93,6 @@ def _start(ask: Ask) -> int:
     if isinstance(ask, Score):
         return len(ask.text)
     return len(ask.prefix.answer) + (len(ask.draft) if isinstance(ask, Echo) else 0)
-
-
-def _blind_note(blind: int) -> tuple[str, ...]:
-    return (f"replies that told nothing of what comes next, so that the pair alone decided: {blind}",) if blind else ()
 
 
 def _bound(
@@ -129,8 +113,8 @@ class Session:
     """One run's questions turned into calls, and what they cost; shared by all drivers.
 
     drafted: how many positions the API has sent. blind: how many replies showed nothing at their first one. waiting:
-    how many requests are under way. given: the text to score, where that is what the run is for. whole: the
-    whole answers, where those are drawn.
+    how many requests are under way. given, reference: the text to score, or the answer to collect the places of, where
+    that is what the run is for. whole: the whole answers, where those are drawn.
     """
 
     api: Endpoint
@@ -149,6 +133,7 @@ class Session:
     waiting: int = 0
     given: Given | None = None
     whole: HeldAnswers | None = None
+    reference: bytes | None = None
     started: float = field(default_factory=time.perf_counter)
 
     @classmethod
@@ -190,6 +175,22 @@ class Session:
         return cls(api, source, steering, text, ids, drafts, spending, prompt.messages)
 
     @classmethod
+    def open_reference(
+        cls,
+        prompt: Prompt,
+        pair_prompt: Prompt,
+        reference: str,
+        *,
+        api: Endpoint,
+        offsets: Offsets,
+        steering: Steering,
+    ) -> Session:
+        """A run along a reference answer. Raises InputError as `open`, and for a source of offsets that is no pair."""
+        steering = collecting_steering(steering)
+        session = cls.open(prompt, pair_prompt, api=api, offsets=offsets, steering=steering)
+        return replace(session, reference=reference.encode())
+
+    @classmethod
     def open_given(cls, given: Given, *, api: Endpoint, offsets: Offsets, steering: Steering) -> Session:
         """A run that scores a text. Raises InputError where the endpoint does not give texts back."""
         if not api.capabilities().echo:
@@ -212,6 +213,8 @@ class Session:
             return self.source.scoring(self.given, self.steering, self.api)
         if self.whole is not None:
             return whole_answers(self.steering)
+        if self.reference is not None and isinstance(self.source, PairSource):
+            return self.source.collecting(self.reference, self.steering, self.api)
         run = self.source.loop(self.steering, self.api, self.drafts)
         return api_answer(self.steering, otherwise=run) if self.steering.leaves_alone else run
 
@@ -346,6 +349,8 @@ class Session:
         text = b"".join(step.piece for step in self.steps)
         cut = first_stop(text, [stop.encode() for stop in self.steering.stop])
         exact = all(step.exact for step in self.steps)
+        by_strings = self.whole is None and self.steering.event == "bytes"
+        known = self.api.vocabulary if by_strings else None
         under_way = Usage(requests=self.waiting, lost=self.waiting)
         usage = replace(self.spending.usage + under_way, wasted=ending.wasted, local_seconds=self.local_seconds)
         return Result(
@@ -361,25 +366,11 @@ class Session:
                 *ending.notes,
                 *(() if self.whole is None else self.whole.failures),
                 *parted_note(self.prompt, self.messages),
-                *_blind_note(self.blind),
-                *self._recut(usage.answered),
-                *_warnings(self.steps),
+                *blind_note(self.blind),
+                *(() if known is None else recut_notes(self.steps, known, replies=usage.answered)),
+                *uncertain_notes(self.steps),
                 *spent_notes(usage),
             ),
             calls=tuple(self.spending.calls),
             samples=() if self.whole is None else self.whole.priced(ending.samples),
         )
-
-    def _recut(self, replies: int) -> tuple[str, ...]:
-        """What to say where the API's tokenizer is known, and yet its tokens are others."""
-        known = self.api.vocabulary
-        if known is None or self.whole is not None or self.steering.event == "ids":
-            return ()
-        notes = []
-        strange = strange_pieces((step.api_token for step in self.steps if step.exact), known)
-        if strange:
-            notes.append(f"{strange} tokens of the API are none of the tokenizer that is taken for its own")
-        moved = strange_borders([step.piece for step in self.steps], known) if replies > 1 else 0
-        if moved:
-            notes.append(f"the API's tokenizer cuts the text elsewhere than at {moved} of the steps' borders")
-        return tuple(notes)

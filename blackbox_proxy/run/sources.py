@@ -12,6 +12,7 @@ from typing import Protocol, final, runtime_checkable
 from blackbox_proxy.api import Endpoint
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding.answers import steps, steps_by_scores
+from blackbox_proxy.core.decoding.collecting import collected_steps
 from blackbox_proxy.core.decoding.drafting import TYPICAL, CostRatios, Drafter, Drafts, Planner
 from blackbox_proxy.core.decoding.given import Given, scored_by_scores, scored_steps
 from blackbox_proxy.core.events import (
@@ -122,6 +123,12 @@ class PairSource:
         vocabulary, spell = self.pair.vocabulary, self.pair.spell
         return scored_steps(given, steering, vocabulary=vocabulary, spell=spell, api=api.vocabulary)
 
+    def collecting(self, reference: bytes, steering: Steering, api: Endpoint) -> Run:
+        vocabulary, spell, echoes = self.pair.vocabulary, self.pair.spell, api.capabilities().echo
+        return collected_steps(
+            reference, steering, vocabulary=vocabulary, spell=spell, api=api.vocabulary, echoes=echoes
+        )
+
     def begun(self, prompt: Prompt) -> PairSource:
         return replace(self, prompt=self.pair.prompt(prompt))
 
@@ -200,6 +207,11 @@ def check_scores(steering: Steering, source: str) -> None:
     """Raises InputError for what only a pair can do."""
     if steering.event == "ids":
         raise InputError(f"event='ids' needs a pair, and {source} scores strings", hint="use event='bytes'")
+    if steering.rule == "learnt":
+        raise InputError(
+            f"rule='learnt' weighs the members of a pair one by one, and {source} scores strings alone",
+            hint="use another rule, or a pair",
+        )
     if steering.gate == "divergence":
         raise InputError(
             f"gate='divergence' needs the distributions of a pair's members, and {source} scores strings alone",

@@ -41,6 +41,7 @@ from blackbox_proxy.types.pair import (
     Tokenizer,
     TokenPath,
 )
+from blackbox_proxy.types.places import ReferencePlace
 from blackbox_proxy.types.prompts import WRITTEN, Message, Prompt
 from blackbox_proxy.types.results import Choice, Finish, Option, Origin, Result, Sample, ScoredCandidate, Step
 
@@ -80,6 +81,7 @@ __all__ = [
     "Proposer",
     "Purpose",
     "Receipt",
+    "ReferencePlace",
     "Reply",
     "Result",
     "Reveal",

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Literal
 
 from blackbox_proxy.types.api import Call, Kind, Usage
+from blackbox_proxy.types.places import ReferencePlace
 
 
 class Origin(StrEnum):
@@ -28,7 +29,7 @@ class ScoredCandidate:
         piece: Its bytes; b"" for the end.
         kind: Text or end.
         logp: The API's log-prob; imputed where it was outside the top-k.
-        offset: log E - log A of the pair, in nats; None where it was not measured.
+        offset: log E - log A of the pair, in nats, or what the rule makes of it; None where it was not measured.
         score: Its log-prob in the steered distribution.
         inside: Whether the API reported it.
     """
@@ -55,7 +56,7 @@ class Step:
         logp_before: The API's log-prob of the piece; imputed where it was outside the top-k; None where it is unknown.
         logp_after: Its log-prob in the steered distribution, over what the API showed where nothing else may win,
             otherwise over all there is: the API's own at alpha 0. None where it is unknown.
-        offset: log E - log A of the pair, in nats; None where it was not measured.
+        offset: log E - log A of the pair, in nats, or what the rule makes of it; None where it was not measured.
         origin: Where the piece comes from.
         candidates: The best few, best first, with scores that are such log-probs.
         certified: Whether nothing outside what was scored can change the choice, whatever the API did not show
@@ -73,6 +74,7 @@ class Step:
         unbordered: Whether the text before ends where the API's tokenizer would hardly end a token, so that the pair's
             masses are those after any such text.
         guessed: Whether the pair had drafted it.
+        place: What weights of the rule `learnt` are fitted to, where a reference answer was collected for that.
     """
 
     piece: bytes
@@ -93,6 +95,7 @@ class Step:
     outweighed: bool = False
     unbordered: bool = False
     guessed: bool = field(default=False, compare=False, repr=False)
+    place: ReferencePlace | None = field(default=None, compare=False, repr=False)
 
 
 Finish = Literal["stop", "length", "stop_string", "repetition", "budget", "content_filter", "error"]
@@ -218,6 +221,11 @@ class Result:
     def tv_bound(self) -> float:
         """The largest of the steps' bounds on total variation (3.2), each of which is 1 at most."""
         return max((step.tv_bound for step in self.steps), default=0.0)
+
+    @property
+    def places(self) -> tuple[ReferencePlace, ...]:
+        """What weights of the rule `learnt` are fitted to: of a reference answer, where one was collected."""
+        return tuple(step.place for step in self.steps if step.place is not None)
 
     @property
     def log_weight(self) -> float:

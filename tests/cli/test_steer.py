@@ -15,6 +15,7 @@ import pytest
 from blackbox_proxy import Pair, Prompt, Result, Steering, connect, load_pair, steer
 from blackbox_proxy.cli.show import result_json
 from blackbox_proxy.core.visible import visible
+from blackbox_proxy.learnt import LearntWeights
 from blackbox_proxy.standin import running
 from blackbox_proxy.steering import Schedule
 from blackbox_proxy.types import Message, Origin
@@ -229,6 +230,10 @@ def test_answers_before_the_one_that_breaks_off_are_kept(
         (("--draft", "1"), replace(SHORT, draft=1)),
         (("--gate", "divergence", "--threshold", "0.3"), replace(SHORT, gate="divergence", threshold=0.3)),
         (("--alpha-schedule", "0:3,4:0"), replace(SHORT, schedule=Schedule(((0, 3.0), (4, 0.0))))),
+        (
+            ("--rule", "learnt", "--learnt", "one:2:1,expert:0.5:0"),
+            replace(SHORT, rule="learnt", learnt=LearntWeights((("one", 2.0, 1.0), ("expert", 0.5, 0.0)))),
+        ),
     ],
 )
 def test_the_knobs_reach_the_loop(
