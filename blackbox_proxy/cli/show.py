@@ -173,6 +173,8 @@ def exactness(result: Result) -> str:
     """What the label means, and how many steps it is for."""
     if result.exactness == "exact":
         return "at every step continued from exactly this text"
+    if result.exactness == "forced":
+        return "at every step continued from exactly this text, inside a JSON string"
     if not result.approximate:
         return result.exactness
     return f"{result.exactness}: {result.approximate} of {len(result.steps)} steps not continued from exactly this text"
@@ -259,6 +261,7 @@ def step_json(step: Step) -> dict[str, object]:
         "origin": step.origin.value,
         "guessed": step.guessed,
         "exact": step.exact,
+        "forced": step.forced,
         "certified": step.certified,
         "tv_bound": number(step.tv_bound),
         "log_weight": number(step.log_weight),

@@ -51,6 +51,7 @@ from blackbox_proxy.types import (
     Ask,
     Continuation,
     Echo,
+    Exactness,
     Finish,
     Generate,
     Message,
@@ -101,6 +102,21 @@ def _start(ask: Ask) -> int:
     return len(ask.prefix.answer) + (len(ask.draft) if isinstance(ask, Echo) else 0)
 
 
+def _worded(reply: Reply) -> Reply:
+    """A reply of an endpoint that does not go on from a text by itself: exact only where a schema demanded it."""
+    return reply if reply.forced else replace(reply, exact=False)
+
+
+def _exactness(steps: Sequence[Step]) -> Exactness:
+    if not all(step.exact for step in steps):
+        return "approximate"
+    return "forced" if any(step.forced for step in steps) else "exact"
+
+
+def _respelled_note(respelled: int) -> tuple[str, ...]:
+    return (f"replies that spelt the answer so far with other escapes than it needs: {respelled}",) if respelled else ()
+
+
 def _blind_note(blind: int) -> tuple[str, ...]:
     return (f"replies that told nothing of what comes next, so that the pair alone decided: {blind}",) if blind else ()
 
@@ -122,7 +138,8 @@ def _bound(
 class Session:
     """One run's questions turned into calls, and what they cost; shared by all drivers.
 
-    drafted: how many positions the API has sent. blind: how many replies showed nothing at their first one. waiting:
+    drafted: how many positions the API has sent. blind: how many replies showed nothing at their first one. respelled: how
+    many spelt the answer so far with other escapes than it needs. waiting:
     how many requests are under way. given: the text to score, where that is what the run is for.
     """
 
@@ -139,6 +156,7 @@ class Session:
     model: str = ""
     drafted: int = 0
     blind: int = 0
+    respelled: int = 0
     waiting: int = 0
     given: Given | None = None
     started: float = field(default_factory=time.perf_counter)
@@ -241,11 +259,12 @@ class Session:
             raise answered.error
         worded = self.api.capabilities().continuation is Continuation.APPROXIMATE
         both = zip(batch.asks, answered.replies, strict=True)
-        return [replace(reply, exact=False) if worded and _goes_on(ask) else reply for ask, reply in both]
+        return [_worded(reply) if worded and _goes_on(ask) else reply for ask, reply in both]
 
     def _pay(self, replies: Sequence[Reply], asks: Sequence[Ask]) -> None:
         for reply in replies:
             self.drafted += len(reply.positions)
+            self.respelled += reply.respelled
             self.blind += bool(reply.positions) and not reply.positions[0].top
             self.model = reply.model or self.model
         if len(replies) == len(asks) and not isinstance(asks[0], Reveal):
@@ -311,7 +330,6 @@ class Session:
     def result(self, ending: Ending) -> Result:
         text = b"".join(step.piece for step in self.steps)
         cut = first_stop(text, [stop.encode() for stop in self.steering.stop])
-        exact = all(step.exact for step in self.steps)
         under_way = Usage(requests=self.waiting, lost=self.waiting)
         usage = replace(self.spending.usage + under_way, wasted=ending.wasted, local_seconds=self.local_seconds)
         return Result(
@@ -319,7 +337,7 @@ class Session:
             steps=tuple(self.steps),
             finish=ending.finish,
             usage=usage,
-            exactness="exact" if exact and not ending.notes else "approximate",
+            exactness=_exactness(self.steps) if not ending.notes else "approximate",
             seconds=time.perf_counter() - self.started,
             cost=self.spending.cost,
             model=self.model,
@@ -327,6 +345,7 @@ class Session:
                 *ending.notes,
                 *parted_note(self.prompt, self.messages),
                 *_blind_note(self.blind),
+                *_respelled_note(self.respelled),
                 *self._recut(usage.answered),
                 *_warnings(self.steps),
                 *spent_notes(usage),
@@ -337,7 +356,7 @@ class Session:
     def _recut(self, replies: int) -> tuple[str, ...]:
         """What to say where the API's tokenizer is known, and yet its tokens are others."""
         known = self.api.vocabulary
-        if known is None or self.steering.event == "ids":
+        if known is None or self.steering.event == "ids" or any(step.forced for step in self.steps):
             return ()
         notes = []
         strange = strange_pieces((step.api_token for step in self.steps if step.exact), known)

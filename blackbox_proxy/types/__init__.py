@@ -41,7 +41,7 @@ from blackbox_proxy.types.pair import (
     TokenPath,
 )
 from blackbox_proxy.types.prompts import WRITTEN, Message, Prompt
-from blackbox_proxy.types.results import Choice, Finish, Option, Origin, Result, ScoredCandidate, Step
+from blackbox_proxy.types.results import Choice, Exactness, Finish, Option, Origin, Result, ScoredCandidate, Step
 
 __all__ = [
     "FILTERED",
@@ -59,6 +59,7 @@ __all__ = [
     "Distribution",
     "Echo",
     "Echoed",
+    "Exactness",
     "Finish",
     "Floats",
     "Generate",
