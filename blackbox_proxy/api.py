@@ -115,7 +115,7 @@ class Api(Closing):
             ask: The question.
             purpose: What it is booked under.
         """
-        asking = _Question.of(ask, self.adapter, BookedAttempts(self.account, purpose), self.refused_ways)
+        asking = _Question.of(ask, self.adapter, BookedAttempts(self.account, purpose), refused=self.refused_ways)
         with asking.attempts.counting():
             while asking.reply is None:
                 try:
@@ -126,7 +126,7 @@ class Api(Closing):
 
     async def asend(self, ask: Ask, purpose: Purpose = NO_RUN, /) -> Reply:
         """`send` for asyncio."""
-        asking = _Question.of(ask, self.adapter, BookedAttempts(self.account, purpose), self.refused_ways)
+        asking = _Question.of(ask, self.adapter, BookedAttempts(self.account, purpose), refused=self.refused_ways)
         with asking.attempts.counting():
             while asking.reply is None:
                 try:
@@ -209,7 +209,7 @@ class _Question:
     reply: Reply | None = None
 
     @classmethod
-    def of(cls, ask: Ask, adapter: Adapter, attempts: BookedAttempts, refused: set[int]) -> _Question:
+    def of(cls, ask: Ask, adapter: Adapter, attempts: BookedAttempts, *, refused: set[int]) -> _Question:
         able = adapter.capabilities()
         if not isinstance(ask, Generate) or not ask.prefix.answer:
             return cls(ask, adapter, attempts, refused)

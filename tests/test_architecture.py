@@ -98,9 +98,8 @@ class Offence:
         path.write_text(f"{before}\n{self.line}\n", encoding="utf-8")
 
 
-LAYERS, CORE, RUN, PURE, PAGES, CODECS, BARE_CODECS, BY_NAME, LLAMA, OPENAI, LLGUIDANCE, SQLITE, PRICES, HTTP, TRAINING = (
-    contracts()
-)
+LAYERS, CORE, RUN, PURE, PAGES, CODECS, BARE_CODECS, BY_NAME, LLAMA, OPENAI, *LATER = contracts()
+LLGUIDANCE, SQLITE, PRICES, HTTP, TRAINING = LATER
 
 OFFENCES = [
     Offence(LAYERS, "blackbox_proxy/types/api.py", "import blackbox_proxy.core.text"),

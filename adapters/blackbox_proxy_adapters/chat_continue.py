@@ -11,9 +11,9 @@ was asked to go on, by one of the strategies, and every such reply says so (`Rep
                and is closest to the model's own distribution, since it stands inside its own answer
 
 `instruct` and `draft` hold back the last word and ask to begin with it (`joining`); `forced` and `replay` are verified
-byte for byte. A model that does not do what it is asked for is asked in the next way, as it is where an answer is longer
-than a schema may be; where none is left, its reply tells nothing of what comes next. This module knows no network and
-no model.
+byte for byte. A model that does not do what it is asked for is asked in the next way, and so it is where an answer is
+longer than a schema may be; where none is left, its reply tells nothing of what comes next. This module knows no
+network and no model.
 """
 
 from __future__ import annotations

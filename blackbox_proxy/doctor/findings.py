@@ -183,7 +183,9 @@ class Findings:
             held = "; blanks at its end are lost and have to be held back" if facts.trims else ""
             return Verdict("prefill", f"a chat goes on from a partial turn of the assistant ({facts.prefill}){held}")
         if self.adapter and facts.structured != "none":
-            return Verdict("forced", f"no route goes on from a given text, but a schema can demand it ({facts.structured})")
+            return Verdict(
+                "forced", f"no route goes on from a given text, but a schema can demand it ({facts.structured})"
+            )
         if self.adapter:
             return Verdict("words", "no route goes on from a given text, so a chat has to be asked to")
         return Verdict("impossible", self._lack())

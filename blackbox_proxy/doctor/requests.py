@@ -112,11 +112,11 @@ class RequestForm:
         flags = _FLAGS if kind == "flag_pair" else {}
         return self.ask(turns, length=length, temperature=temperature, more={**flags, **more})
 
-    def demanding(
-        self, question: str, begun: str, *, kind: str, length: int = 1, logprobs: bool = True
-    ) -> WireRequest:
+    def demanding(self, question: str, begun: str, *, kind: str, length: int = 1, logprobs: bool = True) -> WireRequest:
         """A request whose schema demands an answer that begins so, by a `pattern` or a `const`, drawn greedily."""
-        begins = {"type": "string", "const": begun} if kind == "const" else {"type": "string", "pattern": f"^{begun}{_ANY}$"}
+        begins = (
+            {"type": "string", "const": begun} if kind == "const" else {"type": "string", "pattern": f"^{begun}{_ANY}$"}
+        )
         properties = {"begun": begins, "answer": {"type": "string"}} if kind == "const" else {"answer": begins}
         schema = {"type": "object", "properties": properties, "required": list(properties)}
         named = {"name": "answer", "strict": True, "schema": {**schema, "additionalProperties": False}}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 
 from blackbox_proxy.doctor.findings import ProbeAnswer, ProbeSession
-from blackbox_proxy.doctor.replies import SENTINEL, ProbeReply
+from blackbox_proxy.doctor.replies import SENTINEL
 from blackbox_proxy.doctor.requests import COLOURS, DEMANDED, RequestForm
 
 LENGTH = 48
@@ -27,7 +27,7 @@ def find_structured(session: ProbeSession) -> None:
     if answer.reply is None:
         answer = _otherwise(session, form, refused=answer)
     if answer.reply is not None:
-        _obeyed(session, form, answer, answer.reply)
+        _obeyed(session, form, answer)
 
 
 def _demanding(session: ProbeSession, form: RequestForm, kind: str, *, logprobs: bool = True) -> ProbeAnswer:
@@ -51,16 +51,16 @@ def _otherwise(session: ProbeSession, form: RequestForm, *, refused: ProbeAnswer
     return refused
 
 
-def _obeyed(session: ProbeSession, form: RequestForm, answer: ProbeAnswer, reply: ProbeReply) -> None:
+def _obeyed(session: ProbeSession, form: RequestForm, answer: ProbeAnswer) -> None:
     """Whether the reply does what the schema demands, of which log-probs, and what a new schema takes."""
     findings, facts = session.findings, session.findings.facts
     kind = facts.structured if facts.structured != "none" else "pattern"
     facts.structured = "none"
-    if not _begins(reply.text):
+    if answer.reply is None or not _begins(answer.reply.text):
         saw = "it is accepted, and the answer is not what it demands"
         findings.note(_WHAT, "ignored", saw, finding="ignored-format", by=answer)
         return
-    if not reply.places:
+    if not answer.places:
         findings.note(_WHAT, "lossy", "the answer is what it demands, without log-probs", by=answer)
         return
     facts.structured = kind
@@ -68,9 +68,9 @@ def _obeyed(session: ProbeSession, form: RequestForm, answer: ProbeAnswer, reply
     known = f"; a schema that is known takes {again.seconds:.2g} s" if again.reply is not None else ""
     saw = f"it can demand the beginning of an answer, by a {kind}; a new schema takes {answer.seconds:.2g} s{known}"
     findings.note(_WHAT, "works", saw, by=answer)
-    if any(place.sampled.logp < place.best.logp - facts.tolerance for place in reply.places if place.listed):
+    if any(place.sampled.logp < place.best.logp - facts.tolerance for place in answer.places if place.listed):
         findings.note("mask", "works", "log-probs are those before the mask of a schema", by=answer)
-    elif form.warm and any(place.sampled.logp > SENTINEL for place in reply.places):
+    elif form.warm and any(place.sampled.logp > SENTINEL for place in answer.places):
         saw = "log-probs are those after the mask of a schema"
         findings.note("mask", "works", saw, finding="masked-logps", by=answer)
 

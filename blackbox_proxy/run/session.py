@@ -138,9 +138,9 @@ def _bound(
 class Session:
     """One run's questions turned into calls, and what they cost; shared by all drivers.
 
-    drafted: how many positions the API has sent. blind: how many replies showed nothing at their first one. respelled: how
-    many spelt the answer so far with other escapes than it needs. waiting:
-    how many requests are under way. given: the text to score, where that is what the run is for.
+    drafted: how many positions the API has sent. blind: how many replies showed nothing at their first one.
+    respelled: how many spelt the answer so far with other escapes than it needs. waiting: how many requests are
+    under way. given: the text to score, where that is what the run is for.
     """
 
     api: Endpoint

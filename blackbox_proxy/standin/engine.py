@@ -220,7 +220,8 @@ def generate(
 ) -> Iterator[Token | None]:
     """Tokens after a prompt, the prompt's own first when they are to be echoed; None for a stretch of prompt read.
 
-    mask: what the answer's form lets stand; None for anything. Stops after the first of `ends`, which is given too, or after `max_tokens`.
+    mask: what the answer's form lets stand; None for anything. Stops after the first of `ends`, which is given too,
+    or after `max_tokens`.
     """
     if sampling.echo:
         yield from _recite(slot, prompt, sampling=sampling, view=view)

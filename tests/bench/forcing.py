@@ -8,7 +8,8 @@ words alone (`words`). Everything is greedy. Two measurements for each model and
     inside    the next token's distribution after the same text, every `BREAK` tokens of the model's own answers
     steered   questions of the demo with an invented fact (`dev` countries), steered by the demo's pair
 
-places, agree, distance, blind and the figures of answers: see `tests.bench.continuing`; form and fact: counts of answers.
+places, agree, distance, blind and the figures of answers: see `tests.bench.continuing`; form and fact:
+how many answers have the form, and the right fact.
 """
 
 from __future__ import annotations

@@ -113,7 +113,10 @@ OPTIONS: Mapping[str, Mapping[str, object]] = {
     "together-shape": {"decoder": "together"},
     "templated-completions": {"path": "/chat/completions", "prefill": "flag_pair", "length_field": "max_tokens"},
     "closed-routes=chat+completions": {
-        **{"path": "/responses", "decoder": "openai_responses", "min_output": 16, "structured": "pattern"}
+        "path": "/responses",
+        "decoder": "openai_responses",
+        "min_output": 16,
+        "structured": "pattern",
     },
 }
 
@@ -431,7 +434,9 @@ def test_a_list_is_not_believed_because_it_is_accepted(bend: str) -> None:
 
 def test_what_a_schema_takes_and_how_it_demands_is_told() -> None:
     checks = {check.what: check.saw for check in examined().checks}
-    assert checks["structured output"].startswith("it can demand the beginning of an answer, by a pattern; a new schema")
+    assert checks["structured output"].startswith(
+        "it can demand the beginning of an answer, by a pattern; a new schema"
+    )
     assert checks["mask"] == "log-probs are those before the mask of a schema"
 
 

@@ -28,7 +28,7 @@ class JsonPlace:
     """Where reading stands.
 
     Attributes:
-        wanted: The property whose value is the answer.
+        answer_name: The property whose value is the answer.
         opened: Whether the object has begun.
         inside: Whether a string is open.
         strings: How many strings have begun; a name and its value take turns.
@@ -38,7 +38,7 @@ class JsonPlace:
         ended: Whether the answer's closing quote was read.
     """
 
-    wanted: bytes
+    answer_name: bytes
     opened: bool = False
     inside: bool = False
     strings: int = 0
@@ -50,7 +50,7 @@ class JsonPlace:
     @property
     def in_answer(self) -> bool:
         """Whether the string that is open is the answer."""
-        return self.inside and self._is_value and self.name == self.wanted
+        return self.inside and self._is_value and self.name == self.answer_name
 
     @property
     def _is_value(self) -> bool:
@@ -130,17 +130,15 @@ def _unescaped(escape: bytes) -> tuple[bytes, bytes] | None:
     if escape[1:2] != b"u":
         simple = _SIMPLE.get(escape[1:2])
         return None if simple is None else (simple, b"")
-    digits = escape[2:6]
-    if _HEX.fullmatch(digits) is None:
+    if _HEX.fullmatch(escape[2:6]) is None:
         return None
-    if len(escape) < 6 or (len(escape) == 6 and _is_high(escape)):
-        return b"", escape
-    if len(escape) == 6:
-        return _character(escape), b""
+    if len(escape) <= 6:
+        is_open = len(escape) < 6 or _is_high(escape)
+        return (b"", escape) if is_open else (_character(escape), b"")
     second = _unescaped(escape[6:])
-    if second is None or (second[1] and not _is_high(second[1])):
-        return None if second is None else (b"", escape)
-    return _joined(escape, second)
+    if second is not None and second[1] and not _is_high(second[1]):
+        return b"", escape
+    return None if second is None else _joined(escape, second)
 
 
 def _joined(escape: bytes, second: tuple[bytes, bytes]) -> tuple[bytes, bytes]:

@@ -52,7 +52,7 @@ def read_forced(reply: Reply, prefix: bytes, structured: Structured) -> Reply:
     Raises:
         ReplyError: For a reply that is no JSON, does not begin with the answer so far, or ends before it does.
     """
-    walk = _walked(reply.positions)
+    walk = _read_tokens(reply.positions)
     begun = b"" if structured == "const" else prefix
     first, held = _border(walk, prefix, begun)
     marked = [_marked(position, place) for position, place, _ in walk.tokens[first:]]
@@ -76,7 +76,7 @@ class _Walk:
     json: bytes
 
 
-def _walked(positions: Sequence[Position]) -> _Walk:
+def _read_tokens(positions: Sequence[Position]) -> _Walk:
     """Reads up to the end of the string, or to the first token whose bytes nobody knows."""
     place, tokens, places, json = JsonPlace(ANSWER.encode()), [], [], b""
     for position in positions:
@@ -217,31 +217,31 @@ def _plain(positions: Sequence[Position], share: float) -> Iterator[Position]:
 
 def _unmarked(position: Position, share: float) -> Position:
     """One position as the rest of the package has it; the end has `share` besides, and all else what is left."""
-    left, masses, loose = log_of(1.0 - share), list[tuple[bytes, Kind, float]](), list[float]()
+    scale, masses, loose = log_of(1.0 - share), list[tuple[bytes, Kind, float]](), list[float]()
     for c in position.top:
         text = c.piece.removesuffix(ENDS).removesuffix(OPEN)
         if c.piece == ENDS:
-            masses.append((_QUOTE, Kind.END, c.logp + left))
+            masses.append((_QUOTE, Kind.END, c.logp + scale))
         elif c.kind is Kind.SPECIAL:
-            masses.append((c.piece, Kind.SPECIAL, c.logp + left))
+            masses.append((c.piece, Kind.SPECIAL, c.logp + scale))
         elif text:
-            masses.append((text, kind_of(text), c.logp + left))
+            masses.append((text, kind_of(text), c.logp + scale))
         else:
-            loose.append(c.logp + left)
+            loose.append(c.logp + scale)
     if share > 0.0:
         masses.append((_QUOTE, Kind.END, log_of(share)))
     top = _merged(masses)
-    tail = min(1.0, math.exp(left) * position.tail + math.fsum(map(math.exp, loose)))
-    ceiling = min(log_of(tail), max([position.ceiling + left + math.log(2.0), *loose]))
-    return Position(_among(top, _chosen(position.sampled, left)), top, tail, min(0.0, ceiling))
+    tail = min(1.0, math.exp(scale) * position.tail + math.fsum(map(math.exp, loose)))
+    ceiling = min(log_of(tail), max([position.ceiling + scale + math.log(2.0), *loose]))
+    return Position(_among(top, _chosen(position.sampled, scale)), top, tail, min(0.0, ceiling))
 
 
-def _chosen(sampled: Candidate, left: float) -> Candidate:
+def _chosen(sampled: Candidate, scale: float) -> Candidate:
     """The sampled token without its mark."""
     text = sampled.piece.removesuffix(ENDS)
     if not text:
-        return Candidate(_QUOTE, sampled.logp + left, Kind.END)
-    return Candidate(text, sampled.logp + left, sampled.kind if sampled.kind is Kind.SPECIAL else kind_of(text))
+        return Candidate(_QUOTE, sampled.logp + scale, Kind.END)
+    return Candidate(text, sampled.logp + scale, sampled.kind if sampled.kind is Kind.SPECIAL else kind_of(text))
 
 
 def _merged(masses: Iterable[tuple[bytes, Kind, float]]) -> tuple[Candidate, ...]:
@@ -252,7 +252,9 @@ def _merged(masses: Iterable[tuple[bytes, Kind, float]]) -> tuple[Candidate, ...
             continue
         key = (text, kind)
         whole[key] = log_add(whole[key], logp) if key in whole else min(0.0, logp)
-    return tuple(Candidate(text, logp, kind) for (text, kind), logp in sorted(whole.items(), key=itemgetter(1), reverse=True))
+    return tuple(
+        Candidate(text, logp, kind) for (text, kind), logp in sorted(whole.items(), key=itemgetter(1), reverse=True)
+    )
 
 
 def _among(top: Sequence[Candidate], sampled: Candidate) -> Candidate:

@@ -1,12 +1,12 @@
-"""The demand: a JSON schema whose string must begin with the answer so far.
+r"""The demand: a JSON schema whose string must begin with the answer so far.
 
     pattern   one property, whose pattern is the answer so far and anything behind it
     const     two properties: a constant that is the answer so far, and a free string; the border of two strings stands
               between them
 
 A pattern is written with what ECMA's, Rust's and llama.cpp's regular expressions read alike: `.` and two escapes stand
-for any character, since llama.cpp accepts any string, with a warning in its log, where a pattern holds `\\s` in a class
-or `\\u`. ECMA's `.` leaves out U+2028 and U+2029, which then cannot be written behind the answer so far.
+for any character, since llama.cpp accepts any string, with a warning in its log, where a pattern holds `\s` in a class
+or `\u`. ECMA's `.` leaves out U+2028 and U+2029, which then cannot be written behind the answer so far.
 """
 
 from __future__ import annotations
