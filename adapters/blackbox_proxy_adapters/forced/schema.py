@@ -19,8 +19,9 @@ from typing import Literal
 Structured = Literal["pattern", "const", "none"]
 """How an endpoint's structured output can demand a beginning, with log-probs; `none` where it cannot."""
 
-LONGEST = 30_000
-"""Most characters of an answer so far that are demanded. llama.cpp's server compiled a pattern of so many."""
+LONGEST = 100_000
+"""Most bytes of an answer so far that are demanded: llama.cpp's server and llguidance compile patterns of so many, and
+llguidance stops between 200,000 and 400,000."""
 
 ANSWER = "answer"
 """The property that holds the answer."""
