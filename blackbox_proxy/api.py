@@ -19,7 +19,7 @@ from blackbox_proxy.cassettes.recording import Recorder
 from blackbox_proxy.cassettes.schema import PromptForm
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding.drafting import CostRatios
-from blackbox_proxy.errors import ApiRefused, InputError, ReplyError, WeightsError
+from blackbox_proxy.errors import ApiBusy, ApiRefused, InputError, ReplyError, WeightsError
 from blackbox_proxy.ledger.attempts import BookedAttempts
 from blackbox_proxy.ledger.books import Account, Ledger
 from blackbox_proxy.local.controls import special_names
@@ -120,7 +120,7 @@ class Api(Closing):
             while asking.reply is None:
                 try:
                     asking.read(self.transport.send(asking.request(), asking.attempts))
-                except ApiRefused as error:
+                except (ApiRefused, ApiBusy) as error:
                     asking.refuse(error)
             return asking.attempts.counted([asking.reply])[0]
 
@@ -131,7 +131,7 @@ class Api(Closing):
             while asking.reply is None:
                 try:
                     asking.read(await self.transport.asend(asking.request(), asking.attempts))
-                except ApiRefused as error:
+                except (ApiRefused, ApiBusy) as error:
                     asking.refuse(error)
             return asking.attempts.counted([asking.reply])[0]
 
@@ -228,13 +228,18 @@ class _Question:
             if not self._goes_over():
                 raise
 
-    def refuse(self, error: ApiRefused) -> None:
-        """Go over to the next way where the endpoint refuses a schema. Raises the error where it is another one."""
+    def refuse(self, error: ApiRefused | ApiBusy) -> None:
+        """Go over to the next way where the endpoint refuses a schema, or fails over a reply to one.
+
+        Raises the error where it is another one.
+        """
         said, way = error.message.lower(), self.ask.way if isinstance(self.ask, Generate) else 0
         schema = error.status in _OF_FIELDS and any(word in said for word in _OF_SCHEMAS)
-        if not schema or not self._goes_over():
+        failed = error.status == _STUMBLE and _UNPARSED in said
+        if not (schema or failed) or not self._goes_over():
             raise error
-        self.refused.add(way)
+        if schema:
+            self.refused.add(way)
 
     def _goes_over(self) -> bool:
         """Whether there was another way."""
@@ -245,6 +250,9 @@ class _Question:
 
 
 _OF_FIELDS = (400, 422)
+_STUMBLE = 500
+_UNPARSED = "does not match the expected"
+"""What llama.cpp's server says where it cannot read what the model wrote inside its own grammar."""
 _OF_SCHEMAS = ("response_format", "text.format", "schema", "pattern", "grammar", "structured output")
 """What a refusal of structured output names, in small letters."""
 

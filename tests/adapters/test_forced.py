@@ -203,7 +203,7 @@ def test_a_token_that_holds_the_last_bytes_of_the_answer_is_cut_there() -> None:
 
 
 def test_what_json_forbids_has_no_mass() -> None:
-    free = place(b" b", math.log(0.3), Candidate(b"\n", math.log(0.4)), Candidate(b"c", math.log(0.2)))
+    free = place(b" b", math.log(0.3), Candidate(b"\\x", math.log(0.4)), Candidate(b"c", math.log(0.2)))
     read = read_forced(reply(place(b'{"answer": "a'), free), b"a", "pattern")
     assert {c.piece: math.exp(c.logp) for c in read.positions[0].top} == pytest.approx({b" b": 0.5, b"c": 0.2 / 0.6})
 

@@ -5,6 +5,8 @@ ends the string. So the place between two tokens is a value (`JsonPlace`), from 
 
 * Bytes of the string stand for themselves; an escape stands for its character as soon as it is whole.
 * Half a surrogate pair that stays alone is no text; its three bytes (`surrogatepass`) mark it (`HALVED`).
+* A line end that stands in the string as it is stands for itself: llama.cpp's server writes one where a pattern has it,
+  although JSON forbids it.
 * Before the object anything may stand, as the fence that some models write around JSON; behind the string too.
 """
 
@@ -18,7 +20,7 @@ HALVED = re.compile(rb"\xed[\xa0-\xbf]")
 """Half of a surrogate pair, which no UTF-8 holds."""
 
 _HEX = re.compile(rb"[0-9a-fA-F]*")
-_PLAIN = re.compile(rb'[^"\\\x00-\x1f]*')
+_PLAIN = re.compile(rb'[^"\\]*')
 _SIMPLE = {b'"': b'"', b"\\": b"\\", b"/": b"/", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t"}
 _STRUCTURE = b" \t\r\n{:,"
 
