@@ -201,7 +201,7 @@ def _(api: Api) -> bool:
 @sees("masked-logps")
 def _(api: Api) -> bool:
     (brace,) = entries(api.chat(**PATTERN))
-    assert brace["token"] == "{"
+    assert brace["bytes"] == list(b"{")
     return bool(brace["logprob"] > -1e-6)
 
 

@@ -10,8 +10,9 @@ stands for plain text, perhaps with a mark behind it, of a byte that no UTF-8 ho
 * **Text and end in one token** (`."}`) is the text, and then the end. It is merged with the token of the same text
   alone (`.`); behind that text, the end has the share that such tokens have of both. The other share goes on as the
   sampled token does; where the end was sampled, nobody knows how, and it is not shown.
-* **What JSON forbids** at a place, but for bare line ends, has no mass: where an endpoint tells log-probs of before its mask, those of what may
-  stand there are divided by what is left. A token that closes the string is its end, whatever follows the quote.
+* **What JSON forbids** at a place, but for bare line ends, has no mass: where an endpoint tells log-probs of before its
+  mask, those of what may stand there are divided by what is left. A token that closes the string is its end, whatever
+  follows the quote.
 * **The border**: the token that holds the last bytes of the answer so far and goes on is cut there (`healing`).
 
 Before the answer so far has come to its end, alternatives are not read: only what was sampled says what stands there.
