@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, final
 
@@ -19,7 +19,7 @@ from blackbox_proxy.cassettes.recording import Recorder
 from blackbox_proxy.cassettes.schema import PromptForm
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding.drafting import CostRatios
-from blackbox_proxy.errors import InputError, ReplyError, WeightsError
+from blackbox_proxy.errors import ApiBusy, ApiRefused, InputError, ReplyError, WeightsError
 from blackbox_proxy.ledger.attempts import BookedAttempts
 from blackbox_proxy.ledger.books import Account, Ledger
 from blackbox_proxy.local.controls import special_names
@@ -83,6 +83,7 @@ class Api(Closing):
             (docs/method.md, 1.8).
         notes: What the profile has to say of this model.
         account: Where requests are booked, if they are.
+        refused_ways: The adapter's ways of going on (`Generate.way`) whose schema the endpoint has refused.
     """
 
     model: str
@@ -92,6 +93,7 @@ class Api(Closing):
     vocabulary: Vocabulary | None = None
     notes: tuple[str, ...] = ()
     account: Account | None = None
+    refused_ways: set[int] = field(default_factory=set)
 
     def capabilities(self) -> Capabilities:
         """What the endpoint can do, as far as the adapter knows."""
@@ -107,24 +109,31 @@ class Api(Closing):
         """One request and its decoded reply, which counts the attempts that were lost on the way.
 
         Where an endpoint is only asked in words to go on from a text, and does not, it is asked in the adapter's other
-        ways before that is an error.
+        ways before that is an error. So it is where it refuses the schema of a forced continuation, and that way is not
+        tried again.
 
         Args:
             ask: The question.
             purpose: What it is booked under.
         """
-        asking = _Question.of(ask, self.adapter, BookedAttempts(self.account, purpose))
+        asking = _Question.of(ask, self.adapter, BookedAttempts(self.account, purpose), refused=self.refused_ways)
         with asking.attempts.counting():
             while asking.reply is None:
-                asking.read(self.transport.send(asking.request(), asking.attempts))
+                try:
+                    asking.read(self.transport.send(asking.request(), asking.attempts))
+                except (ApiRefused, ApiBusy) as error:
+                    asking.refuse(error)
             return asking.attempts.counted([asking.reply])[0]
 
     async def asend(self, ask: Ask, purpose: Purpose = NO_RUN, /) -> Reply:
         """`send` for asyncio."""
-        asking = _Question.of(ask, self.adapter, BookedAttempts(self.account, purpose))
+        asking = _Question.of(ask, self.adapter, BookedAttempts(self.account, purpose), refused=self.refused_ways)
         with asking.attempts.counting():
             while asking.reply is None:
-                asking.read(await self.transport.asend(asking.request(), asking.attempts))
+                try:
+                    asking.read(await self.transport.asend(asking.request(), asking.attempts))
+                except (ApiRefused, ApiBusy) as error:
+                    asking.refuse(error)
             return asking.attempts.counted([asking.reply])[0]
 
     def send_list(self, asks: Sequence[Ask], purpose: Purpose = NO_RUN, /) -> Sequence[Reply]:
@@ -188,22 +197,27 @@ class Api(Closing):
 
 @dataclass(slots=True)
 class _Question:
-    """One question in the first way whose reply can be used. ways: those in which it has not been asked yet."""
+    """One question in the first way whose reply can be used.
+
+    refused: ways that are not tried any more. ways: those in which it has not been asked yet.
+    """
 
     ask: Ask
     adapter: Adapter
     attempts: BookedAttempts
-    ways: int = 0
+    refused: set[int]
+    ways: list[int] = field(default_factory=list)
     reply: Reply | None = None
 
     @classmethod
-    def of(cls, ask: Ask, adapter: Adapter, attempts: BookedAttempts) -> _Question:
+    def of(cls, ask: Ask, adapter: Adapter, attempts: BookedAttempts, *, refused: set[int]) -> _Question:
         able = adapter.capabilities()
         attempts.repeats = isinstance(ask, Draw)
         if not isinstance(ask, Generate) or not ask.prefix.answer:
-            return cls(ask, adapter, attempts)
+            return cls(ask, adapter, attempts, refused)
         attempts.repeats = able.chat
-        return cls(ask, adapter, attempts, able.ways - 1)
+        first, *rest = [way for way in range(able.ways) if way not in refused] or [able.ways - 1]
+        return cls(replace(ask, way=first), adapter, attempts, refused, rest)
 
     def request(self) -> WireRequest:
         return self.attempts.book(self.adapter.encode(self.ask), length=self.ask.length)
@@ -213,9 +227,36 @@ class _Question:
         try:
             self.reply = self.adapter.decode(body, self.ask)
         except ReplyError:
-            if not self.ways or not isinstance(self.ask, Generate):
+            if not self._goes_over():
                 raise
-            self.ask, self.ways = replace(self.ask, way=self.ask.way + 1), self.ways - 1
+
+    def refuse(self, error: ApiRefused | ApiBusy) -> None:
+        """Go over to the next way where the endpoint refuses a schema, or fails over a reply to one.
+
+        Raises the error where it is another one.
+        """
+        said, way = error.message.lower(), self.ask.way if isinstance(self.ask, Generate) else 0
+        schema = error.status in _OF_FIELDS and any(word in said for word in _OF_SCHEMAS)
+        failed = error.status == _STUMBLE and _UNPARSED in said
+        if not (schema or failed) or not self._goes_over():
+            raise error
+        if schema:
+            self.refused.add(way)
+
+    def _goes_over(self) -> bool:
+        """Whether there was another way."""
+        if not self.ways or not isinstance(self.ask, Generate):
+            return False
+        self.ask = replace(self.ask, way=self.ways.pop(0))
+        return True
+
+
+_OF_FIELDS = (400, 422)
+_STUMBLE = 500
+_UNPARSED = "does not match the expected"
+"""What llama.cpp's server says where it cannot read what the model wrote inside its own grammar."""
+_OF_SCHEMAS = ("response_format", "text.format", "schema", "pattern", "grammar", "structured output")
+"""What a refusal of structured output names, in small letters."""
 
 
 COMMON_ENDS = (

@@ -46,6 +46,7 @@ ROUTES = {
     "ids": Route("completions", {"token_ids": True}, "ids"),
     "chat_prefill": Route("chat_prefill"),
     "chat_continue": Route("chat_continue", {"strategies": ("instruct",)}),
+    "forced": Route("chat_continue", {"strategies": ("forced",), "structured": "pattern"}),
 }
 MORE = {
     "three ways": Route("chat_continue"),

@@ -98,9 +98,8 @@ class Offence:
         path.write_text(f"{before}\n{self.line}\n", encoding="utf-8")
 
 
-LAYERS, CORE, RUN, PURE, PAGES, CODECS, BARE_CODECS, BY_NAME, LLAMA, OPENAI, SQLITE, PRICES, HTTP, TRAINING = (
-    contracts()
-)
+LAYERS, CORE, RUN, PURE, PAGES, CODECS, BARE_CODECS, BY_NAME, LLAMA, OPENAI, *LATER = contracts()
+LLGUIDANCE, SQLITE, PRICES, HTTP, TRAINING = LATER
 
 OFFENCES = [
     Offence(LAYERS, "blackbox_proxy/pytest_plugin/marked.py", "import blackbox_proxy.cli.show"),
@@ -147,6 +146,7 @@ OFFENCES = [
     Offence(OPENAI, "blackbox_proxy/run/engine.py", "import openai"),
     Offence(OPENAI, "adapters/blackbox_proxy_adapters/completions.py", "from openai.types import Completion"),
     Offence(LAYERS, "blackbox_proxy/remote/transport.py", "import blackbox_proxy.ledger.store"),
+    Offence(LLGUIDANCE, "blackbox_proxy/standin/service.py", "import llguidance"),
     Offence(SQLITE, "blackbox_proxy/run/engine.py", "import sqlite3"),
     Offence(SQLITE, "blackbox_proxy/ledger/report.py", "import sqlite3"),
     Offence(PRICES, "blackbox_proxy/core/money/amounts.py", "from genai_prices import calc_price"),

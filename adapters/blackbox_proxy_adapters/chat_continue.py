@@ -1,36 +1,40 @@
 """The adapter `chat_continue`: a chat that cannot be made to go on from a text, and is asked in words to do so.
 
 Without an answer so far it is a plain question, and its log-probs are exact. With one they are those of a model that
-was asked to go on, by one of three strategies, and every such reply says so (`Reply.exact`):
+was asked to go on, by one of the strategies, and every such reply says so (`Reply.exact`, `Reply.forced`):
 
+    forced     a JSON schema demands an answer that begins with it, so that what follows is conditioned on exactly that
+               text, inside a JSON string; where the endpoint can do so (`structured`)
     instruct   the answer so far as the assistant's turn, then a user's turn that asks to go on from it
     draft      the answer so far inside the user's message
     replay     the model is asked to begin its answer with all of it; that costs as many tokens again with each call,
                and is closest to the model's own distribution, since it stands inside its own answer
 
-The first two hold back the last word and ask to begin with it (`joining`); the third is verified byte for byte. A model
-that does not do what it is asked for is asked in the next way; where none is left, its reply tells nothing of what
-comes next. This module knows no network and no model.
+`instruct` and `draft` hold back the last word and ask to begin with it (`joining`); `forced` and `replay` are verified
+byte for byte. A model that does not do what it is asked for is asked in the next way, and so it is where an answer is
+longer than a schema may be; where none is left, its reply tells nothing of what comes next. This module knows no
+network and no model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, final
+from typing import Literal, final, get_args
 
 from blackbox_proxy.errors import InputError, ReplyError
 from blackbox_proxy.types import Ask, Capabilities, Continuation, Draw, Generate, Message, Reply, WireRequest
 
+from .forced import LONGEST, Structured, demand, frame_tokens, read_forced
 from .healing import healed
 from .joining import joined, parted, taken_up
 from .options import LogprobsKind, Options, check_choice, whole_text
 from .positions import unknown
 from .turns import after, chance_of, check_turns, question_of, tokens_of, turns
 
-Strategy = Literal["instruct", "draft", "replay"]
+Strategy = Literal["forced", "instruct", "draft", "replay"]
 
-STRATEGIES: tuple[Strategy, ...] = ("replay", "instruct", "draft")
+STRATEGIES: tuple[Strategy, ...] = ("forced", "replay", "instruct", "draft")
 """All of them, the closest to the model's own distribution first."""
 
 _GO_ON = (
@@ -53,14 +57,16 @@ _REPLAY = (
 class ChatContinue(Options):
     """Codec for POST /chat/completions and /responses of an endpoint that begins a new turn with every reply.
 
-    strategies: how it is asked to go on from an answer; the next one is tried where a reply does not do so. The other
-    options: see `Options`.
+    strategies: how it is asked to go on from an answer; the next one is tried where a reply does not do so. structured:
+    how a JSON schema can demand an answer's beginning, with log-probs: `pattern`, `const`, or `none`, which leaves out
+    the strategy `forced`. The other options: see `Options`.
     """
 
     path: str = "/chat/completions"
     decoder: str = "openai_chat"
     logprobs_kind: LogprobsKind = "bool"
     strategies: Sequence[Strategy] = STRATEGIES
+    structured: Structured = "none"
     name: str = field(default="chat_continue", init=False)
 
     def __post_init__(self) -> None:
@@ -72,10 +78,16 @@ class ChatContinue(Options):
             )
         for strategy in self.strategies:
             check_choice("strategy", strategy, STRATEGIES)
+        check_choice("structured", self.structured, get_args(Structured))
+        if self.structured == "none" and set(self.strategies) == {"forced"}:
+            raise InputError(
+                "the strategy 'forced' alone needs structured output",
+                hint="set structured to pattern or const, or name another strategy",
+            )
 
     def capabilities(self) -> Capabilities:
         """It takes messages, and only tries to go on from a text."""
-        return replace(self.capable(Continuation.APPROXIMATE, chat=True), ways=len(self.strategies))
+        return replace(self.capable(Continuation.APPROXIMATE, chat=True), ways=len(self._ways()))
 
     def encode(self, ask: Ask) -> WireRequest:
         """The request for a `Generate` or a `Draw`; without an answer it is a plain question.
@@ -87,11 +99,13 @@ class ChatContinue(Options):
         if isinstance(ask, Draw):
             return self.request(ask, {where: turns(check_turns(ask.prefix.messages))}, length=ask.length)
         question = question_of(ask)
-        prefix, strategy = question.prefix, self.strategies[question.way]
+        prefix, strategy = question.prefix, self._strategy(question)
+        if strategy == "forced" and prefix.answer:
+            return self._demanding(question)
         messages = asked(prefix.messages, whole_text(prefix.answer), strategy=strategy)
         repeated = _repeated(prefix.answer, strategy)
         more = tokens_of(repeated) if repeated else 0
-        return self.request(question, {where: turns(messages)}, length=question.length + more)
+        return self.request(question, {self._where(): turns(messages)}, length=question.length + more)
 
     def decode(self, body: Mapping[str, object], ask: Ask) -> Reply:
         """The positions after the answer.
@@ -105,12 +119,39 @@ class ChatContinue(Options):
         reply = self.read(body, question)
         if not question.prefix.answer:
             return reply
+        strategy = self._strategy(question)
         try:
-            return replace(_taken(reply, question, strategy=self.strategies[question.way]), exact=False)
+            if strategy == "forced":
+                return read_forced(self._unparted(body, reply, question), question.prefix.answer, self.structured)
+            return replace(_taken(reply, question, strategy=strategy), exact=False)
         except ReplyError:
-            if question.way + 1 < len(self.strategies):
+            if question.way + 1 < len(self._ways(question.prefix.answer)):
                 raise
             return replace(reply, positions=(unknown(),), finish="length", exact=False)
+
+    def _ways(self, answer: bytes = b"") -> Sequence[Strategy]:
+        """The strategies that can be used, for an answer of this length."""
+        can = self.structured != "none" and len(answer) <= LONGEST
+        return [one for one in self.strategies if one != "forced" or can] or list(self.strategies)
+
+    def _strategy(self, question: Generate) -> Strategy:
+        ways = self._ways(question.prefix.answer)
+        return ways[min(question.way, len(ways) - 1)]
+
+    def _where(self) -> str:
+        """The field of the turns."""
+        return "input" if self.decoder == "openai_responses" else "messages"
+
+    def _demanding(self, question: Generate) -> WireRequest:
+        """The request whose schema demands the answer so far."""
+        prefix = question.prefix
+        schema = demand(whole_text(prefix.answer), self.structured, responses=self.decoder == "openai_responses")
+        length = question.length + tokens_of(prefix.answer) + frame_tokens(prefix.answer)
+        return self.request(question, {self._where(): turns(prefix.messages), **schema}, length=length)
+
+    def _unparted(self, body: Mapping[str, object], reply: Reply, question: Generate) -> Reply:
+        """The reply with what its tokens say before the text, such as a fence around JSON."""
+        return reply if reply.exact else self.read(body, question, repeats=True)
 
 
 def asked(messages: Sequence[Message], answer: str, *, strategy: Strategy) -> Sequence[Message]:

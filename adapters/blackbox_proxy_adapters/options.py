@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from blackbox_proxy.errors import InputError, ReplyError
@@ -95,9 +95,13 @@ class Options:
             body[self.seed_field] = sampling.seed
         return WireRequest(self.path, body)
 
-    def read(self, body: Mapping[str, object], ask: Ask) -> Reply:
-        """The reply in this endpoint's shape. Raises `ReplyError` for a body of another one."""
-        return self._decode(body, self.dialect(ask))
+    def read(self, body: Mapping[str, object], ask: Ask, *, repeats: bool = False) -> Reply:
+        """The reply in this endpoint's shape. Raises `ReplyError` for a body of another one.
+
+        repeats: whether log-probs of text that the reply does not hold are read too.
+        """
+        dialect = self.dialect(ask)
+        return self._decode(body, replace(dialect, repeats=True) if repeats else dialect)
 
     def read_answers(self, body: Mapping[str, object], ask: Draw) -> Reply:
         """The whole answers of a reply to a `Draw`. Raises `ReplyError` where there are more or fewer."""

@@ -180,6 +180,8 @@ def exactness(result: Result) -> str:
         return "exact in the limit of many answers"
     if result.exactness == "exact":
         return "at every step continued from exactly this text"
+    if result.exactness == "forced":
+        return "at every step continued from exactly this text, inside a JSON string"
     if not result.approximate:
         return result.exactness
     return f"{result.exactness}: {result.approximate} of {len(result.steps)} steps not continued from exactly this text"
@@ -303,6 +305,7 @@ def step_json(step: Step) -> dict[str, object]:
         "origin": step.origin.value,
         "guessed": step.guessed,
         "exact": step.exact,
+        "forced": step.forced,
         "certified": step.certified,
         "tv_bound": number(step.tv_bound),
         "log_weight": number(step.log_weight),

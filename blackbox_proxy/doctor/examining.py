@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 from blackbox_proxy.core.money.usage import read_usage
@@ -18,6 +18,7 @@ from blackbox_proxy.doctor.findings import Findings, ProbeAnswer, ProbeSession, 
 from blackbox_proxy.doctor.logprobs import find_logprobs
 from blackbox_proxy.doctor.replies import read_reply
 from blackbox_proxy.doctor.routes import find_fields, find_routes
+from blackbox_proxy.doctor.structured import find_structured
 from blackbox_proxy.doctor.token_text import find_token_text
 from blackbox_proxy.errors import ApiBusy, ApiError, ApiRefused, BlackboxProxyError, PromptError, ReplyError
 from blackbox_proxy.types import WireRequest
@@ -33,11 +34,11 @@ class ExamEstimate:
     endpoint's own.
     """
 
-    calls: int = 32
-    most_calls: int = 60
-    input: int = 1_000
-    output: int = 200
-    most_output: int = 600
+    calls: int = 34
+    most_calls: int = 64
+    input: int = 1_100
+    output: int = 300
+    most_output: int = 700
 
 
 ESTIMATE = ExamEstimate()
@@ -89,6 +90,7 @@ class Examination:
             findings.settled = True
             find_token_text(session, ends=self._ends)
             find_batching(session)
+            find_structured(session)
         findings.whole = True
 
     def ask(self, request: WireRequest) -> ProbeAnswer:
@@ -103,7 +105,8 @@ class Examination:
             answer = ProbeAnswer(request, read_reply(self._send(request)))
         except BlackboxProxyError as error:
             answer = self._refusal(request, error)
-        self._seconds.append(self._clock() - started)
+        answer = replace(answer, seconds=self._clock() - started)
+        self._seconds.append(answer.seconds)
         self.findings.answers.append(answer)
         self._on_call(answer)
         return answer

@@ -16,7 +16,7 @@ from blackbox_proxy.doctor.requests import RequestForm, Route
 from blackbox_proxy.types import WireRequest
 
 State = Literal["works", "lossy", "ignored", "refused", "unclear"]
-Way = Literal["raw text", "prefill", "words", "impossible"]
+Way = Literal["raw text", "prefill", "forced", "words", "impossible"]
 
 _OMITTED = frozenset({"model", "prompt", "messages", "input"})
 _USUAL = frozenset({"max_tokens", "max_output_tokens", "logprobs", "top_logprobs", "include"})
@@ -27,12 +27,16 @@ _TRIES = 3
 
 @dataclass(frozen=True, slots=True)
 class ProbeAnswer:
-    """What came back for one request: a reply, or the words and the status with which it was refused."""
+    """What came back for one request: a reply, or the words and the status with which it was refused.
+
+    seconds: how long that took.
+    """
 
     request: WireRequest
     reply: ProbeReply | None = None
     words: str = ""
     status: int | None = None
+    seconds: float = 0.0
 
     @property
     def places(self) -> tuple[ProbePosition, ...]:
@@ -87,6 +91,7 @@ class Verdict:
 _WAYS: Mapping[Way, str] = {
     "raw text": "Steering will be exact, by raw text",
     "prefill": "Steering will be exact, by prefill",
+    "forced": "Steering will go on from exactly the text, inside a JSON string",
     "words": "Steering will be approximate, by words",
     "impossible": "Steering is impossible",
 }
@@ -97,7 +102,7 @@ class Facts:
     """What the probes settle, besides the request forms. An empty prefill is one that is not there.
 
     echoes: a chat repeats its partial turn. lists: a request may hold several prompts. gives_back: a raw text comes
-    back with the alternatives at its places.
+    back with the alternatives at its places. structured: how a schema can demand a beginning, with log-probs.
     """
 
     noise: float = 0.0
@@ -113,6 +118,7 @@ class Facts:
     trims: bool = False
     lists: bool = False
     gives_back: bool = False
+    structured: str = "none"
     trust: str = "exact"
     ends: tuple[str, ...] = ()
     blank_is_text: bool = False
@@ -176,6 +182,10 @@ class Findings:
         if self.adapter == "chat_prefill":
             held = "; blanks at its end are lost and have to be held back" if facts.trims else ""
             return Verdict("prefill", f"a chat goes on from a partial turn of the assistant ({facts.prefill}){held}")
+        if self.adapter and facts.structured != "none":
+            return Verdict(
+                "forced", f"no route goes on from a given text, but a schema can demand it ({facts.structured})"
+            )
         if self.adapter:
             return Verdict("words", "no route goes on from a given text, so a chat has to be asked to")
         return Verdict("impossible", self._lack())
@@ -223,7 +233,7 @@ class Findings:
             return {"token_ids": facts.ids, "reveal": self._reveal(), **savings}
         if self.adapter == "chat_prefill":
             return {"prefill": facts.prefill, "echoes": facts.echoes, "trims": facts.trims}
-        return {}
+        return {"structured": facts.structured} if self.whole and self.adapter else {}
 
     def _reveal(self) -> str:
         """How log-probs beyond the top-k are had; those of chosen ids are only read in the plain legacy shape."""

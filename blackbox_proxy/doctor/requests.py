@@ -45,11 +45,14 @@ BLANK = "My favourite of the three is"
 PARROT = "🦜🦜🦜🦜"
 PARROTS = f"Write this once more, and nothing else: {PARROT}{PARROT}"
 """Most vocabularies write a parrot in two tokens or more, which are no text by themselves."""
+DEMANDED = "Zebra 7: so"
+"""No answer begins so by itself."""
 SHORT = "Say only: ok"
 OK = "ok"
 
 KINDS = ("flag_pair", "prefix", "implicit")
 """The ways in which a partial turn is told: two flags of the request, one of the message, nothing."""
+_ANY = r"(.|\n|\r)*"
 _FLAGS = {"continue_final_message": True, "add_generation_prompt": False}
 
 
@@ -109,6 +112,20 @@ class RequestForm:
         flags = _FLAGS if kind == "flag_pair" else {}
         return self.ask(turns, length=length, temperature=temperature, more={**flags, **more})
 
+    def demanding(self, question: str, begun: str, *, kind: str, length: int = 1, logprobs: bool = True) -> WireRequest:
+        """A request whose schema demands an answer that begins so, by a `pattern` or a `const`, drawn greedily."""
+        begins = (
+            {"type": "string", "const": begun} if kind == "const" else {"type": "string", "pattern": f"^{begun}{_ANY}$"}
+        )
+        properties = {"begun": begins, "answer": {"type": "string"}} if kind == "const" else {"answer": begins}
+        schema = {"type": "object", "properties": properties, "required": list(properties)}
+        named = {"name": "answer", "strict": True, "schema": {**schema, "additionalProperties": False}}
+        nested = {"format": {"type": "json_schema", **named}}
+        more = {"text": nested} if self.route == "responses" else _format(named)
+        if logprobs:
+            return self.ask(question, length=length, temperature=0.0, more=more)
+        return self.bare(question, length=length, more=more)
+
     def logprob_fields(self, k: int) -> dict[str, object]:
         """The fields that ask for k alternatives."""
         if self.route == "completions":
@@ -126,6 +143,10 @@ class RequestForm:
             return {"prompt": said}
         turns = [turn("user", said)] if isinstance(said, str) else said
         return {"input" if self.route == "responses" else "messages": turns}
+
+
+def _format(named: Fields) -> dict[str, object]:
+    return {"response_format": {"type": "json_schema", "json_schema": named}}
 
 
 def first_form(route: Route, model: str, *, extra: Fields, length_field: str = "") -> RequestForm:

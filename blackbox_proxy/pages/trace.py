@@ -83,6 +83,12 @@ FLAGS = (
     Flag("\u2013", lambda step: step.gated, "left to the API, since the pair's members hardly differ there"),
     Flag("\u2248", lambda step: not step.exact, "the API did not go on from exactly the text before"),
     Flag(
+        "\u275d",
+        lambda step: step.forced,
+        "the text before was demanded by a schema: the API's log-probs are those inside a JSON string",
+        "A schema demanded the text before, so the API's log-probs are those inside a JSON string.",
+    ),
+    Flag(
         "\u2021",
         lambda step: step.outweighed,
         "weighs less than all that was not listed, together",
@@ -185,6 +191,7 @@ def trace_page(trace: Trace) -> str:
 
 EXACTNESS = {
     "exact": "At every step continued from exactly this text.",
+    "forced": "At every step continued from exactly this text, which a schema demanded: inside a JSON string.",
     "approximate": "Approximate: not at every step continued from exactly this text.",
     "sampled": "One of several whole answers, chosen by its weight.",
 }

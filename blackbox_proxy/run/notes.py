@@ -27,6 +27,11 @@ def blind_note(blind: int) -> tuple[str, ...]:
     return (f"replies that told nothing of what comes next, so that the pair alone decided: {blind}",) if blind else ()
 
 
+def respelled_note(respelled: int) -> tuple[str, ...]:
+    """What to say of replies that were made to begin with the answer so far, and spelt it otherwise."""
+    return (f"replies that spelt the answer so far with other escapes than it needs: {respelled}",) if respelled else ()
+
+
 def recut_notes(steps: Sequence[Step], known: Vocabulary, *, replies: int) -> tuple[str, ...]:
     """What to say where the API's tokenizer is known, and yet its tokens are others.
 

@@ -37,7 +37,7 @@ from blackbox_proxy.core.text import first_stop
 from blackbox_proxy.errors import BlackboxProxyError, InputError, OverBudget, PromptError
 from blackbox_proxy.local.controls import parted_note
 from blackbox_proxy.run.calls import Answered, Batch
-from blackbox_proxy.run.notes import blind_note, recut_notes, uncertain_notes
+from blackbox_proxy.run.notes import blind_note, recut_notes, respelled_note, uncertain_notes
 from blackbox_proxy.run.sources import (
     BoundSource,
     LocalPair,
@@ -58,6 +58,7 @@ from blackbox_proxy.types import (
     Ask,
     Continuation,
     Echo,
+    Exactness,
     Finish,
     Generate,
     Message,
@@ -95,6 +96,17 @@ def _start(ask: Ask) -> int:
     return len(ask.prefix.answer) + (len(ask.draft) if isinstance(ask, Echo) else 0)
 
 
+def _worded(reply: Reply) -> Reply:
+    """A reply of an endpoint that does not go on from a text by itself: exact only where a schema demanded it."""
+    return reply if reply.forced else replace(reply, exact=False)
+
+
+def _exactness(steps: Sequence[Step]) -> Exactness:
+    if not all(step.exact for step in steps):
+        return "approximate"
+    return "forced" if any(step.forced for step in steps) else "exact"
+
+
 def _bound(
     offsets: Offsets, prompt: Prompt, text: str, *, api: Endpoint, steering: Steering
 ) -> tuple[BoundSource, TokenPath]:
@@ -112,9 +124,10 @@ def _bound(
 class Session:
     """One run's questions turned into calls, and what they cost; shared by all drivers.
 
-    drafted: how many positions the API has sent. blind: how many replies showed nothing at their first one. waiting:
-    how many requests are under way. given, reference: the text to score, or the answer to collect the places of, where
-    that is what the run is for. whole: the whole answers, where those are drawn.
+    drafted: how many positions the API has sent. blind: how many replies showed nothing at their first one.
+    respelled: how many spelt the answer so far with other escapes than it needs. waiting: how many requests are under
+    way. given, reference: the text to score, or the answer to collect the places of, where that is what the run is for.
+    whole: the whole answers, where those are drawn.
     """
 
     api: Endpoint
@@ -130,6 +143,7 @@ class Session:
     model: str = ""
     drafted: int = 0
     blind: int = 0
+    respelled: int = 0
     waiting: int = 0
     given: Given | None = None
     whole: HeldAnswers | None = None
@@ -267,7 +281,7 @@ class Session:
             raise answered.error
         worded = self.api.capabilities().continuation is Continuation.APPROXIMATE
         both = zip(batch.asks, answered.replies, strict=True)
-        return [replace(reply, exact=False) if worded and _goes_on(ask) else reply for ask, reply in both]
+        return [_worded(reply) if worded and _goes_on(ask) else reply for ask, reply in both]
 
     def gather(self, answered: Answered) -> Sequence[Reply]:
         """Keep the whole answers that came. Raises the error of the others where there is none at all."""
@@ -278,6 +292,7 @@ class Session:
     def _pay(self, replies: Sequence[Reply], asks: Sequence[Ask]) -> None:
         for reply in replies:
             self.drafted += len(reply.positions)
+            self.respelled += reply.respelled
             self.blind += bool(reply.positions) and not reply.positions[0].top
             self.model = reply.model or self.model
         if len(replies) == len(asks) and not isinstance(asks[0], Reveal):
@@ -348,8 +363,8 @@ class Session:
     def result(self, ending: Ending) -> Result:
         text = b"".join(step.piece for step in self.steps)
         cut = first_stop(text, [stop.encode() for stop in self.steering.stop])
-        exact = all(step.exact for step in self.steps)
-        by_strings = self.whole is None and self.steering.event == "bytes"
+        forced = any(step.forced for step in self.steps)
+        by_strings = self.whole is None and self.steering.event == "bytes" and not forced
         known = self.api.vocabulary if by_strings else None
         under_way = Usage(requests=self.waiting, lost=self.waiting)
         usage = replace(self.spending.usage + under_way, wasted=ending.wasted, local_seconds=self.local_seconds)
@@ -358,7 +373,7 @@ class Session:
             steps=tuple(self.steps),
             finish=ending.finish,
             usage=usage,
-            exactness="sampled" if self.whole is not None else "exact" if exact and not ending.notes else "approximate",
+            exactness=self._exactness(ending),
             seconds=time.perf_counter() - self.started,
             cost=self.spending.cost,
             model=self.model,
@@ -367,6 +382,7 @@ class Session:
                 *(() if self.whole is None else self.whole.failures),
                 *parted_note(self.prompt, self.messages),
                 *blind_note(self.blind),
+                *respelled_note(self.respelled),
                 *(() if known is None else recut_notes(self.steps, known, replies=usage.answered)),
                 *uncertain_notes(self.steps),
                 *spent_notes(usage),
@@ -374,3 +390,8 @@ class Session:
             calls=tuple(self.spending.calls),
             samples=() if self.whole is None else self.whole.priced(ending.samples),
         )
+
+    def _exactness(self, ending: Ending) -> Exactness:
+        if self.whole is not None:
+            return "sampled"
+        return "approximate" if ending.notes else _exactness(self.steps)

@@ -77,13 +77,15 @@ def _as_it_is(logits: Logits, _sampling: SamplingParams) -> Logits:
 class View:
     """How log-probs are shown.
 
-    distribution: the logits of which they are. touch: what becomes of a token before it is shown.
+    distribution: the logits of which they are. touch: what becomes of a token before it is shown. masked: whether they
+    are those behind the mask of an answer's form.
 
     The token is chosen without it.
     """
 
     distribution: Callable[[Logits, SamplingParams], Logits] = _as_it_is
     touch: Callable[[Token], Token] = lambda token: token
+    masked: bool = False
 
     def show(self, logits: Logits, chosen: int, sampling: SamplingParams, *, also: TokenPath = ()) -> Token:
         """The chosen token as it is shown."""
@@ -164,6 +166,14 @@ class DecodingPlace(Protocol):
     def decided(self, path: TokenPath, sampling: SamplingParams, *, chance: np.random.Generator) -> int | None: ...
 
 
+class Mask(Protocol):
+    """What an answer's form lets stand next; `structured.AnswerMask` is one."""
+
+    def over(self, logits: Logits) -> Logits: ...
+
+    def take(self, token: int) -> None: ...
+
+
 @final
 class Slot:
     """One context over the shared weights, with what its KV cache holds. Used by one thread at a time.
@@ -200,11 +210,18 @@ class Slot:
 
 
 def generate(
-    slot: DecodingPlace, prompt: TokenPath, *, sampling: SamplingParams, ends: Collection[int], view: View = PLAIN
+    slot: DecodingPlace,
+    prompt: TokenPath,
+    *,
+    sampling: SamplingParams,
+    ends: Collection[int],
+    view: View = PLAIN,
+    mask: Mask | None = None,
 ) -> Iterator[Token | None]:
     """Tokens after a prompt, the prompt's own first when they are to be echoed; None for a stretch of prompt read.
 
-    Stops after the first of `ends`, which is given too, or after `max_tokens`.
+    mask: what the answer's form lets stand; None for anything. Stops after the first of `ends`, which is given too,
+    or after `max_tokens`.
     """
     if sampling.echo:
         yield from _recite(slot, prompt, sampling=sampling, view=view)
@@ -215,11 +232,14 @@ def generate(
     path = prompt
     for _ in range(sampling.max_tokens):
         logits = slot.after(path)
-        said = None if sampling.bias else slot.decided(path, sampling, chance=chance)
-        chosen = choose(logits, sampling, chance=chance) if said is None else said
-        yield view.show(logits, chosen, sampling, also=sampling.also)
+        masked = logits if mask is None else mask.over(logits)
+        said = None if sampling.bias or mask else slot.decided(path, sampling, chance=chance)
+        chosen = choose(masked, sampling, chance=chance) if said is None else said
+        yield view.show(masked if view.masked else logits, chosen, sampling, also=sampling.also)
         if chosen in ends:
             return
+        if mask is not None:
+            mask.take(chosen)
         path = (*path, chosen)
 
 

@@ -48,6 +48,7 @@ def view_of(quirks: Quirks) -> View:
     return View(
         distribution=lambda logits, sampling: _tempered(_biased(logits, sampling, quirks), sampling, quirks),
         touch=lambda token: _touched(token, quirks),
+        masked="masked-logps" in quirks,
     )
 
 

@@ -133,6 +133,17 @@ _ALL = (
     Quirk("no-seed", "A seed is accepted and ignored.", "OpenAI, where it is deprecated, Mistral"),
     Quirk("ignored-bias", "A logit bias is accepted and ignored.", "OpenAI's gpt-4o, TGI"),
     Quirk("ignored-logprobs", "Log-probs may be asked for, and do not come.", "OpenRouter without require_parameters"),
+    # what structured output demands
+    Quirk(
+        "ignored-format", "A format of the answer is accepted and ignored.", "OpenRouter, llama-server (some patterns)"
+    ),
+    Quirk("no-pattern", "A schema with a `pattern` is refused.", "OpenAI until 2025"),
+    Quirk("no-formatted-logprobs", "Log-probs are refused where a schema is demanded.", "Gemini, by its reference"),
+    Quirk(
+        "masked-logps",
+        "Where a schema is demanded, log-probs are those after its mask.",
+        "vLLM with processed_logprobs",
+    ),
     # how a text is gone on with
     Quirk(
         "implicit-prefill",
@@ -222,6 +233,8 @@ EXCLUDING: tuple[tuple[str, ...], ...] = (
     ("logp-after-temperature", "scaled-except-zero"),
     ("one-hot-at-zero", "scaled-except-zero"),
     ("ignored-bias", "biased-logps"),
+    *(("ignored-format", name) for name in ("no-pattern", "no-formatted-logprobs", "masked-logps")),
+    ("no-formatted-logprobs", "masked-logps"),
     ("implicit-prefill", "no-prefill", "prefill-as-user"),
     ("no-prefill", "trimmed-prefill"),
     ("no-prefill", "echoed-prefix"),

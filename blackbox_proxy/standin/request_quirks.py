@@ -216,6 +216,38 @@ def _ignore_flags(raw: RawRequest) -> Body:
     return {**body, "messages": plain}
 
 
+def _schema_of(raw: RawRequest) -> object:
+    """The schema that a body demands, whatever it is; None for none."""
+    form = raw.body.get("response_format" if raw.route == "chat" else "text")
+    for name in ("json_schema", "schema") if raw.route == "chat" else ("format", "schema"):
+        form = form.get(name) if isinstance(form, dict) else None
+    return form
+
+
+def _patterned(schema: object) -> bool:
+    """Whether a schema has a pattern anywhere."""
+    if isinstance(schema, dict):
+        return "pattern" in schema or any(map(_patterned, schema.values()))
+    return isinstance(schema, list) and any(map(_patterned, schema))
+
+
+def _refuse_pattern(raw: RawRequest) -> Body:
+    if _patterned(_schema_of(raw)):
+        message = "Invalid schema for response_format: 'pattern' is not permitted."
+        raise Refusal(message, param="response_format", code="invalid_schema")
+    return raw.body
+
+
+def _refuse_formatted_logprobs(raw: RawRequest) -> Body:
+    if _schema_of(raw) is not None and any(raw.body.get(name) for name in _OF_LOGPROBS):
+        raise Refusal("logprobs are not supported together with a response_format of json_schema.", param="logprobs")
+    return raw.body
+
+
+def _ignore_format(raw: RawRequest) -> Body:
+    return _without("response_format" if raw.route == "chat" else "text")(raw)
+
+
 REQUEST_QUIRKS: Mapping[str, Callable[[RawRequest], Body]] = {
     "closed-routes": _close_route,
     "strict-fields": _refuse_unknown,
@@ -226,6 +258,9 @@ REQUEST_QUIRKS: Mapping[str, Callable[[RawRequest], Body]] = {
     "no-ids": _refuse_ids,
     "top-k-cap": _cap_alternatives,
     "top-k-cut": _cut_alternatives,
+    "no-pattern": _refuse_pattern,
+    "no-formatted-logprobs": _refuse_formatted_logprobs,
+    "ignored-format": _ignore_format,
     "no-seed": _without("seed"),
     "ignored-bias": _without("logit_bias"),
     "ignored-logprobs": _without(*_OF_LOGPROBS),

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from blackbox_proxy.openai_http import fields
 from blackbox_proxy.openai_http.fields import Body
 from blackbox_proxy.openai_http.turns import Unfinished, read_turns
+from blackbox_proxy.standin.structured import read_chat_format
 from blackbox_proxy.types import Prompt, TokenPath
 
 MOST_PROMPTS = 2048
@@ -33,7 +34,6 @@ _CHAT_NEUTRAL = {
     **_COMMON_NEUTRAL,
     "tools": ([],),
     "functions": ([],),
-    "response_format": ({"type": "text"},),
     "modalities": (["text"],),
     "audio": (),
 }
@@ -47,7 +47,8 @@ class StandinRequest:
     """What every route asks for. max_tokens None: up to the end of the context. top_k None: no log-probs.
 
     also: ids whose log-probs are wanted besides the top-k. as_ids: write tokens as `token_id:N`. bias: added to the
-    logits of some ids before a token is chosen, and not to the log-probs that are shown.
+    logits of some ids before a token is chosen, and not to the log-probs that are shown. schema: of the JSON that the
+    answer must be; "" where it may be anything.
     """
 
     model: str
@@ -65,6 +66,7 @@ class StandinRequest:
     also: TokenPath = ()
     as_ids: bool = False
     bias: tuple[tuple[int, float], ...] = ()
+    schema: str = ""
 
 
 def read_completion(body: Body, *, top_k: int) -> StandinRequest:
@@ -105,7 +107,7 @@ def read_chat(body: Body, *, top_k: int) -> StandinRequest:
         top_k=(alternatives or 0) if logprobs else None,
         echo=False,
     )
-    return replace(request, bias=_bias(body.get("logit_bias")))
+    return replace(request, bias=_bias(body.get("logit_bias")), schema=read_chat_format(body))
 
 
 def common(

@@ -7,6 +7,7 @@ answer that looks right. The module is pure and knows no model.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal, NoReturn, final, get_args
 
 from openai.types.responses import (
@@ -27,6 +28,7 @@ from blackbox_proxy.openai_http.transcript import joined
 from blackbox_proxy.openai_http.turns import read_messages
 from blackbox_proxy.standin.replies import Count, ReplySpelling, StandinMode, chat_logprobs
 from blackbox_proxy.standin.requests import StandinRequest, common
+from blackbox_proxy.standin.structured import read_response_format
 from blackbox_proxy.standin.transcript import Part, Placed
 from blackbox_proxy.types import Message, Prompt
 
@@ -41,7 +43,6 @@ _NEUTRAL: Mapping[str, tuple[object, ...]] = {
     "previous_response_id": (),
     "conversation": (),
     "prompt": (),
-    "text": ({}, {"format": {"type": "text"}}),
     "truncation": ("disabled",),
 }
 _ABSENT = (
@@ -58,13 +59,14 @@ def read_response(body: Body, *, top_k: int) -> StandinRequest:
     fields.refuse_unsupported(body, _NEUTRAL)
     logprobs = LOGPROBS in _included(body.get("include"))
     alternatives = fields.integer(body, "top_logprobs", low=0, high=min(top_k, MOST_ALTERNATIVES))
-    return common(
+    request = common(
         body,
         sources=(Prompt(messages=_turns(body)),),
         max_tokens=fields.integer(body, "max_output_tokens", low=LEAST_TOKENS),
         top_k=(alternatives or 0) if logprobs else None,
         echo=False,
     )
+    return replace(request, schema=read_response_format(body))
 
 
 def _included(value: object) -> Sequence[object]:

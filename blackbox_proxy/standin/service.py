@@ -35,6 +35,7 @@ from blackbox_proxy.standin.replies import (
 from blackbox_proxy.standin.reply_quirks import QuirkyShape, changes_replies, manner_of
 from blackbox_proxy.standin.requests import StandinRequest
 from blackbox_proxy.standin.responses import ResponseShape
+from blackbox_proxy.standin.structured import Formats
 from blackbox_proxy.standin.transcript import Part, Transcript, write
 
 T = TypeVar("T")
@@ -160,6 +161,7 @@ class Service:
         self._quirks = quirks
         self._spend = spend
         self._view = view_of(quirks)
+        self._formats = Formats(model.vocabulary)
         self._spelling = ReplySpelling(self._vocabulary, manner=manner_of(quirks))
         self.started = int(self._chance.now())
 
@@ -189,9 +191,16 @@ class Service:
         return QuirkyShape(shape, self._quirks, ends=self._ends) if changes_replies(self._quirks) else shape
 
     async def prepare(self, request: StandinRequest) -> list[PromptTask]:
-        """Read the prompts. Raises Refusal for one that is empty, too long, or not of this vocabulary."""
+        """Read the prompts. Raises Refusal for one that is empty, too long, or not of this vocabulary.
+
+        So it does for a schema that cannot be obeyed.
+        """
         self.check_model(request.model)
-        return await to_thread.run_sync(self._gate.run, lambda: self._reader.read(request))
+        return await to_thread.run_sync(self._gate.run, lambda: self._prepared(request))
+
+    def _prepared(self, request: StandinRequest) -> list[PromptTask]:
+        self._formats.check(request.schema)
+        return self._reader.read(request)
 
     async def whole(self, request: StandinRequest, tasks: Sequence[PromptTask], *, shape: StandinShape) -> bytes:
         """All answers in one reply."""
@@ -238,7 +247,8 @@ class Service:
                 if not again:
                     tally.prompt += len(task.path)
                     tally.cached += 0 if sampling.reads_prompt else slot.reuse(task.path)
-                tokens = generate(slot, task.path, sampling=sampling, ends=self._ends, view=self._view)
+                mask = self._formats.begin(request.schema)
+                tokens = generate(slot, task.path, sampling=sampling, ends=self._ends, view=self._view, mask=mask)
                 async for part in self._pull(write(tokens, transcript), live=request.stream):
                     yield index, part
             tally.completion += transcript.generated

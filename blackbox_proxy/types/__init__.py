@@ -43,7 +43,17 @@ from blackbox_proxy.types.pair import (
 )
 from blackbox_proxy.types.places import ReferencePlace
 from blackbox_proxy.types.prompts import WRITTEN, Message, Prompt
-from blackbox_proxy.types.results import Choice, Finish, Option, Origin, Result, Sample, ScoredCandidate, Step
+from blackbox_proxy.types.results import (
+    Choice,
+    Exactness,
+    Finish,
+    Option,
+    Origin,
+    Result,
+    Sample,
+    ScoredCandidate,
+    Step,
+)
 
 __all__ = [
     "FILTERED",
@@ -63,6 +73,7 @@ __all__ = [
     "DrawnAnswer",
     "Echo",
     "Echoed",
+    "Exactness",
     "Finish",
     "Floats",
     "Generate",

@@ -210,6 +210,8 @@ class Reply:
         model: What the API calls itself; "" where it does not say.
         exact: Whether every position is conditioned on exactly the text that was sent; not so where the endpoint was
             only asked in words to go on from it.
+        forced: Whether that text was demanded by a schema, so that every position is inside a JSON string.
+        respelled: Whether the model spelt that text in JSON otherwise than with the fewest escapes.
         echoed: The borders of an `Echo`'s draft that are known, where the API cuts it into its own tokens; some may be
             missing.
         given: The tokens of a `Score`'s text, each as the `sampled` of its position, with the logp -inf where that is
@@ -227,6 +229,8 @@ class Reply:
     usage: Usage
     model: str = ""
     exact: bool = True
+    forced: bool = False
+    respelled: bool = False
     echoed: tuple[Echoed, ...] = ()
     given: tuple[Position, ...] = ()
     drawn: tuple[DrawnAnswer, ...] = ()

@@ -65,6 +65,7 @@ class Step:
             exact (docs/method.md, 3.2).
         log_weight: Log of the step's normaliser Z, whose sum is the log-weight of the answer (docs/method.md, 3.6).
         exact: Whether the API's log-probs here are those after exactly the text before (`Reply.exact`).
+        forced: Whether they are those inside a JSON string whose beginning a schema demanded (`Reply.forced`).
         alpha: Weight of the offset here; None where nothing was scored.
         divergence: Total variation between the members' distributions of the next token; None where it was not
             measured.
@@ -89,6 +90,7 @@ class Step:
     tv_bound: float = 1.0
     log_weight: float = 0.0
     exact: bool = True
+    forced: bool = False
     alpha: float | None = 1.0
     divergence: float | None = None
     gated: bool = False
@@ -96,6 +98,11 @@ class Step:
     unbordered: bool = False
     guessed: bool = field(default=False, compare=False, repr=False)
     place: ReferencePlace | None = field(default=None, compare=False, repr=False)
+
+
+Exactness = Literal["exact", "forced", "sampled", "approximate"]
+"""Of an answer: whether each step is conditioned on exactly the text before, and whether inside a JSON string; or
+whether it is one of several that were drawn whole."""
 
 
 Finish = Literal["stop", "length", "stop_string", "repetition", "budget", "content_filter", "error"]
@@ -147,8 +154,8 @@ class Result:
         finish: Why it ended.
         usage: Tokens and requests.
         exactness: `exact` where the endpoint went on from exactly our text at every step (`Step.exact`) and no step was
-            completed without the API; `sampled` for one of several whole answers, chosen by its weight; `approximate`
-            otherwise.
+            completed without the API; `forced` where it did so too, and at some steps inside a JSON string
+            (`Step.forced`); `sampled` for one of several whole answers, chosen by its weight; `approximate` otherwise.
         seconds: Wall time.
         cost: US dollars for all requests that were answered, those of no use included; None where that of one is
             unknown, or nothing is booked.
@@ -163,7 +170,7 @@ class Result:
     steps: tuple[Step, ...]
     finish: Finish
     usage: Usage
-    exactness: Literal["exact", "approximate", "sampled"]
+    exactness: Exactness
     seconds: float
     cost: Decimal | None = None
     model: str = ""

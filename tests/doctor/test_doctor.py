@@ -112,7 +112,12 @@ OPTIONS: Mapping[str, Mapping[str, object]] = {
     "scaled-except-zero": {"query_temperature": 0.0},
     "together-shape": {"decoder": "together"},
     "templated-completions": {"path": "/chat/completions", "prefill": "flag_pair", "length_field": "max_tokens"},
-    "closed-routes=chat+completions": {"path": "/responses", "decoder": "openai_responses", "min_output": 16},
+    "closed-routes=chat+completions": {
+        "path": "/responses",
+        "decoder": "openai_responses",
+        "min_output": 16,
+        "structured": "pattern",
+    },
 }
 
 
@@ -126,8 +131,11 @@ def test_what_is_found_becomes_options_of_an_adapter(quirk: str) -> None:
     ("quirks", "way"),
     [
         (("closed-routes=completions",), "prefill"),
-        (("templated-completions", "no-prefill"), "words"),
-        (("closed-routes=completions", "strict-fields"), "words"),
+        (("templated-completions", "no-prefill"), "forced"),
+        (("closed-routes=completions", "strict-fields"), "forced"),
+        (("templated-completions", "no-prefill", "no-pattern"), "forced"),
+        (("templated-completions", "no-prefill", "no-formatted-logprobs"), "words"),
+        (("closed-routes=completions", "strict-fields", "ignored-format"), "words"),
         (("ignored-logprobs",), "impossible"),
         (("top-k-cap=0",), "impossible"),
     ],
@@ -150,6 +158,9 @@ def test_the_verdict_is_one_sentence(quirks: tuple[str, ...], way: str) -> None:
         ("closed-routes=completions", "echoed-prefix", "trimmed-prefill", "no-seed", "null-bytes"),
         ("templated-completions", "implicit-prefill", "logp-after-temperature", "min-output=16"),
         ("closed-routes=completions+responses", "max-completion-tokens-only", "needs-effort-none", "no-prefill"),
+        ("closed-routes=completions+responses", "no-prefill", "no-pattern", "masked-logps"),
+        ("closed-routes=completions+responses", "no-prefill", "no-formatted-logprobs"),
+        ("closed-routes=completions+chat",),
     ],
 )
 def test_what_was_measured_is_enough_to_steer_with(
@@ -225,7 +236,7 @@ def test_calls_have_an_end() -> None:
     exam = examination(lambda _: {})
     for _ in range(ESTIMATE.most_calls):
         exam.ask(WireRequest("/completions", {}))
-    with pytest.raises(ReplyError, match="60 calls"):
+    with pytest.raises(ReplyError, match="64 calls"):
         exam.ask(WireRequest("/completions", {}))
 
 
@@ -416,3 +427,23 @@ def test_a_list_is_not_believed_because_it_is_accepted(bend: str) -> None:
     state = "refused" if bend == "refused" else "ignored"
     assert [check.state for check in report.checks if check.what == "list of prompts"] == [state]
     assert report.options["prompt_lists"] is False
+
+
+# structured output
+
+
+def test_what_a_schema_takes_and_how_it_demands_is_told() -> None:
+    checks = {check.what: check.saw for check in examined().checks}
+    assert checks["structured output"].startswith(
+        "it can demand the beginning of an answer, by a pattern; a new schema"
+    )
+    assert checks["mask"] == "log-probs are those before the mask of a schema"
+
+
+@pytest.mark.parametrize(
+    ("quirk", "structured"),
+    [("", "pattern"), ("no-pattern", "const"), ("no-formatted-logprobs", "none"), ("ignored-format", "none")],
+)
+def test_how_a_schema_demands_becomes_an_option(quirk: str, structured: str) -> None:
+    quirks = (*((quirk,) if quirk else ()), "templated-completions", "no-prefill")
+    assert examined(*quirks).options["structured"] == structured

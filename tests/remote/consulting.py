@@ -38,6 +38,8 @@ DISTRIBUTIONS: Mapping[bytes, Mapping[bytes, float]] = {
     PARROT + b"</u>": {HEAD: SURE, b"a": 1e-3, b"\xc3": 1e-4},
     **{before + b"": {b"o": SURE, b"a": 1e-3} for before in ASKED},
     **{before + b"o": {b"k": SURE, b"</s>": 1e-3} for before in ASKED},
+    b'"o': {b"k": SURE, b'"': 1e-3},
+    b'"ok': {b'"': SURE, b"a": 1e-3},
     **{before + b"ok": {b"</s>": SURE, b"a": 1e-3, **RARE} for before in ASKED},
 }
 """An open distribution, sure ones where the doctor asks for one answer; the end shows among alternatives first."""

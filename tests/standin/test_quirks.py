@@ -14,6 +14,7 @@ from blackbox_proxy.openai_http.fields import Refusal
 from blackbox_proxy.standin import QUIRKS, read_quirks
 from blackbox_proxy.standin.quirks import EXCLUDING, Quirks
 from blackbox_proxy.standin.request_quirks import KNOWN, REQUEST_QUIRKS, RouteName, apply_to_body
+from blackbox_proxy_adapters.forced import demand
 from tests.standin.raw import Json
 from tests.standin.test_requests import FIELDS, VALUES, outcome_of
 from tests.standin.toy import PARROT, Api, content, drawn, entries, legacy, logp, served
@@ -33,6 +34,7 @@ OF_THE_TRANSPORT = {
 Probe = Callable[[Api], bool]
 PROBES: dict[str, Probe] = {}
 FLAG = {"prefix": True}
+PATTERN: Json = demand("So", "pattern", responses=False)
 
 
 def sees(quirk: str) -> Callable[[Probe], Probe]:
@@ -171,6 +173,36 @@ def _(api: Api) -> bool:
 def _(api: Api) -> bool:
     said = api.response().json["output"][0]["content"][0]
     return api.chat().json["choices"][0]["logprobs"] is None and not said["logprobs"]
+
+
+# what structured output demands
+
+
+@sees("ignored-format")
+def _(api: Api) -> bool:
+    chat, response = api.chat(**PATTERN, max_tokens=4), api.response(**demand("So", "pattern", responses=True))
+    assert chat.status == response.status == 200
+    said = response.json["output"][0]["content"][0]["text"]
+    return not content(chat).startswith("{") and not said.startswith("{")
+
+
+@sees("no-pattern")
+def _(api: Api) -> bool:
+    assert api.chat(**demand("So", "const", responses=False)).status == 200
+    return api.chat(**PATTERN).status == api.response(**demand("So", "pattern", responses=True)).status == 400
+
+
+@sees("no-formatted-logprobs")
+def _(api: Api) -> bool:
+    assert api.chat(**PATTERN, logprobs=None, top_logprobs=None).status == 200
+    return api.chat(**PATTERN).status == api.response(**demand("So", "pattern", responses=True)).status == 400
+
+
+@sees("masked-logps")
+def _(api: Api) -> bool:
+    (brace,) = entries(api.chat(**PATTERN))
+    assert brace["bytes"] == list(b"{")
+    return bool(brace["logprob"] > -1e-6)
 
 
 # how a text is gone on with

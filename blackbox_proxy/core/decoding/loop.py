@@ -100,7 +100,8 @@ class Loop:
         self._wasted += scored.revealing
         if self._questions.learns:
             yield from self._questions.guess(answer)
-        return step_of(known.position, scored, exact=known.exact, steering=self._steering, rng=self._rng)
+        step = step_of(known.position, scored, exact=known.exact, steering=self._steering, rng=self._rng)
+        return replace(step, forced=True) if known.forced else step
 
     def _append(self, walk: Walk, step: Step) -> None:
         walk.starts.append(walk.answer)

@@ -23,11 +23,12 @@ HIDDEN_END = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the API said of one place. hidden: it ended there and did not show it. exact: see `Reply.exact`."""
+    """What the API said of one place. hidden: it ended there and did not show it. exact, forced: see `Reply`."""
 
     position: Position
     exact: bool = True
     hidden: bool = False
+    forced: bool = False
 
 
 class Shown(Protocol):
@@ -54,12 +55,12 @@ class Shown(Protocol):
 
 def known_of(reply: Reply) -> list[Known]:
     """A reply's positions, with one added for an end that the API reached but did not show."""
-    known = [Known(position, reply.exact) for position in reply.positions]
+    known = [Known(position, reply.exact, forced=reply.forced) for position in reply.positions]
     ended = bool(known) and known[-1].position.sampled.kind is Kind.END
     if reply.finish == "stop" and not ended:
         end = Candidate(b"", math.log(HIDDEN_END), Kind.END)
         hidden = Position(end, (end,), 1.0 - HIDDEN_END, math.log(HIDDEN_END))
-        known.append(Known(hidden, reply.exact, hidden=True))
+        known.append(Known(hidden, reply.exact, hidden=True, forced=reply.forced))
     return known
 
 

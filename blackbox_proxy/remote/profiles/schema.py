@@ -26,14 +26,14 @@ Pieces = Annotated[tuple[str, ...], Field(strict=False)]
 """Token texts; the empty one stands for tokens that the endpoint shows as nothing."""
 Ids = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(strict=False)]
 Strategies = Annotated[
-    tuple[Literal["instruct", "draft", "replay"], ...], Field(strict=False, min_length=1, max_length=3)
+    tuple[Literal["forced", "instruct", "draft", "replay"], ...], Field(strict=False, min_length=1, max_length=4)
 ]
 Fields = dict[str, object]
 """Fields of a request's body, as they are sent."""
 
 COMPLETIONS = frozenset({"token_ids", "reveal", "prompt_lists", "echo"})
 CHAT_PREFILL = frozenset({"prefill", "echoes", "trims"})
-CHAT_CONTINUE = frozenset({"strategies"})
+CHAT_CONTINUE = frozenset({"strategies", "structured"})
 ADAPTER_OPTIONS = {"completions": COMPLETIONS, "chat_prefill": CHAT_PREFILL, "chat_continue": CHAT_CONTINUE}
 """Options that one adapter alone takes; the rest of `ProfileOptions` is common to these adapters."""
 
@@ -70,6 +70,7 @@ class ProfileOptions(_Table):
     echoes: bool | None = None
     trims: bool | None = None
     strategies: Strategies | None = None
+    structured: Literal["pattern", "const", "none"] | None = None
 
     def given(self) -> dict[str, object]:
         """What was set, as the adapters take it."""

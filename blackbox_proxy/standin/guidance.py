@@ -1,0 +1,89 @@
+"""The one door to llguidance: which tokens may come next where an answer must be JSON of a schema.
+
+llguidance is the engine with which several hosted APIs and servers do the same; it comes with the extra `structured`.
+Knows no request and no model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Protocol, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blackbox_proxy.core.alignment.vocabulary import Vocabulary
+from blackbox_proxy.errors import InputError
+
+_LONGEST_WORDS = 300
+_COMPACT = {"whitespace_flexible": False}
+"""JSON without white space, in which a model could go on for ever."""
+
+
+class GuidedMatcher(Protocol):
+    """What is asked of llguidance's matcher."""
+
+    def compute_bitmask(self) -> bytes: ...
+
+    def consume_token(self, token: int, /) -> bool: ...
+
+
+@final
+class Guidance:
+    """Schemas over one vocabulary. Raises InputError where llguidance is not installed."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        try:
+            import llguidance
+        except ImportError:
+            raise InputError(
+                "structured output needs llguidance, which is not installed",
+                hint="pip install 'blackbox-proxy[structured]'",
+            ) from None
+        self._library = llguidance
+        pieces = llguidance.TokenizerWrapper(_Pieces(vocabulary))
+        ends = vocabulary.ends.tolist()
+        self._tokenizer = llguidance.LLTokenizer(pieces, n_vocab=len(vocabulary), eos_token=ends, slices=[])
+
+    def begin(self, schema: str) -> GuidedMatcher:
+        """A new answer. Raises InputError for a schema that cannot be obeyed."""
+        grammar = self._library.LLMatcher.grammar_from_json_schema(schema, _COMPACT)
+        matcher = self._library.LLMatcher(self._tokenizer, grammar)
+        if matcher.is_error():
+            said = " ".join(matcher.get_error().split())[:_LONGEST_WORDS]
+            raise InputError(f"the schema cannot be obeyed: {said}", hint="see the words of llguidance above")
+        guided: GuidedMatcher = matcher
+        return guided
+
+
+@final
+class _Pieces:
+    """A vocabulary as llguidance reads it: special tokens begin with a byte that no text has."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        ends = vocabulary.ends.tolist()
+        special = set(np.flatnonzero(~vocabulary.is_text).tolist()) | set(ends)
+        self._vocabulary = vocabulary
+        self.eos_token_id = ends[0]
+        self.bos_token_id = None
+        self.special_token_ids = sorted(special)
+        self.tokens = [b"\xff" + piece if i in special else piece for i, piece in enumerate(vocabulary.pieces)]
+
+    def __call__(self, text: bytes) -> Sequence[int]:
+        """The tokens in which forced bytes are to be spelt; none where there are none."""
+        try:
+            return list(self._vocabulary.cut(text))
+        except ValueError:
+            return []
+
+
+def allowed(matcher: GuidedMatcher, count: int) -> NDArray[np.bool_]:
+    """Which of `count` tokens may come next, shape (count,)."""
+    bits = np.frombuffer(matcher.compute_bitmask(), np.uint8)
+    return np.unpackbits(bits, count=min(count, 8 * len(bits)), bitorder="little").astype(bool)
+
+
+def schema_text(schema: Mapping[str, object]) -> str:
+    """A schema as llguidance reads it."""
+    return json.dumps(schema)

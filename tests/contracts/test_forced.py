@@ -1,0 +1,27 @@
+"""llama.cpp's own server by a demanded answer: the next token is that by true prefill, which words hardly reach."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.bench.continuing import MODELS
+from tests.bench.forcing import inside, reached
+from tests.bench.prompts import prompts
+
+pytestmark = [pytest.mark.slow, pytest.mark.weights]
+
+PROMPTS = 20
+
+
+def test_a_demanded_answer_is_gone_on_from_as_by_prefill() -> None:
+    with reached("llama_server", MODELS[1]) as apis:
+        figures = inside(apis, [text for _, text in prompts(PROMPTS)])
+    print(figures)
+    forced, words = figures["forced"], figures["words"]
+    assert isinstance(forced, dict)
+    assert isinstance(words, dict)
+    assert forced["places"] >= 2 * PROMPTS
+    assert (forced["blind"], forced["errors"]) == (0.0, {})
+    assert forced["agree"] >= 0.8
+    assert forced["agree"] > words["agree"] + 0.2
+    assert forced["distance"] < words["distance"]

@@ -1,0 +1,121 @@
+"""Steering by a schema that demands the answer so far, over real HTTP: it is what steering by prefill is.
+
+The toy's distribution depends on the last word alone, so it is the same inside a JSON string.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+
+from blackbox_proxy.api import Api
+from blackbox_proxy.remote.registry import load_adapter
+from blackbox_proxy.remote.retry import RetryPolicy
+from blackbox_proxy.remote.transport import Transport
+from blackbox_proxy.run.steerer import steer
+from blackbox_proxy.standin import Traffic, running
+from blackbox_proxy.steering import Steering
+from blackbox_proxy.testing import ToyPair
+from blackbox_proxy.types import Kind, Result
+from tests.fault_bench import EMPTY, END, QUESTION, STEERING, TOP_K, Bench, benched, toy_script
+
+STEERINGS = [replace(STEERING, max_tokens=n, draft=draft) for n, draft in ((9, 1), (9, 3), (14, 8))]
+
+
+@pytest.fixture(scope="module")
+def bench() -> Iterator[Bench]:
+    with benched() as opened:
+        yield opened
+
+
+@contextmanager
+def served(*quirks: str, **options: object) -> Iterator[tuple[Api, Traffic]]:
+    """A chat without prefill over the toy, and what was asked of it."""
+    traffic = Traffic()
+    quirks = ("no-prefill", *quirks)
+    with running(toy_script(), name="toy", quirks=quirks, traffic=traffic) as url:
+        with Transport(url, None, retry=RetryPolicy(first=0.0)) as transport:
+            adapter = load_adapter("chat_continue", top_k=TOP_K, end_pieces=[END], **options)
+            yield Api("toy", transport, adapter), traffic
+
+
+def answer(api: Api, pair: ToyPair, steering: Steering) -> Result:
+    return steer(QUESTION, api=api, offsets=pair, steering=steering, pair_prompt=EMPTY)
+
+
+def by_prefill(bench: Bench, steering: Steering) -> Result:
+    return bench.answer("chat_prefill", "steer", steering=steering)
+
+
+def check_same(result: Result, wanted: Result) -> None:
+    assert (result.text, result.finish) == (wanted.text, wanted.finish)
+    for one, other in zip(result.steps, wanted.steps, strict=True):
+        assert (one.piece, one.kind) == (other.piece, other.kind)
+        assert one.logp_before == pytest.approx(other.logp_before, abs=1e-5)
+        assert one.logp_after == pytest.approx(other.logp_after, abs=1e-5)
+    assert result.exactness == "forced"
+    assert wanted.exactness == "exact"
+    assert all(step.exact for step in result.steps)
+    assert any(step.forced for step in result.steps)
+
+
+@pytest.mark.parametrize("steering", STEERINGS, ids=lambda s: f"{s.max_tokens} tokens by {s.draft}")
+def test_the_steered_text_is_that_by_prefill(bench: Bench, steering: Steering) -> None:
+    wanted = by_prefill(bench, steering)
+    with served(structured="pattern") as (api, _):
+        result = answer(api, bench.pair, steering)
+    assert result.usage.requests > 1, "nothing is gone on from"
+    check_same(result, wanted)
+
+
+def test_so_it_is_where_log_probs_are_those_after_the_mask(bench: Bench) -> None:
+    """The toy's own end is masked then, so that no step can be the end."""
+    steering = STEERINGS[0]
+    wanted = by_prefill(bench, steering)
+    with served("masked-logps", structured="pattern") as (api, _):
+        result = answer(api, bench.pair, steering)
+    assert (result.text, result.exactness) == (wanted.text, "forced")
+
+
+def test_a_constant_is_gone_on_from_in_a_string_of_its_own(bench: Bench) -> None:
+    """The toy then does not see its last word, so that its distribution is the one after no word."""
+    with served(structured="const") as (api, _):
+        result = answer(api, bench.pair, STEERING)
+        first = answer(api, bench.pair, replace(STEERING, max_tokens=1)).steps[0]
+    assert result.exactness == "forced"
+    forced = next(step for step in result.steps if step.forced)
+    shown = {c.piece: c.logp for c in forced.candidates if c.piece}
+    assert shown == pytest.approx({c.piece: c.logp for c in first.candidates if c.piece}, abs=1e-5)
+
+
+def test_a_refused_schema_is_the_next_way_and_not_tried_again(bench: Bench) -> None:
+    with served(structured="none") as (api, _):
+        wanted = answer(api, bench.pair, STEERING)
+    for quirk in ("no-pattern", "no-formatted-logprobs"):
+        with served(quirk, structured="pattern") as (api, _):
+            result = answer(api, bench.pair, STEERING)
+        assert (result.text, result.exactness) == (wanted.text, "approximate")
+        assert result.usage.refused == 1
+        assert result.usage.input == wanted.usage.input, "what is refused costs nothing"
+
+
+def test_a_schema_that_is_ignored_is_the_next_way_and_is_paid_for(bench: Bench) -> None:
+    with served(structured="none") as (api, _):
+        wanted = answer(api, bench.pair, STEERING)
+    with served("ignored-format", structured="pattern") as (api, traffic):
+        result = answer(api, bench.pair, STEERING)
+    assert (result.text, result.exactness) == (wanted.text, "approximate")
+    assert result.usage.requests == len(result.calls) == traffic.total
+    assert sum(call.usage.requests for call in result.calls) == result.usage.requests > wanted.usage.requests
+
+
+def test_an_end_inside_the_string_ends_the_answer(bench: Bench) -> None:
+    steering = replace(STEERING, max_tokens=40)
+    wanted = by_prefill(bench, steering)
+    with served(structured="pattern") as (api, _):
+        result = answer(api, bench.pair, steering)
+    assert (result.finish, result.steps[-1].kind) == (wanted.finish, wanted.steps[-1].kind)
+    assert (result.finish == "stop") == (result.steps[-1].kind is Kind.END)
