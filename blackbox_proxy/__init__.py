@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from blackbox_proxy.core.decoding.sources import OffsetTable, WeightedSum
     from blackbox_proxy.core.money.amounts import Budget
     from blackbox_proxy.errors import BlackboxProxyError
+    from blackbox_proxy.fitting.fit import fit
     from blackbox_proxy.ledger.books import Ledger, open_ledger
     from blackbox_proxy.local.loading import load_pair
     from blackbox_proxy.local.pair import Pair, PairFiles, open_pair
@@ -50,6 +51,7 @@ __all__ = [
     "Usage",
     "WeightedSum",
     "connect",
+    "fit",
     "load_pair",
     "open_ledger",
     "open_pair",
@@ -65,6 +67,7 @@ _HOMES = {
     "run.steerer": ("Steerer", "steer"),
     "ledger.books": ("Ledger", "open_ledger"),
     "errors": ("BlackboxProxyError",),
+    "fitting.fit": ("fit",),
     "steering": ("Schedule", "Steering"),
     "local.loading": ("load_pair",),
     "local.pair": ("Pair", "PairFiles", "open_pair"),

@@ -42,7 +42,10 @@ class _Table(BaseModel):
 
 
 class RecipeEndpoint(_Table):
-    """Which closed model: a profile or an address, without keys. Empty: not given."""
+    """Which closed model: a profile or an address, without keys. Empty: not given.
+
+    standin: the GGUF that a stand-in served as the closed model, in place of both.
+    """
 
     model: str = ""
     profile: str = ""
@@ -50,6 +53,7 @@ class RecipeEndpoint(_Table):
     template: str = ""
     tokenizer: str = ""
     top_k: int | None = None
+    standin: str = ""
 
 
 class RecipeExample(_Table):
@@ -157,6 +161,14 @@ class FittedRecipe:
                 hint="give the question as a chat, or leave the recipe out",
             )
         return Prompt(messages=(*self.before, *prompt.messages)) if self.before else prompt
+
+    def with_knobs(self, knobs: Mapping[str, Any]) -> dict[str, Any]:
+        """The knobs of steering, those given in place of its own; the closed model by itself has an alpha of 0."""
+        unsteered: dict[str, Any] = {"alpha": 0.0} if self.way == "closed" else {}
+        chosen = {**self.steering, **unsteered, **knobs}
+        if "schedule" in knobs and "alpha" not in knobs:
+            chosen.pop("alpha", None)
+        return chosen
 
     def toml(self) -> str:
         """The recipe as a file."""

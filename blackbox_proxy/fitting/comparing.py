@@ -24,7 +24,7 @@ from blackbox_proxy.evaluation.statistics import Mean, mean
 from blackbox_proxy.evaluation.summary import ArmAnswers, given
 from blackbox_proxy.evaluation.task import Item
 from blackbox_proxy.fitting.candidates import Candidate
-from blackbox_proxy.fitting.selecting import POINT, Preference, Trial, best_of, foretold, halved, rounds, winner
+from blackbox_proxy.fitting.selecting import POINT, Preference, Terms, Trial, best_of, foretold, halved, rounds, winner
 
 KEPT_BACK = 0.95
 """Share of the budget that is planned with; a request may cost more than those before."""
@@ -61,6 +61,11 @@ class FitLimits:
             raise InputError(f"minutes must be above 0, not {self.minutes:g}", hint="leave it out for no limit")
         if not (math.isfinite(self.point) and self.point >= 0.0):
             raise InputError(f"a point is worth 0 dollars or more, not {self.point:g}", hint=f"{POINT:g} is usual")
+
+    @property
+    def terms(self) -> Terms:
+        """What decides between arms."""
+        return Terms(self.prefer, self.point)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +113,8 @@ class Comparison:
     def __call__(self) -> Compared:
         """Compare, choose, test."""
         finalists = self._halve(self._usable())
-        chosen = winner(finalists, self.limits.prefer, point=self.limits.point)
-        predicted = foretold(chosen, finalists)
+        chosen = winner(finalists, self.limits.terms)
+        predicted = foretold(chosen, finalists, lines=len(self.bench.task.test))
         self.say(f"chosen: {chosen.name}, {_score(predicted)} foretold from {predicted.n} validation lines")
         answers = self._test(chosen)
         tested = mean(list(answers.scores.values()))
@@ -122,7 +127,7 @@ class Comparison:
         """Every arm; without those that call an endpoint which shows no log-probs."""
         item, closed = self.bench.task.validation[0], self.candidates[0]
         try:
-            self._ask([closed.arm], (item,), "a first question", deadline=self._deadline(1.0))
+            self._ask([closed.arm], (item,), "a first question", deadline=math.inf)
         except OverBudget:
             raise InputError(
                 f"the budget of {self.limits.budget} USD does not pay for one answer", hint="raise it"
@@ -194,8 +199,8 @@ class Comparison:
         """Those that stay after a round; says why."""
         if not trials:
             return ()
-        stay, dropped = halved(trials)
-        best = best_of(trials)
+        stay, dropped = halved(trials, self.limits.terms)
+        best = best_of(trials, self.limits.terms)
         gone = f"; dropped, since they are behind it: {', '.join(t.name for t in dropped)}" if dropped else ""
         self.say(
             f"round {number}, {size} lines: {len(trials)} arms, the best is {best.name} with {best.score:.2f}{gone}"
@@ -220,7 +225,7 @@ class Comparison:
         if budget is None or spent is None:
             return trials
         room, tests = KEPT_BACK * float(budget) - float(spent), len(self.bench.task.test)
-        stay, best = list(trials), best_of(trials)
+        stay, best = list(trials), best_of(trials, self.limits.terms)
         while stay and _expected(stay, size, tests) > room:
             others = [trial for trial in stay if trial is not best]
             if len(others) < 1:

@@ -88,16 +88,15 @@ def fit(
         OverBudget: Never for the comparison, which ends where the budget does.
     """
     chosen, heard = options or FitOptions(), telling or Telling()
-    plan = planned(Path(lines), chosen, endpoint or endpoint_of(api), trains=pair is None)
     _check_prices(api, chosen.limits)
+    plan = planned(Path(lines), chosen, endpoint or endpoint_of(api), trains=pair is None)
     if pair is None:
         check_extra()
     heard.say(plan.summary)
     place = Path(folder) / plan.mark
     place.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        file = _expert(plan, place, heard) if pair is None else find_pair(pair)
-        opened = stack.enter_context(_opened(file, named=str(pair or file)))
+        opened = stack.enter_context(opened_pair(_expert(plan, place, heard) if pair is None else pair))
         store = stack.enter_context(AnswerStore(place / "answers.jsonl"))
         outcome = compare(plan, api=api, opened=opened, store=store, telling=heard)
     if out is not None:
@@ -118,6 +117,7 @@ def compare(
         telling: Who hears of it.
     """
     heard = telling or Telling()
+    _check_prices(api, plan.options.limits)
     _check_context(plan, opened)
     task = task_of(plan, opened.pair)
     able = api.capabilities()
@@ -146,13 +146,15 @@ def _check_prices(api: Api, limits: FitLimits) -> None:
 
 
 def _limited(api: Api, plan: FitPlan) -> Api:
-    """The same connection under the budget of this fit, which holds over all of its runs."""
+    """The same connection under the budget of this fit, which holds over all of its runs, as what limits a run does."""
     if api.account is None:
         return api
     tag = key_of({"fit": plan.mark, "model": api.model, "where": plan.where})[:16]
     ledger, budget = api.account.ledger, plan.options.limits.budget
-    budgets = () if budget is None else (Budget(max_cost=budget, per=f"fit={tag}"),)
-    limited = replace(ledger, budgets=(*ledger.budgets, *budgets), tags={**ledger.tags, "fit": tag})
+    budgets = [replace(one, per=f"fit={tag}") if one.per == "run" else one for one in ledger.budgets]
+    if budget is not None:
+        budgets.append(Budget(max_cost=budget, per=f"fit={tag}"))
+    limited = replace(ledger, budgets=tuple(budgets), tags={**ledger.tags, "fit": tag})
     return replace(api, account=replace(api.account, ledger=limited))
 
 
@@ -165,11 +167,12 @@ def _expert(plan: FitPlan, place: Path, telling: Telling) -> Path:
 
 
 @contextmanager
-def _opened(file: Path, *, named: str) -> Iterator[OpenedPair]:
+def opened_pair(file: Path | str) -> Iterator[OpenedPair]:
+    """Open a pair."""
     cache = default_cache(os.environ)
-    files = read_pair_file(file, lambda spec: resolve(spec, cache=cache))
+    files = read_pair_file(find_pair(file), lambda spec: resolve(spec, cache=cache))
     with open_pair(files) as pair:
-        yield OpenedPair(pair, named, pair_mark(files), files.context)
+        yield OpenedPair(pair, str(file), pair_mark(files), files.context)
 
 
 def _check_context(plan: FitPlan, opened: OpenedPair) -> None:

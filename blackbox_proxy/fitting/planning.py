@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from blackbox_proxy.errors import InputError
 from blackbox_proxy.evaluation.answering import BenchPair
 from blackbox_proxy.evaluation.answers import key_of
-from blackbox_proxy.evaluation.scoring import scorer
 from blackbox_proxy.evaluation.task import ScoringRule, Task
 from blackbox_proxy.fitting.comparing import FitLimits
 from blackbox_proxy.fitting.examples import Examples, Split, read_examples, split, with_choices
@@ -59,7 +59,7 @@ class FitPlan:
     @property
     def where(self) -> str:
         """Which endpoint this is, as answers are told apart by it."""
-        return self.endpoint.profile or self.endpoint.base_url
+        return where_of(self.endpoint)
 
     @property
     def instructions(self) -> str:
@@ -78,29 +78,48 @@ class FitPlan:
         )
 
 
+def where_of(endpoint: RecipeEndpoint) -> str:
+    """Which endpoint this is, as answers are told apart by it; a stand-in's port is another each time."""
+    return f"standin {endpoint.standin}" if endpoint.standin else endpoint.profile or endpoint.base_url
+
+
 def planned(lines: Path, options: FitOptions, endpoint: RecipeEndpoint, *, trains: bool) -> FitPlan:
     """Read, check and part the lines. trains: whether an expert learns from them. Raises InputError."""
+    _check_form(options.scorer)
     examples = read_examples(lines)
-    scorer(options.scorer)
     return FitPlan(examples, split(examples.items, seed=options.seed, trains=trains), options, endpoint)
+
+
+def _check_form(rule: ScoringRule) -> None:
+    try:
+        re.compile(rule.form)
+    except re.error as error:
+        raise InputError(
+            f"the form {rule.form!r} is no regular expression: {error}", hint="see the documentation of `re`"
+        ) from None
 
 
 def task_of(plan: FitPlan, pair: BenchPair) -> Task:
     """The parts as a task. An answer may be half as long again as the longest reference."""
-    items = plan.examples.items
+    items, labels, parts = plan.examples.items, plan.examples.labels, plan.parts
     longest = max(len(pair.spell(right.encode())) for item in items for right in item.right)
-    labels = plan.examples.labels
-    parts = plan.parts
     train, validation, test = (with_choices(part, labels) for part in (parts.train, parts.validation, parts.test))
-    rule = plan.options.scorer
+    blank = task_of_items(
+        Path(plan.examples.where).name, plan.options.scorer, max_tokens=round(LONGER * longest) + ROOM
+    )
+    return replace(blank, train=train, validation=validation, test=test)
+
+
+def task_of_items(name: str, rule: ScoringRule, *, max_tokens: int) -> Task:
+    """A task without items yet, and without anything that a task's file may say besides."""
     return Task(
-        name=plan.mark,
-        title=Path(plan.examples.where).name,
+        name=name,
+        title=name,
         about="",
         source="",
-        train=train,
-        validation=validation,
-        test=test,
+        train=(),
+        validation=(),
+        test=(),
         few_shot=0,
         instructions="",
         majority=False,
@@ -108,7 +127,7 @@ def task_of(plan: FitPlan, pair: BenchPair) -> Task:
         form=re.compile(rule.form) if rule.form else None,
         pair=None,
         alpha=1.0,
-        max_tokens=round(LONGER * longest) + ROOM,
+        max_tokens=max_tokens,
         alphas=(),
         knobs={},
         who="none",

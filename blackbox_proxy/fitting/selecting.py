@@ -107,37 +107,56 @@ def rounds(count: int) -> tuple[int, ...]:
     return tuple(sorted({min(size, count) for size in sizes}))
 
 
-def best_of(trials: Sequence[Trial]) -> Trial:
-    """The best score; of equal ones the cheapest and simplest."""
-    return min(trials, key=lambda trial: (-trial.score, trial.cheapness))
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What decides between arms. point: dollars for 1,000 answers that 0.01 of score is worth, where that decides."""
+
+    prefer: Preference = "quality"
+    point: float = POINT
+
+    def worth(self, trial: Trial) -> float:
+        """What arms are ranked by: the score, or its worth less the price, in dollars for 1,000 answers."""
+        if self.prefer != "balanced":
+            return trial.score
+        return 100 * self.point * trial.score - 1000 * trial.per_answer
+
+    def near(self, best: Trial, other: Trial) -> bool:
+        """Whether an arm may still be the one to take, beside the best."""
+        behind = gap(best, other)
+        match self.prefer:
+            case "quality":
+                return behind.value <= behind.error
+            case "cost":
+                return _not_worse(best, other)
+            case "balanced":
+                dearer = 1000 * (best.per_answer - other.per_answer)
+                return 100 * self.point * (behind.value - behind.error) <= dearer
 
 
-def halved(trials: Sequence[Trial]) -> tuple[tuple[Trial, ...], tuple[Trial, ...]]:
+def best_of(trials: Sequence[Trial], terms: Terms) -> Trial:
+    """The best; of equal ones the cheapest and simplest."""
+    return min(trials, key=lambda trial: (-terms.worth(trial), trial.cheapness))
+
+
+def halved(trials: Sequence[Trial], terms: Terms) -> tuple[tuple[Trial, ...], tuple[Trial, ...]]:
     """Those that stay, in their order, and those that are dropped.
 
-    The better half stays, with whoever is within one standard error of the best, and the closed model by itself, which
-    the others are held against.
+    The better half stays, with whoever may still be the one to take, and the closed model by itself, which the others
+    are held against.
     """
-    best = best_of(trials)
-    ranked = sorted(trials, key=lambda trial: (-trial.score, trial.cheapness))
+    best = best_of(trials, terms)
+    ranked = sorted(trials, key=lambda trial: (-terms.worth(trial), trial.cheapness))
     half = {trial.name for trial in ranked[: math.ceil(len(ranked) / 2)]}
-    stay = tuple(trial for trial in trials if trial.name in half or trial.name == "closed" or _near(best, trial))
+    stay = tuple(t for t in trials if t.name in half or t.name == "closed" or terms.near(best, t))
     return stay, tuple(trial for trial in trials if trial not in stay)
 
 
-def _near(best: Trial, other: Trial) -> bool:
-    """Whether an arm is within one standard error of the best."""
-    behind = gap(best, other)
-    return behind.value <= behind.error
-
-
-def winner(trials: Sequence[Trial], prefer: Preference, *, point: float = POINT) -> Trial:
-    """The arm to take. point: dollars for 1,000 answers that 0.01 of score is worth, where that decides."""
-    best = best_of(trials)
-    if prefer == "balanced":
-        return min(trials, key=lambda trial: (1000 * trial.per_answer - 100 * point * trial.score, trial.cheapness))
-    near = [trial for trial in trials if (_near if prefer == "quality" else _not_worse)(best, trial)]
-    return min(near, key=lambda trial: trial.cheapness)
+def winner(trials: Sequence[Trial], terms: Terms) -> Trial:
+    """The arm to take: the cheapest of those near the best; where a price decides, the best itself."""
+    best = best_of(trials, terms)
+    if terms.prefer == "balanced":
+        return best
+    return min((trial for trial in trials if terms.near(best, trial)), key=lambda trial: trial.cheapness)
 
 
 def _not_worse(best: Trial, other: Trial) -> bool:
@@ -147,24 +166,31 @@ def _not_worse(best: Trial, other: Trial) -> bool:
     return tested is not None and (tested.low <= 0.0 or other is best)
 
 
-def foretold(chosen: Trial, trials: Sequence[Trial]) -> Mean:
-    """What the winner will score on other lines, with its interval of 95 %.
+def foretold(chosen: Trial, trials: Sequence[Trial], *, lines: int) -> Mean:
+    """What the winner will score on so many other lines, with the interval of 95 % that its score there will lie in.
 
-    The best of several arms looks better than it is. How much is found by choosing anew on lines that are drawn with
-    replacement: there the chosen arm scores more than on all lines, by that much on average.
+    The interval is wider than that of the score itself, since those lines are drawn by chance too. The best of several
+    arms looks better than it is: how much is learnt by choosing anew on lines drawn with replacement, where the chosen
+    arm scores more than on all lines, by that much on average.
     """
     scored = mean([*chosen.scores.values()]) or Mean(0.0, 0.0, 1.0, 0)
+    value = max(0.0, scored.value - _optimism(chosen, trials))
+    wider = math.sqrt(1 + scored.n / lines) if lines else 1.0
+    low, high = value - wider * (scored.value - scored.low), value + wider * (scored.high - scored.value)
+    return Mean(value, max(0.0, low), min(1.0, high), scored.n)
+
+
+def _optimism(chosen: Trial, trials: Sequence[Trial]) -> float:
+    """How much better the best of some arms looks than it is."""
     items = [*chosen.scores]
     whole = [trial for trial in trials if all(item in trial.scores for item in items)]
     if len(whole) < 2 or not items:
-        return scored
+        return 0.0
     table = np.array([[trial.scores[item] for item in items] for trial in whole])
     picks = np.random.default_rng(SEED).integers(0, len(items), (DRAWS, len(items)))
     means = table[:, picks].mean(axis=2)
     best = means.argmax(axis=0)
-    optimism = max(0.0, float((means[best, np.arange(DRAWS)] - table.mean(axis=1)[best]).mean()))
-    value, low, high = (max(0.0, value - optimism) for value in (scored.value, scored.low, scored.high))
-    return Mean(value, low, high, scored.n)
+    return max(0.0, float((means[best, np.arange(DRAWS)] - table.mean(axis=1)[best]).mean()))
 
 
 def frontier(trials: Sequence[Trial]) -> tuple[Trial, ...]:
