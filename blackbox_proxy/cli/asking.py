@@ -17,7 +17,7 @@ from blackbox_proxy.cli.declaring import ANSWER, OUTPUT, with_options
 from blackbox_proxy.cli.endpoint import EndpointFeatures, EndpointOptions
 from blackbox_proxy.cli.knobs import AllKnobs, steering_of
 from blackbox_proxy.cli.options import AsJson, PairOptions, PromptOptions, write_json
-from blackbox_proxy.cli.recipe import RecipeFile, answer_alone, answer_chosen, read_given
+from blackbox_proxy.cli.recipe import RecipeFile, answer_alone, answer_chosen, read_given, typed
 from blackbox_proxy.cli.taping import TapeOptions
 from blackbox_proxy.cli.tracing import TraceFile, check, traced
 from blackbox_proxy.errors import BlackboxProxyError
@@ -60,6 +60,7 @@ STEER_EXAMPLES = """Examples:
 
 @with_options
 def steer(
+    context: typer.Context,
     *,
     question: PromptOptions,
     endpoint: EndpointOptions,
@@ -90,7 +91,7 @@ def steer(
     asked, pair_prompt = question.read()
     if fitted is not None:
         pair_prompt, asked = pair_prompt or asked, fitted.asked(asked)
-        endpoint, knobs = endpoint.or_of(fitted.endpoint), fitted.with_knobs(knobs)
+        endpoint, knobs = endpoint.or_of(fitted.endpoint), fitted.with_knobs(typed(context, knobs))
     steering = steering_of(knobs, settings)
     if fitted is not None and fitted.way == "expert":
         file = pair.file(settings, default=Path(fitted.pair))

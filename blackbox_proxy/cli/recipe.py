@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -35,6 +35,12 @@ def read_given(path: Path | None) -> FittedRecipe | None:
     from blackbox_proxy.recipes import read_recipe
 
     return read_recipe(path)
+
+
+def typed(context: typer.Context, knobs: Mapping[str, Any]) -> dict[str, Any]:
+    """The knobs that were typed: a default of the command must not stand in place of the recipe's."""
+    sources = {name: context.get_parameter_source(name) for name in knobs}
+    return {name: value for name, value in knobs.items() if (source := sources[name]) and source.name == "COMMANDLINE"}
 
 
 def answer_alone(pair: Path, asked: Prompt, *, tokens: int, as_json: bool) -> None:

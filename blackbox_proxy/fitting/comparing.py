@@ -149,7 +149,7 @@ class Comparison:
         while usable and self._first_round(usable, first, size) > KEPT_BACK * float(self.limits.budget) / 2:
             usable.remove(max(usable, key=lambda one: (one.arm.calls, self._first_round([one], first, size))))
         if sum(one.arm.calls for one in usable) < 2:
-            needed = 2 * self._first_round(self.candidates[:3], first, size) / KEPT_BACK
+            needed = 2 * self._first_round(self.candidates[:2], first, size) / KEPT_BACK
             raise InputError(
                 f"a budget of {self.limits.budget} USD decides nothing: about {needed:.4f} USD compare two arms on "
                 f"{size} lines, and test one",

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from blackbox_proxy.evaluation.answers import KeptAnswer
-from blackbox_proxy.evaluation.statistics import SEED, Mean, mean, paired
+from blackbox_proxy.evaluation.statistics import SEED, Z95, Mean, paired
 from blackbox_proxy.evaluation.summary import ArmAnswers
 from blackbox_proxy.fitting.candidates import Candidate
 
@@ -169,15 +169,23 @@ def _not_worse(best: Trial, other: Trial) -> bool:
 def foretold(chosen: Trial, trials: Sequence[Trial], *, lines: int) -> Mean:
     """What the winner will score on so many other lines, with the interval of 95 % that its score there will lie in.
 
-    The interval is wider than that of the score itself, since those lines are drawn by chance too. The best of several
-    arms looks better than it is: how much is learnt by choosing anew on lines drawn with replacement, where the chosen
-    arm scores more than on all lines, by that much on average.
+    Wilson's interval, as of so many lines that both samples together say as much; it is wide enough for scores between
+    0 and 1 too. The best of several arms looks better than it is: how much is learnt by choosing anew on lines drawn
+    with replacement, where the chosen arm scores more than on all lines, by that much on average.
     """
-    scored = mean([*chosen.scores.values()]) or Mean(0.0, 0.0, 1.0, 0)
-    value = max(0.0, scored.value - _optimism(chosen, trials))
-    wider = math.sqrt(1 + scored.n / lines) if lines else 1.0
-    low, high = value - wider * (scored.value - scored.low), value + wider * (scored.high - scored.value)
-    return Mean(value, max(0.0, low), min(1.0, high), scored.n)
+    n = len(chosen.scores)
+    value = max(0.0, chosen.score - _optimism(chosen, trials))
+    low, high = _wilson(value, n * lines / (n + lines) if lines else n)
+    return Mean(value, low, high, n)
+
+
+def _wilson(share: float, n: float) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share of `n`, which need not be whole."""
+    if not n:
+        return 0.0, 1.0
+    spread = Z95**2 / n
+    half = math.sqrt(spread * (share * (1 - share) + spread / 4))
+    return (share + spread / 2 - half) / (1 + spread), (share + spread / 2 + half) / (1 + spread)
 
 
 def _optimism(chosen: Trial, trials: Sequence[Trial]) -> float:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from blackbox_proxy.core.decoding.sources import OffsetTable
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.evaluation.answering import Bench, key
 from blackbox_proxy.evaluation.answers import AnswerStore
@@ -17,6 +18,9 @@ from blackbox_proxy.evaluation.arms import AnswerJob, recipe_arm
 from blackbox_proxy.fitting.comparing import FitLimits
 from blackbox_proxy.fitting.report import sentences
 from blackbox_proxy.recipes import FittedRecipe
+from blackbox_proxy.run.steerer import Steerer
+from blackbox_proxy.steering import Steering
+from blackbox_proxy.types import Prompt
 from tests.fitting.worlds import INSTRUCTIONS, OTHER, RIGHT, WRONG, Says, Setting, World, served
 
 
@@ -115,10 +119,10 @@ def test_no_budget_is_passed_and_the_best_of_what_it_pays_for_is_taken(budget: s
 
 def test_a_budget_that_decides_nothing_is_said_before_it_is_spent(tmp_path: Path) -> None:
     with served(FEW_SHOT, tmp_path) as setting:
-        with pytest.raises(InputError, match="decides nothing: about 0"):
-            setting.fit(FitLimits(budget=Decimal("0.0003")))
         with pytest.raises(InputError, match="does not pay for one answer"):
             setting.fit(FitLimits(budget=Decimal("0.00001")))
+        with pytest.raises(InputError, match="decides nothing: about 0"):
+            setting.fit(FitLimits(budget=Decimal("0.0003")))
         assert setting.booked() <= Decimal("0.0003")
 
 
@@ -200,3 +204,16 @@ def test_the_recipe_reproduces_the_answers_of_the_arm(few_shot: Setting) -> None
         for item in task.test:
             assert key(bench, AnswerJob(again, item)) == key(bench, AnswerJob(arm, item))
             assert store[key(bench, AnswerJob(again, item))] is not None
+
+
+def test_steering_by_a_recipe_says_what_the_arm_said(few_shot: Setting) -> None:
+    """The closed model after examples, by evaluation and by the public calls."""
+    outcome = few_shot.fit()
+    recipe = outcome.recipe
+    steering = Steering(**recipe.with_knobs({}))
+    answers = outcome.compared.answers.answers
+    with few_shot.connected() as api:
+        steerer = Steerer(api, OffsetTable({}), steering)
+        said = {item.name: steerer.complete(recipe.asked(Prompt.ask(item.prompt))).text for item in outcome.task.test}
+    assert said == {name: answer.text for name, answer in answers.items()}
+    assert len(set(said.values())) > 10
