@@ -165,7 +165,7 @@ def _fit(
     from blackbox_proxy.fitting.fit import fit
 
     given = pair.pair or called.settings.pair
-    with _told(quiet=quiet) as telling, called.connected() as api:
+    with _telling(quiet=quiet) as telling, called.connected() as api:
         return fit(
             lines,
             api=api,
@@ -179,7 +179,7 @@ def _fit(
 
 
 @contextmanager
-def _told(*, quiet: bool) -> Iterator[Telling]:
+def _telling(*, quiet: bool) -> Iterator[Telling]:
     """Decisions as lines, questions as a bar; nothing where the output is JSON."""
     from blackbox_proxy.cli import show
     from blackbox_proxy.fitting.fit import Telling
@@ -231,7 +231,7 @@ def _check(path: Path, lines: Path, called: _Called, *, pair: PairOptions, as_js
     )
     called = replace(called, endpoint=called.endpoint.or_of(recipe.endpoint), standin=standin or None)
     with ExitStack() as stack:
-        telling = stack.enter_context(_told(quiet=as_json))
+        telling = stack.enter_context(_telling(quiet=as_json))
         file = pair.file(called.settings, default=Path(recipe.pair)) if recipe.pair else None
         opened = stack.enter_context(opened_pair(file)) if file else None
         api = stack.enter_context(called.connected())

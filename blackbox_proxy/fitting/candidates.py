@@ -26,7 +26,7 @@ WAYS: Mapping[Speaker, Way] = {"closed": "closed", "expert": "expert", "choice":
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class FitArm:
     """An arm of the comparison: what it is in words, and the examples that its turns came from."""
 
     arm: Arm
@@ -76,7 +76,7 @@ def drawn(items: Sequence[Item], *, seed: int) -> tuple[tuple[str, str], ...]:
     return tuple((item.prompt, item.reference) for _, _, item in ranked[: max(SHOTS)])
 
 
-def candidates(material: Material) -> tuple[Candidate, ...]:
+def candidates(material: Material) -> tuple[FitArm, ...]:
     """Every arm, the closed model by itself first.
 
     A further way to combine the pair with the closed model joins in `_steered`, as one more arm with its knobs.
@@ -84,9 +84,9 @@ def candidates(material: Material) -> tuple[Candidate, ...]:
     return (*_closed(material), _expert(), *_steered(material), *_choices(material))
 
 
-def _closed(material: Material) -> Iterator[Candidate]:
+def _closed(material: Material) -> Iterator[FitArm]:
     alone = Arm("closed", "closed", 0)
-    yield Candidate(alone, "the closed model by itself")
+    yield FitArm(alone, "the closed model by itself")
     if material.instructions:
         yield _introduced(alone, material, "the closed model", instructed=True)
     for count in _counts(material):
@@ -95,30 +95,30 @@ def _closed(material: Material) -> Iterator[Candidate]:
             yield _introduced(alone, material, "the closed model", count=count, instructed=True)
 
 
-def _expert() -> Candidate:
-    return Candidate(Arm("expert", "expert", 0), "the tuned small model by itself")
+def _expert() -> FitArm:
+    return FitArm(Arm("expert", "expert", 0), "the tuned small model by itself")
 
 
-def _steered(material: Material) -> Iterator[Candidate]:
+def _steered(material: Material) -> Iterator[FitArm]:
     """Steered arms: each alpha, what the endpoint can tell beyond its top-k, and examples besides."""
     for alpha in ALPHAS:
         arm = Arm(f"steered_alpha_{alpha:g}", "steered", 0, alpha=alpha)
-        yield Candidate(arm, f"the closed model, steered at alpha {alpha:g}")
+        yield FitArm(arm, f"the closed model, steered at alpha {alpha:g}")
     if material.able.reveal != "none":
         arm = Arm("steered_reveal", "steered", 0, alpha=1.0, knobs=(("tail", "reveal"),))
-        yield Candidate(arm, "the closed model, steered at alpha 1, asked for log-probs beyond its top-k")
+        yield FitArm(arm, "the closed model, steered at alpha 1, asked for log-probs beyond its top-k")
     count = min(STEERED_SHOTS, len(material.examples))
     if count:
         arm = Arm("steered", "steered", 0, alpha=1.0)
         yield _introduced(arm, material, "the closed model, steered at alpha 1,", count=count)
 
 
-def _choices(material: Material) -> Iterator[Candidate]:
+def _choices(material: Material) -> Iterator[FitArm]:
     """The steered odds of the labels, where there are labels; without any weight of the pair, too."""
     for alpha in (0.0, 1.0) if material.labels else ():
         arm = Arm(f"choice_alpha_{alpha:g}", "choice", 0, alpha=alpha)
         steered = f"steered at alpha {alpha:g}" if alpha else "unsteered"
-        yield Candidate(arm, f"the likeliest of the {len(material.labels)} labels, {steered}")
+        yield FitArm(arm, f"the likeliest of the {len(material.labels)} labels, {steered}")
 
 
 def _counts(material: Material) -> Sequence[int]:
@@ -126,11 +126,11 @@ def _counts(material: Material) -> Sequence[int]:
     return [count for count in SHOTS if count <= len(material.examples)]
 
 
-def _introduced(arm: Arm, material: Material, words: str, *, count: int = 0, instructed: bool = False) -> Candidate:
+def _introduced(arm: Arm, material: Material, words: str, *, count: int = 0, instructed: bool = False) -> FitArm:
     """The same arm with turns before the question. words: what it is without them."""
     suffix = "_instructed" if instructed else ""
     examples, instructions = material.examples[:count], material.instructions if instructed else ""
     behind = [*(["instructions"] if instructed else []), *([f"{count} examples"] if count else [])]
     name = f"{arm.name}{suffix}{f'_shots_{count}' if count else ''}"
     turned = replace(arm, name=name, before=introduction(instructions, examples))
-    return Candidate(turned, f"{words} after {' and '.join(behind)}", instructions, examples)
+    return FitArm(turned, f"{words} after {' and '.join(behind)}", instructions, examples)

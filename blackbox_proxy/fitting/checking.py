@@ -82,6 +82,8 @@ def recheck(
     Raises:
         InputError: Where no line was answered.
     """
+    if opened is not None and opened.mark != recipe.evidence.pair_digest:
+        telling.say("the pair is another one than the recipe was fitted with")
     arm = recipe_arm(recipe, n=len(task.test))
     pair, mark = (opened.pair, opened.mark) if opened else (None, "")
     bench = Bench(task, api, pair, where, mark)

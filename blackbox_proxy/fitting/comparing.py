@@ -23,7 +23,7 @@ from blackbox_proxy.evaluation.scoring import scorer
 from blackbox_proxy.evaluation.statistics import Mean, mean
 from blackbox_proxy.evaluation.summary import ArmAnswers, given
 from blackbox_proxy.evaluation.task import Item
-from blackbox_proxy.fitting.candidates import Candidate
+from blackbox_proxy.fitting.candidates import FitArm
 from blackbox_proxy.fitting.selecting import POINT, Preference, Terms, Trial, best_of, foretold, halved, rounds, winner
 
 KEPT_BACK = 0.95
@@ -69,7 +69,7 @@ class FitLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class ComparedArms:
     """What came out of a comparison.
 
     Attributes:
@@ -95,12 +95,12 @@ class Compared:
 
 @final
 @dataclass(slots=True)
-class Comparison:
+class ArmComparison:
     """One comparison. say: told each decision in one line. watch: told what is asked. started: by `clock`."""
 
     bench: Bench
     store: AnswerStore
-    candidates: Sequence[Candidate]
+    candidates: Sequence[FitArm]
     limits: FitLimits
     say: Callable[[str], object]
     watch: Watch
@@ -110,7 +110,7 @@ class Comparison:
     notes: list[str] = field(default_factory=list)
     _keys: set[str] = field(default_factory=set)
 
-    def __call__(self) -> Compared:
+    def __call__(self) -> ComparedArms:
         """Compare, choose, test."""
         finalists = self._halve(self._usable())
         chosen = winner(finalists, self.limits.terms)
@@ -121,9 +121,9 @@ class Comparison:
         if tested is not None:
             self.say(f"on {tested.n} held-back lines it scores {_score(tested)}")
         trials = tuple(self._trial(one, len(self.bench.task.validation)) for one in self.candidates)
-        return Compared(chosen, trials, self.stayed, predicted, tested, answers, self._spent(), tuple(self.notes))
+        return ComparedArms(chosen, trials, self.stayed, predicted, tested, answers, self._spent(), tuple(self.notes))
 
-    def _usable(self) -> list[Candidate]:
+    def _usable(self) -> list[FitArm]:
         """Every arm; without those that call an endpoint which shows no log-probs."""
         item, closed = self.bench.task.validation[0], self.candidates[0]
         try:
@@ -138,7 +138,7 @@ class Comparison:
         self._note(f"the endpoint shows no log-probs ({kept.error}): only the tuned small model can be compared")
         return [one for one in self.candidates if not one.arm.calls]
 
-    def _affordable(self, usable: list[Candidate]) -> list[Candidate]:
+    def _affordable(self, usable: list[FitArm]) -> list[FitArm]:
         """The arms whose first round the budget pays for, by the first answer; the simplest are kept longest."""
         if self.limits.budget is None:
             return usable
@@ -160,7 +160,7 @@ class Comparison:
             self._note(f"the budget does not pay for {', '.join(gone)}: they are not compared")
         return usable
 
-    def _first_round(self, arms: Sequence[Candidate], first: KeptAnswer, size: int) -> float:
+    def _first_round(self, arms: Sequence[FitArm], first: KeptAnswer, size: int) -> float:
         """Dollars that a round should take, by one answer of the closed model.
 
         Prompts are longer by their examples; a steered answer takes about a call for every other token of its own.
@@ -174,7 +174,7 @@ class Comparison:
             total += one * longer * calls * size
         return total
 
-    def _halve(self, usable: Sequence[Candidate]) -> tuple[Trial, ...]:
+    def _halve(self, usable: Sequence[FitArm]) -> tuple[Trial, ...]:
         """Round after round: ask, then drop what can no longer win."""
         arms, items = list(usable), self.bench.task.validation
         trials: tuple[Trial, ...] = ()
@@ -208,7 +208,7 @@ class Comparison:
         )
         return stay
 
-    def _round(self, arms: Sequence[Candidate], items: Sequence[Item], number: int) -> bool:
+    def _round(self, arms: Sequence[FitArm], items: Sequence[Item], number: int) -> bool:
         """Ask the arms; whether the round is whole."""
         for one in arms:
             self.stayed[one.name] = number
@@ -270,7 +270,7 @@ class Comparison:
         run.tick = tick
         run(plan)
 
-    def _trial(self, one: Candidate, count: int) -> Trial:
+    def _trial(self, one: FitArm, count: int) -> Trial:
         return Trial(one, self._given(one.arm, self.bench.task.validation[:count]))
 
     def _given(self, arm: Arm, items: Sequence[Item]) -> ArmAnswers:

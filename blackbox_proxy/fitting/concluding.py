@@ -9,7 +9,7 @@ from typing import Any
 
 from blackbox_proxy.evaluation.statistics import Mean, mean
 from blackbox_proxy.evaluation.task import Task
-from blackbox_proxy.fitting.comparing import Compared
+from blackbox_proxy.fitting.comparing import ComparedArms
 from blackbox_proxy.fitting.planning import FitPlan
 from blackbox_proxy.fitting.selecting import Trial
 from blackbox_proxy.recipes import ArmEvidence, FittedRecipe, RecipeEvidence
@@ -20,7 +20,7 @@ class Conclusion:
     """What a recipe is made of. pair_file, pair_mark: of the pair. price: which row of which list."""
 
     plan: FitPlan
-    compared: Compared
+    compared: ComparedArms
     task: Task
     pair_file: str
     pair_mark: str
@@ -77,7 +77,7 @@ def _money(amount: float | None) -> float | None:
     return None if amount is None else round(amount, 6)
 
 
-def _arm(trial: Trial, compared: Compared) -> ArmEvidence:
+def _arm(trial: Trial, compared: ComparedArms) -> ArmEvidence:
     scored = mean(list(trial.scores.values())) or Mean(0.0, 0.0, 1.0, 0)
     return ArmEvidence(
         name=trial.name,

@@ -17,7 +17,7 @@ from blackbox_proxy.evaluation.answers import AnswerStore, key_of
 from blackbox_proxy.evaluation.evaluate import Watch, pair_mark
 from blackbox_proxy.evaluation.task import Task
 from blackbox_proxy.fitting.candidates import Material, candidates, drawn
-from blackbox_proxy.fitting.comparing import Compared, Comparison, FitLimits
+from blackbox_proxy.fitting.comparing import ComparedArms, ArmComparison, FitLimits
 from blackbox_proxy.fitting.concluding import Conclusion
 from blackbox_proxy.fitting.experts import check_extra, trained
 from blackbox_proxy.fitting.planning import FitOptions, FitPlan, planned, task_of
@@ -33,7 +33,7 @@ class FitOutcome:
     """What a fit came to. compared: all that was compared. task: the lines as they were parted."""
 
     recipe: FittedRecipe
-    compared: Compared
+    compared: ComparedArms
     task: Task
 
 
@@ -126,7 +126,7 @@ def compare(
     )
     bench = Bench(task, _limited(api, plan), opened.pair, plan.where, opened.mark)
     heard.say(f"{len(tried)} arms are compared: {', '.join(one.name for one in tried)}")
-    compared = Comparison(bench, store, tried, plan.options.limits, heard.say, heard.watch, started=heard.started)()
+    compared = ArmComparison(bench, store, tried, plan.options.limits, heard.say, heard.watch, started=heard.started)()
     price = api.account and api.account.price()
     conclusion = Conclusion(plan, compared, task, opened.file, opened.mark, price.source if price else "")
     return FitOutcome(conclusion.recipe(), compared, task)

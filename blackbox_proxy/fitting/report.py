@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from blackbox_proxy.evaluation.statistics import Mean, mean, paired
-from blackbox_proxy.fitting.comparing import Compared
+from blackbox_proxy.fitting.comparing import ComparedArms
 from blackbox_proxy.fitting.fit import FitOutcome
 from blackbox_proxy.fitting.selecting import Trial, frontier
 from blackbox_proxy.pages.fit import FitMistake, FitRow, FittedPage
@@ -24,7 +24,7 @@ def sentences(outcome: FitOutcome) -> tuple[str, str, str]:
     return _use(outcome.compared), _why(outcome.compared), _sure(outcome.compared)
 
 
-def _use(compared: Compared) -> str:
+def _use(compared: ComparedArms) -> str:
     chosen, tested = compared.chosen, compared.tested
     paid = chosen.usd_per_1000
     price = "an unknown price" if paid is None else f"{paid:.4g} USD for 1,000 answers"
@@ -33,7 +33,7 @@ def _use(compared: Compared) -> str:
     return f"Use {chosen.candidate.description}: {_score(scored)} on {on}, at {price}."
 
 
-def _why(compared: Compared) -> str:
+def _why(compared: ComparedArms) -> str:
     """Against the closed model by itself, or against the best that was passed over."""
     chosen = compared.chosen
     others = [trial for trial in compared.trials if trial.name != chosen.name and trial.scores]
@@ -62,7 +62,7 @@ def _passed_over(chosen: Trial, others: Sequence[Trial]) -> str:
     return f"; {best.candidate.description} scored {best.score:.2f}{price}, which is too little more"
 
 
-def _sure(compared: Compared) -> str:
+def _sure(compared: ComparedArms) -> str:
     predicted, tested = compared.predicted, compared.tested
     if tested is None:
         return f"Validation foretells {_score(predicted)}; the held-back lines were not asked."
@@ -90,12 +90,12 @@ def page_of(outcome: FitOutcome, *, title: str, lines: str, by: str) -> FittedPa
     )
 
 
-def _rows(compared: Compared, asked: Sequence[Trial]) -> list[FitRow]:
+def _rows(compared: ComparedArms, asked: Sequence[Trial]) -> list[FitRow]:
     edge = {trial.name for trial in frontier(asked)}
     return [_row(trial, compared, best=trial.name in edge) for trial in asked]
 
 
-def _row(trial: Trial, compared: Compared, *, best: bool) -> FitRow:
+def _row(trial: Trial, compared: ComparedArms, *, best: bool) -> FitRow:
     scored, paid = mean([*trial.scores.values()]) or Mean(0.0, 0.0, 1.0, 0), trial.usd_per_1000
     return FitRow(
         name=trial.name,
@@ -111,7 +111,7 @@ def _row(trial: Trial, compared: Compared, *, best: bool) -> FitRow:
     )
 
 
-def _beside(compared: Compared, asked: Sequence[Trial]) -> list[Trial]:
+def _beside(compared: ComparedArms, asked: Sequence[Trial]) -> list[Trial]:
     """The best other arms."""
     others = [trial for trial in asked if trial.name != compared.chosen.name]
     return sorted(others, key=lambda trial: (-len(trial.scores), -trial.score))[:BESIDE]

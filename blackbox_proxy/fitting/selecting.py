@@ -17,7 +17,7 @@ import numpy as np
 from blackbox_proxy.evaluation.answers import KeptAnswer
 from blackbox_proxy.evaluation.statistics import SEED, Z95, Mean, paired
 from blackbox_proxy.evaluation.summary import ArmAnswers
-from blackbox_proxy.fitting.candidates import Candidate
+from blackbox_proxy.fitting.candidates import FitArm
 
 Preference = Literal["quality", "cost", "balanced"]
 """What decides between arms: `quality`: the best score; of arms within one standard error of it the cheapest. `cost`:
@@ -34,7 +34,7 @@ DRAWS = 2_000
 class Trial:
     """A candidate with what it answered so far."""
 
-    candidate: Candidate
+    candidate: FitArm
     given: ArmAnswers
 
     @property

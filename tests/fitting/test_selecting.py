@@ -10,7 +10,7 @@ import pytest
 from blackbox_proxy.evaluation.answers import KeptAnswer
 from blackbox_proxy.evaluation.arms import Arm, Speaker
 from blackbox_proxy.evaluation.summary import ArmAnswers
-from blackbox_proxy.fitting.candidates import Candidate
+from blackbox_proxy.fitting.candidates import FitArm
 from blackbox_proxy.fitting.selecting import Terms, Trial, foretold, frontier, halved, rounds, winner
 
 
@@ -19,7 +19,7 @@ def trial(name: str, hits: str, *, cost: str | None = "0.001", speaker: Speaker 
     amount = None if cost is None else Decimal(cost)
     answers = {str(n): KeptAnswer(str(n), "t", str(n), name, cost=amount) for n in range(len(hits))}
     arm = Arm(name, speaker, len(hits))
-    return Trial(Candidate(arm, name), ArmAnswers(arm, answers, {str(n): float(one) for n, one in enumerate(hits)}))
+    return Trial(FitArm(arm, name), ArmAnswers(arm, answers, {str(n): float(one) for n, one in enumerate(hits)}))
 
 
 GOOD, MIDDLE, BAD = "1" * 18 + "00", "1" * 16 + "0010", "1" + "0" * 19
