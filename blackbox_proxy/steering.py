@@ -239,7 +239,9 @@ class Steering:
     top_candidates: int = knob(8, "How many of the best are kept with each step.", group=None, within=Bounds(0))
     stop: tuple[str, ...] = knob((), "End the answer before this text; may be repeated.", group="answer")
     repetition_stop: int = knob(
-        0, "End the answer where its last so many tokens are one piece over and over; 0 never does.", group="answer"
+        0,
+        "End the answer where its last so many tokens, 16 to 1024, are one piece over and over; 0 never does.",
+        group="answer",
     )
 
     def __post_init__(self) -> None:

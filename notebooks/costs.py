@@ -86,8 +86,8 @@ def answers(steering: Steering, tag: str) -> list[Result]:
 
 
 results = {name: answers(steering, name) for name, steering in DRAFTERS.items()}
-texts = {name: [result.text for result in made] for name, made in results.items()}
-tokens = {name: sum(len(result.steps) for result in made) for name, made in results.items()}
+texts = {name: [result.text for result in answered] for name, answered in results.items()}
+tokens = {name: sum(len(result.steps) for result in answered) for name, answered in results.items()}
 print("the same texts, whoever drafts:", all(text == texts["api"] for text in texts.values()))
 print(*texts["api"], sep="\n")
 
@@ -99,11 +99,11 @@ from blackbox_proxy.ledger.report import DEFINITIONS, report
 
 with open_ledger(folder / "ledger.sqlite", prices=prices) as ledger:
     rows = list(ledger.store.rows())
-found = {figures.name.removeprefix("drafter="): figures for figures in report(rows, by="tag")}
-per_token = {name: float(found[name].cost) / tokens[name] * 1e6 for name in DRAFTERS}
+booked = {figures.name.removeprefix("drafter="): figures for figures in report(rows, by="tag")}
+per_token = {name: float(booked[name].cost) / tokens[name] * 1e6 for name in DRAFTERS}
 print(f"{'':<18}{'calls':>7}{'input':>7}{'cached':>7}{'output':>7}{'wasted':>7}{'tokens':>7}{'USD per million':>17}")
 for name in DRAFTERS:
-    one = found[name]
+    one = booked[name]
     counted = (one.requests, one.input, one.cached, one.output, one.wasted, tokens[name])
     print(f"{name:<18}" + "".join(f"{count:>7}" for count in counted) + f"{per_token[name]:>17.2f}")
 for figure in ("input", "cached", "wasted"):
@@ -124,8 +124,8 @@ def picture(figure: Figure, alt: str) -> Image:
 
 
 LOOKS = {
-    "calls": [found[name].requests for name in DRAFTERS],
-    "input tokens": [found[name].input for name in DRAFTERS],
+    "calls": [booked[name].requests for name in DRAFTERS],
+    "input tokens": [booked[name].input for name in DRAFTERS],
     "USD per million tokens of answers": list(per_token.values()),
 }
 chart = Figure(figsize=(9, 2.6))
@@ -139,7 +139,7 @@ for axes, (title, amounts) in zip(chart.subplots(1, len(LOOKS), sharey=True), LO
     axes.tick_params(labelsize=9)
 chart.axes[0].invert_yaxis()
 spoken = "; ".join(
-    f"{name}: {found[name].requests} calls, {found[name].input} input tokens, {per_token[name]:.2f} dollars per million"
+    f"{name}: {booked[name].requests} calls, {booked[name].input} input tokens, {per_token[name]:.2f} dollars a million"
     for name in DRAFTERS
 )
 picture(chart, alt=f"Bars of calls, input tokens and dollars by drafter. {spoken}.")

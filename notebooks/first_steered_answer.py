@@ -175,8 +175,8 @@ picture(table, alt=f"A table of the answer's tokens. {spoken}.")
 #   estimated from the probability that the 20 leave over.
 # * **offset**: `log expert - log anti-expert` of the chosen token. Positive: the training made it likelier. Near zero:
 #   the pair has no opinion and leaves the choice to the closed model.
-# * **where it came from**: `api draft`: as the closed model wanted; `changed`: another one of its 20; `outside top-k`:
-#   one that it did not show at all.
+# * **where it came from**: `api draft`: what the closed model drafted; `changed`: another one of its 20; `outside
+#   top-k`: one that it did not show at all.
 #
 # The winner of a step is the token with the largest `API logp + alpha * offset` (here alpha is 1.25).
 

@@ -57,8 +57,8 @@ def items(messages: dict[str, list[str]]) -> list[dict[str, str]]:
     """Every message with every urgency, and how it is to be answered."""
     return [
         {"prompt": f"{message} {ending}", "reference": f"queue={code}; urgency={urgency}."}
-        for code, found in messages.items()
-        for message in found
+        for code, texts in messages.items()
+        for message in texts
         for ending, urgency in URGENCY.items()
     ]
 
@@ -140,24 +140,24 @@ ARMS = {
     "steered": "steered",
 }
 (figures,) = json.loads((folder / "figures.json").read_text()).values()
-found = {name: figures[arm] for arm, name in ARMS.items() if arm in figures}
+shown = {name: figures[arm] for arm, name in ARMS.items() if arm in figures}
 chart = Figure(figsize=(9, 2.6))
 axes = chart.add_subplot()
-for row, (name, arm) in enumerate(found.items()):
+for row, (name, arm) in enumerate(shown.items()):
     axes.plot([arm["low"], arm["high"]], [row, row], color="#9aa5b1", linewidth=6, solid_capstyle="butt")
     axes.plot(arm["score"], row, marker="o", color="#b35900" if name == "steered" else "#1f5f99")
-axes.set_yticks(range(len(found)), list(found))
+axes.set_yticks(range(len(shown)), list(shown))
 axes.set(xlim=(-0.03, 1.03), xlabel="share of messages filed as they should be, with 95 % intervals")
 axes.invert_yaxis()
 axes.spines[["top", "right"]].set_visible(False)
 buffer = BytesIO()
 chart.savefig(buffer, format="png", dpi=130, bbox_inches="tight", facecolor="white")
-spoken = "; ".join(f"{name} {arm['score']:.2f} ({arm['low']:.2f} to {arm['high']:.2f})" for name, arm in found.items())
+spoken = "; ".join(f"{name} {arm['score']:.2f} ({arm['low']:.2f} to {arm['high']:.2f})" for name, arm in shown.items())
 Image(data=buffer.getvalue(), format="png", width=760, alt=f"Scores with intervals of 95 per cent: {spoken}.")
 
 # %%
-best = max(found, key=lambda name: found[name]["score"])
-print(f"best: {best}, {found[best]['score']:.2f}; steered {found['steered']['score']:.2f}")
+best = max(shown, key=lambda name: shown[name]["score"])
+print(f"best: {best}, {shown[best]['score']:.2f}; steered {shown['steered']['score']:.2f}")
 for test in ("vs_few_shot", "vs_instructed", "vs_expert"):
     print(test, figures["tests"][test])
 

@@ -103,6 +103,7 @@ LAYERS, CORE, RUN, PURE, PAGES, CODECS, BARE_CODECS, BY_NAME, LLAMA, OPENAI, SQL
 )
 
 OFFENCES = [
+    Offence(LAYERS, "blackbox_proxy/pytest_plugin/marked.py", "import blackbox_proxy.cli.show"),
     Offence(LAYERS, "blackbox_proxy/types/api.py", "import blackbox_proxy.core.text"),
     Offence(LAYERS, "blackbox_proxy/core/text.py", "import blackbox_proxy.run.engine"),
     Offence(LAYERS, "blackbox_proxy/core/text.py", "import blackbox_proxy.local.pair"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -19,6 +19,9 @@ from blackbox_proxy.cli.fetching import fetch
 from blackbox_proxy.cli.knobs import DemoKnobs
 from blackbox_proxy.cli.options import AsJson, PairOptions, write_json
 from blackbox_proxy.cli.taping import TapeOptions
+
+if TYPE_CHECKING:
+    from blackbox_proxy.standin.server import Source
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -107,6 +110,9 @@ def standin(
         Path | None,
         typer.Option(help="Scenario (TOML, JSON), or toy model of known distributions (JSON), to test with."),
     ] = None,
+    from_cassette: Annotated[
+        Path | None, typer.Option(help="Cassette to answer from: what was recorded, and nothing else.")
+    ] = None,
     name: Annotated[
         str | None,
         typer.Option(help="What requests call it; default: the name in --model or --script; any for a scenario."),
@@ -138,8 +144,7 @@ def standin(
     parent = os.getppid() if with_parent else None
     from blackbox_proxy.cli import show
     from blackbox_proxy.cli.announcing import ready_in
-    from blackbox_proxy.local.weights import short_name
-    from blackbox_proxy.standin import Journal, Scenario, StandinOptions, read_quirks, read_script_or_scenario, serve
+    from blackbox_proxy.standin import Journal, StandinOptions, read_quirks, serve
 
     if schema:
         from blackbox_proxy.standin.scenarios import schema as scenario_schema
@@ -149,8 +154,8 @@ def standin(
     if list_quirks:
         _print_quirks(as_json=as_json)
         return
-    if (model is None) == (script is None):
-        raise typer.BadParameter("either --model or --script says what to serve")
+    if sum(one is not None for one in (model, script, from_cassette)) != 1:
+        raise typer.BadParameter("one of --model, --script and --from-cassette says what to serve")
 
     read_quirks(quirk or [])  # before anything is fetched
     options = StandinOptions(
@@ -160,22 +165,35 @@ def standin(
         options["context"] = context
     if api_key_env:
         options["api_key"] = inputs.key_in(os.environ, inputs.variable_name(api_key_env))
-    path = script or fetch(model or "")
-    source = read_script_or_scenario(path) if script else path
-    if not isinstance(source, Scenario):
-        options["name"] = name or (script.stem if script else short_name(model or ""))
-    elif name:
-        options["name"] = name
+    source, shown, called = _to_serve(model, script, from_cassette)
+    options["name"] = name or called
     if admin:
         options |= StandinOptions(journal=Journal(), admin=True)
-    shown = options.get("name") or (script.stem if script else "")
     with ready_in(ready_file) as ready:
 
         def announce(url: str) -> None:
-            show.line(f"serving {shown} at {url}")
+            if as_json:
+                write_json({"url": url, "model": options["name"] or None})  # None: any name is answered
+            else:
+                show.line(f"serving {name or shown} at {url}")
             ready(url)
 
         serve(source, announce=announce, host=host, port=port, parent=parent, **options)
+
+
+def _to_serve(model: str | None, script: Path | None, cassette: Path | None) -> tuple[Source, str, str]:
+    """What is served, how it is shown, and what requests call it; "" for whatever they do."""
+    from blackbox_proxy.cassettes.matching import Replay
+    from blackbox_proxy.local.weights import short_name
+    from blackbox_proxy.standin import Scenario, read_script_or_scenario
+
+    if cassette is not None:
+        return Replay(cassette), cassette.stem, ""
+    if script is not None:
+        source = read_script_or_scenario(script)
+        return source, script.stem, "" if isinstance(source, Scenario) else script.stem
+    name = short_name(model or "")
+    return fetch(model or ""), name, name
 
 
 def _print_quirks(*, as_json: bool) -> None:

@@ -17,7 +17,7 @@ from blackbox_proxy.evaluation.answers import AnswerStore, key_of
 from blackbox_proxy.evaluation.evaluate import Watch, pair_mark
 from blackbox_proxy.evaluation.task import Task
 from blackbox_proxy.fitting.candidates import Material, candidates, drawn
-from blackbox_proxy.fitting.comparing import ComparedArms, ArmComparison, FitLimits
+from blackbox_proxy.fitting.comparing import ArmComparison, ComparedArms, FitLimits
 from blackbox_proxy.fitting.concluding import Conclusion
 from blackbox_proxy.fitting.experts import check_extra, trained
 from blackbox_proxy.fitting.planning import FitOptions, FitPlan, planned, task_of

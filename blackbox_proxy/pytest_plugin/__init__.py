@@ -18,6 +18,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from blackbox_proxy.cassettes.opening import TapeArguments
     from blackbox_proxy.local.pair import Pair
     from blackbox_proxy.pytest_plugin.steered import SteeredGateway
     from blackbox_proxy.standin.control import StandinControl
@@ -28,10 +29,20 @@ MARKER = (
     " `standin` and `standin_gguf` says, and how it deviates"
 )
 
+CASSETTE = "cassette(name): the cassette of the fixture `cassette`, in the folder `cassettes` beside the test"
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Make the markers known."""
     config.addinivalue_line("markers", MARKER)
+    config.addinivalue_line("markers", CASSETTE)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options that say what becomes of cassettes."""
+    group = parser.getgroup("blackbox-proxy")
+    group.addoption("--record-cassettes", action="store_true", help="Record the cassettes of the tests that run, anew.")
+    group.addoption("--strict-cassettes", action="store_true", help="Fail where a recorded attempt is not asked for.")
 
 
 @pytest.fixture(scope="session")
@@ -108,6 +119,18 @@ def steered(
     with steering(standin_gguf, tiny_pair_file) as gateway:
         _lead_to(gateway.url, monkeypatch)
         yield gateway
+
+
+@pytest.fixture
+def cassette(request: pytest.FixtureRequest) -> Iterator[TapeArguments]:
+    """The cassette that the marker `cassette` names: `connect(URL, model=..., **cassette)`.
+
+    With `--record-cassettes` it is recorded anew; otherwise it is replayed, and nothing is sent.
+    """
+    from blackbox_proxy.pytest_plugin.taped import tape_of
+
+    with tape_of(request) as tape:
+        yield tape
 
 
 def _lead_to(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack, final
 
+from blackbox_proxy.cassettes.matching import Replay
 from blackbox_proxy.core.money.amounts import cost, plain
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.ledger.prices import PriceList
@@ -28,7 +29,7 @@ from blackbox_proxy.types import Usage
 OPENAI = "https://api.openai.com/v1"
 
 Said = Source | str | Mapping[str, object] | Sequence[Mapping[str, Any]]
-"""What can be said: a file (TOML, JSON, GGUF), a scenario or a toy, or exchanges as `scenario_of` takes them."""
+"""What can be said: a file (see `read_source`), what one holds, or exchanges as `scenario_of` takes them."""
 
 
 @final
@@ -60,8 +61,8 @@ class StandinControl:
         """Say something else from now on, at the same address.
 
         Args:
-            said: Answers by questions, such as `{"What is asked?": "What is said."}`; exchanges, a scenario or a toy;
-                or a file of one of these.
+            said: Answers by questions, such as `{"What is asked?": "What is said."}`; exchanges, a scenario, a toy, a
+                cassette; or a file of one of these.
 
         Raises:
             InputError: For what says nothing, with its first mistake.
@@ -150,4 +151,4 @@ class StandinControl:
     def _source(self, said: Said) -> Source:
         if isinstance(said, str | Path):
             return read_source(self._folder / said)
-        return said if isinstance(said, Script | Scenario) else scenario_of(said)
+        return said if isinstance(said, Script | Scenario | Replay) else scenario_of(said)

@@ -18,6 +18,7 @@ import numpy as np
 import uvicorn
 from starlette.types import ASGIApp
 
+from blackbox_proxy.cassettes.matching import Replay
 from blackbox_proxy.errors import InputError, LocalModelError
 from blackbox_proxy.local.llama import Model
 from blackbox_proxy.local.weights import default_cache, resolve, short_name, spec_of
@@ -31,6 +32,7 @@ from blackbox_proxy.standin.parent import watching_parent
 from blackbox_proxy.standin.plan import FaultPlan
 from blackbox_proxy.standin.quirks import Quirks, read_quirks
 from blackbox_proxy.standin.reading import ServedModel
+from blackbox_proxy.standin.recorded import RecordedApi, recorded_app
 from blackbox_proxy.standin.scenarios.desk import ScenarioDesk
 from blackbox_proxy.standin.scenarios.exchanges import Scenario
 from blackbox_proxy.standin.scenarios.serving import ScenarioResponder
@@ -72,8 +74,8 @@ class StandinOptions(TypedDict, total=False):
     fingerprint: str
 
 
-Source = Path | Script | Scenario
-"""What can be served: a model file, a toy, or what people wrote down."""
+Source = Path | Script | Scenario | Replay
+"""What can be served: a model file, a toy, what people wrote down, or a cassette."""
 
 
 def _nothing() -> None:
@@ -114,11 +116,16 @@ def opened(
     given: StandinOptions = {**_DEFAULTS, **options}
     _check(given)
     quirks = read_quirks(options.get("quirks", ()))
+    lines = lines or Connections()
+    if isinstance(source, Replay):
+        _check_recorded(given, quirks)
+        api = RecordedApi(source, lines)
+        yield _wrapped(RunningStandin(recorded_app(api), lines, api.reset), quirks, given, lines=lines)
+        return
     with ExitStack() as stack:
         served = _served(source, given, stack)
         service = _service(served, given, quirks)
         stack.callback(service.close)
-        lines = lines or Connections()
         desk = ScenarioDesk(source, place=_noise(quirks)) if isinstance(source, Scenario) else None
         scenario = None if desk is None else ScenarioResponder(desk, service, lines)
         app = build_app(service, quirks=quirks, api_key=given.get("api_key"), scenario=scenario)
@@ -137,7 +144,7 @@ class _Served:
     name: str
 
 
-def _served(source: Source, given: StandinOptions, stack: ExitStack) -> _Served:
+def _served(source: Path | Script | Scenario, given: StandinOptions, stack: ExitStack) -> _Served:
     if isinstance(source, Scenario):
         return _Served(Script(source.vocabulary, {}), (), LONGEST, source.model)
     if isinstance(source, Script):
@@ -192,6 +199,16 @@ def _loaded(path: Path, given: StandinOptions, stack: ExitStack) -> _Served:
         for _ in range(given["slots"])
     ]
     return _Served(model, slots, size, short_name(spec_of(path)))
+
+
+def _check_recorded(given: StandinOptions, quirks: Quirks) -> None:
+    """Raises InputError for what a cassette cannot do: only the transport may deviate from what was recorded."""
+    others = [name for name in quirks if name not in TRANSPORT and not name.startswith("fault-")]
+    if others or given.get("api_key") is not None:
+        raise InputError(
+            f"a cassette is served as it was recorded, without {', '.join(others) or 'a key'}",
+            hint="serve a scenario, or a model",
+        )
 
 
 def _check(options: StandinOptions) -> None:

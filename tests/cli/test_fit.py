@@ -117,7 +117,7 @@ def test_steer_answers_as_the_recipe_says(cli: Cli, api_url: str, pair_path: Pat
                 expected = steerer.complete(turns, pair_prompt=asked).text
             case "expert":
                 expected = pair.members[0].answer(asked, max_tokens=TOKENS).decode("utf-8", "replace")
-            case "choice":
+            case _:
                 expected = steerer.choose(turns, recipe.options, pair_prompt=asked).likeliest.text
     assert json.loads(cli("steer", "Town 3?", "--recipe", str(path), "--no-ledger", "--json").out)["text"] == expected
     if way == "expert":

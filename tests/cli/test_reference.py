@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from blackbox_proxy.cli import knob_reference
 from blackbox_proxy.cli.reference import Parameter, page
+from blackbox_proxy.knobs import NAMES
 from tests.cli.test_help import COMMANDS, names
 
 PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
@@ -15,6 +17,13 @@ PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
 
 def test_the_page_is_that_of_the_present_commands() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(), "`make reference` writes it anew"
+
+
+def test_the_page_of_the_knobs_is_that_of_today_and_has_each_of_them() -> None:
+    text = knob_reference.page()
+    assert PAGE.with_name("knobs.md").read_text(encoding="utf-8") == text, "`make reference` writes it anew"
+    assert re.findall(r"^\| `(\w+)` ", text, flags=re.MULTILINE) == list(NAMES)
+    assert "| `draft` | Most tokens to draft for one call. | in [1, 256]; 64 at most in a request | `8` |" in text
 
 
 @pytest.mark.parametrize("path", [path for path in COMMANDS if path], ids=names)

@@ -96,17 +96,20 @@ def test_a_scenario_is_served_with_a_ready_file_and_its_admin_routes(tmp_path: P
     assert not ready.exists()
 
 
-def test_admin_routes_are_off_unless_asked_for(tmp_path: Path) -> None:
+def test_admin_routes_are_off_unless_asked_for_and_the_address_is_told_as_json_too(tmp_path: Path) -> None:
     script = tmp_path / "s.toml"
     script.write_text(SCENARIO)
-    with subprocess.Popen([*PROGRAM, "standin", "--script", str(script)], stdout=subprocess.PIPE, text=True) as server:
+    command = [*PROGRAM, "standin", "--script", str(script), "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout
-            url = server.stdout.readline().split()[-1]
+            told = json.loads(server.stdout.readline())
+            url = told["url"]
             statuses = [call(url, "/__standin/requests").status, call(url, "/__standin/reset", method="POST").status]
         finally:
             server.kill()
     assert statuses == [404, 404]
+    assert told == {"url": url, "model": None}
 
 
 def test_it_ends_with_its_parent(tmp_path: Path) -> None:
@@ -148,3 +151,27 @@ def test_a_mistake_in_a_scenario_has_its_file_and_line(cli: Cli, tmp_path: Path)
     said = cli("standin", "--script", str(script))
     assert said.status == 2
     assert "s.toml, line 4: exchange.1.sad: there is no such field" in said.err.replace("\n", "")
+
+
+def test_a_cassette_is_served(tmp_path: Path) -> None:
+    """`--from-cassette`."""
+    tape = tmp_path / "tape.jsonl"
+    asked = {"model": "m", "prompt": "x"}
+    row = {"call": "a", "attempt": 1, "path": "/completions", "body": asked, "status": 200, "text": '{"kept": true}'}
+    tape.write_text("".join(json.dumps(line) + "\n" for line in ({"cassette": 1, "model": "m"}, row)))
+    command = [*PROGRAM, "standin", "--from-cassette", str(tape)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout
+            said = server.stdout.readline()
+            answer = post(said.split()[-1], "/v1/completions", asked)
+        finally:
+            server.kill()
+    assert said.startswith("serving tape at ")
+    assert answer.json == {"kept": True}
+
+
+def test_one_thing_is_served(cli: Cli, tmp_path: Path) -> None:
+    said = cli("standin", "--from-cassette", str(tmp_path / "a"), "--script", str(tmp_path / "b"))
+    assert said.status == 2
+    assert "one of --model, --script and --from-cassette" in said.err.replace("\n", " ")

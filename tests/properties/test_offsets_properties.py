@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from blackbox_proxy import steering
 from blackbox_proxy.core.decoding.combine import REAL, Field, score
 from blackbox_proxy.core.decoding.offsets import Clipped, Plausible, Pooled, Ratio, Rule, rule_of
 from blackbox_proxy.steering import Steering
@@ -103,3 +105,8 @@ def test_a_ratio_is_bounded_by_nothing() -> None:
 )
 def test_the_knobs_name_their_rule(steering: Steering, rule: Rule) -> None:
     assert rule_of(steering, alpha=steering.alpha) == rule
+
+
+def test_every_rule_that_can_be_named_is_among_those_that_are_tested() -> None:
+    named = {type(rule_of(Steering(rule=name), alpha=1.0)) for name in get_args(steering.Rule)}
+    assert named == {type(rule) for rule in RULES}

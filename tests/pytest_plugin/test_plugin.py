@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 
+from blackbox_proxy import OffsetTable, Steerer, Steering, connect
+from blackbox_proxy.standin import running, script
 from tests.pytest_plugin.runs import SCENARIO, TEN_LINES, blocks, pytest_in
 
 ASK = """
@@ -297,9 +300,48 @@ def test_beside_pytest_asyncio(tmp_path: Path) -> None:
 
 def test_the_other_examples_of_the_page(tmp_path: Path) -> None:
     (tmp_path / "scenario.toml").write_text(SCENARIO)
-    (tmp_path / "test_examples.py").write_text("\n".join(blocks("python")))
+    ours = [block for block in blocks("python") if "(standin" in block]
+    (tmp_path / "test_examples.py").write_text("\n".join(ours))
     ran = pytest_in(tmp_path)
     assert (ran.passed, ran.failed) == (4, 0), ran.said
+
+
+@pytest.fixture
+def letters() -> Iterator[str]:
+    """A hosted model that says any letter after anything, so that a pair of random weights can steer it."""
+    pieces = [bytes([code]) for code in (10, *range(32, 127))]
+    flat = {b"": dict.fromkeys(pieces[1:], 1.0)}
+    with running(script(pieces, [b"</s>"], flat), name="NAME") as url:
+        yield url
+
+
+def test_the_marker_of_cassettes(tmp_path: Path, letters: str) -> None:
+    """Recorded with `--record-cassettes`, else replayed, and then no address is asked."""
+    imports = "import pytest\nfrom blackbox_proxy import Steerer, Steering, connect\n"
+    (example,) = (block for block in blocks("python") if "(cassette" in block)
+    file = tmp_path / "test_recorded.py"
+    file.write_text(imports + example.replace("https://HOST/v1", letters))
+    missing = pytest_in(tmp_path)
+    recorded = pytest_in(tmp_path, "--record-cassettes")
+    file.write_text(imports + example.replace("https://HOST/v1", "http://127.0.0.1:9/v1"))
+    replayed = pytest_in(tmp_path, "--strict-cassettes")
+    other = pytest_in(tmp_path, "--record-cassettes")
+    counts = [(run.passed, run.failed) for run in (missing, recorded, replayed, other)]
+    assert counts == [(0, 1), (1, 0), (1, 0), (0, 1)]
+    assert "colour.jsonl is not there: `pytest --record-cassettes` records it" in missing.said
+
+
+def test_recordings_that_are_not_used_fail_where_they_are_to(tmp_path: Path, letters: str) -> None:
+    (tmp_path / "cassettes").mkdir()
+    with connect(letters, model="NAME", record=tmp_path / "cassettes" / "idle.jsonl") as api:
+        Steerer(api, OffsetTable({}), Steering(max_tokens=2)).complete("Name a colour.")
+    tests = "import pytest\n@pytest.mark.cassette('idle')\ndef test_idle(cassette):\n    assert cassette['replay']\n"
+    (tmp_path / "test_idle.py").write_text(tests + "def test_unnamed(cassette):\n    pass\n")
+    lax, strict = pytest_in(tmp_path), pytest_in(tmp_path, "--strict-cassettes")
+    assert (lax.passed, lax.failed) == (1, 1), lax.said
+    assert 'wants a name: @pytest.mark.cassette("name")' in lax.said
+    assert (strict.passed, strict.failed) == (1, 2), strict.said
+    assert "recorded attempts were not asked for: /completions (200)" in strict.said
 
 
 def test_the_plugin_is_found_by_its_entry_point() -> None:

@@ -6,7 +6,7 @@ JSON; `desk` answers requests by them; `calls` writes calls of tools.
 
 from __future__ import annotations
 
-from blackbox_proxy.standin.scenarios.exchanges import Exchange, Scenario
+from blackbox_proxy.standin.scenarios.exchanges import Scenario, ScriptedExchange
 from blackbox_proxy.standin.scenarios.file import read_scenario, scenario_of, schema
 
-__all__ = ["Exchange", "Scenario", "read_scenario", "scenario_of", "schema"]
+__all__ = ["Scenario", "ScriptedExchange", "read_scenario", "scenario_of", "schema"]

@@ -30,12 +30,12 @@ class Branch:
 
     piece: bytes
     p: float
-    then: Answer | None = None
+    then: ScriptedAnswer | None = None
 
 
 @final
 @dataclass(frozen=True, slots=True)
-class Spot:
+class ScriptedSpot:
     """The tokens that may stand at one place: first the one that is said, then its alternatives."""
 
     branches: tuple[Branch, ...]
@@ -43,17 +43,17 @@ class Spot:
 
 @final
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ScriptedAnswer:
     """The spots of an answer, in their order; its end follows."""
 
-    spots: tuple[Spot, ...]
+    spots: tuple[ScriptedSpot, ...]
 
-    def spot(self, at: int) -> Spot:
+    def spot(self, at: int) -> ScriptedSpot:
         """The spot at an index; behind the last one stands the end."""
         return self.spots[at] if at < len(self.spots) else _LAST
 
 
-_LAST = Spot((Branch(END, 1.0),))
+_LAST = ScriptedSpot((Branch(END, 1.0),))
 
 
 @final
@@ -80,7 +80,7 @@ class Following:
 @final
 @dataclass(frozen=True, slots=True)
 class _State:
-    answer: Answer
+    answer: ScriptedAnswer
     at: int
     read: int
 
@@ -94,7 +94,7 @@ def tokens_of(text: str) -> list[bytes]:
     return [token.encode() for token in _TOKENS.findall(text)]
 
 
-def pieces_of(answer: Answer) -> Iterator[bytes]:
+def pieces_of(answer: ScriptedAnswer) -> Iterator[bytes]:
     """The tokens of all spots, `END` too."""
     for spot in answer.spots:
         for branch in spot.branches:
@@ -103,12 +103,12 @@ def pieces_of(answer: Answer) -> Iterator[bytes]:
                 yield from pieces_of(branch.then)
 
 
-def text_of(answer: Answer) -> bytes:
+def text_of(answer: ScriptedAnswer) -> bytes:
     """What is said where no alternative is taken."""
     return b"".join(spot.branches[0].piece for spot in answer.spots)
 
 
-def following(answer: Answer, text: bytes) -> Following | None:
+def following(answer: ScriptedAnswer, text: bytes) -> Following | None:
     """What may follow `text`, which the answer begins with; None where it does not.
 
     A border between tokens comes before the inside of one, what is said before its alternatives.

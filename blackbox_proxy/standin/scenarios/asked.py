@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import final
 
 from blackbox_proxy.openai_http.fields import Body
-from blackbox_proxy.standin.scenarios.answers import END, Answer, following
-from blackbox_proxy.standin.scenarios.exchanges import Exchange, Scenario, TurnPattern
+from blackbox_proxy.standin.scenarios.answers import END, ScriptedAnswer, following
+from blackbox_proxy.standin.scenarios.exchanges import Scenario, ScriptedExchange, TurnPattern
 
 SHOWN = 200
 """Characters of a text that a message shows."""
@@ -102,7 +102,7 @@ def fits(scenario: Scenario, asked: Asked) -> Iterator[Fit]:
             yield Fit(at, so_far)
 
 
-def _is_asked(exchange: Exchange, asked: Asked) -> bool:
+def _is_asked(exchange: ScriptedExchange, asked: Asked) -> bool:
     """Whether everything but the answer so far fits."""
     turn, pattern = asked.last, exchange.asked
     system = "\n".join(one.content for one in asked.turns if one.role in ("system", "developer"))
@@ -127,7 +127,7 @@ def _comes_after(before: Sequence[TurnPattern], asked: Asked) -> bool:
     return all(pattern.role == turn.role and pattern.content.matches(turn.content) for pattern, turn in pairs)
 
 
-def _so_far(exchange: Exchange, asked: Asked) -> bytes | None:
+def _so_far(exchange: ScriptedExchange, asked: Asked) -> bytes | None:
     """The part of the answer that was sent along; None where the exchange says nothing after it."""
     if asked.raw:
         return _split(exchange, asked.last.content)
@@ -136,7 +136,7 @@ def _so_far(exchange: Exchange, asked: Asked) -> bytes | None:
     return asked.partial if following(exchange.answer, asked.partial) is not None else None
 
 
-def _split(exchange: Exchange, text: str) -> bytes | None:
+def _split(exchange: ScriptedExchange, text: str) -> bytes | None:
     """The longest ending of a raw text that the answer begins with, and before which stands what is asked."""
     pattern, answer = exchange.asked.content, exchange.answer
     if pattern.text is not None:
@@ -150,7 +150,7 @@ def _split(exchange: Exchange, text: str) -> bytes | None:
     return b"" if pattern.matches(text) else None
 
 
-def _starts(answer: Answer, text: str) -> Iterator[int]:
+def _starts(answer: ScriptedAnswer, text: str) -> Iterator[int]:
     """Where the whole first token of an answer stands in a text, from the left."""
     tokens = [branch.piece.decode("utf-8", "ignore") for branch in answer.spot(0).branches if branch.piece != END]
     for start in range(len(text)):
@@ -177,8 +177,8 @@ def _shown(text: str) -> str:
     return repr(text) if len(text) <= SHOWN else f"{text[:SHOWN]!r}..."
 
 
-def _nearest(scenario: Scenario, asked: Asked) -> Exchange | None:
-    def near(exchange: Exchange) -> tuple[bool, bool, float]:
+def _nearest(scenario: Scenario, asked: Asked) -> ScriptedExchange | None:
+    def near(exchange: ScriptedExchange) -> tuple[bool, bool, float]:
         pattern = exchange.asked.content
         text = pattern.text if pattern.text is not None else pattern.regex or ""
         alike = difflib.SequenceMatcher(None, text[:2000], asked.last.content[:2000], autojunk=False).ratio()
@@ -187,7 +187,7 @@ def _nearest(scenario: Scenario, asked: Asked) -> Exchange | None:
     return max(scenario.exchanges, key=near, default=None)
 
 
-def _difference(exchange: Exchange, asked: Asked) -> str:
+def _difference(exchange: ScriptedExchange, asked: Asked) -> str:
     """What keeps a request from an exchange."""
     pattern, turn = exchange.asked, asked.last
     if pattern.result_of != turn.result_of:

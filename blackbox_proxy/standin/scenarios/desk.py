@@ -19,9 +19,9 @@ from blackbox_proxy.standin.engine import DecodingPlace, SamplingParams, choose
 from blackbox_proxy.standin.plan import Fault
 from blackbox_proxy.standin.reading import PromptTask
 from blackbox_proxy.standin.requests import Source, StandinRequest
-from blackbox_proxy.standin.scenarios.answers import END, Answer, following, tokens_of
+from blackbox_proxy.standin.scenarios.answers import END, ScriptedAnswer, following, tokens_of
 from blackbox_proxy.standin.scenarios.asked import Asked, AskedTurn, Fit, asked_chat, asked_text, fits, refusal_text
-from blackbox_proxy.standin.scenarios.exchanges import ApiError, Exchange, Scenario, ToolCall
+from blackbox_proxy.standin.scenarios.exchanges import Scenario, ScriptedError, ScriptedExchange, ToolCall
 from blackbox_proxy.standin.script import NEVER
 from blackbox_proxy.types import Logits, Prompt, TokenPath
 
@@ -38,7 +38,7 @@ _OF_TOOLS = frozenset(("tool_calls", "function_call", "tool_call_id"))
 
 @final
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ScriptedOutcome:
     """What a request comes to: answers to generate, and what is odd about them.
 
     calls: calls of tools, which the only answer makes, and what it says besides. delay: seconds before it begins.
@@ -47,9 +47,9 @@ class Outcome:
 
     tasks: tuple[PromptTask, ...]
     calls: tuple[ToolCall, ...] = ()
-    said: Answer | None = None
+    said: ScriptedAnswer | None = None
     delay: float = 0.0
-    error: Fault | ApiError | None = None
+    error: Fault | ScriptedError | None = None
 
 
 @final
@@ -59,10 +59,10 @@ class AnswerPlace:
     start: how many tokens of a path are the prompt's.
     """
 
-    def __init__(self, scenario: Scenario, exchange: Exchange, *, start: int) -> None:
+    def __init__(self, scenario: Scenario, exchange: ScriptedExchange, *, start: int) -> None:
         self._scenario = scenario
         self._exchange = exchange
-        self._answer = exchange.answer or Answer(())
+        self._answer = exchange.answer or ScriptedAnswer(())
         self._start = start
 
     def reuse(self, path: TokenPath) -> int:  # noqa: ARG002 - as `DecodingPlace` has it
@@ -144,7 +144,7 @@ class ScenarioDesk:
             self._begun.clear()
             self._latest.clear()
 
-    def answer(self, body: Body, request: StandinRequest) -> Outcome:
+    def answer(self, body: Body, request: StandinRequest) -> ScriptedOutcome:
         """What comes of a request.
 
         Args:
@@ -160,7 +160,7 @@ class ScenarioDesk:
         exchanges = [self._scenario.exchanges[fit.at] for fit in picked]
         tasks = tuple(self._task(fit, source, request) for fit, source in zip(picked, request.sources, strict=True))
         first = next((one for one in exchanges if one.error is not None or one.calls), exchanges[0])
-        return Outcome(tasks, first.calls, first.answer, max(one.delay for one in exchanges), first.error)
+        return ScriptedOutcome(tasks, first.calls, first.answer, max(one.delay for one in exchanges), first.error)
 
     def _pick(self, source: Source, body: Body) -> Fit:
         asked = _asked(source, body)

@@ -10,7 +10,7 @@ from typing import Literal, final
 
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.standin.plan import Fault
-from blackbox_proxy.standin.scenarios.answers import END, Answer, pieces_of
+from blackbox_proxy.standin.scenarios.answers import END, ScriptedAnswer, pieces_of
 
 END_NAME = "<|im_end|>"
 WORD_NAME = "<|word|>"
@@ -74,7 +74,7 @@ class ToolCall:
 
 @final
 @dataclass(frozen=True, slots=True)
-class ApiError:
+class ScriptedError:
     """An error that the API answers with. wait: seconds for `retry-after`; None for no such header."""
 
     status: int
@@ -87,7 +87,7 @@ class ApiError:
 
 @final
 @dataclass(frozen=True, slots=True)
-class Exchange:
+class ScriptedExchange:
     """One question, or one kind of questions, and what comes back.
 
     Attributes:
@@ -105,11 +105,11 @@ class Exchange:
 
     asked: AskedPattern
     where: str
-    answer: Answer | None = None
+    answer: ScriptedAnswer | None = None
     system: TextPattern | None = None
     before: tuple[TurnPattern, ...] = ()
     calls: tuple[ToolCall, ...] = ()
-    error: Fault | ApiError | None = None
+    error: Fault | ScriptedError | None = None
     delay: float = 0.0
     finish: Literal["stop", "length"] = "stop"
     times: int | None = None
@@ -128,7 +128,7 @@ class Scenario:
             temperature.
     """
 
-    exchanges: tuple[Exchange, ...]
+    exchanges: tuple[ScriptedExchange, ...]
     name: str = "the scenario"
     model: str = ""
     sampled: bool = False

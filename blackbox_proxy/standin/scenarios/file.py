@@ -27,12 +27,12 @@ from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import read_text
 from blackbox_proxy.remote.profiles.lines import Place, line_of
 from blackbox_proxy.standin.plan import Fault, read_fault
-from blackbox_proxy.standin.scenarios.answers import END, Answer, Branch, Spot, tokens_of
+from blackbox_proxy.standin.scenarios.answers import END, Branch, ScriptedAnswer, ScriptedSpot, tokens_of
 from blackbox_proxy.standin.scenarios.exchanges import (
-    ApiError,
     AskedPattern,
-    Exchange,
     Scenario,
+    ScriptedError,
+    ScriptedExchange,
     TextPattern,
     ToolCall,
     TurnPattern,
@@ -336,8 +336,8 @@ def _scenario(file: ScenarioFile, *, name: str, places: Sequence[str]) -> Scenar
     return Scenario(exchanges, name, file.model, file.sampled)
 
 
-def _exchange(table: ExchangeTable, where: str) -> Exchange:
-    return Exchange(
+def _exchange(table: ExchangeTable, where: str) -> ScriptedExchange:
+    return ScriptedExchange(
         asked=AskedPattern(table.asked.pattern, table.asked.result_of),
         where=where,
         answer=None if table.said is None else _answer(table.said),
@@ -351,16 +351,16 @@ def _exchange(table: ExchangeTable, where: str) -> Exchange:
     )
 
 
-def _answer(pieces: Sequence[PieceTable]) -> Answer:
-    return Answer(tuple(spot for piece in pieces for spot in _spots(piece)))
+def _answer(pieces: Sequence[PieceTable]) -> ScriptedAnswer:
+    return ScriptedAnswer(tuple(spot for piece in pieces for spot in _spots(piece)))
 
 
-def _spots(piece: PieceTable) -> list[Spot]:
+def _spots(piece: PieceTable) -> list[ScriptedSpot]:
     if piece.text is not None:
-        return [Spot((Branch(token, 1.0),)) for token in tokens_of(piece.text)]
+        return [ScriptedSpot((Branch(token, 1.0),)) for token in tokens_of(piece.text)]
     said = piece.token.encode() if piece.token is not None else bytes(piece.bytes or [])
     others = (_branch(text, option) for text, option in piece.others.items())
-    return [Spot((Branch(said, _share(piece)), *others))]
+    return [ScriptedSpot((Branch(said, _share(piece)), *others))]
 
 
 def _branch(text: str, option: OptionTable) -> Branch:
@@ -374,9 +374,9 @@ def _call(table: CallTable) -> ToolCall:
     return ToolCall(table.name, written, table.id)
 
 
-def _error(error: str | ErrorTable | None) -> Fault | ApiError | None:
+def _error(error: str | ErrorTable | None) -> Fault | ScriptedError | None:
     if isinstance(error, str):
         return read_fault(error)
     if error is None:
         return None
-    return ApiError(error.status, error.message, error.type, error.code, error.param, error.retry_after)
+    return ScriptedError(error.status, error.message, error.type, error.code, error.param, error.retry_after)

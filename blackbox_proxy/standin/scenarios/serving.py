@@ -20,8 +20,8 @@ from blackbox_proxy.standin.request_quirks import RouteName
 from blackbox_proxy.standin.requests import StandinRequest
 from blackbox_proxy.standin.scenarios.answers import text_of
 from blackbox_proxy.standin.scenarios.calls import CallsReply
-from blackbox_proxy.standin.scenarios.desk import Outcome, ScenarioDesk
-from blackbox_proxy.standin.scenarios.exchanges import ApiError
+from blackbox_proxy.standin.scenarios.desk import ScenarioDesk, ScriptedOutcome
+from blackbox_proxy.standin.scenarios.exchanges import ScriptedError
 from blackbox_proxy.standin.service import Service
 
 Write = Callable[[Sequence[PromptTask]], Awaitable[Response]]
@@ -42,20 +42,20 @@ class ScenarioResponder:
         self._service.check_model(request.model)
         outcome = self._desk.answer(body, request)
         await anyio.sleep(outcome.delay)
-        if isinstance(outcome.error, ApiError):
+        if isinstance(outcome.error, ScriptedError):
             return _error(outcome.error)
         if isinstance(outcome.error, Fault) and outcome.error != OK:
             return await self._failed(outcome.error, outcome, write)
         return self._calling(request, outcome, route) if outcome.calls else await write(outcome.tasks)
 
-    async def _failed(self, fault: Fault, outcome: Outcome, write: Write) -> Response:
+    async def _failed(self, fault: Fault, outcome: ScriptedOutcome, write: Write) -> Response:
         if fault.word == "slow":
             await anyio.sleep(fault.after or 0.0)
             return await write(outcome.tasks)
         reply = await write(outcome.tasks) if fault.word in HALVED else None
         return FaultResponse(fault, self._lines, reply=reply)
 
-    def _calling(self, request: StandinRequest, outcome: Outcome, route: RouteName) -> Response:
+    def _calling(self, request: StandinRequest, outcome: ScriptedOutcome, route: RouteName) -> Response:
         if route != "chat" or request.n > 1:
             raise Refusal("The scenario calls tools here, which the one answer of a chat alone can do.")
         calls = [call if call.id else replace(call, id=f"call_{token_hex(12)}") for call in outcome.calls]
@@ -76,7 +76,7 @@ def _refusal(error: Exception) -> Refusal:
     return Refusal(str(error), status=500)
 
 
-def _error(error: ApiError) -> Response:
+def _error(error: ScriptedError) -> Response:
     headers = {} if error.wait is None else {"retry-after": f"{error.wait:g}"}
-    told = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
-    return JSONResponse({"error": told}, error.status, headers)
+    fields = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
+    return JSONResponse({"error": fields}, error.status, headers)
