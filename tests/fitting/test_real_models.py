@@ -1,4 +1,4 @@
-"""A fit with the demo's models: 60 questions in the house format, within a budget, and again without asking anything."""
+"""A fit with the demo's models: 60 questions in the house format, within a budget, and again for nothing."""
 
 from __future__ import annotations
 
