@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from blackbox_proxy.run.engine import AsyncStream, Stream
     from blackbox_proxy.run.steerer import Steerer, steer
     from blackbox_proxy.steering import Schedule, Steering
-    from blackbox_proxy.types import Choice, Message, Option, Prompt, Result, Step, Usage
+    from blackbox_proxy.types import Choice, Message, Option, Prompt, Result, Sample, Step, Usage
 
 __version__ = "0.1.0"
 
@@ -43,6 +43,7 @@ __all__ = [
     "Planner",
     "Prompt",
     "Result",
+    "Sample",
     "Schedule",
     "Steerer",
     "Steering",
@@ -71,7 +72,7 @@ _HOMES = {
     "steering": ("Schedule", "Steering"),
     "local.loading": ("load_pair",),
     "local.pair": ("Pair", "PairFiles", "open_pair"),
-    "types": ("Choice", "Message", "Option", "Prompt", "Result", "Step", "Usage"),
+    "types": ("Choice", "Message", "Option", "Prompt", "Result", "Sample", "Step", "Usage"),
 }
 
 

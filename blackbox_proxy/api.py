@@ -39,6 +39,7 @@ from blackbox_proxy.types import (
     Ask,
     Attempt,
     Capabilities,
+    Draw,
     Generate,
     ListAdapter,
     Prefix,
@@ -198,6 +199,7 @@ class _Question:
     @classmethod
     def of(cls, ask: Ask, adapter: Adapter, attempts: BookedAttempts) -> _Question:
         able = adapter.capabilities()
+        attempts.repeats = isinstance(ask, Draw)
         if not isinstance(ask, Generate) or not ask.prefix.answer:
             return cls(ask, adapter, attempts)
         attempts.repeats = able.chat

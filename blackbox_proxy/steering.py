@@ -45,6 +45,14 @@ Gate = Literal["always", "divergence"]
 """Where the offset acts: `always`: at every token; `divergence`: only where the pair's members differ; elsewhere the
 API's own distribution decides. Section 2.1 of docs/method.md."""
 
+Way = Literal["auto", "token", "answers"]
+"""How an answer is steered: `token`: token by token, which needs log-probs; `answers`: whole answers are drawn, and one
+is chosen by its weight, which needs nothing but text; `auto`: token by token where the endpoint shows log-probs. The
+two aim at different distributions. Section 5 of docs/method.md."""
+
+Pick = Literal["best", "draw"]
+"""Which of the whole answers is taken: the best, or one in proportion to the weights."""
+
 
 HOTTEST = 2.0
 """The highest temperature that hosted APIs take."""
@@ -59,8 +67,8 @@ REPETITION = (16, 1024)
 SHARE = Bounds(0, 1)
 SHARE_ABOVE_0 = Bounds(0, 1, above=True)
 
-Group = Literal["pair", "answer", "calls", "endpoint", "fine"]
-"""What a knob is about: the pair, the answer, calls, what the endpoint can do; `fine`: seldom turned."""
+Group = Literal["pair", "answer", "whole", "calls", "endpoint", "fine"]
+"""What a knob is about: the pair, the answer, whole answers, calls, what the endpoint can do; `fine`: seldom turned."""
 
 
 class KnobText(TypedDict, total=False):
@@ -236,6 +244,20 @@ class Steering:
     spread: int = knob(
         8, "Forked evaluations of the pair allowed at one step.", group="fine", within=Bounds(0), most=64
     )
+    way: Way = knob(
+        "auto",
+        "Steer token by token, or draw whole answers and choose one (`answers`); `auto` does that where the endpoint"
+        " shows no log-probs. At --temperature 0 several are drawn at 1.",
+        group="whole",
+    )
+    samples: int = knob(8, "Most whole answers to draw.", group="whole", within=Bounds(1, 128), most=16)
+    pick: Pick = knob("best", "Take the best of them, or draw one by its weight.", group="whole")
+    settled: float = knob(
+        0.0,
+        "Draw no more of them where the rest would change the best with at most this chance; 0 draws them all.",
+        group="whole",
+        within=Bounds(0, 1, below=True),
+    )
     top_candidates: int = knob(8, "How many of the best are kept with each step.", group=None, within=Bounds(0))
     stop: tuple[str, ...] = knob((), "End the answer before this text; may be repeated.", group="answer")
     repetition_stop: int = knob(
@@ -249,6 +271,10 @@ class Steering:
             _check(one.name, getattr(self, one.name), one.metadata["within"])
         if self.event == "ids" and self.rule in {"clip", "plausible"}:
             raise _impossible(f"rule={self.rule!r} acts on strings, and event='ids' takes the plain ratio of token ids")
+        if self.way == "answers" and (self.event == "ids" or self.gate != "always" or self.schedule is not None):
+            raise _impossible("way='answers' weighs whole texts: it takes no event='ids', no gate and no schedule")
+        if self.pick == "draw" and self.settled:
+            raise _impossible("pick='draw' needs all samples: one that stops early draws by another distribution")
         if not all(self.stop):
             raise _impossible("a stop string must not be empty")
         least, most = REPETITION

@@ -20,13 +20,13 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, final
 
 from blackbox_proxy.errors import InputError, ReplyError
-from blackbox_proxy.types import Ask, Capabilities, Continuation, Generate, Message, Reply, WireRequest
+from blackbox_proxy.types import Ask, Capabilities, Continuation, Draw, Generate, Message, Reply, WireRequest
 
 from .healing import healed
 from .joining import joined, parted, taken_up
 from .options import LogprobsKind, Options, check_choice, whole_text
 from .positions import unknown
-from .turns import after, chance_of, question_of, tokens_of, turns
+from .turns import after, chance_of, check_turns, question_of, tokens_of, turns
 
 Strategy = Literal["instruct", "draft", "replay"]
 
@@ -78,16 +78,18 @@ class ChatContinue(Options):
         return replace(self.capable(Continuation.APPROXIMATE, chat=True), ways=len(self.strategies))
 
     def encode(self, ask: Ask) -> WireRequest:
-        """The request for a `Generate`; without an answer it is a plain question.
+        """The request for a `Generate` or a `Draw`; without an answer it is a plain question.
 
         Raises `InputError` for an answer that ends inside a character and for another kind of ask, and `PromptError`
         without messages.
         """
+        where = "input" if self.decoder == "openai_responses" else "messages"
+        if isinstance(ask, Draw):
+            return self.request(ask, {where: turns(check_turns(ask.prefix.messages))}, length=ask.length)
         question = question_of(ask)
         prefix, strategy = question.prefix, self.strategies[question.way]
         messages = asked(prefix.messages, whole_text(prefix.answer), strategy=strategy)
         repeated = _repeated(prefix.answer, strategy)
-        where = "input" if self.decoder == "openai_responses" else "messages"
         more = tokens_of(repeated) if repeated else 0
         return self.request(question, {where: turns(messages)}, length=question.length + more)
 
@@ -97,6 +99,8 @@ class ChatContinue(Options):
         Raises `ReplyError` for a body of another shape, and for a reply that tells nothing of what comes next while
         there is another strategy.
         """
+        if isinstance(ask, Draw):
+            return self.read_answers(body, ask)
         question = question_of(ask)
         reply = self.read(body, question)
         if not question.prefix.answer:

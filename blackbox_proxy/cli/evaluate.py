@@ -84,6 +84,12 @@ def evaluate(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Most questions for each main arm; all if left out.")] = None,
     others: Annotated[int, typer.Option(min=1, help="Most questions for the sweep and other further arms.")] = 40,
+    draws: Annotated[
+        int,
+        typer.Option(
+            min=0, max=128, help="Whole answers for the arms closed_majority and steered_answers; 0: without."
+        ),
+    ] = 0,
     only: Annotated[list[str] | None, typer.Option(help="Ask this arm alone; may be repeated.")] = None,
     tune_alpha: Annotated[
         bool, typer.Option("--tune-alpha", help="Choose alpha on the validation items, and on nothing else.")
@@ -124,7 +130,7 @@ def evaluate(
     read = _tasks(tasks or (), knobs, tune_alpha=tune_alpha)
     closed = _ClosedModel(cassette.settings(read_settings()), standin, endpoint, cassette, tuned_model)
     fitted = read_given(recipe)
-    options = EvaluationOptions(ArmSizes(limit, others), tuple(only or ()), tune_alpha, parallel, fitted)
+    options = EvaluationOptions(ArmSizes(limit, others, draws), tuple(only or ()), tune_alpha, parallel, fitted)
     if fitted is not None and not standin:
         closed = replace(closed, endpoint=endpoint.or_of(fitted.endpoint))
     outcomes: list[TaskOutcomeFigures] = []

@@ -17,7 +17,9 @@ from blackbox_proxy.core.alignment.recut import strange_borders, strange_pieces
 from blackbox_proxy.core.decoding.api_answer import api_answer
 from blackbox_proxy.core.decoding.drafting import Drafts, Planner
 from blackbox_proxy.core.decoding.given import Given
+from blackbox_proxy.core.decoding.whole import whole_answers
 from blackbox_proxy.core.events import (
+    ApiAnswers,
     ApiDraft,
     ApiEcho,
     ApiPrefixes,
@@ -44,8 +46,12 @@ from blackbox_proxy.run.sources import (
     check_ids,
     check_scores,
     drafts_of,
+    draws_whole,
     read_by,
+    whole_knobs,
+    whole_source,
 )
+from blackbox_proxy.run.whole import HeldAnswers, draws
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import (
     Ask,
@@ -123,7 +129,8 @@ class Session:
     """One run's questions turned into calls, and what they cost; shared by all drivers.
 
     drafted: how many positions the API has sent. blind: how many replies showed nothing at their first one. waiting:
-    how many requests are under way. given: the text to score, where that is what the run is for.
+    how many requests are under way. given: the text to score, where that is what the run is for. whole: the
+    whole answers, where those are drawn.
     """
 
     api: Endpoint
@@ -141,6 +148,7 @@ class Session:
     blind: int = 0
     waiting: int = 0
     given: Given | None = None
+    whole: HeldAnswers | None = None
     started: float = field(default_factory=time.perf_counter)
 
     @classmethod
@@ -160,10 +168,21 @@ class Session:
         Raises InputError where the endpoint, or the source, cannot do what the knobs ask for.
         """
         spending, can = Spending(run or uuid.uuid4().hex), api.capabilities()
+        if draws_whole(steering, api):
+            steering = whole_knobs(steering)
+            texts = whole_source(offsets, pair_prompt, steering)
+            asked = "" if can.chat else api.text(prompt)
+            held = HeldAnswers(steering)
+            return cls(api, texts, steering, asked, (), Drafts(), spending, prompt.messages, whole=held)
+        if not can.logprobs:
+            raise InputError(
+                f"the adapter for {api.model!r} tells no log-probs, which steering token by token needs",
+                hint="use way='answers', which draws whole answers and chooses one of them",
+            )
         if can.continuation is Continuation.NONE:
             raise InputError(
                 f"the adapter for {api.model!r} cannot go on from a given text, which steering token by token needs",
-                hint="use an endpoint with /completions, or `choose` between given answers",
+                hint="use an endpoint with /completions, way='answers', or `choose` between given answers",
             )
         text = "" if can.chat else api.text(prompt)
         drafts = drafts_of(steering, api, planner, guesses=isinstance(offsets, LocalPair))
@@ -191,16 +210,18 @@ class Session:
     def loop(self) -> Run:
         if self.given is not None:
             return self.source.scoring(self.given, self.steering, self.api)
+        if self.whole is not None:
+            return whole_answers(self.steering)
         run = self.source.loop(self.steering, self.api, self.drafts)
         return api_answer(self.steering, otherwise=run) if self.steering.leaves_alone else run
 
-    def asks(self, event: Asking | ApiReveal) -> Batch:
+    def asks(self, event: Asking | ApiReveal | ApiAnswers) -> Batch:
         """The requests that a question of the loop becomes, to be sent at once."""
         asks = self._asks(event)
-        self.waiting = 1 if self.api.capabilities().prompt_lists else len(asks)
+        self.waiting = 1 if self.api.capabilities().prompt_lists and self.whole is None else len(asks)
         return Batch(asks, Purpose(self.spending.run, len(self.steps)))
 
-    def _asks(self, event: Asking | ApiReveal) -> Sequence[Ask]:
+    def _asks(self, event: Asking | ApiReveal | ApiAnswers) -> Sequence[Ask]:
         model, top_k = self.api.model, self.api.capabilities().top_k
         match event:
             case ApiDraft(answer, path, length=length):
@@ -214,6 +235,8 @@ class Session:
                 return [Score(model, text, top_k, ids)]
             case ApiReveal(answer, path, ids):
                 return [Reveal(model, self._prefix(answer, path), top_k, ids)]
+            case ApiAnswers():
+                return list(draws(event, self.api, self._prefix(b"", ())))
 
     def _prefix(self, answer: bytes, path: TokenPath) -> Prefix:
         ids = self.ids + path if self.steering.event == "ids" else None
@@ -242,6 +265,12 @@ class Session:
         worded = self.api.capabilities().continuation is Continuation.APPROXIMATE
         both = zip(batch.asks, answered.replies, strict=True)
         return [replace(reply, exact=False) if worded and _goes_on(ask) else reply for ask, reply in both]
+
+    def gather(self, answered: Answered) -> Sequence[Reply]:
+        """Keep the whole answers that came. Raises the error of the others where there is none at all."""
+        self.waiting = 0
+        self.model = next((reply.model for reply in answered.replies if reply.model), self.model)
+        return answered.replies if self.whole is None else self.whole.gather(answered, self.spending)
 
     def _pay(self, replies: Sequence[Reply], asks: Sequence[Ask]) -> None:
         for reply in replies:
@@ -281,17 +310,22 @@ class Session:
 
     def partial(self) -> Result:
         """What there is of the answer; a call that is still under way counts as lost."""
+        if self.whole is not None:
+            return self.result(self.whole.unscored())
         kept = sum(step.origin is not Origin.LOCAL for step in self.steps)
         return self.result(Ending("error", max(0, self.drafted - kept), ()))
 
     def keep(self, step: Step) -> Step:
         """A token was emitted."""
         self.steps.append(step)
-        self.spending.keep(step)
+        if self.whole is None:
+            self.spending.keep(step)
         return step
 
     def ended(self, ending: Ending) -> Result:
         """The whole answer."""
+        if self.whole is not None:
+            self.whole.take(ending, self.spending)
         self.spending.settle()
         return self.result(ending)
 
@@ -319,12 +353,13 @@ class Session:
             steps=tuple(self.steps),
             finish=ending.finish,
             usage=usage,
-            exactness="exact" if exact and not ending.notes else "approximate",
+            exactness="sampled" if self.whole is not None else "exact" if exact and not ending.notes else "approximate",
             seconds=time.perf_counter() - self.started,
             cost=self.spending.cost,
             model=self.model,
             notes=(
                 *ending.notes,
+                *(() if self.whole is None else self.whole.failures),
                 *parted_note(self.prompt, self.messages),
                 *_blind_note(self.blind),
                 *self._recut(usage.answered),
@@ -332,12 +367,13 @@ class Session:
                 *spent_notes(usage),
             ),
             calls=tuple(self.spending.calls),
+            samples=() if self.whole is None else self.whole.priced(ending.samples),
         )
 
     def _recut(self, replies: int) -> tuple[str, ...]:
         """What to say where the API's tokenizer is known, and yet its tokens are others."""
         known = self.api.vocabulary
-        if known is None or self.steering.event == "ids":
+        if known is None or self.whole is not None or self.steering.event == "ids":
             return ()
         notes = []
         strange = strange_pieces((step.api_token for step in self.steps if step.exact), known)

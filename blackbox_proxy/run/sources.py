@@ -32,6 +32,7 @@ from blackbox_proxy.types import (
     PairPrompt,
     Prompt,
     Proposer,
+    Scores,
     TokenPath,
 )
 
@@ -155,6 +156,35 @@ class StringSource:
             pieces[b""] = None
         scores = self.source.score(event.answer, tuple(pieces), prompt=self.prompt)
         return Evidence(scores=StringScores(tuple(pieces), scores))
+
+
+@runtime_checkable
+class ScoresTexts(Protocol):
+    """What can score whole texts: any `OffsetSource`, and every pair that is one."""
+
+    def score(self, context: bytes, pieces: Sequence[bytes], *, prompt: Prompt) -> Scores: ...
+
+
+def draws_whole(steering: Steering, api: Endpoint) -> bool:
+    """Whether whole answers are drawn: where that is asked for, or the endpoint allows nothing else."""
+    return steering.way == "answers" or (steering.way == "auto" and not api.capabilities().logprobs)
+
+
+def whole_knobs(steering: Steering) -> Steering:
+    """The knobs where whole answers are drawn: where nothing steers, and nobody asked for several, one is enough."""
+    if steering.way == "auto" and not steering.acts_from(0):
+        return replace(steering, samples=1, settled=0.0)
+    return steering
+
+
+def whole_source(offsets: Offsets, prompt: Prompt, steering: Steering) -> StringSource:
+    """What weighs whole answers. Raises InputError for a source that scores none, and for knobs of single tokens."""
+    replace(steering, way="answers")  # which raises where the knobs cannot go with it
+    if not isinstance(offsets, ScoresTexts):
+        raise InputError(f"way='answers' needs a source that scores texts, and {type(offsets).__name__} has no `score`")
+    if isinstance(offsets, LocalPair):
+        read_by(offsets, prompt)
+    return StringSource(offsets, prompt)
 
 
 def check_ids(steering: Steering, api: Endpoint) -> None:

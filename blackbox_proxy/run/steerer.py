@@ -14,7 +14,7 @@ from blackbox_proxy.errors import InputError
 from blackbox_proxy.run.choice import Choosing
 from blackbox_proxy.run.engine import AsyncStream, Stream
 from blackbox_proxy.run.session import Session
-from blackbox_proxy.run.sources import Offsets
+from blackbox_proxy.run.sources import Offsets, draws_whole
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Choice, Prompt, Result
 
@@ -45,6 +45,8 @@ class Steerer:
     def complete(self, prompt: Prompt | str, *, pair_prompt: Prompt | str | None = None) -> Result:
         """The steered answer to a prompt; greedy, or drawn where the knobs have a temperature.
 
+        Where whole answers are drawn (`Steering.way`) it is one of them, and `Result.samples` has them all.
+
         Args:
             prompt: A question, or a `Prompt`.
             pair_prompt: What the source of offsets reads in place of `prompt`, where the two should differ: a document
@@ -53,7 +55,10 @@ class Steerer:
         return self.stream(prompt, pair_prompt=pair_prompt).result
 
     def stream(self, prompt: Prompt | str, *, pair_prompt: Prompt | str | None = None) -> Stream:
-        """`complete`, step by step. The prompt is read at once; nothing is sent before the first step is asked for."""
+        """`complete`, step by step. The prompt is read at once; nothing is sent before the first step is asked for.
+
+        An answer that is chosen among whole ones comes as one step, and one for its end.
+        """
         return Stream(self._session(prompt, pair_prompt))
 
     def sample(self, prompt: Prompt | str, n: int, *, pair_prompt: Prompt | str | None = None) -> Iterator[Result]:
@@ -162,6 +167,11 @@ class Steerer:
             raise InputError(
                 f"{n} answers were asked for at temperature {self.steering.temperature:g}",
                 hint="several answers need a temperature above 0; all greedy ones are equal",
+            )
+        if n > 1 and draws_whole(self.steering, self.api):
+            raise InputError(
+                f"{n} answers were asked for, each of them chosen among whole answers",
+                hint="ask for one: its `samples` are the whole answers with their weights; or use way='token'",
             )
         run = uuid.uuid4().hex
         seeds = (replace(self.steering, seed=self.steering.seed + i) for i in range(n))

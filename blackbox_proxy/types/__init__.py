@@ -15,6 +15,7 @@ from blackbox_proxy.types.api import (
     Candidate,
     Capabilities,
     Continuation,
+    DrawnAnswer,
     Echoed,
     Kind,
     ListAdapter,
@@ -27,7 +28,7 @@ from blackbox_proxy.types.api import (
     Watcher,
     WireRequest,
 )
-from blackbox_proxy.types.asks import NO_RUN, Ask, Echo, Generate, Prefix, Purpose, Reveal, Sampling, Score
+from blackbox_proxy.types.asks import NO_RUN, Ask, Draw, Echo, Generate, Prefix, Purpose, Reveal, Sampling, Score
 from blackbox_proxy.types.pair import (
     Distribution,
     Floats,
@@ -41,7 +42,7 @@ from blackbox_proxy.types.pair import (
     TokenPath,
 )
 from blackbox_proxy.types.prompts import WRITTEN, Message, Prompt
-from blackbox_proxy.types.results import Choice, Finish, Option, Origin, Result, ScoredCandidate, Step
+from blackbox_proxy.types.results import Choice, Finish, Option, Origin, Result, Sample, ScoredCandidate, Step
 
 __all__ = [
     "FILTERED",
@@ -57,6 +58,8 @@ __all__ = [
     "Choice",
     "Continuation",
     "Distribution",
+    "Draw",
+    "DrawnAnswer",
     "Echo",
     "Echoed",
     "Finish",
@@ -82,6 +85,7 @@ __all__ = [
     "Reveal",
     "RevealMethod",
     "Said",
+    "Sample",
     "Sampling",
     "Score",
     "ScoredCandidate",

@@ -101,6 +101,40 @@ provider's filter has cut it there."""
 
 
 @dataclass(frozen=True, slots=True)
+class Sample:
+    """One of the whole answers that an answer was chosen from; equal ones are merged.
+
+    Log-probs are natural, and those of the whole text, of its end too where it ended by itself. None where nobody
+    knows.
+
+    Attributes:
+        text: The answer, cut before a stop string.
+        finish: Why it ended.
+        count: How often it was drawn.
+        logp: The API's, of what it sampled.
+        expert: The expert's.
+        anti_expert: The anti-expert's.
+        log_weight: alpha * (expert - anti_expert): log of the weight of each of its draws.
+        share: Its part of all weights: how probable it is that `draw` takes it.
+        tokens: API tokens of all its draws; estimated from their lengths where one request drew several answers.
+        cost: US dollars, its part of the requests that drew it; None where that is unknown.
+        chosen: Whether it is the answer.
+    """
+
+    text: str
+    finish: Finish
+    count: int
+    logp: float | None = None
+    expert: float | None = None
+    anti_expert: float | None = None
+    log_weight: float | None = None
+    share: float | None = None
+    tokens: int = 0
+    cost: Decimal | None = None
+    chosen: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """A finished answer with everything that led to it; or, with the finish "error", one that broke off.
 
@@ -110,25 +144,40 @@ class Result:
         finish: Why it ended.
         usage: Tokens and requests.
         exactness: `exact` where the endpoint went on from exactly our text at every step (`Step.exact`) and no step was
-            completed without the API; `approximate` otherwise.
+            completed without the API; `sampled` for one of several whole answers, chosen by its weight; `approximate`
+            otherwise.
         seconds: Wall time.
         cost: US dollars for all requests that were answered, those of no use included; None where that of one is
             unknown, or nothing is booked.
         model: What the endpoint calls the model.
         notes: What a reader should know of this answer.
         calls: All attempts at requests, as the ledger has them.
+        samples: The whole answers that it was chosen from, the largest share first; none where it was steered token by
+            token.
     """
 
     text: str
     steps: tuple[Step, ...]
     finish: Finish
     usage: Usage
-    exactness: Literal["exact", "approximate"]
+    exactness: Literal["exact", "approximate", "sampled"]
     seconds: float
     cost: Decimal | None = None
     model: str = ""
     notes: tuple[str, ...] = field(default=())
     calls: tuple[Call, ...] = ()
+    samples: tuple[Sample, ...] = ()
+
+    @property
+    def drawn(self) -> int:
+        """How many whole answers were drawn."""
+        return sum(sample.count for sample in self.samples)
+
+    @property
+    def effective_samples(self) -> float:
+        """Effective sample size: (sum of weights)^2 / (sum of their squares), over all draws; 0 without weights."""
+        squares = sum(sample.share**2 / sample.count for sample in self.samples if sample.share is not None)
+        return 1.0 / squares if squares else 0.0
 
     @property
     def changed(self) -> int:

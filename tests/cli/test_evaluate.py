@@ -268,3 +268,11 @@ def test_a_run_that_is_killed_goes_on_where_it_was(
     assert lines[: len(before)] == before
     keys = [json.loads(line)["key"] for line in lines if line.endswith("}")]
     assert len(keys) == len(set(keys)) == 4 * len(ARMS[:-1]) + 4
+
+
+def test_drawn_answers_are_chosen_from_and_all_are_paid_for(cli: Cli, task: str, here: tuple[str, ...]) -> None:
+    only = ("--draws", "3", "--only", "closed_majority", "--only", "steered_answers")
+    sums = figures(cli, task, *here, *only)
+    assert sums["closed_majority"]["calls_per_answer"] == sums["steered_answers"]["calls_per_answer"] == 3
+    assert "answers_vs_majority" in sums["tests"]
+    assert figures(cli, task, *here, *only) == sums, "nothing is asked twice"

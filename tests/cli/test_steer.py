@@ -313,3 +313,34 @@ def test_weights_are_not_claimed_where_they_are_not(cli: Cli, tmp_path: Path, mo
 
 def test_fetching_what_is_there_prints_its_path(cli: Cli, smollm2_path: Path) -> None:
     assert cli("weights", "fetch", "smollm2-135m-instruct").out == f"{smollm2_path}\n"
+
+
+def test_whole_answers_are_drawn_shown_and_foretold(cli: Cli, where: tuple[str, ...], tmp_path: Path) -> None:
+    asked = ("steer", PROMPT, *where, "--template", "chatml", *FAST, "--no-ledger", "--way", "answers")
+    said = cli(*asked, "--samples", "5", "--answers-at-once", "5", "--json")
+    assert said.status == 0, said.err
+    answer = json.loads(said.out)
+    assert sum(sample["count"] for sample in answer["samples"]) == 5
+    assert answer["text"] == next(sample["text"] for sample in answer["samples"] if sample["chosen"])
+    assert answer["usage"]["requests"] == 1
+    assert "up to 5 whole answers are drawn" in said.err
+    page = tmp_path / "answer.html"
+    shown = cli(*asked, "--samples", "3", "--trace", "--trace-html", str(page))
+    assert "log weight" in shown.out
+    assert "All whole answers" in page.read_text()
+    silent = cli(*asked[:-2], "--no-logprobs", "--samples", "2", "--json")
+    assert json.loads(silent.out)["exactness"] == "sampled", "auto takes whole answers where there are no log-probs"
+
+
+def test_a_profile_without_log_probs_needs_no_flag(
+    cli: Cli, tiny_api: TinyModel, pair_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-test")
+    with running(tiny_api.path, name="tiny", quirks=["ignored-logprobs"]) as url:
+        place = ("--profile", "anthropic", "--base-url", url, "--model", "tiny", "--pair", str(pair_path))
+        said = cli("steer", PROMPT, *place, *FAST, "--samples", "3", "--no-ledger", "--json")
+    assert said.status == 0, said.err
+    answer = json.loads(said.out)
+    assert answer["exactness"] == "sampled"
+    assert answer["usage"]["requests"] == sum(sample["count"] for sample in answer["samples"]) == 3
+    assert "up to 3 whole answers are drawn" in said.err
