@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from blackbox_proxy.core.decoding.sources import OffsetTable, WeightedSum
     from blackbox_proxy.core.money.amounts import Budget
     from blackbox_proxy.errors import BlackboxProxyError
+    from blackbox_proxy.fitting.fit import fit
     from blackbox_proxy.learnt import LearntWeights
     from blackbox_proxy.ledger.books import Ledger, open_ledger
     from blackbox_proxy.local.loading import load_pair
@@ -56,6 +57,7 @@ __all__ = [
     "WeightFit",
     "WeightedSum",
     "connect",
+    "fit",
     "fit_weights",
     "load_pair",
     "nats_lost",
@@ -75,6 +77,7 @@ _HOMES = {
     "learnt": ("LearntWeights",),
     "ledger.books": ("Ledger", "open_ledger"),
     "errors": ("BlackboxProxyError",),
+    "fitting.fit": ("fit",),
     "steering": ("Schedule", "Steering"),
     "local.loading": ("load_pair",),
     "local.pair": ("Pair", "PairFiles", "open_pair"),

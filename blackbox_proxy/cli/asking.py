@@ -6,6 +6,8 @@ It parses its options, calls one function, and hands the answers to `show`; heav
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,14 +17,18 @@ from blackbox_proxy.cli.declaring import ANSWER, OUTPUT, with_options
 from blackbox_proxy.cli.endpoint import EndpointFeatures, EndpointOptions
 from blackbox_proxy.cli.knobs import AllKnobs, steering_of
 from blackbox_proxy.cli.options import AsJson, PairOptions, PromptOptions, write_json
+from blackbox_proxy.cli.recipe import RecipeFile, answer_alone, answer_chosen, read_given, typed
 from blackbox_proxy.cli.taping import TapeOptions
 from blackbox_proxy.cli.tracing import TraceFile, check, traced
 from blackbox_proxy.errors import BlackboxProxyError
 
 if TYPE_CHECKING:
     from blackbox_proxy.api import Api
+    from blackbox_proxy.cli.settings import Settings
     from blackbox_proxy.ledger.books import Ledger
+    from blackbox_proxy.recipes import FittedRecipe
     from blackbox_proxy.run.engine import Stream
+    from blackbox_proxy.run.sources import Offsets
     from blackbox_proxy.steering import Steering
     from blackbox_proxy.types import Prompt
 
@@ -46,6 +52,8 @@ STEER_EXAMPLES = """Examples:
 
 `blackbox-proxy steer "Name a colour." --replay tape.jsonl --pair pair.toml`
 
+`blackbox-proxy steer "Name a colour." --recipe recipe.toml`
+
 `blackbox-proxy steer "Name a colour." --way answers --samples 16 --pick best --profile openai --model gpt-5.4`
 
 `blackbox-proxy steer "Name a colour." --drafter auto --prefer latency --echo --profile vllm --model m --pair demo`
@@ -54,11 +62,13 @@ STEER_EXAMPLES = """Examples:
 
 @with_options
 def steer(
+    context: typer.Context,
     *,
     question: PromptOptions,
     endpoint: EndpointOptions,
     features: EndpointFeatures,
     pair: PairOptions,
+    recipe: RecipeFile = None,
     knobs: AllKnobs,
     n: Annotated[
         int, typer.Option("--n", help="Answers to draw, with the seeds from --seed on.", min=1, rich_help_panel=ANSWER)
@@ -76,30 +86,48 @@ def steer(
     The text streams to standard output as it becomes certain.
     """
     from blackbox_proxy.cli.settings import read_settings
-    from blackbox_proxy.local.loading import load_pair
     from blackbox_proxy.run.steerer import Steerer
 
     check(trace_html, answers=n)
-    settings = cassette.settings(read_settings())
+    settings, fitted = cassette.settings(read_settings()), read_given(recipe)
     asked, pair_prompt = question.read()
+    if fitted is not None:
+        pair_prompt, asked = pair_prompt or asked, fitted.asked(asked)
+        endpoint, knobs = endpoint.or_of(fitted.endpoint), fitted.with_knobs(typed(context, knobs))
     steering = steering_of(knobs, settings)
+    if fitted is not None and fitted.way == "expert":
+        file = pair.file(settings, default=Path(fitted.pair))
+        answer_alone(file, pair_prompt or asked, tokens=steering.max_tokens, as_json=as_json)
+        return
     with (
         budget.books(settings) as book,
         endpoint.connect(settings, route=features.route(steering), ledger=book, tape=cassette.open()) as api,
-        load_pair(pair.file(settings)) as local,
-        traced(
-            Steerer(api, local, steering).streams(asked, n, pair_prompt=pair_prompt),
-            trace_html,
-            asked=asked,
-            steering=steering,
-            quiet=as_json,
-        ) as running,
+        _offsets(fitted, pair, settings) as local,
     ):
-        _foretell(api, asked, steering, n=n, book=book)
-        if as_json:
-            _write_answers(running, n=n, trace=trace, before=api.notes)
-        else:
-            _show_answers(running, n=n, trace=trace, before=api.notes, steering=steering)
+        steerer = Steerer(api, local, steering)
+        if fitted is not None and fitted.way == "choice":
+            answer_chosen(steerer, (asked, pair_prompt or asked), fitted.options, as_json=as_json)
+            return
+        streams = steerer.streams(asked, n, pair_prompt=pair_prompt)
+        with traced(streams, trace_html, asked=asked, steering=steering, quiet=as_json) as running:
+            _foretell(api, asked, steering, n=n, book=book)
+            if as_json:
+                _write_answers(running, n=n, trace=trace, before=api.notes)
+            else:
+                _show_answers(running, n=n, trace=trace, before=api.notes, steering=steering)
+
+
+@contextmanager
+def _offsets(fitted: FittedRecipe | None, pair: PairOptions, settings: Settings) -> Iterator[Offsets]:
+    """The pair; nothing where a recipe leaves the closed model alone."""
+    from blackbox_proxy.core.decoding.sources import OffsetTable
+    from blackbox_proxy.local.loading import load_pair
+
+    if fitted is not None and fitted.way == "closed":
+        yield OffsetTable({})
+        return
+    with load_pair(pair.file(settings, default=Path(fitted.pair) if fitted else None)) as local:
+        yield local
 
 
 def _foretell(api: Api, asked: Prompt, steering: Steering, *, n: int, book: Ledger | None) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from blackbox_proxy.cli import asking, cost, doctor, drift, evaluate, inputs, profiles, scoring, serving, tune
+from blackbox_proxy.cli import asking, cost, doctor, drift, evaluate, fit, inputs, profiles, scoring, serving, tune
 from blackbox_proxy.cli import cassette as tapes
 from blackbox_proxy.cli.declaring import with_options
 from blackbox_proxy.cli.fetching import fetch
@@ -47,6 +47,7 @@ app.command(epilog=scoring.SCORE_EXAMPLES)(scoring.score)
 app.command(epilog=doctor.EXAMPLES)(doctor.doctor)
 app.command(epilog=tune.EXAMPLES)(tune.tune)
 app.command(epilog=evaluate.EXAMPLES)(evaluate.evaluate)
+app.command(epilog=fit.EXAMPLES)(fit.fit)
 app.command(epilog=serving.SERVE_EXAMPLES)(serving.serve)
 app.command(epilog=serving.INIT_EXAMPLES)(serving.init)
 app.add_typer(serving.keys_app, name="keys")

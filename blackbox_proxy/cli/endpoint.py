@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from blackbox_proxy.cli import inputs
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from blackbox_proxy.cassettes.opening import Tape
     from blackbox_proxy.cli.settings import Settings
     from blackbox_proxy.ledger.books import Ledger
+    from blackbox_proxy.recipes import RecipeEndpoint
     from blackbox_proxy.steering import Steering
 
 NEEDED = "none: give it, or set it once"
@@ -90,6 +91,33 @@ class EndpointOptions:
     def place(self, settings: Settings) -> str:
         """The profile, or else the address."""
         return self.profile or settings.profile or self.base_url or settings.base_url or ""
+
+    def or_of(self, known: RecipeEndpoint) -> EndpointOptions:
+        """The same options; what they leave out is as a recipe has it. A place that is given stands as a whole."""
+        placed = bool(self.base_url or self.profile)
+        return replace(
+            self,
+            model=self.model or known.model or None,
+            base_url=self.base_url if placed else known.base_url or None,
+            profile=self.profile if placed else known.profile or None,
+            template=self.template or known.template or None,
+            tokenizer=self.tokenizer or known.tokenizer or None,
+            top_k=self.top_k or known.top_k,
+        )
+
+    def described(self, settings: Settings) -> RecipeEndpoint:
+        """What a recipe says of the endpoint: what is given here, or else by the settings; never a key."""
+        from blackbox_proxy.recipes import RecipeEndpoint
+
+        profile = self.profile or settings.profile
+        return RecipeEndpoint(
+            model=self.model or settings.model or "",
+            profile=profile,
+            base_url=self.base_url or ("" if profile else settings.base_url) or "",
+            template=self.template or "",
+            tokenizer=self.tokenizer or "",
+            top_k=self.top_k,
+        )
 
     def connect(
         self,

@@ -20,6 +20,7 @@ from blackbox_proxy.cli.endpoint import EndpointOptions
 from blackbox_proxy.cli.knobs import Knobs, TaskKnobs, check_alpha
 from blackbox_proxy.cli.options import AsJson, PairOptions, page_option, write_json
 from blackbox_proxy.cli.pagefile import check_page_file, program, write_page
+from blackbox_proxy.cli.recipe import RecipeFile, read_given
 from blackbox_proxy.cli.taping import TapeOptions
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import replace_text
@@ -102,6 +103,7 @@ def evaluate(
     answers: Annotated[
         Path, typer.Option(help="Folder where answers are kept: none is asked for twice.", rich_help_panel=OUTPUT)
     ] = FIRST,
+    recipe: RecipeFile = None,
     html: Annotated[Path | None, page_option("--html", "")] = None,
     figures: Annotated[
         Path | None, typer.Option(help="Write the figures to this JSON file too.", rich_help_panel=OUTPUT)
@@ -127,7 +129,10 @@ def evaluate(
         check_page_file(html)
     read = _tasks(tasks or (), knobs, tune_alpha=tune_alpha)
     closed = _ClosedModel(cassette.settings(read_settings()), standin, endpoint, cassette, tuned_model)
-    options = EvaluationOptions(ArmSizes(limit, others, draws), tuple(only or ()), tune_alpha, parallel)
+    fitted = read_given(recipe)
+    options = EvaluationOptions(ArmSizes(limit, others, draws), tuple(only or ()), tune_alpha, parallel, fitted)
+    if fitted is not None and not standin:
+        closed = replace(closed, endpoint=endpoint.or_of(fitted.endpoint))
     outcomes: list[TaskOutcomeFigures] = []
     with _endpoint(closed, answers, budget, slots=parallel) as ready:
         for task in read:
@@ -184,7 +189,7 @@ def _endpoint(closed: _ClosedModel, folder: Path, budget: BudgetOptions, *, slot
             )
         if closed.cassette != TapeOptions():
             raise InputError("--standin is neither recorded nor replayed", hint="leave out --standin or the cassette")
-        with _served(closed.standin, folder, slots=slots) as api:
+        with standin_api(closed.standin, folder, slots=slots) as api:
             yield _Endpoint(closed.settings, api, closed.mark)
         return
     tape = closed.cassette.open()
@@ -196,7 +201,7 @@ def _endpoint(closed: _ClosedModel, folder: Path, budget: BudgetOptions, *, slot
 
 
 @contextmanager
-def _served(spec: str, folder: Path, *, slots: int) -> Iterator[Api]:
+def standin_api(spec: str, folder: Path, *, slots: int) -> Iterator[Api]:
     """The stand-in over a model, its books beside the answers."""
     from blackbox_proxy.cli import show
     from blackbox_proxy.evaluation.serving import CLOSED, served
@@ -233,19 +238,20 @@ def _one(
     from blackbox_proxy.local.weights import default_cache, resolve
 
     cache = default_cache(os.environ)
-    described = find_pair(pair.file(endpoint.settings, default=task.pair))
+    fitted = options.recipe.pair if options.recipe is not None else ""
+    described = find_pair(pair.file(endpoint.settings, default=Path(fitted) if fitted else task.pair))
     files = read_pair_file(described, lambda spec: resolve(spec, cache=cache))
     with (
         open_pair(files) as local,
         AnswerStore(folder / f"{task.name}.jsonl") as store,
-        _watching(quiet=quiet) as watch,
+        watching(quiet=quiet) as watch,
     ):
         bench = Bench(task, endpoint.api, local, endpoint.mark, pair_mark(files), endpoint.tuned)
         return Evaluation(bench, store, options, watch)()
 
 
 @contextmanager
-def _watching(*, quiet: bool) -> Iterator[Callable[[str, int], Callable[[object], object]]]:
+def watching(*, quiet: bool) -> Iterator[Callable[[str, int], Callable[[object], object]]]:
     """A bar for what is asked at the moment, with the time that is left; on no terminal a line now and then."""
     from blackbox_proxy.cli import show
 

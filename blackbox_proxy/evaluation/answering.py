@@ -11,31 +11,45 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
-from typing import final
+from typing import Any, Protocol, final
 
 from blackbox_proxy.api import Api
 from blackbox_proxy.core.decoding.sources import OffsetTable
 from blackbox_proxy.core.money.spending import calls_of, cost_of, used_by
-from blackbox_proxy.errors import BlackboxProxyError, OverBudget
+from blackbox_proxy.errors import BlackboxProxyError, InputError, OverBudget
 from blackbox_proxy.evaluation.answers import KeptAnswer, key_of
 from blackbox_proxy.evaluation.arms import AnswerJob, Arm, closed_prompt, pair_prompt
 from blackbox_proxy.evaluation.ceiling import place_of
 from blackbox_proxy.evaluation.task import Task
-from blackbox_proxy.local.pair import Pair
+from blackbox_proxy.run.sources import LocalPair
 from blackbox_proxy.run.steerer import Steerer
 from blackbox_proxy.run.unsteered import go_on, shows, text_of
 from blackbox_proxy.steering import Steering
-from blackbox_proxy.types import Result, Usage
+from blackbox_proxy.types import Prompt, Result, Usage
 
 
 class Stopped(BaseException):
     """The run was told to stop while an answer was being made."""
 
 
+class SpeakingMember(Protocol):
+    """A member of a pair that answers by itself."""
+
+    def answer(self, prompt: Prompt, *, max_tokens: int) -> bytes:
+        """Its own greedy answer."""
+
+
+class BenchPair(LocalPair, Protocol):
+    """A pair whose members answer by themselves too: `local.pair.Pair` is one."""
+
+    @property
+    def members(self) -> tuple[SpeakingMember, SpeakingMember]: ...
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What answers are made with.
+    """What answers are made with. pair: None where no arm needs one.
 
     where, pair_mark: which endpoint and which pair these are: answers of other ones have another key. tuned: a directly
     tuned model to compare with. stop: set where the run is to end. on_result: given each steered answer with its steps,
@@ -44,7 +58,7 @@ class Bench:
 
     task: Task
     api: Api
-    pair: Pair
+    pair: BenchPair | None
     where: str
     pair_mark: str
     tuned: Api | None = None
@@ -54,8 +68,16 @@ class Bench:
 
     def steering(self, arm: Arm) -> Steering:
         """The knobs of a steered arm."""
-        steering = replace(self.task.steering, alpha=arm.alpha if arm.alpha is not None else 0.0)
+        knobs: dict[str, Any] = {"alpha": arm.alpha if arm.alpha is not None else 0.0, **dict(arm.knobs)}
+        steering = replace(self.task.steering, **knobs)
         return replace(steering, way="answers", samples=arm.draws) if arm.draws else steering
+
+    @property
+    def both(self) -> BenchPair:
+        """The pair. Raises InputError where there is none."""
+        if self.pair is None:
+            raise InputError("this arm needs a pair, and none is given", hint="give a pair file")
+        return self.pair
 
     def speaker(self, arm: Arm) -> Api:
         """The hosted model that an arm calls."""
@@ -72,9 +94,11 @@ def key(bench: Bench, job: AnswerJob) -> str:
         settings |= {"where": bench.where, "model": api.model, "template": api.template, "asked": asked}
     if arm.speaker not in ("closed", "tuned"):
         settings |= {"pair": bench.pair_mark, "pair_asked": pair_prompt(bench.task, job).messages[0].content}
-    if arm.speaker == "steered":
+    if arm.speaker in ("steered", "choice"):
         settings |= {"steering": _chosen(bench.steering(arm)), "top_k": bench.api.capabilities().top_k}
-    else:
+    if arm.speaker == "choice":
+        settings["options"] = job.item.choices
+    if arm.speaker != "steered":
         settings["speaker"] = arm.speaker
         settings |= {"draws": arm.draws, "steering": _chosen(bench.steering(arm))} if arm.draws else {}
     return key_of(settings)
@@ -97,7 +121,7 @@ def place_key(bench: Bench, job: AnswerJob) -> str:
 def answer(bench: Bench, job: AnswerJob) -> KeptAnswer:
     """Ask. An error of ours is kept in the answer (`Bench`); one of all further questions is raised (OverBudget)."""
     blank = KeptAnswer(key(bench, job), bench.task.name, job.item.name, job.arm.name)
-    makers = {"closed": _closed, "tuned": _closed, "steered": _steered}
+    makers = {"closed": _closed, "tuned": _closed, "steered": _steered, "choice": _choice}
     return _kept(bench, blank, lambda: makers.get(job.arm.speaker, _local)(bench, job, blank))
 
 
@@ -131,7 +155,7 @@ def _kept(bench: Bench, blank: KeptAnswer, make: Callable[[], KeptAnswer]) -> Ke
 
 def _local(bench: Bench, job: AnswerJob, blank: KeptAnswer) -> KeptAnswer:
     """A member of the pair, by itself: it calls nobody, so it costs no dollars."""
-    expert, anti_expert = bench.pair.members
+    expert, anti_expert = bench.both.members
     member = expert if job.arm.speaker == "expert" else anti_expert
     before = time.perf_counter()
     text = member.answer(pair_prompt(bench.task, job), max_tokens=bench.task.max_tokens)
@@ -164,7 +188,7 @@ def _most_frequent(bench: Bench, job: AnswerJob, blank: KeptAnswer) -> KeptAnswe
 def _steered(bench: Bench, job: AnswerJob, blank: KeptAnswer) -> KeptAnswer:
     """The hosted model, steered; between its steps it can be stopped."""
     asked, pair_asked = closed_prompt(bench.task, job), pair_prompt(bench.task, job)
-    running = Steerer(bench.api, bench.pair, bench.steering(job.arm)).stream(asked, pair_prompt=pair_asked)
+    running = Steerer(bench.api, bench.both, bench.steering(job.arm)).stream(asked, pair_prompt=pair_asked)
     for _ in running:
         if bench.stop.is_set():
             raise Stopped
@@ -186,6 +210,16 @@ def _steered(bench: Bench, job: AnswerJob, blank: KeptAnswer) -> KeptAnswer:
         off=math.fsum(step.tv_bound for step in result.steps),
         exact=result.exactness == "exact",
     )
+
+
+def _choice(bench: Bench, job: AnswerJob, blank: KeptAnswer) -> KeptAnswer:
+    """The likeliest of the item's choices by their steered odds."""
+    asked, pair_asked = closed_prompt(bench.task, job), pair_prompt(bench.task, job)
+    steerer = Steerer(bench.api, bench.both, bench.steering(job.arm))
+    choice = steerer.choose(asked, job.item.choices, pair_prompt=pair_asked)
+    used = _used(blank, choice.usage)
+    local = choice.usage.local_seconds
+    return replace(used, text=choice.likeliest.text, seconds=choice.seconds, cost=choice.cost, local=local)
 
 
 def _used(blank: KeptAnswer, usage: Usage) -> KeptAnswer:

@@ -13,6 +13,7 @@ closed_majority     the most frequent of several whole answers of the closed mod
 steered_answers     the best of the same number by the pair
 steered_alpha_...   steered at other alphas
 in_place            what the closed model says where the form has the fact; asked where `steered` is wrong
+recipe              what a fitted recipe says (`recipes`)
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from blackbox_proxy.evaluation.task import Item, Task, Who
+from blackbox_proxy.recipes import FittedRecipe, introduction
 from blackbox_proxy.types import Message, Prompt
 
-Speaker = Literal["closed", "tuned", "anti_expert", "expert", "steered"]
+Speaker = Literal["closed", "tuned", "anti_expert", "expert", "steered", "choice"]
 
 Looks = Literal["wrong", "always"]
 """After which answers the closed model is asked what it says in the place of the fact."""
@@ -40,7 +42,8 @@ class Arm:
 
     examples, instructions: what stands before the question. who: who is shown documents. alpha: where it is steered.
     n: how many questions it answers, the first ones. draws: how many whole answers it is chosen from; 0 for none.
-    looks: which of its answers are looked into (`ceiling`).
+    looks: which of its answers are looked into (`ceiling`). before: further turns that the closed model reads before
+    the question. knobs: of steering, in place of the task's.
     """
 
     name: str
@@ -52,6 +55,13 @@ class Arm:
     alpha: float | None = None
     draws: int = 0
     looks: Looks | None = None
+    before: tuple[Message, ...] = ()
+    knobs: tuple[tuple[str, object], ...] = ()
+
+    @property
+    def introduced(self) -> bool:
+        """Whether anything but documents stands before the question."""
+        return self.examples or bool(self.before)
 
     @property
     def calls(self) -> bool:
@@ -132,16 +142,19 @@ def in_order(items: Sequence[Item]) -> tuple[Item, ...]:
     return tuple(random.Random(SEED).sample(items, len(items)))
 
 
+def recipe_arm(recipe: FittedRecipe, *, n: int) -> Arm:
+    """The arm that a fitted recipe describes."""
+    chosen = {name: value for name, value in recipe.steering.items() if name != "max_tokens"}
+    knobs = tuple(sorted(chosen.items())) if recipe.way in ("steered", "choice") else ()
+    alpha = recipe.steering.get("alpha") if knobs else None
+    return Arm("recipe", recipe.way, n, alpha=alpha, before=recipe.before, knobs=knobs)
+
+
 def examples(task: Task, arm: Arm) -> tuple[Message, ...]:
     """What stands before the question of an arm: the same for all, so that a provider's cache can hold it."""
-    said: list[Message] = []
-    if arm.instructions:
-        said.append(Message("system", task.instructions))
-    if arm.examples:
-        for item in random.Random(SEED).sample(task.train, task.few_shot):
-            asked = task.asked(item, shown=arm.shown("closed"))
-            said += [Message("user", asked), Message("assistant", item.reference)]
-    return tuple(said)
+    drawn = random.Random(SEED).sample(task.train, task.few_shot) if arm.examples else []
+    shown = [(task.asked(item, shown=arm.shown("closed")), item.reference) for item in drawn]
+    return (*introduction(task.instructions if arm.instructions else "", shown), *arm.before)
 
 
 def closed_prompt(task: Task, job: AnswerJob) -> Prompt:

@@ -10,13 +10,14 @@ from blackbox_proxy.errors import InputError, WeightsError
 from blackbox_proxy.evaluation.advice import advice
 from blackbox_proxy.evaluation.answering import Bench, key, place_key
 from blackbox_proxy.evaluation.answers import AnswerStore, KeptAnswer
-from blackbox_proxy.evaluation.arms import AnswerJob, Arm, ArmSizes, arms, in_order
+from blackbox_proxy.evaluation.arms import AnswerJob, Arm, ArmSizes, arms, in_order, recipe_arm
 from blackbox_proxy.evaluation.run import EvaluationStage, Run, stages
 from blackbox_proxy.evaluation.scoring import scorer
 from blackbox_proxy.evaluation.statistics import Mean, mean
 from blackbox_proxy.evaluation.summary import ArmAnswers, figures, given, majority
 from blackbox_proxy.evaluation.task import Item, Task
 from blackbox_proxy.local.pair import PairFiles
+from blackbox_proxy.recipes import FittedRecipe
 
 Watch = Callable[[str, int], Callable[[object], object]]
 """Told what is asked now and how many questions that takes; gives what is told each answer."""
@@ -24,12 +25,17 @@ Watch = Callable[[str, int], Callable[[object], object]]
 
 @dataclass(frozen=True, slots=True)
 class EvaluationOptions:
-    """What is to be asked. only: names of arms, all where there are none. tune: choose alpha on validation first."""
+    """What is to be asked.
+
+    only: names of arms, all where there are none. tune: choose alpha on validation first. recipe: a fitted recipe,
+    which is one more arm.
+    """
 
     sizes: ArmSizes = field(default_factory=ArmSizes)
     only: tuple[str, ...] = ()
     tune: bool = False
     at_once: int = 1
+    recipe: FittedRecipe | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,8 @@ class Evaluation:
         alpha = task.alpha if tuned is None else tuned.alpha
         items = in_order(task.test)
         every = arms(task, alpha=alpha, sizes=self.options.sizes, tuned=bench.tuned is not None)
+        if self.options.recipe is not None:
+            every = (*every, recipe_arm(self.options.recipe, n=every[0].n))
         asked = self._ask(stages(_chosen(every, self.options.only), items))
         answered = tuple(one for arm in every if (one := self._given(arm, items)).answers or one.errors)
         if task.majority:

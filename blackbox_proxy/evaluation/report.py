@@ -32,6 +32,7 @@ NAMES: Mapping[str, str] = {
     "steered_documents_closed": "steered; the closed model is shown the document",
     "steered_documents_pair": "steered; the pair is shown the document",
     "steered_documents_both": "steered; both are shown the document",
+    "recipe": "the fitted recipe",
 }
 """What each arm is, after its own name; a sweep's arms say their alpha."""
 

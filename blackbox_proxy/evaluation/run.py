@@ -44,7 +44,7 @@ def stages(arms: Sequence[Arm], items: Sequence[Item]) -> tuple[EvaluationStage,
     """All jobs in order."""
     local = [arm for arm in arms if not arm.calls]
     after = [unit for group in _by_examples(arms) for unit in _by_question(group, items)]
-    together = _like_the_main_one([arm for arm in arms if arm.calls and not arm.examples])
+    together = _like_the_main_one([arm for arm in arms if arm.calls and not arm.introduced])
     return (
         EvaluationStage(
             tuple(unit for unit in after if not _steers(unit)),
@@ -62,15 +62,15 @@ def question_by_question(arms: Sequence[Arm], items: Sequence[Item]) -> tuple[Ev
 
 def _steers(unit: Unit) -> bool:
     """Whether it needs the pair."""
-    return any(job.arm.speaker == "steered" for job in unit)
+    return any(job.arm.speaker in ("steered", "choice") for job in unit)
 
 
 def _by_examples(arms: Sequence[Arm]) -> Iterable[list[Arm]]:
     """The arms with examples, those of equal prompts together, the steered one first."""
-    groups: defaultdict[tuple[bool, bool, bool], list[Arm]] = defaultdict(list)
+    groups: defaultdict[tuple[object, ...], list[Arm]] = defaultdict(list)
     for arm in sorted(arms, key=lambda arm: arm.speaker != "steered"):
-        if arm.calls and arm.examples:
-            groups[arm.speaker == "tuned", arm.instructions, arm.shown("closed")].append(arm)
+        if arm.calls and arm.introduced:
+            groups[arm.speaker == "tuned", arm.instructions, arm.shown("closed"), arm.before].append(arm)
     return groups.values()
 
 

@@ -33,11 +33,15 @@ FINISHES: Mapping[str, Finish] = {"stop": "stop", "stop_string": "stop", "conten
 
 @dataclass(frozen=True, slots=True)
 class AnswerTask:
-    """One answer to make, or one text to score, and the choices of the reply that it stands for."""
+    """One answer to make, or one text to score, and the choices of the reply that it stands for.
+
+    pair_prompt: what the pair reads in place of the prompt; None for the same.
+    """
 
     prompt: Prompt | Given
     steering: Steering
     choices: tuple[int, ...]
+    pair_prompt: Prompt | None = None
 
 
 @final
@@ -58,14 +62,20 @@ def answer_tasks(request: GatewayRequest, model: SteeredModel) -> list[AnswerTas
     if request.echo:
         steering = replace(steering, top_candidates=max(steering.top_candidates, request.top or 0))
     for at, source in enumerate(request.sources):
-        prompt = given_of(source, model, goes_on=request.goes_on) if request.echo else text_of(source, model)
         first = at * request.n
+        whole = AnswerTask(_asked(source, request, model), steering, tuple(range(first, first + request.n)))
+        if model.recipe is not None and isinstance(whole.prompt, Prompt):
+            whole = replace(whole, prompt=model.recipe.asked(whole.prompt), pair_prompt=whole.prompt)
         if request.echo or steering.temperature == 0.0:
-            tasks.append(AnswerTask(prompt, steering, tuple(range(first, first + request.n))))
+            tasks.append(whole)
             continue
         seeds = (replace(steering, seed=steering.seed + i) for i in range(request.n))
-        tasks += [AnswerTask(prompt, seeded, (first + i,)) for i, seeded in enumerate(seeds)]
+        tasks += [replace(whole, steering=seeded, choices=(first + i,)) for i, seeded in enumerate(seeds)]
     return tasks
+
+
+def _asked(source: Source, request: GatewayRequest, model: SteeredModel) -> Prompt | Given:
+    return given_of(source, model, goes_on=request.goes_on) if request.echo else text_of(source, model)
 
 
 def _steering(request: GatewayRequest, model: SteeredModel) -> Steering:
@@ -139,7 +149,9 @@ async def answers(
 
 def _stream(task: AnswerTask, api: Api, model: SteeredModel) -> AsyncStream:
     steerer = Steerer(api, model.offsets, task.steering)
-    return steerer.astream_score(task.prompt) if isinstance(task.prompt, Given) else steerer.astream(task.prompt)
+    if isinstance(task.prompt, Given):
+        return steerer.astream_score(task.prompt)
+    return steerer.astream(task.prompt, pair_prompt=task.pair_prompt)
 
 
 async def _answer(request: GatewayRequest, task: AnswerTask, model: SteeredModel, *, tally: GatewayTally) -> Parts:

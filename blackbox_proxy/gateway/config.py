@@ -15,7 +15,7 @@ import difflib
 import ipaddress
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, final
 
@@ -28,9 +28,10 @@ from blackbox_proxy.gateway.requests import RequestLimits
 from blackbox_proxy.knobs import KnobMistake, read_knobs
 from blackbox_proxy.local.template import DEFAULT
 from blackbox_proxy.openai_http.listening import LOOPBACK
+from blackbox_proxy.recipes import FittedRecipe, read_recipe
 from blackbox_proxy.remote.profiles.lines import Place, line_of
 from blackbox_proxy.remote.profiles.schema import ProfileOptions
-from blackbox_proxy.steering import Steering
+from blackbox_proxy.steering import Schedule, Steering
 
 PREFIX = "BLACKBOX_PROXY_"
 OPEN_TABLES = ("server", "ledger")
@@ -99,11 +100,16 @@ class UpstreamConfig(_Table):
 
 
 class ModelConfig(_Table):
-    """What clients see under one name. pair: a pair file, or `demo`; without one nothing is steered."""
+    """What clients see under one name. pair: a pair file, or `demo`; without one nothing is steered.
+
+    recipe: a file that `fit` wrote: its examples and instructions stand before what is asked, its knobs steer, and its
+    pair and model stand where none is given here.
+    """
 
     upstream: str
-    model: Annotated[str, Field(min_length=1)]
+    model: str = ""
     pair: str | None = None
+    recipe: str | None = None
     template: str = DEFAULT
     tokenizer: str = ""
     options: ProfileOptions = ProfileOptions()
@@ -120,7 +126,7 @@ class _File(_Table):
 @final
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What a file says, checked. folder: what its relative paths count from. steering: by the names of the models."""
+    """What a file says, checked. folder: what its relative paths count from. steering, recipes: by models' names."""
 
     where: str
     folder: Path
@@ -129,6 +135,7 @@ class Config:
     upstreams: Mapping[str, UpstreamConfig]
     models: Mapping[str, ModelConfig]
     steering: Mapping[str, Steering]
+    recipes: Mapping[str, FittedRecipe] = field(default_factory=dict)
 
     def path(self, given: str) -> Path:
         """A path of the file."""
@@ -155,8 +162,10 @@ def parse_config(text: str, *, where: str, folder: Path, environ: Mapping[str, s
     source = _Source(where, text, _overrides(environ))
     file = source.validated(said)
     _check(file, source)
-    steering = {name: _steering(name, served, source) for name, served in file.models.items()}
-    return Config(where, folder, file.server, file.ledger, file.upstreams, file.models, steering)
+    recipes = _recipes(file, source, folder)
+    models = {name: _with_recipe(served, recipes.get(name)) for name, served in file.models.items()}
+    steering = {name: _steering(name, served, source) for name, served in models.items()}
+    return Config(where, folder, file.server, file.ledger, file.upstreams, models, steering, recipes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,12 +275,47 @@ def _check(file: _File, source: _Source) -> None:
         if upstream.api_key_env and upstream.api_key_file:
             raise source.mistake(("upstreams", name, "api_key_file"), "give one of api_key_env and api_key_file")
     for name, served in file.models.items():
+        if not served.model and served.recipe is None:
+            raise source.mistake(("models", name, "model"), "it is missing")
         if served.upstream not in file.upstreams:
             raise source.mistake(
                 ("models", name, "upstream"),
                 f"there is no [upstreams.{served.upstream}]",
                 hint=f"there are: {', '.join(file.upstreams)}",
             )
+
+
+def _recipes(file: _File, source: _Source, folder: Path) -> dict[str, FittedRecipe]:
+    """The recipes that models name, by the models' names."""
+    recipes = {}
+    for name, served in file.models.items():
+        if served.recipe is None:
+            continue
+        place = ("models", name, "recipe")
+        try:
+            recipes[name] = read_recipe(folder / Path(served.recipe).expanduser())
+        except InputError as error:
+            raise source.mistake(place, error.message, hint=error.hint) from None
+        way = recipes[name].way
+        if way not in ("closed", "steered"):
+            raise source.mistake(
+                place,
+                f"a recipe of the way {way!r} cannot be served",
+                hint="`blackbox-proxy steer --recipe` runs it; the gateway serves the ways closed and steered",
+            )
+    return recipes
+
+
+def _with_recipe(served: ModelConfig, recipe: FittedRecipe | None) -> ModelConfig:
+    """The model with what its recipe says, where the file does not."""
+    if recipe is None:
+        return served
+    file = Path(recipe.pair)
+    fitted = str(file.resolve()) if file.is_file() else recipe.pair
+    pair = None if recipe.way == "closed" else served.pair or fitted
+    knobs = {name: str(v) if isinstance(v, Schedule) else v for name, v in recipe.with_knobs(served.steering).items()}
+    model = served.model or recipe.endpoint.model
+    return served.model_copy(update={"model": model, "pair": pair, "steering": knobs})
 
 
 def _steering(name: str, served: ModelConfig, source: _Source) -> Steering:

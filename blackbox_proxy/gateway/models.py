@@ -24,6 +24,7 @@ from blackbox_proxy.ledger.books import Ledger
 from blackbox_proxy.local.loading import load_pair
 from blackbox_proxy.local.pairfile import find_pair
 from blackbox_proxy.openai_http.fields import Refusal
+from blackbox_proxy.recipes import FittedRecipe
 from blackbox_proxy.run.sources import LocalPair, Offsets
 from blackbox_proxy.steering import Steering
 
@@ -46,7 +47,10 @@ OpensPair = Callable[[Path], OpenPair]
 @final
 @dataclass(frozen=True, slots=True)
 class SteeredModel:
-    """One name that clients may ask for. room: in its pair, which holds so many texts; without a pair there is any."""
+    """One name that clients may ask for.
+
+    room: in its pair, which holds so many texts; without a pair there is any. recipe: what stands before the question.
+    """
 
     name: str
     api: Api
@@ -56,6 +60,7 @@ class SteeredModel:
     room: AbstractAsyncContextManager[object]
     created: int
     notes: tuple[str, ...] = ()
+    recipe: FittedRecipe | None = None
 
 
 @final
@@ -109,11 +114,12 @@ class _Opening:
         gate = self.gates.setdefault(served.upstream, AdmissionGate(upstream.at_once, upstream.queue))
         api = self._api(served, upstream)
         steering = self.config.steering[name]
+        recipe = self.config.recipes.get(name)
         if not served.pair:
-            return SteeredModel(name, api, UNSTEERED, steering, gate, nullcontext(), self.created, api.notes)
+            return SteeredModel(name, api, UNSTEERED, steering, gate, nullcontext(), self.created, api.notes, recipe)
         pair, room = self._pair(served.pair)
         said = (*api.notes, *_narrow(pair.slots, upstream.at_once))
-        return SteeredModel(name, api, pair, steering, gate, room, self.created, said)
+        return SteeredModel(name, api, pair, steering, gate, room, self.created, said, recipe)
 
     def _api(self, served: ModelConfig, upstream: UpstreamConfig) -> Api:
         template = served.template

@@ -56,3 +56,8 @@ def seconds(amount: float) -> Html:
     hours, minutes = divmod(round(amount / 60), 60)
     text = f"{amount:,.1f} s" if amount < 600 else f"{hours:,} h {minutes} min" if hours else f"{minutes} min"
     return el("data", text, value=repr(amount))
+
+
+def nats(value: float | None, *, sign: str = "") -> str:
+    """Two places with a true minus, never -0.00; a dash where it is not known."""
+    return "\u2013" if value is None else f"{round(value, 2) + 0.0:{sign}.2f}".replace("-", "\u2212")

@@ -95,6 +95,46 @@ def curve(points: Sequence[Point], *, marked: float, label: str) -> Html:
 
 
 @dataclass(frozen=True, slots=True)
+class Priced:
+    """A score, 0 to 1, at a price. best: nothing else is as cheap and as good. main: what the page is about."""
+
+    name: str
+    price: float
+    score: float
+    best: bool = False
+    main: bool = False
+
+
+def scatter(points: Sequence[Priced], *, label: str) -> Html:
+    """Scores over prices, a dot for each, with a line through those that nothing passes in both."""
+    most = max((one.price for one in points), default=0.0) or 1.0
+
+    def at(one: Priced) -> tuple[float, float]:
+        return round(4 + 92 * one.price / most, 2), 100 - _percent(one.score)
+
+    edge = " ".join(f"{x},{y}" for x, y in sorted(at(one) for one in points if one.best))
+    dots = (
+        el("g", el("line", el("title", one.name), x1=x, x2=x, y1=y, y2=y, cls="dot"), cls="main" if one.main else None)
+        for one in points
+        for x, y in (at(one),)
+    )
+    picture = el(
+        "svg",
+        *(el("line", x1=0, x2=100, y1=y, y2=y, cls="grid") for y in GRID),
+        el("polyline", points=edge, cls="curve"),
+        *dots,
+        viewBox="0 0 100 100",
+        preserveAspectRatio="none",
+        role="img",
+        aria_label=label,
+    )
+    scale = el("div", *(el("span", name) for name in ("1", "0.5", "0")), cls="scale", aria_hidden="true")
+    prices = [(4, "$0"), (50, f"${most / 2:.3g}"), (96, f"${most:.3g}")]
+    ticks = [el("span", text, style=f"left:{x}%") for x, text in prices]
+    return el("div", scale, picture, el("div", *ticks, cls="ticks", aria_hidden="true"), cls="columns curves")
+
+
+@dataclass(frozen=True, slots=True)
 class BarPart:
     """A share of a whole, 0 to 1, and what it stands for."""
 

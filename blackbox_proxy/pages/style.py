@@ -116,7 +116,7 @@ h3 { margin: 28px 0 8px; font-size: 1rem; }
 .intervals .axis div { grid-column: 2; display: flex; justify-content: space-between; }
 svg .spread, svg .curve { stroke: var(--blue); stroke-width: 2; fill: none; vector-effect: non-scaling-stroke; }
 svg .dot { stroke: var(--blue); stroke-width: 10; stroke-linecap: round; vector-effect: non-scaling-stroke; }
-.main svg .dot, .main svg .spread, svg .special { stroke: var(--focus); }
+.main svg .dot, .main svg .spread, svg .main .dot, svg .special { stroke: var(--focus); }
 svg .special { stroke-width: 1; stroke-dasharray: 4 3; vector-effect: non-scaling-stroke; }
 svg .band { fill: var(--blue); opacity: 0.18; }
 svg .whole { fill: var(--raised); }

@@ -15,11 +15,12 @@ from typing import NamedTuple
 
 from blackbox_proxy.core.money.spending import cost_of, used_by
 from blackbox_proxy.core.visible import paragraphs, visible
-from blackbox_proxy.pages.figures import NONE, UNKNOWN, dollars, money
+from blackbox_proxy.pages.figures import NONE, UNKNOWN, dollars, money, nats
 from blackbox_proxy.pages.html import Html, document, el, joined
+from blackbox_proxy.pages.samples import samples_table
 from blackbox_proxy.pages.style import COMMON, TRACE
 from blackbox_proxy.steering import Schedule
-from blackbox_proxy.types import Call, Kind, Origin, Prompt, Result, Sample, ScoredCandidate, Step
+from blackbox_proxy.types import Call, Kind, Origin, Prompt, Result, ScoredCandidate, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +178,7 @@ def trace_page(trace: Trace) -> str:
             _legend(result.steps),
             el("div", el("ol", *tokens, cls="tokens"), el("p", HINT, cls="hint"), cls="answer"),
             *(el("p", note, cls="notice") for note in result.notes),
-            *_samples(result.samples),
+            *samples_table(result.samples),
             el("h2", "All tokens", id="all"),
             _table(both),
             el("h2", "What the columns mean"),
@@ -213,38 +214,6 @@ def _summary(trace: Trace) -> Html:
         f"{usage.input:,} tokens in ({usage.cached:,} cached), {usage.output:,} out ({usage.wasted:,} wasted): {cost}. "
         f"{result.seconds:.1f} s, {usage.local_seconds:.1f} s of it local.",
         cls="soft",
-    )
-
-
-SAMPLE_HEADS = (
-    *("Answer", "Draws", "Share", "Log-weight", "Log-prob, expert", "Log-prob, anti-expert", "Log-prob, API"),
-    *("Finish", "Tokens", "Cost"),
-)
-
-
-def _samples(samples: Sequence[Sample]) -> list[Html]:
-    """All whole answers that it was chosen from, with their weights."""
-    if not samples:
-        return []
-    heads = (el("th", head, scope="col", cls="words" if head == "Answer" else None) for head in SAMPLE_HEADS)
-    table = el("table", el("thead", el("tr", *heads)), el("tbody", *(_sample_row(sample) for sample in samples)))
-    wide = el("div", table, cls="wide", tabindex=0, role="region", aria_label="All whole answers")
-    return [el("h2", "All whole answers"), wide]
-
-
-def _sample_row(sample: Sample) -> Html:
-    remark = el("span", " chosen", cls="soft") if sample.chosen else ""
-    logs = (sample.log_weight, sample.expert, sample.anti_expert, sample.logp)
-    return el(
-        "tr",
-        el("th", el("code", paragraphs(sample.text)), remark, scope="row", cls="words"),
-        el("td", f"{sample.count:,}"),
-        el("td", NONE if sample.share is None else f"{sample.share:.1%}"),
-        *(el("td", _nats(one)) for one in logs),
-        el("td", sample.finish),
-        el("td", f"{sample.tokens:,}"),
-        el("td", UNKNOWN if sample.cost is None else money(sample.cost)),
-        cls="chosen" if sample.chosen else None,
     )
 
 
@@ -315,7 +284,7 @@ def _candidate(candidate: ScoredCandidate, step: Step) -> Html:
         "tr",
         el("th", el("code", visible(candidate.piece, candidate.kind)), remark, scope="row"),
         el("td", before),
-        el("td", _nats(candidate.offset, sign="+")),
+        el("td", nats(candidate.offset, sign="+")),
         el("td", _chance(candidate.score)),
         cls="chosen" if chosen else None,
     )
@@ -334,12 +303,7 @@ def _chance(logp: float) -> str:
     if logp == -math.inf:
         return "0%"
     share = math.exp(min(logp, 0.0))
-    return f"{share:.1%} ({_nats(logp)})" if share >= 0.0005 else f"<0.1% ({_nats(logp)})"
-
-
-def _nats(value: float | None, *, sign: str = "") -> str:
-    """Two places with a true minus, never -0.00; a dash where it is not known."""
-    return "\u2013" if value is None else f"{round(value, 2) + 0.0:{sign}.2f}".replace("-", "\u2212")
+    return f"{share:.1%} ({nats(logp)})" if share >= 0.0005 else f"<0.1% ({nats(logp)})"
 
 
 def _grounds(step: Step, came_from: Round | None) -> Iterator[str]:
@@ -378,9 +342,9 @@ def _row(number: int, step: Step, came_from: Round | None) -> Html:
         el("td", _api_token_cell(step), cls="words"),
         el("td", el("code", visible(step.piece, step.kind)), cls="words"),
         el("td", el("span", step.origin.value, cls=f"mark {mark}"), cls="words"),
-        el("td", f"{imputed}{_nats(step.logp_before)}"),
-        el("td", _nats(step.offset, sign="+")),
-        el("td", _nats(step.logp_after)),
+        el("td", f"{imputed}{nats(step.logp_before)}"),
+        el("td", nats(step.offset, sign="+")),
+        el("td", nats(step.logp_after)),
         *(el("td", "yes" if said else "no") for said in (step.exact, step.certified)),
         el("td", f"{step.tv_bound:.2g}"),
         el("td", _cost(step, came_from)),

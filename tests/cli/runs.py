@@ -47,13 +47,15 @@ def in_process(*argv: str, stdin: bytes, patch: pytest.MonkeyPatch, capture: pyt
     return Said(int(left.value.code or 0), out, err)
 
 
-def as_process(*argv: str, stdin: bytes = b"", environ: Mapping[str, str] | None = None) -> Said:
+def as_process(
+    *argv: str, stdin: bytes = b"", environ: Mapping[str, str] | None = None, seconds: float = SECONDS
+) -> Said:
     """Run the program by itself and wait for its end."""
     ran = subprocess.run(
         [*PROGRAM, *argv],
         input=stdin,
         capture_output=True,
-        timeout=SECONDS,
+        timeout=seconds,
         check=False,
         env={**os.environ, **(environ or {})},
     )

@@ -88,5 +88,10 @@ def test_what_init_writes_is_right_and_so_are_its_remarks() -> None:
     assert set(parsed(text).models) == {"steered-gpt-4o", "steered-m-x"}
     said = [line[2:] if line.startswith("# ") and " = " in line else line for line in text.splitlines()]
     shown = "\n".join(line for line in said if "api_key_file" not in line and "Lines that begin" not in line)
-    shown = shown.replace('default_model = "NAME"', "").replace('# template = "raw"', "#").replace("The gateway", "# ")
+    shown = (
+        shown.replace('recipe = "recipe.toml"', "#")
+        .replace('default_model = "NAME"', "")
+        .replace('# template = "raw"', "#")
+        .replace("The gateway", "# ")
+    )
     assert parsed(shown).ledger.max_calls == ("1000/day",)

@@ -1,0 +1,88 @@
+"""The recipe that follows from a comparison, with its evidence. Pure, but for today's date."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from blackbox_proxy.evaluation.statistics import Mean, mean
+from blackbox_proxy.evaluation.task import Task
+from blackbox_proxy.fitting.comparing import ComparedArms
+from blackbox_proxy.fitting.planning import FitPlan
+from blackbox_proxy.fitting.selecting import Trial
+from blackbox_proxy.recipes import ArmEvidence, FittedRecipe, RecipeEvidence
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """What a recipe is made of. pair_file, pair_mark: of the pair. price: which row of which list."""
+
+    plan: FitPlan
+    compared: ComparedArms
+    task: Task
+    pair_file: str
+    pair_mark: str
+    price: str
+
+    def recipe(self) -> FittedRecipe:
+        """What to run, and why."""
+        chosen, way = self.compared.chosen.candidate, self.compared.chosen.candidate.way
+        knobs = {"alpha": chosen.arm.alpha, **dict(chosen.arm.knobs)} if way in ("steered", "choice") else {}
+        return FittedRecipe(
+            arm=chosen.name,
+            way=way,
+            endpoint=self.plan.endpoint,
+            pair="" if way == "closed" else self.pair_file,
+            instructions=chosen.instructions,
+            examples=chosen.examples,
+            options=self.plan.examples.labels if way == "choice" else (),
+            steering={**knobs, "max_tokens": self.task.max_tokens},
+            evidence=self._evidence(),
+        )
+
+    def _evidence(self) -> RecipeEvidence:
+        plan, compared, parts = self.plan, self.compared, self.plan.parts
+        tested = compared.tested
+        figures = {} if tested is None else {"n": tested.n, **_rounded("", tested)}
+        return RecipeEvidence(
+            date=dt.datetime.now(dt.UTC).date().isoformat(),
+            lines=Path(plan.examples.where).name,
+            lines_digest=plan.examples.digest,
+            pair_digest=self.pair_mark,
+            seed=plan.options.seed,
+            prefer=plan.options.limits.prefer,
+            scorer=plan.options.scorer.kind,
+            form=plan.options.scorer.form,
+            train=len(parts.train),
+            validation=len(parts.validation),
+            test=len(parts.test),
+            **figures,
+            **_rounded("predicted", compared.predicted),
+            usd_per_1000=_money(compared.chosen.usd_per_1000),
+            price=self.price,
+            spent_usd=None if compared.spent is None else round(float(compared.spent), 6),
+            arms=tuple(_arm(trial, compared) for trial in compared.trials if trial.scores),
+        )
+
+
+def _rounded(name: str, value: Mean) -> dict[str, Any]:
+    head = f"{name}_" if name else ""
+    ends = {f"{head}low": round(value.low, 4), f"{head}high": round(value.high, 4)}
+    return {name or "score": round(value.value, 4), **ends}
+
+
+def _money(amount: float | None) -> float | None:
+    return None if amount is None else round(amount, 6)
+
+
+def _arm(trial: Trial, compared: ComparedArms) -> ArmEvidence:
+    scored = mean(list(trial.scores.values())) or Mean(0.0, 0.0, 1.0, 0)
+    return ArmEvidence(
+        name=trial.name,
+        n=scored.n,
+        **_rounded("", scored),
+        asked_in=compared.stayed.get(trial.name, 0),
+        usd_per_1000=_money(trial.usd_per_1000),
+    )

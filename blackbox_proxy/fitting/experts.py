@@ -1,0 +1,80 @@
+"""Trains the expert of a fit with `tuning`, or takes that of an earlier run. PyTorch is imported inside."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from blackbox_proxy.errors import BlackboxProxyError, InputError
+from blackbox_proxy.evaluation.task import Item
+from blackbox_proxy.tuning.lines import Line
+from blackbox_proxy.tuning.recipe import Recipe
+from blackbox_proxy.tuning.run import TuningJob, load, outputs, plan, require_extra, write
+from blackbox_proxy.types import Prompt
+
+BASE = "pypi:smollm2-135m-instruct"
+"""The untuned model of an expert where nobody names one."""
+
+STEPS = 60
+"""Fewest steps of a course: of few lines more epochs are read."""
+
+HELD = 0.1
+"""Share of the training lines that the epochs are chosen on."""
+
+
+def check_extra() -> None:
+    """Raises InputError where there is no expert, and none can be trained."""
+    try:
+        require_extra()
+    except InputError as error:
+        raise InputError(
+            f"no pair is given, so an expert is to be trained, and {error.message}",
+            hint=f"{error.hint}; or give a pair that is there with --pair",
+        ) from None
+
+
+def trained(
+    items: Sequence[Item], *, base: Path, spec: str, folder: Path, seed: int, say: Callable[[str], object]
+) -> Path:
+    """The pair file of an expert of these lines: one that an earlier run wrote, or a new one.
+
+    A training that was killed goes on from its checkpoint.
+    """
+    out = folder / "expert.lora.gguf"
+    files = outputs(out)
+    if files.pair.exists() and not files.checkpoint.exists():
+        say(f"the expert of an earlier run is taken: {files.pair}")
+        return files.pair
+    lines = [Line(Prompt.ask(item.prompt), item.reference) for item in items]
+    cut = max(1, round(HELD * len(lines)))
+    job = TuningJob(base, spec, out, lines[cut:], lines[:cut], _recipe(len(lines) - cut, seed))
+    _train(job, say)
+    return files.pair
+
+
+def _recipe(lines: int, seed: int) -> Recipe:
+    """Enough epochs that few lines are read often enough; the best one on held lines is kept."""
+    usual = Recipe(seed=seed)
+    per_epoch = max(1, lines // usual.batch)
+    return replace(usual, epochs=min(12, max(usual.epochs, round(STEPS / per_epoch))))
+
+
+def _train(job: TuningJob, say: Callable[[str], object]) -> None:
+    from blackbox_proxy.tuning.train import Hooks, fit
+
+    planned = plan(job)
+    say(
+        f"training an expert over {planned.base.name} on {len(job.lines)} lines: {job.recipe.epochs} epochs, "
+        f"{planned.estimate.steps} steps at most"
+    )
+    loaded = load(planned)
+    hooks = Hooks(save=loaded.checkpoint.save)
+    fitted = fit(loaded.model, planned.data, loaded.kinds, recipe=job.recipe, hooks=hooks, state=loaded.state)
+    if not fitted.finished:
+        raise BlackboxProxyError("the training of the expert was stopped", hint="the same command goes on with it")
+    write(planned, loaded, fitted.course, date=dt.datetime.now(tz=dt.UTC).date())
+    loaded.checkpoint.remove()
+    course = fitted.course
+    say(f"the expert is trained: {len(course.means)} epochs in {fitted.seconds:.0f} s, epoch {course.best} was kept")

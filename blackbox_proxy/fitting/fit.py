@@ -1,0 +1,196 @@
+"""`fit`: lines and an endpoint in, a recipe with its evidence out. Puts reading, training and comparing together."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from blackbox_proxy.api import Api
+from blackbox_proxy.core.money.amounts import Budget
+from blackbox_proxy.errors import InputError
+from blackbox_proxy.evaluation.answering import Bench, BenchPair
+from blackbox_proxy.evaluation.answers import AnswerStore, key_of
+from blackbox_proxy.evaluation.evaluate import Watch, pair_mark
+from blackbox_proxy.evaluation.task import Task
+from blackbox_proxy.fitting.candidates import Material, candidates, drawn
+from blackbox_proxy.fitting.comparing import ArmComparison, ComparedArms, FitLimits
+from blackbox_proxy.fitting.concluding import Conclusion
+from blackbox_proxy.fitting.experts import check_extra, trained
+from blackbox_proxy.fitting.planning import FitOptions, FitPlan, planned, task_of
+from blackbox_proxy.local.pair import open_pair
+from blackbox_proxy.local.pairfile import find_pair, read_pair_file
+from blackbox_proxy.local.weights import default_cache, resolve
+from blackbox_proxy.recipes import FittedRecipe, RecipeEndpoint, write_recipe
+from blackbox_proxy.types import Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class FitOutcome:
+    """What a fit came to. compared: all that was compared. task: the lines as they were parted."""
+
+    recipe: FittedRecipe
+    compared: ComparedArms
+    task: Task
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedPair:
+    """A pair that is open: the file that describes it, its mark, and the tokens that a text of it holds."""
+
+    pair: BenchPair
+    file: str
+    mark: str
+    context: int
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """Who hears of a fit. say: told every decision in one line. watch: told what is asked. started: by `monotonic`."""
+
+    say: Callable[[str], object] = lambda _: None
+    watch: Watch = lambda _what, _total: lambda _: None
+    started: float = field(default_factory=time.monotonic)
+
+
+def fit(
+    lines: Path | str,
+    *,
+    api: Api,
+    pair: Path | str | None = None,
+    out: Path | str | None = None,
+    folder: Path | str = "fit",
+    options: FitOptions | None = None,
+    endpoint: RecipeEndpoint | None = None,
+    telling: Telling | None = None,
+) -> FitOutcome:
+    """Find the best recipe for some lines.
+
+    What was answered and trained is kept in a folder: a fit that is killed goes on when it is called again, and comes
+    to the same recipe.
+
+    Args:
+        lines: JSONL, in every form that `tune` and tasks take.
+        api: The hosted model; a budget needs one with a ledger (`connect(..., ledger=...)`).
+        pair: A pair file; None trains an expert, which needs the extra [tune].
+        out: Where the recipe is written; None for nowhere.
+        folder: Where answers and experts are kept.
+        options: What is tried, and what it may take.
+        endpoint: What the recipe says of the endpoint; None for the model's name and the address.
+        telling: Who hears of decisions and of progress.
+
+    Raises:
+        InputError: With one sentence, before anything is asked: for lines that are none, or too few, or contradict each
+            other, for a budget that decides nothing, for a missing package.
+        OverBudget: Never for the comparison, which ends where the budget does.
+    """
+    chosen, heard = options or FitOptions(), telling or Telling()
+    _check_prices(api, chosen.limits)
+    plan = planned(Path(lines), chosen, endpoint or endpoint_of(api), trains=pair is None)
+    if pair is None:
+        check_extra()
+    heard.say(plan.summary)
+    place = Path(folder) / plan.mark
+    place.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        opened = stack.enter_context(opened_pair(_expert(plan, place, heard) if pair is None else pair))
+        store = stack.enter_context(AnswerStore(place / "answers.jsonl"))
+        outcome = compare(plan, api=api, opened=opened, store=store, telling=heard)
+    if out is not None:
+        write_recipe(outcome.recipe, Path(out))
+    return outcome
+
+
+def compare(
+    plan: FitPlan, *, api: Api, opened: OpenedPair, store: AnswerStore, telling: Telling | None = None
+) -> FitOutcome:
+    """Compare all arms, and make a recipe of the winner.
+
+    Args:
+        plan: The lines.
+        api: The hosted model.
+        opened: The pair.
+        store: Where answers are kept.
+        telling: Who hears of it.
+    """
+    heard = telling or Telling()
+    _check_prices(api, plan.options.limits)
+    _check_context(plan, opened)
+    task = task_of(plan, opened.pair)
+    able = api.capabilities()
+    tried = candidates(
+        Material(drawn(task.train, seed=plan.options.seed), plan.instructions, plan.examples.labels, able)
+    )
+    bench = Bench(task, _limited(api, plan), opened.pair, plan.where, opened.mark)
+    heard.say(f"{len(tried)} arms are compared: {', '.join(one.name for one in tried)}")
+    compared = ArmComparison(bench, store, tried, plan.options.limits, heard.say, heard.watch, started=heard.started)()
+    price = api.account and api.account.price()
+    conclusion = Conclusion(plan, compared, task, opened.file, opened.mark, price.source if price else "")
+    return FitOutcome(conclusion.recipe(), compared, task)
+
+
+def _check_prices(api: Api, limits: FitLimits) -> None:
+    """Raises InputError where money is to decide, or to be limited, and nobody knows a price."""
+    price = api.account and api.account.price()
+    if limits.budget is not None and api.account is None:
+        raise InputError("a budget needs a ledger, and nothing is booked", hint="connect with a ledger")
+    if price is None and (limits.budget is not None or limits.prefer != "quality"):
+        what = "a budget cannot be kept" if limits.budget is not None else f"prefer={limits.prefer!r} decides nothing"
+        raise InputError(
+            f"nobody says what {api.model!r} costs, so {what}",
+            hint="write its price into prices.toml (see docs/cost.md), or prefer quality without a budget",
+        )
+
+
+def _limited(api: Api, plan: FitPlan) -> Api:
+    """The same connection under the budget of this fit, which holds over all of its runs, as what limits a run does."""
+    if api.account is None:
+        return api
+    tag = key_of({"fit": plan.mark, "model": api.model, "where": plan.where})[:16]
+    ledger, budget = api.account.ledger, plan.options.limits.budget
+    budgets = [replace(one, per=f"fit={tag}") if one.per == "run" else one for one in ledger.budgets]
+    if budget is not None:
+        budgets.append(Budget(max_cost=budget, per=f"fit={tag}"))
+    limited = replace(ledger, budgets=tuple(budgets), tags={**ledger.tags, "fit": tag})
+    return replace(api, account=replace(api.account, ledger=limited))
+
+
+def _expert(plan: FitPlan, place: Path, telling: Telling) -> Path:
+    """The pair file of an expert over the training lines."""
+    base = resolve(plan.options.base, cache=default_cache(os.environ))
+    return trained(
+        plan.parts.train, base=base, spec=plan.options.base, folder=place, seed=plan.options.seed, say=telling.say
+    )
+
+
+@contextmanager
+def opened_pair(file: Path | str) -> Iterator[OpenedPair]:
+    """Open a pair."""
+    cache = default_cache(os.environ)
+    files = read_pair_file(find_pair(file), lambda spec: resolve(spec, cache=cache))
+    with open_pair(files) as pair:
+        yield OpenedPair(pair, str(file), pair_mark(files), files.context)
+
+
+def _check_context(plan: FitPlan, opened: OpenedPair) -> None:
+    """Raises InputError where questions with their answers are longer than what the pair holds."""
+    pair = opened.pair
+    long = [
+        item
+        for item in plan.examples.items
+        if len(pair.prompt(Prompt.ask(item.prompt)).expert) + len(pair.spell(item.reference.encode())) > opened.context
+    ]
+    if long:
+        raise InputError(
+            f"{len(long)} of {len(plan.examples.items)} lines are longer than the {opened.context:,} tokens that the "
+            f"pair holds, such as {long[0].prompt[:60]!r}",
+            hint="shorten them, or give the pair a longer context",
+        )
+
+
+def endpoint_of(api: Api) -> RecipeEndpoint:
+    """What is known of an endpoint by its connection alone."""
+    return RecipeEndpoint(model=api.model, base_url=api.account.base_url if api.account else "")

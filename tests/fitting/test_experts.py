@@ -1,0 +1,43 @@
+"""The expert of a fit: trained over a small base, found again, and said to be missing where it cannot be trained."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from blackbox_proxy.errors import InputError
+from blackbox_proxy.evaluation.task import Item
+from blackbox_proxy.fitting import experts
+from blackbox_proxy.fitting.experts import check_extra, trained
+from blackbox_proxy.local.loading import load_pair
+from blackbox_proxy.tuning import run
+from tests.tiny_gguf import TinyModel
+
+ITEMS = [Item(prompt=f"the {n}?", reference=f"an {n}") for n in range(12)]
+
+
+def test_without_the_extra_it_is_said_that_a_pair_would_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "NEEDED", ("a_package_that_is_not_there",))
+    with pytest.raises(InputError, match="no pair is given, so an expert is to be trained") as caught:
+        check_extra()
+    assert "--pair" in caught.value.hint
+
+
+@pytest.mark.skipif(find_spec("torch") is None, reason="needs the extra [tune]")
+def test_an_expert_is_trained_once_and_its_pair_opens(tiny_bpe: TinyModel, tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def train() -> Path:
+        base = tiny_bpe.path
+        return trained(ITEMS, base=base, spec=str(base), folder=tmp_path, seed=0, say=said.append)
+
+    pair = train()
+    with load_pair(pair) as opened:
+        assert opened.members[0].model.name == opened.members[1].model.name
+    assert said[0].startswith("training an expert over ")
+    assert "the expert is trained: " in said[-1]
+    assert train() == pair
+    assert said[-1].startswith("the expert of an earlier run is taken: ")
+    assert experts.BASE.startswith("pypi:")

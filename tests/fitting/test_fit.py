@@ -1,0 +1,219 @@
+"""Fits in worlds in which it is known what is best: the winner is right, no budget is passed, a killed run goes on."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from blackbox_proxy.core.decoding.sources import OffsetTable
+from blackbox_proxy.errors import InputError
+from blackbox_proxy.evaluation.answering import Bench, key
+from blackbox_proxy.evaluation.answers import AnswerStore
+from blackbox_proxy.evaluation.arms import AnswerJob, recipe_arm
+from blackbox_proxy.fitting.comparing import FitLimits
+from blackbox_proxy.fitting.report import sentences
+from blackbox_proxy.recipes import FittedRecipe
+from blackbox_proxy.run.steerer import Steerer
+from blackbox_proxy.steering import Steering
+from blackbox_proxy.types import Prompt
+from tests.fitting.worlds import INSTRUCTIONS, OTHER, RIGHT, WRONG, Says, Setting, World, served
+
+
+def mostly(n: int) -> Says:
+    """Right on four questions of five."""
+    return RIGHT if n % 5 else WRONG
+
+
+FEW_SHOT = World(closed=lambda n, flag: mostly(n) if "S" in flag else WRONG)
+INSTRUCTED = World(closed=lambda n, flag: mostly(n) if "I" in flag else WRONG)
+EXPERT = World(closed=lambda _n, _flag: OTHER, expert=mostly)
+NOTHING_BETTER = World(closed=lambda n, _flag: mostly(n))
+STEERED = World(
+    closed=lambda n, flag: WRONG if flag or not n % 7 else {"wrong": 0.5, "right": 0.45, "other": 0.05},
+    expert=lambda _: {"other": 0.5, "right": 0.45, "wrong": 0.05},
+    anti_expert=lambda _: {"wrong": 0.6, "other": 0.35, "right": 0.05},
+)
+"""Each alone is wrong of everything; what they say together is right."""
+
+
+@pytest.mark.parametrize(
+    ("world", "instructions", "way", "name"),
+    [
+        (FEW_SHOT, "", "closed", "closed_shots_2"),
+        (INSTRUCTED, INSTRUCTIONS, "closed", "closed_instructed"),
+        (EXPERT, "", "expert", "expert"),
+        (NOTHING_BETTER, "", "closed", "closed"),
+        (STEERED, "", "steered", "steered_alpha_"),
+    ],
+)
+def test_the_best_arm_wins_and_of_equal_ones_the_cheapest(
+    world: World, instructions: str, way: str, name: str, tmp_path: Path
+) -> None:
+    with served(world, tmp_path) as setting:
+        outcome = setting.fit(instructions=instructions)
+    recipe = outcome.recipe
+    assert recipe.way == way
+    assert recipe.arm.startswith(name)
+    assert recipe.evidence.n == recipe.evidence.test == 21
+    assert recipe.evidence.score >= 0.6
+    assert recipe.evidence.low <= recipe.evidence.score <= recipe.evidence.high
+    assert recipe.evidence.predicted_low <= recipe.evidence.score <= recipe.evidence.predicted_high
+    assert (recipe.evidence.usd_per_1000 == 0) is (way == "expert")
+
+
+LABELLED = World(
+    closed=lambda n, flag: {"other": 1.0} if flag else {"other": 0.5, "yes" if n % 2 else "no": 0.3, "wrong": 0.2},
+    expert=lambda _: {"other": 1.0},
+    anti_expert=lambda _: {"other": 1.0},
+    reference=lambda n: "yes" if n % 2 else "no",
+)
+"""What the closed model says is no label; of the labels it prefers the right one."""
+
+
+def test_labels_are_chosen_from(tmp_path: Path) -> None:
+    """Few answers that come again: the odds of the labels are one more arm, and its recipe names them."""
+    with served(LABELLED, tmp_path) as setting:
+        recipe = setting.fit().recipe
+    assert (recipe.way, recipe.options) == ("choice", ("no", "yes"))
+    assert recipe.evidence.score == 1.0
+
+
+def test_every_decision_is_said_in_one_line(tmp_path: Path) -> None:
+    with served(FEW_SHOT, tmp_path) as setting:
+        outcome = setting.fit()
+    assert not any("\n" in line for line in setting.said)
+    rounds = [line for line in setting.said if line.startswith("round ")]
+    assert [line.split(",")[0] for line in rounds] == ["round 1", "round 2", "round 3"]
+    assert all("USD and" in line for line in rounds)
+    assert "dropped" in rounds[0]
+    use, why, sure = sentences(outcome)
+    assert use.startswith("Use the closed model after 2 examples: 0.")
+    assert "better than the closed model by itself" in why
+    assert "the held-back lines agree" in sure
+
+
+def test_the_simplest_that_does_it_is_taken_by_price(tmp_path: Path) -> None:
+    """The closed model is right a little more often than the expert, who costs nothing."""
+    close = World(closed=lambda n, _: mostly(n), expert=lambda n: RIGHT if n % 4 else WRONG)
+    with served(close, tmp_path) as setting:
+        assert setting.fit(FitLimits(prefer="cost")).recipe.arm == "expert"
+        dear = setting.fit(FitLimits(prefer="balanced", point=10.0)).recipe
+        cheap = setting.fit(FitLimits(prefer="balanced", point=0.0)).recipe
+    assert (dear.arm, cheap.arm) == ("closed", "expert")
+
+
+@pytest.mark.parametrize("budget", ["0.004", "0.007", "0.012", "0.02"])
+def test_no_budget_is_passed_and_the_best_of_what_it_pays_for_is_taken(budget: str, tmp_path: Path) -> None:
+    with served(FEW_SHOT, tmp_path) as setting:
+        outcome = setting.fit(FitLimits(budget=Decimal(budget)))
+        assert 0 < setting.booked() <= Decimal(budget)
+    assert outcome.recipe.arm.startswith("closed_shots_")
+    if budget != "0.02":
+        assert outcome.compared.notes
+
+
+def test_a_budget_that_decides_nothing_is_said_before_it_is_spent(tmp_path: Path) -> None:
+    with served(FEW_SHOT, tmp_path) as setting:
+        with pytest.raises(InputError, match="does not pay for one answer"):
+            setting.fit(FitLimits(budget=Decimal("0.00001")))
+        with pytest.raises(InputError, match="decides nothing: about 0"):
+            setting.fit(FitLimits(budget=Decimal("0.0003")))
+        assert setting.booked() <= Decimal("0.0003")
+
+
+def plain(recipe: FittedRecipe) -> str:
+    """A recipe without its day."""
+    return replace(recipe, evidence=recipe.evidence.model_copy(update={"date": ""})).toml()
+
+
+class _Killed(BaseException):
+    """The process ends here."""
+
+
+def killed_after(count: int) -> Callable[[str, int], Callable[[object], object]]:
+    """Watches a fit, and ends it after so many answers."""
+    remaining = iter(range(count))
+
+    def tick(_: object) -> None:
+        if next(remaining, None) is None:
+            raise _Killed
+
+    return lambda _what, _total: tick
+
+
+@pytest.mark.parametrize("budget", [None, Decimal("0.012")])
+def test_a_fit_that_is_killed_goes_on_to_the_same_recipe(budget: Decimal | None, tmp_path: Path) -> None:
+    chance, limits = random.Random(3), FitLimits(budget=budget)
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "parts").mkdir()
+    with served(FEW_SHOT, tmp_path / "whole") as setting:
+        whole, paid = setting.fit(limits), setting.booked()
+        answers = (setting.folder / "answers.jsonl").read_text("utf-8").count("\n")
+        other = replace(setting, folder=tmp_path / "parts")
+        kills = 0
+        for _ in range(20):
+            try:
+                other.fit(limits, watch=killed_after(chance.randrange(1, 40)))
+            except _Killed:
+                kills += 1
+        outcome = other.fit(limits)
+        assert kills >= 4
+        assert (other.folder / "answers.jsonl").read_text("utf-8").count("\n") == answers
+        assert other.booked() == paid
+    assert plain(outcome.recipe).split("price =")[0] == plain(whole.recipe).split("price =")[0]
+
+
+def test_time_that_is_up_ends_the_comparison_with_what_there_is(tmp_path: Path) -> None:
+    with served(FEW_SHOT, tmp_path) as setting:
+        outcome = setting.fit(FitLimits(minutes=1e-6))
+    assert any("the time is used up" in note for note in outcome.compared.notes)
+    assert outcome.compared.tested is None
+
+
+def test_an_endpoint_without_log_probs_leaves_the_expert(tmp_path: Path) -> None:
+    with served(EXPERT, tmp_path, quirks=["ignored-logprobs"]) as setting:
+        outcome = setting.fit()
+    assert outcome.recipe.arm == "expert"
+    assert "shows no log-probs" in outcome.compared.notes[0]
+
+
+@pytest.fixture(scope="module")
+def few_shot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setting]:
+    with served(FEW_SHOT, tmp_path_factory.mktemp("few_shot")) as setting:
+        yield setting
+
+
+@pytest.mark.parametrize("limits", [FitLimits(prefer="cost"), FitLimits(budget=Decimal(1))])
+def test_a_budget_or_a_preference_needs_a_price(few_shot: Setting, limits: FitLimits) -> None:
+    with pytest.raises(InputError, match="nobody says what 'closed' costs"):
+        few_shot.fit(limits, priced=False)
+
+
+def test_the_recipe_reproduces_the_answers_of_the_arm(few_shot: Setting) -> None:
+    """The prompt is put together by the same code, so the kept answers are found under the same keys."""
+    outcome = few_shot.fit()
+    task, arm = outcome.task, outcome.compared.chosen.candidate.arm
+    with few_shot.connected() as api, AnswerStore(few_shot.folder / "answers.jsonl") as store:
+        bench = Bench(task, api, few_shot.pair, few_shot.endpoint.base_url, "scripted")
+        again = recipe_arm(outcome.recipe, n=len(task.test))
+        for item in task.test:
+            assert key(bench, AnswerJob(again, item)) == key(bench, AnswerJob(arm, item))
+            assert store[key(bench, AnswerJob(again, item))] is not None
+
+
+def test_steering_by_a_recipe_says_what_the_arm_said(few_shot: Setting) -> None:
+    """The closed model after examples, by evaluation and by the public calls."""
+    outcome = few_shot.fit()
+    recipe = outcome.recipe
+    steering = Steering(**recipe.with_knobs({}))
+    answers = outcome.compared.answers.answers
+    with few_shot.connected() as api:
+        steerer = Steerer(api, OffsetTable({}), steering)
+        said = {item.name: steerer.complete(recipe.asked(Prompt.ask(item.prompt))).text for item in outcome.task.test}
+    assert said == {name: answer.text for name, answer in answers.items()}
+    assert len(set(said.values())) > 10
