@@ -125,9 +125,8 @@ def test_an_end_inside_the_string_ends_the_answer(bench: Bench) -> None:
 def test_a_server_that_cannot_read_what_it_wrote_is_asked_in_the_next_way() -> None:
     words = "The model produced output that does not match the expected peg-native format"
     failed = Say({"error": {"message": words}}, status=500)
-    tokens = [{"token": t, "logprob": -0.1, "bytes": list(t.encode()), "top_logprobs": []} for t in ("Yes", ",", " so")]
-    for token in tokens:
-        token["top_logprobs"] = [dict(token)]
+    plain = [{"token": text, "logprob": -0.1, "bytes": list(text.encode())} for text in ("Yes", ",", " so")]
+    tokens = [{**token, "top_logprobs": [token]} for token in plain]
     choice = {"message": {"content": "Yes, so"}, "finish_reason": "length", "logprobs": {"content": tokens}}
     with ScriptedApi(*[failed] * 4, Say({"choices": [choice]})) as scripted:
         with Transport(scripted.url, None, retry=RetryPolicy(first=0.0)) as transport:
