@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from blackbox_proxy.api import Api, connect
     from blackbox_proxy.core.decoding.drafting import CostRatios, Planner
+    from blackbox_proxy.core.decoding.learning import WeightFit, fit_weights, nats_lost
     from blackbox_proxy.core.decoding.sources import OffsetTable, WeightedSum
     from blackbox_proxy.core.money.amounts import Budget
     from blackbox_proxy.errors import BlackboxProxyError
+    from blackbox_proxy.learnt import LearntWeights
     from blackbox_proxy.ledger.books import Ledger, open_ledger
     from blackbox_proxy.local.loading import load_pair
     from blackbox_proxy.local.pair import Pair, PairFiles, open_pair
     from blackbox_proxy.run.engine import AsyncStream, Stream
     from blackbox_proxy.run.steerer import Steerer, steer
     from blackbox_proxy.steering import Schedule, Steering
-    from blackbox_proxy.types import Choice, Message, Option, Prompt, Result, Step, Usage
+    from blackbox_proxy.types import Choice, Message, Option, Prompt, ReferencePlace, Result, Sample, Step, Usage
 
 __version__ = "0.1.0"
 
@@ -33,6 +35,7 @@ __all__ = [
     "Budget",
     "Choice",
     "CostRatios",
+    "LearntWeights",
     "Ledger",
     "Message",
     "OffsetTable",
@@ -41,16 +44,21 @@ __all__ = [
     "PairFiles",
     "Planner",
     "Prompt",
+    "ReferencePlace",
     "Result",
+    "Sample",
     "Schedule",
     "Steerer",
     "Steering",
     "Step",
     "Stream",
     "Usage",
+    "WeightFit",
     "WeightedSum",
     "connect",
+    "fit_weights",
     "load_pair",
+    "nats_lost",
     "open_ledger",
     "open_pair",
     "steer",
@@ -59,16 +67,18 @@ __all__ = [
 _HOMES = {
     "core.decoding.drafting": ("CostRatios", "Planner"),
     "core.money.amounts": ("Budget",),
+    "core.decoding.learning": ("WeightFit", "fit_weights", "nats_lost"),
     "core.decoding.sources": ("OffsetTable", "WeightedSum"),
     "api": ("Api", "connect"),
     "run.engine": ("AsyncStream", "Stream"),
     "run.steerer": ("Steerer", "steer"),
+    "learnt": ("LearntWeights",),
     "ledger.books": ("Ledger", "open_ledger"),
     "errors": ("BlackboxProxyError",),
     "steering": ("Schedule", "Steering"),
     "local.loading": ("load_pair",),
     "local.pair": ("Pair", "PairFiles", "open_pair"),
-    "types": ("Choice", "Message", "Option", "Prompt", "Result", "Step", "Usage"),
+    "types": ("Choice", "Message", "Option", "Prompt", "ReferencePlace", "Result", "Sample", "Step", "Usage"),
 }
 
 

@@ -39,6 +39,7 @@ from blackbox_proxy.types import (
     Ask,
     Attempt,
     Capabilities,
+    Draw,
     Generate,
     ListAdapter,
     Prefix,
@@ -211,6 +212,7 @@ class _Question:
     @classmethod
     def of(cls, ask: Ask, adapter: Adapter, attempts: BookedAttempts, *, refused: set[int]) -> _Question:
         able = adapter.capabilities()
+        attempts.repeats = isinstance(ask, Draw)
         if not isinstance(ask, Generate) or not ask.prefix.answer:
             return cls(ask, adapter, attempts, refused)
         attempts.repeats = able.chat

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import typing
-from collections.abc import Collection, Mapping
-from dataclasses import fields, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, fields, replace
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from blackbox_proxy.errors import InputError
+from blackbox_proxy.learnt import LearntWeights
 from blackbox_proxy.steering import Schedule, Steering
 
 NAMES = tuple(field.name for field in fields(Steering))
@@ -26,13 +27,17 @@ FIXED = frozenset({"event", *(one.name for one in fields(Steering) if one.metada
 MOST: Mapping[str, float] = {one.name: one.metadata["most"] for one in fields(Steering)}
 """The largest values, either way from 0, that a stranger may ask for.
 
-That of `schedule` holds for the alpha at each of its points.
+That of `schedule` holds for the alpha at each of its points, that of `learnt` for each weight.
 """
 
 MOST_POINTS = 64
 """Most points of a stranger's schedule."""
 
-_PLAIN = Steering()
+_PLAIN = Steering(learnt=LearntWeights.fixed(1.0))
+"""What a knob is tried on; the weights are there for the rule that needs some."""
+
+_WRITTEN: Mapping[str, Callable[[str], object]] = {"schedule": Schedule.read, "learnt": LearntWeights.read}
+"""Knobs with a type of ours, which has checks of its own, and how they are read from a text."""
 
 _TYPES = typing.get_type_hints(Steering)
 _Knobs: type[BaseModel] = create_model(  # type: ignore[call-overload]  # the fields are known when it runs
@@ -61,25 +66,40 @@ def read_knobs(said: Mapping[str, object], *, but: Collection[str] = ()) -> dict
             raise KnobMistake(name, f"there is no such knob; there are {', '.join(offered)}")
     try:
         read = _Knobs.model_validate_json(json.dumps(_spelt_out(said)))
-    except InputError as error:  # of a schedule: the one knob with a type that has checks of its own
-        raise KnobMistake("schedule", error.message) from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise KnobMistake(str(first["loc"][0]), f"{first['input']!r:.60} will not do: {first['msg'].lower()}") from None
     return {name: value for name in offered if (value := getattr(read, name)) is not None}
 
 
+def _sizes(value: object) -> Sequence[object]:
+    """The numbers of a knob that its largest value holds for."""
+    if isinstance(value, Schedule):
+        return [alpha for _, alpha in value.points]
+    if isinstance(value, LearntWeights):
+        return [weight for _, *both in value.terms for weight in both]
+    return [value]
+
+
 def _spelt_out(said: Mapping[str, object]) -> Mapping[str, object]:
-    """A schedule may be written as on the command line, or as an object with its points."""
-    schedule = said.get("schedule")
-    return {**said, "schedule": {"points": Schedule.read(schedule).points}} if isinstance(schedule, str) else said
+    """What may be written as on the command line, as an object with its fields. Raises KnobMistake."""
+    spelt = dict(said)
+    for name, read in _WRITTEN.items():
+        value = said.get(name)
+        try:
+            if isinstance(value, str):
+                spelt[name] = asdict(read(value))  # type: ignore[call-overload]  # both are dataclasses
+            elif value is not None:
+                _Knobs.model_validate_json(json.dumps({name: value}))
+        except InputError as error:
+            raise KnobMistake(name, error.message) from None
+    return spelt
 
 
 def check_bounds(knobs: Mapping[str, object]) -> None:
     """Raise KnobMistake for what a stranger may not ask for, and for what `Steering` would not take."""
     for name, value in knobs.items():
-        sizes = [alpha for _, alpha in value.points] if isinstance(value, Schedule) else [value]
-        for size in sizes:
+        for size in _sizes(value):
             if isinstance(size, int | float) and abs(size) > MOST[name]:
                 raise KnobMistake(name, f"{size:g} is too large here; at most {MOST[name]:g}")
         if isinstance(value, Schedule) and len(value.points) > MOST_POINTS:

@@ -8,7 +8,7 @@ docs/method.md. Frozen data; knows no formula and no I/O.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache
 from itertools import pairwise
@@ -16,6 +16,7 @@ from typing import Any, Literal, TypedDict, Unpack, get_args, get_origin, get_ty
 
 from blackbox_proxy.bounds import Bounds
 from blackbox_proxy.errors import InputError
+from blackbox_proxy.learnt import EVEN, LearntWeights, Powers
 
 Target = Literal["full", "nucleus", "topk"]
 """The distribution that is aimed at: `full`: every continuation may win (T1); `nucleus`: those in the API's own nucleus
@@ -26,8 +27,9 @@ Tail = Literal["impute", "reveal", "drop"]
 imputed log-prob; `reveal`: the API is asked for the log-probs of those that could matter, the others are imputed;
 `drop`: they are left out. What that may cost in exactness is counted at every step (3.2)."""
 
-Rule = Literal["pooled", "none", "clip", "plausible"]
-"""How an offset abstains where the pair has no evidence. Section 1.6 of docs/method.md."""
+Rule = Literal["pooled", "none", "clip", "plausible", "learnt"]
+"""How an offset abstains where the pair has no evidence (section 1.6 of docs/method.md); `learnt`: how much each member
+counts at a place is fitted to reference answers (1.9)."""
 
 Event = Literal["bytes", "ids"]
 """How a candidate is scored by the pair: `bytes`: the text goes on with these bytes; `ids`: the next token is this id,
@@ -45,6 +47,14 @@ Gate = Literal["always", "divergence"]
 """Where the offset acts: `always`: at every token; `divergence`: only where the pair's members differ; elsewhere the
 API's own distribution decides. Section 2.1 of docs/method.md."""
 
+Way = Literal["auto", "token", "answers"]
+"""How an answer is steered: `token`: token by token, which needs log-probs; `answers`: whole answers are drawn, and one
+is chosen by its weight, which needs nothing but text; `auto`: token by token where the endpoint shows log-probs. The
+two aim at different distributions. Section 5 of docs/method.md."""
+
+Pick = Literal["best", "draw"]
+"""Which of the whole answers is taken: the best, or one in proportion to the weights."""
+
 
 HOTTEST = 2.0
 """The highest temperature that hosted APIs take."""
@@ -59,8 +69,8 @@ REPETITION = (16, 1024)
 SHARE = Bounds(0, 1)
 SHARE_ABOVE_0 = Bounds(0, 1, above=True)
 
-Group = Literal["pair", "answer", "calls", "endpoint", "fine"]
-"""What a knob is about: the pair, the answer, calls, what the endpoint can do; `fine`: seldom turned."""
+Group = Literal["pair", "answer", "whole", "calls", "endpoint", "fine"]
+"""What a knob is about: the pair, the answer, whole answers, calls, what the endpoint can do; `fine`: seldom turned."""
 
 
 class KnobText(TypedDict, total=False):
@@ -202,6 +212,15 @@ class Steering:
         group="fine",
         within=Bounds(0, 1, above=True, below=True),
     )
+    learnt: LearntWeights | None = knob(
+        None,
+        "Weights of `--rule learnt`, as FEATURE:B:C,FEATURE:B:C: how much log E (b) and log A (c) count. Features: one,"
+        " expert, distance, api. alpha multiplies them; leave it at 1.",
+        group="pair",
+        most=100.0,
+        read=LearntWeights.read,
+        unset="none",
+    )
     gate: Gate = knob(
         "always",
         "Where the offset acts: at every token, or only where the pair's members differ by more than `--threshold`;"
@@ -236,6 +255,20 @@ class Steering:
     spread: int = knob(
         8, "Forked evaluations of the pair allowed at one step.", group="fine", within=Bounds(0), most=64
     )
+    way: Way = knob(
+        "auto",
+        "Steer token by token, or draw whole answers and choose one (`answers`); `auto` does that where the endpoint"
+        " shows no log-probs. At --temperature 0 several are drawn at 1.",
+        group="whole",
+    )
+    samples: int = knob(8, "Most whole answers to draw.", group="whole", within=Bounds(1, 128), most=16)
+    pick: Pick = knob("best", "Take the best of them, or draw one by its weight.", group="whole")
+    settled: float = knob(
+        0.0,
+        "Draw no more of them where the rest would change the best with at most this chance; 0 draws them all.",
+        group="whole",
+        within=Bounds(0, 1, below=True),
+    )
     top_candidates: int = knob(8, "How many of the best are kept with each step.", group=None, within=Bounds(0))
     stop: tuple[str, ...] = knob((), "End the answer before this text; may be repeated.", group="answer")
     repetition_stop: int = knob(
@@ -247,8 +280,14 @@ class Steering:
     def __post_init__(self) -> None:
         for one in fields(self):
             _check(one.name, getattr(self, one.name), one.metadata["within"])
-        if self.event == "ids" and self.rule in {"clip", "plausible"}:
+        if self.rule == "learnt" and self.learnt is None:
+            raise _impossible("rule='learnt' needs weights (`learnt`), as `fit_weights` finds them")
+        if self.event == "ids" and self.rule in {"clip", "plausible", "learnt"}:
             raise _impossible(f"rule={self.rule!r} acts on strings, and event='ids' takes the plain ratio of token ids")
+        if self.way == "answers" and (self.event == "ids" or self.gate != "always" or self.schedule is not None):
+            raise _impossible("way='answers' weighs whole texts: it takes no event='ids', no gate and no schedule")
+        if self.pick == "draw" and self.settled:
+            raise _impossible("pick='draw' needs all samples: one that stops early draws by another distribution")
         if not all(self.stop):
             raise _impossible("a stop string must not be empty")
         least, most = REPETITION
@@ -261,6 +300,10 @@ class Steering:
     def takes_unseen(self) -> bool:
         """Whether what the API does not show may win too, so that its whole distribution is steered."""
         return self.target == "full" and self.tail != "drop"
+
+    def powers_at(self, features: Sequence[float]) -> Powers:
+        """How much log E and log A count in an offset. features: of the place, where the rule is `learnt`."""
+        return self.learnt.powers(features) if self.rule == "learnt" and self.learnt else EVEN
 
     def acts_from(self, token: int) -> bool:
         """Whether the offset can act at a token of the answer or at a later one: no distance exceeds 1.

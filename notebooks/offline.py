@@ -131,7 +131,7 @@ def test_an_application_that_asks_a_hosted_model(standin):
     standin.assert_cost_below(0.001)
 """
 )
-command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_capital.py"]
+command = [sys.executable, "-m", "pytest", "-q", "--color=no", "-p", "no:cacheprovider", "test_capital.py"]
 ran = subprocess.run(command, capture_output=True, text=True, check=True)
 print(ran.stdout.splitlines()[-1].split(" in ")[0])
 

@@ -23,14 +23,14 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, final, get_args
 
 from blackbox_proxy.errors import InputError, ReplyError
-from blackbox_proxy.types import Ask, Capabilities, Continuation, Generate, Message, Reply, WireRequest
+from blackbox_proxy.types import Ask, Capabilities, Continuation, Draw, Generate, Message, Reply, WireRequest
 
 from .forced import LONGEST, Structured, demand, frame_tokens, read_forced
 from .healing import healed
 from .joining import joined, parted, taken_up
 from .options import LogprobsKind, Options, check_choice, whole_text
 from .positions import unknown
-from .turns import after, chance_of, question_of, tokens_of, turns
+from .turns import after, chance_of, check_turns, question_of, tokens_of, turns
 
 Strategy = Literal["forced", "instruct", "draft", "replay"]
 
@@ -90,11 +90,14 @@ class ChatContinue(Options):
         return replace(self.capable(Continuation.APPROXIMATE, chat=True), ways=len(self._ways()))
 
     def encode(self, ask: Ask) -> WireRequest:
-        """The request for a `Generate`; without an answer it is a plain question.
+        """The request for a `Generate` or a `Draw`; without an answer it is a plain question.
 
         Raises `InputError` for an answer that ends inside a character and for another kind of ask, and `PromptError`
         without messages.
         """
+        where = "input" if self.decoder == "openai_responses" else "messages"
+        if isinstance(ask, Draw):
+            return self.request(ask, {where: turns(check_turns(ask.prefix.messages))}, length=ask.length)
         question = question_of(ask)
         prefix, strategy = question.prefix, self._strategy(question)
         if strategy == "forced" and prefix.answer:
@@ -110,6 +113,8 @@ class ChatContinue(Options):
         Raises `ReplyError` for a body of another shape, and for a reply that tells nothing of what comes next while
         there is another strategy.
         """
+        if isinstance(ask, Draw):
+            return self.read_answers(body, ask)
         question = question_of(ask)
         reply = self.read(body, question)
         if not question.prefix.answer:

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, final
 
 from blackbox_proxy.errors import ReplyError
-from blackbox_proxy.types import Ask, Capabilities, Continuation, Reply, WireRequest
+from blackbox_proxy.types import Ask, Capabilities, Continuation, Draw, Reply, WireRequest
 
 from .healing import healed
 from .options import LogprobsKind, Options, check_choice, whole_text
-from .turns import after, chance_of, question_of, tokens_of, turn, turns
+from .turns import after, chance_of, check_turns, question_of, tokens_of, turn, turns
 
 Prefill = Literal["flag_pair", "prefix", "implicit"]
 
@@ -52,11 +52,13 @@ class ChatPrefill(Options):
         return self.capable(Continuation.PREFILL, chat=True)
 
     def encode(self, ask: Ask) -> WireRequest:
-        """The request for a `Generate`; without an answer it is a plain question.
+        """The request for a `Generate` or a `Draw`; without an answer it is a plain question.
 
         Raises `InputError` for an answer that ends inside a character and for another kind of ask, and `PromptError`
         without messages.
         """
+        if isinstance(ask, Draw):
+            return self.request(ask, {"messages": turns(check_turns(ask.prefix.messages))}, length=ask.length)
         question = question_of(ask)
         answer, messages = question.prefix.answer, turns(question.prefix.messages)
         sent, held = self._parted(answer)
@@ -75,6 +77,8 @@ class ChatPrefill(Options):
 
         Raises `ReplyError` for a body of another shape, and for one that does not repeat what it should.
         """
+        if isinstance(ask, Draw):
+            return self.read_answers(body, ask)
         question = question_of(ask)
         reply = self.read(body, question)
         sent, held = self._parted(question.prefix.answer)

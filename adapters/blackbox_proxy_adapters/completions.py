@@ -19,6 +19,7 @@ from blackbox_proxy.types import (
     Candidate,
     Capabilities,
     Continuation,
+    Draw,
     Echo,
     Kind,
     Reply,
@@ -105,6 +106,8 @@ class Completions(Options):
 
     def decode(self, body: Mapping[str, object], ask: Ask) -> Reply:
         """The positions of the first choice. Raises `ReplyError` for a body of another shape."""
+        if isinstance(ask, Draw):
+            return self.read_answers(body, ask)
         if isinstance(ask, Score):
             return read_given(body, ask, self.dialect(ask))
         if isinstance(ask, Echo):

@@ -11,10 +11,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from blackbox_proxy.errors import InputError
-from blackbox_proxy.types import Ask, Capabilities, Continuation, Generate, Reply, WireRequest
+from blackbox_proxy.errors import InputError, ReplyError
+from blackbox_proxy.types import Ask, Capabilities, Continuation, Draw, Generate, Reply, WireRequest
 
-from .decoders import decoder_named
+from .decoders import decoder_named, read_drawn
 from .positions import Dialect, Trust
 
 LogprobsKind = Literal["bool", "count", "n_probs", "include"]
@@ -43,6 +43,8 @@ class Options:
         query_temperature: The temperature of a greedy draft, 1 where log-probs at 0 are one-hot. One that is named
             (`Generate.sampling`) is sent as it is.
         bytes_trust: Whether `bytes` of a reply are the token's true ones: `exact`, `lossy` or `none`.
+        logprobs: Whether it shows log-probs; without them it is asked for whole answers alone.
+        answers_at_once: Most answers that one request may draw (`n`).
         extra_body: Fields that are sent with each request as they are (`reasoning_effort`, `top_p`, ...).
     """
 
@@ -57,6 +59,8 @@ class Options:
     seed_field: str = "seed"
     query_temperature: float = 0.0
     bytes_trust: Trust = "exact"
+    logprobs: bool = True
+    answers_at_once: int = 1
     extra_body: Mapping[str, object] | None = None
     name: str = field(default="", init=False)
 
@@ -74,15 +78,17 @@ class Options:
 
     def request(self, ask: Ask, text: Mapping[str, object], *, length: int) -> WireRequest:
         """A request for `length` tokens after `text`: the fields that say what to go on from."""
-        sampling = ask.sampling if isinstance(ask, Generate) else None
+        sampling = ask.sampling if isinstance(ask, Generate | Draw) else None
         body: dict[str, object] = {
             **(self.extra_body or {}),
             "model": ask.model,
             **text,
             self.length_field: max(length, self.min_output),
             "temperature": self.query_temperature if sampling is None else sampling.temperature,
-            **self._logprobs(self.asked_k(ask)),
+            **self._logprobs(ask),
         }
+        if isinstance(ask, Draw) and ask.count > 1:
+            body["n"] = ask.count
         if sampling is not None and sampling.top_p < 1.0:
             body["top_p"] = sampling.top_p
         if sampling is not None and sampling.seed is not None and self.seed_field:
@@ -97,6 +103,16 @@ class Options:
         dialect = self.dialect(ask)
         return self._decode(body, replace(dialect, repeats=True) if repeats else dialect)
 
+    def read_answers(self, body: Mapping[str, object], ask: Draw) -> Reply:
+        """The whole answers of a reply to a `Draw`. Raises `ReplyError` where there are more or fewer."""
+        reply = read_drawn(body, lambda one: self.read(one, ask))
+        if len(reply.drawn) != ask.count:
+            raise ReplyError(
+                f"{ask.count} answers were asked for in one request, and {len(reply.drawn)} came",
+                hint="set answers_at_once to what this endpoint gives",
+            )
+        return reply
+
     def dialect(self, ask: Ask) -> Dialect:
         """What this endpoint settles of the shape of a reply to `ask`."""
         return self._dialect.asked(self.asked_k(ask))
@@ -104,9 +120,24 @@ class Options:
     def capable(self, continuation: Continuation, *, chat: bool) -> Capabilities:
         """What the engine may rely on."""
         ends = tuple(sorted(set(self.end_pieces)))
-        return Capabilities(top_k=self.top_k, continuation=continuation, end_pieces=ends, chat=chat)
+        return Capabilities(
+            top_k=self.top_k,
+            continuation=continuation,
+            end_pieces=ends,
+            chat=chat,
+            logprobs=self.logprobs,
+            answers_at_once=self.answers_at_once,
+        )
 
-    def _logprobs(self, k: int) -> dict[str, object]:
+    def _logprobs(self, ask: Ask) -> dict[str, object]:
+        """The fields that ask for log-probs; none for whole answers of an endpoint that has none."""
+        k = self.asked_k(ask)
+        if not self.logprobs:
+            if isinstance(ask, Draw):
+                return {}
+            raise InputError(
+                "log-probs were asked of an endpoint that shows none", hint="draw whole answers: way='answers'"
+            )
         if self.logprobs_kind == "count":
             return {"logprobs": k}
         if self.logprobs_kind == "n_probs":
@@ -122,6 +153,10 @@ class Options:
             )
         if self.min_output < 1:
             raise InputError(f"min_output must be at least 1, not {self.min_output}", hint="1 is the default")
+        if not 1 <= self.answers_at_once <= 128:
+            raise InputError(
+                f"answers_at_once must be from 1 to 128, not {self.answers_at_once}", hint="1 sends each by itself"
+            )
         if not 0.0 <= self.query_temperature <= 2.0:
             raise InputError(
                 f"query_temperature must be between 0 and 2, not {self.query_temperature}",

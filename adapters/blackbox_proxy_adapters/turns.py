@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from blackbox_proxy.errors import InputError, PromptError, ReplyError
-from blackbox_proxy.types import Ask, Echo, Generate, Message, Reply, Reveal, Score
+from blackbox_proxy.types import Ask, Draw, Echo, Generate, Message, Reply, Reveal, Score
 
 from .healing import healed
 
@@ -26,15 +26,21 @@ def turn(role: str, content: str) -> Turn:
     return {"role": role, "content": content}
 
 
+def check_turns(messages: Sequence[Message]) -> Sequence[Message]:
+    """The messages. Raises PromptError where there are none."""
+    if not messages:
+        raise PromptError("a chat endpoint was given raw text", hint="give messages, or a question")
+    return messages
+
+
 def question_of(ask: Ask) -> Generate:
     """What a chat can be asked. Raises PromptError where there are no messages, and InputError for anything else."""
-    if isinstance(ask, Echo | Score):
+    if isinstance(ask, Echo | Score | Draw):
         raise InputError(
             "log-probs along a given text were asked of a chat endpoint, which gives no text back",
             hint="use another drafter, or the adapter `completions`",
         )
-    if not ask.prefix.messages:
-        raise PromptError("a chat endpoint was given raw text", hint="give messages, or a question")
+    check_turns(ask.prefix.messages)
     if ask.prefix.ids is not None:
         raise InputError(
             "token ids were given to a chat endpoint, which takes text",

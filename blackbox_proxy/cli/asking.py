@@ -46,6 +46,8 @@ STEER_EXAMPLES = """Examples:
 
 `blackbox-proxy steer "Name a colour." --replay tape.jsonl --pair pair.toml`
 
+`blackbox-proxy steer "Name a colour." --way answers --samples 16 --pick best --profile openai --model gpt-5.4`
+
 `blackbox-proxy steer "Name a colour." --drafter auto --prefer latency --echo --profile vllm --model m --pair demo`
 """
 
@@ -101,10 +103,15 @@ def steer(
 
 
 def _foretell(api: Api, asked: Prompt, steering: Steering, *, n: int, book: Ledger | None) -> None:
-    """Say what a run takes, where the endpoint can only be asked in words to go on."""
+    """Say what a run takes, where whole answers are drawn, or the endpoint can only be asked in words to go on."""
     from blackbox_proxy.cli import bills
-    from blackbox_proxy.cli.estimating import expected
+    from blackbox_proxy.cli.estimating import expected, whole_work
+    from blackbox_proxy.run.sources import whole_knobs
 
+    drawn = whole_work(api, asked, steering)
+    if drawn is not None:
+        bills.whole(api.model, drawn, answers=whole_knobs(steering).samples, tokens=steering.max_tokens)
+        return
     work = expected(api, asked, steering, rows=() if book is None else book.store.rows())
     if work is not None:
         bills.worded(api.model, work, answers=n, tokens=steering.max_tokens)

@@ -127,6 +127,16 @@ def worded(model: str, work: Work, *, answers: int, tokens: int) -> None:
     )
 
 
+def whole(model: str, work: Work, *, answers: int, tokens: int) -> None:
+    """What drawing whole answers takes at most, before it begins."""
+    price = "at unknown cost" if work.cost is None else f"at most {money(work.cost)} USD"
+    show.warning(
+        f"of {model} up to {answers} whole answers are drawn, of up to {tokens} tokens each: {work.calls:,.0f} calls, "
+        f"about {work.input:,.0f} tokens in and at most {work.output:,.0f} out, {price}; --samples, --max-calls and "
+        "--max-cost limit that"
+    )
+
+
 def estimate_json(foreseen: Foreseen) -> dict[str, object]:
     """An estimate as one JSON object."""
     return {

@@ -19,6 +19,7 @@ FEATURES = "Endpoint features"
 PROMPT = "Prompt"
 STEERING = "Steering"
 ANSWER = "Answer"
+WHOLE = "Whole answers"
 DRAFTING = "Drafting"
 BUDGET = "Budget"
 CASSETTE = "Cassette"
@@ -29,6 +30,7 @@ FINE = "Steering details"
 PANELS: Mapping[str, str] = {
     "pair": STEERING,
     "answer": ANSWER,
+    "whole": WHOLE,
     "calls": DRAFTING,
     "endpoint": FEATURES,
     "fine": FINE,

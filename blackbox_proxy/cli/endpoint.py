@@ -27,6 +27,9 @@ NEEDED = "none: give it, or set it once"
 
 OFF = "off"
 
+ANY_ROUTE = frozenset({"logprobs", "answers_at_once"})
+"""Features of which false says something."""
+
 
 def required(value: str | None, name: str) -> str:
     """The value of an option that has to be given, on the command line or as a setting. Raises InputError."""
@@ -141,7 +144,9 @@ class EndpointOptions:
         options: dict[str, Any] = {} if top_k is None else {"top_k": top_k}
         has_profile = measured or bool(self.profile or settings.profile)
         return options | {
-            name: value for name, value in route.items() if not has_profile or value not in (False, "none")
+            name: value
+            for name, value in route.items()
+            if not has_profile or name in ANY_ROUTE or value not in (False, "none")
         }
 
     def _is_measured(self, settings: Settings) -> bool:
@@ -165,7 +170,7 @@ class EndpointOptions:
 
 @dataclass(frozen=True, slots=True)
 class EndpointFeatures:
-    """What an endpoint that takes raw text can do besides, where no profile says so."""
+    """What an endpoint can do besides, where no profile says so; the first three of one that takes raw text."""
 
     prompt_lists: bool = option(
         default=False,
@@ -187,9 +192,26 @@ class EndpointFeatures:
         panel=FEATURES,
     )
 
+    no_logprobs: bool = option(
+        default=False,
+        help="The endpoint shows no log-probs: whole answers are drawn.",
+        panel=FEATURES,
+        flag="--no-logprobs",
+        unset="the profile's, or off",
+    )
+    answers_at_once: int | None = option(
+        None,
+        "Most whole answers that one request may draw (its field `n`).",
+        panel=FEATURES,
+        unset="the profile's, or 1",
+    )
+
     def route(self, steering: Steering) -> dict[str, object]:
-        """The options of a raw-text route."""
-        return {
+        """The options of the adapter that were given, and those of a raw-text route."""
+        any_route: dict[str, object] = {"logprobs": False} if self.no_logprobs else {}
+        if self.answers_at_once is not None:
+            any_route["answers_at_once"] = self.answers_at_once
+        return any_route | {
             "token_ids": steering.event == "ids",
             "reveal": self.reveal,
             "prompt_lists": self.prompt_lists,

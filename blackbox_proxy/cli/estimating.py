@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blackbox_proxy.cli.endpoint import required
-from blackbox_proxy.core.money.amounts import Price
+from blackbox_proxy.core.money.amounts import Price, cost
 from blackbox_proxy.core.money.estimating import (
     ACCEPTANCE,
     ASSUMED,
@@ -255,6 +255,28 @@ def _learnt(rows: Iterable[LedgerRow], place: _Place, *, acceptance: float | Non
     return learnt, f"measured over {used} replies of {place.model} in the ledger"
 
 
+def whole_work(api: Api, prompt: Prompt, steering: Steering) -> Work | None:
+    """What drawing whole answers takes at most; None where an answer is steered token by token.
+
+    Where a model reasons, what it reasons counts among the tokens of its answer.
+    """
+    from blackbox_proxy.run.sources import draws_whole, whole_knobs
+    from blackbox_proxy.types import Usage
+
+    if not draws_whole(steering, api):
+        return None
+    steering = whole_knobs(steering)
+    calls = -(-steering.samples // api.capabilities().answers_at_once)
+    read, written = calls * _asked_length(api, prompt), steering.samples * steering.max_tokens
+    price = None if api.account is None else api.account.price()
+    return Work(calls, read, written, cost(Usage(input=read, output=written), price))
+
+
+def _asked_length(api: Api, prompt: Prompt) -> int:
+    said = "".join(message.content for message in prompt.messages) or prompt.text
+    return _length(said.encode("utf-8", "replace"), api.vocabulary)
+
+
 def expected(api: Api, prompt: Prompt, steering: Steering, *, rows: Iterable[LedgerRow]) -> Work | None:
     """What an answer of full length is expected to take of a chat that is asked in words; None of any other endpoint.
 
@@ -265,7 +287,6 @@ def expected(api: Api, prompt: Prompt, steering: Steering, *, rows: Iterable[Led
         return None
     place = _Place(api.model, "", "", "", 1, ways)
     learnt, _ = _learnt(rows, place)
-    said = "".join(message.content for message in prompt.messages) or prompt.text
     price = None if api.account is None else api.account.price()
     plan = worded(steering.max_tokens, learnt, draft=steering.draft)
-    return work(plan, _length(said.encode("utf-8", "replace"), api.vocabulary), price)
+    return work(plan, _asked_length(api, prompt), price)

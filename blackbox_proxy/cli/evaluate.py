@@ -83,6 +83,12 @@ def evaluate(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Most questions for each main arm; all if left out.")] = None,
     others: Annotated[int, typer.Option(min=1, help="Most questions for the sweep and other further arms.")] = 40,
+    draws: Annotated[
+        int,
+        typer.Option(
+            min=0, max=128, help="Whole answers for the arms closed_majority and steered_answers; 0: without."
+        ),
+    ] = 0,
     only: Annotated[list[str] | None, typer.Option(help="Ask this arm alone; may be repeated.")] = None,
     tune_alpha: Annotated[
         bool, typer.Option("--tune-alpha", help="Choose alpha on the validation items, and on nothing else.")
@@ -121,7 +127,7 @@ def evaluate(
         check_page_file(html)
     read = _tasks(tasks or (), knobs, tune_alpha=tune_alpha)
     closed = _ClosedModel(cassette.settings(read_settings()), standin, endpoint, cassette, tuned_model)
-    options = EvaluationOptions(ArmSizes(limit, others), tuple(only or ()), tune_alpha, parallel)
+    options = EvaluationOptions(ArmSizes(limit, others, draws), tuple(only or ()), tune_alpha, parallel)
     outcomes: list[TaskOutcomeFigures] = []
     with _endpoint(closed, answers, budget, slots=parallel) as ready:
         for task in read:

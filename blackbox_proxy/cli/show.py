@@ -32,7 +32,7 @@ from blackbox_proxy.cli.spent import bill, calls, cost_json, price
 from blackbox_proxy.core.text import Release
 from blackbox_proxy.core.visible import one_line, printable, visible
 from blackbox_proxy.steering import Steering
-from blackbox_proxy.types import Kind, Origin, Result, Step
+from blackbox_proxy.types import Kind, Origin, Result, Sample, Step
 
 if TYPE_CHECKING:
     from blackbox_proxy.local.weights import Weight
@@ -107,7 +107,10 @@ def download(what: str) -> Iterator[Callable[[int, int], None]]:
 def stream(running: Stream, *, steering: Steering, trace: bool) -> None:
     """Print an answer while it is made, then what it took; with `trace` every token in a table."""
     result = _stream_text(running, [stop.encode() for stop in steering.stop])
-    if trace:
+    if trace and result.samples:
+        out.print()
+        out.print(samples_table(result.samples))
+    elif trace:
         out.print()
         out.print(steps_table(result.steps))
         out.print()
@@ -162,6 +165,8 @@ def summary_lines(result: Result) -> tuple[str, ...]:
         f"{len(result.steps)} tokens in {calls(usage)}; {result.changed} changed, "
         f"{result.outside} of them to what the top-k did not show{gated}; {FINISHES[result.finish]}"
     )
+    if result.samples:
+        work = f"{result.drawn} whole answers in {calls(usage)}, one chosen; {FINISHES[result.finish]}"
     took = (
         f"API tokens: {usage.input} in ({usage.cached} cached), {usage.output} out ({usage.wasted} wasted); "
         f"{price(result)}; {result.seconds:.1f} s, {usage.local_seconds:.1f} s of it local"
@@ -171,6 +176,8 @@ def summary_lines(result: Result) -> tuple[str, ...]:
 
 def exactness(result: Result) -> str:
     """What the label means, and how many steps it is for."""
+    if result.exactness == "sampled":
+        return "exact in the limit of many answers"
     if result.exactness == "exact":
         return "at every step continued from exactly this text"
     if result.exactness == "forced":
@@ -233,6 +240,43 @@ def steps_table(steps: Sequence[Step]) -> Table:
             Text(step.origin.value, style=colour),
         )
     return rows
+
+
+SAMPLE_COLUMNS = {
+    "answer": "left",
+    "draws": "right",
+    "share": "right",
+    "log weight": "right",
+    "log E": "right",
+    "log A": "right",
+    "API logp": "right",
+}
+
+
+def samples_table(samples: Sequence[Sample]) -> Table:
+    """One row per distinct whole answer, the largest share first; the chosen one is marked."""
+    rows = table(SAMPLE_COLUMNS)
+    for sample in samples:
+        rows.add_row(
+            Text(one_line(sample.text), style="bold green" if sample.chosen else ""),
+            str(sample.count),
+            "" if sample.share is None else f"{sample.share:.1%}",
+            figure(sample.log_weight, "+.2f"),
+            figure(sample.expert, ".2f"),
+            figure(sample.anti_expert, ".2f"),
+            figure(sample.logp, ".2f"),
+        )
+    return rows
+
+
+def sample_json(sample: Sample) -> dict[str, object]:
+    """A whole answer with what it weighs."""
+    logs = ("logp", "expert", "anti_expert", "log_weight", "share")
+    return {
+        **asdict(sample),
+        **{name: number(getattr(sample, name)) for name in logs},
+        "cost": None if sample.cost is None else f"{sample.cost:f}",
+    }
 
 
 def _api_choice(step: Step) -> str:
@@ -298,6 +342,9 @@ def result_json(result: Result, *, trace: bool, before: Sequence[str] = ()) -> d
         **cost_json(result),
         "seconds": round(result.seconds, 3),
     }
+    if result.samples:
+        fields["effective_samples"] = number(result.effective_samples)
+        fields["samples"] = [sample_json(sample) for sample in result.samples]
     if trace:
         fields |= {"certified": result.certified, "tv_bound": number(result.tv_bound)}
         fields["steps"] = [step_json(step) for step in result.steps]

@@ -12,7 +12,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from blackbox_proxy.types import Finish, PairDistributions, Reply, Scores, Step, TokenPath
+from blackbox_proxy.types import Finish, PairDistributions, Reply, Sample, Scores, Step, TokenPath
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,18 @@ class ApiReveal:
 
 
 @dataclass(frozen=True, slots=True)
+class ApiAnswers:
+    """Ask the API for whole answers; fewer may come. first: how many were asked for before."""
+
+    count: int
+    length: int
+    first: int
+    temperature: float
+    top_p: float
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluate:
     """Have the pair evaluate `paths`."""
 
@@ -124,8 +136,8 @@ class StringScores:
 class Evidence:
     """The answer to a question.
 
-    distributions: those of its paths, in order; replies: one for each of the `ApiPrefixes`, one to any other question
-    to the API; scores: to a `ScoreStrings`; seconds: how long the answer took.
+    distributions: those of its paths, in order; replies: one for each of the `ApiPrefixes`, any number to `ApiAnswers`,
+    one to any other question to the API; scores: to a `ScoreStrings`; seconds: how long the answer took.
     """
 
     distributions: Sequence[PairDistributions] = ()
@@ -140,16 +152,17 @@ Asking = ApiDraft | ApiPrefixes | ApiEcho | ApiText
 Question = Evaluate | ScoreStrings | ApiReveal
 """What the score of one position may ask."""
 
-Event = Asking | Question | Begin | Step
+Event = Asking | ApiAnswers | Question | Begin | Step
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a run ended: why, and how many drafted tokens were asked for in vain."""
+    """How a run ended: why, how many drafted tokens were asked for in vain, and what there was to choose from."""
 
     finish: Finish
     wasted: int
     notes: tuple[str, ...]
+    samples: tuple[Sample, ...] = ()
 
 
 T = TypeVar("T")

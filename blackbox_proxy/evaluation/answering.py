@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import final
 
 from blackbox_proxy.api import Api
+from blackbox_proxy.core.decoding.sources import OffsetTable
 from blackbox_proxy.core.money.spending import calls_of, cost_of, used_by
 from blackbox_proxy.errors import BlackboxProxyError, OverBudget
 from blackbox_proxy.evaluation.answers import KeptAnswer, key_of
@@ -53,7 +54,8 @@ class Bench:
 
     def steering(self, arm: Arm) -> Steering:
         """The knobs of a steered arm."""
-        return replace(self.task.steering, alpha=arm.alpha if arm.alpha is not None else 0.0)
+        steering = replace(self.task.steering, alpha=arm.alpha if arm.alpha is not None else 0.0)
+        return replace(steering, way="answers", samples=arm.draws) if arm.draws else steering
 
     def speaker(self, arm: Arm) -> Api:
         """The hosted model that an arm calls."""
@@ -74,6 +76,7 @@ def key(bench: Bench, job: AnswerJob) -> str:
         settings |= {"steering": _chosen(bench.steering(arm)), "top_k": bench.api.capabilities().top_k}
     else:
         settings["speaker"] = arm.speaker
+        settings |= {"draws": arm.draws, "steering": _chosen(bench.steering(arm))} if arm.draws else {}
     return key_of(settings)
 
 
@@ -138,12 +141,24 @@ def _local(bench: Bench, job: AnswerJob, blank: KeptAnswer) -> KeptAnswer:
 
 def _closed(bench: Bench, job: AnswerJob, blank: KeptAnswer) -> KeptAnswer:
     """The hosted model, by itself."""
+    if job.arm.draws:
+        return _most_frequent(bench, job, blank)
     before = time.perf_counter()
     asked = closed_prompt(bench.task, job)
     reply = bench.speaker(job.arm).complete(asked, max_tokens=bench.task.max_tokens)
     seconds = time.perf_counter() - before
     calls = calls_of(reply)
     return replace(_used(blank, used_by(calls)), text=text_of(reply), seconds=seconds, cost=cost_of(calls))
+
+
+def _most_frequent(bench: Bench, job: AnswerJob, blank: KeptAnswer) -> KeptAnswer:
+    """The most frequent of several whole answers of the hosted model; no pair has a say."""
+    steerer = Steerer(bench.speaker(job.arm), OffsetTable({}), bench.steering(job.arm))
+    result = steerer.complete(closed_prompt(bench.task, job))
+    if result.finish == "budget":
+        raise OverBudget(result.notes[-1], hint="raise the budget; what was answered is kept, and is not asked again")
+    text = max(result.samples, key=lambda sample: sample.count).text
+    return replace(_used(blank, result.usage), text=text, seconds=result.seconds, cost=result.cost)
 
 
 def _steered(bench: Bench, job: AnswerJob, blank: KeptAnswer) -> KeptAnswer:

@@ -9,6 +9,8 @@ expert              the tuned small model by itself
 steered             the closed model, steered by the difference of these two
 steered_few_shot    the same after examples, which only the closed model sees
 ..._documents...    any of them with the documents shown to other members than in the main arms
+closed_majority     the most frequent of several whole answers of the closed model, shown all that helps it
+steered_answers     the best of the same number by the pair
 steered_alpha_...   steered at other alphas
 in_place            what the closed model says where the form has the fact; asked where `steered` is wrong
 """
@@ -37,7 +39,8 @@ class Arm:
     """One way to answer.
 
     examples, instructions: what stands before the question. who: who is shown documents. alpha: where it is steered.
-    n: how many questions it answers, the first ones. looks: which of its answers are looked into (`ceiling`).
+    n: how many questions it answers, the first ones. draws: how many whole answers it is chosen from; 0 for none.
+    looks: which of its answers are looked into (`ceiling`).
     """
 
     name: str
@@ -47,6 +50,7 @@ class Arm:
     examples: bool = False
     instructions: bool = False
     alpha: float | None = None
+    draws: int = 0
     looks: Looks | None = None
 
     @property
@@ -69,10 +73,14 @@ class AnswerJob:
 
 @dataclass(frozen=True, slots=True)
 class ArmSizes:
-    """How many questions the main arms answer at most (None: all), and how many the others do."""
+    """How many questions the main arms answer at most (None: all), and how many the others do.
+
+    draws: how many whole answers are drawn for those that choose among them; without any there are no such arms.
+    """
 
     main: int | None = None
     others: int = 40
+    draws: int = 0
 
 
 def main_arms(task: Task, *, alpha: float, n: int) -> list[Arm]:
@@ -100,6 +108,10 @@ def arms(task: Task, *, alpha: float, sizes: ArmSizes, tuned: bool) -> tuple[Arm
         every.append(Arm("closed_instructed", "closed", few, task.who, examples=True, instructions=True))
     if task.has_documents:
         every += _with_documents(task, alpha=alpha, n=few)
+    if sizes.draws:
+        shown = Arm("", "closed", few, task.who, bool(task.few_shot), bool(task.instructions), draws=sizes.draws)
+        every.append(replace(shown, name="closed_majority"))
+        every.append(replace(shown, name="steered_answers", speaker="steered", alpha=alpha))
     every += [Arm(f"steered_alpha_{a:g}", "steered", few, task.who, alpha=a) for a in task.alphas]
     return tuple(every)
 

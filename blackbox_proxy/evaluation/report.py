@@ -22,6 +22,8 @@ NAMES: Mapping[str, str] = {
     "expert": "the small model, tuned",
     "steered": "the closed model, steered by these two",
     "steered_few_shot": "the closed model, steered after examples",
+    "closed_majority": "the most frequent of several answers of the closed model",
+    "steered_answers": "the best of them by the small models",
     "majority": "always the most common answer",
     "closed_documents": "the closed model, shown the document",
     "closed_few_shot_documents": "the closed model, after examples with documents",
@@ -39,6 +41,8 @@ AGAINST: Mapping[str, str] = {
     "vs_closed": "the closed model by itself",
     "vs_instructed": "closed instructed",
     "vs_majority": "the majority answer",
+    "answers_vs_majority": "the most frequent of as many answers, steered by whole answers",
+    "answers_vs_instructed": "closed instructed, steered by whole answers",
     "examples_vs_few_shot": "closed few-shot, both after examples",
     "examples_vs_expert": "the tuned small model, steered after examples",
 }

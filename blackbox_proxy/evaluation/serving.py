@@ -19,6 +19,9 @@ CLOSED = "pypi:qwen2.5-coder-0.5b-instruct"
 NAME = "closed-model"
 TOP_K = 20
 
+TOGETHER = 16
+"""Whole answers that it draws in one request."""
+
 
 def prices() -> Path:
     """The rates that the stand-in is billed by."""
@@ -48,7 +51,7 @@ def served(
         tape: A cassette that is recorded, or replayed in place of serving anything.
     """
     known = f"gguf:{model}" if tokenizer else ""
-    options = {"top_k": top_k, "reveal": "ids" if reveals else "none"}
+    options = {"top_k": top_k, "reveal": "ids" if reveals else "none", "answers_at_once": TOGETHER}
     with (
         _address(model, tape, top_k=top_k, slots=slots) as url,
         nullcontext() if ledger is None else open_ledger(ledger, prices=prices()) as book,

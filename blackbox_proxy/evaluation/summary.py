@@ -24,6 +24,8 @@ TESTS: Mapping[str, tuple[str, str]] = {
     "vs_closed": ("steered", "closed"),
     "vs_instructed": ("steered", "closed_instructed"),
     "vs_majority": ("steered", "majority"),
+    "answers_vs_majority": ("steered_answers", "closed_majority"),
+    "answers_vs_instructed": ("steered_answers", "closed_instructed"),
     "examples_vs_few_shot": ("steered_few_shot", "closed_few_shot"),
     "examples_vs_expert": ("steered_few_shot", "expert"),
 }

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import read_text
 from blackbox_proxy.knobs import FIXED, KnobMistake, check_bounds, read_knobs
+from blackbox_proxy.learnt import LearntWeights
 from blackbox_proxy.local.pairfile import find_pair
 from blackbox_proxy.steering import Schedule, Steering
 
@@ -188,17 +189,20 @@ class Task:
 
 
 def written(knobs: Mapping[str, Any]) -> dict[str, object]:
-    """Knobs as JSON has them: a schedule as it is written on a command line."""
-    return {name: str(value) if isinstance(value, Schedule) else value for name, value in knobs.items()}
+    """Knobs as JSON has them: a schedule, and learnt weights, as they are written on a command line."""
+    return {name: str(value) if isinstance(value, Schedule | LearntWeights) else value for name, value in knobs.items()}
 
 
-def _knobs(steering: _Steering, path: Path) -> Mapping[str, object]:
+def _knobs(steering: _Steering, path: Path) -> Mapping[str, Any]:
     """The further knobs of a task. Raises InputError, with the file, for one that is none or cannot take its value."""
     try:
-        knobs = read_knobs(steering.model_extra or {}, but=("alpha", "max_tokens", *FIXED))
+        knobs: dict[str, Any] = read_knobs(steering.model_extra or {}, but=("alpha", "max_tokens", *FIXED))
         check_bounds(knobs)
+        Steering(**knobs)
     except KnobMistake as mistake:
         raise InputError(f"{path}: [steering] {mistake.name}: {mistake}", hint=mistake.hint) from None
+    except InputError as error:
+        raise InputError(f"{path}: [steering]: {error.message}", hint=error.hint) from None
     return knobs
 
 

@@ -85,7 +85,10 @@ def _first(result: Result) -> Usage:
 
 
 def _written(result: Result) -> int:
-    """How many tokens were added to what was given."""
+    """How many tokens were added to what was given; of whole answers those of the chosen one."""
+    for sample in result.samples:
+        if sample.chosen:
+            return sample.tokens // sample.count
     return sum(step.origin is not Origin.GIVEN for step in result.steps)
 
 

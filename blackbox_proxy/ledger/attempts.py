@@ -20,7 +20,8 @@ class BookedAttempts:
         account: Where they are booked; None for nowhere.
         purpose: What they are booked under.
         entry: The present request's place in the books.
-        repeats: Whether a reply may say again what stands before.
+        repeats: Whether a reply may hold more tokens than its positions tell of: it says again what stands before, or
+            is of whole answers.
         most: The most tokens that an attempt at the present request can take.
         counts: The `usage` of its reply, as it came.
         calls: All attempts so far.

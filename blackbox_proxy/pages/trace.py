@@ -19,7 +19,7 @@ from blackbox_proxy.pages.figures import NONE, UNKNOWN, dollars, money
 from blackbox_proxy.pages.html import Html, document, el, joined
 from blackbox_proxy.pages.style import COMMON, TRACE
 from blackbox_proxy.steering import Schedule
-from blackbox_proxy.types import Call, Kind, Origin, Prompt, Result, ScoredCandidate, Step
+from blackbox_proxy.types import Call, Kind, Origin, Prompt, Result, Sample, ScoredCandidate, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +177,7 @@ def trace_page(trace: Trace) -> str:
             _legend(result.steps),
             el("div", el("ol", *tokens, cls="tokens"), el("p", HINT, cls="hint"), cls="answer"),
             *(el("p", note, cls="notice") for note in result.notes),
+            *_samples(result.samples),
             el("h2", "All tokens", id="all"),
             _table(both),
             el("h2", "What the columns mean"),
@@ -192,6 +193,7 @@ EXACTNESS = {
     "exact": "At every step continued from exactly this text.",
     "forced": "At every step continued from exactly this text, which a schema demanded: inside a JSON string.",
     "approximate": "Approximate: not at every step continued from exactly this text.",
+    "sampled": "One of several whole answers, chosen by its weight.",
 }
 
 HINT = "Point at a token, or go from one to the next with the tab key, to see what else there was and what it cost."
@@ -211,6 +213,38 @@ def _summary(trace: Trace) -> Html:
         f"{usage.input:,} tokens in ({usage.cached:,} cached), {usage.output:,} out ({usage.wasted:,} wasted): {cost}. "
         f"{result.seconds:.1f} s, {usage.local_seconds:.1f} s of it local.",
         cls="soft",
+    )
+
+
+SAMPLE_HEADS = (
+    *("Answer", "Draws", "Share", "Log-weight", "Log-prob, expert", "Log-prob, anti-expert", "Log-prob, API"),
+    *("Finish", "Tokens", "Cost"),
+)
+
+
+def _samples(samples: Sequence[Sample]) -> list[Html]:
+    """All whole answers that it was chosen from, with their weights."""
+    if not samples:
+        return []
+    heads = (el("th", head, scope="col", cls="words" if head == "Answer" else None) for head in SAMPLE_HEADS)
+    table = el("table", el("thead", el("tr", *heads)), el("tbody", *(_sample_row(sample) for sample in samples)))
+    wide = el("div", table, cls="wide", tabindex=0, role="region", aria_label="All whole answers")
+    return [el("h2", "All whole answers"), wide]
+
+
+def _sample_row(sample: Sample) -> Html:
+    remark = el("span", " chosen", cls="soft") if sample.chosen else ""
+    logs = (sample.log_weight, sample.expert, sample.anti_expert, sample.logp)
+    return el(
+        "tr",
+        el("th", el("code", paragraphs(sample.text)), remark, scope="row", cls="words"),
+        el("td", f"{sample.count:,}"),
+        el("td", NONE if sample.share is None else f"{sample.share:.1%}"),
+        *(el("td", _nats(one)) for one in logs),
+        el("td", sample.finish),
+        el("td", f"{sample.tokens:,}"),
+        el("td", UNKNOWN if sample.cost is None else money(sample.cost)),
+        cls="chosen" if sample.chosen else None,
     )
 
 

@@ -16,7 +16,7 @@ from typing import Generic, Protocol, TypeVar, final, runtime_checkable
 
 from blackbox_proxy.api import Endpoint
 from blackbox_proxy.errors import BlackboxProxyError
-from blackbox_proxy.types import NO_RUN, Ask, Purpose, Reply
+from blackbox_proxy.types import NO_RUN, Ask, Draw, Purpose, Reply
 
 T = TypeVar("T")
 
@@ -103,7 +103,9 @@ async def asend_all(api: Endpoint, batch: Batch) -> Answered:
 
 def _lists(api: Endpoint, asks: Sequence[Ask]) -> TakesLists | None:
     """The endpoint, where it can take these asks as a list."""
-    return api if len(asks) > 1 and api.capabilities().prompt_lists and isinstance(api, TakesLists) else None
+    if len(asks) < 2 or isinstance(asks[0], Draw) or not api.capabilities().prompt_lists:
+        return None
+    return api if isinstance(api, TakesLists) else None
 
 
 def _some(api: Endpoint, asks: Sequence[Ask], purpose: Purpose) -> Callable[[], list[Outcome]]:

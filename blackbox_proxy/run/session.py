@@ -13,11 +13,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from blackbox_proxy.api import Endpoint
-from blackbox_proxy.core.alignment.recut import strange_borders, strange_pieces
 from blackbox_proxy.core.decoding.api_answer import api_answer
+from blackbox_proxy.core.decoding.collecting import collecting_steering
 from blackbox_proxy.core.decoding.drafting import Drafts, Planner
 from blackbox_proxy.core.decoding.given import Given
+from blackbox_proxy.core.decoding.whole import whole_answers
 from blackbox_proxy.core.events import (
+    ApiAnswers,
     ApiDraft,
     ApiEcho,
     ApiPrefixes,
@@ -35,6 +37,7 @@ from blackbox_proxy.core.text import first_stop
 from blackbox_proxy.errors import BlackboxProxyError, InputError, OverBudget, PromptError
 from blackbox_proxy.local.controls import parted_note
 from blackbox_proxy.run.calls import Answered, Batch
+from blackbox_proxy.run.notes import blind_note, recut_notes, respelled_note, uncertain_notes
 from blackbox_proxy.run.sources import (
     BoundSource,
     LocalPair,
@@ -44,8 +47,12 @@ from blackbox_proxy.run.sources import (
     check_ids,
     check_scores,
     drafts_of,
+    draws_whole,
     read_by,
+    whole_knobs,
+    whole_source,
 )
+from blackbox_proxy.run.whole import HeldAnswers, draws
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import (
     Ask,
@@ -69,19 +76,6 @@ from blackbox_proxy.types import (
     TokenPath,
     Usage,
 )
-
-
-def _warnings(steps: Sequence[Step]) -> tuple[str, ...]:
-    """What to say of steps at which the list of candidates, or the border before them, is uncertain."""
-    notes = []
-    if outweighed := sum(step.outweighed for step in steps):
-        notes.append(
-            f"at {outweighed} of {len(steps)} steps the choice weighs less than all that was not listed, together;"
-            " more log-probs (a larger top-k) or more proposals would list it"
-        )
-    if unbordered := sum(step.unbordered for step in steps):
-        notes.append(f"{unbordered} steps follow a text that the API's tokenizer would hardly have cut there")
-    return tuple(notes)
 
 
 def _sampling(event: ApiDraft) -> Sampling | None:
@@ -113,14 +107,6 @@ def _exactness(steps: Sequence[Step]) -> Exactness:
     return "forced" if any(step.forced for step in steps) else "exact"
 
 
-def _respelled_note(respelled: int) -> tuple[str, ...]:
-    return (f"replies that spelt the answer so far with other escapes than it needs: {respelled}",) if respelled else ()
-
-
-def _blind_note(blind: int) -> tuple[str, ...]:
-    return (f"replies that told nothing of what comes next, so that the pair alone decided: {blind}",) if blind else ()
-
-
 def _bound(
     offsets: Offsets, prompt: Prompt, text: str, *, api: Endpoint, steering: Steering
 ) -> tuple[BoundSource, TokenPath]:
@@ -139,8 +125,9 @@ class Session:
     """One run's questions turned into calls, and what they cost; shared by all drivers.
 
     drafted: how many positions the API has sent. blind: how many replies showed nothing at their first one.
-    respelled: how many spelt the answer so far with other escapes than it needs. waiting: how many requests are
-    under way. given: the text to score, where that is what the run is for.
+    respelled: how many spelt the answer so far with other escapes than it needs. waiting: how many requests are under
+    way. given, reference: the text to score, or the answer to collect the places of, where that is what the run is for.
+    whole: the whole answers, where those are drawn.
     """
 
     api: Endpoint
@@ -159,6 +146,8 @@ class Session:
     respelled: int = 0
     waiting: int = 0
     given: Given | None = None
+    whole: HeldAnswers | None = None
+    reference: bytes | None = None
     started: float = field(default_factory=time.perf_counter)
 
     @classmethod
@@ -178,15 +167,42 @@ class Session:
         Raises InputError where the endpoint, or the source, cannot do what the knobs ask for.
         """
         spending, can = Spending(run or uuid.uuid4().hex), api.capabilities()
+        if draws_whole(steering, api):
+            steering = whole_knobs(steering)
+            texts = whole_source(offsets, pair_prompt, steering)
+            asked = "" if can.chat else api.text(prompt)
+            held = HeldAnswers(steering)
+            return cls(api, texts, steering, asked, (), Drafts(), spending, prompt.messages, whole=held)
+        if not can.logprobs:
+            raise InputError(
+                f"the adapter for {api.model!r} tells no log-probs, which steering token by token needs",
+                hint="use way='answers', which draws whole answers and chooses one of them",
+            )
         if can.continuation is Continuation.NONE:
             raise InputError(
                 f"the adapter for {api.model!r} cannot go on from a given text, which steering token by token needs",
-                hint="use an endpoint with /completions, or `choose` between given answers",
+                hint="use an endpoint with /completions, way='answers', or `choose` between given answers",
             )
         text = "" if can.chat else api.text(prompt)
         drafts = drafts_of(steering, api, planner, guesses=isinstance(offsets, LocalPair))
         source, ids = _bound(offsets, pair_prompt, text, api=api, steering=steering)
         return cls(api, source, steering, text, ids, drafts, spending, prompt.messages)
+
+    @classmethod
+    def open_reference(
+        cls,
+        prompt: Prompt,
+        pair_prompt: Prompt,
+        reference: str,
+        *,
+        api: Endpoint,
+        offsets: Offsets,
+        steering: Steering,
+    ) -> Session:
+        """A run along a reference answer. Raises InputError as `open`, and for a source of offsets that is no pair."""
+        steering = collecting_steering(steering)
+        session = cls.open(prompt, pair_prompt, api=api, offsets=offsets, steering=steering)
+        return replace(session, reference=reference.encode())
 
     @classmethod
     def open_given(cls, given: Given, *, api: Endpoint, offsets: Offsets, steering: Steering) -> Session:
@@ -209,16 +225,20 @@ class Session:
     def loop(self) -> Run:
         if self.given is not None:
             return self.source.scoring(self.given, self.steering, self.api)
+        if self.whole is not None:
+            return whole_answers(self.steering)
+        if self.reference is not None and isinstance(self.source, PairSource):
+            return self.source.collecting(self.reference, self.steering, self.api)
         run = self.source.loop(self.steering, self.api, self.drafts)
         return api_answer(self.steering, otherwise=run) if self.steering.leaves_alone else run
 
-    def asks(self, event: Asking | ApiReveal) -> Batch:
+    def asks(self, event: Asking | ApiReveal | ApiAnswers) -> Batch:
         """The requests that a question of the loop becomes, to be sent at once."""
         asks = self._asks(event)
-        self.waiting = 1 if self.api.capabilities().prompt_lists else len(asks)
+        self.waiting = 1 if self.api.capabilities().prompt_lists and self.whole is None else len(asks)
         return Batch(asks, Purpose(self.spending.run, len(self.steps)))
 
-    def _asks(self, event: Asking | ApiReveal) -> Sequence[Ask]:
+    def _asks(self, event: Asking | ApiReveal | ApiAnswers) -> Sequence[Ask]:
         model, top_k = self.api.model, self.api.capabilities().top_k
         match event:
             case ApiDraft(answer, path, length=length):
@@ -232,6 +252,8 @@ class Session:
                 return [Score(model, text, top_k, ids)]
             case ApiReveal(answer, path, ids):
                 return [Reveal(model, self._prefix(answer, path), top_k, ids)]
+            case ApiAnswers():
+                return list(draws(event, self.api, self._prefix(b"", ())))
 
     def _prefix(self, answer: bytes, path: TokenPath) -> Prefix:
         ids = self.ids + path if self.steering.event == "ids" else None
@@ -260,6 +282,12 @@ class Session:
         worded = self.api.capabilities().continuation is Continuation.APPROXIMATE
         both = zip(batch.asks, answered.replies, strict=True)
         return [_worded(reply) if worded and _goes_on(ask) else reply for ask, reply in both]
+
+    def gather(self, answered: Answered) -> Sequence[Reply]:
+        """Keep the whole answers that came. Raises the error of the others where there is none at all."""
+        self.waiting = 0
+        self.model = next((reply.model for reply in answered.replies if reply.model), self.model)
+        return answered.replies if self.whole is None else self.whole.gather(answered, self.spending)
 
     def _pay(self, replies: Sequence[Reply], asks: Sequence[Ask]) -> None:
         for reply in replies:
@@ -300,17 +328,22 @@ class Session:
 
     def partial(self) -> Result:
         """What there is of the answer; a call that is still under way counts as lost."""
+        if self.whole is not None:
+            return self.result(self.whole.unscored())
         kept = sum(step.origin is not Origin.LOCAL for step in self.steps)
         return self.result(Ending("error", max(0, self.drafted - kept), ()))
 
     def keep(self, step: Step) -> Step:
         """A token was emitted."""
         self.steps.append(step)
-        self.spending.keep(step)
+        if self.whole is None:
+            self.spending.keep(step)
         return step
 
     def ended(self, ending: Ending) -> Result:
         """The whole answer."""
+        if self.whole is not None:
+            self.whole.take(ending, self.spending)
         self.spending.settle()
         return self.result(ending)
 
@@ -330,6 +363,9 @@ class Session:
     def result(self, ending: Ending) -> Result:
         text = b"".join(step.piece for step in self.steps)
         cut = first_stop(text, [stop.encode() for stop in self.steering.stop])
+        forced = any(step.forced for step in self.steps)
+        by_strings = self.whole is None and self.steering.event == "bytes" and not forced
+        known = self.api.vocabulary if by_strings else None
         under_way = Usage(requests=self.waiting, lost=self.waiting)
         usage = replace(self.spending.usage + under_way, wasted=ending.wasted, local_seconds=self.local_seconds)
         return Result(
@@ -337,32 +373,25 @@ class Session:
             steps=tuple(self.steps),
             finish=ending.finish,
             usage=usage,
-            exactness=_exactness(self.steps) if not ending.notes else "approximate",
+            exactness=self._exactness(ending),
             seconds=time.perf_counter() - self.started,
             cost=self.spending.cost,
             model=self.model,
             notes=(
                 *ending.notes,
+                *(() if self.whole is None else self.whole.failures),
                 *parted_note(self.prompt, self.messages),
-                *_blind_note(self.blind),
-                *_respelled_note(self.respelled),
-                *self._recut(usage.answered),
-                *_warnings(self.steps),
+                *blind_note(self.blind),
+                *respelled_note(self.respelled),
+                *(() if known is None else recut_notes(self.steps, known, replies=usage.answered)),
+                *uncertain_notes(self.steps),
                 *spent_notes(usage),
             ),
             calls=tuple(self.spending.calls),
+            samples=() if self.whole is None else self.whole.priced(ending.samples),
         )
 
-    def _recut(self, replies: int) -> tuple[str, ...]:
-        """What to say where the API's tokenizer is known, and yet its tokens are others."""
-        known = self.api.vocabulary
-        if known is None or self.steering.event == "ids" or any(step.forced for step in self.steps):
-            return ()
-        notes = []
-        strange = strange_pieces((step.api_token for step in self.steps if step.exact), known)
-        if strange:
-            notes.append(f"{strange} tokens of the API are none of the tokenizer that is taken for its own")
-        moved = strange_borders([step.piece for step in self.steps], known) if replies > 1 else 0
-        if moved:
-            notes.append(f"the API's tokenizer cuts the text elsewhere than at {moved} of the steps' borders")
-        return tuple(notes)
+    def _exactness(self, ending: Ending) -> Exactness:
+        if self.whole is not None:
+            return "sampled"
+        return "approximate" if ending.notes else _exactness(self.steps)

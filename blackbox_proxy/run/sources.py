@@ -12,6 +12,7 @@ from typing import Protocol, final, runtime_checkable
 from blackbox_proxy.api import Endpoint
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding.answers import steps, steps_by_scores
+from blackbox_proxy.core.decoding.collecting import collected_steps
 from blackbox_proxy.core.decoding.drafting import TYPICAL, CostRatios, Drafter, Drafts, Planner
 from blackbox_proxy.core.decoding.given import Given, scored_by_scores, scored_steps
 from blackbox_proxy.core.events import (
@@ -32,6 +33,7 @@ from blackbox_proxy.types import (
     PairPrompt,
     Prompt,
     Proposer,
+    Scores,
     TokenPath,
 )
 
@@ -121,6 +123,12 @@ class PairSource:
         vocabulary, spell = self.pair.vocabulary, self.pair.spell
         return scored_steps(given, steering, vocabulary=vocabulary, spell=spell, api=api.vocabulary)
 
+    def collecting(self, reference: bytes, steering: Steering, api: Endpoint) -> Run:
+        vocabulary, spell, echoes = self.pair.vocabulary, self.pair.spell, api.capabilities().echo
+        return collected_steps(
+            reference, steering, vocabulary=vocabulary, spell=spell, api=api.vocabulary, echoes=echoes
+        )
+
     def begun(self, prompt: Prompt) -> PairSource:
         return replace(self, prompt=self.pair.prompt(prompt))
 
@@ -157,6 +165,35 @@ class StringSource:
         return Evidence(scores=StringScores(tuple(pieces), scores))
 
 
+@runtime_checkable
+class ScoresTexts(Protocol):
+    """What can score whole texts: any `OffsetSource`, and every pair that is one."""
+
+    def score(self, context: bytes, pieces: Sequence[bytes], *, prompt: Prompt) -> Scores: ...
+
+
+def draws_whole(steering: Steering, api: Endpoint) -> bool:
+    """Whether whole answers are drawn: where that is asked for, or the endpoint allows nothing else."""
+    return steering.way == "answers" or (steering.way == "auto" and not api.capabilities().logprobs)
+
+
+def whole_knobs(steering: Steering) -> Steering:
+    """The knobs where whole answers are drawn: where nothing steers, and nobody asked for several, one is enough."""
+    if steering.way == "auto" and not steering.acts_from(0):
+        return replace(steering, samples=1, settled=0.0)
+    return steering
+
+
+def whole_source(offsets: Offsets, prompt: Prompt, steering: Steering) -> StringSource:
+    """What weighs whole answers. Raises InputError for a source that scores none, and for knobs of single tokens."""
+    replace(steering, way="answers")  # which raises where the knobs cannot go with it
+    if not isinstance(offsets, ScoresTexts):
+        raise InputError(f"way='answers' needs a source that scores texts, and {type(offsets).__name__} has no `score`")
+    if isinstance(offsets, LocalPair):
+        read_by(offsets, prompt)
+    return StringSource(offsets, prompt)
+
+
 def check_ids(steering: Steering, api: Endpoint) -> None:
     """Raises InputError where token ids are wanted and the endpoint takes none."""
     if steering.event == "ids" and not api.capabilities().token_ids:
@@ -170,6 +207,11 @@ def check_scores(steering: Steering, source: str) -> None:
     """Raises InputError for what only a pair can do."""
     if steering.event == "ids":
         raise InputError(f"event='ids' needs a pair, and {source} scores strings", hint="use event='bytes'")
+    if steering.rule == "learnt":
+        raise InputError(
+            f"rule='learnt' weighs the members of a pair one by one, and {source} scores strings alone",
+            hint="use another rule, or a pair",
+        )
     if steering.gate == "divergence":
         raise InputError(
             f"gate='divergence' needs the distributions of a pair's members, and {source} scores strings alone",

@@ -14,7 +14,7 @@ from blackbox_proxy.errors import InputError
 from blackbox_proxy.run.choice import Choosing
 from blackbox_proxy.run.engine import AsyncStream, Stream
 from blackbox_proxy.run.session import Session
-from blackbox_proxy.run.sources import Offsets
+from blackbox_proxy.run.sources import LocalPair, Offsets, draws_whole
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Choice, Prompt, Result
 
@@ -45,6 +45,8 @@ class Steerer:
     def complete(self, prompt: Prompt | str, *, pair_prompt: Prompt | str | None = None) -> Result:
         """The steered answer to a prompt; greedy, or drawn where the knobs have a temperature.
 
+        Where whole answers are drawn (`Steering.way`) it is one of them, and `Result.samples` has them all.
+
         Args:
             prompt: A question, or a `Prompt`.
             pair_prompt: What the source of offsets reads in place of `prompt`, where the two should differ: a document
@@ -53,7 +55,10 @@ class Steerer:
         return self.stream(prompt, pair_prompt=pair_prompt).result
 
     def stream(self, prompt: Prompt | str, *, pair_prompt: Prompt | str | None = None) -> Stream:
-        """`complete`, step by step. The prompt is read at once; nothing is sent before the first step is asked for."""
+        """`complete`, step by step. The prompt is read at once; nothing is sent before the first step is asked for.
+
+        An answer that is chosen among whole ones comes as one step, and one for its end.
+        """
         return Stream(self._session(prompt, pair_prompt))
 
     def sample(self, prompt: Prompt | str, n: int, *, pair_prompt: Prompt | str | None = None) -> Iterator[Result]:
@@ -111,6 +116,32 @@ class Steerer:
         """`score`, step by step."""
         return Stream(self._session_of(text))
 
+    def collect(self, prompt: Prompt | str, reference: str, *, pair_prompt: Prompt | str | None = None) -> Result:
+        """Look at each place of a reference answer: what `fit_weights` fits the rule `learnt` to (`Step.place`).
+
+        One call where the endpoint gives back what it is sent; else one for each stretch that it drafts as the
+        reference has it, and as many as the reference has tokens at most (`collecting_calls`). The rule, the gate, the
+        target and the temperature do not count.
+
+        Args:
+            prompt: As in `complete`.
+            reference: The right answer as the model should write it.
+            pair_prompt: As in `complete`.
+
+        Returns:
+            A step for each token of the reference and one for its end; where nobody tells what the API says there, the
+            step has no place.
+
+        Raises:
+            InputError: For offsets that come from no pair, and for an API that is asked in token ids.
+        """
+        return Stream(self._collecting(prompt, reference, pair_prompt)).result
+
+    def collecting_calls(self, reference: str) -> tuple[int, int]:
+        """The fewest and the most calls that `collect` makes for a reference answer; the most by the pair's tokens."""
+        tokens = len(self.offsets.spell(reference.encode())) if isinstance(self.offsets, LocalPair) else len(reference)
+        return 1, tokens + 1 + self.api.capabilities().echo
+
     async def acomplete(self, prompt: Prompt | str, *, pair_prompt: Prompt | str | None = None) -> Result:
         """`complete` for asyncio."""
         return await self.astream(prompt, pair_prompt=pair_prompt).result()
@@ -131,6 +162,12 @@ class Steerer:
     ) -> Choice:
         """`choose` for asyncio."""
         return await self._choosing(prompt, options, calls=calls, pair_prompt=pair_prompt).arun()
+
+    async def acollect(
+        self, prompt: Prompt | str, reference: str, *, pair_prompt: Prompt | str | None = None
+    ) -> Result:
+        """`collect` for asyncio."""
+        return await AsyncStream(self._collecting(prompt, reference, pair_prompt)).result()
 
     async def ascore(self, text: str | Given) -> Result:
         """`score` for asyncio."""
@@ -163,6 +200,11 @@ class Steerer:
                 f"{n} answers were asked for at temperature {self.steering.temperature:g}",
                 hint="several answers need a temperature above 0; all greedy ones are equal",
             )
+        if n > 1 and draws_whole(self.steering, self.api):
+            raise InputError(
+                f"{n} answers were asked for, each of them chosen among whole answers",
+                hint="ask for one: its `samples` are the whole answers with their weights; or use way='token'",
+            )
         run = uuid.uuid4().hex
         seeds = (replace(self.steering, seed=self.steering.seed + i) for i in range(n))
         return (self._session_with(steering, prompt, pair_prompt, run=run) for steering in seeds)
@@ -170,6 +212,16 @@ class Steerer:
     def _session_of(self, text: str | Given) -> Session:
         given = Given(text.encode()) if isinstance(text, str) else text
         return Session.open_given(given, api=self.api, offsets=self.offsets, steering=self.steering)
+
+    def _collecting(self, prompt: Prompt | str, reference: str, pair_prompt: Prompt | str | None) -> Session:
+        return Session.open_reference(
+            as_prompt(prompt),
+            _or(pair_prompt, prompt),
+            reference,
+            api=self.api,
+            offsets=self.offsets,
+            steering=self.steering,
+        )
 
     def _choosing(
         self, prompt: Prompt | str, options: Sequence[str], *, calls: int, pair_prompt: Prompt | str | None

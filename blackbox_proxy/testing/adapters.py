@@ -21,6 +21,7 @@ from blackbox_proxy.types import (
     Candidate,
     Capabilities,
     Continuation,
+    Draw,
     Echo,
     Generate,
     Kind,
@@ -79,6 +80,10 @@ def _asks(able: Capabilities) -> Iterator[Ask]:
     """One question of each kind that the capabilities name."""
     prompt = Prefix("" if able.chat else PROMPT, messages=(Message("user", PROMPT),))
     begun = replace(prompt, answer=ANSWER.encode())
+    if not able.logprobs or able.answers_at_once > 1:
+        yield Draw("model", prompt, Sampling(1.0, seed=3), 7, able.answers_at_once)
+    if not able.logprobs:
+        return
     yield Generate("model", prompt, able.top_k)
     yield Generate("model", prompt, able.top_k, 7, Sampling(0.7, 0.9, seed=3))
     if able.continuation is not Continuation.NONE:

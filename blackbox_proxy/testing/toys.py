@@ -23,6 +23,8 @@ from blackbox_proxy.types import (
     Candidate,
     Capabilities,
     Distribution,
+    Draw,
+    DrawnAnswer,
     Echo,
     Echoed,
     Floats,
@@ -125,6 +127,7 @@ class ToyApi:
     It drafts greedily at temperature 0 and draws from its whole distribution otherwise, by the seed it is given or by a
     count of its calls; a drawn token outside the top-k has its true log-prob and is not listed. `can`: how it reveals
     others. It gives back what it is sent where it is asked to (`echo`), and takes lists of prompts (`prompt_lists`).
+    Without `logprobs` it says so, and steering must do without; it draws up to `answers_at_once` answers in a request.
     """
 
     toy: ToyModel
@@ -136,11 +139,19 @@ class ToyApi:
     can: RevealMethod = "none"
     prompt_lists: bool = True
     echo: bool = True
+    logprobs: bool = True
+    answers_at_once: int = 1
 
     def capabilities(self) -> Capabilities:
         """Exact continuation of text or ids."""
         return Capabilities(
-            top_k=self.top_k, token_ids=True, reveal=self.can, prompt_lists=self.prompt_lists, echo=self.echo
+            top_k=self.top_k,
+            token_ids=True,
+            reveal=self.can,
+            prompt_lists=self.prompt_lists,
+            echo=self.echo,
+            logprobs=self.logprobs,
+            answers_at_once=self.answers_at_once,
         )
 
     def text(self, prompt: Prompt) -> str:
@@ -151,6 +162,8 @@ class ToyApi:
         """Go on from the text, or the ids, of the ask, and report what it asks for besides."""
         self.asked.append(ask)
         path = self._path(ask)
+        if isinstance(ask, Draw):
+            return self._answers(path, ask)
         echoed = self._echoed(path, ask) if isinstance(ask, Echo) else ()
         given = self._given(path) if isinstance(ask, Score) else ()
         positions = self._written(path, ask)
@@ -172,6 +185,20 @@ class ToyApi:
     async def asend_list(self, asks: Sequence[Ask], _purpose: Purpose = NO_RUN, /) -> Sequence[Reply]:
         """`send_list`; nothing is awaited."""
         return self.send_list(asks)
+
+    def _answers(self, path: TokenPath, ask: Draw) -> Reply:
+        """Whole answers, drawn from the seed on."""
+        seed = len(self.asked) if ask.sampling.seed is None else ask.sampling.seed
+        drawn = []
+        for at in range(ask.count):
+            one = Generate(ask.model, ask.prefix, self.top_k, ask.length, replace(ask.sampling, seed=seed + at))
+            sampled = [position.sampled for position in self._written(path, one)]
+            text = b"".join(c.piece for c in sampled if c.kind is not Kind.END).decode("utf-8", "replace")
+            finish = "stop" if sampled[-1].kind is Kind.END else "length"
+            logp = math.fsum(c.logp for c in sampled) if self.logprobs else None
+            drawn.append(DrawnAnswer(text, finish, logp, len(sampled)))
+        usage = Usage(output=sum(one.tokens or 0 for one in drawn), requests=1)
+        return Reply((), None, usage, "toy", drawn=tuple(drawn))
 
     def _path(self, ask: Ask) -> TokenPath:
         """What is sent, in tokens."""

@@ -15,6 +15,7 @@ from blackbox_proxy.types.api import (
     Candidate,
     Capabilities,
     Continuation,
+    DrawnAnswer,
     Echoed,
     Kind,
     ListAdapter,
@@ -27,7 +28,7 @@ from blackbox_proxy.types.api import (
     Watcher,
     WireRequest,
 )
-from blackbox_proxy.types.asks import NO_RUN, Ask, Echo, Generate, Prefix, Purpose, Reveal, Sampling, Score
+from blackbox_proxy.types.asks import NO_RUN, Ask, Draw, Echo, Generate, Prefix, Purpose, Reveal, Sampling, Score
 from blackbox_proxy.types.pair import (
     Distribution,
     Floats,
@@ -40,8 +41,19 @@ from blackbox_proxy.types.pair import (
     Tokenizer,
     TokenPath,
 )
+from blackbox_proxy.types.places import ReferencePlace
 from blackbox_proxy.types.prompts import WRITTEN, Message, Prompt
-from blackbox_proxy.types.results import Choice, Exactness, Finish, Option, Origin, Result, ScoredCandidate, Step
+from blackbox_proxy.types.results import (
+    Choice,
+    Exactness,
+    Finish,
+    Option,
+    Origin,
+    Result,
+    Sample,
+    ScoredCandidate,
+    Step,
+)
 
 __all__ = [
     "FILTERED",
@@ -57,6 +69,8 @@ __all__ = [
     "Choice",
     "Continuation",
     "Distribution",
+    "Draw",
+    "DrawnAnswer",
     "Echo",
     "Echoed",
     "Exactness",
@@ -78,11 +92,13 @@ __all__ = [
     "Proposer",
     "Purpose",
     "Receipt",
+    "ReferencePlace",
     "Reply",
     "Result",
     "Reveal",
     "RevealMethod",
     "Said",
+    "Sample",
     "Sampling",
     "Score",
     "ScoredCandidate",

@@ -183,6 +183,23 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
+class DrawnAnswer:
+    """One whole answer of a reply to a `Draw`.
+
+    Attributes:
+        text: The answer, as the endpoint writes it.
+        finish: The provider's word for why it stopped, or None.
+        logp: Sum of the log-probs of its tokens, that of its end where it is shown; None where one is not known.
+        tokens: How many it has; None where nobody says.
+    """
+
+    text: str
+    finish: str | None
+    logp: float | None = None
+    tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """What an adapter reads from an answer.
 
@@ -199,6 +216,7 @@ class Reply:
             missing.
         given: The tokens of a `Score`'s text, each as the `sampled` of its position, with the logp -inf where that is
             not known; empty where the tokens are not.
+        drawn: The answers to a `Draw`, which has no positions.
         fingerprint: The configuration that answered; "" where it does not say.
         receipt: Of the request, which several replies may share; None where nothing is booked.
         said: The reply in the endpoint's own words; None where there is no text of its own.
@@ -215,6 +233,7 @@ class Reply:
     respelled: bool = False
     echoed: tuple[Echoed, ...] = ()
     given: tuple[Position, ...] = ()
+    drawn: tuple[DrawnAnswer, ...] = ()
     fingerprint: str = ""
     receipt: Receipt | None = field(default=None, compare=False)
     said: Said | None = field(default=None, compare=False)
@@ -264,6 +283,8 @@ class Capabilities:
         echo: Whether it reports log-probs along a text that it is sent (`Echo`, `Score`).
         ways: In how many ways the adapter can ask to go on from a text (`Generate.way`); the next one is tried where a
             reply does not go on from it.
+        logprobs: Whether it shows log-probs at all; without them answers can only be drawn whole (`Draw`).
+        answers_at_once: Most answers that one request may draw, with its prompt counted once.
     """
 
     top_k: int = 20
@@ -275,6 +296,8 @@ class Capabilities:
     prompt_lists: bool = False
     echo: bool = False
     ways: int = 1
+    logprobs: bool = True
+    answers_at_once: int = 1
 
 
 class Adapter(Protocol):

@@ -121,7 +121,27 @@ class Reveal:
     length: ClassVar[Literal[1]] = 1
 
 
-Ask = Generate | Echo | Score | Reveal
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """Draw whole answers to a prompt: their texts, and the log-probs of their own tokens where the endpoint shows any.
+
+    Attributes:
+        model: What the endpoint calls the model.
+        prefix: The prompt; its answer is empty.
+        sampling: How tokens are drawn.
+        length: Most tokens of each answer.
+        count: How many answers; more than 1 where the endpoint takes that (`Capabilities.answers_at_once`).
+    """
+
+    model: str
+    prefix: Prefix
+    sampling: Sampling
+    length: int = 1
+    count: int = 1
+    top_k: ClassVar[Literal[1]] = 1
+
+
+Ask = Generate | Echo | Score | Reveal | Draw
 """One request for tokens. Each kind has a `model`, a `top_k`, and a `length`: most tokens that are written for it."""
 
 

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Literal
 
 from blackbox_proxy.types.api import Call, Kind, Usage
+from blackbox_proxy.types.places import ReferencePlace
 
 
 class Origin(StrEnum):
@@ -28,7 +29,7 @@ class ScoredCandidate:
         piece: Its bytes; b"" for the end.
         kind: Text or end.
         logp: The API's log-prob; imputed where it was outside the top-k.
-        offset: log E - log A of the pair, in nats; None where it was not measured.
+        offset: log E - log A of the pair, in nats, or what the rule makes of it; None where it was not measured.
         score: Its log-prob in the steered distribution.
         inside: Whether the API reported it.
     """
@@ -55,7 +56,7 @@ class Step:
         logp_before: The API's log-prob of the piece; imputed where it was outside the top-k; None where it is unknown.
         logp_after: Its log-prob in the steered distribution, over what the API showed where nothing else may win,
             otherwise over all there is: the API's own at alpha 0. None where it is unknown.
-        offset: log E - log A of the pair, in nats; None where it was not measured.
+        offset: log E - log A of the pair, in nats, or what the rule makes of it; None where it was not measured.
         origin: Where the piece comes from.
         candidates: The best few, best first, with scores that are such log-probs.
         certified: Whether nothing outside what was scored can change the choice, whatever the API did not show
@@ -74,6 +75,7 @@ class Step:
         unbordered: Whether the text before ends where the API's tokenizer would hardly end a token, so that the pair's
             masses are those after any such text.
         guessed: Whether the pair had drafted it.
+        place: What weights of the rule `learnt` are fitted to, where a reference answer was collected for that.
     """
 
     piece: bytes
@@ -95,15 +97,51 @@ class Step:
     outweighed: bool = False
     unbordered: bool = False
     guessed: bool = field(default=False, compare=False, repr=False)
+    place: ReferencePlace | None = field(default=None, compare=False, repr=False)
 
 
-Exactness = Literal["exact", "forced", "approximate"]
-"""Of an answer: whether each step is conditioned on exactly the text before, and whether inside a JSON string."""
+Exactness = Literal["exact", "forced", "sampled", "approximate"]
+"""Of an answer: whether each step is conditioned on exactly the text before, and whether inside a JSON string; or
+whether it is one of several that were drawn whole."""
 
 
 Finish = Literal["stop", "length", "stop_string", "repetition", "budget", "content_filter", "error"]
 """Why an answer ended; `budget`: the next request could have passed a budget, so it was not sent; `content_filter`: the
 provider's filter has cut it there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One of the whole answers that an answer was chosen from; equal ones are merged.
+
+    Log-probs are natural, and those of the whole text, of its end too where it ended by itself. None where nobody
+    knows.
+
+    Attributes:
+        text: The answer, cut before a stop string.
+        finish: Why it ended.
+        count: How often it was drawn.
+        logp: The API's, of what it sampled.
+        expert: The expert's.
+        anti_expert: The anti-expert's.
+        log_weight: alpha * (expert - anti_expert): log of the weight of each of its draws.
+        share: Its part of all weights: how probable it is that `draw` takes it.
+        tokens: API tokens of all its draws; estimated from their lengths where one request drew several answers.
+        cost: US dollars, its part of the requests that drew it; None where that is unknown.
+        chosen: Whether it is the answer.
+    """
+
+    text: str
+    finish: Finish
+    count: int
+    logp: float | None = None
+    expert: float | None = None
+    anti_expert: float | None = None
+    log_weight: float | None = None
+    share: float | None = None
+    tokens: int = 0
+    cost: Decimal | None = None
+    chosen: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +155,15 @@ class Result:
         usage: Tokens and requests.
         exactness: `exact` where the endpoint went on from exactly our text at every step (`Step.exact`) and no step was
             completed without the API; `forced` where it did so too, and at some steps inside a JSON string
-            (`Step.forced`); `approximate` otherwise.
+            (`Step.forced`); `sampled` for one of several whole answers, chosen by its weight; `approximate` otherwise.
         seconds: Wall time.
         cost: US dollars for all requests that were answered, those of no use included; None where that of one is
             unknown, or nothing is booked.
         model: What the endpoint calls the model.
         notes: What a reader should know of this answer.
         calls: All attempts at requests, as the ledger has them.
+        samples: The whole answers that it was chosen from, the largest share first; none where it was steered token by
+            token.
     """
 
     text: str
@@ -136,6 +176,18 @@ class Result:
     model: str = ""
     notes: tuple[str, ...] = field(default=())
     calls: tuple[Call, ...] = ()
+    samples: tuple[Sample, ...] = ()
+
+    @property
+    def drawn(self) -> int:
+        """How many whole answers were drawn."""
+        return sum(sample.count for sample in self.samples)
+
+    @property
+    def effective_samples(self) -> float:
+        """Effective sample size: (sum of weights)^2 / (sum of their squares), over all draws; 0 without weights."""
+        squares = sum(sample.share**2 / sample.count for sample in self.samples if sample.share is not None)
+        return 1.0 / squares if squares else 0.0
 
     @property
     def changed(self) -> int:
@@ -176,6 +228,11 @@ class Result:
     def tv_bound(self) -> float:
         """The largest of the steps' bounds on total variation (3.2), each of which is 1 at most."""
         return max((step.tv_bound for step in self.steps), default=0.0)
+
+    @property
+    def places(self) -> tuple[ReferencePlace, ...]:
+        """What weights of the rule `learnt` are fitted to: of a reference answer, where one was collected."""
+        return tuple(step.place for step in self.steps if step.place is not None)
 
     @property
     def log_weight(self) -> float:

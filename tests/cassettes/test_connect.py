@@ -299,7 +299,7 @@ WORDED = frozenset({"openai", "azure", "openrouter"})
 """Profiles that are asked in words to go on, which the toy answers by chance: with a token, or with none."""
 
 
-WITHOUT = frozenset({"anthropic", "cohere", "groq", "perplexity"})
+WITHOUT = frozenset({"cohere", "perplexity"})
 """Profiles of providers that cannot be steered, which `connect` refuses."""
 
 STEERED = sorted({profile.name for profile in all_profiles(folder=Path("/nowhere"))} - WITHOUT)

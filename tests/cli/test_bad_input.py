@@ -90,6 +90,8 @@ BAD_KNOBS = [
         "repetition", "--repetition-stop 3", errors.InputError, r"repetition_stop must be 0, or from 16 to 1024, not 3"
     ),
     Bad("rule", "--event ids --rule clip", errors.InputError, r"rule='clip' acts on strings, and event='ids' takes"),
+    Bad("no weights", "--rule learnt", errors.InputError, r"rule='learnt' needs weights"),
+    Bad("weights", "--rule learnt --learnt one:1", errors.InputError, r"written FEATURE:B:C,FEATURE:B:C, not 'one:1'"),
     Bad("stop", "--stop ''", errors.InputError, r"stop string must not be empty"),
     Bad("no time", "--timeout 0", errors.InputError, r"--timeout .* not 0"),
     Bad("less than no time", "--timeout -1", errors.InputError, r"--timeout .* not -1"),

@@ -150,7 +150,7 @@ def test_what_is_unfinished_does_not_replace_what_was_whole(cli: Cli, config_hom
     [
         (("--base-url", "http://127.0.0.1:9/v1"), "--model is missing"),
         (("--model", "m"), "--base-url is missing"),
-        (("--model", "m", "--profile", "anthropic"), "anthropic cannot be steered"),
+        (("--model", "m", "--profile", "perplexity"), "perplexity cannot be steered"),
         (("--model", "m", "--profile", "nonesuch"), "there is no profile 'nonesuch'"),
         (("--model", "m", "--profile", "llama_server"), "does not know the route /completion"),
         (("--model", "m", "--base-url", "https://example.com/v1"), "OPENAI_API_KEY is not set"),

@@ -18,6 +18,8 @@ import pytest
 
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.evaluation.task import boxed, read_task
+from blackbox_proxy.evaluation.task import written as knobs_written
+from blackbox_proxy.learnt import LearntWeights
 from blackbox_proxy.ledger.store import Store
 from blackbox_proxy.steering import Schedule
 from tests.cli.runs import PRICES, PROGRAM, Cli
@@ -159,6 +161,15 @@ def test_an_alpha_that_is_given_stands_in_place_of_a_schedule_of_the_task(tmp_pa
         read.with_knobs({"clip": -1.0})
 
 
+def test_learnt_weights_stand_in_a_task_as_on_the_command_line(tmp_path: Path) -> None:
+    rest = '[steering]\nrule = "learnt"\nlearnt = "one:1.2:0.8,expert:0.5:0.0"\n'
+    task = read_task(written(tmp_path / "towns", rest=rest))
+    assert task.steering.learnt == LearntWeights((("one", 1.2, 0.8), ("expert", 0.5, 0.0)))
+    assert knobs_written(task.knobs) == {"rule": "learnt", "learnt": "one:1.2:0.8,expert:0.5:0.0"}
+    with pytest.raises(InputError, match=r"task.toml: \[steering\]: rule='learnt' needs weights"):
+        read_task(written(tmp_path / "bare", rest='[steering]\nrule = "learnt"\n'))
+
+
 def test_a_budget_holds_for_the_whole_run_and_what_was_answered_is_kept(
     cli: Cli, task: str, here: tuple[str, ...], state: Path, tmp_path: Path
 ) -> None:
@@ -268,3 +279,11 @@ def test_a_run_that_is_killed_goes_on_where_it_was(
     assert lines[: len(before)] == before
     keys = [json.loads(line)["key"] for line in lines if line.endswith("}")]
     assert len(keys) == len(set(keys)) == 4 * len(ARMS[:-1]) + 4
+
+
+def test_drawn_answers_are_chosen_from_and_all_are_paid_for(cli: Cli, task: str, here: tuple[str, ...]) -> None:
+    only = ("--draws", "3", "--only", "closed_majority", "--only", "steered_answers")
+    sums = figures(cli, task, *here, *only)
+    assert sums["closed_majority"]["calls_per_answer"] == sums["steered_answers"]["calls_per_answer"] == 3
+    assert "answers_vs_majority" in sums["tests"]
+    assert figures(cli, task, *here, *only) == sums, "nothing is asked twice"

@@ -38,8 +38,8 @@ def test_the_list_says_who_is_spoken_to_and_who_is_not(cli: Cli, mine: Path) -> 
     assert "not supported" in said.out
     found = {row["name"]: row for row in json.loads(cli("profiles", "list", "--json").out)}
     assert found["openai"]["adapter"] == "chat_continue"
-    assert not found["anthropic"]["supported"]
-    assert "no log-probs" in found["anthropic"]["reason"]
+    assert not found["perplexity"]["supported"]
+    assert "no log-probs" in found["perplexity"]["reason"]
     assert found["mine"]["files"][-1] == str(mine)
 
 
@@ -113,7 +113,7 @@ def test_what_is_not_there_is_told(cli: Cli, words: tuple[str, ...], says: str) 
     ("options", "says"),
     [
         (("--profile", "nobody"), "there is no profile 'nobody'"),
-        (("--profile", "anthropic"), "anthropic cannot be steered"),
+        (("--profile", "perplexity"), "perplexity cannot be steered"),
         (("--profile", "azure"), "'azure' has no base URL"),
         (("--profile", "openai"), "needs a key, but OPENAI_API_KEY is not set"),
     ],

@@ -15,6 +15,7 @@ import pytest
 from blackbox_proxy import Pair, Prompt, Result, Steering, connect, load_pair, steer
 from blackbox_proxy.cli.show import result_json
 from blackbox_proxy.core.visible import visible
+from blackbox_proxy.learnt import LearntWeights
 from blackbox_proxy.standin import running
 from blackbox_proxy.steering import Schedule
 from blackbox_proxy.types import Message, Origin
@@ -229,6 +230,10 @@ def test_answers_before_the_one_that_breaks_off_are_kept(
         (("--draft", "1"), replace(SHORT, draft=1)),
         (("--gate", "divergence", "--threshold", "0.3"), replace(SHORT, gate="divergence", threshold=0.3)),
         (("--alpha-schedule", "0:3,4:0"), replace(SHORT, schedule=Schedule(((0, 3.0), (4, 0.0))))),
+        (
+            ("--rule", "learnt", "--learnt", "one:2:1,expert:0.5:0"),
+            replace(SHORT, rule="learnt", learnt=LearntWeights((("one", 2.0, 1.0), ("expert", 0.5, 0.0)))),
+        ),
     ],
 )
 def test_the_knobs_reach_the_loop(
@@ -313,3 +318,34 @@ def test_weights_are_not_claimed_where_they_are_not(cli: Cli, tmp_path: Path, mo
 
 def test_fetching_what_is_there_prints_its_path(cli: Cli, smollm2_path: Path) -> None:
     assert cli("weights", "fetch", "smollm2-135m-instruct").out == f"{smollm2_path}\n"
+
+
+def test_whole_answers_are_drawn_shown_and_foretold(cli: Cli, where: tuple[str, ...], tmp_path: Path) -> None:
+    asked = ("steer", PROMPT, *where, "--template", "chatml", *FAST, "--no-ledger", "--way", "answers")
+    said = cli(*asked, "--samples", "5", "--answers-at-once", "5", "--json")
+    assert said.status == 0, said.err
+    answer = json.loads(said.out)
+    assert sum(sample["count"] for sample in answer["samples"]) == 5
+    assert answer["text"] == next(sample["text"] for sample in answer["samples"] if sample["chosen"])
+    assert answer["usage"]["requests"] == 1
+    assert "up to 5 whole answers are drawn" in said.err
+    page = tmp_path / "answer.html"
+    shown = cli(*asked, "--samples", "3", "--trace", "--trace-html", str(page))
+    assert "log weight" in shown.out
+    assert "All whole answers" in page.read_text()
+    silent = cli(*asked[:-2], "--no-logprobs", "--samples", "2", "--json")
+    assert json.loads(silent.out)["exactness"] == "sampled", "auto takes whole answers where there are no log-probs"
+
+
+def test_a_profile_without_log_probs_needs_no_flag(
+    cli: Cli, tiny_api: TinyModel, pair_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-test")
+    with running(tiny_api.path, name="tiny", quirks=["ignored-logprobs"]) as url:
+        place = ("--profile", "anthropic", "--base-url", url, "--model", "tiny", "--pair", str(pair_path))
+        said = cli("steer", PROMPT, *place, *FAST, "--samples", "3", "--no-ledger", "--json")
+    assert said.status == 0, said.err
+    answer = json.loads(said.out)
+    assert answer["exactness"] == "sampled"
+    assert answer["usage"]["requests"] == sum(sample["count"] for sample in answer["samples"]) == 3
+    assert "up to 3 whole answers are drawn" in said.err

@@ -105,3 +105,12 @@ def test_one_who_watches_sees_one_question_after_another(tmp_path: Path) -> None
     assert not any(stage.local for stage in plan)
     names = [[job.arm.name for job in unit] for stage in plan for unit in stage.calls]
     assert names == [["steered", "closed", "anti_expert", "expert"]] * len(task.test)
+
+
+def test_drawn_answers_bring_a_majority_and_a_steered_arm_that_are_shown_the_same(tmp_path: Path) -> None:
+    by_name = arms_of(small(tmp_path), sizes=ArmSizes(3, 2, draws=5))
+    majority, steered = by_name["closed_majority"], by_name["steered_answers"]
+    assert (majority.speaker, steered.speaker, steered.alpha) == ("closed", "steered", 1.5)
+    assert (majority.draws, steered.draws, majority.n) == (5, 5, 2)
+    assert (majority.examples, majority.instructions) == (steered.examples, steered.instructions)
+    assert "closed_majority" not in arms_of(small(tmp_path))

@@ -115,6 +115,8 @@ KNOBS: list[Json] = [
     *({"draft": value} for value in _any(0, 65, -1, 1.5, "8", 10**30)),
     *({"threshold": value} for value in _any(-0.1, 1.1, "x", 10**400)),
     *({"schedule": value} for value in _any("", "x", "0:1e9", "3:1,0:1", {}, {"points": []}, {"points": 3}, [[0, 1]])),
+    *({"learnt": value} for value in _any("", "x", "one:1e9:0", "one:1:1:1", {}, {"terms": []}, {"terms": 3})),
+    {"rule": "learnt"},
     *({"gate": value} for value in _any("x", 3, [], {})),
     *({name: "x"} for name in ("target", "tail", "rule", "drafter", "prefer", "nucleus", "clip", "spread")),
     *({name: -1} for name in ("reveals", "proposals", "back_off", "min_p", "evidence", "plausible", "nucleus")),

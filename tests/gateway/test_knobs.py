@@ -62,6 +62,14 @@ def test_a_schedule_moves_alpha_along_the_answer(served: str, way: object) -> No
         ("schedule", {"points": [[0, -101]]}, "-101 is too large here; at most 100"),
         ("schedule", [[0, 1]], "[[0, 1]] will not do"),
         ("schedule", ",".join(f"{at}:1" for at in range(65)), "it has 65 points; at most 64"),
+        ("learnt", "one:1", "learnt weights are written FEATURE:B:C,FEATURE:B:C, not 'one:1'"),
+        ("learnt", "two:1:1", "learnt weights must name some of one, expert, distance, api, each once, not ['two']"),
+        ("learnt", "one:1:1,one:1:1", "each once, not ['one', 'one']"),
+        ("learnt", "one:nan:1", "learnt weights must be finite numbers, not [nan, 1.0] of one"),
+        ("learnt", "one:1:-101", "-101 is too large here; at most 100"),
+        ("learnt", {"terms": []}, "learnt weights must name some of"),
+        ("learnt", {"terms": [["two", 1, 1]]}, "'two' will not do"),
+        ("learnt", [["one", 1, 1]], "[['one', 1, 1]] will not do"),
         ("alpha", 10**400, "inf is too large here; at most 100"),
         ("draft", 0, "draft must be in [1, 256], not 0"),
         ("nucleus", 0, "nucleus must be in (0, 1], not 0.0"),
@@ -83,3 +91,12 @@ def test_a_bad_value_is_told_by_the_name_of_its_knob(served: str, knob: str, val
         assert (refused.error["param"], refused.error["code"]) == (f"steering.{knob}", "invalid_value")
         assert refused.error["message"].startswith(f"Invalid 'steering.{knob}': ")
         assert says in refused.error["message"]
+
+
+def test_learnt_weights_are_used_and_a_rule_without_them_is_refused(served: str) -> None:
+    """With one alpha for both members they are that alpha; the fixture's model has no weights of its own."""
+    learnt = distribution(steered(served, rule="learnt", learnt="one:3:3", alpha=1))
+    assert learnt["text"] == distribution(steered(served, rule="pooled", alpha=3))["text"]
+    refused = post(served, "/v1/completions", {**ASKED, "steering": {"rule": "learnt"}})
+    assert refused.status == 400
+    assert "rule='learnt' needs weights" in refused.error["message"]

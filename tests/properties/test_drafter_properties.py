@@ -81,7 +81,7 @@ def test_the_pairs_drafts_hold_where_a_text_has_many_spellings(seed: int, steeri
 def test_by_ids_the_text_is_that_of_one_token_per_call(seed: int, steering: Steering, drafter: Who) -> None:
     pair = toy_pair(seed)
     api = ToyApi(ToyModel(TOY, seed + 3), TOY.spell, top_k=1 + seed % 8, prompt_lists=seed % 2 == 0)
-    steering = replace(steering, event="ids")
+    steering = replace(steering, event="ids", rule="pooled")
     one = steer(PROMPT, api=api, offsets=pair, steering=naive(steering))
     found = steer(PROMPT, api=api, offsets=pair, steering=replace(steering, drafter=drafter))
     check_same(found, one)

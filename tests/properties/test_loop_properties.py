@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.text import is_start, is_whole
 from blackbox_proxy.errors import ReplyError
+from blackbox_proxy.learnt import LearntWeights
 from blackbox_proxy.run.steerer import Steerer, steer
-from blackbox_proxy.steering import Gate, Schedule, Steering, Target
+from blackbox_proxy.steering import Gate, Rule, Schedule, Steering, Target
 from blackbox_proxy.testing import ToyApi, ToyModel, ToyPair
 from blackbox_proxy.types import (
     Kind,
@@ -42,6 +43,12 @@ seeds = st.integers(0, 2**16)
 targets: st.SearchStrategy[Target] = st.sampled_from(["full", "topk"])
 gates: st.SearchStrategy[Gate] = st.sampled_from(["always", "divergence"])
 schedules = st.sampled_from([None, None, Schedule(((1, 2.0), (4, -0.5))), Schedule(((0, 0.0), (3, 1.0), (9, 0.0)))])
+rules: st.SearchStrategy[Rule] = st.sampled_from(["pooled", "pooled", "learnt"])
+WEIGHTS = (
+    LearntWeights.read("one:1:0.6,expert:0.5:0.1"),
+    LearntWeights.read("one:0.2:0.9,distance:1:-0.3,api:-0.8:0"),
+    LearntWeights.read("one:-0.5:0.5,expert:0.2:-1"),
+)
 steerings = st.builds(
     Steering,
     alpha=st.sampled_from([0.0, 0.25, 0.5, 1.0, 2.0, -1.0]),
@@ -55,6 +62,8 @@ steerings = st.builds(
     gate=gates,
     threshold=st.sampled_from([0.0, 0.3, 0.5, 0.7, 1.0]),
     schedule=schedules,
+    rule=rules,
+    learnt=st.sampled_from(WEIGHTS),
 )
 
 
@@ -150,7 +159,7 @@ def test_by_ids_an_api_that_is_the_anti_expert_becomes_the_expert(seed: int, ste
     pair = toy_pair(seed)
     api = ToyApi(pair.anti_expert, TOY.spell, top_k=len(TOY))
     read = pair.prompt(PROMPT).expert
-    steering = replace(steering, alpha=1.0, event="ids", evidence=0.0, gate="always", schedule=None)
+    steering = replace(steering, alpha=1.0, event="ids", evidence=0.0, gate="always", schedule=None, rule="pooled")
     result = steer(PROMPT, api=api, offsets=pair, steering=steering)
     own = greedy(pair.expert, steering.max_tokens, after=read)
     assert b"".join(step.piece for step in result.steps) == own

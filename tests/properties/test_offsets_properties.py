@@ -12,11 +12,22 @@ from hypothesis import strategies as st
 
 from blackbox_proxy import steering
 from blackbox_proxy.core.decoding.combine import REAL, Field, score
-from blackbox_proxy.core.decoding.offsets import Clipped, Plausible, Pooled, Ratio, Rule, rule_of
+from blackbox_proxy.core.decoding.offsets import Clipped, Plausible, Pooled, Ratio, Rule, Weighted, rule_of
+from blackbox_proxy.learnt import LearntWeights
 from blackbox_proxy.steering import Steering
 from tests.properties.test_combine_properties import alphas, fields
 
-RULES = (Ratio(), Pooled(1e-3), Pooled(1e-6, flipped=True), Clipped(2.0), Plausible(0.02), Plausible(0.3, flipped=True))
+RULES = (
+    Ratio(),
+    Pooled(1e-3),
+    Pooled(1e-6, flipped=True),
+    Clipped(2.0),
+    Plausible(0.02),
+    Plausible(0.3, flipped=True),
+    Weighted((1.2, 0.4), 1e-6),
+    Weighted((0.3, -0.4), 1e-3, flipped=True),
+)
+WEIGHTS = LearntWeights.read("one:1:0,expert:1:1")
 rules = st.sampled_from(RULES)
 clips = st.floats(0.1, 10.0)
 
@@ -88,7 +99,7 @@ def test_without_alpha_nothing_is_gained(made: tuple[Field, list[bytes]], rule: 
 def test_a_ratio_is_bounded_by_nothing() -> None:
     masses = np.array([[0.5], [0.5]])
     field = Field(np.log([0.5]), masses, masses, np.array([True]), 0.5, math.log(0.5))
-    for rule in (Ratio(), Pooled(0.0), Plausible(0.1)):
+    for rule in (Ratio(), Pooled(0.0), Plausible(0.1), Weighted((1.0, 0.1), 0.0), Weighted((-0.1, -1.0), 0.0)):
         assert rule.most(field, alpha=1.0) == math.inf
 
 
@@ -101,12 +112,15 @@ def test_a_ratio_is_bounded_by_nothing() -> None:
         (Steering(rule="plausible", plausible=0.1, alpha=-1.0), Plausible(0.1, flipped=True)),
         (Steering(rule="pooled", evidence=1e-4), Pooled(1e-4)),
         (Steering(rule="pooled", evidence=1e-4, alpha=-1.0), Pooled(1e-4, flipped=True)),
+        (Steering(rule="learnt", learnt=WEIGHTS, evidence=1e-4), Weighted((1.5, 0.5), 1e-4)),
+        (Steering(rule="learnt", learnt=WEIGHTS, evidence=1e-4, alpha=-1.0), Weighted((1.5, 0.5), 1e-4, flipped=True)),
     ],
 )
 def test_the_knobs_name_their_rule(steering: Steering, rule: Rule) -> None:
-    assert rule_of(steering, alpha=steering.alpha) == rule
+    powers = steering.powers_at((1.0, 0.5, 0.0, 0.0))
+    assert rule_of(steering, alpha=steering.alpha, powers=powers) == rule
 
 
 def test_every_rule_that_can_be_named_is_among_those_that_are_tested() -> None:
-    named = {type(rule_of(Steering(rule=name), alpha=1.0)) for name in get_args(steering.Rule)}
+    named = {type(rule_of(Steering(rule=name, learnt=WEIGHTS), alpha=1.0)) for name in get_args(steering.Rule)}
     assert named == {type(rule) for rule in RULES}

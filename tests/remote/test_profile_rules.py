@@ -78,7 +78,7 @@ def test_the_day_of_a_shutdown_is_told(today: str, says: str) -> None:
     assert found.notes == (f"gpt-4o {says} 2027-01-14",)
 
 
-@pytest.mark.parametrize("name", ["anthropic", "cohere", "groq", "perplexity"])
+@pytest.mark.parametrize("name", ["cohere", "perplexity"])
 def test_what_is_not_supported_says_why(name: str) -> None:
     with pytest.raises(InputError, match=f"{name} cannot be steered: .*log-probs") as caught:
         settled(name, "any")

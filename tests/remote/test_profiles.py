@@ -34,7 +34,7 @@ NAMES = {
     ),
     *("openrouter", "perplexity", "sglang", "together", "vllm"),
 }
-UNSUPPORTED = {"anthropic", "cohere", "groq", "perplexity"}
+UNSUPPORTED = {"cohere", "perplexity"}
 
 HEAD = '[profile]\nabout = "a"\nadapter = "completions"\nchecked = 2026-11-22\nsources = ["s"]\n'
 """A whole profile, of five lines."""

@@ -14,6 +14,7 @@ from blackbox_proxy.types import (
     Ask,
     Candidate,
     Capabilities,
+    Draw,
     Echo,
     Generate,
     Kind,
@@ -21,6 +22,7 @@ from blackbox_proxy.types import (
     Position,
     Prefix,
     Reply,
+    Sampling,
     Score,
     Usage,
     WireRequest,
@@ -51,6 +53,31 @@ OURS: Mapping[str, Case] = {
     "chat_prefill": ("chat_prefill", {"prefill": "flag_pair"}, [(CHATTED, chat(*ROWS))]),
     "chat_continue": ("chat_continue", {}, [(CHATTED, chat(*ROWS))]),
     "responses": ("chat_continue", RESPONSES, [(CHATTED, response(*ROWS))]),
+    "whole answers of a chat": (
+        "chat_continue",
+        {"logprobs": False, "answers_at_once": 2},
+        [(Draw("m", CHATTED.prefix, Sampling(1.0), 5), chat(*ROWS))],
+    ),
+    "whole answers of a partial turn": (
+        "chat_prefill",
+        {"answers_at_once": 2},
+        [(Draw("m", CHATTED.prefix, Sampling(1.0), 5), chat(*ROWS))],
+    ),
+    "whole answers of raw text": (
+        "completions",
+        {"logprobs": False},
+        [(Draw("m", Prefix("a"), Sampling(1.0), 5), LEGACY)],
+    ),
+    "whole answers of llama.cpp": (
+        "completions",
+        {**NATIVE, "logprobs": False},
+        [(Draw("m", Prefix("a"), Sampling(1.0), 5), native(*ROWS))],
+    ),
+    "whole answers of responses": (
+        "chat_continue",
+        {**RESPONSES, "logprobs": False},
+        [(Draw("m", CHATTED.prefix, Sampling(1.0), 5), response(*ROWS))],
+    ),
 }
 
 

@@ -24,6 +24,7 @@ from blackbox_proxy_adapters.pieces import Piece, kind_of, read_piece
 from blackbox_proxy_adapters.positions import Dialect
 
 from .choices import legacy_completions, openai_chat, together
+from .drawn import read_drawn
 from .echo import read_echo, read_given
 from .envelope import choices_apart
 from .legacy import read_requested
@@ -53,6 +54,7 @@ __all__ = [
     "llama_native",
     "openai_chat",
     "openai_responses",
+    "read_drawn",
     "read_echo",
     "read_given",
     "read_piece",

@@ -51,7 +51,7 @@ def _read(body: Mapping[str, object], dialect: Dialect, *, hint: str) -> Reply:
     listed, whole = _rows(choice.get("logprobs"), dialect, ended=finish == "stop")
     if not listed and _open_ended(body, usage):
         listed, whole = (unknown(),), False
-    if not listed and (finish not in ("stop", FILTERED) or _text(choice)):
+    if not listed and (finish not in ("stop", FILTERED) or text_of_choice(choice)):
         raise ReplyError("the reply holds no log-probabilities", hint=hint)
     text = _said(choice)
     answer = heard(listed, text, dialect, ended=finish == "stop")
@@ -87,13 +87,13 @@ def _open_ended(body: Mapping[str, object], usage: Usage) -> bool:
 
 def _said(choice: Mapping[str, object]) -> str | None:
     """The text that the log-probs should be of; None where nobody says it, or it is no string."""
-    text = _text(choice)
+    text = text_of_choice(choice)
     if text is None or text == "":
         return "" if "text" in choice or "message" in choice else None
     return text if isinstance(text, str) else None
 
 
-def _text(choice: Mapping[str, object]) -> object:
+def text_of_choice(choice: Mapping[str, object]) -> object:
     """What was said: a completion's text or a chat's content, or its refusal."""
     message = as_mapping(choice.get("message") or {}, "message")
     return choice.get("text") or message.get("content") or message.get("refusal")

@@ -42,7 +42,7 @@ def llama_native(body: Mapping[str, object], dialect: Dialect = _PLAIN) -> Reply
     text, named = body.get("content"), read_fingerprint(body)
     said = Said(text, finish) if isinstance(text, str) else None
     reason = finish if whole else "length"
-    return Reply(positions, reason, _usage(body), read_model(body), fingerprint=named, said=said)
+    return Reply(positions, reason, native_usage(body), read_model(body), fingerprint=named, said=said)
 
 
 def _list(body: Mapping[str, object], name: str) -> Sequence[object]:
@@ -76,7 +76,12 @@ def _finish(stop: object) -> str | None:
     return _FINISHES.get(stop) if isinstance(stop, str) else None
 
 
-def _usage(body: Mapping[str, object]) -> Usage:
+def native_finish(body: Mapping[str, object]) -> str | None:
+    """Why the text stopped, in the words of a chat."""
+    return _finish(body.get("stop_type"))
+
+
+def native_usage(body: Mapping[str, object]) -> Usage:
     """`tokens_evaluated` counts the whole prompt; `timings` tells what of it was cached."""
     timings = body.get("timings")
     cached = timings.get("cache_n") if isinstance(timings, Mapping) else None

@@ -27,7 +27,7 @@ def openai_responses(body: Mapping[str, object], dialect: Dialect = _PLAIN) -> R
     check_no_error(body)
     parts = list(_parts(body))
     rows = [row for part in parts for row in as_list(part.get("logprobs") or [], "logprobs")]
-    finish = _finish(body)
+    finish = responses_finish(body)
     if not rows and (
         finish not in ("stop", FILTERED) or any(part.get("text") or part.get("refusal") for part in parts)
     ):
@@ -55,6 +55,11 @@ def _text(parts: Sequence[Mapping[str, object]]) -> str | None:
     return "".join(texts) if len(texts) == len(said) else None
 
 
+def text_of_response(body: Mapping[str, object]) -> str | None:
+    """What all messages of a response say; None where one says it in another way."""
+    return _text(list(_parts(body)))
+
+
 def _parts(body: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
     """The parts of all messages, in order."""
     for item in as_list(body.get("output"), "output"):
@@ -64,7 +69,7 @@ def _parts(body: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
                 yield as_mapping(part, "output.content")
 
 
-def _finish(body: Mapping[str, object]) -> str | None:
+def responses_finish(body: Mapping[str, object]) -> str | None:
     """In the words of a chat."""
     if body.get("status") == "completed":
         return "stop"

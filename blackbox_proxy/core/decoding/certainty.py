@@ -67,7 +67,7 @@ def _contenders(cover: TokenCover, scored: ScoredPosition, masses: Floats, *, sm
     hardly probable there is no evidence to win by.
     """
     gains, loses = (0, 1) if scored.alpha > 0.0 else (1, 0)
-    score, spare, weight = scored.scores.score, smooth + LEAST_MASS, abs(scored.alpha)
+    score, spare, weight = scored.scores.score, smooth + LEAST_MASS, abs(scored.alpha) * max(scored.powers[loses], 0.0)
     best = float(score.max())
     lasting = LASTING * cover.once()[loses]
     room = weight * np.log((masses[loses] + spare) / (lasting + spare))

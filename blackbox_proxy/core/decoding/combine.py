@@ -48,13 +48,15 @@ class Field:
 class FieldScores:
     """For each string: the API's logp (imputed where unseen), the pair's offset, and the steered score; shape (n,).
 
-    rest: the offset of everything else together, as one event.
+    rest: the offset of everything else together, as one event. logs: log E and log A of each string, and of all else as
+    the last, shape (2, n + 1); None where a rule does not use them apart.
     """
 
     logp: Floats
     offset: Floats
     score: Floats
     rest: float = 0.0
+    logs: Floats | None = None
 
 
 def covers(pieces: Sequence[bytes], *, known: int = 0) -> NDArray[np.bool_]:
@@ -160,9 +162,14 @@ def offsets(field: Field, *, evidence: float, flipped: bool = False) -> Floats:
     mass leave over: a string about which neither member knows anything gets the offset of all that is left, and none
     where that is positive (section 1.6). flipped: see `pools`.
     """
-    pool = pools(field, flipped=flipped)
-    smooth = np.log(np.maximum(field.masses + evidence * pool[:, None], 1e-300))
+    smooth = smoothed(field, evidence=evidence, flipped=flipped)
     return np.asarray(smooth[0] - smooth[1], dtype=np.float64)
+
+
+def smoothed(field: Field, *, evidence: float, flipped: bool = False) -> Floats:
+    """The two logs of `offsets`, the expert's first, shape (2, n)."""
+    pool = pools(field, flipped=flipped)
+    return np.asarray(np.log(np.maximum(field.masses + evidence * pool[:, None], 1e-300)), dtype=np.float64)
 
 
 def imputed(field: Field, *, evidence: float) -> Floats:
@@ -182,13 +189,14 @@ def score(field: Field, rule: Callable[[Field], Floats], *, alpha: float, eviden
     """Steered scores of everything in the field, by offsets that `rule` makes of it; evidence smooths the tail."""
     offset = rule(field)
     logp = np.concatenate([field.logp, imputed(field, evidence=evidence)])
-    return FieldScores(logp, offset, logp + alpha * offset, _rest(field))
+    rest = rest_logs(field)
+    return FieldScores(logp, offset, logp + alpha * offset, float(rest[0] - rest[1]))
 
 
-def _rest(field: Field) -> float:
-    """log E - log A of what no string of the field begins; what is left below `REAL` is no evidence."""
+def rest_logs(field: Field) -> Floats:
+    """log E and log A of what no string of the field begins, shape (2,); what is left below `REAL` is no evidence."""
     rest = np.maximum(1.0 - field.once[:, field.disjoint].sum(axis=1), 0.0) + REAL
-    return float(np.log(rest[0]) - np.log(rest[1]))
+    return np.asarray(np.log(rest), dtype=np.float64)
 
 
 def whole(scores: FieldScores, *, known: int, alpha: float) -> float:
@@ -197,7 +205,7 @@ def whole(scores: FieldScores, *, known: int, alpha: float) -> float:
     What was not shown has the probability that is left, divided among the strings that were imputed and the rest, which
     is taken for one event: so that Z is 1 at alpha 0, whatever was shown.
     """
-    mass = _divided(scores, known=known)
+    mass = divided(scores, known=known)
     gain = alpha * np.array([*scores.offset, scores.rest]) if alpha else np.zeros(len(mass))
     kept = mass > 0.0
     log = np.log(mass[kept]) + gain[kept]
@@ -206,11 +214,11 @@ def whole(scores: FieldScores, *, known: int, alpha: float) -> float:
 
 def unlisted(scores: FieldScores, *, known: int, alpha: float) -> float:
     """Log of the steered weight of all that is not in the field, as one event: see `whole`; -inf where nothing is."""
-    mass = float(_divided(scores, known=known)[-1])
+    mass = float(divided(scores, known=known)[-1])
     return math.log(mass) + alpha * scores.rest if mass > 0.0 else -math.inf
 
 
-def _divided(scores: FieldScores, *, known: int) -> Floats:
+def divided(scores: FieldScores, *, known: int) -> Floats:
     """The API's probabilities of the field's strings and of the rest, shape (n + 1,)."""
     shown, guessed = np.exp(scores.logp[:known]), np.exp(scores.logp[known:])
     tail = max(0.0, 1.0 - float(shown.sum()))

@@ -7,6 +7,7 @@ and no text.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol, final
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from blackbox_proxy.core.alignment.vocabulary import Ids
 from blackbox_proxy.steering import Steering
-from blackbox_proxy.types import PairDistributions
+from blackbox_proxy.types import PairDistributions, Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,14 @@ def total_variation(distributions: PairDistributions, *, ends: Ids) -> float:
     end = float(apart[ends].sum())
     apart[ends] = 0.0
     return min(1.0, (float(np.abs(apart).sum()) + abs(end)) / 2.0)
+
+
+def features_of(distributions: PairDistributions, position: Position, *, ends: Ids) -> tuple[float, ...]:
+    """What is known of a place before anything is chosen there, in the order of `learnt.FEATURES`."""
+    expert = distributions.expert
+    largest = math.exp(float(expert.logits.max()) - expert.log_norm)
+    shown = math.exp(max((candidate.logp for candidate in position.top), default=-math.inf))
+    return (1.0, min(1.0, largest), total_variation(distributions, ends=ends), min(1.0, shown))
 
 
 def gate_of(steering: Steering, *, ends: Ids) -> Gate:

@@ -8,13 +8,14 @@ Pure array arithmetic: knows no tokens, no API, and nothing of how an offset is 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, final
 
 import numpy as np
 
 from blackbox_proxy.core.decoding import combine
-from blackbox_proxy.core.decoding.combine import Field
+from blackbox_proxy.core.decoding.combine import Field, FieldScores
+from blackbox_proxy.learnt import EVEN, Powers
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Floats
 
@@ -111,9 +112,49 @@ class Plausible:
         return 0.0 if alpha == 0.0 else math.inf
 
 
-def rule_of(steering: Steering, *, alpha: float) -> Rule:
-    """The rule that a steering names, with its knob. alpha: weight of the offset at the place in question."""
+@final
+@dataclass(frozen=True, slots=True)
+class Weighted:
+    """b log E - c log A, with the two `powers` of a place, and the masses pooled as in `Pooled`: section 1.9.
+
+    flipped: for a negative alpha.
+    """
+
+    powers: Powers
+    evidence: float
+    flipped: bool = False
+
+    def __call__(self, field: Field) -> Floats:
+        """See `Rule`."""
+        return self._of(combine.smoothed(field, evidence=self.evidence, flipped=self.flipped))
+
+    def most(self, field: Field, *, alpha: float) -> float:
+        """See `Rule`: at most, a member finds a string certain whose weight is a gain, and impossible otherwise."""
+        signed = alpha * self.powers[0], -alpha * self.powers[1]
+        if self.evidence <= 0.0 and any(weight < 0.0 for weight in signed):
+            return math.inf
+        pool = self.evidence * combine.pools(field, flipped=self.flipped)
+        both = zip(signed, pool.tolist(), strict=True)
+        return math.fsum(w * (math.log1p(p) if w > 0.0 else math.log(p)) for w, p in both if w != 0.0)
+
+    def apart(self, scores: FieldScores, field: Field) -> FieldScores:
+        """The scores with the two logs apart, and the rest weighed as the strings are."""
+        logs = combine.smoothed(field, evidence=self.evidence, flipped=self.flipped)
+        rest = combine.rest_logs(field)
+        return replace(scores, rest=float(self._of(rest)), logs=np.column_stack([logs, rest]))
+
+    def _of(self, logs: Floats) -> Floats:
+        return np.asarray(self.powers[0] * logs[0] - self.powers[1] * logs[1], dtype=np.float64)
+
+
+def rule_of(steering: Steering, *, alpha: float, powers: Powers = EVEN) -> Rule:
+    """The rule that a steering names, with its knob.
+
+    alpha: weight of the offset at the place in question; powers: what its learnt weights come to there.
+    """
     match steering.rule:
+        case "learnt":
+            return Weighted(powers, steering.evidence, flipped=alpha < 0.0)
         case "none":
             return Ratio()
         case "clip":

@@ -22,6 +22,7 @@ from blackbox_proxy.core.decoding.sampling import nucleus
 from blackbox_proxy.core.events import Answer, ApiReveal, Evidence, Question, ask_api
 from blackbox_proxy.core.text import is_start, is_whole
 from blackbox_proxy.errors import ReplyError
+from blackbox_proxy.learnt import EVEN, Powers
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import (
     Candidate,
@@ -47,7 +48,8 @@ class ScoredPosition:
     what is known of the API's other tokens. alpha: weight of the offset. divergence, gated: as in
     `types.Step`. missed: where the API's own draw is what is wanted, how likely, at most, it draws what may not follow;
     None elsewhere. unbordered: the text ends where the API's tokenizer would hardly end a token, so that it was scored
-    without that condition. revealing: how many tokens the API wrote only to reveal log-probs.
+    without that condition. revealing: how many tokens the API wrote only to reveal log-probs. powers: how much log E
+    and log A count in an offset; features: what they were made of, where they were learnt (`learnt.FEATURES`).
     """
 
     pieces: tuple[bytes, ...]
@@ -60,6 +62,8 @@ class ScoredPosition:
     missed: float | None = None
     unbordered: bool = False
     revealing: int = 0
+    powers: Powers = EVEN
+    features: tuple[float, ...] = ()
 
     @property
     def is_safe(self) -> bool:

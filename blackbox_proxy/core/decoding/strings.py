@@ -23,8 +23,8 @@ from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding import combine
 from blackbox_proxy.core.decoding.certainty import matter, next_to_read
 from blackbox_proxy.core.decoding.certificate import Unseen
-from blackbox_proxy.core.decoding.gating import Opening, gate_of
-from blackbox_proxy.core.decoding.offsets import rule_of
+from blackbox_proxy.core.decoding.gating import features_of, gate_of
+from blackbox_proxy.core.decoding.offsets import Rule, Weighted, rule_of
 from blackbox_proxy.core.decoding.readings import (
     FAINT,
     MOST_PROPOSED,
@@ -47,6 +47,7 @@ from blackbox_proxy.core.decoding.readings import (
 from blackbox_proxy.core.events import Answer, Evaluate, Evidence
 from blackbox_proxy.core.pairtable import PairTable
 from blackbox_proxy.core.text import CONTINUATION, is_start, is_whole
+from blackbox_proxy.learnt import EVEN, Powers
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import (
     Floats,
@@ -101,7 +102,7 @@ class ByteReading:
         self._firsts = firsts_of(vocabulary, api, spell) if api else pair_firsts(vocabulary, spell)
         self._table, self._steering = table, steering
         self._gate, self._reveal = gate_of(steering, ends=vocabulary.ends), reveal
-        self._smooth = steering.evidence if steering.rule == "pooled" else 0.0
+        self._smooth = steering.evidence if steering.rule in {"pooled", "learnt"} else 0.0
         self._place = lru_cache(maxsize=PLACES)(
             partial(place, spell=spell, vocabulary=vocabulary, back_off=steering.back_off)
         )
@@ -124,30 +125,35 @@ class ByteReading:
         The winner's masses are made certain, or the step's forks are spent on it; where tokens are drawn, those of all
         that are likely to be.
         """
-        opening = yield from self._opening(answer)
+        distributions = yield from self._next_token(answer)
+        opening = self._gate(distributions)
         if not opening.is_open:
             fits = partial(self._fits, answer.text)
             gated = untouched(position, opening.divergence, steering=self._steering, fits=fits)
             if gated is not None:
                 return gated
-        scored = yield from self._steered(position, answer)
-        return replace(scored, divergence=opening.divergence)
+        learnt = self._steering.rule == "learnt"
+        features = features_of(distributions, position, ends=self._vocabulary.ends) if learnt else ()
+        scored = yield from self._steered(position, answer, self._steering.powers_at(features))
+        return replace(scored, divergence=opening.divergence, features=features)
 
-    def _opening(self, answer: Answer) -> Generator[Evaluate, Evidence | None, Opening]:
-        """Whether the gate is open, by the distributions after the tokenizer's own spelling of the text."""
+    def _next_token(self, answer: Answer) -> Generator[Evaluate, Evidence | None, PairDistributions]:
+        """The pair's distributions after the tokenizer's own spelling of the text."""
         at = self._place(answer.text)
-        return self._gate((yield from self._table.know(at.paths))[at.path])
+        return (yield from self._table.know(at.paths))[at.path]
 
-    def _steered(self, position: Position, answer: Answer) -> PositionScoring:
+    def _steered(self, position: Position, answer: Answer, powers: Powers) -> PositionScoring:
         """`score` where the gate is open."""
         calls, revealing, alpha, text = 0, 0, self._steering.alpha_at(answer.tokens), answer.text
         known: dict[TokenPath, PairDistributions] = {}
-        shown = self._shown(position, text)
+        rule, shown = rule_of(self._steering, alpha=alpha, powers=powers), self._shown(position, text)
         cover = yield from self._read(text, shown, known)
         forks = self._steering.spread - (len(known) - len(self.paths(answer)))
         proposed, count, read_on = self._proposed(cover, text), self._steering.proposals, False
         while True:
-            scored, masses, foreign = self._score_all(cover, position, shown=shown, proposed=proposed, alpha=alpha)
+            scored, masses, foreign = self._score_all(
+                cover, position, rule=rule, shown=shown, proposed=proposed, alpha=alpha
+            )
             if alpha != 0.0 and not read_on and (self._steering.temperature > 0.0 or not scored.is_safe):
                 read_on = True
                 forks = yield from self._read_on(cover, known, forks=forks)
@@ -182,6 +188,7 @@ class ByteReading:
         cover: TokenCover,
         position: Position,
         *,
+        rule: Rule,
         shown: dict[bytes, float],
         proposed: Sequence[bytes],
         alpha: float,
@@ -193,7 +200,7 @@ class ByteReading:
         logp = np.fromiter(shown.values(), dtype=np.float64)
         foreign = foreign_of(cover, pieces, (masses, once), logp=logp) if self._api is None else frozenset()
         field = self._field(pieces, masses, once, logp=logp, at=position, foreign=foreign)
-        scored = self._scored_position(pieces, field, at=position, alpha=alpha)
+        scored = self._scored_position(pieces, field, rule, at=position, alpha=alpha)
         return replace(scored, unbordered=cover.tree.unbordered and self._api is not None), masses, foreign
 
     def _next_path(
@@ -361,13 +368,14 @@ class ByteReading:
         return combine.Field(logp, masses, once, covering, tail, at.ceiling)
 
     def _scored_position(
-        self, pieces: tuple[bytes, ...], field: combine.Field, *, at: Position, alpha: float
+        self, pieces: tuple[bytes, ...], field: combine.Field, rule: Rule, *, at: Position, alpha: float
     ) -> ScoredPosition:
-        rule = rule_of(self._steering, alpha=alpha)
-        scores = combine.score(field, rule, alpha=alpha, evidence=self._smooth)
+        scores, powers = combine.score(field, rule, alpha=alpha, evidence=self._smooth), EVEN
+        if isinstance(rule, Weighted):
+            scores, powers = rule.apart(scores, field), rule.powers
         check_any(scores.logp, at, fault="can follow the text")
         unseen = Unseen(field.tail, field.ceiling, rule.most(field, alpha=alpha))
-        return supported(ScoredPosition(pieces, scores, len(field.logp), unseen, alpha), self._steering)
+        return supported(ScoredPosition(pieces, scores, len(field.logp), unseen, alpha, powers=powers), self._steering)
 
     def _threats(self, scored: ScoredPosition) -> TokenPath:
         """Ids of the API whose log-probs would decide, as far as its vocabulary is known: of imputed candidates."""

@@ -106,6 +106,16 @@ class Spending:
         both = zip(replies, starts, strict=True)
         self._round = [_Written(start, reply.receipt, len(reply.positions)) for reply, start in both]
 
+    def hold(self, reply: Reply, tokens: int) -> None:
+        """A reply came whose tokens are kept whole or not at all, which `take` says. Booked by `settle`."""
+        self.pay(reply)
+        self._round.append(_Written(0, reply.receipt, tokens))
+
+    def take(self, at: int, tokens: int) -> None:
+        """So many tokens of the reply that was held as number `at` are kept."""
+        written = self._round[at]
+        written.kept, written.unused = written.kept + tokens, written.unused - tokens
+
     def tell(self, reply: Reply) -> None:
         """A reply came of which no token is kept: it only tells more of a position, or its round broke off."""
         self.pay(reply)

@@ -59,6 +59,8 @@ class ProfileOptions(_Table):
     seed_field: str | None = None
     query_temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     bytes_trust: Literal["exact", "lossy", "none"] | None = None
+    logprobs: bool | None = None
+    answers_at_once: Annotated[int, Field(ge=1, le=128)] | None = None
     extra_body: Fields | None = None
     token_ids: bool | None = None
     reveal: Literal["none", "ids", "bias"] | None = None

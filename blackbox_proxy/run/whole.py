@@ -1,0 +1,76 @@
+"""The whole answers of one run: the replies that hold them, what of each is kept, and why others did not come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import final
+
+from blackbox_proxy.api import Endpoint
+from blackbox_proxy.core.decoding.whole import kept_draw, merged, priced, seed_of, written_in
+from blackbox_proxy.core.events import ApiAnswers, Ending
+from blackbox_proxy.core.money.spending import Spending, calls_of, cost_of
+from blackbox_proxy.run.calls import Answered
+from blackbox_proxy.steering import Steering
+from blackbox_proxy.types import Draw, Prefix, Reply, Sample, Sampling
+
+
+def draws(event: ApiAnswers, api: Endpoint, prefix: Prefix) -> Iterator[Draw]:
+    """As few requests as the endpoint allows, each with a seed of its own."""
+    most = max(api.capabilities().answers_at_once, 1)
+    for at in range(0, event.count, most):
+        sampling = Sampling(event.temperature, event.top_p, seed_of(event.seed, event.first + at))
+        yield Draw(api.model, prefix, sampling, event.length, min(most, event.count - at))
+
+
+@final
+@dataclass(slots=True)
+class HeldAnswers:
+    """The replies so far, each held in the books too.
+
+    Attributes:
+        steering: The knobs of the answer.
+        replies: Those that came.
+        failures: Why others did not.
+    """
+
+    steering: Steering
+    replies: list[Reply] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    def gather(self, answered: Answered, spending: Spending) -> Sequence[Reply]:
+        """Keep the replies that came, in spite of those that did not. Raises their error where there is none at all.
+
+        Without seeds all requests are equal, so a replay may hand out their replies in any order: they are put in one.
+        """
+        came = sorted(answered.replies, key=_order)
+        for reply in came:
+            self.replies.append(reply)
+            spending.hold(reply, written_in(reply))
+        error = answered.error
+        if error is not None:
+            if not self.replies:
+                raise error
+            spending.lose(error.calls)
+            self.failures.append(error.message)
+        return came
+
+    def take(self, ending: Ending, spending: Spending) -> None:
+        """Book the tokens of one draw of the chosen answer as kept; all others are wasted."""
+        for sample in ending.samples:
+            if sample.chosen:
+                spending.take(*kept_draw(self.replies, sample, self.steering))
+
+    def unscored(self) -> Ending:
+        """How a run ends whose answers nobody could weigh."""
+        samples = tuple(merged(self.replies, self.steering))
+        return Ending("error", sum(one.tokens for one in samples), (), samples)
+
+    def priced(self, samples: Sequence[Sample]) -> tuple[Sample, ...]:
+        """The samples with what they cost."""
+        costs = [cost_of(calls_of(reply)) for reply in self.replies]
+        return priced(samples, self.replies, costs, steering=self.steering)
+
+
+def _order(reply: Reply) -> tuple[list[str], int, int]:
+    return [drawn.text for drawn in reply.drawn], reply.usage.output, reply.usage.cached
