@@ -19,8 +19,9 @@ from blackbox_proxy.run.steerer import steer
 from blackbox_proxy.standin import Traffic, running
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.testing import ToyPair
-from blackbox_proxy.types import Kind, Result
+from blackbox_proxy.types import Generate, Kind, Message, Prefix, Result
 from tests.fault_bench import EMPTY, END, QUESTION, STEERING, TOP_K, Bench, benched, toy_script
+from tests.remote.scripted import Say, ScriptedApi
 
 STEERINGS = [replace(STEERING, max_tokens=n, draft=draft) for n, draft in ((9, 1), (9, 3), (14, 8))]
 
@@ -119,3 +120,17 @@ def test_an_end_inside_the_string_ends_the_answer(bench: Bench) -> None:
         result = answer(api, bench.pair, steering)
     assert (result.finish, result.steps[-1].kind) == (wanted.finish, wanted.steps[-1].kind)
     assert (result.finish == "stop") == (result.steps[-1].kind is Kind.END)
+
+
+def test_a_server_that_cannot_read_what_it_wrote_is_asked_in_the_next_way() -> None:
+    words = "The model produced output that does not match the expected peg-native format"
+    failed = Say({"error": {"message": words}}, status=500)
+    plain = [{"token": text, "logprob": -0.1, "bytes": list(text.encode())} for text in ("Yes", ",", " so")]
+    tokens = [{**token, "top_logprobs": [token]} for token in plain]
+    choice = {"message": {"content": "Yes, so"}, "finish_reason": "length", "logprobs": {"content": tokens}}
+    with ScriptedApi(*[failed] * 4, Say({"choices": [choice]})) as scripted:
+        with Transport(scripted.url, None, retry=RetryPolicy(first=0.0)) as transport:
+            api = Api("toy", transport, load_adapter("chat_continue", top_k=1, structured="pattern"))
+            reply = api.send(Generate("toy", Prefix("", b"Yes,", (Message("user", "So?"),)), 1))
+    assert reply.positions[0].sampled.piece == b" so"
+    assert (reply.exact, reply.forced, api.refused_ways) == (False, False, set())
