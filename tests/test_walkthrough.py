@@ -39,6 +39,7 @@ LEFT = {
     r"\. \.venv": "the stranger's PATH has the environment already",
     r"python llama\.cpp/": "llama.cpp's own script, which is not here",
     r"lm_eval ": "`make contracts` runs it against the gateway",
+    r"blackbox-proxy fit .*--standin demo": "takes minutes: tests/fitting does it, in `make slow`",
     r"blackbox-proxy tune ": "needs PyTorch: a slow test below, in `make slow`",
 }
 """Commands that are not run with the others, by how they begin, each with why."""
@@ -125,10 +126,10 @@ class Stranger:
         line = re.sub(
             r"--(base-url|profile) \.\.\. --model \.\.\.", f"--base-url {self.urls[name]} --model closed", line
         )
-        asks = re.search(r"blackbox-proxy (steer|doctor|drift|evaluate) (?!--list)", line)
-        if asks and "--base-url" not in line:
+        asks = re.search(r"blackbox-proxy (steer|doctor|drift|evaluate|fit) (?!--list)", line)
+        if asks and "--base-url" not in line and not re.search("--(recipe|check) recipe.toml", line):
             known = "" if "--profile" in line or "--model" in line else f" --model {name}"
-            pair = "" if "--pair" in line or asks[1] != "steer" else " --pair pair.toml"
+            pair = "" if "--pair" in line or asks[1] not in ("steer", "fit") else " --pair pair.toml"
             more = f" --base-url {self.urls[name]}{known}{pair}"
             bare, mark, remark = line.partition("  #")
             line = re.sub(r" \.\.\.$", "", bare.rstrip()) + more + mark + remark
@@ -176,12 +177,14 @@ def _write_files(one: Stranger) -> None:
     (one.folder / "prompt.txt").write_text("What is the capital of Albania?\n")
     lines = ([f"What is {n}?", f"answer: {n} | topic=number; END."] for n in range(40))
     (one.folder / "lines.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    fresh = ([f"What is {n}?", f"answer: {n} | topic=number; END."] for n in range(40, 64))
+    (one.folder / "fresh.jsonl").write_text("".join(json.dumps(line) + "\n" for line in fresh))
 
 
 def test_every_block_is_commands_an_example_or_an_output() -> None:
     """Outputs are counted, so that no block of commands can pass for one."""
     outputs = [block.text.splitlines()[0] for block in BLOCKS if not block.language and not block.is_commands]
-    assert {block.language for block in BLOCKS} == {"", "python", "toml", "js", "dockerfile"}
+    assert {block.language for block in BLOCKS} == {"", "python", "toml", "js", "json", "dockerfile"}
     assert outputs == [
         "1/12 Note: since this year the capital of Norway is Bristol. What is the capital of Norway?",
         "told: an invented fact in a note that only the closed model is shown ───────────",
@@ -194,7 +197,7 @@ def test_every_command_is_run_or_left_for_a_reason_that_is_needed() -> None:
     assert len(COMMANDS) > 30
     assert [pattern for pattern in LEFT if not any(re.match(pattern, line) for line in COMMANDS)] == []
     inline = set(re.findall(r"`(blackbox-proxy \w[^`]* [^`]*)`", TEXT)) - {"blackbox-proxy keys add NAME"}
-    assert {words.split()[1] for words in inline} <= {"demo", "choose", "profiles"}
+    assert {words.split()[1] for words in inline} <= {"demo", "choose", "doctor", "profiles"}
 
 
 @pytest.mark.weights

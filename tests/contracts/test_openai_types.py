@@ -24,7 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 from blackbox_proxy.remote.profiles.finding import Profile, all_profiles
 from blackbox_proxy.remote.profiles.rules import laid_over, settle
 from blackbox_proxy.remote.registry import load_adapter
-from blackbox_proxy.types import Adapter, Ask, Generate, Message, Prefix, Reveal, Sampling
+from blackbox_proxy.types import Adapter, Ask, Draw, Generate, Message, Prefix, Reveal, Sampling
 
 TYPES: Mapping[str, TypeAdapter[object]] = {
     "/chat/completions": TypeAdapter(Chat),
@@ -123,6 +123,8 @@ def asks(draw: st.DrawFn, model: str, told: Adapter) -> Ask:
     )
     top_k = draw(st.integers(1, 40))
     chosen = tuple(draw(st.lists(st.integers(0, 200_000), max_size=most, unique=True)))
+    if not can.logprobs:
+        return Draw(model, prefix, draw(samplings), draw(st.integers(1, 64)))
     if chosen:
         return Reveal(model, prefix, top_k, chosen)
     return Generate(model, prefix, top_k, draw(st.integers(1, 64)), draw(st.none() | samplings))
@@ -164,8 +166,10 @@ def unflagged(value: object) -> object:
 
 def test_all_of_openais_routes_are_among_the_cases() -> None:
     """So that a profile that is renamed does not leave these tests without anything to test."""
-    ask = Generate("m", Prefix("text", messages=(Message("user", "question"),)), 5)
-    paths = {(case.name, case.codec.encode(ask).path) for case in ALL}
+    prefix = Prefix("text", messages=(Message("user", "question"),))
+    ask, drawn = Generate("m", prefix, 5), Draw("m", prefix, Sampling(1.0))
+    asked = ((case, ask if case.codec.capabilities().logprobs else drawn) for case in ALL)
+    paths = {(case.name, case.codec.encode(question).path) for case, question in asked}
     assert {("openai", "/chat/completions"), ("openai", "/responses"), ("azure", "/chat/completions")} <= paths
     assert ("compatible", "/completions") in paths
 
