@@ -3,7 +3,8 @@
 llama.cpp computes a large batch by other kernels than a small one: with these weights (under 6 bits each) the log-probs
 of one model then move by a tenth of a nat in the mean and by .9 at most, those of its offsets by 1.3. So two texts are
 the same if they are equal, or if they first differ where the two best steered scores lie that near. Every near tie is
-printed. With rows one by one there is one kernel, and the bound is narrow (0.106 nats were seen once).
+printed. With rows one by one there is one kernel, but the cells of the cache lie otherwise, and sums are rounded in
+another order: 0.07 and 0.11 nats are usual, 0.50 was seen once, beside other work.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def gap(result: Result, at: int) -> float:
 
 @pytest.mark.slow
 @pytest.mark.weights
-@pytest.mark.parametrize(("rows", "near"), [(1, 0.2), (256, 1.5)])
+@pytest.mark.parametrize(("rows", "near"), [(1, 0.7), (256, 1.5)])
 def test_sixteen_clients_get_their_own_texts(smollm2_path: Path, rows: int, near: float) -> None:
     with (
         as_file(files("blackbox_proxy.tasks") / "demo-told" / "house-format.lora.gguf") as lora,
