@@ -90,3 +90,12 @@ def test_a_log_prob_that_is_not_finite_is_not_known() -> None:
     legacy = {"tokens": ["a"], "token_logprobs": [-math.inf], "top_logprobs": [{}]}
     body = {"choices": [{"text": "a", "finish_reason": "stop", "logprobs": legacy}], "usage": USAGE}
     assert read(body, adapter="completions").drawn[0].logp is None
+
+
+@pytest.mark.parametrize("content", [[], [{"type": "output_text", "text": "", "annotations": [], "logprobs": []}]])
+def test_of_an_empty_answer_without_log_probs_nothing_is_known(content: list[object]) -> None:
+    """The sum over no tokens would be certainty."""
+    message = {"type": "message", "role": "assistant", "status": "completed", "content": content}
+    body = {"status": "completed", "output": [message], "usage": {"input_tokens": 3, "output_tokens": 1}}
+    reply = read(body, decoder="openai_responses", path="/responses", logprobs_kind="include")
+    assert [(one.text, one.logp, one.tokens) for one in reply.drawn] == [("", None, None)]

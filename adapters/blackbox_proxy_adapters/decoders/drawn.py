@@ -72,6 +72,6 @@ def _logp(body: Mapping[str, object], read: Reads, text: str) -> DrawnAnswer | N
         return None
     spoken = b"".join(one.piece for one in sampled if one.kind is not Kind.END)
     logp = math.fsum(one.logp for one in sampled)
-    if spoken != text.encode("utf-8", "replace") or not math.isfinite(logp):
+    if not sampled or spoken != text.encode("utf-8", "replace") or not math.isfinite(logp):
         return None
     return DrawnAnswer(text, None, logp, len(sampled))
