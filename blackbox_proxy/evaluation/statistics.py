@@ -58,12 +58,17 @@ def wilson(hits: int, of: int) -> tuple[float, float]:
     >>> wilson(5, 10)
     (0.237, 0.763)
     """
-    if not of:
+    low, high = share_interval(hits / of if of else 0.0, of)
+    return round(low, 3), round(high, 3)
+
+
+def share_interval(share: float, n: float) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share of `n`, which need not be whole."""
+    if not n:
         return 0.0, 1.0
-    share, spread = hits / of, Z95**2 / of
-    middle = share + spread / 2
+    spread = Z95**2 / n
     half = math.sqrt(spread * (share * (1 - share) + spread / 4))
-    return round((middle - half) / (1 + spread), 3), round((middle + half) / (1 + spread), 3)
+    return (share + spread / 2 - half) / (1 + spread), (share + spread / 2 + half) / (1 + spread)
 
 
 def paired(one: Sequence[float], other: Sequence[float]) -> Paired | None:

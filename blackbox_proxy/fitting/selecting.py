@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from blackbox_proxy.evaluation.answers import KeptAnswer
-from blackbox_proxy.evaluation.statistics import SEED, Z95, Mean, paired
+from blackbox_proxy.evaluation.statistics import SEED, Mean, paired, share_interval
 from blackbox_proxy.evaluation.summary import ArmAnswers
 from blackbox_proxy.fitting.candidates import FitArm
 
@@ -175,17 +175,8 @@ def foretold(chosen: Trial, trials: Sequence[Trial], *, lines: int) -> Mean:
     """
     n = len(chosen.scores)
     value = max(0.0, chosen.score - _optimism(chosen, trials))
-    low, high = _wilson(value, n * lines / (n + lines) if lines else n)
+    low, high = share_interval(value, n * lines / (n + lines) if lines else n)
     return Mean(value, low, high, n)
-
-
-def _wilson(share: float, n: float) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share of `n`, which need not be whole."""
-    if not n:
-        return 0.0, 1.0
-    spread = Z95**2 / n
-    half = math.sqrt(spread * (share * (1 - share) + spread / 4))
-    return (share + spread / 2 - half) / (1 + spread), (share + spread / 2 + half) / (1 + spread)
 
 
 def _optimism(chosen: Trial, trials: Sequence[Trial]) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -19,7 +18,7 @@ from blackbox_proxy.gateway.keys import Keys, read_keys, user_key
 from blackbox_proxy.gateway.models import OpensPair, notes, opened
 from blackbox_proxy.ledger.books import Ledger
 from blackbox_proxy.local.loading import load_pair
-from blackbox_proxy.openai_http.listening import ListeningServer, listening, url_of
+from blackbox_proxy.openai_http.listening import ListeningServer, in_background, listening, url_of
 
 OF_ENVIRONMENT = "environment"
 """What the key of a variable is called in the ledger."""
@@ -99,25 +98,14 @@ def running(
     tape: Tape | None = None,
 ) -> Iterator[str]:
     """Serve from a background thread, and give the base URL (it ends in /v1)."""
-    ready = threading.Event()
     server = config.server
+    ended = InputError("the gateway ended before it was ready", hint="see the log above")
     with (
         listening(server.host, server.port) as listener,
         application(config, environ or {}, ledger=ledger, open_pair=open_pair, log=log, tape=tape) as app,
+        in_background(_uvicorn(app, config), listener, name="gateway", ended=ended),
     ):
-        uvicorn_server = ListeningServer(_uvicorn(app, config), on_ready=ready.set)
-        thread = threading.Thread(
-            target=uvicorn_server.run, kwargs={"sockets": [listener]}, name="gateway", daemon=True
-        )
-        thread.start()
-        try:
-            while not ready.wait(0.05):
-                if not thread.is_alive():
-                    raise InputError("the gateway ended before it was ready", hint="see the log above")
-            yield url_of(listener)
-        finally:
-            uvicorn_server.should_exit = True
-            thread.join()
+        yield url_of(listener)
 
 
 def _uvicorn(app: ASGIApp, config: Config) -> uvicorn.Config:

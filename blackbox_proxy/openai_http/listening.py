@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import final
 
 import uvicorn
 
-from blackbox_proxy.errors import InputError
+from blackbox_proxy.errors import BlackboxProxyError, InputError
 
 LOOPBACK = "127.0.0.1"
 
@@ -44,6 +45,28 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
                 hint="choose another port, or port 0 for any free one",
             ) from error
         yield listener
+
+
+@contextmanager
+def in_background(
+    config: uvicorn.Config, listener: socket.socket, *, name: str, ended: BlackboxProxyError
+) -> Iterator[None]:
+    """Serve from a thread of this name while the block runs, from when requests are answered on.
+
+    Raises `ended` where the server ends before it is ready.
+    """
+    ready = threading.Event()
+    server = ListeningServer(config, on_ready=ready.set)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name=name, daemon=True)
+    thread.start()
+    try:
+        while not ready.wait(0.05):
+            if not thread.is_alive():
+                raise ended
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 def url_of(listener: socket.socket) -> str:

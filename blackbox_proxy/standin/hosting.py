@@ -5,7 +5,6 @@ The server runs in a background thread and ends with its block. Knows no route o
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -16,7 +15,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from blackbox_proxy.errors import LocalModelError
-from blackbox_proxy.openai_http.listening import LOOPBACK, ListeningServer, listening, url_of
+from blackbox_proxy.openai_http.listening import LOOPBACK, in_background, listening, url_of
 from blackbox_proxy.standin.faults import Connections
 
 
@@ -63,27 +62,19 @@ class StandinHost:
 @contextmanager
 def hosting() -> Iterator[StandinHost]:
     """A server on a free port of this machine."""
-    ready = threading.Event()
     host = StandinHost()
+    ended = LocalModelError("the server of the stand-ins ended before it was ready")
     with listening(LOOPBACK, 0) as listener:
         host.root = url_of(listener).removesuffix("/v1")
-        server = ListeningServer(_config(host), on_ready=ready.set)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="standins", daemon=True)
-        thread.start()
-        try:
-            while not ready.wait(0.05):
-                if not thread.is_alive():
-                    raise LocalModelError("the server of the stand-ins ended before it was ready")
+        with in_background(standin_config(host, host.lines), listener, name="standins", ended=ended):
             yield host
-        finally:
-            server.should_exit = True
-            thread.join()
 
 
-def _config(host: StandinHost) -> uvicorn.Config:
+def standin_config(app: ASGIApp, lines: Connections | None) -> uvicorn.Config:
+    """How uvicorn serves a stand-in. lines: its connections, where faults are done to them."""
     return uvicorn.Config(
-        host,
-        http=host.lines.protocol(),
+        app,
+        http=lines.protocol() if lines else "auto",
         log_config=None,
         access_log=False,
         lifespan="off",

@@ -6,7 +6,6 @@ Loopback unless told otherwise. The module knows no route and no reply.
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -15,17 +14,17 @@ from pathlib import Path
 from typing import TypedDict, Unpack, final
 
 import numpy as np
-import uvicorn
 from starlette.types import ASGIApp
 
 from blackbox_proxy.cassettes.matching import Replay
 from blackbox_proxy.errors import InputError, LocalModelError
 from blackbox_proxy.local.llama import Model
 from blackbox_proxy.local.weights import default_cache, resolve, short_name, spec_of
-from blackbox_proxy.openai_http.listening import LOOPBACK, ListeningServer, listening, url_of
+from blackbox_proxy.openai_http.listening import LOOPBACK, ListeningServer, in_background, listening, url_of
 from blackbox_proxy.standin.app import build_app
 from blackbox_proxy.standin.engine import DecodingPlace, Slot
 from blackbox_proxy.standin.faults import Connections, Faulty, Traffic, limit_of, plan_of
+from blackbox_proxy.standin.hosting import standin_config
 from blackbox_proxy.standin.journal import Admin, Journal, Journaled
 from blackbox_proxy.standin.logprob_quirks import NoisySlot
 from blackbox_proxy.standin.parent import watching_parent
@@ -238,7 +237,9 @@ def serve(
         options: How to serve it.
     """
     with opened(source, **options) as serving, listening(host, port) as listener:
-        server = ListeningServer(_config(serving), on_ready=lambda: announce(url_of(listener)))
+        server = ListeningServer(
+            standin_config(serving.app, serving.lines), on_ready=lambda: announce(url_of(listener))
+        )
         with watching_parent(parent, lambda: setattr(server, "should_exit", True)):
             server.run(sockets=[listener])
 
@@ -252,33 +253,10 @@ def running(source: Source | str, **options: Unpack[StandinOptions]) -> Iterator
     if isinstance(source, str):
         options.setdefault("name", short_name(source))
         source = resolve(source, cache=default_cache(os.environ))
-    ready = threading.Event()
-    with opened(source, **options) as serving, listening(LOOPBACK, 0) as listener:
-        server = ListeningServer(_config(serving), on_ready=ready.set)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="standin", daemon=True)
-        thread.start()
-        try:
-            _wait(ready, thread)
-            yield url_of(listener)
-        finally:
-            server.should_exit = True
-            thread.join()
-
-
-def _config(serving: RunningStandin) -> uvicorn.Config:
-    return uvicorn.Config(
-        serving.app,
-        http=serving.lines.protocol() if serving.lines else "auto",
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        ws="none",
-        timeout_keep_alive=120,
-        timeout_graceful_shutdown=2,
-    )
-
-
-def _wait(ready: threading.Event, thread: threading.Thread) -> None:
-    while not ready.wait(0.05):
-        if not thread.is_alive():
-            raise LocalModelError("the stand-in server ended before it was ready", hint="see the log above")
+    ended = LocalModelError("the stand-in server ended before it was ready", hint="see the log above")
+    with (
+        opened(source, **options) as serving,
+        listening(LOOPBACK, 0) as listener,
+        in_background(standin_config(serving.app, serving.lines), listener, name="standin", ended=ended),
+    ):
+        yield url_of(listener)

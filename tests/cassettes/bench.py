@@ -27,18 +27,10 @@ from blackbox_proxy.standin.plan import FaultPlan, drawn, read_kinds
 from blackbox_proxy.steering import Steering, Who
 from blackbox_proxy.testing import ToyModel, ToyPair
 from blackbox_proxy.types import Prompt, Result
-from tests.adapters.shapes import Json, native
+from tests.adapters.shapes import RESPONSES, Json, native
 from tests.fault_bench import DRIVERS, END, MORE, ROUTES, TOP_K, Driver, Route, toy_script
 from tests.remote.scripted import ScriptedApi
 
-RESPONSES: Json = {
-    "path": "/responses",
-    "decoder": "openai_responses",
-    "length_field": "max_output_tokens",
-    "logprobs_kind": "include",
-    "min_output": 16,
-    "seed_field": "",
-}
 LLAMA: Json = {
     "path": "/completion",
     "decoder": "llama_native",
