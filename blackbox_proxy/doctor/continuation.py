@@ -88,7 +88,7 @@ def _chosen_ids(session: ProbeSession, form: RequestForm) -> None:
 
 
 def _prefill(session: ProbeSession, form: RequestForm) -> None:
-    """By which of three ways a partial turn is told, if by any."""
+    """By which of four ways a partial turn is told, if by any."""
     findings = session.findings
     answers = {kind: session.distribution(form.continuing(COLOURS, CUT_OFF, kind=kind)) for kind in KINDS}
     loose = [kind for kind in KINDS if _continued(answers[kind], NEXT.strip())]
@@ -101,8 +101,7 @@ def _prefill(session: ProbeSession, form: RequestForm) -> None:
             findings.facts.echoes = True
             saw = "the answer repeats the partial turn"
             findings.note("echo", "works", saw, finding="echoed-prefix", by=shown)
-    elif answers["flag_pair"].reply or answers["prefix"].reply:
-        shown = answers["flag_pair"] if answers["flag_pair"].reply else answers["prefix"]
+    elif shown := next((answers[kind] for kind in KINDS[:-1] if answers[kind].reply), None):
         saw = "flags are ignored, and a new turn begins"
         findings.note("partial turn", "ignored", saw, finding="no-prefill", by=shown)
     else:

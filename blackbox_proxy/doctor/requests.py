@@ -50,9 +50,10 @@ DEMANDED = "Zebra 7: so"
 SHORT = "Say only: ok"
 OK = "ok"
 
-KINDS = ("flag_pair", "prefix", "implicit")
-"""The ways in which a partial turn is told: two flags of the request, one of the message, nothing."""
+KINDS = ("flag_pair", "prefix", "partial", "implicit")
+"""The ways in which a partial turn is told: two flags of the request, one of the message (of two names), nothing."""
 _ANY = r"(.|\n|\r)*"
+_FLAGGED = ("prefix", "partial")
 _FLAGS = {"continue_final_message": True, "add_generation_prompt": False}
 
 
@@ -108,7 +109,7 @@ class RequestForm:
         more: Fields = _NONE,
     ) -> WireRequest:
         """A request to go on from a turn that the assistant has begun, told so in one of the ways of KINDS."""
-        turns = [turn("user", question), turn("assistant", begun, **({"prefix": True} if kind == "prefix" else {}))]
+        turns = [turn("user", question), turn("assistant", begun, **({kind: True} if kind in _FLAGGED else {}))]
         flags = _FLAGS if kind == "flag_pair" else {}
         return self.ask(turns, length=length, temperature=temperature, more={**flags, **more})
 
