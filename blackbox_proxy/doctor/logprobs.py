@@ -5,6 +5,7 @@ All first-position distributions are compared at temperature 1, where log-probs 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -202,3 +203,24 @@ def _seed(findings: Findings, drawn: Sequence[ProbeAnswer]) -> None:
         findings.facts.seed_field = ""
         saw = "it is accepted, and equal seeds draw other texts"
         findings.note("seed", "ignored", saw, finding="no-seed", by=other)
+
+
+def find_support(findings: Findings, top_p: float) -> None:
+    """Whether log-probs are cut at the top_p that an endpoint fixes, by all replies so far.
+
+    Of a place whose best alone has more than that, a list that is cut holds nothing else, and the best has all.
+    """
+    sure = [
+        (answer, place)
+        for answer in findings.answers
+        for place in answer.places
+        if place.listed and math.exp(place.best.logp) > top_p
+    ]
+    whole = [answer for answer, place in sure if sum(one.logp > analysis.SENTINEL for one in place.listed) > 1]
+    if whole:
+        findings.note("support", "works", f"log-probs beyond the likeliest {top_p:.0%} are told", by=whole[0])
+    elif sure:
+        saw = f"nothing beyond the likeliest {top_p:.0%} is told"
+        findings.note("support", "lossy", saw, finding="cut-support", by=sure[0][0])
+    else:
+        findings.note("support", "unclear", f"no token was seen that has more than {top_p:.0%} by itself")

@@ -47,6 +47,8 @@ PARROTS = f"Write this once more, and nothing else: {PARROT}{PARROT}"
 """Most vocabularies write a parrot in two tokens or more, which are no text by themselves."""
 DEMANDED = "Zebra 7: so"
 """No answer begins so by itself."""
+LETTERS = "Qzx jvbk wqpf zzgh"
+"""Nor so; most vocabularies cut it into tokens whose first letters alone are likelier."""
 SHORT = "Say only: ok"
 OK = "ok"
 

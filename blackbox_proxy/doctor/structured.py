@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import json
 
-from blackbox_proxy.doctor.findings import ProbeAnswer, ProbeSession
-from blackbox_proxy.doctor.replies import SENTINEL
-from blackbox_proxy.doctor.requests import COLOURS, DEMANDED, RequestForm
+from blackbox_proxy.doctor.findings import ProbeAnswer, ProbeSession, State
+from blackbox_proxy.doctor.replies import SENTINEL, ProbePosition
+from blackbox_proxy.doctor.requests import COLOURS, DEMANDED, LETTERS, RequestForm
 
 LENGTH = 48
 """Tokens for the JSON around the text, for the text, and for some of what follows."""
 
 _WHAT = "structured output"
+
+_SLOW = 0.25
+_TIMES = 3.0
+"""What a new schema takes longer than a known one, in seconds and in times, for that to be no chance."""
 
 
 def find_structured(session: ProbeSession) -> None:
@@ -30,8 +34,10 @@ def find_structured(session: ProbeSession) -> None:
         _obeyed(session, form, answer)
 
 
-def _demanding(session: ProbeSession, form: RequestForm, kind: str, *, logprobs: bool = True) -> ProbeAnswer:
-    return session.ask(form.demanding(COLOURS, DEMANDED, kind=kind, length=LENGTH, logprobs=logprobs))
+def _demanding(
+    session: ProbeSession, form: RequestForm, kind: str, *, text: str = DEMANDED, logprobs: bool = True
+) -> ProbeAnswer:
+    return session.ask(form.demanding(COLOURS, text, kind=kind, length=LENGTH, logprobs=logprobs))
 
 
 def _otherwise(session: ProbeSession, form: RequestForm, *, refused: ProbeAnswer) -> ProbeAnswer:
@@ -64,15 +70,70 @@ def _obeyed(session: ProbeSession, form: RequestForm, answer: ProbeAnswer) -> No
         findings.note(_WHAT, "lossy", "the answer is what it demands, without log-probs", by=answer)
         return
     facts.structured = kind
+    findings.note(_WHAT, "works", f"it can demand the beginning of an answer, by a {kind}", by=answer)
+    other = _demanding(session, form, kind, text=LETTERS)
+    _timed(session, form, kind, first=answer, other=other)
+    _masked(session, form, answer)
+    _spelt(session, other)
+
+
+def _timed(session: ProbeSession, form: RequestForm, kind: str, *, first: ProbeAnswer, other: ProbeAnswer) -> None:
+    """What a new schema takes longer than a known one; two new ones must, since a first call may wait for others."""
     again = _demanding(session, form, kind)
-    known = f"; a schema that is known takes {again.seconds:.2g} s" if again.reply is not None else ""
-    saw = f"it can demand the beginning of an answer, by a {kind}; a new schema takes {answer.seconds:.2g} s{known}"
-    findings.note(_WHAT, "works", saw, by=answer)
+    if again.reply is None:
+        return
+    saw = f"a new schema takes {first.seconds:.2g} s, a known one {again.seconds:.2g} s"
+    late = _late(first, again) and _late(other, _demanding(session, form, kind, text=LETTERS))
+    finding = "slow-schema" if late else ""
+    state: State = "lossy" if late else "works"
+    session.findings.note("new schema", state, saw, finding=finding, by=first)
+
+
+def _late(new: ProbeAnswer, known: ProbeAnswer) -> bool:
+    return new.seconds > max(known.seconds + _SLOW, known.seconds * _TIMES)
+
+
+def _masked(session: ProbeSession, form: RequestForm, answer: ProbeAnswer) -> None:
+    """Whether log-probs are those before the mask: then something else is likelier along what is demanded."""
+    findings, facts = session.findings, session.findings.facts
     if any(place.sampled.logp < place.best.logp - facts.tolerance for place in answer.places if place.listed):
         findings.note("mask", "works", "log-probs are those before the mask of a schema", by=answer)
     elif form.warm and any(place.sampled.logp > SENTINEL for place in answer.places):
         saw = "log-probs are those after the mask of a schema"
         findings.note("mask", "works", saw, finding="masked-logps", by=answer)
+
+
+def _spelt(session: ProbeSession, answer: ProbeAnswer) -> None:
+    """Whether what is demanded is spelt in the model's favourite tokens, or as the tokenizer cuts it.
+
+    Freely spelt, no listed token that also begins what is still demanded is likelier than the one that was said.
+    """
+    places = _along(answer, LETTERS)
+    if not places or answer.reply is None:
+        return
+    if any(_passed_over(place, rest) > session.findings.facts.tolerance for place, rest in places):
+        saw = "what is demanded is spelt as the tokenizer cuts it, not in the likeliest tokens"
+        session.findings.note("spelling", "works", saw, finding="canonical-forced", by=answer)
+    else:
+        session.findings.note("spelling", "works", "what is demanded is spelt in the likeliest tokens", by=answer)
+
+
+def _along(answer: ProbeAnswer, demanded: str) -> list[tuple[ProbePosition, str]]:
+    """The places at which all of a demanded text, or the rest of it, was still to be said, each with that rest."""
+    text, said = answer.reply.text if answer.reply else "", ""
+    begins = text.find(demanded)
+    places: list[tuple[ProbePosition, str]] = []
+    for place in answer.places:
+        if begins <= len(said) < begins + len(demanded) and text.startswith(said):
+            places.append((place, demanded[len(said) - begins :]))
+        said += place.sampled.token
+    return places if begins >= 0 else []
+
+
+def _passed_over(place: ProbePosition, rest: str) -> float:
+    """How much likelier another token was that would have done as well, in nats."""
+    others = [one.logp for one in place.listed if one.token and rest.startswith(one.token)]
+    return max(others, default=SENTINEL) - max(place.sampled.logp, SENTINEL)
 
 
 def _begins(text: str) -> bool:

@@ -201,7 +201,7 @@ PINNED = {"temperature": 1.0, "top_p": 0.95}
 @pytest.mark.parametrize("adapter", ADAPTERS)
 def test_what_an_endpoint_fixes_is_never_sent(adapter: Callable[..., Adapter]) -> None:
     codec = adapter(pinned=PINNED)
-    drawn = Draw("m", Prefix("Hello", messages=CHAT), Sampling(0.7, 0.9, 5), 8, top_k=1)
+    drawn = Draw("m", Prefix("Hello", messages=CHAT), Sampling(0.7, 0.9, 5), 8)
     for ask in (replace(ASK, prefix=Prefix("Hello", messages=CHAT)), drawn):
         body = codec.encode(ask).body
         assert not body.keys() & PINNED.keys()

@@ -136,8 +136,9 @@ def test_what_is_found_becomes_options_of_an_adapter(quirk: str) -> None:
         (("templated-completions", "no-prefill", "no-pattern"), "forced"),
         (("templated-completions", "no-prefill", "no-formatted-logprobs"), "words"),
         (("closed-routes=completions", "strict-fields", "ignored-format"), "words"),
-        (("ignored-logprobs",), "impossible"),
-        (("top-k-cap=0",), "impossible"),
+        (("ignored-logprobs",), "answers"),
+        (("top-k-cap=0",), "answers"),
+        (("no-top", "refused-fields=temperature"), "answers"),
     ],
 )
 def test_the_verdict_is_one_sentence(quirks: tuple[str, ...], way: str) -> None:
@@ -161,6 +162,7 @@ def test_the_verdict_is_one_sentence(quirks: tuple[str, ...], way: str) -> None:
         ("closed-routes=completions+responses", "no-prefill", "no-pattern", "masked-logps"),
         ("closed-routes=completions+responses", "no-prefill", "no-formatted-logprobs"),
         ("closed-routes=completions+chat",),
+        ("refused-fields=temperature+top_p",),
     ],
 )
 def test_what_was_measured_is_enough_to_steer_with(
@@ -236,7 +238,7 @@ def test_calls_have_an_end() -> None:
     exam = examination(lambda _: {})
     for _ in range(ESTIMATE.most_calls):
         exam.ask(WireRequest("/completions", {}))
-    with pytest.raises(ReplyError, match="64 calls"):
+    with pytest.raises(ReplyError, match="72 calls"):
         exam.ask(WireRequest("/completions", {}))
 
 
