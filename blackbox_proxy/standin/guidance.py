@@ -52,8 +52,8 @@ class Guidance:
     def begin(self, schema: str, *, free: bool = False) -> GuidedMatcher:
         """A new answer. Raises InputError for a schema that cannot be obeyed.
 
-        free: what is forced may be spelt in any tokens; otherwise as the tokenizer cuts it, but for the last ones, which
-        the text behind may join.
+        free: what is forced may be spelt in any tokens; otherwise as the tokenizer cuts it, but for its last tokens,
+        which the text behind may join.
         """
         rules = f"{_FREE} {schema_text({**json.loads(schema), 'x-guidance': _COMPACT})}"
         library = self._library.LLMatcher
