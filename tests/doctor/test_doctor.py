@@ -31,6 +31,7 @@ UNSEEN: Mapping[str, str] = {
         ("faults", "fault-rate", "fault-kinds", "fault-seed", "fault-budget"),
         "the transport tries again, so a fault that passes is none of the endpoint's manners",
     ),
+    **dict.fromkeys(("slow-schema", "free-forced", "prompt-per-answer"), "no probe of the doctor asks for it"),
     "rate-limit": "as faults: the transport waits as long as it is told",
     **dict.fromkeys(
         ("latency", "jitter"), "a slow server and a slow network look alike; seconds per call are reported"
