@@ -160,7 +160,7 @@ class Options:
             fixed = " and ".join(f"{name} at {value:g}" for name, value in others.items())
             raise InputError(
                 f"the endpoint fixes {fixed}, and tokens cannot be drawn otherwise there",
-                hint="steer greedily (temperature 0), or draw with its values",
+                hint="greedy answers that are steered can be had there, and whole answers (way='answers')",
             )
 
     def _check_numbers(self) -> None:

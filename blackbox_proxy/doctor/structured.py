@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 
 from blackbox_proxy.doctor.findings import ProbeAnswer, ProbeSession, State
-from blackbox_proxy.doctor.replies import SENTINEL, ProbePosition
+from blackbox_proxy.doctor.replies import SENTINEL, ProbePosition, ProbeToken
 from blackbox_proxy.doctor.requests import COLOURS, DEMANDED, LETTERS, RequestForm
 
 LENGTH = 48
@@ -104,18 +104,20 @@ def _masked(session: ProbeSession, form: RequestForm, answer: ProbeAnswer) -> No
 
 
 def _spelt(session: ProbeSession, answer: ProbeAnswer) -> None:
-    """Whether what is demanded is spelt in the model's favourite tokens, or as the tokenizer cuts it.
+    """Whether what is demanded is spelt as the tokenizer cuts it, or in the model's favourite tokens.
 
-    Freely spelt, no listed token that also begins what is still demanded is likelier than the one that was said.
+    The tokenizer passes over likelier tokens that would have done as well, which a model never does; and where a model
+    says less than a listed token holds, no tokenizer cut that.
     """
-    places = _along(answer, LETTERS)
-    if not places or answer.reply is None:
-        return
-    if any(_passed_over(place, rest) > session.findings.facts.tolerance for place, rest in places):
-        saw = "what is demanded is spelt as the tokenizer cuts it, not in the likeliest tokens"
-        session.findings.note("spelling", "works", saw, finding="canonical-forced", by=answer)
-    else:
-        session.findings.note("spelling", "works", "what is demanded is spelt in the likeliest tokens", by=answer)
+    findings, what = session.findings, "spelling"
+    choices = [(place.sampled, _alike(place, rest)) for place, rest in _along(answer, LETTERS)]
+    if any(one.logp > said.logp + findings.facts.tolerance for said, others in choices for one in others):
+        findings.note(what, "works", "what is demanded is spelt as the tokenizer cuts it", by=answer)
+    elif any(len(one.token) > len(said.token) for said, others in choices for one in others):
+        saw = "what is demanded is spelt in the likeliest tokens, not as the tokenizer cuts it"
+        findings.note(what, "works", saw, finding="free-forced", by=answer)
+    elif answer.reply is not None:
+        findings.note(what, "unclear", "no list shows another token that would have done as well", by=answer)
 
 
 def _along(answer: ProbeAnswer, demanded: str) -> list[tuple[ProbePosition, str]]:
@@ -130,10 +132,13 @@ def _along(answer: ProbeAnswer, demanded: str) -> list[tuple[ProbePosition, str]
     return places if begins >= 0 else []
 
 
-def _passed_over(place: ProbePosition, rest: str) -> float:
-    """How much likelier another token was that would have done as well, in nats."""
-    others = [one.logp for one in place.listed if one.token and rest.startswith(one.token)]
-    return max(others, default=SENTINEL) - max(place.sampled.logp, SENTINEL)
+def _alike(place: ProbePosition, rest: str) -> list[ProbeToken]:
+    """The other listed tokens that begin what is still demanded, without those that have no log-prob."""
+    return [
+        one
+        for one in place.listed
+        if one.token and one.token != place.sampled.token and one.logp > SENTINEL and rest.startswith(one.token)
+    ]
 
 
 def _begins(text: str) -> bool:

@@ -67,7 +67,7 @@ def test_everything_is_there_as_json_and_is_used_by_the_next_run(
     assert found["verdict"]["way"] == "prefill"
     assert found["cost"] is None
     assert found["options"]["trims"]
-    assert found["tokens"]["output"] < 220
+    assert found["tokens"]["output"] < 300
     assert {"what", "state", "saw", "finding", "sent", "came"} == found["checks"][0].keys()
     assert found["overlay"] == str(*overlays(config_home))
     said = cli(
@@ -143,7 +143,7 @@ def test_as_json_what_broke_off_is_one_object_too(cli: Cli, config_home: Path) -
 
 
 def test_what_is_unfinished_does_not_replace_what_was_whole(cli: Cli, config_home: Path) -> None:
-    with running(patient(), name="toy", quirks=["faults=ok*28,ok*5,401"]) as url:
+    with running(patient(), name="toy", quirks=["faults=ok*36,ok*5,401"]) as url:
         assert cli("doctor", "--base-url", url, "--model", "toy").status == 0
         (path,) = overlays(config_home)
         before = path.read_text()
@@ -158,7 +158,10 @@ def test_what_is_unfinished_does_not_replace_what_was_whole(cli: Cli, config_hom
     [
         (("--base-url", "http://127.0.0.1:9/v1"), "--model is missing"),
         (("--model", "m"), "--base-url is missing"),
-        (("--model", "m", "--profile", "perplexity"), "perplexity cannot be steered"),
+        (
+            ("--model", "m-pro", "--profile", "azure", "--base-url", "http://127.0.0.1:9"),
+            "azure cannot be steered with 'm-pro'",
+        ),
         (("--model", "m", "--profile", "nonesuch"), "there is no profile 'nonesuch'"),
         (("--model", "m", "--profile", "llama_server"), "does not know the route /completion"),
         (("--model", "m", "--base-url", "https://example.com/v1"), "OPENAI_API_KEY is not set"),
@@ -204,4 +207,4 @@ def test_its_bill_is_the_ledgers(cli: Cli, traffic: Traffic, config_home: Path, 
     assert found["calls"] == len(rows) == traffic.total
     assert Decimal(found["cost"]) == sum((row.cost or Decimal(0) for row in rows), Decimal(0)) > 0
     assert found["tokens"]["input"] == sum(row.input or 0 for row in rows)
-    assert "about 0.0017 USD" in said.err
+    assert "about 0.00184 USD" in said.err

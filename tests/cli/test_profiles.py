@@ -31,7 +31,9 @@ def asked(api: ScriptedApi) -> dict[str, object]:
     return api.seen[-1][2]
 
 
-SILENT = '[profile]\nabout = "a"\nchecked = 2026-11-30\nsources = ["s"]\nsupported = false\nreason = "it tells no text"\n'
+SILENT = (
+    '[profile]\nabout = "a"\nchecked = 2026-11-30\nsources = ["s"]\nsupported = false\nreason = "it tells no text"\n'
+)
 
 
 def test_the_list_says_who_is_spoken_to_and_who_is_not(cli: Cli, mine: Path) -> None:
