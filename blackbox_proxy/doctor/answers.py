@@ -55,9 +55,8 @@ def _read_drawn(session: ProbeSession, form: RequestForm, answer: ProbeAnswer, *
     more = "" if asked == DRAWN else ", and no more"
     once = _billed_once(session, form, answer)
     if once is None:
-        findings.note(
-            what, "works", f"a request draws {asked}{more}; usage does not say what the prompt takes", by=answer
-        )
+        saw = f"a request draws {asked}{more}; usage does not say what the prompt takes"
+        findings.note(what, "works", saw, by=answer)
     elif once:
         findings.note(what, "works", f"a request draws {asked}{more}, and counts its prompt once", by=answer)
     else:

@@ -84,7 +84,8 @@ class Examination:
         findings, session = self.findings, ProbeSession(self.ask, self.findings)
         self._find_routes(session)
         findings.facts.seed_field = str(self._options.get("seed_field", "seed"))
-        known = self._options.get("answers_at_once")
+        known, pinned = self._options.get("answers_at_once"), self._options.get("pinned")
+        findings.facts.pinned = dict(pinned) if isinstance(pinned, Mapping) else {}
         self._say_whether_silent()
         find_fields(session)
         if findings.main is not None:

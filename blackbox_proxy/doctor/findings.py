@@ -104,10 +104,10 @@ _WAYS: Mapping[Way, str] = {
 class Facts:
     """What the probes settle, besides the request forms. An empty prefill is one that is not there.
 
-    echoes: a chat repeats its partial turn. lists: a request may hold several prompts. gives_back: a raw text comes
-    back with the alternatives at its places. structured: how a schema can demand a beginning, with log-probs. at_once:
-    how many answers one request may draw, as far as that was asked; None where it was not. pinned: of what may not be
-    said of how an answer is drawn, the value that it has.
+    kinds: all ways in which a partial turn may be told. echoes: a chat repeats its partial turn. lists: a request may
+    hold several prompts. gives_back: a raw text comes back with the alternatives at its places. structured: how a
+    schema can demand a beginning, with log-probs. at_once: how many answers one request may draw, as far as that was
+    asked; None where it was not. pinned: of what may not be said of how an answer is drawn, the value that it has.
     """
 
     noise: float = 0.0
@@ -119,6 +119,7 @@ class Facts:
     forces: bool = False
     before_bias: bool = False
     prefill: str = ""
+    kinds: tuple[str, ...] = ()
     echoes: bool = False
     trims: bool = False
     lists: bool = False

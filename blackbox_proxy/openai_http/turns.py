@@ -1,8 +1,8 @@
 """Reads the turns of a chat, and whether its last one is to be gone on with instead of answered.
 
 An assistant's turn at the end is finished unless something says otherwise: `continue_final_message` in the request, or
-`prefix` or `partial` in the message. Calls of tools and their results are refused: a template that is given the text alone would
-show an empty turn and an answer to nothing. The module is pure; it knows no template and no tokenizer.
+`prefix` or `partial` in the message. Calls of tools and their results are refused: a template that is given the text
+alone would show an empty turn and an answer to nothing. The module is pure; it knows no template and no tokenizer.
 """
 
 from __future__ import annotations

@@ -213,10 +213,10 @@ def test_a_token_is_not_drawn_otherwise_than_the_endpoint_draws(adapter: Callabl
     """Its draw would be taken for one of another distribution."""
     codec, plain = adapter(pinned=PINNED), replace(ASK, prefix=Prefix("Hello", messages=CHAT))
     codec.encode(replace(plain, sampling=Sampling(1.0, 0.95, 1)))
-    with pytest.raises(InputError, match="fixes top_p at 0.95") as caught:
+    with pytest.raises(InputError, match=r"fixes top_p at 0\.95") as caught:
         codec.encode(replace(plain, sampling=Sampling(1.0, 1.0, 1)))
     assert "greedy answers that are steered" in caught.value.hint
-    with pytest.raises(InputError, match="fixes temperature at 1 and top_p at 0.95"):
+    with pytest.raises(InputError, match=r"fixes temperature at 1 and top_p at 0\.95"):
         codec.encode(replace(plain, sampling=Sampling(0.5)))
 
 

@@ -114,6 +114,10 @@ class Spot(_Table):
     notes: Texts = ()
 
 
+NO_CALL = "no call was made to this API: all of this is from sources, not from replies"
+"""What `unseen` of a profile says first where that is so: no claim of the endpoint."""
+
+
 class OpenClaim(_Table):
     """What nobody has seen live, and which of the doctor's checks settles it. says: a statement; by: the check."""
 
@@ -139,6 +143,12 @@ class Provider(_Table):
     sources: Texts = ()
     unseen: Annotated[tuple[Text | OpenClaim, ...], Field(strict=False)] = ()
     notes: Texts = ()
+
+    @property
+    def statements(self) -> tuple[tuple[str, str], ...]:
+        """What nobody has seen live, each with the doctor's check that settles it, "" where none does."""
+        said = ((one.says, one.by) if isinstance(one, OpenClaim) else (one, "") for one in self.unseen)
+        return tuple(one for one in said if one[0] != NO_CALL)
 
     @model_validator(mode="after")
     def _reason_where_unsupported(self) -> Self:
