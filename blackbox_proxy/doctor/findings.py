@@ -104,10 +104,11 @@ _WAYS: Mapping[Way, str] = {
 class Facts:
     """What the probes settle, besides the request forms. An empty prefill is one that is not there.
 
-    kinds: all ways in which a partial turn may be told. echoes: a chat repeats its partial turn. lists: a request may
-    hold several prompts. gives_back: a raw text comes back with the alternatives at its places. structured: how a
-    schema can demand a beginning, with log-probs. at_once: how many answers one request may draw, as far as that was
-    asked; None where it was not. pinned: of what may not be said of how an answer is drawn, the value that it has.
+    kinds: all ways in which a partial turn may be told. at_once: how many answers one request may draw, as far as that
+    was asked; None where it was not. pinned: of what may not be said of how an answer is drawn, the value that it has.
+
+    echoes: a chat repeats its partial turn. lists: a request may hold several prompts. gives_back: a raw text comes
+    back with the alternatives at its places. structured: how a schema can demand a beginning, with log-probs.
     """
 
     noise: float = 0.0
@@ -119,17 +120,17 @@ class Facts:
     forces: bool = False
     before_bias: bool = False
     prefill: str = ""
-    kinds: tuple[str, ...] = ()
     echoes: bool = False
     trims: bool = False
     lists: bool = False
     gives_back: bool = False
     structured: str = "none"
-    at_once: int | None = None
-    pinned: dict[str, float] = field(default_factory=dict)
     trust: str = "exact"
     ends: tuple[str, ...] = ()
     blank_is_text: bool = False
+    kinds: tuple[str, ...] = ()
+    at_once: int | None = None
+    pinned: dict[str, float] = field(default_factory=dict)
     decoders: dict[Route, str] = field(default_factory=dict)
 
     @property

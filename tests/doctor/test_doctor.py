@@ -454,8 +454,9 @@ def test_a_list_is_not_believed_because_it_is_accepted(bend: str) -> None:
 
 def test_what_a_schema_takes_and_how_it_demands_is_told() -> None:
     checks = {check.what: check.saw for check in examined().checks}
-    assert checks["structured output"] == "it can demand the beginning of an answer, by a pattern"
-    assert checks["new schema"] == "a new schema takes 0 s, a known one 0 s"
+    assert checks["structured output"].startswith(
+        "it can demand the beginning of an answer, by a pattern; a new schema"
+    )
     assert checks["spelling"] == "what is demanded is spelt as the tokenizer cuts it"
     assert checks["mask"] == "log-probs are those before the mask of a schema"
 
