@@ -51,8 +51,8 @@ def test_auto_says_what_it_is_expected_to_cost_before_the_first_request(
             assert "toy shows no log-probs" in message
             assert "up to 8 whole answers" in message
             assert "2 calls, up to 10 tokens each" in message
-            # 12 bytes are 3 tokens, read twice at 1 USD a million; 80 written at 2
-            assert "up to about 0.00017 USD for this one" in message
+            # 12 bytes are 3 tokens, and 32 around them, read twice at 1 USD a million; 80 written at 2
+            assert "up to about 0.00023 USD for this one" in message
             assert stream.result.exactness == "sampled"
             steerer.complete("Another question")
     assert len([one for one in caplog.records if one.name == foretelling.__name__]) == 1

@@ -13,7 +13,7 @@ LENGTH = 48
 """Tokens for the JSON around the text, for the text, and for some of what follows."""
 
 _SLOW = 0.25
-_TIMES = 3.0
+_TIMES = 1.3
 """What a new schema takes longer than a known one, in seconds and in times, for that to be no chance."""
 
 

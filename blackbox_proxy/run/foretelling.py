@@ -10,12 +10,10 @@ import logging
 from typing import TypeAlias
 
 from blackbox_proxy.api import Endpoint
+from blackbox_proxy.core.money.estimating import BYTES_PER_TOKEN, FRAME_TOKENS
 from blackbox_proxy.run.sources import Rated, draws_whole, whole_knobs
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Prompt
-
-BYTES_PER_TOKEN = 4
-"""What is assumed where the API's tokenizer is not known; of English text it is near."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -56,4 +54,4 @@ def _dollars(api: Endpoint, prompt: Prompt, *, read: int, written: int) -> str:
         return "at unknown cost, since no ledger says what a token costs"
     said = ("".join(message.content for message in prompt.messages) or prompt.text).encode("utf-8", "replace")
     tokens = len(api.vocabulary.spell(said)) if api.vocabulary else -(-len(said) // BYTES_PER_TOKEN)
-    return f"up to about {read * tokens * rates.input + written * rates.output:.2g} USD for this one"
+    return f"up to about {read * (FRAME_TOKENS + tokens) * rates.input + written * rates.output:.2g} USD for this one"
