@@ -6,12 +6,14 @@ import copy
 import functools
 import math
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
 from blackbox_proxy.doctor.claims import Claim, ClaimOutcome, claims_of, outcomes
 from blackbox_proxy.doctor.findings import Findings
 from blackbox_proxy.errors import ApiRefused
+from blackbox_proxy.remote.profiles.finding import Profile, all_profiles
 from blackbox_proxy.types import WireRequest
 from tests.remote.consulting import examination, names, transported
 
@@ -114,6 +116,37 @@ def test_a_support_that_is_cut_is_seen_where_one_token_has_more_than_that(keep: 
         exam.run()
     (check,) = [check for check in exam.report().checks if check.what == "support"]
     assert (check.state, check.finding) == (state, finding)
+
+
+def test_every_claim_of_a_shipped_profile_can_be_settled_by_a_check_that_exists() -> None:
+    """A check that is called otherwise would leave its claim undecided for ever."""
+    checks = {check.what for check in found().checks}
+    for options, quirks in (
+        ({"pinned": {"top_p": 0.95}}, ("closed-routes=completions",)),
+        ({"logprobs": False}, ("ignored-logprobs",)),
+    ):
+        with transported(*quirks) as transport:
+            exam = examination(transport.send, options=options)
+            exam.run()
+        checks |= {check.what for check in exam.findings.checks}
+    named = {
+        (profile.name, by)
+        for profile in all_profiles(folder=Path("/nonexistent"))
+        for _, by in profile.document.profile.statements
+        if by
+    }
+    assert len(named) > 25
+    assert {one for one in named if one[1] not in checks} == set()
+
+
+@pytest.mark.parametrize("profile", all_profiles(folder=Path("/nonexistent")), ids=lambda profile: profile.name)
+def test_the_claims_of_a_shipped_profile_are_laid_beside_what_was_found(profile: Profile) -> None:
+    document = profile.document
+    claims = claims_of(document.options.given(), document.profile.statements)
+    seen = outcomes(claims, found(), path=str(document.options.path))
+    assert len(seen) == len(claims)
+    assert all(one.observed for one in seen)
+    assert all(claim.says for claim in claims)
 
 
 STATEMENTS = [
