@@ -268,8 +268,6 @@ def _written(report: Report, patient: Patient) -> tuple[Path | None, str]:
     ]
     if report.unfinished and any(not one.notes[:1] or not one.notes[0].startswith("unfinished") for one in here):
         return None, "nothing was written: what was measured here before was whole"
-    if not report.adapter and not report.unfinished:
-        return None, "nothing was written: there is nothing to steer by"
     path = write_overlay(
         patient.folder,
         extends=patient.profile.name,
