@@ -16,10 +16,13 @@ from blackbox_proxy.evaluation.answering import Bench, BenchPair
 from blackbox_proxy.evaluation.answers import AnswerStore, key_of
 from blackbox_proxy.evaluation.evaluate import Watch, pair_mark
 from blackbox_proxy.evaluation.task import Task
-from blackbox_proxy.fitting.candidates import Material, candidates, drawn
+from blackbox_proxy.fitting.candidates import Material
+from blackbox_proxy.fitting.collecting import Collector
 from blackbox_proxy.fitting.comparing import ArmComparison, ComparedArms, FitLimits
 from blackbox_proxy.fitting.concluding import Conclusion
 from blackbox_proxy.fitting.experts import check_extra, trained
+from blackbox_proxy.fitting.fronts import example_sets
+from blackbox_proxy.fitting.places import PlaceStore
 from blackbox_proxy.fitting.planning import FitOptions, FitPlan, planned, task_of
 from blackbox_proxy.local.pair import open_pair
 from blackbox_proxy.local.pairfile import find_pair, read_pair_file
@@ -120,13 +123,15 @@ def compare(
     _check_prices(api, plan.options.limits)
     _check_context(plan, opened)
     task = task_of(plan, opened.pair)
-    able = api.capabilities()
-    tried = candidates(
-        Material(drawn(task.train, seed=plan.options.seed), plan.instructions, plan.examples.labels, able)
-    )
+    options, labels = plan.options, plan.examples.labels
+    sets = example_sets(task.train, seed=options.seed)
+    material = Material(sets, plan.instructions, labels, api.capabilities())
     bench = Bench(task, _limited(api, plan), opened.pair, plan.where, opened.mark)
-    heard.say(f"{len(tried)} arms are compared: {', '.join(one.name for one in tried)}")
-    compared = ArmComparison(bench, store, tried, plan.options.limits, heard.say, heard.watch, started=heard.started)()
+    with PlaceStore(store.path.with_name("places.jsonl")) as places:
+        collector = Collector(bench, places, heard.say, heard.watch, time.monotonic, seed=options.seed)
+        compared = ArmComparison(
+            bench, store, material, options.limits, collector, heard.say, heard.watch, started=heard.started
+        )()
     price = api.account and api.account.price()
     conclusion = Conclusion(plan, compared, task, opened.file, opened.mark, price.source if price else "")
     return FitOutcome(conclusion.recipe(), compared, task)

@@ -17,6 +17,7 @@ from typing import final
 import numpy as np
 
 from blackbox_proxy.api import Api, connect
+from blackbox_proxy.core.alignment.scoring import CLOSE, run, scored
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.evaluation.answers import AnswerStore
 from blackbox_proxy.evaluation.evaluate import Watch
@@ -26,7 +27,7 @@ from blackbox_proxy.fitting.planning import FitOptions, planned
 from blackbox_proxy.ledger.books import Ledger, open_ledger
 from blackbox_proxy.recipes import RecipeEndpoint
 from blackbox_proxy.standin import Script, running, script
-from blackbox_proxy.types import Distribution, PairDistributions, PairPrompt, Prompt, TokenPath
+from blackbox_proxy.types import Distribution, PairDistributions, PairPrompt, Prompt, Scores, TokenPath
 
 LINES = 60
 END = b"</s>"
@@ -117,6 +118,11 @@ class ScriptedPair:
         expert, anti_expert = self.members
         return PairPrompt(expert.ids(prompt), anti_expert.ids(prompt))
 
+    def score(self, context: bytes, pieces: Sequence[bytes], *, prompt: Prompt) -> Scores:
+        asked = scored(context, pieces, vocabulary=self.vocabulary, spell=self.spell, tolerance=CLOSE, small=0.0)
+        read = self.prompt(prompt)
+        return run(asked, lambda paths: self.distributions(read, paths))
+
     def distributions(self, prompt: PairPrompt, paths: Sequence[TokenPath]) -> list[PairDistributions]:
         expert, anti_expert = self.members
         return [
@@ -181,7 +187,7 @@ class Setting:
 
 
 def connected(url: str, ledger: Ledger | None) -> Api:
-    options = {"top_k": 5, "end_pieces": [END]}
+    options = {"top_k": 5, "end_pieces": [END], "answers_at_once": 16}
     return connect(url, model="closed", template=TEMPLATE, options=options, ledger=ledger)
 
 
