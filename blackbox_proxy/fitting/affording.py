@@ -10,6 +10,7 @@ from blackbox_proxy.core.money.amounts import Price, cost
 from blackbox_proxy.evaluation.answers import KeptAnswer
 from blackbox_proxy.evaluation.task import Task
 from blackbox_proxy.fitting.candidates import FitArm
+from blackbox_proxy.fitting.selecting import Trial
 from blackbox_proxy.types import Usage
 
 AROUND = 30
@@ -63,3 +64,9 @@ class Forecast:
         while stay and self.round(stay, size) > dollars:
             stay.remove(max(stay, key=lambda one: (one.arm.calls, self.per_answer(one), one.effort)))
         return stay
+
+
+def next_round(trials: Sequence[Trial], size: int, tests: int) -> float:
+    """US dollars for the lines that a round adds, and for a test of the dearest arm."""
+    more = sum(trial.per_answer * max(0, size - len(trial.scores)) for trial in trials)
+    return more + max(trial.per_answer for trial in trials) * tests

@@ -7,10 +7,11 @@ ways to steer behind what helped the closed model most, so that a grid of fronts
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from blackbox_proxy.evaluation.arms import Arm, Speaker
+from blackbox_proxy.evaluation.run import EvaluationStage, stages
 from blackbox_proxy.evaluation.task import Item
 from blackbox_proxy.fitting.fronts import ExampleSet, Front
 from blackbox_proxy.recipes import Way
@@ -109,6 +110,16 @@ def arms_behind(front: Front, material: Material) -> tuple[FitArm, ...]:
     return (*_behind(front, material), *(_choices(material, front) if front.before else ()), _whole(front))
 
 
+def stages_of(arms: Sequence[FitArm], items: Sequence[Item]) -> tuple[EvaluationStage, ...]:
+    """All questions of some arms, each line put to what answers it."""
+    alike = stages([replace(one.arm, n=len(items)) for one in arms if not one.by_line], items)
+    fitted: dict[Arm, list[Item]] = {}
+    for one in arms:
+        for item in items if one.by_line else ():
+            fitted.setdefault(one.answering(item), []).append(item)
+    return (*alike, *(stage for arm, some in fitted.items() for stage in stages([replace(arm, n=len(some))], some)))
+
+
 def introduced(arm: Arm, words: str, front: Front, *, by_line: Mapping[str, Arm] | None = None) -> FitArm:
     """An arm behind a front. arm: without it; its name is completed. words: what the arm is without it."""
 
@@ -129,11 +140,11 @@ def _closed(material: Material) -> Iterator[FitArm]:
 
 
 def _fronts(material: Material) -> Iterator[Front]:
-    """Nothing, instructions, each number of examples of each set, and both together."""
+    """Nothing, instructions, each number of examples, and both together; the further sets without instructions."""
     given = [material.instructions] if material.instructions else []
     for instructions in ("", *given):
         yield Front(instructions)
-        for chosen in material.sets:
+        for chosen in material.sets[:1] if instructions else material.sets:
             for count in chosen.counts:
                 yield Front(instructions, chosen.examples[:count], chosen)
 

@@ -16,15 +16,15 @@ from typing import final
 from blackbox_proxy.errors import BlackboxProxyError, InputError, OverBudget
 from blackbox_proxy.evaluation.answering import Bench, key
 from blackbox_proxy.evaluation.answers import AnswerStore
-from blackbox_proxy.evaluation.arms import AnswerJob, Arm
+from blackbox_proxy.evaluation.arms import AnswerJob
 from blackbox_proxy.evaluation.evaluate import Watch
-from blackbox_proxy.evaluation.run import EvaluationStage, Hopeless, Run, stages
+from blackbox_proxy.evaluation.run import Hopeless, Run
 from blackbox_proxy.evaluation.scoring import scorer
 from blackbox_proxy.evaluation.statistics import Mean, mean
 from blackbox_proxy.evaluation.summary import ArmAnswers, given
 from blackbox_proxy.evaluation.task import Item
-from blackbox_proxy.fitting.affording import Forecast
-from blackbox_proxy.fitting.candidates import FitArm, Material, arms_behind, first_arms
+from blackbox_proxy.fitting.affording import Forecast, next_round
+from blackbox_proxy.fitting.candidates import FitArm, Material, arms_behind, first_arms, stages_of
 from blackbox_proxy.fitting.collecting import Collector, Room
 from blackbox_proxy.fitting.selecting import POINT, Preference, Terms, Trial, best_of, foretold, halved, rounds, winner
 from blackbox_proxy.fitting.weights import fitted_arms
@@ -217,7 +217,7 @@ class ArmComparison:
             if number == 1 and not self._ended:
                 arms += self._joined(arms, size)
             asked = [self._trial(one, size) for one in arms]
-            trials = self._decided([trial for trial in asked if len(trial.scores) >= min(FEWEST, size)], number, size)
+            trials = self._decided(self._enough(asked, size), number, size)
             arms = [trial.candidate for trial in trials]
         if not trials:
             trials = tuple(t for one in usable if (t := self._trial(one, len(items))).scores)
@@ -227,6 +227,20 @@ class ArmComparison:
                 hint="; ".join(self.notes) or "see the errors that were kept with the answers",
             )
         return trials
+
+    def _enough(self, asked: Sequence[Trial], size: int) -> Sequence[Trial]:
+        """The arms that answered enough lines; of one that could not it is said why."""
+        enough = [trial for trial in asked if len(trial.scores) >= min(FEWEST, size)]
+        for trial in asked:
+            if trial not in enough and trial.given.errors:
+                self._note(f"{trial.name} fails: {self._error(trial.candidate, size)}")
+        return enough
+
+    def _error(self, one: FitArm, size: int) -> str:
+        """Why an arm did not answer the first line that it failed on."""
+        items = self.bench.task.validation[:size]
+        kept = (self.store.last(key(self.bench, AnswerJob(one.answering(item), item))) for item in items)
+        return next((answer.error for answer in kept if answer is not None and answer.error), "")
 
     def _joined(self, arms: Sequence[FitArm], size: int) -> list[FitArm]:
         """The arms that come second, behind what helped the closed model most; they answer the same lines."""
@@ -264,7 +278,7 @@ class ArmComparison:
         return stay
 
     def _round(self, arms: Sequence[FitArm], items: Sequence[Item], number: int) -> bool:
-        """Ask the arms; whether the round is whole. An arm that fails again and again is asked no more."""
+        """Ask the arms; whether the round is whole. An arm that fails on line after line is asked no more of them."""
         for one in arms:
             self.stayed[one.name] = number
         what, deadline = f"round {number}", self._deadline(VALIDATION_TIME)
@@ -284,10 +298,9 @@ class ArmComparison:
         """Ask an arm by itself. Raises the error of the closed model by itself, without which nothing goes on."""
         try:
             self._ask([one], items, what, deadline=deadline)
-        except Hopeless as error:
+        except Hopeless:
             if one is self.candidates[0]:
                 raise
-            self._note(f"{one.name} fails: {error.message}")
 
     def _payable(self, trials: Sequence[Trial], size: int) -> Sequence[Trial]:
         """The arms that the budget pays for in the next round, with a test of the dearest; the dearest go first."""
@@ -296,7 +309,7 @@ class ArmComparison:
             return trials
         room, tests = KEPT_BACK * float(budget) - float(spent), len(self.bench.task.test)
         stay, best = list(trials), best_of(trials, self.limits.terms)
-        while stay and _expected(stay, size, tests) > room:
+        while stay and next_round(stay, size, tests) > room:
             others = [trial for trial in stay if trial is not best]
             if len(others) < 1:
                 self._note(f"the budget does not pay for more than {len(best.scores)} validation lines")
@@ -326,7 +339,7 @@ class ArmComparison:
 
     def _ask(self, arms: Sequence[FitArm], items: Sequence[Item], what: str, *, deadline: float) -> None:
         """Ask what has no answer yet. Raises OverBudget, TimeUp, and what ends a run."""
-        plan = plan_of(arms, items)
+        plan = stages_of(arms, items)
         self._keys |= {key(self.bench, AnswerJob(one.answering(item), item)) for one in arms for item in items}
         self.bench.stop.clear()
         run = Run(self.bench, self.store)
@@ -368,22 +381,6 @@ class ArmComparison:
     def _note(self, text: str) -> None:
         self.notes.append(text)
         self.say(text)
-
-
-def plan_of(arms: Sequence[FitArm], items: Sequence[Item]) -> tuple[EvaluationStage, ...]:
-    """All questions of some arms, each line put to what answers it."""
-    alike = stages([replace(one.arm, n=len(items)) for one in arms if not one.by_line], items)
-    fitted: dict[Arm, list[Item]] = {}
-    for one in arms:
-        for item in items if one.by_line else ():
-            fitted.setdefault(one.answering(item), []).append(item)
-    return (*alike, *(stage for arm, some in fitted.items() for stage in stages([replace(arm, n=len(some))], some)))
-
-
-def _expected(trials: Sequence[Trial], size: int, tests: int) -> float:
-    """Dollars for the lines that a round adds, and for a test of the dearest arm."""
-    more = sum(trial.per_answer * max(0, size - len(trial.scores)) for trial in trials)
-    return more + max(trial.per_answer for trial in trials) * tests
 
 
 def _score(value: Mean) -> str:

@@ -97,10 +97,9 @@ class ScriptedMember:
         return self.script.vocabulary.text_of(path)
 
 
-@final
 @dataclass(frozen=True, slots=True)
-class ScriptedPair:
-    """A pair of two of them."""
+class PairWithoutScores:
+    """A pair of two of them that scores no texts by itself."""
 
     members: tuple[ScriptedMember, ScriptedMember]
 
@@ -118,11 +117,6 @@ class ScriptedPair:
         expert, anti_expert = self.members
         return PairPrompt(expert.ids(prompt), anti_expert.ids(prompt))
 
-    def score(self, context: bytes, pieces: Sequence[bytes], *, prompt: Prompt) -> Scores:
-        asked = scored(context, pieces, vocabulary=self.vocabulary, spell=self.spell, tolerance=CLOSE, small=0.0)
-        read = self.prompt(prompt)
-        return run(asked, lambda paths: self.distributions(read, paths))
-
     def distributions(self, prompt: PairPrompt, paths: Sequence[TokenPath]) -> list[PairDistributions]:
         expert, anti_expert = self.members
         return [
@@ -131,6 +125,17 @@ class ScriptedPair:
             )
             for path in paths
         ]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ScriptedPair(PairWithoutScores):
+    """One that scores them."""
+
+    def score(self, context: bytes, pieces: Sequence[bytes], *, prompt: Prompt) -> Scores:
+        asked = scored(context, pieces, vocabulary=self.vocabulary, spell=self.spell, tolerance=CLOSE, small=0.0)
+        read = self.prompt(prompt)
+        return run(asked, lambda paths: self.distributions(read, paths))
 
 
 def pair_of(world: World, numbers: Sequence[int]) -> ScriptedPair:
@@ -149,7 +154,7 @@ class Setting:
     """A world that is served: fits can be run in it."""
 
     url: str
-    pair: ScriptedPair
+    pair: PairWithoutScores
     folder: Path
     lines: Path
     said: list[str] = field(default_factory=list)
