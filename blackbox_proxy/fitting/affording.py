@@ -5,13 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 from blackbox_proxy.core.money.amounts import Price, cost
+from blackbox_proxy.errors import InputError
 from blackbox_proxy.evaluation.answers import KeptAnswer
 from blackbox_proxy.evaluation.task import Task
 from blackbox_proxy.fitting.candidates import FitArm
 from blackbox_proxy.fitting.selecting import Trial
 from blackbox_proxy.types import Usage
+
+KEPT_BACK = 0.95
+"""Share of the budget that is planned with; a request may cost more than those before."""
+
+FIRST_SHARE, LATER_SHARE = 0.5, 0.65
+"""Shares of the budget: that the first round of the first arms may take, and that of all arms, collection included."""
 
 AROUND = 30
 """Characters that a chat's template puts around a question."""
@@ -70,3 +78,13 @@ def next_round(trials: Sequence[Trial], size: int, tests: int) -> float:
     """US dollars for the lines that a round adds, and for a test of the dearest arm."""
     more = sum(trial.per_answer * max(0, size - len(trial.scores)) for trial in trials)
     return more + max(trial.per_answer for trial in trials) * tests
+
+
+def too_little(budget: Decimal | None, arms: Sequence[FitArm], forecast: Forecast | None, *, size: int) -> InputError:
+    """The error of a budget that compares no two arms on the lines of a first round."""
+    needed = forecast.round(arms[:2], size) / KEPT_BACK / FIRST_SHARE if forecast else 0.0
+    return InputError(
+        f"a budget of {budget} USD decides nothing: about {needed:.4f} USD compare two arms on {size} lines, and test "
+        "one",
+        hint="raise it, or give shorter lines",
+    )

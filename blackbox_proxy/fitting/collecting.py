@@ -19,10 +19,13 @@ from blackbox_proxy.fitting.places import CollectedLine, PlaceStore
 from blackbox_proxy.fitting.selecting import Trial
 from blackbox_proxy.fitting.weights import LEAST, CrossFit, cross_fitted
 from blackbox_proxy.run.steerer import Steerer
-from blackbox_proxy.types import Usage
+from blackbox_proxy.types import Continuation, Usage
 
 FAILURES = 3
 """So many errors one after another end the collection."""
+
+AGAIN = 2
+"""How often an endpoint that is asked in words may read and write the answer so far once more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,18 +92,27 @@ class Collector:
         """
         items, need = self._payable(closed, room)
         if len(items) < LEAST:
-            least = sum((self._need(item, closed) for item in self.bench.task.validation[:LEAST]), _Need())
-            self.say(f"the learnt rule is left out: {LEAST} reference answers could take {least}, which is too much")
+            self.say(f"the learnt rule is left out: {self._lacking(closed, room)}")
             return None
         self.say(
-            f"along {len(items)} reference answers of validation lines, which no expert was trained on, log-probs are "
-            f"collected for the learnt rule: {need} at most"
+            f"log-probs along {len(items)} reference answers are collected, to learn weights of the pair from: {need} "
+            "at most"
         )
         self.lines = list(self._collected(items, closed, room))
         fit = cross_fitted(self.lines, seed=self.seed)
         usable = sum(bool(line.places) for line in self.lines)
-        self.say(f"too few to fit weights to: {usable}" if fit is None else fit.sentence)
+        self.say(f"too few to learn from: {usable} lines" if fit is None else fit.sentence)
         return fit
+
+    def _lacking(self, closed: Trial, room: Room) -> str:
+        """Why too few lines can be collected."""
+        validation = self.bench.task.validation
+        if len(validation) < LEAST:
+            return f"it needs {LEAST} lines to compare on, and there are {len(validation)}"
+        least = sum((self._need(item, closed) for item in validation[:LEAST]), _Need())
+        if room.dollars is not None and least.dollars is not None and least.dollars > room.dollars:
+            return f"{LEAST} reference answers may take {least}, and {max(0.0, room.dollars):.4f} USD are to spare"
+        return f"{LEAST} reference answers may take {least}, and there is no time for that"
 
     def _payable(self, closed: Trial, room: Room) -> tuple[Sequence[Item], _Need]:
         """The first lines, as many as the room is enough for in any case."""
@@ -115,11 +127,12 @@ class Collector:
 
     def _need(self, item: Item, closed: Trial) -> _Need:
         """What one line takes at most, by the longest prompt of the closed model so far."""
-        steerer = self._steerer()
-        _, calls = steerer.collecting_calls(item.reference)
-        read = max((answer.input for answer in closed.given.answers.values()), default=0)
+        steerer, able = self._steerer(), self.bench.api.capabilities()
+        calls = able.ways * steerer.collecting_calls(item.reference)[1]
         tokens = len(self.bench.both.spell(item.reference.encode()))
-        paid = cost(Usage(input=read + tokens, output=steerer.steering.draft), self._price)
+        again = AGAIN * tokens if able.continuation is Continuation.APPROXIMATE else 0
+        read = max((answer.input for answer in closed.given.answers.values()), default=0)
+        paid = cost(Usage(input=read + tokens + again, output=steerer.steering.draft + again), self._price)
         waiting = 0 if self.store[self._key(item, closed)] else calls
         return _Need(calls, None if paid is None else calls * float(paid), waiting)
 

@@ -16,27 +16,21 @@ from typing import final
 from blackbox_proxy.errors import BlackboxProxyError, InputError, OverBudget
 from blackbox_proxy.evaluation.answering import Bench, key
 from blackbox_proxy.evaluation.answers import AnswerStore
-from blackbox_proxy.evaluation.arms import AnswerJob
+from blackbox_proxy.evaluation.arms import AnswerJob, Arm
 from blackbox_proxy.evaluation.evaluate import Watch
 from blackbox_proxy.evaluation.run import Hopeless, Run
 from blackbox_proxy.evaluation.scoring import scorer
 from blackbox_proxy.evaluation.statistics import Mean, mean
 from blackbox_proxy.evaluation.summary import ArmAnswers, given
 from blackbox_proxy.evaluation.task import Item
-from blackbox_proxy.fitting.affording import Forecast, next_round
+from blackbox_proxy.fitting.affording import FIRST_SHARE, KEPT_BACK, LATER_SHARE, Forecast, next_round, too_little
 from blackbox_proxy.fitting.candidates import FitArm, Material, arms_behind, first_arms, stages_of
 from blackbox_proxy.fitting.collecting import Collector, Room
 from blackbox_proxy.fitting.selecting import POINT, Preference, Terms, Trial, best_of, foretold, halved, rounds, winner
 from blackbox_proxy.fitting.weights import fitted_arms
 
-KEPT_BACK = 0.95
-"""Share of the budget that is planned with; a request may cost more than those before."""
-
 FEWEST = 5
 """Fewest lines on which arms are compared, or the winner is tested."""
-
-FIRST_SHARE, LATER_SHARE = 0.5, 0.65
-"""Shares of the budget: that the first round of the first arms may take, and that of all arms, collection included."""
 
 TRAINING_TIME, COLLECTING_TIME, VALIDATION_TIME = 0.4, 0.6, 0.8
 """Shares of the time after which training, the collection and the comparison end; the rest is for the test."""
@@ -132,6 +126,7 @@ class ArmComparison:
     stayed: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     _keys: set[str] = field(default_factory=set)
+    _known: dict[tuple[Arm, str], str] = field(default_factory=dict)
     _ended: bool = False
 
     def __call__(self) -> ComparedArms:
@@ -158,7 +153,7 @@ class ArmComparison:
             self._first_question()
         usable = self._affordable(self.candidates, FIRST_SHARE)
         if sum(one.arm.calls for one in usable) < min(2, sum(one.arm.calls for one in self.candidates)):
-            raise self._too_little()
+            raise too_little(self.limits.budget, self.candidates, self._forecast(), size=self._first_size)
         return usable
 
     def _first_question(self) -> str:
@@ -170,23 +165,29 @@ class ArmComparison:
             raise InputError(
                 f"the budget of {self.limits.budget} USD does not pay for one answer", hint="raise it"
             ) from None
-        kept = self.store.last(key(self.bench, AnswerJob(closed.arm, item)))
+        kept = self.store.last(self._key(closed, item))
         return kept.error if kept is not None and "log-prob" in kept.error else ""
 
     def _affordable(self, arms: Sequence[FitArm], share: float) -> list[FitArm]:
         """The arms whose first round a share of the budget pays for; says what they should cost."""
-        size, forecast = rounds(len(self.bench.task.validation))[0], self._forecast()
+        size, forecast = self._first_size, self._forecast()
         limit, spent = self.limits.budget, self._spent()
         stay = list(arms)
         if forecast is not None and limit is not None and spent is not None:
             stay = forecast.payable(arms, size, KEPT_BACK * float(limit) * share - float(spent))
         if stay:
-            paid = "" if forecast is None else f", about {forecast.round(stay, size):.4f} USD"
-            self.say(f"{len(stay)} arms on {size} lines{paid}: {', '.join(one.name for one in stay)}")
+            paid = "" if forecast is None else f", for about {forecast.round(stay, size):.4f} USD"
+            number = "1 arm answers" if len(stay) == 1 else f"{len(stay)} arms answer"
+            self.say(f"{number} {size} lines{paid}: {', '.join(one.name for one in stay)}")
         if len(stay) < len(arms):
             gone = [one.name for one in arms if one not in stay]
             self._note(f"the budget does not pay for {', '.join(gone)}: they are not compared")
         return stay
+
+    @property
+    def _first_size(self) -> int:
+        """Lines of the first round."""
+        return rounds(len(self.bench.task.validation))[0]
 
     def _forecast(self) -> Forecast | None:
         """What arms should cost; None where the price of an answer is unknown."""
@@ -195,15 +196,6 @@ class ArmComparison:
             return None
         able, account = self.material.able, self.bench.api.account
         return Forecast(first, self.bench.task, able.answers_at_once, account.price() if account else None)
-
-    def _too_little(self) -> InputError:
-        size, forecast = rounds(len(self.bench.task.validation))[0], self._forecast()
-        needed = forecast.round(self.candidates[:2], size) / KEPT_BACK / FIRST_SHARE if forecast else 0.0
-        return InputError(
-            f"a budget of {self.limits.budget} USD decides nothing: about {needed:.4f} USD compare two arms on "
-            f"{size} lines, and test one",
-            hint="raise it, or give shorter lines",
-        )
 
     def _halve(self, usable: Sequence[FitArm]) -> tuple[Trial, ...]:
         """Round after round: ask, then drop what can no longer win. Behind the first one the other arms join."""
@@ -239,7 +231,7 @@ class ArmComparison:
     def _error(self, one: FitArm, size: int) -> str:
         """Why an arm did not answer the first line that it failed on."""
         items = self.bench.task.validation[:size]
-        kept = (self.store.last(key(self.bench, AnswerJob(one.answering(item), item))) for item in items)
+        kept = (self.store.last(self._key(one, item)) for item in items)
         return next((answer.error for answer in kept if answer is not None and answer.error), "")
 
     def _joined(self, arms: Sequence[FitArm], size: int) -> list[FitArm]:
@@ -248,7 +240,12 @@ class ArmComparison:
         if not closed:
             return []
         best = best_of(closed, self.limits.terms)
-        self.say(f"steered behind {best.candidate.front.words or 'nothing'}, with {best.score:.2f} by itself")
+        helps, score = best.candidate.front.words, f"{best.score:.2f} on {len(best.scores)} lines"
+        self.say(
+            f"the closed model is best after {helps}, with {score}: other ways to answer are tried behind them"
+            if helps
+            else f"nothing before the question helps the closed model, which has {score}: other ways are tried so too"
+        )
         fit = self.collector(best, self._room()) if self.material.steers_tokens else None
         front = best.candidate.front
         later = [*arms_behind(front, self.material), *(fitted_arms(fit, front) if fit else ())]
@@ -291,7 +288,7 @@ class ArmComparison:
         except (OverBudget, TimeUp) as error:
             self._ended = True
             self._note(f"the comparison ends in round {number}: {error.message}")
-            return len(items) == rounds(len(self.bench.task.validation))[0]
+            return len(items) == self._first_size
         return True
 
     def _try(self, one: FitArm, items: Sequence[Item], what: str, *, deadline: float) -> None:
@@ -340,7 +337,7 @@ class ArmComparison:
     def _ask(self, arms: Sequence[FitArm], items: Sequence[Item], what: str, *, deadline: float) -> None:
         """Ask what has no answer yet. Raises OverBudget, TimeUp, and what ends a run."""
         plan = stages_of(arms, items)
-        self._keys |= {key(self.bench, AnswerJob(one.answering(item), item)) for one in arms for item in items}
+        self._keys |= {self._key(one, item) for one in arms for item in items}
         self.bench.stop.clear()
         run = Run(self.bench, self.store)
         shown = self.watch(what, run.waiting(plan))
@@ -357,8 +354,16 @@ class ArmComparison:
         return Trial(one, self._given(one, self.bench.task.validation[:count]))
 
     def _given(self, one: FitArm, items: Sequence[Item]) -> ArmAnswers:
-        asked = [(item, self.store.last(key(self.bench, AnswerJob(one.answering(item), item)))) for item in items]
+        asked = [(item, self.store.last(self._key(one, item))) for item in items]
         return given(one.arm, asked, scorer(self.bench.task.scorer))
+
+    def _key(self, one: FitArm, item: Item) -> str:
+        """What an answer is kept under."""
+        job = AnswerJob(one.answering(item), item)
+        at = (job.arm, item.name)
+        if at not in self._known:
+            self._known[at] = key(self.bench, job)
+        return self._known[at]
 
     def _spent(self) -> Decimal | None:
         """Dollars of what was asked for so far; None where some are unknown.

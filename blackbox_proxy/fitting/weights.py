@@ -38,10 +38,11 @@ class CrossFit:
     def sentence(self) -> str:
         """What came of it."""
         whole = self.whole
-        at = f"{whole.lines} lines, {whole.places} places: {whole.fixed:.3f} nats a place at the best alpha"
+        fixed, learnt = (f"{max(0.0, nats):.3f}" for nats in (whole.fixed, whole.learnt))
+        at = f"the references of {whole.lines} lines lose {fixed} nats a place at the best alpha, "
         if whole.is_fixed:
-            return f"{at}, {whole.alpha:.2f}; no learnt weights are better on lines that they were not fitted to"
-        return f"{at}, {whole.alpha:.2f}; {whole.learnt:.3f} by learnt weights, on lines that they were not fitted to"
+            return f"{at}{whole.alpha:.2f}; no learnt weights do better on lines that they were not fitted to"
+        return f"{at}{whole.alpha:.2f}, and {learnt} by learnt weights that were fitted to other lines"
 
 
 def cross_fitted(lines: Sequence[CollectedLine], *, seed: int) -> CrossFit | None:
