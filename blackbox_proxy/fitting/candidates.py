@@ -176,8 +176,8 @@ def _behind(front: Front, material: Material) -> Iterator[FitArm]:
     plausible = Arm("steered_plausible", "steered", 0, alpha=1.0, knobs=(("rule", "plausible"),))
     yield introduced(plausible, f"{said} among what the expert finds plausible", front)
     if material.able.reveal != "none":
-        revealed = Arm("steered_reveal", "steered", 0, alpha=1.0, knobs=(("tail", "reveal"),))
-        yield introduced(revealed, f"{said}, asked for log-probs beyond its top-k", front)
+        further = Arm("steered_reveal", "steered", 0, alpha=1.0, knobs=(("tail", "reveal"),))
+        yield introduced(further, f"{said}, asked for log-probs beyond its top-k", front)
 
 
 def _whole(front: Front) -> FitArm:
