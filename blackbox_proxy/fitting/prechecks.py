@@ -53,7 +53,7 @@ def check_budget(plan: FitPlan, price: Price | None) -> None:
     least = ARMS * sum((_least(item, price) for item in lines), Decimal(0))
     if least > budget:
         raise InputError(
-            f"a budget of {budget} USD decides nothing: {ARMS} arms on {len(lines)} lines take {least:.4f} USD at the "
+            f"a budget of {budget} USD decides nothing: {ARMS} arms on {len(lines)} lines take {least:.6f} USD at the "
             "least",
             hint="raise it, or give shorter lines",
         )
