@@ -239,7 +239,7 @@ class ArmComparison:
         closed = [trial for one in arms if one.way == "closed" and (trial := self._trial(one, size)).scores]
         if not closed:
             return []
-        best = best_of(closed, self.limits.terms)
+        best = min(closed, key=lambda trial: (-self.limits.terms.worth(trial), trial.candidate.effort))
         helps, score = best.candidate.front.words, f"{best.score:.2f} on {len(best.scores)} lines"
         self.say(
             f"the closed model is best after {helps}, with {score}: other ways to answer are tried behind them"
