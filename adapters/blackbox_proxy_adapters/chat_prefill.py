@@ -62,7 +62,8 @@ class ChatPrefill(Options):
         answer, messages = question.prefix.answer, turns(question.prefix.messages)
         sent, held = self._parted(answer)
         skipped = held if not self.echoes else answer
-        more = tokens_of(skipped) if skipped else 0
+        # What is drawn cannot be cut at a token, so there is no more room: what is repeated is not written anew.
+        more = tokens_of(skipped) if skipped and not isinstance(ask, Draw) else 0
         text = whole_text(sent)
         fields: dict[str, object] = {"messages": messages}
         if text:

@@ -137,8 +137,8 @@ def whole(model: str, work: Work, *, steering: Steering) -> None:
         limits = "--samples, --beams"
     show.warning(
         f"of {model} {drawn}, of up to {steering.max_tokens} tokens each: {work.calls:,.0f} calls, about "
-        f"{work.input:,.0f} tokens in and at most {work.output:,.0f} out, {price}; {limits}, --max-calls and --max-cost "
-        "limit that"
+        f"{work.input:,.0f} tokens in and at most {work.output:,.0f} out, {price}; {limits}, --max-calls and "
+        "--max-cost limit that"
     )
 
 

@@ -131,9 +131,11 @@ class _Search:
     def take(self, evidence: Evidence) -> None:
         """The continuations that came, equal texts as one, and the beams that nothing came for as they are."""
         by_text = {beam.text.encode(): beam for beam in self.beams if beam.finish is None}
+        bases = {text: self._base(beam) for text, beam in by_text.items()}
         grown = []
         for reply, behind in zip(evidence.replies, evidence.behind, strict=True):
-            grown += [self._grown(by_text[behind], one, tokens) for one, tokens in _draws(reply, self.replies)]
+            beam = replace(by_text[behind], bases=(bases[behind],))
+            grown += [self._grown(beam, one, part) for one, part in _draws(reply, self.replies)]
             self.replies, self.written = self.replies + 1, self.written + sum(tokens_in(reply))
         self.came, self.rounds = self.came + len(grown), self.rounds + 1
         silent = [beam for text, beam in by_text.items() if text not in set(evidence.behind)]
@@ -154,8 +156,7 @@ class _Search:
         cut = first_stop(text.encode(), [stop.encode() for stop in steering.stop])
         if cut is not None:
             text, logp, finish, open_ended = text.encode()[:cut].decode(), None, "stop_string", False
-        bases = (self._base(beam),)
-        return Beam(text, None if open_ended else finish, used, (*beam.parts, part), logp, bases)
+        return Beam(text, None if open_ended else finish, used, (*beam.parts, part), logp, beam.bases)
 
     def _base(self, beam: Beam) -> float:
         """The log-weight that a draw behind a beam is measured by."""
