@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from blackbox_proxy.api import Api
+from blackbox_proxy.api import Api, connect
 from blackbox_proxy.core.money.amounts import Budget
 from blackbox_proxy.errors import ApiBusy, InputError
 from blackbox_proxy.run.steerer import Steerer
@@ -97,6 +97,16 @@ def test_drawn_chunks_say_that_they_are_samples_and_repeat_with_the_seed(silent:
     assert first.exactness == "sampled"
     assert (first.text, first.samples) == (again.text, again.samples)
     assert sum(one.share or 0.0 for one in first.samples) == pytest.approx(1.0)
+
+
+def test_a_replay_gives_an_equal_result(silent: tuple[str, Journal], tmp_path: Path) -> None:
+    tape, options = tmp_path / "tape.jsonl", {"logprobs": False, "answers_at_once": 4, "seed_field": ""}
+
+    with connect(silent[0], model="toy", adapter="chat_prefill", options=options, record=tape) as api:
+        result = answered(api)
+    with connect(silent[0], model="toy", adapter="chat_prefill", options=options, replay=tape) as api:
+        again = answered(api)
+    assert (again.text, again.samples, again.usage.output) == (result.text, result.samples, result.usage.output)
 
 
 def test_a_chat_that_is_asked_in_words_is_refused_before_anything_is_sent(silent: tuple[str, Journal]) -> None:

@@ -61,10 +61,10 @@ class Branching:
     """
 
     api: Api
+    model: str
     drafts: int
     tree: dict[bytes, Reply] = field(default_factory=dict)
     used: Usage = field(default_factory=Usage)
-    model: str = ""
 
     @property
     def vocabulary(self) -> Vocabulary | None:
@@ -119,7 +119,7 @@ class Branching:
 
 def inside(question: str, own: str, api: Api, pair: Pair, *, drafts: int) -> tuple[Result | None, Usage]:
     """The steered answer as far as it stays inside the tree; None where not a token does."""
-    tree = Branching(api, drafts)
+    tree = Branching(api, api.model, drafts)
     steering = replace(STEERING, max_tokens=TOKENS)
     try:
         return steer(question, api=tree, offsets=pair, steering=steering, pair_prompt=own), tree.used
@@ -162,7 +162,7 @@ def figures(rows: list[tuple[Result | None, Usage]]) -> Mapping[str, float]:
     """Means over the answers."""
     return {
         "steps": statistics.fmean(len(result.steps) if result else 0 for result, _ in rows),
-        "ended": statistics.fmean(bool(result) and result.finish != "error" for result, _ in rows if result),
+        "ended": statistics.fmean(result is not None and result.finish != "error" for result, _ in rows),
         "calls": statistics.fmean(used.requests for _, used in rows),
         "input": statistics.fmean(used.input for _, used in rows),
         "output": statistics.fmean(used.output for _, used in rows),

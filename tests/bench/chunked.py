@@ -32,11 +32,9 @@ DRAWN = Steering(temperature=0.8)
 ARMS: Mapping[str, Steering] = {
     "greedy": Steering(way="answers", samples=1, alpha=0.0),
     "answers": replace(DRAWN, way="answers", samples=12),
-    "chunks_2_4_4": replace(DRAWN, way="chunks", beams=2, samples=4, chunk=4),
-    "chunks_1_8_4": replace(DRAWN, way="chunks", beams=1, samples=8, chunk=4),
-    "chunks_2_4_8": replace(DRAWN, way="chunks", beams=2, samples=4, chunk=8),
+    "chunks": replace(DRAWN, way="chunks", beams=2, samples=6, chunk=4),
 }
-"""Whole answers; and chunks by beams, continuations of each, and tokens of a continuation."""
+"""Those of `chunks` write about as many tokens as those of `answers`."""
 
 
 def main(questions: str = "20", file: str = "build/chunks.json") -> None:
