@@ -122,9 +122,10 @@ def inside(item: Item, drafts: Sequence[Reply], api: Api, pair: Pair) -> Result:
     try:
         return steer(asked_of(item), api=tree, offsets=pair, steering=steering, pair_prompt=item.prompt)
     except InputError as error:
-        if error.partial is None:
+        partial: Result | None = error.partial
+        if partial is None:
             raise
-        return error.partial
+        return partial
 
 
 def main() -> None:
