@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, final, get_args
 
 from blackbox_proxy.errors import ReplyError
-from blackbox_proxy.types import Ask, Capabilities, Continuation, Draw, Reply, WireRequest
+from blackbox_proxy.types import Ask, Capabilities, Continuation, Draw, DrawnAnswer, Reply, WireRequest
 
 from .healing import healed
 from .options import LogprobsKind, Options, check_choice, whole_text
@@ -59,13 +59,13 @@ class ChatPrefill(Options):
         Raises `InputError` for an answer that ends inside a character and for another kind of ask, and `PromptError`
         without messages.
         """
-        if isinstance(ask, Draw):
-            return self.request(ask, {"messages": turns(check_turns(ask.prefix.messages))}, length=ask.length)
-        question = question_of(ask)
+        question = ask if isinstance(ask, Draw) else question_of(ask)
+        check_turns(question.prefix.messages)
         answer, messages = question.prefix.answer, turns(question.prefix.messages)
         sent, held = self._parted(answer)
         skipped = held if not self.echoes else answer
-        more = tokens_of(skipped) if skipped else 0
+        # What is drawn cannot be cut at a token, so there is no more room: what is repeated is not written anew.
+        more = tokens_of(skipped) if skipped and not isinstance(ask, Draw) else 0
         text = whole_text(sent)
         fields: dict[str, object] = {"messages": messages}
         if text:
@@ -80,16 +80,33 @@ class ChatPrefill(Options):
         Raises `ReplyError` for a body of another shape, and for one that does not repeat what it should.
         """
         if isinstance(ask, Draw):
-            return self.read_answers(body, ask)
+            return self._rests(self.read_answers(body, ask), ask)
         question = question_of(ask)
         reply = self.read(body, question)
         sent, held = self._parted(question.prefix.answer)
         if self.echoes and sent:
             echoed = healed(reply.positions, sent)
             if echoed is None or not echoed.agrees:
-                raise _no_echo(reply, sent)
+                raise _no_echo(_spoken(reply), sent)
             reply = replace(reply, positions=echoed.positions)
         return after(reply, held, chance=chance_of(question)) if held else reply
+
+    def _rests(self, reply: Reply, ask: Draw) -> Reply:
+        """The drawn texts without what they repeat, and then without the log-probs of both.
+
+        White space that was held back may come in other words: what stands in its place is taken off.
+        """
+        sent, held = self._parted(ask.prefix.answer)
+        repeated = whole_text(sent) if self.echoes else ""
+        if not repeated and not held:
+            return reply
+        drawn = []
+        for one in reply.drawn:
+            if not one.text.startswith(repeated):
+                raise _no_echo(one.text.encode("utf-8", "replace"), sent)
+            text = one.text.removeprefix(repeated)
+            drawn.append(DrawnAnswer(_without(text, held.decode()), one.finish))
+        return replace(reply, drawn=tuple(drawn))
 
     def _parted(self, answer: bytes) -> tuple[bytes, bytes]:
         """What is sent of the answer so far, and the white space at its end that is held back."""
@@ -97,8 +114,16 @@ class ChatPrefill(Options):
         return sent, answer[len(sent) :]
 
 
-def _no_echo(reply: Reply, sent: bytes) -> ReplyError:
-    said = b"".join(position.sampled.piece for position in reply.positions)
+def _without(text: str, held: str) -> str:
+    """A text behind the white space that it was to begin with, or that it begins with instead."""
+    return text.removeprefix(held) if not held or text.startswith(held) else text.lstrip()
+
+
+def _spoken(reply: Reply) -> bytes:
+    return b"".join(position.sampled.piece for position in reply.positions)
+
+
+def _no_echo(said: bytes, sent: bytes) -> ReplyError:
     return ReplyError(
         f"the reply should repeat the answer so far, {sent[-40:]!r} at its end, and begins with {said[:40]!r}",
         hint="set `echoes` only for an endpoint whose log-probs begin with the prefix; this one goes on from it",

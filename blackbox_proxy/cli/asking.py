@@ -140,7 +140,7 @@ def _foretell(api: Api, asked: Prompt, steering: Steering, *, n: int, book: Ledg
     mark_foretold(api, steering)
     drawn = whole_work(api, asked, steering)
     if drawn is not None:
-        bills.whole(api.model, drawn, answers=whole_knobs(steering).samples, tokens=steering.max_tokens)
+        bills.whole(api.model, drawn, steering=whole_knobs(steering))
         return
     work = expected(api, asked, steering, rows=() if book is None else book.store.rows())
     if work is not None:

@@ -264,11 +264,29 @@ def whole_work(api: Api, prompt: Prompt, steering: Steering) -> Work | None:
 
     if not draws_whole(steering, api):
         return None
-    steering = whole_knobs(steering)
-    calls = -(-steering.samples // api.capabilities().answers_at_once)
-    read, written = calls * _asked_length(api, prompt), steering.samples * steering.max_tokens
+    steering, at_once = whole_knobs(steering), api.capabilities().answers_at_once
+    rounds = chunk_rounds(steering, at_once) if steering.way == "chunks" else [(-(-steering.samples // at_once), 0)]
+    calls, asked = sum(calls for calls, _ in rounds), _asked_length(api, prompt)
+    read, written = sum(calls * (asked + behind) for calls, behind in rounds), drawn_at_most(steering)
     price = None if api.account is None else api.account.price()
     return Work(calls, read, written, cost(Usage(input=read, output=written), price))
+
+
+def chunk_rounds(steering: Steering, at_once: int) -> list[tuple[int, int]]:
+    """The most calls of each round of chunks, and how many tokens of the answer each of them reads.
+
+    at_once: continuations that one request may draw.
+    """
+    starts = range(0, steering.max_tokens, steering.chunk)
+    first = -(-steering.beams * steering.samples // at_once)
+    later = steering.beams * -(-steering.samples // at_once)
+    return [(later if at else first, at) for at in starts]
+
+
+def drawn_at_most(steering: Steering) -> int:
+    """The most tokens that whole answers, or chunks, may have together."""
+    texts = steering.samples * (steering.beams if steering.way == "chunks" else 1)
+    return texts * steering.max_tokens
 
 
 def _asked_length(api: Api, prompt: Prompt) -> int:
