@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol, final
+from typing import Literal, Protocol, final
 
 from blackbox_proxy.cassettes.matching import Pace, Replay
 from blackbox_proxy.cassettes.opening import open_tape
@@ -46,6 +46,7 @@ from blackbox_proxy.types import (
     Prompt,
     Purpose,
     Reply,
+    StrategicAdapter,
     WireRequest,
 )
 
@@ -98,6 +99,16 @@ class Api(Closing):
     def capabilities(self) -> Capabilities:
         """What the endpoint can do, as far as the adapter knows."""
         return self.adapter.capabilities()
+
+    def limited_to(self, way: Literal["forced", "words"]) -> Api:
+        """The same connection, which goes on from a text in this way alone. Raises InputError where it cannot."""
+        if not isinstance(self.adapter, StrategicAdapter):
+            raise InputError(
+                f"way={way!r} is for a chat that does not go on from a text by itself, and the adapter "
+                f"{self.adapter.name!r} goes on from it in no other way than its own",
+                hint="use way='token', or the adapter `chat_continue`",
+            )
+        return replace(self, adapter=self.adapter.limited_to(way), refused_ways=set())
 
     def complete(self, prompt: Prompt | str, *, max_tokens: int) -> Reply:
         """The model's own greedy answer, unsteered, in one call."""

@@ -47,10 +47,12 @@ Gate = Literal["always", "divergence"]
 """Where the offset acts: `always`: at every token; `divergence`: only where the pair's members differ; elsewhere the
 API's own distribution decides. Section 2.1 of docs/method.md."""
 
-Way = Literal["auto", "token", "answers"]
-"""How an answer is steered: `token`: token by token, which needs log-probs; `answers`: whole answers are drawn, and one
-is chosen by its weight, which needs nothing but text; `auto`: token by token where the endpoint shows log-probs. The
-two aim at different distributions. Section 5 of docs/method.md."""
+Way = Literal["auto", "token", "forced", "words", "answers"]
+"""How an answer is steered. Token by token, which needs log-probs: `token`: by the best that the endpoint can do;
+`forced`: a chat goes on from what a schema demands, and in no other way; `words`: a chat is asked in words to go on.
+`answers`: whole answers are drawn, and one is chosen by its weight, which needs nothing but text. `auto`: token by token
+where the endpoint shows log-probs, whole answers where it does not. The two aim at different distributions. Section 5 of
+docs/method.md."""
 
 Pick = Literal["best", "draw"]
 """Which of the whole answers is taken: the best, or one in proportion to the weights."""
@@ -257,8 +259,9 @@ class Steering:
     )
     way: Way = knob(
         "auto",
-        "Steer token by token, or draw whole answers and choose one (`answers`); `auto` does that where the endpoint"
-        " shows no log-probs. At --temperature 0 several are drawn at 1.",
+        "Steer token by token (`token`; of a chat without prefill alone: `forced` by a schema, or in `words`), or draw"
+        " whole answers and choose one (`answers`); `auto` does that where the endpoint shows no log-probs. At"
+        " --temperature 0 several are drawn at 1.",
         group="whole",
     )
     samples: int = knob(8, "Most whole answers to draw.", group="whole", within=Bounds(1, 128), most=16)

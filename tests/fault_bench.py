@@ -50,6 +50,7 @@ ROUTES = {
 }
 MORE = {
     "three ways": Route("chat_continue"),
+    "forcing": Route("chat_continue", {"structured": "pattern"}),
     "lists": Route("completions", {"prompt_lists": True}),
     "echo": Route("completions", {"echo": True}),
 }

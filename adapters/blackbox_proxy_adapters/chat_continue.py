@@ -89,6 +89,25 @@ class ChatContinue(Options):
         """It takes messages, and only tries to go on from a text."""
         return replace(self.capable(Continuation.APPROXIMATE, chat=True), ways=len(self._ways()))
 
+    def limited_to(self, way: Literal["forced", "words"]) -> ChatContinue:
+        """The same endpoint, asked by a schema alone, or in words alone.
+
+        Raises:
+            InputError: Where none of the strategies goes that way, or no schema can demand a text.
+        """
+        strategies = tuple(one for one in self.strategies if (one == "forced") == (way == "forced"))
+        if way == "forced" and self.structured == "none":
+            raise InputError(
+                "way='forced' needs an endpoint whose structured output can demand the beginning of an answer",
+                hint="`blackbox-proxy doctor` measures it; set `structured` (pattern, spelt or const), or use way='words'",
+            )
+        if not strategies:
+            raise InputError(
+                f"way={way!r} needs strategies that go that way, and there are: {', '.join(self.strategies)}",
+                hint="name others in the option `strategies`, or use way='token'",
+            )
+        return replace(self, strategies=strategies, structured=self.structured if way == "forced" else "none")
+
     def encode(self, ask: Ask) -> WireRequest:
         """The request for a `Generate` or a `Draw`; without an answer it is a plain question.
 

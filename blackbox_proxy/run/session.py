@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -49,6 +49,7 @@ from blackbox_proxy.run.sources import (
     drafts_of,
     draws_whole,
     read_by,
+    reached_by,
     whole_knobs,
     whole_source,
 )
@@ -75,7 +76,10 @@ from blackbox_proxy.types import (
     Step,
     TokenPath,
     Usage,
+    WayTaken,
 )
+
+_MEANS: Mapping[Continuation, WayTaken] = {Continuation.EXACT: "raw", Continuation.PREFILL: "prefill"}
 
 
 def _sampling(event: ApiDraft) -> Sampling | None:
@@ -166,6 +170,7 @@ class Session:
 
         Raises InputError where the endpoint, or the source, cannot do what the knobs ask for.
         """
+        api = reached_by(api, steering.way)
         spending, can = Spending(run or uuid.uuid4().hex), api.capabilities()
         if draws_whole(steering, api):
             steering = whole_knobs(steering)
@@ -389,7 +394,18 @@ class Session:
             ),
             calls=tuple(self.spending.calls),
             samples=() if self.whole is None else self.whole.priced(ending.samples),
+            way=self._way(),
         )
+
+    def _way(self) -> WayTaken:
+        """How it was steered. A chat whose first reply was enough was not gone on from."""
+        if self.whole is not None:
+            return "answers"
+        if not all(step.exact for step in self.steps):
+            return "words"
+        if any(step.forced for step in self.steps):
+            return "forced"
+        return _MEANS.get(self.api.capabilities().continuation, "token")
 
     def _exactness(self, ending: Ending) -> Exactness:
         if self.whole is not None:
