@@ -40,13 +40,16 @@ from blackbox_proxy.types import (
     Attempt,
     Capabilities,
     Draw,
+    Echo,
     Generate,
     ListAdapter,
     Prefix,
     Prompt,
     Purpose,
     Reply,
+    Score,
     StrategicAdapter,
+    Usage,
     WireRequest,
 )
 
@@ -84,7 +87,8 @@ class Api(Closing):
             (docs/method.md, 1.8).
         notes: What the profile has to say of this model.
         account: Where requests are booked, if they are.
-        refused_ways: The adapter's ways of going on (`Generate.way`) whose schema the endpoint has refused.
+        refused_ways: The adapter's ways of going on (`Generate.way`) whose schema the endpoint has refused; `ECHO` where
+            it was that of a draft.
     """
 
     model: str
@@ -97,8 +101,9 @@ class Api(Closing):
     refused_ways: set[int] = field(default_factory=set)
 
     def capabilities(self) -> Capabilities:
-        """What the endpoint can do, as far as the adapter knows."""
-        return self.adapter.capabilities()
+        """What the endpoint can do, as far as the adapter knows, and has not refused."""
+        able = self.adapter.capabilities()
+        return replace(able, echo=False) if ECHO in self.refused_ways else able
 
     def limited_to(self, way: Literal["forced", "words"]) -> Api:
         """The same connection, which goes on from a text in this way alone. Raises InputError where it cannot."""
@@ -134,7 +139,7 @@ class Api(Closing):
                     asking.read(self.transport.send(asking.request(), asking.attempts))
                 except (ApiRefused, ApiBusy) as error:
                     asking.refuse(error)
-            return asking.attempts.counted([asking.reply])[0]
+            return asking.counted()
 
     async def asend(self, ask: Ask, purpose: Purpose = NO_RUN, /) -> Reply:
         """`send` for asyncio."""
@@ -145,7 +150,7 @@ class Api(Closing):
                     asking.read(await self.transport.asend(asking.request(), asking.attempts))
                 except (ApiRefused, ApiBusy) as error:
                     asking.refuse(error)
-            return asking.attempts.counted([asking.reply])[0]
+            return asking.counted()
 
     def send_list(self, asks: Sequence[Ask], purpose: Purpose = NO_RUN, /) -> Sequence[Reply]:
         """One request for several asks (`Capabilities.prompt_lists`); the first reply has its usage, its attempts."""
@@ -223,7 +228,7 @@ class _Question:
     @classmethod
     def of(cls, ask: Ask, adapter: Adapter, attempts: BookedAttempts, *, refused: set[int]) -> _Question:
         able = adapter.capabilities()
-        attempts.repeats = isinstance(ask, Draw)
+        attempts.repeats = isinstance(ask, Draw) or (able.chat and isinstance(ask, Echo | Score))
         if not isinstance(ask, Generate) or not ask.prefix.answer:
             return cls(ask, adapter, attempts, refused)
         attempts.repeats = able.chat
@@ -249,10 +254,18 @@ class _Question:
         said, way = error.message.lower(), self.ask.way if isinstance(self.ask, Generate) else 0
         schema = error.status in _OF_FIELDS and any(word in said for word in _OF_SCHEMAS)
         failed = error.status == _STUMBLE and _UNPARSED in said
-        if not (schema or failed) or not self._goes_over():
+        if (schema or failed) and isinstance(self.ask, Echo):
+            way, self.reply = ECHO, Reply((), None, Usage(), calls=tuple(self.attempts.calls))
+        elif not (schema or failed) or not self._goes_over():
             raise error
         if schema:
             self.refused.add(way)
+
+    def counted(self) -> Reply:
+        """The reply with all attempts; one that stands for a refused draft has no attempt of its own."""
+        if self.reply is None:
+            raise TypeError("a question is counted when it is answered")
+        return self.reply if self.reply.calls else self.attempts.counted([self.reply])[0]
 
     def _goes_over(self) -> bool:
         """Whether there was another way."""
@@ -261,6 +274,9 @@ class _Question:
         self.ask = replace(self.ask, way=self.ways.pop(0))
         return True
 
+
+ECHO = -1
+"""Stands among the ways for a draft that a schema demands; where that is refused, nothing is told of it."""
 
 _OF_FIELDS = (400, 422)
 _STUMBLE = 500
