@@ -133,6 +133,8 @@ class Api(Closing):
             purpose: What it is booked under.
         """
         asking = _Question.of(ask, self.adapter, BookedAttempts(self.account, purpose), refused=self.refused_ways)
+        if asking.is_moot:
+            return UNTOLD
         with asking.attempts.counting():
             while asking.reply is None:
                 try:
@@ -144,6 +146,8 @@ class Api(Closing):
     async def asend(self, ask: Ask, purpose: Purpose = NO_RUN, /) -> Reply:
         """`send` for asyncio."""
         asking = _Question.of(ask, self.adapter, BookedAttempts(self.account, purpose), refused=self.refused_ways)
+        if asking.is_moot:
+            return UNTOLD
         with asking.attempts.counting():
             while asking.reply is None:
                 try:
@@ -235,6 +239,11 @@ class _Question:
         first, *rest = [way for way in range(able.ways) if way not in refused] or [able.ways - 1]
         return cls(replace(ask, way=first), adapter, attempts, refused, rest)
 
+    @property
+    def is_moot(self) -> bool:
+        """Whether it is a draft, and the endpoint has refused the schema of one."""
+        return isinstance(self.ask, Echo) and ECHO in self.refused
+
     def request(self) -> WireRequest:
         return self.attempts.book(self.adapter.encode(self.ask), length=self.ask.length)
 
@@ -255,7 +264,7 @@ class _Question:
         schema = error.status in _OF_FIELDS and any(word in said for word in _OF_SCHEMAS)
         failed = error.status == _STUMBLE and _UNPARSED in said
         if (schema or failed) and isinstance(self.ask, Echo):
-            way, self.reply = ECHO, Reply((), None, Usage(), calls=tuple(self.attempts.calls))
+            way, self.reply = ECHO, replace(UNTOLD, calls=tuple(self.attempts.calls))
         elif not (schema or failed) or not self._goes_over():
             raise error
         if schema:
@@ -277,6 +286,9 @@ class _Question:
 
 ECHO = -1
 """Stands among the ways for a draft that a schema demands; where that is refused, nothing is told of it."""
+
+UNTOLD = Reply((), None, Usage())
+"""Of a draft that is not sent again, or was refused."""
 
 _OF_FIELDS = (400, 422)
 _STUMBLE = 500

@@ -18,7 +18,7 @@ from blackbox_proxy.remote.transport import Transport
 from blackbox_proxy.run.steerer import steer
 from blackbox_proxy.standin import Traffic, running
 from blackbox_proxy.steering import Steering
-from blackbox_proxy.testing import ToyPair
+from blackbox_proxy.run.sources import LocalPair
 from blackbox_proxy.types import Generate, Kind, Message, Prefix, Result
 from tests.fault_bench import EMPTY, END, QUESTION, STEERING, TOP_K, Bench, benched, toy_script
 from tests.remote.scripted import Say, ScriptedApi
@@ -43,7 +43,7 @@ def served(*quirks: str, **options: object) -> Iterator[tuple[Api, Traffic]]:
             yield Api("toy", transport, adapter), traffic
 
 
-def answer(api: Api, pair: ToyPair, steering: Steering) -> Result:
+def answer(api: Api, pair: LocalPair, steering: Steering) -> Result:
     return steer(QUESTION, api=api, offsets=pair, steering=steering, pair_prompt=EMPTY)
 
 
