@@ -50,9 +50,9 @@ API's own distribution decides. Section 2.1 of docs/method.md."""
 Way = Literal["auto", "token", "forced", "words", "answers"]
 """How an answer is steered. Token by token, which needs log-probs: `token`: by the best that the endpoint can do;
 `forced`: a chat goes on from what a schema demands, and in no other way; `words`: a chat is asked in words to go on.
-`answers`: whole answers are drawn, and one is chosen by its weight, which needs nothing but text. `auto`: token by token
-where the endpoint shows log-probs, whole answers where it does not. The two aim at different distributions. Section 5 of
-docs/method.md."""
+`answers`: whole answers are drawn, and one is chosen by its weight, which needs nothing but text. `auto`: token by
+token where the endpoint shows log-probs, whole answers where it does not. The two aim at different distributions.
+Section 5 of docs/method.md."""
 
 Pick = Literal["best", "draw"]
 """Which of the whole answers is taken: the best, or one in proportion to the weights."""

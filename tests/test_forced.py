@@ -15,10 +15,10 @@ from blackbox_proxy.api import Api
 from blackbox_proxy.remote.registry import load_adapter
 from blackbox_proxy.remote.retry import RetryPolicy
 from blackbox_proxy.remote.transport import Transport
+from blackbox_proxy.run.sources import LocalPair
 from blackbox_proxy.run.steerer import steer
 from blackbox_proxy.standin import Traffic, running
 from blackbox_proxy.steering import Steering
-from blackbox_proxy.run.sources import LocalPair
 from blackbox_proxy.types import Generate, Kind, Message, Prefix, Result
 from tests.fault_bench import EMPTY, END, QUESTION, STEERING, TOP_K, Bench, benched, toy_script
 from tests.remote.scripted import Say, ScriptedApi

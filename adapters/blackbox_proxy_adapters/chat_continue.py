@@ -129,7 +129,7 @@ class ChatContinue(Options):
         if way == "forced" and self.structured == "none":
             raise InputError(
                 "way='forced' needs an endpoint whose structured output can demand the beginning of an answer",
-                hint="`blackbox-proxy doctor` measures it; set `structured` (pattern, spelt or const), or use way='words'",
+                hint="`blackbox-proxy doctor` measures it and sets `structured`; or use way='words'",
             )
         if not strategies:
             raise InputError(
@@ -210,18 +210,19 @@ class ChatContinue(Options):
 
     def _echoing(self, ask: Echo | Score) -> WireRequest:
         """The request whose schema demands the draft behind the answer so far, or a text and nothing behind it."""
-        responses, scored = self.decoder == "openai_responses", isinstance(ask, Score)
         text = ask.text if isinstance(ask, Score) else ask.prefix.answer + ask.draft
         if len(text) > LONGEST:
             raise InputError(
                 f"a text of {len(text)} bytes was to be demanded, and {LONGEST} is the most",
                 hint="score a shorter text, or use an endpoint that gives texts back by itself (`completions`)",
             )
-        said = whole_text(text)
-        schema = demand_whole(said, responses=responses) if scored else demand(said, self.structured, responses=responses)
-        chat = _SCORED if isinstance(ask, Score) else check_turns(ask.prefix.messages)
+        said, responses = whole_text(text), self.decoder == "openai_responses"
+        if isinstance(ask, Score):
+            chat, schema = _SCORED, demand_whole(said, responses=responses)
+        else:
+            chat, schema = ask.prefix.messages, demand(said, self.structured, responses=responses)
         length = ask.length + tokens_of(text) + frame_tokens(text)
-        return self.request(ask, {self._where(): turns(chat), **schema}, length=length)
+        return self.request(ask, {self._where(): turns(check_turns(chat)), **schema}, length=length)
 
     def _read_echo(self, body: Mapping[str, object], ask: Echo | Score) -> Reply:
         """What is told along the text. Of a draft nothing, where the reply does not do what was demanded."""
@@ -229,7 +230,7 @@ class ChatContinue(Options):
         if isinstance(ask, Score):
             return read_forced_text(reply, ask.text)
         try:
-            return read_forced_echo(reply, ask.prefix.answer, ask.draft, self.structured)
+            return read_forced_echo(reply, ask.prefix.answer, ask.draft)
         except ReplyError:
             return replace(reply, positions=(), finish=None, said=None)
 

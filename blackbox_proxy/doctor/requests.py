@@ -54,7 +54,7 @@ OK = "ok"
 KINDS = ("flag_pair", "prefix", "implicit")
 """The ways in which a partial turn is told: two flags of the request, one of the message, nothing."""
 _ANY = r"(.|\n|\r)*"
-_ANY_SPELT = r'''([^"\\\x7F\x00-\x1F]|\\(["\\/bfnrt]|u[0-9a-fA-F]{4}))*'''
+_ANY_SPELT = r"""([^"\\\x7F\x00-\x1F]|\\(["\\/bfnrt]|u[0-9a-fA-F]{4}))*"""
 _FLAGS = {"continue_final_message": True, "add_generation_prompt": False}
 
 

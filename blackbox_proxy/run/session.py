@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -37,6 +37,7 @@ from blackbox_proxy.core.text import first_stop
 from blackbox_proxy.errors import BlackboxProxyError, InputError, OverBudget, PromptError
 from blackbox_proxy.local.controls import parted_note
 from blackbox_proxy.run.calls import Answered, Batch
+from blackbox_proxy.run.labels import exactness_of, way_of
 from blackbox_proxy.run.notes import blind_note, recut_notes, respelled_note, uncertain_notes
 from blackbox_proxy.run.sources import (
     BoundSource,
@@ -48,8 +49,8 @@ from blackbox_proxy.run.sources import (
     check_scores,
     drafts_of,
     draws_whole,
-    read_by,
     reached_by,
+    read_by,
     whole_knobs,
     whole_source,
 )
@@ -76,10 +77,7 @@ from blackbox_proxy.types import (
     Step,
     TokenPath,
     Usage,
-    WayTaken,
 )
-
-_MEANS: Mapping[Continuation, WayTaken] = {Continuation.EXACT: "raw", Continuation.PREFILL: "prefill"}
 
 
 def _sampling(event: ApiDraft) -> Sampling | None:
@@ -103,12 +101,6 @@ def _start(ask: Ask) -> int:
 def _worded(reply: Reply) -> Reply:
     """A reply of an endpoint that does not go on from a text by itself: exact only where a schema demanded it."""
     return reply if reply.forced else replace(reply, exact=False)
-
-
-def _exactness(steps: Sequence[Step]) -> Exactness:
-    if not all(step.exact for step in steps):
-        return "approximate"
-    return "forced" if any(step.forced for step in steps) else "exact"
 
 
 def _bound(
@@ -394,20 +386,10 @@ class Session:
             ),
             calls=tuple(self.spending.calls),
             samples=() if self.whole is None else self.whole.priced(ending.samples),
-            way=self._way(),
+            way=way_of(self.steps, self.api.capabilities(), whole=self.whole is not None),
         )
-
-    def _way(self) -> WayTaken:
-        """How it was steered. A chat whose first reply was enough was not gone on from."""
-        if self.whole is not None:
-            return "answers"
-        if not all(step.exact for step in self.steps):
-            return "words"
-        if any(step.forced for step in self.steps):
-            return "forced"
-        return _MEANS.get(self.api.capabilities().continuation, "token")
 
     def _exactness(self, ending: Ending) -> Exactness:
         if self.whole is not None:
             return "sampled"
-        return "approximate" if ending.notes else _exactness(self.steps)
+        return "approximate" if ending.notes else exactness_of(self.steps)

@@ -52,7 +52,7 @@ def test_each_place_is_that_of_a_reply_that_goes_on_from_there(
 ) -> None:
     answered = data.draw(replies(prefix + draft + rest))
     sent = draft.encode()
-    echo = read_forced_echo(answered, prefix.encode(), sent, "pattern")
+    echo = read_forced_echo(answered, prefix.encode(), sent)
     assert echo.forced
     assert [one.at for one in echo.echoed] == sorted({one.at for one in echo.echoed})
     for one in echo.echoed:
@@ -80,10 +80,10 @@ def test_a_reply_that_is_cut_anywhere_tells_the_places_before(data: st.DataObjec
     kept = data.draw(st.integers(0, len(whole.positions)))
     cut = replace(whole, positions=whole.positions[:kept], finish="length")
     try:
-        echo = read_forced_echo(cut, b"So", draft.encode(), "pattern")
+        echo = read_forced_echo(cut, b"So", draft.encode())
     except ReplyError:
         return
-    full = read_forced_echo(whole, b"So", draft.encode(), "pattern")
+    full = read_forced_echo(whole, b"So", draft.encode())
     known = {one.at: masses(one.position) for one in full.echoed}
     for one in echo.echoed[:-1]:
         assert masses(one.position) == pytest.approx(known[one.at])
@@ -105,7 +105,7 @@ def test_a_demanded_token_outside_the_list_has_its_own_log_prob() -> None:
     told = reply(place(b'{"answer": "So'), forced, place(b'"}'))
     read = read_forced_text(told, b"So red")
     assert [(p.sampled.piece, p.sampled.logp) for p in read.given[1:]] == [(b" red", -9.0)]
-    echo = read_forced_echo(told, b"So", b" red", "pattern")
+    echo = read_forced_echo(told, b"So", b" red")
     (border,) = echo.echoed
     assert (border.at, border.position.sampled.piece) == (0, b" blue")
 

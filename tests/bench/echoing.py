@@ -4,9 +4,9 @@
 
 Everything is greedy. Two measurements:
 
-    along     distributions along a text that a schema demanded, each against that by prefill after the same text: of the
-              model's own answers (`inside`), and of the steered answers of the demo (`form`), which the model would
-              hardly give
+    along     distributions along a text that a schema demanded, each against that by prefill after the same text: of
+              the model's own answers (`inside`), and of the steered answers of the demo (`form`), which the model
+              would hardly give
     told      questions of the demo with an invented fact (`dev` countries), steered by the demo's pair: by prefill, by
               a schema with windows and with echoes, and in words
 

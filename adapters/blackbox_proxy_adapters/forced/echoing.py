@@ -24,22 +24,20 @@ from blackbox_proxy.types import Echoed, Kind, Position, Reply
 from blackbox_proxy_adapters.healing import healed
 
 from .reading import read_all, read_forced
-from .schema import Structured
 
 
-def read_forced_echo(reply: Reply, prefix: bytes, draft: bytes, structured: Structured) -> Reply:
+def read_forced_echo(reply: Reply, prefix: bytes, draft: bytes) -> Reply:
     """The reply behind the draft, with the places along it; where it breaks off before, those that it tells.
 
     Args:
         reply: The reply, whose positions are those of JSON.
         prefix: The answer so far.
-        draft: What was demanded behind it.
-        structured: How both were demanded.
+        draft: What was demanded behind it, both by a pattern.
 
     Raises:
         ReplyError: As `read_forced`, for the answer so far.
     """
-    read = read_forced(reply, prefix, structured)
+    read = read_forced(reply, prefix, "pattern")
     echoed = tuple(_along(read.positions, draft))
     rest = healed(read.positions, draft)
     if rest is None or not rest.agrees or not (rest.positions or read.finish == "stop"):

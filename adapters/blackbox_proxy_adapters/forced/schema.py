@@ -9,8 +9,8 @@ A pattern is written with what ECMA's, Rust's and llama.cpp's regular expression
 for any character, since llama.cpp accepts any string, with a warning in its log, where a pattern holds `\s` in a class
 or `\u`. ECMA's `.` leaves out U+2028 and U+2029, which then cannot be written behind the answer so far.
 
-llama.cpp's server holds a pattern against the JSON itself. By `pattern` it would write quotes, backslashes and line ends
-as they are, and then fail to read that (status 500); by `spelt` it writes escapes.
+llama.cpp's server holds a pattern against the JSON itself. By `pattern` it would write quotes, backslashes and line
+ends as they are, and then fail to read that (status 500); by `spelt` it writes escapes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ BEGUN = "begun"
 
 _SPECIAL = re.compile(r"[\\^$.*+?()\[\]{}|]")
 _ANY = r"(.|\n|\r)*"
-_ANY_SPELT = r'''([^"\\\x7F\x00-\x1F]|\\(["\\/bfnrt]|u[0-9a-fA-F]{4}))*'''
+_ANY_SPELT = r"""([^"\\\x7F\x00-\x1F]|\\(["\\/bfnrt]|u[0-9a-fA-F]{4}))*"""
 _FRAME = 24
 """Tokens of the braces and names around the answer, also where a model spells them letter by letter."""
 
