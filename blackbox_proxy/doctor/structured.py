@@ -33,6 +33,26 @@ def find_structured(session: ProbeSession) -> None:
         _obeyed(session, form, answer)
 
 
+def _by_spelling(session: ProbeSession, form: RequestForm, *, ignored: ProbeAnswer) -> ProbeAnswer:
+    """What is taken where the text that a pattern demands does not come: perhaps the pattern is held against JSON."""
+    spelt = _demanding(session, form, "spelt")
+    if not _obeys(spelt):
+        return ignored
+    session.findings.facts.structured = "spelt"
+    saw = "a pattern is held against the JSON as it is spelt, not against the text in it"
+    session.findings.note("pattern", "lossy", saw, by=spelt)
+    return spelt
+
+
+def _obeys(answer: ProbeAnswer) -> bool:
+    return answer.reply is not None and _begins(answer.reply.text)
+
+
+def _is_refused(answer: ProbeAnswer) -> bool:
+    """Whether the endpoint says no to the request, and does not fail over what it wrote."""
+    return answer.status is not None and answer.status < _FAILED
+
+
 def _demanding(session: ProbeSession, form: RequestForm, kind: str, *, logprobs: bool = True) -> ProbeAnswer:
     return session.ask(form.demanding(COLOURS, DEMANDED, kind=kind, length=LENGTH, logprobs=logprobs))
 
@@ -52,17 +72,6 @@ def _otherwise(session: ProbeSession, form: RequestForm, *, refused: ProbeAnswer
     else:
         findings.note(_WHAT, "refused", "no schema is taken", by=refused)
     return refused
-
-
-def _by_spelling(session: ProbeSession, form: RequestForm, *, ignored: ProbeAnswer) -> ProbeAnswer:
-    """What is taken where the text that a pattern demands does not come: perhaps the pattern is held against JSON."""
-    spelt = _demanding(session, form, "spelt")
-    if not _obeys(spelt):
-        return ignored
-    session.findings.facts.structured = "spelt"
-    saw = "a pattern is held against the JSON as it is spelt, not against the text in it"
-    session.findings.note("pattern", "lossy", saw, by=spelt)
-    return spelt
 
 
 def _obeyed(session: ProbeSession, form: RequestForm, answer: ProbeAnswer) -> None:
@@ -88,15 +97,6 @@ def _obeyed(session: ProbeSession, form: RequestForm, answer: ProbeAnswer) -> No
     elif form.warm and any(place.sampled.logp > SENTINEL for place in answer.places):
         saw = "log-probs are those after the mask of a schema"
         findings.note("mask", "works", saw, finding="masked-logps", by=answer)
-
-
-def _obeys(answer: ProbeAnswer) -> bool:
-    return answer.reply is not None and _begins(answer.reply.text)
-
-
-def _is_refused(answer: ProbeAnswer) -> bool:
-    """Whether the endpoint says no to the request, and does not fail over what it wrote."""
-    return answer.status is not None and answer.status < _FAILED
 
 
 def _begins(text: str) -> bool:

@@ -22,6 +22,7 @@ from blackbox_proxy_adapters.forced.schema import spelt
 from tests.adapters.test_forced import check_valid, cuts, place, reply, said, spellings, texts
 
 CHAT = (Message("user", "Hello"),)
+OTHERS = [b"x", "é".encode(), b"\\n", b'"', b'"}', b"\\", b'."}', b"a\\", b"}"]
 ABLE = ChatContinue(structured="pattern", structured_logprobs="before")
 
 
@@ -32,10 +33,9 @@ def replies(draw: st.DrawFn, text: str) -> Reply:
     The closing quote begins a token of its own: what a fused one says is told in `test_forced`.
     """
     raw = f'{{"answer": "{draw(spellings(text))}'.encode()
-    others = st.sampled_from([b"x", "é".encode(), b"\\n", b'"', b'"}', b"\\", b'."}', b"a\\", b"}"])
     positions = []
     for token in (*draw(cuts(raw)), b'"}'):
-        other = draw(others.filter(lambda piece, token=token: piece != token))  # type: ignore[misc]
+        other = draw(st.sampled_from([piece for piece in OTHERS if piece != token]))
         logp = draw(st.sampled_from([0.3, 0.001]))
         positions.append(place(token, math.log(logp), Candidate(other, math.log(0.6))))
     return reply(*(_ranked(position) for position in positions), finish="stop")
