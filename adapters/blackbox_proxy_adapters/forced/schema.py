@@ -24,8 +24,8 @@ Structured = Literal["pattern", "spelt", "const", "none"]
 """How an endpoint's structured output can demand a beginning, with log-probs; `none` where it cannot."""
 
 LONGEST = 100_000
-"""Most bytes of an answer so far that are demanded: llama.cpp's server and llguidance compile patterns of so many, and
-llguidance stops between 200,000 and 400,000."""
+"""Most bytes of an answer so far that are demanded: half of what llguidance compiles. It takes 200,000 characters and
+refuses 400,000; llama.cpp's server takes these too."""
 
 ANSWER = "answer"
 """The property that holds the answer."""
