@@ -60,7 +60,7 @@ STRATEGIES: tuple[Strategy, ...] = ("forced", "replay", "instruct", "draft")
 MaskSide = Literal["before", "after"]
 """Of which side of a schema's mask an endpoint's log-probs are."""
 
-_SCORED = (Message("user", "Write a text."),)
+_SCORED: Sequence[Message] = (Message("user", "Write a text."),)
 """What a text is the answer to that is scored by itself."""
 
 _GO_ON = (
@@ -218,7 +218,8 @@ class ChatContinue(Options):
             )
         said, responses = whole_text(text), self.decoder == "openai_responses"
         if isinstance(ask, Score):
-            chat, schema = _SCORED, demand_whole(said, responses=responses)
+            chat: Sequence[Message] = _SCORED
+            schema = demand_whole(said, responses=responses)
         else:
             chat, schema = ask.prefix.messages, demand(said, self.structured, responses=responses)
         length = ask.length + tokens_of(text) + frame_tokens(text)

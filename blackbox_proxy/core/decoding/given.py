@@ -206,6 +206,11 @@ def _places(given: Given, reply: Reply) -> list[Position]:
             "the endpoint does not tell the tokens of a text that it is sent, or cuts it into others",
             hint="texts are scored where it gives them back (`echo`) with their bytes, or takes token ids",
         )
+    if given.tokens and reply.forced and len(places) != len(given.tokens):
+        raise InputError(
+            f"the model spells the text in {len(places)} tokens, and {len(given.tokens)} were sent",
+            hint="a demanded text is spelt as the model likes it: send text in place of token ids",
+        )
     for at, place in enumerate(places[1:], start=1):
         if not math.isfinite(place.sampled.logp):
             raise InputError(
