@@ -195,6 +195,13 @@ def test_a_text_is_not_scored_where_log_probs_are_those_after_the_mask(bench: Be
             Steerer(api, bench.pair, SCORED).score(" red green")
 
 
+def test_a_text_is_not_scored_in_words(bench: Bench) -> None:
+    with served(**ABLE) as (api, traffic):
+        with pytest.raises(InputError, match="does not tell log-probs of a text"):
+            Steerer(api, bench.pair, replace(SCORED, way="words")).score(" red green")
+    assert traffic.total == 0
+
+
 def test_the_places_of_a_reference_are_collected_in_one_call(bench: Bench) -> None:
     reference = " red green grey"
     steerer = Steerer(bench.api("chat_prefill", ()), bench.pair, SCORED)

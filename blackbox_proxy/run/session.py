@@ -204,6 +204,7 @@ class Session:
     @classmethod
     def open_given(cls, given: Given, *, api: Endpoint, offsets: Offsets, steering: Steering) -> Session:
         """A run that scores a text. Raises InputError where the endpoint does not give texts back."""
+        api = reached_by(api, steering.way)
         if not api.capabilities().echo:
             raise InputError(
                 f"the adapter for {api.model!r} does not tell log-probs of a text that it is sent",
