@@ -177,3 +177,13 @@ def test_a_draft_of_nothing_that_is_known_is_paid_for_and_tells_nothing() -> Non
     read = ABLE.decode(body, Echo("m", Prefix("", b"So", CHAT), 3, b" be it"))
     assert (read.echoed, listed(read.positions), read.finish) == ((), [], None)
     assert read.usage.output == 1
+
+
+def test_where_the_answer_so_far_ends_inside_a_token_its_border_is_not_told() -> None:
+    """The draft behind it chose that token: ` Dios`, where ` D` alone would have been followed by `era`."""
+    along = [place(b'{"answer": "So'), place(b" Dios"), place(b" |"), place(b" x")]
+    inside = read_forced_echo(reply(*along), b"So D", b"ios |")
+    assert [one.at for one in inside.echoed] == [3]
+    whole = read_forced_echo(reply(*along), b"So", b" Dios |")
+    assert [one.at for one in whole.echoed] == [0, 5]
+    assert said(inside.positions) == said(whole.positions) == b" x"

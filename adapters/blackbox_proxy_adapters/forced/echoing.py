@@ -5,7 +5,8 @@ after what it has written so far, whatever the schema lets it write next. So a d
 a text can be scored. What to know:
 
 * The model spells a demanded text as it likes best among what is allowed. A place is usable where one of its tokens
-  begins; borders inside of its tokens are not known, but for the first, which is healed.
+  begins; borders inside of its tokens are not known. The answer so far may end inside one: with the draft behind it the
+  model takes another token than it would to end there, and healing that one would tell of this spelling alone.
 * Each distribution is conditioned on the tokens that were written. Where the text surprises the model, its favourite
   among the allowed tokens may be another one than its tokenizer would cut; the places behind it then follow that
   spelling until it is back on words. They are used like all others: so is the text before any forced step.
@@ -23,7 +24,7 @@ from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.types import Echoed, Kind, Position, Reply
 from blackbox_proxy_adapters.healing import healed
 
-from .reading import read_all, read_forced
+from .reading import is_bordered, read_all, read_forced
 
 
 def read_forced_echo(reply: Reply, prefix: bytes, draft: bytes) -> Reply:
@@ -38,7 +39,8 @@ def read_forced_echo(reply: Reply, prefix: bytes, draft: bytes) -> Reply:
         ReplyError: As `read_forced`, for the answer so far.
     """
     read = read_forced(reply, prefix, "pattern")
-    echoed = tuple(_along(read.positions, draft))
+    whole = is_bordered(reply, prefix)
+    echoed = tuple(one for one in _along(read.positions, draft) if one.at or whole)
     rest = healed(read.positions, draft)
     if rest is None or not rest.agrees or not (rest.positions or read.finish == "stop"):
         return replace(read, positions=(), finish=None, echoed=echoed)

@@ -68,6 +68,17 @@ def read_forced(reply: Reply, prefix: bytes, structured: Structured) -> Reply:
     return replace(reply, positions=positions, finish=finish, exact=exact, forced=True, respelled=respelled, said=None)
 
 
+def is_bordered(reply: Reply, prefix: bytes) -> bool:
+    """Whether one of the model's tokens ends where the answer so far does.
+
+    Raises:
+        ReplyError: As `read_forced`.
+    """
+    walk = _read_tokens(reply.positions)
+    at, held = _border(walk, prefix, prefix)
+    return not held or walk.tokens[at][2] == held
+
+
 def read_all(reply: Reply) -> Reply:
     """The whole text of the answer, as plain text, its end included where the reply has it.
 
