@@ -89,10 +89,11 @@ package: setup ## build sdist and wheel into build/dist; install the wheel elsew
 pictures: setup ## draw the README's picture from a real answer; needs a Chromium
 	$(BIN)/python -m tests.pages.pictures docs/pictures
 
-reference: dev-env ## write docs/cli.md from the commands, docs/knobs.md from the knobs, docs/modules.md from the modules
+reference: dev-env ## write docs/cli.md, docs/knobs.md, docs/modules.md and docs/ways.md from commands, knobs, modules and profiles
 	$(BIN)/python -m blackbox_proxy.cli.reference docs/cli.md
 	$(BIN)/python -m blackbox_proxy.cli.knob_reference docs/knobs.md
 	$(BIN)/python -m tests.modules docs/modules.md
+	$(BIN)/python -m tests.ways docs/ways.md
 
 deciding: setup ## measure gates and schedules against steering at every token, and write build/deciding.json
 	@mkdir -p build

@@ -11,15 +11,16 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol, final
+from typing import Literal, Protocol, final
 
+from blackbox_proxy.asking import ECHO, UNTOLD, Question
 from blackbox_proxy.cassettes.matching import Pace, Replay
 from blackbox_proxy.cassettes.opening import open_tape
 from blackbox_proxy.cassettes.recording import Recorder
 from blackbox_proxy.cassettes.schema import PromptForm
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding.drafting import CostRatios
-from blackbox_proxy.errors import ApiBusy, ApiRefused, InputError, ReplyError, WeightsError
+from blackbox_proxy.errors import ApiBusy, ApiRefused, InputError, WeightsError
 from blackbox_proxy.ledger.attempts import BookedAttempts
 from blackbox_proxy.ledger.books import Account, Ledger
 from blackbox_proxy.local.controls import special_names
@@ -39,14 +40,13 @@ from blackbox_proxy.types import (
     Ask,
     Attempt,
     Capabilities,
-    Draw,
     Generate,
     ListAdapter,
     Prefix,
     Prompt,
     Purpose,
     Reply,
-    WireRequest,
+    StrategicAdapter,
 )
 
 
@@ -83,7 +83,8 @@ class Api(Closing):
             (docs/method.md, 1.8).
         notes: What the profile has to say of this model.
         account: Where requests are booked, if they are.
-        refused_ways: The adapter's ways of going on (`Generate.way`) whose schema the endpoint has refused.
+        refused_ways: The adapter's ways of going on (`Generate.way`) whose schema the endpoint has refused, and
+            `asking.ECHO` where it was that of a draft.
     """
 
     model: str
@@ -96,8 +97,19 @@ class Api(Closing):
     refused_ways: set[int] = field(default_factory=set)
 
     def capabilities(self) -> Capabilities:
-        """What the endpoint can do, as far as the adapter knows."""
-        return self.adapter.capabilities()
+        """What the endpoint can do, as far as the adapter knows, and has not refused."""
+        able = self.adapter.capabilities()
+        return replace(able, echo=False) if ECHO in self.refused_ways else able
+
+    def limited_to(self, way: Literal["forced", "words"]) -> Api:
+        """The same connection, which goes on from a text in this way alone. Raises InputError where it cannot."""
+        if not isinstance(self.adapter, StrategicAdapter):
+            raise InputError(
+                f"way={way!r} is for a chat that does not go on from a text by itself, and the adapter "
+                f"{self.adapter.name!r} goes on from it in no other way than its own",
+                hint="use way='token', or the adapter `chat_continue`",
+            )
+        return replace(self, adapter=self.adapter.limited_to(way), refused_ways=set())
 
     def complete(self, prompt: Prompt | str, *, max_tokens: int) -> Reply:
         """The model's own greedy answer, unsteered, in one call."""
@@ -116,25 +128,29 @@ class Api(Closing):
             ask: The question.
             purpose: What it is booked under.
         """
-        asking = _Question.of(ask, self.adapter, BookedAttempts(self.account, purpose), refused=self.refused_ways)
+        asking = Question.of(ask, self.adapter, BookedAttempts(self.account, purpose), refused=self.refused_ways)
+        if asking.is_moot:
+            return UNTOLD
         with asking.attempts.counting():
             while asking.reply is None:
                 try:
                     asking.read(self.transport.send(asking.request(), asking.attempts))
                 except (ApiRefused, ApiBusy) as error:
                     asking.refuse(error)
-            return asking.attempts.counted([asking.reply])[0]
+            return asking.counted()
 
     async def asend(self, ask: Ask, purpose: Purpose = NO_RUN, /) -> Reply:
         """`send` for asyncio."""
-        asking = _Question.of(ask, self.adapter, BookedAttempts(self.account, purpose), refused=self.refused_ways)
+        asking = Question.of(ask, self.adapter, BookedAttempts(self.account, purpose), refused=self.refused_ways)
+        if asking.is_moot:
+            return UNTOLD
         with asking.attempts.counting():
             while asking.reply is None:
                 try:
                     asking.read(await self.transport.asend(asking.request(), asking.attempts))
                 except (ApiRefused, ApiBusy) as error:
                     asking.refuse(error)
-            return asking.attempts.counted([asking.reply])[0]
+            return asking.counted()
 
     def send_list(self, asks: Sequence[Ask], purpose: Purpose = NO_RUN, /) -> Sequence[Reply]:
         """One request for several asks (`Capabilities.prompt_lists`); the first reply has its usage, its attempts."""
@@ -193,70 +209,6 @@ class Api(Closing):
     async def aclose(self) -> None:
         """Close the connections of `asend` and `send`; to be awaited in the loop that used them."""
         await self.transport.aclose()
-
-
-@dataclass(slots=True)
-class _Question:
-    """One question in the first way whose reply can be used.
-
-    refused: ways that are not tried any more. ways: those in which it has not been asked yet.
-    """
-
-    ask: Ask
-    adapter: Adapter
-    attempts: BookedAttempts
-    refused: set[int]
-    ways: list[int] = field(default_factory=list)
-    reply: Reply | None = None
-
-    @classmethod
-    def of(cls, ask: Ask, adapter: Adapter, attempts: BookedAttempts, *, refused: set[int]) -> _Question:
-        able = adapter.capabilities()
-        attempts.repeats = isinstance(ask, Draw)
-        if not isinstance(ask, Generate) or not ask.prefix.answer:
-            return cls(ask, adapter, attempts, refused)
-        attempts.repeats = able.chat
-        first, *rest = [way for way in range(able.ways) if way not in refused] or [able.ways - 1]
-        return cls(replace(ask, way=first), adapter, attempts, refused, rest)
-
-    def request(self) -> WireRequest:
-        return self.attempts.book(self.adapter.encode(self.ask), length=self.ask.length)
-
-    def read(self, body: Mapping[str, object]) -> None:
-        """Take the reply, or go over to the next way. Raises ReplyError where there is no other."""
-        try:
-            self.reply = self.adapter.decode(body, self.ask)
-        except ReplyError:
-            if not self._goes_over():
-                raise
-
-    def refuse(self, error: ApiRefused | ApiBusy) -> None:
-        """Go over to the next way where the endpoint refuses a schema, or fails over a reply to one.
-
-        Raises the error where it is another one.
-        """
-        said, way = error.message.lower(), self.ask.way if isinstance(self.ask, Generate) else 0
-        schema = error.status in _OF_FIELDS and any(word in said for word in _OF_SCHEMAS)
-        failed = error.status == _STUMBLE and _UNPARSED in said
-        if not (schema or failed) or not self._goes_over():
-            raise error
-        if schema:
-            self.refused.add(way)
-
-    def _goes_over(self) -> bool:
-        """Whether there was another way."""
-        if not self.ways or not isinstance(self.ask, Generate):
-            return False
-        self.ask = replace(self.ask, way=self.ways.pop(0))
-        return True
-
-
-_OF_FIELDS = (400, 422)
-_STUMBLE = 500
-_UNPARSED = "does not match the expected"
-"""What llama.cpp's server says where it cannot read what the model wrote inside its own grammar."""
-_OF_SCHEMAS = ("response_format", "text.format", "schema", "pattern", "grammar", "structured output")
-"""What a refusal of structured output names, in small letters."""
 
 
 COMMON_ENDS = (

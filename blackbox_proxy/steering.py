@@ -47,11 +47,13 @@ Gate = Literal["always", "divergence"]
 """Where the offset acts: `always`: at every token; `divergence`: only where the pair's members differ; elsewhere the
 API's own distribution decides. Section 2.1 of docs/method.md."""
 
-Way = Literal["auto", "token", "answers", "chunks"]
-"""How an answer is steered: `token`: token by token, which needs log-probs; `answers`: whole answers are drawn, and one
-is chosen by its weight, which needs nothing but text; `chunks`: the best of several continuations are gone on with,
-some tokens at a time, which needs an endpoint that goes on from a text; `auto`: token by token where the endpoint shows
-log-probs, and whole answers where it does not. Sections 5 and 6 of docs/method.md say what each aims at."""
+Way = Literal["auto", "token", "forced", "words", "answers", "chunks"]
+"""How an answer is steered. Token by token, which needs log-probs: `token`: by the best that the endpoint can do;
+`forced`: a chat goes on from what a schema demands, and in no other way; `words`: a chat is asked in words to go on.
+`answers`: whole answers are drawn, and one is chosen by its weight, which needs nothing but text. `chunks`: the best of
+several continuations are gone on with, some tokens at a time, which needs an endpoint that goes on from a text. `auto`:
+token by token where the endpoint shows log-probs, whole answers where it does not. Sections 5 and 6 of docs/method.md
+say what each aims at."""
 
 Pick = Literal["best", "draw"]
 """Which of the whole answers is taken: the best, or one in proportion to the weights."""
@@ -257,9 +259,9 @@ class Steering:
     )
     way: Way = knob(
         "auto",
-        "Steer token by token, or draw whole answers and choose one (`answers`); `auto` does that where the endpoint"
-        " shows no log-probs. `chunks` chooses among continuations of some tokens, again and again. At --temperature 0"
-        " several are drawn at 1.",
+        "Steer token by token (`token`; of a chat without prefill alone: `forced` by a schema, or in `words`), or draw"
+        " whole answers and choose one (`answers`); `auto` does that where the endpoint shows no log-probs. `chunks`"
+        " chooses among continuations of some tokens, again and again. At --temperature 0 several are drawn at 1.",
         group="whole",
     )
     samples: int = knob(

@@ -18,7 +18,7 @@ from blackbox_proxy.remote.transport import Clock, Transport
 from blackbox_proxy.run.steerer import Steerer, steer
 from blackbox_proxy.standin import Script, Traffic, running, script
 from blackbox_proxy.standin.plan import Fault, FaultPlan, read_plan
-from blackbox_proxy.steering import Steering
+from blackbox_proxy.steering import Steering, Who
 from blackbox_proxy.testing import ToyModel, ToyPair
 from blackbox_proxy.types import Attempt, Prompt, Result, Usage
 
@@ -34,22 +34,26 @@ DRIVERS: tuple[Driver, ...] = ("steer", "stream", "asteer")
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """An adapter with its options, and how text is told to the loop."""
+    """An adapter with its options, how text is told to the loop, and who drafts; None: as the steering has it."""
 
     adapter: str
     options: Mapping[str, object] = field(default_factory=dict)
     event: Literal["bytes", "ids"] = "bytes"
+    drafter: Who | None = None
 
 
+FORCED = {"strategies": ("forced",), "structured": "pattern"}
 ROUTES = {
     "text": Route("completions"),
     "ids": Route("completions", {"token_ids": True}, "ids"),
     "chat_prefill": Route("chat_prefill"),
     "chat_continue": Route("chat_continue", {"strategies": ("instruct",)}),
-    "forced": Route("chat_continue", {"strategies": ("forced",), "structured": "pattern"}),
+    "forced": Route("chat_continue", FORCED),
+    "forced echo": Route("chat_continue", {**FORCED, "structured_logprobs": "before"}, drafter="pair_echo"),
 }
 MORE = {
     "three ways": Route("chat_continue"),
+    "forcing": Route("chat_continue", {"structured": "pattern"}),
     "lists": Route("completions", {"prompt_lists": True}),
     "echo": Route("completions", {"echo": True}),
 }
@@ -124,7 +128,8 @@ class Bench:
         account: Account | None = None,
     ) -> Result:
         """One steered answer while requests fail by the plan."""
-        own = replace(steering, event=(ROUTES | MORE)[route].event)
+        way = (ROUTES | MORE)[route]
+        own = replace(steering, event=way.event, drafter=way.drafter or steering.drafter)
         api = replace(self.api(route, plan, timeout=timeout, attempts=attempts), account=account)
         if driver == "stream":
             run = Steerer(api, self.pair, own).stream(QUESTION, pair_prompt=EMPTY)

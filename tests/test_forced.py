@@ -15,10 +15,10 @@ from blackbox_proxy.api import Api
 from blackbox_proxy.remote.registry import load_adapter
 from blackbox_proxy.remote.retry import RetryPolicy
 from blackbox_proxy.remote.transport import Transport
+from blackbox_proxy.run.sources import LocalPair
 from blackbox_proxy.run.steerer import steer
 from blackbox_proxy.standin import Traffic, running
 from blackbox_proxy.steering import Steering
-from blackbox_proxy.testing import ToyPair
 from blackbox_proxy.types import Generate, Kind, Message, Prefix, Result
 from tests.fault_bench import EMPTY, END, QUESTION, STEERING, TOP_K, Bench, benched, toy_script
 from tests.remote.scripted import Say, ScriptedApi
@@ -43,7 +43,7 @@ def served(*quirks: str, **options: object) -> Iterator[tuple[Api, Traffic]]:
             yield Api("toy", transport, adapter), traffic
 
 
-def answer(api: Api, pair: ToyPair, steering: Steering) -> Result:
+def answer(api: Api, pair: LocalPair, steering: Steering) -> Result:
     return steer(QUESTION, api=api, offsets=pair, steering=steering, pair_prompt=EMPTY)
 
 
@@ -134,3 +134,24 @@ def test_a_server_that_cannot_read_what_it_wrote_is_asked_in_the_next_way() -> N
             reply = api.send(Generate("toy", Prefix("", b"Yes,", (Message("user", "So?"),)), 1))
     assert reply.positions[0].sampled.piece == b" so"
     assert (reply.exact, reply.forced, api.refused_ways) == (False, False, set())
+
+
+@pytest.mark.parametrize("said", [["{", '"answer', '": "', "Ye"], ["Sure", "!"], ['{"answer": "', "No"], ["[", "1"]])
+def test_a_reply_that_is_cut_inside_the_text_or_is_none_is_paid_for_and_the_next_way_is_taken(said: list[str]) -> None:
+    with ScriptedApi(spoken(said), spoken(["Yes", ",", " so"])) as scripted:
+        with Transport(scripted.url, None, retry=RetryPolicy(first=0.0)) as transport:
+            api = Api("toy", transport, load_adapter("chat_continue", top_k=1, structured="pattern"))
+            reply = api.send(Generate("toy", Prefix("", b"Yes,", (Message("user", "So?"),)), 1))
+    assert reply.positions[0].sampled.piece == b" so"
+    assert (reply.exact, reply.forced, api.refused_ways) == (False, False, set())
+    assert [call.usage.output for call in reply.calls] == [len(said), 3]
+
+
+def spoken(tokens: list[str]) -> Say:
+    """A reply of these tokens, which is cut behind them, with its usage."""
+    plain = [{"token": text, "logprob": -0.1, "bytes": list(text.encode())} for text in tokens]
+    content = [{**token, "top_logprobs": [token]} for token in plain]
+    text = "".join(tokens)
+    choice = {"message": {"content": text}, "finish_reason": "length", "logprobs": {"content": content}}
+    usage = {"prompt_tokens": 5, "completion_tokens": len(tokens), "total_tokens": 5 + len(tokens)}
+    return Say({"choices": [choice], "usage": usage})

@@ -11,7 +11,7 @@ import pytest
 
 import blackbox_proxy
 from blackbox_proxy.remote.registry import load_adapter
-from tests import modules
+from tests import modules, ways
 from tests.cli.test_help import COMMANDS, below
 from tests.documents import DOCS, PAGES, ROOT, TEXT
 
@@ -85,6 +85,10 @@ def test_the_page_of_the_api_has_the_public_names() -> None:
         r"^::: blackbox_proxy\.(\w+)$", (DOCS / "api.md").read_text(encoding="utf-8"), flags=re.MULTILINE
     )
     assert sorted(listed) == sorted(blackbox_proxy.__all__)
+
+
+def test_the_page_of_the_ways_is_that_of_the_shipped_profiles() -> None:
+    assert (DOCS / "ways.md").read_text(encoding="utf-8") == ways.page(), "`make reference` writes it anew"
 
 
 def test_the_page_of_the_modules_is_that_of_today() -> None:

@@ -23,9 +23,29 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, final, get_args
 
 from blackbox_proxy.errors import InputError, ReplyError
-from blackbox_proxy.types import Ask, Capabilities, Continuation, Draw, Generate, Message, Reply, WireRequest
+from blackbox_proxy.types import (
+    Ask,
+    Capabilities,
+    Continuation,
+    Draw,
+    Echo,
+    Generate,
+    Message,
+    Reply,
+    Score,
+    WireRequest,
+)
 
-from .forced import LONGEST, Structured, demand, frame_tokens, read_forced
+from .forced import (
+    LONGEST,
+    Structured,
+    demand,
+    demand_whole,
+    frame_tokens,
+    read_forced,
+    read_forced_echo,
+    read_forced_text,
+)
 from .healing import healed
 from .joining import joined, parted, taken_up
 from .options import LogprobsKind, Options, check_choice, whole_text
@@ -36,6 +56,12 @@ Strategy = Literal["forced", "instruct", "draft", "replay"]
 
 STRATEGIES: tuple[Strategy, ...] = ("forced", "replay", "instruct", "draft")
 """All of them, the closest to the model's own distribution first."""
+
+MaskSide = Literal["before", "after"]
+"""Of which side of a schema's mask an endpoint's log-probs are."""
+
+_SCORED: Sequence[Message] = (Message("user", "Write a text."),)
+"""What a text is the answer to that is scored by itself."""
 
 _GO_ON = (
     "Your last message was cut off. Go on from exactly where it stops, as if it had never been cut: write only what "
@@ -58,8 +84,9 @@ class ChatContinue(Options):
     """Codec for POST /chat/completions and /responses of an endpoint that begins a new turn with every reply.
 
     strategies: how it is asked to go on from an answer; the next one is tried where a reply does not do so. structured:
-    how a JSON schema can demand an answer's beginning, with log-probs: `pattern`, `const`, or `none`, which leaves out
-    the strategy `forced`. The other options: see `Options`.
+    how a JSON schema can demand an answer's beginning, with log-probs: `pattern`, `spelt`, `const`, or `none`, which
+    leaves out the strategy `forced`. structured_logprobs: whether these are those `before` the schema's mask, so that a
+    demanded text is an echo, or `after` it. The other options: see `Options`.
     """
 
     path: str = "/chat/completions"
@@ -67,6 +94,7 @@ class ChatContinue(Options):
     logprobs_kind: LogprobsKind = "bool"
     strategies: Sequence[Strategy] = STRATEGIES
     structured: Structured = "none"
+    structured_logprobs: MaskSide = "after"
     name: str = field(default="chat_continue", init=False)
 
     def __post_init__(self) -> None:
@@ -79,6 +107,7 @@ class ChatContinue(Options):
         for strategy in self.strategies:
             check_choice("strategy", strategy, STRATEGIES)
         check_choice("structured", self.structured, get_args(Structured))
+        check_choice("structured_logprobs", self.structured_logprobs, get_args(MaskSide))
         if self.structured == "none" and set(self.strategies) == {"forced"}:
             raise InputError(
                 "the strategy 'forced' alone needs structured output",
@@ -87,7 +116,27 @@ class ChatContinue(Options):
 
     def capabilities(self) -> Capabilities:
         """It takes messages, and only tries to go on from a text."""
-        return replace(self.capable(Continuation.APPROXIMATE, chat=True), ways=len(self._ways()))
+        able = self.capable(Continuation.APPROXIMATE, chat=True)
+        return replace(able, ways=len(self._ways()), echo=self._echoes)
+
+    def limited_to(self, way: Literal["forced", "words"]) -> ChatContinue:
+        """The same endpoint, asked by a schema alone, or in words alone.
+
+        Raises:
+            InputError: Where none of the strategies goes that way, or no schema can demand a text.
+        """
+        strategies = tuple(one for one in self.strategies if (one == "forced") == (way == "forced"))
+        if way == "forced" and self.structured == "none":
+            raise InputError(
+                "way='forced' needs an endpoint whose structured output can demand the beginning of an answer",
+                hint="`blackbox-proxy doctor` measures it and sets `structured`; or use way='words'",
+            )
+        if not strategies:
+            raise InputError(
+                f"way={way!r} needs strategies that go that way, and there are: {', '.join(self.strategies)}",
+                hint="name others in the option `strategies`, or use way='token'",
+            )
+        return replace(self, strategies=strategies, structured=self.structured if way == "forced" else "none")
 
     def encode(self, ask: Ask) -> WireRequest:
         """The request for a `Generate` or a `Draw`; without an answer it is a plain question.
@@ -103,6 +152,8 @@ class ChatContinue(Options):
                     hint="draw whole answers: way='answers'",
                 )
             return self.request(ask, {where: turns(check_turns(ask.prefix.messages))}, length=ask.length)
+        if self._echoes and isinstance(ask, Echo | Score):
+            return self._echoing(ask)
         question = question_of(ask)
         prefix, strategy = question.prefix, self._strategy(question)
         if strategy == "forced" and prefix.answer:
@@ -120,6 +171,8 @@ class ChatContinue(Options):
         """
         if isinstance(ask, Draw):
             return self.read_answers(body, ask)
+        if self._echoes and isinstance(ask, Echo | Score):
+            return self._read_echo(body, ask)
         question = question_of(ask)
         reply = self.read(body, question)
         if not question.prefix.answer:
@@ -127,7 +180,7 @@ class ChatContinue(Options):
         strategy = self._strategy(question)
         try:
             if strategy == "forced":
-                return read_forced(self._unparted(body, reply, question), question.prefix.answer, self.structured)
+                return read_forced(self._unparted(body, question), question.prefix.answer, self.structured)
             return replace(_taken(reply, question, strategy=strategy), exact=False)
         except ReplyError:
             if question.way + 1 < len(self._ways(question.prefix.answer)):
@@ -154,9 +207,43 @@ class ChatContinue(Options):
         length = question.length + tokens_of(prefix.answer) + frame_tokens(prefix.answer)
         return self.request(question, {self._where(): turns(prefix.messages), **schema}, length=length)
 
-    def _unparted(self, body: Mapping[str, object], reply: Reply, question: Generate) -> Reply:
+    @property
+    def _echoes(self) -> bool:
+        """Whether a demanded text is an echo."""
+        can = self.structured in ("pattern", "spelt") and self.structured_logprobs == "before"
+        return can and "forced" in self.strategies
+
+    def _echoing(self, ask: Echo | Score) -> WireRequest:
+        """The request whose schema demands the draft behind the answer so far, or a text and nothing behind it."""
+        text = ask.text if isinstance(ask, Score) else ask.prefix.answer + ask.draft
+        if len(text) > LONGEST:
+            raise InputError(
+                f"a text of {len(text)} bytes was to be demanded, and {LONGEST} is the most",
+                hint="score a shorter text, or use an endpoint that gives texts back by itself (`completions`)",
+            )
+        said, responses = whole_text(text), self.decoder == "openai_responses"
+        if isinstance(ask, Score):
+            chat: Sequence[Message] = _SCORED
+            schema = demand_whole(said, responses=responses)
+        else:
+            chat, schema = ask.prefix.messages, demand(said, self.structured, responses=responses)
+        length = ask.length + tokens_of(text) + frame_tokens(text)
+        return self.request(ask, {self._where(): turns(check_turns(chat)), **schema}, length=length)
+
+    def _read_echo(self, body: Mapping[str, object], ask: Echo | Score) -> Reply:
+        """What is told along the text. Of a draft nothing, where the reply does not do what was demanded."""
+        reply = self._unparted(body, ask)
+        if isinstance(ask, Score):
+            return read_forced_text(reply, ask.text)
+        try:
+            return read_forced_echo(reply, ask.prefix.answer, ask.draft)
+        except ReplyError:
+            return replace(reply, positions=(), finish=None, said=None)
+
+    def _unparted(self, body: Mapping[str, object], ask: Ask) -> Reply:
         """The reply with what its tokens say before the text, such as a fence around JSON."""
-        return reply if reply.exact else self.read(body, question, repeats=True)
+        reply = self.read(body, ask)
+        return reply if reply.exact else self.read(body, ask, repeats=True)
 
 
 def asked(messages: Sequence[Message], answer: str, *, strategy: Strategy) -> Sequence[Message]:

@@ -118,13 +118,13 @@ def _grounds(foreseen: Foreseen) -> tuple[str, ...]:
 
 
 def worded(model: str, work: Work, *, answers: int, tokens: int) -> None:
-    """What a run in words is expected to take, before it begins."""
+    """What a run in words, or by a schema, is expected to take, before it begins."""
     calls, read, written = (round(answers * amount) for amount in (work.calls, work.input, work.output))
     price = "at unknown cost" if work.cost is None else f"about {money(work.cost * answers)} USD"
     many = "an answer" if answers == 1 else f"{answers} answers"
     show.warning(
-        f"{model} is asked in words to go on, which takes many calls: {many} of {tokens} tokens about {calls:,}, with "
-        f"{read:,} tokens in and {written:,} out, {price}; --max-calls and --max-cost limit that"
+        f"{model} does not go on from a text by itself, which takes many calls: {many} of {tokens} tokens about "
+        f"{calls:,}, with {read:,} tokens in and {written:,} out, {price}; --max-calls and --max-cost limit that"
     )
 
 

@@ -299,7 +299,9 @@ def expected(api: Api, prompt: Prompt, steering: Steering, *, rows: Iterable[Led
 
     rows: what the ledger knows.
     """
-    ways = ways_of(api.capabilities())
+    from blackbox_proxy.run.sources import reached_by
+
+    ways = ways_of(reached_by(api, steering.way).capabilities())
     if not ways or steering.leaves_alone:
         return None
     place = _Place(api.model, "", "", "", 1, ways)

@@ -328,6 +328,7 @@ def result_json(result: Result, *, trace: bool, before: Sequence[str] = ()) -> d
         "text": result.text,
         "finish": result.finish,
         "exactness": result.exactness,
+        "way": result.way,
         "approximate_steps": result.approximate,
         "notes": [*before, *result.notes],
         "model": result.model,

@@ -108,7 +108,8 @@ class Facts:
     was asked; None where it was not. pinned: of what may not be said of how an answer is drawn, the value that it has.
 
     echoes: a chat repeats its partial turn. lists: a request may hold several prompts. gives_back: a raw text comes
-    back with the alternatives at its places. structured: how a schema can demand a beginning, with log-probs.
+    back with the alternatives at its places. structured: how a schema can demand a beginning, with log-probs;
+    before_mask: whether these are the model's own, and not those of what the schema lets stand.
     """
 
     noise: float = 0.0
@@ -125,6 +126,7 @@ class Facts:
     lists: bool = False
     gives_back: bool = False
     structured: str = "none"
+    before_mask: bool = False
     trust: str = "exact"
     ends: tuple[str, ...] = ()
     blank_is_text: bool = False
@@ -276,7 +278,10 @@ class Findings:
             return {"token_ids": facts.ids, "reveal": self._reveal(), **savings}
         if self.adapter == "chat_prefill":
             return {"prefill": facts.prefill, "echoes": facts.echoes, "trims": facts.trims}
-        return {"structured": facts.structured} if self.whole and self.adapter else {}
+        if not self.whole or not self.adapter:
+            return {}
+        mask = {"structured_logprobs": "before"} if facts.before_mask else {}
+        return {"structured": facts.structured, **mask}
 
     def _reveal(self) -> str:
         """How log-probs beyond the top-k are had; those of chosen ids are only read in the plain legacy shape."""

@@ -5,6 +5,7 @@ Requests are data. The module knows no network and no reply.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -45,8 +46,8 @@ BLANK = "My favourite of the three is"
 PARROT = "🦜🦜🦜🦜"
 PARROTS = f"Write this once more, and nothing else: {PARROT}{PARROT}"
 """Most vocabularies write a parrot in two tokens or more, which are no text by themselves."""
-DEMANDED = "Zebra 7: so"
-"""No answer begins so by itself."""
+DEMANDED = 'Zebra 7: "so'
+"""No answer begins so by itself. JSON escapes its quote, which tells what a pattern is held against."""
 SHORT = "Say only: ok"
 OK = "ok"
 LETTERS = "Qzx jvbk wqpf zzgh"
@@ -55,6 +56,7 @@ LETTERS = "Qzx jvbk wqpf zzgh"
 KINDS = ("flag_pair", "prefix", "partial", "implicit")
 """The ways in which a partial turn is told: two flags of the request, one of the message (of two names), nothing."""
 _ANY = r"(.|\n|\r)*"
+_ANY_SPELT = r"""([^"\\\x7F\x00-\x1F]|\\(["\\/bfnrt]|u[0-9a-fA-F]{4}))*"""
 _FLAGS = {"continue_final_message": True, "add_generation_prompt": False}
 
 
@@ -118,10 +120,11 @@ class RequestForm:
         return self.ask(turns, length=length, temperature=temperature, more={**flags, **more})
 
     def demanding(self, question: str, begun: str, *, kind: str, length: int = 1, logprobs: bool = True) -> WireRequest:
-        """A request whose schema demands an answer that begins so, by a `pattern` or a `const`, drawn greedily."""
-        begins = (
-            {"type": "string", "const": begun} if kind == "const" else {"type": "string", "pattern": f"^{begun}{_ANY}$"}
-        )
+        """A request whose schema demands an answer that begins so, drawn greedily.
+
+        kind: by a `pattern` of the text, by one of its JSON (`spelt`), or by a `const`.
+        """
+        begins = {"type": "string", "const": begun} if kind == "const" else _beginning(begun, spelt=kind == "spelt")
         properties = {"begun": begins, "answer": {"type": "string"}} if kind == "const" else {"answer": begins}
         schema = {"type": "object", "properties": properties, "required": list(properties)}
         named = {"name": "answer", "strict": True, "schema": {**schema, "additionalProperties": False}}
@@ -148,6 +151,12 @@ class RequestForm:
             return {"prompt": said}
         turns = [turn("user", said)] if isinstance(said, str) else said
         return {"input" if self.route == "responses" else "messages": turns}
+
+
+def _beginning(begun: str, *, spelt: bool) -> dict[str, object]:
+    """A string that begins so, whose text has no sign of a pattern."""
+    escaped = json.dumps(begun)[1:-1].replace("\\", "\\\\")
+    return {"type": "string", "pattern": f"^{escaped}{_ANY_SPELT}$" if spelt else f"^{begun}{_ANY}$"}
 
 
 def _format(named: Fields) -> dict[str, object]:

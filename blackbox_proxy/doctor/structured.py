@@ -14,6 +14,7 @@ from blackbox_proxy.doctor.requests import COLOURS, DEMANDED, RequestForm
 from blackbox_proxy.doctor.schemas import LENGTH, find_schemas
 
 _WHAT = "structured output"
+_FAILED = 500
 
 
 def find_structured(session: ProbeSession) -> None:
@@ -22,10 +23,32 @@ def find_structured(session: ProbeSession) -> None:
     if form is None:
         return
     answer = _demanding(session, form, "pattern")
+    if not (_obeys(answer) or _is_refused(answer)):
+        answer = _by_spelling(session, form, ignored=answer)
     if answer.reply is None:
         answer = _otherwise(session, form, refused=answer)
     if answer.reply is not None:
         _obeyed(session, form, answer)
+
+
+def _by_spelling(session: ProbeSession, form: RequestForm, *, ignored: ProbeAnswer) -> ProbeAnswer:
+    """What is taken where the text that a pattern demands does not come: perhaps the pattern is held against JSON."""
+    spelt = _demanding(session, form, "spelt")
+    if not _obeys(spelt):
+        return ignored
+    session.findings.facts.structured = "spelt"
+    saw = "a pattern is held against the JSON as it is spelt, not against the text in it"
+    session.findings.note("pattern", "lossy", saw, by=spelt)
+    return spelt
+
+
+def _obeys(answer: ProbeAnswer) -> bool:
+    return answer.reply is not None and _begins(answer.reply.text)
+
+
+def _is_refused(answer: ProbeAnswer) -> bool:
+    """Whether the endpoint says no to the request, and does not fail over what it wrote."""
+    return answer.status is not None and answer.status < _FAILED
 
 
 def _demanding(session: ProbeSession, form: RequestForm, kind: str, *, logprobs: bool = True) -> ProbeAnswer:
@@ -54,7 +77,7 @@ def _obeyed(session: ProbeSession, form: RequestForm, answer: ProbeAnswer) -> No
     findings, facts = session.findings, session.findings.facts
     kind = facts.structured if facts.structured != "none" else "pattern"
     facts.structured = "none"
-    if answer.reply is None or not _begins(answer.reply.text):
+    if not _obeys(answer):
         saw = "it is accepted, and the answer is not what it demands"
         findings.note(_WHAT, "ignored", saw, finding="ignored-format", by=answer)
         return
@@ -67,6 +90,7 @@ def _obeyed(session: ProbeSession, form: RequestForm, answer: ProbeAnswer) -> No
     saw = f"it can demand the beginning of an answer, by a {kind}; a new schema takes {answer.seconds:.2g} s{known}"
     findings.note(_WHAT, "works", saw, by=answer)
     if any(place.sampled.logp < place.best.logp - facts.tolerance for place in answer.places if place.listed):
+        facts.before_mask = True
         findings.note("mask", "works", "log-probs are those before the mask of a schema", by=answer)
     elif form.warm and any(place.sampled.logp > SENTINEL for place in answer.places):
         saw = "log-probs are those after the mask of a schema"

@@ -16,7 +16,7 @@ from blackbox_proxy.errors import InputError, OverBudget
 from blackbox_proxy.run.calls import Answered
 from blackbox_proxy.run.whole import HeldAnswers, draws, order_of
 from blackbox_proxy.steering import Steering
-from blackbox_proxy.types import Ask, Continuation, Draw, Exactness, Prefix, Reply, Sample, Sampling, Score
+from blackbox_proxy.types import Ask, Continuation, Draw, Exactness, Prefix, Reply, Sample, Sampling, Score, WayTaken
 
 _GOES_ON = (Continuation.EXACT, Continuation.PREFILL)
 
@@ -65,6 +65,11 @@ class HeldChunks:
     replies: list[Reply] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     texts: tuple[bytes, ...] = ()
+
+    @property
+    def way(self) -> WayTaken:
+        """How such answers are steered."""
+        return "chunks"
 
     @property
     def exactness(self) -> Exactness:

@@ -39,6 +39,7 @@ from blackbox_proxy.errors import BlackboxProxyError, InputError, OverBudget, Pr
 from blackbox_proxy.local.controls import parted_note
 from blackbox_proxy.run.calls import Answered, Batch
 from blackbox_proxy.run.chunks import HeldChunks, drawing, held_for
+from blackbox_proxy.run.labels import exactness_of, way_of
 from blackbox_proxy.run.notes import blind_note, recut_notes, respelled_note, uncertain_notes
 from blackbox_proxy.run.sources import (
     BoundSource,
@@ -50,6 +51,7 @@ from blackbox_proxy.run.sources import (
     check_scores,
     drafts_of,
     draws_whole,
+    reached_by,
     read_by,
     whole_knobs,
     whole_source,
@@ -101,12 +103,6 @@ def _start(ask: Ask) -> int:
 def _worded(reply: Reply) -> Reply:
     """A reply of an endpoint that does not go on from a text by itself: exact only where a schema demanded it."""
     return reply if reply.forced else replace(reply, exact=False)
-
-
-def _exactness(steps: Sequence[Step]) -> Exactness:
-    if not all(step.exact for step in steps):
-        return "approximate"
-    return "forced" if any(step.forced for step in steps) else "exact"
 
 
 def _bound(
@@ -168,6 +164,7 @@ class Session:
 
         Raises InputError where the endpoint, or the source, cannot do what the knobs ask for.
         """
+        api = reached_by(api, steering.way)
         spending, can = Spending(run or uuid.uuid4().hex), api.capabilities()
         if draws_whole(steering, api):
             steering = whole_knobs(steering)
@@ -209,6 +206,7 @@ class Session:
     @classmethod
     def open_given(cls, given: Given, *, api: Endpoint, offsets: Offsets, steering: Steering) -> Session:
         """A run that scores a text. Raises InputError where the endpoint does not give texts back."""
+        api = reached_by(api, steering.way)
         if not api.capabilities().echo:
             raise InputError(
                 f"the adapter for {api.model!r} does not tell log-probs of a text that it is sent",
@@ -391,9 +389,10 @@ class Session:
             ),
             calls=tuple(self.spending.calls),
             samples=() if self.whole is None else self.whole.priced(ending),
+            way=way_of(self.steps, self.api.capabilities(), drawn=None if self.whole is None else self.whole.way),
         )
 
     def _exactness(self, ending: Ending) -> Exactness:
         if self.whole is not None:
             return self.whole.exactness
-        return "approximate" if ending.notes else _exactness(self.steps)
+        return "approximate" if ending.notes else exactness_of(self.steps)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, final, runtime_checkable
+from typing import Literal, Protocol, final, runtime_checkable
 
 from blackbox_proxy.api import Endpoint
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
@@ -170,6 +170,22 @@ class ScoresTexts(Protocol):
     """What can score whole texts: any `OffsetSource`, and every pair that is one."""
 
     def score(self, context: bytes, pieces: Sequence[bytes], *, prompt: Prompt) -> Scores: ...
+
+
+@runtime_checkable
+class LimitedEndpoint(Protocol):
+    """An endpoint that can be held to one way of going on from a text, as `Api` can."""
+
+    def limited_to(self, way: Literal["forced", "words"], /) -> Endpoint: ...
+
+
+def reached_by(api: Endpoint, way: Way) -> Endpoint:
+    """The endpoint, held to the way that the knobs name. Raises InputError where it cannot go on so."""
+    if way not in ("forced", "words"):
+        return api
+    if isinstance(api, LimitedEndpoint):
+        return api.limited_to(way)
+    raise InputError(f"way={way!r} cannot be asked of {type(api).__name__}", hint="use way='token'")
 
 
 def draws_whole(steering: Steering, api: Endpoint) -> bool:

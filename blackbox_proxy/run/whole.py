@@ -12,7 +12,7 @@ from blackbox_proxy.core.events import ApiAnswers, Ending, Evidence, Run
 from blackbox_proxy.core.money.spending import Spending, calls_of, cost_of
 from blackbox_proxy.run.calls import Answered
 from blackbox_proxy.steering import Steering
-from blackbox_proxy.types import Draw, Exactness, Prefix, Reply, Sample, Sampling
+from blackbox_proxy.types import Draw, Exactness, Prefix, Reply, Sample, Sampling, WayTaken
 
 
 def draws(event: ApiAnswers, api: Endpoint, prefix: Prefix) -> Iterator[Draw]:
@@ -37,6 +37,11 @@ class HeldAnswers:
     steering: Steering
     replies: list[Reply] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+
+    @property
+    def way(self) -> WayTaken:
+        """How such answers are steered."""
+        return "answers"
 
     @property
     def exactness(self) -> Exactness:

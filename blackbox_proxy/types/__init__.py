@@ -24,6 +24,7 @@ from blackbox_proxy.types.api import (
     Reply,
     RevealMethod,
     Said,
+    StrategicAdapter,
     Usage,
     Watcher,
     WireRequest,
@@ -53,6 +54,7 @@ from blackbox_proxy.types.results import (
     Sample,
     ScoredCandidate,
     Step,
+    WayTaken,
 )
 
 __all__ = [
@@ -104,9 +106,11 @@ __all__ = [
     "ScoredCandidate",
     "Scores",
     "Step",
+    "StrategicAdapter",
     "TokenPath",
     "Tokenizer",
     "Usage",
     "Watcher",
+    "WayTaken",
     "WireRequest",
 ]

@@ -313,6 +313,14 @@ class Adapter(Protocol):
 
 
 @runtime_checkable
+class StrategicAdapter(Protocol):
+    """An adapter that goes on from a text in several ways, and can be held to one of them."""
+
+    def limited_to(self, way: Literal["forced", "words"], /) -> Adapter:
+        """The adapter that goes on in this way alone. Raises InputError where the endpoint cannot."""
+
+
+@runtime_checkable
 class ListAdapter(Protocol):
     """An adapter that puts several asks into one request; they differ in the text, or ids, to go on from alone.
 

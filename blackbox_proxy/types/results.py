@@ -105,6 +105,12 @@ Exactness = Literal["exact", "forced", "sampled", "approximate"]
 whether it is one of several that were drawn whole, or by chunks in proportion to their weights."""
 
 
+WayTaken = Literal["token", "raw", "prefill", "forced", "words", "answers", "chunks"]
+"""How an answer was steered: token by token, where the endpoint went on from raw text (`raw`), from a partial turn
+(`prefill`), from what a schema demanded (`forced`), or was asked in words; `token`: nothing was gone on from, or by
+another means; or whole answers, or chunks of them, were drawn."""
+
+
 Finish = Literal["stop", "length", "stop_string", "repetition", "budget", "content_filter", "error"]
 """Why an answer ended; `budget`: the next request could have passed a budget, so it was not sent; `content_filter`: the
 provider's filter has cut it there."""
@@ -168,6 +174,7 @@ class Result:
         calls: All attempts at requests, as the ledger has them.
         samples: The whole answers, or texts that chunks led to, that it was chosen from, the largest share first; none
             where it was steered token by token.
+        way: How it was steered; of several means, the least exact.
     """
 
     text: str
@@ -181,6 +188,7 @@ class Result:
     notes: tuple[str, ...] = field(default=())
     calls: tuple[Call, ...] = ()
     samples: tuple[Sample, ...] = ()
+    way: WayTaken = "token"
 
     @property
     def drawn(self) -> int:

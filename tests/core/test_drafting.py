@@ -119,3 +119,16 @@ def test_prices_and_aims_are_checked() -> None:
         CostRatios(-1.0, 0.0, 0.0)
     with pytest.raises(InputError, match="prefer"):
         Planner(prefer="speed")  # type: ignore[arg-type]
+
+
+def test_text_that_is_written_again_with_each_call_makes_calls_dear() -> None:
+    """As where a schema demands the answer so far: many prompts cost their text, and a draft is output."""
+    plain, again = Planner(prefer="cost"), Planner(prefer="cost")
+    for planner, written in ((plain, 4), (again, 44)):
+        planner.paid(Plan("api", 4), Sent(1, 0, 4), Usage(input=100, output=written), seconds=1.0)
+        for _ in range(40):
+            planner.saw(Seen(drafted=False, guessed=True, sure=True))
+    for drafter in DRAFTERS:
+        assert (again.cost(drafter) > plain.cost(drafter)).all()
+    assert again.cost("pair_prefixes").min() > 2 * again.cost("pair_echo").min()
+    assert again.plan(DRAFTERS, limit=16).drafter == "pair_echo"

@@ -68,6 +68,31 @@ def read_forced(reply: Reply, prefix: bytes, structured: Structured) -> Reply:
     return replace(reply, positions=positions, finish=finish, exact=exact, forced=True, respelled=respelled, said=None)
 
 
+def is_bordered(reply: Reply, prefix: bytes) -> bool:
+    """Whether one of the model's tokens ends where the answer so far does.
+
+    Raises:
+        ReplyError: As `read_forced`.
+    """
+    walk = _read_tokens(reply.positions)
+    at, held = _border(walk, prefix, prefix)
+    return not held or walk.tokens[at][2] == held
+
+
+def read_all(reply: Reply) -> Reply:
+    """The whole text of the answer, as plain text, its end included where the reply has it.
+
+    Raises:
+        ReplyError: For a reply that is no JSON, or holds no answer.
+    """
+    walk = _read_tokens(reply.positions)
+    first = next((at for at, (_, _, text) in enumerate(walk.tokens) if text), len(walk.tokens))
+    marked = [_marked(position, place) for position, place, _ in walk.tokens[first:]]
+    positions = tuple(_plain(_joined(marked), 0.0))
+    exact = walk.json.partition(b"{")[0].strip() in _FENCE
+    return replace(reply, positions=positions, exact=exact, forced=True, said=None)
+
+
 @dataclass(frozen=True, slots=True)
 class _Walk:
     """The sampled tokens as JSON. tokens: each with the place before it, and what it adds to the answer."""

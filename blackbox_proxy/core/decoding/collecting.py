@@ -122,7 +122,7 @@ class Collecting:
         (reply,) = (yield from ask_api(ApiEcho(b"", (), self._reference, (), 1, ()))).replies
         for one in reply.echoed:
             if is_whole(self._reference[: one.at]):
-                self._known[self._reference[: one.at]] = Known(one.position, reply.exact)
+                self._known[self._reference[: one.at]] = Known(one.position, reply.exact, forced=reply.forced)
                 self._borders.append(one.at)
         self._keep(self._reference, reply)
         self._borders.append(len(self._reference))
@@ -169,7 +169,7 @@ class Collecting:
             step = _unplaced(self._guessed(rest))
         else:
             step = given_step(known.position, scored, column, origin=Origin.GIVEN, steering=self._steering)
-        return replace(step, exact=known.exact, place=place_of(scored, column))
+        return replace(step, exact=known.exact, forced=known.forced, place=place_of(scored, column))
 
     def _column(self, scored: ScoredPosition, answer: Answer, rest: bytes) -> int | None:
         """Which candidate the reference goes on with; None where that is not listed.

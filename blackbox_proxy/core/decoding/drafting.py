@@ -259,7 +259,7 @@ class Planner:
         self._prefer, self._prices = prefer, prices
         self._played = {drafter: _Played(drafter) for drafter in DRAFTERS}
         self._bills = {drafter: _Bill() for drafter in DRAFTERS}
-        self._input = INPUT
+        self._input, self._again = INPUT, 0.0
 
     def plan(self, can: Collection[Drafter], *, limit: int) -> Plan:
         """The plan that is expected to be best, of those that the endpoint can carry out; at most `limit` long.
@@ -291,6 +291,9 @@ class Planner:
             share = min(usage.cached / usage.input, 1.0)
             bill.cached = share if bill.cached is None else (bill.cached + share) / 2
             self._input = max(usage.input - sent.behind, 0) / sent.prompts
+        behind = sent.behind if plan.drafter == "pair_echo" else 0
+        again = max(usage.output - sent.written - behind, 0) / sent.prompts
+        self._again = (self._again + again) / 2 if self._again else again
         bill.pace = bill.pace or _Line()
         if plan.drafter == "pair_echo" and not sent.is_window:
             # What is written behind an echo takes as long as anywhere; the rest is for what is read.
@@ -302,8 +305,11 @@ class Planner:
     def cost(self, drafter: Drafter) -> Floats:
         """What a token of the answer is expected to cost by each plan, in the currency of the prices."""
         means, window, other = self._played[drafter].means(), self._read("api"), self._read(drafter)
-        read = self._input * (means.alone * window + (means.prompts - means.alone) * other) + means.behind * other
-        return np.asarray((read + means.written * self._prices.output) / means.tokens)
+        read = self._input * (means.alone * window + (means.prompts - means.alone) * other)
+        written, behind = means.written + means.prompts * self._again, other
+        if self._again and drafter == "pair_echo":
+            behind = self._prices.output  # where the text before is written again, so is a draft
+        return np.asarray((read + means.behind * behind + written * self._prices.output) / means.tokens)
 
     def seconds(self, drafter: Drafter) -> Floats:
         """How long a token is expected to take; a drafter that was not tried is taken to be as quick as the window."""

@@ -19,7 +19,7 @@ import numpy as np
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding.emitting import given_step
 from blackbox_proxy.core.decoding.ids import IdReading
-from blackbox_proxy.core.decoding.readings import Reading, may_follow, untouched, with_requested
+from blackbox_proxy.core.decoding.readings import Reading, ScoredPosition, may_follow, untouched, with_requested
 from blackbox_proxy.core.decoding.rounds import Known, known_of
 from blackbox_proxy.core.decoding.scores import ScoreReading
 from blackbox_proxy.core.decoding.strings import ByteReading
@@ -113,11 +113,13 @@ class Scoring:
         """special: what special tokens are called, where a reply may spell them like text."""
         self._steering, self._reading, self._table = steering, reading, table
         self._given, self._special = given, special
+        self._forced = False
 
     def run(self) -> Run:
         """Raises InputError where the API does not tell its log-prob of each token but the first."""
         evidence = yield from self._table.ask_beside(ApiText(self._given.text, self._given.ids))
         (reply,) = evidence.replies
+        self._forced = reply.forced
         places = [_marked(place, self._special) for place in _places(self._given, reply)]
         behind = known_of(reply)[:1] if self._given.goes_on else []
         if self._steering.alpha == 0.0:
@@ -155,7 +157,7 @@ class Scoring:
             for before, place in zip(answers, some, strict=False):
                 scored = yield from self._reading.score(place, before)
                 column = scored.pieces.index(place.sampled.piece)
-                yield given_step(place, scored, column, origin=Origin.GIVEN, steering=self._steering)
+                yield self._step(place, scored, column, origin=Origin.GIVEN)
             answer = answers[-1]
             self._table.forget_before(self._reading.paths(answer))
         return answer
@@ -171,7 +173,8 @@ class Scoring:
             return _unknown(place)
         candidates = scored.candidates(self._steering.top_candidates, scored.log_whole())
         piece, logp = token.piece, token.logp
-        return Step(piece, token.kind, piece, logp, logp, 0.0, Origin.GIVEN, candidates, tv_bound=0.0, alpha=0.0)
+        step = Step(piece, token.kind, piece, logp, logp, 0.0, Origin.GIVEN, candidates, tv_bound=0.0, alpha=0.0)
+        return replace(step, forced=self._forced)
 
     def _next(self, known: Known, answer: Answer) -> Process[Step]:
         """The step behind the text. What an end is worth that the API hides, nobody knows."""
@@ -183,7 +186,11 @@ class Scoring:
         if scored is None:
             return replace(_unknown(place), origin=Origin.DRAFT)
         best = int(scored.scores.score.argmax())
-        return given_step(place, scored, best, origin=Origin.DRAFT, steering=self._steering)
+        return self._step(place, scored, best, origin=Origin.DRAFT)
+
+    def _step(self, place: Position, scored: ScoredPosition, column: int, *, origin: Origin) -> Step:
+        step = given_step(place, scored, column, origin=origin, steering=self._steering)
+        return replace(step, forced=self._forced)
 
 
 def _places(given: Given, reply: Reply) -> list[Position]:
@@ -198,6 +205,11 @@ def _places(given: Given, reply: Reply) -> list[Position]:
         raise InputError(
             "the endpoint does not tell the tokens of a text that it is sent, or cuts it into others",
             hint="texts are scored where it gives them back (`echo`) with their bytes, or takes token ids",
+        )
+    if given.tokens and reply.forced and len(places) != len(given.tokens):
+        raise InputError(
+            f"the model spells the text in {len(places)} tokens, and {len(given.tokens)} were sent",
+            hint="a demanded text is spelt as the model likes it: send text in place of token ids",
         )
     for at, place in enumerate(places[1:], start=1):
         if not math.isfinite(place.sampled.logp):

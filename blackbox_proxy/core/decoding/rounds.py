@@ -176,7 +176,7 @@ def by_echo(drafted: Sequence[Answer], reply: Reply, *, ids: bool) -> Checked:
     for one in reply.echoed:
         answer = drafted[one.at] if ids else Answer(end.text[: len(start.text) + one.at])
         if ids or is_whole(answer.text):
-            known[answer] = Known(one.position, reply.exact)
+            known[answer] = Known(one.position, reply.exact, forced=reply.forced)
     return Checked(Borders(known, written=()), end, Window(reply))
 
 

@@ -33,7 +33,7 @@ Fields = dict[str, object]
 
 COMPLETIONS = frozenset({"token_ids", "reveal", "prompt_lists", "echo"})
 CHAT_PREFILL = frozenset({"prefill", "echoes", "trims"})
-CHAT_CONTINUE = frozenset({"strategies", "structured"})
+CHAT_CONTINUE = frozenset({"strategies", "structured", "structured_logprobs"})
 ADAPTER_OPTIONS = {"completions": COMPLETIONS, "chat_prefill": CHAT_PREFILL, "chat_continue": CHAT_CONTINUE}
 """Options that one adapter alone takes; the rest of `ProfileOptions` is common to these adapters."""
 
@@ -71,7 +71,8 @@ class ProfileOptions(_Table):
     echoes: bool | None = None
     trims: bool | None = None
     strategies: Strategies | None = None
-    structured: Literal["pattern", "const", "none"] | None = None
+    structured: Literal["pattern", "spelt", "const", "none"] | None = None
+    structured_logprobs: Literal["before", "after"] | None = None
 
     def given(self) -> dict[str, object]:
         """What was set, as the adapters take it."""

@@ -1,0 +1,104 @@
+"""One question to a hosted model, put in one of the adapter's ways after another until a reply can be used.
+
+Where an endpoint is only asked in words to go on from a text and does not, or refuses a schema, there may be another
+way. Knows no transport: whoever sends hands in what came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import final
+
+from blackbox_proxy.errors import ApiBusy, ApiRefused, ReplyError
+from blackbox_proxy.ledger.attempts import BookedAttempts
+from blackbox_proxy.types import Adapter, Ask, Draw, Echo, Generate, Reply, Score, Usage, WireRequest
+
+ECHO = -1
+"""Stands among the ways for a draft that a schema demands; where that is refused, nothing is told of it."""
+
+UNTOLD = Reply((), None, Usage())
+"""Of a draft that is not sent again, or was refused."""
+
+_OF_FIELDS = (400, 422)
+_STUMBLE = 500
+_UNPARSED = "does not match the expected"
+"""What llama.cpp's server says where it cannot read what the model wrote inside its own grammar."""
+_OF_SCHEMAS = ("response_format", "text.format", "schema", "pattern", "grammar", "structured output")
+"""What a refusal of structured output names, in small letters."""
+
+
+@final
+@dataclass(slots=True)
+class Question:
+    """One question in the first way whose reply can be used.
+
+    Attributes:
+        ask: As it is put now.
+        adapter: Translates it, and what came.
+        attempts: Where its requests are counted and booked.
+        refused: Ways that are not tried any more (`Api.refused_ways`).
+        ways: Those in which it has not been asked yet.
+        reply: The reply that can be used, once there is one.
+    """
+
+    ask: Ask
+    adapter: Adapter
+    attempts: BookedAttempts
+    refused: set[int]
+    ways: list[int] = field(default_factory=list)
+    reply: Reply | None = None
+
+    @classmethod
+    def of(cls, ask: Ask, adapter: Adapter, attempts: BookedAttempts, *, refused: set[int]) -> Question:
+        able = adapter.capabilities()
+        attempts.repeats = isinstance(ask, Draw) or (able.chat and isinstance(ask, Echo | Score))
+        if not isinstance(ask, Generate) or not ask.prefix.answer:
+            return cls(ask, adapter, attempts, refused)
+        attempts.repeats = able.chat
+        first, *rest = [way for way in range(able.ways) if way not in refused] or [able.ways - 1]
+        return cls(replace(ask, way=first), adapter, attempts, refused, rest)
+
+    @property
+    def is_moot(self) -> bool:
+        """Whether it is a draft, and the endpoint has refused the schema of one."""
+        return isinstance(self.ask, Echo) and ECHO in self.refused
+
+    def request(self) -> WireRequest:
+        return self.attempts.book(self.adapter.encode(self.ask), length=self.ask.length)
+
+    def read(self, body: Mapping[str, object]) -> None:
+        """Take the reply, or go over to the next way. Raises ReplyError where there is no other."""
+        try:
+            self.reply = self.adapter.decode(body, self.ask)
+        except ReplyError:
+            if not self._goes_over():
+                raise
+
+    def refuse(self, error: ApiRefused | ApiBusy) -> None:
+        """Go over to the next way where the endpoint refuses a schema, or fails over a reply to one.
+
+        Raises the error where it is another one.
+        """
+        said, way = error.message.lower(), self.ask.way if isinstance(self.ask, Generate) else 0
+        schema = error.status in _OF_FIELDS and any(word in said for word in _OF_SCHEMAS)
+        failed = error.status == _STUMBLE and _UNPARSED in said
+        if (schema or failed) and isinstance(self.ask, Echo):
+            way, self.reply = ECHO, replace(UNTOLD, calls=tuple(self.attempts.calls))
+        elif not (schema or failed) or not self._goes_over():
+            raise error
+        if schema:
+            self.refused.add(way)
+
+    def counted(self) -> Reply:
+        """The reply with all attempts; one that stands for a refused draft has no attempt of its own."""
+        if self.reply is None:
+            raise TypeError("a question is counted when it is answered")
+        return self.reply if self.reply.calls else self.attempts.counted([self.reply])[0]
+
+    def _goes_over(self) -> bool:
+        """Whether there was another way."""
+        if not self.ways or not isinstance(self.ask, Generate):
+            return False
+        self.ask = replace(self.ask, way=self.ways.pop(0))
+        return True
