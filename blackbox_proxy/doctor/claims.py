@@ -217,6 +217,13 @@ def _extra_body(value: object, seen: _Seen) -> _Result:
     return ("proven", "it is taken") if any(one.reply for one in asked) else ("refuted", "it is refused")
 
 
+def _structured_logprobs(value: object, seen: _Seen) -> _Result:
+    if seen.findings.facts.before_mask:
+        return _equal(value, "before")
+    masked = any(check.finding == "masked-logps" for check in seen.findings.checks)
+    return _equal(value, "after") if masked else _UNASKED
+
+
 _OPTIONS: Mapping[str, Callable[[object, _Seen], _Result]] = {
     "path": _path,
     "logprobs": _logprobs,
@@ -233,6 +240,7 @@ _OPTIONS: Mapping[str, Callable[[object, _Seen], _Result]] = {
     "prompt_lists": _fact("lists"),
     "echo": _fact("gives_back"),
     "structured": _fact("structured"),
+    "structured_logprobs": _structured_logprobs,
     "prefill": _prefill,
     "echoes": _of_prefill("echoes"),
     "trims": _of_prefill("trims"),
