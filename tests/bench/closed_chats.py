@@ -27,7 +27,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,6 @@ from blackbox_proxy.evaluation.serving import NAME, prices
 from blackbox_proxy.evaluation.task import Item
 from blackbox_proxy.ledger.books import open_ledger
 from blackbox_proxy.local.loading import load_pair
-from blackbox_proxy.local.pair import Pair
 from blackbox_proxy.local.weights import default_cache, resolve
 from blackbox_proxy.run.steerer import Steerer, steer
 from blackbox_proxy.standin import running
@@ -63,15 +62,23 @@ PARTS = ("inside", "form", "standin", "llama_server")
 CLOSED = "qwen2.5-coder-0.5b-instruct"
 BORDERS = re.compile(r" ?\w+| ?[^\w\s]+")
 
-WAYS: Mapping[str, Mapping[str, object]] = {
-    "prefill": {},
-    **CHAT,
-    "answers": {"answers_at_once": SAMPLES},
-}
-"""Options of the adapter for each way."""
+WAYS = ("prefill", "forced", "words", "answers")
 
-KNOBS: Mapping[str, Mapping[str, Any]] = {"answers": {"way": "answers", "samples": SAMPLES, "temperature": 0.8}}
-"""Knobs of steering for each way, besides the demo's own."""
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a closed model is reached: options of the adapter, and knobs of steering besides the demo's own."""
+
+    options: Mapping[str, object]
+    knobs: Mapping[str, Any] = field(default_factory=dict)
+
+
+def ways(server: str) -> Mapping[str, Way]:
+    """All ways at a server; that of llama.cpp draws one answer in a request."""
+    at_once = SAMPLES if server == "standin" else 1
+    knobs = {"way": "answers", "samples": SAMPLES, "temperature": 0.8}
+    chats = {way: Way(options) for way, options in CHAT.items()}
+    return {"prefill": Way({}), **chats, "answers": Way({"answers_at_once": at_once}, knobs)}
 
 
 @contextmanager
@@ -88,7 +95,7 @@ def served(server: str, name: str, *, prefill: bool, log: Path) -> Iterator[str]
 
 
 @contextmanager
-def reached(server: str, name: str, ways: Sequence[str], *, folder: Path) -> Iterator[Mapping[str, Api]]:
+def reached(server: str, name: str, chosen: Sequence[str], *, folder: Path) -> Iterator[Mapping[str, Api]]:
     """A model at one server in some ways, and by prefill; two servers, of which one does not know it."""
     with ExitStack() as stack:
         whole, chat = (
@@ -97,11 +104,9 @@ def reached(server: str, name: str, ways: Sequence[str], *, folder: Path) -> Ite
         )
         book = stack.enter_context(open_ledger(folder / "ledger.db", prices=prices()))
         apis = {}
-        for way in ways:
+        for way in chosen:
             url, adapter = (whole, "chat_prefill") if way == "prefill" else (chat, "chat_continue")
-            options = {"top_k": TOP_K, **WAYS[way]}
-            if server == "llama_server":
-                options.pop("answers_at_once", None)
+            options = {"top_k": TOP_K, **ways(server)[way].options}
             api = connect(url, model=NAME, adapter=adapter, options=options, timeout=300, attempts=2, ledger=book)
             apis[way] = stack.enter_context(api)
         yield apis
@@ -139,39 +144,40 @@ def measure_places(rows: Rows, where: str, count: int, *, folder: Path) -> None:
                 text = own_text(one, apis["prefill"]) if where == "inside" else form_text(one)
                 for answer in text.places:
                     unit = {"model": name, "where": where, "text": number, "at": len(answer)}
-                    if not rows.has(**unit):
-                        rows.add(unit | {"ways": _compared(text.prompt, answer, apis)})
+                    _measure_place(rows, unit, text.prompt, answer, apis)
 
 
-def _compared(prompt: str, answer: bytes, apis: Mapping[str, Api]) -> Mapping[str, object]:
-    own = asked_next(prompt, answer, api=apis["prefill"])
-    return {way: _beside(asked_next(prompt, answer, api=apis[way]), own) for way in apis if way != "prefill"}
+def _measure_place(rows: Rows, unit: Mapping[str, object], prompt: str, answer: bytes, apis: Mapping[str, Api]) -> None:
+    missing = [way for way in apis if way != "prefill" and not rows.has(**unit, way=way)]
+    own = asked_next(prompt, answer, api=apis["prefill"]) if missing else Place(None)
+    for way in missing:
+        rows.add({**unit, "way": way} | _beside(asked_next(prompt, answer, api=apis[way]), own))
 
 
-def _beside(place: Place, own: Place) -> Mapping[str, object]:
+def _beside(place: Place, own: Place) -> dict[str, object]:
     if place.distribution is None or own.distribution is None:
         return {"agree": False, "distance": None, "error": place.error or own.error}
     agree = best(place.distribution) == best(own.distribution)
     return {"agree": agree, "distance": round(distance(place.distribution, own.distribution), 3), "error": ""}
 
 
-def measure_told(rows: Rows, server: str, count: int, ways: Sequence[str], *, folder: Path) -> None:
+def measure_told(rows: Rows, server: str, count: int, chosen: Sequence[str], *, folder: Path) -> None:
     """Held-out questions by each way, those that are not in the rows; all ways of a question before the next one."""
-    with reached(server, CLOSED, ways, folder=folder) as apis, load_pair("demo") as pair:
+    with reached(server, CLOSED, chosen, folder=folder) as apis, load_pair("demo") as pair:
         for number, item in enumerate(questions("told", "heldout", n=count)):
-            for way in ways:
+            for way in chosen:
                 unit = {"server": server, "way": way, "question": number}
                 if not rows.has(**unit):
-                    rows.add(unit | answered(item, way, apis[way], pair=pair))
+                    steering = replace(STEERING, **ways(server)[way].knobs)
+                    rows.add(unit | answered(item, Steerer(apis[way], pair, steering)))
 
 
-def answered(item: Item, way: str, api: Api, *, pair: Pair) -> Mapping[str, object]:
-    """One question by one way: the answer, its scores, and what it took. An error counts with what there was."""
-    steering = replace(STEERING, **KNOBS.get(way, {}))
-    job = AnswerJob(Arm("", "steered", 1, TASK.who, examples=way == "answers"), item)
+def answered(item: Item, steerer: Steerer) -> dict[str, object]:
+    """One question: the answer, its scores, and what it took. An error counts with what there was before it."""
+    job = AnswerJob(Arm("", "steered", 1, TASK.who, examples=steerer.steering.way == "answers"), item)
     before, error, result = time.perf_counter(), "", None
     try:
-        result = Steerer(api, pair, steering).complete(closed_prompt(TASK, job), pair_prompt=pair_prompt(TASK, job))
+        result = steerer.complete(closed_prompt(TASK, job), pair_prompt=pair_prompt(TASK, job))
     except BlackboxProxyError as failure:
         error, result = f"{type(failure).__name__}: {failure.message}"[:200], failure.partial
     text = "" if result is None else result.text
@@ -207,7 +213,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--texts", type=int, default=42, help="prompts, and at most 40 questions for `form`")
     parser.add_argument("--questions", type=int, default=100)
-    parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS))
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     parser.add_argument("--folder", type=Path, default=Path("build/closed_chats"))
     parser.add_argument("--out", type=Path, default=Path("build/closed_chats.json"))
     options = parser.parse_args()
