@@ -133,7 +133,7 @@ def form_text(item: Item) -> Text:
 
 def measure_places(rows: Rows, where: str, count: int, *, folder: Path) -> None:
     """All places of both models that are not in the rows."""
-    for name in reversed(MODELS):
+    for name in MODELS:
         with reached("llama_server", name, ("prefill", "forced", "words"), folder=folder) as apis:
             asked: Sequence[Any] = (
                 [text for _, text in prompts(count)]

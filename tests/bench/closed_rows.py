@@ -33,8 +33,10 @@ class Rows:
     def __init__(self, path: Path) -> None:
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        self.all: list[Row] = [json.loads(line) for line in lines if line.endswith("}")]
+        before = path.read_text(encoding="utf-8") if path.exists() else ""
+        if before and not before.endswith("\n"):
+            path.write_text(before + "\n", encoding="utf-8")
+        self.all: list[Row] = [json.loads(line) for line in before.splitlines() if line.endswith("}")]
         self._names = {_name(row) for row in self.all}
 
     def has(self, **named: object) -> bool:

@@ -286,4 +286,6 @@ def test_drawn_answers_are_chosen_from_and_all_are_paid_for(cli: Cli, task: str,
     sums = figures(cli, task, *here, *only)
     assert sums["closed_best_of_n_majority"]["calls_per_answer"] == sums["steered_answers"]["calls_per_answer"] == 3
     assert "answers_vs_majority" in sums["tests"]
+    assert sums["steered_answers"]["some"] == sums["closed_best_of_n_majority"]["some"], "they choose from the same"
+    assert 0.0 <= sums["steered_answers"]["none_right"] <= 1.0
     assert figures(cli, task, *here, *only) == sums, "nothing is asked twice"
