@@ -32,7 +32,7 @@ def document() -> Figures:
 def test_the_figures_follow_from_the_rows(kept: Figures, document: Figures) -> None:
     about = {name: document[name] for name in ("commit", "date", "command", "n")}
     assert all(about.values())
-    assert document == about | figures(kept)
+    assert document == {**about, **figures(kept)}
 
 
 def test_each_answer_is_scored_as_the_task_scores_it(kept: Figures) -> None:

@@ -131,10 +131,11 @@ def form_text(item: Item) -> Text:
     return Text(asked_of(item), [item.reference[: end.end()].encode() for end in BORDERS.finditer(item.reference)])
 
 
-def measure_places(rows: Rows, where: str, count: int, *, folder: Path) -> None:
+def measure_places(rows: Rows, where: str, count: int, chosen: Sequence[str], *, folder: Path) -> None:
     """All places of both models that are not in the rows."""
     for name in MODELS:
-        with reached("llama_server", name, ("prefill", "forced", "words"), folder=folder) as apis:
+        asking = [way for way in ("prefill", "forced", "words") if way in ("prefill", *chosen)]
+        with reached("llama_server", name, asking, folder=folder) as apis:
             asked: Sequence[Any] = (
                 [text for _, text in prompts(count)]
                 if where == "inside"
@@ -221,7 +222,7 @@ def main() -> None:
     try:
         for part in options.only:
             if part in ("inside", "form"):
-                measure_places(rows, part, options.texts, folder=options.folder)
+                measure_places(rows, part, options.texts, options.ways, folder=options.folder)
             else:
                 measure_told(rows, part, options.questions, options.ways, folder=options.folder)
     finally:
