@@ -34,7 +34,7 @@ from typing import Any
 from blackbox_proxy.api import Api, connect
 from blackbox_proxy.core.decoding.sources import OffsetTable
 from blackbox_proxy.core.money.spending import known_of
-from blackbox_proxy.errors import BlackboxProxyError
+from blackbox_proxy.errors import ApiUnreachable, BlackboxProxyError
 from blackbox_proxy.evaluation.arms import AnswerJob, Arm, closed_prompt, pair_prompt
 from blackbox_proxy.evaluation.scoring import scorer
 from blackbox_proxy.evaluation.serving import NAME, prices
@@ -157,7 +157,10 @@ def _measure_place(rows: Rows, unit: Mapping[str, object], prompt: str, answer: 
 
 def _beside(place: Place, own: Place) -> dict[str, object]:
     if place.distribution is None or own.distribution is None:
-        return {"agree": False, "distance": None, "error": place.error or own.error}
+        error = place.error or own.error
+        if error == ApiUnreachable.__name__:  # a server that is gone says nothing of the way
+            raise RuntimeError(f"nothing answers: {error}")
+        return {"agree": False, "distance": None, "error": error}
     agree = best(place.distribution) == best(own.distribution)
     return {"agree": agree, "distance": round(distance(place.distribution, own.distribution), 3), "error": ""}
 
