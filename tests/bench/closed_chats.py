@@ -12,6 +12,9 @@ What is done is kept in the folder, and a run goes on from there. Everything but
                   form without)
     llama_server  the same at llama.cpp's own server
 
+`frame`, in the first two, is prefill with the schema's beginning, `{"answer":"`, before the text: what it differs by
+from plain prefill is what standing inside JSON changes, and no decoder can mend.
+
 places, agree (the likeliest token is the same; nothing known counts as another), nothing, distance (total variation,
 where something is known): `tests.bench.continuing`. exact, form, fact: shares of answers. calls, tokens, dollars (at
 the rates of `evaluation/data/prices.toml`) and seconds: means of an answer.
@@ -61,6 +64,9 @@ SAMPLES = 12
 PARTS = ("inside", "form", "standin", "llama_server")
 CLOSED = "qwen2.5-coder-0.5b-instruct"
 BORDERS = re.compile(r" ?\w+| ?[^\w\s]+")
+
+FRAME = "frame"
+"""Prefill of the schema's own beginning: what a demanded text could be at best, since it stands inside that frame."""
 
 WAYS = ("prefill", "forced", "words", "answers")
 
@@ -149,10 +155,42 @@ def measure_places(rows: Rows, where: str, count: int, chosen: Sequence[str], *,
 
 
 def _measure_place(rows: Rows, unit: Mapping[str, object], prompt: str, answer: bytes, apis: Mapping[str, Api]) -> None:
-    missing = [way for way in apis if way != "prefill" and not rows.has(**unit, way=way)]
+    missing = [way for way in (FRAME, *apis) if way != "prefill" and not rows.has(**unit, way=way)]
     own = asked_next(prompt, answer, api=apis["prefill"]) if missing else Place(None)
     for way in missing:
-        rows.add({**unit, "way": way} | _beside(asked_next(prompt, answer, api=apis[way]), own))
+        place = in_frame(prompt, answer, apis["prefill"]) if way == FRAME else asked_next(prompt, answer, api=apis[way])
+        rows.add({**unit, "way": way} | _beside(place, own))
+
+
+def in_frame(prompt: str, answer: bytes, api: Api) -> Place:
+    """What comes next inside a JSON string that holds the answer so far, by prefill, as plain text."""
+    place = asked_next(prompt, b'{"answer":"' + json_spelt(answer), api=api)
+    if place.distribution is None:
+        return place
+    plain: dict[bytes, float] = {}
+    for piece, share in place.distribution.items():
+        read = plain_of(piece)
+        plain[read] = plain.get(read, 0.0) + share
+    return replace(place, distribution=plain)
+
+
+def json_spelt(text: bytes) -> bytes:
+    """A text inside a JSON string."""
+    return json.dumps(text.decode(), ensure_ascii=False)[1:-1].encode()
+
+
+def plain_of(piece: bytes) -> bytes:
+    r"""What a token inside a JSON string says; a closing quote is the end, half an escape stays as it is.
+
+    >>> plain_of(b" a"), plain_of(rb"\n"), plain_of(b'"}')
+    (b' a', b'\n', b'')
+    """
+    if piece.startswith(b'"'):
+        return b""
+    try:
+        return str(json.loads(b'"' + piece + b'"', strict=False)).encode()
+    except ValueError:
+        return piece
 
 
 def _beside(place: Place, own: Place) -> dict[str, object]:

@@ -18,6 +18,7 @@ SERVERS = {"told": "the stand-in", "told_llama_server": "llama.cpp's own server"
 WHERE = {"inside": "its own answers", "form": "the demo's form"}
 WAYS = {
     "prefill": "prefill",
+    "frame": "prefill, inside the frame",
     "forced": "forced, windows",
     "forced_echo": "forced, echo",
     "words": "words",
@@ -47,7 +48,8 @@ llama.cpp's own server (xllamacpp), once with prefill and once without. After th
 token: in answers that the model gave by prefill, after every third of its first 30 tokens; and in right answers to
 held-out `told` questions of the demo, after each of their words and marks, which the model would not write by itself.
 *Agrees*: the likeliest token is that by prefill, over all places, with Wilson's interval of 95 %. *Nothing*: the reply
-told nothing. *Distance*: total variation between the two distributions, mean of the places where something is known."""
+told nothing. *Inside the frame*: prefill with `{"answer":"` before the text, which shows what standing inside a JSON
+string changes by itself. *Distance*: total variation between the two distributions, mean of the places where something is known."""
 
 _TOLD = """## Answers
 
