@@ -49,7 +49,8 @@ token: in answers that the model gave by prefill, after every third of its first
 held-out `told` questions of the demo, after each of their words and marks, which the model would not write by itself.
 *Agrees*: the likeliest token is that by prefill, over all places, with Wilson's interval of 95 %. *Nothing*: the reply
 told nothing. *Inside the frame*: prefill with `{"answer":"` before the text, which shows what standing inside a JSON
-string changes by itself. *Distance*: total variation between the two distributions, mean of the places where something is known."""
+string changes by itself. *Distance*: total variation between the two distributions, mean of the places where something
+is known."""
 
 _TOLD = """## Answers
 
