@@ -30,8 +30,8 @@ def document() -> Figures:
 
 
 def test_the_figures_follow_from_the_rows(kept: Figures, document: Figures) -> None:
-    about = {name: document[name] for name in ("commit", "date", "command", "n")}
-    assert all(about.values())
+    about = {name: document[name] for name in ("commit", "date", "command", "note", "n")}
+    assert all(about[name] for name in ("commit", "date", "command", "n"))
     assert document == {**about, **figures(kept)}
 
 

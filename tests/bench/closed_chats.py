@@ -242,11 +242,10 @@ def _taken(result: Result | None) -> Mapping[str, object]:
     return {"calls": usage.requests, "input": usage.input, "output": usage.output, "cost": cost}
 
 
-def document(rows: Rows, command: str) -> dict[str, object]:
-    """The figures of all rows, with where they come from."""
-    of = figures(compact(rows.all))
-    about = {"commit": commit(), "date": time.strftime("%Y-%m-%d"), "command": command, "n": {"rows": len(rows.all)}}
-    return about | dict(of)
+def document(rows: Rows, command: str, note: str) -> dict[str, object]:
+    """The figures of all rows, with where they come from. note: what their reader must know."""
+    about = {"commit": commit(), "date": time.strftime("%Y-%m-%d"), "command": command, "note": note}
+    return {**about, "n": {"rows": len(rows.all)}, **figures(compact(rows.all))}
 
 
 def main() -> None:
@@ -256,6 +255,7 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=42, help="prompts, and at most 40 questions for `form`")
     parser.add_argument("--questions", type=int, default=100)
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
+    parser.add_argument("--note", default="", help="what a reader of the figures must know")
     parser.add_argument("--folder", type=Path, default=Path("build/closed_chats"))
     parser.add_argument("--out", type=Path, default=Path("build/closed_chats.json"))
     options = parser.parse_args()
@@ -268,7 +268,7 @@ def main() -> None:
                 measure_told(rows, part, options.questions, options.ways, folder=options.folder)
     finally:
         command = f"python -m tests.bench.closed_chats {' '.join(sys.argv[1:])}".strip()
-        text = json.dumps(document(rows, command), indent=1, ensure_ascii=False)
+        text = json.dumps(document(rows, command, options.note), indent=1, ensure_ascii=False)
         options.out.write_text(text + "\n", encoding="utf-8")
         kept = json.dumps(compact(rows.all), ensure_ascii=False, separators=(",", ":"))
         options.out.with_name(f"{options.out.stem}_rows.json").write_text(kept + "\n", encoding="utf-8")

@@ -31,16 +31,23 @@ Figures = Mapping[str, Any]
 def page(document: Figures) -> str:
     """The page of some figures."""
     about = f"`{document['command']}`, {document['date']}, commit {document['commit'][:12]}"
-    parts = [_HEAD.format(about=about), *_places(document), *_told(document)]
+    parts = [
+        _HEAD.format(about=about),
+        *([document["note"]] if document["note"] else []),
+        *_places(document),
+        *_told(document),
+    ]
     return "\n\n".join(parts) + "\n"
 
 
 _HEAD = """# Closed chats by each way, measured
 
 `make closed-chats` asks closed chats without prefill in each [way](../closed_chats.md) that there is, against the same
-chats with prefill. It goes on where it was, so its parts may be of different days; the figures are over what is done
-so far. These are of {about}; two shared CPU cores. Every figure of [closed_chats.json](closed_chats.json) follows from
-the rows in [closed_chats_rows.json](closed_chats_rows.json) (tests/test_closed_chats.py)."""
+chats with prefill. It goes on where it was, and its figures are over what is done, so that rows may differ in how many
+texts they are of.
+
+{about}; two shared CPU cores. Every figure of [closed_chats.json](closed_chats.json) follows from the rows in
+[closed_chats_rows.json](closed_chats_rows.json) (tests/test_closed_chats.py)."""
 
 _PLACES = """## What comes next
 
@@ -51,6 +58,12 @@ held-out `told` questions of the demo, after each of their words and marks, whic
 told nothing. *Inside the frame*: prefill with `{"answer":"` before the text, which shows what standing inside a JSON
 string changes by itself. *Distance*: total variation between the two distributions, mean of the places where something
 is known."""
+
+_LIMITS = """Two things keep a demanded text from being prefill there. The frame: inside JSON the models say other things, as
+the rows *inside the frame* show. And the spelling: this server lets the model spell what is demanded in the tokens that it
+likes best, not as the tokenizer cuts it. So SmolLM2-135M spelt `1. **Avoiding C` with a space and then `Coff`, and none
+of the twenty tokens that were listed after the space begins with `C`: nothing is known there. The stand-in spells it as
+the tokenizer does, and freely with its quirk `free-forced`."""
 
 _TOLD = """## Answers
 
@@ -66,12 +79,14 @@ def _places(document: Figures) -> Iterator[str]:
         (model, WHERE[where], WAYS[way], figures)
         for model in MODELS
         for where in WHERE
-        for way, figures in document.get(model, {}).get(where, {}).items()
+        for way in WAYS
+        if (figures := document.get(model, {}).get(where, {}).get(way))
     ]
     if rows:
         head = "| model | in | asked | places (texts) | agrees | where known | nothing | distance |"
         yield _PLACES
         yield "\n".join([head, "|---" * 8 + "|", *(_place_row(*row) for row in rows)])
+        yield _LIMITS
 
 
 def _place_row(model: str, where: str, way: str, of: Figures) -> str:
