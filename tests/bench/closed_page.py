@@ -59,11 +59,11 @@ told nothing. *Inside the frame*: prefill with `{"answer":"` before the text, wh
 string changes by itself. *Distance*: total variation between the two distributions, mean of the places where something
 is known."""
 
-_LIMITS = """Two things keep a demanded text from being prefill there. The frame: inside JSON the models say other things, as
-the rows *inside the frame* show. And the spelling: this server lets the model spell what is demanded in the tokens that it
-likes best, not as the tokenizer cuts it. So SmolLM2-135M spelt `1. **Avoiding C` with a space and then `Coff`, and none
-of the twenty tokens that were listed after the space begins with `C`: nothing is known there. The stand-in spells it as
-the tokenizer does, and freely with its quirk `free-forced`."""
+_LIMITS = """Two things keep a demanded text from being prefill there. The frame: inside JSON the models say other
+things, as the rows *inside the frame* show. And the spelling: this server lets the model spell what is demanded in the
+tokens that it likes best, not as the tokenizer cuts it. So SmolLM2-135M spelt `1. **Avoiding C` with a space and then
+`Coff`, and none of the twenty tokens that were listed after the space begins with `C`: nothing is known there. The
+stand-in spells it as the tokenizer does, and freely with its quirk `free-forced`."""
 
 _TOLD = """## Answers
 
