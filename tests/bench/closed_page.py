@@ -46,7 +46,9 @@ _HEAD = """# Closed chats by each way, measured
 chats with prefill. It goes on where it was, and its figures are over what is done, so that rows may differ in how many
 texts they are of.
 
-{about}; two shared CPU cores. Every figure of [closed_chats.json](closed_chats.json) follows from the rows in
+{about}; two shared CPU cores.
+
+Every figure of [closed_chats.json](closed_chats.json) follows from the rows in
 [closed_chats_rows.json](closed_chats_rows.json) (tests/test_closed_chats.py)."""
 
 _PLACES = """## What comes next
