@@ -12,11 +12,11 @@ WEIGHTS := smollm2-135m-instruct qwen2.5-coder-0.5b-instruct gemma-3-270m
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check slow contracts openai2 bench continuing deciding right-token evaluate results notebook executed \
+.PHONY: help setup demo test check slow contracts openai2 bench continuing closed-chats deciding right-token evaluate results notebook executed \
 	docs site package pictures reference docs-env user-env dev-env tune-env contracts-env suites-env openai2-env
 
 help: ## show this list
-	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '%-11s %s\n' "$$t" "$$d"; done
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '%-12s %s\n' "$$t" "$$d"; done
 
 setup: dev-env ## everything that demo, test and check need; they call it themselves
 	@$(BIN)/blackbox-proxy weights fetch $(WEIGHTS) >/dev/null
@@ -59,6 +59,9 @@ right-token: setup ## measure which forms can be written across tokenizers, and 
 continuing: setup ## measure how well a chat without prefill goes on, and write build/continuing.json
 	@mkdir -p build
 	$(BIN)/python -m tests.bench.continuing $(ARGS)
+
+closed-chats: setup contracts-env ## measure closed chats by each way, going on where it was, and write build/closed_chats.json
+	.venv-contracts/bin/python -m tests.bench.closed_chats $(ARGS)
 
 evaluate: setup ## the boxed tasks that are benchmarks, within the hour; goes on where it was; build/evaluate.json and .html
 	@mkdir -p build

@@ -87,7 +87,7 @@ def evaluate(
     draws: Annotated[
         int,
         typer.Option(
-            min=0, max=128, help="Whole answers for the arms closed_majority and steered_answers; 0: without."
+            min=0, max=128, help="Whole answers for the arms closed_best_of_n_majority and steered_answers; 0: without."
         ),
     ] = 0,
     only: Annotated[list[str] | None, typer.Option(help="Ask this arm alone; may be repeated.")] = None,

@@ -182,7 +182,8 @@ def _most_frequent(bench: Bench, job: AnswerJob, blank: KeptAnswer) -> KeptAnswe
     if result.finish == "budget":
         raise OverBudget(result.notes[-1], hint="raise the budget; what was answered is kept, and is not asked again")
     text = max(result.samples, key=lambda sample: sample.count).text
-    return replace(_used(blank, result.usage), text=text, seconds=result.seconds, cost=result.cost)
+    kept = replace(_used(blank, result.usage), text=text, seconds=result.seconds, cost=result.cost)
+    return replace(kept, samples=tuple(dict.fromkeys(sample.text for sample in result.samples)))
 
 
 def _steered(bench: Bench, job: AnswerJob, blank: KeptAnswer) -> KeptAnswer:
@@ -209,6 +210,7 @@ def _steered(bench: Bench, job: AnswerJob, blank: KeptAnswer) -> KeptAnswer:
         certified=result.certified,
         off=math.fsum(step.tv_bound for step in result.steps),
         exact=result.exactness == "exact",
+        samples=tuple(dict.fromkeys(sample.text for sample in result.samples)),
     )
 
 

@@ -33,7 +33,7 @@ class KeptAnswer:
     outside, certified, off: of a steered answer its steps, how many of them were not the API's own, came from
     outside the top-k, are certified, and the sum of the bounds on total variation. outweighed: as in `types.Step`.
     exact: whether each step rests on exactly the text before. shown: of the arm `in_place` alone, whether the model
-    shows what is right there.
+    shows what is right there. samples: the distinct whole answers that it was chosen from.
     """
 
     key: str
@@ -59,6 +59,7 @@ class KeptAnswer:
     off: float = 0.0
     exact: bool = True
     shown: bool | None = None
+    samples: tuple[str, ...] = ()
 
 
 FIELDS = frozenset(field.name for field in fields(KeptAnswer))
@@ -104,6 +105,7 @@ def _read(line: bytes) -> KeptAnswer | None:
         row: Any = json.loads(line)
         if not isinstance(row, dict) or row.keys() != FIELDS:
             return None
-        return KeptAnswer(**(row | {"cost": None if row["cost"] is None else Decimal(row["cost"])}))
+        cost = None if row["cost"] is None else Decimal(row["cost"])
+        return KeptAnswer(**(row | {"cost": cost, "samples": tuple(row["samples"])}))
     except (ValueError, ArithmeticError):
         return None

@@ -9,7 +9,8 @@ expert              the tuned small model by itself
 steered             the closed model, steered by the difference of these two
 steered_few_shot    the same after examples, which only the closed model sees
 ..._documents...    any of them with the documents shown to other members than in the main arms
-closed_majority     the most frequent of several whole answers of the closed model, shown all that helps it
+closed_best_of_n_majority
+                    the most frequent of several whole answers of the closed model, shown all that helps it
 steered_answers     the best of the same number by the pair
 steered_alpha_...   steered at other alphas
 in_place            what the closed model says where the form has the fact; asked where `steered` is wrong
@@ -120,7 +121,7 @@ def arms(task: Task, *, alpha: float, sizes: ArmSizes, tuned: bool) -> tuple[Arm
         every += _with_documents(task, alpha=alpha, n=few)
     if sizes.draws:
         shown = Arm("", "closed", few, task.who, bool(task.few_shot), bool(task.instructions), draws=sizes.draws)
-        every.append(replace(shown, name="closed_majority"))
+        every.append(replace(shown, name="closed_best_of_n_majority"))
         every.append(replace(shown, name="steered_answers", speaker="steered", alpha=alpha))
     every += [Arm(f"steered_alpha_{a:g}", "steered", few, task.who, alpha=a) for a in task.alphas]
     return tuple(every)

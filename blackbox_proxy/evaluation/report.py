@@ -22,7 +22,7 @@ NAMES: Mapping[str, str] = {
     "expert": "the small model, tuned",
     "steered": "the closed model, steered by these two",
     "steered_few_shot": "the closed model, steered after examples",
-    "closed_majority": "the most frequent of several answers of the closed model",
+    "closed_best_of_n_majority": "the most frequent of several answers of the closed model",
     "steered_answers": "the best of them by the small models",
     "majority": "always the most common answer",
     "closed_documents": "the closed model, shown the document",
@@ -107,9 +107,10 @@ def _mistakes(given: ArmAnswers, task: Task) -> Mistakes:
 def _row(name: str, figures: Any) -> ArmRow:  # noqa: ANN401 (JSON)
     cost = figures["cost_usd_per_answer"]
     alpha = figures.get("alpha")
+    bound = f"; in {figures['none_right']:.0%} of questions none of them is right" if "none_right" in figures else ""
     return ArmRow(
         name=name,
-        description=NAMES.get(name) or f"steered at alpha {alpha:g}",
+        description=(NAMES.get(name) or f"steered at alpha {alpha:g}") + bound,
         n=figures["n"],
         errors=figures["errors"],
         score=figures["score"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from statistics import fmean, median
 
@@ -24,7 +24,7 @@ TESTS: Mapping[str, tuple[str, str]] = {
     "vs_closed": ("steered", "closed"),
     "vs_instructed": ("steered", "closed_instructed"),
     "vs_majority": ("steered", "majority"),
-    "answers_vs_majority": ("steered_answers", "closed_majority"),
+    "answers_vs_majority": ("steered_answers", "closed_best_of_n_majority"),
     "answers_vs_instructed": ("steered_answers", "closed_instructed"),
     "examples_vs_few_shot": ("steered_few_shot", "closed_few_shot"),
     "examples_vs_expert": ("steered_few_shot", "expert"),
@@ -34,19 +34,26 @@ TESTS: Mapping[str, tuple[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class ArmAnswers:
-    """What an arm answered, by item, without errors, which are counted. scores: by item too."""
+    """What an arm answered, by item, without errors, which are counted.
+
+    scores: by item too. reached: the best score among the whole answers that each was chosen from.
+    """
 
     arm: Arm
     answers: Mapping[str, KeptAnswer]
     scores: Mapping[str, float]
     errors: int = 0
+    reached: Mapping[str, float] = field(default_factory=dict)
 
 
 def given(arm: Arm, asked: Sequence[tuple[Item, KeptAnswer | None]], score: Score) -> ArmAnswers:
     """What an arm answered to its questions, in their order; None stands where there is no answer yet."""
     there = {item.name: answer for item, answer in asked if answer is not None and not answer.error}
     scores = {item.name: score(there[item.name].text, item) for item, _ in asked if item.name in there}
-    return ArmAnswers(arm, there, scores, sum(answer is not None and bool(answer.error) for _, answer in asked))
+    errors = sum(answer is not None and bool(answer.error) for _, answer in asked)
+    drawn = [(item, there[item.name].samples) for item, _ in asked if item.name in there]
+    reached = {item.name: max(score(text, item) for text in texts) for item, texts in drawn if texts}
+    return ArmAnswers(arm, there, scores, errors, reached)
 
 
 def majority(task: Task, items: Sequence[Item], score: Score) -> ArmAnswers:
@@ -90,10 +97,21 @@ def _arm(one: ArmAnswers, task: Task) -> Figures:
         "calls_per_answer": round(fmean(answer.calls for answer in answers), 3) if n else None,
         "in_form": None if task.form is None or not n else _share(in_form(a.text, task.form) for a in answers),
     }
+    if one.reached:
+        sums |= {"draws": one.arm.draws, **_reached(list(one.reached.values()))}
     if one.arm.speaker == "steered":
         sums |= {"alpha": one.arm.alpha, "exactness": _exactness(answers)}
         sums |= {"knobs": written(task.knobs)} if task.knobs else {}
     return sums
+
+
+def _reached(best: Sequence[float]) -> Figures:
+    """What bounds every choice among whole answers.
+
+    some: the mean of the best score among those of each question; none_right: the share of questions without one that
+    is right.
+    """
+    return {"some": _round(fmean(best)), "none_right": _share(score < 1.0 for score in best)}
 
 
 def _exactness(answers: Sequence[KeptAnswer]) -> Figures:

@@ -12,6 +12,9 @@ What is done is kept in the folder, and a run goes on from there. Everything but
                   form without)
     llama_server  the same at llama.cpp's own server
 
+`frame`, in the first two, is prefill with the schema's beginning, `{"answer":"`, before the text: what it differs by
+from plain prefill is what standing inside JSON changes, and no decoder can mend.
+
 places, agree (the likeliest token is the same; nothing known counts as another), nothing, distance (total variation,
 where something is known): `tests.bench.continuing`. exact, form, fact: shares of answers. calls, tokens, dollars (at
 the rates of `evaluation/data/prices.toml`) and seconds: means of an answer.
@@ -27,21 +30,20 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from blackbox_proxy.api import Api, connect
 from blackbox_proxy.core.decoding.sources import OffsetTable
 from blackbox_proxy.core.money.spending import known_of
-from blackbox_proxy.errors import BlackboxProxyError
+from blackbox_proxy.errors import ApiUnreachable, BlackboxProxyError
 from blackbox_proxy.evaluation.arms import AnswerJob, Arm, closed_prompt, pair_prompt
 from blackbox_proxy.evaluation.scoring import scorer
 from blackbox_proxy.evaluation.serving import NAME, prices
 from blackbox_proxy.evaluation.task import Item
 from blackbox_proxy.ledger.books import open_ledger
 from blackbox_proxy.local.loading import load_pair
-from blackbox_proxy.local.pair import Pair
 from blackbox_proxy.local.weights import default_cache, resolve
 from blackbox_proxy.run.steerer import Steerer, steer
 from blackbox_proxy.standin import running
@@ -50,7 +52,7 @@ from blackbox_proxy.tasks.demo import in_house_form, questions
 from blackbox_proxy.types import Result
 from tests.bench.closed_rows import Rows, compact, figures
 from tests.bench.continuing import MODELS, TOP_K, Place, asked_next, beginnings, best, distance
-from tests.bench.forcing import CHAT, commit
+from tests.bench.forcing import chats, commit
 from tests.bench.loads import STEERING, TASK, asked_of, states_fact
 from tests.bench.prompts import prompts
 from tests.contracts.servers import llama_server
@@ -63,15 +65,26 @@ PARTS = ("inside", "form", "standin", "llama_server")
 CLOSED = "qwen2.5-coder-0.5b-instruct"
 BORDERS = re.compile(r" ?\w+| ?[^\w\s]+")
 
-WAYS: Mapping[str, Mapping[str, object]] = {
-    "prefill": {},
-    **CHAT,
-    "answers": {"answers_at_once": SAMPLES},
-}
-"""Options of the adapter for each way."""
+FRAME = "frame"
+"""Prefill of the schema's own beginning: what a demanded text could be at best, since it stands inside that frame."""
 
-KNOBS: Mapping[str, Mapping[str, Any]] = {"answers": {"way": "answers", "samples": SAMPLES, "temperature": 0.8}}
-"""Knobs of steering for each way, besides the demo's own."""
+WAYS = ("prefill", "forced", "words", "answers")
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a closed model is reached: options of the adapter, and knobs of steering besides the demo's own."""
+
+    options: Mapping[str, object]
+    knobs: Mapping[str, Any] = field(default_factory=dict)
+
+
+def ways(server: str) -> Mapping[str, Way]:
+    """All ways at a server; that of llama.cpp draws one answer in a request."""
+    at_once = SAMPLES if server == "standin" else 1
+    knobs = {"way": "answers", "samples": SAMPLES, "temperature": 0.8}
+    by_words = {way: Way(options) for way, options in chats(server).items()}
+    return {"prefill": Way({}), **by_words, "answers": Way({"answers_at_once": at_once}, knobs)}
 
 
 @contextmanager
@@ -88,7 +101,7 @@ def served(server: str, name: str, *, prefill: bool, log: Path) -> Iterator[str]
 
 
 @contextmanager
-def reached(server: str, name: str, ways: Sequence[str], *, folder: Path) -> Iterator[Mapping[str, Api]]:
+def reached(server: str, name: str, chosen: Sequence[str], *, folder: Path) -> Iterator[Mapping[str, Api]]:
     """A model at one server in some ways, and by prefill; two servers, of which one does not know it."""
     with ExitStack() as stack:
         whole, chat = (
@@ -97,11 +110,9 @@ def reached(server: str, name: str, ways: Sequence[str], *, folder: Path) -> Ite
         )
         book = stack.enter_context(open_ledger(folder / "ledger.db", prices=prices()))
         apis = {}
-        for way in ways:
+        for way in chosen:
             url, adapter = (whole, "chat_prefill") if way == "prefill" else (chat, "chat_continue")
-            options = {"top_k": TOP_K, **WAYS[way]}
-            if server == "llama_server":
-                options.pop("answers_at_once", None)
+            options = {"top_k": TOP_K, **ways(server)[way].options}
             api = connect(url, model=NAME, adapter=adapter, options=options, timeout=300, attempts=2, ledger=book)
             apis[way] = stack.enter_context(api)
         yield apis
@@ -126,10 +137,11 @@ def form_text(item: Item) -> Text:
     return Text(asked_of(item), [item.reference[: end.end()].encode() for end in BORDERS.finditer(item.reference)])
 
 
-def measure_places(rows: Rows, where: str, count: int, *, folder: Path) -> None:
+def measure_places(rows: Rows, where: str, count: int, chosen: Sequence[str], *, folder: Path) -> None:
     """All places of both models that are not in the rows."""
-    for name in reversed(MODELS):
-        with reached("llama_server", name, ("prefill", "forced", "words"), folder=folder) as apis:
+    for name in MODELS:
+        asking = [way for way in ("prefill", "forced", "words") if way in ("prefill", *chosen)]
+        with reached("llama_server", name, asking, folder=folder) as apis:
             asked: Sequence[Any] = (
                 [text for _, text in prompts(count)]
                 if where == "inside"
@@ -139,39 +151,75 @@ def measure_places(rows: Rows, where: str, count: int, *, folder: Path) -> None:
                 text = own_text(one, apis["prefill"]) if where == "inside" else form_text(one)
                 for answer in text.places:
                     unit = {"model": name, "where": where, "text": number, "at": len(answer)}
-                    if not rows.has(**unit):
-                        rows.add(unit | {"ways": _compared(text.prompt, answer, apis)})
+                    _measure_place(rows, unit, text.prompt, answer, apis)
 
 
-def _compared(prompt: str, answer: bytes, apis: Mapping[str, Api]) -> Mapping[str, object]:
-    own = asked_next(prompt, answer, api=apis["prefill"])
-    return {way: _beside(asked_next(prompt, answer, api=apis[way]), own) for way in apis if way != "prefill"}
+def _measure_place(rows: Rows, unit: Mapping[str, object], prompt: str, answer: bytes, apis: Mapping[str, Api]) -> None:
+    missing = [way for way in (FRAME, *apis) if way != "prefill" and not rows.has(**unit, way=way)]
+    own = asked_next(prompt, answer, api=apis["prefill"]) if missing else Place(None)
+    for way in missing:
+        place = in_frame(prompt, answer, apis["prefill"]) if way == FRAME else asked_next(prompt, answer, api=apis[way])
+        rows.add({**unit, "way": way} | _beside(place, own))
 
 
-def _beside(place: Place, own: Place) -> Mapping[str, object]:
+def in_frame(prompt: str, answer: bytes, api: Api) -> Place:
+    """What comes next inside a JSON string that holds the answer so far, by prefill, as plain text."""
+    place = asked_next(prompt, b'{"answer":"' + json_spelt(answer), api=api)
+    if place.distribution is None:
+        return place
+    plain: dict[bytes, float] = {}
+    for piece, share in place.distribution.items():
+        read = plain_of(piece)
+        plain[read] = plain.get(read, 0.0) + share
+    return replace(place, distribution=plain)
+
+
+def json_spelt(text: bytes) -> bytes:
+    """A text inside a JSON string."""
+    return json.dumps(text.decode(), ensure_ascii=False)[1:-1].encode()
+
+
+def plain_of(piece: bytes) -> bytes:
+    r"""What a token inside a JSON string says; a closing quote is the end, half an escape stays as it is.
+
+    >>> plain_of(b" a"), plain_of(rb"\n"), plain_of(b'"}')
+    (b' a', b'\n', b'')
+    """
+    if piece.startswith(b'"'):
+        return b""
+    try:
+        return str(json.loads(b'"' + piece + b'"', strict=False)).encode()
+    except ValueError:
+        return piece
+
+
+def _beside(place: Place, own: Place) -> dict[str, object]:
     if place.distribution is None or own.distribution is None:
-        return {"agree": False, "distance": None, "error": place.error or own.error}
+        error = place.error or own.error
+        if error == ApiUnreachable.__name__:  # a server that is gone says nothing of the way
+            raise RuntimeError(f"nothing answers: {error}")
+        return {"agree": False, "distance": None, "error": error}
     agree = best(place.distribution) == best(own.distribution)
     return {"agree": agree, "distance": round(distance(place.distribution, own.distribution), 3), "error": ""}
 
 
-def measure_told(rows: Rows, server: str, count: int, ways: Sequence[str], *, folder: Path) -> None:
+def measure_told(rows: Rows, server: str, count: int, chosen: Sequence[str], *, folder: Path) -> None:
     """Held-out questions by each way, those that are not in the rows; all ways of a question before the next one."""
-    with reached(server, CLOSED, ways, folder=folder) as apis, load_pair("demo") as pair:
+    with reached(server, CLOSED, chosen, folder=folder) as apis, load_pair("demo") as pair:
         for number, item in enumerate(questions("told", "heldout", n=count)):
-            for way in ways:
+            for way in chosen:
                 unit = {"server": server, "way": way, "question": number}
                 if not rows.has(**unit):
-                    rows.add(unit | answered(item, way, apis[way], pair=pair))
+                    steering = replace(STEERING, **ways(server)[way].knobs)
+                    rows.add(unit | answered(item, Steerer(apis[way], pair, steering)))
 
 
-def answered(item: Item, way: str, api: Api, *, pair: Pair) -> Mapping[str, object]:
-    """One question by one way: the answer, its scores, and what it took. An error counts with what there was."""
-    steering = replace(STEERING, **KNOBS.get(way, {}))
-    job = AnswerJob(Arm("", "steered", 1, TASK.who, examples=way == "answers"), item)
+def answered(item: Item, steerer: Steerer) -> dict[str, object]:
+    """One question: the answer, its scores, and what it took. An error counts with what there was before it."""
+    job = AnswerJob(Arm("", "steered", 1, TASK.who, examples=steerer.steering.way == "answers"), item)
     before, error, result = time.perf_counter(), "", None
     try:
-        result = Steerer(api, pair, steering).complete(closed_prompt(TASK, job), pair_prompt=pair_prompt(TASK, job))
+        result = steerer.complete(closed_prompt(TASK, job), pair_prompt=pair_prompt(TASK, job))
     except BlackboxProxyError as failure:
         error, result = f"{type(failure).__name__}: {failure.message}"[:200], failure.partial
     text = "" if result is None else result.text
@@ -194,11 +242,10 @@ def _taken(result: Result | None) -> Mapping[str, object]:
     return {"calls": usage.requests, "input": usage.input, "output": usage.output, "cost": cost}
 
 
-def document(rows: Rows, command: str) -> dict[str, object]:
-    """The figures of all rows, with where they come from."""
-    of = figures(compact(rows.all))
-    about = {"commit": commit(), "date": time.strftime("%Y-%m-%d"), "command": command, "n": {"rows": len(rows.all)}}
-    return about | dict(of)
+def document(rows: Rows, command: str, note: str) -> dict[str, object]:
+    """The figures of all rows, with where they come from. note: what their reader must know."""
+    about = {"commit": commit(), "date": time.strftime("%Y-%m-%d"), "command": command, "note": note}
+    return {**about, "n": {"rows": len(rows.all)}, **figures(compact(rows.all))}
 
 
 def main() -> None:
@@ -207,7 +254,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--texts", type=int, default=42, help="prompts, and at most 40 questions for `form`")
     parser.add_argument("--questions", type=int, default=100)
-    parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS))
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
+    parser.add_argument("--note", default="", help="what a reader of the figures must know")
     parser.add_argument("--folder", type=Path, default=Path("build/closed_chats"))
     parser.add_argument("--out", type=Path, default=Path("build/closed_chats.json"))
     options = parser.parse_args()
@@ -215,12 +263,12 @@ def main() -> None:
     try:
         for part in options.only:
             if part in ("inside", "form"):
-                measure_places(rows, part, options.texts, folder=options.folder)
+                measure_places(rows, part, options.texts, options.ways, folder=options.folder)
             else:
                 measure_told(rows, part, options.questions, options.ways, folder=options.folder)
     finally:
         command = f"python -m tests.bench.closed_chats {' '.join(sys.argv[1:])}".strip()
-        text = json.dumps(document(rows, command), indent=1, ensure_ascii=False)
+        text = json.dumps(document(rows, command, options.note), indent=1, ensure_ascii=False)
         options.out.write_text(text + "\n", encoding="utf-8")
         kept = json.dumps(compact(rows.all), ensure_ascii=False, separators=(",", ":"))
         options.out.with_name(f"{options.out.stem}_rows.json").write_text(kept + "\n", encoding="utf-8")

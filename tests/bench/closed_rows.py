@@ -18,8 +18,8 @@ Row = Mapping[str, Any]
 Compact = Mapping[str, Any]
 Figures = Mapping[str, Any]
 
-PLACE = ("model", "where", "text", "at")
-"""What names a place: the text by its number, and how many bytes of its answer come before."""
+PLACE = ("model", "where", "text", "at", "way")
+"""What names a place asked in one way: the text by its number, and how many bytes of its answer come before."""
 
 QUESTION = ("server", "way", "question")
 TAKEN = ("calls", "input", "output", "cost", "seconds")
@@ -33,8 +33,10 @@ class Rows:
     def __init__(self, path: Path) -> None:
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        self.all: list[Row] = [json.loads(line) for line in lines if line.endswith("}")]
+        before = path.read_text(encoding="utf-8") if path.exists() else ""
+        if before and not before.endswith("\n"):
+            path.write_text(before + "\n", encoding="utf-8")
+        self.all: list[Row] = [json.loads(line) for line in before.splitlines() if line.endswith("}")]
         self._names = {_name(row) for row in self.all}
 
     def has(self, **named: object) -> bool:
@@ -61,14 +63,13 @@ def compact(rows: Sequence[Row]) -> Compact:
     """
     places: dict[str, Any] = {}
     for row in sorted((row for row in rows if "where" in row), key=lambda row: (row["text"], row["at"])):
-        of = places.setdefault(row["model"], {}).setdefault(row["where"], {"texts": []})
-        of["texts"].append(row["text"])
-        for way, seen in row["ways"].items():
-            kept = of.setdefault(way, {"agree": "", "distance": [], "errors": {}})
-            kept["agree"] += "-" if seen["distance"] is None else str(int(seen["agree"]))
-            kept["distance"] += [] if seen["distance"] is None else [seen["distance"]]
-            if seen["error"]:
-                kept["errors"][seen["error"]] = kept["errors"].get(seen["error"], 0) + 1
+        of = places.setdefault(row["model"], {}).setdefault(row["where"], {})
+        kept = of.setdefault(row["way"], {"agree": "", "distance": [], "texts": [], "errors": {}})
+        kept["agree"] += "-" if row["distance"] is None else str(int(row["agree"]))
+        kept["distance"] += [] if row["distance"] is None else [row["distance"]]
+        kept["texts"].append(row["text"])
+        if row["error"]:
+            kept["errors"][row["error"]] = kept["errors"].get(row["error"], 0) + 1
     told: dict[str, Any] = {}
     for row in sorted((row for row in rows if "where" not in row), key=lambda row: row["question"]):
         told.setdefault(row["server"], {}).setdefault(row["way"], []).append(row)
@@ -78,11 +79,7 @@ def compact(rows: Sequence[Row]) -> Compact:
 def figures(kept: Compact) -> Figures:
     """`<model>.<where>.<way>` for places, `told.<way>` at the stand-in, `told_<server>.<way>` at other servers."""
     of_places = {
-        model: {
-            where: {way: _of_places(seen) for way, seen in ways.items() if way != "texts"}
-            | {"texts": len(set(ways["texts"]))}
-            for where, ways in by_where.items()
-        }
+        model: {where: {way: _of_places(seen) for way, seen in ways.items()} for where, ways in by_where.items()}
         for model, by_where in kept["places"].items()
     }
     of_told = {
@@ -98,6 +95,7 @@ def _of_places(seen: Mapping[str, Any]) -> Figures:
     known = len(marks) - marks.count("-")
     return {
         "places": len(marks),
+        "texts": len(set(seen["texts"])),
         "agree": _share(marks.count("1"), len(marks)),
         "low": low,
         "high": high,
@@ -114,9 +112,9 @@ def _share(hits: int, of: int) -> float | None:
 
 def _of_server(by_way: Mapping[str, Sequence[Row]]) -> Figures:
     of_ways: dict[str, Any] = {way: _of_way(rows) for way, rows in by_way.items()}
-    if "forced" in by_way:
-        others = [way for way in by_way if way != "forced"]
-        of_ways["forced_less"] = {way: _less(by_way["forced"], by_way[way]) for way in others}
+    for way in ("forced", "forced_echo"):
+        if way in by_way:
+            of_ways[f"{way}_less"] = {other: _less(by_way[way], by_way[other]) for other in by_way if other != way}
     return of_ways
 
 

@@ -152,7 +152,7 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=20)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS[1:])
     parser.add_argument("--servers", nargs="+", choices=list(SERVERS), default=list(SERVERS))
-    parser.add_argument("--out", type=Path, default=Path("build/closed_chats.json"))
+    parser.add_argument("--out", type=Path, default=Path("build/forcing.json"))
     options = parser.parse_args()
     texts = [text for _, text in prompts(options.prompts)]
     asked = questions("told", "dev", n=options.questions, seed=1)

@@ -289,8 +289,10 @@ def test_a_run_that_is_killed_goes_on_where_it_was(
 
 
 def test_drawn_answers_are_chosen_from_and_all_are_paid_for(cli: Cli, task: str, here: tuple[str, ...]) -> None:
-    only = ("--draws", "3", "--only", "closed_majority", "--only", "steered_answers")
+    only = ("--draws", "3", "--only", "closed_best_of_n_majority", "--only", "steered_answers")
     sums = figures(cli, task, *here, *only)
-    assert sums["closed_majority"]["calls_per_answer"] == sums["steered_answers"]["calls_per_answer"] == 3
+    assert sums["closed_best_of_n_majority"]["calls_per_answer"] == sums["steered_answers"]["calls_per_answer"] == 3
     assert "answers_vs_majority" in sums["tests"]
+    assert sums["steered_answers"]["some"] == sums["closed_best_of_n_majority"]["some"], "they choose from the same"
+    assert 0.0 <= sums["steered_answers"]["none_right"] <= 1.0
     assert figures(cli, task, *here, *only) == sums, "nothing is asked twice"

@@ -13,7 +13,9 @@ import pytest
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.evaluation.answers import AnswerStore, KeptAnswer, key_of
 
-ONE = KeptAnswer("k1", "towns", "i1", "steered", "Paris", cost=Decimal("0.10"), tokens=3, off=0.5, exact=False)
+ONE = KeptAnswer(
+    "k1", "towns", "i1", "steered", "Paris", cost=Decimal("0.10"), tokens=3, off=0.5, exact=False, samples=("Paris", "")
+)
 
 
 def kept(path: Path, *answers: KeptAnswer) -> None:

@@ -109,8 +109,8 @@ def test_one_who_watches_sees_one_question_after_another(tmp_path: Path) -> None
 
 def test_drawn_answers_bring_a_majority_and_a_steered_arm_that_are_shown_the_same(tmp_path: Path) -> None:
     by_name = arms_of(small(tmp_path), sizes=ArmSizes(3, 2, draws=5))
-    majority, steered = by_name["closed_majority"], by_name["steered_answers"]
+    majority, steered = by_name["closed_best_of_n_majority"], by_name["steered_answers"]
     assert (majority.speaker, steered.speaker, steered.alpha) == ("closed", "steered", 1.5)
     assert (majority.draws, steered.draws, majority.n) == (5, 5, 2)
     assert (majority.examples, majority.instructions) == (steered.examples, steered.instructions)
-    assert "closed_majority" not in arms_of(small(tmp_path))
+    assert "closed_best_of_n_majority" not in arms_of(small(tmp_path))

@@ -83,6 +83,19 @@ def test_errors_are_counted_and_score_nothing(task: Task) -> None:
     assert (figured["n"], figured["errors"], figured["score"]) == (1, 1, 0.0)
 
 
+def test_whole_answers_say_how_good_the_best_choice_could_be(task: Task) -> None:
+    """Of 100 questions the choice is right in 60, some sample in 75, and in 25 none is."""
+    name = "steered_answers"
+    asked = []
+    for n, one in enumerate(task.test):
+        samples = ("answer: X | n=0", one.reference if n < 75 else "answer: Y | n=0")
+        answer = _answer(one, name, one.reference if n < 60 else samples[0], COST)
+        asked.append((one, replace(answer, samples=samples)))
+    sums = summed(task, given(Arm(name, "steered", 100, alpha=1.5, draws=2), asked, scorer(task.scorer)))[name]
+    assert (sums["score"], sums["some"], sums["none_right"], sums["draws"]) == (0.6, 0.75, 0.25, 2)
+    assert "some" not in summed(task, answered(task, "closed", lambda n: n < 60))["closed"]
+
+
 def test_the_exactness_and_the_ceiling_of_the_steered_arm(task: Task) -> None:
     steered = answered(task, "steered", lambda n: n < 98)
     said = [

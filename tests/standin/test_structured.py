@@ -64,6 +64,9 @@ def test_responses_spell_it_otherwise(transport: Transport) -> None:
     body = {"model": "toy", "input": "Hello", "max_output_tokens": 48, **demand("So", "pattern", responses=True)}
     reply: Any = transport.send(WireRequest("/responses", body))
     assert json.loads(reply["output"][0]["content"][0]["text"] + '"}')["answer"].startswith("So")
+    any_object = {"text": {"format": {"type": "json_object"}}, "max_output_tokens": 16}
+    reply = transport.send(WireRequest("/responses", {**body, **any_object}))
+    assert reply["output"][0]["content"][0]["text"].lstrip().startswith("{")
 
 
 def test_after_the_mask_what_is_forced_is_certain() -> None:
