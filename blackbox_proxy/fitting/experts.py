@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,10 @@ HELD = 0.1
 """Share of the training lines that the epochs are chosen on."""
 
 
+HOLD = 1.0
+"""Facts that were found are held to the untuned belief alone, where that pays."""
+
+
 def check_extra() -> None:
     """Raises InputError where there is no expert, and none can be trained."""
     try:
@@ -36,11 +41,27 @@ def check_extra() -> None:
 
 
 def trained(
-    items: Sequence[Item], *, base: Path, spec: str, folder: Path, seed: int, say: Callable[[str], object]
+    items: Sequence[Item],
+    *,
+    base: Path,
+    spec: str,
+    folder: Path,
+    seed: int,
+    say: Callable[[str], object],
+    minutes: float | None = None,
 ) -> Path:
     """The pair file of an expert of these lines: one that an earlier run wrote, or a new one.
 
     A training that was killed goes on from its checkpoint.
+
+    Args:
+        items: Questions and reference answers.
+        base: The GGUF of the untuned model, and `spec` what the user calls it.
+        spec: Written into the pair file.
+        folder: Where adapter, record and pair file are written.
+        seed: Draws the order of lines and the first weights.
+        say: Is told of every stage in a sentence.
+        minutes: After so many the training ends, with its best epoch so far; None for no limit.
     """
     out = folder / "expert.lora.gguf"
     files = outputs(out)
@@ -50,7 +71,7 @@ def trained(
     lines = [Line(Prompt.ask(item.prompt), item.reference) for item in items]
     cut = max(1, round(HELD * len(lines)))
     job = TuningJob(base, spec, out, lines[cut:], lines[:cut], _recipe(len(lines) - cut, seed))
-    _train(job, say)
+    _train(job, say, math.inf if minutes is None else 60 * minutes)
     return files.pair
 
 
@@ -58,11 +79,12 @@ def _recipe(lines: int, seed: int) -> Recipe:
     """Enough epochs that few lines are read often enough; the best one on held lines is kept."""
     usual = Recipe(seed=seed)
     per_epoch = max(1, lines // usual.batch)
-    return replace(usual, epochs=min(12, max(usual.epochs, round(STEPS / per_epoch))))
+    return replace(usual, hold=HOLD, epochs=min(12, max(usual.epochs, round(STEPS / per_epoch))))
 
 
-def _train(job: TuningJob, say: Callable[[str], object]) -> None:
-    from blackbox_proxy.tuning.train import Hooks, fit
+def _train(job: TuningJob, say: Callable[[str], object], limit: float) -> None:
+    from blackbox_proxy.tuning.train import Hooks
+    from blackbox_proxy.tuning.whole import train_all
 
     planned = plan(job)
     say(
@@ -70,11 +92,11 @@ def _train(job: TuningJob, say: Callable[[str], object]) -> None:
         f"{planned.estimate.steps} steps at most"
     )
     loaded = load(planned)
-    hooks = Hooks(save=loaded.checkpoint.save)
-    fitted = fit(loaded.model, planned.data, loaded.kinds, recipe=job.recipe, hooks=hooks, state=loaded.state)
+    hooks = Hooks(save=loaded.checkpoint.save, limit=limit)
+    fitted, findings = train_all(planned, loaded, hooks=hooks, curve=True, say=say)
     if not fitted.finished:
         raise BlackboxProxyError("the training of the expert was stopped", hint="the same command goes on with it")
-    write(planned, loaded, fitted.course, date=dt.datetime.now(tz=dt.UTC).date())
+    write(planned, loaded, fitted.course, date=dt.datetime.now(tz=dt.UTC).date(), findings=findings)
     loaded.checkpoint.remove()
     course = fitted.course
     say(f"the expert is trained: {len(course.means)} epochs in {fitted.seconds:.0f} s, epoch {course.best} was kept")
