@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from blackbox_proxy.tuning.agreement import Agreement
     from blackbox_proxy.tuning.learning import LearningCurve
     from blackbox_proxy.tuning.lines import Line
-    from blackbox_proxy.tuning.record import Findings
+    from blackbox_proxy.tuning.record import TuningFindings
     from blackbox_proxy.tuning.run import Loaded, Outputs, TuningPlan
     from blackbox_proxy.tuning.train import Fitted
 
@@ -148,7 +148,7 @@ def _ask(planned: TuningPlan, loaded: Loaded, *, curve: bool, yes: bool) -> None
         raise typer.Exit(1)
 
 
-def _fit(planned: TuningPlan, loaded: Loaded, *, curve: bool) -> tuple[Fitted, Findings]:
+def _fit(planned: TuningPlan, loaded: Loaded, *, curve: bool) -> tuple[Fitted, TuningFindings]:
     from blackbox_proxy.cli import show, training
     from blackbox_proxy.tuning.train import Hooks
     from blackbox_proxy.tuning.whole import train_all
@@ -172,7 +172,7 @@ def _leave(files: Outputs, planned: TuningPlan, fitted: Fitted, *, as_json: bool
     raise typer.Exit(STOPPED)
 
 
-def _write(planned: TuningPlan, loaded: Loaded, fitted: Fitted, findings: Findings) -> None:
+def _write(planned: TuningPlan, loaded: Loaded, fitted: Fitted, findings: TuningFindings) -> None:
     """Writes the adapter, its record and pair file, and the loss curve."""
     from blackbox_proxy.files import replace_text
     from blackbox_proxy.pages.curve import Losses, curve
@@ -205,7 +205,7 @@ class TuningOutcome:
     """How a run went, what it found out besides, and whether llama.cpp agrees, where that was asked."""
 
     fitted: Fitted
-    findings: Findings
+    findings: TuningFindings
     agreement: Agreement | None
 
 

@@ -25,10 +25,6 @@ HELD = 0.1
 """Share of the training lines that the epochs are chosen on."""
 
 
-HOLD = 1.0
-"""Facts that were found are held to the untuned belief alone, where that pays."""
-
-
 def check_extra() -> None:
     """Raises InputError where there is no expert, and none can be trained."""
     try:
@@ -79,7 +75,7 @@ def _recipe(lines: int, seed: int) -> Recipe:
     """Enough epochs that few lines are read often enough; the best one on held lines is kept."""
     usual = Recipe(seed=seed)
     per_epoch = max(1, lines // usual.batch)
-    return replace(usual, hold=HOLD, epochs=min(12, max(usual.epochs, round(STEPS / per_epoch))))
+    return replace(usual, epochs=min(12, max(usual.epochs, round(STEPS / per_epoch))))
 
 
 def _train(job: TuningJob, say: Callable[[str], object], limit: float) -> None:

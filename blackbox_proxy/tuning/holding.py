@@ -19,7 +19,7 @@ from blackbox_proxy.tuning.data import Data, Example
 from blackbox_proxy.tuning.facts import AnswerFrame, FactSearch, FactSlot, fact_slots, frame_of, marked, shown
 from blackbox_proxy.tuning.learning import CLEAR, FEWEST, HeldLoss, fall
 from blackbox_proxy.tuning.losses import form_and_distance, untuned_logp
-from blackbox_proxy.tuning.parts import Bench, part_of, shuffled, trained_on
+from blackbox_proxy.tuning.parts import TuningBench, part_of, shuffled, trained_on
 from blackbox_proxy.tuning.recipe import Recipe
 from blackbox_proxy.tuning.train import Hooks
 from blackbox_proxy.types import TokenPath
@@ -43,7 +43,7 @@ class HeldFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class HoldingTrial:
     """Held lines after a training that learnt facts and after one that held them."""
 
     learnt: HeldFacts
@@ -67,7 +67,7 @@ class Trial:
 
 
 def search(
-    bench: Bench, data: Data, pieces: Sequence[bytes], *, recipe: Recipe, stop: Callable[[], bool]
+    bench: TuningBench, data: Data, pieces: Sequence[bytes], *, recipe: Recipe, stop: Callable[[], bool]
 ) -> tuple[Data, FactSearch | None]:
     """The data with the facts marked where holding them pays, and what was decided; None where there are no facts.
 
@@ -95,7 +95,7 @@ def search(
     return (facts if trial.pays else data), outcome
 
 
-def _slots(bench: Bench, examples: Sequence[Example], frame: AnswerFrame, *, recipe: Recipe) -> list[FactSlot]:
+def _slots(bench: TuningBench, examples: Sequence[Example], frame: AnswerFrame, *, recipe: Recipe) -> list[FactSlot]:
     """The slots of facts. Every answer is read behind its own question, and behind the question of another line."""
     order = random.Random(recipe.seed).sample(examples, len(examples))
     gains: dict[TokenPath, list[float]] = {}
@@ -110,7 +110,7 @@ def _slots(bench: Bench, examples: Sequence[Example], frame: AnswerFrame, *, rec
     return fact_slots(gains, len(examples))
 
 
-def _try(bench: Bench, facts: Data, *, recipe: Recipe, hooks: Hooks) -> Trial | None:
+def _try(bench: TuningBench, facts: Data, *, recipe: Recipe, hooks: Hooks) -> HoldingTrial | None:
     """Two short trainings on half of the lines; None where they were stopped."""
     half = shuffled(facts.train, recipe)[: len(facts.train) // 2]
     outcomes = []
@@ -119,11 +119,11 @@ def _try(bench: Bench, facts: Data, *, recipe: Recipe, hooks: Hooks) -> Trial | 
             if not finished:
                 return None
             outcomes.append(_held(bench, facts.held, recipe))
-    return Trial(*outcomes)
+    return HoldingTrial(*outcomes)
 
 
 @torch.no_grad()
-def _held(bench: Bench, examples: Sequence[Example], recipe: Recipe) -> HeldFacts:
+def _held(bench: TuningBench, examples: Sequence[Example], recipe: Recipe) -> HeldFacts:
     form, distance = [], []
     for one in examples:
         nats = form_and_distance(bench.model, one, bench.kinds, recipe=recipe)

@@ -24,7 +24,7 @@ from blackbox_proxy.tuning.train import Hooks, fit
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class TuningBench:
     """A model with changes beside its weights, what its tokens are, and the changes before any training."""
 
     model: PeftModel
@@ -33,7 +33,7 @@ class Bench:
 
 
 @contextmanager
-def trained_on(bench: Bench, examples: Sequence[Example], *, recipe: Recipe, hooks: Hooks) -> Iterator[bool]:
+def trained_on(bench: TuningBench, examples: Sequence[Example], *, recipe: Recipe, hooks: Hooks) -> Iterator[bool]:
     """The model as a training on these examples alone leaves it, for as long as the context lasts.
 
     Gives whether the training was over; where it was told to stop, the model is not to be used.
@@ -47,7 +47,7 @@ def trained_on(bench: Bench, examples: Sequence[Example], *, recipe: Recipe, hoo
 
 
 @torch.no_grad()
-def held_losses(bench: Bench, held: Sequence[Example], recipe: Recipe) -> list[HeldLoss]:
+def held_losses(bench: TuningBench, held: Sequence[Example], recipe: Recipe) -> list[HeldLoss]:
     """What each held line loses with the changes as they are."""
     counts = [len(example.completion) for example in held]
     losses = [batch_loss(bench.model, [example], bench.kinds, recipe=recipe).item() for example in held]
@@ -65,7 +65,7 @@ def part_of(recipe: Recipe, share: int, *, epochs: int) -> Recipe:
 
 
 def learning_curve(
-    bench: Bench, data: Data, *, recipe: Recipe, course: Course, stop: Callable[[], bool]
+    bench: TuningBench, data: Data, *, recipe: Recipe, course: Course, stop: Callable[[], bool]
 ) -> LearningCurve | None:
     """The curve of a model that was trained on all lines, with its best epoch in place.
 

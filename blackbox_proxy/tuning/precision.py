@@ -27,5 +27,5 @@ def blocks_in(precision: str) -> AbstractContextManager[None]:
 
 def _is_quick() -> bool:
     """What PyTorch says of the processor; a version that says nothing counts as no."""
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(capabilities.get(feature) for feature in QUICK)

@@ -22,7 +22,7 @@ Value = Scalar | Sequence[Scalar]
 
 
 @dataclass(frozen=True, slots=True)
-class Findings:
+class TuningFindings:
     """What a run found out besides: whether more lines would help, and where the facts of answers are."""
 
     learning: LearningCurve | None = None
@@ -63,7 +63,7 @@ class TuningRecord:
     choices: Mapping[str, Value | None]
     course: Course
     date: str
-    findings: Findings = Findings()
+    findings: TuningFindings = TuningFindings()
 
     def tables(self) -> dict[str, dict[str, Value]]:
         """What is written down, table by table; of validation nothing where there was none."""

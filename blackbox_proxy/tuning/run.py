@@ -20,7 +20,7 @@ from blackbox_proxy.tuning.data import Data, Example, TuningTokenizer, encode
 from blackbox_proxy.tuning.estimate import TuningEstimate, estimate
 from blackbox_proxy.tuning.lines import Line, lines_digest
 from blackbox_proxy.tuning.recipe import Recipe
-from blackbox_proxy.tuning.record import Findings, TuningRecord, file_digest, spelt
+from blackbox_proxy.tuning.record import TuningFindings, TuningRecord, file_digest, spelt
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -177,7 +177,7 @@ def load(planned: TuningPlan) -> Loaded:
 
 
 def write(
-    planned: TuningPlan, loaded: Loaded, course: Course, *, date: dt.date, findings: Findings | None = None
+    planned: TuningPlan, loaded: Loaded, course: Course, *, date: dt.date, findings: TuningFindings | None = None
 ) -> TuningRecord:
     """Writes adapter, record and pair file, and gives the record."""
     from blackbox_proxy.tuning.model import export
@@ -193,7 +193,7 @@ def write(
         choices=asdict(job.recipe),
         course=course,
         date=date.isoformat(),
-        findings=findings or Findings(),
+        findings=findings or TuningFindings(),
     )
     replace_text(files.record, record.toml())
     replace_text(files.pair, pair_toml(planned))

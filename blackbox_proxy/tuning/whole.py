@@ -14,8 +14,8 @@ from blackbox_proxy.tuning.facts import FactSearch
 from blackbox_proxy.tuning.holding import search
 from blackbox_proxy.tuning.learning import SHARES
 from blackbox_proxy.tuning.model import copied
-from blackbox_proxy.tuning.parts import Bench, learning_curve
-from blackbox_proxy.tuning.record import Findings
+from blackbox_proxy.tuning.parts import TuningBench, learning_curve
+from blackbox_proxy.tuning.record import TuningFindings
 from blackbox_proxy.tuning.run import Loaded, TuningPlan
 from blackbox_proxy.tuning.train import Fitted, Hooks, fit
 
@@ -25,7 +25,7 @@ SEARCHING = 1 / 3
 
 def train_all(
     planned: TuningPlan, loaded: Loaded, *, hooks: Hooks, curve: bool, say: Callable[[str], object]
-) -> tuple[Fitted, Findings]:
+) -> tuple[Fitted, TuningFindings]:
     """Trains, and leaves the best epoch's changes in the model.
 
     Args:
@@ -35,17 +35,17 @@ def train_all(
         curve: Whether the learning curve is measured, where the limit leaves room for it.
         say: Is told in a sentence what was found out.
     """
-    bench, begun = Bench(loaded.model, loaded.kinds, copied(loaded.model)), hooks.clock()
+    bench, begun = TuningBench(loaded.model, loaded.kinds, copied(loaded.model)), hooks.clock()
 
     def spent() -> float:
         return hooks.clock() - begun
 
     data, facts = _search(bench, planned, hooks=hooks, spent=spent, say=say)
     if hooks.stop():
-        return Fitted(Course(planned.estimate.per_epoch), finished=False, seconds=0.0), Findings()
+        return Fitted(Course(planned.estimate.per_epoch), finished=False, seconds=0.0), TuningFindings()
     within = replace(hooks, limit=hooks.limit - spent())
     fitted = fit(loaded.model, data, loaded.kinds, recipe=planned.job.recipe, hooks=within, state=loaded.state)
-    findings = Findings(facts=facts)
+    findings = TuningFindings(facts=facts)
     if not (fitted.finished and curve and spent() + curve_seconds(fitted) <= hooks.limit):
         return fitted, findings
     learning = learning_curve(bench, data, recipe=planned.job.recipe, course=fitted.course, stop=hooks.stop)
@@ -61,7 +61,7 @@ def curve_seconds(fitted: Fitted) -> float:
 
 
 def _search(
-    bench: Bench, planned: TuningPlan, *, hooks: Hooks, spent: Callable[[], float], say: Callable[[str], object]
+    bench: TuningBench, planned: TuningPlan, *, hooks: Hooks, spent: Callable[[], float], say: Callable[[str], object]
 ) -> tuple[Data, FactSearch | None]:
     recipe = planned.job.recipe
     if not recipe.facts or recipe.slot is not None:

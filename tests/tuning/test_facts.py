@@ -47,7 +47,8 @@ def test_few_labels_are_frame_and_one_answer_alone_has_no_span_at_its_end() -> N
     ],
 )
 def test_a_slot_holds_facts_where_its_own_questions_make_it_clearly_likelier(
-    nats: Sequence[float], known: bool
+    nats: Sequence[float],
+    known: bool,  # noqa: FBT001 (a parameter of the table)
 ) -> None:
     """Clearly, by a worthwhile amount, and in five lines at least."""
     slots = fact_slots({(ANSWER,): nats}, 20)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blackbox_proxy.tuning.learning import HeldLoss, curve_of, fall, mean_loss
-from blackbox_proxy.tuning.record import Findings
+from blackbox_proxy.tuning.record import TuningFindings
 
 LINES = st.lists(st.tuples(st.floats(0, 50), st.floats(0, 50), st.integers(1, 40)), min_size=2, max_size=20)
 
@@ -35,7 +35,7 @@ def test_of_one_held_line_nothing_is_clear() -> None:
     curve = curve_of([20, 40, 80], [held(3.0), held(2.0), held(1.0)])
     assert curve.error == math.inf
     assert not curve.more_lines_help
-    assert "error" not in Findings(learning=curve).tables()["curve"]
+    assert "error" not in TuningFindings(learning=curve).tables()["curve"]
 
 
 @pytest.mark.parametrize(
@@ -56,6 +56,6 @@ def test_more_lines_help_where_the_last_fall_is_clear_and_worth_it(
     assert curve.more_lines_help == helps
     begin = "more lines would help: " if helps else "no sign that more lines would help; "
     assert curve.sentence().startswith(begin)
-    table = Findings(learning=curve).tables()["curve"]
+    table = TuningFindings(learning=curve).tables()["curve"]
     assert table["lines"] == (20, 40, 80)
     assert table["more_lines_help"] == helps

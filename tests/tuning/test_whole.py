@@ -22,7 +22,7 @@ from blackbox_proxy.types import Prompt
 from tests.tiny_gguf import TinyModel
 
 if TYPE_CHECKING:
-    from blackbox_proxy.tuning.parts import Bench
+    from blackbox_proxy.tuning.parts import TuningBench
 
 torch = pytest.importorskip("torch", reason="needs the extra [tune]: pip install 'blackbox-proxy[tune]'")
 holding = pytest.importorskip("blackbox_proxy.tuning.holding")
@@ -83,8 +83,8 @@ def never_stop() -> bool:
     return False
 
 
-def bench_of(loaded: Loaded) -> Bench:
-    bench: Bench = parts.Bench(loaded.model, loaded.kinds, model.copied(loaded.model))
+def bench_of(loaded: Loaded) -> TuningBench:
+    bench: TuningBench = parts.TuningBench(loaded.model, loaded.kinds, model.copied(loaded.model))
     return bench
 
 
