@@ -102,10 +102,10 @@ def _slots(bench: TuningBench, examples: Sequence[Example], frame: AnswerFrame, 
     for start in range(0, len(order), recipe.batch):
         batch = order[start : start + recipe.batch]
         others = [replace(one, prompt=order[start + row - 1].prompt) for row, one in enumerate(batch)]
-        own, other = (untuned_logp(bench.model, part, precision=recipe.precision) for part in (batch, others))
-        for one, here, there in zip(batch, own, other, strict=True):
+        here, elsewhere = (untuned_logp(bench.model, part, precision=recipe.precision) for part in (batch, others))
+        for one, near, far in zip(batch, here, elsewhere, strict=True):
             for span in frame.spans(one):
-                gain = sum(here[span.start : span.stop]) - sum(there[span.start : span.stop])
+                gain = sum(near[span.start : span.stop]) - sum(far[span.start : span.stop])
                 gains.setdefault(span.before, []).append(gain)
     return fact_slots(gains, len(examples))
 
