@@ -42,7 +42,7 @@ def train_all(
 
     data, facts = _search(bench, planned, hooks=hooks, spent=spent, say=say)
     if hooks.stop():
-        return Fitted(Course(planned.estimate.per_epoch), finished=False, seconds=0.0), TuningFindings()
+        return _stopped(planned, loaded), TuningFindings()
     within = replace(hooks, limit=hooks.limit - spent())
     fitted = fit(loaded.model, data, loaded.kinds, recipe=planned.job.recipe, hooks=within, state=loaded.state)
     findings = TuningFindings(facts=facts)
@@ -52,6 +52,13 @@ def train_all(
     if learning is not None:
         say(learning.sentence())
     return fitted, replace(findings, learning=learning)
+
+
+def _stopped(planned: TuningPlan, loaded: Loaded) -> Fitted:
+    """Where a run is that was stopped before its first step, or before another one."""
+    if loaded.state is None:
+        return Fitted(Course(planned.estimate.per_epoch), finished=False, seconds=0.0)
+    return Fitted(loaded.state.course, finished=False, seconds=loaded.state.seconds)
 
 
 def curve_seconds(fitted: Fitted) -> float:
