@@ -57,7 +57,7 @@ def trained(
         folder: Where adapter, record and pair file are written.
         seed: Draws the order of lines and the first weights.
         say: Is told of every stage in a sentence.
-        minutes: After so many the training ends, with its best epoch so far; None for no limit.
+        minutes: After so many the training ends, with its best epoch so far, the first at least; None for no limit.
     """
     out = folder / "expert.lora.gguf"
     files = outputs(out)

@@ -34,7 +34,8 @@ class Hooks:
     """What a run tells and asks between steps.
 
     step: is told of every step. save: is given what a checkpoint holds. stop: whether to break off, after a last save.
-    limit: seconds after which a run is over, with its best epoch so far; no epoch is begun that would not end in time.
+    limit: seconds after which a run is over, with its best epoch so far; the first epoch is always finished, and no
+    other is begun that would not end in time.
     """
 
     step: Callable[[Progress], None] = lambda _: None
@@ -139,7 +140,7 @@ class _Run:
     def _is_over(self) -> bool:
         """Whether patience has ended, or time has: in an epoch when it is up, behind one when the next has no room."""
         if not self.course.ends_an_epoch:
-            return bool(self.course.losses) and self.seconds >= self.hooks.limit
+            return bool(self.course.means) and self.seconds >= self.hooks.limit
         epoch = self.seconds / len(self.course.means)
         return self.course.exhausted(self.recipe.patience) or self.seconds + epoch > self.hooks.limit
 
