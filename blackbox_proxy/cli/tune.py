@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,7 +22,9 @@ from blackbox_proxy.tuning.recipe import Recipe
 
 if TYPE_CHECKING:
     from blackbox_proxy.tuning.agreement import Agreement
+    from blackbox_proxy.tuning.learning import LearningCurve
     from blackbox_proxy.tuning.lines import Line
+    from blackbox_proxy.tuning.record import TuningFindings
     from blackbox_proxy.tuning.run import Loaded, Outputs, TuningPlan
     from blackbox_proxy.tuning.train import Fitted
 
@@ -56,6 +58,9 @@ def tune(
         str, typer.Option(help="Chat template: gguf (the base's own), chatml, or a Jinja file.")
     ] = "gguf",
     recipe: Recipe,
+    curve: Annotated[
+        bool, typer.Option("--curve", help="Say whether more lines would help: train on a quarter and on half, too.")
+    ] = False,
     check: Annotated[bool, typer.Option("--check", help="Compare PyTorch and llama.cpp after the export.")] = False,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start over, and replace what an earlier run left at --out.")
@@ -83,14 +88,15 @@ def tune(
 
     training.announce(planned)
     loaded = load(planned)
-    _ask(planned, loaded, yes=yes)
-    fitted = _fit(planned, loaded)
+    _ask(planned, loaded, curve=curve, yes=yes)
+    fitted, findings = _fit(planned, loaded, curve=curve)
     if not fitted.finished:
         _leave(files, planned, fitted, as_json=as_json)
-    _write(planned, loaded, fitted)
+    _write(planned, loaded, fitted, findings)
     agreement = _check(planned, loaded) if check else None
     loaded.checkpoint.remove()
-    _report(files, planned, fitted, agreement, as_json=as_json)
+    outcome = TuningOutcome(fitted, findings, agreement)
+    _report(files, planned, outcome, as_json=as_json)
     if agreement is not None and not agreement.agrees:
         raise typer.Exit(1)
 
@@ -122,7 +128,7 @@ def _lines(path: Path, validation: str, recipe: Recipe, *, raw: bool) -> tuple[S
     return split(lines, share, seed=recipe.seed)
 
 
-def _ask(planned: TuningPlan, loaded: Loaded, *, yes: bool) -> None:
+def _ask(planned: TuningPlan, loaded: Loaded, *, curve: bool, yes: bool) -> None:
     """Measures the pace, says how long it will take, and on a terminal asks where that is long."""
     from blackbox_proxy.cli import show, training
     from blackbox_proxy.tuning.train import seconds_per_token
@@ -133,7 +139,7 @@ def _ask(planned: TuningPlan, loaded: Loaded, *, yes: bool) -> None:
         return
     recipe = planned.job.recipe
     pace = seconds_per_token(loaded.model, planned.data, loaded.kinds, recipe=recipe)
-    seconds = planned.estimate.seconds(pace, recipe, planned.data.held)
+    seconds = planned.estimate.seconds(pace, recipe, planned.data.held, curve=curve)
     show.note(f"time: about {training.spoken(seconds)}, at {1 / pace:,.0f} tokens/s")
     tight = planned.estimate.memory > 0.9 * training.machine_memory()
     if tight:
@@ -142,16 +148,17 @@ def _ask(planned: TuningPlan, loaded: Loaded, *, yes: bool) -> None:
         raise typer.Exit(1)
 
 
-def _fit(planned: TuningPlan, loaded: Loaded) -> Fitted:
-    from blackbox_proxy.cli import training
-    from blackbox_proxy.tuning.train import Hooks, fit
+def _fit(planned: TuningPlan, loaded: Loaded, *, curve: bool) -> tuple[Fitted, TuningFindings]:
+    from blackbox_proxy.cli import show, training
+    from blackbox_proxy.tuning.train import Hooks
+    from blackbox_proxy.tuning.whole import train_all
 
     state = loaded.state
     before = 0.0 if state is None else state.seconds
     done = 0 if state is None else len(state.course.losses)
     with training.breakable() as stop, training.progress(seconds=before, done=done) as tell:
         hooks = Hooks(step=tell, save=loaded.checkpoint.save, stop=stop)
-        return fit(loaded.model, planned.data, loaded.kinds, recipe=planned.job.recipe, hooks=hooks, state=state)
+        return train_all(planned, loaded, hooks=hooks, curve=curve, say=show.note)
 
 
 def _leave(files: Outputs, planned: TuningPlan, fitted: Fitted, *, as_json: bool) -> None:
@@ -165,14 +172,14 @@ def _leave(files: Outputs, planned: TuningPlan, fitted: Fitted, *, as_json: bool
     raise typer.Exit(STOPPED)
 
 
-def _write(planned: TuningPlan, loaded: Loaded, fitted: Fitted) -> None:
+def _write(planned: TuningPlan, loaded: Loaded, fitted: Fitted, findings: TuningFindings) -> None:
     """Writes the adapter, its record and pair file, and the loss curve."""
     from blackbox_proxy.files import replace_text
     from blackbox_proxy.pages.curve import Losses, curve
     from blackbox_proxy.tuning.run import write
 
     course = fitted.course
-    write(planned, loaded, course, date=dt.datetime.now(tz=dt.UTC).date())
+    write(planned, loaded, course, date=dt.datetime.now(tz=dt.UTC).date(), findings=findings)
     losses = Losses(course.losses, course.validations, course.per_epoch, course.best)
     replace_text(planned.outputs.curve, curve(losses, title=planned.outputs.adapter.name))
 
@@ -186,10 +193,27 @@ def _check(planned: TuningPlan, loaded: Loaded) -> Agreement:
         return compare(loaded.model, examples, base=planned.base.path, adapter=planned.outputs.adapter, tick=tick)
 
 
-def _report(files: Outputs, planned: TuningPlan, fitted: Fitted, agreement: Agreement | None, *, as_json: bool) -> None:
+def _learning(curve: LearningCurve) -> dict[str, object]:
+    """The learning curve as JSON; an error that is infinite, of one held line, is null."""
+    from blackbox_proxy.cli import show
+
+    return {**asdict(curve), "error": show.number(curve.error), "more_lines_help": curve.more_lines_help}
+
+
+@dataclass(frozen=True, slots=True)
+class TuningOutcome:
+    """How a run went, what it found out besides, and whether llama.cpp agrees, where that was asked."""
+
+    fitted: Fitted
+    findings: TuningFindings
+    agreement: Agreement | None
+
+
+def _report(files: Outputs, planned: TuningPlan, outcome: TuningOutcome, *, as_json: bool) -> None:
     """What was written, and what came of it."""
     from blackbox_proxy.cli import show, training
 
+    fitted, findings, agreement = outcome.fitted, outcome.findings, outcome.agreement
     course = fitted.course
     epochs = len(course.means)
     if as_json:
@@ -209,6 +233,8 @@ def _report(files: Outputs, planned: TuningPlan, fitted: Fitted, agreement: Agre
                 "validation_losses": [show.number(loss) for loss in course.validations],
                 "seconds": round(fitted.seconds, 3),
                 "estimate": asdict(planned.estimate),
+                "facts": findings.facts and asdict(findings.facts),
+                "learning": findings.learning and _learning(findings.learning),
                 "check": agreement and {**asdict(agreement), "agrees": agreement.agrees},
             }
         )

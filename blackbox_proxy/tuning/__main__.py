@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _choices() -> list[Field[object]]:
     """The recipe's fields that have an option of their own type."""
-    return [field for field in fields(Recipe) if field.name not in ("slot", "targets", "patience")]
+    return [field for field in fields(Recipe) if field.name not in ("slot", "facts", "targets", "patience")]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -11,11 +11,15 @@ from dataclasses import dataclass
 
 from blackbox_proxy.tuning.course import steps_of
 from blackbox_proxy.tuning.data import Data, Example
+from blackbox_proxy.tuning.learning import SHARES
 from blackbox_proxy.tuning.recipe import Recipe
 from blackbox_proxy.tuning.sizes import Sizes
 
 FLOAT = 4
 """Bytes of a number in float32."""
+
+SEARCH = 2 * 2 / 2 + 2 / 3
+"""What the search for facts reads, in epochs: two trainings half of the lines twice, the gains all lines twice."""
 
 PROCESS = 700_000_000
 """Bytes of the process itself: Python, PyTorch and the other libraries."""
@@ -33,10 +37,15 @@ class TuningEstimate:
     trained: int
     memory: int
 
-    def seconds(self, pace: float, recipe: Recipe, held: Sequence[Example]) -> float:
-        """The whole run at `pace` seconds a token; a validation has no way back, which is two thirds of a step."""
+    def seconds(self, pace: float, recipe: Recipe, held: Sequence[Example], *, curve: bool = False) -> float:
+        """The whole run at `pace` seconds a token; a validation has no way back, which is two thirds of a step.
+
+        curve: whether the learning curve is measured; the search for facts counts where the recipe has it.
+        """
         validation = sum(len(example.ids) for example in held) / 3
-        return pace * recipe.epochs * (self.tokens + validation)
+        parts = recipe.epochs * sum(1 / share for share in SHARES) if curve and held else 0.0
+        parts += SEARCH if recipe.facts and recipe.slot is None and held else 0.0
+        return pace * (recipe.epochs * (self.tokens + validation) + parts * self.tokens)
 
 
 def estimate(sizes: Sizes, data: Data, recipe: Recipe) -> TuningEstimate:

@@ -19,12 +19,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from peft import PeftModel
 from torch import Tensor
 
 from blackbox_proxy.tuning.data import Example
+from blackbox_proxy.tuning.precision import blocks_in
 from blackbox_proxy.tuning.recipe import Recipe
 
 
@@ -46,16 +48,40 @@ def batch_loss(model: PeftModel, batch: Sequence[Example], kinds: Kinds, *, reci
     """Mean over the batch's completion tokens of the losses in the module's docstring; a scalar."""
     ids, mask = _padded(batch)
     places = _places(batch, ids)
-    logp = _logp(model, ids, mask, places=places)
+    logp = _logp(model, ids, mask, places=places, precision=recipe.precision)
     losses = -logp.gather(1, places.targets[:, None]).squeeze(1)
     if recipe.hold and bool(places.open.any()):
         facts = places.of_facts()
-        belief = _belief(model, ids, mask, places=facts, barred=_barred(ids, facts, kinds, echo=recipe.echo))
-        held = -(belief * logp[places.open]).sum(1)
+        barred = _barred(ids, facts, kinds, echo=recipe.echo)
+        belief = _belief(model, ids, mask, places=facts, precision=recipe.precision).masked_fill(barred, -torch.inf)
+        held = -(belief.softmax(1) * logp[places.open]).sum(1)
         mixed = (1 - recipe.hold) * losses[places.open] + recipe.hold * held
         losses = losses.index_put((places.open,), mixed)
     early = logp[places.targets != batch[0].completion[-1]][:, kinds.controls].logsumexp(1)
     return losses.mean() + recipe.deny_weight * torch.relu(early + recipe.deny).mean()
+
+
+def form_and_distance(model: PeftModel, example: Example, kinds: Kinds, *, recipe: Recipe) -> tuple[float, float]:
+    """What one example loses at its form, and its Kullback-Leibler distance from the untuned belief at facts; nats."""
+    ids, mask = _padded([example])
+    places = _places([example], ids)
+    logp = _logp(model, ids, mask, places=places, precision=recipe.precision)
+    form = -logp.gather(1, places.targets[:, None]).squeeze(1)[~places.open].sum().item()
+    if not bool(places.open.any()):
+        return form, 0.0
+    facts = places.of_facts()
+    belief = _belief(model, ids, mask, places=facts, precision=recipe.precision)
+    belief = belief.masked_fill(_barred(ids, facts, kinds, echo=recipe.echo), -torch.inf).softmax(1)
+    return form, torch.nn.functional.kl_div(logp[places.open], belief, reduction="sum").item()
+
+
+def untuned_logp(model: PeftModel, batch: Sequence[Example], *, precision: str) -> list[list[float]]:
+    """The untuned model's log-probability of each token of each answer."""
+    ids, mask = _padded(batch)
+    places = _places(batch, ids)
+    logp = _belief(model, ids, mask, places=places, precision=precision)
+    flat = iter(logp.gather(1, places.targets[:, None]).squeeze(1).tolist())
+    return [list(islice(flat, len(example.completion))) for example in batch]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,20 +123,20 @@ def _places(batch: Sequence[Example], ids: Tensor) -> _Places:
     return _Places(rows, columns, starts, ids[rows, columns + 1], is_open)
 
 
-def _logp(model: PeftModel, ids: Tensor, mask: Tensor, *, places: _Places) -> Tensor:
-    """Log-probabilities (places, V): the output layer is run only where something is learnt."""
+def _logp(model: PeftModel, ids: Tensor, mask: Tensor, *, places: _Places, precision: str) -> Tensor:
+    """Log-probabilities (places, V): the output layer is run only where something is learnt, and in float32."""
     inner = model.get_base_model()
-    hidden = inner.model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-    logits: Tensor = inner.lm_head(hidden[places.rows, places.columns])
+    with blocks_in(precision):
+        hidden = inner.model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+    logits: Tensor = inner.lm_head(hidden[places.rows, places.columns].float())
     return logits.log_softmax(dim=1)
 
 
 @torch.no_grad()
-def _belief(model: PeftModel, ids: Tensor, mask: Tensor, *, places: _Places, barred: Tensor) -> Tensor:
-    """What the untuned model holds for likely, (places, V), among tokens that are not barred."""
+def _belief(model: PeftModel, ids: Tensor, mask: Tensor, *, places: _Places, precision: str) -> Tensor:
+    """What the untuned model holds for likely: log-probabilities (places, V)."""
     with model.disable_adapter():
-        logp = _logp(model, ids, mask, places=places)
-    return logp.masked_fill(barred, -torch.inf).softmax(dim=1)
+        return _logp(model, ids, mask, places=places, precision=precision)
 
 
 def _barred(ids: Tensor, places: _Places, kinds: Kinds, *, echo: bool) -> Tensor:

@@ -26,6 +26,9 @@ PROJECTIONS: Mapping[str, str] = MappingProxyType(
 """Name of a projection in transformers, and its name in a GGUF file."""
 
 
+PRECISIONS = ("auto", "float32", "bfloat16")
+"""In what the blocks of the model are computed while it is trained."""
+
 Group = Literal["training", "adapter", "loss"]
 """What a choice is about."""
 
@@ -83,13 +86,18 @@ class Recipe:
         0.1, "Share of the steps in which the learning rate rises.", group="training", within=Bounds(0, 1)
     )
     hold: float = choice(
-        0.7, "Share of the untuned model's belief in the target of a fact.", group="loss", within=Bounds(0, 1)
+        1.0, "Share of the untuned model's belief in the target of a fact.", group="loss", within=Bounds(0, 1)
     )
     echo: bool = choice(default=False, help="Facts may be words of the prompt.", group="loss")
     deny: float = choice(25.0, "Nats by which an early end is to be unlikely.", group="loss", within=Bounds(0))
     deny_weight: float = choice(0.05, "Weight of that in the loss.", group="loss", within=Bounds(0))
     slot: str | None = choice(
         None, "Regular expression whose group 1 is a fact in the answer: not to be learnt.", group="loss"
+    )
+    facts: bool = choice(
+        default=True,
+        help="Without a slot: find the facts of answers, and hold them where that pays on validation lines.",
+        group="loss",
     )
     targets: tuple[str, ...] = choice(
         tuple(PROJECTIONS),
@@ -101,6 +109,11 @@ class Recipe:
     patience: int = choice(
         2, "Stop after so many epochs without a better validation loss; 0: never.", group="training", within=Bounds(0)
     )
+    precision: str = choice(
+        "auto",
+        f"Of {', '.join(PRECISIONS)}: what the blocks are computed in; auto: bfloat16 where that is quicker.",
+        group="training",
+    )
 
     def __post_init__(self) -> None:
         for one in fields(self):
@@ -109,6 +122,8 @@ class Recipe:
                 raise InputError(f"{one.name} must be {within}, not {value}", hint=f"{one.default} is the default")
         self._check_targets()
         self._check_slot()
+        if self.precision not in PRECISIONS:
+            raise InputError(f"no precision is called {self.precision!r}", hint=f"there are {', '.join(PRECISIONS)}")
 
     def _check_targets(self) -> None:
         unknown = [name for name in self.targets if name not in PROJECTIONS]

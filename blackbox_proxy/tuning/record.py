@@ -6,16 +6,46 @@ Pure but for reading the files that it describes by their hash. Does not know ho
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 from blackbox_proxy.tuning.course import Course
+from blackbox_proxy.tuning.facts import FactSearch
+from blackbox_proxy.tuning.learning import LearningCurve
 from blackbox_proxy.tuning.lines import Line, lines_digest
 
 Scalar = str | int | float | bool
 Value = Scalar | Sequence[Scalar]
+
+
+@dataclass(frozen=True, slots=True)
+class TuningFindings:
+    """What a run found out besides: whether more lines would help, and where the facts of answers are."""
+
+    learning: LearningCurve | None = None
+    facts: FactSearch | None = None
+
+    def tables(self) -> dict[str, dict[str, Value]]:
+        """What is written down of it; nothing where it was not looked for."""
+        tables: dict[str, dict[str, Value]] = {}
+        if self.facts is not None:
+            tables["facts"] = {
+                "share": round(self.facts.share, 4),
+                "used": self.facts.used,
+                "examples": self.facts.examples,
+            }
+        if self.learning is not None:
+            tables["curve"] = {
+                "lines": self.learning.lines,
+                "validation_losses": _rounded(self.learning.losses),
+                "last_fall": round(self.learning.last_fall, 4),
+                **({"error": round(self.learning.error, 4)} if math.isfinite(self.learning.error) else {}),
+                "more_lines_help": self.learning.more_lines_help,
+            }
+        return tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +63,7 @@ class TuningRecord:
     choices: Mapping[str, Value | None]
     course: Course
     date: str
+    findings: TuningFindings = TuningFindings()
 
     def tables(self) -> dict[str, dict[str, Value]]:
         """What is written down, table by table; of validation nothing where there was none."""
@@ -47,6 +78,7 @@ class TuningRecord:
             "validation": {"count": len(self.held), "sha256": lines_digest(self.held)},
             "recipe": {key: value for key, value in self.choices.items() if value is not None},
             "result": self._result(),
+            **self.findings.tables(),
         }
         return tables if self.held else {name: table for name, table in tables.items() if name != "validation"}
 

@@ -20,7 +20,7 @@ from blackbox_proxy.tuning.data import Data, Example, TuningTokenizer, encode
 from blackbox_proxy.tuning.estimate import TuningEstimate, estimate
 from blackbox_proxy.tuning.lines import Line, lines_digest
 from blackbox_proxy.tuning.recipe import Recipe
-from blackbox_proxy.tuning.record import TuningRecord, file_digest, spelt
+from blackbox_proxy.tuning.record import TuningFindings, TuningRecord, file_digest, spelt
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -172,11 +172,13 @@ def load(planned: TuningPlan) -> Loaded:
 
     checkpoint = Checkpoint(planned.outputs.checkpoint, planned.key)
     state = checkpoint.load()
-    model = add_low_rank(load_model(planned.base), planned.job.recipe)
+    model = add_low_rank(load_model(planned.base, longest=planned.estimate.longest), planned.job.recipe)
     return Loaded(model, kinds_of(planned.pieces, planned.controls), checkpoint, state)
 
 
-def write(planned: TuningPlan, loaded: Loaded, course: Course, *, date: dt.date) -> TuningRecord:
+def write(
+    planned: TuningPlan, loaded: Loaded, course: Course, *, date: dt.date, findings: TuningFindings | None = None
+) -> TuningRecord:
     """Writes adapter, record and pair file, and gives the record."""
     from blackbox_proxy.tuning.model import export
 
@@ -191,6 +193,7 @@ def write(planned: TuningPlan, loaded: Loaded, course: Course, *, date: dt.date)
         choices=asdict(job.recipe),
         course=course,
         date=date.isoformat(),
+        findings=findings or TuningFindings(),
     )
     replace_text(files.record, record.toml())
     replace_text(files.pair, pair_toml(planned))

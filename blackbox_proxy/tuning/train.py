@@ -34,11 +34,14 @@ class Hooks:
     """What a run tells and asks between steps.
 
     step: is told of every step. save: is given what a checkpoint holds. stop: whether to break off, after a last save.
+    limit: seconds after which a run is over, with its best epoch so far; the first epoch is always finished, and no
+    other is begun that would not end in time.
     """
 
     step: Callable[[Progress], None] = lambda _: None
     save: Callable[[State], None] = lambda _: None
     stop: Callable[[], bool] = lambda: False
+    limit: float = math.inf
     clock: Callable[[], float] = time.monotonic
 
 
@@ -120,7 +123,7 @@ class _Run:
     def go(self) -> Fitted:
         done = len(self.course.losses)
         for batch in islice(_order(self.data.train, self.recipe), done, None):
-            if self.course.ends_an_epoch and self.course.exhausted(self.recipe.patience):
+            if self._is_over():
                 break
             before = self.hooks.clock()
             self._step(batch)
@@ -130,9 +133,16 @@ class _Run:
             self.hooks.step(Progress(self.course, self.steps, _tokens(batch), self.seconds))
             if self._save_if_due():
                 return Fitted(self.course, finished=False, seconds=self.seconds)
-        if self.data.held:
+        if self.best:
             put_back(self.model, self.best)
         return Fitted(self.course, finished=True, seconds=self.seconds)
+
+    def _is_over(self) -> bool:
+        """Whether patience has ended, or time has: in an epoch when it is up, behind one when the next has no room."""
+        if not self.course.ends_an_epoch:
+            return bool(self.course.means) and self.seconds >= self.hooks.limit
+        epoch = self.seconds / len(self.course.means)
+        return self.course.exhausted(self.recipe.patience) or self.seconds + epoch > self.hooks.limit
 
     def _step(self, batch: Sequence[Example]) -> None:
         rate = self.recipe.learning_rate * self.recipe.rate(len(self.course.losses), self.steps)

@@ -88,6 +88,7 @@ def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
         ({"targets": ()}, r"no projection is to be changed"),
         ({"slot": "("}, r"slot '\(' is no regular expression"),
         ({"slot": "fact"}, r"slot 'fact' has no group"),
+        ({"precision": "half"}, r"no precision is called 'half'"),
     ],
 )
 def test_a_choice_that_cannot_be_is_refused(choice: dict[str, object], says: str) -> None:

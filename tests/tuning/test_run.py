@@ -103,7 +103,11 @@ def test_the_estimate_counts_what_there_is(tiny_bpe: TinyModel) -> None:
     assert (found.tokens, found.learnt, found.longest) == (15, 5, 3)
     assert (found.per_epoch, found.steps) == (3, 9)
     assert found.trained == 2 * 4 * ((32 + 32) + (64 + 32))
-    assert found.seconds(0.5, recipe, [short]) == 0.5 * 3 * (15 + 1)
+    plain = replace(recipe, facts=False)
+    assert found.seconds(0.5, plain, [short]) == 0.5 * 3 * (15 + 1)
+    assert found.seconds(0.5, plain, [short], curve=True) == 0.5 * (3 * (15 + 1) + 3 * 0.75 * 15)
+    assert found.seconds(0.5, recipe, [short]) == pytest.approx(0.5 * (3 * (15 + 1) + (2 + 2 / 3) * 15))
+    assert found.seconds(0.5, recipe, []) == 0.5 * 3 * 15
     longer = estimate(sizes, Data([short] * 5, [long]), recipe)
     assert longer.memory > found.memory
     assert estimate(sizes, Data([short] * 5, [short]), replace(recipe, batch=4)).memory > found.memory
