@@ -52,7 +52,7 @@ from blackbox_proxy.tasks.demo import in_house_form, questions
 from blackbox_proxy.types import Result
 from tests.bench.closed_rows import Rows, compact, figures
 from tests.bench.continuing import MODELS, TOP_K, Place, asked_next, beginnings, best, distance
-from tests.bench.forcing import chats, commit
+from tests.bench.forcing import chats, commit, demanded
 from tests.bench.loads import STEERING, TASK, asked_of, states_fact
 from tests.bench.prompts import prompts
 from tests.contracts.servers import llama_server
@@ -68,7 +68,7 @@ BORDERS = re.compile(r" ?\w+| ?[^\w\s]+")
 FRAME = "frame"
 """Prefill of the schema's own beginning: what a demanded text could be at best, since it stands inside that frame."""
 
-WAYS = ("prefill", "forced", "words", "answers")
+WAYS = ("prefill", "forced", "forced_echo", "words", "answers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +83,13 @@ def ways(server: str) -> Mapping[str, Way]:
     """All ways at a server; that of llama.cpp draws one answer in a request."""
     at_once = SAMPLES if server == "standin" else 1
     knobs = {"way": "answers", "samples": SAMPLES, "temperature": 0.8}
-    by_words = {way: Way(options) for way, options in chats(server).items()}
-    return {"prefill": Way({}), **by_words, "answers": Way({"answers_at_once": at_once}, knobs)}
+    echo = {"strategies": ("forced",), "structured": demanded(server), "structured_logprobs": "before"}
+    return {
+        "prefill": Way({}),
+        **{way: Way(options) for way, options in chats(server).items()},
+        "forced_echo": Way(echo, {"drafter": "pair_echo"}),
+        "answers": Way({"answers_at_once": at_once}, knobs),
+    }
 
 
 @contextmanager
