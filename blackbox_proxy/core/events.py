@@ -157,12 +157,17 @@ Event = Asking | ApiAnswers | Question | Begin | Step
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a run ended: why, how many drafted tokens were asked for in vain, and what there was to choose from."""
+    """How a run ended: why, how many drafted tokens were asked for in vain, and what there was to choose from.
+
+    is_local: whether the expert answered alone. sureness: how probable its answer was to be right, where a route asked.
+    """
 
     finish: Finish
     wasted: int
     notes: tuple[str, ...]
     samples: tuple[Sample, ...] = ()
+    is_local: bool = False
+    sureness: float | None = None
 
 
 T = TypeVar("T")
