@@ -35,7 +35,8 @@ class KeptAnswer:
     outside, certified, off: of a steered answer its steps, how many of them were not the API's own, came from
     outside the top-k, are certified, and the sum of the bounds on total variation. outweighed: as in `types.Step`.
     exact: whether each step rests on exactly the text before. shown: of the arm `in_place` alone, whether the model
-    shows what is right there.
+    shows what is right there. features: of the arm `expert` alone, what is known of its answer
+    (`routing.ROUTE_FEATURES`).
     """
 
     key: str
@@ -61,6 +62,7 @@ class KeptAnswer:
     off: float = 0.0
     exact: bool = True
     shown: bool | None = None
+    features: tuple[float, ...] = ()
 
 
 FIELDS = frozenset(field.name for field in fields(KeptAnswer))
@@ -122,6 +124,7 @@ def _read(line: bytes) -> KeptAnswer | None:
         row: Any = json.loads(line)
         if not isinstance(row, dict) or row.keys() != FIELDS:
             return None
-        return KeptAnswer(**(row | {"cost": None if row["cost"] is None else Decimal(row["cost"])}))
-    except (ValueError, ArithmeticError):
+        cost = None if row["cost"] is None else Decimal(row["cost"])
+        return KeptAnswer(**(row | {"cost": cost, "features": tuple(row["features"])}))
+    except (ValueError, TypeError, ArithmeticError):
         return None

@@ -90,6 +90,8 @@ def _arm(one: ArmAnswers, task: Task) -> Figures:
         "calls_per_answer": round(fmean(answer.calls for answer in answers), 3) if n else None,
         "in_form": None if task.form is None or not n else _share(in_form(a.text, task.form) for a in answers),
     }
+    if one.arm.route is not None:
+        sums["local"] = _share(not answer.calls for answer in answers) if n else None
     if one.arm.speaker == "steered":
         sums |= {"alpha": one.arm.alpha, "exactness": _exactness(answers)}
         sums |= {"knobs": written(task.knobs)} if task.knobs else {}

@@ -21,7 +21,13 @@ ALPHAS = (0.5, 1.0, 1.5)
 """Weights of the pair's offset that are tried."""
 
 
-WAYS: Mapping[Speaker, Way] = {"closed": "closed", "expert": "expert", "choice": "choice", "steered": "steered"}
+WAYS: Mapping[Speaker, Way] = {
+    "closed": "closed",
+    "expert": "expert",
+    "choice": "choice",
+    "steered": "steered",
+    "route": "route",
+}
 """Who answers in a recipe, by who does in an arm; the simplest first."""
 
 

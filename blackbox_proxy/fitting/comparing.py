@@ -24,6 +24,7 @@ from blackbox_proxy.evaluation.statistics import Mean, mean
 from blackbox_proxy.evaluation.summary import ArmAnswers, given
 from blackbox_proxy.evaluation.task import Item
 from blackbox_proxy.fitting.candidates import FitArm
+from blackbox_proxy.fitting.routing import RoutedTrial, routed
 from blackbox_proxy.fitting.selecting import POINT, Preference, Terms, Trial, best_of, foretold, halved, rounds, winner
 
 KEPT_BACK = 0.95
@@ -81,6 +82,7 @@ class ComparedArms:
         answers: What it answered there.
         spent: US dollars of all answers; None where no price is known.
         notes: What cut the comparison short, if anything did.
+        route: The route that was compared too; None where there was none to make.
     """
 
     chosen: Trial
@@ -91,6 +93,7 @@ class ComparedArms:
     answers: ArmAnswers
     spent: Decimal | None
     notes: tuple[str, ...] = ()
+    route: RoutedTrial | None = None
 
 
 @final
@@ -113,6 +116,9 @@ class ArmComparison:
     def __call__(self) -> ComparedArms:
         """Compare, choose, test."""
         finalists = self._halve(self._usable())
+        route = self._route(finalists)
+        routes = () if route is None else (route.trial,)
+        finalists = (*finalists, *routes)
         chosen = winner(finalists, self.limits.terms)
         predicted = foretold(chosen, finalists, lines=len(self.bench.task.test))
         self.say(f"chosen: {chosen.name}, {_score(predicted)} foretold from {predicted.n} validation lines")
@@ -120,8 +126,29 @@ class ArmComparison:
         tested = mean(list(answers.scores.values()))
         if tested is not None:
             self.say(f"on {tested.n} held-back lines it scores {_score(tested)}")
-        trials = tuple(self._trial(one, len(self.bench.task.validation)) for one in self.candidates)
-        return ComparedArms(chosen, trials, self.stayed, predicted, tested, answers, self._spent(), tuple(self.notes))
+        trials = (*(self._trial(one, len(self.bench.task.validation)) for one in self.candidates), *routes)
+        spent, notes = self._spent(), tuple(self.notes)
+        return ComparedArms(chosen, trials, self.stayed, predicted, tested, answers, spent, notes, route)
+
+    def _route(self, finalists: Sequence[Trial]) -> RoutedTrial | None:
+        """The expert where it is sure, and elsewhere the best arm that calls: of what both answered, so for no call."""
+        expert = next((one for one in self.candidates if one.arm.speaker == "expert"), None)
+        calling = [trial for trial in finalists if trial.candidate.arm.calls]
+        if expert is None or not calling:
+            return None
+        other, best = best_of(calling, self.limits.terms), best_of(finalists, self.limits.terms)
+        items = [item for item in self.bench.task.validation if item.name in other.scores]
+        try:
+            self._ask([expert.arm], items, "the expert alone", deadline=self._deadline(VALIDATION_TIME))
+        except TimeUp as error:
+            self._note(f"no route is made: {error.message}")
+            return None
+        drafted = Trial(expert, self._given(expert.arm, items))
+        route = routed(drafted, other, best=best, terms=self.limits.terms)
+        if route is not None:
+            self.stayed[route.trial.name] = self.stayed.get(other.name, 0)
+            self.say(route.summary)
+        return route
 
     def _usable(self) -> list[FitArm]:
         """Every arm; without those that call an endpoint which shows no log-probs."""

@@ -8,22 +8,18 @@ from typing import final
 
 from blackbox_proxy.api import Endpoint, as_prompt
 from blackbox_proxy.core.decoding.drafting import Planner
-from blackbox_proxy.core.decoding.sources import OffsetTable
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.recipes import FittedRecipe
 from blackbox_proxy.run.engine import AsyncStream, Stream
 from blackbox_proxy.run.session import Session
 from blackbox_proxy.run.sources import Offsets
 from blackbox_proxy.run.steerer import Steerer
-from blackbox_proxy.run.ways import NoEndpoint, open_choice, open_expert, open_routed
+from blackbox_proxy.run.ways import NOTHING, NoEndpoint, open_choice, open_expert, open_routed
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Prompt, Result
 
 NOBODY = NoEndpoint()
 """In place of an endpoint, where a recipe calls none."""
-
-NOTHING = OffsetTable({})
-"""In place of a pair, where the closed model is left alone."""
 
 GREEDY = ("expert", "choice", "route")
 """Ways that give one answer, the likeliest."""
@@ -90,7 +86,11 @@ class RecipeSteerer:
 
     @property
     def _steerer(self) -> Steerer:
-        return Steerer(self.api, self.offsets, self.steering, self.planner)
+        return Steerer(self.api, self._steered_by, self.steering, self.planner)
+
+    @property
+    def _steered_by(self) -> Offsets:
+        return NOTHING if self.recipe.way == "closed" else self.offsets
 
     def _prompts(self, prompt: Prompt | str, pair_prompt: Prompt | str | None) -> tuple[Prompt, Prompt]:
         """What the closed model reads, and what the pair does."""
@@ -117,7 +117,9 @@ class RecipeSteerer:
                 options=recipe.options,
                 planner=self.planner,
             )
-        return Session.open(asked, read, api=self.api, offsets=self.offsets, steering=steering, planner=self.planner)
+        return Session.open(
+            asked, read, api=self.api, offsets=self._steered_by, steering=steering, planner=self.planner
+        )
 
 
 def check_greedy(recipe: FittedRecipe, steering: Steering) -> None:

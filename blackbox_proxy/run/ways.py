@@ -13,6 +13,7 @@ from blackbox_proxy.core.decoding.chosen_option import option_steps
 from blackbox_proxy.core.decoding.drafting import Drafts, Planner
 from blackbox_proxy.core.decoding.expert_answer import expert_steps
 from blackbox_proxy.core.decoding.routing import Route, routed_steps
+from blackbox_proxy.core.decoding.sources import OffsetTable
 from blackbox_proxy.core.events import Run
 from blackbox_proxy.core.money.spending import Spending
 from blackbox_proxy.errors import InputError
@@ -20,6 +21,9 @@ from blackbox_proxy.run.session import Session
 from blackbox_proxy.run.sources import LocalPair, Offsets, PairSource, RoutedSource, read_by
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import NO_RUN, Ask, Capabilities, Continuation, Prompt, Purpose
+
+NOTHING = OffsetTable({})
+"""In place of a pair, where the closed model is left alone."""
 
 
 @final
@@ -82,7 +86,7 @@ def open_routed(
         pair_prompt: What the pair reads.
         api: The hosted model.
         offsets: The pair.
-        steering: The knobs, of the other way; an alpha of 0 leaves it to the closed model.
+        steering: The knobs, of the other way.
         options: What is chosen from, where the other way is `choice`.
         planner: As of `Steerer`.
 
@@ -93,7 +97,8 @@ def open_routed(
     if route.elsewhere == "choice":
         run = open_choice(prompt, pair_prompt, options, api=api, offsets=offsets, steering=steering)
     else:
-        run = Session.open(prompt, pair_prompt, api=api, offsets=offsets, steering=steering, planner=planner)
+        others = NOTHING if route.elsewhere == "closed" else offsets
+        run = Session.open(prompt, pair_prompt, api=api, offsets=others, steering=steering, planner=planner)
     both = run.source if isinstance(run.source, PairSource) else RoutedSource(source, run.source)
     return replace(run, source=both, plan=_routed(route, source, steering, other=run.plan))
 

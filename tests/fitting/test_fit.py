@@ -98,8 +98,10 @@ def test_every_decision_is_said_in_one_line(tmp_path: Path) -> None:
 
 
 def test_the_simplest_that_does_it_is_taken_by_price(tmp_path: Path) -> None:
-    """The closed model is right a little more often than the expert, who costs nothing."""
-    close = World(closed=lambda n, _: mostly(n), expert=lambda n: RIGHT if n % 4 else WRONG)
+    """The closed model is right a little more often than the expert, who costs nothing and is equally sure always."""
+    close = World(
+        closed=lambda n, _: mostly(n), expert=lambda n: RIGHT if n % 4 else WRONG, anti_expert=lambda _: OTHER
+    )
     with served(close, tmp_path) as setting:
         assert setting.fit(FitLimits(prefer="cost")).recipe.arm == "expert"
         dear = setting.fit(FitLimits(prefer="balanced", point=10.0)).recipe
