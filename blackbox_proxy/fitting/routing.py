@@ -43,10 +43,16 @@ class RoutedTrial:
     def summary(self) -> str:
         """In one line."""
         shown = self.evidence
+        saved = "saves an unknown price"
+        if shown.saved_usd_per_1000 is not None:
+            saved = (
+                f"saves {shown.saved_usd_per_1000:.4g} ({shown.saved_low:.4g} to {shown.saved_high:.4g}) USD for 1,000 "
+                "answers"
+            )
         return (
             f"a route: the expert alone answers {shown.local:.0%} ({shown.local_low:.0%} to {shown.local_high:.0%}) of "
-            f"{shown.n} lines, and scores {shown.loss:+.2f} ({shown.loss_low:+.2f} to {shown.loss_high:+.2f}) less "
-            f"than {shown.against}"
+            f"{shown.n} lines, which {saved}; against {shown.against} it scores {-shown.loss:+.2f} "
+            f"({-shown.loss_high:+.2f} to {-shown.loss_low:+.2f})"
         )
 
 

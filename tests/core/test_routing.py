@@ -12,19 +12,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blackbox_proxy.core.decoding.routing import LEAST, Elsewhere, Route, answer_features
+from blackbox_proxy.core.decoding.routing import LEAST, Elsewhere, Route, RouteFeature, answer_features
 from blackbox_proxy.core.decoding.sources import OffsetTable
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.run.engine import AsyncStream, Stream
 from blackbox_proxy.run.steerer import Steerer
 from blackbox_proxy.run.ways import open_choice, open_expert, open_routed
 from blackbox_proxy.steering import Steering
-from blackbox_proxy.types import Kind, Origin, Prompt, Result
+from blackbox_proxy.types import Kind, Origin, Prompt, Result, TokenPath
 from tests.core.toys import TOY, toy_api, toy_pair
 
 PROMPT = Prompt(text="ab")
 STEERING = Steering(max_tokens=6, alpha=0.5, repetition_stop=16)
-WEIGHTS = (("one", 1.0), ("answer", 0.3), ("distance", -0.5))
+WEIGHTS: tuple[tuple[RouteFeature, float], ...] = (("one", 1.0), ("answer", 0.3), ("distance", -0.5))
 OPTIONS = ("a", "ba")
 
 
@@ -33,8 +33,10 @@ def routed(
 ) -> Result:
     """The answer of a route, by toy models."""
     route = Route(threshold, elsewhere, WEIGHTS)
-    both = {"api": toy_api(), "offsets": toy_pair(seed)}
-    return Stream(open_routed(route, PROMPT, PROMPT, **both, steering=steering, options=OPTIONS)).result
+    api, pair = toy_api(), toy_pair(seed)
+    return Stream(
+        open_routed(route, PROMPT, PROMPT, api=api, offsets=pair, steering=steering, options=OPTIONS)
+    ).result
 
 
 def alone(seed: int = 1, steering: Steering = STEERING) -> Result:
@@ -42,7 +44,7 @@ def alone(seed: int = 1, steering: Steering = STEERING) -> Result:
 
 
 def test_the_expert_alone_says_what_it_finds_likeliest_and_calls_nobody() -> None:
-    pair, path, said = toy_pair(), (), b""
+    pair, path, said = toy_pair(), TokenPath(), b""
     result = alone()
     for step in result.steps:
         logits = pair.expert.logits(pair.prompt(PROMPT).expert + path)
