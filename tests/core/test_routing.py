@@ -34,9 +34,7 @@ def routed(
     """The answer of a route, by toy models."""
     route = Route(threshold, elsewhere, WEIGHTS)
     api, pair = toy_api(), toy_pair(seed)
-    return Stream(
-        open_routed(route, PROMPT, PROMPT, api=api, offsets=pair, steering=steering, options=OPTIONS)
-    ).result
+    return Stream(open_routed(route, PROMPT, PROMPT, api=api, offsets=pair, steering=steering, options=OPTIONS)).result
 
 
 def alone(seed: int = 1, steering: Steering = STEERING) -> Result:

@@ -172,6 +172,30 @@ def test_the_expert_alone_needs_no_upstream(pair_file: Path, tmp_path: Path) -> 
     assert first.message.content == alone
 
 
+def test_a_recipe_may_have_whole_answers_drawn(upstream: str, pair_file: Path, tmp_path: Path) -> None:
+    fitted = recipe("steered", pair_file, tmp_path)
+    whole = replace(fitted, steering={**fitted.steering, "way": "answers", "samples": 3, "seed": 5})
+    write_recipe(whole, tmp_path / "recipe.toml")
+    (first, *_) = expected(whole, upstream, pair_file)
+    assert first.drawn == 3
+    with served(upstream, tmp_path) as client:
+        reply = asked(client, QUESTION)
+    assert reply.choices[0].message.content == first.text
+    assert fitted.before
+
+
+def test_on_a_route_whole_answers_may_be_drawn_elsewhere(upstream: str, pair_file: Path, tmp_path: Path) -> None:
+    for threshold, is_local in ((0.0, True), (1.1, False)):
+        fitted = recipe("route", pair_file, tmp_path, threshold=threshold)
+        whole = replace(fitted, steering={**fitted.steering, "way": "answers", "samples": 3, "seed": 5})
+        write_recipe(whole, tmp_path / "recipe.toml")
+        (first, *_) = expected(whole, upstream, pair_file)
+        assert (first.is_local, first.drawn) == (is_local, 0 if is_local else 3)
+        with served(upstream, tmp_path) as client:
+            reply = asked(client, QUESTION)
+        assert reply.choices[0].message.content == first.text
+
+
 def test_what_the_gateway_cannot_serve_is_said_with_its_place(pair_file: Path, tmp_path: Path) -> None:
     text = configured("http://127.0.0.1:9/v1")
     with pytest.raises(InputError) as caught:
