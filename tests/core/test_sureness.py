@@ -30,6 +30,25 @@ def test_on_held_out_lines_it_is_never_worse_than_the_constant(count: int, seed:
     assert all(0.0 <= one <= 1.0 for one in sure)
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.integers(5, 40), st.integers(0, 10_000), st.sampled_from([-2.0, 0.0, 2.0]))
+def test_a_more_probable_answer_is_never_less_sure(count: int, seed: int, slope: float) -> None:
+    """Even on lines where the less probable ones were right; and one that was cut is no surer than one that ended."""
+    rows, right = lines(count, seed, slope=slope)
+    route = Route(0.5, "closed", fit_sureness(rows, right, seed=seed).weights)
+    for row in rows:
+        for at in (1, 2, 3):
+            worse = [value - 5.0 * (n == at) for n, value in enumerate(row)]
+            assert route.sureness(worse) <= route.sureness(row)
+        assert route.sureness([1.0, -30.0, -10.0, -10.0, row[4]]) <= route.sureness(row)
+
+
+def test_what_hardly_varies_on_the_lines_has_little_weight() -> None:
+    rows = [[1.0, -1.0, -0.5, -0.001 * (n % 2), 0.3] for n in range(40)]
+    weights = dict(fit_sureness(rows, [float(n % 2 == 0) for n in range(40)]).weights)
+    assert 0.0 <= weights["end"] < 1.0
+
+
 def test_what_says_nothing_leaves_the_constant_and_few_lines_are_not_certain() -> None:
     fit = fit_sureness([[1.0, -1.0, -1.0, 0.0, 0.2]] * 12, [1.0] * 12)
     assert fit.penalty == np.inf

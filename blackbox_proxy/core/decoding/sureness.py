@@ -1,8 +1,9 @@
 """Fits how probable the expert's own answer is to be right, by what is known of it (`routing.ROUTE_FEATURES`).
 
 A logistic model, held near the one constant that the scores have on average by a ridge on the standardised features,
-whose weight is chosen by cross-validation; where nothing beats the constant on held-out lines, that stays. One further
-line that is half right keeps few lines from being certain. Arrays alone: knows no model and no text.
+whose weight is chosen by cross-validation; where nothing beats the constant on held-out lines, that stays. A more
+probable answer is never less sure. One further line that is half right keeps few lines from being certain. Arrays
+alone: knows no model and no text.
 """
 
 from __future__ import annotations
@@ -27,6 +28,14 @@ STEPS = 50
 
 ENOUGH = 1e-9
 """Decrement in nats below which a fit is finished."""
+
+
+SPREADS: Floats = np.array([0.5, 0.5, 0.5, 0.05])
+"""Least standard deviation of each feature behind the first that it is standardised by: what hardly varies on the lines
+may lie far away on others."""
+
+GROWS = np.array([name in {"answer", "weakest", "end"} for name in ROUTE_FEATURES])
+"""Which features may only make an answer surer the larger they are: the log-probs."""
 
 
 @final
@@ -106,18 +115,30 @@ def _path(rows: Floats, right: Floats) -> list[Floats]:
 
 def _fitted(rows: Floats, right: Floats, *, penalty: float) -> Floats:
     """The weights of the least loss plus penalty / 2 |w|^2 over the standardised features, shape (F,)."""
-    middle = rows[:, 1:].mean(axis=0) if len(rows) else np.zeros(rows.shape[1] - 1)
-    spread = rows[:, 1:].std(axis=0) if len(rows) else np.ones(rows.shape[1] - 1)
-    scale = np.where(spread > 1e-9, spread, np.inf)
+    some = len(rows) > 0
+    middle = rows[:, 1:].mean(axis=0) if some else np.zeros(len(SPREADS))
+    scale = np.maximum(rows[:, 1:].std(axis=0), SPREADS) if some else SPREADS
     whole = np.vstack([rows, np.concatenate([[1.0], middle])])
     standard = np.hstack([whole[:, :1], (whole[:, 1:] - middle) / scale])
     target = np.append(right, 0.5)
     w = np.zeros(rows.shape[1])
     w[0] = _logit(float(target.mean()))
     if math.isfinite(penalty):
-        w = _newton(standard, target, w, ridge=np.array([0.0, *[penalty] * (len(w) - 1)]))
+        w = _signed(standard, target, w, penalty=penalty)
     raw = w[1:] / scale
     return np.concatenate([[w[0] - raw @ middle], raw])
+
+
+def _signed(rows: Floats, right: Floats, start: Floats, *, penalty: float) -> Floats:
+    """The weights; log-probs whose weight would be negative are left out, and the rest is fitted again."""
+    free = np.ones(len(start), dtype=bool)
+    while True:
+        ridge = np.array([0.0, *[penalty] * (int(free.sum()) - 1)])
+        w = np.zeros(len(start))
+        w[free] = _newton(rows[:, free], right, start[free], ridge=ridge)
+        if not (w[GROWS] < 0.0).any():
+            return w
+        free &= ~(GROWS & (w < 0.0))
 
 
 def _newton(rows: Floats, right: Floats, start: Floats, *, ridge: Floats) -> Floats:
