@@ -1,6 +1,6 @@
 """The adapter `chat_prefill`: a chat whose last turn is the answer so far, which the endpoint goes on from.
 
-The turn is told to be unfinished in one of three ways (`prefill`). Two endpoints need more care: one repeats the prefix
+The turn is told to be unfinished in one of four ways (`prefill`). Two endpoints need more care: one repeats the prefix
 in its reply (`echoes`), so that its log-probs are those of the prefix first; one loses white space at the prefix's end
 (`trims`), so that it is held back, and what the reply says in its place is taken off. This module knows no network and
 no model.
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, final
+from typing import Literal, final, get_args
 
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.types import Ask, Capabilities, Continuation, Draw, Reply, WireRequest
@@ -19,8 +19,9 @@ from .healing import healed
 from .options import LogprobsKind, Options, check_choice, whole_text
 from .turns import after, chance_of, check_turns, question_of, tokens_of, turn, turns
 
-Prefill = Literal["flag_pair", "prefix", "implicit"]
+Prefill = Literal["flag_pair", "prefix", "partial", "implicit"]
 
+_FLAGGED = ("prefix", "partial")
 _FLAGS = {"continue_final_message": True, "add_generation_prompt": False}
 
 
@@ -29,9 +30,10 @@ _FLAGS = {"continue_final_message": True, "add_generation_prompt": False}
 class ChatPrefill(Options):
     """Codec for POST /chat/completions with a partial turn.
 
-    prefill: `flag_pair` (continue_final_message without a generation prompt: vLLM, SGLang), `prefix` (a flag of the
-    message: Mistral, DeepSeek), `implicit` (an assistant's message at the end and nothing else: llama.cpp). echoes: the
-    reply repeats the prefix. trims: white space at the prefix's end is lost. The others: see `Options`.
+    prefill: `flag_pair` (continue_final_message without a generation prompt: vLLM, SGLang), `prefix` and
+    `partial` (a flag of the message that is called so: Mistral and DeepSeek, Kimi and Qwen), `implicit` (an assistant's
+    message at the end and nothing else: llama.cpp). echoes: the reply repeats the prefix. trims: white space at the
+    prefix's end is lost. The others: see `Options`.
     """
 
     path: str = "/chat/completions"
@@ -44,7 +46,7 @@ class ChatPrefill(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice("prefill", self.prefill, ("flag_pair", "prefix", "implicit"))
+        check_choice("prefill", self.prefill, get_args(Prefill))
         self._dialect = replace(self._dialect, repeats=self.echoes)
 
     def capabilities(self) -> Capabilities:
@@ -67,7 +69,7 @@ class ChatPrefill(Options):
         text = whole_text(sent)
         fields: dict[str, object] = {"messages": messages}
         if text:
-            flag = {"prefix": True} if self.prefill == "prefix" else {}
+            flag = {self.prefill: True} if self.prefill in _FLAGGED else {}
             fields["messages"] = [*messages, {**turn("assistant", text), **flag}]
             fields |= _FLAGS if self.prefill == "flag_pair" else {}
         return self.request(question, fields, length=question.length + more)

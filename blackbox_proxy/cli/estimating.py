@@ -20,6 +20,8 @@ from blackbox_proxy.core.money.amounts import Price, cost
 from blackbox_proxy.core.money.estimating import (
     ACCEPTANCE,
     ASSUMED,
+    BYTES_PER_TOKEN,
+    FRAME_TOKENS,
     EstimatePlan,
     Wording,
     Work,
@@ -42,9 +44,6 @@ if TYPE_CHECKING:
     from blackbox_proxy.ledger.rows import LedgerRow
     from blackbox_proxy.steering import Steering
     from blackbox_proxy.types import Capabilities, Prompt
-
-BYTES_PER_TOKEN = 4
-"""What is assumed where no tokenizer is known; of English text it is near."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +273,7 @@ def whole_work(api: Api, prompt: Prompt, steering: Steering) -> Work | None:
 
 def _asked_length(api: Api, prompt: Prompt) -> int:
     said = "".join(message.content for message in prompt.messages) or prompt.text
-    return _length(said.encode("utf-8", "replace"), api.vocabulary)
+    return FRAME_TOKENS + _length(said.encode("utf-8", "replace"), api.vocabulary)
 
 
 def expected(api: Api, prompt: Prompt, steering: Steering, *, rows: Iterable[LedgerRow]) -> Work | None:

@@ -155,7 +155,9 @@ def recipe_arm(recipe: FittedRecipe, *, n: int) -> Arm:
     chosen = {name: value for name, value in recipe.steering.items() if name != "max_tokens"}
     knobs = tuple(sorted(chosen.items())) if recipe.api_way in ("steered", "choice") else ()
     alpha = recipe.steering.get("alpha") if knobs else None
-    return Arm("recipe", recipe.way, n, alpha=alpha, before=recipe.before, knobs=knobs, route=recipe.route)
+    draws = int(chosen.get("samples", 0)) if recipe.api_way == "closed" and chosen.get("way") == "answers" else 0
+    arm = Arm("recipe", recipe.way, n, alpha=alpha, draws=draws, before=recipe.before, knobs=knobs)
+    return replace(arm, route=recipe.route)
 
 
 def examples(task: Task, arm: Arm) -> tuple[Message, ...]:

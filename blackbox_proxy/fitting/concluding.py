@@ -9,7 +9,7 @@ from typing import Any
 
 from blackbox_proxy.evaluation.statistics import Mean, mean
 from blackbox_proxy.evaluation.task import Task
-from blackbox_proxy.fitting.comparing import ComparedArms
+from blackbox_proxy.fitting.compared import ComparedArms
 from blackbox_proxy.fitting.planning import FitPlan
 from blackbox_proxy.fitting.selecting import Trial
 from blackbox_proxy.recipes import ArmEvidence, FittedRecipe, RecipeEvidence
@@ -31,13 +31,15 @@ class Conclusion:
         chosen, way = self.compared.chosen.candidate, self.compared.chosen.candidate.way
         speaker = chosen.arm.api_speaker
         knobs = {"alpha": chosen.arm.alpha, **dict(chosen.arm.knobs)} if speaker in ("steered", "choice") else {}
+        if chosen.arm.draws:
+            knobs = {"way": "answers", "samples": chosen.arm.draws}
         return FittedRecipe(
             arm=chosen.name,
             way=way,
             endpoint=self.plan.endpoint,
             pair="" if way == "closed" else self.pair_file,
-            instructions=chosen.instructions,
-            examples=chosen.examples,
+            instructions=chosen.front.instructions,
+            examples=chosen.front.examples,
             options=self.plan.examples.labels if speaker == "choice" else (),
             steering={**knobs, "max_tokens": self.task.max_tokens},
             evidence=self._evidence(),
