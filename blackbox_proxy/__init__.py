@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from blackbox_proxy.api import Api, connect
     from blackbox_proxy.core.decoding.drafting import CostRatios, Planner
     from blackbox_proxy.core.decoding.learning import WeightFit, fit_weights, nats_lost
+    from blackbox_proxy.core.decoding.routing import Route
     from blackbox_proxy.core.decoding.sources import OffsetTable, WeightedSum
     from blackbox_proxy.core.money.amounts import Budget
     from blackbox_proxy.errors import BlackboxProxyError
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from blackbox_proxy.ledger.books import Ledger, open_ledger
     from blackbox_proxy.local.loading import load_pair
     from blackbox_proxy.local.pair import Pair, PairFiles, open_pair
+    from blackbox_proxy.recipes import FittedRecipe, read_recipe
     from blackbox_proxy.run.engine import AsyncStream, Stream
+    from blackbox_proxy.run.recipe import RecipeSteerer
     from blackbox_proxy.run.steerer import Steerer, steer
     from blackbox_proxy.steering import Schedule, Steering
     from blackbox_proxy.types import Choice, Message, Option, Prompt, ReferencePlace, Result, Sample, Step, Usage
@@ -36,6 +39,7 @@ __all__ = [
     "Budget",
     "Choice",
     "CostRatios",
+    "FittedRecipe",
     "LearntWeights",
     "Ledger",
     "Message",
@@ -45,8 +49,10 @@ __all__ = [
     "PairFiles",
     "Planner",
     "Prompt",
+    "RecipeSteerer",
     "ReferencePlace",
     "Result",
+    "Route",
     "Sample",
     "Schedule",
     "Steerer",
@@ -63,6 +69,7 @@ __all__ = [
     "nats_lost",
     "open_ledger",
     "open_pair",
+    "read_recipe",
     "steer",
 ]
 
@@ -70,9 +77,12 @@ _HOMES = {
     "core.decoding.drafting": ("CostRatios", "Planner"),
     "core.money.amounts": ("Budget",),
     "core.decoding.learning": ("WeightFit", "fit_weights", "nats_lost"),
+    "core.decoding.routing": ("Route",),
     "core.decoding.sources": ("OffsetTable", "WeightedSum"),
     "api": ("Api", "connect"),
+    "recipes": ("FittedRecipe", "read_recipe"),
     "run.engine": ("AsyncStream", "Stream"),
+    "run.recipe": ("RecipeSteerer",),
     "run.steerer": ("Steerer", "steer"),
     "learnt": ("LearntWeights",),
     "ledger.books": ("Ledger", "open_ledger"),

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from blackbox_proxy.core.decoding.routing import Route
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.recipes import (
     ArmEvidence,
     FittedRecipe,
     RecipeEndpoint,
     RecipeEvidence,
+    RouteEvidence,
     read_recipe,
     write_recipe,
 )
@@ -49,6 +52,29 @@ def test_a_recipe_comes_back_as_it_was(tmp_path: Path) -> None:
     assert read_recipe(path) == there
 
 
+PARTED = RouteEvidence(
+    n=40, against="closed", local=0.5, local_low=0.35, local_high=0.65, loss=-0.02, loss_low=-0.1, loss_high=0.1
+)
+ROUTED = replace(
+    RECIPE,
+    way="route",
+    options=("x", "y"),
+    route=Route(0.75, "choice", (("one", 2.5), ("weakest", 0.125), ("distance", -1e-7))),
+    evidence=RECIPE.evidence.model_copy(update={"route": PARTED}),
+)
+
+
+def test_a_route_comes_back_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    write_recipe(ROUTED, path)
+    assert read_recipe(path) == ROUTED
+    assert (ROUTED.api_way, RECIPE.api_way) == ("choice", "steered")
+    assert replace(ROUTED, route=Route(0.5, "closed", (("one", 1.0),))).with_knobs({})["alpha"] == 0.0
+
+
+ROUTE = 'arm = "a"\nway = "route"\npair = "demo"\n[route]\nthreshold = 0.5\nelsewhere = "closed"\n'
+
+
 def test_examples_and_instructions_stand_before_the_question() -> None:
     asked = RECIPE.asked(Prompt.ask("q")).messages
     assert [turn.role for turn in asked] == ["system", "user", "assistant", "user", "assistant", "user"]
@@ -74,6 +100,13 @@ def test_knobs_that_are_given_win() -> None:
         ('arm = "a"\nway = "closed"\n[steering]\nwarmth = 1\n', "steering.warmth: "),
         ('arm = "a"\nway = "closed"\n[steering]\nmax_tokens = 0\n', "steering: "),
         ("arm = ", "is not TOML"),
+        ('arm = "a"\nway = "route"\npair = "demo"\n', "the way 'route' and the table [route] need each other"),
+        (ROUTE + "weights = {}\n", "route: the weights of a route must name some of"),
+        (ROUTE + "weights = { luck = 1.0 }\n", "route.weights.luck"),
+        (ROUTE + "weights = { one = nan }\n", "must be finite"),
+        (ROUTE.replace("closed", "expert") + "weights = { one = 1.0 }\n", "route.elsewhere: "),
+        (ROUTE.replace("closed", "choice") + "weights = { one = 1.0 }\n", "two options"),
+        (ROUTE.replace('"route"', '"closed"') + "weights = { one = 1.0 }\n", "need each other"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said(text: str, said: str, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +18,7 @@ from blackbox_proxy.cli.declaring import ANSWER, OUTPUT, with_options
 from blackbox_proxy.cli.endpoint import EndpointFeatures, EndpointOptions
 from blackbox_proxy.cli.knobs import AllKnobs, steering_of
 from blackbox_proxy.cli.options import AsJson, PairOptions, PromptOptions, write_json
-from blackbox_proxy.cli.recipe import RecipeFile, answer_alone, answer_chosen, read_given, typed
+from blackbox_proxy.cli.recipe import RecipeFile, read_given, typed
 from blackbox_proxy.cli.taping import TapeOptions
 from blackbox_proxy.cli.tracing import TraceFile, check, traced
 from blackbox_proxy.errors import BlackboxProxyError
@@ -86,40 +87,56 @@ def steer(
     The text streams to standard output as it becomes certain.
     """
     from blackbox_proxy.cli.settings import read_settings
+    from blackbox_proxy.run.recipe import RecipeSteerer
     from blackbox_proxy.run.steerer import Steerer
 
     check(trace_html, answers=n)
     settings, fitted = cassette.settings(read_settings()), read_given(recipe)
     asked, pair_prompt = question.read()
     if fitted is not None:
-        pair_prompt, asked = pair_prompt or asked, fitted.asked(asked)
         endpoint, knobs = endpoint.or_of(fitted.endpoint), fitted.with_knobs(typed(context, knobs))
     steering = steering_of(knobs, settings)
+    shown = _Shown(asked if fitted is None else fitted.asked(asked), steering, n, trace, trace_html, as_json)
     if fitted is not None and fitted.way == "expert":
-        file = pair.file(settings, default=Path(fitted.pair))
-        answer_alone(file, pair_prompt or asked, tokens=steering.max_tokens, as_json=as_json)
+        with _offsets(fitted, pair, settings) as local:
+            alone = RecipeSteerer(fitted, offsets=local, knobs=steering)
+            shown.write(alone.streams(asked, n, pair_prompt=pair_prompt), before=())
         return
     with (
         budget.books(settings) as book,
         endpoint.connect(settings, route=features.route(steering), ledger=book, tape=cassette.open()) as api,
         _offsets(fitted, pair, settings) as local,
     ):
-        steerer = Steerer(api, local, steering)
-        if fitted is not None and fitted.way == "choice":
-            answer_chosen(steerer, (asked, pair_prompt or asked), fitted.options, as_json=as_json)
-            return
-        streams = steerer.streams(asked, n, pair_prompt=pair_prompt)
-        with traced(streams, trace_html, asked=asked, steering=steering, quiet=as_json) as running:
-            _foretell(api, asked, steering, n=n, book=book)
-            if as_json:
-                _write_answers(running, n=n, trace=trace, before=api.notes)
+        by = Steerer(api, local, steering) if fitted is None else RecipeSteerer(fitted, api, local, steering)
+        streams = by.streams(asked, n, pair_prompt=pair_prompt)
+        if fitted is None or fitted.api_way != "choice":
+            _foretell(api, shown.asked, steering, n=n, book=book)
+        shown.write(streams, before=api.notes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """How answers are written. asked: what the closed model reads. html: the page to write."""
+
+    asked: Prompt
+    steering: Steering
+    n: int
+    trace: bool
+    html: Path | None
+    as_json: bool
+
+    def write(self, streams: Iterator[Stream], *, before: Sequence[str]) -> None:
+        """All answers, while they are made or as JSON. before: notes that were there before the answer."""
+        with traced(streams, self.html, asked=self.asked, steering=self.steering, quiet=self.as_json) as running:
+            if self.as_json:
+                _write_answers(running, n=self.n, trace=self.trace, before=before)
             else:
-                _show_answers(running, n=n, trace=trace, before=api.notes, steering=steering)
+                _show_answers(running, n=self.n, trace=self.trace, before=before, steering=self.steering)
 
 
 @contextmanager
 def _offsets(fitted: FittedRecipe | None, pair: PairOptions, settings: Settings) -> Iterator[Offsets]:
-    """The pair; nothing where a recipe leaves the closed model alone."""
+    """The pair; nothing where a recipe needs none."""
     from blackbox_proxy.core.decoding.sources import OffsetTable
     from blackbox_proxy.local.loading import load_pair
 

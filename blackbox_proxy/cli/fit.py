@@ -240,7 +240,8 @@ def _check(path: Path, lines: Path, called: _Called, *, pair: PairOptions, as_js
             recipe, task, api=api, where=where_of(called.described), opened=opened, store=store, telling=telling
         )
     if as_json:
-        write_json({"holds": came.holds, "scored": asdict(came.scored), "foretold": asdict(came.foretold)})
+        local = {} if came.local is None else {"local": asdict(came.local), "local_before": came.local_before}
+        write_json({"holds": came.holds, "scored": asdict(came.scored), "foretold": asdict(came.foretold), **local})
     else:
         show.line(came.sentence)
     if not came.holds:

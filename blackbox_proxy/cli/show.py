@@ -46,6 +46,7 @@ COLOURS = {
     Origin.CHANGED: "bold yellow",
     Origin.OUTSIDE: "bold green",
     Origin.LOCAL: "bold magenta",
+    Origin.EXPERT: "magenta",
     Origin.GIVEN: "dim",
 }
 _TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -165,6 +166,8 @@ def summary_lines(result: Result) -> tuple[str, ...]:
         f"{len(result.steps)} tokens in {calls(usage)}; {result.changed} changed, "
         f"{result.outside} of them to what the top-k did not show{gated}; {FINISHES[result.finish]}"
     )
+    if result.is_local:
+        work = f"{len(result.steps)} tokens of the expert alone; {FINISHES[result.finish]}"
     if result.samples:
         work = f"{result.drawn} texts to choose from in {calls(usage)}; {FINISHES[result.finish]}"
     took = (
@@ -176,6 +179,8 @@ def summary_lines(result: Result) -> tuple[str, ...]:
 
 def exactness(result: Result) -> str:
     """What the label means, and how many steps it is for."""
+    if result.is_local:
+        return "by the expert alone: nobody was called"
     if result.exactness == "sampled":
         return "exact in the limit of many answers"
     if result.exactness == "exact":
@@ -281,7 +286,7 @@ def sample_json(sample: Sample) -> dict[str, object]:
 
 def _api_choice(step: Step) -> str:
     """What the API had sampled; nothing where it was not asked."""
-    if step.origin is Origin.LOCAL:
+    if step.origin.is_local:
         return ""
     return visible(step.api_token, Kind.TEXT if step.api_token else Kind.END)
 
@@ -329,6 +334,7 @@ def result_json(result: Result, *, trace: bool, before: Sequence[str] = ()) -> d
         "finish": result.finish,
         "exactness": result.exactness,
         "way": result.way,
+        "local": result.is_local,
         "approximate_steps": result.approximate,
         "notes": [*before, *result.notes],
         "model": result.model,
@@ -343,6 +349,8 @@ def result_json(result: Result, *, trace: bool, before: Sequence[str] = ()) -> d
         **cost_json(result),
         "seconds": round(result.seconds, 3),
     }
+    if result.sureness is not None:
+        fields["sureness"] = number(result.sureness)
     if result.samples:
         fields["effective_samples"] = number(result.effective_samples)
         fields["samples"] = [sample_json(sample) for sample in result.samples]

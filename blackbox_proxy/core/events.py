@@ -189,6 +189,7 @@ class Ending:
 
     parts: of each sample that grew by chunks the replies that it came from, in the order in which they were given: the
     number of the reply, and tokens of it.
+    is_local: whether the expert answered alone. sureness: how probable its answer was to be right, where a route asked.
     """
 
     finish: Finish
@@ -196,6 +197,8 @@ class Ending:
     notes: tuple[str, ...]
     samples: tuple[Sample, ...] = ()
     parts: tuple[tuple[tuple[int, int], ...], ...] = ()
+    is_local: bool = False
+    sureness: float | None = None
 
 
 T = TypeVar("T")

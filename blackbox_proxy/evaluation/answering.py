@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Any, Protocol, final
 
 from blackbox_proxy.api import Api
+from blackbox_proxy.core.decoding.routing import answer_features
 from blackbox_proxy.core.decoding.sources import OffsetTable
 from blackbox_proxy.core.money.spending import calls_of, cost_of, used_by
 from blackbox_proxy.errors import BlackboxProxyError, InputError, OverBudget
@@ -21,9 +22,11 @@ from blackbox_proxy.evaluation.answers import KeptAnswer, key_of
 from blackbox_proxy.evaluation.arms import AnswerJob, Arm, closed_prompt, pair_prompt
 from blackbox_proxy.evaluation.ceiling import place_of
 from blackbox_proxy.evaluation.task import Task
+from blackbox_proxy.run.engine import Stream
 from blackbox_proxy.run.sources import LocalPair
 from blackbox_proxy.run.steerer import Steerer
 from blackbox_proxy.run.unsteered import go_on, shows, text_of
+from blackbox_proxy.run.ways import open_expert, open_routed
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Prompt, Result, Usage
 
@@ -94,10 +97,12 @@ def key(bench: Bench, job: AnswerJob) -> str:
         settings |= {"where": bench.where, "model": api.model, "template": api.template, "asked": asked}
     if arm.speaker not in ("closed", "tuned"):
         settings |= {"pair": bench.pair_mark, "pair_asked": pair_prompt(bench.task, job).messages[0].content}
-    if arm.speaker in ("steered", "choice"):
+    if arm.api_speaker in ("steered", "choice"):
         settings |= {"steering": _chosen(bench.steering(arm)), "top_k": bench.api.capabilities().top_k}
-    if arm.speaker == "choice":
+    if arm.api_speaker == "choice":
         settings["options"] = job.item.choices
+    if arm.route is not None:
+        settings["route"] = asdict(arm.route)
     if arm.speaker != "steered":
         settings["speaker"] = arm.speaker
         settings |= {"draws": arm.draws, "steering": _chosen(bench.steering(arm))} if arm.draws else {}
@@ -121,8 +126,15 @@ def place_key(bench: Bench, job: AnswerJob) -> str:
 def answer(bench: Bench, job: AnswerJob) -> KeptAnswer:
     """Ask. An error of ours is kept in the answer (`Bench`); one of all further questions is raised (OverBudget)."""
     blank = KeptAnswer(key(bench, job), bench.task.name, job.item.name, job.arm.name)
-    makers = {"closed": _closed, "tuned": _closed, "steered": _steered, "choice": _choice}
-    return _kept(bench, blank, lambda: makers.get(job.arm.speaker, _local)(bench, job, blank))
+    makers = {
+        "closed": _closed,
+        "tuned": _closed,
+        "steered": _steered,
+        "choice": _choice,
+        "expert": _expert,
+        "route": _routed,
+    }
+    return _kept(bench, blank, lambda: makers.get(job.arm.speaker, _anti_expert)(bench, job, blank))
 
 
 def in_place(bench: Bench, job: AnswerJob) -> KeptAnswer:
@@ -153,10 +165,18 @@ def _kept(bench: Bench, blank: KeptAnswer, make: Callable[[], KeptAnswer]) -> Ke
         return replace(spent, error=error.message, seconds=time.perf_counter() - before, cost=cost_of(calls))
 
 
-def _local(bench: Bench, job: AnswerJob, blank: KeptAnswer) -> KeptAnswer:
-    """A member of the pair, by itself: it calls nobody, so it costs no dollars."""
-    expert, anti_expert = bench.both.members
-    member = expert if job.arm.speaker == "expert" else anti_expert
+def _expert(bench: Bench, job: AnswerJob, blank: KeptAnswer) -> KeptAnswer:
+    """The expert by itself, with what is known of its answer."""
+    steering = replace(bench.task.steering, top_candidates=0, stop=(), repetition_stop=0)
+    result = Stream(open_expert(pair_prompt(bench.task, job), offsets=bench.both, steering=steering)).result
+    features = answer_features(result.steps)
+    seconds, local = result.seconds, result.usage.local_seconds
+    return replace(blank, text=result.text, seconds=seconds, local=local, cost=result.cost, features=features)
+
+
+def _anti_expert(bench: Bench, job: AnswerJob, blank: KeptAnswer) -> KeptAnswer:
+    """The anti-expert by itself: it calls nobody, so it costs no dollars."""
+    _, member = bench.both.members
     before = time.perf_counter()
     text = member.answer(pair_prompt(bench.task, job), max_tokens=bench.task.max_tokens)
     seconds = time.perf_counter() - before
@@ -190,6 +210,26 @@ def _steered(bench: Bench, job: AnswerJob, blank: KeptAnswer) -> KeptAnswer:
     """The hosted model, steered; between its steps it can be stopped."""
     asked, pair_asked = closed_prompt(bench.task, job), pair_prompt(bench.task, job)
     running = Steerer(bench.api, bench.both, bench.steering(job.arm)).stream(asked, pair_prompt=pair_asked)
+    return _run_through(bench, job, running, blank=blank)
+
+
+def _routed(bench: Bench, job: AnswerJob, blank: KeptAnswer) -> KeptAnswer:
+    """The expert where the route takes its answer, and who answers elsewhere."""
+    if job.arm.route is None:
+        raise InputError("an arm whose speaker is `route` needs a route", hint="fit one")
+    opened = open_routed(
+        job.arm.route,
+        closed_prompt(bench.task, job),
+        pair_prompt(bench.task, job),
+        api=bench.api,
+        offsets=bench.both,
+        steering=bench.steering(job.arm),
+        options=job.item.choices,
+    )
+    return _run_through(bench, job, Stream(opened), blank=blank)
+
+
+def _run_through(bench: Bench, job: AnswerJob, running: Stream, *, blank: KeptAnswer) -> KeptAnswer:
     for _ in running:
         if bench.stop.is_set():
             raise Stopped

@@ -33,7 +33,8 @@ class KeptAnswer:
     outside, certified, off: of a steered answer its steps, how many of them were not the API's own, came from
     outside the top-k, are certified, and the sum of the bounds on total variation. outweighed: as in `types.Step`.
     exact: whether each step rests on exactly the text before. shown: of the arm `in_place` alone, whether the model
-    shows what is right there. samples: the distinct whole answers that it was chosen from.
+    shows what is right there. samples: the distinct whole answers that it was chosen from. features: of the arm
+    `expert` alone, what is known of its answer (`routing.ROUTE_FEATURES`).
     """
 
     key: str
@@ -60,6 +61,7 @@ class KeptAnswer:
     exact: bool = True
     shown: bool | None = None
     samples: tuple[str, ...] = ()
+    features: tuple[float, ...] = ()
 
 
 FIELDS = frozenset(field.name for field in fields(KeptAnswer))
@@ -106,6 +108,7 @@ def _read(line: bytes) -> KeptAnswer | None:
         if not isinstance(row, dict) or row.keys() != FIELDS:
             return None
         cost = None if row["cost"] is None else Decimal(row["cost"])
-        return KeptAnswer(**(row | {"cost": cost, "samples": tuple(row["samples"])}))
-    except (ValueError, ArithmeticError):
+        read = {"cost": cost, "samples": tuple(row["samples"]), "features": tuple(row["features"])}
+        return KeptAnswer(**(row | read))
+    except (ValueError, TypeError, ArithmeticError):
         return None

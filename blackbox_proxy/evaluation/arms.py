@@ -24,11 +24,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from blackbox_proxy.core.decoding.routing import Route
 from blackbox_proxy.evaluation.task import Item, Task, Who
 from blackbox_proxy.recipes import FittedRecipe, introduction
 from blackbox_proxy.types import Message, Prompt
 
-Speaker = Literal["closed", "tuned", "anti_expert", "expert", "steered", "choice"]
+Speaker = Literal["closed", "tuned", "anti_expert", "expert", "steered", "choice", "route"]
 
 Looks = Literal["wrong", "always"]
 """After which answers the closed model is asked what it says in the place of the fact."""
@@ -44,7 +45,8 @@ class Arm:
     examples, instructions: what stands before the question. who: who is shown documents. alpha: where it is steered.
     n: how many questions it answers, the first ones. draws: how many whole answers it is chosen from; 0 for none.
     looks: which of its answers are looked into (`ceiling`). before: further turns that the closed model reads before
-    the question. knobs: of steering, in place of the task's.
+    the question. knobs: of steering, in place of the task's. route: when the expert answers alone, and who does
+    elsewhere, where the speaker is `route`.
     """
 
     name: str
@@ -58,11 +60,17 @@ class Arm:
     looks: Looks | None = None
     before: tuple[Message, ...] = ()
     knobs: tuple[tuple[str, object], ...] = ()
+    route: Route | None = None
 
     @property
     def introduced(self) -> bool:
         """Whether anything but documents stands before the question."""
         return self.examples or bool(self.before)
+
+    @property
+    def api_speaker(self) -> Speaker:
+        """Who answers where the hosted model is called."""
+        return self.speaker if self.route is None else self.route.elsewhere
 
     @property
     def calls(self) -> bool:
@@ -146,10 +154,11 @@ def in_order(items: Sequence[Item]) -> tuple[Item, ...]:
 def recipe_arm(recipe: FittedRecipe, *, n: int) -> Arm:
     """The arm that a fitted recipe describes."""
     chosen = {name: value for name, value in recipe.steering.items() if name != "max_tokens"}
-    knobs = tuple(sorted(chosen.items())) if recipe.way in ("steered", "choice") else ()
+    knobs = tuple(sorted(chosen.items())) if recipe.api_way in ("steered", "choice") else ()
     alpha = recipe.steering.get("alpha") if knobs else None
-    draws = int(chosen.get("samples", 0)) if recipe.way == "closed" and chosen.get("way") == "answers" else 0
-    return Arm("recipe", recipe.way, n, alpha=alpha, draws=draws, before=recipe.before, knobs=knobs)
+    draws = int(chosen.get("samples", 0)) if recipe.api_way == "closed" and chosen.get("way") == "answers" else 0
+    arm = Arm("recipe", recipe.way, n, alpha=alpha, draws=draws, before=recipe.before, knobs=knobs)
+    return replace(arm, route=recipe.route)
 
 
 def examples(task: Task, arm: Arm) -> tuple[Message, ...]:

@@ -62,7 +62,7 @@ def question_by_question(arms: Sequence[Arm], items: Sequence[Item]) -> tuple[Ev
 
 def _steers(unit: Unit) -> bool:
     """Whether it needs the pair."""
-    return any(job.arm.speaker in ("steered", "choice") for job in unit)
+    return any(job.arm.speaker in ("steered", "choice", "route") for job in unit)
 
 
 def _by_examples(arms: Sequence[Arm]) -> Iterable[list[Arm]]:

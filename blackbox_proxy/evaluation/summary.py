@@ -99,6 +99,8 @@ def _arm(one: ArmAnswers, task: Task) -> Figures:
     }
     if one.reached:
         sums |= {"draws": one.arm.draws, **_reached(list(one.reached.values()))}
+    if one.arm.route is not None:
+        sums["local"] = _share(not answer.calls for answer in answers) if n else None
     if one.arm.speaker == "steered":
         sums |= {"alpha": one.arm.alpha, "exactness": _exactness(answers)}
         sums |= {"knobs": written(task.knobs)} if task.knobs else {}

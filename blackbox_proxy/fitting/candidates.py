@@ -26,7 +26,13 @@ FRONT_ALPHAS = (0.5, 1.0)
 SAMPLES = 8
 """Whole answers that one is chosen from."""
 
-WAYS: Mapping[Speaker, Way] = {"closed": "closed", "expert": "expert", "choice": "choice", "steered": "steered"}
+WAYS: Mapping[Speaker, Way] = {
+    "closed": "closed",
+    "expert": "expert",
+    "choice": "choice",
+    "steered": "steered",
+    "route": "route",
+}
 """Who answers in a recipe, by who does in an arm; the simplest first."""
 
 

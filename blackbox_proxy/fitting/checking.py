@@ -13,7 +13,7 @@ from blackbox_proxy.evaluation.arms import AnswerJob, recipe_arm
 from blackbox_proxy.evaluation.run import Run, stages
 from blackbox_proxy.evaluation.scoring import scorer
 from blackbox_proxy.evaluation.statistics import Mean, mean
-from blackbox_proxy.evaluation.summary import given
+from blackbox_proxy.evaluation.summary import ArmAnswers, given
 from blackbox_proxy.evaluation.task import ScoringRule, Task
 from blackbox_proxy.fitting.examples import read_examples, with_choices
 from blackbox_proxy.fitting.fit import OpenedPair, Telling
@@ -26,10 +26,16 @@ LEAST = 5
 
 @dataclass(frozen=True, slots=True)
 class Recheck:
-    """What a recipe scores on fresh lines. foretold: what it had scored, or was foretold to."""
+    """What a recipe scores on fresh lines.
+
+    foretold: what it had scored, or was foretold to. local: of a route, the share that the expert answered alone, and
+    what that had been on validation lines.
+    """
 
     scored: Mean
     foretold: Mean
+    local: Mean | None = None
+    local_before: float | None = None
 
     @property
     def holds(self) -> bool:
@@ -41,7 +47,11 @@ class Recheck:
         """What came of it."""
         said, before = _spoken(self.scored), _spoken(self.foretold)
         verdict = "it still holds" if self.holds else "it no longer holds: fit anew, or look at what has changed"
-        return f"on {self.scored.n} fresh lines the recipe scores {said}, and it had {before}: {verdict}"
+        scores = f"on {self.scored.n} fresh lines the recipe scores {said}, and it had {before}: {verdict}"
+        if self.local is None:
+            return scores
+        had = "" if self.local_before is None else f", and {self.local_before:.0%} had been"
+        return f"{scores}; {self.local.value:.0%} were answered by the tuned small model alone{had}"
 
 
 def fresh_task(recipe: FittedRecipe, lines: Path) -> Task:
@@ -95,7 +105,16 @@ def recheck(
     scored = mean(list(answered.scores.values()))
     if scored is None:
         raise InputError("no fresh line was answered", hint="see the errors that were kept with the answers")
-    return Recheck(scored, _foretold(recipe))
+    return Recheck(scored, _foretold(recipe), *_local(recipe, answered))
+
+
+def _local(recipe: FittedRecipe, answered: ArmAnswers) -> tuple[Mean | None, float | None]:
+    """The share that was answered locally, and what it had been; None where nothing is routed."""
+    if recipe.route is None:
+        return None, None
+    before = recipe.evidence.route
+    said = mean([float(not answer.calls) for answer in answered.answers.values()])
+    return said, None if before is None else before.local
 
 
 def _foretold(recipe: FittedRecipe) -> Mean:

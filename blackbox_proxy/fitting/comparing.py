@@ -26,6 +26,8 @@ from blackbox_proxy.evaluation.task import Item
 from blackbox_proxy.fitting.affording import FIRST_SHARE, KEPT_BACK, LATER_SHARE, Forecast, next_round, too_little
 from blackbox_proxy.fitting.candidates import FitArm, Material, arms_behind, first_arms, stages_of
 from blackbox_proxy.fitting.collecting import Collector, Room
+from blackbox_proxy.fitting.compared import ComparedArms
+from blackbox_proxy.fitting.routing import RoutedTrial, routed
 from blackbox_proxy.fitting.selecting import POINT, Preference, Terms, Trial, best_of, foretold, halved, rounds, winner
 from blackbox_proxy.fitting.weights import fitted_arms
 
@@ -68,31 +70,6 @@ class FitLimits:
         return Terms(self.prefer, self.point)
 
 
-@dataclass(frozen=True, slots=True)
-class ComparedArms:
-    """What came out of a comparison.
-
-    Attributes:
-        chosen: The winner, with its validation answers.
-        trials: All arms, in order, each with what it answered.
-        stayed: Rounds that each arm took part in, by name.
-        predicted: What the winner should score on other lines.
-        tested: What it scored on held-back lines; None where they were not asked.
-        answers: What it answered there.
-        spent: US dollars of all answers; None where no price is known.
-        notes: What cut the comparison short, if anything did.
-    """
-
-    chosen: Trial
-    trials: tuple[Trial, ...]
-    stayed: dict[str, int]
-    predicted: Mean
-    tested: Mean | None
-    answers: ArmAnswers
-    spent: Decimal | None
-    notes: tuple[str, ...] = ()
-
-
 @final
 @dataclass(slots=True)
 class ArmComparison:
@@ -132,6 +109,9 @@ class ArmComparison:
     def __call__(self) -> ComparedArms:
         """Compare, choose, test."""
         finalists = self._halve(self._usable())
+        route = self._route(finalists)
+        routes = () if route is None else (route.trial,)
+        finalists = (*finalists, *routes)
         chosen = winner(finalists, self.limits.terms)
         predicted = foretold(chosen, finalists, lines=len(self.bench.task.test))
         self.say(f"chosen: {chosen.name}, {_score(predicted)} foretold from {predicted.n} validation lines")
@@ -139,8 +119,29 @@ class ArmComparison:
         tested = mean(list(answers.scores.values()))
         if tested is not None:
             self.say(f"on {tested.n} held-back lines it scores {_score(tested)}")
-        trials = tuple(self._trial(one, len(self.bench.task.validation)) for one in self.candidates)
-        return ComparedArms(chosen, trials, self.stayed, predicted, tested, answers, self._spent(), tuple(self.notes))
+        trials = (*(self._trial(one, len(self.bench.task.validation)) for one in self.candidates), *routes)
+        spent, notes = self._spent(), tuple(self.notes)
+        return ComparedArms(chosen, trials, self.stayed, predicted, tested, answers, spent, notes, route)
+
+    def _route(self, finalists: Sequence[Trial]) -> RoutedTrial | None:
+        """The expert where it is sure, and elsewhere the best arm that calls: of what both answered, so for no call."""
+        expert = next((one for one in self.candidates if one.arm.speaker == "expert"), None)
+        calling = [trial for trial in finalists if trial.candidate.arm.calls]
+        if expert is None or not calling:
+            return None
+        other, best = best_of(calling, self.limits.terms), best_of(finalists, self.limits.terms)
+        items = [item for item in self.bench.task.validation if item.name in other.scores]
+        try:
+            self._ask([expert], items, "the expert alone", deadline=self._deadline(VALIDATION_TIME))
+        except TimeUp as error:
+            self._note(f"no route is made: {error.message}")
+            return None
+        drafted = Trial(expert, self._given(expert, items))
+        route = routed(drafted, other, best=best, terms=self.limits.terms)
+        if route is not None:
+            self.stayed[route.trial.name] = self.stayed.get(other.name, 0)
+            self.say(route.summary)
+        return route
 
     def _usable(self) -> list[FitArm]:
         """The arms that come first, after a first question: what the endpoint shows decides which there are."""

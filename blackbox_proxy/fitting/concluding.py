@@ -9,7 +9,7 @@ from typing import Any
 
 from blackbox_proxy.evaluation.statistics import Mean, mean
 from blackbox_proxy.evaluation.task import Task
-from blackbox_proxy.fitting.comparing import ComparedArms
+from blackbox_proxy.fitting.compared import ComparedArms
 from blackbox_proxy.fitting.planning import FitPlan
 from blackbox_proxy.fitting.selecting import Trial
 from blackbox_proxy.recipes import ArmEvidence, FittedRecipe, RecipeEvidence
@@ -29,7 +29,8 @@ class Conclusion:
     def recipe(self) -> FittedRecipe:
         """What to run, and why."""
         chosen, way = self.compared.chosen.candidate, self.compared.chosen.candidate.way
-        knobs = {"alpha": chosen.arm.alpha, **dict(chosen.arm.knobs)} if way in ("steered", "choice") else {}
+        speaker = chosen.arm.api_speaker
+        knobs = {"alpha": chosen.arm.alpha, **dict(chosen.arm.knobs)} if speaker in ("steered", "choice") else {}
         if chosen.arm.draws:
             knobs = {"way": "answers", "samples": chosen.arm.draws}
         return FittedRecipe(
@@ -39,9 +40,10 @@ class Conclusion:
             pair="" if way == "closed" else self.pair_file,
             instructions=chosen.front.instructions,
             examples=chosen.front.examples,
-            options=self.plan.examples.labels if way == "choice" else (),
+            options=self.plan.examples.labels if speaker == "choice" else (),
             steering={**knobs, "max_tokens": self.task.max_tokens},
             evidence=self._evidence(),
+            route=chosen.arm.route,
         )
 
     def _evidence(self) -> RecipeEvidence:
@@ -66,6 +68,7 @@ class Conclusion:
             price=self.price,
             spent_usd=None if compared.spent is None else round(float(compared.spent), 6),
             arms=tuple(_arm(trial, compared) for trial in compared.trials if trial.scores),
+            route=compared.route.evidence if compared.route is not None else None,
         )
 
 

@@ -18,7 +18,8 @@ from blackbox_proxy.evaluation.evaluate import Watch, pair_mark
 from blackbox_proxy.evaluation.task import Task
 from blackbox_proxy.fitting.candidates import Material
 from blackbox_proxy.fitting.collecting import Collector
-from blackbox_proxy.fitting.comparing import TRAINING_TIME, ArmComparison, ComparedArms
+from blackbox_proxy.fitting.compared import ComparedArms
+from blackbox_proxy.fitting.comparing import TRAINING_TIME, ArmComparison
 from blackbox_proxy.fitting.concluding import Conclusion
 from blackbox_proxy.fitting.experts import TrainingTime, check_extra, trained
 from blackbox_proxy.fitting.fronts import example_sets

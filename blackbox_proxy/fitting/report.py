@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from blackbox_proxy.evaluation.statistics import Mean, mean, paired
-from blackbox_proxy.fitting.comparing import ComparedArms
+from blackbox_proxy.fitting.compared import ComparedArms
 from blackbox_proxy.fitting.fit import FitOutcome
 from blackbox_proxy.fitting.selecting import Trial, frontier
 from blackbox_proxy.pages.fit import FitMistake, FitRow, FittedPage

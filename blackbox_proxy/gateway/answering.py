@@ -22,7 +22,9 @@ from blackbox_proxy.gateway.models import UNSTEERED, SteeredModel
 from blackbox_proxy.gateway.requests import GatewayRequest, Source
 from blackbox_proxy.openai_http.fields import Refusal
 from blackbox_proxy.openai_http.transcript import Finish, Part, Writer
+from blackbox_proxy.recipes import FittedRecipe
 from blackbox_proxy.run.engine import AsyncStream
+from blackbox_proxy.run.recipe import GREEDY, RecipeSteerer, check_greedy
 from blackbox_proxy.run.steerer import Steerer
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Candidate, Kind, Prompt, Result, Step, TokenPath
@@ -33,15 +35,11 @@ FINISHES: Mapping[str, Finish] = {"stop": "stop", "stop_string": "stop", "conten
 
 @dataclass(frozen=True, slots=True)
 class AnswerTask:
-    """One answer to make, or one text to score, and the choices of the reply that it stands for.
-
-    pair_prompt: what the pair reads in place of the prompt; None for the same.
-    """
+    """One answer to make, or one text to score, and the choices of the reply that it stands for."""
 
     prompt: Prompt | Given
     steering: Steering
     choices: tuple[int, ...]
-    pair_prompt: Prompt | None = None
 
 
 @final
@@ -64,14 +62,23 @@ def answer_tasks(request: GatewayRequest, model: SteeredModel) -> list[AnswerTas
     for at, source in enumerate(request.sources):
         first = at * request.n
         whole = AnswerTask(_asked(source, request, model), steering, tuple(range(first, first + request.n)))
-        if model.recipe is not None and isinstance(whole.prompt, Prompt):
-            whole = replace(whole, prompt=model.recipe.asked(whole.prompt), pair_prompt=whole.prompt)
+        if model.recipe is not None:
+            _check_recipe(model.recipe, whole)
         if request.echo or steering.temperature == 0.0:
             tasks.append(whole)
             continue
         seeds = (replace(steering, seed=steering.seed + i) for i in range(request.n))
         tasks += [replace(whole, steering=seeded, choices=(first + i,)) for i, seeded in enumerate(seeds)]
     return tasks
+
+
+def _check_recipe(recipe: FittedRecipe, task: AnswerTask) -> None:
+    """Raises Refusal, or InputError, for what a recipe cannot answer."""
+    check_greedy(recipe, task.steering)
+    if isinstance(task.prompt, Prompt):
+        recipe.asked(task.prompt)
+    elif recipe.way in GREEDY:
+        raise Refusal(f"This model answers by the way '{recipe.way}' and has no log-probs of a prompt.", param="echo")
 
 
 def _asked(source: Source, request: GatewayRequest, model: SteeredModel) -> Prompt | Given:
@@ -148,10 +155,10 @@ async def answers(
 
 
 def _stream(task: AnswerTask, api: Api, model: SteeredModel) -> AsyncStream:
+    if model.recipe is not None and isinstance(task.prompt, Prompt):
+        return RecipeSteerer(model.recipe, api, model.offsets, task.steering).astream(task.prompt)
     steerer = Steerer(api, model.offsets, task.steering)
-    if isinstance(task.prompt, Given):
-        return steerer.astream_score(task.prompt)
-    return steerer.astream(task.prompt, pair_prompt=task.pair_prompt)
+    return steerer.astream_score(task.prompt) if isinstance(task.prompt, Given) else steerer.astream(task.prompt)
 
 
 async def _answer(request: GatewayRequest, task: AnswerTask, model: SteeredModel, *, tally: GatewayTally) -> Parts:
@@ -170,6 +177,7 @@ async def _answer(request: GatewayRequest, task: AnswerTask, model: SteeredModel
                     yield choice, part
             result = await stream.result()
         tally.results.append((result, len(task.choices)))
+        model.counts.add(result)
         if result.finish == "budget" and not result.steps:
             raise OverBudget(result.notes[-1])
         if not ended:

@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import final
 
 import anyio
@@ -32,7 +32,7 @@ from blackbox_proxy.gateway.failures import translating
 from blackbox_proxy.gateway.guard import Guard, request_id
 from blackbox_proxy.gateway.keys import Keys
 from blackbox_proxy.gateway.models import Catalogue, SteeredModel
-from blackbox_proxy.gateway.replies import SHAPES, GatewayMode, GatewayShape, RouteName, cost_of, usage_of
+from blackbox_proxy.gateway.replies import SHAPES, GatewayMode, GatewayShape, RouteName, answered_by, cost_of, usage_of
 from blackbox_proxy.gateway.requests import GatewayRequest, RequestLimits, read_chat, read_completion, read_model
 from blackbox_proxy.gateway.tokens import info, tokens_of
 from blackbox_proxy.openai_http.fields import Body, Refusal, read_body
@@ -53,6 +53,9 @@ PREFIXES = ("", "/v1", "/openai/v1")
 
 COST = "x-steering-cost-usd"
 """The header that tells what an answer cost."""
+
+ANSWERED_BY = "x-steering-answered-by"
+"""The header that tells who gave it (`answered_by`)."""
 
 SPARE_THREADS = 4
 """Threads for reading prompts, besides one for each answer that may be under way."""
@@ -195,13 +198,17 @@ def _cross_origin(server: ServerConfig) -> list[Middleware]:
             # Who may ask is decided by origin and key. Which headers a client of its kind adds is not ours to list.
             allow_headers=["*"],
             allow_private_network=True,
-            expose_headers=["x-request-id", "retry-after", COST],
+            expose_headers=["x-request-id", "retry-after", COST, ANSWERED_BY],
         )
     ]
 
 
 def _card(model: SteeredModel) -> dict[str, object]:
-    return ModelCard(id=model.name, created=model.created, object="model", owned_by="blackbox-proxy").model_dump()
+    """The model as OpenAI describes one; where the expert may answer alone, with how often it has."""
+    card = ModelCard(id=model.name, created=model.created, object="model", owned_by="blackbox-proxy").model_dump()
+    if model.recipe is None or model.recipe.way not in ("expert", "route"):
+        return card
+    return card | {"steering": {"way": model.recipe.way, **asdict(model.counts)}}
 
 
 def _shape(route: RouteName, request: GatewayRequest, model: SteeredModel) -> GatewayShape:
@@ -219,7 +226,8 @@ async def _whole(reply: _Reply) -> Response:
     results = reply.tally.results
     written = await asyncio.to_thread(reply.shape.whole, choices, usage_of(results))
     cost = cost_of(results)
-    return Response(written, media_type="application/json", headers={} if cost is None else {COST: cost})
+    headers = {ANSWERED_BY: answered_by(results), **({} if cost is None else {COST: cost})}
+    return Response(written, media_type="application/json", headers=headers)
 
 
 async def _chunks(reply: _Reply, *, usage: bool) -> AsyncGenerator[str, None]:

@@ -31,6 +31,7 @@ from blackbox_proxy.openai_http.listening import LOOPBACK
 from blackbox_proxy.recipes import FittedRecipe, read_recipe
 from blackbox_proxy.remote.profiles.lines import Place, line_of
 from blackbox_proxy.remote.profiles.schema import ProfileOptions
+from blackbox_proxy.run.recipe import check_greedy
 from blackbox_proxy.steering import Schedule, Steering
 
 PREFIX = "BLACKBOX_PROXY_"
@@ -102,8 +103,8 @@ class UpstreamConfig(_Table):
 class ModelConfig(_Table):
     """What clients see under one name. pair: a pair file, or `demo`; without one nothing is steered.
 
-    recipe: a file that `fit` wrote: its examples and instructions stand before what is asked, its knobs steer, and its
-    pair and model stand where none is given here.
+    recipe: a file that `fit` wrote: it says who answers, its examples and instructions stand before what is asked, its
+    knobs steer, and its pair and model stand where none is given here.
     """
 
     upstream: str
@@ -164,7 +165,7 @@ def parse_config(text: str, *, where: str, folder: Path, environ: Mapping[str, s
     _check(file, source)
     recipes = _recipes(file, source, folder)
     models = {name: _with_recipe(served, recipes.get(name)) for name, served in file.models.items()}
-    steering = {name: _steering(name, served, source) for name, served in models.items()}
+    steering = {name: _steering(name, served, source, recipe=recipes.get(name)) for name, served in models.items()}
     return Config(where, folder, file.server, file.ledger, file.upstreams, models, steering, recipes)
 
 
@@ -296,13 +297,6 @@ def _recipes(file: _File, source: _Source, folder: Path) -> dict[str, FittedReci
             recipes[name] = read_recipe(folder / Path(served.recipe).expanduser())
         except InputError as error:
             raise source.mistake(place, error.message, hint=error.hint) from None
-        way = recipes[name].way
-        if way not in ("closed", "steered"):
-            raise source.mistake(
-                place,
-                f"a recipe of the way {way!r} cannot be served",
-                hint="`blackbox-proxy steer --recipe` runs it; the gateway serves the ways closed and steered",
-            )
     return recipes
 
 
@@ -318,7 +312,7 @@ def _with_recipe(served: ModelConfig, recipe: FittedRecipe | None) -> ModelConfi
     return served.model_copy(update={"model": model, "pair": pair, "steering": knobs})
 
 
-def _steering(name: str, served: ModelConfig, source: _Source) -> Steering:
+def _steering(name: str, served: ModelConfig, source: _Source, *, recipe: FittedRecipe | None) -> Steering:
     """The steering of a model; the log-probs of the best 20 are kept, since a client may ask for them."""
     place = ("models", name, "steering")
     try:
@@ -326,9 +320,12 @@ def _steering(name: str, served: ModelConfig, source: _Source) -> Steering:
     except KnobMistake as error:
         raise source.mistake((*place, error.name), error.message) from None
     try:
-        return Steering(**knobs, top_candidates=KEPT)
+        steering = Steering(**knobs, top_candidates=KEPT)
+        if recipe is not None:
+            check_greedy(recipe, steering)
     except InputError as error:
         raise source.mistake(place, error.message) from None
+    return steering
 
 
 KEPT = 20

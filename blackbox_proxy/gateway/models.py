@@ -27,6 +27,7 @@ from blackbox_proxy.openai_http.fields import Refusal
 from blackbox_proxy.recipes import FittedRecipe
 from blackbox_proxy.run.sources import LocalPair, Offsets
 from blackbox_proxy.steering import Steering
+from blackbox_proxy.types import Result
 
 UNSTEERED = OffsetTable({})
 """What a model without a pair is steered by: nothing."""
@@ -45,11 +46,26 @@ OpensPair = Callable[[Path], OpenPair]
 
 
 @final
+@dataclass(slots=True)
+class AnswerCounts:
+    """How many answers of a model are through, and how many of them its expert gave alone."""
+
+    answers: int = 0
+    local: int = 0
+
+    def add(self, result: Result) -> None:
+        """An answer is through."""
+        self.answers += 1
+        self.local += result.is_local
+
+
+@final
 @dataclass(frozen=True, slots=True)
 class SteeredModel:
     """One name that clients may ask for.
 
-    room: in its pair, which holds so many texts; without a pair there is any. recipe: what stands before the question.
+    room: in its pair, which holds so many texts; without a pair there is any. recipe: who answers, and what stands
+    before the question. counts: its answers since the server began.
     """
 
     name: str
@@ -61,6 +77,7 @@ class SteeredModel:
     created: int
     notes: tuple[str, ...] = ()
     recipe: FittedRecipe | None = None
+    counts: AnswerCounts = field(default_factory=AnswerCounts)
 
 
 @final
@@ -106,15 +123,17 @@ class _Opening:
     tape: Tape | None = None
     pairs: dict[Path, OpenPair] = field(default_factory=dict)
     rooms: dict[Path, asyncio.Semaphore] = field(default_factory=dict)
-    gates: dict[str, AdmissionGate] = field(default_factory=dict)
+    gates: dict[tuple[str, str], AdmissionGate] = field(default_factory=dict)
     created: int = field(default_factory=lambda: int(time.time()))
 
     def model(self, name: str, served: ModelConfig) -> SteeredModel:
         upstream = self.config.upstreams[served.upstream]
-        gate = self.gates.setdefault(served.upstream, AdmissionGate(upstream.at_once, upstream.queue))
+        recipe = self.config.recipes.get(name)
         api = self._api(served, upstream)
         steering = self.config.steering[name]
-        recipe = self.config.recipes.get(name)
+        asks_nobody = recipe is not None and recipe.way == "expert"
+        where = ("model", name) if asks_nobody else ("upstream", served.upstream)
+        gate = self.gates.setdefault(where, AdmissionGate(upstream.at_once, upstream.queue))
         if not served.pair:
             return SteeredModel(name, api, UNSTEERED, steering, gate, nullcontext(), self.created, api.notes, recipe)
         pair, room = self._pair(served.pair)

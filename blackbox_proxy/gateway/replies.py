@@ -29,7 +29,8 @@ Answers = Sequence[Sequence[Part[Step]]]
 class ReplyFigures(BaseModel):
     """What an answer took, besides what OpenAI's usage counts: everything that was asked of the upstream.
 
-    cost_usd: a decimal number as text; null where nobody knows it. exact: see `types.Result.exactness`.
+    cost_usd: a decimal number as text; null where nobody knows it. exact: see `types.Result.exactness`. local: how many
+    answers the expert gave alone. sureness: of each answer, see `types.Result.sureness`.
     """
 
     requests: int
@@ -43,6 +44,8 @@ class ReplyFigures(BaseModel):
     changed: int
     outside: int
     exact: bool
+    local: int
+    sureness: list[float | None]
     finish: list[str]
 
 
@@ -68,6 +71,8 @@ def usage_of(results: Sequence[tuple[Result, int]]) -> CompletionUsage:
         changed=sum(result.changed for result, _ in results),
         outside=sum(result.outside for result, _ in results),
         exact=all(result.exactness == "exact" for result, _ in results),
+        local=sum(result.is_local for result, _ in results),
+        sureness=[None if (one := result.sureness) is None else round(one, 4) for result, _ in results],
         finish=[result.finish for result, _ in results],
     )
     counted = CompletionUsage(
@@ -97,6 +102,12 @@ def cost_of(results: Sequence[tuple[Result, int]]) -> str | None:
     costs = [result.cost for result, _ in results]
     known = [cost for cost in costs if cost is not None]
     return plain(sum(known, Decimal(0))) if len(known) == len(costs) else None
+
+
+def answered_by(results: Sequence[tuple[Result, int]]) -> str:
+    """Who gave the answers: `expert` alone, the `api`, or `both`."""
+    local = {result.is_local for result, _ in results}
+    return "both" if len(local) > 1 else "expert" if True in local else "api"
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +233,7 @@ def _is_known(step: Step) -> bool:
 
     One that was completed locally was chosen all the same, and has a number where clients look for one.
     """
-    return step.origin is Origin.LOCAL or step.logp_after is not None
+    return step.origin.is_local or step.logp_after is not None
 
 
 def _legacy_top(candidates: Sequence[ScoredCandidate], step: Step) -> dict[str, float]:

@@ -51,7 +51,7 @@ _MODEL = """
 upstream = "{upstream}"
 model = {model}
 pair = {pair}                 # a pair file; `demo` for the demo's; left out: not steered
-# recipe = "recipe.toml"      # what `fit` wrote, of the ways closed and steered: its model, pair, examples and knobs
+# recipe = "recipe.toml"      # what `fit` wrote: who answers, its model, pair, examples and knobs
 {template} # how a chat is written down for raw text: chatml, a Jinja file; raw: prompts as text only
 # tokenizer = "auto"          # the upstream's own, where known: gguf:FILE, tiktoken:NAME, auto
 # options = {{ top_k = 20 }}    # of the adapter, as in profiles

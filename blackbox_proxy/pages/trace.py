@@ -43,6 +43,7 @@ ORIGINS: Mapping[Origin, tuple[str, str]] = {
     Origin.CHANGED: ("changed", "another of the API's candidates, which the offset made the best, or the draw took"),
     Origin.OUTSIDE: ("outside", "not among the API's candidates: its log-prob is imputed from the pair"),
     Origin.LOCAL: ("local", "the rest of a character, by the expert alone; the API was not asked"),
+    Origin.EXPERT: ("local", "the expert's own answer; the API was not asked"),
     Origin.GIVEN: ("given", "a token of the text that was to be scored; nothing was chosen"),
 }
 """How a token of each origin is marked (its class in the styles), and what that means."""
@@ -132,7 +133,7 @@ class Round:
     @property
     def kept(self) -> int:
         """How many tokens were kept of the replies: one that was completed locally is none of theirs."""
-        return sum(step.origin is not Origin.LOCAL for step in self.steps)
+        return sum(not step.origin.is_local for step in self.steps)
 
     @property
     def cost(self) -> Decimal | None:
@@ -195,6 +196,7 @@ EXACTNESS = {
     "forced": "At every step continued from exactly this text, which a schema demanded: inside a JSON string.",
     "approximate": "Approximate: not at every step continued from exactly this text.",
     "sampled": "One of several whole answers, chosen by its weight.",
+    "local": "By the expert alone: nobody was called.",
 }
 
 HINT = "Point at a token, or go from one to the next with the tab key, to see what else there was and what it cost."
@@ -228,7 +230,7 @@ def _legend(steps: Sequence[Step]) -> Html:
     lines = []
     for origin, (mark, meaning) in ORIGINS.items():
         count = sum(step.origin is origin for step in steps)
-        if origin is Origin.GIVEN and not count:
+        if origin in (Origin.GIVEN, Origin.EXPERT) and not count:
             continue  # an answer has none
         sample = el("span", origin.value, cls=f"mark {mark}")
         lines.append(el("li", sample, f" {count:,}: {meaning}"))
@@ -291,7 +293,7 @@ def _candidate(candidate: ScoredCandidate, step: Step) -> Html:
 
 
 def _is_api_token(candidate: ScoredCandidate, step: Step) -> bool:
-    return step.origin is not Origin.LOCAL and candidate.piece == step.api_token
+    return not step.origin.is_local and candidate.piece == step.api_token
 
 
 def _chance(logp: float) -> str:
@@ -353,13 +355,13 @@ def _row(number: int, step: Step, came_from: Round | None) -> Html:
 
 def _cost(step: Step, came_from: Round | None) -> Html:
     """The token's share; none where the API was not asked for it."""
-    if step.origin is Origin.LOCAL:
+    if step.origin.is_local:
         return NONE
     return UNKNOWN if came_from is None or came_from.each is None else money(came_from.each)
 
 
 def _api_token_cell(step: Step) -> Html:
     """What the API had sampled; nothing where it was not asked."""
-    if step.origin is Origin.LOCAL:
+    if step.origin.is_local:
         return NONE
     return el("code", visible(step.api_token, Kind.TEXT if step.api_token else Kind.END))

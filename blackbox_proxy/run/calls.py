@@ -10,13 +10,13 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Generic, Protocol, TypeVar, final, runtime_checkable
 
 from blackbox_proxy.api import Endpoint
 from blackbox_proxy.errors import BlackboxProxyError
-from blackbox_proxy.types import NO_RUN, Ask, Draw, Purpose, Reply
+from blackbox_proxy.types import NO_RUN, Ask, Draw, Echo, Purpose, Reply, Score
 
 T = TypeVar("T")
 
@@ -140,3 +140,20 @@ def _answered(outcomes: Sequence[Outcome], asked: Sequence[Sequence[Ask]]) -> An
         return Answered(replies, None, asks)
     errors[0].calls = tuple(call for error in errors for call in error.calls)
     return Answered(replies, errors[0], asks)
+
+
+def goes_on_from(ask: Ask) -> bool:
+    """Whether it goes on from an answer that has begun."""
+    return not isinstance(ask, Score) and bool(ask.prefix.answer)
+
+
+def start_of(ask: Ask) -> int:
+    """How many bytes of the answer stand before the tokens that the API writes."""
+    if isinstance(ask, Score):
+        return len(ask.text)
+    return len(ask.prefix.answer) + (len(ask.draft) if isinstance(ask, Echo) else 0)
+
+
+def as_worded(reply: Reply) -> Reply:
+    """A reply of an endpoint that does not go on from a text by itself: exact only where a schema demanded it."""
+    return reply if reply.forced else replace(reply, exact=False)

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 
 from blackbox_proxy.api import Endpoint
 from blackbox_proxy.core.decoding.api_answer import api_answer
@@ -37,7 +38,7 @@ from blackbox_proxy.core.money.spending import Spending, spent_notes
 from blackbox_proxy.core.text import first_stop
 from blackbox_proxy.errors import BlackboxProxyError, InputError, OverBudget, PromptError
 from blackbox_proxy.local.controls import parted_note
-from blackbox_proxy.run.calls import Answered, Batch
+from blackbox_proxy.run.calls import Answered, Batch, as_worded, goes_on_from, start_of
 from blackbox_proxy.run.chunks import HeldChunks, drawing, held_for
 from blackbox_proxy.run.labels import exactness_of, way_of
 from blackbox_proxy.run.notes import blind_note, recut_notes, respelled_note, uncertain_notes
@@ -47,7 +48,7 @@ from blackbox_proxy.run.sources import (
     Offsets,
     PairSource,
     StringSource,
-    check_ids,
+    bound_source,
     check_scores,
     drafts_of,
     draws_whole,
@@ -66,7 +67,6 @@ from blackbox_proxy.types import (
     Finish,
     Generate,
     Message,
-    Origin,
     PairPrompt,
     Prefix,
     Prompt,
@@ -88,36 +88,6 @@ def _sampling(event: ApiDraft) -> Sampling | None:
     return Sampling(event.temperature, event.top_p, event.seed) if drawn else None
 
 
-def _goes_on(ask: Ask) -> bool:
-    """Whether it goes on from an answer that has begun."""
-    return not isinstance(ask, Score) and bool(ask.prefix.answer)
-
-
-def _start(ask: Ask) -> int:
-    """How many bytes of the answer stand before the tokens that the API writes."""
-    if isinstance(ask, Score):
-        return len(ask.text)
-    return len(ask.prefix.answer) + (len(ask.draft) if isinstance(ask, Echo) else 0)
-
-
-def _worded(reply: Reply) -> Reply:
-    """A reply of an endpoint that does not go on from a text by itself: exact only where a schema demanded it."""
-    return reply if reply.forced else replace(reply, exact=False)
-
-
-def _bound(
-    offsets: Offsets, prompt: Prompt, text: str, *, api: Endpoint, steering: Steering
-) -> tuple[BoundSource, TokenPath]:
-    """The source of offsets with the prompt that it reads, and the API's prompt in token ids where those are sent."""
-    if not isinstance(offsets, LocalPair):
-        check_scores(steering, type(offsets).__name__)
-        return StringSource(offsets, prompt), ()
-    ids = offsets.api_ids(text) if steering.event == "ids" else ()
-    check_ids(steering, api)
-    read = offsets.prompt(prompt) if steering.leaves_alone else read_by(offsets, prompt)
-    return PairSource(offsets, read), ids
-
-
 @dataclass(slots=True)
 class Session:
     """One run's questions turned into calls, and what they cost; shared by all drivers.
@@ -125,7 +95,8 @@ class Session:
     drafted: how many positions the API has sent. blind: how many replies showed nothing at their first one.
     respelled: how many spelt the answer so far with other escapes than it needs. waiting: how many requests are under
     way. given, reference: the text to score, or the answer to collect the places of, where that is what the run is for.
-    whole: the whole answers or chunks, where those are drawn.
+    whole: the whole answers or chunks, where those are drawn. plan: makes another run of the one that all this
+    describes.
     """
 
     api: Endpoint
@@ -146,6 +117,7 @@ class Session:
     given: Given | None = None
     whole: HeldAnswers | HeldChunks | None = None
     reference: bytes | None = None
+    plan: Callable[[Callable[[], Run]], Run] | None = None
     started: float = field(default_factory=time.perf_counter)
 
     @classmethod
@@ -184,7 +156,7 @@ class Session:
             )
         text = "" if can.chat else api.text(prompt)
         drafts = drafts_of(steering, api, planner, guesses=isinstance(offsets, LocalPair))
-        source, ids = _bound(offsets, pair_prompt, text, api=api, steering=steering)
+        source, ids = bound_source(offsets, pair_prompt, text, api=api, steering=steering)
         return cls(api, source, steering, text, ids, drafts, spending, prompt.messages)
 
     @classmethod
@@ -223,6 +195,9 @@ class Session:
         return cls(api, source, steering, "", (), Drafts(), Spending(uuid.uuid4().hex), given=given)
 
     def loop(self) -> Run:
+        return self._loop() if self.plan is None else self.plan(self._loop)
+
+    def _loop(self) -> Run:
         if self.given is not None:
             return self.source.scoring(self.given, self.steering, self.api)
         if self.whole is not None:
@@ -281,7 +256,7 @@ class Session:
             raise answered.error
         worded = self.api.capabilities().continuation is Continuation.APPROXIMATE
         both = zip(batch.asks, answered.replies, strict=True)
-        return [_worded(reply) if worded and _goes_on(ask) else reply for ask, reply in both]
+        return [as_worded(reply) if worded and goes_on_from(ask) else reply for ask, reply in both]
 
     def gather(self, answered: Answered) -> Evidence:
         """Keep the texts that were drawn and came. Raises the error of the others where there is none at all."""
@@ -296,7 +271,7 @@ class Session:
             self.blind += bool(reply.positions) and not reply.positions[0].top
             self.model = reply.model or self.model
         if len(replies) == len(asks) and not isinstance(asks[0], Reveal):
-            self.spending.draft(replies, [_start(ask) for ask in asks])
+            self.spending.draft(replies, [start_of(ask) for ask in asks])
         else:
             for reply in replies:
                 self.spending.tell(reply)
@@ -330,7 +305,7 @@ class Session:
         """What there is of the answer; a call that is still under way counts as lost."""
         if self.whole is not None:
             return self.result(self.whole.unscored())
-        kept = sum(step.origin is not Origin.LOCAL for step in self.steps)
+        kept = sum(not step.origin.is_local for step in self.steps)
         return self.result(Ending("error", max(0, self.drafted - kept), ()))
 
     def keep(self, step: Step) -> Step:
@@ -364,7 +339,7 @@ class Session:
         text = b"".join(step.piece for step in self.steps)
         cut = first_stop(text, [stop.encode() for stop in self.steering.stop])
         forced = any(step.forced for step in self.steps)
-        by_strings = self.whole is None and self.steering.event == "bytes" and not forced
+        by_strings = self.whole is None and self.steering.event == "bytes" and not forced and not ending.is_local
         known = self.api.vocabulary if by_strings else None
         under_way = Usage(requests=self.waiting, lost=self.waiting)
         usage = replace(self.spending.usage + under_way, wasted=ending.wasted, local_seconds=self.local_seconds)
@@ -375,12 +350,12 @@ class Session:
             usage=usage,
             exactness=self._exactness(ending),
             seconds=time.perf_counter() - self.started,
-            cost=self.spending.cost,
+            cost=self._cost(ending),
             model=self.model,
             notes=(
                 *ending.notes,
                 *(() if self.whole is None else self.whole.failures),
-                *parted_note(self.prompt, self.messages),
+                *(() if ending.is_local else parted_note(self.prompt, self.messages)),
                 *blind_note(self.blind),
                 *respelled_note(self.respelled),
                 *(() if known is None else recut_notes(self.steps, known, replies=usage.answered)),
@@ -389,10 +364,17 @@ class Session:
             ),
             calls=tuple(self.spending.calls),
             samples=() if self.whole is None else self.whole.priced(ending),
-            way=way_of(self.steps, self.api.capabilities(), drawn=None if self.whole is None else self.whole.way),
+            way=way_of(self.steps, ending, self.api.capabilities(), drawn=self.whole and self.whole.way),
+            sureness=ending.sureness,
         )
 
+    def _cost(self, ending: Ending) -> Decimal | None:
+        """US dollars; of an answer that nobody was asked for, none."""
+        return Decimal(0) if ending.is_local and not self.spending.calls else self.spending.cost
+
     def _exactness(self, ending: Ending) -> Exactness:
+        if ending.is_local:
+            return "local"
         if self.whole is not None:
             return self.whole.exactness
         return "approximate" if ending.notes else exactness_of(self.steps)

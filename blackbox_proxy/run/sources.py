@@ -165,6 +165,40 @@ class StringSource:
         return Evidence(scores=StringScores(tuple(pieces), scores))
 
 
+def bound_source(
+    offsets: Offsets, prompt: Prompt, text: str, *, api: Endpoint, steering: Steering
+) -> tuple[BoundSource, TokenPath]:
+    """The source of offsets with the prompt that it reads, and the API's prompt in token ids where those are sent."""
+    if not isinstance(offsets, LocalPair):
+        check_scores(steering, type(offsets).__name__)
+        return StringSource(offsets, prompt), ()
+    ids = offsets.api_ids(text) if steering.event == "ids" else ()
+    check_ids(steering, api)
+    read = offsets.prompt(prompt) if steering.leaves_alone else read_by(offsets, prompt)
+    return PairSource(offsets, read), ids
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class RoutedSource:
+    """The pair that drafts by token paths, and the source that the other way is steered by."""
+
+    pair: PairSource
+    other: BoundSource
+
+    def loop(self, steering: Steering, api: Endpoint, drafts: Drafts) -> Run:
+        return self.other.loop(steering, api, drafts)
+
+    def scoring(self, given: Given, steering: Steering, api: Endpoint) -> Run:
+        return self.other.scoring(given, steering, api)
+
+    def begun(self, prompt: Prompt) -> RoutedSource:
+        return replace(self, other=self.other.begun(prompt))
+
+    def answer(self, event: Event) -> Evidence:
+        return (self.pair if isinstance(event, Evaluate) else self.other).answer(event)
+
+
 @runtime_checkable
 class ScoresTexts(Protocol):
     """What can score whole texts: any `OffsetSource`, and every pair that is one."""

@@ -19,6 +19,12 @@ class Origin(StrEnum):
     GIVEN = "given text"
     OUTSIDE = "outside top-k"
     LOCAL = "completed locally"
+    EXPERT = "expert alone"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the API was not asked there."""
+        return self in {Origin.LOCAL, Origin.EXPERT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,7 @@ class Step:
 
     A figure that nobody knows is None: all of a token that the pair completed without the API (`Origin.LOCAL`), the
     log-probs of one whose bytes the API lost or of a given text's first, and the offset where the API alone decided.
+    Where the expert answers alone (`Origin.EXPERT`), `logp_after` is its own, and nobody knows the API's.
 
     Attributes:
         piece: The bytes that were chosen.
@@ -100,15 +107,16 @@ class Step:
     place: ReferencePlace | None = field(default=None, compare=False, repr=False)
 
 
-Exactness = Literal["exact", "forced", "sampled", "approximate"]
-"""Of an answer: whether each step is conditioned on exactly the text before, and whether inside a JSON string; or
-whether it is one of several that were drawn whole, or by chunks in proportion to their weights."""
+Exactness = Literal["exact", "forced", "sampled", "local", "approximate"]
+"""Of an answer: whether each step is conditioned on exactly the text before, and whether inside a JSON string; whether
+it is one of several that were drawn whole, or by chunks in proportion to their weights; or whether the expert answered
+alone, so that it is none of the API's."""
 
 
-WayTaken = Literal["token", "raw", "prefill", "forced", "words", "answers", "chunks"]
+WayTaken = Literal["token", "raw", "prefill", "forced", "words", "answers", "chunks", "local"]
 """How an answer was steered: token by token, where the endpoint went on from raw text (`raw`), from a partial turn
 (`prefill`), from what a schema demanded (`forced`), or was asked in words; `token`: nothing was gone on from, or by
-another means; or whole answers, or chunks of them, were drawn."""
+another means; or whole answers, or chunks of them, were drawn; `local`: the expert answered alone."""
 
 
 Finish = Literal["stop", "length", "stop_string", "repetition", "budget", "content_filter", "error"]
@@ -165,16 +173,18 @@ class Result:
         exactness: `exact` where the endpoint went on from exactly our text at every step (`Step.exact`) and no step was
             completed without the API; `forced` where it did so too, and at some steps inside a JSON string
             (`Step.forced`); `sampled` for one of several whole answers, or of drawn beams, chosen by its weight;
-            `approximate` otherwise, and for the best of a search by chunks.
+            `local` where the expert answered alone; `approximate` otherwise, and for the best of a search by chunks.
         seconds: Wall time.
         cost: US dollars for all requests that were answered, those of no use included; None where that of one is
-            unknown, or nothing is booked.
+            unknown, or nothing is booked; 0 where the expert answered alone.
         model: What the endpoint calls the model.
         notes: What a reader should know of this answer.
         calls: All attempts at requests, as the ledger has them.
         samples: The whole answers, or texts that chunks led to, that it was chosen from, the largest share first; none
             where it was steered token by token.
         way: How it was steered; of several means, the least exact.
+        sureness: How probable the expert's own answer was to be right, by the route that decided who answers; None
+            where nothing was routed.
     """
 
     text: str
@@ -189,6 +199,12 @@ class Result:
     calls: tuple[Call, ...] = ()
     samples: tuple[Sample, ...] = ()
     way: WayTaken = "token"
+    sureness: float | None = None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the expert answered alone, so that nobody was called."""
+        return self.exactness == "local"
 
     @property
     def drawn(self) -> int:
@@ -204,7 +220,7 @@ class Result:
     @property
     def changed(self) -> int:
         """How many steps chose something other than what the API had sampled."""
-        return sum(step.origin not in {Origin.DRAFT, Origin.GIVEN} for step in self.steps)
+        return sum(step.origin not in {Origin.DRAFT, Origin.GIVEN, Origin.EXPERT} for step in self.steps)
 
     @property
     def outside(self) -> int:

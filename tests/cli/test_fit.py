@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 
 from blackbox_proxy.api import connect
+from blackbox_proxy.core.decoding.routing import Route, RouteFeature
 from blackbox_proxy.core.decoding.sources import OffsetTable
 from blackbox_proxy.ledger.store import Store
 from blackbox_proxy.local.loading import load_pair
 from blackbox_proxy.recipes import FittedRecipe, RecipeEndpoint, RecipeEvidence, Way, read_recipe, write_recipe
+from blackbox_proxy.run.recipe import RecipeSteerer
 from blackbox_proxy.run.steerer import Steerer
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Prompt
@@ -123,6 +125,50 @@ def test_steer_answers_as_the_recipe_says(cli: Cli, api_url: str, pair_path: Pat
     if way == "expert":
         one = cli("steer", "Town 3?", "--recipe", str(path), "--no-ledger", "--max-tokens", "1", "--json")
         assert len(json.loads(one.out)["text"]) < len(expected)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.1])
+def test_steer_on_a_route_says_who_answered(
+    cli: Cli, api_url: str, pair_path: Path, tmp_path: Path, threshold: float
+) -> None:
+    weights: tuple[tuple[RouteFeature, float], ...] = (("one", 1.0), ("answer", 0.1))
+    recipe = replace(recipe_of("steered", api_url, pair_path), way="route", route=Route(threshold, "steered", weights))
+    path, html = tmp_path / "recipe.toml", tmp_path / "answer.html"
+    write_recipe(recipe, path)
+    said = cli("steer", "Town 3?", "--recipe", str(path), "--no-ledger", "--trace", "--trace-html", str(html))
+    assert said.status == 0, said.err
+    shown = json.loads(cli("steer", "Town 3?", "--recipe", str(path), "--no-ledger", "--json").out)
+    Page.read(html.read_text("utf-8")).check()
+    is_local = threshold == 0.0
+    assert ("nobody was called" in said.err) is is_local
+    assert (shown["local"], shown["usage"]["requests"] == 0, shown["exactness"] == "local") == (is_local,) * 3
+    assert 0.0 < shown["sureness"] < 1.0
+    assert (shown["cost"] == "0") is is_local
+    with connect(api_url, model="tiny") as api, load_pair(pair_path) as pair:
+        assert shown["text"] == RecipeSteerer(recipe, api, pair).complete("Town 3?").text
+    two = cli("steer", "Town 3?", "--recipe", str(path), "--no-ledger", "--n", "2", "--json")
+    warm = cli("steer", "Town 3?", "--recipe", str(path), "--no-ledger", "--temperature", "0.5", "--json")
+    assert (two.status, warm.status) == (2, 2)
+    assert "has one" in two.out + two.err
+    assert "its likeliest answer" in warm.out + warm.err
+
+
+def test_a_route_is_evaluated_and_checked_with_its_share(
+    cli: Cli, api_url: str, pair_path: Path, tmp_path: Path
+) -> None:
+    path, task = tmp_path / "recipe.toml", str(task_written(tmp_path / "towns"))
+    write_recipe(
+        replace(recipe_of("steered", api_url, pair_path), way="route", route=Route(0.0, "steered", (("one", 1.0),))),
+        path,
+    )
+    keep = ("--answers", str(tmp_path / "answers"), "--no-ledger")
+    said = cli("evaluate", task, "--recipe", str(path), "--only", "recipe", "--json", *keep)
+    assert said.status == 0, said.err
+    figures = json.loads(said.out)["towns"]["recipe"]
+    assert (figures["local"], figures["cost_usd"], figures["calls_per_answer"]) == (1.0, 0.0, 0.0)
+    fresh = str(lines(tmp_path, range(30, 42)))
+    checked = cli("fit", fresh, "--check", str(path), *keep, "--json")
+    assert json.loads(checked.out)["local"]["value"] == 1.0
 
 
 def test_evaluate_asks_a_recipe_as_one_more_arm(cli: Cli, api_url: str, pair_path: Path, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from blackbox_proxy.fitting.planning import FitOptions
 from blackbox_proxy.fitting.report import sentences
 from blackbox_proxy.fitting.weights import cross_fitted
 from blackbox_proxy.recipes import FittedRecipe, read_recipe, write_recipe
+from blackbox_proxy.run.recipe import RecipeSteerer
 from blackbox_proxy.run.steerer import Steerer
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Prompt, ReferencePlace
@@ -101,7 +102,10 @@ LEARNT = World(
     expert=sure,
     anti_expert=sure,
 )
-"""The pair's members agree, so that no alpha changes anything; what they are sure of is right all the same."""
+"""The pair's members agree, so that no alpha changes anything; what they are sure of is right all the same.
+
+So it is taken unasked on a route, and elsewhere the learnt rule answers.
+"""
 
 
 def test_the_learnt_rule_wins_where_no_alpha_does_and_its_recipe_says_the_same(tmp_path: Path) -> None:
@@ -109,12 +113,13 @@ def test_the_learnt_rule_wins_where_no_alpha_does_and_its_recipe_says_the_same(t
         outcome = setting.fit()
         path = tmp_path / "recipe.toml"
         write_recipe(outcome.recipe, path)
-        steering = Steering(**read_recipe(path).with_knobs({}))
         with setting.connected() as api:
-            steerer = Steerer(api, setting.pair, steering)
+            steerer = RecipeSteerer(read_recipe(path), api, setting.pair)
             said = [steerer.complete(item.prompt).text for item in outcome.task.test]
     recipe, chosen = outcome.recipe, outcome.compared.chosen
-    assert (recipe.arm, recipe.evidence.score) == ("steered_learnt", 1.0)
+    assert (recipe.arm, recipe.evidence.score) == ("route_steered_learnt", 1.0)
+    learnt = next(one for one in outcome.compared.trials if one.name == "steered_learnt")
+    assert learnt.score == max(one.score for one in outcome.compared.trials)
     assert said == [outcome.compared.answers.answers[item.name].text for item in outcome.task.test]
     assert any("are collected, to learn weights of the pair from: " in line for line in setting.said)
     assert any("by learnt weights that were fitted to other lines" in line for line in setting.said)
@@ -167,8 +172,10 @@ def test_every_decision_is_said_in_one_line(tmp_path: Path) -> None:
 
 
 def test_the_simplest_that_does_it_is_taken_by_price(tmp_path: Path) -> None:
-    """The closed model is right a little more often than the expert, who costs nothing."""
-    close = World(closed=lambda n, _: mostly(n), expert=lambda n: RIGHT if n % 4 else WRONG)
+    """The closed model is right a little more often than the expert, who costs nothing and is equally sure always."""
+    close = World(
+        closed=lambda n, _: mostly(n), expert=lambda n: RIGHT if n % 4 else WRONG, anti_expert=lambda _: OTHER
+    )
     with served(close, tmp_path) as setting:
         assert setting.fit(FitLimits(prefer="cost")).recipe.arm == "expert"
         dear = setting.fit(FitLimits(prefer="balanced", point=10.0)).recipe

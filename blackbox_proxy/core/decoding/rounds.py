@@ -209,7 +209,7 @@ class Walk:
     def asked(self) -> list[Answer]:
         """Where the steps stand that the API was asked for."""
         both = zip(self.starts, self.steps, strict=True)
-        return [start for start, step in both if step.origin is not Origin.LOCAL]
+        return [start for start, step in both if not step.origin.is_local]
 
 
 def no_token(answer: bytes, finish: str | None) -> ReplyError:
