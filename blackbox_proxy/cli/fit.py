@@ -111,6 +111,9 @@ def fit(
         str, typer.Option(help="Untuned model of an expert, where --pair names none.")
     ] = "pypi:smollm2-135m-instruct",
     seed: Annotated[int, typer.Option(min=0, help="Draws the parts of the lines, the examples, the expert.")] = 0,
+    off_task: Annotated[
+        int, typer.Option(min=0, max=150, help="Questions of another kind that the winner is asked; 0 for none.")
+    ] = 30,
     endpoint: EndpointOptions,
     pair: PairOptions,
     budget: Annotated[
@@ -141,7 +144,7 @@ def fit(
     if html is not None:
         check_page_file(html)
     limits = FitLimits(_dollars(budget), minutes, prefer, point)
-    options = FitOptions(instructions, ScoringRule(kind=scorer, form=form), base, seed, limits)
+    options = FitOptions(instructions, ScoringRule(kind=scorer, form=form), base, seed, limits, off_task)
     written = _Written(Path(required(str(out) if out else None, "out")), html)
     outcome = _fit(lines, called, options, written=written, pair=pair, quiet=as_json)
     _report(outcome, lines, written, quiet=as_json)

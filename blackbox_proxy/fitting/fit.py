@@ -20,6 +20,7 @@ from blackbox_proxy.fitting.candidates import Material, candidates, drawn
 from blackbox_proxy.fitting.comparing import ArmComparison, ComparedArms, FitLimits
 from blackbox_proxy.fitting.concluding import Conclusion
 from blackbox_proxy.fitting.experts import check_extra, trained
+from blackbox_proxy.fitting.offtask import OffTaskCheck, OffTaskHarm, check_count
 from blackbox_proxy.fitting.planning import FitOptions, FitPlan, planned, task_of
 from blackbox_proxy.local.pair import open_pair
 from blackbox_proxy.local.pairfile import find_pair, read_pair_file
@@ -30,11 +31,17 @@ from blackbox_proxy.types import Prompt
 
 @dataclass(frozen=True, slots=True)
 class FitOutcome:
-    """What a fit came to. compared: all that was compared. task: the lines as they were parted."""
+    """What a fit came to.
+
+    compared: all that was compared. task: the lines as they were parted. pair: the file of the pair. harm: what the
+    recipe does to questions of another kind; None where that was not asked.
+    """
 
     recipe: FittedRecipe
     compared: ComparedArms
     task: Task
+    pair: str
+    harm: OffTaskHarm | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +96,7 @@ def fit(
     """
     chosen, heard = options or FitOptions(), telling or Telling()
     _check_prices(api, chosen.limits)
+    check_count(chosen.off_task)
     plan = planned(Path(lines), chosen, endpoint or endpoint_of(api), trains=pair is None)
     if pair is None:
         check_extra()
@@ -127,9 +135,30 @@ def compare(
     bench = Bench(task, _limited(api, plan), opened.pair, plan.where, opened.mark)
     heard.say(f"{len(tried)} arms are compared: {', '.join(one.name for one in tried)}")
     compared = ArmComparison(bench, store, tried, plan.options.limits, heard.say, heard.watch, started=heard.started)()
+    harm = _off_task(plan, compared, bench, store=store, telling=heard)
     price = api.account and api.account.price()
-    conclusion = Conclusion(plan, compared, task, opened.file, opened.mark, price.source if price else "")
-    return FitOutcome(conclusion.recipe(), compared, task)
+    conclusion = Conclusion(plan, compared, task, opened.file, opened.mark, price.source if price else "", harm)
+    return FitOutcome(conclusion.recipe(), compared, task, opened.file, harm)
+
+
+def _off_task(
+    plan: FitPlan, compared: ComparedArms, bench: Bench, *, store: AnswerStore, telling: Telling
+) -> OffTaskHarm | None:
+    """What the winner does to questions of another kind, within what is left of money and time."""
+    check = OffTaskCheck(
+        bench,
+        store,
+        count=plan.options.off_task,
+        room=plan.options.limits.room(compared.spent),
+        labels=plan.examples.labels,
+        say=telling.say,
+        watch=telling.watch,
+        late=lambda: plan.options.limits.late(telling.started),
+    )
+    harm = check(compared.chosen)
+    if harm is not None:
+        telling.say(harm.sentence)
+    return harm
 
 
 def _check_prices(api: Api, limits: FitLimits) -> None:
