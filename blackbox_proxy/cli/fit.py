@@ -194,6 +194,7 @@ def _telling(*, quiet: bool) -> Iterator[Telling]:
 def _report(outcome: FitOutcome, lines: Path, written: _Written, *, quiet: bool) -> None:
     """What to use and why; the page."""
     from blackbox_proxy.cli import show
+    from blackbox_proxy.fitting.curves import read_curve
     from blackbox_proxy.fitting.report import page_of, sentences
     from blackbox_proxy.pages.fit import fit_page
 
@@ -202,14 +203,14 @@ def _report(outcome: FitOutcome, lines: Path, written: _Written, *, quiet: bool)
         parted = (
             f"{len(task.train)} lines to learn from, {len(task.validation)} to compare on, {len(task.test)} held back"
         )
-        page = page_of(outcome, title=lines.name, lines=parted, by=program())
+        page = page_of(outcome, title=lines.name, lines=parted, by=program(), curve=read_curve(outcome.pair))
         write_page(written.html, fit_page(page), quiet=quiet)
     if quiet:
         recipe = outcome.recipe
         evidence = recipe.evidence.model_dump()
         write_json({"arm": recipe.arm, "way": recipe.way, "out": str(written.recipe), "said": said, **evidence})
         return
-    for sentence in said:
+    for sentence in (*said, *([outcome.harm.sentence] if outcome.harm else [])):
         show.line(sentence)
     show.line(f"recipe: {written.recipe}")
     show.note(f"next: blackbox-proxy steer --recipe {written.recipe} QUESTION")

@@ -91,10 +91,12 @@ def test_every_decision_is_said_in_one_line(tmp_path: Path) -> None:
     assert [line.split(",")[0] for line in rounds] == ["round 1", "round 2", "round 3"]
     assert all("USD and" in line for line in rounds)
     assert "dropped" in rounds[0]
-    use, why, sure = sentences(outcome)
+    use, why, costs = sentences(outcome)
     assert use.startswith("Use the closed model after 2 examples: 0.")
     assert "better than the closed model by itself" in why
-    assert "the held-back lines agree" in sure
+    assert "21 held-back lines, which agree with the 0." in use
+    assert costs.startswith("It costs 0.")
+    assert ", and the closed model by itself 0." in costs
 
 
 def test_the_simplest_that_does_it_is_taken_by_price(tmp_path: Path) -> None:
