@@ -50,12 +50,13 @@ class _Called:
     standin: str | None
     books: BudgetOptions
     folder: Path
+    at_once: int = 1
 
     @contextmanager
     def connected(self) -> Iterator[Api]:
         """Get ready to call it. A stand-in has books and prices of its own."""
         if self.standin:
-            with standin_api(self.standin, self.folder, slots=1) as api:
+            with standin_api(self.standin, self.folder, slots=self.at_once) as api:
                 yield api
             return
         with self.books.books(self.settings) as ledger, self.endpoint.connect(self.settings, ledger=ledger) as api:
@@ -120,6 +121,7 @@ def fit(
         str, typer.Option(help="Most US dollars, over all runs of this fit.", rich_help_panel=BUDGET)
     ] = "",
     minutes: Annotated[float | None, typer.Option(help="Most minutes; the best so far is then taken.")] = None,
+    parallel: Annotated[int, typer.Option(min=1, help="Calls of the closed model under way at a time.")] = 1,
     books: BudgetOptions,
     answers: Annotated[
         Path, typer.Option(help="Folder of answers and experts: a fit that is stopped goes on.", rich_help_panel=OUTPUT)
@@ -137,13 +139,13 @@ def fit(
     from blackbox_proxy.fitting.comparing import FitLimits
     from blackbox_proxy.fitting.planning import FitOptions
 
-    called = _Called(read_settings(), endpoint, standin, books, answers)
+    called = _Called(read_settings(), endpoint, standin, books, answers, parallel)
     if check is not None:
         _check(check, lines, called, pair=pair, as_json=as_json)
         return
     if html is not None:
         check_page_file(html)
-    limits = FitLimits(_dollars(budget), minutes, prefer, point)
+    limits = FitLimits(_dollars(budget), minutes, prefer, point, parallel)
     options = FitOptions(instructions, ScoringRule(kind=scorer, form=form), base, seed, limits, off_task)
     written = _Written(Path(required(str(out) if out else None, "out")), html)
     outcome = _fit(lines, called, options, written=written, pair=pair, quiet=as_json)

@@ -49,12 +49,14 @@ class FitLimits:
         minutes: Minutes, training included; None for no limit.
         prefer: What decides between arms.
         point: US dollars for 1,000 answers that 0.01 of score is worth, for `prefer="balanced"`.
+        at_once: Calls of the closed model under way at a time.
     """
 
     budget: Decimal | None = None
     minutes: float | None = None
     prefer: Preference = "quality"
     point: float = POINT
+    at_once: int = 1
 
     def __post_init__(self) -> None:
         if self.minutes is not None and not self.minutes > 0.0:
@@ -269,7 +271,7 @@ class ArmComparison:
         plan = stages([replace(arm, n=len(items)) for arm in arms], items)
         self._keys |= {key(self.bench, AnswerJob(arm, item)) for arm in arms for item in items}
         self.bench.stop.clear()
-        run = Run(self.bench, self.store)
+        run = Run(self.bench, self.store, at_once=self.limits.at_once)
         shown = self.watch(what, run.waiting(plan))
 
         def tick(answer: object) -> None:

@@ -154,8 +154,10 @@ def _off_task(
         say=telling.say,
         watch=telling.watch,
         late=lambda: plan.options.limits.late(telling.started),
+        at_once=plan.options.limits.at_once,
     )
-    harm = check(compared.chosen)
+    closed = next(trial.candidate.arm for trial in compared.trials if trial.name == "closed")
+    harm = check(compared.chosen, closed)
     if harm is not None:
         telling.say(harm.sentence)
     return harm

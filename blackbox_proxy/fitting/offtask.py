@@ -99,6 +99,7 @@ class OffTaskCheck:
         say: Told in one line why less was asked.
         watch: Told what is asked.
         late: Whether the time is used up.
+        at_once: Calls of the closed model under way at a time.
     """
 
     bench: Bench
@@ -109,8 +110,9 @@ class OffTaskCheck:
     say: Callable[[str], object] = lambda _: None
     watch: Watch = lambda _what, _total: lambda _: None
     late: Callable[[], bool] = lambda: False
+    at_once: int = 1
 
-    def __call__(self, chosen: Trial) -> OffTaskHarm | None:
+    def __call__(self, chosen: Trial, closed: Arm) -> OffTaskHarm | None:
         """What the recipe does. None where it is the closed model by itself, or too little could be asked."""
         arm = chosen.candidate.arm
         if not self.count or (arm.speaker == "closed" and not arm.before):
@@ -119,7 +121,7 @@ class OffTaskCheck:
         if len(items) < FEWEST:
             self.say(f"questions of another kind are not asked: {FEWEST} of them are not paid for")
             return None
-        arms = (Arm("closed", "closed", len(items)), replace(arm, name="recipe", n=len(items)))
+        arms = (replace(closed, n=len(items)), replace(arm, name="recipe", n=len(items)))
         self._ask(arms, items)
         return self._compared(arms, items)
 
@@ -136,7 +138,7 @@ class OffTaskCheck:
     def _ask(self, arms: Sequence[Arm], items: Sequence[Item]) -> None:
         """Ask what has no answer yet, until money or time is used up, or the endpoint refuses."""
         self._bench.stop.clear()
-        run, plan = Run(self._bench, self.store), stages(arms, items)
+        run, plan = Run(self._bench, self.store, at_once=self.at_once), stages(arms, items)
         shown = self.watch("questions of another kind", run.waiting(plan))
 
         def tick(answer: object) -> None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -39,9 +40,10 @@ from blackbox_proxy.evaluation.serving import CLOSED, NAME, served
 from blackbox_proxy.evaluation.task import Item
 from blackbox_proxy.files import replace_text
 from blackbox_proxy.fitting.candidates import FitArm
+from blackbox_proxy.fitting.comparing import FitLimits
 from blackbox_proxy.fitting.examples import with_choices
 from blackbox_proxy.fitting.fit import FitOutcome, Telling, fit, opened_pair
-from blackbox_proxy.fitting.offtask import OffTaskHarm
+from blackbox_proxy.fitting.offtask import OffTaskCheck, OffTaskHarm
 from blackbox_proxy.fitting.planning import FitOptions
 from blackbox_proxy.fitting.selecting import per_answer
 from blackbox_proxy.local.weights import default_cache, resolve
@@ -110,11 +112,14 @@ def seconds(path: Path) -> float:
 def roles(candidates: Sequence[FitArm]) -> dict[str, str]:
     """The arms that every task has, by what they are; a role that no arm plays is left out."""
     closed = [one for one in candidates if one.way == "closed"]
-    shots = [one for one in closed if one.examples and not one.instructions and len(one.examples) <= SHOTS]
+    turns = {one.name: [turn.role for turn in one.arm.before] for one in closed}
+    shots = [
+        one for one in closed if set(turns[one.name]) == {"user", "assistant"} and len(one.arm.before) <= 2 * SHOTS
+    ]
     played = {
         "closed": [one for one in closed if not one.arm.before],
-        "few_shot": sorted(shots, key=lambda one: len(one.examples))[-1:],
-        "instructed": [one for one in closed if one.instructions and not one.examples],
+        "few_shot": sorted(shots, key=lambda one: len(one.arm.before))[-1:],
+        "instructed": [one for one in closed if turns[one.name] == ["system"]],
         "expert": [one for one in candidates if one.way == "expert"],
     }
     return {role: arms[0].name for role, arms in played.items() if arms}
@@ -133,36 +138,48 @@ def asked_arms(outcome: FitOutcome) -> dict[str, FitArm]:
 def measured(lines: Source, seed: int, api: Api, settings: Settings) -> Unit:
     """One unit: fit, then fresh lines."""
     place = settings.folder / settings.code / f"{lines.name}-{seed}"
-    options = FitOptions(lines.instructions, lines.scorer, seed=seed, off_task=settings.off_task)
+    limits = FitLimits(at_once=AT_ONCE)
+    options = FitOptions(lines.instructions, lines.scorer, seed=seed, limits=limits, off_task=0)
     path = lines.written(settings.folder / settings.code / "lines" / f"{lines.name}.jsonl")
     endpoint = RecipeEndpoint(model=NAME, standin="demo")
     with timed(place / "seconds"):
         telling = Telling(say, settings.watch)
         outcome = fit(path, api=api, pair=lines.pair, folder=place, options=options, endpoint=endpoint, telling=telling)
-    with AnswerStore(settings.folder / settings.code / f"fresh-{lines.name}.jsonl") as store:
-        scores, costs = on_fresh(lines, outcome, api, store, settings)
-    return unit_of(outcome, scores, costs, minutes=seconds(place / "seconds") / 60, settings=settings)
-
-
-def on_fresh(
-    lines: Source, outcome: FitOutcome, api: Api, store: AnswerStore, settings: Settings
-) -> tuple[dict[str, str], list[KeptAnswer]]:
-    """The scores of each arm on the fresh lines, and the chosen one's answers. Nothing is asked twice, by any seed."""
-    items = with_choices(lines.fresh, outcome.task.test[0].choices)
-    asked = asked_arms(outcome)
     with opened_pair(outcome.pair) as opened:
         bench = Bench(outcome.task, api, opened.pair, "standin demo", opened.mark)
+        scores, price = on_fresh(lines, outcome, bench, settings)
+        harm = off_task(outcome, bench, settings)
+    return unit_of(outcome, scores, price=price, harm=harm, minutes=seconds(place / "seconds") / 60, settings=settings)
+
+
+def on_fresh(lines: Source, outcome: FitOutcome, bench: Bench, settings: Settings) -> tuple[dict[str, str], float]:
+    """The scores of each arm on the fresh lines, and dollars for an answer of the chosen one.
+
+    All seeds of a task share a file of answers, so what does not depend on the seed is asked once.
+    """
+    items = with_choices(lines.fresh, outcome.task.test[0].choices)
+    asked, score, place = asked_arms(outcome), scorer(lines.scorer), settings.folder / settings.code
+    with AnswerStore(place / f"fresh-{lines.name}.jsonl") as store, timed(place / f"fresh-{lines.name}.seconds"):
         run = Run(bench, store, at_once=AT_ONCE)
         plan = stages([replace(one.arm, n=len(items)) for one in asked.values()], items)
         run.tick = settings.watch(f"{lines.name}, fresh lines by {', '.join(asked)}", run.waiting(plan))
-        with timed(settings.folder / settings.code / f"fresh-{lines.name}.seconds"):
-            run(plan)
+        run(plan)
         kept = {name: [store[key(bench, AnswerJob(one.arm, item))] for item in items] for name, one in asked.items()}
-    score = scorer(lines.scorer)
     scores = {
         name: packed([_scored(score, *both) for both in zip(rows, items, strict=True)]) for name, rows in kept.items()
     }
-    return scores, [answer for answer in kept[outcome.compared.chosen.name] if answer is not None]
+    return scores, per_answer([answer for answer in kept[outcome.compared.chosen.name] if answer is not None])
+
+
+def off_task(outcome: FitOutcome, bench: Bench, settings: Settings) -> OffTaskHarm | None:
+    """What the recipe does to questions of another kind; what the closed model says to them is asked once for all."""
+    chosen, choices = outcome.compared.chosen, outcome.task.test[0].choices
+    closed = next(trial.candidate.arm for trial in outcome.compared.trials if trial.name == "closed")
+    with AnswerStore(settings.folder / settings.code / "off-task.jsonl") as store:
+        check = OffTaskCheck(
+            bench, store, settings.off_task, labels=choices, say=say, watch=settings.watch, at_once=AT_ONCE
+        )
+        return check(chosen, closed)
 
 
 def _scored(score: Callable[[str, Item], float], answer: KeptAnswer | None, item: Item) -> float:
@@ -170,10 +187,16 @@ def _scored(score: Callable[[str, Item], float], answer: KeptAnswer | None, item
 
 
 def unit_of(
-    outcome: FitOutcome, scores: dict[str, str], answers: list[KeptAnswer], *, minutes: float, settings: Settings
+    outcome: FitOutcome,
+    scores: dict[str, str],
+    *,
+    price: float,
+    harm: OffTaskHarm | None,
+    minutes: float,
+    settings: Settings,
 ) -> Unit:
     """The figures of a unit, raw and derived."""
-    compared, price = outcome.compared, per_answer(answers)
+    compared = outcome.compared
     raw: Unit = {
         "mark": settings.mark,
         "chosen": compared.chosen.name,
@@ -182,9 +205,9 @@ def unit_of(
         "predicted_high": round(compared.predicted.high, 4),
         "validation": compared.predicted.n,
         "roles": roles([trial.candidate for trial in compared.trials]),
-        "usd_per_1000": round(1000 * price, 6) if answers and price < float("inf") else None,
+        "usd_per_1000": round(1000 * price, 6) if math.isfinite(price) else None,
         "minutes": round(minutes, 1),
-        "off_task": _harm(outcome.harm),
+        "off_task": _harm(harm),
         "scores": scores,
     }
     return raw | derived(raw)

@@ -87,7 +87,7 @@ def test_harm_is_the_score_that_is_lost_against_the_closed_model(tmp_path: Path)
     with checked(tmp_path) as one:
         one.keep(CLOSED, right=20)
         one.keep(STEERED, right=11)
-        harm = one.check()(chosen(STEERED))
+        harm = one.check()(chosen(STEERED), CLOSED)
     assert harm is not None
     assert (harm.changed.value, harm.lost.value, harm.lost.n) == (pytest.approx(19 / 30), pytest.approx(0.3), 30)
     assert harm.lost.low < 0.3 < harm.lost.high
@@ -101,7 +101,7 @@ def test_what_loses_little_is_no_harm(tmp_path: Path) -> None:
     with checked(tmp_path) as one:
         one.keep(CLOSED, right=20)
         one.keep(STEERED, right=19)
-        harm = one.check()(chosen(STEERED))
+        harm = one.check()(chosen(STEERED), CLOSED)
     assert harm is not None
     assert not harm.harmful
     assert "their score by -0.03 (" in harm.sentence
@@ -110,8 +110,8 @@ def test_what_loses_little_is_no_harm(tmp_path: Path) -> None:
 
 def test_the_closed_model_by_itself_is_not_asked_and_neither_is_anyone_where_nobody_wants_it(tmp_path: Path) -> None:
     with checked(tmp_path) as one:
-        assert one.check()(chosen(CLOSED)) is None
-        assert one.check(0)(chosen(STEERED)) is None
+        assert one.check()(chosen(CLOSED), CLOSED) is None
+        assert one.check(0)(chosen(STEERED), CLOSED) is None
     assert not one.said
 
 
@@ -120,10 +120,10 @@ def test_only_what_is_paid_for_is_asked(tmp_path: Path) -> None:
     with checked(tmp_path) as one:
         one.keep(CLOSED, right=5, count=12)
         one.keep(STEERED, right=5, count=12)
-        harm = one.check(room=0.25)(chosen(STEERED))
+        harm = one.check(room=0.25)(chosen(STEERED), CLOSED)
         assert harm is not None
         assert harm.lost.n == 12
-        assert one.check(room=0.02 * (FEWEST - 0.5))(chosen(STEERED)) is None
+        assert one.check(room=0.02 * (FEWEST - 0.5))(chosen(STEERED), CLOSED) is None
     assert one.said == ["questions of another kind are not asked: 10 of them are not paid for"]
 
 
