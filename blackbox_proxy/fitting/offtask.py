@@ -159,15 +159,15 @@ class OffTaskCheck:
     def _compared(self, arms: tuple[Arm, Arm], items: Sequence[Item]) -> OffTaskHarm | None:
         """Closed model and recipe, on the questions that both answered."""
         score = scorer(ScoringRule(kind="mentions"))
-        both = [(item, *(self._kept(arm, item) for arm in arms)) for item in items]
-        asked = [(item, one, other) for item, one, other in both if one and other]
+        both = [(item, self._kept(arms[0], item), self._kept(arms[1], item)) for item in items]
+        asked = [(item, one, other) for item, one, other in both if one is not None and other is not None]
         before = [score(one.text, item) for item, one, _ in asked]
         after = [score(other.text, item) for item, _, other in asked]
         changed = mean([float(one.text.strip() != other.text.strip()) for _, one, other in asked])
         lost = paired(before, after)
         if changed is None or lost is None or lost.n < FEWEST:
             return None
-        return OffTaskHarm(changed, lost, _total([answer for _, *two in asked for answer in two]))
+        return OffTaskHarm(changed, lost, _total([answer for _, one, other in asked for answer in (one, other)]))
 
     def _kept(self, arm: Arm, item: Item) -> KeptAnswer | None:
         return self.store[key(self._bench, AnswerJob(arm, item))]

@@ -1,4 +1,8 @@
-"""The figures of `tests.bench.fit_tasks`, from raw scores. Pure.
+"""The figures of `tests.bench.fit_tasks`, from raw scores. Pure, but for the page that is written.
+
+    python -m tests.bench.fit_figures FOLDER
+
+writes FOLDER/fit.md from FOLDER/fit.json; what stands behind `END` in the page stays.
 
 A unit holds what was chosen, what was foretold, and each arm's scores on the fresh lines; all else follows from these.
 
@@ -8,7 +12,10 @@ is, so regret is a little too large. covered: whether the interval that validati
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -20,6 +27,8 @@ Units = Mapping[str, Mapping[str, Unit]]
 
 ROLES = ("closed", "few_shot", "instructed", "expert")
 """Arms that every task has, where lines and instructions suffice."""
+
+END = "<!-- what stands above is written by tests.bench.fit_figures -->"
 
 HEAD = (
     "task",
@@ -92,6 +101,40 @@ def table(units: Units) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
+def page(kept: Unit) -> str:
+    """The page of some figures, up to what others write below."""
+    came = kept["summary"]
+    return f"""# Fits of small tasks, measured
+
+{kept["n"]} units, {kept["date"]}, at {kept["commit"]}, on {kept["cores"]} cores:
+
+    {kept["command"]}
+
+Five tasks as a stranger brings them (`tests/bench/stranger`), and boxed ones; a seed parts the lines. The chosen arm
+was tested on fresh lines, beside the arms of the last round and four that every task has. Regret is the best arm's
+score less the chosen one's; foretold is what validation had said; changed / lost: the share of the closed model's
+answers to questions of another kind that the recipe changes, and the score that is lost there.
+
+Mean regret {came["mean_regret"]:.3f}, the largest {came["largest_regret"]:.3f}; the interval that was foretold holds
+the score in {came["covered"]} of {came["units"]}, at a mean width of {came["mean_width"]:.2f}; {came["mean_minutes"]}
+minutes a fit on average.
+
+{table(kept["figures"])}
+
+[fit.json](fit.json) has the score of every answer.
+
+{END}
+"""
+
+
+def write_page(folder: Path) -> None:
+    """Write the page of a folder's figures; what stands behind `END` stays."""
+    path = folder / "fit.md"
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    kept: Unit = json.loads((folder / "fit.json").read_text(encoding="utf-8"))
+    path.write_text(page(kept) + before.partition(f"{END}\n")[2], encoding="utf-8")
+
+
 def _row(task: str, seed: str, unit: Unit) -> tuple[str, ...]:
     harm = unit["off_task"]
     return (
@@ -107,3 +150,7 @@ def _row(task: str, seed: str, unit: Unit) -> tuple[str, ...]:
         "" if unit["usd_per_1000"] is None else f"{unit['usd_per_1000']:.3g}",
         f"{unit['minutes']:.1f}",
     )
+
+
+if __name__ == "__main__":
+    write_page(Path(sys.argv[1]))

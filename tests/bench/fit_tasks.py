@@ -24,9 +24,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +52,39 @@ from tests.bench.fit_sources import Source, names, source
 
 ROOT = Path(__file__).parents[2]
 AT_ONCE = 2
+EVERY = 5.0
+"""Seconds between two notes of the time."""
+
 SHOTS = 6
 """Examples of the role `few_shot`, or the most below it."""
 
 
 class OutOfTime(BaseException):
     """The minutes of this run are used up. No error of the package: nothing catches it."""
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """The seconds that something took over all runs, in a file; what is killed loses at most `EVERY` of them."""
+
+    path: Path
+    started: float = field(default_factory=time.monotonic)
+    earlier: float = 0.0
+    written: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.earlier = float(self.path.read_text(encoding="utf-8")) if self.path.exists() else 0.0
+
+    @property
+    def seconds(self) -> float:
+        return self.earlier + time.monotonic() - self.started
+
+    def note(self, *, least: float = 0.0) -> None:
+        """Write it down, if the last time was so long ago."""
+        if self.seconds - self.written >= least:
+            self.written = self.seconds
+            replace_text(self.path, f"{self.seconds:.1f}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +104,14 @@ class Settings:
         asked = {"fresh": self.fresh, "off_task": self.off_task, "boxed_pairs": self.boxed_pairs}
         return key_of({"code": self.code, **asked})[:12]
 
-    def watch(self, what: str, total: int) -> Callable[[object], None]:
+    def watch(self, what: str, total: int, stopwatch: Stopwatch | None = None) -> Callable[[object], None]:
         """Say what is asked, and stop where the time is used up."""
         if total:
             say(f"{what}: {total} answers")
 
         def tick(_: object) -> None:
+            if stopwatch is not None:
+                stopwatch.note(least=EVERY)
             if self.until is not None and time.monotonic() > self.until:
                 raise OutOfTime
 
@@ -92,21 +120,6 @@ class Settings:
 
 def say(text: str) -> None:
     print(f"{dt.datetime.now(dt.UTC):%H:%M:%S} {text}", file=sys.stderr, flush=True)
-
-
-@contextmanager
-def timed(path: Path) -> Iterator[None]:
-    """Add the seconds of a block to those of earlier runs, which a file holds."""
-    before = time.monotonic()
-    try:
-        yield
-    finally:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_text(path, f"{seconds(path) + time.monotonic() - before:.1f}")
-
-
-def seconds(path: Path) -> float:
-    return float(path.read_text(encoding="utf-8")) if path.exists() else 0.0
 
 
 def roles(candidates: Sequence[FitArm]) -> dict[str, str]:
@@ -142,14 +155,16 @@ def measured(lines: Source, seed: int, api: Api, settings: Settings) -> Unit:
     options = FitOptions(lines.instructions, lines.scorer, seed=seed, limits=limits, off_task=0)
     path = lines.written(settings.folder / settings.code / "lines" / f"{lines.name}.jsonl")
     endpoint = RecipeEndpoint(model=NAME, standin="demo")
-    with timed(place / "seconds"):
-        telling = Telling(say, settings.watch)
-        outcome = fit(path, api=api, pair=lines.pair, folder=place, options=options, endpoint=endpoint, telling=telling)
+    stopwatch = Stopwatch(place / "seconds")
+    telling = Telling(say, lambda what, total: settings.watch(what, total, stopwatch))
+    outcome = fit(path, api=api, pair=lines.pair, folder=place, options=options, endpoint=endpoint, telling=telling)
+    stopwatch.note()
+    minutes = stopwatch.seconds / 60
     with opened_pair(outcome.pair) as opened:
         bench = Bench(outcome.task, api, opened.pair, "standin demo", opened.mark)
         scores, price = on_fresh(lines, outcome, bench, settings)
         harm = off_task(outcome, bench, settings)
-    return unit_of(outcome, scores, price=price, harm=harm, minutes=seconds(place / "seconds") / 60, settings=settings)
+    return unit_of(outcome, scores, price=price, harm=harm, minutes=minutes, settings=settings)
 
 
 def on_fresh(lines: Source, outcome: FitOutcome, bench: Bench, settings: Settings) -> tuple[dict[str, str], float]:
@@ -159,7 +174,7 @@ def on_fresh(lines: Source, outcome: FitOutcome, bench: Bench, settings: Setting
     """
     items = with_choices(lines.fresh, outcome.task.test[0].choices)
     asked, score, place = asked_arms(outcome), scorer(lines.scorer), settings.folder / settings.code
-    with AnswerStore(place / f"fresh-{lines.name}.jsonl") as store, timed(place / f"fresh-{lines.name}.seconds"):
+    with AnswerStore(place / f"fresh-{lines.name}.jsonl") as store:
         run = Run(bench, store, at_once=AT_ONCE)
         plan = stages([replace(one.arm, n=len(items)) for one in asked.values()], items)
         run.tick = settings.watch(f"{lines.name}, fresh lines by {', '.join(asked)}", run.waiting(plan))
@@ -255,6 +270,7 @@ def write(path: Path, figures: dict[str, dict[str, Unit]], *, commit: str, code:
         "code": code,
         "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "command": f"python -m tests.bench.fit_tasks {' '.join(sys.argv[1:])}".strip(),
+        "cores": os.cpu_count(),
         "n": sum(len(seeds) for seeds in figures.values()),
         "summary": summary(figures),
         "figures": figures,

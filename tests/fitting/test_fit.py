@@ -170,6 +170,16 @@ def test_a_fit_that_is_killed_goes_on_to_the_same_recipe(budget: Decimal | None,
     assert plain(outcome.recipe).split("price =")[0] == plain(whole.recipe).split("price =")[0]
 
 
+def test_several_questions_at_a_time_come_to_the_same_recipe(tmp_path: Path) -> None:
+    recipes = []
+    for at_once in (1, 3):
+        folder = tmp_path / str(at_once)
+        folder.mkdir()
+        with served(FEW_SHOT, folder) as setting:
+            recipes.append(plain(setting.fit(FitLimits(at_once=at_once)).recipe).split("price =")[0])
+    assert recipes[0] == recipes[1]
+
+
 def test_time_that_is_up_ends_the_comparison_with_what_there_is(tmp_path: Path) -> None:
     with served(FEW_SHOT, tmp_path) as setting:
         outcome = setting.fit(FitLimits(minutes=1e-6))

@@ -89,7 +89,9 @@ def test_harm_is_the_score_that_is_lost_against_the_closed_model(tmp_path: Path)
         one.keep(STEERED, right=11)
         harm = one.check()(chosen(STEERED), CLOSED)
     assert harm is not None
-    assert (harm.changed.value, harm.lost.value, harm.lost.n) == (pytest.approx(19 / 30), pytest.approx(0.3), 30)
+    assert harm.changed.value == pytest.approx(19 / 30)
+    assert harm.lost.value == pytest.approx(0.3)
+    assert harm.lost.n == 30
     assert harm.lost.low < 0.3 < harm.lost.high
     assert harm.spent == 60 * COST
     assert harm.harmful
