@@ -68,8 +68,8 @@ class OffTaskHarm:
         lost, share = self.lost, self.changed
         said = (
             f"On {lost.n} questions of another kind it changes {share.value:.0%} of the closed model's answers "
-            f"({share.low:.0%} to {share.high:.0%}), and their score by {-lost.value:+.2f} "
-            f"({-lost.high:+.2f} to {-lost.low:+.2f})"
+            f"({share.low:.0%} to {share.high:.0%}), and their score by {0.0 - lost.value:+.2f} "
+            f"({0.0 - lost.high:+.2f} to {0.0 - lost.low:+.2f})"
         )
         return f"{said}: send it only questions like these lines." if self.harmful else f"{said}."
 

@@ -48,7 +48,7 @@ def _costs(outcome: FitOutcome) -> str:
         return f"What it costs is unknown, since nobody says the closed model's price{used}."
     alone = next((trial for trial in compared.trials if trial.name == "closed" and trial.scores), None)
     beside = alone.usd_per_1000 if alone is not None and alone.name != compared.chosen.name else None
-    held = "" if beside is None else f", and the closed model by itself {beside:.4g}"
+    held = "" if beside is None else f", and the closed model by itself {beside:.4g} USD for 1,000"
     free = "nothing, since the closed model is not called" if not paid else f"{paid:.4g} USD for 1,000 answers"
     return f"It costs {free}{held}{used}."
 
