@@ -43,7 +43,7 @@ def _costs(outcome: FitOutcome) -> str:
     """The price of answers, beside the closed model's own; what the fit has cost."""
     compared, spent = outcome.compared, outcome.recipe.evidence.spent_usd
     paid = compared.chosen.usd_per_1000
-    used = "" if spent is None else f"; this fit took {spent:.4g} USD"
+    used = "" if spent is None else f"; the fit took {spent:.4g} USD"
     if paid is None:
         return f"What it costs is unknown, since nobody says the closed model's price{used}."
     alone = next((trial for trial in compared.trials if trial.name == "closed" and trial.scores), None)
