@@ -57,7 +57,7 @@ FITTED = FittedPage(
     sentences=(
         "Use the closed model, steered at alpha 1, after 6 examples: 0.78 (0.56 to 0.94) on 18 held-back lines.",
         "On 27 validation lines it is better than the closed model by itself (+0.78, +0.63 to +0.93).",
-        "It costs 0.142 USD for 1,000 answers, and the closed model by itself 0.0103 USD for 1,000; the fit took 0.01 USD.",
+        "It costs 0.142 USD for 1,000 answers, and the closed model by itself 0.01 USD for 1,000; the fit 0.01.",
     ),
     lines="45 lines to learn from, 27 to compare on, 18 held back",
     rows=ROWS,
