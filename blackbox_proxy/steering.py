@@ -47,14 +47,14 @@ Gate = Literal["always", "divergence"]
 """Where the offset acts: `always`: at every token; `divergence`: only where the pair's members differ; elsewhere the
 API's own distribution decides. Section 2.1 of docs/method.md."""
 
-Way = Literal["auto", "token", "answers"]
+Way = Literal["auto", "token", "answers", "chunks"]
 """How an answer is steered: `token`: token by token, which needs log-probs; `answers`: whole answers are drawn, and one
-is chosen by its weight, which needs nothing but text; `auto`: token by token where the endpoint shows log-probs. The
-two aim at different distributions. Section 5 of docs/method.md."""
+is chosen by its weight, which needs nothing but text; `chunks`: the best of several continuations are gone on with,
+some tokens at a time, which needs an endpoint that goes on from a text; `auto`: token by token where the endpoint shows
+log-probs, and whole answers where it does not. Sections 5 and 6 of docs/method.md say what each aims at."""
 
 Pick = Literal["best", "draw"]
 """Which of the whole answers is taken: the best, or one in proportion to the weights."""
-
 
 HOTTEST = 2.0
 """The highest temperature that hosted APIs take."""
@@ -258,10 +258,22 @@ class Steering:
     way: Way = knob(
         "auto",
         "Steer token by token, or draw whole answers and choose one (`answers`); `auto` does that where the endpoint"
-        " shows no log-probs. At --temperature 0 several are drawn at 1.",
+        " shows no log-probs. `chunks` chooses among continuations of some tokens, again and again. At --temperature 0"
+        " several are drawn at 1.",
         group="whole",
     )
-    samples: int = knob(8, "Most whole answers to draw.", group="whole", within=Bounds(1, 128), most=16)
+    samples: int = knob(
+        8,
+        "Most whole answers to draw; for `--way chunks` continuations of each text.",
+        group="whole",
+        within=Bounds(1, 128),
+        most=16,
+    )
+    beams: int = knob(
+        2, "How many texts `--way chunks` goes on with at a time.", group="whole", within=Bounds(1, 64), most=4
+    )
+    # A character may take four tokens; a shorter chunk could end inside the same one for ever.
+    chunk: int = knob(16, "Tokens of a continuation for `--way chunks`.", group="whole", within=Bounds(4))
     pick: Pick = knob("best", "Take the best of them, or draw one by its weight.", group="whole")
     settled: float = knob(
         0.0,
@@ -284,8 +296,11 @@ class Steering:
             raise _impossible("rule='learnt' needs weights (`learnt`), as `fit_weights` finds them")
         if self.event == "ids" and self.rule in {"clip", "plausible", "learnt"}:
             raise _impossible(f"rule={self.rule!r} acts on strings, and event='ids' takes the plain ratio of token ids")
-        if self.way == "answers" and (self.event == "ids" or self.gate != "always" or self.schedule is not None):
-            raise _impossible("way='answers' weighs whole texts: it takes no event='ids', no gate and no schedule")
+        single = self.event == "ids" or self.gate != "always" or self.schedule is not None
+        if self.way in {"answers", "chunks"} and single:
+            raise _impossible(f"way={self.way!r} weighs whole texts: it takes no event='ids', no gate and no schedule")
+        if self.way == "chunks" and self.settled:
+            raise _impossible("settled is for way='answers'; way='chunks' draws all continuations of a round at once")
         if self.pick == "draw" and self.settled:
             raise _impossible("pick='draw' needs all samples: one that stops early draws by another distribution")
         if not all(self.stop):

@@ -97,6 +97,11 @@ class ChatContinue(Options):
         """
         where = "input" if self.decoder == "openai_responses" else "messages"
         if isinstance(ask, Draw):
+            if ask.prefix.answer:
+                raise InputError(
+                    "continuations of an answer were asked of a chat that begins a new turn with every reply",
+                    hint="draw whole answers: way='answers'",
+                )
             return self.request(ask, {where: turns(check_turns(ask.prefix.messages))}, length=ask.length)
         question = question_of(ask)
         prefix, strategy = question.prefix, self._strategy(question)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from blackbox_proxy.errors import InputError, ReplyError
-from blackbox_proxy.types import Ask, Capabilities, Continuation, Draw, Generate, Reply, WireRequest
+from blackbox_proxy.types import Ask, Capabilities, Continuation, Draw, Generate, Reply, Sampling, WireRequest
 
 from .decoders import decoder_named, read_drawn
 from .positions import Dialect, Trust
@@ -21,6 +21,7 @@ LogprobsKind = Literal["bool", "count", "n_probs", "include"]
 
 _OURS = frozenset({"model", "prompt", "messages", "input", "temperature", "stream", "n", "best_of", "echo"})
 _ASKED = frozenset({"logprobs", "top_logprobs", "n_probs", "include", "logit_bias"})
+_PINNABLE = ("temperature", "top_p")
 _MASKING = frozenset({"response_format", "tools", "grammar", "json_schema", "post_sampling_probs"})
 """Fields with which what is said does not follow the log-probs: they are told before the mask, or after sampling."""
 
@@ -45,6 +46,7 @@ class Options:
         bytes_trust: Whether `bytes` of a reply are the token's true ones: `exact`, `lossy` or `none`.
         logprobs: Whether it shows log-probs; without them it is asked for whole answers alone.
         answers_at_once: Most answers that one request may draw (`n`).
+        pinned: What of `temperature` and `top_p` the endpoint fixes itself, and at which value; it is never sent.
         extra_body: Fields that are sent with each request as they are (`reasoning_effort`, `top_p`, ...).
     """
 
@@ -61,6 +63,7 @@ class Options:
     bytes_trust: Trust = "exact"
     logprobs: bool = True
     answers_at_once: int = 1
+    pinned: Mapping[str, float] | None = None
     extra_body: Mapping[str, object] | None = None
     name: str = field(default="", init=False)
 
@@ -79,6 +82,8 @@ class Options:
     def request(self, ask: Ask, text: Mapping[str, object], *, length: int) -> WireRequest:
         """A request for `length` tokens after `text`: the fields that say what to go on from."""
         sampling = ask.sampling if isinstance(ask, Generate | Draw) else None
+        if sampling is not None and isinstance(ask, Generate):
+            self._check_drawn(sampling)
         body: dict[str, object] = {
             **(self.extra_body or {}),
             "model": ask.model,
@@ -93,7 +98,8 @@ class Options:
             body["top_p"] = sampling.top_p
         if sampling is not None and sampling.seed is not None and self.seed_field:
             body[self.seed_field] = sampling.seed
-        return WireRequest(self.path, body)
+        pinned = self.pinned or {}
+        return WireRequest(self.path, {name: value for name, value in body.items() if name not in pinned})
 
     def read(self, body: Mapping[str, object], ask: Ask, *, repeats: bool = False) -> Reply:
         """The reply in this endpoint's shape. Raises `ReplyError` for a body of another one.
@@ -146,6 +152,17 @@ class Options:
             return {"include": ["message.output_text.logprobs"], "top_logprobs": k}
         return {"logprobs": True, "top_logprobs": k}
 
+    def _check_drawn(self, sampling: Sampling) -> None:
+        """Raises InputError for a token that is to be drawn otherwise than the endpoint draws."""
+        drawn = {"temperature": sampling.temperature, "top_p": sampling.top_p}
+        others = {name: value for name, value in (self.pinned or {}).items() if drawn[name] != value}
+        if others:
+            fixed = " and ".join(f"{name} at {value:g}" for name, value in others.items())
+            raise InputError(
+                f"the endpoint fixes {fixed}, and tokens cannot be drawn otherwise there",
+                hint="greedy answers that are steered can be had there, and whole answers (way='answers')",
+            )
+
     def _check_numbers(self) -> None:
         if self.top_k < 1:
             raise InputError(
@@ -164,6 +181,8 @@ class Options:
             )
 
     def _check_names(self) -> None:
+        for name in self.pinned or {}:
+            check_choice("pinned field", name, _PINNABLE)
         if not self.path.startswith("/") or not self.length_field:
             raise InputError(
                 f"path must start with / and length_field hold a name, not {self.path!r} and {self.length_field!r}",

@@ -134,11 +134,13 @@ def _foretell(api: Api, asked: Prompt, steering: Steering, *, n: int, book: Ledg
     """Say what a run takes, where whole answers are drawn, or the endpoint can only be asked in words to go on."""
     from blackbox_proxy.cli import bills
     from blackbox_proxy.cli.estimating import expected, whole_work
+    from blackbox_proxy.run.foretelling import mark_foretold
     from blackbox_proxy.run.sources import whole_knobs
 
+    mark_foretold(api, steering)
     drawn = whole_work(api, asked, steering)
     if drawn is not None:
-        bills.whole(api.model, drawn, answers=whole_knobs(steering).samples, tokens=steering.max_tokens)
+        bills.whole(api.model, drawn, steering=whole_knobs(steering))
         return
     work = expected(api, asked, steering, rows=() if book is None else book.store.rows())
     if work is not None:

@@ -17,6 +17,7 @@ from blackbox_proxy.ledger.report import DEFINITIONS, By, Figures
 
 if TYPE_CHECKING:
     from blackbox_proxy.cli.estimating import Foreseen
+    from blackbox_proxy.steering import Steering
 
 SHOWN = ("requests", "input", "output", "wasted", "cost", "per_kept")
 """The figures of the table, as many as fit into 80 columns beside a name; JSON has all."""
@@ -127,12 +128,16 @@ def worded(model: str, work: Work, *, answers: int, tokens: int) -> None:
     )
 
 
-def whole(model: str, work: Work, *, answers: int, tokens: int) -> None:
-    """What drawing whole answers takes at most, before it begins."""
+def whole(model: str, work: Work, *, steering: Steering) -> None:
+    """What drawing whole answers, or chunks, takes at most, before it begins."""
     price = "at unknown cost" if work.cost is None else f"at most {money(work.cost)} USD"
+    drawn, limits = f"up to {steering.samples} whole answers are drawn", "--samples"
+    if steering.way == "chunks":
+        drawn = f"up to {steering.samples} continuations of {steering.beams} texts are drawn again and again"
+        limits = "--samples, --beams"
     show.warning(
-        f"of {model} up to {answers} whole answers are drawn, of up to {tokens} tokens each: {work.calls:,.0f} calls, "
-        f"about {work.input:,.0f} tokens in and at most {work.output:,.0f} out, {price}; --samples, --max-calls and "
+        f"of {model} {drawn}, of up to {steering.max_tokens} tokens each: {work.calls:,.0f} calls, about "
+        f"{work.input:,.0f} tokens in and at most {work.output:,.0f} out, {price}; {limits}, --max-calls and "
         "--max-cost limit that"
     )
 

@@ -16,14 +16,16 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import parse_qsl, urlsplit
 
 import typer
 
-from blackbox_proxy.cli import inputs
+from blackbox_proxy.cli import inputs, proving
 from blackbox_proxy.cli.booking import BudgetOptions
 from blackbox_proxy.cli.declaring import Fields, with_options
 from blackbox_proxy.cli.endpoint import EndpointOptions, required
 from blackbox_proxy.cli.options import AsJson, write_json
+from blackbox_proxy.cli.proving import ProofOptions
 from blackbox_proxy.cli.taping import TapeOptions
 from blackbox_proxy.errors import BlackboxProxyError, InputError
 
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from blackbox_proxy.cli.settings import Settings
     from blackbox_proxy.core.money.amounts import Price
     from blackbox_proxy.doctor.examining import Examination
-    from blackbox_proxy.doctor.findings import Check, Report
+    from blackbox_proxy.doctor.findings import Check, Findings, Report
     from blackbox_proxy.ledger.books import Account, Entry, Ledger
     from blackbox_proxy.remote.profiles.finding import Profile
     from blackbox_proxy.remote.profiles.rules import Settled
@@ -46,6 +48,8 @@ EXAMPLES = """Examples:
 `blackbox-proxy doctor --base-url http://127.0.0.1:8000/v1 --model m`
 
 `blackbox-proxy doctor --profile mistral --model mistral-small-latest --yes --json`
+
+`blackbox-proxy doctor --profile kimi --model kimi-k2.6 --prove --budget 0.50`
 """
 
 STYLES = {"works": "green", "lossy": "yellow", "ignored": "yellow", "refused": "red", "unclear": "dim"}
@@ -86,6 +90,7 @@ def doctor(
     endpoint: Annotated[EndpointOptions, Fields(but=("template", "tokenizer", "top_k"))],
     budget: Annotated[BudgetOptions, Fields(only=("ledger", "no_ledger"))],
     cassette: TapeOptions,
+    proof: ProofOptions,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before the first call.")] = False,
     write: Annotated[bool, typer.Option(help="Write what was measured, for later runs.")] = True,
     as_json: AsJson = False,
@@ -99,20 +104,27 @@ def doctor(
     settings = cassette.settings(read_settings())
     tape = cassette.open()
     patient = _patient(settings, endpoint)
+    if proof.prove:
+        proving.require_claims(patient.profile.name, unknown=UNKNOWN)
+        budget = replace(budget, max_cost=(proof.budget,))
     calls: list[Call] = []
     with budget.books(settings) as book:
         account = book and _account(patient, book, replayed=cassette.replay is not None)
         if cassette.replay is None:
-            _announce(patient, yes=yes, price=account and account.price())
+            _announce(patient, yes=yes, price=account and account.price(), most=proof.budget if proof.prove else "")
         with _examined(patient, tape, timeout=endpoint.seconds, account=account, calls=calls) as exam:
             stopped = _run(exam)
     report = exam.report(stopped=_words(stopped))
     path, remark = _written(report, patient) if write else (None, "nothing was written")
+    proven = _proven(exam.findings, patient, file=proof.proof, unfinished=report.unfinished) if proof.prove else None
     if as_json:
-        write_json(_as_json(report, patient, path=path, stopped=stopped, calls=calls))
+        beside = proven.as_json if proven else {}
+        write_json({**_as_json(report, patient, path=path, stopped=stopped, calls=calls), **beside})
     else:
         _show(report, calls)
         _say_where(remark, patient, path=path)
+        if proven:
+            proven.show()
     _leave(stopped, as_json=as_json)
 
 
@@ -149,7 +161,27 @@ def _account(patient: Patient, ledger: Ledger, *, replayed: bool) -> Account:
     return ledger.account(patient.settled.base_url, patient.model, profile=profile, replayed=replayed)
 
 
-def _announce(patient: Patient, *, yes: bool, price: Price | None) -> None:
+def _proven(findings: Findings, patient: Patient, *, file: Path | None, unfinished: str) -> proving.ProofRecord:
+    """What was seen of the profile's claims, written to a file."""
+    from blackbox_proxy.cassettes.redacting import Redactor
+    from blackbox_proxy.doctor.claims import claims_of, outcomes
+
+    said, settled = patient.profile.document.profile, patient.settled
+    claims = claims_of(settled.options, said.statements)
+    place = proving.ProvenPlace(
+        profile=patient.profile.name,
+        checked=said.checked.isoformat() if said.checked else "",
+        model=patient.model,
+        public=said.base_url or "" if patient.base_url == said.base_url else "",
+    )
+    address = dict(parse_qsl(urlsplit(settled.base_url).query))
+    redactor = Redactor.of([os.environ.get(patient.variable, "")], query=address, environ=os.environ)
+    seen = outcomes(claims, findings, path=str(settled.options.get("path", "")))
+    content = proving.record(seen, place, day=_today(), redactor=redactor, unfinished=unfinished)
+    return proving.written(content, seen, file or proving.default_file(place, _today()))
+
+
+def _announce(patient: Patient, *, yes: bool, price: Price | None, most: str = "") -> None:
     """What it will take; on a terminal, unless told otherwise, whether to go on."""
     from blackbox_proxy.cli import bills, show
     from blackbox_proxy.core.money.amounts import cost
@@ -158,6 +190,8 @@ def _announce(patient: Patient, *, yes: bool, price: Price | None) -> None:
 
     amount = cost(Usage(input=ESTIMATE.input, output=ESTIMATE.output), price)
     price_words = "cost unknown, since nobody says its price" if amount is None else f"about {bills.money(amount)} USD"
+    if most:
+        price_words += f", and never more than {most} USD: what would cost more is not sent"
     show.note(
         f"to ask {patient.model} at {patient.base_url}: about {ESTIMATE.calls} calls, {ESTIMATE.input:,} tokens in, "
         f"{ESTIMATE.output:,} out ({ESTIMATE.most_output:,} where it gives no short answers); "
@@ -234,8 +268,6 @@ def _written(report: Report, patient: Patient) -> tuple[Path | None, str]:
     ]
     if report.unfinished and any(not one.notes[:1] or not one.notes[0].startswith("unfinished") for one in here):
         return None, "nothing was written: what was measured here before was whole"
-    if not report.adapter and not report.unfinished:
-        return None, "nothing was written: there is nothing to steer by"
     path = write_overlay(
         patient.folder,
         extends=patient.profile.name,

@@ -20,6 +20,8 @@ from blackbox_proxy.core.money.amounts import Price, cost
 from blackbox_proxy.core.money.estimating import (
     ACCEPTANCE,
     ASSUMED,
+    BYTES_PER_TOKEN,
+    FRAME_TOKENS,
     EstimatePlan,
     Wording,
     Work,
@@ -42,9 +44,6 @@ if TYPE_CHECKING:
     from blackbox_proxy.ledger.rows import LedgerRow
     from blackbox_proxy.steering import Steering
     from blackbox_proxy.types import Capabilities, Prompt
-
-BYTES_PER_TOKEN = 4
-"""What is assumed where no tokenizer is known; of English text it is near."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,16 +264,34 @@ def whole_work(api: Api, prompt: Prompt, steering: Steering) -> Work | None:
 
     if not draws_whole(steering, api):
         return None
-    steering = whole_knobs(steering)
-    calls = -(-steering.samples // api.capabilities().answers_at_once)
-    read, written = calls * _asked_length(api, prompt), steering.samples * steering.max_tokens
+    steering, at_once = whole_knobs(steering), api.capabilities().answers_at_once
+    rounds = chunk_rounds(steering, at_once) if steering.way == "chunks" else [(-(-steering.samples // at_once), 0)]
+    calls, asked = sum(calls for calls, _ in rounds), _asked_length(api, prompt)
+    read, written = sum(calls * (asked + behind) for calls, behind in rounds), drawn_at_most(steering)
     price = None if api.account is None else api.account.price()
     return Work(calls, read, written, cost(Usage(input=read, output=written), price))
 
 
+def chunk_rounds(steering: Steering, at_once: int) -> list[tuple[int, int]]:
+    """The most calls of each round of chunks, and how many tokens of the answer each of them reads.
+
+    at_once: continuations that one request may draw.
+    """
+    starts = range(0, steering.max_tokens, steering.chunk)
+    first = -(-steering.beams * steering.samples // at_once)
+    later = steering.beams * -(-steering.samples // at_once)
+    return [(later if at else first, at) for at in starts]
+
+
+def drawn_at_most(steering: Steering) -> int:
+    """The most tokens that whole answers, or chunks, may have together."""
+    texts = steering.samples * (steering.beams if steering.way == "chunks" else 1)
+    return texts * steering.max_tokens
+
+
 def _asked_length(api: Api, prompt: Prompt) -> int:
     said = "".join(message.content for message in prompt.messages) or prompt.text
-    return _length(said.encode("utf-8", "replace"), api.vocabulary)
+    return FRAME_TOKENS + _length(said.encode("utf-8", "replace"), api.vocabulary)
 
 
 def expected(api: Api, prompt: Prompt, steering: Steering, *, rows: Iterable[LedgerRow]) -> Work | None:

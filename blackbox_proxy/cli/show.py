@@ -166,7 +166,7 @@ def summary_lines(result: Result) -> tuple[str, ...]:
         f"{result.outside} of them to what the top-k did not show{gated}; {FINISHES[result.finish]}"
     )
     if result.samples:
-        work = f"{result.drawn} whole answers in {calls(usage)}, one chosen; {FINISHES[result.finish]}"
+        work = f"{result.drawn} texts to choose from in {calls(usage)}; {FINISHES[result.finish]}"
     took = (
         f"API tokens: {usage.input} in ({usage.cached} cached), {usage.output} out ({usage.wasted} wasted); "
         f"{price(result)}; {result.seconds:.1f} s, {usage.local_seconds:.1f} s of it local"

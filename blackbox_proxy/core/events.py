@@ -102,6 +102,29 @@ class ApiAnswers:
 
 
 @dataclass(frozen=True, slots=True)
+class Beginning:
+    """A text of the answer that is gone on with: `count` times, by at most `length` tokens each."""
+
+    text: bytes
+    count: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class ApiChunks:
+    """Ask the API to go on from several texts, no two of them equal; fewer continuations may come.
+
+    first: how many were asked for before.
+    """
+
+    beginnings: tuple[Beginning, ...]
+    first: int
+    temperature: float
+    top_p: float
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluate:
     """Have the pair evaluate `paths`."""
 
@@ -136,12 +159,14 @@ class StringScores:
 class Evidence:
     """The answer to a question.
 
-    distributions: those of its paths, in order; replies: one for each of the `ApiPrefixes`, any number to `ApiAnswers`,
-    one to any other question to the API; scores: to a `ScoreStrings`; seconds: how long the answer took.
+    distributions: those of its paths, in order; replies: one for each of the `ApiPrefixes`, any number to `ApiAnswers`
+    and `ApiChunks`, one to any other question to the API; behind: the text that each reply to `ApiChunks` goes on from;
+    scores: to a `ScoreStrings`; seconds: how long the answer took.
     """
 
     distributions: Sequence[PairDistributions] = ()
     replies: Sequence[Reply] = ()
+    behind: Sequence[bytes] = ()
     scores: StringScores | None = None
     seconds: float = 0.0
 
@@ -152,17 +177,25 @@ Asking = ApiDraft | ApiPrefixes | ApiEcho | ApiText
 Question = Evaluate | ScoreStrings | ApiReveal
 """What the score of one position may ask."""
 
-Event = Asking | ApiAnswers | Question | Begin | Step
+Drawing = ApiAnswers | ApiChunks
+"""A question to the API for texts that are drawn."""
+
+Event = Asking | Drawing | Question | Begin | Step
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a run ended: why, how many drafted tokens were asked for in vain, and what there was to choose from."""
+    """How a run ended: why, how many drafted tokens were asked for in vain, and what there was to choose from.
+
+    parts: of each sample that grew by chunks the replies that it came from, in the order in which they were given: the
+    number of the reply, and tokens of it.
+    """
 
     finish: Finish
     wasted: int
     notes: tuple[str, ...]
     samples: tuple[Sample, ...] = ()
+    parts: tuple[tuple[tuple[int, int], ...], ...] = ()
 
 
 T = TypeVar("T")

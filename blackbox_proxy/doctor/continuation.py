@@ -88,21 +88,21 @@ def _chosen_ids(session: ProbeSession, form: RequestForm) -> None:
 
 
 def _prefill(session: ProbeSession, form: RequestForm) -> None:
-    """By which of three ways a partial turn is told, if by any."""
+    """By which of four ways a partial turn is told, if by any."""
     findings = session.findings
     answers = {kind: session.distribution(form.continuing(COLOURS, CUT_OFF, kind=kind)) for kind in KINDS}
     loose = [kind for kind in KINDS if _continued(answers[kind], NEXT.strip())]
     works = [kind for kind in KINDS if _continued(answers[kind])] or (loose if "implicit" not in loose else [])
     if works:
-        findings.facts.prefill = works[0]
+        findings.facts.prefill, findings.facts.kinds = works[0], tuple(works)
         shown = answers[works[0]]
         findings.note("partial turn", "works", f"gone on with, told by: {', '.join(works)}", by=shown)
         if shown.reply and shown.reply.text.startswith(CUT_OFF):
             findings.facts.echoes = True
             saw = "the answer repeats the partial turn"
             findings.note("echo", "works", saw, finding="echoed-prefix", by=shown)
-    elif answers["flag_pair"].reply or answers["prefix"].reply:
-        shown = answers["flag_pair"] if answers["flag_pair"].reply else answers["prefix"]
+    elif taken := [answers[kind] for kind in KINDS[:-1] if answers[kind].reply]:
+        shown = taken[0]
         saw = "flags are ignored, and a new turn begins"
         findings.note("partial turn", "ignored", saw, finding="no-prefill", by=shown)
     else:

@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from typing import final
 
 from blackbox_proxy.core.money.usage import read_usage
+from blackbox_proxy.doctor.answers import find_answers, find_drawing
 from blackbox_proxy.doctor.batching import find_batching
 from blackbox_proxy.doctor.continuation import find_continuation
 from blackbox_proxy.doctor.findings import Findings, ProbeAnswer, ProbeSession, Report
-from blackbox_proxy.doctor.logprobs import find_logprobs
+from blackbox_proxy.doctor.logprobs import find_logprobs, find_support
 from blackbox_proxy.doctor.replies import read_reply
 from blackbox_proxy.doctor.routes import find_fields, find_routes
 from blackbox_proxy.doctor.structured import find_structured
@@ -34,11 +35,11 @@ class ExamEstimate:
     endpoint's own.
     """
 
-    calls: int = 34
-    most_calls: int = 64
-    input: int = 1_100
-    output: int = 300
-    most_output: int = 700
+    calls: int = 36
+    most_calls: int = 72
+    input: int = 1_200
+    output: int = 320
+    most_output: int = 900
 
 
 ESTIMATE = ExamEstimate()
@@ -82,16 +83,40 @@ class Examination:
         """All probes. Raises whatever ends them: a refused key, no route at all, an endpoint that stays silent."""
         findings, session = self.findings, ProbeSession(self.ask, self.findings)
         self._find_routes(session)
+        findings.facts.seed_field = str(self._options.get("seed_field", "seed"))
+        known, pinned = self._options.get("answers_at_once"), self._options.get("pinned")
+        findings.facts.pinned = dict(pinned) if isinstance(pinned, Mapping) else {}
+        self._say_whether_silent()
+        find_fields(session)
         if findings.main is not None:
-            findings.facts.seed_field = str(self._options.get("seed_field", "seed"))
-            find_fields(session)
-            find_logprobs(session)
-            find_continuation(session)
-            findings.settled = True
-            find_token_text(session, ends=self._ends)
-            find_batching(session)
-            find_structured(session)
-        findings.whole = True
+            self._find_steps(session)
+        else:
+            find_drawing(session)
+        find_answers(session, known=known if isinstance(known, int) else 1)
+        findings.settled = findings.whole = True
+
+    def _find_steps(self, session: ProbeSession) -> None:
+        """What steering token by token rests on."""
+        find_logprobs(session)
+        find_continuation(session)
+        session.findings.settled = True
+        find_token_text(session, ends=self._ends)
+        find_batching(session)
+        find_structured(session)
+        pinned = self._options.get("pinned")
+        if isinstance(pinned, Mapping) and pinned.get("top_p", 1.0) < 1.0:
+            find_support(session.findings, pinned["top_p"])
+
+    def _say_whether_silent(self) -> None:
+        """Whether a profile is right that says that there are no log-probs."""
+        findings = self.findings
+        if self._options.get("logprobs") is not False or not findings.forms:
+            return
+        if findings.openings:
+            by = next(iter(findings.openings.values()))
+            findings.note("no log-probs", "ignored", "log-probs come, although a profile says that none do", by=by)
+        else:
+            findings.note("no log-probs", "works", "none come", by=findings.answers[-1])
 
     def ask(self, request: WireRequest) -> ProbeAnswer:
         """One request, and what came back. Raises what no other request would be spared."""

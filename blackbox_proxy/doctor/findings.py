@@ -16,11 +16,13 @@ from blackbox_proxy.doctor.requests import RequestForm, Route
 from blackbox_proxy.types import WireRequest
 
 State = Literal["works", "lossy", "ignored", "refused", "unclear"]
-Way = Literal["raw text", "prefill", "forced", "words", "impossible"]
+Way = Literal["raw text", "prefill", "forced", "words", "answers", "impossible"]
 
 _OMITTED = frozenset({"model", "prompt", "messages", "input"})
 _USUAL = frozenset({"max_tokens", "max_output_tokens", "logprobs", "top_logprobs", "include"})
 _LONGEST = 120
+DEFAULT = 1.0
+"""The temperature and the top_p of OpenAI's reference where nothing is said."""
 _TRIES = 3
 """Requests more where an answer ended before it began, which what is asked makes rare."""
 
@@ -93,6 +95,7 @@ _WAYS: Mapping[Way, str] = {
     "prefill": "Steering will be exact, by prefill",
     "forced": "Steering will go on from exactly the text, inside a JSON string",
     "words": "Steering will be approximate, by words",
+    "answers": "Steering will be by whole answers, exact in the limit of many",
     "impossible": "Steering is impossible",
 }
 
@@ -100,6 +103,9 @@ _WAYS: Mapping[Way, str] = {
 @dataclass(slots=True)
 class Facts:
     """What the probes settle, besides the request forms. An empty prefill is one that is not there.
+
+    kinds: all ways in which a partial turn may be told. at_once: how many answers one request may draw, as far as that
+    was asked; None where it was not. pinned: of what may not be said of how an answer is drawn, the value that it has.
 
     echoes: a chat repeats its partial turn. lists: a request may hold several prompts. gives_back: a raw text comes
     back with the alternatives at its places. structured: how a schema can demand a beginning, with log-probs.
@@ -122,6 +128,9 @@ class Facts:
     trust: str = "exact"
     ends: tuple[str, ...] = ()
     blank_is_text: bool = False
+    kinds: tuple[str, ...] = ()
+    at_once: int | None = None
+    pinned: dict[str, float] = field(default_factory=dict)
     decoders: dict[Route, str] = field(default_factory=dict)
 
     @property
@@ -169,6 +178,13 @@ class Findings:
         """The route of the numbers: whichever is likeliest to be steered by."""
         return self.form("completions", "chat", "responses")
 
+    @property
+    def silent(self) -> RequestForm | None:
+        """The route by which whole answers are drawn where none shows alternatives."""
+        if self.openings:
+            return None
+        return next((self.forms[route] for route in ("chat", "responses", "completions") if route in self.forms), None)
+
     def replies(self, *routes: Route) -> list[ProbeReply]:
         """All replies of these routes."""
         paths = {self.forms[route].path for route in routes if route in self.forms}
@@ -186,6 +202,9 @@ class Findings:
             return Verdict(
                 "forced", f"no route goes on from a given text, but a schema can demand it ({facts.structured})"
             )
+        if self.silent is not None:
+            calls = "n calls" if (facts.at_once or 1) < 2 else f"n / {facts.at_once} calls"
+            return Verdict("answers", f"{self._lack()}, so `auto` draws n whole answers in {calls}, and one is chosen")
         if self.adapter:
             return Verdict("words", "no route goes on from a given text, so a chat has to be asked to")
         return Verdict("impossible", self._lack())
@@ -198,11 +217,15 @@ class Findings:
             return "completions"
         if "chat" in self.openings and self.facts.prefill:
             return "chat_prefill"
+        if self.silent is not None:
+            return "completions" if self.silent.route == "completions" else "chat_continue"
         return "chat_continue" if {"chat", "responses"} & set(self.openings) else ""
 
     def options(self, ends: Iterable[bytes]) -> dict[str, object]:
         """What the adapter is to be told. ends: how ends are spelt everywhere."""
-        form = self._spoken()
+        if self.silent is not None:
+            return self._silent_options(self.silent)
+        form = self.spoken
         if form is None:
             return {}
         facts, route = self.facts, form.route
@@ -218,12 +241,32 @@ class Findings:
         }
         if self.whole:
             options["bytes_trust"] = facts.trust
+        if facts.at_once is not None:
+            options["answers_at_once"] = facts.at_once
+        if pinned := facts.pinned | ({} if form.warm else {"temperature": DEFAULT}):
+            options["pinned"] = pinned
         if form.extra:
             options["extra_body"] = dict(form.extra)
         if facts.ends or facts.blank_is_text:
             kept = [end.decode() for end in ends if end or not facts.blank_is_text]
             options["end_pieces"] = tuple(dict.fromkeys((*kept, *facts.ends)))
         return options | self._adapter_options()
+
+    def _silent_options(self, form: RequestForm) -> dict[str, object]:
+        """Those of an endpoint that is asked for whole answers alone."""
+        facts = self.facts
+        decoders = {"chat": "openai_chat", "responses": "openai_responses", "completions": "legacy_completions"}
+        return {
+            "path": form.path,
+            "decoder": decoders[form.route],
+            "length_field": form.length_field,
+            "min_output": form.least,
+            "seed_field": facts.seed_field if form.route != "responses" else "",
+            "logprobs": False,
+            "answers_at_once": facts.at_once or 1,
+            **({"pinned": dict(facts.pinned)} if facts.pinned else {}),
+            **({"extra_body": dict(form.extra)} if form.extra else {}),
+        }
 
     def _adapter_options(self) -> dict[str, object]:
         """Those that one adapter alone takes."""
@@ -242,7 +285,8 @@ class Findings:
             return "bias" if facts.forces and facts.before_bias else "none"
         return facts.reveal
 
-    def _spoken(self) -> RequestForm | None:
+    @property
+    def spoken(self) -> RequestForm | None:
         """The form of the requests that the adapter will send."""
         if self.adapter == "completions":
             return self.form("completions")

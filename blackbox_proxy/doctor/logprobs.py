@@ -5,12 +5,13 @@ All first-position distributions are compared at temperature 1, where log-probs 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 from blackbox_proxy.doctor import analysis
-from blackbox_proxy.doctor.findings import Findings, ProbeAnswer, ProbeSession
-from blackbox_proxy.doctor.replies import ProbePosition
+from blackbox_proxy.doctor.findings import DEFAULT, Findings, ProbeAnswer, ProbeSession
+from blackbox_proxy.doctor.replies import SENTINEL, ProbePosition
 from blackbox_proxy.doctor.requests import CUT_OFF, MOST_ALTERNATIVES, OPEN, RequestForm
 
 FORCED = {"40": 100}
@@ -107,6 +108,9 @@ def _temperature(session: ProbeSession, form: RequestForm, warm: ProbePosition) 
     """Whether log-probs follow the temperature, and what they are at 0."""
     cold = session.distribution(form.ask(OPEN, temperature=0.0))
     cool = session.distribution(form.ask(OPEN, temperature=0.5))
+    if cold.reply is None and cool.reply is None:
+        _fixed(session.findings, cool)
+        return
     if cold.first is None:  # greedily it may end at once, and an end may leave no entry
         cold = session.distribution(form.ask(CUT_OFF, temperature=0.0))
     hot = cold.first is not None and analysis.one_hot(cold.first) and not analysis.one_hot(warm)
@@ -127,6 +131,15 @@ def _temperature(session: ProbeSession, form: RequestForm, warm: ProbePosition) 
         saw = "log-probs are those after the temperature, but at 0 those before it"
         session.findings.note("temperature", "lossy", saw, finding="scaled-except-zero", by=cool)
     _nucleus(session, form, warm)
+
+
+def _fixed(findings: Findings, refused: ProbeAnswer) -> None:
+    """A temperature that may not be chosen: it is left out from here on."""
+    findings.facts.pinned.setdefault("temperature", DEFAULT)
+    findings.facts.cold = False
+    findings.forms = {route: replace(form, warm=False) for route, form in findings.forms.items()}
+    saw = "no temperature but 1 may be said"
+    findings.note("temperature", "refused", saw, finding="refused-fields", by=refused)
 
 
 def _nucleus(session: ProbeSession, form: RequestForm, warm: ProbePosition) -> None:
@@ -202,3 +215,24 @@ def _seed(findings: Findings, drawn: Sequence[ProbeAnswer]) -> None:
         findings.facts.seed_field = ""
         saw = "it is accepted, and equal seeds draw other texts"
         findings.note("seed", "ignored", saw, finding="no-seed", by=other)
+
+
+def find_support(findings: Findings, top_p: float) -> None:
+    """Whether log-probs are cut at the top_p that an endpoint fixes, by all replies so far.
+
+    Of a place whose best alone has more than that, a list that is cut holds nothing else, and the best has all.
+    """
+    sure = [
+        (answer, place)
+        for answer in findings.answers
+        for place in answer.places
+        if place.listed and math.exp(place.best.logp) > top_p
+    ]
+    whole = [answer for answer, place in sure if sum(one.logp > SENTINEL for one in place.listed) > 1]
+    if whole:
+        findings.note("support", "works", f"log-probs beyond the likeliest {top_p:.0%} are told", by=whole[0])
+    elif sure:
+        saw = f"nothing beyond the likeliest {top_p:.0%} is told"
+        findings.note("support", "lossy", saw, finding="cut-support", by=sure[0][0])
+    else:
+        findings.note("support", "unclear", f"no token was seen that has more than {top_p:.0%} by itself")

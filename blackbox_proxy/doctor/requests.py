@@ -49,9 +49,11 @@ DEMANDED = "Zebra 7: so"
 """No answer begins so by itself."""
 SHORT = "Say only: ok"
 OK = "ok"
+LETTERS = "Qzx jvbk wqpf zzgh"
+"""No answer begins so; most vocabularies cut it into tokens whose first letters alone are likelier."""
 
-KINDS = ("flag_pair", "prefix", "implicit")
-"""The ways in which a partial turn is told: two flags of the request, one of the message, nothing."""
+KINDS = ("flag_pair", "prefix", "partial", "implicit")
+"""The ways in which a partial turn is told: two flags of the request, one of the message (of two names), nothing."""
 _ANY = r"(.|\n|\r)*"
 _FLAGS = {"continue_final_message": True, "add_generation_prompt": False}
 
@@ -108,7 +110,10 @@ class RequestForm:
         more: Fields = _NONE,
     ) -> WireRequest:
         """A request to go on from a turn that the assistant has begun, told so in one of the ways of KINDS."""
-        turns = [turn("user", question), turn("assistant", begun, **({"prefix": True} if kind == "prefix" else {}))]
+        turns = [
+            turn("user", question),
+            turn("assistant", begun, **({kind: True} if kind in ("prefix", "partial") else {})),
+        ]
         flags = _FLAGS if kind == "flag_pair" else {}
         return self.ask(turns, length=length, temperature=temperature, more={**flags, **more})
 

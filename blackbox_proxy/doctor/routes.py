@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
-from blackbox_proxy.doctor.findings import Ask, Findings, ProbeAnswer, ProbeSession
+from blackbox_proxy.doctor.findings import DEFAULT, Ask, Findings, ProbeAnswer, ProbeSession
 from blackbox_proxy.doctor.requests import OPEN, ROUTES, RequestForm, first_form
 
 _AT_LEAST = re.compile(r"(?:>=|at least|minimum(?: of| value)?(?: is)?)\s*(\d+)")
@@ -171,7 +171,7 @@ def _number(pattern: re.Pattern[str], words: str, otherwise: int, *, low: int, h
 def find_fields(session: ProbeSession) -> None:
     """Which optional fields are taken, and whether an unknown one is."""
     findings = session.findings
-    form = findings.form("chat", "completions", "responses")
+    form = findings.form("chat", "completions", "responses") or findings.silent
     if form is None:
         return
     seed = findings.facts.seed_field
@@ -180,6 +180,7 @@ def find_fields(session: ProbeSession) -> None:
     together = offer(offered)
     refused = {} if together.reply else _refused(offer, offered)
     findings.facts.seed_field = seed if seed in offered and seed not in refused else ""
+    findings.facts.pinned |= {"top_p": DEFAULT} if "top_p" in refused else {}
     if refused:
         saw = f"refused: {', '.join(refused)}"
         findings.note("optional fields", "refused", saw, finding="refused-fields", by=next(iter(refused.values())))

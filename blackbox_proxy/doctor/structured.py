@@ -11,9 +11,7 @@ import json
 from blackbox_proxy.doctor.findings import ProbeAnswer, ProbeSession
 from blackbox_proxy.doctor.replies import SENTINEL
 from blackbox_proxy.doctor.requests import COLOURS, DEMANDED, RequestForm
-
-LENGTH = 48
-"""Tokens for the JSON around the text, for the text, and for some of what follows."""
+from blackbox_proxy.doctor.schemas import LENGTH, find_schemas
 
 _WHAT = "structured output"
 
@@ -73,6 +71,7 @@ def _obeyed(session: ProbeSession, form: RequestForm, answer: ProbeAnswer) -> No
     elif form.warm and any(place.sampled.logp > SENTINEL for place in answer.places):
         saw = "log-probs are those after the mask of a schema"
         findings.note("mask", "works", saw, finding="masked-logps", by=answer)
+    find_schemas(session, form, kind, first=answer, again=again)
 
 
 def _begins(text: str) -> bool:

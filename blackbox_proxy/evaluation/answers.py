@@ -8,8 +8,6 @@ version of this file.
 from __future__ import annotations
 
 import json
-import os
-import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from decimal import Decimal
@@ -18,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, final
 
-from blackbox_proxy.errors import InputError
+from blackbox_proxy.evaluation.lines import KeptLines
 
 
 def key_of(settings: Mapping[str, object]) -> str:
@@ -72,17 +70,8 @@ class AnswerStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = threading.Lock()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("a+b")
-            self._file.seek(0)
-            before = self._file.read()
-        except OSError as error:
-            raise InputError(f"cannot use {path}: {error.strerror}", hint="name another folder") from error
-        self._answers = {one.key: one for line in before.split(b"\n") if (one := _read(line)) is not None}
-        if before and not before.endswith(b"\n"):
-            self._file.write(b"\n")
+        self._lines = KeptLines(path)
+        self._answers = {one.key: one for line in self._lines.before if (one := _read(line)) is not None}
 
     def __getitem__(self, key: str) -> KeptAnswer | None:
         """The answer of a key; None where there is none, or only an error."""
@@ -96,19 +85,12 @@ class AnswerStore:
     def keep(self, answer: KeptAnswer) -> None:
         """Write an answer; it is on the disk when this returns. Raises InputError where the disk refuses."""
         cost = None if answer.cost is None else str(answer.cost)
-        line = json.dumps(asdict(answer) | {"cost": cost}, ensure_ascii=False)
-        with self._lock:
-            try:
-                self._file.write(line.encode("utf-8", "backslashreplace") + b"\n")
-                self._file.flush()
-                os.fsync(self._file.fileno())
-            except OSError as error:
-                raise InputError(f"cannot write {self.path}: {error.strerror}", hint="check the disk") from error
-            self._answers[answer.key] = answer
+        self._lines.append(json.dumps(asdict(answer) | {"cost": cost}, ensure_ascii=False))
+        self._answers[answer.key] = answer
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        self._lines.close()
 
     def __enter__(self) -> Self:
         return self

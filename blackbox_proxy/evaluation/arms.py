@@ -147,7 +147,8 @@ def recipe_arm(recipe: FittedRecipe, *, n: int) -> Arm:
     chosen = {name: value for name, value in recipe.steering.items() if name != "max_tokens"}
     knobs = tuple(sorted(chosen.items())) if recipe.way in ("steered", "choice") else ()
     alpha = recipe.steering.get("alpha") if knobs else None
-    return Arm("recipe", recipe.way, n, alpha=alpha, before=recipe.before, knobs=knobs)
+    draws = int(chosen.get("samples", 0)) if recipe.way == "closed" and chosen.get("way") == "answers" else 0
+    return Arm("recipe", recipe.way, n, alpha=alpha, draws=draws, before=recipe.before, knobs=knobs)
 
 
 def examples(task: Task, arm: Arm) -> tuple[Message, ...]:

@@ -168,14 +168,14 @@ class Run:
             self.asked += 1
             self._failed = self._failed + 1 if kept.error else 0
             if self._failed >= FAILURES:
-                raise _Hopeless(f"{FAILURES} questions failed one after another: {kept.error}", hint=_HOPELESS)
+                raise Hopeless(f"{FAILURES} questions failed one after another: {kept.error}", hint=_HOPELESS)
         return kept
 
 
 _HOPELESS = "correct what is wrong; what was answered is kept, and is not asked again"
 
 
-class _Hopeless(BlackboxProxyError):
+class Hopeless(BlackboxProxyError):
     """Errors without an answer between them."""
 
 

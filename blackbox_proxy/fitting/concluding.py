@@ -35,13 +35,15 @@ class Conclusion:
         """What to run, and why."""
         chosen, way = self.compared.chosen.candidate, self.compared.chosen.candidate.way
         knobs = {"alpha": chosen.arm.alpha, **dict(chosen.arm.knobs)} if way in ("steered", "choice") else {}
+        if chosen.arm.draws:
+            knobs = {"way": "answers", "samples": chosen.arm.draws}
         return FittedRecipe(
             arm=chosen.name,
             way=way,
             endpoint=self.plan.endpoint,
             pair="" if way == "closed" else self.pair_file,
-            instructions=chosen.instructions,
-            examples=chosen.examples,
+            instructions=chosen.front.instructions,
+            examples=chosen.front.examples,
             options=self.plan.examples.labels if way == "choice" else (),
             steering={**knobs, "max_tokens": self.task.max_tokens},
             evidence=self._evidence(),

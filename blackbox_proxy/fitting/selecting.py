@@ -29,6 +29,9 @@ POINT = 0.10
 
 DRAWS = 2_000
 
+SAME = 12
+"""Lines on which two arms must score the same before the dearer one is dropped."""
+
 
 @dataclass(frozen=True, slots=True)
 class Trial:
@@ -142,13 +145,21 @@ def halved(trials: Sequence[Trial], terms: Terms) -> tuple[tuple[Trial, ...], tu
     """Those that stay, in their order, and those that are dropped.
 
     The better half stays, with whoever may still be the one to take, and the closed model by itself, which the others
-    are held against.
+    are held against. Of arms that scored the same on every one of enough lines the cheapest stays.
     """
     best = best_of(trials, terms)
     ranked = sorted(trials, key=lambda trial: (-terms.worth(trial), trial.cheapness))
     half = {trial.name for trial in ranked[: math.ceil(len(ranked) / 2)]}
     stay = tuple(t for t in trials if t.name in half or t.name == "closed" or terms.near(best, t))
+    stay = tuple(t for t in stay if t.name == "closed" or not _is_repeated(t, stay))
     return stay, tuple(trial for trial in trials if trial not in stay)
+
+
+def _is_repeated(trial: Trial, trials: Sequence[Trial]) -> bool:
+    """Whether a cheaper arm scored the same on every line, of which there are enough."""
+    return len(trial.scores) >= SAME and any(
+        other.scores == trial.scores and other.cheapness < trial.cheapness for other in trials
+    )
 
 
 def winner(trials: Sequence[Trial], terms: Terms) -> Trial:

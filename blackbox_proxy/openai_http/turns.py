@@ -1,8 +1,8 @@
 """Reads the turns of a chat, and whether its last one is to be gone on with instead of answered.
 
 An assistant's turn at the end is finished unless something says otherwise: `continue_final_message` in the request, or
-`prefix` in the message. Calls of tools and their results are refused: a template that is given the text alone would
-show an empty turn and an answer to nothing. The module is pure; it knows no template and no tokenizer.
+`prefix` or `partial` in the message. Calls of tools and their results are refused: a template that is given the text
+alone would show an empty turn and an answer to nothing. The module is pure; it knows no template and no tokenizer.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from blackbox_proxy.openai_http.fields import Body
 from blackbox_proxy.types import Message, Prompt
 
 ROLES = ("system", "developer", "user", "assistant")
+FLAGS = ("prefix", "partial")
+"""Fields of a last message that ask for it to be gone on with: Mistral's and DeepSeek's, Kimi's and Qwen's."""
 OF_TOOLS = ("tool", "function")
 """Roles of results that tools give."""
 
@@ -58,18 +60,20 @@ def is_continued(body: Body) -> bool:
     if asked and fields.boolean(body, "add_generation_prompt"):
         raise _refused("Cannot set both `continue_final_message` and `add_generation_prompt` to True.")
     given = body.get("messages")
-    flagged = [at for at, turn in enumerate(given if isinstance(given, list) else []) if _is_prefix(turn, at)]
-    if isinstance(given, list) and any(at < len(given) - 1 for at in flagged):
-        raise _refused("Only the last message may have 'prefix'.", param=f"messages[{flagged[0]}].prefix")
+    turns = given if isinstance(given, list) else []
+    flagged = [(at, name) for at, turn in enumerate(turns) for name in FLAGS if _is_flagged(turn, at, name)]
+    if any(at < len(turns) - 1 for at, _ in flagged):
+        at, name = flagged[0]
+        raise _refused(f"Only the last message may have '{name}'.", param=f"messages[{at}].{name}")
     return asked or bool(flagged)
 
 
-def _is_prefix(turn: object, at: int) -> bool:
-    if not isinstance(turn, dict) or turn.get("prefix") is None:
+def _is_flagged(turn: object, at: int, name: str) -> bool:
+    if not isinstance(turn, dict) or turn.get(name) is None:
         return False
-    if not isinstance(turn["prefix"], bool):
-        raise fields.wrong_type(f"messages[{at}].prefix", "a boolean", turn["prefix"])
-    return turn["prefix"]
+    if not isinstance(turn[name], bool):
+        raise fields.wrong_type(f"messages[{at}].{name}", "a boolean", turn[name])
+    return bool(turn[name])
 
 
 def _refused(message: str, *, param: str = "add_generation_prompt") -> fields.Refusal:

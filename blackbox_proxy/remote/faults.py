@@ -205,6 +205,9 @@ def _busy(status: int, said: str, *, wait: float | None) -> ApiBusy:
     return ApiBusy(f"{what} ({status}){asks}{said}", hint="wait a while and try again", status=status)
 
 
+_WHOLE = "draw whole answers: --no-logprobs, or options={'logprobs': False} of `connect`"
+
+
 def _no(status: int, words: str, *, code: str, place: RequestPlace) -> tuple[str, str]:
     """Message and hint for an answer that will stay no."""
     if status == 401:
@@ -223,7 +226,7 @@ def _no(status: int, words: str, *, code: str, place: RequestPlace) -> tuple[str
         return f"there is nothing to ask at {place.url} ({status})", f"{_V1}; {place.doctor}"
     if 300 <= status < 400:
         return f"{place.url} redirects elsewhere ({status})", "use the address that it redirects to (often https)"
-    hint = "the model may give no log-probs, or fewer: choose another model or a smaller top-k"
+    hint = f"it may give no log-probs (then {_WHOLE}), or fewer (a smaller top-k); {place.doctor}"
     return f"the API refused the request ({status})", hint if "logprob" in words.lower() else "see its words above"
 
 

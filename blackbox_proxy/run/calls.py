@@ -43,10 +43,14 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What became of some asks: the replies in order, or those that came in spite of `error`, the first there was."""
+    """What became of some asks: the replies in order, or those that came in spite of `error`, the first there was.
+
+    asks: what each of the replies answers.
+    """
 
     replies: Sequence[Reply]
     error: BlackboxProxyError | None = None
+    asks: Sequence[Ask] = ()
 
 
 @final
@@ -79,26 +83,27 @@ def send_all(api: Endpoint, batch: Batch) -> Answered:
     asks, purpose = batch.asks, batch.purpose
     lists = _lists(api, asks)
     if lists is not None:
-        return _answered([_tried(lambda: lists.send_list(asks, purpose))])
+        return _answered([_tried(lambda: lists.send_list(asks, purpose))], [asks])
     if len(asks) == 1:
-        return _answered([_tried(lambda: [api.send(asks[0], purpose)])])
+        return _answered([_tried(lambda: [api.send(asks[0], purpose)])], [asks])
     calls = [PendingCall(_some(api, asks[at::AT_ONCE], purpose)) for at in range(min(AT_ONCE, len(asks)))]
     outcomes = [call.result() for call in calls]
-    return _answered([outcomes[at % AT_ONCE][at // AT_ONCE] for at in range(len(asks))])
+    return _answered([outcomes[at % AT_ONCE][at // AT_ONCE] for at in range(len(asks))], [[ask] for ask in asks])
 
 
 async def asend_all(api: Endpoint, batch: Batch) -> Answered:
     """`send_all` for asyncio. Where it is cancelled, the requests are too."""
     lists = _lists(api, batch.asks)
     if lists is not None:
-        return _answered([await _atried(lambda: lists.asend_list(batch.asks, batch.purpose))])
+        return _answered([await _atried(lambda: lists.asend_list(batch.asks, batch.purpose))], [batch.asks])
     room = asyncio.Semaphore(AT_ONCE)
 
     async def one(ask: Ask) -> Sequence[Reply]:
         async with room:
             return [await api.asend(ask, batch.purpose)]
 
-    return _answered(await asyncio.gather(*(_atried(partial(one, ask)) for ask in batch.asks)))
+    outcomes = await asyncio.gather(*(_atried(partial(one, ask)) for ask in batch.asks))
+    return _answered(outcomes, [[ask] for ask in batch.asks])
 
 
 def _lists(api: Endpoint, asks: Sequence[Ask]) -> TakesLists | None:
@@ -126,11 +131,12 @@ async def _atried(call: Callable[[], Awaitable[Sequence[Reply]]]) -> Outcome:
         return error
 
 
-def _answered(outcomes: Sequence[Outcome]) -> Answered:
-    """All replies; of several errors the first, which takes over what the others took."""
-    replies = [reply for one in outcomes if not isinstance(one, BlackboxProxyError) for reply in one]
+def _answered(outcomes: Sequence[Outcome], asked: Sequence[Sequence[Ask]]) -> Answered:
+    """All replies; of several errors the first, which takes over what the others took. asked: what each answers."""
+    came = [(one, asks) for one, asks in zip(outcomes, asked, strict=True) if not isinstance(one, BlackboxProxyError)]
+    replies, asks = [reply for one, _ in came for reply in one], [ask for _, group in came for ask in group]
     errors = [one for one in outcomes if isinstance(one, BlackboxProxyError)]
     if not errors:
-        return Answered(replies)
+        return Answered(replies, None, asks)
     errors[0].calls = tuple(call for error in errors for call in error.calls)
-    return Answered(replies, errors[0])
+    return Answered(replies, errors[0], asks)

@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Generator, Iterator
 from dataclasses import replace
 from typing import Self, final
 
-from blackbox_proxy.core.events import ApiAnswers, ApiReveal, Asking, Begin, Evaluate, Evidence, ScoreStrings
+from blackbox_proxy.core.events import ApiReveal, Asking, Begin, Drawing, Evaluate, Evidence, ScoreStrings
 from blackbox_proxy.errors import InputError, OverBudget, PromptError
 from blackbox_proxy.run.calls import PendingCall, asend_all, send_all
 from blackbox_proxy.run.session import Session
@@ -69,8 +69,8 @@ def _drive(session: Session) -> Generator[Step, None, Result]:
                 elif isinstance(event, ApiReveal):
                     asks = session.asks(event)
                     evidence = Evidence(replies=session.book(send_all(session.api, asks), asks))
-                elif isinstance(event, ApiAnswers):
-                    evidence = Evidence(replies=session.gather(send_all(session.api, session.asks(event))))
+                elif isinstance(event, Drawing):
+                    evidence = session.gather(send_all(session.api, session.asks(event)))
                 elif isinstance(event, Evaluate | ScoreStrings | Begin):
                     evidence = session.local(event)
         except StopIteration as stop:
@@ -144,8 +144,8 @@ async def _adrive(session: Session) -> AsyncGenerator[Step | Result, None]:
                 elif isinstance(event, ApiReveal):
                     asks = session.asks(event)
                     evidence = Evidence(replies=session.book(await asend_all(session.api, asks), asks))
-                elif isinstance(event, ApiAnswers):
-                    evidence = Evidence(replies=session.gather(await asend_all(session.api, session.asks(event))))
+                elif isinstance(event, Drawing):
+                    evidence = session.gather(await asend_all(session.api, session.asks(event)))
                 elif isinstance(event, Evaluate | ScoreStrings | Begin):
                     evidence = await asyncio.to_thread(session.local, event)
         except StopIteration as stop:

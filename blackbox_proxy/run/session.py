@@ -17,9 +17,9 @@ from blackbox_proxy.core.decoding.api_answer import api_answer
 from blackbox_proxy.core.decoding.collecting import collecting_steering
 from blackbox_proxy.core.decoding.drafting import Drafts, Planner
 from blackbox_proxy.core.decoding.given import Given
-from blackbox_proxy.core.decoding.whole import whole_answers
 from blackbox_proxy.core.events import (
     ApiAnswers,
+    ApiChunks,
     ApiDraft,
     ApiEcho,
     ApiPrefixes,
@@ -27,6 +27,7 @@ from blackbox_proxy.core.events import (
     ApiText,
     Asking,
     Begin,
+    Drawing,
     Ending,
     Event,
     Evidence,
@@ -37,6 +38,7 @@ from blackbox_proxy.core.text import first_stop
 from blackbox_proxy.errors import BlackboxProxyError, InputError, OverBudget, PromptError
 from blackbox_proxy.local.controls import parted_note
 from blackbox_proxy.run.calls import Answered, Batch
+from blackbox_proxy.run.chunks import HeldChunks, drawing, held_for
 from blackbox_proxy.run.notes import blind_note, recut_notes, respelled_note, uncertain_notes
 from blackbox_proxy.run.sources import (
     BoundSource,
@@ -52,7 +54,7 @@ from blackbox_proxy.run.sources import (
     whole_knobs,
     whole_source,
 )
-from blackbox_proxy.run.whole import HeldAnswers, draws
+from blackbox_proxy.run.whole import HeldAnswers
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import (
     Ask,
@@ -127,7 +129,7 @@ class Session:
     drafted: how many positions the API has sent. blind: how many replies showed nothing at their first one.
     respelled: how many spelt the answer so far with other escapes than it needs. waiting: how many requests are under
     way. given, reference: the text to score, or the answer to collect the places of, where that is what the run is for.
-    whole: the whole answers, where those are drawn.
+    whole: the whole answers or chunks, where those are drawn.
     """
 
     api: Endpoint
@@ -146,7 +148,7 @@ class Session:
     respelled: int = 0
     waiting: int = 0
     given: Given | None = None
-    whole: HeldAnswers | None = None
+    whole: HeldAnswers | HeldChunks | None = None
     reference: bytes | None = None
     started: float = field(default_factory=time.perf_counter)
 
@@ -171,7 +173,7 @@ class Session:
             steering = whole_knobs(steering)
             texts = whole_source(offsets, pair_prompt, steering)
             asked = "" if can.chat else api.text(prompt)
-            held = HeldAnswers(steering)
+            held = held_for(steering, api)
             return cls(api, texts, steering, asked, (), Drafts(), spending, prompt.messages, whole=held)
         if not can.logprobs:
             raise InputError(
@@ -226,19 +228,19 @@ class Session:
         if self.given is not None:
             return self.source.scoring(self.given, self.steering, self.api)
         if self.whole is not None:
-            return whole_answers(self.steering)
+            return self.whole.run()
         if self.reference is not None and isinstance(self.source, PairSource):
             return self.source.collecting(self.reference, self.steering, self.api)
         run = self.source.loop(self.steering, self.api, self.drafts)
         return api_answer(self.steering, otherwise=run) if self.steering.leaves_alone else run
 
-    def asks(self, event: Asking | ApiReveal | ApiAnswers) -> Batch:
+    def asks(self, event: Asking | ApiReveal | Drawing) -> Batch:
         """The requests that a question of the loop becomes, to be sent at once."""
         asks = self._asks(event)
         self.waiting = 1 if self.api.capabilities().prompt_lists and self.whole is None else len(asks)
         return Batch(asks, Purpose(self.spending.run, len(self.steps)))
 
-    def _asks(self, event: Asking | ApiReveal | ApiAnswers) -> Sequence[Ask]:
+    def _asks(self, event: Asking | ApiReveal | Drawing) -> Sequence[Ask]:
         model, top_k = self.api.model, self.api.capabilities().top_k
         match event:
             case ApiDraft(answer, path, length=length):
@@ -252,8 +254,8 @@ class Session:
                 return [Score(model, text, top_k, ids)]
             case ApiReveal(answer, path, ids):
                 return [Reveal(model, self._prefix(answer, path), top_k, ids)]
-            case ApiAnswers():
-                return list(draws(event, self.api, self._prefix(b"", ())))
+            case ApiAnswers() | ApiChunks():
+                return drawing(event, self.api, self._prefix(b"", ()))
 
     def _prefix(self, answer: bytes, path: TokenPath) -> Prefix:
         ids = self.ids + path if self.steering.event == "ids" else None
@@ -283,11 +285,11 @@ class Session:
         both = zip(batch.asks, answered.replies, strict=True)
         return [_worded(reply) if worded and _goes_on(ask) else reply for ask, reply in both]
 
-    def gather(self, answered: Answered) -> Sequence[Reply]:
-        """Keep the whole answers that came. Raises the error of the others where there is none at all."""
+    def gather(self, answered: Answered) -> Evidence:
+        """Keep the texts that were drawn and came. Raises the error of the others where there is none at all."""
         self.waiting = 0
         self.model = next((reply.model for reply in answered.replies if reply.model), self.model)
-        return answered.replies if self.whole is None else self.whole.gather(answered, self.spending)
+        return Evidence() if self.whole is None else self.whole.gather(answered, self.spending)
 
     def _pay(self, replies: Sequence[Reply], asks: Sequence[Ask]) -> None:
         for reply in replies:
@@ -388,10 +390,10 @@ class Session:
                 *spent_notes(usage),
             ),
             calls=tuple(self.spending.calls),
-            samples=() if self.whole is None else self.whole.priced(ending.samples),
+            samples=() if self.whole is None else self.whole.priced(ending),
         )
 
     def _exactness(self, ending: Ending) -> Exactness:
         if self.whole is not None:
-            return "sampled"
+            return self.whole.exactness
         return "approximate" if ending.notes else _exactness(self.steps)

@@ -25,7 +25,7 @@ from blackbox_proxy.core.events import (
     StringScores,
 )
 from blackbox_proxy.errors import InputError
-from blackbox_proxy.steering import Steering
+from blackbox_proxy.steering import Steering, Way
 from blackbox_proxy.types import (
     Continuation,
     OffsetSource,
@@ -173,8 +173,8 @@ class ScoresTexts(Protocol):
 
 
 def draws_whole(steering: Steering, api: Endpoint) -> bool:
-    """Whether whole answers are drawn: where that is asked for, or the endpoint allows nothing else."""
-    return steering.way == "answers" or (steering.way == "auto" and not api.capabilities().logprobs)
+    """Whether whole answers, or chunks, are drawn: where that is asked for, or the endpoint allows nothing else."""
+    return steering.way in {"answers", "chunks"} or (steering.way == "auto" and not api.capabilities().logprobs)
 
 
 def whole_knobs(steering: Steering) -> Steering:
@@ -186,9 +186,10 @@ def whole_knobs(steering: Steering) -> Steering:
 
 def whole_source(offsets: Offsets, prompt: Prompt, steering: Steering) -> StringSource:
     """What weighs whole answers. Raises InputError for a source that scores none, and for knobs of single tokens."""
-    replace(steering, way="answers")  # which raises where the knobs cannot go with it
+    way: Way = "chunks" if steering.way == "chunks" else "answers"
+    replace(steering, way=way)  # which raises where the knobs cannot go with it
     if not isinstance(offsets, ScoresTexts):
-        raise InputError(f"way='answers' needs a source that scores texts, and {type(offsets).__name__} has no `score`")
+        raise InputError(f"way={way!r} needs a source that scores texts, and {type(offsets).__name__} has no `score`")
     if isinstance(offsets, LocalPair):
         read_by(offsets, prompt)
     return StringSource(offsets, prompt)

@@ -13,6 +13,7 @@ from blackbox_proxy.core.decoding.given import Given
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.run.choice import Choosing
 from blackbox_proxy.run.engine import AsyncStream, Stream
+from blackbox_proxy.run.foretelling import foretell
 from blackbox_proxy.run.session import Session
 from blackbox_proxy.run.sources import LocalPair, Offsets, draws_whole
 from blackbox_proxy.steering import Steering
@@ -45,7 +46,8 @@ class Steerer:
     def complete(self, prompt: Prompt | str, *, pair_prompt: Prompt | str | None = None) -> Result:
         """The steered answer to a prompt; greedy, or drawn where the knobs have a temperature.
 
-        Where whole answers are drawn (`Steering.way`) it is one of them, and `Result.samples` has them all.
+        Where whole answers are drawn (`Steering.way`) it is one of them, and `Result.samples` has them all. Where
+        `auto` takes that way, the logger `blackbox_proxy.run.foretelling` warns what that is expected to cost before.
 
         Args:
             prompt: A question, or a `Prompt`.
@@ -183,7 +185,7 @@ class Steerer:
     def _session_with(
         self, steering: Steering, prompt: Prompt | str, pair_prompt: Prompt | str | None, *, run: str = ""
     ) -> Session:
-        return Session.open(
+        session = Session.open(
             as_prompt(prompt),
             _or(pair_prompt, prompt),
             api=self.api,
@@ -192,6 +194,8 @@ class Steerer:
             planner=self.planner,
             run=run,
         )
+        foretell(self.api, as_prompt(prompt), steering)
+        return session
 
     def _sessions(self, prompt: Prompt | str, n: int, pair_prompt: Prompt | str | None) -> Iterator[Session]:
         """One for each answer that is drawn, of one run in the books. Raises InputError for equal answers."""

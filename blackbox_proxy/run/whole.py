@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import final
 
 from blackbox_proxy.api import Endpoint
-from blackbox_proxy.core.decoding.whole import kept_draw, merged, priced, seed_of, written_in
-from blackbox_proxy.core.events import ApiAnswers, Ending
+from blackbox_proxy.core.decoding.whole import kept_draw, merged, priced, seed_of, whole_answers, written_in
+from blackbox_proxy.core.events import ApiAnswers, Ending, Evidence, Run
 from blackbox_proxy.core.money.spending import Spending, calls_of, cost_of
 from blackbox_proxy.run.calls import Answered
 from blackbox_proxy.steering import Steering
-from blackbox_proxy.types import Draw, Prefix, Reply, Sample, Sampling
+from blackbox_proxy.types import Draw, Exactness, Prefix, Reply, Sample, Sampling
 
 
 def draws(event: ApiAnswers, api: Endpoint, prefix: Prefix) -> Iterator[Draw]:
@@ -38,12 +38,21 @@ class HeldAnswers:
     replies: list[Reply] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
-    def gather(self, answered: Answered, spending: Spending) -> Sequence[Reply]:
+    @property
+    def exactness(self) -> Exactness:
+        """Of an answer that is one of several."""
+        return "sampled"
+
+    def run(self) -> Run:
+        """The loop that asks for them."""
+        return whole_answers(self.steering)
+
+    def gather(self, answered: Answered, spending: Spending) -> Evidence:
         """Keep the replies that came, in spite of those that did not. Raises their error where there is none at all.
 
         Without seeds all requests are equal, so a replay may hand out their replies in any order: they are put in one.
         """
-        came = sorted(answered.replies, key=_order)
+        came = sorted(answered.replies, key=order_of)
         for reply in came:
             self.replies.append(reply)
             spending.hold(reply, written_in(reply))
@@ -53,7 +62,7 @@ class HeldAnswers:
                 raise error
             spending.lose(error.calls)
             self.failures.append(error.message)
-        return came
+        return Evidence(replies=came)
 
     def take(self, ending: Ending, spending: Spending) -> None:
         """Book the tokens of one draw of the chosen answer as kept; all others are wasted."""
@@ -66,11 +75,12 @@ class HeldAnswers:
         samples = tuple(merged(self.replies, self.steering))
         return Ending("error", sum(one.tokens for one in samples), (), samples)
 
-    def priced(self, samples: Sequence[Sample]) -> tuple[Sample, ...]:
+    def priced(self, ending: Ending) -> tuple[Sample, ...]:
         """The samples with what they cost."""
         costs = [cost_of(calls_of(reply)) for reply in self.replies]
-        return priced(samples, self.replies, costs, steering=self.steering)
+        return priced(ending.samples, self.replies, costs, steering=self.steering)
 
 
-def _order(reply: Reply) -> tuple[list[str], int, int]:
+def order_of(reply: Reply) -> tuple[list[str], int, int]:
+    """By what replies to equal requests are put in order."""
     return [drawn.text for drawn in reply.drawn], reply.usage.output, reply.usage.cached

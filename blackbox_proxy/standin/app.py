@@ -112,6 +112,7 @@ class StandinEndpoints:
     async def _written(
         self, http: Request, request: StandinRequest, tasks: Sequence[PromptTask], *, shape: StandinShape
     ) -> Response:
+        await self._service.compile(request)
         if request.stream:
             return EventSourceResponse(events(self._service.stream(request, tasks, shape=shape), _refusal), sep="\n")
         written = await while_connected(http, lambda: self._service.whole(request, tasks, shape=shape))

@@ -20,6 +20,9 @@ _LONGEST_WORDS = 300
 _COMPACT = {"whitespace_flexible": False}
 """JSON without white space, in which a model could go on for ever."""
 
+_FREE = '%llguidance {"no_forcing": true}\nstart: %json'
+"""The head of a grammar, before its schema, that forces no token."""
+
 
 class GuidedMatcher(Protocol):
     """What is asked of llguidance's matcher."""
@@ -46,9 +49,15 @@ class Guidance:
         ends = vocabulary.ends.tolist()
         self._tokenizer = llguidance.LLTokenizer(pieces, n_vocab=len(vocabulary), eos_token=ends, slices=[])
 
-    def begin(self, schema: str) -> GuidedMatcher:
-        """A new answer. Raises InputError for a schema that cannot be obeyed."""
-        grammar = self._library.LLMatcher.grammar_from_json_schema(schema, _COMPACT)
+    def begin(self, schema: str, *, free: bool = False) -> GuidedMatcher:
+        """A new answer. Raises InputError for a schema that cannot be obeyed.
+
+        free: what is forced may be spelt in any tokens; otherwise as the tokenizer cuts it, but for its last tokens,
+        which the text behind may join.
+        """
+        rules = f"{_FREE} {schema_text({**json.loads(schema), 'x-guidance': _COMPACT})}"
+        library = self._library.LLMatcher
+        grammar = library.grammar_from_lark(rules) if free else library.grammar_from_json_schema(schema, _COMPACT)
         matcher = self._library.LLMatcher(self._tokenizer, grammar)
         if matcher.is_error():
             said = " ".join(matcher.get_error().split())[:_LONGEST_WORDS]

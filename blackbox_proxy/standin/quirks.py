@@ -144,6 +144,17 @@ _ALL = (
         "Where a schema is demanded, log-probs are those after its mask.",
         "vLLM with processed_logprobs",
     ),
+    Quirk(
+        "slow-schema",
+        "The first answer to a new schema comes so many seconds later.",
+        "OpenAI, as its guide says",
+        Takes("SECONDS", _decimal(3600)),
+    ),
+    Quirk(
+        "free-forced",
+        "What a schema forces is spelt in the tokens that the model likes best, not as the tokenizer cuts it.",
+        "llama-server",
+    ),
     # how a text is gone on with
     Quirk(
         "implicit-prefill",
@@ -201,6 +212,7 @@ _ALL = (
     # what is counted
     Quirk("cached-hidden", "Usage does not say how much was cached.", "vLLM, Together, TGI, Ollama"),
     Quirk("no-usage", "Replies have no usage.", "small proxies"),
+    Quirk("prompt-per-answer", "Usage counts the prompt for each of `n` answers.", "gateways that send n requests"),
     # what goes wrong on the way
     Quirk(
         "faults",
@@ -233,7 +245,10 @@ EXCLUDING: tuple[tuple[str, ...], ...] = (
     ("logp-after-temperature", "scaled-except-zero"),
     ("one-hot-at-zero", "scaled-except-zero"),
     ("ignored-bias", "biased-logps"),
-    *(("ignored-format", name) for name in ("no-pattern", "no-formatted-logprobs", "masked-logps")),
+    *(
+        ("ignored-format", name)
+        for name in ("no-pattern", "no-formatted-logprobs", "masked-logps", "slow-schema", "free-forced")
+    ),
     ("no-formatted-logprobs", "masked-logps"),
     ("implicit-prefill", "no-prefill", "prefill-as-user"),
     ("no-prefill", "trimmed-prefill"),
@@ -252,6 +267,7 @@ EXCLUDING: tuple[tuple[str, ...], ...] = (
     ("lossy-bytes", "escaped-tokens", "string-collisions"),
     ("hidden-end", "visible-end-text", "blank-specials"),
     ("cached-hidden", "no-usage"),
+    ("no-usage", "prompt-per-answer"),
     ("together-shape", "hidden-end"),
     ("null-bytes", "skipped-fragments"),
     ("lossy-bytes", "skipped-fragments"),

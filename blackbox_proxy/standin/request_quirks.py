@@ -15,7 +15,7 @@ from openai.types.responses.response_create_params import ResponseCreateParamsSt
 
 from blackbox_proxy.openai_http import fields
 from blackbox_proxy.openai_http.fields import Body, Refusal
-from blackbox_proxy.openai_http.turns import Unfinished
+from blackbox_proxy.openai_http.turns import FLAGS, Unfinished
 from blackbox_proxy.standin.quirks import Quirks
 from blackbox_proxy.standin.requests import Source, StandinRequest
 from blackbox_proxy.types import Message, Prompt
@@ -192,7 +192,7 @@ def _is_open(body: Body) -> bool:
     last = (_turns(body) or [None])[-1]
     if not isinstance(last, dict) or last.get("role") != "assistant":
         return False
-    return body.get("continue_final_message") is None and last.get("prefix") is None
+    return body.get("continue_final_message") is None and all(last.get(name) is None for name in FLAGS)
 
 
 def _continue_open(raw: RawRequest) -> Body:
@@ -212,7 +212,7 @@ def _ignore_flags(raw: RawRequest) -> Body:
     body = _without("continue_final_message", "add_generation_prompt")(raw)
     if not _turns(body):
         return body
-    plain = [{k: v for k, v in t.items() if k != "prefix"} if isinstance(t, dict) else t for t in _turns(body)]
+    plain = [{k: v for k, v in t.items() if k not in FLAGS} if isinstance(t, dict) else t for t in _turns(body)]
     return {**body, "messages": plain}
 
 

@@ -161,7 +161,7 @@ class Service:
         self._quirks = quirks
         self._spend = spend
         self._view = view_of(quirks)
-        self._formats = Formats(model.vocabulary)
+        self._formats = Formats(model.vocabulary, free="free-forced" in quirks, delay=quirks.decimal("slow-schema"))
         self._spelling = ReplySpelling(self._vocabulary, manner=manner_of(quirks))
         self.started = int(self._chance.now())
 
@@ -201,6 +201,10 @@ class Service:
     def _prepared(self, request: StandinRequest) -> list[PromptTask]:
         self._formats.check(request.schema)
         return self._reader.read(request)
+
+    async def compile(self, request: StandinRequest) -> None:
+        """Take the time of a schema that is asked for the first time."""
+        await self._formats.wait(request.schema)
 
     async def whole(self, request: StandinRequest, tasks: Sequence[PromptTask], *, shape: StandinShape) -> bytes:
         """All answers in one reply."""
@@ -244,7 +248,7 @@ class Service:
             sampling = self._sampling(request, task, seed=(base, again))
             transcript = Transcript(self._vocabulary, stops=request.stops, echo=task.echo)
             async with self._pool.take(task) as slot:
-                if not again:
+                if not again or "prompt-per-answer" in self._quirks:
                     tally.prompt += len(task.path)
                     tally.cached += 0 if sampling.reads_prompt else slot.reuse(task.path)
                 mask = self._formats.begin(request.schema)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import final
 
+import anyio
 import numpy as np
 
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
@@ -80,10 +81,16 @@ class AnswerMask:
 
 @final
 class Formats:
-    """The masks of one vocabulary, whose tokens llguidance reads at the first schema."""
+    """The masks of one vocabulary, whose tokens llguidance reads at the first schema.
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    free: what is forced may be spelt in any tokens. delay: seconds that the first use of a schema takes.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, *, free: bool = False, delay: float = 0.0) -> None:
         self._vocabulary = vocabulary
+        self._free = free
+        self._delay = delay
+        self._seen: set[str] = set()
 
     @cached_property
     def _guidance(self) -> Guidance:
@@ -94,12 +101,18 @@ class Formats:
         if schema:
             self.begin(schema)
 
+    async def wait(self, schema: str) -> None:
+        """Take the time of a schema that is new; for `json_object` and for no schema nobody has to wait."""
+        if self._delay and schema not in ("", OBJECT) and schema not in self._seen:
+            await anyio.sleep(self._delay)
+            self._seen.add(schema)
+
     def begin(self, schema: str) -> AnswerMask | None:
         """The mask of a new answer; None where nothing is demanded."""
         if not schema:
             return None
         try:
-            return AnswerMask(self._guidance.begin(schema))
+            return AnswerMask(self._guidance.begin(schema, free=self._free))
         except InputError as error:
             message = f"Invalid schema for response_format: {error.message} ({error.hint})."
             raise Refusal(message, param="response_format", code="invalid_schema") from error

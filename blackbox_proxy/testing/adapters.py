@@ -82,6 +82,8 @@ def _asks(able: Capabilities) -> Iterator[Ask]:
     begun = replace(prompt, answer=ANSWER.encode())
     if not able.logprobs or able.answers_at_once > 1:
         yield Draw("model", prompt, Sampling(1.0, seed=3), 7, able.answers_at_once)
+        if able.continuation in (Continuation.EXACT, Continuation.PREFILL):
+            yield Draw("model", begun, Sampling(1.0, seed=3), 7, able.answers_at_once)
     if not able.logprobs:
         return
     yield Generate("model", prompt, able.top_k)

@@ -123,13 +123,16 @@ class Reveal:
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """Draw whole answers to a prompt: their texts, and the log-probs of their own tokens where the endpoint shows any.
+    """Draw whole answers to a prompt, or continuations of an answer, as texts.
+
+    The log-probs of their own tokens come with them where the endpoint shows any.
 
     Attributes:
         model: What the endpoint calls the model.
-        prefix: The prompt; its answer is empty.
+        prefix: The prompt, and the answer so far where an endpoint goes on from exactly that (`Continuation.EXACT`,
+            `Continuation.PREFILL`); what is drawn is what follows it.
         sampling: How tokens are drawn.
-        length: Most tokens of each answer.
+        length: Most tokens of each answer or continuation.
         count: How many answers; more than 1 where the endpoint takes that (`Capabilities.answers_at_once`).
     """
 

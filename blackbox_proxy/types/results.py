@@ -102,7 +102,7 @@ class Step:
 
 Exactness = Literal["exact", "forced", "sampled", "approximate"]
 """Of an answer: whether each step is conditioned on exactly the text before, and whether inside a JSON string; or
-whether it is one of several that were drawn whole."""
+whether it is one of several that were drawn whole, or by chunks in proportion to their weights."""
 
 
 Finish = Literal["stop", "length", "stop_string", "repetition", "budget", "content_filter", "error"]
@@ -112,7 +112,9 @@ provider's filter has cut it there."""
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One of the whole answers that an answer was chosen from; equal ones are merged.
+    """One of the texts that an answer was chosen from: whole answers, or what a search by chunks led to.
+
+    Equal ones are merged.
 
     Log-probs are natural, and those of the whole text, of its end too where it ended by itself. None where nobody
     knows.
@@ -120,13 +122,14 @@ class Sample:
     Attributes:
         text: The answer, cut before a stop string.
         finish: Why it ended.
-        count: How often it was drawn.
+        count: How often it was drawn; by chunks, how many draws of its last round led to it.
         logp: The API's, of what it sampled.
         expert: The expert's.
         anti_expert: The anti-expert's.
         log_weight: alpha * (expert - anti_expert): log of the weight of each of its draws.
         share: Its part of all weights: how probable it is that `draw` takes it.
-        tokens: API tokens of all its draws; estimated from their lengths where one request drew several answers.
+        tokens: API tokens of all its draws, or of all its chunks; estimated from their lengths where one request drew
+            several. Chunks that two texts share count for both, and those of texts that were dropped for none.
         cost: US dollars, its part of the requests that drew it; None where that is unknown.
         chosen: Whether it is the answer.
     """
@@ -155,15 +158,16 @@ class Result:
         usage: Tokens and requests.
         exactness: `exact` where the endpoint went on from exactly our text at every step (`Step.exact`) and no step was
             completed without the API; `forced` where it did so too, and at some steps inside a JSON string
-            (`Step.forced`); `sampled` for one of several whole answers, chosen by its weight; `approximate` otherwise.
+            (`Step.forced`); `sampled` for one of several whole answers, or of drawn beams, chosen by its weight;
+            `approximate` otherwise, and for the best of a search by chunks.
         seconds: Wall time.
         cost: US dollars for all requests that were answered, those of no use included; None where that of one is
             unknown, or nothing is booked.
         model: What the endpoint calls the model.
         notes: What a reader should know of this answer.
         calls: All attempts at requests, as the ledger has them.
-        samples: The whole answers that it was chosen from, the largest share first; none where it was steered token by
-            token.
+        samples: The whole answers, or texts that chunks led to, that it was chosen from, the largest share first; none
+            where it was steered token by token.
     """
 
     text: str

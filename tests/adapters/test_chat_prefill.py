@@ -1,4 +1,4 @@
-"""A partial turn in its three spellings; a prefix that is repeated, and one that loses its white space."""
+"""A partial turn in its four spellings; a prefix that is repeated, and one that loses its white space."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ def sampled(reply: Reply) -> bytes:
     [
         ("flag_pair", PARTIAL, {"continue_final_message": True, "add_generation_prompt": False}),
         ("prefix", {**PARTIAL, "prefix": True}, {}),
+        ("partial", {**PARTIAL, "partial": True}, {}),
         ("implicit", PARTIAL, {}),
     ],
 )
@@ -56,7 +57,7 @@ def test_a_partial_turn_in_its_spellings(prefill: Prefill, turn: Json, flags: Js
     }
 
 
-@pytest.mark.parametrize("prefill", ["flag_pair", "prefix", "implicit"])
+@pytest.mark.parametrize("prefill", ["flag_pair", "prefix", "partial", "implicit"])
 def test_without_an_answer_it_is_a_plain_question(prefill: Prefill) -> None:
     """A flag would turn the user's own words into what is gone on from."""
     body = ChatPrefill(prefill=prefill, echoes=True, trims=True).encode(behind(b"")).body

@@ -99,3 +99,47 @@ def test_of_an_empty_answer_without_log_probs_nothing_is_known(content: list[obj
     body = {"status": "completed", "output": [message], "usage": {"input_tokens": 3, "output_tokens": 1}}
     reply = read(body, decoder="openai_responses", path="/responses", logprobs_kind="include")
     assert [(one.text, one.logp, one.tokens) for one in reply.drawn] == [("", None, None)]
+
+
+def test_a_continuation_is_asked_for_behind_the_answer_so_far() -> None:
+    begun = Draw("m", Prefix("Hi", b"one ", messages=PREFIX.messages), Sampling(1.0), 5)
+    text = load_adapter("completions", logprobs=False).encode(begun).body
+    assert text["prompt"] == "Hione "
+    turns = load_adapter("chat_prefill", logprobs=False).encode(begun).body
+    assert turns["messages"] == [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "one "}]
+    assert turns["continue_final_message"] is True
+    flagged = load_adapter("chat_prefill", prefill="prefix", logprobs=False).encode(begun).body
+    assert isinstance(flagged["messages"], list)
+    assert flagged["messages"][-1]["prefix"] is True
+    with pytest.raises(InputError, match="new turn with every reply"):
+        load_adapter("chat_continue", logprobs=False).encode(begun)
+
+
+@pytest.mark.parametrize(
+    ("options", "sent", "said", "rest"),
+    [
+        ({"trims": True}, "one", " two", "two"),
+        ({"trims": True}, "one", "\ntwo", "two"),
+        ({"trims": True}, "one", "two", "two"),
+        ({"echoes": True}, "one ", "one two", "two"),
+        ({"echoes": True, "trims": True}, "one", "one two", "two"),
+    ],
+)
+def test_what_a_drawn_continuation_repeats_is_taken_off(
+    options: Mapping[str, object], sent: str, said: str, rest: str
+) -> None:
+    adapter = load_adapter("chat_prefill", logprobs=False, **options)
+    begun = Draw("m", Prefix("Hi", b"one ", messages=PREFIX.messages), Sampling(1.0), 5)
+    body = adapter.encode(begun).body
+    assert isinstance(body["messages"], list)
+    assert body["messages"][-1]["content"] == sent
+    assert body["max_tokens"] == 5
+    drawn = adapter.decode({"choices": [choice(said)], "usage": USAGE}, begun).drawn
+    assert [(one.text, one.logp) for one in drawn] == [(rest, None)]
+
+
+def test_a_continuation_that_does_not_repeat_what_it_should_is_an_error() -> None:
+    begun = Draw("m", Prefix("Hi", b"one ", messages=PREFIX.messages), Sampling(1.0), 5)
+    adapter = load_adapter("chat_prefill", logprobs=False, echoes=True)
+    with pytest.raises(ReplyError, match="should repeat"):
+        adapter.decode({"choices": [choice("two")], "usage": USAGE}, begun)

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.remote.registry import load_adapter
-from blackbox_proxy.types import Adapter, Ask, Generate, Message, Prefix, Reveal, Sampling, WireRequest
+from blackbox_proxy.types import Adapter, Ask, Draw, Generate, Message, Prefix, Reveal, Sampling, WireRequest
 from blackbox_proxy_adapters.chat_continue import ChatContinue
 from blackbox_proxy_adapters.chat_prefill import ChatPrefill
 from blackbox_proxy_adapters.completions import Completions
@@ -193,3 +193,34 @@ def test_openais_description_can_refuse() -> None:
     for bad in ({"temperature": "hot"}, {"messages": [{"role": "user"}]}):
         with pytest.raises(ValidationError):
             check(Chat, {**good, **bad})
+
+
+PINNED = {"temperature": 1.0, "top_p": 0.95}
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_what_an_endpoint_fixes_is_never_sent(adapter: Callable[..., Adapter]) -> None:
+    codec = adapter(pinned=PINNED)
+    drawn = Draw("m", Prefix("Hello", messages=CHAT), Sampling(0.7, 0.9, 5), 8)
+    for ask in (replace(ASK, prefix=Prefix("Hello", messages=CHAT)), drawn):
+        body = codec.encode(ask).body
+        assert not body.keys() & PINNED.keys()
+        assert body["max_tokens"]
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_a_token_is_not_drawn_otherwise_than_the_endpoint_draws(adapter: Callable[..., Adapter]) -> None:
+    """Its draw would be taken for one of another distribution."""
+    codec, plain = adapter(pinned=PINNED), replace(ASK, prefix=Prefix("Hello", messages=CHAT))
+    codec.encode(replace(plain, sampling=Sampling(1.0, 0.95, 1)))
+    with pytest.raises(InputError, match=r"fixes top_p at 0\.95") as caught:
+        codec.encode(replace(plain, sampling=Sampling(1.0, 1.0, 1)))
+    assert "greedy answers that are steered" in caught.value.hint
+    with pytest.raises(InputError, match=r"fixes temperature at 1 and top_p at 0\.95"):
+        codec.encode(replace(plain, sampling=Sampling(0.5)))
+
+
+def test_only_what_is_sent_can_be_fixed() -> None:
+    with pytest.raises(InputError, match="there is no pinned field 'topp'") as caught:
+        ChatContinue(pinned={"topp": 1.0})
+    assert "did you mean 'top_p'?" in caught.value.hint

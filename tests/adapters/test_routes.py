@@ -52,6 +52,7 @@ ROUTES: dict[str, tuple[str, tuple[str, ...], Json]] = {
     "completions": ("completions", (), {}),
     "flag pair": ("chat_prefill", (), {"prefill": "flag_pair"}),
     "prefix": ("chat_prefill", (), PREFIX),
+    "partial": ("chat_prefill", (), {"prefill": "partial"}),
     "implicit": ("chat_prefill", ("implicit-prefill",), {"prefill": "implicit"}),
     "echoed": ("chat_prefill", ("echoed-prefix",), {**PREFIX, "echoes": True}),
     "trimmed": ("chat_prefill", ("trimmed-prefill",), {**PREFIX, "trims": True}),

@@ -172,9 +172,9 @@ def asked_next(prompt: str, answer: bytes, *, api: Api) -> Place:
         return Place(None, error=type(error).__name__)
 
 
-def beginnings(text: str, pieces: Sequence[bytes]) -> list[bytes]:
-    """The text after every `BREAK` tokens, where it is whole there."""
-    ends = [b"".join(pieces[:at]) for at in range(BREAK, len(pieces) + 1, BREAK)]
+def beginnings(text: str, pieces: Sequence[bytes], *, every: int = BREAK) -> list[bytes]:
+    """The text after every few tokens, where it is whole there."""
+    ends = [b"".join(pieces[:at]) for at in range(every, len(pieces) + 1, every)]
     return [end for end in ends if is_whole(end) and text.encode().startswith(end)]
 
 

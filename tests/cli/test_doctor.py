@@ -52,7 +52,7 @@ def test_the_table_has_a_row_for_each_check_and_fits(
     assert "Steering will be exact, by prefill: " in " ".join(said.out.split())
     assert "refused token ids " in said.out
     assert said.out.count("        sent /") == said.out.count("        came ") > 20
-    assert said.err.startswith(f"to ask toy at {url}: about 34 calls, 1,100 tokens in, 300 out ")
+    assert said.err.startswith(f"to ask toy at {url}: about 36 calls, 1,200 tokens in, 320 out ")
     assert "cost unknown" in said.err
     (path,) = overlays(config_home)
     assert f"written to {path}" in said.err
@@ -67,7 +67,7 @@ def test_everything_is_there_as_json_and_is_used_by_the_next_run(
     assert found["verdict"]["way"] == "prefill"
     assert found["cost"] is None
     assert found["options"]["trims"]
-    assert found["tokens"]["output"] < 220
+    assert found["tokens"]["output"] < 300
     assert {"what", "state", "saw", "finding", "sent", "came"} == found["checks"][0].keys()
     assert found["overlay"] == str(*overlays(config_home))
     said = cli(
@@ -83,12 +83,20 @@ def test_nothing_is_written_where_nothing_is_to_be(cli: Cli, url: str, config_ho
     assert overlays(config_home) == []
 
 
-def test_nothing_is_written_where_there_is_nothing_to_steer_by(cli: Cli, config_home: Path) -> None:
-    with running(patient(), name="toy", quirks=["ignored-logprobs"]) as url:
+def test_without_logprobs_whole_answers_are_drawn_by_what_was_measured(
+    cli: Cli, config_home: Path, pair_path: Path
+) -> None:
+    """Without a flag: `auto` takes them, and says so before the first call."""
+    with running(patient(), name="toy", quirks=["ignored-logprobs", "refused-fields=temperature"]) as url:
         said = cli("doctor", "--base-url", url, "--model", "toy")
-    assert "Steering is impossible: log-probs are asked for, and none come." in " ".join(said.out.split())
-    assert "nothing to steer by" in said.err
-    assert overlays(config_home) == []
+        assert "Steering will be by whole answers, exact in the limit of many" in " ".join(said.out.split())
+        (path,) = overlays(config_home)
+        assert cli("profiles", "check", str(path)).status == 0
+        place = ("--base-url", url, "--model", "toy", "--pair", str(pair_path))
+        steered = cli("steer", SHORT, *place, "--max-tokens", "5", "--json")
+    assert json.loads(steered.out)["samples"][0]["text"] == "ok"
+    assert "up to 8 whole answers are drawn" in steered.err
+    assert "at unknown cost" in steered.err
 
 
 @pytest.mark.parametrize(("answer", "status"), [(b"n\n", 1), (b"y\n", 0)])
@@ -104,7 +112,7 @@ def test_a_terminal_is_asked_before_the_first_call(url: str, traffic: Traffic, a
         os.close(theirs)
     assert ran.returncode == status
     assert "Go on? [Y/n]" in shown
-    assert shown.index("about 34 calls") < shown.index("Go on?")
+    assert shown.index("about 36 calls") < shown.index("Go on?")
     assert bool(ran.stdout) == bool(traffic.total) == (status == 0)
 
 
@@ -135,7 +143,7 @@ def test_as_json_what_broke_off_is_one_object_too(cli: Cli, config_home: Path) -
 
 
 def test_what_is_unfinished_does_not_replace_what_was_whole(cli: Cli, config_home: Path) -> None:
-    with running(patient(), name="toy", quirks=["faults=ok*28,ok*5,401"]) as url:
+    with running(patient(), name="toy", quirks=["faults=ok*36,ok*5,401"]) as url:
         assert cli("doctor", "--base-url", url, "--model", "toy").status == 0
         (path,) = overlays(config_home)
         before = path.read_text()
@@ -150,7 +158,10 @@ def test_what_is_unfinished_does_not_replace_what_was_whole(cli: Cli, config_hom
     [
         (("--base-url", "http://127.0.0.1:9/v1"), "--model is missing"),
         (("--model", "m"), "--base-url is missing"),
-        (("--model", "m", "--profile", "perplexity"), "perplexity cannot be steered"),
+        (
+            ("--model", "m-pro", "--profile", "azure", "--base-url", "http://127.0.0.1:9"),
+            "azure cannot be steered with 'm-pro'",
+        ),
         (("--model", "m", "--profile", "nonesuch"), "there is no profile 'nonesuch'"),
         (("--model", "m", "--profile", "llama_server"), "does not know the route /completion"),
         (("--model", "m", "--base-url", "https://example.com/v1"), "OPENAI_API_KEY is not set"),
@@ -196,4 +207,4 @@ def test_its_bill_is_the_ledgers(cli: Cli, traffic: Traffic, config_home: Path, 
     assert found["calls"] == len(rows) == traffic.total
     assert Decimal(found["cost"]) == sum((row.cost or Decimal(0) for row in rows), Decimal(0)) > 0
     assert found["tokens"]["input"] == sum(row.input or 0 for row in rows)
-    assert "about 0.0017 USD" in said.err
+    assert "about 0.00184 USD" in said.err

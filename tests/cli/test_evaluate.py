@@ -113,6 +113,13 @@ def test_one_arm_may_be_asked_alone_and_the_others_later(cli: Cli, task: str, he
     assert whole["closed"] == alone["closed"]
 
 
+def test_chunks_are_an_answer_like_any_other(cli: Cli, task: str, here: tuple[str, ...], tmp_path: Path) -> None:
+    knobs = ("--way", "chunks", "--beams", "2", "--samples", "2", "--chunk", "4")
+    steered = figures(cli, task, *here, "--only", "steered", "--limit", "2", *knobs)["steered"]
+    assert steered["n"] == 2
+    assert kept(tmp_path)[0]["calls"] > 1
+
+
 def test_several_calls_at_once_give_the_same_answers(
     cli: Cli, task: str, where: tuple[str, ...], tmp_path: Path
 ) -> None:

@@ -31,15 +31,21 @@ def asked(api: ScriptedApi) -> dict[str, object]:
     return api.seen[-1][2]
 
 
+SILENT = (
+    '[profile]\nabout = "a"\nchecked = 2026-11-30\nsources = ["s"]\nsupported = false\nreason = "it tells no text"\n'
+)
+
+
 def test_the_list_says_who_is_spoken_to_and_who_is_not(cli: Cli, mine: Path) -> None:
+    mine.with_name("silent.toml").write_text(SILENT)
     said = cli("profiles", "list")
     assert said.status == 0
     assert "chat_prefill" in said.out
     assert "not supported" in said.out
     found = {row["name"]: row for row in json.loads(cli("profiles", "list", "--json").out)}
     assert found["openai"]["adapter"] == "chat_continue"
-    assert not found["perplexity"]["supported"]
-    assert "no log-probs" in found["perplexity"]["reason"]
+    assert not found["silent"]["supported"]
+    assert found["silent"]["reason"] == "it tells no text"
     assert found["mine"]["files"][-1] == str(mine)
 
 
@@ -101,7 +107,7 @@ def test_an_option_that_the_adapter_refuses_is_told_with_the_file(cli: Cli, tmp_
     ("words", "says"),
     [
         (("profiles", "show", "openay"), "did you mean 'openai'?"),
-        (("profiles", "show", "openai", "--model", "o3"), "always reasons"),
+        (("profiles", "show", "azure", "--model", "o3-pro", "--base-url", "http://h"), "not spoken to by chat"),
         (("profiles", "check", "nowhere.toml"), "cannot read nowhere.toml"),
     ],
 )
@@ -113,15 +119,16 @@ def test_what_is_not_there_is_told(cli: Cli, words: tuple[str, ...], says: str) 
     ("options", "says"),
     [
         (("--profile", "nobody"), "there is no profile 'nobody'"),
-        (("--profile", "perplexity"), "perplexity cannot be steered"),
+        (("--profile", "silent"), "silent cannot be steered: it tells no text"),
         (("--profile", "azure"), "'azure' has no base URL"),
         (("--profile", "openai"), "needs a key, but OPENAI_API_KEY is not set"),
     ],
 )
 @pytest.mark.parametrize("command", ["steer", "choose"])
 def test_what_a_profile_refuses_is_a_sentence(
-    cli: Cli, pair_path: Path, command: str, options: tuple[str, ...], says: str
+    cli: Cli, mine: Path, pair_path: Path, command: str, options: tuple[str, ...], says: str
 ) -> None:
+    mine.with_name("silent.toml").write_text(SILENT)
     refused(cli(command, "hello", "--model", "m", "--pair", str(pair_path), *options), says)
 
 
@@ -230,3 +237,12 @@ def test_the_profile_is_enough_for_a_provider_of_such_quirks(
     assert said.status == 0, said.out
     found = json.loads(said.out)
     assert (found["text"], found["finish"], found["approximate_steps"]) == ("Tirana", "stop", 0)
+
+
+def test_what_nobody_saw_is_shown_with_the_check_that_settles_it(cli: Cli, tmp_path: Path) -> None:
+    said = cli("profiles", "show", "kimi")
+    assert {"says": "log-probs are not cut at the fixed top_p", "by": "support"} in tomllib.loads(said.out)["profile"][
+        "unseen"
+    ]
+    (tmp_path / "copy.toml").write_text(said.out)
+    assert cli("profiles", "check", str(tmp_path / "copy.toml")).status == 0

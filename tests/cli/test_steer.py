@@ -337,6 +337,27 @@ def test_whole_answers_are_drawn_shown_and_foretold(cli: Cli, where: tuple[str, 
     assert json.loads(silent.out)["exactness"] == "sampled", "auto takes whole answers where there are no log-probs"
 
 
+def test_chunks_are_drawn_shown_and_foretold(cli: Cli, where: tuple[str, ...], tmp_path: Path) -> None:
+    asked = ("steer", PROMPT, *where, "--template", "chatml", "--max-tokens", "8", "--no-ledger", "--no-logprobs")
+    chunks = ("--way", "chunks", "--beams", "2", "--samples", "2", "--chunk", "4", "--answers-at-once", "4")
+    said = cli(*asked, *chunks, "--json")
+    assert said.status == 0, said.err
+    answer = json.loads(said.out)
+    assert answer["text"] == next(sample["text"] for sample in answer["samples"] if sample["chosen"])
+    assert answer["exactness"] == "approximate"
+    assert answer["usage"]["requests"] <= 3
+    assert answer["usage"]["output"] - answer["usage"]["wasted"] <= 8
+    assert "up to 2 continuations of 2 texts are drawn again and again" in said.err
+    assert "3 calls" in said.err
+    page = tmp_path / "answer.html"
+    shown = cli(*asked, *chunks, "--pick", "draw", "--trace", "--trace-html", str(page))
+    assert "log weight" in shown.out
+    assert "All whole answers" in page.read_text()
+    refused = cli(*asked, *chunks, "--chunk", "3")
+    assert refused.status == 2
+    assert "chunk must be" in refused.err
+
+
 def test_a_profile_without_log_probs_needs_no_flag(
     cli: Cli, tiny_api: TinyModel, pair_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

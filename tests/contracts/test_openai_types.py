@@ -21,10 +21,12 @@ from openai.types.completion_create_params import CompletionCreateParamsNonStrea
 from openai.types.responses.response_create_params import ResponseCreateParamsNonStreaming as Response
 from pydantic import TypeAdapter, ValidationError
 
+from blackbox_proxy.openai_http.turns import FLAGS
 from blackbox_proxy.remote.profiles.finding import Profile, all_profiles
 from blackbox_proxy.remote.profiles.rules import laid_over, settle
 from blackbox_proxy.remote.registry import load_adapter
 from blackbox_proxy.types import Adapter, Ask, Draw, Generate, Message, Prefix, Reveal, Sampling
+from blackbox_proxy_adapters.options import Options
 
 TYPES: Mapping[str, TypeAdapter[object]] = {
     "/chat/completions": TypeAdapter(Chat),
@@ -127,7 +129,8 @@ def asks(draw: st.DrawFn, model: str, told: Adapter) -> Ask:
         return Draw(model, prefix, draw(samplings), draw(st.integers(1, 64)))
     if chosen:
         return Reveal(model, prefix, top_k, chosen)
-    return Generate(model, prefix, top_k, draw(st.integers(1, 64)), draw(st.none() | samplings))
+    drawn = st.none() if isinstance(told, Options) and told.pinned else st.none() | samplings
+    return Generate(model, prefix, top_k, draw(st.integers(1, 64)), draw(drawn))
 
 
 def check(path: str, body: Mapping[str, object]) -> None:
@@ -143,7 +146,7 @@ def check(path: str, body: Mapping[str, object]) -> None:
 def test_openais_own_routes_are_sent_what_they_describe(case: Spoken, data: st.DataObject) -> None:
     request = case.codec.encode(data.draw(asks(case.model, case.codec)))
     check(request.path, request.body)
-    top = request.body["top_logprobs"]
+    top = request.body.get("top_logprobs", 1 if not case.codec.capabilities().logprobs else None)
     assert isinstance(top, int)
     assert 1 <= top <= MOST_TOP
 
@@ -158,10 +161,10 @@ def test_other_providers_are_sent_no_more_than_their_profile_names(case: Spoken,
 
 
 def unflagged(value: object) -> object:
-    """Messages without the flag by which Mistral and DeepSeek go on from one; anything else as it is."""
+    """Messages without the flags by which Mistral and Kimi, and others, go on from one; anything else as it is."""
     if not isinstance(value, list) or not value or not isinstance(value[-1], dict):
         return value
-    return [*value[:-1], {name: field for name, field in value[-1].items() if name != "prefix"}]
+    return [*value[:-1], {name: field for name, field in value[-1].items() if name not in FLAGS}]
 
 
 def test_all_of_openais_routes_are_among_the_cases() -> None:

@@ -12,7 +12,7 @@ from blackbox_proxy.core.decoding.answers import steps
 from blackbox_proxy.core.decoding.loop import Loop
 from blackbox_proxy.core.decoding.rounds import HIDDEN_END
 from blackbox_proxy.core.decoding.strings import ByteReading
-from blackbox_proxy.core.events import ApiAnswers, ApiDraft, ApiReveal, Begin, Evaluate, Evidence, ScoreStrings
+from blackbox_proxy.core.events import ApiDraft, ApiReveal, Begin, Drawing, Evaluate, Evidence, ScoreStrings
 from blackbox_proxy.core.pairtable import PairTable
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.run.steerer import steer
@@ -346,7 +346,7 @@ def test_distributions_that_lie_behind_are_forgotten() -> None:
     event = next(run)
     while emitted < text - 1:
         held = max(held, len(table))
-        assert not isinstance(event, ApiReveal | ApiAnswers | ScoreStrings | Begin)
+        assert not isinstance(event, ApiReveal | Drawing | ScoreStrings | Begin)
         emitted += isinstance(event, Step)
         said = [reply(*[A, B] * 2)] if isinstance(event, ApiDraft) else []
         event = run.send(

@@ -42,13 +42,14 @@ VALUES: Mapping[str, tuple[str, ...]] = {
     "top-k-cap": ("5", "1", "19"),
     "top-k-cut": ("5", "2"),
     "min-output": ("16", "17", "64"),
-    "refused-fields": ("seed+stop", "logit_bias", "temperature"),
+    "refused-fields": ("seed+stop", "logit_bias", "temperature", "n"),
     "closed-routes": ("completions+responses", "chat", "chat+completions"),
     "noise": ("0.5", "0.01"),
     "rounded-logps": ("2", "0"),
     "sentinels": ("2", "10"),
     "strict-fields": ("400", "422"),
     "string-collisions": ("replaced", "empty"),
+    "slow-schema": ("0.5",),
 }
 """Values to try; a new quirk that needs one fails until it has one here."""
 
@@ -136,8 +137,9 @@ def test_what_is_found_becomes_options_of_an_adapter(quirk: str) -> None:
         (("templated-completions", "no-prefill", "no-pattern"), "forced"),
         (("templated-completions", "no-prefill", "no-formatted-logprobs"), "words"),
         (("closed-routes=completions", "strict-fields", "ignored-format"), "words"),
-        (("ignored-logprobs",), "impossible"),
-        (("top-k-cap=0",), "impossible"),
+        (("ignored-logprobs",), "answers"),
+        (("top-k-cap=0",), "answers"),
+        (("no-top", "refused-fields=temperature"), "answers"),
     ],
 )
 def test_the_verdict_is_one_sentence(quirks: tuple[str, ...], way: str) -> None:
@@ -181,6 +183,24 @@ def test_what_was_measured_is_enough_to_steer_with(
             )
     assert (free.text, free.finish) == ("ok", "stop")
     assert (banned.text, banned.finish) == ("o", "stop")
+
+
+@pytest.mark.parametrize("quirks", [("refused-fields=temperature+top_p",), ("refused-fields=temperature", "no-top")])
+def test_what_may_not_be_said_is_left_out(
+    quirks: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Token by token, and where whole answers are drawn, by whichever way `auto` takes."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    with running(patient(), name="toy", quirks=quirks) as url:
+        with Transport(url, None) as transport:
+            exam = examination(transport.send)
+            exam.run()
+        _write(exam.report(), url)
+        with connect(url, model="toy") as api:
+            prompt = Prompt.ask(SHORT) if api.capabilities().chat else Prompt(text=SHORT)
+            answer = steer(prompt, api=api, offsets=OffsetTable({b"x": 1.0}), steering=Steering(max_tokens=4))
+    assert (answer.text, answer.finish) == ("ok", "stop")
+    assert bool(answer.samples) == ("no-top" in quirks)
 
 
 def _write(report: Report, url: str) -> None:
@@ -236,7 +256,7 @@ def test_calls_have_an_end() -> None:
     exam = examination(lambda _: {})
     for _ in range(ESTIMATE.most_calls):
         exam.ask(WireRequest("/completions", {}))
-    with pytest.raises(ReplyError, match="64 calls"):
+    with pytest.raises(ReplyError, match="72 calls"):
         exam.ask(WireRequest("/completions", {}))
 
 
@@ -437,6 +457,7 @@ def test_what_a_schema_takes_and_how_it_demands_is_told() -> None:
     assert checks["structured output"].startswith(
         "it can demand the beginning of an answer, by a pattern; a new schema"
     )
+    assert checks["spelling"] == "what is demanded is spelt as the tokenizer cuts it"
     assert checks["mask"] == "log-probs are those before the mask of a schema"
 
 

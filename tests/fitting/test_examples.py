@@ -10,8 +10,8 @@ import pytest
 
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.evaluation.task import Item
-from blackbox_proxy.fitting.candidates import drawn
 from blackbox_proxy.fitting.examples import LEAST, read_examples, split
+from blackbox_proxy.fitting.fronts import drawn
 
 
 def written(folder: Path, rows: Sequence[object]) -> Path:
@@ -97,4 +97,4 @@ def test_parts_share_no_question_and_follow_from_the_seed(trains: bool) -> None:
 
 def test_the_first_examples_have_different_answers() -> None:
     items = [Item(prompt=f"q{n}", reference="ab"[n > 0]) for n in range(20)]
-    assert {answer for _, answer in drawn(items, seed=5)[:2]} == {"a", "b"}
+    assert {item.reference for item in drawn(items, seed=5)[:2]} == {"a", "b"}

@@ -10,7 +10,7 @@ import pytest
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.evaluation.task import Item
 from blackbox_proxy.fitting import experts
-from blackbox_proxy.fitting.experts import check_extra, trained
+from blackbox_proxy.fitting.experts import TrainingTime, check_extra, trained
 from blackbox_proxy.local.loading import load_pair
 from blackbox_proxy.tuning import run
 from tests.tiny_gguf import TinyModel
@@ -41,3 +41,16 @@ def test_an_expert_is_trained_once_and_its_pair_opens(tiny_bpe: TinyModel, tmp_p
     assert train() == pair
     assert said[-1].startswith("the expert of an earlier run is taken: ")
     assert experts.BASE.startswith("pypi:")
+
+
+@pytest.mark.skipif(find_spec("torch") is None, reason="needs the extra [tune]")
+def test_training_ends_with_its_share_of_the_time_and_its_best_epoch(tiny_bpe: TinyModel, tmp_path: Path) -> None:
+    """Time is up from the start: one epoch is finished, and its expert is one that opens."""
+    said: list[str] = []
+    base, limit = tiny_bpe.path, TrainingTime(ends=0.0, clock=lambda: 1.0)
+    pair = trained(ITEMS, base=base, spec=str(base), folder=tmp_path, seed=0, say=said.append, limit=limit)
+    with load_pair(pair) as opened:
+        assert opened.members[0].model.name == opened.members[1].model.name
+    assert "training has taken its share of the time" in said[1]
+    assert "the expert is trained: 1 epoch in" in said[2]
+    assert not list(tmp_path.glob("*.checkpoint"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -16,12 +18,26 @@ from blackbox_proxy.evaluation.answering import Bench, key
 from blackbox_proxy.evaluation.answers import AnswerStore
 from blackbox_proxy.evaluation.arms import AnswerJob, recipe_arm
 from blackbox_proxy.fitting.comparing import FitLimits
+from blackbox_proxy.fitting.fit import fit
+from blackbox_proxy.fitting.places import CollectedLine
+from blackbox_proxy.fitting.planning import FitOptions
 from blackbox_proxy.fitting.report import sentences
-from blackbox_proxy.recipes import FittedRecipe
+from blackbox_proxy.fitting.weights import cross_fitted
+from blackbox_proxy.recipes import FittedRecipe, read_recipe, write_recipe
 from blackbox_proxy.run.steerer import Steerer
 from blackbox_proxy.steering import Steering
-from blackbox_proxy.types import Prompt
-from tests.fitting.worlds import INSTRUCTIONS, OTHER, RIGHT, WRONG, Says, Setting, World, served
+from blackbox_proxy.types import Prompt, ReferencePlace
+from tests.fitting.worlds import (
+    INSTRUCTIONS,
+    OTHER,
+    RIGHT,
+    WRONG,
+    PairWithoutScores,
+    Says,
+    Setting,
+    World,
+    served,
+)
 
 
 def mostly(n: int) -> Says:
@@ -75,6 +91,59 @@ LABELLED = World(
 """What the closed model says is no label; of the labels it prefers the right one."""
 
 
+def sure(n: int) -> Says:
+    """Sure of even questions, and mistaken about odd ones."""
+    return {"wrong": 0.5, "right": 0.3, "other": 0.2} if n % 2 else {"right": 0.93, "wrong": 0.05, "other": 0.02}
+
+
+LEARNT = World(
+    closed=lambda n, flag: WRONG if flag else {"right": 0.7, "wrong": 0.3} if n % 2 else {"wrong": 0.9, "right": 0.1},
+    expert=sure,
+    anti_expert=sure,
+)
+"""The pair's members agree, so that no alpha changes anything; what they are sure of is right all the same."""
+
+
+def test_the_learnt_rule_wins_where_no_alpha_does_and_its_recipe_says_the_same(tmp_path: Path) -> None:
+    with served(LEARNT, tmp_path) as setting:
+        outcome = setting.fit()
+        path = tmp_path / "recipe.toml"
+        write_recipe(outcome.recipe, path)
+        steering = Steering(**read_recipe(path).with_knobs({}))
+        with setting.connected() as api:
+            steerer = Steerer(api, setting.pair, steering)
+            said = [steerer.complete(item.prompt).text for item in outcome.task.test]
+    recipe, chosen = outcome.recipe, outcome.compared.chosen
+    assert (recipe.arm, recipe.evidence.score) == ("steered_learnt", 1.0)
+    assert said == [outcome.compared.answers.answers[item.name].text for item in outcome.task.test]
+    assert any("are collected, to learn weights of the pair from: " in line for line in setting.said)
+    assert any("by learnt weights that were fitted to other lines" in line for line in setting.said)
+    assert recipe.evidence.predicted_low <= 1.0
+    assert chosen.candidate.by_line.keys() == {item.name for item in outcome.task.validation}
+
+
+def test_no_line_is_answered_by_weights_that_it_was_fitted_to() -> None:
+    """The weights of a line are those that come of the lines of other folds alone, whatever is known of its own."""
+    lines = [CollectedLine(f"k{n}", f"i{n:02}", (place(n),)) for n in range(20)]
+    fit = cross_fitted(lines, seed=1)
+    assert fit is not None
+    for at in (0, 7, 19):
+        other = replace(lines[at], places=(place(at + 1), place(at + 1)))
+        again = cross_fitted([*lines[:at], other, *lines[at + 1 :]], seed=1)
+        assert again is not None
+        assert again.by_line[lines[at].item] == fit.by_line[lines[at].item]
+        assert again.whole != fit.whole
+    assert len({id(one) for one in fit.by_line.values()}) == 5
+    assert cross_fitted(lines[:7], seed=1) is None
+
+
+def place(n: int) -> ReferencePlace:
+    """A place of which the expert is right when it is sure."""
+    logs = (math.log(0.3 + 0.02 * n), math.log(0.7 - 0.02 * n))
+    expert = (math.log(0.9), math.log(0.1)) if n % 2 else (math.log(0.6), math.log(0.4))
+    return ReferencePlace(logs, expert, logs, (1.0, math.exp(max(expert)), 0.1, math.exp(max(logs))), (n // 3) % 2)
+
+
 def test_labels_are_chosen_from(tmp_path: Path) -> None:
     """Few answers that come again: the odds of the labels are one more arm, and its recipe names them."""
     with served(LABELLED, tmp_path) as setting:
@@ -121,8 +190,11 @@ def test_no_budget_is_passed_and_the_best_of_what_it_pays_for_is_taken(budget: s
 
 def test_a_budget_that_decides_nothing_is_said_before_it_is_spent(tmp_path: Path) -> None:
     with served(FEW_SHOT, tmp_path) as setting:
-        with pytest.raises(InputError, match="does not pay for one answer"):
+        with pytest.raises(InputError, match=r"decides nothing: 2 arms on 6 lines take 0\.00012\d* USD at the least"):
             setting.fit(FitLimits(budget=Decimal("0.00001")))
+        assert setting.booked() == 0
+        with pytest.raises(InputError, match="does not pay for one answer"):
+            setting.fit(FitLimits(budget=Decimal("0.00013")))
         with pytest.raises(InputError, match="decides nothing: about 0"):
             setting.fit(FitLimits(budget=Decimal("0.0003")))
         assert setting.booked() <= Decimal("0.0003")
@@ -131,6 +203,10 @@ def test_a_budget_that_decides_nothing_is_said_before_it_is_spent(tmp_path: Path
 def plain(recipe: FittedRecipe) -> str:
     """A recipe without its day."""
     return replace(recipe, evidence=recipe.evidence.model_copy(update={"date": ""})).toml()
+
+
+def lines_of(path: Path) -> int:
+    return path.read_text("utf-8").count("\n")
 
 
 class _Killed(BaseException):
@@ -155,7 +231,7 @@ def test_a_fit_that_is_killed_goes_on_to_the_same_recipe(budget: Decimal | None,
     (tmp_path / "parts").mkdir()
     with served(FEW_SHOT, tmp_path / "whole") as setting:
         whole, paid = setting.fit(limits), setting.booked()
-        answers = (setting.folder / "answers.jsonl").read_text("utf-8").count("\n")
+        kept = {name: lines_of(setting.folder / name) for name in ("answers.jsonl", "places.jsonl")}
         other = replace(setting, folder=tmp_path / "parts")
         kills = 0
         for _ in range(20):
@@ -165,7 +241,7 @@ def test_a_fit_that_is_killed_goes_on_to_the_same_recipe(budget: Decimal | None,
                 kills += 1
         outcome = other.fit(limits)
         assert kills >= 4
-        assert (other.folder / "answers.jsonl").read_text("utf-8").count("\n") == answers
+        assert kept == {name: lines_of(other.folder / name) for name in kept}
         assert other.booked() == paid
     assert plain(outcome.recipe).split("price =")[0] == plain(whole.recipe).split("price =")[0]
 
@@ -192,6 +268,81 @@ def test_an_endpoint_without_log_probs_leaves_the_expert(tmp_path: Path) -> None
         outcome = setting.fit()
     assert outcome.recipe.arm == "expert"
     assert "shows no log-probs" in outcome.compared.notes[0]
+    assert {trial.name for trial in outcome.compared.trials if trial.scores} >= {"closed", "closed_shots_2", "answers"}
+
+
+BLIND_STEERED = World(
+    closed=lambda _n, flag: WRONG if flag else {"wrong": 0.5, "right": 0.4, "other": 0.1},
+    expert=lambda _: {"other": 0.5, "right": 0.45, "wrong": 0.05},
+    anti_expert=lambda _: {"wrong": 0.6, "other": 0.35, "right": 0.05},
+)
+
+
+@pytest.mark.parametrize(("world", "arm"), [(BLIND_STEERED, "answers"), (FEW_SHOT, "closed_shots_2")])
+def test_without_log_probs_whole_answers_and_examples_can_win(world: World, arm: str, tmp_path: Path) -> None:
+    """The recipe says how the closed model is asked, and is asked the same by `evaluate` and by `Steerer`."""
+    with served(world, tmp_path, quirks=["ignored-logprobs"]) as setting:
+        outcome = setting.fit()
+        recipe, task = outcome.recipe, outcome.task
+        assert (recipe.arm, recipe.steering["way"]) == (arm, "answers")
+        chosen, again = outcome.compared.chosen.candidate.arm, recipe_arm(recipe, n=len(task.test))
+        with setting.connected() as api:
+            bench = Bench(task, api, setting.pair, setting.endpoint.base_url, "scripted")
+            item = task.test[0]
+            assert key(bench, AnswerJob(again, item)) == key(bench, AnswerJob(chosen, item))
+            steerer = Steerer(api, setting.pair, Steering(**recipe.with_knobs({})))
+            said = steerer.complete(recipe.asked(Prompt.ask(item.prompt)), pair_prompt=item.prompt).text
+    assert said == outcome.compared.answers.answers[item.name].text
+
+
+def test_instructions_are_tried_with_steering_too(tmp_path: Path) -> None:
+    """The closed model is best after instructions, though seldom right; steered behind them it mostly is."""
+    world = replace(
+        STEERED, closed=lambda n, flag: (RIGHT if n % 3 else STEERED.closed(n, "")) if flag == "I" else OTHER
+    )
+    with served(world, tmp_path) as setting:
+        recipe = setting.fit(instructions=INSTRUCTIONS).recipe
+    assert recipe.way == "steered"
+    assert "_instructed" in recipe.arm
+    assert (recipe.instructions, recipe.examples) == (INSTRUCTIONS, ())
+
+
+def test_what_the_collection_may_take_is_said_and_it_is_left_out_where_it_is_too_much(tmp_path: Path) -> None:
+    with served(STEERED, tmp_path) as setting:
+        outcome = setting.fit(FitLimits(budget=Decimal("0.004")))
+        assert setting.booked() <= Decimal("0.004")
+    assert any(line.startswith("the learnt rule is left out: 8 reference answers may take ") for line in setting.said)
+    assert outcome.recipe.arm in {trial.name for trial in outcome.compared.trials}
+    assert not (tmp_path / "places.jsonl").read_text("utf-8")
+
+
+def test_lines_that_the_pair_cannot_hold_are_said_before_anything_is_asked(tmp_path: Path) -> None:
+    with served(FEW_SHOT, tmp_path) as setting:
+        row = json.dumps(["q" + 300 * "1", "right"]) + "\n"
+        setting.lines.write_text(setting.lines.read_text("utf-8") + row, "utf-8")
+        with pytest.raises(InputError, match="1 of 61 lines are longer than the 256 tokens that the pair holds"):
+            setting.fit()
+        assert setting.booked() == 0
+
+
+def test_a_hopeless_budget_is_said_before_an_expert_is_trained(tmp_path: Path) -> None:
+    with served(FEW_SHOT, tmp_path) as setting, setting.connected() as api:
+        options = FitOptions(limits=FitLimits(budget=Decimal("0.000001")))
+        with pytest.raises(InputError, match="decides nothing: 2 arms on 6 lines take"):
+            fit(setting.lines, api=api, folder=tmp_path / "fit", options=options)
+        assert setting.booked() == 0
+    assert not (tmp_path / "fit").exists()
+
+
+def test_an_arm_that_fails_again_and_again_is_asked_no_more(tmp_path: Path) -> None:
+    """The pair scores no whole texts, so whole answers cannot be weighed; all else is compared."""
+    with served(FEW_SHOT, tmp_path) as setting:
+        no_scores = replace(setting, pair=PairWithoutScores(setting.pair.members))
+        outcome = no_scores.fit()
+    assert outcome.recipe.arm == "closed_shots_2"
+    assert any(
+        note.startswith("answers_shots_2 fails: way='answers' needs a source") for note in outcome.compared.notes
+    )
 
 
 @pytest.fixture(scope="module")

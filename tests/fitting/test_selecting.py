@@ -9,7 +9,9 @@ import pytest
 
 from blackbox_proxy.evaluation.answers import KeptAnswer
 from blackbox_proxy.evaluation.arms import Arm, Speaker
+from blackbox_proxy.evaluation.statistics import Mean
 from blackbox_proxy.evaluation.summary import ArmAnswers
+from blackbox_proxy.fitting import selecting
 from blackbox_proxy.fitting.candidates import FitArm
 from blackbox_proxy.fitting.selecting import Terms, Trial, foretold, frontier, halved, rounds, winner
 
@@ -65,6 +67,40 @@ def test_the_best_of_many_is_foretold_less_than_it_scored() -> None:
     assert said.value < best.score - 0.08
     assert said.low <= 0.5 <= said.high
     assert foretold(best, [best], lines=200).value == best.score
+
+
+def test_of_arms_that_score_the_same_on_enough_lines_the_cheapest_stays() -> None:
+    trials = [trial("closed", BAD), trial("dear", GOOD, cost="0.01"), trial("cheap", GOOD), trial("other", MIDDLE)]
+    assert [one.name for one in halved(trials, Terms())[0]] == ["closed", "cheap", "other"]
+    few = [trial(one.name, "110110", cost=str(one.per_answer)) for one in trials]
+    assert len(halved(few, Terms())[0]) == 4
+
+
+@pytest.mark.parametrize("alike", [0.0, 0.5])
+def test_what_is_foretold_after_halving_is_not_optimistic(alike: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eighteen arms that are right half of the time: the interval holds the score on other lines as often as it says.
+
+    Whoever is dropped early is not looked at any more when it is foretold. alike: how much arms err on the same lines.
+    """
+    monkeypatch.setattr(selecting, "DRAWS", 200)
+    rng = np.random.default_rng(11)
+    said = [halved_field(rng, alike) for _ in range(200)]
+    assert np.mean([one.value for one in said]) < 0.55
+    fresh = rng.binomial(21, 0.5, len(said)) / 21
+    held = [one.low <= score <= one.high for one, score in zip(said, fresh, strict=True)]
+    assert np.mean(held) >= 0.9
+
+
+def halved_field(rng: np.random.Generator, alike: float) -> Mean:
+    """What is foretold of the winner of eighteen arms on 24 lines."""
+    hard = rng.normal(size=24) * np.sqrt(alike)
+    right = hard + rng.normal(size=(18, 24)) * np.sqrt(1 - alike) > 0
+    hits = {f"arm{n}": "".join("01"[int(one)] for one in row) for n, row in enumerate(right)}
+    for size in rounds(24):
+        stay, _ = halved([trial(name, some[:size]) for name, some in hits.items()], Terms())
+        hits = {one.name: hits[one.name] for one in stay}
+    finalists = [trial(name, some) for name, some in hits.items()]
+    return foretold(winner(finalists, Terms()), finalists, lines=21)
 
 
 def test_a_prediction_for_few_lines_is_wider() -> None:

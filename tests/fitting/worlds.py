@@ -17,6 +17,7 @@ from typing import final
 import numpy as np
 
 from blackbox_proxy.api import Api, connect
+from blackbox_proxy.core.alignment.scoring import CLOSE, run, scored
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.evaluation.answers import AnswerStore
 from blackbox_proxy.evaluation.evaluate import Watch
@@ -26,7 +27,7 @@ from blackbox_proxy.fitting.planning import FitOptions, planned
 from blackbox_proxy.ledger.books import Ledger, open_ledger
 from blackbox_proxy.recipes import RecipeEndpoint
 from blackbox_proxy.standin import Script, running, script
-from blackbox_proxy.types import Distribution, PairDistributions, PairPrompt, Prompt, TokenPath
+from blackbox_proxy.types import Distribution, PairDistributions, PairPrompt, Prompt, Scores, TokenPath
 
 LINES = 60
 END = b"</s>"
@@ -96,10 +97,9 @@ class ScriptedMember:
         return self.script.vocabulary.text_of(path)
 
 
-@final
 @dataclass(frozen=True, slots=True)
-class ScriptedPair:
-    """A pair of two of them."""
+class PairWithoutScores:
+    """A pair of two of them that scores no texts by itself."""
 
     members: tuple[ScriptedMember, ScriptedMember]
 
@@ -127,6 +127,17 @@ class ScriptedPair:
         ]
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class ScriptedPair(PairWithoutScores):
+    """One that scores them."""
+
+    def score(self, context: bytes, pieces: Sequence[bytes], *, prompt: Prompt) -> Scores:
+        asked = scored(context, pieces, vocabulary=self.vocabulary, spell=self.spell, tolerance=CLOSE, small=0.0)
+        read = self.prompt(prompt)
+        return run(asked, lambda paths: self.distributions(read, paths))
+
+
 def pair_of(world: World, numbers: Sequence[int]) -> ScriptedPair:
     def member(says: Callable[[int], Says]) -> ScriptedMember:
         return ScriptedMember(script_of({f"q{n}>".encode(): says(n) for n in numbers}, numbers=numbers))
@@ -143,7 +154,7 @@ class Setting:
     """A world that is served: fits can be run in it."""
 
     url: str
-    pair: ScriptedPair
+    pair: PairWithoutScores
     folder: Path
     lines: Path
     said: list[str] = field(default_factory=list)
@@ -187,7 +198,7 @@ class Setting:
 
 
 def connected(url: str, ledger: Ledger | None) -> Api:
-    options = {"top_k": 5, "end_pieces": [END]}
+    options = {"top_k": 5, "end_pieces": [END], "answers_at_once": 16}
     return connect(url, model="closed", template=TEMPLATE, options=options, ledger=ledger)
 
 

@@ -37,7 +37,19 @@ def test_a_stream_has_the_same_answer(served: str) -> None:
     assert [chunk["choices"][0]["finish_reason"] for chunk in chunks if chunk["choices"]][-1] == whole["finish_reason"]
 
 
-@pytest.mark.parametrize(("knob", "value"), [("way", "some"), ("samples", 17), ("samples", 0), ("pick", "worst")])
+def test_chunks_are_answered_and_billed_too(served: str) -> None:
+    knobs = {"way": "chunks", "beams": 2, "samples": 2, "chunk": 4}
+    reply = post(served, "/v1/chat/completions", {**ASKED, "steering": knobs})
+    assert reply.status == 200, reply.body
+    usage = reply.json["usage"]
+    assert usage["steering"]["requests"] >= 4
+    assert usage["completion_tokens"] <= 6
+    assert usage["completion_tokens"] + usage["steering"]["wasted_tokens"] == usage["steering"]["completion_tokens"]
+
+
+@pytest.mark.parametrize(
+    ("knob", "value"), [("way", "some"), ("beams", 5), ("chunk", 3), ("samples", 17), ("samples", 0), ("pick", "worst")]
+)
 def test_bad_values_are_told_by_their_names(served: str, knob: str, value: object) -> None:
     reply = post(served, "/v1/chat/completions", {**ASKED, "steering": {knob: value}})
     assert reply.status == 400

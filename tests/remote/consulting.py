@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -25,8 +26,21 @@ SURE = 0.999
 ASKED = (b"only: ok", b"only: ok</u>", "»</u>".encode())
 RARE = {b"G": 1e-6}
 """What the doctor forces by a bias: token 40."""
+CUT = {b"Q": 1e-5, b"Qz": 1e-7}
+"""What the doctor demands by a schema begins with one token, or with a likelier half of it."""
 DISTRIBUTIONS: Mapping[bytes, Mapping[bytes, float]] = {
-    b"": {b"a": 0.4, b"b": 0.3, HEAD: 0.1, b"c": 0.08, b"\xc3": 0.06, b"\xe2": 0.04, b"d": 0.02, **RARE, b"</s>": 1e-4},
+    b"": {
+        b"a": 0.4,
+        b"b": 0.3,
+        HEAD: 0.1,
+        b"c": 0.08,
+        b"\xc3": 0.06,
+        b"\xe2": 0.04,
+        b"d": 0.02,
+        **RARE,
+        **CUT,
+        b"</s>": 1e-4,
+    },
     b"</u>": {b"c": 0.5, b"d": 0.3, b"a": 0.15, **RARE, b"</s>": 1e-4},
     b"red green</u>": {b"e": SURE, b"a": 1e-3},
     b"red green</a>": {b"f": SURE, b"a": 1e-3},
@@ -44,7 +58,16 @@ DISTRIBUTIONS: Mapping[bytes, Mapping[bytes, float]] = {
 }
 """An open distribution, sure ones where the doctor asks for one answer; the end shows among alternatives first."""
 TEMPLATE = "{% for m in messages %}{{ m.content }}</{{ m.role[0] }}>{% endfor %}"
-PIECES = [*(bytes([sign]) for sign in (10, *range(32, 127))), HEAD, TAIL, b"\xc3", b"\xe2", "«".encode(), "»".encode()]
+PIECES = [
+    *(bytes([sign]) for sign in (10, *range(32, 127))),
+    HEAD,
+    TAIL,
+    b"\xc3",
+    b"\xe2",
+    "«".encode(),
+    "»".encode(),
+    b"Qz",
+]
 ENDS = (b"", b"</s>")
 
 
@@ -69,18 +92,19 @@ def examination(
     model: str = "toy",
     options: Mapping[str, object] | None = None,
     ends: Collection[bytes] = ENDS,
+    clock: Callable[[], float] = lambda: 0.0,
 ) -> Examination:
     """An examination of the toy whose clock stands still."""
-    return Examination(
-        send, base_url="http://127.0.0.1/v1", model=model, options=options or {}, ends=ends, clock=lambda: 0.0
-    )
+    return Examination(send, base_url="http://127.0.0.1/v1", model=model, options=options or {}, ends=ends, clock=clock)
 
 
 @functools.cache
 def examined(*quirks: str) -> Report:
     """What the doctor says of the toy with these quirks; asked without a socket, which takes a fifth of the time."""
+    slow = any(quirk.startswith("slow-") for quirk in quirks)
     with opened(patient(), name="toy", quirks=quirks) as serving, asyncio.Runner() as runner:
-        exam = examination(lambda request: runner.run(_asked(serving.app, request)))
+        clock = time.monotonic if slow else lambda: 0.0
+        exam = examination(lambda request: runner.run(_asked(serving.app, request)), clock=clock)
         exam.run()
         return exam.report()
 

@@ -10,8 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blackbox_proxy.errors import InputError
-from blackbox_proxy.remote.profiles.finding import Profile, load_profile
+from blackbox_proxy.remote.profiles.finding import Profile, described, load_profile
 from blackbox_proxy.remote.profiles.rules import Settled, laid_over, settle
+from blackbox_proxy.remote.profiles.schema import ProfileSource
+from blackbox_proxy.remote.registry import load_adapter
+from blackbox_proxy.types import Draw, Message, Prefix, Sampling
 
 TODAY = dt.date(2026, 11, 25)
 EFFORT = {"reasoning_effort": "none"}
@@ -53,11 +56,31 @@ def test_a_model_that_may_reason_is_told_not_to(model: str) -> None:
         *("gpt-6-astra", "gpt-6.1-sol"),
     ],
 )
-def test_a_model_that_always_reasons_is_denied_with_the_reason_and_others_are_named(model: str) -> None:
-    with pytest.raises(InputError, match=f"no log-probs for '{model}': it always reasons") as caught:
-        settled("openai", model)
+def test_a_model_that_always_reasons_is_asked_for_whole_answers_without_a_temperature(model: str) -> None:
+    known = settled("openai", model)
+    assert known.options["logprobs"] is False
+    assert known.options["pinned"] == {"temperature": 1.0, "top_p": 1.0}
+    assert any("always reasons" in note for note in known.notes)
+    assert any("fixes temperature at 1 and top_p at 1" in note for note in known.notes)
+    codec = load_adapter(known.adapter, **known.options)
+    drawn = codec.encode(Draw(model, Prefix("", messages=(Message("user", "q"),)), Sampling(0.8, 0.9, 7), 300))
+    assert drawn.body.keys() & {"temperature", "top_p", "seed", "logprobs", "max_tokens"} == set()
+    limit = {"/chat/completions": "max_completion_tokens", "/responses": "max_output_tokens"}[drawn.path]
+    assert drawn.body[limit] == 300
+
+
+@pytest.mark.parametrize("model", ["o3-pro", "gpt-5.1-codex"])
+def test_a_model_that_cannot_be_spoken_to_is_denied_with_the_reason_and_others_are_named(model: str) -> None:
+    with pytest.raises(InputError, match=f"steered with '{model}': it is not spoken to by chat") as caught:
+        settled("azure", model, base_url="https://r.openai.azure.com/openai/v1")
     assert "gpt-5.4*" in caught.value.hint
-    assert "gpt-6-astra" not in caught.value.hint
+    assert "codex" not in caught.value.hint
+
+
+def test_what_an_endpoint_fixes_is_told() -> None:
+    (note,) = settled("kimi", "kimi-k2.6").notes
+    assert "fixes temperature at 1 and top_p at 0.95" in note
+    assert "the likeliest 95% alone" in note
 
 
 def test_a_model_that_no_rule_knows_is_let_through_with_a_note() -> None:
@@ -78,10 +101,11 @@ def test_the_day_of_a_shutdown_is_told(today: str, says: str) -> None:
     assert found.notes == (f"gpt-4o {says} 2027-01-14",)
 
 
-@pytest.mark.parametrize("name", ["cohere", "perplexity"])
-def test_what_is_not_supported_says_why(name: str) -> None:
-    with pytest.raises(InputError, match=f"{name} cannot be steered: .*log-probs") as caught:
-        settled(name, "any")
+def test_what_is_not_supported_says_why() -> None:
+    head = '[profile]\nabout = "a"\nchecked = 2026-11-22\nsources = ["s"]\nsupported = false\nreason = "no text"\n'
+    profile = described(ProfileSource("silent.toml", head), folder=Path("/nonexistent"))
+    with pytest.raises(InputError, match="silent cannot be steered: no text") as caught:
+        settle(profile, "any", today=dt.date(2026, 11, 30))
     assert "profiles list" in caught.value.hint
 
 

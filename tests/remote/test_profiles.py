@@ -22,19 +22,22 @@ from blackbox_proxy.remote.profiles.schema import ProfileOptions
 NAMES = {
     *(
         "anthropic",
+        "ark",
         "azure",
+        "cerebras",
         "cohere",
         "compatible",
+        "dashscope",
         "deepseek",
         "fireworks",
+        "gemini",
         "groq",
-        "llama_server",
-        "mistral",
-        "openai",
+        "kimi",
     ),
-    *("openrouter", "perplexity", "sglang", "together", "vllm"),
+    *("llama_server", "mistral", "openai", "openrouter", "perplexity", "sambanova", "sglang", "together", "vllm"),
 }
-UNSUPPORTED = {"cohere", "perplexity"}
+WHOLE = {"anthropic", "cohere", "gemini", "groq", "perplexity"}
+"""Those that show no log-probs of any model."""
 
 HEAD = '[profile]\nabout = "a"\nadapter = "completions"\nchecked = 2026-11-22\nsources = ["s"]\n'
 """A whole profile, of five lines."""
@@ -71,7 +74,8 @@ def shipped() -> list[Profile]:
 def test_the_providers_that_are_known() -> None:
     found = {profile.name: profile.document.profile for profile in shipped()}
     assert found.keys() == NAMES
-    assert {name for name, said in found.items() if not said.supported} == UNSUPPORTED
+    assert all(said.supported for said in found.values())
+    assert {profile.name for profile in shipped() if profile.document.options.logprobs is False} == WHOLE
 
 
 @pytest.mark.parametrize("profile", shipped(), ids=lambda profile: profile.name)

@@ -22,7 +22,7 @@ PAIR: dict[str, Json] = {"continue_final_message": True, "add_generation_prompt"
 PARTIALS = ["the", "the ", "the\n", "\n\nthe \t\n ", " ", "", "é…", "UNFINISHED"]
 
 
-def turns(partial: str, **flags: Json) -> list[Json]:
+def turns(partial: str, /, **flags: Json) -> list[Json]:
     return [{"role": "user", "content": "abc"}, {"role": "assistant", "content": partial, **flags}]
 
 
@@ -41,7 +41,8 @@ def test_the_answer_goes_on_from_exactly_this_text(tiny_url: str, partial: str) 
     assert flagged["usage"]["prompt_tokens"] == plain["usage"]["prompt_tokens"]
     said = [entry["logprob"] for entry in flagged["choices"][0]["logprobs"]["content"]]
     assert said == plain["choices"][0]["logprobs"]["token_logprobs"][: len(said)]
-    assert chat(tiny_url, turns(partial, prefix=True))["choices"] == flagged["choices"]
+    for flag in ("prefix", "partial"):
+        assert chat(tiny_url, turns(partial, **{flag: True}))["choices"] == flagged["choices"]
     assert chat(tiny_url, turns(partial), continue_final_message=True)["choices"] == flagged["choices"]
 
 
@@ -59,6 +60,8 @@ def test_flags_that_say_no_leave_the_turn_finished(tiny_url: str) -> None:
         (turns("a")[:1], {"continue_final_message": True}, "role 'assistant'"),
         ([{"role": "user", "content": "a", "prefix": True}], {}, "role 'assistant'"),
         (turns("a", prefix=True) + turns("b"), {}, "Only the last message"),
+        (turns("a", partial=True) + turns("b"), {}, "may have 'partial'"),
+        ([{"role": "user", "content": "a", "partial": True}], {}, "role 'assistant'"),
         (turns("a", prefix=1), {}, "expected a boolean"),
         (turns("a"), {"continue_final_message": "yes"}, "expected a boolean"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,7 +16,7 @@ from blackbox_proxy.standin import QUIRKS, read_quirks
 from blackbox_proxy.standin.quirks import EXCLUDING, Quirks
 from blackbox_proxy.standin.request_quirks import KNOWN, REQUEST_QUIRKS, RouteName, apply_to_body
 from blackbox_proxy_adapters.forced import demand
-from tests.standin.raw import Json
+from tests.standin.raw import Answer, Json
 from tests.standin.test_requests import FIELDS, VALUES, outcome_of
 from tests.standin.toy import PARROT, Api, content, drawn, entries, legacy, logp, served
 
@@ -203,6 +204,34 @@ def _(api: Api) -> bool:
     (brace,) = entries(api.chat(**PATTERN))
     assert brace["bytes"] == list(b"{")
     return bool(brace["logprob"] > -1e-6)
+
+
+@sees("slow-schema=1")
+def _(api: Api) -> bool:
+    """A schema is new once, whichever route asks for it; `json_object` never is."""
+    fresh = demand("Sure", "pattern", responses=False)
+    first, again = (seconds(lambda: api.chat(**fresh)) for _ in range(2))
+    spelt = seconds(lambda: api.response(**demand("Sure", "pattern", responses=True)))
+    plain = seconds(lambda: api.chat(response_format={"type": "json_object"}))
+    return first >= 1.0 > max(again, spelt, plain)
+
+
+def seconds(ask: Callable[[], Answer]) -> float:
+    """How long one call takes."""
+    before = time.perf_counter()
+    assert ask().status == 200
+    return time.perf_counter() - before
+
+
+@sees("free-forced")
+def _(api: Api) -> bool:
+    """The toy likes `a` best, and its tokenizer cuts `ab` as one."""
+    said = entries(api.chat(**demand("abc", "pattern", responses=False), max_tokens=40))
+    responded = api.response(**demand("abc", "pattern", responses=True), max_output_tokens=40).json
+    listed = responded["output"][0]["content"][0]["logprobs"]
+    spelt = [[entry["token"] for entry in each] for each in (said, listed)]
+    assert all("".join(tokens).startswith('{"answer":"abc') for tokens in spelt)
+    return all("ab" not in tokens for tokens in spelt)
 
 
 # how a text is gone on with
@@ -429,6 +458,13 @@ def _(api: Api) -> bool:
     streamed = api.completion(stream=True, stream_options={"include_usage": True})
     asked = api.chat(), api.completion(), api.response(), streamed
     return not any("usage" in answer.body.decode() for answer in asked)
+
+
+@sees("prompt-per-answer")
+def _(api: Api) -> bool:
+    counts = [[ask(n=n).json["usage"]["prompt_tokens"] for n in (1, 3)] for ask in (api.chat, api.completion)]
+    assert all(more in {one, 3 * one} for one, more in counts)
+    return all(more == 3 * one for one, more in counts)
 
 
 def test_every_probe_is_of_a_quirk() -> None:

@@ -73,6 +73,16 @@ def test_after_the_mask_what_is_forced_is_certain() -> None:
     assert math.exp(content[0]["logprob"]) == pytest.approx(1.0)
 
 
+def test_what_is_spelt_freely_is_the_same_text_and_ends_where_it_should() -> None:
+    """Of the const form too; and what cannot be obeyed is refused as ever."""
+    with running(patient(), name="toy", quirks=("free-forced",)) as url, Transport(url, None) as transport:
+        text, _ = asked(transport, demand(BEGUN, "const", responses=False), length=64)
+        assert json.loads(text + '"}')["begun"] == BEGUN
+        unknown = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "no such"}}}
+        with pytest.raises(ApiRefused, match="Invalid schema"):
+            asked(transport, {"response_format": unknown})
+
+
 @pytest.mark.parametrize(
     ("form", "words"),
     [

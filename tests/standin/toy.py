@@ -27,7 +27,7 @@ TEMPLATE = (
     "{% for m in messages %}<{{ m.role[0] }}>{{ m.content }}</{{ m.role[0] }}>{% endfor %}"
     "{% if messages[-1].role == 'assistant' %}go</a>{% endif %}"
 )
-PIECES = [*(bytes([sign]) for sign in (10, *range(32, 127))), PARROT[:2], PARROT[2:], b"\xc3", b"\xe2"]
+PIECES = [*(bytes([sign]) for sign in (10, *range(32, 127))), PARROT[:2], PARROT[2:], b"\xc3", b"\xe2", b"ab"]
 
 
 def toy() -> Script:

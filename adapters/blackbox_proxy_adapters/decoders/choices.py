@@ -15,12 +15,12 @@ from blackbox_proxy.types import FILTERED, Reply, Said, Usage
 from blackbox_proxy_adapters.fields import as_list, as_mapping
 from blackbox_proxy_adapters.positions import Dialect, unknown
 
-from .envelope import first_choice, read_fingerprint, read_finish, read_model
+from .envelope import WHOLE, first_choice, read_fingerprint, read_finish, read_model
 from .legacy import NO_LOGPROBS, read_columns
 from .rows import Rows, read_rows
 from .spoken import heard
 
-NO_CHAT_LOGPROBS = "this model may give none; choose one that returns logprobs on /chat/completions"
+NO_CHAT_LOGPROBS = f"this model may give none; choose one that returns logprobs on /chat/completions, or {WHOLE}"
 
 MOST_BYTES = 4
 """Bytes of the longest character; the beginning of one has fewer, and so no more tokens than that."""

@@ -8,6 +8,9 @@ from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.types import FILTERED
 from blackbox_proxy_adapters.fields import as_count, as_list, as_mapping, as_text
 
+WHOLE = "draw whole answers (--no-logprobs, or options={'logprobs': False} of `connect`)"
+"""What to do with an endpoint that shows no log-probs."""
+
 _STOPPED = frozenset({"stop", "eos", "eos_token"})
 _FILTERS = frozenset(
     {"content_filter", "content-filter", "contentfilter", "safety", "blocklist", "prohibited_content", "recitation"}

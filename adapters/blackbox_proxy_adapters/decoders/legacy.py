@@ -21,9 +21,9 @@ from blackbox_proxy_adapters import fields
 from blackbox_proxy_adapters.pieces import Piece, Speller, reader_of
 from blackbox_proxy_adapters.positions import Dialect, ListedEntry, entry, log_of, position
 
-from .envelope import first_choice
+from .envelope import WHOLE, first_choice
 
-NO_LOGPROBS = "this endpoint or model may give none; choose one that returns top_logprobs on /completions"
+NO_LOGPROBS = f"this endpoint or model may give none; choose one with top_logprobs on /completions, or {WHOLE}"
 
 TOKEN_ID = re.compile(r"token_id:(\d{1,9})")
 """How vLLM writes a token whose id was asked for in place of its text: no two share it, and no bytes are told."""

@@ -15,7 +15,7 @@ from blackbox_proxy.types import FILTERED, Reply, Said
 from blackbox_proxy_adapters.fields import as_list, as_mapping
 from blackbox_proxy_adapters.positions import Dialect
 
-from .envelope import check_no_error, read_finish, read_model
+from .envelope import WHOLE, check_no_error, read_finish, read_model
 from .rows import read_rows
 from .spoken import heard
 
@@ -33,7 +33,8 @@ def openai_responses(body: Mapping[str, object], dialect: Dialect = _PLAIN) -> R
     ):
         raise ReplyError(
             "the reply holds no log-probabilities",
-            hint='ask for them with include=["message.output_text.logprobs"]; a model that reasons gives none',
+            hint='ask for them with include=["message.output_text.logprobs"]; a model that reasons gives none: '
+            + WHOLE,
         )
     listed, whole = read_rows(rows, dialect, where="logprobs", ended=finish == "stop")
     text = _text(parts)

@@ -25,7 +25,8 @@ ROUND = 4
 TEMPERATURE = 1.0
 """That of several draws where the knobs have none: they are of the API's own distribution."""
 
-_FINISHES: Mapping[str, Finish] = {"stop": "stop", FILTERED: FILTERED}
+FINISHES: Mapping[str, Finish] = {"stop": "stop", FILTERED: FILTERED}
+"""Why an answer ended, by the API's word; any other word, and none, stands for `length`."""
 
 _Same = tuple[str, Finish]
 """What makes two answers the same: their text and why they ended."""
@@ -92,10 +93,14 @@ def draws_of(reply: Reply, steering: Steering) -> list[Sample]:
 
     Tokens that the answers do not show, of reasoning, are shared out too.
     """
+    return [_sample(one, tokens, steering.stop) for one, tokens in zip(reply.drawn, tokens_in(reply), strict=True)]
+
+
+def tokens_in(reply: Reply) -> list[int]:
+    """The tokens of each of a reply's answers."""
     sizes = [len(one.text.encode("utf-8", "replace")) + 1 if one.tokens is None else one.tokens for one in reply.drawn]
     ends = np.round(np.cumsum([0, *sizes]) * (written_in(reply) / max(sum(sizes), 1)))
-    both = zip(reply.drawn, np.diff(ends).tolist(), strict=True)
-    return [_sample(one, int(tokens), steering.stop) for one, tokens in both]
+    return [int(tokens) for tokens in np.diff(ends).tolist()]
 
 
 def written_in(reply: Reply) -> int:
@@ -109,7 +114,7 @@ def _sample(drawn: DrawnAnswer, tokens: int, stops: Sequence[str]) -> Sample:
     cut = first_stop(text, [stop.encode() for stop in stops])
     if cut is not None:
         return Sample(text[:cut].decode(), "stop_string", 1, tokens=tokens)
-    finish = _FINISHES.get(drawn.finish or "", "length")
+    finish = FINISHES.get(drawn.finish or "", "length")
     # An answer that is cut inside a character ends with its replacement, which nobody wrote.
     said = text.decode() if finish == "stop" else text.decode().rstrip("\ufffd")
     return Sample(said, finish, 1, drawn.logp, tokens=tokens)
@@ -200,10 +205,10 @@ def picked(samples: Sequence[Sample], steering: Steering) -> int:
     if steering.pick == "draw":
         shares = np.asarray([one.share for one in samples], dtype=np.float64)
         return int(np.random.default_rng([steering.seed, len(samples)]).choice(len(samples), p=shares))
-    return max(range(len(samples)), key=lambda at: _rank(samples[at], samples))
+    return max(range(len(samples)), key=lambda at: rank(samples[at], samples))
 
 
-def _rank(sample: Sample, samples: Sequence[Sample]) -> tuple[float, int]:
+def rank(sample: Sample, samples: Sequence[Sample]) -> tuple[float, int]:
     """The larger the better: the weight, with the API's log-prob where it is known of all; of equals, the count."""
     counted = all(one.logp is not None for one in samples)
     weight = sample.log_weight if sample.log_weight is not None else -math.inf

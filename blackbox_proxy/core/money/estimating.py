@@ -21,6 +21,12 @@ from blackbox_proxy.types import Usage
 ACCEPTANCE = 0.5
 """What is assumed where nothing is known of the past: half of the drafted tokens are kept."""
 
+BYTES_PER_TOKEN = 4
+"""What is assumed where no tokenizer is known; of English text it is near."""
+
+FRAME_TOKENS = 32
+"""What is assumed that a chat template writes around a prompt, a system prompt of its own included."""
+
 
 @dataclass(frozen=True, slots=True)
 class EstimatePlan:

@@ -59,7 +59,7 @@ def settle(profile: Profile, model: str, *, today: dt.date, base_url: str = "", 
         options=fitting(options, adapter=adapter or spoken, instead_of=spoken),
         tokenizer=said.tokenizer or "",
         fallback=said.tokenizer_fallback or "",
-        notes=(*said.notes, *_remarks(profile, model, rule, today=today)),
+        notes=(*said.notes, *_remarks(profile, model, rule, today=today), *_pinned(options)),
     )
 
 
@@ -91,8 +91,8 @@ def _rule(profile: Profile, model: str) -> ModelRule | None:
     if rule is not None and rule.deny:
         able = [name for rule in rules if not rule.deny for name in rule.names]
         raise InputError(
-            f"{profile.name} gives no log-probs for {model!r}: {rule.deny}",
-            hint=f"models that give them: {', '.join(able)}" if able else "choose another provider",
+            f"{profile.name} cannot be steered with {model!r}: {rule.deny}",
+            hint=f"models that can: {', '.join(able)}" if able else "choose another provider",
         )
     return rule
 
@@ -161,8 +161,21 @@ def _remarks(profile: Profile, model: str, rule: ModelRule | None, *, today: dt.
     notes = []
     if profile.document.models and rule is None:
         notes.append(f"the profile {profile.name!r} has no rule for {model!r}: whether it gives log-probs is not known")
+    if rule is not None and rule.note:
+        notes.append(rule.note)
     for one in profile.document.shutdown:
         if _matches(model, one.names):
             when = "was to be shut down on" if one.on <= today else "will be shut down on"
             notes.append(f"{model} {when} {one.on.isoformat()}")
     return notes
+
+
+def _pinned(options: Mapping[str, object]) -> tuple[str, ...]:
+    """What to say where the endpoint fixes how it draws."""
+    pinned = options.get("pinned")
+    if not isinstance(pinned, Mapping) or not pinned:
+        return ()
+    fixed = " and ".join(f"{name} at {value:g}" for name, value in pinned.items())
+    top_p = pinned.get("top_p", 1.0)
+    cut = f"; log-probs may be those of the likeliest {top_p:.0%} alone" if top_p < 1.0 else ""
+    return (f"the endpoint fixes {fixed}: answers are drawn so, whatever is asked for{cut}",)

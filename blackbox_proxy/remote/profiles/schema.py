@@ -61,12 +61,13 @@ class ProfileOptions(_Table):
     bytes_trust: Literal["exact", "lossy", "none"] | None = None
     logprobs: bool | None = None
     answers_at_once: Annotated[int, Field(ge=1, le=128)] | None = None
+    pinned: dict[Literal["temperature", "top_p"], Annotated[float, Field(ge=0, le=2)]] | None = None
     extra_body: Fields | None = None
     token_ids: bool | None = None
     reveal: Literal["none", "ids", "bias"] | None = None
     prompt_lists: bool | None = None
     echo: bool | None = None
-    prefill: Literal["flag_pair", "prefix", "implicit"] | None = None
+    prefill: Literal["flag_pair", "prefix", "partial", "implicit"] | None = None
     echoes: bool | None = None
     trims: bool | None = None
     strategies: Strategies | None = None
@@ -81,16 +82,19 @@ class ProfileOptions(_Table):
 
 
 class ModelRule(_Table):
-    """What holds of the models whose names match: that they cannot be steered, or what they need."""
+    """What holds of the models whose names match: that they cannot be steered, or what they need and what to know."""
 
     names: Annotated[Texts, Field(min_length=1)]
     deny: Text | None = None
+    note: Text | None = None
     options: ProfileOptions = ProfileOptions()
 
     @model_validator(mode="after")
     def _denied_or_described(self) -> Self:
         if self.deny and self.options.model_fields_set:
             raise _conflict("options", "a model that is denied needs no options")
+        if self.deny and self.note:
+            raise _conflict("note", "a model that is denied needs no note")
         return self
 
 
@@ -110,6 +114,17 @@ class Spot(_Table):
     notes: Texts = ()
 
 
+NO_CALL = "no call was made to this API: all of this is from sources, not from replies"
+"""What `unseen` of a profile says first where that is so: no claim of the endpoint."""
+
+
+class OpenClaim(_Table):
+    """What nobody has seen live, and which of the doctor's checks settles it. says: a statement; by: the check."""
+
+    says: Text
+    by: Text
+
+
 class Provider(_Table):
     """Where a provider is and how it is spoken to. no_query_at: ends of paths where the profile's query is left out."""
 
@@ -126,8 +141,14 @@ class Provider(_Table):
     tokenizer_fallback: Annotated[str, Field(pattern=r"^tiktoken:.+$")] | None = None
     checked: dt.date | None = None
     sources: Texts = ()
-    unseen: Texts = ()
+    unseen: Annotated[tuple[Text | OpenClaim, ...], Field(strict=False)] = ()
     notes: Texts = ()
+
+    @property
+    def statements(self) -> tuple[tuple[str, str], ...]:
+        """What nobody has seen live, each with the doctor's check that settles it, "" where none does."""
+        said = ((one.says, one.by) if isinstance(one, OpenClaim) else (one, "") for one in self.unseen)
+        return tuple(one for one in said if one[0] != NO_CALL)
 
     @model_validator(mode="after")
     def _reason_where_unsupported(self) -> Self:
