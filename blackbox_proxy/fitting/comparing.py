@@ -69,16 +69,6 @@ class FitLimits:
         """What decides between arms."""
         return Terms(self.prefer, self.point)
 
-    def room(self, spent: Decimal | None) -> float | None:
-        """US dollars that may be spent yet; None for no limit."""
-        if self.budget is None or spent is None:
-            return None
-        return KEPT_BACK * float(self.budget) - float(spent)
-
-    def late(self, started: float) -> bool:
-        """Whether the time is used up. started: by `time.monotonic`."""
-        return self.minutes is not None and time.monotonic() > started + 60 * self.minutes
-
 
 @dataclass(frozen=True, slots=True)
 class ComparedArms:

@@ -22,7 +22,7 @@ from blackbox_proxy.fitting.comparing import TRAINING_TIME, ArmComparison, Compa
 from blackbox_proxy.fitting.concluding import Conclusion
 from blackbox_proxy.fitting.experts import TrainingTime, check_extra, trained
 from blackbox_proxy.fitting.fronts import example_sets
-from blackbox_proxy.fitting.offtask import OffTaskCheck, OffTaskHarm, check_count
+from blackbox_proxy.fitting.offtask import OffTaskCheck, OffTaskHarm, check_count, is_late, room_of
 from blackbox_proxy.fitting.places import PlaceStore
 from blackbox_proxy.fitting.planning import FitOptions, FitPlan, planned, task_of
 from blackbox_proxy.fitting.prechecks import check_budget, check_for_base, check_for_pair, check_prices, price_of
@@ -156,11 +156,11 @@ def _off_task(
         bench,
         store,
         count=plan.options.off_task,
-        room=plan.options.limits.room(compared.spent),
+        room=room_of(plan.options.limits, compared.spent),
         labels=plan.examples.labels,
         say=telling.say,
         watch=telling.watch,
-        late=lambda: plan.options.limits.late(telling.started),
+        late=lambda: is_late(plan.options.limits, telling.started),
         at_once=plan.options.limits.at_once,
     )
     closed = next(trial.candidate.arm for trial in compared.trials if trial.name == "closed")

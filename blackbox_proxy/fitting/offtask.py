@@ -8,6 +8,7 @@ mentions the fact.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -24,6 +25,7 @@ from blackbox_proxy.evaluation.run import Run, stages
 from blackbox_proxy.evaluation.scoring import scorer
 from blackbox_proxy.evaluation.statistics import Mean, Paired, mean, paired
 from blackbox_proxy.evaluation.task import Item, ScoringRule, Task
+from blackbox_proxy.fitting.comparing import KEPT_BACK, FitLimits
 from blackbox_proxy.fitting.examples import with_choices
 from blackbox_proxy.fitting.selecting import Trial
 
@@ -175,6 +177,18 @@ class OffTaskCheck:
 
 class _Late(BlackboxProxyError):
     """The time is used up."""
+
+
+def room_of(limits: FitLimits, spent: Decimal | None) -> float | None:
+    """US dollars that may be spent yet; None for no limit."""
+    if limits.budget is None or spent is None:
+        return None
+    return KEPT_BACK * float(limits.budget) - float(spent)
+
+
+def is_late(limits: FitLimits, started: float) -> bool:
+    """Whether the time is used up. started: by `time.monotonic`."""
+    return limits.minutes is not None and time.monotonic() > started + 60 * limits.minutes
 
 
 def check_count(count: int) -> None:
