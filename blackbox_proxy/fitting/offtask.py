@@ -25,7 +25,8 @@ from blackbox_proxy.evaluation.run import Run, stages
 from blackbox_proxy.evaluation.scoring import scorer
 from blackbox_proxy.evaluation.statistics import Mean, Paired, mean, paired
 from blackbox_proxy.evaluation.task import Item, ScoringRule, Task
-from blackbox_proxy.fitting.comparing import KEPT_BACK, FitLimits
+from blackbox_proxy.fitting.affording import KEPT_BACK
+from blackbox_proxy.fitting.comparing import FitLimits
 from blackbox_proxy.fitting.examples import with_choices
 from blackbox_proxy.fitting.selecting import Trial
 
