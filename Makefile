@@ -12,7 +12,8 @@ WEIGHTS := smollm2-135m-instruct qwen2.5-coder-0.5b-instruct gemma-3-270m
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check slow contracts openai2 bench continuing closed-chats deciding right-token evaluate results notebook executed \
+.PHONY: help setup demo test check slow contracts openai2 bench continuing closed-chats deciding right-token evaluate results \
+	fit-tasks fit-results notebook executed \
 	docs site package pictures reference docs-env user-env dev-env tune-env contracts-env suites-env openai2-env
 
 help: ## show this list
@@ -67,6 +68,14 @@ evaluate: setup ## the boxed tasks that are benchmarks, within the hour; goes on
 	@mkdir -p build
 	$(BIN)/blackbox-proxy evaluate $(TASKS) --standin demo --limit 150 --others 40 --answers build/evaluate \
 		--figures build/evaluate.json --html build/evaluate.html $(ARGS)
+
+fit-tasks: setup tune-env ## fit nine small tasks and test what was chosen on fresh lines; goes on where it was; build/fit.json
+	@mkdir -p build
+	.venv-tune/bin/python -m tests.bench.fit_tasks $(ARGS)
+
+fit-results: user-env ## put the figures of `make fit-tasks` into docs/measurements
+	cp build/fit.json docs/measurements/fit.json
+	$(BIN)/python -m tests.bench.fit_figures docs/measurements
 
 results: user-env ## put the figures of `make evaluate` into the package and into docs/evaluation.md
 	cp build/evaluate.json $(RESULTS)

@@ -104,7 +104,9 @@ class RecipeEvidence(_Table):
     """Why this recipe: what it scored, on what, when, and for which money.
 
     score, low, high, n: on held-back lines, with the interval of 95 %; n is 0 where they were not asked. predicted,
-    predicted_low, predicted_high: what validation had foretold. train, validation, test: lines of each part.
+    predicted_low, predicted_high: what validation had foretold. train, validation, test: lines of each part. off_task:
+    questions of another kind that were asked, 0 for none; changed: share of the closed model's answers to them that the
+    recipe changes; lost: the score that it loses there, each with its interval.
     """
 
     date: str = ""
@@ -128,6 +130,13 @@ class RecipeEvidence(_Table):
     usd_per_1000: float | None = None
     price: str = ""
     spent_usd: float | None = None
+    off_task: int = 0
+    changed: float = 0.0
+    changed_low: float = 0.0
+    changed_high: float = 1.0
+    lost: float = 0.0
+    lost_low: float = -1.0
+    lost_high: float = 1.0
     arms: tuple[ArmEvidence, ...] = ()
     route: RouteEvidence | None = None
 

@@ -50,12 +50,13 @@ class _Called:
     standin: str | None
     books: BudgetOptions
     folder: Path
+    at_once: int = 1
 
     @contextmanager
     def connected(self) -> Iterator[Api]:
         """Get ready to call it. A stand-in has books and prices of its own."""
         if self.standin:
-            with standin_api(self.standin, self.folder, slots=1) as api:
+            with standin_api(self.standin, self.folder, slots=self.at_once) as api:
                 yield api
             return
         with self.books.books(self.settings) as ledger, self.endpoint.connect(self.settings, ledger=ledger) as api:
@@ -111,12 +112,16 @@ def fit(
         str, typer.Option(help="Untuned model of an expert, where --pair names none.")
     ] = "pypi:smollm2-135m-instruct",
     seed: Annotated[int, typer.Option(min=0, help="Draws the parts of the lines, the examples, the expert.")] = 0,
+    off_task: Annotated[
+        int, typer.Option(min=0, max=150, help="Questions of another kind that the winner is asked; 0 for none.")
+    ] = 30,
     endpoint: EndpointOptions,
     pair: PairOptions,
     budget: Annotated[
         str, typer.Option(help="Most US dollars, over all runs of this fit.", rich_help_panel=BUDGET)
     ] = "",
     minutes: Annotated[float | None, typer.Option(help="Most minutes; the best so far is then taken.")] = None,
+    parallel: Annotated[int, typer.Option(min=1, help="Calls of the closed model under way at a time.")] = 1,
     books: BudgetOptions,
     answers: Annotated[
         Path, typer.Option(help="Folder of answers and experts: a fit that is stopped goes on.", rich_help_panel=OUTPUT)
@@ -134,14 +139,14 @@ def fit(
     from blackbox_proxy.fitting.comparing import FitLimits
     from blackbox_proxy.fitting.planning import FitOptions
 
-    called = _Called(read_settings(), endpoint, standin, books, answers)
+    called = _Called(read_settings(), endpoint, standin, books, answers, parallel)
     if check is not None:
         _check(check, lines, called, pair=pair, as_json=as_json)
         return
     if html is not None:
         check_page_file(html)
-    limits = FitLimits(_dollars(budget), minutes, prefer, point)
-    options = FitOptions(instructions, ScoringRule(kind=scorer, form=form), base, seed, limits)
+    limits = FitLimits(_dollars(budget), minutes, prefer, point, parallel)
+    options = FitOptions(instructions, ScoringRule(kind=scorer, form=form), base, seed, limits, off_task)
     written = _Written(Path(required(str(out) if out else None, "out")), html)
     outcome = _fit(lines, called, options, written=written, pair=pair, quiet=as_json)
     _report(outcome, lines, written, quiet=as_json)
@@ -191,6 +196,7 @@ def _telling(*, quiet: bool) -> Iterator[Telling]:
 def _report(outcome: FitOutcome, lines: Path, written: _Written, *, quiet: bool) -> None:
     """What to use and why; the page."""
     from blackbox_proxy.cli import show
+    from blackbox_proxy.fitting.curves import read_curve
     from blackbox_proxy.fitting.report import page_of, sentences
     from blackbox_proxy.pages.fit import fit_page
 
@@ -199,14 +205,14 @@ def _report(outcome: FitOutcome, lines: Path, written: _Written, *, quiet: bool)
         parted = (
             f"{len(task.train)} lines to learn from, {len(task.validation)} to compare on, {len(task.test)} held back"
         )
-        page = page_of(outcome, title=lines.name, lines=parted, by=program())
+        page = page_of(outcome, title=lines.name, lines=parted, by=program(), curve=read_curve(outcome.pair))
         write_page(written.html, fit_page(page), quiet=quiet)
     if quiet:
         recipe = outcome.recipe
         evidence = recipe.evidence.model_dump()
         write_json({"arm": recipe.arm, "way": recipe.way, "out": str(written.recipe), "said": said, **evidence})
         return
-    for sentence in said:
+    for sentence in (*said, *([outcome.harm.sentence] if outcome.harm else [])):
         show.line(sentence)
     show.line(f"recipe: {written.recipe}")
     show.note(f"next: blackbox-proxy steer --recipe {written.recipe} QUESTION")

@@ -51,12 +51,14 @@ class FitLimits:
         minutes: Minutes, training included; None for no limit.
         prefer: What decides between arms.
         point: US dollars for 1,000 answers that 0.01 of score is worth, for `prefer="balanced"`.
+        at_once: Calls of the closed model under way at a time.
     """
 
     budget: Decimal | None = None
     minutes: float | None = None
     prefer: Preference = "quality"
     point: float = POINT
+    at_once: int = 1
 
     def __post_init__(self) -> None:
         if self.minutes is not None and not self.minutes > 0.0:
@@ -340,7 +342,7 @@ class ArmComparison:
         plan = stages_of(arms, items)
         self._keys |= {self._key(one, item) for one in arms for item in items}
         self.bench.stop.clear()
-        run = Run(self.bench, self.store)
+        run = Run(self.bench, self.store, at_once=self.limits.at_once)
         shown = self.watch(what, run.waiting(plan))
 
         def tick(answer: object) -> None:

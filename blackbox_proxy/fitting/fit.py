@@ -23,6 +23,7 @@ from blackbox_proxy.fitting.comparing import TRAINING_TIME, ArmComparison
 from blackbox_proxy.fitting.concluding import Conclusion
 from blackbox_proxy.fitting.experts import TrainingTime, check_extra, trained
 from blackbox_proxy.fitting.fronts import example_sets
+from blackbox_proxy.fitting.offtask import OffTaskCheck, OffTaskHarm, check_count, is_late, room_of
 from blackbox_proxy.fitting.places import PlaceStore
 from blackbox_proxy.fitting.planning import FitOptions, FitPlan, planned, task_of
 from blackbox_proxy.fitting.prechecks import check_budget, check_for_base, check_for_pair, check_prices, price_of
@@ -34,11 +35,17 @@ from blackbox_proxy.recipes import FittedRecipe, RecipeEndpoint, write_recipe
 
 @dataclass(frozen=True, slots=True)
 class FitOutcome:
-    """What a fit came to. compared: all that was compared. task: the lines as they were parted."""
+    """What a fit came to.
+
+    compared: all that was compared. task: the lines as they were parted. pair: the file of the pair. harm: what the
+    recipe does to questions of another kind; None where that was not asked.
+    """
 
     recipe: FittedRecipe
     compared: ComparedArms
     task: Task
+    pair: str
+    harm: OffTaskHarm | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +100,7 @@ def fit(
     """
     chosen, heard = options or FitOptions(), telling or Telling()
     check_prices(api, chosen.limits)
+    check_count(chosen.off_task)
     plan = planned(Path(lines), chosen, endpoint or endpoint_of(api), trains=pair is None)
     check_budget(plan, price_of(api))
     if pair is None:
@@ -135,9 +143,32 @@ def compare(
         compared = ArmComparison(
             bench, store, material, options.limits, collector, heard.say, heard.watch, started=heard.started
         )()
+    harm = _off_task(plan, compared, bench, store=store, telling=heard)
     price = price_of(api)
-    conclusion = Conclusion(plan, compared, task, opened.file, opened.mark, price.source if price else "")
-    return FitOutcome(conclusion.recipe(), compared, task)
+    conclusion = Conclusion(plan, compared, task, opened.file, opened.mark, price.source if price else "", harm)
+    return FitOutcome(conclusion.recipe(), compared, task, opened.file, harm)
+
+
+def _off_task(
+    plan: FitPlan, compared: ComparedArms, bench: Bench, *, store: AnswerStore, telling: Telling
+) -> OffTaskHarm | None:
+    """What the winner does to questions of another kind, within what is left of money and time."""
+    check = OffTaskCheck(
+        bench,
+        store,
+        count=plan.options.off_task,
+        room=room_of(plan.options.limits, compared.spent),
+        labels=plan.examples.labels,
+        say=telling.say,
+        watch=telling.watch,
+        late=lambda: is_late(plan.options.limits, telling.started),
+        at_once=plan.options.limits.at_once,
+    )
+    closed = next(trial.candidate.arm for trial in compared.trials if trial.name == "closed")
+    harm = check(compared.chosen, closed)
+    if harm is not None:
+        telling.say(harm.sentence)
+    return harm
 
 
 def _limited(api: Api, plan: FitPlan) -> Api:

@@ -13,6 +13,7 @@ from blackbox_proxy.evaluation.task import ScoringRule, Task
 from blackbox_proxy.fitting.comparing import FitLimits
 from blackbox_proxy.fitting.examples import Examples, Split, read_examples, split, with_choices
 from blackbox_proxy.fitting.experts import BASE
+from blackbox_proxy.fitting.offtask import USUAL
 from blackbox_proxy.recipes import RecipeEndpoint
 
 LONGER = 1.5
@@ -32,6 +33,7 @@ class FitOptions:
         base: The untuned model that an expert is trained over where no pair is given.
         seed: Draws the parts, the examples, and the expert's first weights.
         limits: Money, time, and what decides.
+        off_task: Questions of another kind that the winner is asked; 0 for none.
     """
 
     instructions: str = ""
@@ -39,6 +41,7 @@ class FitOptions:
     base: str = BASE
     seed: int = 0
     limits: FitLimits = field(default_factory=FitLimits)
+    off_task: int = USUAL
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,30 +7,50 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from blackbox_proxy.evaluation.statistics import Mean, mean, paired
+from blackbox_proxy.evaluation.task import Item
+from blackbox_proxy.fitting.blaming import Speakers, blame, speakers
 from blackbox_proxy.fitting.compared import ComparedArms
 from blackbox_proxy.fitting.fit import FitOutcome
 from blackbox_proxy.fitting.selecting import Trial, frontier
-from blackbox_proxy.pages.fit import FitMistake, FitRow, FittedPage
+from blackbox_proxy.pages.fit import FitAnswer, FitMistake, FitRow, FittedPage, LearningCurve
 
 MISTAKES = 25
 """Wrong answers that the page shows."""
 
-BESIDE = 2
+BESIDE = 3
 """Arms whose answers stand beside wrong ones."""
 
 
 def sentences(outcome: FitOutcome) -> tuple[str, str, str]:
-    """What to use; why; and how sure that is."""
-    return _use(outcome.compared), _why(outcome.compared), _sure(outcome.compared)
+    """What to use, and how good that is; why; what it costs."""
+    return _use(outcome.compared), _why(outcome.compared), _costs(outcome)
 
 
 def _use(compared: ComparedArms) -> str:
-    chosen, tested = compared.chosen, compared.tested
-    paid = chosen.usd_per_1000
-    price = "an unknown price" if paid is None else f"{paid:.4g} USD for 1,000 answers"
-    scored = tested or compared.predicted
-    on = f"{scored.n} held-back lines" if tested else f"{scored.n} validation lines"
-    return f"Use {chosen.candidate.description}: {_score(scored)} on {on}, at {price}."
+    chosen, predicted, tested = compared.chosen, compared.predicted, compared.tested
+    head = f"Use {chosen.candidate.description}"
+    if tested is None:
+        return (
+            f"{head}: {_score(predicted)} foretold from {predicted.n} validation lines; held-back ones were not asked."
+        )
+    said = f"{head}: {_score(tested)} on {tested.n} held-back lines"
+    if predicted.low <= tested.value <= predicted.high:
+        return f"{said}, which agree with the {_score(predicted)} that validation foretold."
+    return f"{said}, which do not agree with the {_score(predicted)} that validation foretold: give more lines."
+
+
+def _costs(outcome: FitOutcome) -> str:
+    """The price of answers, beside the closed model's own; what the fit has cost."""
+    compared, spent = outcome.compared, outcome.recipe.evidence.spent_usd
+    paid = compared.chosen.usd_per_1000
+    used = "" if spent is None else f"; the fit took {spent:.4g} USD"
+    if paid is None:
+        return f"What it costs is unknown, since nobody says the closed model's price{used}."
+    alone = next((trial for trial in compared.trials if trial.name == "closed" and trial.scores), None)
+    beside = alone.usd_per_1000 if alone is not None and alone.name != compared.chosen.name else None
+    held = "" if beside is None else f", and the closed model by itself {beside:.4g} USD for 1,000"
+    free = "nothing, since the closed model is not called" if not paid else f"{paid:.4g} USD for 1,000 answers"
+    return f"It costs {free}{held}{used}."
 
 
 def _why(compared: ComparedArms) -> str:
@@ -62,28 +82,24 @@ def _passed_over(chosen: Trial, others: Sequence[Trial]) -> str:
     return f"; {best.candidate.description} scored {best.score:.2f}{price}, which is too little more"
 
 
-def _sure(compared: ComparedArms) -> str:
-    predicted, tested = compared.predicted, compared.tested
-    if tested is None:
-        return f"Validation foretells {_score(predicted)}; the held-back lines were not asked."
-    if predicted.low <= tested.value <= predicted.high:
-        return f"Validation foretold {_score(predicted)}, and the held-back lines agree."
-    return f"Validation foretold {_score(predicted)}, and the held-back lines do not agree: give more lines."
-
-
-def page_of(outcome: FitOutcome, *, title: str, lines: str, by: str) -> FittedPage:
-    """The page. title: what was fitted. lines: how they were parted. by: which program."""
+def page_of(outcome: FitOutcome, *, title: str, lines: str, by: str, curve: LearningCurve | None = None) -> FittedPage:
+    """The page. title: what was fitted. lines: how they were parted. by: which program. curve: of the expert."""
     compared = outcome.compared
     asked = [trial for trial in compared.trials if trial.scores]
-    others = _beside(compared, asked)
+    by_itself = speakers(compared.chosen, compared.trials)
+    others = _beside(compared, asked, by_itself)
     return FittedPage(
         title=title,
         sentences=sentences(outcome),
         lines=lines,
         rows=_rows(compared, asked),
         notes=compared.notes,
+        off_task=outcome.harm.sentence if outcome.harm else "",
+        harmful=outcome.harm is not None and outcome.harm.harmful,
         others=[trial.name for trial in others],
-        mistakes=_mistakes(outcome, others),
+        mistakes=_mistakes(outcome, others, by_itself),
+        wrong=len(_wrong(outcome)),
+        curve=curve,
         recipe=outcome.recipe.toml(),
         written_at=dt.datetime.now(dt.UTC),
         by=by,
@@ -111,24 +127,36 @@ def _row(trial: Trial, compared: ComparedArms, *, best: bool) -> FitRow:
     )
 
 
-def _beside(compared: ComparedArms, asked: Sequence[Trial]) -> list[Trial]:
-    """The best other arms."""
-    others = [trial for trial in asked if trial.name != compared.chosen.name]
-    return sorted(others, key=lambda trial: (-len(trial.scores), -trial.score))[:BESIDE]
+def _beside(compared: ComparedArms, asked: Sequence[Trial], by: Speakers) -> list[Trial]:
+    """The winner's parts by themselves, then the best other arm."""
+    parts = [trial for trial in by.asked if trial.name != compared.chosen.name]
+    taken = {compared.chosen.name, *(trial.name for trial in parts)}
+    others = [trial for trial in asked if trial.name not in taken]
+    return [*parts, *sorted(others, key=lambda trial: (-len(trial.scores), -trial.score))][:BESIDE]
 
 
-def _mistakes(outcome: FitOutcome, others: Sequence[Trial]) -> list[FitMistake]:
+def _wrong(outcome: FitOutcome) -> list[Item]:
     chosen = outcome.compared.chosen
-    wrong = [item for item in outcome.task.validation if chosen.scores.get(item.name, 1.0) < 1.0]
+    return [item for item in outcome.task.validation if chosen.scores.get(item.name, 1.0) < 1.0]
+
+
+def _mistakes(outcome: FitOutcome, others: Sequence[Trial], by: Speakers) -> list[FitMistake]:
+    chosen = outcome.compared.chosen
     return [
         FitMistake(
             item.prompt,
             item.reference,
             chosen.given.answers[item.name].text,
-            [given.text if (given := trial.given.answers.get(item.name)) else "" for trial in others],
+            blame(chosen, item.name, by),
+            [_answer(trial, item.name) for trial in others],
         )
-        for item in wrong[:MISTAKES]
+        for item in _wrong(outcome)[:MISTAKES]
     ]
+
+
+def _answer(trial: Trial, item: str) -> FitAnswer | None:
+    kept = trial.given.answers.get(item)
+    return None if kept is None else FitAnswer(kept.text, right=trial.scores[item] >= 1.0)
 
 
 def _score(value: Mean) -> str:

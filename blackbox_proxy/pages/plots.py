@@ -134,6 +134,25 @@ def scatter(points: Sequence[Priced], *, label: str) -> Html:
     return el("div", scale, picture, el("div", *ticks, cls="ticks", aria_hidden="true"), cls="columns curves")
 
 
+def falling(points: Sequence[tuple[float, float]], *, label: str) -> Html:
+    """Values, from 0 up, over an axis from 0, in its order: two of them or more, the axis ending at the last."""
+    most, last = max(value for _, value in points) or 1.0, points[-1][0] or 1.0
+    placed = [(round(4 + 92 * at / last, 2), round(100 - 100 * value / most, 2)) for at, value in points]
+    picture = el(
+        "svg",
+        *(el("line", x1=0, x2=100, y1=y, y2=y, cls="grid") for y in GRID),
+        el("polyline", points=" ".join(f"{x},{y}" for x, y in placed), cls="curve"),
+        *(el("line", x1=x, x2=x, y1=y, y2=y, cls="dot") for x, y in placed),
+        viewBox="0 0 100 100",
+        preserveAspectRatio="none",
+        role="img",
+        aria_label=label,
+    )
+    scale = el("div", *(el("span", f"{value:.2g}") for value in (most, most / 2, 0)), cls="scale", aria_hidden="true")
+    ticks = [el("span", f"{at:g}", style=f"left:{x:g}%") for (at, _), (x, _) in zip(points, placed, strict=True)]
+    return el("div", scale, picture, el("div", *ticks, cls="ticks", aria_hidden="true"), cls="columns curves")
+
+
 @dataclass(frozen=True, slots=True)
 class BarPart:
     """A share of a whole, 0 to 1, and what it stands for."""

@@ -183,6 +183,12 @@ i { font-style: normal; color: var(--soft); }
 }
 """
 
+FIT = """
+.frontier { margin: 8px 0 16px; padding-left: 1.6em; font-size: 0.9375rem; font-variant-numeric: tabular-nums; }
+.mistakes .blame { white-space: nowrap; font-weight: 600; }
+.mistakes .right { display: block; font-size: 0.75rem; font-weight: 600; color: var(--blue); }
+"""
+
 CURVE = f"""
 :root {{ color-scheme: light dark; {_LIGHT} }}
 @media (prefers-color-scheme: dark) {{ :root {{ {_DARK} }} }}

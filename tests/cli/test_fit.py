@@ -80,6 +80,7 @@ def test_what_is_missing_is_said_before_anything_is_asked(cli: Cli, where: tuple
         (cli("fit", str(good), *where, *out, "--budget", "1"), "nobody says what 'tiny' costs"),
         (cli("fit", str(good), *where, *out, "--scorer", "mentions", "--form", "("), "no regular expression"),
         (cli("fit", str(good), *where, *out, "--minutes", "0"), "minutes must be above 0"),
+        (cli("fit", str(good), *where, *out, "--off-task", "5"), "10 to 150 questions of another kind"),
     ):
         assert said.status == 2
         assert why in said.err

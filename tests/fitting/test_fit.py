@@ -165,10 +165,12 @@ def test_every_decision_is_said_in_one_line(tmp_path: Path) -> None:
     assert [line.split(",")[0] for line in rounds] == ["round 1", "round 2", "round 3"]
     assert all("USD and" in line for line in rounds)
     assert "dropped" in rounds[0]
-    use, why, sure = sentences(outcome)
+    use, why, costs = sentences(outcome)
     assert use.startswith("Use the closed model after 2 examples: 0.")
     assert "better than the closed model by itself" in why
-    assert "the held-back lines agree" in sure
+    assert "21 held-back lines, which agree with the 0." in use
+    assert costs.startswith("It costs 0.")
+    assert ", and the closed model by itself 0." in costs
 
 
 def test_the_simplest_that_does_it_is_taken_by_price(tmp_path: Path) -> None:
@@ -249,6 +251,16 @@ def test_a_fit_that_is_killed_goes_on_to_the_same_recipe(budget: Decimal | None,
         assert kept == {name: lines_of(other.folder / name) for name in kept}
         assert other.booked() == paid
     assert plain(outcome.recipe).split("price =")[0] == plain(whole.recipe).split("price =")[0]
+
+
+def test_several_questions_at_a_time_come_to_the_same_recipe(tmp_path: Path) -> None:
+    recipes = []
+    for at_once in (1, 3):
+        folder = tmp_path / str(at_once)
+        folder.mkdir()
+        with served(FEW_SHOT, folder) as setting:
+            recipes.append(plain(setting.fit(FitLimits(at_once=at_once)).recipe).split("price =")[0])
+    assert recipes[0] == recipes[1]
 
 
 def test_time_that_is_up_ends_the_comparison_with_what_there_is(tmp_path: Path) -> None:

@@ -177,9 +177,15 @@ class Setting:
         return open_ledger(self.folder / "ledger.sqlite", prices=prices)
 
     def fit(
-        self, limits: FitLimits | None = None, *, watch: Watch = silent, instructions: str = "", priced: bool = True
+        self,
+        limits: FitLimits | None = None,
+        *,
+        watch: Watch = silent,
+        instructions: str = "",
+        priced: bool = True,
+        off_task: int = 0,
     ) -> FitOutcome:
-        options = FitOptions(instructions=instructions, limits=limits or FitLimits())
+        options = FitOptions(instructions=instructions, limits=limits or FitLimits(), off_task=off_task)
         plan = planned(self.lines, options, self.endpoint, trains=False)
         telling = Telling(self.said.append, watch)
         with self.connected(priced=priced) as api, AnswerStore(self.folder / "answers.jsonl") as store:

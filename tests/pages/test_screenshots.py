@@ -14,9 +14,11 @@ from PIL import Image
 
 from blackbox_proxy.pages.costs import costs_page
 from blackbox_proxy.pages.evaluation import evaluation_page
+from blackbox_proxy.pages.fit import fit_page
 from blackbox_proxy.pages.trace import trace_page
 from tests.pages.answers import TRACE
 from tests.pages.booked import costs_of, weeks
+from tests.pages.fitted import FITTED
 from tests.pages.outcomes import EVALUATED
 
 BROWSER = next(
@@ -41,6 +43,7 @@ PAGES = {
     "costs": costs_page(costs_of(weeks())),
     "trace": trace_page(TRACE),
     "evaluation": evaluation_page(EVALUATED),
+    "fit": fit_page(FITTED),
 }
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not BROWSER, reason="no Chromium is on the PATH")]

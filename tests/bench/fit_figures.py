@@ -1,0 +1,156 @@
+"""The figures of `tests.bench.fit_tasks`, from raw scores. Pure, but for the page that is written.
+
+    python -m tests.bench.fit_figures FOLDER
+
+writes FOLDER/fit.md from FOLDER/fit.json; what stands behind `END` in the page stays.
+
+A unit holds what was chosen, what was foretold, and each arm's scores on the fresh lines; all else follows from these.
+
+regret: the best arm's score less the chosen one's, on the same fresh lines. The best of several looks better than it
+is, so regret is a little too large. covered: whether the interval that validation had foretold holds the score.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from blackbox_proxy.evaluation.statistics import mean
+
+Unit = dict[str, Any]
+Units = Mapping[str, Mapping[str, Unit]]
+"""Units by task and seed."""
+
+ROLES = ("closed", "few_shot", "instructed", "expert")
+"""Arms that every task has, where lines and instructions suffice."""
+
+END = "<!-- what stands above is written by tests.bench.fit_figures -->"
+
+HEAD = (
+    "task",
+    "seed",
+    "chosen",
+    "score",
+    "foretold",
+    "best arm",
+    "regret",
+    *(role.replace("_", "-") for role in ROLES),
+    "changed / lost",
+    "USD for 1,000",
+    "minutes",
+)
+
+
+def packed(scores: list[float]) -> str:
+    """Scores in the order of the fresh lines, as one word each."""
+    return " ".join(f"{score:g}" for score in scores)
+
+
+def derived(unit: Unit) -> Unit:
+    """Everything of a unit that follows from its raw scores."""
+    scores = {name: [float(word) for word in words.split()] for name, words in unit["scores"].items()}
+    means = {name: fmean(values) for name, values in scores.items()}
+    chosen = mean(scores[unit["chosen"]])
+    assert chosen is not None
+    best = max(means, key=lambda name: (means[name], name == unit["chosen"]))
+    return {
+        "n": chosen.n,
+        "score": round(chosen.value, 4),
+        "low": round(chosen.low, 4),
+        "high": round(chosen.high, 4),
+        "best_arm": best,
+        "best_score": round(means[best], 4),
+        "regret": round(means[best] - chosen.value, 4),
+        "covered": unit["predicted_low"] <= chosen.value <= unit["predicted_high"],
+        **{role: _of(means, unit["roles"].get(role)) for role in ROLES},
+    }
+
+
+def _of(means: Mapping[str, float], name: str | None) -> float | None:
+    return None if name is None or name not in means else round(means[name], 4)
+
+
+def summary(units: Units) -> Unit:
+    """What all units come to."""
+    every = [unit for _, _, unit in flat(units)]
+    widths = [unit["predicted_high"] - unit["predicted_low"] for unit in every]
+    return {
+        "units": len(every),
+        "mean_regret": round(fmean(unit["regret"] for unit in every), 4),
+        "largest_regret": max(unit["regret"] for unit in every),
+        "covered": sum(unit["covered"] for unit in every),
+        "mean_width": round(fmean(widths), 4),
+        "mean_minutes": round(fmean(unit["minutes"] for unit in every), 1),
+    }
+
+
+def flat(units: Units) -> Iterator[tuple[str, str, Unit]]:
+    """Each unit with its task and seed."""
+    for task, seeds in units.items():
+        for seed, unit in seeds.items():
+            yield task, seed, unit
+
+
+def table(units: Units) -> str:
+    """The units as a table in Markdown."""
+    rows = (HEAD, ("---",) * len(HEAD), *(_row(task, seed, unit) for task, seed, unit in flat(units)))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def page(kept: Unit) -> str:
+    """The page of some figures, up to what others write below."""
+    came = kept["summary"]
+    return f"""# Fits of small tasks, measured
+
+{kept["n"]} units, {kept["date"]}, at {kept["commit"]}, on {kept["cores"]} cores:
+
+    {kept["command"]}
+
+Five tasks as a stranger brings them (`tests/bench/stranger`), and boxed ones; a seed parts the lines. The chosen arm
+was tested on fresh lines, beside the arms of the last round and four that every task has. Regret is the best arm's
+score less the chosen one's; foretold is what validation had said; changed / lost: the share of the closed model's
+answers to questions of another kind that the recipe changes, and the score that is lost there.
+
+Mean regret {came["mean_regret"]:.3f}, the largest {came["largest_regret"]:.3f}; the interval that was foretold holds
+the score in {came["covered"]} of {came["units"]}, at a mean width of {came["mean_width"]:.2f}; {came["mean_minutes"]}
+minutes a fit on average.
+
+{table(kept["figures"])}
+
+[fit.json](fit.json) has the score of every answer.
+
+{END}
+"""
+
+
+def write_page(folder: Path) -> None:
+    """Write the page of a folder's figures; what stands behind `END` stays."""
+    path = folder / "fit.md"
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    kept: Unit = json.loads((folder / "fit.json").read_text(encoding="utf-8"))
+    path.write_text(page(kept) + before.partition(f"{END}\n")[2], encoding="utf-8")
+
+
+def _row(task: str, seed: str, unit: Unit) -> tuple[str, ...]:
+    harm = unit["off_task"]
+    return (
+        task,
+        seed,
+        unit["chosen"],
+        f"{unit['score']:.2f} ({unit['low']:.2f} to {unit['high']:.2f})",
+        f"{unit['predicted']:.2f} ({unit['predicted_low']:.2f} to {unit['predicted_high']:.2f})",
+        f"{unit['best_arm']} {unit['best_score']:.2f}",
+        f"{unit['regret']:.2f}",
+        *("" if unit[role] is None else f"{unit[role]:.2f}" for role in ROLES),
+        f"{harm['changed']:.2f} / {harm['lost']:+.2f}" if harm else "",
+        "" if unit["usd_per_1000"] is None else f"{unit['usd_per_1000']:.3g}",
+        f"{unit['minutes']:.1f}",
+    )
+
+
+if __name__ == "__main__":
+    write_page(Path(sys.argv[1]))
