@@ -37,7 +37,7 @@ from blackbox_proxy.core.text import first_stop
 from blackbox_proxy.errors import BlackboxProxyError, InputError, OverBudget, PromptError
 from blackbox_proxy.local.controls import parted_note
 from blackbox_proxy.run.calls import Answered, Batch
-from blackbox_proxy.run.notes import blind_note, recut_notes, respelled_note, uncertain_notes
+from blackbox_proxy.run.notes import blind_note, constraint_note, recut_notes, respelled_note, uncertain_notes
 from blackbox_proxy.run.sources import (
     BoundSource,
     LocalPair,
@@ -62,7 +62,6 @@ from blackbox_proxy.types import (
     Finish,
     Generate,
     Message,
-    Origin,
     PairPrompt,
     Prefix,
     Prompt,
@@ -330,7 +329,7 @@ class Session:
         """What there is of the answer; a call that is still under way counts as lost."""
         if self.whole is not None:
             return self.result(self.whole.unscored())
-        kept = sum(step.origin is not Origin.LOCAL for step in self.steps)
+        kept = sum(step.is_asked for step in self.steps)
         return self.result(Ending("error", max(0, self.drafted - kept), ()))
 
     def keep(self, step: Step) -> Step:
@@ -385,6 +384,7 @@ class Session:
                 *respelled_note(self.respelled),
                 *(() if known is None else recut_notes(self.steps, known, replies=usage.answered)),
                 *uncertain_notes(self.steps),
+                *constraint_note(self.steering, ending.finish),
                 *spent_notes(usage),
             ),
             calls=tuple(self.spending.calls),

@@ -20,7 +20,6 @@ from blackbox_proxy.core.decoding import combine
 from blackbox_proxy.core.decoding.certificate import NOTHING, Unseen, is_certain
 from blackbox_proxy.core.decoding.sampling import nucleus
 from blackbox_proxy.core.events import Answer, ApiReveal, Evidence, Question, ask_api
-from blackbox_proxy.core.text import is_start, is_whole
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.learnt import EVEN, Powers
 from blackbox_proxy.steering import Steering
@@ -147,11 +146,6 @@ def unfinished(answer: Answer) -> ReplyError:
         f"neither the API nor the pair can finish the character at {answer.text[-20:]!r}",
         hint="the API offered a lone byte that no text goes on from; try a smaller alpha",
     )
-
-
-def may_follow(text: bytes, piece: bytes) -> bool:
-    """Whether `text` with `piece` is still the beginning of UTF-8 text; an end only after a whole character."""
-    return is_start(text + piece) if piece else is_whole(text)
 
 
 def merged(position: Position, *, greedy: bool = True) -> dict[bytes, float]:

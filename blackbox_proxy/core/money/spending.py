@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import final
 
-from blackbox_proxy.types import Call, Origin, Receipt, Reply, Step, Usage
+from blackbox_proxy.types import Call, Receipt, Reply, Step, Usage
 
 
 def calls_of(reply: Reply, *, step: int = 0) -> tuple[Call, ...]:
@@ -124,7 +124,7 @@ class Spending:
 
     def keep(self, step: Step) -> None:
         """A token was emitted."""
-        if step.origin is not Origin.LOCAL and self._round:
+        if step.is_asked and self._round:
             self._take()
         self._steps, self._at = self._steps + 1, self._at + len(step.piece)
 
