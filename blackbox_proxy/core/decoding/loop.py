@@ -28,7 +28,7 @@ from blackbox_proxy.core.decoding.drafting import Drafts, Plan
 from blackbox_proxy.core.decoding.emitting import step_of
 from blackbox_proxy.core.decoding.endings import Endings
 from blackbox_proxy.core.decoding.questions import LONGEST_CHARACTER, AskedRound, RoundQuestions
-from blackbox_proxy.core.decoding.readings import Reading
+from blackbox_proxy.core.decoding.readings import Reading, barred
 from blackbox_proxy.core.decoding.rounds import Known, Shown, Walk
 from blackbox_proxy.core.events import Answer, Ending, Process, Run
 from blackbox_proxy.core.pairtable import PairTable
@@ -116,9 +116,12 @@ class Loop:
     def _step(self, known: Known, answer: Answer) -> Process[Step]:
         """What is chosen at a place, of all that competes there."""
         position = known.position
-        if self._accepts is not ANY_TEXT:
+        constrained = self._accepts is not ANY_TEXT
+        if constrained:
             position = cut_position(position, answer.text, accepts=self._accepts)
         scored = yield from self._reading.score(position, answer)
+        if constrained:
+            scored = replace(scored, barred=barred(position, answer.text, accepts=self._accepts))
         self._wasted += scored.revealing
         if self._questions.learns:
             yield from self._questions.guess(answer)
