@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from blackbox_proxy.api import Api, connect
+    from blackbox_proxy.constraints import Grammar, JsonSchema, OneOf, Regex
     from blackbox_proxy.core.decoding.drafting import CostRatios, Planner
     from blackbox_proxy.core.decoding.learning import WeightFit, fit_weights, nats_lost
     from blackbox_proxy.core.decoding.sources import OffsetTable, WeightedSum
@@ -36,16 +37,20 @@ __all__ = [
     "Budget",
     "Choice",
     "CostRatios",
+    "Grammar",
+    "JsonSchema",
     "LearntWeights",
     "Ledger",
     "Message",
     "OffsetTable",
+    "OneOf",
     "Option",
     "Pair",
     "PairFiles",
     "Planner",
     "Prompt",
     "ReferencePlace",
+    "Regex",
     "Result",
     "Sample",
     "Schedule",
@@ -72,6 +77,7 @@ _HOMES = {
     "core.decoding.learning": ("WeightFit", "fit_weights", "nats_lost"),
     "core.decoding.sources": ("OffsetTable", "WeightedSum"),
     "api": ("Api", "connect"),
+    "constraints": ("Grammar", "JsonSchema", "OneOf", "Regex"),
     "run.engine": ("AsyncStream", "Stream"),
     "run.steerer": ("Steerer", "steer"),
     "learnt": ("LearntWeights",),

@@ -117,11 +117,12 @@ def test_each_greedy_step_is_the_likeliest_of_what_may_follow(seed: int, options
     result, api = answer(seed, held(options, alpha=0.0))
     assert result.text.encode() == likeliest(api, [option.encode() for option in options])
     assert result.finish == "stop"
+    before = b""
     for step in result.steps:
         if step.origin is not Origin.CONSTRAINED and step.logp_after is not None:
-            before = b"".join(s.piece for s in itertools.takewhile(lambda s, step=step: s is not step, result.steps))
             expected = chances(api, before, [option.encode() for option in options])[step.piece]
             assert step.logp_after == pytest.approx(math.log(expected), abs=1e-6)
+        before += step.piece
 
 
 @given(seeds, languages, st.integers(1, 5), st.sampled_from([0.0, 0.5, 1.0, 2.0]), st.integers(1, 6), drafters)
@@ -148,11 +149,11 @@ def enumerated(api: ToyApi, options: Sequence[bytes], text: bytes = b"") -> Mapp
         return enumerated(api, options, text + more)
     if not any(o != text and o.startswith(text) for o in options):
         return {text: 1.0}
-    whole: Counter[bytes] = Counter()
+    whole: dict[bytes, float] = {}
     for piece, chance in chances(api, text, options).items():
         below = enumerated(api, options, text + piece) if piece else {text: 1.0}
         for option, share in below.items():
-            whole[option] += chance * share
+            whole[option] = whole.get(option, 0.0) + chance * share
     return whole
 
 
