@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 END = 256
 """The token that ends an answer, behind the 256 bytes."""
 
-FEW = 64
-"""Most bytes that are named one by one: more of them narrow nothing down."""
-
 LONGEST_WORDS = 300
 """How much of what llguidance says is passed on."""
 
@@ -96,11 +93,11 @@ class ConstraintAcceptor:
         return self._fitting(piece) == len(piece)
 
     def starts(self, text: bytes) -> Sequence[bytes]:
-        """The bytes that may come next, where they are few."""
+        """The bytes that may come next."""
         if not self._goes_to(text):
             return ()
         allowed = np.flatnonzero(self._mask()[:END])
-        return tuple(bytes([byte]) for byte in allowed.tolist()) if len(allowed) <= FEW else ()
+        return tuple(bytes([byte]) for byte in allowed.tolist())
 
     def forced(self, text: bytes) -> bytes:
         """Whole characters that every answer that begins with the text goes on with."""

@@ -45,14 +45,14 @@ def _check(constraint: Constraint, param: str) -> None:
 def _response_format(body: Body) -> Constraint | None:
     if body.get("response_format") is None:
         return None
-    wanted = fields.mapping(body["response_format"], "response_format")
-    match wanted.get("type"):
+    requested = fields.mapping(body["response_format"], "response_format")
+    match requested.get("type"):
         case "text":
             return None
         case "json_object":
             return _schema(_ANY_OBJECT, "response_format")
         case "json_schema":
-            described = fields.mapping(wanted.get("json_schema"), "response_format.json_schema")
+            described = fields.mapping(requested.get("json_schema"), "response_format.json_schema")
             return _schema(described.get("schema"), "response_format.json_schema.schema")
         case other:
             raise Refusal(
@@ -66,13 +66,13 @@ def _structured_outputs(body: Body) -> Constraint | None:
     """vLLM's `structured_outputs`, an object with one of the kinds."""
     if body.get("structured_outputs") is None:
         return None
-    wanted = fields.mapping(body["structured_outputs"], "structured_outputs")
-    kinds = [name for name in wanted if wanted[name] not in (None, False)]
+    requested = fields.mapping(body["structured_outputs"], "structured_outputs")
+    kinds = [name for name in requested if requested[name] not in (None, False)]
     if len(kinds) != 1 or kinds[0] not in _KINDS:
         raise Refusal(
             f"Invalid 'structured_outputs': it must have one of {', '.join(_KINDS)}.", param="structured_outputs"
         )
-    return _KINDS[kinds[0]](wanted[kinds[0]], f"structured_outputs.{kinds[0]}")
+    return _KINDS[kinds[0]](requested[kinds[0]], f"structured_outputs.{kinds[0]}")
 
 
 def _guided(name: str) -> Callable[[Body], Constraint | None]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import islice
 from typing import Protocol, final
 
 from blackbox_proxy.core.alignment.continuations import Continuations
+from blackbox_proxy.core.alignment.covering import NEGLIGIBLE
 from blackbox_proxy.core.text import CONTINUATION, is_start, is_whole
 from blackbox_proxy.types import Candidate, Kind, Origin, Position, Step
 
@@ -22,7 +22,7 @@ class Acceptor(Protocol):
         """Whether some answer begins with the text and the piece; for b"", whether the answer may end here."""
 
     def starts(self, text: bytes) -> Sequence[bytes]:
-        """The bytes that may come next, where they are few; empty where they are not."""
+        """The bytes that may come next; empty where any may that goes on in UTF-8."""
 
     def forced(self, text: bytes) -> bytes:
         """Whole characters that every answer that begins with the text goes on with."""
@@ -64,22 +64,30 @@ ANY_TEXT = AnyText()
 LOOKED_AT = 128
 """Likely strings of the expert that are looked at before those that start as the constraint wants."""
 
+FEW = 64
+"""Most bytes to start with that narrow down what is looked at."""
 
-def allowed_proposals(tree: Continuations, text: bytes, *, count: int, accepts: Acceptor) -> list[bytes]:
-    """The expert's strings that a constraint allows, up to `count`, best first, and the end where that is allowed.
 
-    There is always one: where none of the likely ones is allowed, those that begin rightly are, however unlikely; and
-    where no token does, the bytes themselves.
+def proposals(
+    tree: Continuations, text: bytes, *, count: int, accepts: Acceptor, least: float = NEGLIGIBLE
+) -> list[bytes]:
+    """The expert's strings that may follow, up to `count`, best first, and the end where that is allowed.
+
+    Where a constraint allows none of the likely ones, those that begin rightly are listed, however unlikely, and every
+    single byte that is allowed: something always competes. least: as in `Continuations.proposals`.
     """
-    strings = (piece for piece in _by_likelihood(tree, accepts.starts(text)) if accepts.follows(text, piece))
-    listed = [*islice(strings, count)]
-    return [*listed, b""] if accepts.follows(text, b"") else listed
 
+    def allowed(strings: Iterable[bytes]) -> list[bytes]:
+        return [piece for piece in strings if accepts.follows(text, piece)]
 
-def _by_likelihood(tree: Continuations, starts: Sequence[bytes]) -> Iterator[bytes]:
-    yield from (likely := tree.proposals(LOOKED_AT))
-    rest = [*tree.proposals(LOOKED_AT, starts=starts), *starts] if starts else []
-    yield from (piece for piece in dict.fromkeys(rest) if piece not in likely)
+    if accepts is ANY_TEXT:
+        return allowed([*tree.proposals(count, starts=accepts.starts(text), least=least), b""])
+    end, likely = allowed((b"",)), allowed(tree.proposals(LOOKED_AT))[:count]
+    if likely:
+        return [*likely, *end]
+    starts = accepts.starts(text)
+    others = allowed(tree.proposals(LOOKED_AT, starts=starts))[:count] if len(starts) <= FEW else []
+    return [*dict.fromkeys([*others, *starts, *end])]
 
 
 def cut_position(position: Position, text: bytes, *, accepts: Acceptor) -> Position:

@@ -21,7 +21,7 @@ from blackbox_proxy.core.alignment.firsts import firsts_of, pair_firsts
 from blackbox_proxy.core.alignment.tokencover import LEAST_MASS, TokenCover, foreign_of
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding import combine
-from blackbox_proxy.core.decoding.acceptors import ANY_TEXT, Acceptor, allowed_proposals
+from blackbox_proxy.core.decoding.acceptors import ANY_TEXT, Acceptor, proposals
 from blackbox_proxy.core.decoding.certainty import matter, next_to_read
 from blackbox_proxy.core.decoding.certificate import Unseen
 from blackbox_proxy.core.decoding.gating import features_of, gate_of
@@ -275,8 +275,7 @@ class ByteReading:
         known = yield from self._table.know(at.paths)
         cover = self._cover(at, text, known, shown={})
         yield from self._read_on(cover, known, forks=self._steering.spread)
-        proposals = cover.tree.proposals(GUESSED, starts=self._accepts.starts(text))
-        pieces = [piece for piece in (*proposals, b"") if self._accepts.follows(text, piece)]
+        pieces = proposals(cover.tree, text, count=GUESSED, accepts=self._accepts)
         if not pieces:
             return Guess(b"", 0.0)
         cover.ask(pieces)
@@ -345,11 +344,7 @@ class ByteReading:
         count = self._steering.proposals if count is None else count
         if not self._steering.takes_unseen or not count:
             return []
-        if self._accepts is not ANY_TEXT:
-            return allowed_proposals(cover.tree, text, count=count, accepts=self._accepts)
-        starts = self._accepts.starts(text)
-        proposals = cover.tree.proposals(count, starts=starts, least=least)
-        return [piece for piece in (*proposals, b"") if self._accepts.follows(text, piece)]
+        return proposals(cover.tree, text, count=count, accepts=self._accepts, least=least)
 
     def _field(
         self,
