@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from blackbox_proxy.api import Api, connect
+    from blackbox_proxy.constraints import Grammar, JsonSchema, OneOf, Regex
     from blackbox_proxy.core.decoding.drafting import CostRatios, Planner
     from blackbox_proxy.core.decoding.learning import WeightFit, fit_weights, nats_lost
     from blackbox_proxy.core.decoding.routing import Route
@@ -40,10 +41,13 @@ __all__ = [
     "Choice",
     "CostRatios",
     "FittedRecipe",
+    "Grammar",
+    "JsonSchema",
     "LearntWeights",
     "Ledger",
     "Message",
     "OffsetTable",
+    "OneOf",
     "Option",
     "Pair",
     "PairFiles",
@@ -51,6 +55,7 @@ __all__ = [
     "Prompt",
     "RecipeSteerer",
     "ReferencePlace",
+    "Regex",
     "Result",
     "Route",
     "Sample",
@@ -81,6 +86,7 @@ _HOMES = {
     "core.decoding.sources": ("OffsetTable", "WeightedSum"),
     "api": ("Api", "connect"),
     "recipes": ("FittedRecipe", "read_recipe"),
+    "constraints": ("Grammar", "JsonSchema", "OneOf", "Regex"),
     "run.engine": ("AsyncStream", "Stream"),
     "run.recipe": ("RecipeSteerer",),
     "run.steerer": ("Steerer", "steer"),

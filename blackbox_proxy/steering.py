@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import Any, Literal, TypedDict, Unpack, get_args, get_origin, get_type_hints
 
 from blackbox_proxy.bounds import Bounds
+from blackbox_proxy.constraints import Constraint
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.learnt import EVEN, LearntWeights, Powers
 
@@ -283,6 +284,9 @@ class Steering:
         group="whole",
         within=Bounds(0, 1, below=True),
     )
+    constraint: Constraint | None = knob(
+        None, "What the answer is held to: a schema, an expression, some strings or a grammar.", group=None
+    )
     top_candidates: int = knob(8, "How many of the best are kept with each step.", group=None, within=Bounds(0))
     stop: tuple[str, ...] = knob((), "End the answer before this text; may be repeated.", group="answer")
     repetition_stop: int = knob(
@@ -303,6 +307,10 @@ class Steering:
             raise _impossible(f"way={self.way!r} weighs whole texts: it takes no event='ids', no gate and no schedule")
         if self.way == "chunks" and self.settled:
             raise _impossible("settled is for way='answers'; way='chunks' draws all continuations of a round at once")
+        if self.constraint is not None and (self.event == "ids" or self.way in {"answers", "chunks"}):
+            raise _impossible(
+                f"a constraint is held to token by token, on bytes: not with event='ids', nor with way={self.way!r}"
+            )
         if self.pick == "draw" and self.settled:
             raise _impossible("pick='draw' needs all samples: one that stops early draws by another distribution")
         if not all(self.stop):
@@ -340,6 +348,8 @@ class Steering:
 
         A gate that never opens leaves it alone too; greedily it still measures how far the members are apart.
         """
+        if self.constraint is not None:
+            return False
         if self.temperature == 0.0:
             return self.gate == "always" and not self.acts_from(0)
         return not self.acts_from(0) and self.target == "full" and not self.min_p and self.temperature <= HOTTEST

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +17,7 @@ from blackbox_proxy.cli.booking import BudgetOptions
 from blackbox_proxy.cli.declaring import ANSWER, OUTPUT, with_options
 from blackbox_proxy.cli.endpoint import EndpointFeatures, EndpointOptions
 from blackbox_proxy.cli.knobs import AllKnobs, steering_of
-from blackbox_proxy.cli.options import AsJson, PairOptions, PromptOptions, write_json
+from blackbox_proxy.cli.options import AsJson, ConstraintOptions, PairOptions, PromptOptions, write_json
 from blackbox_proxy.cli.recipe import RecipeFile, read_given, typed
 from blackbox_proxy.cli.taping import TapeOptions
 from blackbox_proxy.cli.tracing import TraceFile, check, traced
@@ -53,6 +53,8 @@ STEER_EXAMPLES = """Examples:
 
 `blackbox-proxy steer "Name a colour." --replay tape.jsonl --pair pair.toml`
 
+`blackbox-proxy steer "A person, as JSON." --json-schema person.json --base-url ... --model ... --pair pair.toml`
+
 `blackbox-proxy steer "Name a colour." --recipe recipe.toml`
 
 `blackbox-proxy steer "Name a colour." --way answers --samples 16 --pick best --profile openai --model gpt-5.4`
@@ -74,6 +76,7 @@ def steer(
     n: Annotated[
         int, typer.Option("--n", help="Answers to draw, with the seeds from --seed on.", min=1, rich_help_panel=ANSWER)
     ] = 1,
+    constraint: ConstraintOptions,
     budget: BudgetOptions,
     cassette: TapeOptions,
     trace: Annotated[
@@ -95,7 +98,7 @@ def steer(
     asked, pair_prompt = question.read()
     if fitted is not None:
         endpoint, knobs = endpoint.or_of(fitted.endpoint), fitted.with_knobs(typed(context, knobs))
-    steering = steering_of(knobs, settings)
+    steering = replace(steering_of(knobs, settings), constraint=constraint.read())
     shown = _Shown(asked if fitted is None else fitted.asked(asked), steering, n, trace, trace_html, as_json)
     if fitted is not None and fitted.way == "expert":
         with _offsets(fitted, pair, settings) as local:

@@ -64,6 +64,16 @@ def _read_stdin(*, at_will: bool) -> str:
         raise PromptError(f"standard input is not UTF-8: {error}", hint="convert it, with iconv for instance") from None
 
 
+def file_text(path: Path) -> str:
+    """The text of a file. Raises InputError where it cannot be read."""
+    try:
+        return read_text(path)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}", hint="check the path") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is no text in UTF-8", hint="save it as UTF-8") from None
+
+
 def _read_messages(path: Path) -> tuple[Message, ...]:
     from blackbox_proxy.types import Message
 

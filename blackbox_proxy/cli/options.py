@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from blackbox_proxy.cli import inputs
-from blackbox_proxy.cli.declaring import OUTPUT, PROMPT, STEERING, option
+from blackbox_proxy.cli.declaring import ANSWER, OUTPUT, PROMPT, STEERING, option
 from blackbox_proxy.cli.endpoint import NEEDED, OFF, required
+from blackbox_proxy.constraints import Constraint, Grammar, JsonSchema, Regex
+from blackbox_proxy.errors import InputError
 
 if TYPE_CHECKING:
     from blackbox_proxy.cli.settings import Settings
@@ -64,6 +66,34 @@ class PromptOptions:
         """
         asked = inputs.prompt_of(self.prompt, messages=self.messages, system=self.system, raw=self.raw)
         return asked, None if self.pair_prompt is None else inputs.pair_prompt_of(self.pair_prompt, raw=self.raw)
+
+
+@dataclass(frozen=True, slots=True)
+class ConstraintOptions:
+    """What the answer is held to."""
+
+    json_schema: Path | None = option(
+        None, "The answer is JSON of the schema in this file.", panel=ANSWER, unset="any text"
+    )
+    regex: str | None = option(
+        None, "The whole answer matches this expression (no look-around).", panel=ANSWER, unset="any text"
+    )
+    grammar: Path | None = option(
+        None, "The answer is a sentence of the Lark grammar in this file.", panel=ANSWER, unset="any text"
+    )
+
+    def read(self) -> Constraint | None:
+        """The constraint; None where there is none. Raises InputError for more than one, and for what is none."""
+        given: list[Constraint] = []
+        if self.json_schema is not None:
+            given.append(JsonSchema(inputs.file_text(self.json_schema)))
+        if self.regex is not None:
+            given.append(Regex(self.regex))
+        if self.grammar is not None:
+            given.append(Grammar(inputs.file_text(self.grammar)))
+        if len(given) > 1:
+            raise InputError("--json-schema, --regex and --grammar exclude each other", hint="give one of them")
+        return given[0] if given else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,7 @@ COLOURS = {
     Origin.LOCAL: "bold magenta",
     Origin.EXPERT: "magenta",
     Origin.GIVEN: "dim",
+    Origin.CONSTRAINED: "cyan",
 }
 _TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters that turn the direction of what follows them, and could make one text look like another."""
@@ -286,7 +287,7 @@ def sample_json(sample: Sample) -> dict[str, object]:
 
 def _api_choice(step: Step) -> str:
     """What the API had sampled; nothing where it was not asked."""
-    if step.origin.is_local:
+    if not step.is_asked:
         return ""
     return visible(step.api_token, Kind.TEXT if step.api_token else Kind.END)
 

@@ -233,7 +233,7 @@ def _is_known(step: Step) -> bool:
 
     One that was completed locally was chosen all the same, and has a number where clients look for one.
     """
-    return step.origin.is_local or step.logp_after is not None
+    return not step.is_asked or step.logp_after is not None
 
 
 def _legacy_top(candidates: Sequence[ScoredCandidate], step: Step) -> dict[str, float]:

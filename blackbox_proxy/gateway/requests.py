@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from blackbox_proxy.gateway.constraints import read_constraint
 from blackbox_proxy.knobs import FIXED, REQUEST_FIELDS, KnobMistake, check_bounds, read_knobs
 from blackbox_proxy.openai_http import fields
 from blackbox_proxy.openai_http.fields import Body, Refusal
@@ -30,6 +31,14 @@ _COMMON_NEUTRAL: Mapping[str, tuple[object, ...]] = {
     "frequency_penalty": (0,),
     "repetition_penalty": (1,),
     "logit_bias": ({},),
+    "top_k": (-1, 0),
+    "min_tokens": (0,),
+    "ignore_eos": (False,),
+    "stop_token_ids": ([],),
+    "bad_words": ([],),
+    "repeat_penalty": (1,),
+    "mirostat": (0,),
+    "grammar": ("",),
 }
 _COMPLETION_NEUTRAL = {**_COMMON_NEUTRAL, "best_of": (1,), "suffix": ("",)}
 _CHAT_NEUTRAL = {
@@ -38,7 +47,6 @@ _CHAT_NEUTRAL = {
     "tool_choice": ("none", "auto"),
     "functions": ([],),
     "function_call": ("none", "auto"),
-    "response_format": ({"type": "text"},),
     "modalities": (["text"],),
     "audio": (),
 }
@@ -145,7 +153,13 @@ def _request(
     if n * len(sources) > limits.answers:
         asked = n * len(sources)
         raise Refusal(f"{asked} answers were asked for; one request may have {limits.answers}.", param="n")
-    standard = {"max_tokens": max_tokens, **_drawing(body), "stop": _stops(body.get("stop"))}
+    standard = {
+        "max_tokens": max_tokens,
+        **_drawing(body),
+        "min_p": fields.number(body, "min_p", high=1.0),
+        "stop": _stops(body.get("stop")),
+        "constraint": read_constraint(body),
+    }
     given = {name: value for name, value in standard.items() if value is not None}
     return GatewayRequest(
         model=read_model(body),

@@ -44,6 +44,7 @@ ORIGINS: Mapping[Origin, tuple[str, str]] = {
     Origin.OUTSIDE: ("outside", "not among the API's candidates: its log-prob is imputed from the pair"),
     Origin.LOCAL: ("local", "the rest of a character, by the expert alone; the API was not asked"),
     Origin.EXPERT: ("local", "the expert's own answer; the API was not asked"),
+    Origin.CONSTRAINED: ("constrained", "all that the constraint allows here; nobody was asked"),
     Origin.GIVEN: ("given", "a token of the text that was to be scored; nothing was chosen"),
 }
 """How a token of each origin is marked (its class in the styles), and what that means."""
@@ -133,7 +134,7 @@ class Round:
     @property
     def kept(self) -> int:
         """How many tokens were kept of the replies: one that was completed locally is none of theirs."""
-        return sum(not step.origin.is_local for step in self.steps)
+        return sum(step.is_asked for step in self.steps)
 
     @property
     def cost(self) -> Decimal | None:
@@ -293,7 +294,7 @@ def _candidate(candidate: ScoredCandidate, step: Step) -> Html:
 
 
 def _is_api_token(candidate: ScoredCandidate, step: Step) -> bool:
-    return not step.origin.is_local and candidate.piece == step.api_token
+    return step.is_asked and candidate.piece == step.api_token
 
 
 def _chance(logp: float) -> str:
@@ -355,13 +356,13 @@ def _row(number: int, step: Step, came_from: Round | None) -> Html:
 
 def _cost(step: Step, came_from: Round | None) -> Html:
     """The token's share; none where the API was not asked for it."""
-    if step.origin.is_local:
+    if not step.is_asked:
         return NONE
     return UNKNOWN if came_from is None or came_from.each is None else money(came_from.each)
 
 
 def _api_token_cell(step: Step) -> Html:
     """What the API had sampled; nothing where it was not asked."""
-    if step.origin.is_local:
+    if not step.is_asked:
         return NONE
     return el("code", visible(step.api_token, Kind.TEXT if step.api_token else Kind.END))

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from blackbox_proxy.core.alignment.recut import strange_borders, strange_pieces
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
-from blackbox_proxy.types import Step
+from blackbox_proxy.steering import Steering
+from blackbox_proxy.types import Finish, Step
 
 
 def uncertain_notes(steps: Sequence[Step]) -> tuple[str, ...]:
@@ -20,6 +21,13 @@ def uncertain_notes(steps: Sequence[Step]) -> tuple[str, ...]:
     if unbordered := sum(step.unbordered for step in steps):
         notes.append(f"{unbordered} steps follow a text that the API's tokenizer would hardly have cut there")
     return tuple(notes)
+
+
+def constraint_note(steering: Steering, finish: Finish) -> tuple[str, ...]:
+    """What to say of an answer that was cut although a constraint may have wanted more of it."""
+    if steering.constraint is None or finish == "stop":
+        return ()
+    return (f"the answer was cut ({finish}), so it may not be all that the constraint asks for",)
 
 
 def blind_note(blind: int) -> tuple[str, ...]:

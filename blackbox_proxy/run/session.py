@@ -41,7 +41,7 @@ from blackbox_proxy.local.controls import parted_note
 from blackbox_proxy.run.calls import Answered, Batch, as_worded, goes_on_from, start_of
 from blackbox_proxy.run.chunks import HeldChunks, drawing, held_for
 from blackbox_proxy.run.labels import exactness_of, way_of
-from blackbox_proxy.run.notes import blind_note, recut_notes, respelled_note, uncertain_notes
+from blackbox_proxy.run.notes import blind_note, constraint_note, recut_notes, respelled_note, uncertain_notes
 from blackbox_proxy.run.sources import (
     BoundSource,
     LocalPair,
@@ -305,7 +305,7 @@ class Session:
         """What there is of the answer; a call that is still under way counts as lost."""
         if self.whole is not None:
             return self.result(self.whole.unscored())
-        kept = sum(not step.origin.is_local for step in self.steps)
+        kept = sum(step.is_asked for step in self.steps)
         return self.result(Ending("error", max(0, self.drafted - kept), ()))
 
     def keep(self, step: Step) -> Step:
@@ -360,6 +360,7 @@ class Session:
                 *respelled_note(self.respelled),
                 *(() if known is None else recut_notes(self.steps, known, replies=usage.answered)),
                 *uncertain_notes(self.steps),
+                *constraint_note(self.steering, ending.finish),
                 *spent_notes(usage),
             ),
             calls=tuple(self.spending.calls),

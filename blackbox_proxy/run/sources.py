@@ -11,6 +11,7 @@ from typing import Literal, Protocol, final, runtime_checkable
 
 from blackbox_proxy.api import Endpoint
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
+from blackbox_proxy.core.decoding.acceptors import ANY_TEXT, Acceptor
 from blackbox_proxy.core.decoding.answers import steps, steps_by_scores
 from blackbox_proxy.core.decoding.collecting import collected_steps
 from blackbox_proxy.core.decoding.drafting import TYPICAL, CostRatios, Drafter, Drafts, Planner
@@ -25,6 +26,7 @@ from blackbox_proxy.core.events import (
     StringScores,
 )
 from blackbox_proxy.errors import InputError
+from blackbox_proxy.guidance import ConstraintAcceptor
 from blackbox_proxy.steering import Steering, Way
 from blackbox_proxy.types import (
     Continuation,
@@ -89,6 +91,11 @@ class Taped(Protocol):
     def is_taped(self) -> bool: ...
 
 
+def acceptor_of(steering: Steering) -> Acceptor:
+    """Which texts may be the answer. Raises InputError for a constraint that cannot be obeyed."""
+    return ANY_TEXT if steering.constraint is None else ConstraintAcceptor(steering.constraint)
+
+
 class BoundSource(Protocol):
     """Where offsets come from, with the prompt that it reads: it makes the loop, and answers its local questions."""
 
@@ -117,6 +124,7 @@ class PairSource:
             api=api.vocabulary,
             reveal=api.capabilities().reveal,
             drafts=drafts,
+            accepts=acceptor_of(steering),
         )
 
     def scoring(self, given: Given, steering: Steering, api: Endpoint) -> Run:
@@ -146,7 +154,8 @@ class StringSource:
     prompt: Prompt
 
     def loop(self, steering: Steering, _api: Endpoint, _drafts: Drafts) -> Run:
-        return steps_by_scores(steering, proposes=isinstance(self.source, Proposer))
+        proposes = isinstance(self.source, Proposer)
+        return steps_by_scores(steering, proposes=proposes, accepts=acceptor_of(steering))
 
     def scoring(self, given: Given, steering: Steering, _api: Endpoint) -> Run:
         return scored_by_scores(given, steering, proposes=isinstance(self.source, Proposer))

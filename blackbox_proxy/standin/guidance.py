@@ -1,8 +1,4 @@
-"""The one door to llguidance: which tokens may come next where an answer must be JSON of a schema.
-
-llguidance is the engine with which several hosted APIs and servers do the same; it comes with the extra `structured`.
-Knows no request and no model.
-"""
+"""Which tokens may come next where an answer must be JSON of a schema. Knows no request and no model."""
 
 from __future__ import annotations
 
@@ -14,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
-from blackbox_proxy.errors import InputError
+from blackbox_proxy.guidance import library, refused
 
-_LONGEST_WORDS = 300
 _COMPACT = {"whitespace_flexible": False}
 """JSON without white space, in which a model could go on for ever."""
 
@@ -37,17 +32,10 @@ class Guidance:
     """Schemas over one vocabulary. Raises InputError where llguidance is not installed."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
-        try:
-            import llguidance
-        except ImportError:
-            raise InputError(
-                "structured output needs llguidance, which is not installed",
-                hint="pip install 'blackbox-proxy[structured]'",
-            ) from None
-        self._library = llguidance
-        pieces = llguidance.TokenizerWrapper(_Pieces(vocabulary))
+        self._library = library()
+        pieces = self._library.TokenizerWrapper(_Pieces(vocabulary))
         ends = vocabulary.ends.tolist()
-        self._tokenizer = llguidance.LLTokenizer(pieces, n_vocab=len(vocabulary), eos_token=ends, slices=[])
+        self._tokenizer = self._library.LLTokenizer(pieces, n_vocab=len(vocabulary), eos_token=ends, slices=[])
 
     def begin(self, schema: str, *, free: bool = False) -> GuidedMatcher:
         """A new answer. Raises InputError for a schema that cannot be obeyed.
@@ -60,8 +48,7 @@ class Guidance:
         grammar = library.grammar_from_lark(rules) if free else library.grammar_from_json_schema(schema, _COMPACT)
         matcher = self._library.LLMatcher(self._tokenizer, grammar)
         if matcher.is_error():
-            said = " ".join(matcher.get_error().split())[:_LONGEST_WORDS]
-            raise InputError(f"the schema cannot be obeyed: {said}", hint="see the words of llguidance above")
+            raise refused(matcher, "the schema")
         guided: GuidedMatcher = matcher
         return guided
 

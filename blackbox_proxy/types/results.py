@@ -20,11 +20,7 @@ class Origin(StrEnum):
     OUTSIDE = "outside top-k"
     LOCAL = "completed locally"
     EXPERT = "expert alone"
-
-    @property
-    def is_local(self) -> bool:
-        """Whether the API was not asked there."""
-        return self in {Origin.LOCAL, Origin.EXPERT}
+    CONSTRAINED = "by constraint"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +48,8 @@ class ScoredCandidate:
 class Step:
     """One emitted token. The text is the concatenation of the pieces; an `END` step has the piece b"".
 
-    A figure that nobody knows is None: all of a token that the pair completed without the API (`Origin.LOCAL`), the
+    A figure that nobody knows is None: all of a token that the pair completed without the API (`Origin.LOCAL`), or
+    that a constraint left no choice about (`Origin.CONSTRAINED`), the
     log-probs of one whose bytes the API lost or of a given text's first, and the offset where the API alone decided.
     Where the expert answers alone (`Origin.EXPERT`), `logp_after` is its own, and nobody knows the API's.
 
@@ -105,6 +102,11 @@ class Step:
     unbordered: bool = False
     guessed: bool = field(default=False, compare=False, repr=False)
     place: ReferencePlace | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether the API was asked for it."""
+        return self.origin not in {Origin.LOCAL, Origin.EXPERT, Origin.CONSTRAINED}
 
 
 Exactness = Literal["exact", "forced", "sampled", "local", "approximate"]
@@ -220,7 +222,14 @@ class Result:
     @property
     def changed(self) -> int:
         """How many steps chose something other than what the API had sampled."""
-        return sum(step.origin not in {Origin.DRAFT, Origin.GIVEN, Origin.EXPERT} for step in self.steps)
+        return sum(
+            step.origin not in {Origin.DRAFT, Origin.GIVEN, Origin.EXPERT, Origin.CONSTRAINED} for step in self.steps
+        )
+
+    @property
+    def constrained(self) -> int:
+        """How many steps a constraint left no choice about, so that nobody was asked."""
+        return sum(step.origin is Origin.CONSTRAINED for step in self.steps)
 
     @property
     def outside(self) -> int:

@@ -13,8 +13,8 @@ import pytest
 
 from blackbox_proxy.core.alignment.covering import place
 from blackbox_proxy.core.alignment.tokencover import LEAST_MASS
+from blackbox_proxy.core.decoding.acceptors import ANY_TEXT
 from blackbox_proxy.core.decoding.combine import REAL
-from blackbox_proxy.core.decoding.readings import may_follow
 from blackbox_proxy.core.text import is_whole
 from blackbox_proxy.local.evaluator import Evaluator
 from blackbox_proxy.local.llama import Context, Model
@@ -159,10 +159,10 @@ def _slowly(pair: Pair, before: bytes, distribution: Floats, *, head: bytes, alp
     """
     vocabulary = pair.vocabulary
     pieces = [vocabulary.pieces[i] for i in vocabulary.order]
-    fits = np.array([may_follow(head + before, piece) for piece in pieces])
+    fits = np.array([ANY_TEXT.follows(head + before, piece) for piece in pieces])
     said = _next_tokens(pair, before, head=head.decode())
     masses = np.array([said.get(piece, np.full(2, LEAST_MASS)) for piece in pieces]).T
-    end = said[b""] if may_follow(head + before, b"") else np.zeros(2)
+    end = said[b""] if ANY_TEXT.follows(head + before, b"") else np.zeros(2)
     left = 1.0 - masses[:, fits].sum(axis=1) - end + REAL
     p = np.exp(distribution)
     weights = np.zeros(len(vocabulary))

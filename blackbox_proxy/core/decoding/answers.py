@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
+from blackbox_proxy.core.decoding.acceptors import ANY_TEXT, Acceptor
 from blackbox_proxy.core.decoding.drafting import Drafts
 from blackbox_proxy.core.decoding.ids import IdReading
 from blackbox_proxy.core.decoding.loop import Loop
@@ -25,21 +26,23 @@ def steps(
     api: Vocabulary | None = None,
     reveal: RevealMethod = "none",
     drafts: Drafts | None = None,
+    accepts: Acceptor = ANY_TEXT,
 ) -> Run:
     """Steer one answer. Yields `Step`s in order, and the questions that lead to them.
 
     vocabulary, spell: the pair's; api: the API's own vocabulary, where it is known; reveal: how the API tells log-probs
-    beyond its top-k; drafts: who may draft; the API alone where nobody says.
+    beyond its top-k; drafts: who may draft; the API alone where nobody says; accepts: which texts may be answers.
     """
     table = PairTable()
     reading: Reading = (
         IdReading(vocabulary, table, steering=steering, reveal=reveal)
         if steering.event == "ids"
-        else ByteReading(vocabulary, table, spell=spell, steering=steering, api=api, reveal=reveal)
+        else ByteReading(vocabulary, table, spell=spell, steering=steering, api=api, reveal=reveal, accepts=accepts)
     )
-    return Loop(steering, reading, table, drafts=drafts).run()
+    return Loop(steering, reading, table, drafts=drafts, accepts=accepts).run()
 
 
-def steps_by_scores(steering: Steering, *, proposes: bool) -> Run:
+def steps_by_scores(steering: Steering, *, proposes: bool, accepts: Acceptor = ANY_TEXT) -> Run:
     """`steps` by any source of offsets (`types.OffsetSource`); proposes: whether it can name strings of its own."""
-    return Loop(steering, ScoreReading(steering, proposes=proposes), PairTable()).run()
+    reading = ScoreReading(steering, proposes=proposes, accepts=accepts)
+    return Loop(steering, reading, PairTable(), accepts=accepts).run()

@@ -199,28 +199,29 @@ def rest_logs(field: Field) -> Floats:
     return np.asarray(np.log(rest), dtype=np.float64)
 
 
-def whole(scores: FieldScores, *, known: int, alpha: float) -> float:
+def whole(scores: FieldScores, *, known: int, alpha: float, barred: float = 0.0) -> float:
     """log Z of the whole distribution: over the field, whose first `known` strings were shown, and all else.
 
     What was not shown has the probability that is left, divided among the strings that were imputed and the rest, which
-    is taken for one event: so that Z is 1 at alpha 0, whatever was shown.
+    is taken for one event: so that Z is 1 at alpha 0, whatever was shown. barred: probability of what was shown and may
+    not follow, which takes no part in it.
     """
-    mass = divided(scores, known=known)
+    mass = divided(scores, known=known, barred=barred)
     gain = alpha * np.array([*scores.offset, scores.rest]) if alpha else np.zeros(len(mass))
     kept = mass > 0.0
     log = np.log(mass[kept]) + gain[kept]
     return float(np.logaddexp.reduce(log))
 
 
-def unlisted(scores: FieldScores, *, known: int, alpha: float) -> float:
+def unlisted(scores: FieldScores, *, known: int, alpha: float, barred: float = 0.0) -> float:
     """Log of the steered weight of all that is not in the field, as one event: see `whole`; -inf where nothing is."""
-    mass = float(divided(scores, known=known)[-1])
+    mass = float(divided(scores, known=known, barred=barred)[-1])
     return math.log(mass) + alpha * scores.rest if mass > 0.0 else -math.inf
 
 
-def divided(scores: FieldScores, *, known: int) -> Floats:
+def divided(scores: FieldScores, *, known: int, barred: float = 0.0) -> Floats:
     """The API's probabilities of the field's strings and of the rest, shape (n + 1,)."""
     shown, guessed = np.exp(scores.logp[:known]), np.exp(scores.logp[known:])
-    tail = max(0.0, 1.0 - float(shown.sum()))
+    tail = max(0.0, 1.0 - barred - float(shown.sum()))
     guessed *= min(1.0, tail / max(float(guessed.sum()), 1e-300))
     return np.array([*shown, *guessed, tail - float(guessed.sum())])

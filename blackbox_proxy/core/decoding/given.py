@@ -17,9 +17,10 @@ from typing import final
 import numpy as np
 
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
+from blackbox_proxy.core.decoding.acceptors import ANY_TEXT
 from blackbox_proxy.core.decoding.emitting import given_step
 from blackbox_proxy.core.decoding.ids import IdReading
-from blackbox_proxy.core.decoding.readings import Reading, ScoredPosition, may_follow, untouched, with_requested
+from blackbox_proxy.core.decoding.readings import Reading, ScoredPosition, untouched, with_requested
 from blackbox_proxy.core.decoding.rounds import Known, known_of
 from blackbox_proxy.core.decoding.scores import ScoreReading
 from blackbox_proxy.core.decoding.strings import ByteReading
@@ -182,7 +183,7 @@ class Scoring:
         if not known.hidden and self._steering.alpha != 0.0:
             scored = yield from self._reading.score(place, answer)
         elif not known.hidden:
-            scored = untouched(place, None, steering=self._steering, fits=partial(may_follow, answer.text))
+            scored = untouched(place, None, steering=self._steering, fits=partial(ANY_TEXT.follows, answer.text))
         if scored is None:
             return replace(_unknown(place), origin=Origin.DRAFT)
         best = int(scored.scores.score.argmax())

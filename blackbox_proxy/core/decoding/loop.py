@@ -7,7 +7,8 @@ From a question to a token, and the functions of `Loop` that do it:
 2. The replies are evidence: what the API says of each place (`rounds`). `_walk` goes from one place to the next.
 3. At each place the reading scores what competes (`readings`). It may ask for more distributions of the pair
    (`core.pairtable`), or of the API, where the choice depends on them.
-4. The best is chosen, or one is drawn, and becomes a step (`emitting`).
+4. The best is chosen, or one is drawn, and becomes a step (`emitting`). Where a constraint leaves one text alone
+   (`acceptors`), that is a step without 1 to 3.
 5. The step's bytes are appended to the text (`_append`). Where the API has said what follows exactly this text, 3 is
    next; else what remains of the draft is dropped, and 1 asks again (section 3.3), until the answer ends (`_finish`).
 
@@ -22,11 +23,12 @@ from typing import final
 
 import numpy as np
 
+from blackbox_proxy.core.decoding.acceptors import ANY_TEXT, Acceptor, constrained_step, cut_position
 from blackbox_proxy.core.decoding.drafting import Drafts, Plan
 from blackbox_proxy.core.decoding.emitting import step_of
 from blackbox_proxy.core.decoding.endings import Endings
 from blackbox_proxy.core.decoding.questions import LONGEST_CHARACTER, AskedRound, RoundQuestions
-from blackbox_proxy.core.decoding.readings import Reading
+from blackbox_proxy.core.decoding.readings import Reading, barred
 from blackbox_proxy.core.decoding.rounds import Known, Shown, Walk
 from blackbox_proxy.core.events import Answer, Ending, Process, Run
 from blackbox_proxy.core.pairtable import PairTable
@@ -39,12 +41,20 @@ from blackbox_proxy.types import FILTERED, Finish, Kind, Origin, Step, TokenPath
 class Loop:
     """One run; see `answers.steps`. The reading takes the pair's distributions from the same table."""
 
-    def __init__(self, steering: Steering, reading: Reading, table: PairTable, *, drafts: Drafts | None = None) -> None:
-        self._steering, self._reading, self._table = steering, reading, table
+    def __init__(
+        self,
+        steering: Steering,
+        reading: Reading,
+        table: PairTable,
+        *,
+        drafts: Drafts | None = None,
+        accepts: Acceptor = ANY_TEXT,
+    ) -> None:
+        self._steering, self._reading, self._table, self._accepts = steering, reading, table, accepts
         self._rng = np.random.default_rng([steering.seed, 0])
         self._endings = Endings(steering)
         self._questions = RoundQuestions(
-            steering, reading, table, drafts=drafts or Drafts(), endings=self._endings, rng=self._rng
+            steering, reading, table, drafts=drafts or Drafts(), endings=self._endings, rng=self._rng, accepts=accepts
         )
         self._room = steering.max_tokens
         self._wasted = 0
@@ -54,6 +64,9 @@ class Loop:
         """Rounds until the answer ends."""
         answer, finish = Answer(), None
         plan = self._questions.first()
+        if not self._questions.is_worded:
+            # An endpoint that is asked in words to go on says more where it begins by itself.
+            answer, finish = yield from self._unasked(answer)
         while finish is None:
             plan = Plan(plan.drafter, max(1, min(plan.length, self._room)), plan.window)
             asked = yield from self._questions.ask(answer, plan, room=self._room)
@@ -72,6 +85,12 @@ class Loop:
         """Choose at one place after the other, as long as the next one is known."""
         walk, shown = Walk(answer), asked.shown
         while len(walk.steps) < self._room:
+            if (step := self._without_choice(walk.answer)) is not None:
+                shown.skip(step.piece)
+                self._append(walk, step)
+                if step.kind is Kind.END or self._cut(walk):
+                    break
+                continue
             known = shown.next(walk.answer, walk.steps[-1] if walk.steps else None)
             if known is None:
                 break
@@ -96,12 +115,38 @@ class Loop:
 
     def _step(self, known: Known, answer: Answer) -> Process[Step]:
         """What is chosen at a place, of all that competes there."""
-        scored = yield from self._reading.score(known.position, answer)
+        position = known.position
+        constrained = self._accepts is not ANY_TEXT
+        if constrained:
+            position = cut_position(position, answer.text, accepts=self._accepts)
+        scored = yield from self._reading.score(position, answer)
+        if constrained:
+            scored = replace(scored, barred=barred(position, answer.text, accepts=self._accepts))
         self._wasted += scored.revealing
         if self._questions.learns:
             yield from self._questions.guess(answer)
-        step = step_of(known.position, scored, exact=known.exact, steering=self._steering, rng=self._rng)
+        step = step_of(position, scored, exact=known.exact, steering=self._steering, rng=self._rng)
         return replace(step, forced=True) if known.forced else step
+
+    def _unasked(self, answer: Answer) -> Process[tuple[Answer, Finish | None]]:
+        """What stands at the head of every answer, without a question; and whether that is all of it."""
+        while self._room > 0 and (step := self._without_choice(answer)) is not None:
+            self._room -= 1
+            yield step
+            if step.kind is Kind.END:
+                return answer, "stop"
+            self._endings.keep((step.piece,))
+            answer = self._reading.after(answer, step.piece)
+            if (cut := self._endings.cut(answer.text, (), whole=True)) is not None:
+                return answer, cut
+        return answer, None if self._room > 0 else "length"
+
+    def _without_choice(self, answer: Answer) -> Step | None:
+        """The step of what the constraint leaves no choice about; None where it leaves one."""
+        if self._accepts.is_over(answer.text):
+            return constrained_step(b"")
+        forced = self._accepts.forced(answer.text)
+        return constrained_step(forced) if forced else None
 
     def _append(self, walk: Walk, step: Step) -> None:
         walk.starts.append(walk.answer)

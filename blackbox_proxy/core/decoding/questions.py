@@ -12,6 +12,7 @@ from typing import final
 
 import numpy as np
 
+from blackbox_proxy.core.decoding.acceptors import ANY_TEXT, Acceptor
 from blackbox_proxy.core.decoding.drafting import SURE, Drafts, Plan, Seen, Sent, next_length
 from blackbox_proxy.core.decoding.endings import Endings
 from blackbox_proxy.core.decoding.readings import Guess, Reading, draws_as_it_is
@@ -50,12 +51,19 @@ class RoundQuestions:
         drafts: Drafts,
         endings: Endings,
         rng: np.random.Generator,
+        accepts: Acceptor = ANY_TEXT,
     ) -> None:
+        self._accepts = accepts
         self._steering, self._reading, self._table = steering, reading, table
         self._drafts, self._endings, self._rng = drafts, endings, rng
         self._guesses: dict[Answer, Guess] = {}
         self._usage, self._seconds, self._before = Usage(), 0.0, 0.0
         self.wasted = 0
+
+    @property
+    def is_worded(self) -> bool:
+        """Whether the endpoint is asked in words to go on from a text."""
+        return self._drafts.worded
 
     @property
     def learns(self) -> bool:
@@ -135,6 +143,9 @@ class RoundQuestions:
         """
         drafted, text = [answer], answer
         for guesses in range(min(plan.length, room - 1)):
+            if forced := self._accepts.forced(text.text):
+                drafted.append(text := self._reading.after(text, forced))
+                continue
             guess = yield from self.guess(text)
             if guess.chance < SURE and self.learns:
                 return drafted, min(plan.window, room - guesses)

@@ -17,10 +17,10 @@ import numpy as np
 
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding import combine
+from blackbox_proxy.core.decoding.acceptors import Acceptor
 from blackbox_proxy.core.decoding.certificate import NOTHING, Unseen, is_certain
 from blackbox_proxy.core.decoding.sampling import nucleus
 from blackbox_proxy.core.events import Answer, ApiReveal, Evidence, Question, ask_api
-from blackbox_proxy.core.text import is_start, is_whole
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.learnt import EVEN, Powers
 from blackbox_proxy.steering import Steering
@@ -49,7 +49,8 @@ class ScoredPosition:
     `types.Step`. missed: where the API's own draw is what is wanted, how likely, at most, it draws what may not follow;
     None elsewhere. unbordered: the text ends where the API's tokenizer would hardly end a token, so that it was scored
     without that condition. revealing: how many tokens the API wrote only to reveal log-probs. powers: how much log E
-    and log A count in an offset; features: what they were made of, where they were learnt (`learnt.FEATURES`).
+    and log A count in an offset; features: what they were made of, where they were learnt (`learnt.FEATURES`). barred:
+    probability of what the API showed and a constraint does not allow.
     """
 
     pieces: tuple[bytes, ...]
@@ -64,6 +65,7 @@ class ScoredPosition:
     revealing: int = 0
     powers: Powers = EVEN
     features: tuple[float, ...] = ()
+    barred: float = 0.0
 
     @property
     def is_safe(self) -> bool:
@@ -76,12 +78,12 @@ class ScoredPosition:
         if self.gated or self.alpha == 0.0 or self.unseen is NOTHING:
             return False
         best = float(self.scores.score.max())
-        rest = combine.unlisted(self.scores, known=self.known, alpha=self.alpha)
+        rest = combine.unlisted(self.scores, known=self.known, alpha=self.alpha, barred=self.barred)
         return rest > best and not self.is_safe
 
     def log_whole(self) -> float:
-        """log Z of the whole distribution, with what the API did not show: 0 where the API's is left as it is."""
-        return combine.whole(self.scores, known=self.known, alpha=self.alpha)
+        """log Z of all that may follow, with what the API did not show: 0 where the API's is left as it is."""
+        return combine.whole(self.scores, known=self.known, alpha=self.alpha, barred=self.barred)
 
     def logp_after(self, at: int, log_z: float) -> float:
         """Steered log-prob of a string. Guesses that overlap may weigh more than all: then it is 0."""
@@ -149,11 +151,6 @@ def unfinished(answer: Answer) -> ReplyError:
     )
 
 
-def may_follow(text: bytes, piece: bytes) -> bool:
-    """Whether `text` with `piece` is still the beginning of UTF-8 text; an end only after a whole character."""
-    return is_start(text + piece) if piece else is_whole(text)
-
-
 def merged(position: Position, *, greedy: bool = True) -> dict[bytes, float]:
     """The API's candidates by piece: equal pieces summed, the ends together as b"", what is no text left out.
 
@@ -175,6 +172,11 @@ def _unlisted(position: Position) -> tuple[Candidate, ...]:
     """The sampled token, where neither the top-k nor what was revealed holds it."""
     same = (c for c in (*position.top, *position.requested) if c.piece == position.sampled.piece)
     return () if any(same) else (position.sampled,)
+
+
+def barred(position: Position, text: bytes, *, accepts: Acceptor) -> float:
+    """Probability of what the API showed and a constraint does not allow."""
+    return math.fsum(math.exp(p) for piece, p in merged(position).items() if not accepts.follows(text, piece))
 
 
 def hidden(position: Position, *, greedy: bool = True) -> float:

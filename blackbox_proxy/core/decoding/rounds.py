@@ -17,6 +17,9 @@ from blackbox_proxy.core.text import is_whole
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.types import FILTERED, Candidate, Kind, Origin, Position, Reply, Step
 
+GOES_ON = frozenset({Origin.DRAFT, Origin.CONSTRAINED})
+"""Where the token before comes from that a window goes on behind."""
+
 HIDDEN_END = 0.5
 """What an end is taken to be worth where the API stopped without showing its log-prob: as likely as not."""
 
@@ -44,6 +47,8 @@ class Shown(Protocol):
     def is_cut(self) -> bool: ...
 
     def next(self, answer: Answer, last: Step | None) -> Known | None: ...
+
+    def skip(self, piece: bytes) -> None: ...
 
     def ahead(self) -> Sequence[Position]: ...
 
@@ -80,10 +85,20 @@ class Window:
 
     def next(self, answer: Answer, last: Step | None) -> Known | None:  # noqa: ARG002 (its place tells)
         """The position behind the last one, unless that was changed."""
-        if self._at == len(self._known) or (last is not None and last.origin is not Origin.DRAFT):
+        if self._at == len(self._known) or (last is not None and last.origin not in GOES_ON):
             return None
         self._at += 1
         return self._known[self._at - 1]
+
+    def skip(self, piece: bytes) -> None:
+        """Text was emitted that nobody chose: go on behind it where the draft says it too; drop the draft elsewhere."""
+        rest, at = piece, self._at
+        while rest and at < len(self._known):
+            sampled = self._known[at].position.sampled
+            if sampled.kind is not Kind.TEXT or not sampled.piece or not rest.startswith(sampled.piece):
+                break
+            rest, at = rest[len(sampled.piece) :], at + 1
+        self._at = at if piece and not rest else len(self._known)
 
     def ahead(self) -> Sequence[Position]:
         """The position that was given last, and those behind it."""
@@ -111,6 +126,9 @@ class Borders:
     def next(self, answer: Answer, last: Step | None) -> Known | None:  # noqa: ARG002 (the text tells)
         """What is known of the text that the walk has come to."""
         return self._known.get(answer)
+
+    def skip(self, piece: bytes) -> None:
+        """Nothing: the text tells."""
 
     def ahead(self) -> Sequence[Position]:
         """None: the pair has read its own draft."""
@@ -144,6 +162,11 @@ class Checked:
             return self._borders.next(answer, last)
         self._behind = True
         return self._window.next(answer, None)
+
+    def skip(self, piece: bytes) -> None:
+        """Go on in the window, where the walk has come to it."""
+        if self._behind:
+            self._window.skip(piece)
 
     def ahead(self) -> Sequence[Position]:
         """None, as for `Borders`."""
@@ -209,7 +232,7 @@ class Walk:
     def asked(self) -> list[Answer]:
         """Where the steps stand that the API was asked for."""
         both = zip(self.starts, self.steps, strict=True)
-        return [start for start, step in both if not step.origin.is_local]
+        return [start for start, step in both if step.is_asked]
 
 
 def no_token(answer: bytes, finish: str | None) -> ReplyError:

@@ -134,7 +134,7 @@ def truncated_tv_bound(score: Floats, *, known: int, unseen: Unseen, steering: S
     top = float(score.max())
     weights = np.exp((score - top) / steering.temperature)
     low, high = unseen_weight(unseen, temperature=steering.temperature, shift=top)
-    if math.isinf(high):
+    if math.isinf(high) or not known:
         return 1.0
     shown, most = weights[:known], math.exp(min((unseen.best - top) / steering.temperature, 700.0))
     return _kept_apart(shown, guessed=weights[known:], low=low, high=high, most=most, steering=steering)

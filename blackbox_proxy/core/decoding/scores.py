@@ -14,6 +14,7 @@ from typing import final
 import numpy as np
 
 from blackbox_proxy.core.decoding import combine
+from blackbox_proxy.core.decoding.acceptors import ANY_TEXT, Acceptor
 from blackbox_proxy.core.decoding.certificate import Unseen
 from blackbox_proxy.core.decoding.offsets import rule_of
 from blackbox_proxy.core.decoding.readings import (
@@ -24,13 +25,13 @@ from blackbox_proxy.core.decoding.readings import (
     ScoredPosition,
     check_any,
     hidden,
-    may_follow,
     merged,
     supported,
     unfinished,
 )
 from blackbox_proxy.core.events import Answer, ScoreStrings, ask_scores
 from blackbox_proxy.core.text import is_whole
+from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Position, TokenPath
 
@@ -39,8 +40,8 @@ from blackbox_proxy.types import Position, TokenPath
 class ScoreReading:
     """Scores strings by a source of offsets; see the module."""
 
-    def __init__(self, steering: Steering, *, proposes: bool) -> None:
-        self._steering = steering
+    def __init__(self, steering: Steering, *, proposes: bool, accepts: Acceptor = ANY_TEXT) -> None:
+        self._steering, self._accepts = steering, accepts
         self._smooth = steering.evidence if steering.rule == "pooled" else 0.0
         self._proposals = steering.proposals if proposes and steering.takes_unseen else 0
 
@@ -71,9 +72,11 @@ class ScoreReading:
         shown = self._shown(position, answer.text)
         proposals = self._proposals if is_whole(answer.text) else 0
         competing = yield from ask_scores(ScoreStrings(answer.text, tuple(shown), proposals))
-        pieces, offsets = competing.pieces, competing.scores
+        offsets = competing.scores
+        allowed = [n for n, p in enumerate(competing.pieces) if p in shown or self._accepts.follows(answer.text, p)]
+        pieces = tuple(competing.pieces[n] for n in allowed)
         logp = np.fromiter(shown.values(), dtype=np.float64)
-        masses = np.exp(np.stack([offsets.expert, offsets.anti_expert]))
+        masses = np.exp(np.stack([offsets.expert[allowed], offsets.anti_expert[allowed]]))
         net = combine.remainders(masses, pieces, known=len(logp))
         tail = hidden(position, greedy=self._steering.temperature == 0.0)
         covering = combine.covers(pieces, known=len(logp))
@@ -91,7 +94,12 @@ class ScoreReading:
         shown = {
             piece: logp
             for piece, logp in merged(position, greedy=self._steering.temperature == 0.0).items()
-            if may_follow(text, piece) and (is_whole(text + piece) or piece == position.sampled.piece)
+            if self._accepts.follows(text, piece) and (is_whole(text + piece) or piece == position.sampled.piece)
         }
+        if not shown and self._accepts is not ANY_TEXT:
+            raise ReplyError(
+                f"none of the API's {len(position.top)} candidates after {text[-20:]!r} is allowed by the constraint",
+                hint="ask for more log-probs (--top-k), or steer with a pair, which knows strings besides",
+            )
         check_any(np.array([*shown.values()]), position, fault=f"can follow {text[-20:]!r}")
         return shown

@@ -21,6 +21,7 @@ from blackbox_proxy.core.alignment.firsts import firsts_of, pair_firsts
 from blackbox_proxy.core.alignment.tokencover import LEAST_MASS, TokenCover, foreign_of
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding import combine
+from blackbox_proxy.core.decoding.acceptors import ANY_TEXT, Acceptor, proposals
 from blackbox_proxy.core.decoding.certainty import matter, next_to_read
 from blackbox_proxy.core.decoding.certificate import Unseen
 from blackbox_proxy.core.decoding.gating import features_of, gate_of
@@ -37,7 +38,6 @@ from blackbox_proxy.core.decoding.readings import (
     check_any,
     guess_weight,
     hidden,
-    may_follow,
     merged,
     reveal_ids,
     supported,
@@ -46,7 +46,7 @@ from blackbox_proxy.core.decoding.readings import (
 )
 from blackbox_proxy.core.events import Answer, Evaluate, Evidence
 from blackbox_proxy.core.pairtable import PairTable
-from blackbox_proxy.core.text import CONTINUATION, is_start, is_whole
+from blackbox_proxy.core.text import CONTINUATION, is_whole
 from blackbox_proxy.learnt import EVEN, Powers
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import (
@@ -96,8 +96,10 @@ class ByteReading:
         api: Vocabulary | None = None,
         reveal: RevealMethod = "none",
         given: bool = False,
+        accepts: Acceptor = ANY_TEXT,
     ) -> None:
         """given: a text is scored: what each position's own token weighs must be certain, however unlikely it is."""
+        self._accepts = accepts
         self._vocabulary, self._spell, self._api, self._given = vocabulary, spell, api, given
         self._firsts = firsts_of(vocabulary, api, spell) if api else pair_firsts(vocabulary, spell)
         self._table, self._steering = table, steering
@@ -262,7 +264,7 @@ class ByteReading:
             forks -= len(others)
             yield from self._learn(others, known)
             cover = Cover(self._vocabulary, at, known)
-        pieces = [p for p in cover.proposals(MANY, starts=CONTINUATION) if is_start(answer.text + p)]
+        pieces = [p for p in cover.proposals(MANY, starts=CONTINUATION) if self._accepts.follows(answer.text, p)]
         if not pieces:
             raise unfinished(answer)
         return pieces[0]
@@ -273,9 +275,7 @@ class ByteReading:
         known = yield from self._table.know(at.paths)
         cover = self._cover(at, text, known, shown={})
         yield from self._read_on(cover, known, forks=self._steering.spread)
-        starts = () if is_whole(text) else CONTINUATION
-        proposals = cover.tree.proposals(GUESSED, starts=starts)
-        pieces = [piece for piece in (*proposals, b"") if may_follow(text, piece)]
+        pieces = proposals(cover.tree, text, count=GUESSED, accepts=self._accepts)
         if not pieces:
             return Guess(b"", 0.0)
         cover.ask(pieces)
@@ -287,7 +287,7 @@ class ByteReading:
 
     def _fits(self, text: bytes, piece: bytes) -> bool:
         """Whether a piece may follow the text, and the pair can read it then: some lack a few control characters."""
-        return may_follow(text, piece) and self._vocabulary.can_spell(piece)
+        return self._accepts.follows(text, piece) and self._vocabulary.can_spell(piece)
 
     def _shown(self, position: Position, text: bytes) -> dict[bytes, float]:
         """The API's log-probs of what may follow the text."""
@@ -344,9 +344,7 @@ class ByteReading:
         count = self._steering.proposals if count is None else count
         if not self._steering.takes_unseen or not count:
             return []
-        starts = () if is_whole(text) else CONTINUATION
-        proposals = cover.tree.proposals(count, starts=starts, least=least)
-        return [piece for piece in (*proposals, b"") if may_follow(text, piece)]
+        return proposals(cover.tree, text, count=count, accepts=self._accepts, least=least)
 
     def _field(
         self,

@@ -124,7 +124,7 @@ class Spending:
 
     def keep(self, step: Step) -> None:
         """A token was emitted."""
-        if not step.origin.is_local and self._round:
+        if step.is_asked and self._round:
             self._take()
         self._steps, self._at = self._steps + 1, self._at + len(step.piece)
 

@@ -1,0 +1,119 @@
+"""Which texts may be answers: all that is UTF-8, or those that a constraint accepts. Pure: the constraint is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Protocol, final
+
+from blackbox_proxy.core.alignment.continuations import Continuations
+from blackbox_proxy.core.alignment.covering import NEGLIGIBLE
+from blackbox_proxy.core.text import CONTINUATION, is_start, is_whole
+from blackbox_proxy.types import Candidate, Kind, Origin, Position, Step
+
+
+class Acceptor(Protocol):
+    """Says of a text what may follow it.
+
+    Every text that it is asked about was led to by pieces that it allowed, or begins an answer.
+    """
+
+    def follows(self, text: bytes, piece: bytes) -> bool:
+        """Whether some answer begins with the text and the piece; for b"", whether the answer may end here."""
+
+    def starts(self, text: bytes) -> Sequence[bytes]:
+        """The bytes that may come next; empty where any may that goes on in UTF-8."""
+
+    def forced(self, text: bytes) -> bytes:
+        """Whole characters that every answer that begins with the text goes on with."""
+
+    def is_over(self, text: bytes) -> bool:
+        """Whether the text is an answer, and nothing may follow it."""
+
+    def cut(self, text: bytes, piece: bytes) -> bytes:
+        """The piece, up to where the answer is over; the piece itself where it is not over inside it."""
+
+
+@final
+class AnyText:
+    """Accepts all UTF-8 text: an open character is finished first."""
+
+    def follows(self, text: bytes, piece: bytes) -> bool:
+        """Whether `text` with `piece` is still the beginning of UTF-8 text; an end only after a whole character."""
+        return is_start(text + piece) if piece else is_whole(text)
+
+    def starts(self, text: bytes) -> Sequence[bytes]:
+        """What goes on in a character."""
+        return () if is_whole(text) else CONTINUATION
+
+    def forced(self, _text: bytes) -> bytes:
+        """Nothing."""
+        return b""
+
+    def is_over(self, _text: bytes) -> bool:
+        """Never."""
+        return False
+
+    def cut(self, _text: bytes, piece: bytes) -> bytes:
+        """The piece."""
+        return piece
+
+
+ANY_TEXT = AnyText()
+
+LOOKED_AT = 128
+"""Likely strings of the expert that are looked at before those that start as the constraint wants."""
+
+FEW = 64
+"""Most bytes to start with that narrow down what is looked at."""
+
+
+def proposals(
+    tree: Continuations, text: bytes, *, count: int, accepts: Acceptor, least: float = NEGLIGIBLE
+) -> list[bytes]:
+    """The expert's strings that may follow, up to `count`, best first, and the end where that is allowed.
+
+    Where a constraint allows none of the likely ones, those that begin rightly are listed, however unlikely, and every
+    single byte that is allowed: something always competes. least: as in `Continuations.proposals`.
+    """
+
+    def allowed(strings: Iterable[bytes]) -> list[bytes]:
+        return [piece for piece in strings if accepts.follows(text, piece)]
+
+    if accepts is ANY_TEXT:
+        return allowed([*tree.proposals(count, starts=accepts.starts(text), least=least), b""])
+    end, likely = allowed((b"",)), allowed(tree.proposals(LOOKED_AT))[:count]
+    if likely:
+        return [*likely, *end]
+    starts = accepts.starts(text)
+    others = allowed(tree.proposals(LOOKED_AT, starts=starts))[:count] if len(starts) <= FEW else []
+    return [*dict.fromkeys([*others, *starts, *end])]
+
+
+def cut_position(position: Position, text: bytes, *, accepts: Acceptor) -> Position:
+    """The position, each of its tokens cut where the answer is over: what would stand behind is no part of it."""
+
+    def cut(candidate: Candidate) -> Candidate:
+        if candidate.kind is not Kind.TEXT:
+            return candidate
+        piece = accepts.cut(text, candidate.piece)
+        return candidate if piece == candidate.piece else replace(candidate, piece=piece)
+
+    top, requested = tuple(map(cut, position.top)), tuple(map(cut, position.requested))
+    return replace(position, sampled=cut(position.sampled), top=top, requested=requested)
+
+
+def constrained_step(piece: bytes) -> Step:
+    """The step of what the constraint leaves no choice about; b"" for the end. Nobody was asked."""
+    return Step(
+        piece=piece,
+        kind=Kind.TEXT if piece else Kind.END,
+        api_token=b"",
+        logp_before=None,
+        logp_after=None,
+        offset=None,
+        origin=Origin.CONSTRAINED,
+        certified=True,
+        tv_bound=0.0,
+        alpha=None,
+    )
