@@ -222,8 +222,9 @@ class FittedRecipe:
         return "".join(_written(self))
 
 
-def read_recipe(path: Path) -> FittedRecipe:
+def read_recipe(file: Path | str) -> FittedRecipe:
     """The recipe of a file. Raises InputError with the first mistake."""
+    path = Path(file)
     try:
         read = _File.model_validate(tomllib.loads(read_text(path)))
         knobs = read_knobs(read.steering)

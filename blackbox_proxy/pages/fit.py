@@ -57,7 +57,7 @@ class FitMistake:
 
 
 @dataclass(frozen=True, slots=True)
-class LearningCurve:
+class CurvePoints:
     """What an expert loses on held lines after so many lines, in nats per learnt token; the last is after all of them.
 
     more_lines_help: whether it clearly loses less after all than after half of them.
@@ -99,7 +99,7 @@ class FittedPage:
     others: Sequence[str]
     mistakes: Sequence[FitMistake]
     wrong: int
-    curve: LearningCurve | None
+    curve: CurvePoints | None
     recipe: str
     written_at: dt.datetime
     by: str
@@ -197,7 +197,7 @@ def _edge(row: FitRow) -> Html:
     return el("li", el("b", row.name) if row.chosen else row.name, f": {row.score:.2f}, ", price)
 
 
-def _curve(learnt: LearningCurve | None) -> list[Html]:
+def _curve(learnt: CurvePoints | None) -> list[Html]:
     """How the expert's loss falls with its lines."""
     if learnt is None:
         return []

@@ -231,7 +231,7 @@ def _legend(steps: Sequence[Step]) -> Html:
     lines = []
     for origin, (mark, meaning) in ORIGINS.items():
         count = sum(step.origin is origin for step in steps)
-        if origin in (Origin.GIVEN, Origin.EXPERT) and not count:
+        if origin in (Origin.GIVEN, Origin.EXPERT, Origin.CONSTRAINED) and not count:
             continue  # an answer has none
         sample = el("span", origin.value, cls=f"mark {mark}")
         lines.append(el("li", sample, f" {count:,}: {meaning}"))

@@ -25,7 +25,7 @@ from blackbox_proxy.openai_http.turns import FLAGS
 from blackbox_proxy.remote.profiles.finding import Profile, all_profiles
 from blackbox_proxy.remote.profiles.rules import laid_over, settle
 from blackbox_proxy.remote.registry import load_adapter
-from blackbox_proxy.types import Adapter, Ask, Draw, Generate, Message, Prefix, Reveal, Sampling
+from blackbox_proxy.types import Adapter, Ask, Continuation, Draw, Generate, Message, Prefix, Reveal, Sampling
 from blackbox_proxy_adapters.options import Options
 
 TYPES: Mapping[str, TypeAdapter[object]] = {
@@ -117,9 +117,11 @@ def asks(draw: st.DrawFn, model: str, told: Adapter) -> Ask:
     can = told.capabilities()
     ids = draw(st.none() | st.lists(st.integers(0, 200_000), min_size=1, max_size=5)) if can.token_ids else None
     most = {"none": 0, "bias": 1, "ids": 4}[can.reveal]
+    # A chat that begins a new turn with every reply draws whole answers alone.
+    begun = can.logprobs or can.continuation is not Continuation.APPROXIMATE
     prefix = Prefix(
         draw(texts),
-        draw(st.just("") | texts).encode(),
+        draw(st.just("") | texts if begun else st.just("")).encode(),
         (*draw(turns), Message("user", draw(texts))) if can.chat else (),
         None if ids is None else tuple(ids),
     )

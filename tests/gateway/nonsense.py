@@ -104,7 +104,7 @@ WRONG_CHAT: dict[str, list[Json]] = {
         True,
     ],
     "functions": [[{}], 3, "x", [{"name": "f"}]],
-    "response_format": [{"type": "json_object"}, {"type": "json_schema"}, 3, [], "json"],
+    "response_format": [{"type": "xml"}, {"type": "json_schema"}, 3, [], "json"],
     "top_logprobs": [3, -1, 21, "x", True],
     "logprobs": [3, "x", [], 1],
     "modalities": [["audio"], 3, "x"],

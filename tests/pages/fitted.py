@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from decimal import Decimal
 
-from blackbox_proxy.pages.fit import FitAnswer, FitMistake, FitRow, FittedPage, LearningCurve
+from blackbox_proxy.pages.fit import CurvePoints, FitAnswer, FitMistake, FitRow, FittedPage
 
 ROWS = [
     FitRow("closed", "the closed model by itself", 27, 0.0, 0.0, 0.125, Decimal("0.0103"), 3),
@@ -68,7 +68,7 @@ FITTED = FittedPage(
     others=["closed_shots_6", "expert", "steered_alpha_1"],
     mistakes=MISTAKES,
     wrong=3,
-    curve=LearningCurve((10, 20, 41), (1.31, 0.94, 0.8), more_lines_help=True),
+    curve=CurvePoints((10, 20, 41), (1.31, 0.94, 0.8), more_lines_help=True),
     recipe='arm = "steered_shots_6"\nway = "steered"\n\n[steering]\nalpha = 1.0\nmax_tokens = 24\n',
     written_at=dt.datetime(2026, 11, 30, tzinfo=dt.UTC),
     by="blackbox-proxy test",
