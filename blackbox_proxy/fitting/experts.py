@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from blackbox_proxy.errors import InputError
+from blackbox_proxy.evaluation.evaluate import Watch
 from blackbox_proxy.evaluation.task import Item
+from blackbox_proxy.tuning.course import Progress
 from blackbox_proxy.tuning.lines import Line
 from blackbox_proxy.tuning.recipe import Recipe
 from blackbox_proxy.tuning.run import TuningJob, load, outputs, plan, require_extra, write
@@ -58,6 +60,7 @@ def trained(
     seed: int,
     say: Callable[[str], object],
     limit: TrainingTime | None = None,
+    watch: Watch = lambda _what, _total: lambda _: None,
 ) -> Path:
     """The pair file of an expert of these lines: one that an earlier run wrote, or a new one.
 
@@ -71,6 +74,7 @@ def trained(
         seed: Of the course.
         say: Told what happens.
         limit: When the best epoch so far is taken; the first is always finished. None for no limit.
+        watch: Told of every step.
     """
     out = folder / "expert.lora.gguf"
     files = outputs(out)
@@ -80,7 +84,7 @@ def trained(
     lines = [Line(Prompt.ask(item.prompt), item.reference) for item in items]
     cut = max(1, round(HELD * len(lines)))
     job = TuningJob(base, spec, out, lines[cut:], lines[:cut], _recipe(len(lines) - cut, seed))
-    _train(job, say, limit or TrainingTime())
+    _train(job, say, limit=limit or TrainingTime(), watch=watch)
     return files.pair
 
 
@@ -91,7 +95,7 @@ def _recipe(lines: int, seed: int) -> Recipe:
     return replace(usual, epochs=min(12, max(usual.epochs, round(STEPS / per_epoch))))
 
 
-def _train(job: TuningJob, say: Callable[[str], object], limit: TrainingTime) -> None:
+def _train(job: TuningJob, say: Callable[[str], object], *, limit: TrainingTime, watch: Watch) -> None:
     from blackbox_proxy.tuning.train import Hooks
     from blackbox_proxy.tuning.whole import train_all
 
@@ -101,7 +105,12 @@ def _train(job: TuningJob, say: Callable[[str], object], limit: TrainingTime) ->
         f"{planned.estimate.steps} steps at most"
     )
     loaded = load(planned)
-    hooks = Hooks(save=loaded.checkpoint.save, limit=limit.ends - limit.clock())
+    tick = watch("training", planned.estimate.steps)
+
+    def step(progress: Progress) -> None:
+        tick(progress)
+
+    hooks = Hooks(step=step, save=loaded.checkpoint.save, limit=limit.ends - limit.clock())
     fitted, findings = train_all(planned, loaded, hooks=hooks, curve=True, say=say)
     if limit.is_up:
         say("training has taken its share of the time: the best epoch so far is taken")

@@ -199,6 +199,7 @@ def _expert(plan: FitPlan, place: Path, telling: Telling) -> Path:
         seed=options.seed,
         say=telling.say,
         limit=TrainingTime(ends),
+        watch=telling.watch,
     )
 
 

@@ -48,6 +48,7 @@ def train_all(
     findings = TuningFindings(facts=facts)
     if not (fitted.finished and curve and spent() + curve_seconds(fitted) <= hooks.limit):
         return fitted, findings
+    say(f"training on parts of the lines too, for a learning curve: about {curve_seconds(fitted):.0f} s")
     learning = learning_curve(bench, data, recipe=planned.job.recipe, course=fitted.course, stop=hooks.stop)
     if learning is not None:
         say(learning.sentence())
@@ -77,6 +78,7 @@ def _search(
     def stop() -> bool:
         return hooks.stop() or spent() > SEARCHING * hooks.limit
 
+    say("looking for facts in the answers, which takes some short trainings")
     data, facts = search(bench, planned.data, planned.pieces, recipe=recipe, stop=stop)
     if facts is not None:
         say(facts.sentence())

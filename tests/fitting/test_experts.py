@@ -51,6 +51,6 @@ def test_training_ends_with_its_share_of_the_time_and_its_best_epoch(tiny_bpe: T
     pair = trained(ITEMS, base=base, spec=str(base), folder=tmp_path, seed=0, say=said.append, limit=limit)
     with load_pair(pair) as opened:
         assert opened.members[0].model.name == opened.members[1].model.name
-    assert "training has taken its share of the time" in said[1]
+    assert any("training has taken its share of the time" in sentence for sentence in said)
     assert "the expert is trained: 1 epoch in" in said[2]
     assert not list(tmp_path.glob("*.checkpoint"))
