@@ -50,6 +50,7 @@ from blackbox_proxy.run.sources import (
     StringSource,
     bound_source,
     check_scores,
+    check_unconstrained,
     drafts_of,
     draws_whole,
     reached_by,
@@ -171,6 +172,7 @@ class Session:
         steering: Steering,
     ) -> Session:
         """A run along a reference answer. Raises InputError as `open`, and for a source of offsets that is no pair."""
+        check_unconstrained(steering, "a reference answer")
         steering = collecting_steering(steering)
         session = cls.open(prompt, pair_prompt, api=api, offsets=offsets, steering=steering)
         return replace(session, reference=reference.encode())
@@ -178,6 +180,7 @@ class Session:
     @classmethod
     def open_given(cls, given: Given, *, api: Endpoint, offsets: Offsets, steering: Steering) -> Session:
         """A run that scores a text. Raises InputError where the endpoint does not give texts back."""
+        check_unconstrained(steering, "a text that is scored")
         api = reached_by(api, steering.way)
         if not api.capabilities().echo:
             raise InputError(

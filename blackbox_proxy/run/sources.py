@@ -96,6 +96,14 @@ def acceptor_of(steering: Steering) -> Acceptor:
     return ANY_TEXT if steering.constraint is None else ConstraintAcceptor(steering.constraint)
 
 
+def check_unconstrained(steering: Steering, what: str) -> None:
+    """Raises InputError where a constraint is set for what would not hold to it."""
+    if steering.constraint is not None:
+        raise InputError(
+            f"{what} is not held to a constraint", hint="leave the constraint out, or steer token by token"
+        )
+
+
 class BoundSource(Protocol):
     """Where offsets come from, with the prompt that it reads: it makes the loop, and answers its local questions."""
 

@@ -18,7 +18,7 @@ from blackbox_proxy.core.events import Run
 from blackbox_proxy.core.money.spending import Spending
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.run.session import Session
-from blackbox_proxy.run.sources import LocalPair, Offsets, PairSource, RoutedSource, read_by
+from blackbox_proxy.run.sources import LocalPair, Offsets, PairSource, RoutedSource, check_unconstrained, read_by
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import NO_RUN, Ask, Capabilities, Continuation, Prompt, Purpose
 
@@ -53,6 +53,7 @@ def _unasked() -> InputError:
 
 def open_expert(prompt: Prompt, *, offsets: Offsets, steering: Steering) -> Session:
     """A run in which the expert answers alone. Raises InputError for offsets that come from no pair."""
+    check_unconstrained(steering, "an answer of the expert alone")
     source = _pair_source(offsets, prompt)
     run = _session(source, Prompt(), api=NoEndpoint(), steering=steering)
     return replace(run, plan=lambda _: _expert(source, steering))
@@ -62,6 +63,7 @@ def open_choice(
     prompt: Prompt, pair_prompt: Prompt, options: Sequence[str], *, api: Endpoint, offsets: Offsets, steering: Steering
 ) -> Session:
     """A run that answers with the likeliest of some options. Raises InputError for offsets that come from no pair."""
+    check_unconstrained(steering, "a choice between options")
     source = _pair_source(offsets, pair_prompt)
     run = _session(source, prompt, api=api, steering=steering)
     return replace(run, plan=lambda _: _choice(source, options, api=api, steering=steering))
@@ -93,6 +95,7 @@ def open_routed(
     Raises:
         InputError: For offsets that come from no pair, and as `Session.open`.
     """
+    check_unconstrained(steering, "an answer by a route")
     source = _pair_source(offsets, pair_prompt)
     if route.elsewhere == "choice":
         run = open_choice(prompt, pair_prompt, options, api=api, offsets=offsets, steering=steering)

@@ -19,7 +19,8 @@ from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding.sources import OffsetTable
 from blackbox_proxy.errors import InputError, ReplyError
 from blackbox_proxy.guidance import ConstraintAcceptor
-from blackbox_proxy.run.steerer import steer
+from blackbox_proxy.run.steerer import Steerer, steer
+from blackbox_proxy.run.ways import open_expert
 from blackbox_proxy.steering import Steering, Who
 from blackbox_proxy.testing import ToyApi
 from blackbox_proxy.types import Kind, Origin, Prompt, Result
@@ -247,6 +248,16 @@ def test_what_cannot_be_obeyed_is_said_before_anything_is_asked(
 def test_what_is_no_schema_is_said_at_once(text: str) -> None:
     with pytest.raises(InputError, match="schema"):
         JsonSchema(text)
+
+
+def test_what_would_not_hold_to_a_constraint_is_an_error() -> None:
+    steerer = Steerer(toy_api(), toy_pair(), Steering(constraint=Regex("a")))
+    with pytest.raises(InputError, match="scored is not held to a constraint"):
+        steerer.score("ab")
+    with pytest.raises(InputError, match="reference answer is not held"):
+        steerer.collect(PROMPT, "ab")
+    with pytest.raises(InputError, match="expert alone is not held"):
+        open_expert(PROMPT, offsets=toy_pair(), steering=steerer.steering)
 
 
 def test_a_constraint_needs_tokens_of_text() -> None:
