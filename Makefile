@@ -13,7 +13,7 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check slow contracts openai2 bench continuing closed-chats deciding right-token evaluate results \
-	fit-tasks fit-results notebook executed \
+	fit-tasks fit-results typed notebook executed \
 	docs site package pictures reference docs-env user-env dev-env tune-env contracts-env suites-env openai2-env
 
 help: ## show this list
@@ -63,6 +63,9 @@ continuing: setup ## measure how well a chat without prefill goes on, and write 
 
 closed-chats: setup contracts-env ## measure closed chats by each way, going on where it was, and write build/closed_chats.json
 	.venv-contracts/bin/python -m tests.bench.closed_chats $(ARGS)
+
+typed: setup ## measure typed output by each way, going on where it was, and write build/typed.json
+	$(BIN)/python -m tests.bench.typed $(ARGS)
 
 evaluate: setup ## the boxed tasks that are benchmarks, within the hour; goes on where it was; build/evaluate.json and .html
 	@mkdir -p build
