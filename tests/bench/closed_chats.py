@@ -272,7 +272,8 @@ def main() -> None:
             else:
                 measure_told(rows, part, options.questions, options.ways, folder=options.folder)
     finally:
-        command = f"python -m tests.bench.closed_chats {' '.join(sys.argv[1:])}".strip()
+        told = sys.argv[1 : sys.argv.index("--note")] if "--note" in sys.argv else sys.argv[1:]  # the note stands last
+        command = f"python -m tests.bench.closed_chats {' '.join(told)}".strip()
         text = json.dumps(document(rows, command, options.note), indent=1, ensure_ascii=False)
         options.out.write_text(text + "\n", encoding="utf-8")
         kept = json.dumps(compact(rows.all), ensure_ascii=False, separators=(",", ":"))
