@@ -206,6 +206,7 @@ def test_every_command_is_run_or_left_for_a_reason_that_is_needed() -> None:
     assert {words.split()[1] for words in inline} <= {"demo", "choose", "doctor", "profiles"}
 
 
+@pytest.mark.slow
 @pytest.mark.weights
 def test_every_command_runs_in_its_order(stranger: Stranger) -> None:
     for line in COMMANDS:
