@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding.routing import LEAST, Elsewhere, Route, RouteFeature, answer_features
 from blackbox_proxy.core.decoding.sources import OffsetTable
 from blackbox_proxy.errors import InputError
@@ -55,6 +56,13 @@ def test_the_expert_alone_says_what_it_finds_likeliest_and_calls_nobody() -> Non
     assert (result.exactness, result.is_local, result.cost, result.usage.requests) == ("local", True, Decimal(0), 0)
     assert {step.origin for step in result.steps} == {Origin.EXPERT}
     assert (result.changed, result.outside) == (0, 0)
+
+
+def test_a_control_token_is_no_part_of_the_answer_of_the_expert() -> None:
+    vocabulary = Vocabulary([b"a", b"b", b"<end>", b"<turn>"], ends=[2], special=[3])
+    for seed in range(20):
+        stream = Stream(open_expert(PROMPT, offsets=toy_pair(seed, vocabulary), steering=STEERING))
+        assert all(step.piece or step.kind is Kind.END for step in stream.result.steps)
 
 
 def test_a_stop_string_ends_the_answer_of_the_expert() -> None:

@@ -6,6 +6,7 @@ Its steps tell what the expert finds probable, and how far the members are apart
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding.endings import Endings
@@ -55,16 +56,14 @@ def expert_steps(steering: Steering, *, vocabulary: Vocabulary) -> Run:
 def _step(distributions: PairDistributions, vocabulary: Vocabulary, *, count: int) -> tuple[Step, int]:
     """The likeliest token of the expert as a step, and its id."""
     expert, anti_expert = (_with_one_end(one, vocabulary) for one in (distributions.expert, distributions.anti_expert))
-    best = int(distributions.expert.logits.argmax())
-    ends = best in vocabulary.ends
-    at = int(vocabulary.ends[0]) if ends else best
+    best = int(np.where(_may_appear(vocabulary), expert, -np.inf).argmax())
     step = Step(
         piece=_piece(best, vocabulary),
-        kind=Kind.END if ends else Kind.TEXT,
+        kind=Kind.END if best in vocabulary.ends else Kind.TEXT,
         api_token=b"",
         logp_before=None,
-        logp_after=float(expert[at]),
-        offset=float(expert[at] - anti_expert[at]),
+        logp_after=float(expert[best]),
+        offset=float(expert[best] - anti_expert[best]),
         origin=Origin.EXPERT,
         candidates=_candidates(expert, anti_expert, vocabulary, count=count),
         exact=False,
@@ -81,6 +80,13 @@ def _with_one_end(distribution: Distribution, vocabulary: Vocabulary) -> Floats:
     logps[vocabulary.ends] = -np.inf
     logps[vocabulary.ends[:1]] = together
     return logps
+
+
+def _may_appear(vocabulary: Vocabulary) -> NDArray[np.bool_]:
+    """Which ids an answer may have, shape (V,): text, and the end; a control token in its midst is neither."""
+    allowed = np.asarray(vocabulary.is_text, dtype=np.bool_).copy()
+    allowed[vocabulary.ends[:1]] = True
+    return allowed
 
 
 def _piece(token: int, vocabulary: Vocabulary) -> bytes:
