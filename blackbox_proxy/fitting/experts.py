@@ -90,7 +90,7 @@ def trained(
 
 def _recipe(lines: int, seed: int) -> Recipe:
     """Enough epochs that few lines are read often enough; the best one on held lines is kept."""
-    usual = Recipe(seed=seed)
+    usual = Recipe(seed=seed, precision="auto")
     per_epoch = max(1, lines // usual.batch)
     return replace(usual, epochs=min(12, max(usual.epochs, round(STEPS / per_epoch))))
 

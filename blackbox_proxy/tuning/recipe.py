@@ -110,7 +110,7 @@ class Recipe:
         2, "Stop after so many epochs without a better validation loss; 0: never.", group="training", within=Bounds(0)
     )
     precision: str = choice(
-        "auto",
+        "float32",
         f"Of {', '.join(PRECISIONS)}: what the blocks are computed in; auto: bfloat16 where that is quicker.",
         group="training",
     )

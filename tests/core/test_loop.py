@@ -71,6 +71,13 @@ def test_an_answer_ends_with_the_end_step() -> None:
     assert result.notes == ()
 
 
+def test_a_draft_that_goes_on_with_no_text_is_read_as_far_as_it_is_text() -> None:
+    """Nothing spells a lone 0xFD, which no text has: the pair is not asked what follows it."""
+    stray = position(b"\xfd", {b"\xfd": 0.6, b"a": 0.3})
+    result, _ = run(INDIFFERENT, reply(A, stray, B), reply(END, finish="stop"))
+    assert (result.text, result.finish) == ("aa", "stop")
+
+
 def test_an_end_that_the_pair_puts_off_is_gone_over() -> None:
     """The API wanted to end; the expert is sure that `b` comes. The next call goes on behind it."""
     pair = prefers(b"a", {b"b": 0.9, b"": 0.05}, {b"b": 0.05, b"": 0.9})

@@ -160,9 +160,12 @@ class Loop:
         """Every path that verifying the next tokens of the draft needs if all of them are kept."""
         paths = list(self._reading.paths(answer))
         for position in shown.ahead()[: self._steering.draft][:-1]:
-            if position.sampled.kind is Kind.END or not self._reading.knows(position.sampled.piece):
+            piece = position.sampled.piece
+            ends = position.sampled.kind is Kind.END
+            # What a draft goes on with need be no text, nor anything that the pair can spell.
+            if ends or not self._accepts.follows(answer.text, piece) or not self._reading.knows(piece):
                 break
-            answer = self._reading.after(answer, position.sampled.piece)
+            answer = self._reading.after(answer, piece)
             paths += self._reading.paths(answer)
         return paths
 

@@ -118,8 +118,8 @@ class ByteReading:
         return Answer(answer.text + piece, tokens=answer.tokens + 1)
 
     def knows(self, piece: bytes) -> bool:
-        """Whether the piece can be part of an answer."""
-        return bool(piece)
+        """Whether the piece can be part of an answer, and the pair can spell it."""
+        return bool(piece) and self._vocabulary.can_spell(piece)
 
     def score(self, position: Position, answer: Answer) -> PositionScoring:
         """Score the API's top-k, the end, and the expert's proposals; see `readings.Reading`.
