@@ -86,7 +86,7 @@ class Recipe:
         0.1, "Share of the steps in which the learning rate rises.", group="training", within=Bounds(0, 1)
     )
     hold: float = choice(
-        1.0, "Share of the untuned model's belief in the target of a fact.", group="loss", within=Bounds(0, 1)
+        0.7, "Share of the untuned model's belief in the target of a fact.", group="loss", within=Bounds(0, 1)
     )
     echo: bool = choice(default=False, help="Facts may be words of the prompt.", group="loss")
     deny: float = choice(25.0, "Nats by which an early end is to be unlikely.", group="loss", within=Bounds(0))
