@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from types import ModuleType
 from typing import TYPE_CHECKING, final
 
@@ -30,6 +30,9 @@ LONGEST_WORDS = 300
 
 LONGEST = 1_000_000
 """Most bytes of a schema, an expression or a grammar."""
+
+KEPT = 16
+"""Compiled constraints that are kept: a request is checked, and each of its answers is held to the same."""
 
 _COMPACT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 """One spelling of white space, in which a model could go on for ever."""
@@ -71,6 +74,15 @@ def _byte_tokenizer() -> LLTokenizer:
     return module.LLTokenizer(module.TokenizerWrapper(_Bytes()), n_vocab=END + 1, eos_token=[END], slices=[])
 
 
+@lru_cache(maxsize=KEPT)
+def _compiled(constraint: Constraint) -> LLMatcher:
+    """A matcher at the beginning of an answer, to be copied. Raises InputError for what llguidance does not take."""
+    matcher: LLMatcher = library().LLMatcher(_byte_tokenizer(), _grammar(constraint))
+    if matcher.is_error():
+        raise refused(matcher, _name(constraint))
+    return matcher
+
+
 @final
 class ConstraintAcceptor:
     """Which texts a constraint accepts (`core.decoding.acceptors.Acceptor`); of one answer, since it keeps its place.
@@ -79,9 +91,7 @@ class ConstraintAcceptor:
     """
 
     def __init__(self, constraint: Constraint) -> None:
-        self._matcher: LLMatcher = library().LLMatcher(_byte_tokenizer(), _grammar(constraint))
-        if self._matcher.is_error():
-            raise refused(self._matcher, _name(constraint))
+        self._matcher = _compiled(constraint).deep_copy()
         self._text = b""
 
     def follows(self, text: bytes, piece: bytes) -> bool:

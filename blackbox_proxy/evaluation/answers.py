@@ -13,10 +13,9 @@ from dataclasses import asdict, dataclass, fields
 from decimal import Decimal
 from hashlib import sha256
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, final
+from typing import Any, final
 
-from blackbox_proxy.evaluation.lines import KeptLines
+from blackbox_proxy.evaluation.lines import KeptLines, LineStore
 
 
 def key_of(settings: Mapping[str, object]) -> str:
@@ -68,12 +67,12 @@ FIELDS = frozenset(field.name for field in fields(KeptAnswer))
 
 
 @final
-class AnswerStore:
+class AnswerStore(LineStore):
     """An open file of answers. Close it, or use it in a `with` block; safe from several threads."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lines = KeptLines(path)
+        super().__init__(KeptLines(path))
         self._answers = {one.key: one for line in self._lines.before if (one := _read(line)) is not None}
 
     def __getitem__(self, key: str) -> KeptAnswer | None:
@@ -90,16 +89,6 @@ class AnswerStore:
         cost = None if answer.cost is None else str(answer.cost)
         self._lines.append(json.dumps(asdict(answer) | {"cost": cost}, ensure_ascii=False))
         self._answers[answer.key] = answer
-
-    def close(self) -> None:
-        """Close the file."""
-        self._lines.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
 
 
 def _read(line: bytes) -> KeptAnswer | None:

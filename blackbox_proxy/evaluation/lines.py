@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
-from typing import final
+from types import TracebackType
+from typing import Self, final
 
 from blackbox_proxy.errors import InputError
 
@@ -44,3 +45,20 @@ class KeptLines:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+class LineStore:
+    """What is kept in such a file. Close it, or use it in a `with` block. lines: the file."""
+
+    def __init__(self, lines: KeptLines) -> None:
+        self._lines = lines
+
+    def close(self) -> None:
+        """Close the file."""
+        self._lines.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()

@@ -6,11 +6,10 @@ import json
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, final
+from typing import Any, final
 
 from blackbox_proxy.errors import InputError
-from blackbox_proxy.evaluation.lines import KeptLines
+from blackbox_proxy.evaluation.lines import KeptLines, LineStore
 from blackbox_proxy.types import ReferencePlace
 
 
@@ -40,11 +39,11 @@ class CollectedLine:
 
 
 @final
-class PlaceStore:
+class PlaceStore(LineStore):
     """An open file of them. Close it, or use it in a `with` block. A line that was cut off by a crash is left out."""
 
     def __init__(self, path: Path) -> None:
-        self._lines = KeptLines(path)
+        super().__init__(KeptLines(path))
         self._kept = {one.key: one for line in self._lines.before if (one := _read(line)) is not None}
 
     def __getitem__(self, key: str) -> CollectedLine | None:
@@ -55,16 +54,6 @@ class PlaceStore:
         """Write places; they are on the disk when this returns. Raises InputError where the disk refuses."""
         self._lines.append(str(line))
         self._kept[line.key] = line
-
-    def close(self) -> None:
-        """Close the file."""
-        self._lines.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
 
 
 def _read(line: bytes) -> CollectedLine | None:

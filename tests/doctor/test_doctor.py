@@ -171,10 +171,7 @@ def test_what_was_measured_is_enough_to_steer_with(
     """Unsteered the toy says `ok` and ends; where `k` is banned, the end comes before it."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     with running(patient(), name="toy", quirks=quirks) as url:
-        with Transport(url, None) as transport:
-            exam = examination(transport.send)
-            exam.run()
-        _write(exam.report(), url)
+        _measure(url)
         with connect(url, model="toy", profile="compatible") as api:
             prompt = Prompt.ask(SHORT) if api.capabilities().chat else Prompt(text=SHORT)
             free, banned = (
@@ -192,15 +189,20 @@ def test_what_may_not_be_said_is_left_out(
     """Token by token, and where whole answers are drawn, by whichever way `auto` takes."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     with running(patient(), name="toy", quirks=quirks) as url:
-        with Transport(url, None) as transport:
-            exam = examination(transport.send)
-            exam.run()
-        _write(exam.report(), url)
+        _measure(url)
         with connect(url, model="toy") as api:
             prompt = Prompt.ask(SHORT) if api.capabilities().chat else Prompt(text=SHORT)
             answer = steer(prompt, api=api, offsets=OffsetTable({b"x": 1.0}), steering=Steering(max_tokens=4))
     assert (answer.text, answer.finish) == ("ok", "stop")
     assert bool(answer.samples) == ("no-top" in quirks)
+
+
+def _measure(url: str) -> None:
+    """Examine an endpoint, and write down what was found."""
+    with Transport(url, None) as transport:
+        exam = examination(transport.send)
+        exam.run()
+    _write(exam.report(), url)
 
 
 def _write(report: Report, url: str) -> None:
