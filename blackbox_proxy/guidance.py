@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blackbox_proxy.constraints import Constraint, Grammar, JsonSchema, OneOf, Regex
-from blackbox_proxy.core.text import is_whole, open_bytes
+from blackbox_proxy.core.jsontext import JsonLimits, JsonSpots, bars, limits_beside
+from blackbox_proxy.core.text import is_whole, open_bytes, shared_bytes
 from blackbox_proxy.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,8 +35,18 @@ LONGEST = 1_000_000
 KEPT = 16
 """Compiled constraints that are kept: a request is checked, and each of its answers is held to the same."""
 
-_COMPACT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-"""One spelling of white space, in which a model could go on for ever."""
+_COMPACT = {
+    "whitespace_flexible": False,
+    "whitespace_pattern": None,
+    "item_separator": ", ",
+    "key_separator": ": ",
+    "lenient": False,
+    "coerce_one_of": False,
+}
+"""One spelling of white space, in which a model could go on for ever, and no keyword is passed over.
+
+A schema may name options of llguidance itself (`x-guidance`): these come after them.
+"""
 
 
 def library() -> ModuleType:
@@ -87,12 +98,17 @@ def _compiled(constraint: Constraint) -> LLMatcher:
 class ConstraintAcceptor:
     """Which texts a constraint accepts (`core.decoding.acceptors.Acceptor`); of one answer, since it keeps its place.
 
+    What a schema does not bound ends where it may beyond some limits (`core.jsontext`).
+
     Raises InputError for a constraint that llguidance does not take.
     """
 
-    def __init__(self, constraint: Constraint) -> None:
+    def __init__(self, constraint: Constraint, *, limits: JsonLimits | None = None) -> None:
+        """limits: those beside a schema; the usual ones where nobody says."""
         self._matcher = _compiled(constraint).deep_copy()
         self._text = b""
+        self._limits = limits_of(constraint, limits)
+        self._places = JsonSpots()
 
     def follows(self, text: bytes, piece: bytes) -> bool:
         """Whether some answer begins with the text and the piece; for b"", whether the answer may end here."""
@@ -100,25 +116,31 @@ class ConstraintAcceptor:
             return False
         if not piece:
             return bool(self._matcher.is_accepting())
-        return self._fitting(piece) == len(piece)
+        return self._fitting(piece) == len(piece) and not self._bars(text, piece)
 
     def starts(self, text: bytes) -> Sequence[bytes]:
         """The bytes that may come next."""
         if not self._goes_to(text):
             return ()
         allowed = np.flatnonzero(self._mask()[:END])
-        return tuple(bytes([byte]) for byte in allowed.tolist())
+        pieces = tuple(bytes([byte]) for byte in allowed.tolist())
+        return tuple(piece for piece in pieces if not self._bars(text, piece)) if self._must_end(text) else pieces
 
     def forced(self, text: bytes) -> bytes:
         """Whole characters that every answer that begins with the text goes on with."""
         if not self._goes_to(text) or self._matcher.is_stopped():
             return b""
+        if self._must_end(text):
+            starts = self.starts(text)
+            return _whole(text, starts[0]) if len(starts) == 1 and not self._matcher.is_accepting() else b""
         forced: bytes = self._matcher.compute_ff_bytes()
         return _whole(text, forced)
 
     def is_over(self, text: bytes) -> bool:
         """Whether the text is an answer, and nothing may follow it."""
-        return self._goes_to(text) and bool(self._matcher.is_stopped() and self._matcher.is_accepting())
+        if not self._goes_to(text) or not self._matcher.is_accepting():
+            return False
+        return bool(self._matcher.is_stopped()) or (self._must_end(text) and not self.starts(text))
 
     def cut(self, text: bytes, piece: bytes) -> bytes:
         """The piece, up to where the answer is over."""
@@ -133,6 +155,19 @@ class ConstraintAcceptor:
         """How many bytes of a piece may follow where the matcher stands."""
         return int(self._matcher.validate_tokens(list(piece)))
 
+    def _allows(self, piece: bytes, end: bool) -> bool:  # noqa: FBT001 (as `core.jsontext.bars` asks)
+        """Whether a piece, and an end behind it, may follow where the matcher stands, limits aside."""
+        tokens = [*piece, END] if end else list(piece)
+        return bool(self._matcher.validate_tokens(tokens) == len(tokens))
+
+    def _must_end(self, text: bytes) -> bool:
+        """Whether a limit is reached here."""
+        return self._limits is not None and any(self._limits.endings(self._places.at(text)))
+
+    def _bars(self, text: bytes, piece: bytes) -> bool:
+        """Whether a piece goes on beyond a limit. The matcher stands at the text."""
+        return self._limits is not None and bars(self._limits, self._places.at(text), piece, allows=self._allows)
+
     def _mask(self) -> NDArray[np.bool_]:
         bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
         return np.unpackbits(bits, count=END + 1, bitorder="little").astype(bool)
@@ -141,7 +176,7 @@ class ConstraintAcceptor:
         """Bring the matcher to a text; False where the text itself is not allowed."""
         if text == self._text:
             return True
-        shared = _shared(self._text, text)
+        shared = shared_bytes(self._text, text)
         if shared < len(self._text):
             self._matcher.rollback(len(self._text) - shared)
             self._text = text[:shared]
@@ -150,13 +185,9 @@ class ConstraintAcceptor:
         return self._text == text
 
 
-def _shared(one: bytes, other: bytes) -> int:
-    """How many bytes two texts have in common at their beginnings."""
-    if other.startswith(one):
-        return len(one)
-    least = min(len(one), len(other))
-    differ = np.flatnonzero(np.frombuffer(one[:least], np.uint8) != np.frombuffer(other[:least], np.uint8))
-    return int(differ[0]) if len(differ) else least
+def limits_of(constraint: Constraint | None, usual: JsonLimits | None = None) -> JsonLimits | None:
+    """What a constraint's answers are limited by where it states no limit: a schema's parts; None for all else."""
+    return limits_beside(json.loads(constraint.text), usual) if isinstance(constraint, JsonSchema) else None
 
 
 def _whole(text: bytes, forced: bytes) -> bytes:
@@ -181,7 +212,7 @@ def _grammar(constraint: Constraint) -> str:
     matcher = library().LLMatcher
     match constraint:
         case JsonSchema():
-            return str(matcher.grammar_from_json_schema(_bounded(constraint.text, constraint), _COMPACT))
+            return str(matcher.grammar_from_json_schema(_bounded(constraint.text, constraint), None, _COMPACT))
         case Regex():
             return str(matcher.grammar_from_regex(_bounded(constraint.pattern, constraint)))
         case OneOf():
