@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blackbox_proxy.constraints import Constraint, Grammar, JsonSchema, OneOf, Regex
+from blackbox_proxy.core.decoding.jsonspelling import read_json, spelt_json
 from blackbox_proxy.core.jsontext import JsonLimits, JsonSpots, bars, limits_beside
 from blackbox_proxy.core.text import is_whole, open_bytes, shared_bytes
 from blackbox_proxy.errors import InputError
@@ -47,6 +48,11 @@ _COMPACT = {
 
 A schema may name options of llguidance itself (`x-guidance`): these come after them.
 """
+
+
+_SPACED = {**_COMPACT, "whitespace_flexible": True, "item_separator": ",", "key_separator": ":"}
+
+_UNLIMITED = JsonLimits(10**9, 10**9, 10**9, 10**9)
 
 
 def library() -> ModuleType:
@@ -86,9 +92,12 @@ def _byte_tokenizer() -> LLTokenizer:
 
 
 @lru_cache(maxsize=KEPT)
-def _compiled(constraint: Constraint) -> LLMatcher:
-    """A matcher at the beginning of an answer, to be copied. Raises InputError for what llguidance does not take."""
-    matcher: LLMatcher = library().LLMatcher(_byte_tokenizer(), _grammar(constraint))
+def _compiled(constraint: Constraint, *, spaced: bool = False) -> LLMatcher:
+    """A matcher at the beginning of an answer, to be copied. Raises InputError for what llguidance does not take.
+
+    spaced: whether JSON may have any white space.
+    """
+    matcher: LLMatcher = library().LLMatcher(_byte_tokenizer(), _grammar(constraint, spaced=spaced))
     if matcher.is_error():
         raise refused(matcher, _name(constraint))
     return matcher
@@ -103,11 +112,14 @@ class ConstraintAcceptor:
     Raises InputError for a constraint that llguidance does not take.
     """
 
-    def __init__(self, constraint: Constraint, *, limits: JsonLimits | None = None) -> None:
-        """limits: those beside a schema; the usual ones where nobody says."""
-        self._matcher = _compiled(constraint).deep_copy()
+    def __init__(self, constraint: Constraint, *, limits: JsonLimits | None = None, spaced: bool = False) -> None:
+        """limits: those beside a schema; the usual ones where nobody says. spaced: whether any white space is allowed.
+
+        With any white space there are no limits: such texts are looked at, and not written.
+        """
+        self._matcher = _compiled(constraint, spaced=spaced).deep_copy()
         self._text = b""
-        self._limits = limits_of(constraint, limits)
+        self._limits = None if spaced else limits_of(constraint, limits)
         self._places = JsonSpots()
 
     def follows(self, text: bytes, piece: bytes) -> bool:
@@ -185,6 +197,43 @@ class ConstraintAcceptor:
         return self._text == text
 
 
+@final
+class ConstrainedTexts:
+    """Which whole texts a constraint takes for answers (`core.decoding.acceptors.WholeTexts`).
+
+    JSON is taken with any white space, and a whole one with its fields in any order. No limit holds that is not the
+    constraint's: somebody wrote the text, and it has an end. Raises InputError as `ConstraintAcceptor`.
+    """
+
+    def __init__(self, constraint: Constraint) -> None:
+        self._accepts = ConstraintAcceptor(constraint, spaced=True)
+        self._spells = ConstraintAcceptor(constraint, limits=_UNLIMITED) if isinstance(constraint, JsonSchema) else None
+
+    def answer(self, text: bytes) -> bytes | None:
+        """See `WholeTexts.answer`."""
+        kept = self.beginning(text)
+        if kept is not None and self._accepts.follows(kept, b""):
+            return kept
+        return text if self._spells is not None and self._is_spelt(text, self._spells) else None
+
+    def beginning(self, text: bytes) -> bytes | None:
+        """See `WholeTexts.beginning`."""
+        kept = self._accepts.cut(b"", text)
+        return kept if not kept or self._accepts.follows(b"", kept) else None
+
+    def is_over(self, text: bytes) -> bool:
+        """See `WholeTexts.is_over`."""
+        return self._accepts.is_over(text)
+
+    def _is_spelt(self, text: bytes, spells: ConstraintAcceptor) -> bool:
+        """Whether it is JSON of the schema, its fields in another order."""
+        try:
+            value = read_json(text.decode())
+        except ValueError:
+            return False
+        return spelt_json(value, accepts=spells) is not None
+
+
 def limits_of(constraint: Constraint | None, usual: JsonLimits | None = None) -> JsonLimits | None:
     """What a constraint's answers are limited by where it states no limit: a schema's parts; None for all else."""
     return limits_beside(json.loads(constraint.text), usual) if isinstance(constraint, JsonSchema) else None
@@ -207,12 +256,16 @@ def _name(constraint: Constraint) -> str:
             return "the grammar"
 
 
-def _grammar(constraint: Constraint) -> str:
+def _grammar(constraint: Constraint, *, spaced: bool) -> str:
     """The constraint as llguidance reads it."""
     matcher = library().LLMatcher
     match constraint:
         case JsonSchema():
-            return str(matcher.grammar_from_json_schema(_bounded(constraint.text, constraint), None, _COMPACT))
+            return str(
+                matcher.grammar_from_json_schema(
+                    _bounded(constraint.text, constraint), None, _SPACED if spaced else _COMPACT
+                )
+            )
         case Regex():
             return str(matcher.grammar_from_regex(_bounded(constraint.pattern, constraint)))
         case OneOf():

@@ -25,7 +25,10 @@ def uncertain_notes(steps: Sequence[Step]) -> tuple[str, ...]:
 
 
 def constraint_notes(steering: Steering, finish: Finish, text: bytes) -> tuple[str, ...]:
-    """What to say of an answer that was cut, or ended by a limit, although a constraint may have wanted more of it."""
+    """What to say of an answer that was cut, or ended by a limit, although a constraint may have wanted more of it.
+
+    Of one that was steered token by token: whole answers are what the constraint asks for, and have no limits.
+    """
     notes = []
     if steering.constraint is not None and finish != "stop":
         notes.append(f"the answer was cut ({finish}), so it may not be all that the constraint asks for")

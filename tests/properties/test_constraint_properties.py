@@ -262,6 +262,6 @@ def test_what_would_not_hold_to_a_constraint_is_an_error() -> None:
 
 def test_a_constraint_needs_tokens_of_text() -> None:
     with pytest.raises(InputError, match="constraint"):
-        Steering(constraint=Regex("a"), way="answers")
+        Steering(constraint=Regex("a"), event="ids")
     with pytest.raises(InputError, match="not of"):
         OneOf(())

@@ -61,6 +61,39 @@ class AnyText:
 
 ANY_TEXT = AnyText()
 
+
+class WholeTexts(Protocol):
+    """Says of whole texts and of their beginnings whether they are answers; white space is the writer's."""
+
+    def answer(self, text: bytes) -> bytes | None:
+        """What of a text is an answer: all of it, or what stands before the place where it is over; None for none."""
+
+    def beginning(self, text: bytes) -> bytes | None:
+        """What of a text some answer begins with: all of it, or up to where it is over; None where none does."""
+
+    def is_over(self, text: bytes) -> bool:
+        """Whether a text is an answer, and nothing may follow it."""
+
+
+@final
+class AnyWholeText:
+    """Takes every text as it is."""
+
+    def answer(self, text: bytes) -> bytes:
+        """The text."""
+        return text
+
+    def beginning(self, text: bytes) -> bytes:
+        """The text."""
+        return text
+
+    def is_over(self, _text: bytes) -> bool:
+        """Never."""
+        return False
+
+
+ANY_WHOLE_TEXT = AnyWholeText()
+
 LOOKED_AT = 128
 """Likely strings of the expert that are looked at before those that start as the constraint wants."""
 
