@@ -234,6 +234,21 @@ class ConstrainedTexts:
         return spelt_json(value, accepts=spells) is not None
 
 
+def options_of(constraint: Constraint) -> tuple[str, ...] | None:
+    """All answers of a constraint that lists them: some strings, or a schema that is an enum; None for all others."""
+    if isinstance(constraint, OneOf):
+        return constraint.options
+    if not isinstance(constraint, JsonSchema):
+        return None
+    schema = json.loads(constraint.text)
+    values = schema.get("enum", [schema["const"]] if "const" in schema else None)
+    if not isinstance(values, list):
+        return None
+    accepts = ConstraintAcceptor(constraint)
+    spelt = (spelt_json(value, accepts=accepts) for value in values)
+    return tuple(dict.fromkeys(text.decode() for text in spelt if text is not None))
+
+
 def limits_of(constraint: Constraint | None, usual: JsonLimits | None = None) -> JsonLimits | None:
     """What a constraint's answers are limited by where it states no limit: a schema's parts; None for all else."""
     return limits_beside(json.loads(constraint.text), usual) if isinstance(constraint, JsonSchema) else None

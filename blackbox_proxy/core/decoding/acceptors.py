@@ -94,6 +94,23 @@ class AnyWholeText:
 
 ANY_WHOLE_TEXT = AnyWholeText()
 
+
+@final
+class TokensAlone:
+    """Another acceptor where an answer is made of token ids: text that is cut or forced would be none of the tokens."""
+
+    def __init__(self, accepts: Acceptor) -> None:
+        self.follows, self.starts, self.is_over = accepts.follows, accepts.starts, accepts.is_over
+
+    def forced(self, _text: bytes) -> bytes:
+        """Nothing: which tokens it is made of is chosen."""
+        return b""
+
+    def cut(self, _text: bytes, piece: bytes) -> bytes:
+        """The piece: one that goes beyond the end is not allowed."""
+        return piece
+
+
 LOOKED_AT = 128
 """Likely strings of the expert that are looked at before those that start as the constraint wants."""
 
