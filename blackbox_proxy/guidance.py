@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 from blackbox_proxy.constraints import Constraint, Grammar, JsonSchema, OneOf, Regex
 from blackbox_proxy.core.decoding.jsonspelling import read_json, spelt_json
 from blackbox_proxy.core.jsontext import JsonLimits, JsonSpots, bars, limits_beside
+from blackbox_proxy.core.schemaplaces import finder_of, place_of, too_large
 from blackbox_proxy.core.text import is_whole, open_bytes, shared_bytes
 from blackbox_proxy.errors import InputError
+from blackbox_proxy.rehearsal import rehearse
 
 if TYPE_CHECKING:
-    from llguidance import LLMatcher, LLTokenizer
+    from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
 END = 256
 """The token that ends an answer, behind the 256 bytes."""
@@ -35,6 +37,12 @@ LONGEST = 1_000_000
 
 KEPT = 16
 """Compiled constraints that are kept: a request is checked, and each of its answers is held to the same."""
+
+SMALL = 4_000
+"""Most characters of a constraint that is compiled at once, and kept; a larger one is compiled in a child first."""
+
+MOST_ITEMS = 20_000
+"""Most ways at one place: an object with 2,000 fields that may all be missing has some 8,000."""
 
 _COMPACT = {
     "whitespace_flexible": False,
@@ -70,8 +78,13 @@ def library() -> ModuleType:
 
 def refused(matcher: LLMatcher, what: str) -> InputError:
     """The error for a grammar that llguidance does not take, in its own words."""
-    words = " ".join(matcher.get_error().split())[:LONGEST_WORDS]
-    return InputError(f"{what} cannot be obeyed: {words}", hint="see the words of llguidance above")
+    return _refusal(matcher.get_error(), what)
+
+
+def _refusal(words: str, what: str) -> InputError:
+    """`refused`, by what llguidance said; of a fault inside it without where in its code that is."""
+    said = " ".join(words.partition("<backtrace>")[0].removesuffix("<non-verbose/>").split())[:LONGEST_WORDS]
+    return InputError(f"{what} cannot be obeyed: {said}", hint="see the words of llguidance above")
 
 
 @final
@@ -91,16 +104,64 @@ def _byte_tokenizer() -> LLTokenizer:
     return module.LLTokenizer(module.TokenizerWrapper(_Bytes()), n_vocab=END + 1, eos_token=[END], slices=[])
 
 
-@lru_cache(maxsize=KEPT)
 def _compiled(constraint: Constraint, *, spaced: bool = False) -> LLMatcher:
     """A matcher at the beginning of an answer, to be copied. Raises InputError for what llguidance does not take.
 
     spaced: whether JSON may have any white space.
     """
-    matcher: LLMatcher = library().LLMatcher(_byte_tokenizer(), _grammar(constraint, spaced=spaced))
+    small = len(_text(constraint)) <= SMALL
+    return (_kept if small else _made)(constraint, spaced=spaced)
+
+
+def _made(constraint: Constraint, *, spaced: bool) -> LLMatcher:
+    """`_compiled`, anew."""
+    check_size(constraint)
+    try:
+        grammar = _grammar(constraint, spaced=spaced)
+    except ValueError as error:
+        raise InputError(f"{_name(constraint)} cannot be obeyed: {error}", hint="nest it less deeply") from None
+    if len(_text(constraint)) > SMALL and (words := rehearse(grammar, _name(constraint))):
+        raise _located(_refusal(words, _name(constraint)), constraint)
+    matcher: LLMatcher = library().LLMatcher(_byte_tokenizer(), grammar, log_level=0, limits=_limits())
+    if matcher.is_error():
+        raise _located(refused(matcher, _name(constraint)), constraint)
+    _check_start(matcher.deep_copy(), constraint)
+    return matcher
+
+
+_kept = lru_cache(maxsize=KEPT)(_made)
+
+
+def _check_start(matcher: LLMatcher, constraint: Constraint) -> None:
+    """Raises InputError where the first steps of an answer are too much for llguidance, or there is no answer."""
+    allowed = any(matcher.compute_bitmask())
+    matcher.try_consume_tokens(list(matcher.compute_ff_bytes()))
+    matcher.compute_bitmask()
     if matcher.is_error():
         raise refused(matcher, _name(constraint))
-    return matcher
+    if not allowed:
+        raise InputError(
+            f"{_name(constraint)} cannot be obeyed: no answer satisfies it", hint="look for a contradiction"
+        )
+
+
+def _limits() -> LLParserLimits:
+    """Of what llguidance may spend; each of its steps has its own limit besides."""
+    limits: LLParserLimits = library().LLParserLimits(max_items_in_row=MOST_ITEMS, verbose_errors=False)
+    return limits
+
+
+def _located(error: InputError, constraint: Constraint) -> InputError:
+    """The error with the place in the schema that it is about."""
+    finder = finder_of(error.message.partition(": ")[2]) if isinstance(constraint, JsonSchema) else None
+    if finder is None or not isinstance(constraint, JsonSchema):
+        return error
+    place = place_of(json.loads(constraint.text), finder)
+    if place is None:
+        return error
+    return InputError(
+        f"{error.message} (at {place[:LONGEST_WORDS]})", hint="leave that keyword out, or say it otherwise"
+    )
 
 
 @final
@@ -118,6 +179,7 @@ class ConstraintAcceptor:
         With any white space there are no limits: such texts are looked at, and not written.
         """
         self._matcher = _compiled(constraint, spaced=spaced).deep_copy()
+        self._name = _name(constraint)
         self._text = b""
         self._limits = None if spaced else limits_of(constraint, limits)
         self._places = JsonSpots()
@@ -128,7 +190,9 @@ class ConstraintAcceptor:
             return False
         if not piece:
             return bool(self._matcher.is_accepting())
-        return self._fitting(piece) == len(piece) and not self._bars(text, piece)
+        fits = self._fitting(piece) == len(piece) and not self._bars(text, piece)
+        self._check()
+        return fits
 
     def starts(self, text: bytes) -> Sequence[bytes]:
         """The bytes that may come next."""
@@ -182,6 +246,7 @@ class ConstraintAcceptor:
 
     def _mask(self) -> NDArray[np.bool_]:
         bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
+        self._check()
         return np.unpackbits(bits, count=END + 1, bitorder="little").astype(bool)
 
     def _goes_to(self, text: bytes) -> bool:
@@ -194,7 +259,13 @@ class ConstraintAcceptor:
             self._text = text[:shared]
         taken = self._matcher.try_consume_tokens(list(text[shared:]))
         self._text = text[: shared + taken]
+        self._check()
         return self._text == text
+
+    def _check(self) -> None:
+        """Raises InputError where the constraint has become too much for llguidance, which would allow nothing now."""
+        if self._matcher.is_error():
+            raise refused(self._matcher, self._name)
 
 
 @final
@@ -271,26 +342,37 @@ def _name(constraint: Constraint) -> str:
             return "the grammar"
 
 
-def _grammar(constraint: Constraint, *, spaced: bool) -> str:
-    """The constraint as llguidance reads it."""
-    matcher = library().LLMatcher
+def _text(constraint: Constraint) -> str:
+    """What somebody wrote."""
     match constraint:
         case JsonSchema():
-            return str(
-                matcher.grammar_from_json_schema(
-                    _bounded(constraint.text, constraint), None, _SPACED if spaced else _COMPACT
-                )
-            )
+            return constraint.text
         case Regex():
-            return str(matcher.grammar_from_regex(_bounded(constraint.pattern, constraint)))
+            return constraint.pattern
         case OneOf():
-            either = " | ".join(json.dumps(option, ensure_ascii=False) for option in constraint.options)
-            return str(matcher.grammar_from_lark(_bounded(f"start: {either}", constraint)))
+            return " | ".join(json.dumps(option, ensure_ascii=False) for option in constraint.options)
         case Grammar():
-            return str(matcher.grammar_from_lark(_bounded(constraint.lark, constraint)))
+            return constraint.lark
 
 
-def _bounded(text: str, constraint: Constraint) -> str:
+def _grammar(constraint: Constraint, *, spaced: bool) -> str:
+    """The constraint as llguidance reads it. Raises ValueError for a schema that is nested too deeply."""
+    matcher, text = library().LLMatcher, _text(constraint)
+    match constraint:
+        case JsonSchema():
+            return str(matcher.grammar_from_json_schema(text, None, _SPACED if spaced else _COMPACT))
+        case Regex():
+            return str(matcher.grammar_from_regex(text))
+        case OneOf():
+            return str(matcher.grammar_from_lark(f"start: {text}"))
+        case Grammar():
+            return str(matcher.grammar_from_lark(text))
+
+
+def check_size(constraint: Constraint) -> None:
+    """Raises InputError for a constraint that would take too long to compile."""
+    text, name = _text(constraint), _name(constraint)
     if len(text.encode()) > LONGEST:
-        raise InputError(f"{_name(constraint)} has more than {LONGEST:,} bytes", hint="shorten it")
-    return text
+        raise InputError(f"{name} has more than {LONGEST:,} bytes", hint="shorten it")
+    if isinstance(constraint, JsonSchema) and (place := too_large(json.loads(text))) is not None:
+        raise InputError(f"{name} cannot be obeyed: {place}", hint="shorten it")

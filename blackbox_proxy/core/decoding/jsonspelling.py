@@ -78,10 +78,9 @@ class _Speller:
             case list():
                 for opened in self._with(text, b"["):
                     yield from self._items(value, opened, depth=depth)
-            case NumberText():
-                yield from self._with(text, value.encode())
             case _:
-                yield from self._with(text, _scalar(value))
+                for piece in _spellings(value):
+                    yield from self._with(text, piece)
 
     def _fields(self, pending: Mapping[str, object], text: bytes, *, depth: int, comma: bytes = b"") -> Iterator[bytes]:
         if not pending:
@@ -105,6 +104,19 @@ class _Speller:
         self._tries -= 1
         if self._tries >= 0 and piece and self._accepts.follows(text, piece):
             yield text + piece
+
+
+def _spellings(value: object) -> Iterator[bytes]:
+    """How a value without parts is written: a number with nothing behind its point also without one.
+
+    >>> [*_spellings(2.0)], [*_spellings(NumberText("1.50"))]
+    ([b'2.0', b'2'], [b'1.50'])
+    """
+    yield value.encode() if isinstance(value, NumberText) else _scalar(value)
+    if isinstance(value, NumberText | float):
+        whole, _, fraction = str(value).partition(".")
+        if fraction and not fraction.strip("0"):
+            yield whole.encode()
 
 
 def _scalar(value: object) -> bytes:
