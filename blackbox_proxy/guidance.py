@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from blackbox_proxy.constraints import Constraint, Grammar, JsonSchema, OneOf, Regex
 from blackbox_proxy.core.decoding.jsonspelling import read_json, spelt_json
 from blackbox_proxy.core.jsontext import JsonLimits, JsonSpots, bars, limits_beside
-from blackbox_proxy.core.schemaplaces import finder_of, place_of, too_large
+from blackbox_proxy.core.schemaplaces import elsewhere, finder_of, place_of, too_large
 from blackbox_proxy.core.text import is_whole, open_bytes, shared_bytes
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.rehearsal import rehearse
@@ -156,7 +156,8 @@ def _located(error: InputError, constraint: Constraint) -> InputError:
     finder = finder_of(error.message.partition(": ")[2]) if isinstance(constraint, JsonSchema) else None
     if finder is None or not isinstance(constraint, JsonSchema):
         return error
-    place = place_of(json.loads(constraint.text), finder)
+    schema = json.loads(constraint.text)
+    place = place_of(schema, finder) or place_of(schema, elsewhere)
     if place is None:
         return error
     return InputError(

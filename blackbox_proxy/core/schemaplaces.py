@@ -98,7 +98,7 @@ def _holds(one: object, value: object) -> bool:
     return isinstance(one, list) and value in one
 
 
-def _elsewhere(schema: Mapping[str, Any]) -> str | None:
+def elsewhere(schema: Mapping[str, Any]) -> str | None:
     """A reference to another document."""
     reference = schema.get("$ref")
     return "$ref" if isinstance(reference, str) and not reference.startswith("#") else None
@@ -113,7 +113,7 @@ def finder_of(words: str) -> Finder | None:
     if kind := re.search(r"Invalid type: (\S+)", words):
         return keyword("type", value=kind[1])
     if words.startswith("Resource "):
-        return _elsewhere
+        return elsewhere
     for said, names in _SAID.items():
         if said in words:
             return keyword(*names)
