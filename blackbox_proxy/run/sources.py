@@ -142,7 +142,8 @@ class PairSource:
 
     def scoring(self, given: Given, steering: Steering, api: Endpoint) -> Run:
         vocabulary, spell = self.pair.vocabulary, self.pair.spell
-        return scored_steps(given, steering, vocabulary=vocabulary, spell=spell, api=api.vocabulary)
+        accepts = acceptor_of(steering)
+        return scored_steps(given, steering, vocabulary=vocabulary, spell=spell, api=api.vocabulary, accepts=accepts)
 
     def collecting(self, reference: bytes, steering: Steering, api: Endpoint) -> Run:
         vocabulary, spell, echoes = self.pair.vocabulary, self.pair.spell, api.capabilities().echo
@@ -171,7 +172,8 @@ class StringSource:
         return steps_by_scores(steering, proposes=proposes, accepts=acceptor_of(steering))
 
     def scoring(self, given: Given, steering: Steering, _api: Endpoint) -> Run:
-        return scored_by_scores(given, steering, proposes=isinstance(self.source, Proposer))
+        proposes = isinstance(self.source, Proposer)
+        return scored_by_scores(given, steering, proposes=proposes, accepts=acceptor_of(steering))
 
     def begun(self, prompt: Prompt) -> StringSource:
         return replace(self, prompt=prompt)

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 
 from blackbox_proxy.constraints import Constraint, JsonSchema, OneOf, Regex
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
+from blackbox_proxy.core.decoding.given import Given
 from blackbox_proxy.core.decoding.sources import OffsetTable
 from blackbox_proxy.errors import InputError, ReplyError
 from blackbox_proxy.run.steerer import Steerer, steer
 from blackbox_proxy.steering import Event, Steering, Who
 from blackbox_proxy.testing import ToyApi, ToyPair
-from blackbox_proxy.types import Origin, Prompt, Step, TokenPath
+from blackbox_proxy.types import Origin, PairPrompt, Prompt, Step, TokenPath
 from tests.core.toys import TOY, toy_api, toy_pair
 
 PROMPT = Prompt(text="ab")
@@ -221,3 +222,55 @@ def test_a_choice_takes_no_option_that_the_constraint_does_not_allow() -> None:
         steerer.choose(PROMPT, ["a", "ab"])
     with pytest.raises(InputError, match="which answers"):
         steerer.choose(PROMPT)
+
+
+def scored_chances(case: Case, text: bytes) -> Mapping[bytes, float]:
+    """What follows the beginning of a given text, which nothing stands before."""
+    path = tuple(case.pair.spell(text))
+    (pair,) = case.pair.distributions(PairPrompt((), ()), [path])
+    api = case.api.toy.distribution(path)
+    both = (pair.expert, pair.anti_expert)
+    expert, anti_expert = (one.logits.astype(np.float64) - one.log_norm for one in both)
+    logs = api.logits.astype(np.float64) - api.log_norm + case.alpha * (expert - anti_expert)
+    kept = {}
+    for i, piece in enumerate(case.vocabulary.pieces):
+        is_end = i in case.vocabulary.ends
+        if text in case.language.answers if is_end else case.language.begins(text + piece):
+            kept[b"" if is_end else piece] = math.exp(logs[i])
+    return {piece: weight / math.fsum(kept.values()) for piece, weight in kept.items()}
+
+
+@given(events, seeds, alphas, word_lists, words)
+def test_a_text_is_scored_among_those_that_the_constraint_allows(
+    event: Event, seed: int, alpha: float, options: list[str], text: str
+) -> None:
+    """The first tokens are nobody's; a token that is not allowed has no probability, and what follows none known."""
+    case = Case(event, seed, alpha, language(OneOf(tuple(options)), options))
+    result = Steerer(case.api, case.pair, case.knobs()).score(text)
+    before, inside = b"", True
+    for step in result.steps:
+        allowed = case.language.begins(before + step.piece)
+        if not inside:
+            assert step.logp_after is None
+        elif not allowed:
+            assert step.logp_after == -math.inf
+            inside = False
+        elif step.logp_after is not None:
+            assert step.logp_after == pytest.approx(math.log(scored_chances(case, before)[step.piece]), abs=1e-5)
+        before += step.piece
+    assert before == text.encode()
+    assert any("does not allow" in note for note in result.notes) == (not inside)
+    assert any("only begins" in note for note in result.notes) == (inside and before not in case.language.answers)
+
+
+def test_a_prompt_before_the_answer_is_held_to_nothing() -> None:
+    case = Case("bytes", 3, 0.0, language(OneOf(("ab", "ba")), ["ab", "ba"]))
+    free = Steerer(case.api, case.pair, case.knobs(constraint=None)).score("éab")
+    held = Steerer(case.api, case.pair, case.knobs()).score(Given("éab".encode(), prompt=2))
+    assert [step.piece for step in held.steps] == ["é".encode(), b"a", b"b"]
+    first, last = (step.logp_after for step in held.steps[1:])
+    unheld = free.steps[1].logp_after
+    assert first is not None
+    assert unheld is not None
+    assert first > unheld
+    assert last == pytest.approx(0.0, abs=1e-6)

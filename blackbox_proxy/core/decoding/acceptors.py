@@ -111,6 +111,40 @@ class TokensAlone:
         return piece
 
 
+@final
+class AnswerBehind:
+    """Another acceptor where what it is asked about stands behind other text, and the answer behind a prompt.
+
+    before: the text that stands before what it is asked about. Nothing is forced or cut: the text is given.
+    """
+
+    def __init__(self, accepts: Acceptor, *, prompt: int) -> None:
+        """prompt: how many bytes stand before the answer; of them anything is allowed."""
+        self._accepts, self._prompt, self.before = accepts, prompt, b""
+
+    def follows(self, text: bytes, piece: bytes) -> bool:
+        """Whether the answer may go on so; where the piece begins before the answer does, it may."""
+        whole = self.before + text
+        return len(whole) < self._prompt or self._accepts.follows(whole[self._prompt :], piece)
+
+    def starts(self, text: bytes) -> Sequence[bytes]:
+        """The bytes that may come next in the answer."""
+        whole = self.before + text
+        return () if len(whole) < self._prompt else self._accepts.starts(whole[self._prompt :])
+
+    def forced(self, _text: bytes) -> bytes:
+        """Nothing."""
+        return b""
+
+    def is_over(self, _text: bytes) -> bool:
+        """Never."""
+        return False
+
+    def cut(self, _text: bytes, piece: bytes) -> bytes:
+        """The piece."""
+        return piece
+
+
 LOOKED_AT = 128
 """Likely strings of the expert that are looked at before those that start as the constraint wants."""
 
