@@ -110,10 +110,10 @@ def _compiled(constraint: Constraint, *, spaced: bool = False) -> LLMatcher:
     spaced: whether JSON may have any white space.
     """
     small = len(_text(constraint)) <= SMALL
-    return (_kept if small else _made)(constraint, spaced=spaced)
+    return (_kept if small else _fresh)(constraint, spaced=spaced)
 
 
-def _made(constraint: Constraint, *, spaced: bool) -> LLMatcher:
+def _fresh(constraint: Constraint, *, spaced: bool) -> LLMatcher:
     """`_compiled`, anew."""
     check_size(constraint)
     try:
@@ -129,7 +129,7 @@ def _made(constraint: Constraint, *, spaced: bool) -> LLMatcher:
     return matcher
 
 
-_kept = lru_cache(maxsize=KEPT)(_made)
+_kept = lru_cache(maxsize=KEPT)(_fresh)
 
 
 def _check_start(matcher: LLMatcher, constraint: Constraint) -> None:
