@@ -28,7 +28,7 @@ EXAMPLES = """Examples:
 
 `blackbox-proxy log Albania -n 3 --log answers.jsonl`
 
-`blackbox-proxy log --json | jq .cost`
+`blackbox-proxy log -n 100 --json`
 """
 
 
