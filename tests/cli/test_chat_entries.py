@@ -1,4 +1,4 @@
-"""Typed lines become questions and commands: laws that hold for any text."""
+"""Typed lines become questions and commands: what holds for any text."""
 
 from __future__ import annotations
 
