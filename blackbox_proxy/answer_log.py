@@ -81,6 +81,11 @@ def answer_row(
     }
 
 
+def is_empty(result: Result) -> bool:
+    """Whether nothing came and nothing was paid for."""
+    return not (result.steps or result.usage.answered or result.usage.lost)
+
+
 def knobs_of(steering: Steering) -> dict[str, object]:
     """alpha, and the knobs that are not at their defaults, as JSON has them."""
     usual = Steering()

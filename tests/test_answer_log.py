@@ -123,7 +123,9 @@ def test_it_is_searched_in_questions_and_answers_whatever_their_case(tmp_path: P
     log = AnswerLog(tmp_path / "log.jsonl")
     for question, answer in (("The capital of Peru?", "Lima"), ("And of ITALY?", "Straße"), ("Hm", "no")):
         log.append(row(question, answer))
-    found = {query: [one["answer"] for one in last_rows(log.path, 9, query=query)] for query in ("lima", "italy", "M-1")}
+    found = {
+        query: [one["answer"] for one in last_rows(log.path, 9, query=query)] for query in ("lima", "italy", "M-1")
+    }
     assert found == {"lima": ["Lima"], "italy": ["Straße"], "M-1": ["Lima", "Straße", "no"]}
     assert [one["answer"] for one in last_rows(log.path, 9, query="STRASSE")] == ["Straße"]
 

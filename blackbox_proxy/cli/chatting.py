@@ -8,11 +8,10 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import final
 
-from blackbox_proxy.answer_log import AnswerLog, answer_row
+from blackbox_proxy.answer_log import AnswerLog, answer_row, is_empty
 from blackbox_proxy.cli.chat_model import ChatBill, ChatModel, StreamMaker, alone
 from blackbox_proxy.cli.chat_output import ChatOutput
 from blackbox_proxy.cli.conversation import Conversation
-from blackbox_proxy.cli.logging_answers import is_empty
 from blackbox_proxy.errors import BlackboxProxyError, InputError, OverBudget, PromptError
 from blackbox_proxy.run.engine import AsyncStream
 from blackbox_proxy.steering import Steering

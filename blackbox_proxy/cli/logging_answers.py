@@ -89,10 +89,12 @@ class KeptAnswers:
 
     def _append(self, result: Result, model: str, number: int, *, error: str = "") -> None:
         """Write one row; where the system refuses, say so: the answer is there all the same."""
-        if self.log is None or (error and is_empty(result)):
+        if self.log is None:
             return
-        from blackbox_proxy.answer_log import answer_row
+        from blackbox_proxy.answer_log import answer_row, is_empty
 
+        if error and is_empty(result):
+            return
         steering = replace(self.steering, seed=self.steering.seed + number)
         try:
             self.log.append(answer_row(self.prompt, result, steering, command="steer", model=model, error=error))
@@ -100,11 +102,6 @@ class KeptAnswers:
             from blackbox_proxy.cli import show
 
             show.warning(refused.message)
-
-
-def is_empty(result: Result) -> bool:
-    """Whether nothing came and nothing was paid for."""
-    return not (result.steps or result.usage.answered or result.usage.lost)
 
 
 def _reason(error: BaseException) -> str:

@@ -73,9 +73,7 @@ class Terminal:
 
 
 @contextmanager
-def on_own_terminal(
-    *argv: str, environ: Mapping[str, str] | None = None, columns: int = 80
-) -> Iterator[Terminal]:
+def on_own_terminal(*argv: str, environ: Mapping[str, str] | None = None, columns: int = 80) -> Iterator[Terminal]:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     process = subprocess.Popen(
