@@ -88,7 +88,10 @@ class Chat:
         turns = self.conversation.turns
         if turns and turns[-1].role == "user":
             self.conversation, _ = self.conversation.undone()
-            self.ask(turns[-1].content)
+            try:
+                self.ask(turns[-1].content)
+            except BlackboxProxyError as error:
+                self.fail(error)
 
     def _answers(self, prompt: Prompt, steering: Steering, *, beside: bool) -> Result | None:
         """The steered answer; before it, where that is asked for, the unsteered one. None where either is not there."""
