@@ -7,6 +7,7 @@ models read, so they are put into the order of their calls.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import cast
 
 from blackbox_proxy.openai_http import fields
@@ -33,7 +34,7 @@ def _turn(value: object, param: str) -> ChatTurn:
     calls: tuple[ToolCall, ...] = ()
     if message.get("role") == "assistant" and message.get("tool_calls") is not None:
         calls = _calls(message["tool_calls"], f"{param}.tool_calls")
-        message = {name: field for name, field in message.items() if name != "tool_calls"}
+        message = {name: part for name, part in message.items() if name != "tool_calls"}
     said = read_message(message, param)
     return ChatTurn(cast(ChatRole, said.role), said.content, calls)
 
@@ -67,31 +68,47 @@ def in_order(turns: Sequence[ChatTurn], param: str) -> tuple[ChatTurn, ...]:
     Raises Refusal for a result of no call, a call without a result, and one that has two.
     """
     ordered: list[ChatTurn] = []
-    missing: Mapping[str, int] = {}
-    results: dict[int, ChatTurn] = {}
+    calls = _OpenCalls({}, "")
     for at, turn in enumerate([*turns, ChatTurn("user")]):
         if turn.role == "tool":
-            if turn.call_id not in missing:
-                raise _refused(
-                    f"'{param}[{at}]' is the result of '{turn.call_id[:80]}', which is no call of the assistant's "
-                    "message before it that has no result yet.",
-                    f"{param}[{at}].tool_call_id",
-                )
-            results[missing[turn.call_id]] = turn
-            missing = {name: place for name, place in missing.items() if name != turn.call_id}
+            calls.answer(turn, f"{param}[{at}]")
             continue
-        if missing:
-            raise _refused(
-                f"The call '{next(iter(missing))[:80]}' has no result: a message of the role 'tool' must answer it "
-                f"before '{param}[{at}]'.",
-                param,
-            )
-        ordered += [results[place] for place in sorted(results)]
+        ordered += calls.answered(f"{param}[{at}]")
         ordered.append(turn)
-        results, missing = {}, {call.id: place for place, call in enumerate(turn.calls)}
-        if len(missing) < len(turn.calls):
-            raise _refused("Two calls have the same id.", f"{param}[{at}].tool_calls")
+        calls = _OpenCalls({call.id: place for place, call in enumerate(turn.calls)}, f"{param}[{at}].tool_calls")
+        if len(calls.places) < len(turn.calls):
+            raise _refused("Two calls have the same id.", calls.param)
     return tuple(ordered[:-1])
+
+
+@dataclass(slots=True)
+class _OpenCalls:
+    """The calls of one turn. places: by their ids; param: where they stand; results: by the places of their calls."""
+
+    places: Mapping[str, int]
+    param: str
+    results: dict[int, ChatTurn] = field(default_factory=dict)
+
+    def answer(self, result: ChatTurn, param: str) -> None:
+        place = self.places.get(result.call_id)
+        if place is None or place in self.results:
+            raise _refused(
+                f"'{param}' is the result of '{result.call_id[:80]}', which is no call of the assistant's message "
+                "before it that has no result yet.",
+                f"{param}.tool_call_id",
+            )
+        self.results[place] = result
+
+    def answered(self, param: str) -> list[ChatTurn]:
+        """The results in the order of the calls. Raises Refusal where one is missing; param: of the turn behind."""
+        for name, place in self.places.items():
+            if place not in self.results:
+                raise _refused(
+                    f"The call '{name[:80]}' has no result: a message of the role 'tool' has to give it before "
+                    f"'{param}'.",
+                    f"{self.param}[{place}].id",
+                )
+        return [self.results[place] for place in sorted(self.results)]
 
 
 def _refused(message: str, param: str) -> Refusal:
