@@ -123,7 +123,11 @@ modes: st.SearchStrategy[ToolMode] = st.sampled_from(["auto", "required"])
     modes, st.sampled_from(FORMS), st.booleans(), st.integers(0, 2**32), st.sampled_from(["", CALL, BARE.head("go")])
 )
 def test_what_the_grammar_allows_is_read_as_calls_that_are_valid(
-    mode: ToolMode, form: Constraint | None, parallel: bool, seed: int, begin: str
+    mode: ToolMode,
+    form: Constraint | None,
+    parallel: bool,  # noqa: FBT001 (as hypothesis gives it)
+    seed: int,
+    begin: str,
 ) -> None:
     tools, constraint = held_to_tools(ToolSet(TOOLS, mode, parallel=parallel), form)
     assert constraint is not None
@@ -153,7 +157,8 @@ def test_only_calls_of_the_schema_are_allowed_and_no_text_behind_them(listed: li
     acceptor = ConstraintAcceptor(constraint)
 
     def fits(call: ToolCall) -> bool:
-        return jsonschema.Draft202012Validator(SCHEMAS[call.name]).is_valid(json.loads(call.arguments))
+        validator = jsonschema.Draft202012Validator(SCHEMAS[call.name])
+        return bool(validator.is_valid(json.loads(call.arguments)))
 
     allowed = acceptor.follows(b"", answer.encode()) and acceptor.follows(answer.encode(), b"")
     assert not allowed or all(map(fits, listed))
