@@ -17,6 +17,54 @@ READERS = ("/v1/chat/completions", "/v1/completions", "/completions", "/chat/com
 Headers = Mapping[str, str]
 
 
+def _nested(depth: int) -> Json:
+    """A schema in schemas."""
+    schema: Json = {}
+    for _ in range(depth):
+        schema = {"items": schema}
+    return schema
+
+
+SCHEMAS: list[Json] = [
+    3,
+    [],
+    "x",
+    True,
+    {"type": "what"},
+    {"uniqueItems": True},
+    {"not": {}},
+    {"if": {}, "then": {}},
+    {"items": {"format": "what"}},
+    {"items": {"$ref": "http://127.0.0.1/"}},
+    {"$ref": "#"},
+    {"$ref": "#/nowhere"},
+    {"allOf": [{"$ref": "#"}]},
+    {"type": "integer", "minimum": 2, "maximum": 1},
+    {"minLength": "x"},
+    {"maxLength": -1},
+    {"pattern": "("},
+    {"pattern": "(?=a)"},
+    {"multipleOf": 99_991},
+    {"properties": {f"p{n}": {} for n in range(2_001)}},
+    {"allOf": [{"anyOf": [{"properties": {f"k{i}{j}": {"type": "null"}}} for j in range(4)]} for i in range(9)]},
+    {"enum": []},
+    _nested(200),
+    _nested(450),
+]
+"""Schemas that no answer can be held to."""
+
+GRAMMARS: list[Json] = [
+    3,
+    [],
+    "x",
+    "start: missing",
+    'start: "a" start',
+    "start: A\nA: /(/",
+    'start: %json {"not": {}}',
+]
+EXPRESSIONS: list[Json] = [3, [], "(", "(?=a)b", "a{3,1}", "[z-a]", "\\1", "a" * 200_001]
+
+
 def _any(*values: Json) -> tuple[Json, ...]:
     """Values of any type."""
     return values
@@ -37,6 +85,18 @@ WRONG: dict[str, list[Json]] = {
     "logit_bias": [{"5": 100}, 3, [], "x"],
     "presence_penalty": [1, "x", [], {}],
     "frequency_penalty": [0.5, -2, [0]],
+    "guided_json": SCHEMAS,
+    "json_schema": SCHEMAS,
+    "guided_grammar": GRAMMARS,
+    "guided_regex": EXPRESSIONS,
+    "guided_choice": [3, "x", [], [""], [3], ["a", None], ["a"] * 1_001, {}],
+    "structured_outputs": [
+        *_any(3, "x", {}, {"what": 1}, {"json": {}, "regex": "a"}),
+        *({"json": schema} for schema in SCHEMAS),
+        *({"regex": one} for one in EXPRESSIONS),
+        *({"grammar": one} for one in GRAMMARS),
+    ],
+    "response_format": [{"type": "json_schema", "json_schema": {"name": "x", "schema": schema}} for schema in SCHEMAS],
 }
 """Values that each of the fields, alone, makes a 400 of, on both routes."""
 
@@ -180,7 +240,7 @@ WRONG_CHAT: dict[str, list[Json]] = {
     ],
     "parallel_tool_calls": [3, "true", [], {}],
     "functions": [[{}], 3, "x", [{"name": "f"}]],
-    "response_format": [{"type": "xml"}, {"type": "json_schema"}, 3, [], "json"],
+    "response_format": [*WRONG["response_format"], {"type": "xml"}, {"type": "json_schema"}, 3, [], "json"],
     "top_logprobs": [3, -1, 21, "x", True],
     "logprobs": [3, "x", [], 1],
     "modalities": [["audio"], 3, "x"],
