@@ -120,7 +120,7 @@ def _made(constraint: Constraint, *, spaced: bool) -> LLMatcher:
         grammar = _grammar(constraint, spaced=spaced)
     except ValueError as error:
         raise InputError(f"{_name(constraint)} cannot be obeyed: {error}", hint="nest it less deeply") from None
-    if len(_text(constraint)) > SMALL and (words := rehearse(grammar, _name(constraint))):
+    if len(_text(constraint)) > SMALL and (words := _rehearsed(grammar, _name(constraint))):
         raise _located(_refusal(words, _name(constraint)), constraint)
     matcher: LLMatcher = library().LLMatcher(_byte_tokenizer(), grammar, log_level=0, limits=_limits())
     if matcher.is_error():
@@ -130,6 +130,9 @@ def _made(constraint: Constraint, *, spaced: bool) -> LLMatcher:
 
 
 _kept = lru_cache(maxsize=KEPT)(_made)
+_rehearsed = lru_cache(maxsize=KEPT)(
+    rehearse
+)  # a process each time would be too slow: agents send their tools each turn
 
 
 def _check_start(matcher: LLMatcher, constraint: Constraint) -> None:

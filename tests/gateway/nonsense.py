@@ -85,18 +85,20 @@ WRONG: dict[str, list[Json]] = {
     "logit_bias": [{"5": 100}, 3, [], "x"],
     "presence_penalty": [1, "x", [], {}],
     "frequency_penalty": [0.5, -2, [0]],
-    "guided_json": SCHEMAS,
-    "json_schema": SCHEMAS,
+    "guided_json": ARGUMENT_SCHEMAS,
+    "json_schema": ARGUMENT_SCHEMAS,
     "guided_grammar": GRAMMARS,
     "guided_regex": EXPRESSIONS,
     "guided_choice": [3, "x", [], [""], [3], ["a", None], ["a"] * 1_001, {}],
     "structured_outputs": [
         *_any(3, "x", {}, {"what": 1}, {"json": {}, "regex": "a"}),
-        *({"json": schema} for schema in SCHEMAS),
+        *({"json": schema} for schema in ARGUMENT_SCHEMAS),
         *({"regex": one} for one in EXPRESSIONS),
         *({"grammar": one} for one in GRAMMARS),
     ],
-    "response_format": [{"type": "json_schema", "json_schema": {"name": "x", "schema": schema}} for schema in SCHEMAS],
+    "response_format": [
+        {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}} for schema in ARGUMENT_SCHEMAS
+    ],
 }
 """Values that each of the fields, alone, makes a 400 of, on both routes."""
 
@@ -147,7 +149,7 @@ def _deep_schema(depth: int) -> Json:
     return schema
 
 
-SCHEMAS: list[Json] = [
+ARGUMENT_SCHEMAS: list[Json] = [
     *_any(3, "x", [], True, {"type": "array"}, {"type": 3}, {"type": ["object", "null"]}, {"properties": 3}),
     *({"properties": {"a": schema}} for schema in _any(3, "x", [], {"type": "nothing"}, {"type": {}}, {"enum": 3})),
     *({"properties": {"a": schema}} for schema in _any({"uniqueItems": True}, {"not": {}}, {"$ref": "#/nowhere"})),
@@ -223,7 +225,7 @@ WRONG_CHAT: dict[str, list[Json]] = {
         *_any(3, "x", True, {}, {"a": {}}, {"type": "function"}),
         *([tool] for tool in _any(3, {}, None, [], {"type": "function"}, {"type": "custom", "custom": {"name": "f"}})),
         *([_tool(function)] for function in _any(None, 3, [], {}, {"name": 3}, {"name": ""}, {"name": "a b"})),
-        *([_tool({"name": "f", "parameters": schema})] for schema in SCHEMAS),
+        *([_tool({"name": "f", "parameters": schema})] for schema in ARGUMENT_SCHEMAS),
         *([_tool({"name": "f", field: value})] for field in ("description", "strict") for value in _any(3, [], {})),
         [_tool({"name": "f"})] * 2,
         [_tool({"name": f"f{n}"}) for n in range(129)],
