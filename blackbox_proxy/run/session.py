@@ -362,11 +362,7 @@ class Session:
                 *respelled_note(self.respelled),
                 *(() if known is None else recut_notes(self.steps, known, replies=usage.answered)),
                 *uncertain_notes(self.steps),
-                *(
-                    constraint_notes(self.steering, ending.finish, text[:cut])
-                    if self.whole is self.given is None
-                    else ()
-                ),
+                *(constraint_notes(self.steering, ending.finish, text[:cut]) if self._by_tokens else ()),
                 *spent_notes(usage),
             ),
             calls=tuple(self.spending.calls),
