@@ -85,20 +85,18 @@ WRONG: dict[str, list[Json]] = {
     "logit_bias": [{"5": 100}, 3, [], "x"],
     "presence_penalty": [1, "x", [], {}],
     "frequency_penalty": [0.5, -2, [0]],
-    "guided_json": ARGUMENT_SCHEMAS,
-    "json_schema": ARGUMENT_SCHEMAS,
+    "guided_json": SCHEMAS,
+    "json_schema": SCHEMAS,
     "guided_grammar": GRAMMARS,
     "guided_regex": EXPRESSIONS,
     "guided_choice": [3, "x", [], [""], [3], ["a", None], ["a"] * 1_001, {}],
     "structured_outputs": [
         *_any(3, "x", {}, {"what": 1}, {"json": {}, "regex": "a"}),
-        *({"json": schema} for schema in ARGUMENT_SCHEMAS),
+        *({"json": schema} for schema in SCHEMAS),
         *({"regex": one} for one in EXPRESSIONS),
         *({"grammar": one} for one in GRAMMARS),
     ],
-    "response_format": [
-        {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}} for schema in ARGUMENT_SCHEMAS
-    ],
+    "response_format": [{"type": "json_schema", "json_schema": {"name": "x", "schema": schema}} for schema in SCHEMAS],
 }
 """Values that each of the fields, alone, makes a 400 of, on both routes."""
 
