@@ -21,6 +21,7 @@ from tests.gateway.serving import gateway
 
 MODEL = "qwen2.5-coder-0.5b-instruct"
 TOKENS = 120
+SYSTEM = "You are a helpful assistant."
 
 
 def tool(name: str, description: str, argument: str) -> ChatCompletionFunctionToolParam:
@@ -70,7 +71,7 @@ def measured(client: openai.OpenAI, model: str, *, required: bool) -> ToolFigure
     for question, right in QUESTIONS.items():
         (choice,) = client.chat.completions.create(
             model=model,
-            messages=[{"role": "user", "content": question}],
+            messages=[{"role": "system", "content": SYSTEM}, {"role": "user", "content": question}],
             tools=TOOLS,
             tool_choice="required" if required else "auto",
             max_tokens=TOKENS,
