@@ -44,7 +44,7 @@ SMALL = 4_000
 MOST_ITEMS = 20_000
 """Most ways at one place: an object with 2,000 fields that may all be missing has some 8,000."""
 
-_COMPACT = {
+COMPACT = {
     "whitespace_flexible": False,
     "whitespace_pattern": None,
     "item_separator": ", ",
@@ -58,7 +58,7 @@ A schema may name options of llguidance itself (`x-guidance`): these come after 
 """
 
 
-_SPACED = {**_COMPACT, "whitespace_flexible": True, "item_separator": ",", "key_separator": ":"}
+_SPACED = {**COMPACT, "whitespace_flexible": True, "item_separator": ",", "key_separator": ":"}
 
 _UNLIMITED = JsonLimits(10**9, 10**9, 10**9, 10**9)
 
@@ -110,10 +110,10 @@ def _compiled(constraint: Constraint, *, spaced: bool = False) -> LLMatcher:
     spaced: whether JSON may have any white space.
     """
     small = len(_text(constraint)) <= SMALL
-    return (_kept if small else _made)(constraint, spaced=spaced)
+    return (_kept if small else _fresh)(constraint, spaced=spaced)
 
 
-def _made(constraint: Constraint, *, spaced: bool) -> LLMatcher:
+def _fresh(constraint: Constraint, *, spaced: bool) -> LLMatcher:
     """`_compiled`, anew."""
     check_size(constraint)
     try:
@@ -129,7 +129,7 @@ def _made(constraint: Constraint, *, spaced: bool) -> LLMatcher:
     return matcher
 
 
-_kept = lru_cache(maxsize=KEPT)(_made)
+_kept = lru_cache(maxsize=KEPT)(_fresh)
 _rehearsed = lru_cache(maxsize=KEPT)(
     rehearse
 )  # a process each time would be too slow: agents send their tools each turn
@@ -364,7 +364,7 @@ def _grammar(constraint: Constraint, *, spaced: bool) -> str:
     matcher, text = library().LLMatcher, _text(constraint)
     match constraint:
         case JsonSchema():
-            return str(matcher.grammar_from_json_schema(text, None, _SPACED if spaced else _COMPACT))
+            return str(matcher.grammar_from_json_schema(text, None, _SPACED if spaced else COMPACT))
         case Regex():
             return str(matcher.grammar_from_regex(text))
         case OneOf():
@@ -380,27 +380,3 @@ def check_size(constraint: Constraint) -> None:
         raise InputError(f"{name} has more than {LONGEST:,} bytes", hint="shorten it")
     if isinstance(constraint, JsonSchema) and (place := too_large(json.loads(text))) is not None:
         raise InputError(f"{name} cannot be obeyed: {place}", hint="shorten it")
-
-
-def inlined(constraint: Constraint) -> str:
-    """A constraint as it stands in a rule of a grammar in Lark.
-
-    Raises InputError for a grammar, whose rules have names of their own, and for what is too large to compile.
-    """
-    check_size(constraint)
-    match constraint:
-        case JsonSchema():
-            schema = {**json.loads(constraint.text), "x-guidance": _COMPACT}
-            return f"%json {json.dumps(schema, ensure_ascii=False)}"
-        case Regex():
-            return _rule(library().LLMatcher.grammar_from_regex(constraint.pattern))
-        case OneOf():
-            return f"({_text(constraint)})"
-        case Grammar():
-            raise InputError("a grammar cannot stand inside another", hint="use a schema, an expression or options")
-
-
-def _rule(grammar: str) -> str:
-    """What the grammar of an expression has as its first rule: the expression, with its delimiters escaped."""
-    (only,) = json.loads(grammar)["grammars"]
-    return str(only["lark_grammar"]).removeprefix("start: ")

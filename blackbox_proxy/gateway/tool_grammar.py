@@ -12,9 +12,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from blackbox_proxy.constraints import Constraint, Grammar, JsonSchema
+from blackbox_proxy.constraints import Constraint, Grammar, JsonSchema, OneOf, Regex
 from blackbox_proxy.errors import InputError
-from blackbox_proxy.guidance import ConstraintAcceptor, inlined
+from blackbox_proxy.guidance import COMPACT, ConstraintAcceptor, check_size, library
 from blackbox_proxy.openai_http.fields import Refusal
 from blackbox_proxy.openai_http.tool_text import BARE, BEFORE_ARGUMENTS, BEFORE_NAME, BETWEEN, CALL, TAGGED
 from blackbox_proxy.openai_http.tools import Tool, ToolSet
@@ -168,3 +168,27 @@ def _refuse_schema(tools: ToolSet, field: str) -> None:
                 param=field.format(at),
                 code="invalid_function_parameters",
             ) from None
+
+
+def inlined(constraint: Constraint) -> str:
+    """A constraint as it stands in a rule of a grammar in Lark.
+
+    Raises InputError for a grammar, whose rules have names of their own, and for what is too large to compile.
+    """
+    check_size(constraint)
+    match constraint:
+        case JsonSchema():
+            schema = {**json.loads(constraint.text), "x-guidance": COMPACT}
+            return f"%json {json.dumps(schema, ensure_ascii=False)}"
+        case Regex():
+            return _rule(library().LLMatcher.grammar_from_regex(constraint.pattern))
+        case OneOf():
+            return f"({' | '.join(map(_literal, constraint.options))})"
+        case Grammar():
+            raise InputError("a grammar cannot stand inside another", hint="use a schema, an expression or options")
+
+
+def _rule(grammar: str) -> str:
+    """What the grammar of an expression has as its first rule: the expression, with its delimiters escaped."""
+    (only,) = json.loads(grammar)["grammars"]
+    return str(only["lark_grammar"]).removeprefix("start: ")
