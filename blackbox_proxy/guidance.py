@@ -130,9 +130,7 @@ def _fresh(constraint: Constraint, *, spaced: bool) -> LLMatcher:
 
 
 _kept = lru_cache(maxsize=KEPT)(_fresh)
-_rehearsed = lru_cache(maxsize=KEPT)(
-    rehearse
-)  # a process each time would be too slow: agents send their tools each turn
+_rehearsed = lru_cache(maxsize=KEPT)(rehearse)  # agents send the same tools each turn
 
 
 def _check_start(matcher: LLMatcher, constraint: Constraint) -> None:

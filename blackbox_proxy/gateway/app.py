@@ -126,7 +126,8 @@ class GatewayEndpoints:
 
     async def _answer(self, http: Request, route: RouteName) -> Response:
         key = self._admit(http)
-        request = READS[route](await self._body(http), self._server.limits)
+        # A schema may take a second to compile, in which others are to be answered.
+        request = await asyncio.to_thread(READS[route], await self._body(http), self._server.limits)
         model = self._catalogue.find(request.model)
         tags = {**(request.tags or {}), "steered": model.name, **({"key": key} if key else {})}
         request = replace(request, tags=tags)
