@@ -44,7 +44,7 @@ SMALL = 4_000
 MOST_ITEMS = 20_000
 """Most ways at one place: an object with 2,000 fields that may all be missing has some 8,000."""
 
-_COMPACT = {
+COMPACT = {
     "whitespace_flexible": False,
     "whitespace_pattern": None,
     "item_separator": ", ",
@@ -58,7 +58,7 @@ A schema may name options of llguidance itself (`x-guidance`): these come after 
 """
 
 
-_SPACED = {**_COMPACT, "whitespace_flexible": True, "item_separator": ",", "key_separator": ":"}
+_SPACED = {**COMPACT, "whitespace_flexible": True, "item_separator": ",", "key_separator": ":"}
 
 _UNLIMITED = JsonLimits(10**9, 10**9, 10**9, 10**9)
 
@@ -120,7 +120,7 @@ def _fresh(constraint: Constraint, *, spaced: bool) -> LLMatcher:
         grammar = _grammar(constraint, spaced=spaced)
     except ValueError as error:
         raise InputError(f"{_name(constraint)} cannot be obeyed: {error}", hint="nest it less deeply") from None
-    if len(_text(constraint)) > SMALL and (words := rehearse(grammar, _name(constraint))):
+    if len(_text(constraint)) > SMALL and (words := _rehearsed(grammar, _name(constraint))):
         raise _located(_refusal(words, _name(constraint)), constraint)
     matcher: LLMatcher = library().LLMatcher(_byte_tokenizer(), grammar, log_level=0, limits=_limits())
     if matcher.is_error():
@@ -130,6 +130,7 @@ def _fresh(constraint: Constraint, *, spaced: bool) -> LLMatcher:
 
 
 _kept = lru_cache(maxsize=KEPT)(_fresh)
+_rehearsed = lru_cache(maxsize=KEPT)(rehearse)  # agents send the same tools each turn
 
 
 def _check_start(matcher: LLMatcher, constraint: Constraint) -> None:
@@ -361,7 +362,7 @@ def _grammar(constraint: Constraint, *, spaced: bool) -> str:
     matcher, text = library().LLMatcher, _text(constraint)
     match constraint:
         case JsonSchema():
-            return str(matcher.grammar_from_json_schema(text, None, _SPACED if spaced else _COMPACT))
+            return str(matcher.grammar_from_json_schema(text, None, _SPACED if spaced else COMPACT))
         case Regex():
             return str(matcher.grammar_from_regex(text))
         case OneOf():

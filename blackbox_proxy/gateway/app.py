@@ -35,6 +35,7 @@ from blackbox_proxy.gateway.models import Catalogue, SteeredModel
 from blackbox_proxy.gateway.replies import SHAPES, GatewayMode, GatewayShape, RouteName, answered_by, cost_of, usage_of
 from blackbox_proxy.gateway.requests import GatewayRequest, RequestLimits, read_chat, read_completion, read_model
 from blackbox_proxy.gateway.tokens import info, tokens_of
+from blackbox_proxy.gateway.tool_replies import ToolChatShape
 from blackbox_proxy.openai_http.fields import Body, Refusal, read_body
 from blackbox_proxy.openai_http.frames import Head
 from blackbox_proxy.openai_http.http import Translate, events, handlers, while_connected, whole_body
@@ -215,7 +216,10 @@ def _card(model: SteeredModel) -> dict[str, object]:
 def _shape(route: RouteName, request: GatewayRequest, model: SteeredModel) -> GatewayShape:
     prefix, kind = SHAPES[route]
     head = Head(f"{prefix}{secrets.token_hex(16)}", int(time.time()), model.name)
-    return kind(head, GatewayMode(request.top, usage=request.include_usage, echo=request.echo))
+    mode = GatewayMode(request.top, usage=request.include_usage, echo=request.echo)
+    if request.tools is not None and request.tools.offered:
+        return ToolChatShape(head, mode, request.tools)
+    return kind(head, mode)
 
 
 async def _whole(reply: _Reply) -> Response:
