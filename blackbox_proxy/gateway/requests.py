@@ -59,7 +59,7 @@ Source = Prompt | TokenPath
 class RequestLimits:
     """What one request may ask for. tokens: of one answer; prompt: characters of one prompt; answers: in all."""
 
-    tokens: int = 4096
+    tokens: int = 32_768
     prompt: int = 400_000
     answers: int = 16
 
@@ -88,8 +88,7 @@ class GatewayRequest:
 def read_chat(body: Body, limits: RequestLimits) -> GatewayRequest:
     """A request to /chat/completions."""
     fields.refuse_unsupported(body, _CHAT_NEUTRAL)
-    most = limits.tokens
-    newer, older = (fields.integer(body, name, low=1, high=most) for name in ("max_completion_tokens", "max_tokens"))
+    newer, older = (_length(body, name, limits) for name in ("max_completion_tokens", "max_tokens"))
     alternatives = fields.integer(body, "top_logprobs", low=0, high=MOST_TOP)
     logprobs = fields.boolean(body, "logprobs")
     if alternatives is not None and not logprobs:
@@ -106,7 +105,7 @@ def read_chat(body: Body, limits: RequestLimits) -> GatewayRequest:
 def read_completion(body: Body, limits: RequestLimits) -> GatewayRequest:
     """A request to /completions."""
     fields.refuse_unsupported(body, _COMPLETION_NEUTRAL)
-    max_tokens = fields.integer(body, "max_tokens", low=0, high=limits.tokens)
+    max_tokens = _length(body, "max_tokens", limits, low=0)
     top = fields.integer(body, "logprobs", low=0, high=MOST_TOP)
     length = DEFAULT_TOKENS if max_tokens is None else max_tokens
     echo = fields.boolean(body, "echo")
@@ -116,6 +115,21 @@ def read_completion(body: Body, limits: RequestLimits) -> GatewayRequest:
         raise fields.below("max_tokens", 0, 1)
     request = _request(body, limits, sources=_prompts(body.get("prompt"), limits), max_tokens=max(length, 1), top=top)
     return replace(request, echo=True, goes_on=length > 0) if echo else request
+
+
+def _length(body: Body, name: str, limits: RequestLimits, *, low: int = 1) -> int | None:
+    """Most tokens of an answer; None where the request leaves that to the server."""
+    length = fields.integer(body, name, low=low)
+    if length is not None and length > limits.tokens:
+        raise _too_many(name, f"{name} {fields.shown(length)}", limits.tokens, setting="max_tokens")
+    return length
+
+
+def _too_many(param: str, what: str, most: int, *, setting: str, code: str = "integer_above_max_value") -> Refusal:
+    """More than the configuration allows. setting: which field of it says so."""
+    return Refusal(
+        f"Invalid '{param}': {what}: this server allows {most} (`{setting}` of [server]).", param=param, code=code
+    )
 
 
 def _check_echo(body: Body, length: int, top: int | None) -> None:
@@ -151,8 +165,7 @@ def _request(
         raise Refusal("'stream_options' is only allowed when 'stream' is enabled.", param="stream_options")
     n = fields.integer(body, "n", low=1) or 1
     if n * len(sources) > limits.answers:
-        asked = n * len(sources)
-        raise Refusal(f"{asked} answers were asked for; one request may have {limits.answers}.", param="n")
+        raise _too_many("n", f"{n * len(sources)} answers", limits.answers, setting="max_answers")
     standard = {
         "max_tokens": max_tokens,
         **_drawing(body),
@@ -243,9 +256,7 @@ def _prompts(prompt: object, limits: RequestLimits) -> tuple[Source, ...]:
     """A string, a list of strings, one list of token ids, or a list of such lists."""
     if isinstance(prompt, list) and prompt and not fields.is_integer(prompt[0]):
         if len(prompt) > limits.answers:
-            raise Refusal(
-                f"Invalid 'prompt': {len(prompt)} prompts; one request may have {limits.answers}.", param="prompt"
-            )
+            raise _too_many("prompt", f"{len(prompt)} prompts", limits.answers, setting="max_answers")
         return tuple(_prompt(item, f"prompt[{at}]", limits) for at, item in enumerate(prompt))
     return (_prompt(prompt, "prompt", limits),)
 
@@ -264,8 +275,5 @@ def _prompt(prompt: object, param: str, limits: RequestLimits) -> Source:
 
 def _check_length(size: int, limits: RequestLimits, param: str) -> None:
     if size > limits.prompt:
-        raise Refusal(
-            f"Invalid '{param}': {size} characters; a prompt may have {limits.prompt}.",
-            param=param,
-            code="context_length_exceeded",
-        )
+        what, most = f"{size} characters", limits.prompt
+        raise _too_many(param, what, most, setting="max_prompt", code="context_length_exceeded")

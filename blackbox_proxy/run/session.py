@@ -39,6 +39,7 @@ from blackbox_proxy.core.text import first_stop
 from blackbox_proxy.errors import BlackboxProxyError, InputError, OverBudget, PromptError
 from blackbox_proxy.local.controls import parted_note
 from blackbox_proxy.run.calls import Answered, Batch, as_worded, goes_on_from, start_of
+from blackbox_proxy.run.capping import afforded, capped
 from blackbox_proxy.run.chunks import HeldChunks, drawing, held_for
 from blackbox_proxy.run.labels import exactness_of, way_of
 from blackbox_proxy.run.notes import blind_note, constraint_note, recut_notes, respelled_note, uncertain_notes
@@ -95,9 +96,9 @@ class Session:
 
     drafted: how many positions the API has sent. blind: how many replies showed nothing at their first one.
     respelled: how many spelt the answer so far with other escapes than it needs. waiting: how many requests are under
-    way. given, reference: the text to score, or the answer to collect the places of, where that is what the run is for.
-    whole: the whole answers or chunks, where those are drawn. plan: makes another run of the one that all this
-    describes.
+    way. cut: tokens that the last question asked for, where a budget allowed no more; 0 elsewhere. given, reference:
+    the text to score, or the answer to collect the places of, where that is what the run is for. whole: the whole
+    answers or chunks, where those are drawn. plan: makes another run of the one that all this describes.
     """
 
     api: Endpoint
@@ -115,6 +116,7 @@ class Session:
     blind: int = 0
     respelled: int = 0
     waiting: int = 0
+    cut: int = 0
     given: Given | None = None
     whole: HeldAnswers | HeldChunks | None = None
     reference: bytes | None = None
@@ -212,9 +214,11 @@ class Session:
 
     def asks(self, event: Asking | ApiReveal | Drawing) -> Batch:
         """The requests that a question of the loop becomes, to be sent at once."""
-        asks = self._asks(event)
+        asked, purpose = self._asks(event), Purpose(self.spending.run, len(self.steps))
+        asks = afforded(asked, self.api, purpose, beyond=self.steering.draft)
+        self.cut = 0 if asks is asked else max(ask.length for ask in asks)
         self.waiting = 1 if self.api.capabilities().prompt_lists and self.whole is None else len(asks)
-        return Batch(asks, Purpose(self.spending.run, len(self.steps)))
+        return Batch(asks, purpose)
 
     def _asks(self, event: Asking | ApiReveal | Drawing) -> Sequence[Ask]:
         model, top_k = self.api.model, self.api.capabilities().top_k
@@ -323,16 +327,17 @@ class Session:
         if self.whole is not None:
             self.whole.take(ending, self.spending)
         self.spending.settle()
-        return self.result(ending)
+        result = self.result(ending)
+        return capped(result, self.cut) if self.cut and ending.finish == "length" else result
 
     def cut_short(self, error: OverBudget | PromptError) -> Result:
-        """The answer so far, where the next request could have passed a budget, or where the pair's context is full.
+        """The answer so far, where the next request could have passed a budget, or where a context is full.
 
         Raises an error that is another one.
         """
         finish: Finish = "budget"
         if isinstance(error, PromptError):
-            if error.context != "pair" or not self.steps:
+            if not error.context or not self.steps:
                 raise error
             finish = "length"
         partial = self.partial()

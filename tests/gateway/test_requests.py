@@ -258,6 +258,16 @@ def test_what_nobody_knows_is_ignored_and_parts_are_text(served: str) -> None:
     )
 
 
+@pytest.mark.parametrize("content", ["", " ", [], [{"type": "text", "text": ""}]], ids=str)
+@pytest.mark.parametrize("model", ["steered", "plain"])
+def test_a_turn_that_says_nothing_is_a_turn(served: str, model: str, content: Json) -> None:
+    """As at OpenAI. The template writes it down, so that the model is asked."""
+    messages = [{"role": "user", "content": content}]
+    assert post(served, "/v1/chat/completions", {**CHAT, "model": model, "messages": messages}).status == 200
+    nobody = post(served, "/v1/chat/completions", {**CHAT, "model": model, "messages": []})
+    assert (nobody.status, nobody.error["param"]) == (400, "messages")
+
+
 def test_unknown_models(served: str) -> None:
     refused = post(served, "/v1/completions", {**ASKED, "model": "nobody"})
     assert (refused.status, refused.error["code"]) == (404, "model_not_found")
