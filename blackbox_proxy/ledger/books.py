@@ -177,8 +177,8 @@ class Entry:
         if self.account.replayed or not limits:
             return None
         intent, store = self._intent(1), self.account.ledger.store
-        left = min(remaining_charge(most, store.spent(budget, intent)) for budget, most in limits)
-        return None if intent.price is None else affordable(self.bound, intent.price, left=left)
+        rest = min(remaining_charge(most, store.spent(budget, intent)) for budget, most in limits)
+        return None if intent.price is None else affordable(self.bound, intent.price, rest=rest)
 
     def end(self, attempt: Attempt) -> None:
         """Complete the row: by the provider's own counts, or from above; with nothing where it was not taken."""

@@ -94,15 +94,15 @@ def worst(bound: Usage, price: Price | None) -> Decimal | None:
     return tokens.scaleb(PER_MILLION) + price.request
 
 
-def affordable(bound: Usage, price: Price, *, left: int) -> int | None:
-    """Most tokens of output for which a request costs no more than `left` (10^-12 dollars); None where they are free.
+def affordable(bound: Usage, price: Price, *, rest: int) -> int | None:
+    """Most tokens of output for which a request costs no more than `rest` (10^-12 dollars); None where they are free.
 
     bound: the most tokens that it can take; its output does not count.
     """
     each, read = price.output.most(bound.input), worst(replace(bound, output=0), price)
     if not each or read is None:
         return None
-    return max(0, int((Decimal(left).scaleb(UNIT) - read).scaleb(-PER_MILLION) // each))
+    return max(0, int((Decimal(rest).scaleb(UNIT) - read).scaleb(-PER_MILLION) // each))
 
 
 def bound_of(body: Mapping[str, object], size: int, *, length: int) -> Usage:
