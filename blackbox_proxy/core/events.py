@@ -19,12 +19,13 @@ from blackbox_proxy.types import Finish, PairDistributions, Reply, Sample, Score
 class Answer:
     """What has been emitted so far: its bytes and, for an `ids` reading, its token ids.
 
-    tokens: how many steps led to it.
+    tokens: how many steps led to it; said: their pieces.
     """
 
     text: bytes = b""
     path: TokenPath = ()
     tokens: int = field(default=0, compare=False)
+    said: tuple[bytes, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

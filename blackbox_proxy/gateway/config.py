@@ -32,7 +32,8 @@ from blackbox_proxy.recipes import FittedRecipe, read_recipe
 from blackbox_proxy.remote.profiles.lines import Place, line_of
 from blackbox_proxy.remote.profiles.schema import ProfileOptions
 from blackbox_proxy.run.recipe import check_greedy
-from blackbox_proxy.steering import Schedule, Steering
+from blackbox_proxy.schedule import Schedule
+from blackbox_proxy.steering import Steering
 
 PREFIX = "BLACKBOX_PROXY_"
 OPEN_TABLES = ("server", "ledger")

@@ -27,11 +27,8 @@ DEFAULT_TOKENS = 16
 SEEDS = 2**63
 
 _COMMON_NEUTRAL: Mapping[str, tuple[object, ...]] = {
-    "presence_penalty": (0,),
-    "frequency_penalty": (0,),
     "repetition_penalty": (1,),
     "logit_bias": ({},),
-    "top_k": (-1, 0),
     "min_tokens": (0,),
     "ignore_eos": (False,),
     "stop_token_ids": ([],),
@@ -39,7 +36,21 @@ _COMMON_NEUTRAL: Mapping[str, tuple[object, ...]] = {
     "repeat_penalty": (1,),
     "mirostat": (0,),
     "grammar": ("",),
+    "length_penalty": (1,),
+    "use_beam_search": (False,),
+    "typical_p": (1,),
+    "tfs_z": (1,),
+    "top_a": (0,),
+    "top_n_sigma": (-1,),
+    "xtc_probability": (0,),
+    "dry_multiplier": (0,),
+    "dynatemp_range": (0,),
+    "n_predict": (-1,),
+    "include_stop_str_in_output": (False,),
+    "truncate_prompt_tokens": (-1,),
 }
+"""Fields of OpenAI, vLLM and llama.cpp that nothing here obeys, with the values at which they change nothing."""
+
 _COMPLETION_NEUTRAL = {**_COMMON_NEUTRAL, "best_of": (1,), "suffix": ("",)}
 _CHAT_NEUTRAL = {
     **_COMMON_NEUTRAL,
@@ -49,6 +60,12 @@ _CHAT_NEUTRAL = {
     "function_call": ("none", "auto"),
     "modalities": (["text"],),
     "audio": (),
+    "best_of": (1,),
+    "echo": (False,),
+    "web_search_options": (),
+    "chat_template": (),
+    "chat_template_kwargs": ({},),
+    "documents": ([],),
 }
 
 Source = Prompt | TokenPath
@@ -169,7 +186,6 @@ def _request(
     standard = {
         "max_tokens": max_tokens,
         **_drawing(body),
-        "min_p": fields.number(body, "min_p", high=1.0),
         "stop": _stops(body.get("stop")),
         "constraint": read_constraint(body),
     }
@@ -188,12 +204,20 @@ def _request(
 
 
 def _drawing(body: Body) -> dict[str, object]:
-    """Temperature, top-p and seed. A nucleus of nothing holds the likeliest token alone."""
+    """What tokens are drawn by. A nucleus of nothing holds the likeliest token alone; a top-k of -1 holds all."""
     temperature, top_p = fields.number(body, "temperature", high=2.0), fields.number(body, "top_p", high=1.0)
     if top_p == 0.0:
         temperature, top_p = 0.0, None
     seed = fields.integer(body, "seed", low=-fields.HUGE - 1)
-    return {"temperature": temperature, "top_p": top_p, "seed": None if seed is None else seed % SEEDS}
+    top_k = fields.integer(body, "top_k", low=-1)
+    return {
+        "temperature": temperature,
+        "top_p": top_p,
+        "top_tokens": None if top_k is None else max(top_k, 0),
+        "min_p": fields.number(body, "min_p", high=1.0),
+        "seed": None if seed is None else seed % SEEDS,
+        **{name: fields.number(body, name, low=-2.0, high=2.0) for name in ("presence_penalty", "frequency_penalty")},
+    }
 
 
 def _steering(value: object) -> dict[str, object]:

@@ -19,6 +19,7 @@ from blackbox_proxy.core.decoding import combine
 from blackbox_proxy.core.decoding.certificate import Unseen, is_certain
 from blackbox_proxy.core.decoding.gating import gate_of
 from blackbox_proxy.core.decoding.offsets import Ratio
+from blackbox_proxy.core.decoding.penalties import fines
 from blackbox_proxy.core.decoding.readings import (
     FAINT,
     MOST_PROPOSED,
@@ -88,7 +89,7 @@ class IdReading:
                 f"the API's token {piece!r} is not in the pair's vocabulary",
                 hint="--event ids is for an API that speaks the pair's vocabulary; leave it out otherwise",
             )
-        return Answer(answer.text + piece, (*answer.path, ids[0]), answer.tokens + 1)
+        return Answer(answer.text + piece, (*answer.path, ids[0]), answer.tokens + 1, (*answer.said, piece))
 
     def knows(self, piece: bytes) -> bool:
         """Whether the piece is a token of the vocabulary."""
@@ -99,12 +100,15 @@ class IdReading:
         distributions = yield from self._distributions(answer)
         opening = self._gate(distributions)
         if not opening.is_open:
-            gated = untouched(position, opening.divergence, steering=self._steering, fits=self._fits)
+            gated = untouched(position, opening.divergence, steering=self._steering, fits=self._fits, said=answer.said)
             if gated is not None:
                 return gated
         alpha = self._steering.alpha_at(answer.tokens)
         gains = alpha * self._offsets(distributions) + self._may_appear
-        scored = self._listed(distributions, position, gains, alpha=alpha)
+        if self._steering.penalises:
+            repeated = [self._vocabulary.ids_of(piece)[0] for piece in set(answer.said) if piece]
+            gains[repeated] -= fines([self._vocabulary.pieces[i] for i in repeated], answer.said, self._steering)
+        scored = self._listed(distributions, position, gains, alpha=alpha, said=answer.said)
         revealing = 0
         for _ in range(self._steering.reveals):
             ids = self._threats(scored)
@@ -112,7 +116,7 @@ class IdReading:
                 break
             position, written = yield from reveal_ids(position, answer, ids, vocabulary=self._vocabulary)
             revealing += written
-            scored = self._listed(distributions, position, gains, alpha=alpha)
+            scored = self._listed(distributions, position, gains, alpha=alpha, said=answer.said)
         return replace(scored, divergence=opening.divergence, revealing=revealing)
 
     def complete(self, answer: Answer) -> Completing:
@@ -149,18 +153,31 @@ class IdReading:
         return not piece or self.knows(piece)
 
     def _listed(
-        self, distributions: PairDistributions, position: Position, gains: Floats, *, alpha: float
+        self,
+        distributions: PairDistributions,
+        position: Position,
+        gains: Floats,
+        *,
+        alpha: float,
+        said: Sequence[bytes],
     ) -> ScoredPosition:
         """Everything that competes; more of the expert's ids where all that is not listed outweighs the choice."""
         count = self._steering.proposals
-        scored = self._scored_position(distributions, position, gains, alpha=alpha, count=count)
+        scored = self._scored_position(distributions, position, gains, alpha=alpha, count=count, said=said)
         while scored.is_outweighed and 0 < count < MOST_PROPOSED:
             count = min(WIDENED * count, MOST_PROPOSED)
-            scored = self._scored_position(distributions, position, gains, alpha=alpha, count=count)
+            scored = self._scored_position(distributions, position, gains, alpha=alpha, count=count, said=said)
         return scored
 
     def _scored_position(
-        self, distributions: PairDistributions, position: Position, gains: Floats, *, alpha: float, count: int
+        self,
+        distributions: PairDistributions,
+        position: Position,
+        gains: Floats,
+        *,
+        alpha: float,
+        count: int,
+        said: Sequence[bytes],
     ) -> ScoredPosition:
         shown = {p: logp for p, logp in merged(position, greedy=self._greedy).items() if self._fits(p)}
         pieces = (*shown, *self._proposals(distributions, shown, count=count))
@@ -177,7 +194,7 @@ class IdReading:
         scores = combine.score(field, Ratio(), alpha=alpha, evidence=0.0)
         check_any(scores.logp, position, fault="is in the pair's vocabulary")
         unseen = self._unseen(position, gains, tail=tail, end=shown.get(b"", -math.inf))
-        return supported(ScoredPosition(pieces, scores, len(shown), unseen, alpha), self._steering)
+        return supported(ScoredPosition(pieces, scores, len(shown), unseen, alpha), self._steering, said=said)
 
     def _unseen(self, position: Position, gains: Floats, *, tail: float, end: float) -> Unseen:
         """What is known of the ids that the API did not show, one by one."""
