@@ -108,3 +108,7 @@ class ApiBusy(ApiError):
 
 class ReplyError(BlackboxProxyError):
     """The API answered, but steering needs something that the answer does not hold."""
+
+
+class Unsatisfied(ReplyError):
+    """Texts were drawn, and none of them is what the constraint asks for; `partial` has them all (`Result.samples`)."""

@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blackbox_proxy.constraints import Constraint, Grammar, JsonSchema, OneOf, Regex
-from blackbox_proxy.core.text import is_whole, open_bytes
+from blackbox_proxy.core.decoding.jsonspelling import read_json, spelt_json
+from blackbox_proxy.core.jsontext import JsonLimits, JsonSpots, bars, limits_beside
+from blackbox_proxy.core.text import is_whole, open_bytes, shared_bytes
 from blackbox_proxy.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,8 +36,23 @@ LONGEST = 1_000_000
 KEPT = 16
 """Compiled constraints that are kept: a request is checked, and each of its answers is held to the same."""
 
-_COMPACT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-"""One spelling of white space, in which a model could go on for ever."""
+_COMPACT = {
+    "whitespace_flexible": False,
+    "whitespace_pattern": None,
+    "item_separator": ", ",
+    "key_separator": ": ",
+    "lenient": False,
+    "coerce_one_of": False,
+}
+"""One spelling of white space, in which a model could go on for ever, and no keyword is passed over.
+
+A schema may name options of llguidance itself (`x-guidance`): these come after them.
+"""
+
+
+_SPACED = {**_COMPACT, "whitespace_flexible": True, "item_separator": ",", "key_separator": ":"}
+
+_UNLIMITED = JsonLimits(10**9, 10**9, 10**9, 10**9)
 
 
 def library() -> ModuleType:
@@ -75,9 +92,12 @@ def _byte_tokenizer() -> LLTokenizer:
 
 
 @lru_cache(maxsize=KEPT)
-def _compiled(constraint: Constraint) -> LLMatcher:
-    """A matcher at the beginning of an answer, to be copied. Raises InputError for what llguidance does not take."""
-    matcher: LLMatcher = library().LLMatcher(_byte_tokenizer(), _grammar(constraint))
+def _compiled(constraint: Constraint, *, spaced: bool = False) -> LLMatcher:
+    """A matcher at the beginning of an answer, to be copied. Raises InputError for what llguidance does not take.
+
+    spaced: whether JSON may have any white space.
+    """
+    matcher: LLMatcher = library().LLMatcher(_byte_tokenizer(), _grammar(constraint, spaced=spaced))
     if matcher.is_error():
         raise refused(matcher, _name(constraint))
     return matcher
@@ -87,12 +107,20 @@ def _compiled(constraint: Constraint) -> LLMatcher:
 class ConstraintAcceptor:
     """Which texts a constraint accepts (`core.decoding.acceptors.Acceptor`); of one answer, since it keeps its place.
 
+    What a schema does not bound ends where it may beyond some limits (`core.jsontext`).
+
     Raises InputError for a constraint that llguidance does not take.
     """
 
-    def __init__(self, constraint: Constraint) -> None:
-        self._matcher = _compiled(constraint).deep_copy()
+    def __init__(self, constraint: Constraint, *, limits: JsonLimits | None = None, spaced: bool = False) -> None:
+        """limits: those beside a schema; the usual ones where nobody says. spaced: whether any white space is allowed.
+
+        With any white space there are no limits: such texts are looked at, and not written.
+        """
+        self._matcher = _compiled(constraint, spaced=spaced).deep_copy()
         self._text = b""
+        self._limits = None if spaced else limits_of(constraint, limits)
+        self._places = JsonSpots()
 
     def follows(self, text: bytes, piece: bytes) -> bool:
         """Whether some answer begins with the text and the piece; for b"", whether the answer may end here."""
@@ -100,25 +128,31 @@ class ConstraintAcceptor:
             return False
         if not piece:
             return bool(self._matcher.is_accepting())
-        return self._fitting(piece) == len(piece)
+        return self._fitting(piece) == len(piece) and not self._bars(text, piece)
 
     def starts(self, text: bytes) -> Sequence[bytes]:
         """The bytes that may come next."""
         if not self._goes_to(text):
             return ()
         allowed = np.flatnonzero(self._mask()[:END])
-        return tuple(bytes([byte]) for byte in allowed.tolist())
+        pieces = tuple(bytes([byte]) for byte in allowed.tolist())
+        return tuple(piece for piece in pieces if not self._bars(text, piece)) if self._must_end(text) else pieces
 
     def forced(self, text: bytes) -> bytes:
         """Whole characters that every answer that begins with the text goes on with."""
         if not self._goes_to(text) or self._matcher.is_stopped():
             return b""
+        if self._must_end(text):
+            starts = self.starts(text)
+            return _whole(text, starts[0]) if len(starts) == 1 and not self._matcher.is_accepting() else b""
         forced: bytes = self._matcher.compute_ff_bytes()
         return _whole(text, forced)
 
     def is_over(self, text: bytes) -> bool:
         """Whether the text is an answer, and nothing may follow it."""
-        return self._goes_to(text) and bool(self._matcher.is_stopped() and self._matcher.is_accepting())
+        if not self._goes_to(text) or not self._matcher.is_accepting():
+            return False
+        return bool(self._matcher.is_stopped()) or (self._must_end(text) and not self.starts(text))
 
     def cut(self, text: bytes, piece: bytes) -> bytes:
         """The piece, up to where the answer is over."""
@@ -133,6 +167,19 @@ class ConstraintAcceptor:
         """How many bytes of a piece may follow where the matcher stands."""
         return int(self._matcher.validate_tokens(list(piece)))
 
+    def _allows(self, piece: bytes, end: bool) -> bool:  # noqa: FBT001 (as `core.jsontext.bars` asks)
+        """Whether a piece, and an end behind it, may follow where the matcher stands, limits aside."""
+        tokens = [*piece, END] if end else list(piece)
+        return bool(self._matcher.validate_tokens(tokens) == len(tokens))
+
+    def _must_end(self, text: bytes) -> bool:
+        """Whether a limit is reached here."""
+        return self._limits is not None and any(self._limits.endings(self._places.at(text)))
+
+    def _bars(self, text: bytes, piece: bytes) -> bool:
+        """Whether a piece goes on beyond a limit. The matcher stands at the text."""
+        return self._limits is not None and bars(self._limits, self._places.at(text), piece, allows=self._allows)
+
     def _mask(self) -> NDArray[np.bool_]:
         bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
         return np.unpackbits(bits, count=END + 1, bitorder="little").astype(bool)
@@ -141,7 +188,7 @@ class ConstraintAcceptor:
         """Bring the matcher to a text; False where the text itself is not allowed."""
         if text == self._text:
             return True
-        shared = _shared(self._text, text)
+        shared = shared_bytes(self._text, text)
         if shared < len(self._text):
             self._matcher.rollback(len(self._text) - shared)
             self._text = text[:shared]
@@ -150,13 +197,61 @@ class ConstraintAcceptor:
         return self._text == text
 
 
-def _shared(one: bytes, other: bytes) -> int:
-    """How many bytes two texts have in common at their beginnings."""
-    if other.startswith(one):
-        return len(one)
-    least = min(len(one), len(other))
-    differ = np.flatnonzero(np.frombuffer(one[:least], np.uint8) != np.frombuffer(other[:least], np.uint8))
-    return int(differ[0]) if len(differ) else least
+@final
+class ConstrainedTexts:
+    """Which whole texts a constraint takes for answers (`core.decoding.acceptors.WholeTexts`).
+
+    JSON is taken with any white space, and a whole one with its fields in any order. No limit holds that is not the
+    constraint's: somebody wrote the text, and it has an end. Raises InputError as `ConstraintAcceptor`.
+    """
+
+    def __init__(self, constraint: Constraint) -> None:
+        self._accepts = ConstraintAcceptor(constraint, spaced=True)
+        self._spells = ConstraintAcceptor(constraint, limits=_UNLIMITED) if isinstance(constraint, JsonSchema) else None
+
+    def answer(self, text: bytes) -> bytes | None:
+        """See `WholeTexts.answer`."""
+        kept = self.beginning(text)
+        if kept is not None and self._accepts.follows(kept, b""):
+            return kept
+        return text if self._spells is not None and self._is_spelt(text, self._spells) else None
+
+    def beginning(self, text: bytes) -> bytes | None:
+        """See `WholeTexts.beginning`."""
+        kept = self._accepts.cut(b"", text)
+        return kept if not kept or self._accepts.follows(b"", kept) else None
+
+    def is_over(self, text: bytes) -> bool:
+        """See `WholeTexts.is_over`."""
+        return self._accepts.is_over(text)
+
+    def _is_spelt(self, text: bytes, spells: ConstraintAcceptor) -> bool:
+        """Whether it is JSON of the schema, its fields in another order."""
+        try:
+            value = read_json(text.decode())
+        except ValueError:
+            return False
+        return spelt_json(value, accepts=spells) is not None
+
+
+def options_of(constraint: Constraint) -> tuple[str, ...] | None:
+    """All answers of a constraint that lists them: some strings, or a schema that is an enum; None for all others."""
+    if isinstance(constraint, OneOf):
+        return constraint.options
+    if not isinstance(constraint, JsonSchema):
+        return None
+    schema = json.loads(constraint.text)
+    values = schema.get("enum", [schema["const"]] if "const" in schema else None)
+    if not isinstance(values, list):
+        return None
+    accepts = ConstraintAcceptor(constraint)
+    spelt = (spelt_json(value, accepts=accepts) for value in values)
+    return tuple(dict.fromkeys(text.decode() for text in spelt if text is not None))
+
+
+def limits_of(constraint: Constraint | None, usual: JsonLimits | None = None) -> JsonLimits | None:
+    """What a constraint's answers are limited by where it states no limit: a schema's parts; None for all else."""
+    return limits_beside(json.loads(constraint.text), usual) if isinstance(constraint, JsonSchema) else None
 
 
 def _whole(text: bytes, forced: bytes) -> bytes:
@@ -176,12 +271,16 @@ def _name(constraint: Constraint) -> str:
             return "the grammar"
 
 
-def _grammar(constraint: Constraint) -> str:
+def _grammar(constraint: Constraint, *, spaced: bool) -> str:
     """The constraint as llguidance reads it."""
     matcher = library().LLMatcher
     match constraint:
         case JsonSchema():
-            return str(matcher.grammar_from_json_schema(_bounded(constraint.text, constraint), _COMPACT))
+            return str(
+                matcher.grammar_from_json_schema(
+                    _bounded(constraint.text, constraint), None, _SPACED if spaced else _COMPACT
+                )
+            )
         case Regex():
             return str(matcher.grammar_from_regex(_bounded(constraint.pattern, constraint)))
         case OneOf():

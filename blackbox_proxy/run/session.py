@@ -42,7 +42,7 @@ from blackbox_proxy.run.calls import Answered, Batch, as_worded, goes_on_from, s
 from blackbox_proxy.run.capping import afforded, capped
 from blackbox_proxy.run.chunks import HeldChunks, drawing, held_for
 from blackbox_proxy.run.labels import exactness_of, way_of
-from blackbox_proxy.run.notes import blind_note, constraint_note, recut_notes, respelled_note, uncertain_notes
+from blackbox_proxy.run.notes import blind_note, constraint_notes, recut_notes, respelled_note, uncertain_notes
 from blackbox_proxy.run.sources import (
     BoundSource,
     LocalPair,
@@ -368,7 +368,7 @@ class Session:
                 *respelled_note(self.respelled),
                 *(() if known is None else recut_notes(self.steps, known, replies=usage.answered)),
                 *uncertain_notes(self.steps),
-                *constraint_note(self.steering, ending.finish),
+                *(constraint_notes(self.steering, ending.finish, text[:cut]) if self.whole is None else ()),
                 *spent_notes(usage),
             ),
             calls=tuple(self.spending.calls),

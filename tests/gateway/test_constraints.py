@@ -87,7 +87,6 @@ def test_text_is_not_held_to_anything(served: str, format_: object) -> None:
         ({"top_k": -2}, "top_k", ">= -1"),
         ({"min_tokens": 3}, "min_tokens", "not supported"),
         ({"bad_words": ["a"]}, "bad_words", "not supported"),
-        ({"response_format": {"type": "json_object"}, "steering": {"way": "answers"}}, None, "constraint"),
     ],
 )
 def test_what_cannot_be_obeyed_is_a_400_that_names_it(
@@ -97,3 +96,15 @@ def test_what_cannot_be_obeyed_is_a_400_that_names_it(
     assert reply.status == 400, reply.body
     assert reply.json["error"]["param"] == param
     assert said in reply.json["error"]["message"]
+
+
+def test_whole_answers_are_held_to_it_or_it_is_said_that_none_fits(served: str) -> None:
+    drawn = {**ASKED, "steering": {"way": "answers"}, "max_tokens": 4, "seed": 3}
+    anything = post(served, "/v1/chat/completions", {**drawn, "guided_regex": "(?s:.*)"})
+    assert anything.status == 200, anything.body
+    plain = post(served, "/v1/chat/completions", drawn).json["choices"]
+    assert anything.json["choices"] == plain
+    none = post(served, "/v1/chat/completions", {**drawn, "response_format": {"type": "json_object"}})
+    assert none.status == 422, none.body
+    assert none.json["error"]["code"] == "constraint_unsatisfied"
+    assert "constraint asks for" in none.json["error"]["message"]

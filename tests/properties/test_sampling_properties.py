@@ -187,7 +187,7 @@ LIMIT = 3.97
 
 
 def name(steering: Steering) -> str:
-    gate = ("gated",) if steering.gate == "divergence" else ()
+    gate: tuple[str, ...] = ("gated",) if steering.gate == "divergence" else ()
     gate += (f"presence{steering.presence_penalty}",) if steering.penalises else ()
     gate += (f"k{steering.top_tokens}",) if steering.top_tokens else ()
     parts = (

@@ -61,6 +61,56 @@ class AnyText:
 
 ANY_TEXT = AnyText()
 
+
+class WholeTexts(Protocol):
+    """Says of whole texts and of their beginnings whether they are answers; white space is the writer's."""
+
+    def answer(self, text: bytes) -> bytes | None:
+        """What of a text is an answer: all of it, or what stands before the place where it is over; None for none."""
+
+    def beginning(self, text: bytes) -> bytes | None:
+        """What of a text some answer begins with: all of it, or up to where it is over; None where none does."""
+
+    def is_over(self, text: bytes) -> bool:
+        """Whether a text is an answer, and nothing may follow it."""
+
+
+@final
+class AnyWholeText:
+    """Takes every text as it is."""
+
+    def answer(self, text: bytes) -> bytes:
+        """The text."""
+        return text
+
+    def beginning(self, text: bytes) -> bytes:
+        """The text."""
+        return text
+
+    def is_over(self, _text: bytes) -> bool:
+        """Never."""
+        return False
+
+
+ANY_WHOLE_TEXT = AnyWholeText()
+
+
+@final
+class TokensAlone:
+    """Another acceptor where an answer is made of token ids: text that is cut or forced would be none of the tokens."""
+
+    def __init__(self, accepts: Acceptor) -> None:
+        self.follows, self.starts, self.is_over = accepts.follows, accepts.starts, accepts.is_over
+
+    def forced(self, _text: bytes) -> bytes:
+        """Nothing: which tokens it is made of is chosen."""
+        return b""
+
+    def cut(self, _text: bytes, piece: bytes) -> bytes:
+        """The piece: one that goes beyond the end is not allowed."""
+        return piece
+
+
 LOOKED_AT = 128
 """Likely strings of the expert that are looked at before those that start as the constraint wants."""
 
