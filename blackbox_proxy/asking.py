@@ -91,6 +91,9 @@ class Question:
         failed = error.status == _STUMBLE and _UNPARSED in said
         if (schema or failed) and isinstance(self.ask, Echo):
             way, self.reply = ECHO, replace(UNTOLD, calls=tuple(self.attempts.calls))
+        elif (schema or failed) and isinstance(self.ask, Generate) and self.ask.schema:
+            self.reply = replace(UNTOLD, calls=tuple(self.attempts.calls))
+            return
         elif not (schema or failed) or not self._goes_over():
             raise error
         if schema:

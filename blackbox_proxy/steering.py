@@ -320,7 +320,12 @@ class Steering:
 
         A gate that never opens leaves it alone too; greedily it still measures how far the members are apart.
         """
-        if self.constraint is not None or self.penalises:
+        return self.constraint is None and self.chooses_nothing
+
+    @property
+    def chooses_nothing(self) -> bool:
+        """Whether the API chooses every token, of those that a constraint allows, as it draws by itself."""
+        if self.penalises:
             return False
         if self.temperature == 0.0:
             return self.gate == "always" and not self.acts_from(0)

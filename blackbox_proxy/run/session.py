@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from blackbox_proxy.api import Endpoint
-from blackbox_proxy.core.decoding.api_answer import api_answer
+from blackbox_proxy.core.decoding.api_answer import api_answer, demanded_answer
 from blackbox_proxy.core.decoding.collecting import collecting_steering
 from blackbox_proxy.core.decoding.drafting import Drafts, Planner
 from blackbox_proxy.core.decoding.given import Given
@@ -52,6 +52,7 @@ from blackbox_proxy.run.sources import (
     bound_source,
     check_scores,
     check_unconstrained,
+    demand_of,
     drafts_of,
     draws_whole,
     reached_by,
@@ -210,6 +211,8 @@ class Session:
         if self.reference is not None and isinstance(self.source, PairSource):
             return self.source.collecting(self.reference, self.steering, self.api)
         run = self.source.loop(self.steering, self.api, self.drafts)
+        if (demand := demand_of(self.steering, self.api)) is not None:
+            return demanded_answer(self.steering, demand, otherwise=run)
         return api_answer(self.steering, otherwise=run) if self.steering.leaves_alone else run
 
     def asks(self, event: Asking | ApiReveal | Drawing) -> Batch:
@@ -224,7 +227,8 @@ class Session:
         model, top_k = self.api.model, self.api.capabilities().top_k
         match event:
             case ApiDraft(answer, path, length=length):
-                return [Generate(model, self._prefix(answer, path), top_k, length, _sampling(event))]
+                sampling, prefix = _sampling(event), self._prefix(answer, path)
+                return [Generate(model, prefix, top_k, length, sampling, schema=event.schema)]
             case ApiPrefixes(answers):
                 return [Generate(model, self._prefix(answer.text, answer.path), top_k) for answer in answers]
             case ApiEcho(answer, path, draft, drafted, length):
@@ -362,6 +366,7 @@ class Session:
             model=self.model,
             notes=(
                 *ending.notes,
+                *ending.remarks,
                 *(() if self.whole is None else self.whole.failures),
                 *(() if ending.is_local else parted_note(self.prompt, self.messages)),
                 *blind_note(self.blind),
