@@ -112,3 +112,7 @@ class ReplyError(BlackboxProxyError):
 
 class Unsatisfied(ReplyError):
     """Texts were drawn, and none of them is what the constraint asks for; `partial` has them all (`Result.samples`)."""
+
+
+class ReplyCut(ReplyError):
+    """The reply was cut by its own limit before it came to what was asked for; with more room it may."""

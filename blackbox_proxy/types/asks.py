@@ -56,6 +56,8 @@ class Generate:
         way: In which of the adapter's ways it is asked (`Capabilities.ways`).
         schema: The JSON schema, as text, that the endpoint is to hold its answer to (`Capabilities.schemas`); "" for
             none.
+        roomy: Whether a reply was cut before it came to what is asked for (`errors.ReplyCut`), so that more room than
+            is usual is to be left.
     """
 
     model: str
@@ -65,6 +67,7 @@ class Generate:
     sampling: Sampling | None = None
     way: int = 0
     schema: str = ""
+    roomy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
