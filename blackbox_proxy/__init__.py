@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from blackbox_proxy.run.engine import AsyncStream, Stream
     from blackbox_proxy.run.recipe import RecipeSteerer
     from blackbox_proxy.run.steerer import Steerer, steer
-    from blackbox_proxy.steering import Schedule, Steering
+    from blackbox_proxy.schedule import Schedule
+    from blackbox_proxy.steering import Steering
     from blackbox_proxy.types import Choice, Message, Option, Prompt, ReferencePlace, Result, Sample, Step, Usage
 
 __version__ = "0.1.0"
@@ -94,7 +95,8 @@ _HOMES = {
     "ledger.books": ("Ledger", "open_ledger"),
     "errors": ("BlackboxProxyError",),
     "fitting.fit": ("fit",),
-    "steering": ("Schedule", "Steering"),
+    "schedule": ("Schedule",),
+    "steering": ("Steering",),
     "local.loading": ("load_pair",),
     "local.pair": ("Pair", "PairFiles", "open_pair"),
     "types": ("Choice", "Message", "Option", "Prompt", "ReferencePlace", "Result", "Sample", "Step", "Usage"),

@@ -20,7 +20,7 @@ from blackbox_proxy.cassettes.recording import Recorder
 from blackbox_proxy.cassettes.schema import PromptForm
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding.drafting import CostRatios
-from blackbox_proxy.errors import ApiBusy, ApiRefused, InputError, WeightsError
+from blackbox_proxy.errors import ApiBusy, ApiRefused, InputError, PromptError, WeightsError
 from blackbox_proxy.ledger.attempts import BookedAttempts
 from blackbox_proxy.ledger.books import Account, Ledger
 from blackbox_proxy.local.controls import special_names
@@ -117,12 +117,19 @@ class Api(Closing):
         text = "" if able.chat else self.text(asked)
         return self.send(Generate(self.model, Prefix(text, messages=asked.messages), able.top_k, max_tokens))
 
+    def affords(self, ask: Ask, purpose: Purpose = NO_RUN, /) -> int | None:
+        """Most tokens that the budgets allow an ask to write, of all its answers; None where none limits it."""
+        if self.account is None:
+            return None
+        request = self.adapter.encode(ask)
+        return self.account.entry(request, run=purpose.run, step=purpose.step, length=ask.length).affordable()
+
     def send(self, ask: Ask, purpose: Purpose = NO_RUN, /) -> Reply:
         """One request and its decoded reply, which counts the attempts that were lost on the way.
 
         Where an endpoint is only asked in words to go on from a text, and does not, it is asked in the adapter's other
         ways before that is an error. So it is where it refuses the schema of a forced continuation, and that way is not
-        tried again.
+        tried again. An endpoint that has no room for so many tokens is asked for fewer.
 
         Args:
             ask: The question.
@@ -135,7 +142,7 @@ class Api(Closing):
             while asking.reply is None:
                 try:
                     asking.read(self.transport.send(asking.request(), asking.attempts))
-                except (ApiRefused, ApiBusy) as error:
+                except (ApiRefused, ApiBusy, PromptError) as error:
                     asking.refuse(error)
             return asking.counted()
 
@@ -148,7 +155,7 @@ class Api(Closing):
             while asking.reply is None:
                 try:
                     asking.read(await self.transport.asend(asking.request(), asking.attempts))
-                except (ApiRefused, ApiBusy) as error:
+                except (ApiRefused, ApiBusy, PromptError) as error:
                     asking.refuse(error)
             return asking.counted()
 

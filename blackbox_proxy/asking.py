@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import final
 
-from blackbox_proxy.errors import ApiBusy, ApiRefused, ReplyCut, ReplyError
+from blackbox_proxy.errors import ApiBusy, ApiRefused, PromptError, ReplyCut, ReplyError
 from blackbox_proxy.ledger.attempts import BookedAttempts
+from blackbox_proxy.remote.lengths import fewer_tokens
 from blackbox_proxy.types import Adapter, Ask, Draw, Echo, Generate, Reply, Score, Usage, WireRequest
 
 ECHO = -1
@@ -75,16 +76,24 @@ class Question:
             if not (isinstance(error, ReplyCut) and self._makes_room()) and not self._goes_over():
                 raise
 
-    def refuse(self, error: ApiRefused | ApiBusy) -> None:
-        """Go over to the next way where the endpoint refuses a schema, or fails over a reply to one.
+    def refuse(self, error: ApiRefused | ApiBusy | PromptError) -> None:
+        """Ask for fewer tokens where there is no room for so many; in the next way where a schema is refused.
 
-        Raises the error where it is another one.
+        Or where the endpoint fails over a reply to one. Raises the error where it is another one.
         """
+        if isinstance(self.ask, Generate | Draw) and (fewer := fewer_tokens(self.ask.length, error)) is not None:
+            self.ask = replace(self.ask, length=fewer)
+            return
+        if isinstance(error, PromptError):
+            raise error
         said, way = error.message.lower(), self.ask.way if isinstance(self.ask, Generate) else 0
         schema = error.status in _OF_FIELDS and any(word in said for word in _OF_SCHEMAS)
         failed = error.status == _STUMBLE and _UNPARSED in said
         if (schema or failed) and isinstance(self.ask, Echo):
             way, self.reply = ECHO, replace(UNTOLD, calls=tuple(self.attempts.calls))
+        elif (schema or failed) and isinstance(self.ask, Generate) and self.ask.schema:
+            self.reply = replace(UNTOLD, calls=tuple(self.attempts.calls))
+            return
         elif not (schema or failed) or not self._goes_over():
             raise error
         if schema:

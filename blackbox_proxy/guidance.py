@@ -327,6 +327,13 @@ def limits_of(constraint: Constraint | None, usual: JsonLimits | None = None) ->
     return limits_beside(json.loads(constraint.text), usual) if isinstance(constraint, JsonSchema) else None
 
 
+def is_allowed(constraint: Constraint, text: bytes, *, whole: bool) -> bool:
+    """Whether a text is one that a constraint accepts, or (not whole) begins one. JSON may be spaced as it likes."""
+    acceptor = ConstraintAcceptor(constraint, spaced=True)
+    said = text.rstrip(b" \t\n\r") if whole and isinstance(constraint, JsonSchema) else text
+    return (not said or acceptor.follows(b"", said)) and (not whole or acceptor.follows(said, b""))
+
+
 def _whole(text: bytes, forced: bytes) -> bytes:
     """What of forced bytes ends between two characters; nothing where the text does not."""
     return forced[: len(forced) - open_bytes(text + forced)] if is_whole(text) else b""

@@ -14,11 +14,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.learnt import LearntWeights
-from blackbox_proxy.steering import Schedule, Steering
+from blackbox_proxy.schedule import Schedule
+from blackbox_proxy.steering import Steering
 
 NAMES = tuple(field.name for field in fields(Steering))
 
-REQUEST_FIELDS = frozenset({"max_tokens", "temperature", "top_p", "seed", "stop"})
+REQUEST_FIELDS = frozenset(
+    {"max_tokens", "temperature", "top_p", "seed", "stop", "presence_penalty", "frequency_penalty"}
+)
 """Knobs for which OpenAI's requests have fields of their own."""
 
 FIXED = frozenset({"event", *(one.name for one in fields(Steering) if one.metadata["group"] is None)})

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
-from itertools import pairwise
 from typing import Any, Literal, TypedDict, Unpack, get_args, get_origin, get_type_hints
 
 from blackbox_proxy.bounds import Bounds
 from blackbox_proxy.constraints import Constraint
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.learnt import EVEN, LearntWeights, Powers
+from blackbox_proxy.schedule import Schedule
 
 Target = Literal["full", "nucleus", "topk"]
 """The distribution that is aimed at: `full`: every continuation may win (T1); `nucleus`: those in the API's own nucleus
@@ -69,6 +69,7 @@ THRESHOLD = 0.1
 REPETITION = (16, 1024)
 """Fewest and most tokens in which a repetition may be looked for."""
 
+PENALTY = Bounds(-2, 2)
 SHARE = Bounds(0, 1)
 SHARE_ABOVE_0 = Bounds(0, 1, above=True)
 
@@ -113,57 +114,6 @@ def knob(
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
-    """alpha along an answer, by points (token, alpha); tokens are counted from 0.
-
-    Between two points it goes in a straight line; before the first and behind the last it stays as it is there.
-
-    >>> [Schedule(((0, 1.5), (4, 0.5))).at(token) for token in (0, 1, 4, 9)]
-    [1.5, 1.25, 0.5, 0.5]
-    """
-
-    points: tuple[tuple[int, float], ...]
-
-    def __post_init__(self) -> None:
-        tokens = [token for token, _ in self.points]
-        if not tokens or tokens[0] < 0 or any(one >= other for one, other in pairwise(tokens)):
-            raise InputError(
-                f"the tokens of a schedule must grow from 0 or more, not {tokens}", hint="for instance 0:1.5,8:1.0"
-            )
-        for token, alpha in self.points:
-            if not math.isfinite(alpha):
-                raise InputError(
-                    f"alpha must be a finite number, not {alpha} at token {token}", hint="for instance 0:1.5,8:1.0"
-                )
-
-    @classmethod
-    def read(cls, text: str) -> Schedule:
-        """A schedule as it is written on a command line, `TOKEN:ALPHA,...`. Raises InputError where it is none.
-
-        >>> Schedule.read("0:1.5, 8:1").points
-        ((0, 1.5), (8, 1.0))
-        """
-        points = (point.partition(":") for point in text.split(","))
-        try:
-            return cls(tuple((int(token), float(alpha)) for token, _, alpha in points))
-        except ValueError:
-            raise InputError(
-                f"a schedule is written TOKEN:ALPHA,TOKEN:ALPHA, not {text!r}", hint="for instance 0:1.5,8:1.0"
-            ) from None
-
-    def __str__(self) -> str:
-        return ",".join(f"{token}:{alpha:g}" for token, alpha in self.points)
-
-    def at(self, token: int) -> float:
-        """alpha at a token."""
-        for (start, before), (end, after) in pairwise(self.points):
-            if start <= token < end:
-                return before + (after - before) * (token - start) / (end - start)
-        first, last = self.points[0], self.points[-1]
-        return first[1] if token < first[0] else last[1]
-
-
-@dataclass(frozen=True, slots=True)
 class Steering:
     """How to steer; checked when it is made. Raises InputError for a value that cannot be."""
 
@@ -197,6 +147,15 @@ class Steering:
         1.0, "Draw from the likeliest tokens that hold this share.", group="answer", within=SHARE_ABOVE_0
     )
     min_p: float = knob(0.0, "Draw no token below this share of the likeliest.", group="answer", within=SHARE)
+    top_tokens: int = knob(
+        0, "Draw from so many of the likeliest tokens, before --top-p; 0 from all.", group="answer", within=Bounds(0)
+    )
+    presence_penalty: float = knob(
+        0.0, "Taken off the log-prob of a string that the answer has already, in nats.", group="answer", within=PENALTY
+    )
+    frequency_penalty: float = knob(
+        0.0, "Taken off it for each time that the answer has it, in nats.", group="answer", within=PENALTY
+    )
     seed: int = knob(
         0, "Where the chance comes from; equal seeds give equal answers.", group="answer", within=Bounds(0)
     )
@@ -303,8 +262,10 @@ class Steering:
         if self.event == "ids" and self.rule in {"clip", "plausible", "learnt"}:
             raise _impossible(f"rule={self.rule!r} acts on strings, and event='ids' takes the plain ratio of token ids")
         single = self.event == "ids" or self.gate != "always" or self.schedule is not None
-        if self.way in {"answers", "chunks"} and single:
-            raise _impossible(f"way={self.way!r} weighs whole texts: it takes no event='ids', no gate and no schedule")
+        if self.way in {"answers", "chunks"} and (single or self.penalises or self.top_tokens):
+            raise _impossible(
+                f"way={self.way!r} weighs whole texts: it takes no event='ids', gate, schedule, penalties or top_tokens"
+            )
         if self.way == "chunks" and self.settled:
             raise _impossible("settled is for way='answers'; way='chunks' draws all continuations of a round at once")
         if self.pick == "draw" and self.settled:
@@ -321,6 +282,21 @@ class Steering:
     def takes_unseen(self) -> bool:
         """Whether what the API does not show may win too, so that its whole distribution is steered."""
         return self.target == "full" and self.tail != "drop"
+
+    @property
+    def penalises(self) -> bool:
+        """Whether what the answer has said already counts otherwise."""
+        return bool(self.presence_penalty or self.frequency_penalty)
+
+    @property
+    def truncates(self) -> bool:
+        """Whether tokens are drawn from a part of the distribution alone."""
+        return self.top_p < 1.0 or self.min_p > 0.0 or self.top_tokens > 0
+
+    def as_it_is(self) -> Steering:
+        """The steering whose distribution is the steered one itself: at temperature 1, uncut, and without penalties."""
+        whole = replace(self, temperature=1.0, top_p=1.0, min_p=0.0, top_tokens=0)
+        return replace(whole, presence_penalty=0.0, frequency_penalty=0.0)
 
     def powers_at(self, features: Sequence[float]) -> Powers:
         """How much log E and log A count in an offset. features: of the place, where the rule is `learnt`."""
@@ -344,11 +320,17 @@ class Steering:
 
         A gate that never opens leaves it alone too; greedily it still measures how far the members are apart.
         """
-        if self.constraint is not None:
+        return self.constraint is None and self.chooses_nothing
+
+    @property
+    def chooses_nothing(self) -> bool:
+        """Whether the API chooses every token, of those that a constraint allows, as it draws by itself."""
+        if self.penalises:
             return False
         if self.temperature == 0.0:
             return self.gate == "always" and not self.acts_from(0)
-        return not self.acts_from(0) and self.target == "full" and not self.min_p and self.temperature <= HOTTEST
+        unknown = self.min_p or self.top_tokens  # not every API takes them
+        return not self.acts_from(0) and self.target == "full" and not unknown and self.temperature <= HOTTEST
 
     def alpha_at(self, token: int) -> float:
         """Weight of the offset at a token of the answer, counted from 0."""

@@ -18,7 +18,7 @@ from blackbox_proxy.recipes import (
     read_recipe,
     write_recipe,
 )
-from blackbox_proxy.steering import Schedule
+from blackbox_proxy.schedule import Schedule
 from blackbox_proxy.types import Message, Prompt
 
 RECIPE = FittedRecipe(

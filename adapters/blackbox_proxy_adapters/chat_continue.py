@@ -108,6 +108,7 @@ class ChatContinue(Options):
             check_choice("strategy", strategy, STRATEGIES)
         check_choice("structured", self.structured, get_args(Structured))
         check_choice("structured_logprobs", self.structured_logprobs, get_args(MaskSide))
+        self.schemas = self.schemas or self.structured != "none"
         if self.structured == "none" and set(self.strategies) == {"forced"}:
             raise InputError(
                 "the strategy 'forced' alone needs structured output",

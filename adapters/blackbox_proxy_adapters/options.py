@@ -7,6 +7,7 @@ shape beyond its name, and no route.
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -15,6 +16,7 @@ from blackbox_proxy.errors import InputError, ReplyError
 from blackbox_proxy.types import Ask, Capabilities, Continuation, Draw, Generate, Reply, Sampling, WireRequest
 
 from .decoders import decoder_named, read_drawn
+from .demands import is_closed, schema_fields
 from .positions import Dialect, Trust
 
 LogprobsKind = Literal["bool", "count", "n_probs", "include"]
@@ -46,6 +48,8 @@ class Options:
         bytes_trust: Whether `bytes` of a reply are the token's true ones: `exact`, `lossy` or `none`.
         logprobs: Whether it shows log-probs; without them it is asked for whole answers alone.
         answers_at_once: Most answers that one request may draw (`n`).
+        schemas: Whether it holds a whole answer to a JSON schema (`response_format`; `json_schema` of llama.cpp's own
+            route, `text.format` of the Responses').
         pinned: What of `temperature` and `top_p` the endpoint fixes itself, and at which value; it is never sent.
         extra_body: Fields that are sent with each request as they are (`reasoning_effort`, `top_p`, ...).
     """
@@ -63,6 +67,7 @@ class Options:
     bytes_trust: Trust = "exact"
     logprobs: bool = True
     answers_at_once: int = 1
+    schemas: bool = False
     pinned: Mapping[str, float] | None = None
     extra_body: Mapping[str, object] | None = None
     name: str = field(default="", init=False)
@@ -91,6 +96,7 @@ class Options:
             self.length_field: max(length, self.min_output),
             "temperature": self.query_temperature if sampling is None else sampling.temperature,
             **self._logprobs(ask),
+            **(self._schema(ask.schema) if isinstance(ask, Generate) and ask.schema else {}),
         }
         if isinstance(ask, Draw) and ask.count > 1:
             body["n"] = ask.count
@@ -133,7 +139,17 @@ class Options:
             chat=chat,
             logprobs=self.logprobs,
             answers_at_once=self.answers_at_once,
+            schemas=self.schemas,
         )
+
+    def _schema(self, schema: str) -> dict[str, object]:
+        """The fields that hold an answer to a schema, as JSON. Raises InputError where the endpoint knows none."""
+        if not self.schemas:
+            raise InputError("a schema was sent to an endpoint that knows none", hint="set `schemas` if it does")
+        read = json.loads(schema)
+        if self.decoder == "llama_native":
+            return {"json_schema": read}
+        return schema_fields(read, strict=is_closed(read), responses=self.decoder == "openai_responses")
 
     def _logprobs(self, ask: Ask) -> dict[str, object]:
         """The fields that ask for log-probs; none for whole answers of an endpoint that has none."""

@@ -59,7 +59,7 @@ def serve(
 ) -> None:
     """Serve steered models to any OpenAI client: `base_url` is all that it changes.
 
-    Runs until interrupted or terminated; answers under way are finished first.
+    Runs until interrupted or terminated; answers under way are finished first. On SIGHUP it reads models and keys anew.
     """
     from blackbox_proxy.cli import show
     from blackbox_proxy.cli.settings import read_settings
@@ -68,7 +68,8 @@ def serve(
 
     given = {"host": host, "port": None if port is None else str(port)}
     over = {variable("server", name): value for name, value in given.items() if value is not None}
-    read = read_config(config, {**os.environ, **over})
+    environ = {**os.environ, **over}
+    read = read_config(config, environ)
     booked = read.ledger
     budget = BudgetOptions(
         max_cost=tuple(booked.max_cost),
@@ -88,6 +89,7 @@ def serve(
             ledger=ledger,
             log=show.note,
             tape=cassette.open(),
+            again=lambda: read_config(config, environ),
         )
 
 

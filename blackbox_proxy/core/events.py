@@ -19,12 +19,13 @@ from blackbox_proxy.types import Finish, PairDistributions, Reply, Sample, Score
 class Answer:
     """What has been emitted so far: its bytes and, for an `ids` reading, its token ids.
 
-    tokens: how many steps led to it.
+    tokens: how many steps led to it; said: their pieces.
     """
 
     text: bytes = b""
     path: TokenPath = ()
     tokens: int = field(default=0, compare=False)
+    said: tuple[bytes, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,8 @@ class ApiDraft:
     """Ask the API to go on from `answer` by `length` tokens; meanwhile have the pair evaluate `paths`.
 
     temperature: 0 for a greedy draft, 1 for one that is drawn, by `seed`. unsteered: the API's own answer is asked for,
-    at any temperature and top_p, and nothing of it will be changed.
+    at any temperature and top_p, and nothing of it will be changed. schema: the JSON schema that the endpoint is to
+    hold it to; "" for none.
     """
 
     answer: bytes
@@ -43,6 +45,7 @@ class ApiDraft:
     seed: int | None = None
     unsteered: bool = False
     top_p: float = 1.0
+    schema: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +193,7 @@ class Ending:
     parts: of each sample that grew by chunks the replies that it came from, in the order in which they were given: the
     number of the reply, and tokens of it.
     is_local: whether the expert answered alone. sureness: how probable its answer was to be right, where a route asked.
+    remarks: what is to be said besides `notes`, and makes the answer no less exact.
     """
 
     finish: Finish
@@ -199,6 +203,7 @@ class Ending:
     parts: tuple[tuple[tuple[int, int], ...], ...] = ()
     is_local: bool = False
     sureness: float | None = None
+    remarks: tuple[str, ...] = ()
 
 
 T = TypeVar("T")

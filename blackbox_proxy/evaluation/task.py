@@ -22,7 +22,8 @@ from blackbox_proxy.files import read_text
 from blackbox_proxy.knobs import FIXED, KnobMistake, check_bounds, read_knobs
 from blackbox_proxy.learnt import LearntWeights
 from blackbox_proxy.local.pairfile import find_pair
-from blackbox_proxy.steering import Schedule, Steering
+from blackbox_proxy.schedule import Schedule
+from blackbox_proxy.steering import Steering
 
 Who = Literal["closed", "pair", "both", "none"]
 """Who is shown an item's document."""

@@ -11,7 +11,7 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from typing import final
 
@@ -32,6 +32,7 @@ from blackbox_proxy.gateway.failures import translating
 from blackbox_proxy.gateway.guard import Guard, request_id
 from blackbox_proxy.gateway.keys import Keys
 from blackbox_proxy.gateway.models import Catalogue, SteeredModel
+from blackbox_proxy.gateway.reloading import Reloader, on_hangup
 from blackbox_proxy.gateway.replies import SHAPES, GatewayMode, GatewayShape, RouteName, answered_by, cost_of, usage_of
 from blackbox_proxy.gateway.requests import GatewayRequest, RequestLimits, read_chat, read_completion, read_model
 from blackbox_proxy.gateway.tokens import info, tokens_of
@@ -80,7 +81,19 @@ class GatewayEndpoints:
         self._catalogue = catalogue
         self._server = server
         self._keys = keys
+        self._retired: list[SteeredModel] = []
         self._translate = translate
+
+    def serve(self, catalogue: Catalogue, keys: Keys) -> None:
+        """What holds for requests from now on; those under way go on with what they began with."""
+        self._retired += [old for name, old in self._catalogue.models.items() if not _is_same(old, catalogue, name)]
+        self._catalogue, self._keys = catalogue, keys
+
+    async def aclose(self) -> None:
+        """Close all connections, in the event loop that used them."""
+        await self._catalogue.aclose()
+        for model in self._retired:
+            await model.api.aclose()
 
     async def health(self, _request: Request) -> Response:
         return JSONResponse({"status": "ok"})
@@ -119,7 +132,7 @@ class GatewayEndpoints:
     async def _body(self, http: Request) -> Body:
         try:
             with anyio.fail_after(BODY_SECONDS):
-                raw = await whole_body(http, most=self._server.max_body)
+                raw = await whole_body(http, most=self._server.max_body, said="`max_body` of [server]")
         except TimeoutError:
             raise Refusal("The body of the request did not come in time.", status=408) from None
         return read_body(raw)
@@ -152,10 +165,24 @@ class GatewayEndpoints:
         return await while_connected(http, lambda: _whole(reply))
 
 
+def _is_same(model: SteeredModel, catalogue: Catalogue, name: str) -> bool:
+    """Whether a catalogue has the connection of a model too."""
+    return name in catalogue.models and catalogue.models[name].api is model.api
+
+
 def build_app(
-    catalogue: Catalogue, server: ServerConfig, keys: Keys, *, threads: int, log: Callable[[str], object]
+    catalogue: Catalogue,
+    server: ServerConfig,
+    keys: Keys,
+    *,
+    threads: int,
+    log: Callable[[str], object],
+    reload: Reloader | None = None,
 ) -> ASGIApp:
-    """The ASGI application. threads: answers that may be under way at a time. log: is told of what went wrong."""
+    """The ASGI application.
+
+    threads: answers that may be under way at a time. log: is told of what went wrong. reload: what SIGHUP does.
+    """
     translate = translating(lambda said: log(f"{request_id.get()} {said}"))
     endpoints = GatewayEndpoints(catalogue, server, keys, translate=translate)
 
@@ -163,8 +190,9 @@ def build_app(
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         with ThreadPoolExecutor(threads + SPARE_THREADS, "pair") as pool:
             asyncio.get_running_loop().set_default_executor(pool)
-            yield
-            await catalogue.aclose()
+            with nullcontext() if reload is None else on_hangup(lambda: reload.run(endpoints.serve)):
+                yield
+            await endpoints.aclose()
 
     app = Starlette(
         routes=_routes(endpoints),

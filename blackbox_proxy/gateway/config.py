@@ -32,7 +32,8 @@ from blackbox_proxy.recipes import FittedRecipe, read_recipe
 from blackbox_proxy.remote.profiles.lines import Place, line_of
 from blackbox_proxy.remote.profiles.schema import ProfileOptions
 from blackbox_proxy.run.recipe import check_greedy
-from blackbox_proxy.steering import Schedule, Steering
+from blackbox_proxy.schedule import Schedule
+from blackbox_proxy.steering import Steering
 
 PREFIX = "BLACKBOX_PROXY_"
 OPEN_TABLES = ("server", "ledger")
@@ -54,7 +55,8 @@ class ServerConfig(_Table):
     answers under way are given when the server ends. open_after: seconds that a stream waits for its first token before
     it is opened without one; until then an error has a status of its own. ping: seconds between two comments in a
     stream, which keep the connection alive. log: a file that keeps prompts and answers; None: none is kept. max_*: of
-    one request; bytes, characters, tokens, answers.
+    one request; bytes, characters, tokens, answers. A chat that names no limit may have `max_tokens`, as far as the
+    upstream's context goes.
     """
 
     host: str = LOOPBACK
@@ -69,7 +71,7 @@ class ServerConfig(_Table):
     log: str | None = None
     max_body: Annotated[int, Field(ge=1024, le=2**28)] = 4 * 2**20
     max_prompt: Annotated[int, Field(ge=1)] = 400_000
-    max_tokens: Annotated[int, Field(ge=1)] = 4096
+    max_tokens: Annotated[int, Field(ge=1)] = 32_768
     max_answers: Annotated[int, Field(ge=1, le=128)] = 16
 
     @property
@@ -96,7 +98,7 @@ class UpstreamConfig(_Table):
     adapter: str = ""
     api_key_env: Variable | None = None
     api_key_file: str | None = None
-    timeout: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    timeout: Annotated[float, Field(gt=0, le=3600)] = 600.0
     attempts: Annotated[int, Field(ge=1, le=20)] = 4
     at_once: Annotated[int, Field(ge=1, le=256)] = 8
     queue: Annotated[int, Field(ge=0, le=100_000)] = 32
@@ -167,7 +169,11 @@ def parse_config(text: str, *, where: str, folder: Path, environ: Mapping[str, s
     _check(file, source)
     recipes = _recipes(file, source, folder)
     models = {name: _with_recipe(served, recipes.get(name)) for name, served in file.models.items()}
-    steering = {name: _steering(name, served, source, recipe=recipes.get(name)) for name, served in models.items()}
+    longest = file.server.max_tokens
+    steering = {
+        name: _steering(name, served, source, recipe=recipes.get(name), longest=longest)
+        for name, served in models.items()
+    }
     return Config(where, folder, file.server, file.ledger, file.upstreams, models, steering, recipes)
 
 
@@ -314,15 +320,20 @@ def _with_recipe(served: ModelConfig, recipe: FittedRecipe | None) -> ModelConfi
     return served.model_copy(update={"model": model, "pair": pair, "steering": knobs})
 
 
-def _steering(name: str, served: ModelConfig, source: _Source, *, recipe: FittedRecipe | None) -> Steering:
-    """The steering of a model; the log-probs of the best 20 are kept, since a client may ask for them."""
+def _steering(
+    name: str, served: ModelConfig, source: _Source, *, recipe: FittedRecipe | None, longest: int
+) -> Steering:
+    """The steering of a model; the log-probs of the best 20 are kept, since a client may ask for them.
+
+    longest: most tokens of an answer that nobody limits.
+    """
     place = ("models", name, "steering")
     try:
         knobs: dict[str, Any] = read_knobs(served.steering, but={"top_candidates"})
     except KnobMistake as error:
         raise source.mistake((*place, error.name), error.message) from None
     try:
-        steering = Steering(**knobs, top_candidates=KEPT)
+        steering = Steering(**{"max_tokens": longest, **knobs}, top_candidates=KEPT)
         if recipe is not None:
             check_greedy(recipe, steering)
     except InputError as error:

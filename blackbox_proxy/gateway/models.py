@@ -34,6 +34,14 @@ from blackbox_proxy.types import Prompt, Result
 
 _LOG = logging.getLogger(__name__)
 
+SLOTS = 4
+"""Texts that a pair holds at once where its file does not say.
+
+One would have everybody wait for whoever asks a long question. Each takes the memory of its context: 48 MB of the
+demo's pair (1,024 tokens), 0.5 GB of a pair of 8 billion weights each (2,048 tokens).
+"""
+
+
 UNSTEERED = OffsetTable({})
 """What a model without a pair is steered by: nothing."""
 
@@ -48,6 +56,11 @@ class OpenPair(LocalPair, Protocol):
 
 
 OpensPair = Callable[[Path], OpenPair]
+
+
+def serving_pair(path: Path) -> OpenPair:
+    """The pair of a file, for several answers at a time."""
+    return load_pair(path, slots=SLOTS)
 
 
 @final
@@ -140,9 +153,13 @@ class Catalogue:
             await model.api.aclose()
 
 
+@final
 @dataclass(slots=True)
-class _Opening:
-    """Opens each pair and each gate once, however many models use it."""
+class Opening:
+    """Opens each pair and each gate once, however many models use it, and what is open already not again.
+
+    open: the models so far, each with the entries that it was opened by.
+    """
 
     config: Config
     environ: Mapping[str, str]
@@ -153,23 +170,41 @@ class _Opening:
     log: AnswerLog | None = None
     pairs: dict[Path, OpenPair] = field(default_factory=dict)
     rooms: dict[Path, asyncio.Semaphore] = field(default_factory=dict)
-    gates: dict[tuple[str, str], AdmissionGate] = field(default_factory=dict)
+    gates: dict[tuple[str, str, int, int], AdmissionGate] = field(default_factory=dict)
+    open: dict[str, tuple[object, SteeredModel]] = field(default_factory=dict)
     created: int = field(default_factory=lambda: int(time.time()))
 
+    def catalogue(self, config: Config) -> Catalogue:
+        """What a configuration serves. Raises a BlackboxProxyError for what cannot be opened; all stays open then."""
+        self.config = config
+        models = {name: self.model(name, served) for name, served in config.models.items()}
+        return Catalogue(models, config.server.default_model)
+
     def model(self, name: str, served: ModelConfig) -> SteeredModel:
+        """The model of a name: the one that is open, with the steering of now, where its other entries are the same."""
+        upstream, recipe = self.config.upstreams[served.upstream], self.config.recipes.get(name)
+        entries = served.model_copy(update={"steering": {}}), upstream, recipe
+        known, model = self.open.get(name, (None, None))
+        if model is None or known != entries:
+            model = self._opened(name, served)
+            self.open[name] = entries, model
+        return replace(model, steering=self.config.steering[name])
+
+    def _opened(self, name: str, served: ModelConfig) -> SteeredModel:
         upstream = self.config.upstreams[served.upstream]
         recipe = self.config.recipes.get(name)
         api = self._api(served, upstream)
         steering = self.config.steering[name]
         asks_nobody = recipe is not None and recipe.way == "expert"
-        where = ("model", name) if asks_nobody else ("upstream", served.upstream)
-        gate = self.gates.setdefault(where, AdmissionGate(upstream.at_once, upstream.queue))
+        room = upstream.at_once, upstream.queue
+        where = ("model", name, *room) if asks_nobody else ("upstream", served.upstream, *room)
+        gate = self.gates.setdefault(where, AdmissionGate(*room))
         if not served.pair:
             alone = SteeredModel(name, api, UNSTEERED, steering, gate, nullcontext(), self.created, api.notes, recipe)
             return replace(alone, log=self.log)
-        pair, room = self._pair(served.pair)
+        pair, places = self._pair(served.pair)
         said = (*api.notes, *_narrow(pair.slots, upstream.at_once))
-        return SteeredModel(name, api, pair, steering, gate, room, self.created, said, recipe, log=self.log)
+        return SteeredModel(name, api, pair, steering, gate, places, self.created, said, recipe, log=self.log)
 
     def _api(self, served: ModelConfig, upstream: UpstreamConfig) -> Api:
         template = served.template
@@ -218,26 +253,22 @@ def _narrow(slots: int, at_once: int) -> tuple[str, ...]:
 
 
 @contextmanager
-def opened(
+def opening(
     config: Config,
     environ: Mapping[str, str],
     *,
     ledger: Ledger | None = None,
-    open_pair: OpensPair = load_pair,
+    open_pair: OpensPair = serving_pair,
     tape: Tape | None = None,
-) -> Iterator[Catalogue]:
-    """Everything that is served; pairs are freed on leaving, connections by `Catalogue.aclose`.
+) -> Iterator[Opening]:
+    """Opens what is served; pairs are freed on leaving, connections by `Catalogue.aclose`.
 
     tape: a cassette that all models record into, or are replayed from.
-
-    Raises a BlackboxProxyError that says what cannot be opened.
     """
     kept = config.server.log
     log = None if kept is None else AnswerLog(config.path(kept), environ=environ)
     with ExitStack() as stack:
-        opening = _Opening(config, environ, ledger, open_pair, stack, tape, log)
-        models = {name: opening.model(name, served) for name, served in config.models.items()}
-        yield Catalogue(models, config.server.default_model)
+        yield Opening(config, environ, ledger, open_pair, stack, tape, log)
 
 
 def notes(catalogue: Catalogue) -> Sequence[str]:

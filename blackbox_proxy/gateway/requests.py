@@ -33,11 +33,8 @@ DEFAULT_TOKENS = 16
 SEEDS = 2**63
 
 _COMMON_NEUTRAL: Mapping[str, tuple[object, ...]] = {
-    "presence_penalty": (0,),
-    "frequency_penalty": (0,),
     "repetition_penalty": (1,),
     "logit_bias": ({},),
-    "top_k": (-1, 0),
     "min_tokens": (0,),
     "ignore_eos": (False,),
     "stop_token_ids": ([],),
@@ -45,7 +42,21 @@ _COMMON_NEUTRAL: Mapping[str, tuple[object, ...]] = {
     "repeat_penalty": (1,),
     "mirostat": (0,),
     "grammar": ("",),
+    "length_penalty": (1,),
+    "use_beam_search": (False,),
+    "typical_p": (1,),
+    "tfs_z": (1,),
+    "top_a": (0,),
+    "top_n_sigma": (-1,),
+    "xtc_probability": (0,),
+    "dry_multiplier": (0,),
+    "dynatemp_range": (0,),
+    "n_predict": (-1,),
+    "include_stop_str_in_output": (False,),
+    "truncate_prompt_tokens": (-1,),
 }
+"""Fields of OpenAI, vLLM and llama.cpp that nothing here obeys, with the values at which they change nothing."""
+
 _COMPLETION_NEUTRAL = {**_COMMON_NEUTRAL, "best_of": (1,), "suffix": ("",)}
 _CHAT_NEUTRAL = {
     **_COMMON_NEUTRAL,
@@ -53,6 +64,12 @@ _CHAT_NEUTRAL = {
     "function_call": ("none", "auto"),
     "modalities": (["text"],),
     "audio": (),
+    "best_of": (1,),
+    "echo": (False,),
+    "web_search_options": (),
+    "chat_template": (),
+    "chat_template_kwargs": ({},),
+    "documents": ([],),
 }
 
 Source = Prompt | TokenPath
@@ -63,7 +80,7 @@ Source = Prompt | TokenPath
 class RequestLimits:
     """What one request may ask for. tokens: of one answer; prompt: characters of one prompt; answers: in all."""
 
-    tokens: int = 4096
+    tokens: int = 32_768
     prompt: int = 400_000
     answers: int = 16
 
@@ -96,8 +113,7 @@ class GatewayRequest:
 def read_chat(body: Body, limits: RequestLimits) -> GatewayRequest:
     """A request to /chat/completions."""
     fields.refuse_unsupported(body, _CHAT_NEUTRAL)
-    most = limits.tokens
-    newer, older = (fields.integer(body, name, low=1, high=most) for name in ("max_completion_tokens", "max_tokens"))
+    newer, older = (_length(body, name, limits) for name in ("max_completion_tokens", "max_tokens"))
     alternatives = fields.integer(body, "top_logprobs", low=0, high=MOST_TOP)
     logprobs = fields.boolean(body, "logprobs")
     if alternatives is not None and not logprobs:
@@ -128,7 +144,7 @@ def _calling(request: GatewayRequest, tools: ToolSet | None, turns: tuple[ChatTu
 def read_completion(body: Body, limits: RequestLimits) -> GatewayRequest:
     """A request to /completions."""
     fields.refuse_unsupported(body, _COMPLETION_NEUTRAL)
-    max_tokens = fields.integer(body, "max_tokens", low=0, high=limits.tokens)
+    max_tokens = _length(body, "max_tokens", limits, low=0)
     top = fields.integer(body, "logprobs", low=0, high=MOST_TOP)
     length = DEFAULT_TOKENS if max_tokens is None else max_tokens
     echo = fields.boolean(body, "echo")
@@ -138,6 +154,21 @@ def read_completion(body: Body, limits: RequestLimits) -> GatewayRequest:
         raise fields.below("max_tokens", 0, 1)
     request = _request(body, limits, sources=_prompts(body.get("prompt"), limits), max_tokens=max(length, 1), top=top)
     return replace(request, echo=True, goes_on=length > 0) if echo else request
+
+
+def _length(body: Body, name: str, limits: RequestLimits, *, low: int = 1) -> int | None:
+    """Most tokens of an answer; None where the request leaves that to the server."""
+    length = fields.integer(body, name, low=low)
+    if length is not None and length > limits.tokens:
+        raise _too_many(name, f"{name} {fields.shown(length)}", limits.tokens, setting="max_tokens")
+    return length
+
+
+def _too_many(param: str, what: str, most: int, *, setting: str, code: str = "integer_above_max_value") -> Refusal:
+    """More than the configuration allows. setting: which field of it says so."""
+    return Refusal(
+        f"Invalid '{param}': {what}: this server allows {most} (`{setting}` of [server]).", param=param, code=code
+    )
 
 
 def _check_echo(body: Body, length: int, top: int | None) -> None:
@@ -173,12 +204,10 @@ def _request(
         raise Refusal("'stream_options' is only allowed when 'stream' is enabled.", param="stream_options")
     n = fields.integer(body, "n", low=1) or 1
     if n * len(sources) > limits.answers:
-        asked = n * len(sources)
-        raise Refusal(f"{asked} answers were asked for; one request may have {limits.answers}.", param="n")
+        raise _too_many("n", f"{n * len(sources)} answers", limits.answers, setting="max_answers")
     standard = {
         "max_tokens": max_tokens,
         **_drawing(body),
-        "min_p": fields.number(body, "min_p", high=1.0),
         "stop": _stops(body.get("stop")),
         "constraint": read_constraint(body),
     }
@@ -197,12 +226,20 @@ def _request(
 
 
 def _drawing(body: Body) -> dict[str, object]:
-    """Temperature, top-p and seed. A nucleus of nothing holds the likeliest token alone."""
+    """What tokens are drawn by. A nucleus of nothing holds the likeliest token alone; a top-k of -1 holds all."""
     temperature, top_p = fields.number(body, "temperature", high=2.0), fields.number(body, "top_p", high=1.0)
     if top_p == 0.0:
         temperature, top_p = 0.0, None
     seed = fields.integer(body, "seed", low=-fields.HUGE - 1)
-    return {"temperature": temperature, "top_p": top_p, "seed": None if seed is None else seed % SEEDS}
+    top_k = fields.integer(body, "top_k", low=-1)
+    return {
+        "temperature": temperature,
+        "top_p": top_p,
+        "top_tokens": None if top_k is None else max(top_k, 0),
+        "min_p": fields.number(body, "min_p", high=1.0),
+        "seed": None if seed is None else seed % SEEDS,
+        **{name: fields.number(body, name, low=-2.0, high=2.0) for name in ("presence_penalty", "frequency_penalty")},
+    }
 
 
 def _steering(value: object) -> dict[str, object]:
@@ -264,9 +301,7 @@ def _prompts(prompt: object, limits: RequestLimits) -> tuple[Source, ...]:
     """A string, a list of strings, one list of token ids, or a list of such lists."""
     if isinstance(prompt, list) and prompt and not fields.is_integer(prompt[0]):
         if len(prompt) > limits.answers:
-            raise Refusal(
-                f"Invalid 'prompt': {len(prompt)} prompts; one request may have {limits.answers}.", param="prompt"
-            )
+            raise _too_many("prompt", f"{len(prompt)} prompts", limits.answers, setting="max_answers")
         return tuple(_prompt(item, f"prompt[{at}]", limits) for at, item in enumerate(prompt))
     return (_prompt(prompt, "prompt", limits),)
 
@@ -285,8 +320,5 @@ def _prompt(prompt: object, param: str, limits: RequestLimits) -> Source:
 
 def _check_length(size: int, limits: RequestLimits, param: str) -> None:
     if size > limits.prompt:
-        raise Refusal(
-            f"Invalid '{param}': {size} characters; a prompt may have {limits.prompt}.",
-            param=param,
-            code="context_length_exceeded",
-        )
+        what, most = f"{size} characters", limits.prompt
+        raise _too_many(param, what, most, setting="max_prompt", code="context_length_exceeded")

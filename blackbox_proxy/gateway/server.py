@@ -15,9 +15,9 @@ from blackbox_proxy.errors import InputError
 from blackbox_proxy.gateway.app import build_app
 from blackbox_proxy.gateway.config import Config
 from blackbox_proxy.gateway.keys import Keys, read_keys, user_key
-from blackbox_proxy.gateway.models import OpensPair, notes, opened
+from blackbox_proxy.gateway.models import OpensPair, notes, opening, serving_pair
+from blackbox_proxy.gateway.reloading import Reloader, ignore_hangups
 from blackbox_proxy.ledger.books import Ledger
-from blackbox_proxy.local.loading import load_pair
 from blackbox_proxy.openai_http.listening import ListeningServer, in_background, listening, url_of
 
 OF_ENVIRONMENT = "environment"
@@ -51,17 +51,22 @@ def application(
     environ: Mapping[str, str],
     *,
     ledger: Ledger | None = None,
-    open_pair: OpensPair = load_pair,
+    open_pair: OpensPair = serving_pair,
     log: Callable[[str], object] = _silent,
     tape: Tape | None = None,
+    again: Callable[[], Config] | None = None,
 ) -> Iterator[ASGIApp]:
-    """Everything opened, and the ASGI application of it."""
+    """Everything opened, and the ASGI application of it. again: reads the configuration anew, for SIGHUP."""
     keys = keys_of(config, environ)
-    with opened(config, environ, ledger=ledger, open_pair=open_pair, tape=tape) as catalogue:
+    with opening(config, environ, ledger=ledger, open_pair=open_pair, tape=tape) as doors:
+        catalogue = doors.catalogue(config)
         for note in notes(catalogue):
             log(note)
         threads = sum(upstream.at_once for upstream in config.upstreams.values())
-        yield build_app(catalogue, config.server, keys, threads=threads, log=log)
+        reload = None
+        if again is not None:
+            reload = Reloader(config, doors, again=again, keys_of=lambda now: keys_of(now, environ), log=log)
+        yield build_app(catalogue, config.server, keys, threads=threads, log=log, reload=reload)
 
 
 def serve(
@@ -69,19 +74,21 @@ def serve(
     *,
     announce: Callable[[str], object],
     ledger: Ledger | None = None,
-    open_pair: OpensPair = load_pair,
+    open_pair: OpensPair = serving_pair,
     log: Callable[[str], object] = _silent,
     tape: Tape | None = None,
+    again: Callable[[], Config] | None = None,
 ) -> None:
     """Serve until interrupted or terminated; answers under way are finished first, for `drain` seconds at most.
 
     announce: is given the base URL (it ends in /v1) once requests are answered. tape: a cassette that all that is asked
-    of the upstreams is written to, or taken from.
+    of the upstreams is written to, or taken from. again: reads the configuration anew, for SIGHUP.
     """
     server = config.server
+    ignore_hangups()
     with (
         listening(server.host, server.port) as listener,
-        application(config, os.environ, ledger=ledger, open_pair=open_pair, log=log, tape=tape) as app,
+        application(config, os.environ, ledger=ledger, open_pair=open_pair, log=log, tape=tape, again=again) as app,
     ):
         gc.freeze()  # vocabularies have a hundred thousand objects, which would be looked through again and again
         ListeningServer(_uvicorn(app, config), on_ready=lambda: announce(url_of(listener))).run(sockets=[listener])
@@ -93,7 +100,7 @@ def running(
     environ: Mapping[str, str] | None = None,
     *,
     ledger: Ledger | None = None,
-    open_pair: OpensPair = load_pair,
+    open_pair: OpensPair = serving_pair,
     log: Callable[[str], object] = _silent,
     tape: Tape | None = None,
 ) -> Iterator[str]:

@@ -11,7 +11,7 @@ _HEAD = """\
 # The gateway's configuration: `blackbox-proxy serve --config FILE`.
 # Lines that begin with `# name =` show a default. No secret belongs here: keys are named by variable or by file.
 
-[server]
+[server]                      # SIGHUP reads models and keys anew
 # host = "127.0.0.1"          # any other address needs keys
 # port = 8080                 # or BLACKBOX_PROXY_SERVER__PORT; so for every field of [server] and [ledger]
 # keys = "keys.txt"           # who may ask: `blackbox-proxy keys add NAME` writes it, hashes only
@@ -24,7 +24,7 @@ _HEAD = """\
 # log = "answers.jsonl"       # keep prompts and answers in this file; left out: none is kept
 # max_body = 4194304          # bytes of one request
 # max_prompt = 400000         # characters of one prompt
-# max_tokens = 4096           # of one answer
+# max_tokens = 32768          # of one answer; a chat without a limit may have as many, if the upstream's context does
 # max_answers = 16            # prompts times n of one request
 
 [ledger]
@@ -41,9 +41,9 @@ _UPSTREAM = """
 # api_key_env = "VARIABLE"    # where its key is; a profile knows its own
 # api_key_file = "FILE"       # in place of that
 # adapter = "completions"     # without a profile: completions, chat_prefill or chat_continue
-# timeout = 60                # seconds for one reply
+# timeout = 600               # seconds for one reply: a whole answer may be long
 # attempts = 4                # of one request
-# at_once = 8                 # answers made at a time; of steered models as many as `slots` of the pair file, if fewer
+# at_once = 8                 # answers made at a time; steered ones: `slots` of the pair file (4), if fewer
 # queue = 32                  # requests that may wait; after that 429
 """
 
@@ -59,7 +59,7 @@ pair = {pair}                 # a pair file; `demo` for the demo's; left out: no
 
 [models.{name}.steering]      # defaults; requests may set others under `steering`
 # alpha = 1.0
-# max_tokens = 256
+# max_tokens = 1024           # where a request has no limit; left out: `max_tokens` of [server]
 # temperature = 0.0
 """
 

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Self, final
 from urllib.parse import urlsplit
 
-from blackbox_proxy.core.money.amounts import Budget, Price, bound_of, cost, worst
+from blackbox_proxy.core.money.amounts import Budget, Price, affordable, bound_of, cost, remaining_charge, worst
 from blackbox_proxy.core.money.usage import Counts, counts_of
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import config_folder, state_folder
@@ -167,27 +167,18 @@ class Entry:
 
     def begin(self, number: int) -> None:
         """Book an attempt before it is sent. Raises OverBudget where it must not be."""
-        ledger = self.account.ledger
-        at = ledger.clock()
-        self.price, self.counted = self.account.price(at, tier=self.tier), None
-        replayed = self.account.replayed
-        if self.price is None and not replayed:
-            self.account.check_limits(self.tier)
-        intent = Intent(
-            run=self.run,
-            step=self.step,
-            attempt=number,
-            at=at,
-            provider=self.account.provider,
-            model=self.account.model,
-            path=self.path,
-            asked=self.bound.output,
-            price=self.price,
-            reserved=None if replayed else worst(self.bound, self.price),
-            tags=ledger.tags,
-            replayed=replayed,
-        )
+        intent = self._intent(number)
+        ledger, replayed = self.account.ledger, self.account.replayed
         self.row = ledger.store.begin(intent, () if replayed else ledger.budgets)
+
+    def affordable(self) -> int | None:
+        """Most tokens that the budgets allow it to write; None where none in dollars holds."""
+        limits = [(one, one.max_cost) for one in self.account.ledger.budgets if one.max_cost is not None]
+        if self.account.replayed or not limits:
+            return None
+        intent, store = self._intent(1), self.account.ledger.store
+        rest = min(remaining_charge(most, store.spent(budget, intent)) for budget, most in limits)
+        return None if intent.price is None else affordable(self.bound, intent.price, rest=rest)
 
     def end(self, attempt: Attempt) -> None:
         """Complete the row: by the provider's own counts, or from above; with nothing where it was not taken."""
@@ -208,6 +199,29 @@ class Entry:
             self.counted = counted
             self.account.ledger.store.count(self.row, self._spent or counted)
         return _Receipt(self.account.ledger.store, self.row, self.cost)
+
+    def _intent(self, number: int) -> Intent:
+        """What is known of an attempt before it is sent. Raises InputError where a budget could not be kept."""
+        ledger = self.account.ledger
+        at = ledger.clock()
+        self.price, self.counted = self.account.price(at, tier=self.tier), None
+        replayed = self.account.replayed
+        if self.price is None and not replayed:
+            self.account.check_limits(self.tier)
+        return Intent(
+            run=self.run,
+            step=self.step,
+            attempt=number,
+            at=at,
+            provider=self.account.provider,
+            model=self.account.model,
+            path=self.path,
+            asked=self.bound.output,
+            price=self.price,
+            reserved=None if replayed else worst(self.bound, self.price),
+            tags=ledger.tags,
+            replayed=replayed,
+        )
 
     @property
     def _spent(self) -> Counted | None:

@@ -140,6 +140,11 @@ class Store:
                 write("INSERT INTO tags (key, value, attempt) VALUES (?, ?, ?)", (key, value, row))
         return cast(int, row)
 
+    def spent(self, budget: Budget, intent: Intent) -> Spent:
+        """What counts against a budget before an attempt."""
+        with self._lock, self._guard():
+            return self._spent(budget, intent)
+
     def end(self, row: int, ended: Ended, counted: Counted | None) -> None:
         """Complete a row. counted: None where what it took is not known; then its reservation stays in force."""
         with self._writing() as write:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path as File
 from typing import Annotated, Any
@@ -55,7 +56,7 @@ class PairDescription(BaseModel):
     context: Annotated[int, Field(ge=64)] = 2048
     threads: Annotated[int, Field(ge=1, le=256)] = 1
     gpu_layers: Annotated[int, Field(ge=0)] = 0
-    slots: Annotated[int, Field(ge=1, le=256)] = 1
+    slots: Annotated[int, Field(ge=1, le=256)] | None = None
     cells: Annotated[int, Field(ge=64)] | None = None
 
     @model_validator(mode="after")
@@ -73,8 +74,8 @@ def _complaint(error: ValidationError) -> str:
     return f"{where}: {first['msg']}" if where else str(first["msg"])
 
 
-def read_pair_file(path: File, resolve: Resolve) -> PairFiles:
-    """Parse and check the file, and resolve the weights it names.
+def read_pair_file(path: File, resolve: Resolve, *, slots: int = 1) -> PairFiles:
+    """Parse and check the file, and resolve the weights it names. slots: those where it says none.
 
     Raises PairError with what is wrong with the description, WeightsError where a file is not to be had.
     """
@@ -88,7 +89,8 @@ def read_pair_file(path: File, resolve: Resolve) -> PairFiles:
         raise PairError(f"{path} is not TOML: {error}", hint=f"it should say {EXAMPLE}") from error
     except ValidationError as error:
         raise PairError(f"{path}: {_complaint(error)}", hint=f"it should say {EXAMPLE}") from error
-    return _files(described, lambda spec: _locate(spec, path.parent, resolve), path.parent)
+    files = _files(described, lambda spec: _locate(spec, path.parent, resolve), path.parent)
+    return replace(files, slots=described.slots or slots)
 
 
 def _locate(spec: str, folder: File, resolve: Resolve) -> File:
@@ -96,7 +98,7 @@ def _locate(spec: str, folder: File, resolve: Resolve) -> File:
 
 
 def _files(described: PairDescription, locate: Callable[[str], File], folder: File) -> PairFiles:
-    run: dict[str, Any] = described.model_dump(include={"context", "threads", "gpu_layers", "slots", "cells"})
+    run: dict[str, Any] = described.model_dump(include={"context", "threads", "gpu_layers", "cells"})
     run["template"] = _template_text(described.template, folder)
     adapter = locate(described.adapter) if described.adapter else None
     if described.expert and described.anti_expert:

@@ -140,7 +140,7 @@ def written(
 
     controls: how the model's control tokens are spelt; where messages spell one, it is marked.
     """
-    if prompt.text.strip():
+    if prompt.text:
         return MarkedPrompt(prompt.text)
     _check_chat(prompt.messages, template)
     guard = guard_over(_texts(prompt.messages), controls)
@@ -167,7 +167,7 @@ def written_until(
 
 
 def _check_chat(messages: Sequence[Message], template: str) -> None:
-    if not any(message.content.strip() for message in messages):
+    if not messages:
         raise PromptError("the prompt is empty", hint="say something, as an argument or on standard input")
     if not template:
         raise PromptError(

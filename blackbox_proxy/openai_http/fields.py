@@ -85,15 +85,15 @@ def integer(body: Body, name: str, *, low: int, high: int = HUGE) -> int | None:
     return whole
 
 
-def number(body: Body, name: str, *, high: float) -> float | None:
-    """A number from 0 to `high`; None where it is absent."""
+def number(body: Body, name: str, *, high: float, low: float = 0) -> float | None:
+    """A number from `low` to `high`; None where it is absent."""
     value = body.get(name)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise wrong_type(name, "a decimal", value)
-    if not value >= 0:
-        raise below(name, value, 0)
+    if not value >= low:
+        raise below(name, value, low)
     if value > high:
         raise above(name, value, high)
     return float(value)

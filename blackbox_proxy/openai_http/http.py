@@ -29,8 +29,8 @@ Translate = Callable[[Exception], Refusal]
 _DIGITS = 18
 
 
-async def whole_body(http: Request, *, most: int) -> bytes:
-    """The body. Raises Refusal (413) as soon as it is known to have more than `most` bytes."""
+async def whole_body(http: Request, *, most: int, said: str = "") -> bytes:
+    """The body. Raises Refusal (413) as soon as it is known to have more than `most` bytes. said: where that stands."""
     body = bytearray()
     length = http.headers.get("content-length", "0")
     if length.isdecimal() and len(length) <= _DIGITS and int(length) <= most:
@@ -40,7 +40,7 @@ async def whole_body(http: Request, *, most: int) -> bytes:
                 break
         else:
             return bytes(body)
-    raise Refusal(f"The body of a request may have at most {most} bytes.", status=413)
+    raise Refusal(f"The body of a request may have at most {most} bytes{said and f' ({said})'}.", status=413)
 
 
 async def while_connected(http: Request, work: Callable[[], Awaitable[T]]) -> T:

@@ -19,7 +19,7 @@ from blackbox_proxy.pages.figures import NONE, UNKNOWN, dollars, money, nats
 from blackbox_proxy.pages.html import Html, document, el, joined
 from blackbox_proxy.pages.samples import samples_table
 from blackbox_proxy.pages.style import COMMON, TRACE
-from blackbox_proxy.steering import Schedule
+from blackbox_proxy.schedule import Schedule
 from blackbox_proxy.types import Call, Kind, Origin, Prompt, Result, ScoredCandidate, Step
 
 

@@ -123,7 +123,12 @@ class RecipeSteerer:
 
 
 def check_greedy(recipe: FittedRecipe, steering: Steering) -> None:
-    """Raises InputError where an answer is to be drawn, and the recipe's way gives the likeliest."""
+    """Raises InputError where an answer is to be drawn, or penalised, and the recipe's way gives the likeliest."""
+    if recipe.way in GREEDY and steering.penalises:
+        raise InputError(
+            f"a recipe of the way {recipe.way!r} gives its likeliest answer, and penalties were asked for",
+            hint="leave presence_penalty and frequency_penalty out, or set them to 0",
+        )
     if recipe.way in GREEDY and steering.temperature > 0.0:
         raise InputError(
             f"a recipe of the way {recipe.way!r} gives its likeliest answer, and temperature {steering.temperature:g} "

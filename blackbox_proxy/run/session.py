@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from blackbox_proxy.api import Endpoint
-from blackbox_proxy.core.decoding.api_answer import api_answer
+from blackbox_proxy.core.decoding.api_answer import api_answer, demanded_answer
 from blackbox_proxy.core.decoding.collecting import collecting_steering
 from blackbox_proxy.core.decoding.drafting import Drafts, Planner
 from blackbox_proxy.core.decoding.given import Given
@@ -39,6 +39,7 @@ from blackbox_proxy.core.text import first_stop
 from blackbox_proxy.errors import BlackboxProxyError, InputError, OverBudget, PromptError
 from blackbox_proxy.local.controls import parted_note
 from blackbox_proxy.run.calls import Answered, Batch, as_worded, goes_on_from, start_of
+from blackbox_proxy.run.capping import afforded, capped
 from blackbox_proxy.run.chunks import HeldChunks, drawing, held_for
 from blackbox_proxy.run.labels import exactness_of, way_of
 from blackbox_proxy.run.notes import blind_note, constraint_notes, recut_notes, respelled_note, uncertain_notes
@@ -51,6 +52,7 @@ from blackbox_proxy.run.sources import (
     bound_source,
     check_scores,
     check_unconstrained,
+    demand_of,
     drafts_of,
     draws_whole,
     reached_by,
@@ -95,9 +97,9 @@ class Session:
 
     drafted: how many positions the API has sent. blind: how many replies showed nothing at their first one.
     respelled: how many spelt the answer so far with other escapes than it needs. waiting: how many requests are under
-    way. given, reference: the text to score, or the answer to collect the places of, where that is what the run is for.
-    whole: the whole answers or chunks, where those are drawn. plan: makes another run of the one that all this
-    describes.
+    way. cut: tokens that the last question asked for, where a budget allowed no more; 0 elsewhere. given, reference:
+    the text to score, or the answer to collect the places of, where that is what the run is for. whole: the whole
+    answers or chunks, where those are drawn. plan: makes another run of the one that all this describes.
     """
 
     api: Endpoint
@@ -115,6 +117,7 @@ class Session:
     blind: int = 0
     respelled: int = 0
     waiting: int = 0
+    cut: int = 0
     given: Given | None = None
     whole: HeldAnswers | HeldChunks | None = None
     reference: bytes | None = None
@@ -207,19 +210,24 @@ class Session:
         if self.reference is not None and isinstance(self.source, PairSource):
             return self.source.collecting(self.reference, self.steering, self.api)
         run = self.source.loop(self.steering, self.api, self.drafts)
+        if (demand := demand_of(self.steering, self.api)) is not None:
+            return demanded_answer(self.steering, demand, otherwise=run)
         return api_answer(self.steering, otherwise=run) if self.steering.leaves_alone else run
 
     def asks(self, event: Asking | ApiReveal | Drawing) -> Batch:
         """The requests that a question of the loop becomes, to be sent at once."""
-        asks = self._asks(event)
+        asked, purpose = self._asks(event), Purpose(self.spending.run, len(self.steps))
+        asks = afforded(asked, self.api, purpose, beyond=self.steering.draft)
+        self.cut = 0 if asks is asked else max(ask.length for ask in asks)
         self.waiting = 1 if self.api.capabilities().prompt_lists and self.whole is None else len(asks)
-        return Batch(asks, Purpose(self.spending.run, len(self.steps)))
+        return Batch(asks, purpose)
 
     def _asks(self, event: Asking | ApiReveal | Drawing) -> Sequence[Ask]:
         model, top_k = self.api.model, self.api.capabilities().top_k
         match event:
             case ApiDraft(answer, path, length=length):
-                return [Generate(model, self._prefix(answer, path), top_k, length, _sampling(event))]
+                sampling, prefix = _sampling(event), self._prefix(answer, path)
+                return [Generate(model, prefix, top_k, length, sampling, schema=event.schema)]
             case ApiPrefixes(answers):
                 return [Generate(model, self._prefix(answer.text, answer.path), top_k) for answer in answers]
             case ApiEcho(answer, path, draft, drafted, length):
@@ -322,16 +330,17 @@ class Session:
         if self.whole is not None:
             self.whole.take(ending, self.spending)
         self.spending.settle()
-        return self.result(ending)
+        result = self.result(ending)
+        return capped(result, self.cut) if self.cut and ending.finish == "length" else result
 
     def cut_short(self, error: OverBudget | PromptError) -> Result:
-        """The answer so far, where the next request could have passed a budget, or where the pair's context is full.
+        """The answer so far, where the next request could have passed a budget, or where a context is full.
 
         Raises an error that is another one.
         """
         finish: Finish = "budget"
         if isinstance(error, PromptError):
-            if error.context != "pair" or not self.steps:
+            if not error.context or not self.steps:
                 raise error
             finish = "length"
         partial = self.partial()
@@ -356,6 +365,7 @@ class Session:
             model=self.model,
             notes=(
                 *ending.notes,
+                *ending.remarks,
                 *(() if self.whole is None else self.whole.failures),
                 *(() if ending.is_local else parted_note(self.prompt, self.messages)),
                 *blind_note(self.blind),

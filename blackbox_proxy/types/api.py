@@ -285,6 +285,7 @@ class Capabilities:
             reply does not go on from it.
         logprobs: Whether it shows log-probs at all; without them answers can only be drawn whole (`Draw`).
         answers_at_once: Most answers that one request may draw, with its prompt counted once.
+        schemas: Whether it holds a whole answer to a JSON schema by itself (`Generate.schema`).
     """
 
     top_k: int = 20
@@ -298,6 +299,7 @@ class Capabilities:
     ways: int = 1
     logprobs: bool = True
     answers_at_once: int = 1
+    schemas: bool = False
 
 
 class Adapter(Protocol):

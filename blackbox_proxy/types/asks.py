@@ -54,6 +54,8 @@ class Generate:
         sampling: How they are drawn; None for a greedy draft, at whichever temperature the endpoint's log-probs are
             worth most.
         way: In which of the adapter's ways it is asked (`Capabilities.ways`).
+        schema: The JSON schema, as text, that the endpoint is to hold its answer to (`Capabilities.schemas`); "" for
+            none.
         roomy: Whether a reply was cut before it came to what is asked for (`errors.ReplyCut`), so that more room than
             is usual is to be left.
     """
@@ -64,6 +66,7 @@ class Generate:
     length: int = 1
     sampling: Sampling | None = None
     way: int = 0
+    schema: str = ""
     roomy: bool = False
 
 

@@ -28,7 +28,8 @@ from blackbox_proxy.evaluation.serving import CLOSED
 from blackbox_proxy.evaluation.task import Item
 from blackbox_proxy.local.weights import default_cache, resolve
 from blackbox_proxy.run.steerer import steer
-from blackbox_proxy.steering import Schedule, Steering
+from blackbox_proxy.schedule import Schedule
+from blackbox_proxy.steering import Steering
 from blackbox_proxy.tasks.demo import exact, in_house_form, questions
 from blackbox_proxy.tasks.demonstration import LOADS, Stage, staged
 from blackbox_proxy.types import Prompt, Result, Usage

@@ -18,7 +18,8 @@ from blackbox_proxy.cli.logging_answers import LogOptions
 from blackbox_proxy.cli.options import PairOptions
 from blackbox_proxy.cli.settings import Settings
 from blackbox_proxy.errors import InputError
-from blackbox_proxy.steering import Schedule, Steering
+from blackbox_proxy.schedule import Schedule
+from blackbox_proxy.steering import Steering
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from blackbox_proxy.evaluation.task import boxed, read_task
 from blackbox_proxy.evaluation.task import written as knobs_written
 from blackbox_proxy.learnt import LearntWeights
 from blackbox_proxy.ledger.store import Store
-from blackbox_proxy.steering import Schedule
+from blackbox_proxy.schedule import Schedule
 from tests.cli.runs import PRICES, PROGRAM, Cli
 from tests.evaluation.tasks import written
 from tests.pages.reading import Page

@@ -16,8 +16,8 @@ from blackbox_proxy import Pair, Prompt, Result, Steering, connect, load_pair, s
 from blackbox_proxy.cli.show import result_json
 from blackbox_proxy.core.visible import visible
 from blackbox_proxy.learnt import LearntWeights
+from blackbox_proxy.schedule import Schedule
 from blackbox_proxy.standin import running
-from blackbox_proxy.steering import Schedule
 from blackbox_proxy.types import Message, Origin
 from tests.cli.runs import API_CONTEXT, Cli
 from tests.tiny_gguf import TinyModel

@@ -18,7 +18,8 @@ from blackbox_proxy.core.decoding.combine import FieldScores, whole
 from blackbox_proxy.core.decoding.given import Given
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.run.steerer import Steerer
-from blackbox_proxy.steering import Schedule, Steering
+from blackbox_proxy.schedule import Schedule
+from blackbox_proxy.steering import Steering
 from blackbox_proxy.testing import ToyApi, ToyModel, ToyPair
 from blackbox_proxy.types import (
     NO_RUN,

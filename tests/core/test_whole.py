@@ -16,7 +16,8 @@ from scipy import stats
 from blackbox_proxy.core.decoding.whole import chance_of_change, draws_of, shares_of, whole_answers
 from blackbox_proxy.core.events import ApiAnswers, Ending, Evidence, ScoreStrings, StringScores
 from blackbox_proxy.errors import InputError
-from blackbox_proxy.steering import Schedule, Steering
+from blackbox_proxy.schedule import Schedule
+from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import FILTERED, DrawnAnswer, Kind, Reply, Result, Sample, Scores, Step, Usage
 
 P = {"a": 0.5, "b": 0.3, "c": 0.15, "d": 0.05}

@@ -70,6 +70,30 @@ def _any(*values: Json) -> tuple[Json, ...]:
     return values
 
 
+UNOBEYED: dict[str, list[Json]] = {
+    "repetition_penalty": [1.1, 0, "1", [], {}, [1]],
+    "repeat_penalty": [1.1, 0, "1", [], {}],
+    "min_tokens": [1, "0", [], {}, -1],
+    "ignore_eos": [True, 1, "false", []],
+    "stop_token_ids": [[1], 3, "x", {}, [[]], [None]],
+    "bad_words": [["a"], "a", 3, {}, [""]],
+    "mirostat": [1, 2, "0", []],
+    "grammar": ["root ::= x", 3, [], {}],
+    "length_penalty": [2, "1", []],
+    "use_beam_search": [True, "no"],
+    "typical_p": [0.5, "1"],
+    "tfs_z": [0.5, []],
+    "top_a": [0.1, {}],
+    "top_n_sigma": [1, "-1"],
+    "xtc_probability": [0.1, "x"],
+    "dry_multiplier": [0.8, []],
+    "dynatemp_range": [0.5, {}],
+    "n_predict": [5, "x", []],
+    "include_stop_str_in_output": [True, "x"],
+    "truncate_prompt_tokens": [5, "x"],
+}
+"""Fields that nothing here obeys, at values that would change the answer, and of odd types."""
+
 WRONG: dict[str, list[Json]] = {
     "model": [3, [], {}, True, 1.5, ["steered"]],
     "n": [0, -1, 1.5, "2", [], 10**30, True, 17, 2**63],
@@ -83,8 +107,6 @@ WRONG: dict[str, list[Json]] = {
     "user": [3, [], {}, "u" * 513, True],
     "metadata": [3, [], "x", {"a": 1}, {"": "x"}, {"k" * 65: "v"}, {"a=b": "c"}, {str(i): "v" for i in range(17)}],
     "logit_bias": [{"5": 100}, 3, [], "x"],
-    "presence_penalty": [1, "x", [], {}],
-    "frequency_penalty": [0.5, -2, [0]],
     "guided_json": SCHEMAS,
     "json_schema": SCHEMAS,
     "guided_grammar": GRAMMARS,
@@ -97,6 +119,11 @@ WRONG: dict[str, list[Json]] = {
         *({"grammar": one} for one in GRAMMARS),
     ],
     "response_format": [{"type": "json_schema", "json_schema": {"name": "x", "schema": schema}} for schema in SCHEMAS],
+    "presence_penalty": [2.1, -3, "x", [], {}, True, 10**400],
+    "frequency_penalty": [-2.5, "1", [0], False, 1e308],
+    "top_k": [-2, 1.5, "5", [], {}, True, 10**30],
+    "min_p": [-0.1, 1.1, "x", []],
+    **UNOBEYED,
 }
 """Values that each of the fields, alone, makes a 400 of, on both routes."""
 
@@ -244,6 +271,11 @@ WRONG_CHAT: dict[str, list[Json]] = {
     "top_logprobs": [3, -1, 21, "x", True],
     "logprobs": [3, "x", [], 1],
     "modalities": [["audio"], 3, "x"],
+    "chat_template": ["{{ messages }}", 3, []],
+    "chat_template_kwargs": [{"enable_thinking": False}, 3, [], "x"],
+    "documents": [[{"text": "a"}], {}, 3],
+    "web_search_options": [{}, 3],
+    "best_of": [2, "x", []],
     "max_completion_tokens": [0, -1, 10**9, "x", 1.5, []],
 }
 KNOBS: list[Json] = [

@@ -87,7 +87,7 @@ def test_text_is_not_held_to_anything(served: str, format_: object) -> None:
         ({"structured_outputs": {"json": {}, "regex": "a"}}, "structured_outputs", "one of"),
         ({"guided_regex": "a", "guided_choice": ["a"]}, "guided_choice", "exclude"),
         ({"grammar": "root ::= x"}, "grammar", "not supported"),
-        ({"top_k": 5}, "top_k", "not supported"),
+        ({"top_k": -2}, "top_k", ">= -1"),
         ({"min_tokens": 3}, "min_tokens", "not supported"),
         ({"bad_words": ["a"]}, "bad_words", "not supported"),
     ],

@@ -12,6 +12,7 @@ from blackbox_proxy.local.loading import load_pair
 from blackbox_proxy.run.steerer import steer
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Prompt, Result
+from tests.gateway.nonsense import UNOBEYED
 from tests.standin.raw import Json, call, post
 
 ASKED = {"model": "steered", "prompt": "the then", "max_tokens": 6, "temperature": 0}
@@ -246,6 +247,42 @@ def test_what_nobody_knows_is_ignored_and_parts_are_text(served: str) -> None:
         post(served, "/chat/completions", odd).json["choices"]
         == post(served, "/chat/completions", CHAT).json["choices"]
     )
+
+
+def test_penalties_and_a_top_k_are_those_of_the_library(served: str, upstream: str, pair_file: object) -> None:
+    """The fields of a request are knobs of the steering."""
+    fields: Json = {"presence_penalty": -2, "frequency_penalty": -1.5, "max_tokens": 12}
+    asked = {**ASKED, "model": "blind"}
+    with connect(upstream, model="tiny") as api, load_pair(str(pair_file)) as pair:
+        wanted = steer(Prompt(text="the then"), api=api, offsets=pair, steering=Steering(**fields))
+    found, plain = (post(served, "/v1/completions", {**asked, **one}).json for one in (fields, {"max_tokens": 12}))
+    assert found["choices"][0]["text"] == wanted.text != plain["choices"][0]["text"]
+    likeliest = post(served, "/v1/completions", {**asked, "max_tokens": 12, "temperature": 2, "top_k": 1}).json
+    assert likeliest["choices"] == plain["choices"]
+    for neutral in ({"presence_penalty": 0, "top_k": -1}, {"frequency_penalty": None, "top_k": 0}):
+        assert (
+            post(served, "/v1/completions", {**asked, "max_tokens": 12, **neutral}).json["choices"] == plain["choices"]
+        )
+
+
+@pytest.mark.parametrize("model", ["steered", "plain"])
+@pytest.mark.parametrize("route", ["completions", "chat/completions"])
+def test_no_field_that_would_change_the_answer_is_ignored(served: str, model: str, route: str) -> None:
+    asked = {**(CHAT if "chat" in route else ASKED), "model": model, "max_tokens": 1}
+    for name, values in UNOBEYED.items():
+        for value in values:
+            refused = post(served, f"/v1/{route}", {**asked, name: value})
+            assert (refused.status, refused.error["param"]) == (400, name), (name, value)
+
+
+@pytest.mark.parametrize("content", ["", " ", [], [{"type": "text", "text": ""}]], ids=str)
+@pytest.mark.parametrize("model", ["steered", "plain"])
+def test_a_turn_that_says_nothing_is_a_turn(served: str, model: str, content: Json) -> None:
+    """As at OpenAI. The template writes it down, so that the model is asked."""
+    messages = [{"role": "user", "content": content}]
+    assert post(served, "/v1/chat/completions", {**CHAT, "model": model, "messages": messages}).status == 200
+    nobody = post(served, "/v1/chat/completions", {**CHAT, "model": model, "messages": []})
+    assert (nobody.status, nobody.error["param"]) == (400, "messages")
 
 
 def test_unknown_models(served: str) -> None:

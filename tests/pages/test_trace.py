@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from blackbox_proxy.core.visible import visible
 from blackbox_proxy.pages.style import TRACE as STYLE
 from blackbox_proxy.pages.trace import HEADS, MEANINGS, ORIGINS, rounds, rounds_of_steps, trace_page
-from blackbox_proxy.steering import Schedule
+from blackbox_proxy.schedule import Schedule
 from blackbox_proxy.types import Call, Kind, Message, Origin, Prompt, Result, ScoredCandidate, Step, Usage
 from tests.pages.answers import CALLS, CANDIDATES, RESULT, STEPS, TRACE, with_steps
 from tests.pages.reading import Element, Page

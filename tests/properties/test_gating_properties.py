@@ -18,7 +18,8 @@ from blackbox_proxy.core.decoding.gating import total_variation
 from blackbox_proxy.core.decoding.sources import OffsetTable
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.run.steerer import steer
-from blackbox_proxy.steering import Schedule, Steering
+from blackbox_proxy.schedule import Schedule
+from blackbox_proxy.steering import Steering
 from blackbox_proxy.testing import ToyApi, ToyModel
 from blackbox_proxy.types import Distribution, Floats, Logits, Origin, PairDistributions, TokenPath
 from tests.core.toys import TOY, toy_api, toy_pair

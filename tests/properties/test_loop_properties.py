@@ -20,7 +20,8 @@ from blackbox_proxy.core.text import is_start, is_whole
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.learnt import LearntWeights
 from blackbox_proxy.run.steerer import Steerer, steer
-from blackbox_proxy.steering import Gate, Rule, Schedule, Steering, Target
+from blackbox_proxy.schedule import Schedule
+from blackbox_proxy.steering import Gate, Rule, Steering, Target
 from blackbox_proxy.testing import ToyApi, ToyModel, ToyPair
 from blackbox_proxy.types import (
     Kind,

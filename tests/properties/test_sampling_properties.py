@@ -90,7 +90,7 @@ def drawing(seed: int) -> Drawing:
 
 
 def step_distribution(toys: Drawing, path: TokenPath, steering: Steering) -> Floats:
-    """q of section 3.0, then the target, temperature, top-p and min-p, over all ids: by their definitions."""
+    """q of section 3.0, then penalties, target, temperature, top-k, top-p and min-p, over all ids: by definition."""
     p, expert, anti_expert = (
         np.exp(model.distribution(path).logits.astype(np.float64) - model.distribution(path).log_norm)
         for model in (toys.api.toy, toys.pair.expert, toys.pair.anti_expert)
@@ -105,9 +105,13 @@ def step_distribution(toys: Drawing, path: TokenPath, steering: Steering) -> Flo
     apart = np.abs(expert - anti_expert).sum() / 2
     shut = steering.gate == "divergence" and apart <= steering.threshold
     q = p * (expert / anti_expert) ** (0.0 if shut else steering.alpha)
+    for i in set(path):
+        q[i] *= math.exp(-steering.presence_penalty - path.count(i) * steering.frequency_penalty)
     q = (q / q.sum()) ** (1 / steering.temperature)
     q /= q.sum()
     down = np.argsort(-q)
+    q[down[steering.top_tokens or len(q) :]] = 0.0
+    q /= q.sum()
     enough = int(np.searchsorted(np.cumsum(q[down]), steering.top_p - 1e-12)) + 1
     kept = np.zeros(len(q), dtype=bool)
     kept[down[:enough]] = True
@@ -154,6 +158,12 @@ def settings() -> Iterator[Steering]:
             yield replace(full, draft=draft, temperature=1.0, top_p=0.9)
     yield replace(plain, draft=8, temperature=1.0, top_p=0.9, min_p=0.1)
     yield replace(plain, draft=8, temperature=1.0, event="bytes", rule="none", evidence=0.0, proposals=16)
+    fined = replace(plain, draft=8, presence_penalty=0.7, frequency_penalty=0.4)
+    yield replace(fined, temperature=1.0)
+    yield replace(fined, temperature=0.7, presence_penalty=-1.5, target="topk")
+    yield replace(fined, temperature=1.0, event="bytes", rule="none", evidence=0.0, proposals=16)
+    yield replace(plain, draft=8, temperature=1.0, top_tokens=3)
+    yield replace(plain, draft=8, temperature=1.3, top_tokens=4, top_p=0.9, target="topk")
 
 
 def gated() -> Iterator[Steering]:
@@ -166,6 +176,7 @@ def gated() -> Iterator[Steering]:
     yield replace(plain, draft=8, temperature=0.7, target="nucleus", nucleus=0.8)
     yield replace(plain, draft=8, temperature=1.0, target="topk", top_p=0.9, min_p=0.1)
     yield replace(plain, draft=8, temperature=1.0, event="bytes", rule="none", evidence=0.0, proposals=16)
+    yield replace(plain, draft=8, temperature=1.0, presence_penalty=2.0)
 
 
 GATE = 0.4
@@ -176,7 +187,9 @@ LIMIT = 3.97
 
 
 def name(steering: Steering) -> str:
-    gate = ("gated",) if steering.gate == "divergence" else ()
+    gate: tuple[str, ...] = ("gated",) if steering.gate == "divergence" else ()
+    gate += (f"presence{steering.presence_penalty}",) if steering.penalises else ()
+    gate += (f"k{steering.top_tokens}",) if steering.top_tokens else ()
     parts = (
         steering.event,
         steering.target,
@@ -195,7 +208,7 @@ def check(steering: Steering, count: int) -> None:
     assert found < LIMIT
 
 
-@pytest.mark.parametrize("steering", [*EVERY[1::5], *GATED[::4]], ids=name)
+@pytest.mark.parametrize("steering", [*EVERY[1:-5:5], *EVERY[-5:], *GATED[::4]], ids=name)
 def test_a_few_thousand_texts_follow_the_distribution(steering: Steering) -> None:
     check(steering, 3000)
 

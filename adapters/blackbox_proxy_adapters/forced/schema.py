@@ -20,6 +20,8 @@ import re
 from collections.abc import Mapping
 from typing import Literal
 
+from blackbox_proxy_adapters.demands import NAME, schema_fields
+
 Structured = Literal["pattern", "spelt", "const", "none"]
 """How an endpoint's structured output can demand a beginning, with log-probs; `none` where it cannot."""
 
@@ -27,7 +29,7 @@ LONGEST = 100_000
 """Most bytes of an answer so far that are demanded: half of what llguidance compiles. It takes 200,000 characters and
 refuses 400,000; llama.cpp's server takes these too."""
 
-ANSWER = "answer"
+ANSWER = NAME
 """The property that holds the answer."""
 
 BEGUN = "begun"
@@ -48,13 +50,13 @@ def demand(text: str, structured: Structured, *, responses: bool) -> dict[str, o
         structured: How it is demanded.
         responses: Whether the route is /responses.
     """
-    return _fields(_schema(text, structured), responses=responses)
+    return schema_fields(_schema(text, structured), strict=True, responses=responses)
 
 
 def demand_whole(text: str, *, responses: bool) -> dict[str, object]:
     """The fields of a request that demand `text` and nothing behind it. Arguments as in `demand`."""
     constant = {"type": "string", "const": text}
-    return _fields(_object({ANSWER: constant}), responses=responses)
+    return schema_fields(_object({ANSWER: constant}), strict=True, responses=responses)
 
 
 def frame_tokens(text: bytes) -> int:
@@ -75,13 +77,6 @@ def _schema(text: str, structured: Structured) -> Mapping[str, object]:
 
 def _object(properties: Mapping[str, object]) -> Mapping[str, object]:
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
-
-
-def _fields(schema: Mapping[str, object], *, responses: bool) -> dict[str, object]:
-    named = {"name": ANSWER, "strict": True, "schema": schema}
-    if responses:
-        return {"text": {"format": {"type": "json_schema", **named}}}
-    return {"response_format": {"type": "json_schema", "json_schema": named}}
 
 
 def _pattern(text: str, structured: Structured) -> str:

@@ -1,13 +1,14 @@
 """The API's own answer, where nothing of it is steered: one call as long as it may be, of which every token is kept.
 
 The answer ends where the API ended it. No pair is asked, and nothing competes: what the API wrote is the choice. Where
-its log-probs have lost the bytes of tokens, or tokens, the text that stands beside them tells the rest.
+its log-probs have lost the bytes of tokens, or tokens, the text that stands beside them tells the rest. A schema that
+the answer is to hold to is left to the API too, where it knows schemas; whether the answer does is looked at here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import takewhile
 
 import numpy as np
@@ -27,19 +28,67 @@ _FINISHES: Mapping[str, Finish] = {"stop": "stop", FILTERED: FILTERED}
 """What the endpoint's word for its end means for the answer; any other: its length."""
 
 
+@dataclass(frozen=True, slots=True)
+class SchemaDemand:
+    """A JSON schema that an endpoint is to hold its answer to.
+
+    schema: as text. accepts: whether a text is such an answer, or (the second is False) may begin one.
+    """
+
+    schema: str
+    accepts: Callable[[bytes, bool], bool]
+
+
+def demanded_answer(steering: Steering, demand: SchemaDemand, *, otherwise: Run) -> Run:
+    """`api_answer` of an endpoint that is given the schema. otherwise: the run that holds an answer to it itself.
+
+    That takes over from the beginning where the endpoint refuses the schema, or its answer does not hold to it.
+    """
+    evidence = yield from ask_api(_question(steering, schema=demand.schema))
+    (reply,) = evidence.replies
+    if (wrong := _broken(reply, demand, steering)) is None:
+        return (yield from _answered(steering, evidence, otherwise=otherwise))
+    ending = yield from otherwise
+    wasted, remarks = ending.wasted + len(reply.positions), (*ending.remarks, f"{wrong}, so it was held to here")
+    return replace(ending, wasted=wasted, remarks=remarks)
+
+
+def _broken(reply: Reply, demand: SchemaDemand, steering: Steering) -> str | None:
+    """What is wrong with a reply that should hold to a schema; None where it does."""
+    if not known_of(reply):
+        return "the endpoint did not take the schema"
+    text = b"".join(step.piece for step in _steps_of(reply, steering))
+    ended = (reply.said or reply).finish == "stop"
+    whole = text if ended else text[: len(text) - open_bytes(text)]
+    if is_start(whole) and demand.accepts(whole, ended):
+        return None
+    return "the endpoint's own answer does not hold to the schema"
+
+
 def api_answer(steering: Steering, *, otherwise: Run) -> Run:
     """Ask for the whole answer, and yield its tokens as steps that were left to the API.
 
     Half a character at the end is no text and is left out, before an end of the API's too. otherwise: the loop that
     takes over with the same reply where that is no UTF-8 text, so that what is chosen can be gone on from.
     """
-    drawn = steering.temperature > 0.0
-    seed, top_p = (_seed_of(steering), steering.top_p) if drawn else (None, 1.0)
-    draft = ApiDraft(b"", (), steering.max_tokens, (), steering.temperature, seed, unsteered=True, top_p=top_p)
-    evidence = yield from ask_api(draft)
+    evidence = yield from ask_api(_question(steering))
     (reply,) = evidence.replies
     if not known_of(reply):
         raise no_token(b"", reply.finish)
+    return (yield from _answered(steering, evidence, otherwise=otherwise))
+
+
+def _question(steering: Steering, *, schema: str = "") -> ApiDraft:
+    """The question for a whole answer."""
+    drawn = steering.temperature > 0.0
+    seed, top_p = (_seed_of(steering), steering.top_p) if drawn else (None, 1.0)
+    temperature, length = steering.temperature, steering.max_tokens
+    return ApiDraft(b"", (), length, (), temperature, seed, unsteered=True, top_p=top_p, schema=schema)
+
+
+def _answered(steering: Steering, evidence: Evidence, *, otherwise: Run) -> Run:
+    """The steps of an answer that came. otherwise: as in `api_answer`."""
+    drawn, (reply,) = steering.temperature > 0.0, evidence.replies
     as_it_is = not drawn or draws_as_it_is(steering)
     if as_it_is and not is_start(b"".join(step.piece for step in _steps_of(reply, steering))):
         return (yield from _taken_over(otherwise, evidence))

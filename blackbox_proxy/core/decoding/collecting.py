@@ -39,7 +39,7 @@ def collecting_steering(steering: Steering) -> Steering:
     Raises InputError for what the rule `learnt` cannot do.
     """
     return replace(
-        steering,
+        steering.as_it_is(),
         rule="learnt",
         learnt=steering.learnt or LearntWeights.fixed(steering.alpha),
         alpha=1.0,
@@ -47,9 +47,6 @@ def collecting_steering(steering: Steering) -> Steering:
         gate="always",
         target="full",
         tail="impute",
-        temperature=1.0,
-        top_p=1.0,
-        min_p=0.0,
         drafter="api",
         stop=(),
     )

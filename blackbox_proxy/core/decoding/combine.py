@@ -49,7 +49,8 @@ class FieldScores:
     """For each string: the API's logp (imputed where unseen), the pair's offset, and the steered score; shape (n,).
 
     rest: the offset of everything else together, as one event. logs: log E and log A of each string, and of all else as
-    the last, shape (2, n + 1); None where a rule does not use them apart.
+    the last, shape (2, n + 1); None where a rule does not use them apart. fine: what penalties have taken off each
+    score; None where there are none.
     """
 
     logp: Floats
@@ -57,6 +58,7 @@ class FieldScores:
     score: Floats
     rest: float = 0.0
     logs: Floats | None = None
+    fine: Floats | None = None
 
 
 def covers(pieces: Sequence[bytes], *, known: int = 0) -> NDArray[np.bool_]:
@@ -208,6 +210,8 @@ def whole(scores: FieldScores, *, known: int, alpha: float, barred: float = 0.0)
     """
     mass = divided(scores, known=known, barred=barred)
     gain = alpha * np.array([*scores.offset, scores.rest]) if alpha else np.zeros(len(mass))
+    if scores.fine is not None:
+        gain[:-1] -= scores.fine
     kept = mass > 0.0
     log = np.log(mass[kept]) + gain[kept]
     return float(np.logaddexp.reduce(log))

@@ -87,7 +87,7 @@ def _choose(
         drafted = None
     if steering.temperature == 0.0:
         chosen = best(score, known=known, drafted=drafted, unseen=unseen)
-        if drafted is None or drafted >= known or scored.alpha != 0.0 or not likeliest:
+        if drafted is None or drafted >= known or scored.alpha != 0.0 or steering.penalises or not likeliest:
             return chosen
         return replace(chosen, index=drafted, certified=True)
     if scored.missed is not None and drafted is not None:

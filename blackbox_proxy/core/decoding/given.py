@@ -106,7 +106,7 @@ def distribution_of(steering: Steering) -> Steering:
             "a schedule counts the tokens of an answer, and a given text has no answer in it",
             hint="score it with one alpha",
         )
-    return replace(steering, temperature=1.0, top_p=1.0, min_p=0.0, tail="impute", stop=(), max_tokens=1)
+    return replace(steering.as_it_is(), tail="impute", stop=(), max_tokens=1)
 
 
 @final

@@ -22,6 +22,7 @@ from blackbox_proxy.core.decoding.acceptors import ANY_TEXT, LOOKED_AT, Acceptor
 from blackbox_proxy.core.decoding.certificate import Unseen, is_certain
 from blackbox_proxy.core.decoding.gating import gate_of
 from blackbox_proxy.core.decoding.offsets import Ratio
+from blackbox_proxy.core.decoding.penalties import fines
 from blackbox_proxy.core.decoding.readings import (
     FAINT,
     MOST_PROPOSED,
@@ -93,7 +94,7 @@ class IdReading:
                 f"the API's token {piece!r} is not in the pair's vocabulary",
                 hint="--event ids is for an API that speaks the pair's vocabulary; leave it out otherwise",
             )
-        return Answer(answer.text + piece, (*answer.path, ids[0]), answer.tokens + 1)
+        return Answer(answer.text + piece, (*answer.path, ids[0]), answer.tokens + 1, (*answer.said, piece))
 
     def knows(self, piece: bytes) -> bool:
         """Whether the piece is a token of the vocabulary."""
@@ -105,13 +106,16 @@ class IdReading:
         opening = self._gate(distributions)
         if not opening.is_open:
             fits = partial(self._fits, answer.text)
-            gated = untouched(position, opening.divergence, steering=self._steering, fits=fits)
+            gated = untouched(position, opening.divergence, steering=self._steering, fits=fits, said=answer.said)
             if gated is not None:
                 return gated
         alpha = self._steering.alpha_at(answer.tokens)
         gains = alpha * self._offsets(distributions) + self._may_appear
+        if self._steering.penalises:
+            repeated = [self._vocabulary.ids_of(piece)[0] for piece in set(answer.said) if piece]
+            gains[repeated] -= fines([self._vocabulary.pieces[i] for i in repeated], answer.said, self._steering)
+        scored = self._listed(distributions, position, gains, alpha=alpha, answer=answer)
         text = answer.text
-        scored = self._listed(distributions, position, gains, alpha=alpha, text=text)
         revealing = 0
         for _ in range(self._steering.reveals):
             ids = self._threats(scored, text)
@@ -119,7 +123,7 @@ class IdReading:
                 break
             position, written = yield from reveal_ids(position, answer, ids, vocabulary=self._vocabulary)
             revealing += written
-            scored = self._listed(distributions, position, gains, alpha=alpha, text=text)
+            scored = self._listed(distributions, position, gains, alpha=alpha, answer=answer)
         return replace(scored, divergence=opening.divergence, revealing=revealing)
 
     def complete(self, answer: Answer) -> Completing:
@@ -174,14 +178,20 @@ class IdReading:
                 yield i
 
     def _listed(
-        self, distributions: PairDistributions, position: Position, gains: Floats, *, alpha: float, text: bytes
+        self,
+        distributions: PairDistributions,
+        position: Position,
+        gains: Floats,
+        *,
+        alpha: float,
+        answer: Answer,
     ) -> ScoredPosition:
         """Everything that competes; more of the expert's ids where all that is not listed outweighs the choice."""
         count = self._steering.proposals
-        scored = self._scored_position(distributions, position, gains, alpha=alpha, count=count, text=text)
+        scored = self._scored_position(distributions, position, gains, alpha=alpha, count=count, answer=answer)
         while scored.is_outweighed and 0 < count < MOST_PROPOSED:
             count = min(WIDENED * count, MOST_PROPOSED)
-            scored = self._scored_position(distributions, position, gains, alpha=alpha, count=count, text=text)
+            scored = self._scored_position(distributions, position, gains, alpha=alpha, count=count, answer=answer)
         return scored
 
     def _scored_position(
@@ -192,10 +202,10 @@ class IdReading:
         *,
         alpha: float,
         count: int,
-        text: bytes,
+        answer: Answer,
     ) -> ScoredPosition:
-        shown = {p: logp for p, logp in merged(position, greedy=self._greedy).items() if self._fits(text, p)}
-        pieces = (*shown, *self._proposals(distributions, shown, count=count, text=text))
+        shown = {p: logp for p, logp in merged(position, greedy=self._greedy).items() if self._fits(answer.text, p)}
+        pieces = (*shown, *self._proposals(distributions, shown, count=count, text=answer.text))
         tail = hidden(position, greedy=self._greedy)
         masses = self._masses(distributions, pieces)
         field = combine.Field(
@@ -209,7 +219,7 @@ class IdReading:
         scores = combine.score(field, Ratio(), alpha=alpha, evidence=0.0)
         check_any(scores.logp, position, fault="is in the pair's vocabulary")
         unseen = self._unseen(position, gains, tail=tail, end=shown.get(b"", -math.inf))
-        return supported(ScoredPosition(pieces, scores, len(shown), unseen, alpha), self._steering)
+        return supported(ScoredPosition(pieces, scores, len(shown), unseen, alpha), self._steering, said=answer.said)
 
     def _unseen(self, position: Position, gains: Floats, *, tail: float, end: float) -> Unseen:
         """What is known of the ids that the API did not show, one by one."""

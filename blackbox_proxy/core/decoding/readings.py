@@ -19,6 +19,7 @@ from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding import combine
 from blackbox_proxy.core.decoding.acceptors import Acceptor
 from blackbox_proxy.core.decoding.certificate import NOTHING, Unseen, is_certain
+from blackbox_proxy.core.decoding.penalties import fines, largest_bonus
 from blackbox_proxy.core.decoding.sampling import nucleus
 from blackbox_proxy.core.events import Answer, ApiReveal, Evidence, Question, ask_api
 from blackbox_proxy.errors import ReplyError
@@ -219,8 +220,26 @@ def check_any(logp: Floats, position: Position, *, fault: str) -> None:
         )
 
 
-def supported(scored: ScoredPosition, steering: Steering) -> ScoredPosition:
-    """What the target leaves of it: all (T1), the API's own nucleus (T2), what the API showed (T3); section 3.2."""
+def penalised(scored: ScoredPosition, steering: Steering, *, said: Sequence[bytes]) -> ScoredPosition:
+    """The position, with the penalties for what was said before; any unseen token may be one of these.
+
+    Where unseen tokens are listed (`Unseen.gains`), their gains have the penalties already.
+    """
+    if not steering.penalises or not said:
+        return scored
+    fine, unseen = fines(scored.pieces, said, steering), scored.unseen
+    if unseen.gains is None and unseen is not NOTHING:
+        unseen = replace(unseen, gain=unseen.gain + largest_bonus(said, steering))
+    scores = replace(scored.scores, score=scored.scores.score - fine, fine=fine)
+    return replace(scored, scores=scores, unseen=unseen)
+
+
+def supported(position: ScoredPosition, steering: Steering, *, said: Sequence[bytes]) -> ScoredPosition:
+    """What penalties and the target leave of it: all (T1), the API's own nucleus (T2), what it showed (T3); 3.2.
+
+    said: the steps of the answer so far.
+    """
+    scored = penalised(position, steering, said=said)
     if steering.target == "full":
         return scored
     known, scores = scored.known, scored.scores
@@ -234,7 +253,12 @@ def supported(scored: ScoredPosition, steering: Steering) -> ScoredPosition:
 
 
 def untouched(
-    position: Position, divergence: float | None, *, steering: Steering, fits: Callable[[bytes], bool]
+    position: Position,
+    divergence: float | None,
+    *,
+    steering: Steering,
+    fits: Callable[[bytes], bool],
+    said: Sequence[bytes] = (),
 ) -> ScoredPosition | None:
     """The API's own distribution of what may follow (`fits`), where the gate is shut; None where nothing may.
 
@@ -253,10 +277,10 @@ def untouched(
         missed = max(0.0, 1.0 - math.fsum(math.exp(logp) for logp in fit))
     unseen = Unseen(hidden(position, greedy=greedy), position.ceiling, 0.0)
     scored = ScoredPosition(tuple(shown), scores, len(logp), unseen, 0.0, divergence, gated=True, missed=missed)
-    return supported(scored, steering)
+    return supported(scored, steering, said=said)
 
 
 def draws_as_it_is(steering: Steering) -> bool:
     """Whether tokens are drawn from a whole distribution at temperature 1, as the API draws them."""
-    truncated = steering.top_p < 1.0 or steering.min_p > 0.0
-    return steering.temperature == 1.0 and steering.target == "full" and not truncated
+    changed = steering.truncates or steering.penalises
+    return steering.temperature == 1.0 and steering.target == "full" and not changed

@@ -1,8 +1,9 @@
 """Drawing a token from the steered distribution, with the API's own draw as a proposal.
 
-The order is: combine, then temperature, then top-p and min-p of the steered distribution q. A token that the API drew
-from its distribution p is kept with probability min(1, q / p); otherwise one is drawn from (q - p)+ (section 3.3 of the
-derivation), and either way the token follows q, however long the draft was. Arrays and chance only; knows no token.
+The order is: combine, then temperature, then top-k, top-p and min-p of the steered distribution q. A token that the
+API drew from its distribution p is kept with probability min(1, q / p); otherwise one is drawn from (q - p)+ (section
+3.3 of the derivation), and either way the token follows q, however long the draft was. Arrays and chance only; knows no
+token.
 """
 
 from __future__ import annotations
@@ -34,9 +35,11 @@ class Drawn:
 
 
 def tempered(score: Floats, steering: Steering) -> Floats:
-    """The steered distribution after temperature (above 0), top-p and min-p: probabilities, shape (n,)."""
+    """The steered distribution after temperature (above 0), top-k, top-p and min-p: probabilities, shape (n,)."""
     log = (score - score.max()) / steering.temperature
     distribution = np.exp(log)
+    if steering.top_tokens:
+        distribution[np.argsort(-distribution, kind="stable")[steering.top_tokens :]] = 0.0
     distribution /= distribution.sum()
     kept = nucleus(distribution, steering.top_p) & (distribution >= steering.min_p * distribution.max())
     distribution = np.where(kept, distribution, 0.0)
@@ -112,7 +115,7 @@ def draw(
     bound = truncated_tv_bound(score, known=known, unseen=unseen, steering=steering)
     chance = rng.random()
     if drafted is not None and drafted < known and chance * proposal[drafted] < distribution[drafted]:
-        whole = bound == 0.0 or (steering.top_p >= 1.0 and steering.min_p <= 0.0)
+        whole = bound == 0.0 or not steering.truncates
         least = float(distribution[drafted]) * (1.0 - bound) if whole else 0.0
         return Drawn(drafted, bool(chance * proposal[drafted] < least), bound, log_normaliser(score))
     residual = np.maximum(distribution - proposal, 0.0)
@@ -127,9 +130,10 @@ def truncated_tv_bound(score: Floats, *, known: int, unseen: Unseen, steering: S
 
     Without truncation it is `tv_bound`. With it, both distributions are proportional on the shown tokens that both
     keep; they differ by those that one alone keeps, and by unseen ones. 0 where the same are certain to be kept (3.2).
+    Of a top-k it is all or nothing: whether all that it keeps was shown, and outweighs what was not.
     """
     plain = tv_bound(score, known=known, unseen=unseen, temperature=steering.temperature)
-    if (steering.top_p >= 1.0 and steering.min_p <= 0.0) or plain == 0.0:
+    if not steering.truncates or plain == 0.0:
         return plain
     top = float(score.max())
     weights = np.exp((score - top) / steering.temperature)
@@ -137,6 +141,9 @@ def truncated_tv_bound(score: Floats, *, known: int, unseen: Unseen, steering: S
     if math.isinf(high) or not known:
         return 1.0
     shown, most = weights[:known], math.exp(min((unseen.best - top) / steering.temperature, 700.0))
+    if steering.top_tokens:
+        above = (shown > max(most, float(weights[known:].max(initial=0.0)))).sum()
+        return 0.0 if above >= steering.top_tokens else 1.0
     return _kept_apart(shown, guessed=weights[known:], low=low, high=high, most=most, steering=steering)
 
 

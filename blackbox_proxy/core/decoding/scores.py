@@ -51,7 +51,7 @@ class ScoreReading:
 
     def after(self, answer: Answer, piece: bytes) -> Answer:
         """The answer with one more piece."""
-        return Answer(answer.text + piece, tokens=answer.tokens + 1)
+        return Answer(answer.text + piece, (), answer.tokens + 1, (*answer.said, piece))
 
     def knows(self, piece: bytes) -> bool:
         """Whether the piece can be part of an answer."""
@@ -87,7 +87,8 @@ class ScoreReading:
         if offsets.other is not None:
             scores = replace(scores, rest=offsets.other)
         unseen = Unseen(tail, position.ceiling, rule.most(field, alpha=alpha))
-        return supported(ScoredPosition(pieces, scores, len(logp), unseen, alpha), self._steering)
+        scored = ScoredPosition(pieces, scores, len(logp), unseen, alpha)
+        return supported(scored, self._steering, said=answer.said)
 
     def _shown(self, position: Position, text: bytes) -> dict[bytes, float]:
         """The API's log-probs of what may follow; a part of a character only where the draft goes on with the rest."""

@@ -115,7 +115,7 @@ class ByteReading:
 
     def after(self, answer: Answer, piece: bytes) -> Answer:
         """The answer with one more piece."""
-        return Answer(answer.text + piece, tokens=answer.tokens + 1)
+        return Answer(answer.text + piece, (), answer.tokens + 1, (*answer.said, piece))
 
     def knows(self, piece: bytes) -> bool:
         """Whether the piece can be part of an answer, and the pair can spell it."""
@@ -131,7 +131,7 @@ class ByteReading:
         opening = self._gate(distributions)
         if not opening.is_open:
             fits = partial(self._fits, answer.text)
-            gated = untouched(position, opening.divergence, steering=self._steering, fits=fits)
+            gated = untouched(position, opening.divergence, steering=self._steering, fits=fits, said=answer.said)
             if gated is not None:
                 return gated
         learnt = self._steering.rule == "learnt"
@@ -154,7 +154,7 @@ class ByteReading:
         proposed, count, read_on = self._proposed(cover, text), self._steering.proposals, False
         while True:
             scored, masses, foreign = self._score_all(
-                cover, position, rule=rule, shown=shown, proposed=proposed, alpha=alpha
+                cover, position, rule=rule, shown=shown, proposed=proposed, alpha=alpha, said=answer.said
             )
             if alpha != 0.0 and not read_on and (self._steering.temperature > 0.0 or not scored.is_safe):
                 read_on = True
@@ -194,6 +194,7 @@ class ByteReading:
         shown: dict[bytes, float],
         proposed: Sequence[bytes],
         alpha: float,
+        said: Sequence[bytes],
     ) -> tuple[ScoredPosition, Floats, frozenset[bytes]]:
         """Everything that competes, scored by what the cover knows; its masses; and the strings of `foreign_of`."""
         pieces = (*shown, *(piece for piece in proposed if piece not in shown))
@@ -203,6 +204,7 @@ class ByteReading:
         foreign = foreign_of(cover, pieces, (masses, once), logp=logp) if self._api is None else frozenset()
         field = self._field(pieces, masses, once, logp=logp, at=position, foreign=foreign)
         scored = self._scored_position(pieces, field, rule, at=position, alpha=alpha)
+        scored = supported(scored, self._steering, said=said)
         return replace(scored, unbordered=cover.tree.unbordered and self._api is not None), masses, foreign
 
     def _next_path(
@@ -373,7 +375,7 @@ class ByteReading:
             scores, powers = rule.apart(scores, field), rule.powers
         check_any(scores.logp, at, fault="can follow the text")
         unseen = Unseen(field.tail, field.ceiling, rule.most(field, alpha=alpha))
-        return supported(ScoredPosition(pieces, scores, len(field.logp), unseen, alpha, powers=powers), self._steering)
+        return ScoredPosition(pieces, scores, len(field.logp), unseen, alpha, powers=powers)
 
     def _threats(self, scored: ScoredPosition) -> TokenPath:
         """Ids of the API whose log-probs would decide, as far as its vocabulary is known: of imputed candidates."""

@@ -6,7 +6,7 @@ Money is Decimal, in US dollars; what is not known is None, never 0. Pure: no cl
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from typing import final
 
@@ -92,6 +92,17 @@ def worst(bound: Usage, price: Price | None) -> Decimal | None:
     read = max(rate.most(bound.input) for rate in rates if rate is not None)
     tokens = bound.input * read + bound.output * price.output.most(bound.input)
     return tokens.scaleb(PER_MILLION) + price.request
+
+
+def affordable(bound: Usage, price: Price, *, rest: int) -> int | None:
+    """Most tokens of output for which a request costs no more than `rest` (10^-12 dollars); None where they are free.
+
+    bound: the most tokens that it can take; its output does not count.
+    """
+    each, read = price.output.most(bound.input), worst(replace(bound, output=0), price)
+    if not each or read is None:
+        return None
+    return max(0, int((Decimal(rest).scaleb(UNIT) - read).scaleb(-PER_MILLION) // each))
 
 
 def bound_of(body: Mapping[str, object], size: int, *, length: int) -> Usage:
@@ -186,6 +197,11 @@ class Spent:
     calls: int = 0
 
 
+def remaining_charge(max_cost: Decimal, spent: Spent) -> int:
+    """What a budget still allows, in 10^-12 dollars; below 0 where it was passed."""
+    return int(max_cost.scaleb(-UNIT).to_integral_value(ROUND_FLOOR)) - spent.charge
+
+
 def check_budget(budget: Budget, spent: Spent, *, reserve: int) -> None:
     """Raises OverBudget where a request that may cost `reserve` (10^-12 dollars) could pass the budget."""
     if budget.max_calls is not None and spent.calls + 1 > budget.max_calls:
@@ -194,7 +210,7 @@ def check_budget(budget: Budget, spent: Spent, *, reserve: int) -> None:
         )
     if budget.max_cost is None:
         return
-    remaining = int(budget.max_cost.scaleb(-UNIT).to_integral_value(ROUND_FLOOR)) - spent.charge
+    remaining = remaining_charge(budget.max_cost, spent)
     if reserve > remaining:
         raise OverBudget(
             f"the next request may cost {dollars(reserve)}, and of the budget of {plain(budget.max_cost)} USD per "
