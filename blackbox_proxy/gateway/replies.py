@@ -152,7 +152,7 @@ class GatewayChatShape:
         return self._stream.opening(index)
 
     def chunks(self, index: int, part: Part[Step]) -> Iterator[str]:
-        return self._stream.chunks(index, part, _chat_logprobs(part.tokens, self.mode.top))
+        return self._stream.chunks(index, part, chat_logprobs(part.tokens, self.mode.top))
 
     def closing(self, usage: CompletionUsage) -> str:
         return to_json(self.head.chunk([], usage=usage))
@@ -163,7 +163,7 @@ class GatewayChatShape:
 
     def _choice(self, index: int, part: Part[Step]) -> chat_completion.Choice:
         top = self.mode.top
-        return chat_choice(index, part, None if top is None else _chat_logprobs(part.tokens, top))
+        return chat_choice(index, part, None if top is None else chat_logprobs(part.tokens, top))
 
 
 @final
@@ -196,7 +196,7 @@ class GatewayCompletionShape:
         return OpenChoice(text=part.text, index=index, logprobs=spelt, finish_reason=part.finish)
 
 
-def _chat_logprobs(tokens: Iterable[Placed[Step]], top: int | None) -> list[ChatCompletionTokenLogprob]:
+def chat_logprobs(tokens: Iterable[Placed[Step]], top: int | None) -> list[ChatCompletionTokenLogprob]:
     """The entries of a chat's `logprobs.content`; none where none are wanted."""
     if top is None:
         return []
