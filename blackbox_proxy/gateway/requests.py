@@ -13,6 +13,8 @@ from blackbox_proxy.gateway.constraints import read_constraint
 from blackbox_proxy.knobs import FIXED, REQUEST_FIELDS, KnobMistake, check_bounds, read_knobs
 from blackbox_proxy.openai_http import fields
 from blackbox_proxy.openai_http.fields import Body, Refusal
+from blackbox_proxy.openai_http.tool_text import ChatTurn
+from blackbox_proxy.openai_http.tools import ToolSet
 from blackbox_proxy.openai_http.turns import Unfinished, read_turns
 from blackbox_proxy.types import Prompt, TokenPath
 
@@ -70,7 +72,9 @@ class GatewayRequest:
 
     model: "" where none is named. knobs: what is set of the steering, by the names of `Steering`. top: log-probs to
     show of each token, None for none at all. echo: the prompts' own tokens are wanted with their log-probs; then
-    goes_on says whether one token behind each is too.
+    goes_on says whether one token behind each is too. tools: those of a chat, which its prompt describes already, and
+    to calls of which the knob `constraint` holds the answer; None for none. turns: the chat itself, where tools are
+    declared or were called.
     """
 
     model: str
@@ -83,6 +87,8 @@ class GatewayRequest:
     tags: Mapping[str, str] | None = None
     echo: bool = False
     goes_on: bool = False
+    tools: ToolSet | None = None
+    turns: tuple[ChatTurn, ...] = ()
 
 
 def read_chat(body: Body, limits: RequestLimits) -> GatewayRequest:

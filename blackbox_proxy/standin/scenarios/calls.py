@@ -16,9 +16,9 @@ from openai.types.chat.chat_completion_chunk import (
 from openai.types.chat.chat_completion_message_function_tool_call import ChatCompletionMessageFunctionToolCall, Function
 
 from blackbox_proxy.openai_http.frames import Head, to_json
+from blackbox_proxy.openai_http.tools import ToolCall
 from blackbox_proxy.standin.replies import Count
 from blackbox_proxy.standin.scenarios.answers import tokens_of
-from blackbox_proxy.standin.scenarios.exchanges import ToolCall
 
 
 @final
