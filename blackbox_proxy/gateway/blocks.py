@@ -65,6 +65,7 @@ class Blocks:
         self._reader = reader
         self._open: Block | None = None
         self._tokens: list[Placed[Step]] = []
+        self._length = 0
 
     def take(self, part: Part[Step]) -> Iterator[BlockEvent]:
         """What a part changes. The last one, which has a finish, opens and closes no block by itself."""
@@ -98,12 +99,11 @@ class Blocks:
                 yield from self._grown(delta.arguments, ())
             elif delta.text:
                 yield from self.text()
-                yield from self._grown(delta.text, self._ready(delta.text))
+                self._length += len(delta.text)
+                yield from self._grown(delta.text, self._ready(self._length))
 
-    def _ready(self, delta: str) -> Tokens:
-        """The tokens that begin in the text, with this much more of it: a call's are nobody's."""
-        assert self._open is not None
-        length = len(self._open.content) + len(delta)
+    def _ready(self, length: int) -> Tokens:
+        """The tokens that begin in so much text: those of a call are nobody's."""
         return [placed for placed in self._tokens if self._reader is None or placed.offset < length]
 
     def _opened(self, block: Block) -> Iterator[BlockEvent]:

@@ -35,9 +35,7 @@ class Spelling:
         except Refusal as refusal:
             message = _QUOTED.sub(lambda quoted: f"'{self.name(quoted['name'])}'", refusal.message)
             param = None if refusal.param is None else self.name(refusal.param)
-            raise Refusal(
-                message, status=refusal.status, param=param, code=refusal.code, wait=refusal.wait
-            ) from None
+            raise Refusal(message, status=refusal.status, param=param, code=refusal.code, wait=refusal.wait) from None
 
     def name(self, chats: str) -> str:
         """The route's name of a field of a chat."""

@@ -97,6 +97,11 @@ async def events(
         yield _event(last)
 
 
+def keeping_alive(ping: Chunk | None) -> ServerSentEvent:
+    """What keeps a connection alive: an event of the route's, or a comment where it has none."""
+    return ServerSentEvent(comment="ping", sep="\n") if ping is None else _event(ping)
+
+
 def _event(chunk: Chunk) -> ServerSentEvent:
     if isinstance(chunk, NamedEvent):
         return ServerSentEvent(chunk.data, event=chunk.name, sep="\n")
@@ -131,17 +136,24 @@ def _as_openai(_path: str) -> Fault:
     return fault
 
 
+def _unknown(_path: str) -> str:
+    return ""
+
+
 def handlers(
-    translate: Translate, fault_of: Callable[[str], Fault] = _as_openai
+    translate: Translate, fault_of: Callable[[str], Fault] = _as_openai, why_absent: Callable[[str], str] = _unknown
 ) -> Mapping[Any, Callable[[Request, Exception], Awaitable[Response]]]:
-    """What Starlette is to do with whatever is raised. fault_of: how the route of a path writes an error."""
+    """What Starlette is to do with whatever is raised.
+
+    fault_of: how the route of a path writes an error. why_absent: what is to be said of a path that has no route.
+    """
 
     async def on_error(request: Request, error: Exception) -> Response:
         return fault_of(request.url.path)(translate(error))
 
     async def on_http(request: Request, error: Exception) -> Response:
         """Unknown routes and methods; Starlette raises them."""
-        response = fault_of(request.url.path)(_unrouted(request, error))
+        response = fault_of(request.url.path)(_unrouted(request, error, why_absent(request.url.path)))
         if isinstance(error, HTTPException):
             response.headers.update(error.headers or {})
         return response
@@ -154,11 +166,12 @@ def handlers(
     }
 
 
-def _unrouted(request: Request, error: Exception) -> Refusal:
+def _unrouted(request: Request, error: Exception, reason: str) -> Refusal:
     status = error.status_code if isinstance(error, HTTPException) else 500
     if status == 405:
         return Refusal(f"Not allowed to {request.method} on {request.url.path}.", status=status)
-    return Refusal(f"Invalid URL ({request.method} {request.url.path})", status=status)
+    message = f"Invalid URL ({request.method} {request.url.path})"
+    return Refusal(f"{message}. {reason}" if reason else message, status=status)
 
 
 async def _on_leave(_request: Request, _error: Exception) -> Response:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from starlette.responses import JSONResponse
 
 from blackbox_proxy.openai_http.fields import Refusal
-from blackbox_proxy.openai_http.http import utf8
+from blackbox_proxy.openai_http.http import Fault, fault, utf8
 
 _KINDS: Mapping[int, str] = {
     401: "authentication_error",
@@ -37,3 +37,8 @@ def messages_fault(refusal: Refusal) -> JSONResponse:
     """A refusal as a reply."""
     headers = {} if refusal.wait is None else {"retry-after": str(refusal.wait)}
     return JSONResponse(messages_error(refusal), status_code=refusal.status, headers=headers)
+
+
+def fault_of(path: str) -> Fault:
+    """How the route of a path writes an error."""
+    return messages_fault if is_of_messages(path) else fault

@@ -56,7 +56,9 @@ _WITHIN_TURNS = {r"\.tool_call_id": ".tool_use_id", r"\.tool_calls\[\d+\](\.func
 def read_message_request(body: Body, limits: RequestLimits) -> GatewayRequest:
     """A request to /messages."""
     if body.get("max_tokens") is None:
-        raise Refusal("Missing required parameter: 'max_tokens'.", param="max_tokens", code="missing_required_parameter")
+        raise Refusal(
+            "Missing required parameter: 'max_tokens'.", param="max_tokens", code="missing_required_parameter"
+        )
     return read_counted(body, limits)
 
 
@@ -98,9 +100,7 @@ def _format(body: Body) -> object:
         return None
     described = fields.mapping(form, "output_config.format")
     if described.get("type") != "json_schema":
-        raise unsupported(
-            "output_config.format.type", f"{fields.shown(described.get('type'))}: there is 'json_schema'"
-        )
+        raise unsupported("output_config.format.type", f"{fields.shown(described.get('type'))}: there is 'json_schema'")
     return {"type": "json_schema", "json_schema": {"schema": described.get("schema")}}
 
 
@@ -140,6 +140,4 @@ def _choice(body: Body) -> dict[str, Any]:
             named = {"type": "function", "function": {"name": choice.get("name")}}
             return {"tool_choice": named, "parallel_tool_calls": parallel}
         case other:
-            raise unsupported(
-                "tool_choice.type", f"{fields.shown(other)}: there are 'auto', 'any', 'tool' and 'none'"
-            )
+            raise unsupported("tool_choice.type", f"{fields.shown(other)}: there are 'auto', 'any', 'tool' and 'none'")

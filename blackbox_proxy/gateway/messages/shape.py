@@ -39,6 +39,7 @@ _REASONS: Mapping[str, str] = {
 class GatewayMessageShape:
     """A message, and the events of a stream; of one answer. reader: of an answer that may call tools."""
 
+    ping: Chunk | None = PING
     last: str | None = None
 
     def __init__(self, head: Head, reader: AnswerReader | None = None) -> None:
@@ -112,7 +113,7 @@ def _arguments(text: str) -> object:
 def _written(event: BlockEvent) -> NamedEvent:
     block = event.block
     if event.kind == "opened":
-        empty = {"input": {}} if block.is_call else {"text": ""}
+        empty: dict[str, object] = {"input": {}} if block.is_call else {"text": ""}
         return _event("content_block_start", index=block.number, content_block={**_content(block), **empty})
     if event.kind == "closed":
         return _event("content_block_stop", index=block.number)

@@ -49,7 +49,9 @@ def _read_message(item: Body, place: str, read: Turns) -> None:
         block = fields.mapping(value, where)
         match block.get("type"):
             case "text":
-                _add_text(fields.text(block.get("text"), f"{where}.text"), role, where, read, begin=begin)
+                _add_text(
+                    {"role": role, "content": fields.text(block.get("text"), f"{where}.text")}, where, read, begin=begin
+                )
             case "tool_use" if role == "assistant":
                 read.add_call(_call(block, where), where)
             case "tool_result" if role == "user":
@@ -58,13 +60,13 @@ def _read_message(item: Body, place: str, read: Turns) -> None:
                 raise unsupported(f"{where}.type", f"{fields.shown(other)} in a message of role '{role}': {_BLOCKS}")
 
 
-def _add_text(text: str, role: str, place: str, read: Turns, *, begin: int) -> None:
-    """Blocks of text that follow each other in one message are one text."""
-    last = read.turns[-1] if len(read.turns) > begin else None
-    if last is not None and last["role"] == role and "tool_calls" not in last:
-        last["content"] += text
+def _add_text(turn: Turn, place: str, read: Turns, *, begin: int) -> None:
+    """Blocks of text that follow each other in one message, whose turns begin at `begin`, are one text."""
+    last = read.turns[-1] if len(read.turns) > begin else {}
+    if last.get("role") == turn["role"] and "tool_calls" not in last:
+        last["content"] += turn["content"]
     else:
-        read.add({"role": role, "content": text}, place)
+        read.add(turn, place)
 
 
 def _call(block: Body, place: str) -> Turn:

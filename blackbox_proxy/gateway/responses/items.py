@@ -69,7 +69,9 @@ def _output(item: Body, place: str) -> Turn:
 def _text(content: object, place: str) -> str:
     """A string, or parts that hold text."""
     if isinstance(content, list):
-        return "".join(_part(fields.mapping(part, f"{place}[{at}]"), f"{place}[{at}]") for at, part in enumerate(content))
+        return "".join(
+            _part(fields.mapping(part, f"{place}[{at}]"), f"{place}[{at}]") for at, part in enumerate(content)
+        )
     if not isinstance(content, str):
         raise fields.wrong_type(place, "a string or an array of parts", content)
     return fields.text(content, place)

@@ -152,7 +152,7 @@ def _allowed(tools: object) -> object:
 
 def _not_run(param: str, kind: object) -> Refusal:
     return Refusal(
-        f"Unsupported value of '{param}': {fields.shown(kind)}: this server runs no tools; only 'function' is supported.",
+        f"Unsupported value of '{param}': {fields.shown(kind)}: this server runs no tools; send 'function'.",
         param=param,
         code="unsupported_value",
     )

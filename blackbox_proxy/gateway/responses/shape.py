@@ -38,6 +38,7 @@ class GatewayResponseShape:
     top: log-probs to show of each token; None for none at all. reader: of an answer that may call tools.
     """
 
+    ping: Chunk | None = None
     last: str | None = None
 
     def __init__(self, frame: ResponseFrame, *, top: int | None, reader: AnswerReader | None = None) -> None:
@@ -91,10 +92,9 @@ class GatewayResponseShape:
         yield from self._blocks.close()
 
     def _response(self, usage: ResponseUsage | None = None) -> Response:
-        *before, last = [*self._blocks.all] or [None]
-        output = [self._item(block, "completed") for block in before if block]
-        if last is not None:
-            output.append(self._item(last, item_status(self._blocks.finish)))
+        blocks, status = self._blocks.all, item_status(self._blocks.finish)
+        output = [self._item(block, "completed") for block in blocks[:-1]]
+        output += [self._item(block, status) for block in blocks[-1:]]
         return self._frame.response(output, self._blocks.finish, usage=usage)
 
     def _written(self, event: BlockEvent) -> Iterator[Chunk]:
