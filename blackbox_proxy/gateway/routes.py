@@ -52,7 +52,7 @@ def _response(body: Body, request: GatewayRequest, model: SteeredModel) -> Gatew
 
 
 def _message(_body: Body, request: GatewayRequest, model: SteeredModel) -> GatewayShape:
-    return GatewayMessageShape(_head("msg_", model), _reader(request, "toolu_"))
+    return GatewayMessageShape(_head("msg_", model), _reader(request, "toolu_"), stops="stop" in request.knobs)
 
 
 ROUTES: Mapping[RouteName, AnsweringRoute] = {

@@ -37,13 +37,18 @@ _REASONS: Mapping[str, str] = {
 
 @final
 class GatewayMessageShape:
-    """A message, and the events of a stream; of one answer. reader: of an answer that may call tools."""
+    """A message, and the events of a stream; of one answer.
+
+    reader: of an answer that may call tools. stops: whether the request has stop strings; the model's own are an end like
+    any other.
+    """
 
     ping: Chunk | None = PING
     last: str | None = None
 
-    def __init__(self, head: Head, reader: AnswerReader | None = None) -> None:
+    def __init__(self, head: Head, reader: AnswerReader | None = None, *, stops: bool = False) -> None:
         self._head = head
+        self._stops = stops
         self._blocks = Blocks(reader)
 
     def whole(self, answers: Answers, usage: CompletionUsage) -> str:
@@ -74,9 +79,12 @@ class GatewayMessageShape:
 
     def _ending(self) -> dict[str, object]:
         """Why the answer ended; the stop string is null where nobody knows which of several it was."""
-        stop, finish = self._blocks.stop, self._blocks.finish or "length"
-        reason = "stop_sequence" if stop is not None and finish == "stop" else _REASONS[finish]
-        return {"stop_reason": reason, "stop_sequence": (stop or None) if reason == "stop_sequence" else None}
+        finish = self._blocks.finish or "length"
+        stop = self._blocks.stop if self._stops and finish == "stop" else None
+        return {
+            "stop_reason": _REASONS[finish] if stop is None else "stop_sequence",
+            "stop_sequence": stop or None,
+        }
 
 
 def usage_in_messages(usage: CompletionUsage) -> dict[str, object]:
