@@ -15,6 +15,7 @@ from blackbox_proxy.gateway.replies import GatewayChatShape, GatewayCompletionSh
 from blackbox_proxy.gateway.requests import GatewayRequest, RequestLimits, read_chat, read_completion
 from blackbox_proxy.gateway.responses.reading import echoed, read_response
 from blackbox_proxy.gateway.responses.shape import GatewayResponseShape
+from blackbox_proxy.gateway.tool_replies import ToolChatShape
 from blackbox_proxy.openai_http.fields import Body
 from blackbox_proxy.openai_http.frames import Head
 from blackbox_proxy.openai_http.responses import ResponseFrame
@@ -37,7 +38,8 @@ def _mode(request: GatewayRequest) -> GatewayMode:
 
 
 def _chat(_body: Body, request: GatewayRequest, model: SteeredModel) -> GatewayShape:
-    return GatewayChatShape(_head("chatcmpl-", model), _mode(request))
+    head, mode, tools = _head("chatcmpl-", model), _mode(request), request.tools
+    return GatewayChatShape(head, mode) if tools is None or not tools.offered else ToolChatShape(head, mode, tools)
 
 
 def _completion(_body: Body, request: GatewayRequest, model: SteeredModel) -> GatewayShape:
