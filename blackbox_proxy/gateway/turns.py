@@ -16,7 +16,7 @@ Turn = dict[str, Any]
 @final
 @dataclass(slots=True)
 class Turns:
-    """The turns of a chat as they are read, and where each stands in the request."""
+    """The turns of a chat as they are read, and where each stands in the request; at last, where the next would."""
 
     turns: list[Turn] = field(default_factory=list)
     places: list[str] = field(default_factory=list)

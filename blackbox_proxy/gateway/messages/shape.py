@@ -39,8 +39,8 @@ _REASONS: Mapping[str, str] = {
 class GatewayMessageShape:
     """A message, and the events of a stream; of one answer.
 
-    reader: of an answer that may call tools. stops: whether the request has stop strings; the model's own are an end like
-    any other.
+    reader: of an answer that may call tools. stops: whether the request has stop strings; the model's own are an end
+    like any other.
     """
 
     ping: Chunk | None = PING

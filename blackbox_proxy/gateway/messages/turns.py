@@ -33,6 +33,7 @@ def read_messages(body: Body) -> Turns:
             param="messages",
             code="unsupported_value",
         )
+    read.places.append(f"messages[{len(given)}]")
     return read
 
 

@@ -28,6 +28,7 @@ def read_input(body: Body) -> Turns:
         _read_item(fields.mapping(item, f"input[{at}]"), f"input[{at}]", read)
     if not read.turns:
         raise Refusal("Invalid 'input': it has no message.", param="input")
+    read.places.append(f"input[{len(given)}]")
     return read
 
 
