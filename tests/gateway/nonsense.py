@@ -410,5 +410,5 @@ def _sent(connection: http.client.HTTPConnection, method: str, path: str, raw: b
         connection.request(method, path, raw, headers)
     reply = connection.getresponse()
     body = json.loads(reply.read())
-    assert ("error" in body) == (reply.status >= 400), body
+    assert bool(body.get("error")) == (reply.status >= 400), body
     return reply.status

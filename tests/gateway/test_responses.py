@@ -56,7 +56,10 @@ def test_the_answer_is_a_chats(client: openai.OpenAI) -> None:
     assert [one.logprob for one in logprobs] == pytest.approx([one.logprob for one in content], abs=1e-3)
     assert reply.usage
     assert chat.usage
-    assert (reply.usage.input_tokens, reply.usage.output_tokens) == (chat.usage.prompt_tokens, 6)
+    assert (reply.usage.input_tokens, reply.usage.output_tokens) == (
+        chat.usage.prompt_tokens,
+        chat.usage.completion_tokens,
+    )
     figures: Json = reply.usage.model_extra
     assert figures["steering"]["requests"] >= 1
     assert reply.id.startswith("resp_")

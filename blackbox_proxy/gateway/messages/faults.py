@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from starlette.responses import JSONResponse
 
 from blackbox_proxy.openai_http.fields import Refusal
 from blackbox_proxy.openai_http.http import Fault, fault, utf8
+
+_PATH = re.compile(r"(?:/openai)?(?:/v1)?/messages(?:/.*)?")
 
 _KINDS: Mapping[int, str] = {
     401: "authentication_error",
@@ -24,7 +27,7 @@ _KINDS: Mapping[int, str] = {
 
 def is_of_messages(path: str) -> bool:
     """Whether a path is one of the routes that speak so."""
-    return path.rstrip("/").removesuffix("/count_tokens").endswith("/messages")
+    return _PATH.fullmatch(path) is not None
 
 
 def messages_error(refusal: Refusal) -> dict[str, object]:
