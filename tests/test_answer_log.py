@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from blackbox_proxy.answer_log import AnswerLog, answer_row, cost_of, knobs_of, last_rows, question_of
 from blackbox_proxy.errors import InputError
-from blackbox_proxy.steering import Schedule, Steering
+from blackbox_proxy.schedule import Schedule
+from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Prompt, Result, Usage
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)

@@ -16,7 +16,7 @@ from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletionMessage, chat_completion
 from openai.types.chat.chat_completion_chunk import ChoiceDelta
 
-from blackbox_proxy.gateway.replies import Answers, GatewayMode, chat_logprobs
+from blackbox_proxy.gateway.replies import Answers, GatewayMode, OlderStream, chat_logprobs
 from blackbox_proxy.openai_http.chats import ChatStream, Content, calling_message, choice_of, delta_of
 from blackbox_proxy.openai_http.frames import Head, to_json
 from blackbox_proxy.openai_http.tool_reader import AnswerReader, TextDelta, joined_calls
@@ -41,7 +41,7 @@ class _OpenChoice:
 
 @final
 @dataclass(frozen=True, slots=True)
-class ToolChatShape:
+class ToolChatShape(OlderStream):
     """`chat.completion` objects, and chunks of them, whose answers may call tools (`replies.GatewayShape`)."""
 
     head: Head
@@ -76,8 +76,9 @@ class ToolChatShape:
         if finish:
             yield self._stream.chunk(index, ChoiceDelta(), self._logprobs(choice), finish=finish)
 
-    def closing(self, usage: CompletionUsage) -> str:
-        return to_json(self.head.chunk([], usage=usage))
+    def closing(self, usage: CompletionUsage) -> Iterator[str]:
+        if self.mode.usage:
+            yield to_json(self.head.chunk([], usage=usage))
 
     @property
     def _stream(self) -> ChatStream:
