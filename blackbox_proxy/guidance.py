@@ -195,3 +195,26 @@ def _bounded(text: str, constraint: Constraint) -> str:
     if len(text.encode()) > LONGEST:
         raise InputError(f"{_name(constraint)} has more than {LONGEST:,} bytes", hint="shorten it")
     return text
+
+
+def inlined(constraint: Constraint) -> str:
+    """A constraint as it stands in a rule of a grammar in Lark.
+
+    Raises InputError for a grammar, whose rules have names of their own, and for what is no expression.
+    """
+    match constraint:
+        case JsonSchema():
+            schema = {**json.loads(constraint.text), "x-guidance": _COMPACT}
+            return f"%json {json.dumps(schema, ensure_ascii=False)}"
+        case Regex():
+            return _rule(library().LLMatcher.grammar_from_regex(_bounded(constraint.pattern, constraint)))
+        case OneOf():
+            return f"({' | '.join(json.dumps(option, ensure_ascii=False) for option in constraint.options)})"
+        case Grammar():
+            raise InputError("a grammar cannot stand inside another", hint="use a schema, an expression or options")
+
+
+def _rule(grammar: str) -> str:
+    """What the grammar of an expression has as its first rule: the expression, with its delimiters escaped."""
+    (only,) = json.loads(grammar)["grammars"]
+    return str(only["lark_grammar"]).removeprefix("start: ")

@@ -181,6 +181,13 @@ async def _answer(request: GatewayRequest, task: AnswerTask, model: SteeredModel
         if result.finish == "budget" and not result.steps:
             raise OverBudget(result.notes[-1])
         if not ended:
-            last = writer.close(FINISHES.get(result.finish, "length"))
+            last = replace(writer.close(FINISHES.get(result.finish, "length")), stop=_stop(result, task.steering))
             for choice in task.choices:
                 yield choice, last
+
+
+def _stop(result: Result, steering: Steering) -> str | None:
+    """The stop string that a whole answer ended at, "" where it may be one of several; None where it did not."""
+    if result.finish != "stop_string":
+        return None
+    return steering.stop[0] if len(steering.stop) == 1 else ""

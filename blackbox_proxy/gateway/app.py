@@ -7,8 +7,6 @@ module knows no field of a request and no token.
 from __future__ import annotations
 
 import asyncio
-import secrets
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
@@ -17,7 +15,7 @@ from typing import final
 
 import anyio
 from openai.types import Model as ModelCard
-from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette import EventSourceResponse
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -26,30 +24,32 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from blackbox_proxy.gateway.absent import why_absent
 from blackbox_proxy.gateway.answering import GatewayTally, Parts, answer_tasks, answers
 from blackbox_proxy.gateway.config import ServerConfig
 from blackbox_proxy.gateway.failures import translating
 from blackbox_proxy.gateway.guard import Guard, request_id
 from blackbox_proxy.gateway.keys import Keys
+from blackbox_proxy.gateway.messages.faults import fault_of
+from blackbox_proxy.gateway.messages.reading import read_counted
 from blackbox_proxy.gateway.models import Catalogue, SteeredModel
-from blackbox_proxy.gateway.replies import SHAPES, GatewayMode, GatewayShape, RouteName, answered_by, cost_of, usage_of
-from blackbox_proxy.gateway.requests import GatewayRequest, RequestLimits, read_chat, read_completion, read_model
-from blackbox_proxy.gateway.tokens import info, tokens_of
+from blackbox_proxy.gateway.replies import GatewayShape, answered_by, cost_of, usage_of
+from blackbox_proxy.gateway.requests import read_model
+from blackbox_proxy.gateway.routes import ROUTES, RouteName
+from blackbox_proxy.gateway.tokens import info, prompt_length, tokens_of
 from blackbox_proxy.openai_http.fields import Body, Refusal, read_body
-from blackbox_proxy.openai_http.frames import Head
-from blackbox_proxy.openai_http.http import Translate, events, handlers, while_connected, whole_body
+from blackbox_proxy.openai_http.frames import Chunk
+from blackbox_proxy.openai_http.http import Translate, events, handlers, keeping_alive, while_connected, whole_body
 from blackbox_proxy.openai_http.transcript import Part
 from blackbox_proxy.types import Step
-
-READS: dict[RouteName, Callable[[Body, RequestLimits], GatewayRequest]] = {
-    "chat": read_chat,
-    "completions": read_completion,
-}
 
 BODY_SECONDS = 60.0
 """Seconds in which the body of a request must have come."""
 
 PREFIXES = ("", "/v1", "/openai/v1")
+
+KEY_HEADERS = ("api-key", "x-api-key")
+"""Where Azure's clients, and Anthropic's, show their key."""
 
 COST = "x-steering-cost-usd"
 """The header that tells what an answer cost."""
@@ -99,6 +99,19 @@ class GatewayEndpoints:
     async def completions(self, http: Request) -> Response:
         return await self._answer(http, "completions")
 
+    async def responses(self, http: Request) -> Response:
+        return await self._answer(http, "responses")
+
+    async def messages(self, http: Request) -> Response:
+        return await self._answer(http, "messages")
+
+    async def count_tokens(self, http: Request) -> Response:
+        self._admit(http)
+        body = await self._body(http)
+        model = self._catalogue.find(read_model(body))
+        request = read_counted(body, self._server.limits)
+        return JSONResponse({"input_tokens": await asyncio.to_thread(prompt_length, request, model)})
+
     async def tokenize(self, http: Request) -> Response:
         self._admit(http)
         body = await self._body(http)
@@ -111,7 +124,7 @@ class GatewayEndpoints:
 
     def _admit(self, http: Request) -> str:
         shown = http.headers.get("authorization")
-        if shown is None and (key := http.headers.get("api-key")):  # as Azure's clients show it
+        if shown is None and (key := next(filter(None, map(http.headers.get, KEY_HEADERS)), None)):
             shown = f"Bearer {key}"
         return self._keys.admit(shown)
 
@@ -125,24 +138,26 @@ class GatewayEndpoints:
 
     async def _answer(self, http: Request, route: RouteName) -> Response:
         key = self._admit(http)
-        request = READS[route](await self._body(http), self._server.limits)
+        body = await self._body(http)
+        request = ROUTES[route].read(body, self._server.limits)
         model = self._catalogue.find(request.model)
         tags = {**(request.tags or {}), "steered": model.name, **({"key": key} if key else {})}
         request = replace(request, tags=tags)
         tally = GatewayTally()
         tasks = answer_tasks(request, model)
         reply = _Reply(
-            _shape(route, request, model),
+            ROUTES[route].shape(body, request, model),
             answers(request, tasks, model, tally=tally),
             tally,
             request.n * len(request.sources),
         )
         if request.stream:
-            chunks = await _begun(http, _chunks(reply, usage=request.include_usage), self._server.open_after)
+            shape = reply.shape
+            chunks = await _begun(http, _chunks(reply), self._server.open_after)
             return EventSourceResponse(
-                events(chunks, self._translate),
+                events(chunks, self._translate, failure=shape.failure, last=shape.last),
                 ping=self._server.ping,
-                ping_message_factory=lambda: ServerSentEvent(comment="ping", sep="\n"),
+                ping_message_factory=lambda: keeping_alive(shape.ping),
                 sep="\n",
                 shutdown_event=anyio.Event(),
                 shutdown_grace_period=self._server.drain,
@@ -166,7 +181,7 @@ def build_app(
 
     app = Starlette(
         routes=_routes(endpoints),
-        exception_handlers=handlers(translate),
+        exception_handlers=handlers(translate, fault_of, why_absent),
         middleware=_cross_origin(server),
         lifespan=lifespan,
     )
@@ -179,6 +194,9 @@ def _routes(endpoints: GatewayEndpoints) -> list[Route]:
         ("/models", endpoints.models, "GET"),
         ("/chat/completions", endpoints.chat, "POST"),
         ("/completions", endpoints.completions, "POST"),
+        ("/responses", endpoints.responses, "POST"),
+        ("/messages", endpoints.messages, "POST"),
+        ("/messages/count_tokens", endpoints.count_tokens, "POST"),
         ("/tokenize", endpoints.tokenize, "POST"),
         ("/tokenizer_info", endpoints.tokenizer_info, "GET"),
     )
@@ -198,7 +216,7 @@ def _cross_origin(server: ServerConfig) -> list[Middleware]:
             # Who may ask is decided by origin and key. Which headers a client of its kind adds is not ours to list.
             allow_headers=["*"],
             allow_private_network=True,
-            expose_headers=["x-request-id", "retry-after", COST, ANSWERED_BY],
+            expose_headers=["x-request-id", "request-id", "retry-after", COST, ANSWERED_BY],
         )
     ]
 
@@ -209,12 +227,6 @@ def _card(model: SteeredModel) -> dict[str, object]:
     if model.recipe is None or model.recipe.way not in ("expert", "route"):
         return card
     return card | {"steering": {"way": model.recipe.way, **asdict(model.counts)}}
-
-
-def _shape(route: RouteName, request: GatewayRequest, model: SteeredModel) -> GatewayShape:
-    prefix, kind = SHAPES[route]
-    head = Head(f"{prefix}{secrets.token_hex(16)}", int(time.time()), model.name)
-    return kind(head, GatewayMode(request.top, usage=request.include_usage, echo=request.echo))
 
 
 async def _whole(reply: _Reply) -> Response:
@@ -230,8 +242,8 @@ async def _whole(reply: _Reply) -> Response:
     return Response(written, media_type="application/json", headers=headers)
 
 
-async def _chunks(reply: _Reply, *, usage: bool) -> AsyncGenerator[str, None]:
-    """The choices in chunks of JSON, as their text becomes certain."""
+async def _chunks(reply: _Reply) -> AsyncGenerator[Chunk, None]:
+    """The choices in chunks, as their text becomes certain."""
     opened: set[int] = set()
     async with aclosing(reply.parts) as parts:
         async for index, part in parts:
@@ -241,11 +253,11 @@ async def _chunks(reply: _Reply, *, usage: bool) -> AsyncGenerator[str, None]:
                     yield chunk
             for chunk in reply.shape.chunks(index, part):
                 yield chunk
-    if usage:
-        yield reply.shape.closing(usage_of(reply.tally.results))
+    for chunk in reply.shape.closing(usage_of(reply.tally.results)):
+        yield chunk
 
 
-async def _begun(http: Request, chunks: AsyncGenerator[str, None], seconds: float) -> AsyncGenerator[str, None]:
+async def _begun(http: Request, chunks: AsyncGenerator[Chunk, None], seconds: float) -> AsyncGenerator[Chunk, None]:
     """The chunks once the first is there, or after so many seconds: an error before that has a status of its own.
 
     Raises that error, or ClientDisconnect.
@@ -261,11 +273,11 @@ async def _begun(http: Request, chunks: AsyncGenerator[str, None], seconds: floa
     return _from(first, chunks)
 
 
-async def _first(chunks: AsyncGenerator[str, None]) -> str | None:
+async def _first(chunks: AsyncGenerator[Chunk, None]) -> Chunk | None:
     return await anext(chunks, None)
 
 
-async def _from(first: asyncio.Task[str | None], rest: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
+async def _from(first: asyncio.Task[Chunk | None], rest: AsyncGenerator[Chunk, None]) -> AsyncGenerator[Chunk, None]:
     """A generator whose first item is taken by a task."""
     async with aclosing(rest):
         chunk = await first

@@ -17,8 +17,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from blackbox_proxy.gateway.config import is_loopback
+from blackbox_proxy.gateway.messages.faults import fault_of, is_of_messages
 from blackbox_proxy.openai_http.fields import Refusal
-from blackbox_proxy.openai_http.http import fault
 
 _HOST = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9.-]+))(?::[0-9]{1,5})?")
 
@@ -46,11 +46,13 @@ class Guard:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers["x-request-id"] = name
+                if is_of_messages(scope["path"]):
+                    headers["request-id"] = name  # as Anthropic calls it
                 headers["x-content-type-options"] = "nosniff"
             await send(message)
 
         refusal = self._refusal(Headers(scope=scope))
-        await (self._app if refusal is None else fault(refusal))(scope, receive, named)
+        await (self._app if refusal is None else fault_of(scope["path"])(refusal))(scope, receive, named)
 
     def _refusal(self, headers: Headers) -> Refusal | None:
         """Why a request is not looked at; None where it is."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Literal, Protocol, final
+from typing import Protocol, final
 
 from openai.types import CompletionChoice, CompletionUsage
 from openai.types.chat import ChatCompletionTokenLogprob, chat_completion
@@ -19,7 +19,9 @@ from pydantic import BaseModel
 
 from blackbox_proxy.core.money.amounts import plain
 from blackbox_proxy.openai_http.chats import ChatStream, chat_choice
-from blackbox_proxy.openai_http.frames import FLOOR, EchoedLogprobs, Head, OpenChoice, escaped, marked, to_json
+from blackbox_proxy.openai_http.fields import Refusal
+from blackbox_proxy.openai_http.frames import FLOOR, Chunk, EchoedLogprobs, Head, OpenChoice, escaped, marked, to_json
+from blackbox_proxy.openai_http.http import DONE, broken
 from blackbox_proxy.openai_http.transcript import Part, Placed, joined
 from blackbox_proxy.types import Kind, Origin, Result, ScoredCandidate, Step, Usage
 
@@ -123,20 +125,43 @@ class GatewayMode:
 
 
 class GatewayShape(Protocol):
-    """One route's way of writing a reply; every method gives JSON."""
+    """One route's way of writing a reply; every method gives JSON.
+
+    ping: keeps a stream's connection alive, None for a comment. last: what a stream that did not break off ends with.
+    """
+
+    @property
+    def ping(self) -> Chunk | None: ...
+
+    @property
+    def last(self) -> str | None: ...
 
     def whole(self, answers: Answers, usage: CompletionUsage) -> str: ...
 
-    def opening(self, index: int) -> Iterator[str]: ...
+    def opening(self, index: int) -> Iterator[Chunk]: ...
 
-    def chunks(self, index: int, part: Part[Step]) -> Iterator[str]: ...
+    def chunks(self, index: int, part: Part[Step]) -> Iterator[Chunk]: ...
 
-    def closing(self, usage: CompletionUsage) -> str: ...
+    def closing(self, usage: CompletionUsage) -> Iterator[Chunk]: ...
+
+    def failure(self, refusal: Refusal) -> Iterable[Chunk]: ...
+
+
+class OlderStream:
+    """How streams of OpenAI's older routes end, and are kept alive."""
+
+    __slots__ = ()
+
+    ping: Chunk | None = None
+    last: str | None = DONE
+
+    def failure(self, refusal: Refusal) -> Iterable[Chunk]:
+        return broken(refusal)
 
 
 @final
 @dataclass(frozen=True, slots=True)
-class GatewayChatShape:
+class GatewayChatShape(OlderStream):
     """`chat.completion` objects, and `chat.completion.chunk` in a stream.
 
     As at OpenAI, the end token is not among the tokens of the content; where it was only an alternative, it is listed.
@@ -152,10 +177,11 @@ class GatewayChatShape:
         return self._stream.opening(index)
 
     def chunks(self, index: int, part: Part[Step]) -> Iterator[str]:
-        return self._stream.chunks(index, part, _chat_logprobs(part.tokens, self.mode.top))
+        return self._stream.chunks(index, part, chat_logprobs(part.tokens, self.mode.top))
 
-    def closing(self, usage: CompletionUsage) -> str:
-        return to_json(self.head.chunk([], usage=usage))
+    def closing(self, usage: CompletionUsage) -> Iterator[Chunk]:
+        if self.mode.usage:
+            yield to_json(self.head.chunk([], usage=usage))
 
     @property
     def _stream(self) -> ChatStream:
@@ -163,12 +189,12 @@ class GatewayChatShape:
 
     def _choice(self, index: int, part: Part[Step]) -> chat_completion.Choice:
         top = self.mode.top
-        return chat_choice(index, part, None if top is None else _chat_logprobs(part.tokens, top))
+        return chat_choice(index, part, None if top is None else chat_logprobs(part.tokens, top))
 
 
 @final
 @dataclass(frozen=True, slots=True)
-class GatewayCompletionShape:
+class GatewayCompletionShape(OlderStream):
     """`text_completion` objects, whole or in parts; both have the same shape."""
 
     head: Head
@@ -187,8 +213,9 @@ class GatewayCompletionShape:
         choice = self._choice(index, part, logprobs=self.mode.top is not None and bool(part.tokens))
         yield to_json(self.head.completion([choice], counted=self.mode.usage))
 
-    def closing(self, usage: CompletionUsage) -> str:
-        return to_json(self.head.completion([], usage=usage))
+    def closing(self, usage: CompletionUsage) -> Iterator[Chunk]:
+        if self.mode.usage:
+            yield to_json(self.head.completion([], usage=usage))
 
     def _choice(self, index: int, part: Part[Step], *, logprobs: bool) -> CompletionChoice:
         tokens = [placed for placed in part.tokens if self.mode.echo or placed.token.kind is not Kind.END]
@@ -196,7 +223,7 @@ class GatewayCompletionShape:
         return OpenChoice(text=part.text, index=index, logprobs=spelt, finish_reason=part.finish)
 
 
-def _chat_logprobs(tokens: Iterable[Placed[Step]], top: int | None) -> list[ChatCompletionTokenLogprob]:
+def chat_logprobs(tokens: Iterable[Placed[Step]], top: int | None) -> list[ChatCompletionTokenLogprob]:
     """The entries of a chat's `logprobs.content`; none where none are wanted."""
     if top is None:
         return []
@@ -249,12 +276,3 @@ def _legacy_top(candidates: Sequence[ScoredCandidate], step: Step) -> dict[str, 
 def _bounded(logp: float | None) -> float:
     """A log-prob as JSON can hold it; one that nobody knows is as good as none."""
     return FLOOR if logp is None else max(logp, FLOOR)
-
-
-RouteName = Literal["chat", "completions"]
-
-SHAPES: dict[RouteName, tuple[str, type[GatewayChatShape | GatewayCompletionShape]]] = {
-    "chat": ("chatcmpl-", GatewayChatShape),
-    "completions": ("cmpl-", GatewayCompletionShape),
-}
-"""Each route's prefix of ids, and its shape."""

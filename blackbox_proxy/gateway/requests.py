@@ -8,12 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import cast
 
+from blackbox_proxy.constraints import Constraint
 from blackbox_proxy.gateway.constraints import read_constraint
+from blackbox_proxy.gateway.tool_grammar import check_stops, held_to_tools
 from blackbox_proxy.knobs import FIXED, REQUEST_FIELDS, KnobMistake, check_bounds, read_knobs
 from blackbox_proxy.openai_http import fields
 from blackbox_proxy.openai_http.fields import Body, Refusal
-from blackbox_proxy.openai_http.turns import Unfinished, read_turns
+from blackbox_proxy.openai_http.tool_text import ChatTurn, chat_prompt
+from blackbox_proxy.openai_http.tool_turns import read_tool_turns
+from blackbox_proxy.openai_http.tools import ToolSet, read_tools
+from blackbox_proxy.openai_http.turns import is_continued
 from blackbox_proxy.types import Prompt, TokenPath
 
 MOST_STOPS = 16
@@ -43,8 +49,6 @@ _COMMON_NEUTRAL: Mapping[str, tuple[object, ...]] = {
 _COMPLETION_NEUTRAL = {**_COMMON_NEUTRAL, "best_of": (1,), "suffix": ("",)}
 _CHAT_NEUTRAL = {
     **_COMMON_NEUTRAL,
-    "tools": ([],),
-    "tool_choice": ("none", "auto"),
     "functions": ([],),
     "function_call": ("none", "auto"),
     "modalities": (["text"],),
@@ -70,7 +74,9 @@ class GatewayRequest:
 
     model: "" where none is named. knobs: what is set of the steering, by the names of `Steering`. top: log-probs to
     show of each token, None for none at all. echo: the prompts' own tokens are wanted with their log-probs; then
-    goes_on says whether one token behind each is too.
+    goes_on says whether one token behind each is too. tools: those of a chat, which its prompt describes already, and
+    to calls of which the knob `constraint` holds the answer; None for none. turns: the chat itself, where tools are
+    declared or were called.
     """
 
     model: str
@@ -83,6 +89,8 @@ class GatewayRequest:
     tags: Mapping[str, str] | None = None
     echo: bool = False
     goes_on: bool = False
+    tools: ToolSet | None = None
+    turns: tuple[ChatTurn, ...] = ()
 
 
 def read_chat(body: Body, limits: RequestLimits) -> GatewayRequest:
@@ -94,13 +102,27 @@ def read_chat(body: Body, limits: RequestLimits) -> GatewayRequest:
     logprobs = fields.boolean(body, "logprobs")
     if alternatives is not None and not logprobs:
         raise Refusal("The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled.", param="top_logprobs")
-    return _request(
+    tools, turns = read_tools(body), _turns(body)
+    prompt = chat_prompt(turns, tools)
+    _check_length(sum(len(message.content) for message in prompt.messages), limits, "messages")
+    request = _request(
         body,
         limits,
-        sources=(_turns(body, limits),),
+        sources=(prompt,),
         max_tokens=older if newer is None else newer,
         top=(alternatives or 0) if logprobs else None,
     )
+    return _calling(request, tools, turns)
+
+
+def _calling(request: GatewayRequest, tools: ToolSet | None, turns: tuple[ChatTurn, ...]) -> GatewayRequest:
+    """The request with its tools: the answer is held to calls of them, where it may call any."""
+    if tools is None:
+        return replace(request, turns=turns)
+    tools, constraint = held_to_tools(tools, cast(Constraint | None, request.knobs.get("constraint")))
+    check_stops(tools, cast(tuple[str, ...], request.knobs.get("stop", ())))
+    knobs = request.knobs if constraint is None else {**request.knobs, "constraint": constraint}
+    return replace(request, knobs=knobs, tools=tools, turns=turns)
 
 
 def read_completion(body: Body, limits: RequestLimits) -> GatewayRequest:
@@ -227,15 +249,14 @@ def _tags(body: Body) -> dict[str, str]:
     return {key: value for key, value in tags.items() if value}
 
 
-def _turns(body: Body, limits: RequestLimits) -> Prompt:
-    turns = read_turns(body)
-    if isinstance(turns, Unfinished):
+def _turns(body: Body) -> tuple[ChatTurn, ...]:
+    turns = read_tool_turns(body.get("messages"), "messages")
+    if is_continued(body):
         raise Refusal(
             "Unsupported: an assistant's turn cannot be gone on with here.",
             param="messages",
             code="unsupported_parameter",
         )
-    _check_length(sum(len(turn.content) for turn in turns.messages), limits, "messages")
     return turns
 
 

@@ -8,9 +8,10 @@ import numpy as np
 
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.gateway.models import SteeredModel
-from blackbox_proxy.gateway.requests import RequestLimits
+from blackbox_proxy.gateway.requests import GatewayRequest, RequestLimits
 from blackbox_proxy.openai_http import fields
 from blackbox_proxy.openai_http.fields import Body, Refusal
+from blackbox_proxy.types import Prompt
 
 
 def tokens_of(body: Body, model: SteeredModel, limits: RequestLimits) -> dict[str, object]:
@@ -24,6 +25,20 @@ def tokens_of(body: Body, model: SteeredModel, limits: RequestLimits) -> dict[st
     except ValueError as error:
         raise Refusal(f"Invalid 'prompt': {error}.", param="prompt") from None
     return {"tokens": ids, "count": len(ids)}
+
+
+def prompt_length(request: GatewayRequest, model: SteeredModel) -> int:
+    """Tokens of a chat as the upstream reads it. Raises Refusal (501) where it writes chats down by itself."""
+    vocabulary = _vocabulary(model)
+    if not model.api.template or model.api.capabilities().chat:
+        raise Refusal(
+            f"'{model.name}' is asked in messages, and how its upstream writes them down is not known here.",
+            status=501,
+            code="template_unknown",
+        )
+    asked = [source for source in request.sources if isinstance(source, Prompt)]
+    prompts = asked if model.recipe is None else map(model.recipe.asked, asked)
+    return sum(len(_cut(model.api.text(prompt), vocabulary)) for prompt in prompts)
 
 
 def info(model: SteeredModel) -> dict[str, object]:

@@ -1,18 +1,24 @@
 """The frame of a chat's reply, whole and streamed, around the log-probs of its tokens, which each server writes itself.
 
+Calls of tools stand in it as OpenAI has them.
+
 The module is pure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, final
 
 from openai.types.chat import ChatCompletionMessage, ChatCompletionTokenLogprob, chat_completion, chat_completion_chunk
+from openai.types.chat.chat_completion_chunk import ChoiceDelta, ChoiceDeltaToolCall, ChoiceDeltaToolCallFunction
+from openai.types.chat.chat_completion_message_function_tool_call import ChatCompletionMessageFunctionToolCall, Function
 
 from blackbox_proxy.openai_http.frames import Head, to_json
-from blackbox_proxy.openai_http.transcript import Finish, Part
+from blackbox_proxy.openai_http.tool_reader import AnswerDelta, TextDelta, ToolFinish
+from blackbox_proxy.openai_http.tools import ToolCall
+from blackbox_proxy.openai_http.transcript import Part
 
 T = TypeVar("T")
 Content = list[ChatCompletionTokenLogprob]
@@ -29,33 +35,61 @@ class ChatStream:
 
     def opening(self, index: int) -> Iterator[str]:
         """The chunk that tells the role."""
-        yield self._chunk(index, chat_completion_chunk.ChoiceDelta(role="assistant", content="", refusal=None))
+        yield self.chunk(index, ChoiceDelta(role="assistant", content="", refusal=None))
 
     def chunks(self, index: int, part: Part[T], content: Content) -> Iterator[str]:
         """The text, if there is any, and then a chunk of its own that says why the answer ended."""
         if part.text or content:
-            logprobs = chat_completion_chunk.ChoiceLogprobs(content=content, refusal=None) if content else None
-            yield self._chunk(index, chat_completion_chunk.ChoiceDelta(content=part.text), logprobs=logprobs)
+            yield self.chunk(index, ChoiceDelta(content=part.text), content)
         if part.finish:
-            yield self._chunk(index, chat_completion_chunk.ChoiceDelta(), finish=part.finish)
+            yield self.chunk(index, ChoiceDelta(), finish=part.finish)
 
-    def _chunk(
-        self,
-        index: int,
-        delta: chat_completion_chunk.ChoiceDelta,
-        *,
-        logprobs: chat_completion_chunk.ChoiceLogprobs | None = None,
-        finish: Finish | None = None,
+    def chunk(
+        self, index: int, delta: ChoiceDelta, content: Content | None = None, *, finish: ToolFinish | None = None
     ) -> str:
+        """One chunk. content: tokens with their log-probs, where there are any."""
+        logprobs = chat_completion_chunk.ChoiceLogprobs(content=content, refusal=None) if content else None
         choice = chat_completion_chunk.Choice(index=index, delta=delta, logprobs=logprobs, finish_reason=finish)
         return to_json(self.head.chunk([choice], counted=self.counted))
 
 
 def chat_choice(index: int, part: Part[T], content: Content | None) -> chat_completion.Choice:
     """A whole answer. content: None where no log-probs were asked for."""
+    message = ChatCompletionMessage(role="assistant", content=part.text, refusal=None)
+    return choice_of(index, message, part.finish or "length", content=content)
+
+
+def choice_of(
+    index: int, message: ChatCompletionMessage, finish: ToolFinish, *, content: Content | None = None
+) -> chat_completion.Choice:
+    """A message, and why it ended. content: as in `chat_choice`."""
     return chat_completion.Choice(
         index=index,
-        message=ChatCompletionMessage(role="assistant", content=part.text, refusal=None),
+        message=message,
         logprobs=None if content is None else chat_completion.ChoiceLogprobs(content=content, refusal=None),
-        finish_reason=part.finish or "length",
+        finish_reason=finish,
+    )
+
+
+def calling_message(text: str, calls: Sequence[ToolCall]) -> ChatCompletionMessage:
+    """A message that calls tools. text: what it says besides, "" for nothing, which is written as null."""
+    listed = [
+        ChatCompletionMessageFunctionToolCall(
+            id=call.id, type="function", function=Function(name=call.name, arguments=call.arguments)
+        )
+        for call in calls
+    ]
+    return ChatCompletionMessage(role="assistant", content=text or None, refusal=None, tool_calls=list(listed))
+
+
+def delta_of(delta: AnswerDelta) -> ChoiceDelta:
+    """A piece of an answer as a chunk has it: of a call its name first, and then its arguments."""
+    if isinstance(delta, TextDelta):
+        return ChoiceDelta(content=delta.text)
+    if not delta.name:
+        written = ChoiceDeltaToolCallFunction(arguments=delta.arguments)
+        return ChoiceDelta(tool_calls=[ChoiceDeltaToolCall(index=delta.index, function=written)])
+    named = ChoiceDeltaToolCallFunction(name=delta.name, arguments=delta.arguments)
+    return ChoiceDelta(
+        tool_calls=[ChoiceDeltaToolCall(index=delta.index, id=delta.id, type="function", function=named)]
     )

@@ -96,6 +96,18 @@ class Head:
         return reply
 
 
+@dataclass(frozen=True, slots=True)
+class NamedEvent:
+    """An event of a stream that has a name besides its JSON."""
+
+    name: str
+    data: str
+
+
+Chunk = str | NamedEvent
+"""One event of a stream: its JSON, with a name where the route has names."""
+
+
 def escaped(piece: bytes, mark: str = "") -> str:
     """A piece as text, or its bytes behind `mark`."""
     try:
@@ -111,4 +123,4 @@ def marked(piece: bytes) -> str:
 
 def to_json(reply: BaseModel) -> str:
     """A reply as it is sent."""
-    return reply.model_dump_json(exclude_unset=True, warnings=False)
+    return reply.model_dump_json(exclude_unset=True, by_alias=True, warnings=False)

@@ -5,7 +5,7 @@ Every error becomes a `Refusal` first, by a function that the server gives. Know
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, Response
 
 from blackbox_proxy.errors import BlackboxProxyError
 from blackbox_proxy.openai_http.fields import Refusal
+from blackbox_proxy.openai_http.frames import Chunk, NamedEvent
 
 T = TypeVar("T")
 
@@ -67,15 +68,44 @@ async def while_connected(http: Request, work: Callable[[], Awaitable[T]]) -> T:
     return results[0]
 
 
-async def events(chunks: AsyncGenerator[str, None], translate: Translate) -> AsyncIterator[ServerSentEvent]:
-    """Each chunk as an event, then [DONE]. The status is long sent: a failure becomes an event too."""
+Failure = Callable[[Refusal], Iterable[Chunk]]
+"""What a stream ends with that broke off."""
+
+DONE = "[DONE]"
+"""What OpenAI's older routes end a stream with."""
+
+
+def broken(refusal: Refusal) -> Iterable[Chunk]:
+    """The end of a stream that broke off, at OpenAI's older routes."""
+    yield bytes(fault(refusal).body).decode()
+    yield DONE
+
+
+async def events(
+    chunks: AsyncGenerator[Chunk, None], translate: Translate, *, failure: Failure = broken, last: str | None = DONE
+) -> AsyncIterator[ServerSentEvent]:
+    """Each chunk as an event, and then the last. The status is long sent: a failure becomes events too."""
     try:
         async with aclosing(chunks):
             async for chunk in chunks:
-                yield ServerSentEvent(chunk, sep="\n")
+                yield _event(chunk)
     except BlackboxProxyError as error:
-        yield ServerSentEvent(bytes(fault(translate(error)).body).decode(), sep="\n")
-    yield ServerSentEvent("[DONE]", sep="\n")
+        for chunk in failure(translate(error)):
+            yield _event(chunk)
+        return
+    if last is not None:
+        yield _event(last)
+
+
+def keeping_alive(ping: Chunk | None) -> ServerSentEvent:
+    """What keeps a connection alive: an event of the route's, or a comment where it has none."""
+    return ServerSentEvent(comment="ping", sep="\n") if ping is None else _event(ping)
+
+
+def _event(chunk: Chunk) -> ServerSentEvent:
+    if isinstance(chunk, NamedEvent):
+        return ServerSentEvent(chunk.data, event=chunk.name, sep="\n")
+    return ServerSentEvent(chunk, sep="\n")
 
 
 def fault(refusal: Refusal) -> JSONResponse:
@@ -84,44 +114,64 @@ def fault(refusal: Refusal) -> JSONResponse:
     if refusal.code == "insufficient_quota":
         kind = refusal.code
     error = {
-        "message": _utf8(refusal.message),
+        "message": utf8(refusal.message),
         "type": "server_error" if refusal.status >= 500 else kind,
-        "param": None if refusal.param is None else _utf8(refusal.param),
+        "param": None if refusal.param is None else utf8(refusal.param),
         "code": refusal.code,
     }
     headers = {} if refusal.wait is None else {"retry-after": str(refusal.wait)}
     return JSONResponse({"error": error}, status_code=refusal.status, headers=headers)
 
 
-def _utf8(text: str) -> str:
+def utf8(text: str) -> str:
     """Text as it can be sent: what a client wrote may hold half of a surrogate pair."""
     return text.encode("utf-8", "replace").decode()
 
 
-def handlers(translate: Translate) -> Mapping[Any, Callable[[Request, Exception], Awaitable[Response]]]:
-    """What Starlette is to do with whatever is raised."""
+Fault = Callable[[Refusal], Response]
+"""How a route writes an error."""
 
-    async def on_error(_request: Request, error: Exception) -> Response:
-        return fault(translate(error))
+
+def _as_openai(_path: str) -> Fault:
+    return fault
+
+
+def _unknown(_path: str) -> str:
+    return ""
+
+
+def handlers(
+    translate: Translate, fault_of: Callable[[str], Fault] = _as_openai, why_absent: Callable[[str], str] = _unknown
+) -> Mapping[Any, Callable[[Request, Exception], Awaitable[Response]]]:
+    """What Starlette is to do with whatever is raised.
+
+    fault_of: how the route of a path writes an error. why_absent: what is to be said of a path that has no route.
+    """
+
+    async def on_error(request: Request, error: Exception) -> Response:
+        return fault_of(request.url.path)(translate(error))
+
+    async def on_http(request: Request, error: Exception) -> Response:
+        """Unknown routes and methods; Starlette raises them."""
+        response = fault_of(request.url.path)(_unrouted(request, error, why_absent(request.url.path)))
+        if isinstance(error, HTTPException):
+            response.headers.update(error.headers or {})
+        return response
 
     return {
         BlackboxProxyError: on_error,
-        HTTPException: _on_http,
+        HTTPException: on_http,
         ClientDisconnect: _on_leave,
         Exception: on_error,
     }
 
 
-async def _on_http(request: Request, error: Exception) -> Response:
-    """Unknown routes and methods; Starlette raises them."""
+def _unrouted(request: Request, error: Exception, reason: str) -> Refusal:
     status = error.status_code if isinstance(error, HTTPException) else 500
-    sentence = f"Invalid URL ({request.method} {request.url.path})"
     if status == 405:
-        sentence = f"Not allowed to {request.method} on {request.url.path}."
-    response = fault(Refusal(sentence, status=status))
-    if isinstance(error, HTTPException):
-        response.headers.update(error.headers or {})
-    return response
+        return Refusal(f"Not allowed to {request.method} on {request.url.path}.", status=status)
+    message = f"Invalid URL ({request.method} {request.url.path})"
+    return Refusal(f"{message}. {reason}" if reason else message, status=status)
 
 
 async def _on_leave(_request: Request, _error: Exception) -> Response:

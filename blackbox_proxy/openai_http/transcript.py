@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, Literal, TypeVar
 
 from blackbox_proxy.core.text import first_stop, held_back, open_bytes
@@ -28,11 +28,15 @@ class Placed(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Part(Generic[T]):
-    """What one more token made certain: new text, and the tokens that begin in it. Empty while it is held back."""
+    """What one more token made certain: new text, and the tokens that begin in it. Empty while it is held back.
+
+    stop: the stop string that ended the answer, "" where nobody knows which of several; None where none did.
+    """
 
     text: str = ""
     tokens: tuple[Placed[T], ...] = ()
     finish: Finish | None = None
+    stop: str | None = None
 
     def __bool__(self) -> bool:
         return bool(self.text or self.tokens or self.finish)
@@ -87,9 +91,10 @@ class Writer(Generic[T]):
         return max(open_bytes(self._text), held_back(self._text[self._echo_end :], self._stops))
 
     def _cut(self, end: int) -> Part[T]:
+        stop = max((one for one in self._stops if self._text.startswith(one, end)), key=len)
         self._text = self._text[:end]
         self._waiting = [(start, placed) for start, placed in self._waiting if start < end]
-        return self.close("stop")
+        return replace(self.close("stop"), stop=stop.decode("utf-8", "replace"))
 
     def _release(self, until: int, *, finish: Finish | None = None) -> Part[T]:
         until = max(until, self._shown)
@@ -102,4 +107,4 @@ class Writer(Generic[T]):
 def joined(parts: Sequence[Part[T]]) -> Part[T]:
     """All parts of one answer in one."""
     tokens = tuple(placed for part in parts for placed in part.tokens)
-    return Part("".join(part.text for part in parts), tokens, parts[-1].finish)
+    return Part("".join(part.text for part in parts), tokens, parts[-1].finish, parts[-1].stop)

@@ -1,13 +1,14 @@
 """Reads the turns of a chat, and whether its last one is to be gone on with instead of answered.
 
 An assistant's turn at the end is finished unless something says otherwise: `continue_final_message` in the request, or
-`prefix` or `partial` in the message. Calls of tools and their results are refused: a template that is given the text
-alone would show an empty turn and an answer to nothing. The module is pure; it knows no template and no tokenizer.
+`prefix` or `partial` in the message. Calls of tools and their results are refused here (`tool_turns` reads them): a
+template that is given the text alone would show an empty turn and an answer to nothing. The module is pure; it knows no
+template and no tokenizer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from blackbox_proxy.openai_http import fields
@@ -45,8 +46,6 @@ def read_turns(body: Body) -> Prompt | Unfinished:
     """The messages of a request."""
     messages = read_messages(body.get("messages"), "messages")
     if not is_continued(body):
-        if body.get("add_generation_prompt") is False:
-            raise _refused("'add_generation_prompt' may only be false with 'continue_final_message'.")
         return Prompt(messages=messages)
     *turns, last = messages
     if last.role != "assistant":
@@ -65,7 +64,10 @@ def is_continued(body: Body) -> bool:
     if any(at < len(turns) - 1 for at, _ in flagged):
         at, name = flagged[0]
         raise _refused(f"Only the last message may have '{name}'.", param=f"messages[{at}].{name}")
-    return asked or bool(flagged)
+    continued = asked or bool(flagged)
+    if not continued and body.get("add_generation_prompt") is False:
+        raise _refused("'add_generation_prompt' may only be false with 'continue_final_message'.")
+    return continued
 
 
 def _is_flagged(turn: object, at: int, name: str) -> bool:
@@ -82,14 +84,21 @@ def _refused(message: str, *, param: str = "add_generation_prompt") -> fields.Re
 
 def read_messages(value: object, param: str, *, parts: Collection[str] = ("text",)) -> tuple[Message, ...]:
     """The turns of an array. parts: the types of parts that hold text. Raises Refusal for anything else."""
+    return tuple(
+        read_message(item, f"{param}[{at}]", parts=parts) for at, item in enumerate(check_messages(value, param))
+    )
+
+
+def check_messages(value: object, param: str) -> Sequence[object]:
+    """An array that is not empty. Raises Refusal for anything else."""
     if not isinstance(value, list):
         raise fields.wrong_type(param, "an array of objects", value)
     if not value:
         raise fields.Refusal(f"Invalid '{param}': empty array. Expected at least 1 message.", param=param)
-    return tuple(_message(item, f"{param}[{at}]", parts) for at, item in enumerate(value))
+    return value
 
 
-def _message(value: object, param: str, parts: Collection[str]) -> Message:
+def read_message(value: object, param: str, *, parts: Collection[str] = ("text",)) -> Message:
     """One turn. A `developer` speaks as `system`, the word that chat templates know."""
     message = fields.mapping(value, param)
     role = message.get("role")
@@ -106,15 +115,15 @@ def _message(value: object, param: str, parts: Collection[str]) -> Message:
             code="invalid_value",
         )
     fields.refuse_unsupported(message, _NEUTRAL, within=f"{param}.")
-    content = message.get("content")
-    if content is None and role != "assistant":
-        raise fields.wrong_type(f"{param}.content", "a string or an array of text parts", content)
-    spoken = "system" if role == "developer" else str(role)
-    return Message(spoken, _content(content, f"{param}.content", parts))
+    content = read_content(message.get("content"), f"{param}.content", parts=parts, nothing=role == "assistant")
+    return Message("system" if role == "developer" else str(role), content)
 
 
-def _content(content: object, param: str, parts: Collection[str]) -> str:
+def read_content(content: object, param: str, *, parts: Collection[str] = ("text",), nothing: bool) -> str:
+    """What a message says, as a string or as an array of texts. nothing: whether it may be null."""
     if content is None:
+        if not nothing:
+            raise fields.wrong_type(param, "a string or an array of text parts", content)
         return ""
     if isinstance(content, list):
         return "".join(_text_part(part, f"{param}[{at}]", parts) for at, part in enumerate(content))

@@ -6,19 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import final
 
-from openai.types.chat import ChatCompletionMessage, chat_completion
-from openai.types.chat.chat_completion_chunk import (
-    Choice,
-    ChoiceDelta,
-    ChoiceDeltaToolCall,
-    ChoiceDeltaToolCallFunction,
-)
-from openai.types.chat.chat_completion_message_function_tool_call import ChatCompletionMessageFunctionToolCall, Function
+from openai.types.chat.chat_completion_chunk import Choice, ChoiceDelta
 
+from blackbox_proxy.openai_http.chats import calling_message, choice_of, delta_of
 from blackbox_proxy.openai_http.frames import Head, to_json
+from blackbox_proxy.openai_http.tool_reader import CallDelta
+from blackbox_proxy.openai_http.tools import ToolCall
 from blackbox_proxy.standin.replies import Count
 from blackbox_proxy.standin.scenarios.answers import tokens_of
-from blackbox_proxy.standin.scenarios.exchanges import ToolCall
 
 
 @final
@@ -39,28 +34,16 @@ class CallsReply:
 
     def whole(self) -> bytes:
         """A `chat.completion`."""
-        listed = [
-            ChatCompletionMessageFunctionToolCall(
-                id=call.id, type="function", function=Function(name=call.name, arguments=call.arguments)
-            )
-            for call in self.calls
-        ]
-        message = ChatCompletionMessage(
-            role="assistant", content=self.text or None, refusal=None, tool_calls=list(listed)
-        )
-        choice = chat_completion.Choice(index=0, message=message, logprobs=None, finish_reason="tool_calls")
+        message = calling_message(self.text, self.calls)
+        choice = choice_of(0, message, "tool_calls")
         return to_json(self.head.chat([choice], self.count.usage())).encode()
 
     def chunks(self, *, usage: bool) -> Iterator[str]:
         """`chat.completion.chunk`s: each call's name, and then its arguments. usage: whether a last one counts."""
         deltas = [ChoiceDelta(role="assistant", content=self.text or None, refusal=None)]
         for index, call in enumerate(self.calls):
-            named = ChoiceDeltaToolCallFunction(name=call.name, arguments="")
-            first = ChoiceDeltaToolCall(index=index, id=call.id, type="function", function=named)
-            written = ChoiceDeltaToolCallFunction(arguments=call.arguments)
-            deltas += [
-                ChoiceDelta(tool_calls=[one]) for one in (first, ChoiceDeltaToolCall(index=index, function=written))
-            ]
+            parts = CallDelta(index, name=call.name, id=call.id), CallDelta(index, call.arguments)
+            deltas += map(delta_of, parts)
         for delta in deltas:
             yield to_json(self.head.chunk([Choice(index=0, delta=delta, finish_reason=None)], counted=usage))
         last = Choice(index=0, delta=ChoiceDelta(), finish_reason="tool_calls")

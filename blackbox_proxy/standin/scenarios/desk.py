@@ -14,6 +14,7 @@ from typing import final
 import numpy as np
 
 from blackbox_proxy.openai_http.fields import Body, Refusal
+from blackbox_proxy.openai_http.tools import ToolCall
 from blackbox_proxy.openai_http.turns import Unfinished
 from blackbox_proxy.standin.engine import DecodingPlace, SamplingParams, choose
 from blackbox_proxy.standin.plan import Fault
@@ -21,7 +22,7 @@ from blackbox_proxy.standin.reading import PromptTask
 from blackbox_proxy.standin.requests import Source, StandinRequest
 from blackbox_proxy.standin.scenarios.answers import END, ScriptedAnswer, following, tokens_of
 from blackbox_proxy.standin.scenarios.asked import Asked, AskedTurn, Fit, asked_chat, asked_text, fits, refusal_text
-from blackbox_proxy.standin.scenarios.exchanges import Scenario, ScriptedError, ScriptedExchange, ToolCall
+from blackbox_proxy.standin.scenarios.exchanges import Scenario, ScriptedError, ScriptedExchange
 from blackbox_proxy.standin.script import NEVER
 from blackbox_proxy.types import Logits, Prompt, TokenPath
 

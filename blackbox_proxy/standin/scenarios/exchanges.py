@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Literal, final
 
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
+from blackbox_proxy.openai_http.tools import ToolCall
 from blackbox_proxy.standin.plan import Fault
 from blackbox_proxy.standin.scenarios.answers import END, ScriptedAnswer, pieces_of
 
@@ -60,16 +61,6 @@ class TurnPattern:
 
     role: str
     content: TextPattern
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class ToolCall:
-    """A call of a tool. arguments: JSON; id: "" for one that is drawn."""
-
-    name: str
-    arguments: str
-    id: str = ""
 
 
 @final

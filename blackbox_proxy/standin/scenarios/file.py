@@ -25,6 +25,7 @@ from pydantic_core import ErrorDetails, from_json
 
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import read_text
+from blackbox_proxy.openai_http.tools import ToolCall
 from blackbox_proxy.remote.profiles.lines import Place, line_of
 from blackbox_proxy.standin.plan import Fault, read_fault
 from blackbox_proxy.standin.scenarios.answers import END, Branch, ScriptedAnswer, ScriptedSpot, tokens_of
@@ -34,7 +35,6 @@ from blackbox_proxy.standin.scenarios.exchanges import (
     ScriptedError,
     ScriptedExchange,
     TextPattern,
-    ToolCall,
     TurnPattern,
 )
 

@@ -1,0 +1,1 @@
+"""The route /responses: its requests as chats, its replies from the same answers."""

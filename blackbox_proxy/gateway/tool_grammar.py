@@ -1,0 +1,148 @@
+"""What an answer that may call tools is held to: a grammar of text, of calls, or of both. Pure.
+
+A call is written as `openai_http.tool_text` has it, with arguments of the tool's schema. Where `response_format`, or
+another constraint, holds the text of an answer, the answer is such a text or consists of calls; else free text may come
+before the calls, and holds no mark of a call.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from blackbox_proxy.constraints import Constraint, Grammar, JsonSchema
+from blackbox_proxy.errors import InputError
+from blackbox_proxy.gateway.schema_places import place_of
+from blackbox_proxy.guidance import ConstraintAcceptor, inlined
+from blackbox_proxy.openai_http.fields import Refusal
+from blackbox_proxy.openai_http.tool_text import BEFORE_ARGUMENTS, BEFORE_NAME, BEHIND, BETWEEN, CALL
+from blackbox_proxy.openai_http.tools import Tool, ToolSet
+
+MOST_CALLS = 32
+"""Most calls of one answer: a model may otherwise call the same tool for ever."""
+
+LONGEST_PARAM = 200
+"""Most characters of the name of a field in an error."""
+
+FIELD = "tools[{}].function.parameters"
+"""Where the schema of a tool stands in a request, by its number."""
+
+
+def held_to_tools(
+    tools: ToolSet, response: Constraint | None, *, field: str = FIELD
+) -> tuple[ToolSet, Constraint | None]:
+    """The tools, with how an answer that calls them is read, and what the answer is held to.
+
+    Args:
+        tools: Those of a request.
+        response: What the text of the answer is held to, where it does not call; None for any text.
+        field: Where a schema stands in the request.
+
+    Raises:
+        Refusal: For a schema that cannot be obeyed, with the place in it; and for a grammar beside calls.
+    """
+    if not tools.offered:
+        return tools, response
+    if isinstance(response, Grammar) and tools.mode == "auto":
+        raise Refusal(
+            "A grammar and 'tools' exclude each other where the answer may be either; use a schema, an expression or "
+            "options, or set 'tool_choice' to 'none' or 'required'.",
+            param="tool_choice",
+            code="invalid_value",
+        )
+    constraint = Grammar(grammar(tools, response))
+    try:
+        ConstraintAcceptor(constraint)
+    except InputError as error:
+        _refuse_schema(tools, field)
+        raise Refusal(
+            f"Invalid 'tools': all of them together cannot be obeyed: {error.message}.", param="tools"
+        ) from None
+    return replace(tools, stands_alone=response is not None), constraint
+
+
+def grammar(tools: ToolSet, response: Constraint | None) -> str:
+    """The grammar in Lark, as llguidance reads it."""
+    offered = tools.offered
+    either = " | ".join(f"call_{at}" for at in range(len(offered)))
+    return "\n".join(
+        (
+            *_starts(tools, response),
+            f"rest: body more{{0,{MOST_CALLS - 1}}}" if tools.parallel else "rest: body",
+            f"more: {_literal(BETWEEN + CALL)} body",
+            f"body: {_literal(BEFORE_NAME)} ({either}) {_literal(BEHIND)}",
+            *(
+                f"call_{at}: {_literal(tool.name + BEFORE_ARGUMENTS)} {_schema(tool)}"
+                for at, tool in enumerate(offered)
+            ),
+        )
+    )
+
+
+def _starts(tools: ToolSet, response: Constraint | None) -> Iterator[str]:
+    """The first rules: what an answer may be."""
+    if tools.mode == "required":
+        yield f"start: {_literal(CALL)} rest"
+    elif response is None:
+        yield "start: TEXT | opening rest"
+        yield f"TEXT: /(?s:.*)/ & ~/(?s:.*){CALL}(?s:.*)/"
+        yield f"opening[lazy]: /(?s:.*){CALL}/"
+    elif isinstance(response, JsonSchema):
+        yield f"start: form | {_literal(CALL)} rest"
+        yield f"form: {inlined(response)}"
+    else:
+        yield f"start: FORM | {_literal(CALL)} rest"
+        yield f"FORM: {inlined(response)} & ~/{CALL}(?s:.*)/"
+
+
+def _literal(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _schema(tool: Tool) -> str:
+    return inlined(JsonSchema.of(closed(json.loads(tool.parameters))))
+
+
+def closed(schema: Mapping[str, object]) -> Mapping[str, object]:
+    """A schema of arguments without any that it does not name, where it names some and says nothing of others.
+
+    What it allows is a part of what the schema allows: a model would otherwise make up names.
+    """
+    open_ended = {
+        "additionalProperties",
+        "patternProperties",
+        "unevaluatedProperties",
+        "allOf",
+        "anyOf",
+        "oneOf",
+        "$ref",
+    }
+    if "properties" not in schema or open_ended & set(schema):
+        return schema
+    return {**schema, "additionalProperties": False}
+
+
+def check_stops(tools: ToolSet, stops: Sequence[str]) -> None:
+    """Raises Refusal for a stop string with which no call could ever be whole."""
+    frame = CALL + BEFORE_NAME, BEFORE_ARGUMENTS, BEHIND
+    for stop in stops if tools.offered else ():
+        if any(stop in part for part in frame):
+            raise Refusal(
+                f"Invalid 'stop': {stop!r} stands in each call of a tool, which would be cut there.",
+                param="stop",
+                code="invalid_value",
+            )
+
+
+def _refuse_schema(tools: ToolSet, field: str) -> None:
+    """Raises Refusal for the first tool whose schema cannot be obeyed, and names the place in it."""
+    for at, tool in enumerate(tools.tools):
+        mistake = place_of(closed(json.loads(tool.parameters))) if tool in tools.offered else None
+        if mistake is not None:
+            param = f"{field.format(at)}{mistake.path}"[:LONGEST_PARAM]
+            raise Refusal(
+                f"Invalid schema for function '{tool.name}': {mistake.words}, at '{param}'.",
+                param=param,
+                code="invalid_function_parameters",
+            )
