@@ -20,7 +20,7 @@ from blackbox_proxy.local.pairfile import demo_pair
 from blackbox_proxy.standin import Scenario, read_scenario
 from blackbox_proxy.standin import running as standing_in
 from tests.contracts.suites.clients import QUIET, VENV, Outcome, listed, program, ran, verdict
-from tests.contracts.suites.proxying import litellm_proxy
+from tests.contracts.suites.proxying import KEY, litellm_proxy
 from tests.gateway.serving import gateway
 from tests.tiny_gguf import TinyModel
 
@@ -104,10 +104,12 @@ def variables(url: str, folder: Path) -> Mapping[str, str]:
     }
 
 
-def used_by_python(name: str, script: str, url: str, folder: Path, *, environment: str = "") -> Outcome:
-    """What became of the cases of a program in Python."""
+def used_by_python(
+    name: str, script: str, url: str, folder: Path, *, environment: str = "", key: str = "any"
+) -> Outcome:
+    """What became of the cases of a program in Python. environment: within that of the clients."""
     command = [program("python", environment), str(SUITES / script), *listed(name)]
-    done = ran(command, folder=folder, variables=variables(url, folder), check=False)
+    done = ran(command, folder=folder, variables={**variables(url, folder), "OPENAI_API_KEY": key}, check=False)
     stayed_here(folder)
     return verdict(name, done)
 
@@ -153,7 +155,7 @@ def test_a_client_in_javascript(scripted: str, tmp_path: Path, name: str) -> Non
 
 def test_litellms_proxy_before_the_gateway(scripted: str, tmp_path: Path) -> None:
     with litellm_proxy(scripted, tmp_path, variables(scripted, tmp_path)) as url:
-        told(used_by_python("litellm-proxy", "use_litellm_proxy.py", url, tmp_path))
+        told(used_by_python("litellm-proxy", "use_litellm_proxy.py", url, tmp_path, key=KEY))
 
 
 def test_promptfoo(scripted: str, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -17,6 +18,9 @@ from pathlib import Path
 import pytest
 
 from tests.contracts.suites.clients import environ, program
+
+KEY = "sk-" + secrets.token_hex(24)
+"""What clients of the proxy send; it starts with no weak one."""
 
 START_SECONDS = 300.0
 """Seconds for it to answer."""
@@ -33,7 +37,8 @@ def litellm_proxy(gateway: str, folder: Path, variables: Mapping[str, str]) -> I
         for name in ("steered", "absent")
     ]
     config, log, port = folder / "proxy.yaml", folder / "proxy.log", free_port()
-    config.write_text(json.dumps({"model_list": deployments, "router_settings": {"num_retries": 0}}), encoding="utf-8")
+    settings = {"model_list": deployments, "router_settings": {"num_retries": 0}}
+    config.write_text(json.dumps({**settings, "general_settings": {"master_key": KEY}}), encoding="utf-8")
     command = [program("litellm"), "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
     with log.open("wb") as out:
         process = subprocess.Popen(
@@ -49,7 +54,8 @@ def litellm_proxy(gateway: str, folder: Path, variables: Mapping[str, str]) -> I
         wait_for(f"http://127.0.0.1:{port}/health/liveliness", process, log)
         yield f"http://127.0.0.1:{port}/v1"
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
         process.wait(timeout=60)
 
 

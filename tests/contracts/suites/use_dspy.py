@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import dspy
+import litellm
 
 from tests.contracts.suites.cases import Cases, equal, raised
 
@@ -42,12 +43,24 @@ def typed_by_a_schema() -> None:
         equal(dspy.Predict("question -> answer")(question=ASKED).answer, "Tirana")
 
 
+def called() -> None:
+    with dspy.context(lm=model(), adapter=dspy.JSONAdapter(use_native_function_calling=True)):
+        answer = dspy.Predict(Called)(question="What is the weather in Paris?", tools=[dspy.Tool(get_weather)])
+    [call] = answer.calls.tool_calls
+    equal((call.name, call.args), ("get_weather", {"city": "Paris"}))
+
+
+@cases.case
+def tools_as_json() -> None:
+    called()
+
+
 @cases.case
 def tools() -> None:
-    with dspy.context(lm=model(), adapter=dspy.JSONAdapter(use_native_function_calling=True)):
-        called = dspy.Predict(Called)(question="What is the weather in Paris?", tools=[dspy.Tool(get_weather)])
-    [call] = called.calls.tool_calls
-    equal((call.name, call.args), ("get_weather", {"city": "Paris"}))
+    """DSPy sends tools to models of which litellm knows that they call some, and these have to be named to it."""
+    can = {"litellm_provider": "openai", "mode": "chat", "supports_function_calling": True}
+    litellm.register_model({"openai/steered": can})
+    called()
 
 
 @cases.case
