@@ -127,7 +127,7 @@ tune-env:
 	@CONSTRAINTS=.ci/constraints-tune.txt .ci/setup .venv-tune dev tune tasks
 
 contracts-env:
-	@.ci/setup .venv-contracts test contracts
+	@CONSTRAINTS=.ci/constraints-contracts.txt .ci/setup .venv-contracts test contracts
 
 suites-env:
 	@.ci/suites .venv-suites

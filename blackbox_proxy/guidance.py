@@ -181,7 +181,10 @@ def _grammar(constraint: Constraint) -> str:
     matcher = library().LLMatcher
     match constraint:
         case JsonSchema():
-            return str(matcher.grammar_from_json_schema(_bounded(constraint.text, constraint), _COMPACT))
+            try:
+                return str(matcher.grammar_from_json_schema(_bounded(constraint.text, constraint), _COMPACT))
+            except ValueError as error:  # one that is nested too deeply, and that alone, is raised and not told
+                raise InputError(f"the schema cannot be obeyed: {error}", hint="nest it less deeply") from None
         case Regex():
             return str(matcher.grammar_from_regex(_bounded(constraint.pattern, constraint)))
         case OneOf():

@@ -12,6 +12,7 @@ from typing import Literal, final, get_args
 from openai.types.chat import ChatCompletionTokenLogprob
 from openai.types.responses import (
     Response,
+    ResponseCreatedEvent,
     ResponseFunctionToolCall,
     ResponseIncludable,
     ResponseOutputMessage,
@@ -22,10 +23,11 @@ from openai.types.responses.response import IncompleteDetails
 from openai.types.responses.response_output_text import Logprob, LogprobTopLogprob
 from openai.types.responses.response_usage import InputTokensDetails, OutputTokensDetails
 from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
 
 from blackbox_proxy.openai_http import fields
 from blackbox_proxy.openai_http.fields import Body, Refusal
-from blackbox_proxy.openai_http.frames import Head
+from blackbox_proxy.openai_http.frames import Head, to_json
 
 LOGPROBS = "message.output_text.logprobs"
 """What is included where log-probs are to be shown."""
@@ -83,11 +85,14 @@ class ResponseFrame:
     def check(self) -> None:
         """Raises Refusal for an echoed field that no reply can have."""
         try:
-            self.response([], None)
+            to_json(ResponseCreatedEvent(response=self.response([], None), sequence_number=0, type="response.created"))
         except ValidationError as error:
             first = error.errors()[0]
             name = str(first["loc"][0])
             raise Refusal(f"Invalid '{name}': {first['msg']}.", param=name, code="invalid_value") from None
+        except PydanticSerializationError:
+            message = "Invalid 'tools' or 'text': nested too deeply to be told again in the reply."
+            raise Refusal(message, param="tools", code="invalid_value") from None
 
     def message(self, number: int, part: ResponseOutputText | None, status: ItemStatus) -> ResponseOutputMessage:
         """The item of this number, which holds text; None while it holds none yet."""

@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from blackbox_proxy.standin import running as standing_in
-from tests.gateway.serving import CONTEXT, config_text, gateway
+from tests.gateway.serving import CONTEXT, WIDE, config_text, gateway
 from tests.tiny_gguf import TinyModel, write_tiny_llama
 
 
@@ -46,3 +46,13 @@ def client(served: str) -> Iterator[openai.OpenAI]:
         base_url=served, api_key="any", max_retries=0, timeout=60, _strict_response_validation=True
     ) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def wide(tiny_folder: Path, tiny_bpe: TinyModel, tiny_lora: Path, closed: TinyModel) -> Iterator[str]:
+    """A gateway whose models have room for descriptions of tools."""
+    path = tiny_folder / "wide-pair.toml"
+    path.write_text(f'model = "{tiny_bpe.path.name}"\nadapter = "{tiny_lora.name}"\ncontext = {WIDE}\n')
+    with standing_in(closed.path, name="tiny", context=WIDE, top_k=20) as url:
+        with gateway(config_text(url, pair=path, tokenizer=f"gguf:{closed.path}")) as served:
+            yield served

@@ -11,7 +11,10 @@ from dataclasses import dataclass, field
 
 from tests.standin.raw import Json, connect
 
-READERS = ("/v1/chat/completions", "/v1/completions", "/completions", "/chat/completions")
+READERS = (
+    *("/v1/chat/completions", "/v1/completions", "/completions", "/chat/completions"),
+    *("/v1/responses", "/responses", "/v1/messages", "/messages"),
+)
 """Routes that read a body."""
 
 Headers = Mapping[str, str]
@@ -38,7 +41,7 @@ WRONG: dict[str, list[Json]] = {
     "presence_penalty": [1, "x", [], {}],
     "frequency_penalty": [0.5, -2, [0]],
 }
-"""Values that each of the fields, alone, makes a 400 of, on both routes."""
+"""Values that each of the fields, alone, makes a 400 of, on OpenAI's older routes."""
 
 WRONG_TEXT: dict[str, list[Json]] = {
     "prompt": [
@@ -110,6 +113,133 @@ WRONG_CHAT: dict[str, list[Json]] = {
     "modalities": [["audio"], 3, "x"],
     "max_completion_tokens": [0, -1, 10**9, "x", 1.5, []],
 }
+PARTS = _any(
+    {"type": "input_text"},
+    {"type": "input_text", "text": 3},
+    {"type": "input_text", "text": "\ud800"},
+    {"type": "input_image", "image_url": "http://127.0.0.1/"},
+    {"type": "input_file", "file_id": "f"},
+    {"type": "refusal", "refusal": "No."},
+    {"text": "a"},
+    3,
+    None,
+)
+ITEMS = _any(
+    None,
+    3,
+    "x",
+    [],
+    {},
+    {"role": "user"},
+    {"role": "nobody", "content": "a"},
+    {"role": "user", "content": 3},
+    {"type": "message", "role": "user", "content": [[]]},
+    {"type": "item_reference", "id": "x"},
+    {"type": "reasoning", "summary": [{"type": "summary_text", "text": "a"}]},
+    {"type": "reasoning", "content": 3},
+    {"type": "web_search_call", "id": "x"},
+    {"type": ["message"]},
+    {"type": "function_call", "name": "f", "arguments": "{}"},
+    {"type": "function_call", "name": "f", "arguments": {}, "call_id": "c"},
+    {"type": "function_call", "name": "f", "arguments": "{}", "call_id": "c"},
+    {"type": "function_call_output", "call_id": "c", "output": "a"},
+    {"type": "function_call_output", "call_id": "c", "output": [{"type": "input_image"}]},
+)
+FUNCTIONS = _any(
+    3,
+    {},
+    {"type": "function"},
+    {"type": "function", "name": "f f"},
+    {"type": "function", "name": "f", "parameters": 3},
+    {"type": "function", "name": "f", "parameters": {"type": "array"}},
+    {"type": "function", "name": "f", "description": 3},
+    {"type": "function", "name": "f", "strict": "x"},
+    {"type": "function", "name": "f", "parameters": {"properties": {"a": {"uniqueItems": True, "type": "array"}}}},
+    {"type": "web_search"},
+    {"type": ["function"]},
+)
+WRONG_RESPONSE: dict[str, list[Json]] = {
+    **{name: WRONG[name] for name in ("model", "seed", "temperature", "top_p", "stream", "user", "metadata")},
+    "input": [None, [], {}, 3, True, "\ud800", *([item] for item in ITEMS)]
+    + [[{"role": "user", "content": [part]}] for part in PARTS],
+    "instructions": [3, [], {}, True, "\ud800"],
+    "max_output_tokens": [0, -5, 1.5, "8", [], 10**9, 1e308, True],
+    "top_logprobs": [-1, 21, "x", True, 1.5, []],
+    "include": [3, "x", {}, [3], ["x"], [None], [[]]],
+    "text": [3, [], "x", {"format": 3}, {"format": {}}, {"format": {"type": "xml"}}, {"verbosity": "high"}]
+    + [{"format": {"type": "json_schema", **more}} for more in _any({}, {"schema": 3}, {"schema": {}, "name": 3})],
+    "tools": [3, {}, "x", True, *([tool] for tool in FUNCTIONS)],
+    "tool_choice": [
+        3,
+        [],
+        "x",
+        {},
+        "required",
+        {"type": "function"},
+        {"type": "web_search"},
+        {"type": "allowed_tools"},
+    ],
+    "reasoning": [3, [], "x", {"effort": "low"}, {"effort": []}],
+    "store": [True, 3, "x"],
+    "background": [True, "x", {}],
+    "truncation": ["auto", 3, []],
+    "previous_response_id": ["resp_1", 3, {}],
+    "conversation": ["c", {}, 3],
+    "prompt": [{"id": "p"}, "x"],
+    "stream_options": [{}, 3, "x"],
+    "parallel_tool_calls": [3, "x", []],
+    **{name: [3, "x", [1]] for name in ("messages", "max_tokens", "response_format", "logprobs", "n", "functions")},
+}
+BLOCKS = _any(
+    None,
+    3,
+    "x",
+    {},
+    {"type": "text"},
+    {"type": "text", "text": 3},
+    {"type": "text", "text": "\ud800"},
+    {"type": ["text"], "text": "a"},
+    {"type": "image", "source": {"type": "url", "url": "http://127.0.0.1/"}},
+    {"type": "thinking", "thinking": "a"},
+    {"type": "tool_use", "id": "t", "name": "f", "input": {}},
+    {"type": "tool_result", "tool_use_id": "t"},
+    {"type": "tool_result", "tool_use_id": "t", "content": 3},
+    {"type": "tool_result", "tool_use_id": "t", "content": [{"type": "image"}]},
+)
+DESCRIBED = _any(
+    3,
+    {},
+    {"name": "f"},
+    {"name": "f f", "input_schema": {}},
+    {"name": "f", "input_schema": 3},
+    {"name": "f", "input_schema": {"type": "array"}},
+    {"name": "f", "input_schema": {}, "description": 3},
+    {"name": "f", "input_schema": {"properties": {"a": {"uniqueItems": True, "type": "array"}}}},
+    {"type": "web_search_20250305", "name": "web_search"},
+    {"type": [], "name": "f", "input_schema": {}},
+)
+WRONG_MESSAGE: dict[str, list[Json]] = {
+    **{name: WRONG[name] for name in ("model", "seed", "temperature", "top_p", "stream", "stream_options")},
+    "max_tokens": [None, 0, -5, 1.5, "8", [], 10**9, 1e308, True],
+    "messages": [None, [], {}, "x", 3, [None], [3], ["x"], [[]], [{}], [{"role": "user"}], [{"content": "a"}]]
+    + [[{"role": "user", "content": [block]}] for block in BLOCKS]
+    + [[{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]]
+    + [[{"role": role, "content": "a"}] for role in _any(None, 3, [], "nobody", "tool", "developer")],
+    "system": [3, {}, True, "\ud800", [3], [{}], [{"type": "image"}]],
+    "stop_sequences": [3, {}, [""], "a", [None], ["a"] * 17, ["x" * 600], True],
+    "metadata": [3, [], "x", {"user_id": 3}, {"user_id": "u" * 513}],
+    "tools": [3, {}, "x", True, *([tool] for tool in DESCRIBED)],
+    "tool_choice": [
+        *_any(3, [], "auto", {}, {"type": "any"}, {"type": "tool", "name": "f"}, {"type": "required"}),
+        {"type": "auto", "disable_parallel_tool_use": "x"},
+    ],
+    "thinking": [3, "x", {"type": "enabled"}, {"type": "adaptive"}],
+    "output_config": [3, "x", {"format": 3}, {"format": {"type": "xml"}}, {"effort": "low"}],
+    "container": ["c", {}],
+    "mcp_servers": [3, [{}]],
+    "context_management": [3, {"edits": [{}]}],
+    **{name: [3, "x", [1]] for name in ("stop", "user", "response_format", "logprobs", "n", "functions")},
+}
 KNOBS: list[Json] = [
     *({"alpha": value} for value in _any(101, -1e9, 10**400, "1", [], {}, True)),
     *({"draft": value} for value in _any(0, 65, -1, 1.5, "8", 10**30)),
@@ -130,17 +260,33 @@ KNOBS: list[Json] = [
 ]
 
 
+def wrong(path: str) -> dict[str, list[Json]]:
+    """Values that make a 400 of the fields of a route, each alone."""
+    if path.endswith("/responses"):
+        return WRONG_RESPONSE
+    if path.endswith("/messages"):
+        return WRONG_MESSAGE
+    return {**WRONG, **(WRONG_CHAT if "chat" in path else WRONG_TEXT)}
+
+
+def asking(path: str) -> str:
+    """The field that holds what is asked."""
+    if path.endswith("/responses"):
+        return "input"
+    return "prompt" if path.endswith("/completions") and "chat" not in path else "messages"
+
+
 def right(path: str, rng: random.Random) -> dict[str, Json]:
     """A request that is answered."""
-    body: dict[str, Json] = {"model": "steered", "max_tokens": 1, "temperature": 0, "seed": rng.randrange(99)}
-    if "chat" in path:
-        return {**body, "messages": [{"role": "user", "content": "the then"}]}
-    return {**body, "prompt": "the then"}
+    length = "max_output_tokens" if path.endswith("/responses") else "max_tokens"
+    body: dict[str, Json] = {"model": "steered", length: 1, "temperature": 0, "seed": rng.randrange(99)}
+    field_ = asking(path)
+    return {**body, field_: [{"role": "user", "content": "the then"}] if field_ == "messages" else "the then"}
 
 
 def _one_field(path: str, rng: random.Random) -> bytes:
     """Right but for one field."""
-    values = {**WRONG, **(WRONG_CHAT if "chat" in path else WRONG_TEXT)}
+    values = wrong(path)
     name = rng.choice(list(values))
     return json.dumps({**right(path, rng), name: rng.choice(values[name])}).encode()
 
@@ -151,9 +297,9 @@ def _knob(path: str, rng: random.Random) -> bytes:
 
 def _several(path: str, rng: random.Random) -> bytes:
     """Several fields are wrong."""
-    values = {**WRONG, **(WRONG_CHAT if "chat" in path else WRONG_TEXT)}
-    wrong = {name: rng.choice(values[name]) for name in rng.sample(list(values), rng.randint(2, 8))}
-    return json.dumps({**right(path, rng), **wrong}).encode()
+    values = wrong(path)
+    changes = {name: rng.choice(values[name]) for name in rng.sample(list(values), rng.randint(2, 8))}
+    return json.dumps({**right(path, rng), **changes}).encode()
 
 
 def _deep(path: str, rng: random.Random) -> bytes:
@@ -161,7 +307,7 @@ def _deep(path: str, rng: random.Random) -> bytes:
     depth = rng.choice([10, 100, 500, 3000, 20_000])
     opened, closed = rng.choice([("[", "]"), ('{"a":', "}")])
     nested = opened * depth + ("1" + closed * depth if rng.random() < 0.7 else "")
-    field_ = "messages" if "chat" in path else "prompt"
+    field_ = asking(path)
     return (nested if rng.random() < 0.3 else f'{{"model":"steered","{field_}":{nested}}}').encode()
 
 
@@ -200,7 +346,7 @@ def _long(path: str, rng: random.Random) -> bytes:
     items: Json = rng.choice([["a"] * size, [[1]] * size, [{}] * size, [None] * size, [-1] * size])
     if rng.random() < 0.2:
         return json.dumps(rng.choice([items, 3, "x", None, True])).encode()
-    name = rng.choice(["stop", "messages" if "chat" in path else "prompt"])
+    name = rng.choice(["stop", asking(path)])
     return json.dumps({**right(path, rng), name: items}).encode()
 
 
@@ -264,5 +410,5 @@ def _sent(connection: http.client.HTTPConnection, method: str, path: str, raw: b
         connection.request(method, path, raw, headers)
     reply = connection.getresponse()
     body = json.loads(reply.read())
-    assert ("error" in body) == (reply.status >= 400), body
+    assert bool(body.get("error")) == (reply.status >= 400), body
     return reply.status

@@ -12,6 +12,7 @@ from blackbox_proxy.ledger.books import Ledger
 from tests.standin.raw import Json
 
 CONTEXT = 384
+WIDE = 2048
 
 
 def bodies(**fields: Json) -> dict[str, Json]:

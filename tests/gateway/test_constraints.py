@@ -15,6 +15,16 @@ SCHEMA = {
     "required": ["kind", "legs"],
     "additionalProperties": False,
 }
+
+
+def nested(depth: int) -> dict[str, Any]:
+    """A schema inside of so many others."""
+    schema: dict[str, Any] = {"type": "object"}
+    for _ in range(depth):
+        schema = {"type": "object", "properties": {"a": schema}}
+    return schema
+
+
 ASKED = {"model": "steered", "messages": [{"role": "user", "content": "the then"}], "max_tokens": 60}
 
 
@@ -77,6 +87,7 @@ def test_text_is_not_held_to_anything(served: str, format_: object) -> None:
         ({"response_format": {"type": "xml"}}, "response_format.type", "json_schema"),
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema", "object"),
         ({"guided_json": {"type": "array", "uniqueItems": True}}, "guided_json", "uniqueItems"),
+        ({"guided_json": nested(100)}, "guided_json", "recursion"),
         ({"guided_regex": "(?=a)b"}, "guided_regex", "look-around"),
         ({"guided_regex": "a" * 200_001}, "guided_regex", "200,000"),
         ({"guided_choice": []}, "guided_choice", "list"),

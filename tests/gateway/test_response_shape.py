@@ -18,9 +18,10 @@ from blackbox_proxy.gateway.responses.shape import GatewayResponseShape
 from blackbox_proxy.openai_http.fields import Refusal
 from blackbox_proxy.openai_http.frames import Chunk, Head, NamedEvent
 from blackbox_proxy.openai_http.responses import ResponseFrame
-from blackbox_proxy.openai_http.transcript import Part
+from blackbox_proxy.openai_http.transcript import Finish, Part
 from blackbox_proxy.types import Step
 from tests.gateway.written_answers import USAGE, answers, parts_of, reader
+from tests.standin.raw import Json
 
 EVENTS: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 FRAME = ResponseFrame(Head("resp_0a", 1, "steered"), {"store": False, "text": {"format": {"type": "text"}}})
@@ -30,17 +31,17 @@ def shape(*, tools: bool = True) -> GatewayResponseShape:
     return GatewayResponseShape(FRAME, top=0, reader=reader() if tools else None)
 
 
-def whole(parts: Sequence[Part[Step]], *, tools: bool = True) -> Any:
+def whole(parts: Sequence[Part[Step]], *, tools: bool = True) -> Json:
     return json.loads(shape(tools=tools).whole([parts], USAGE))
 
 
-def streamed(parts: Sequence[Part[Step]], *, tools: bool = True) -> list[Any]:
+def streamed(parts: Sequence[Part[Step]], *, tools: bool = True) -> list[Json]:
     writer = shape(tools=tools)
     chunks = [*writer.opening(0), *(chunk for part in parts for chunk in writer.chunks(0, part))]
     return read([*chunks, *writer.closing(USAGE)])
 
 
-def read(chunks: Sequence[Chunk]) -> list[Any]:
+def read(chunks: Sequence[Chunk]) -> list[Json]:
     """The events, each of which the SDK's type allows; names and numbers are as they should be."""
     events = []
     for number, chunk in enumerate(chunks):
@@ -52,9 +53,9 @@ def read(chunks: Sequence[Chunk]) -> list[Any]:
     return events
 
 
-def assembled(events: Sequence[Any]) -> list[Any]:
+def assembled(events: Sequence[Json]) -> list[Json]:
     """The output by its events: opened, grown by deltas, and done, where it must be what the deltas came to."""
-    output: list[Any] = []
+    output: list[Json] = []
     for event in deepcopy(list(events)):
         match event["type"].removeprefix("response."):
             case "output_item.added":
@@ -82,7 +83,7 @@ def assembled(events: Sequence[Any]) -> list[Any]:
     return output
 
 
-def by_the_sdk(events: Sequence[Any]) -> list[Any]:
+def by_the_sdk(events: Sequence[Json]) -> list[Json]:
     """Text and arguments of each item, as the SDK has put them together before the last event says them again."""
     state: Any = ResponseStreamState(input_tools=omit, text_format=omit)
     for event in events[:-1]:
@@ -121,10 +122,13 @@ def test_log_probs_are_those_of_the_text(parts: list[Part[Step]]) -> None:
 
 @pytest.mark.parametrize(
     ("finish", "status", "reason"),
-    [("stop", "completed", None), ("length", "incomplete", "max_output_tokens")]
-    + [("content_filter", "incomplete", "content_filter")],
+    [
+        ("stop", "completed", None),
+        ("length", "incomplete", "max_output_tokens"),
+        ("content_filter", "incomplete", "content_filter"),
+    ],
 )
-def test_a_reply_says_how_it_ended(finish: Any, status: str, reason: str | None) -> None:
+def test_a_reply_says_how_it_ended(finish: Finish, status: str, reason: str | None) -> None:
     reply = whole(parts_of(["a"], finish))
     assert (reply["status"], reply["output"][0]["status"]) == (status, status)
     assert reply["incomplete_details"] == (None if reason is None else {"reason": reason})
@@ -152,5 +156,8 @@ def test_a_stream_that_breaks_off_says_what_there_was(status: int, code: str, be
     assert [event["type"] for event in events][:2] == ["response.created", "response.in_progress"]
     last = events[-1]
     assert last["type"] == "response.failed"
-    assert (last["response"]["status"], last["response"]["error"]) == ("failed", {"code": code, "message": "It is gone."})
+    assert (last["response"]["status"], last["response"]["error"]) == (
+        "failed",
+        {"code": code, "message": "It is gone."},
+    )
     assert len(last["response"]["output"]) == begun

@@ -33,6 +33,7 @@ def keyed(tmp_path_factory: pytest.TempPathFactory, upstream: str, pair_file: Pa
 def test_a_key_is_asked_for(keyed: tuple[str, str]) -> None:
     url, key = keyed
     routes = [("/v1/models", "GET"), ("/models", "GET"), ("/v1/chat/completions", "POST"), ("/completions", "POST")]
+    routes += [("/v1/responses", "POST"), ("/openai/v1/responses/", "POST")]
     for path, method in [*routes, ("/tokenize", "POST"), ("/tokenizer_info", "GET"), ("/v1/models/steered", "GET")]:
         for shown in ({}, {"authorization": "Bearer "}, {"authorization": f"Bearer {key}x"}, {"authorization": key}):
             refused = call(url, path, method=method, body=b"{}", **shown)
@@ -50,6 +51,35 @@ def test_azures_clients_show_the_key_in_a_header_of_their_own(keyed: tuple[str, 
     assert call(url, path, api_key=f"{key}x").status == 401
     assert call(url, path, api_key="").status == 401
     assert call(url, path, authorization="Bearer other", api_key=key).status == 401
+
+
+MESSAGE = {"model": "steered", "messages": [{"role": "user", "content": "the then"}], "max_tokens": 1}
+
+
+def test_anthropics_clients_show_the_key_in_a_header_of_their_own(keyed: tuple[str, str]) -> None:
+    url, key = keyed
+    assert call(url, "/v1/models", x_api_key=key).status == 200
+    assert post(url, "/v1/messages", MESSAGE, x_api_key=key).status == 200
+    assert post(url, "/v1/messages", MESSAGE, authorization=f"Bearer {key}").status == 200
+    for path in ("/v1/messages", "/v1/messages/count_tokens"):
+        for shown in ({}, {"x_api_key": ""}, {"x_api_key": f"{key}x"}, {"x_api_key": key, "authorization": "Bearer x"}):
+            refused = post(url, path, MESSAGE, **shown)
+            assert (refused.status, refused.json["error"]["type"]) == (401, "authentication_error")
+            assert key not in refused.body.decode()
+
+
+def test_no_key_of_a_client_is_logged(tmp_path: Path, pair_file: Path) -> None:
+    """Where every request fails on our side, so that each is told of."""
+    said: list[str] = []
+    key = add_key(tmp_path / "keys.txt", "ann")
+    text = config_text("http://127.0.0.1:9/v1", pair=pair_file, server='keys = "keys.txt"')
+    with gateway(text, folder=tmp_path, log=said.append) as url:
+        shown: list[Json] = [{"x_api_key": key}, {"api_key": key}, {"authorization": f"Bearer {key}"}]
+        answers = [post(url, "/v1/messages", MESSAGE, **one) for one in shown]
+        answers += [post(url, "/v1/messages", MESSAGE, x_api_key=f"{key}x")]
+    assert [answer.status for answer in answers] == [502, 502, 502, 401]
+    assert len([line for line in said if "502" in line]) == 3
+    assert key not in "".join(said) + "".join(answer.body.decode() for answer in answers)
 
 
 def test_a_key_is_kept_as_a_hash(tmp_path: Path) -> None:

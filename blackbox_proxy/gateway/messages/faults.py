@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from starlette.responses import JSONResponse
 
 from blackbox_proxy.openai_http.fields import Refusal
 from blackbox_proxy.openai_http.http import Fault, fault, utf8
+
+NO_THREADS = "thread_unsupported_request"
+"""The code of a refused thread: Anthropic's SDK then goes on without one, and sends the whole conversation."""
+
+_PATH = re.compile(r"(?:/openai)?(?:/v1)?/messages(?:/.*)?")
 
 _KINDS: Mapping[int, str] = {
     401: "authentication_error",
@@ -24,13 +30,16 @@ _KINDS: Mapping[int, str] = {
 
 def is_of_messages(path: str) -> bool:
     """Whether a path is one of the routes that speak so."""
-    return path.rstrip("/").removesuffix("/count_tokens").endswith("/messages")
+    return _PATH.fullmatch(path) is not None
 
 
 def messages_error(refusal: Refusal) -> dict[str, object]:
     """A refusal as an object of the type "error"."""
     kind = _KINDS.get(refusal.status, "api_error" if refusal.status >= 500 else "invalid_request_error")
-    return {"type": "error", "error": {"type": kind, "message": utf8(refusal.message)}}
+    error: dict[str, object] = {"type": kind, "message": utf8(refusal.message)}
+    if refusal.code == NO_THREADS:
+        error["details"] = {"error_code": NO_THREADS, "unsupported": [refusal.param]}
+    return {"type": "error", "error": error}
 
 
 def messages_fault(refusal: Refusal) -> JSONResponse:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from blackbox_proxy.gateway.messages.faults import NO_THREADS
 from blackbox_proxy.gateway.messages.turns import read_messages
 from blackbox_proxy.gateway.requests import GatewayRequest, RequestLimits, read_chat
 from blackbox_proxy.gateway.spelling import Spelling, refuse_others, refuse_unknown
@@ -17,6 +18,8 @@ _REFUSED: Mapping[str, tuple[tuple[object, ...], str]] = {
     "mcp_servers": (([],), "this server calls no tools; run them at the client"),
     "container": ((), "this server runs no code"),
     "context_management": (({}, {"edits": []}), "this server leaves out no turns; send what the model is to read"),
+    "compaction": ((), "this server compacts no turns; send what the model is to read"),
+    "fallbacks": (([],), "this server has no models to fall back on"),
 }
 _REFUSED_WITHIN: Mapping[str, tuple[tuple[object, ...], str]] = {
     "output_config.effort": ((), "this server has no such knob; say it in 'system'"),
@@ -36,7 +39,10 @@ _UNKNOWN = (
     *("n", "logprobs", "top_logprobs", "modalities", "audio", "stream_options"),
     *("continue_final_message", "add_generation_prompt"),
 )
-_READ = ("system", "messages", "max_tokens", "metadata", "output_config", "stop_sequences", "tool_choice", "tools")
+_READ = (
+    *("system", "messages", "max_tokens", "metadata", "output_config", "output_format", "stop_sequences"),
+    *("tool_choice", "tools"),
+)
 """Fields that mean something else in a chat, or nothing."""
 
 _NAMES = {
@@ -65,6 +71,9 @@ def read_message_request(body: Body, limits: RequestLimits) -> GatewayRequest:
 def read_counted(body: Body, limits: RequestLimits) -> GatewayRequest:
     """A request to /messages/count_tokens, which has no `max_tokens`."""
     refuse_unknown(body, _UNKNOWN, known=_ELSEWHERE)
+    if body.get("thread") is not None:
+        message = "Unsupported parameter: 'thread': this server keeps no messages; send the whole conversation."
+        raise Refusal(message, param="thread", code=NO_THREADS)
     refuse_others(body, _REFUSED)
     refuse_others(_within(body, "output_config"), _REFUSED_WITHIN)
     turns = read_messages(body)
@@ -94,13 +103,14 @@ def _stops(body: Body) -> object:
 
 
 def _format(body: Body) -> object:
-    """`output_config.format` as a chat's `response_format`."""
-    form = _within(body, "output_config").get("output_config.format")
+    """`output_config.format`, or `output_format` as it was called before, as a chat's `response_format`."""
+    newer, older = _within(body, "output_config").get("output_config.format"), body.get("output_format")
+    form, name = (older, "output_format") if newer is None else (newer, "output_config.format")
     if form is None:
         return None
-    described = fields.mapping(form, "output_config.format")
+    described = fields.mapping(form, name)
     if described.get("type") != "json_schema":
-        raise unsupported("output_config.format.type", f"{fields.shown(described.get('type'))}: there is 'json_schema'")
+        raise unsupported(f"{name}.type", f"{fields.shown(described.get('type'))}: there is 'json_schema'")
     return {"type": "json_schema", "json_schema": {"schema": described.get("schema")}}
 
 

@@ -97,8 +97,7 @@ def _refuse_thoughts(item: Body, place: str) -> None:
 
 
 def _says_something(value: object) -> bool:
+    """Whether a field has text: a string, or parts of which one has some."""
     if isinstance(value, list):
-        return any(map(_says_something, value))
-    if isinstance(value, Mapping):
-        return bool(value.get("text"))
+        return any(not isinstance(part, Mapping) or bool(part.get("text")) for part in value)
     return bool(value)
