@@ -77,7 +77,13 @@ def _byte_tokenizer() -> LLTokenizer:
 @lru_cache(maxsize=KEPT)
 def _compiled(constraint: Constraint) -> LLMatcher:
     """A matcher at the beginning of an answer, to be copied. Raises InputError for what llguidance does not take."""
-    matcher: LLMatcher = library().LLMatcher(_byte_tokenizer(), _grammar(constraint))
+    try:
+        grammar = _grammar(constraint)
+    except (ValueError, RecursionError) as error:
+        # llguidance raises where JSON is nested more deeply than its reader goes.
+        words = " ".join(str(error).split())[:LONGEST_WORDS]
+        raise InputError(f"{_name(constraint)} cannot be obeyed: {words}", hint="nest it less deeply") from None
+    matcher: LLMatcher = library().LLMatcher(_byte_tokenizer(), grammar)
     if matcher.is_error():
         raise refused(matcher, _name(constraint))
     return matcher
@@ -181,10 +187,7 @@ def _grammar(constraint: Constraint) -> str:
     matcher = library().LLMatcher
     match constraint:
         case JsonSchema():
-            try:
-                return str(matcher.grammar_from_json_schema(_bounded(constraint.text, constraint), _COMPACT))
-            except ValueError as error:  # one that is nested too deeply, and that alone, is raised and not told
-                raise InputError(f"the schema cannot be obeyed: {error}", hint="nest it less deeply") from None
+            return str(matcher.grammar_from_json_schema(_bounded(constraint.text, constraint), _COMPACT))
         case Regex():
             return str(matcher.grammar_from_regex(_bounded(constraint.pattern, constraint)))
         case OneOf():

@@ -21,12 +21,12 @@ from blackbox_proxy.core.money.estimating import (
     ACCEPTANCE,
     ASSUMED,
     BYTES_PER_TOKEN,
-    FRAME_TOKENS,
     EstimatePlan,
     Wording,
     Work,
     acceptance_of,
     naive,
+    token_count,
     windowed,
     worded,
     wording_of,
@@ -86,7 +86,7 @@ def foreseen(asked: EstimatedPrompts, settings: Settings) -> Foreseen:
     place = _place(asked.endpoint, settings)
     texts = read_prompts(asked.file)
     vocabulary, counted = _vocabulary(place, named=bool(asked.endpoint.tokenizer))
-    lengths = [_length(text.encode(), vocabulary) for text in texts]
+    lengths = [token_count(text.encode(), vocabulary) for text in texts]
     learnt, kept_as = _learnt(_past(asked.budget.file(settings)), place, acceptance=asked.acceptance)
     price = PriceList(price_file(os.environ)).find(
         place.base_url, place.model, at=dt.datetime.now(dt.UTC), tier=place.tier
@@ -198,10 +198,6 @@ def _line(file: Path, number: int, line: str) -> str:
     return prompt
 
 
-def _length(text: bytes, vocabulary: Vocabulary | None) -> int:
-    return len(vocabulary.spell(text)) if vocabulary else -(-len(text) // BYTES_PER_TOKEN)
-
-
 def _vocabulary(place: _Place, *, named: bool) -> tuple[Vocabulary | None, str]:
     """The model's own tokens where they are known, and what is to be said of the count.
 
@@ -255,43 +251,15 @@ def _learnt(rows: Iterable[LedgerRow], place: _Place, *, acceptance: float | Non
 
 
 def whole_work(api: Api, prompt: Prompt, steering: Steering) -> Work | None:
-    """What drawing whole answers takes at most; None where an answer is steered token by token.
-
-    Where a model reasons, what it reasons counts among the tokens of its answer.
-    """
-    from blackbox_proxy.run.sources import draws_whole, whole_knobs
+    """What drawing whole answers takes at most; None where an answer is steered token by token."""
+    from blackbox_proxy.run.foretelling import drawn_work
     from blackbox_proxy.types import Usage
 
-    if not draws_whole(steering, api):
+    work = drawn_work(api, prompt, steering)
+    if work is None:
         return None
-    steering, at_once = whole_knobs(steering), api.capabilities().answers_at_once
-    rounds = chunk_rounds(steering, at_once) if steering.way == "chunks" else [(-(-steering.samples // at_once), 0)]
-    calls, asked = sum(calls for calls, _ in rounds), _asked_length(api, prompt)
-    read, written = sum(calls * (asked + behind) for calls, behind in rounds), drawn_at_most(steering)
     price = None if api.account is None else api.account.price()
-    return Work(calls, read, written, cost(Usage(input=read, output=written), price))
-
-
-def chunk_rounds(steering: Steering, at_once: int) -> list[tuple[int, int]]:
-    """The most calls of each round of chunks, and how many tokens of the answer each of them reads.
-
-    at_once: continuations that one request may draw.
-    """
-    starts = range(0, steering.max_tokens, steering.chunk)
-    first = -(-steering.beams * steering.samples // at_once)
-    later = steering.beams * -(-steering.samples // at_once)
-    return [(later if at else first, at) for at in starts]
-
-
-def drawn_at_most(steering: Steering) -> int:
-    """The most tokens that whole answers, or chunks, may have together."""
-    texts = steering.samples * (steering.beams if steering.way == "chunks" else 1)
-    return texts * steering.max_tokens
-
-
-def _asked_length(api: Api, prompt: Prompt) -> int:
-    said = "".join(message.content for message in prompt.messages) or prompt.text
-    return FRAME_TOKENS + _length(said.encode("utf-8", "replace"), api.vocabulary)
+    return replace(work, cost=cost(Usage(input=int(work.input), output=int(work.output)), price))
 
 
 def expected(api: Api, prompt: Prompt, steering: Steering, *, rows: Iterable[LedgerRow]) -> Work | None:
@@ -299,6 +267,7 @@ def expected(api: Api, prompt: Prompt, steering: Steering, *, rows: Iterable[Led
 
     rows: what the ledger knows.
     """
+    from blackbox_proxy.run.foretelling import prompt_length
     from blackbox_proxy.run.sources import reached_by
 
     ways = ways_of(reached_by(api, steering.way).capabilities())
@@ -308,4 +277,4 @@ def expected(api: Api, prompt: Prompt, steering: Steering, *, rows: Iterable[Led
     learnt, _ = _learnt(rows, place)
     price = None if api.account is None else api.account.price()
     plan = worded(steering.max_tokens, learnt, draft=steering.draft)
-    return work(plan, _asked_length(api, prompt), price)
+    return work(plan, prompt_length(api, prompt), price)

@@ -73,4 +73,4 @@ def _reader(request: GatewayRequest, prefix: str) -> AnswerReader | None:
     """What reads calls of tools out of an answer; None where it makes none."""
     if request.tools is None or not request.tools.offered:
         return None
-    return AnswerReader(lambda: f"{prefix}{secrets.token_hex(12)}", anywhere=not request.tools.stands_alone)
+    return AnswerReader(lambda: f"{prefix}{secrets.token_hex(12)}", request.tools)

@@ -8,6 +8,7 @@ before the calls, and holds no mark of a call.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -16,7 +17,7 @@ from blackbox_proxy.errors import InputError
 from blackbox_proxy.gateway.schema_places import place_of
 from blackbox_proxy.guidance import ConstraintAcceptor, inlined
 from blackbox_proxy.openai_http.fields import Refusal
-from blackbox_proxy.openai_http.tool_text import BEFORE_ARGUMENTS, BEFORE_NAME, BEHIND, BETWEEN, CALL
+from blackbox_proxy.openai_http.tool_text import BARE, BEFORE_ARGUMENTS, BEFORE_NAME, BETWEEN, CALL, TAGGED
 from blackbox_proxy.openai_http.tools import Tool, ToolSet
 
 MOST_CALLS = 32
@@ -64,18 +65,16 @@ def held_to_tools(
 
 def grammar(tools: ToolSet, response: Constraint | None) -> str:
     """The grammar in Lark, as llguidance reads it."""
-    offered = tools.offered
-    either = " | ".join(f"call_{at}" for at in range(len(offered)))
+    numbered = list(enumerate(tools.offered))
+    behind_mark = TAGGED.opening.removeprefix(CALL) + BEFORE_NAME
     return "\n".join(
         (
             *_starts(tools, response),
-            f"rest: body more{{0,{MOST_CALLS - 1}}}" if tools.parallel else "rest: body",
+            f"rest: body{_more('more', tools)}",
             f"more: {_literal(BETWEEN + CALL)} body",
-            f"body: {_literal(BEFORE_NAME)} ({either}) {_literal(BEHIND)}",
-            *(
-                f"call_{at}: {_literal(tool.name + BEFORE_ARGUMENTS)} {_schema(tool)}"
-                for at, tool in enumerate(offered)
-            ),
+            f"body: {_literal(behind_mark)} ({_either('call', tools)}) {_literal(TAGGED.closing)}",
+            *(f"call_{at}: {_literal(tool.name + BEFORE_ARGUMENTS)} arguments_{at}" for at, tool in numbered),
+            *(f"arguments_{at}: {_schema(tool)}" for at, tool in numbered),
         )
     )
 
@@ -85,15 +84,40 @@ def _starts(tools: ToolSet, response: Constraint | None) -> Iterator[str]:
     if tools.mode == "required":
         yield f"start: {_literal(CALL)} rest"
     elif response is None:
-        yield "start: TEXT | opening rest"
-        yield f"TEXT: /(?s:.*)/ & ~/(?s:.*){CALL}(?s:.*)/"
-        yield f"opening[lazy]: /(?s:.*){CALL}/"
+        yield from _free(tools)
     elif isinstance(response, JsonSchema):
         yield f"start: form | {_literal(CALL)} rest"
         yield f"form: {inlined(response)}"
     else:
         yield f"start: FORM | {_literal(CALL)} rest"
         yield f"FORM: {inlined(response)} & ~/{CALL}(?s:.*)/"
+
+
+def _free(tools: ToolSet) -> Iterator[str]:
+    """Free text, perhaps with calls behind it, or calls without marks.
+
+    llguidance takes the longest lexeme, so each head of a call is one lexeme, and no text goes on behind it.
+    """
+    names = "|".join(tool.name for tool in tools.offered)
+    head = re.escape(BARE.head("\0")).replace("\0", f"({names})")
+    yield f"start: TEXT | opening rest | bare{_more('another', tools)}"
+    yield f"TEXT: /(?s:.*)/ & ~/(?s:.*){CALL}(?s:.*)/ & ~/{head}(?s:.*)/"
+    yield "opening[lazy]: OPENING"
+    yield f"OPENING: /(?s:.*){CALL}/ & ~/{head}(?s:.*)/"
+    yield f"bare: {_either('bare', tools)}"
+    yield f"another: {_either('another', tools)}"
+    for at, tool in enumerate(tools.offered):
+        yield f"bare_{at}: {_literal(BARE.head(tool.name))} arguments_{at} {_literal(BARE.closing)}"
+        yield f"another_{at}: {_literal(BETWEEN + BARE.head(tool.name))} arguments_{at} {_literal(BARE.closing)}"
+
+
+def _more(rule: str, tools: ToolSet) -> str:
+    """What may follow a call: others, and what would part another one from it, which many models write at the end."""
+    return f" {rule}{{0,{MOST_CALLS - 1}}} {_literal(BETWEEN)}?" if tools.parallel else ""
+
+
+def _either(rule: str, tools: ToolSet) -> str:
+    return " | ".join(f"{rule}_{at}" for at in range(len(tools.offered)))
 
 
 def _literal(text: str) -> str:
@@ -125,7 +149,7 @@ def closed(schema: Mapping[str, object]) -> Mapping[str, object]:
 
 def check_stops(tools: ToolSet, stops: Sequence[str]) -> None:
     """Raises Refusal for a stop string with which no call could ever be whole."""
-    frame = CALL + BEFORE_NAME, BEFORE_ARGUMENTS, BEHIND
+    frame = TAGGED.opening + BEFORE_NAME, BEFORE_ARGUMENTS, TAGGED.closing
     for stop in stops if tools.offered else ():
         if any(stop in part for part in frame):
             raise Refusal(

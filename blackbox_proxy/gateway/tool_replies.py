@@ -85,7 +85,7 @@ class ToolChatShape(OlderStream):
         return ChatStream(self.head, self.mode.usage)
 
     def _reader(self) -> AnswerReader:
-        return AnswerReader(self.new_id, anywhere=not self.tools.stands_alone)
+        return AnswerReader(self.new_id, self.tools)
 
     def _logprobs(self, choice: _OpenChoice) -> Content:
         tokens, choice.waiting = choice.waiting, []

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, final
 
-from blackbox_proxy.openai_http.tool_text import BEFORE_ARGUMENTS, BEFORE_NAME, BEHIND, BETWEEN, CALL
-from blackbox_proxy.openai_http.tools import NAME, ToolCall
+from blackbox_proxy.openai_http.tool_text import BARE, BETWEEN, CALL, TAGGED, CallForm
+from blackbox_proxy.openai_http.tools import NAME, ToolCall, ToolSet
 from blackbox_proxy.openai_http.transcript import Finish
 
 ToolFinish = Literal["stop", "length", "content_filter", "tool_calls"]
@@ -48,8 +48,9 @@ class CallDelta:
 AnswerDelta = TextDelta | CallDelta
 """What more of an answer makes known."""
 
-_HEAD = re.compile(f"{re.escape(BEFORE_NAME)}({NAME.pattern}){re.escape(BEFORE_ARGUMENTS)}")
-_NEXT = BETWEEN + CALL
+_HEADS = {
+    form: re.compile(f"({NAME.pattern})".join(map(re.escape, form.head("\0").split("\0")))) for form in (TAGGED, BARE)
+}
 _SIGNS = re.compile(r'["\\{}\[\]]')
 
 
@@ -94,13 +95,15 @@ class AnswerReader:
 
     Args:
         new_id: Gives the id of each call.
-        anywhere: Whether a call may follow text; else an answer that does not begin with one is text as a whole
-            (`ToolSet.stands_alone`).
+        tools: The tools that may be called; where its text is held to a form (`ToolSet.stands_alone`), an answer that
+            does not begin with a call is text as a whole.
     """
 
-    def __init__(self, new_id: Callable[[], str], *, anywhere: bool = True) -> None:
+    def __init__(self, new_id: Callable[[], str], tools: ToolSet) -> None:
         self._new_id = new_id
-        self._anywhere = anywhere
+        self._stands_alone = tools.stands_alone
+        self._bare = () if tools.mode != "auto" else tuple(BARE.head(tool.name) for tool in tools.offered)
+        self._form: CallForm = TAGGED
         self._rest = ""
         self._end = ObjectEnd()
         self._index = -1
@@ -118,7 +121,7 @@ class AnswerReader:
             return ([TextDelta(rest)] if rest else []), finish
         if finish != "stop":
             return [], finish
-        return [], "tool_calls" if self._read == self._behind and not self._rest else "length"
+        return [], "tool_calls" if self._read == self._behind and self._rest in {"", BETWEEN} else "length"
 
     def _known(self) -> Iterator[AnswerDelta]:
         """Deltas, until the text at hand has no more."""
@@ -137,10 +140,15 @@ class AnswerReader:
 
     def _opening(self) -> AnswerDelta | None:
         """At the beginning of an answer."""
-        if self._anywhere or self._rest.startswith(CALL):
+        if self._stands_alone:
+            if self._rest.startswith(CALL):
+                self._read = self._before_arguments
+            elif not CALL.startswith(self._rest):
+                self._read = self._in_plain_text
+        elif self._rest.startswith(self._bare):
+            self._form, self._read = BARE, self._before_arguments
+        elif not any(head.startswith(self._rest) for head in self._bare):
             self._read = self._in_text
-        elif not CALL.startswith(self._rest):
-            self._read = self._in_plain_text
         return None
 
     def _in_plain_text(self) -> AnswerDelta | None:
@@ -153,12 +161,12 @@ class AnswerReader:
         if at < 0:
             count = len(self._rest) - _begun(self._rest)
             return TextDelta(self._taken(count)) if count else None
-        text = self._taken(at + len(CALL))[:at].removesuffix(BETWEEN)
+        text = self._taken(at).removesuffix(BETWEEN)
         self._read = self._before_arguments
         return TextDelta(text) if text else None
 
     def _before_arguments(self) -> AnswerDelta | None:
-        match = _HEAD.match(self._rest)
+        match = _HEADS[self._form].match(self._rest)
         if match is None:
             return None
         self._taken(match.end())
@@ -173,14 +181,14 @@ class AnswerReader:
         return CallDelta(self._index, text) if text else None
 
     def _behind_arguments(self) -> None:
-        if self._rest.startswith(BEHIND):
-            self._taken(len(BEHIND))
+        if self._rest.startswith(self._form.closing):
+            self._taken(len(self._form.closing))
             self._read = self._behind
 
     def _behind(self) -> None:
-        """Behind a call that is whole."""
-        if self._rest.startswith(_NEXT):
-            self._taken(len(_NEXT))
+        """Behind a call that is whole; another one may follow, or what would part it from this one."""
+        if self._rest.startswith(BETWEEN) and self._rest != BETWEEN:
+            self._taken(len(BETWEEN))
             self._read = self._before_arguments
 
 
@@ -190,8 +198,9 @@ _State = Callable[[], AnswerDelta | None]
 
 def _begun(text: str) -> int:
     """How many characters at the end of a text may be the beginning of a call."""
-    lengths = range(min(len(_NEXT) - 1, len(text)), 0, -1)
-    return next((n for n in lengths if _NEXT.startswith(text[-n:]) or CALL.startswith(text[-n:])), 0)
+    begins = BETWEEN + CALL
+    lengths = range(min(len(begins) - 1, len(text)), 0, -1)
+    return next((n for n in lengths if begins.startswith(text[-n:]) or CALL.startswith(text[-n:])), 0)
 
 
 def joined_calls(deltas: Sequence[AnswerDelta]) -> tuple[str, tuple[ToolCall, ...]]:

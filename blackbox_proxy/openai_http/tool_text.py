@@ -22,11 +22,31 @@ from blackbox_proxy.types import Message, Prompt
 CALL = "<tool_call>"
 """The mark with which a call begins."""
 
-BEFORE_NAME, BEFORE_ARGUMENTS, BEHIND = '\n{"name": "', '", "arguments": ', "}\n</tool_call>"
-"""What stands around the name and the arguments of a call, behind its mark."""
+BEFORE_NAME, BEFORE_ARGUMENTS = '{"name": "', '", "arguments": '
+"""What stands before the name of a call, and between that and its arguments."""
 
 BETWEEN = "\n"
 """What stands between two calls, and between text and a call."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class CallForm:
+    """What stands around the JSON of a call: opening is before it; closing begins with the JSON's last brace."""
+
+    opening: str
+    closing: str
+
+    def head(self, name: str) -> str:
+        """All that stands before the arguments of a call."""
+        return f"{self.opening}{BEFORE_NAME}{name}{BEFORE_ARGUMENTS}"
+
+
+TAGGED = CallForm(f"{CALL}\n", "}\n</tool_call>")
+"""How models are told to write a call, and how those of a history are written."""
+
+BARE = CallForm("", "}")
+"""How some models write a call all the same: an answer that begins so, with the name of a tool, is no text."""
 
 _MARKS = re.compile(r"<(/?(?:tools|tool_call|tool_response)>)")
 
@@ -72,14 +92,15 @@ def chat_prompt(turns: Sequence[ChatTurn], tools: ToolSet | None) -> Prompt:
 def description(tools: ToolSet) -> str:
     """What a system turn says of the tools that may be called, and of how."""
     lines = "\n".join(described(tool) for tool in tools.offered)
-    call = f'{CALL}{BEFORE_NAME}NAME{BEFORE_ARGUMENTS}{{"ARGUMENT": VALUE}}{BEHIND}'
-    may = "Several calls may follow each other." if tools.parallel else "Make one call at a time."
-    must = "Answer with a call." if tools.mode == "required" else "Where no function helps, answer in words."
-    return (
-        f"# Functions\n\nYou can call these functions, each of them described by a line of JSON:\n<tools>\n{lines}\n"
-        "</tools>\n\nA call is the function's name and its arguments as JSON, between two tags:\n"
-        f"{call}\n\n{may} {must}"
+    call = f'{TAGGED.opening}{{"name": <function-name>, "arguments": <arguments-as-json-object>{TAGGED.closing}'
+    must = () if tools.mode == "auto" else ("Answer with a call.",)
+    single = () if tools.parallel else ("Make one call at a time.",)
+    said = (
+        "# Tools\n\nYou may call functions to assist the user. Their signatures, one JSON object a line:\n"
+        f"<tools>\n{lines}\n</tools>\n\nTo call a function, answer with its name and its arguments as a JSON object "
+        f"within <tool_call></tool_call> tags:\n{call}"
     )
+    return "\n".join((said, *must, *single))
 
 
 def described(tool: Tool) -> str:
@@ -91,7 +112,7 @@ def described(tool: Tool) -> str:
 
 def written(call: ToolCall) -> str:
     """A call as a model writes it. Arguments that are no JSON, as of a call that was cut, stand there as a string."""
-    return f"{CALL}{BEFORE_NAME}{call.name}{BEFORE_ARGUMENTS}{_arguments(call.arguments)}{BEHIND}"
+    return f"{TAGGED.head(call.name)}{_arguments(call.arguments)}{TAGGED.closing}"
 
 
 def _arguments(text: str) -> str:

@@ -140,12 +140,14 @@ def function_of(value: object, param: str) -> Body:
 def tool_of(described: Body, param: str, *, schema: str = "parameters") -> Tool:
     """One tool. described: an object with its name, its description and its schema. schema: the field of the schema."""
     name = tool_name(described.get("name"), f"{param}.name")
-    description = described.get("description")
+    description, strict = described.get("description"), described.get("strict")
+    if not isinstance(strict, bool | None):
+        raise fields.wrong_type(f"{param}.strict", "a boolean", strict)
     return Tool(
         name,
         "" if description is None else fields.text(description, f"{param}.description"),
         _parameters(described.get(schema), name, f"{param}.{schema}"),
-        strict=fields.boolean({"strict": described.get("strict")}, "strict"),
+        strict=bool(strict),
     )
 
 

@@ -295,9 +295,8 @@ QUIRKS: dict[str, tuple[str, ...]] = {
 UNSERVED = frozenset({"llama_server", "fireworks"})
 """Profiles whose route, or whose shape on it, the stand-in does not serve: what is replayed is an error."""
 
-WORDED = frozenset({"openai", "azure", "openrouter"})
+WORDED = frozenset({"openai", "azure", "openrouter", "sambanova"})
 """Profiles that are asked in words to go on, which the toy answers by chance: with a token, or with none."""
-
 
 WITHOUT = frozenset({"cohere", "perplexity"})
 """Profiles of providers that cannot be steered, which `connect` refuses."""

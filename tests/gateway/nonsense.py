@@ -77,8 +77,76 @@ WRONG_TEXT: dict[str, list[Json]] = {
     "best_of": [2, "x", []],
     "suffix": ["x", 3, []],
 }
+
+
+def _tool(function: Json) -> Json:
+    return {"type": "function", "function": function}
+
+
+def _deep_schema(depth: int) -> Json:
+    schema: Json = {"type": "array", "uniqueItems": True}
+    for _ in range(depth):
+        schema = {"type": "object", "properties": {"a": schema}}
+    return schema
+
+
+SCHEMAS: list[Json] = [
+    *_any(3, "x", [], True, {"type": "array"}, {"type": 3}, {"type": ["object", "null"]}, {"properties": 3}),
+    *({"properties": {"a": schema}} for schema in _any(3, "x", [], {"type": "nothing"}, {"type": {}}, {"enum": 3})),
+    *({"properties": {"a": schema}} for schema in _any({"uniqueItems": True}, {"not": {}}, {"$ref": "#/nowhere"})),
+    {"properties": {"a": {"type": "string", "pattern": "(?=a)"}, "b": {"type": "string", "format": "nothing"}}},
+    {"$ref": "http://127.0.0.1/schema"},
+    {"required": ["a"], "properties": {"a": False}},
+    _deep_schema(30),
+    _deep_schema(300),
+]
+"""Schemas of arguments that cannot be obeyed."""
+
+_CALL: dict[str, Json] = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+_RESULT: dict[str, Json] = {"role": "tool", "tool_call_id": "c", "content": "a"}
+
+
+def _calls(*calls: Json) -> Json:
+    return {"role": "assistant", "content": None, "tool_calls": list(calls)}
+
+
+HISTORIES: list[Json] = [
+    [_RESULT],
+    [_calls(_CALL)],
+    [_calls(_CALL, _CALL), _RESULT],
+    [_calls(_CALL), _RESULT, _RESULT],
+    [_calls(_CALL), {"role": "user", "content": "a"}, _RESULT],
+    [{"role": "function", "name": "f", "content": "a"}],
+    *([{**_calls(), "tool_calls": calls}, _RESULT] for calls in _any(3, "x", {}, [3], [None], [[]], [{}], True)),
+    *([_calls({**_CALL, "id": name}), _RESULT] for name in _any(None, 3, "", [], {}, "i" * 513, "\ud800")),
+    *([_calls({**_CALL, "type": kind}), _RESULT] for kind in _any(None, 3, "custom", [])),
+    *([_calls({**_CALL, "function": function}), _RESULT] for function in _any(None, 3, {}, {"name": "f"}, [])),
+    *(
+        [_calls({**_CALL, "function": {"name": "f", "arguments": said}}), _RESULT]
+        for said in _any(3, {}, None, "\ud800")
+    ),
+    *([_calls({**_CALL, "function": {"name": name, "arguments": "{}"}}), _RESULT] for name in _any("", 3, "a b", None)),
+    *([_calls(_CALL), {**_RESULT, "content": content}] for content in _any(None, 3, {}, [3], [{}], True)),
+    *([_calls(_CALL), {**_RESULT, "tool_call_id": name}] for name in _any(None, 3, "", [], "nobody")),
+]
+"""Turns of calls and results that no chat can have."""
+
 WRONG_CHAT: dict[str, list[Json]] = {
-    "messages": [None, [], {}, "x", 3, [None], [3], ["x"], [[]], [{}], [{"role": "user"}], [{"content": "a"}]]
+    "messages": [
+        *HISTORIES,
+        None,
+        [],
+        {},
+        "x",
+        3,
+        [None],
+        [3],
+        ["x"],
+        [[]],
+        [{}],
+        [{"role": "user"}],
+        [{"content": "a"}],
+    ]
     + [[{"role": role, "content": "a"}] for role in _any(None, 3, [], {}, "nobody", "USER", "")]
     + [[{"role": "user", "content": content}] for content in _any(3, True, {}, [None], [3], ["a"], [[]], [{}])]
     + [
@@ -95,17 +163,25 @@ WRONG_CHAT: dict[str, list[Json]] = {
         )
     ],
     "tools": [
-        3,
-        "x",
-        [3],
-        [{}],
-        {"type": "function"},
-        [{"type": "function"}],
-        [{"type": "function", "function": {}}],
-        [{"type": "function", "function": {"name": "f", "parameters": {}}}],
-        {"a": {}},
-        True,
+        *_any(3, "x", True, {}, {"a": {}}, {"type": "function"}),
+        *([tool] for tool in _any(3, {}, None, [], {"type": "function"}, {"type": "custom", "custom": {"name": "f"}})),
+        *([_tool(function)] for function in _any(None, 3, [], {}, {"name": 3}, {"name": ""}, {"name": "a b"})),
+        *([_tool({"name": "f", "parameters": schema})] for schema in SCHEMAS),
+        *([_tool({"name": "f", field: value})] for field in ("description", "strict") for value in _any(3, [], {})),
+        [_tool({"name": "f"})] * 2,
+        [_tool({"name": f"f{n}"}) for n in range(129)],
+        [_tool({"name": "f", "description": "x" * 200_001})],
+        [_tool({"name": "f" * 65})],
+        [_tool({"name": "f", "description": "\ud800"})],
     ],
+    "tool_choice": [
+        *_any("required", "any", "", 3, [], {}, True, {"type": "function"}, {"type": 3}, {"type": ["function"]}),
+        *({"type": "function", "function": function} for function in _any(None, 3, {}, {"name": 3}, {"name": "f"})),
+        *({"type": "allowed_tools", "allowed_tools": allowed} for allowed in _any(None, 3, {}, {"mode": "auto"})),
+        {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [{"type": "function"}]}},
+        {"type": "allowed_tools", "allowed_tools": {"mode": "none", "tools": []}},
+    ],
+    "parallel_tool_calls": [3, "true", [], {}],
     "functions": [[{}], 3, "x", [{"name": "f"}]],
     "response_format": [{"type": "xml"}, {"type": "json_schema"}, 3, [], "json"],
     "top_logprobs": [3, -1, 21, "x", True],
@@ -276,10 +352,15 @@ def asking(path: str) -> str:
     return "prompt" if path.endswith("/completions") and "chat" not in path else "messages"
 
 
+NEUTRAL_TOOLS: list[dict[str, Json]] = [{}, {"tools": [], "parallel_tool_calls": True}]
+
+
 def right(path: str, rng: random.Random) -> dict[str, Json]:
     """A request that is answered."""
     length = "max_output_tokens" if path.endswith("/responses") else "max_tokens"
     body: dict[str, Json] = {"model": "steered", length: 1, "temperature": 0, "seed": rng.randrange(99)}
+    if "chat" in path:
+        body |= rng.choice(NEUTRAL_TOOLS)
     field_ = asking(path)
     return {**body, field_: [{"role": "user", "content": "the then"}] if field_ == "messages" else "the then"}
 

@@ -95,27 +95,20 @@ def test_a_slash_at_the_end_and_azures_prefix_are_the_same_routes(served: str) -
         assert [model.id for model in client.models.list()] == ["steered", "blind", "plain"]
 
 
-CALL = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
-
-
 @pytest.mark.parametrize(
     ("turn", "param", "code"),
     [
-        ({"role": "assistant", "content": None, "tool_calls": [CALL]}, "tool_calls", "unsupported_parameter"),
-        ({"role": "assistant", "content": "", "tool_calls": [CALL]}, "tool_calls", "unsupported_parameter"),
-        ({"role": "assistant", "content": "a", "tool_calls": [CALL]}, "tool_calls", "unsupported_parameter"),
         ({"role": "assistant", "function_call": {"name": "f"}}, "function_call", "unsupported_parameter"),
         ({"role": "assistant", "content": None, "audio": {"id": "a"}}, "audio", "unsupported_parameter"),
         ({"role": "assistant", "content": None, "refusal": "No."}, "refusal", "unsupported_parameter"),
-        ({"role": "tool", "tool_call_id": "c1", "content": "3"}, "role", "unsupported_value"),
         ({"role": "function", "name": "weather", "content": "3"}, "role", "unsupported_value"),
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_call_of_a_tool_in_the_history_is_refused(
+def test_a_turn_that_says_more_than_is_read_is_refused(
     served: str, turn: Json, param: str, code: str, *, stream: bool
 ) -> None:
-    """As `tools` are: what is dropped would be missed by nobody, and the answer be another one."""
+    """What is dropped would be missed by nobody, and the answer be another one."""
     messages = [{"role": "user", "content": "the then"}, turn, {"role": "user", "content": "a"}]
     refused = post(served, "/v1/chat/completions", {**CHAT, "messages": messages, "stream": stream})
     assert (refused.status, refused.error["param"]) == (400, f"messages[1].{param}")
@@ -136,16 +129,13 @@ def test_a_turn_as_the_sdk_keeps_it_is_read(served: str) -> None:
 @pytest.mark.parametrize(
     ("change", "status"),
     [
-        ({"tools": [], "tool_choice": "none"}, 200),
-        ({"tool_choice": "auto"}, 200),
+        ({"functions": []}, 200),
         ({"function_call": "none"}, 200),
-        ({"tool_choice": "required"}, 400),
-        ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, 400),
         ({"function_call": {"name": "f"}}, 400),
-        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, 400),
+        ({"functions": [{"name": "f"}]}, 400),
     ],
 )
-def test_tools_are_refused_unless_none_is_meant(served: str, change: Json, status: int) -> None:
+def test_functions_as_openai_had_them_are_refused_unless_none_is_meant(served: str, change: Json, status: int) -> None:
     answer = post(served, "/v1/chat/completions", {**CHAT, **change})
     assert answer.status == status
     if status != 200:

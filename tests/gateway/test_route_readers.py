@@ -96,8 +96,12 @@ def in_messages(turns: list[Any]) -> list[Json]:
 
 def spaced(turns: list[Any]) -> list[Any]:
     """Without an assistant's turn before a call, which other routes take for the text of the same turn."""
-    followed = zip(turns, [*turns[1:], ("user", "a")], strict=True)
-    return [turn for turn, after in followed if (turn[0], after[0]) != ("assistant", "tools")] + [("user", "a")]
+    kept: list[Any] = []
+    for turn in [*turns, ("user", "a")]:
+        while turn[0] == "tools" and kept and kept[-1][0] == "assistant":
+            kept.pop()
+        kept.append(turn)
+    return kept
 
 
 @given(turns=TURNS, system=st.none() | TEXTS, fields=FIELDS, tools=st.booleans())

@@ -10,7 +10,7 @@ from openai.types import CompletionUsage
 
 from blackbox_proxy.openai_http.tool_reader import AnswerReader
 from blackbox_proxy.openai_http.tool_text import BETWEEN, CALL, written
-from blackbox_proxy.openai_http.tools import ToolCall
+from blackbox_proxy.openai_http.tools import Tool, ToolCall, ToolSet
 from blackbox_proxy.openai_http.transcript import Finish, Part, Placed
 from blackbox_proxy.types import Kind, Origin, Step
 
@@ -29,9 +29,10 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
     max_leaves=5,
 )
+NAMES = ("weather", "f", "a-b_c")
 CALLS = st.builds(
     lambda name, arguments: ToolCall(name, json.dumps(arguments, ensure_ascii=False)),
-    st.sampled_from(["weather", "f", "a-b_c"]),
+    st.sampled_from(NAMES),
     st.dictionaries(st.text(max_size=4), VALUES, max_size=3),
 )
 TEXTS = st.text(max_size=12).filter(lambda text: CALL[:2] not in text)
@@ -64,4 +65,4 @@ def step(piece: str) -> Step:
 def reader() -> AnswerReader:
     """A reader whose calls have the ids c0, c1 and so on."""
     ids = iter(range(99))
-    return AnswerReader(lambda: f"c{next(ids)}")
+    return AnswerReader(lambda: f"c{next(ids)}", ToolSet(tuple(map(Tool, NAMES))))

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
+from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding.drafting import next_length
 from blackbox_proxy.core.money.amounts import PER_MILLION, Price, cost
 from blackbox_proxy.types import Usage
@@ -26,6 +27,11 @@ BYTES_PER_TOKEN = 4
 
 FRAME_TOKENS = 32
 """What is assumed that a chat template writes around a prompt, a system prompt of its own included."""
+
+
+def token_count(text: bytes, vocabulary: Vocabulary | None) -> int:
+    """Tokens of a text; assumed where no tokenizer is known."""
+    return len(vocabulary.spell(text)) if vocabulary else -(-len(text) // BYTES_PER_TOKEN)
 
 
 @dataclass(frozen=True, slots=True)

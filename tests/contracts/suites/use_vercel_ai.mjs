@@ -44,8 +44,10 @@ for (const [kind, provider] of Object.entries(providers)) {
   });
 
   by("typed_in_a_stream", async () => {
-    const { object } = streamObject({ model, schema, prompt: "Where is Lima?" });
-    assert.deepEqual(await object, lima);
+    const { object, partialObjectStream } = streamObject({ model, schema, prompt: "Where is Lima?" });
+    const parts = [];
+    for await (const part of partialObjectStream) parts.push(part);
+    assert.deepEqual([await object, parts.at(-1)], [lima, lima]);
   });
 
   by("typed_as_an_output", async () => {
@@ -62,6 +64,7 @@ for (const [kind, provider] of Object.entries(providers)) {
 
   by("tools_in_a_stream", async () => {
     const result = streamText({ model, tools, stopWhen: stepCountIs(3), prompt: "What is the weather in Paris and Rome?" });
+    await result.consumeStream();
     assert.equal(await result.text, "It is sunny in both.");
   });
 
