@@ -28,13 +28,15 @@ START_SECONDS = 300.0
 
 @contextmanager
 def litellm_proxy(gateway: str, folder: Path, variables: Mapping[str, str]) -> Iterator[str]:
-    """Its base URL. It has two deployments: `steered`, and `absent`, which the gateway does not serve."""
-    deployments = [
+    """Its base URL. Deployments: `steered`; `lenient`, the same, which may fail; `absent`, which the gateway lacks."""
+    upstreams = {"steered": "steered", "lenient": "steered", "absent": "absent"}
+    deployments: list[dict[str, object]] = [
         {
             "model_name": name,
-            "litellm_params": {"model": f"openai/{name}", "api_base": gateway, "api_key": "any", "max_retries": 0},
+            "litellm_params": {"model": f"openai/{model}", "api_base": gateway, "api_key": "any", "max_retries": 0},
+            "model_info": {"allowed_fails": 3} if name == "lenient" else {},
         }
-        for name in ("steered", "absent")
+        for name, model in upstreams.items()
     ]
     config, log, port = folder / "proxy.yaml", folder / "proxy.log", free_port()
     settings = {"model_list": deployments, "router_settings": {"num_retries": 0}}
