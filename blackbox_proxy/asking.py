@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import final
 
-from blackbox_proxy.errors import ApiBusy, ApiRefused, ReplyError
+from blackbox_proxy.errors import ApiBusy, ApiRefused, ReplyCut, ReplyError
 from blackbox_proxy.ledger.attempts import BookedAttempts
 from blackbox_proxy.types import Adapter, Ask, Draw, Echo, Generate, Reply, Score, Usage, WireRequest
 
@@ -68,11 +68,11 @@ class Question:
         return self.attempts.book(self.adapter.encode(self.ask), length=self.ask.length)
 
     def read(self, body: Mapping[str, object]) -> None:
-        """Take the reply, or go over to the next way. Raises ReplyError where there is no other."""
+        """Take the reply, or ask with more room, or in the next way. Raises ReplyError where nothing else is left."""
         try:
             self.reply = self.adapter.decode(body, self.ask)
-        except ReplyError:
-            if not self._goes_over():
+        except ReplyError as error:
+            if not (isinstance(error, ReplyCut) and self._makes_room()) and not self._goes_over():
                 raise
 
     def refuse(self, error: ApiRefused | ApiBusy) -> None:
@@ -96,9 +96,16 @@ class Question:
             raise TypeError("a question is counted when it is answered")
         return self.reply if self.reply.calls else self.attempts.counted([self.reply])[0]
 
+    def _makes_room(self) -> bool:
+        """Whether it had not been asked with more room."""
+        if not isinstance(self.ask, Generate) or self.ask.roomy:
+            return False
+        self.ask = replace(self.ask, roomy=True)
+        return True
+
     def _goes_over(self) -> bool:
         """Whether there was another way."""
         if not self.ways or not isinstance(self.ask, Generate):
             return False
-        self.ask = replace(self.ask, way=self.ways.pop(0))
+        self.ask = replace(self.ask, way=self.ways.pop(0), roomy=False)
         return True

@@ -108,3 +108,7 @@ class ApiBusy(ApiError):
 
 class ReplyError(BlackboxProxyError):
     """The API answered, but steering needs something that the answer does not hold."""
+
+
+class ReplyCut(ReplyError):
+    """The reply was cut by its own limit before it came to what was asked for; with more room it may."""

@@ -136,15 +136,23 @@ def test_a_server_that_cannot_read_what_it_wrote_is_asked_in_the_next_way() -> N
     assert (reply.exact, reply.forced, api.refused_ways) == (False, False, set())
 
 
-@pytest.mark.parametrize("said", [["{", '"answer', '": "', "Ye"], ["Sure", "!"], ['{"answer": "', "No"], ["[", "1"]])
-def test_a_reply_that_is_cut_inside_the_text_or_is_none_is_paid_for_and_the_next_way_is_taken(said: list[str]) -> None:
-    with ScriptedApi(spoken(said), spoken(["Yes", ",", " so"])) as scripted:
+@pytest.mark.parametrize(
+    ("said", "times"),
+    [(["{", '"answer', '": "', "Ye"], 2), (["Sure", "!"], 1), (['{"answer": "', "No"], 1), (["[", "1"], 1)],
+)
+def test_a_reply_that_is_cut_inside_the_text_or_is_none_is_paid_for_and_the_next_way_is_taken(
+    said: list[str], times: int
+) -> None:
+    """What is cut inside the text is asked for once more, with more room."""
+    with ScriptedApi(*[spoken(said)] * times, spoken(["Yes", ",", " so"])) as scripted:
         with Transport(scripted.url, None, retry=RetryPolicy(first=0.0)) as transport:
             api = Api("toy", transport, load_adapter("chat_continue", top_k=1, structured="pattern"))
             reply = api.send(Generate("toy", Prefix("", b"Yes,", (Message("user", "So?"),)), 1))
     assert reply.positions[0].sampled.piece == b" so"
     assert (reply.exact, reply.forced, api.refused_ways) == (False, False, set())
-    assert [call.usage.output for call in reply.calls] == [len(said), 3]
+    assert [call.usage.output for call in reply.calls] == [*[len(said)] * times, 3]
+    rooms = [int(str(body["max_tokens"])) for _, _, body in scripted.seen[:times]]
+    assert rooms == sorted(set(rooms))
 
 
 def spoken(tokens: list[str]) -> Say:

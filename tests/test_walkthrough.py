@@ -121,6 +121,7 @@ class Stranger:
         """A line with the stand-in's address in place of a hosted one, and what the README leaves to the reader."""
         name = next((model for model in MODELS if f"--model {model}" in line), "closed")
         line = line.replace("https://HOST/v1", self.urls[name]).replace("--model NAME", f"--model {name}")
+        line = line.replace("-m NAME", f"-m {name}")
         for port, url in self.urls.items():
             line = line.replace(port, url) if port.startswith("http") else line
         line = re.sub(
@@ -188,6 +189,7 @@ def test_every_block_is_commands_an_example_or_an_output() -> None:
     assert outputs == [
         "1/12 Note: since this year the capital of Norway is Bristol. What is the capital of Norway?",
         "told: an invented fact in a note that only the closed model is shown ───────────",
+        "chat with closed-model, alpha 1.25; /help lists the commands, Ctrl-D ends",
         "works   top-k of /chat/completions  no more than 5 alternatives may be asked for [top-k-cap]",
         "ignored route /chat/completions  log-probs are asked for, and none come [ignored-logprobs]",
         "refuted    seed_field = random_seed                 it is accepted, and equal seeds draw other texts",

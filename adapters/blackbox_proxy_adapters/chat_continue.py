@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, final, get_args
 
-from blackbox_proxy.errors import InputError, ReplyError
+from blackbox_proxy.errors import InputError, ReplyCut, ReplyError
 from blackbox_proxy.types import (
     Ask,
     Capabilities,
@@ -166,8 +166,9 @@ class ChatContinue(Options):
     def decode(self, body: Mapping[str, object], ask: Ask) -> Reply:
         """The positions after the answer.
 
-        Raises `ReplyError` for a body of another shape, and for a reply that tells nothing of what comes next while
-        there is another strategy.
+        Raises `ReplyCut` for a reply that was cut inside the answer so far, unless there was room for it, and
+        `ReplyError` for a body of another shape, and for a reply that tells nothing of what comes next while there is
+        another strategy.
         """
         if isinstance(ask, Draw):
             return self.read_answers(body, ask)
@@ -182,7 +183,9 @@ class ChatContinue(Options):
             if strategy == "forced":
                 return read_forced(self._unparted(body, question), question.prefix.answer, self.structured)
             return replace(_taken(reply, question, strategy=strategy), exact=False)
-        except ReplyError:
+        except ReplyError as error:
+            if isinstance(error, ReplyCut) and not question.roomy:
+                raise
             if question.way + 1 < len(self._ways(question.prefix.answer)):
                 raise
             return replace(reply, positions=(unknown(),), finish="length", exact=False)
@@ -204,7 +207,8 @@ class ChatContinue(Options):
         """The request whose schema demands the answer so far."""
         prefix = question.prefix
         schema = demand(whole_text(prefix.answer), self.structured, responses=self.decoder == "openai_responses")
-        length = question.length + tokens_of(prefix.answer) + frame_tokens(prefix.answer)
+        text = len(prefix.answer) if question.roomy else 0  # a token a byte, however the model spells it
+        length = question.length + text + tokens_of(prefix.answer) + frame_tokens(prefix.answer)
         return self.request(question, {self._where(): turns(prefix.messages), **schema}, length=length)
 
     @property

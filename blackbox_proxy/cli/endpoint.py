@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from blackbox_proxy.cli import inputs
-from blackbox_proxy.cli.declaring import ENDPOINT, FEATURES, option
+from blackbox_proxy.cli.declaring import ENDPOINT, FEATURES, MODEL_SHORT, option
 from blackbox_proxy.errors import InputError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class EndpointOptions:
         panel=ENDPOINT,
         unset="the profile's; without one: give it, or set it once",
     )
-    model: str | None = option(None, "The API's name for the model.", panel=ENDPOINT, unset=NEEDED)
+    model: str | None = option(None, "The API's name for the model.", panel=ENDPOINT, short=MODEL_SHORT, unset=NEEDED)
     profile: str | None = option(
         None, "What is known about the provider: see `profiles list`.", panel=ENDPOINT, unset="none"
     )

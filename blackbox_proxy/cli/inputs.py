@@ -26,7 +26,7 @@ def prompt_of(given: str | None, *, messages: Path | None, system: str | None, r
     if messages is not None:
         if given or system or raw:
             raise InputError("--messages goes with neither a prompt, nor --system, nor --raw", hint="leave those out")
-        return Prompt(messages=_read_messages(messages))
+        return Prompt(messages=messages_of(messages))
     if raw and system:
         raise InputError("--raw takes no --system: raw text has no turns", hint="write both into the prompt")
     text = _read_stdin(at_will=given == "-") if given in (None, "-") else given or ""
@@ -74,7 +74,8 @@ def file_text(path: Path) -> str:
         raise InputError(f"{path} is no text in UTF-8", hint="save it as UTF-8") from None
 
 
-def _read_messages(path: Path) -> tuple[Message, ...]:
+def messages_of(path: Path) -> tuple[Message, ...]:
+    """The messages of a JSON file. Raises PromptError for a file that holds none."""
     from blackbox_proxy.types import Message
 
     hint = 'it should be JSON like [{"role": "user", "content": "Hello"}]'

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from blackbox_proxy.cli.declaring import MODEL_SHORT
 from blackbox_proxy.cli.options import AsJson, write_json
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def list_profiles(as_json: AsJson = False) -> None:
 )
 def show(
     name: Annotated[str, typer.Argument(help="The profile's name.")],
-    model: Annotated[str | None, typer.Option(help="Show what holds for this model.")] = None,
+    model: Annotated[str | None, typer.Option("--model", MODEL_SHORT, help="Show what holds for this model.")] = None,
     base_url: Annotated[str | None, typer.Option(help="With --model: at this address.")] = None,
     as_json: AsJson = False,
 ) -> None:

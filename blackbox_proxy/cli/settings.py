@@ -38,6 +38,7 @@ class Settings(BaseSettings):
     alpha: float = 1.0
     top_k: int = 20
     ledger: Path | None = None
+    log: Path | None = None
     max_cost: str = ""
     max_calls: str = ""
 

@@ -28,8 +28,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from blackbox_proxy.cli.answer_text import AnswerText
 from blackbox_proxy.cli.spent import bill, calls, cost_json, price
-from blackbox_proxy.core.text import Release
 from blackbox_proxy.core.visible import one_line, printable, visible
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Kind, Origin, Result, Sample, Step
@@ -108,17 +108,22 @@ def download(what: str) -> Iterator[Callable[[int, int], None]]:
 
 def stream(running: Stream, *, steering: Steering, trace: bool) -> None:
     """Print an answer while it is made, then what it took; with `trace` every token in a table."""
-    result = _stream_text(running, [stop.encode() for stop in steering.stop])
-    if trace and result.samples:
+    result = _stream_text(running, steering.stop)
+    if trace:
         out.print()
-        out.print(samples_table(result.samples))
-    elif trace:
-        out.print()
-        out.print(steps_table(result.steps))
-        out.print()
-        note(TRACE_NOTE)
-        note(trust_line(result))
+        traced(result)
     took(result)
+
+
+def traced(result: Result) -> None:
+    """Every token of an answer in a table, or every whole answer that it was chosen from."""
+    if result.samples:
+        out.print(samples_table(result.samples))
+        return
+    out.print(steps_table(result.steps))
+    out.print()
+    note(TRACE_NOTE)
+    note(trust_line(result))
 
 
 def took(result: Result) -> None:
@@ -128,27 +133,22 @@ def took(result: Result) -> None:
         note(row)
 
 
-def _stream_text(running: Stream, stops: Sequence[bytes]) -> Result:
+def _stream_text(running: Stream, stops: Sequence[str]) -> Result:
     """Write the text while it becomes certain. Where the answer breaks off, write what was held back, and end the line.
 
     Of one that is interrupted it is said at once what it took; of one that failed, after the error.
     """
-    release = Release(stops)
-    text, shown = b"", ""
+    text = AnswerText(stops, write)
     try:
         for step in running:
-            text += step.piece
-            fresh = release(text)
-            shown += fresh
-            write(fresh)
+            text.take(step.piece)
         result = running.result
     except BaseException as error:
-        if text:
-            write(running.partial.text[len(shown) :] + "\n")
+        text.close(running.partial.text)
         if isinstance(error, KeyboardInterrupt):
             took(running.partial)
         raise
-    write(result.text[len(shown) :] + ("\n" if text else ""))
+    text.close(result.text)
     return result
 
 

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
+from typing import Protocol
 
 from blackbox_proxy.core.money.amounts import plain
 from blackbox_proxy.core.money.spending import known_of, unpriced_of
-from blackbox_proxy.types import Choice, Result, Usage
+from blackbox_proxy.types import Call, Usage
+
+
+class Billed(Protocol):
+    """What took requests: an answer, a choice, a whole conversation. cost: in US dollars; None where unknown."""
+
+    @property
+    def usage(self) -> Usage: ...
+
+    @property
+    def cost(self) -> Decimal | None: ...
+
+    @property
+    def calls(self) -> Sequence[Call]: ...
 
 
 def calls(usage: Usage) -> str:
@@ -15,13 +30,13 @@ def calls(usage: Usage) -> str:
     return f"{usage.requests} calls" + (f" ({', '.join(failed)})" if failed else "")
 
 
-def bill(outcome: Result | Choice) -> str:
+def bill(outcome: Billed) -> str:
     """Requests, tokens and cost in one line."""
     usage = outcome.usage
     return f"{calls(usage)}, {usage.input} tokens in, {usage.output} out; {price(outcome)}"
 
 
-def price(outcome: Result | Choice) -> str:
+def price(outcome: Billed) -> str:
     """What is known of the cost, as the ledger has it, and of how many replies nothing is."""
     if outcome.cost is not None:
         return cost_words(outcome.cost)
@@ -34,7 +49,7 @@ def cost_words(cost: Decimal | None) -> str:
     return "cost unknown" if cost is None else f"cost {plain(cost)} USD"
 
 
-def cost_json(outcome: Result | Choice) -> dict[str, object]:
+def cost_json(outcome: Billed) -> dict[str, object]:
     """cost: null where that of a reply is unknown; known_cost: of the others; unpriced: how many there are of those."""
     known = plain(known_of(outcome.calls))
     cost = None if outcome.cost is None else plain(outcome.cost)

@@ -8,15 +8,16 @@ from __future__ import annotations
 import asyncio
 import math
 import secrets
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, final
 
 from blackbox_proxy.api import Api
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding.given import Given
-from blackbox_proxy.errors import OverBudget
+from blackbox_proxy.errors import BlackboxProxyError, OverBudget
 from blackbox_proxy.gateway.merging import merged
 from blackbox_proxy.gateway.models import UNSTEERED, SteeredModel
 from blackbox_proxy.gateway.requests import GatewayRequest, Source
@@ -161,6 +162,17 @@ def _stream(task: AnswerTask, api: Api, model: SteeredModel) -> AsyncStream:
     return steerer.astream_score(task.prompt) if isinstance(task.prompt, Given) else steerer.astream(task.prompt)
 
 
+@contextmanager
+def _keeping(stream: AsyncStream, keep: Callable[..., None]) -> Iterator[None]:
+    """Keeps what there is of an answer that breaks off, or whose client leaves: it is paid for."""
+    try:
+        yield
+    except BaseException as error:
+        why = error.message if isinstance(error, BlackboxProxyError) else "the client left"
+        keep(stream.partial, error=why)
+        raise
+
+
 async def _answer(request: GatewayRequest, task: AnswerTask, model: SteeredModel, *, tally: GatewayTally) -> Parts:
     # First the pair: who waits for it must not keep the upstream from models that it does not steer.
     async with model.room, model.gate.slot():
@@ -169,13 +181,16 @@ async def _answer(request: GatewayRequest, task: AnswerTask, model: SteeredModel
         stream = await asyncio.to_thread(_stream, task, api, model)
         writer: Writer[Step] = Writer(stops=() if scores else [stop.encode() for stop in task.steering.stop])
         ended = False
+        keep = partial(model.keep, task.prompt, task.steering, tags=request.tags or {})
         async with aclosing(stream):
-            async for step in stream:
-                part = writer.take(step, step.piece, ends=step.kind is Kind.END and not scores)
-                ended = part.finish is not None
-                for choice in task.choices if part else ():
-                    yield choice, part
-            result = await stream.result()
+            with _keeping(stream, keep):
+                async for step in stream:
+                    part = writer.take(step, step.piece, ends=step.kind is Kind.END and not scores)
+                    ended = part.finish is not None
+                    for choice in task.choices if part else ():
+                        yield choice, part
+                result = await stream.result()
+        keep(result)
         tally.results.append((result, len(task.choices)))
         model.counts.add(result)
         if result.finish == "budget" and not result.steps:

@@ -53,7 +53,8 @@ class ServerConfig(_Table):
     keys: a key file; key_env: a variable with one more key. cors_origins: web pages that may ask. drain: seconds that
     answers under way are given when the server ends. open_after: seconds that a stream waits for its first token before
     it is opened without one; until then an error has a status of its own. ping: seconds between two comments in a
-    stream, which keep the connection alive. max_*: of one request; bytes, characters, tokens, answers.
+    stream, which keep the connection alive. log: a file that keeps prompts and answers; None: none is kept. max_*: of
+    one request; bytes, characters, tokens, answers.
     """
 
     host: str = LOOPBACK
@@ -65,6 +66,7 @@ class ServerConfig(_Table):
     drain: Annotated[float, Field(ge=0, le=3600)] = 30.0
     open_after: Annotated[float, Field(ge=0, le=3600)] = 10.0
     ping: Annotated[float, Field(gt=0, le=3600)] = 15.0
+    log: str | None = None
     max_body: Annotated[int, Field(ge=1024, le=2**28)] = 4 * 2**20
     max_prompt: Annotated[int, Field(ge=1)] = 400_000
     max_tokens: Annotated[int, Field(ge=1)] = 4096

@@ -6,15 +6,18 @@ The one place where connections and pairs are opened.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, final
 
+from blackbox_proxy.answer_log import AnswerLog, answer_row, is_empty
 from blackbox_proxy.api import Api, connect
 from blackbox_proxy.cassettes.opening import Tape, as_arguments
+from blackbox_proxy.core.decoding.given import Given
 from blackbox_proxy.core.decoding.sources import OffsetTable
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import read_text
@@ -27,7 +30,9 @@ from blackbox_proxy.openai_http.fields import Refusal
 from blackbox_proxy.recipes import FittedRecipe
 from blackbox_proxy.run.sources import LocalPair, Offsets
 from blackbox_proxy.steering import Steering
-from blackbox_proxy.types import Result
+from blackbox_proxy.types import Prompt, Result
+
+_LOG = logging.getLogger(__name__)
 
 UNSTEERED = OffsetTable({})
 """What a model without a pair is steered by: nothing."""
@@ -65,7 +70,8 @@ class SteeredModel:
     """One name that clients may ask for.
 
     room: in its pair, which holds so many texts; without a pair there is any. recipe: who answers, and what stands
-    before the question. counts: its answers since the server began.
+    before the question. counts: its answers since the server began. log: where prompts and answers are kept; None keeps
+    none.
     """
 
     name: str
@@ -78,6 +84,29 @@ class SteeredModel:
     notes: tuple[str, ...] = ()
     recipe: FittedRecipe | None = None
     counts: AnswerCounts = field(default_factory=AnswerCounts)
+    log: AnswerLog | None = None
+
+    def keep(
+        self,
+        prompt: Prompt | Given,
+        steering: Steering,
+        result: Result,
+        *,
+        tags: Mapping[str, str],
+        error: str = "",
+    ) -> None:
+        """Write an answer into the log, where one is kept; where the system refuses, the answer is given all the same.
+
+        A text that is scored has no answer. tags: who asked. error: why the answer broke off.
+        """
+        if self.log is None or isinstance(prompt, Given) or (error and is_empty(result)):
+            return
+        more = {"served": self.name, "tags": dict(tags)}
+        row = answer_row(prompt, result, steering, command="serve", model=self.api.model, error=error, more=more)
+        try:
+            self.log.append(row)
+        except InputError as refused:
+            _LOG.warning("%s", refused.message)
 
 
 @final
@@ -121,6 +150,7 @@ class _Opening:
     open_pair: OpensPair
     stack: ExitStack
     tape: Tape | None = None
+    log: AnswerLog | None = None
     pairs: dict[Path, OpenPair] = field(default_factory=dict)
     rooms: dict[Path, asyncio.Semaphore] = field(default_factory=dict)
     gates: dict[tuple[str, str], AdmissionGate] = field(default_factory=dict)
@@ -135,10 +165,11 @@ class _Opening:
         where = ("model", name) if asks_nobody else ("upstream", served.upstream)
         gate = self.gates.setdefault(where, AdmissionGate(upstream.at_once, upstream.queue))
         if not served.pair:
-            return SteeredModel(name, api, UNSTEERED, steering, gate, nullcontext(), self.created, api.notes, recipe)
+            alone = SteeredModel(name, api, UNSTEERED, steering, gate, nullcontext(), self.created, api.notes, recipe)
+            return replace(alone, log=self.log)
         pair, room = self._pair(served.pair)
         said = (*api.notes, *_narrow(pair.slots, upstream.at_once))
-        return SteeredModel(name, api, pair, steering, gate, room, self.created, said, recipe)
+        return SteeredModel(name, api, pair, steering, gate, room, self.created, said, recipe, log=self.log)
 
     def _api(self, served: ModelConfig, upstream: UpstreamConfig) -> Api:
         template = served.template
@@ -201,8 +232,10 @@ def opened(
 
     Raises a BlackboxProxyError that says what cannot be opened.
     """
+    kept = config.server.log
+    log = None if kept is None else AnswerLog(config.path(kept), environ=environ)
     with ExitStack() as stack:
-        opening = _Opening(config, environ, ledger, open_pair, stack, tape)
+        opening = _Opening(config, environ, ledger, open_pair, stack, tape, log)
         models = {name: opening.model(name, served) for name, served in config.models.items()}
         yield Catalogue(models, config.server.default_model)
 

@@ -21,6 +21,7 @@ _HEAD = """\
 # drain = 30                  # seconds for answers under way when the server ends
 # open_after = 10             # seconds that a stream waits for its first token; then it opens, and errors are events
 # ping = 15                   # seconds between two comments that keep a stream's connection alive
+# log = "answers.jsonl"       # keep prompts and answers in this file; left out: none is kept
 # max_body = 4194304          # bytes of one request
 # max_prompt = 400000         # characters of one prompt
 # max_tokens = 4096           # of one answer

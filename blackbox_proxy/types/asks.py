@@ -54,6 +54,8 @@ class Generate:
         sampling: How they are drawn; None for a greedy draft, at whichever temperature the endpoint's log-probs are
             worth most.
         way: In which of the adapter's ways it is asked (`Capabilities.ways`).
+        roomy: Whether a reply was cut before it came to what is asked for (`errors.ReplyCut`), so that more room than
+            is usual is to be left.
     """
 
     model: str
@@ -62,6 +64,7 @@ class Generate:
     length: int = 1
     sampling: Sampling | None = None
     way: int = 0
+    roomy: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,13 @@ import json
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from blackbox_proxy.errors import InputError, ReplyError
+from blackbox_proxy.errors import InputError, ReplyCut, ReplyError
 from blackbox_proxy.types import Candidate, Generate, Kind, Message, Position, Prefix, Reply, Usage
 from blackbox_proxy_adapters.chat_continue import ChatContinue
 from blackbox_proxy_adapters.forced import LONGEST, Structured, demand, read_forced
@@ -307,6 +308,38 @@ def test_without_an_answer_and_beyond_the_longest_it_is_asked_as_before() -> Non
     long = Generate("m", Prefix("", b"x" * (LONGEST + 1), CHAT), 3)
     assert adapter.encode(long).body == ChatContinue().encode(long).body
     assert "response_format" not in adapter.encode(Generate("m", ASK.prefix, 3, way=1)).body
+
+
+@given(text=texts.filter(bool), length=st.integers(1, 9))
+def test_the_second_time_there_is_room_for_a_token_a_byte(text: str, length: int) -> None:
+    adapter = ChatContinue(structured="pattern", length_field="max_tokens")
+    first, second = (
+        adapter.encode(Generate("m", Prefix("", text.encode(), CHAT), length, roomy=roomy)).body
+        for roomy in (False, True)
+    )
+    room = second.pop("max_tokens")  # type: ignore[attr-defined]
+    assert room >= first.pop("max_tokens")  # type: ignore[attr-defined]
+    assert room >= len(b'{\n  "answer" : "' + json.dumps(text, ensure_ascii=False).encode()) - 2 + length
+    assert first == second
+
+
+def test_a_reply_that_is_cut_inside_the_answer_so_far_is_asked_for_once_more() -> None:
+    """One token a byte: twelve are more than the first guess has room for."""
+    adapter = ChatContinue(structured="pattern", strategies=("forced",))
+    with pytest.raises(ReplyCut, match="ends before"):
+        adapter.decode(_cut(b'{"answer": "He said'), ASK)
+    again = replace(ASK, roomy=True)
+    assert adapter.encode(again).body["response_format"] == adapter.encode(ASK).body["response_format"]
+    read = adapter.decode(_cut(b'{"answer": "' + rb"He said: \"1+1=2\".\n", b"And"), again)
+    assert (said(read.positions), read.forced) == (b"And", True)
+
+
+def _cut(spelt: bytes, *then: bytes) -> dict[str, object]:
+    """A reply that breaks off: one token a byte, and then some that are longer."""
+    pieces = [*(bytes([byte]) for byte in spelt), *then]
+    tokens = [{"token": p.decode(), "logprob": -0.1, "bytes": list(p), "top_logprobs": []} for p in pieces]
+    message = {"content": b"".join(pieces).decode()}
+    return {"choices": [{"message": message, "finish_reason": "length", "logprobs": {"content": tokens}}]}
 
 
 def test_options_of_it_are_checked() -> None:

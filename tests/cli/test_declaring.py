@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from blackbox_proxy.cli.booking import BudgetOptions
 from blackbox_proxy.cli.declaring import ANSWER, ENDPOINT, Fields, option, with_options
 from blackbox_proxy.cli.endpoint import EndpointOptions
+from blackbox_proxy.cli.logging_answers import LogOptions
 from blackbox_proxy.cli.options import PairOptions
 from blackbox_proxy.cli.settings import Settings
 from blackbox_proxy.errors import InputError
@@ -28,7 +29,7 @@ class Kitchen:
     heat: float = option(0.5, "How hot.", panel=ANSWER)
     spices: tuple[str, ...] = option((), "May be repeated.", panel=ANSWER, flag="--spice")
     pan: Path | None = option(None, "Which pan.", panel=ENDPOINT, unset="the usual one")  # noqa: RUF009 (it makes a field)
-    size: Literal["small", "large"] = option("small", "How much.", panel=ANSWER)
+    size: Literal["small", "large"] = option("small", "How much.", panel=ANSWER, short="-s")
 
 
 received: list[tuple[object, ...]] = []
@@ -77,6 +78,8 @@ def test_a_command_gets_one_object_of_the_defaults() -> None:
 def test_what_is_given_is_in_the_object() -> None:
     words = ("soup", "--heat", "0.75", "--spice", "salt", "--spice", "dill", "--pan", "wok", "--size", "large")
     assert run(cook, *words, "--guests", "3").exit_code == 0
+    assert run(cook, *words[:-2], "-s", "large", "--guests", "3").exit_code == 0
+    assert received.pop() == received[0]
     assert received == [(Kitchen("soup", 0.75, ("salt", "dill"), Path("wok"), "large"), 3)]
 
 
@@ -123,5 +126,5 @@ def test_two_groups_with_an_option_of_one_name_are_refused() -> None:
 
 def test_every_setting_is_an_option_that_is_declared() -> None:
     """What can be set once can be given on a command line, under the same name."""
-    declared = (EndpointOptions, BudgetOptions, PairOptions, Steering)
+    declared = (EndpointOptions, BudgetOptions, PairOptions, LogOptions, Steering)
     assert set(Settings.model_fields) <= {name for kind in declared for name in kind.__dataclass_fields__}

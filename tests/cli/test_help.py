@@ -69,6 +69,12 @@ def test_every_option_is_explained(path: tuple[str, ...]) -> None:
     assert [option.name for option in COMMANDS[path].params if not option.help] == []
 
 
+def test_every_model_may_be_named_in_short() -> None:
+    models = [option.opts for command in COMMANDS.values() for option in command.params if "--model" in option.opts]
+    assert len(models) > 10
+    assert {tuple(opts) for opts in models} == {("--model", "-m")}
+
+
 @pytest.mark.parametrize("path", COMMANDS, ids=names)
 def test_every_example_is_one_that_the_parser_takes(path: tuple[str, ...]) -> None:
     assert examples(COMMANDS[path])

@@ -51,6 +51,7 @@ def test_an_option_wins_over_the_environment_which_wins_over_the_file(
         ("api_key_env", "MY_KEY", "MY_KEY"),
         ("alpha", "0.5", 0.5),
         ("top_k", "5", 5),
+        ("log", "answers.jsonl", Path("answers.jsonl")),
     ],
 )
 def test_every_setting_comes_from_the_environment(

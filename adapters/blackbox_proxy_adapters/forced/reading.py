@@ -25,7 +25,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 
-from blackbox_proxy.errors import ReplyError
+from blackbox_proxy.errors import ReplyCut, ReplyError
 from blackbox_proxy.types import Candidate, Kind, Position, Reply
 from blackbox_proxy_adapters.healing import healed
 from blackbox_proxy_adapters.pieces import kind_of
@@ -39,6 +39,7 @@ OPEN = b"\xfe"
 _QUOTE = b'"'
 _SPOKEN = (Kind.TEXT, Kind.FRAGMENT)
 _FENCE = (b"", b"```", b"```json")
+_ROOM = "the model spells the answer so far in many tokens: use a model with a better tokenizer for this language"
 _HINT = "the endpoint does not do what the schema demands: examine it with `blackbox-proxy doctor`"
 
 
@@ -51,9 +52,10 @@ def read_forced(reply: Reply, prefix: bytes, structured: Structured) -> Reply:
         structured: How it was demanded.
 
     Raises:
+        ReplyCut: For one that its own limit cuts inside the answer so far.
         ReplyError: For a reply that is no JSON, does not begin with the answer so far, or ends before it does.
     """
-    walk = _read_tokens(reply.positions)
+    walk = _read_tokens(reply)
     begun = b"" if structured == "const" else prefix
     first, held = _border(walk, prefix, begun)
     marked = [_marked(position, place) for position, place, _ in walk.tokens[first:]]
@@ -61,7 +63,7 @@ def read_forced(reply: Reply, prefix: bytes, structured: Structured) -> Reply:
     positions = tuple(_plain(rest, share))
     ended = bool(positions) and positions[-1].sampled.kind is Kind.END
     if not positions:
-        raise ReplyError(f"the reply ended (finish {reply.finish!r}) inside the JSON that it was to write", hint=_HINT)
+        raise walk.ending(f"the reply ended (finish {reply.finish!r}) inside the JSON that it was to write")
     finish = "stop" if ended else reply.finish if reply.finish not in ("stop", None) else "length"
     respelled = _QUOTE + spelt(prefix) not in walk.json
     exact = walk.json.partition(b"{")[0].strip() in _FENCE
@@ -74,7 +76,7 @@ def is_bordered(reply: Reply, prefix: bytes) -> bool:
     Raises:
         ReplyError: As `read_forced`.
     """
-    walk = _read_tokens(reply.positions)
+    walk = _read_tokens(reply)
     at, held = _border(walk, prefix, prefix)
     return not held or walk.tokens[at][2] == held
 
@@ -85,7 +87,7 @@ def read_all(reply: Reply) -> Reply:
     Raises:
         ReplyError: For a reply that is no JSON, or holds no answer.
     """
-    walk = _read_tokens(reply.positions)
+    walk = _read_tokens(reply)
     first = next((at for at, (_, _, text) in enumerate(walk.tokens) if text), len(walk.tokens))
     marked = [_marked(position, place) for position, place, _ in walk.tokens[first:]]
     positions = tuple(_plain(_joined(marked), 0.0))
@@ -95,17 +97,25 @@ def read_all(reply: Reply) -> Reply:
 
 @dataclass(frozen=True, slots=True)
 class _Walk:
-    """The sampled tokens as JSON. tokens: each with the place before it, and what it adds to the answer."""
+    """The sampled tokens as JSON. tokens: each with the place before it, and what it adds to the answer.
+
+    cut: whether the reply was cut by its own limit, inside the JSON.
+    """
 
     tokens: Sequence[tuple[Position, JsonPlace, bytes]]
     places: Sequence[JsonPlace]
     json: bytes
+    cut: bool
+
+    def ending(self, words: str) -> ReplyError:
+        """The error for a reply that ends before it says what is asked for."""
+        return ReplyCut(words, hint=_ROOM) if self.cut else ReplyError(words, hint=_HINT)
 
 
-def _read_tokens(positions: Sequence[Position]) -> _Walk:
+def _read_tokens(reply: Reply) -> _Walk:
     """Reads up to the end of the string, or to the first token whose bytes nobody knows."""
     place, tokens, places, json = JsonPlace(ANSWER.encode()), [], [], b""
-    for position in positions:
+    for position in reply.positions:
         if place.ended or position.sampled.kind not in _SPOKEN:
             break
         piece = position.sampled.piece
@@ -115,7 +125,7 @@ def _read_tokens(positions: Sequence[Position]) -> _Walk:
         tokens.append((position, place, read.text))
         place, json = read.place, json + piece
         places.append(place)
-    return _Walk(tokens, places, json)
+    return _Walk(tokens, places, json, cut=reply.finish == "length" and b"{" in json)
 
 
 def _border(walk: _Walk, prefix: bytes, begun: bytes) -> tuple[int, bytes]:
@@ -132,7 +142,7 @@ def _border(walk: _Walk, prefix: bytes, begun: bytes) -> tuple[int, bytes]:
             if not begun and (text or place.ended or place.pending):
                 return at, b""
             said = whole
-    raise ReplyError(f"the reply ends before it has said {prefix[-40:]!r}, which it was to begin with", hint=_HINT)
+    raise walk.ending(f"the reply ends before it has said {prefix[-40:]!r}, which it was to begin with")
 
 
 def _differing(said: bytes, text: bytes) -> str:
