@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from blackbox_proxy.errors import InputError
 
 
+def _too_deep() -> InputError:
+    return InputError("the schema is nested too deeply to be read", hint="name its parts in $defs, and refer to them")
+
+
 @dataclass(frozen=True, slots=True)
 class JsonSchema:
     """The answer is JSON that a schema describes.
@@ -26,6 +30,8 @@ class JsonSchema:
             schema = json.loads(self.text)
         except ValueError as error:
             raise InputError(f"the schema is no JSON: {error}", hint="give a JSON object that is a schema") from None
+        except RecursionError:
+            raise _too_deep() from None
         if not isinstance(schema, dict):
             raise InputError(
                 f"a schema is a JSON object, not {self.text[:40]!r}", hint='for instance {"type": "object"}'
@@ -38,7 +44,10 @@ class JsonSchema:
         >>> JsonSchema.of({"type": "integer"}).text
         '{"type": "integer"}'
         """
-        return cls(json.dumps(schema, ensure_ascii=False))
+        try:
+            return cls(json.dumps(schema, ensure_ascii=False))
+        except RecursionError:
+            raise _too_deep() from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,8 @@
     |   |-- ApiRefused          an answer that will not change: bad key, unknown model, bad request
     |   `-- ApiBusy             rate limits and server faults, after the last retry
     `-- ReplyError              an answer came, but it cannot be steered with (no log-probs, bad shape)
+        |-- ReplyCut            it was cut before it came to what was asked for
+        `-- Unsatisfied         texts were drawn, and none is what the constraint asks for
 
 Each says what happened, with the value, in `message`, and what to do next in `hint`; `retryable` tells whether
 the same call may succeed later. What an answer had come to when it broke off is kept in `partial`. This module does not
@@ -108,6 +110,10 @@ class ApiBusy(ApiError):
 
 class ReplyError(BlackboxProxyError):
     """The API answered, but steering needs something that the answer does not hold."""
+
+
+class Unsatisfied(ReplyError):
+    """Texts were drawn, and none of them is what the constraint asks for; `partial` has them all (`Result.samples`)."""
 
 
 class ReplyCut(ReplyError):

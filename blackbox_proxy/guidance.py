@@ -16,11 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blackbox_proxy.constraints import Constraint, Grammar, JsonSchema, OneOf, Regex
-from blackbox_proxy.core.text import is_whole, open_bytes
+from blackbox_proxy.core.decoding.jsonspelling import read_json, spelt_json
+from blackbox_proxy.core.jsontext import JsonLimits, JsonSpots, bars, limits_beside
+from blackbox_proxy.core.schemaplaces import elsewhere, finder_of, place_of, too_large
+from blackbox_proxy.core.text import is_whole, open_bytes, shared_bytes
 from blackbox_proxy.errors import InputError
+from blackbox_proxy.rehearsal import rehearse
 
 if TYPE_CHECKING:
-    from llguidance import LLMatcher, LLTokenizer
+    from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
 END = 256
 """The token that ends an answer, behind the 256 bytes."""
@@ -34,8 +38,29 @@ LONGEST = 1_000_000
 KEPT = 16
 """Compiled constraints that are kept: a request is checked, and each of its answers is held to the same."""
 
-_COMPACT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-"""One spelling of white space, in which a model could go on for ever."""
+SMALL = 4_000
+"""Most characters of a constraint that is compiled at once, and kept; a larger one is compiled in a child first."""
+
+MOST_ITEMS = 20_000
+"""Most ways at one place: an object with 2,000 fields that may all be missing has some 8,000."""
+
+_COMPACT = {
+    "whitespace_flexible": False,
+    "whitespace_pattern": None,
+    "item_separator": ", ",
+    "key_separator": ": ",
+    "lenient": False,
+    "coerce_one_of": False,
+}
+"""One spelling of white space, in which a model could go on for ever, and no keyword is passed over.
+
+A schema may name options of llguidance itself (`x-guidance`): these come after them.
+"""
+
+
+_SPACED = {**_COMPACT, "whitespace_flexible": True, "item_separator": ",", "key_separator": ":"}
+
+_UNLIMITED = JsonLimits(10**9, 10**9, 10**9, 10**9)
 
 
 def library() -> ModuleType:
@@ -53,8 +78,13 @@ def library() -> ModuleType:
 
 def refused(matcher: LLMatcher, what: str) -> InputError:
     """The error for a grammar that llguidance does not take, in its own words."""
-    words = " ".join(matcher.get_error().split())[:LONGEST_WORDS]
-    return InputError(f"{what} cannot be obeyed: {words}", hint="see the words of llguidance above")
+    return _refusal(matcher.get_error(), what)
+
+
+def _refusal(words: str, what: str) -> InputError:
+    """`refused`, by what llguidance said; of a fault inside it without where in its code that is."""
+    said = " ".join(words.partition("<backtrace>")[0].removesuffix("<non-verbose/>").split())[:LONGEST_WORDS]
+    return InputError(f"{what} cannot be obeyed: {said}", hint="see the words of llguidance above")
 
 
 @final
@@ -74,31 +104,89 @@ def _byte_tokenizer() -> LLTokenizer:
     return module.LLTokenizer(module.TokenizerWrapper(_Bytes()), n_vocab=END + 1, eos_token=[END], slices=[])
 
 
-@lru_cache(maxsize=KEPT)
-def _compiled(constraint: Constraint) -> LLMatcher:
-    """A matcher at the beginning of an answer, to be copied. Raises InputError for what llguidance does not take."""
+def _compiled(constraint: Constraint, *, spaced: bool = False) -> LLMatcher:
+    """A matcher at the beginning of an answer, to be copied. Raises InputError for what llguidance does not take.
+
+    spaced: whether JSON may have any white space.
+    """
+    small = len(_text(constraint)) <= SMALL
+    return (_kept if small else _made)(constraint, spaced=spaced)
+
+
+def _made(constraint: Constraint, *, spaced: bool) -> LLMatcher:
+    """`_compiled`, anew."""
+    check_size(constraint)
     try:
-        grammar = _grammar(constraint)
-    except (ValueError, RecursionError) as error:
-        # llguidance raises where JSON is nested more deeply than its reader goes.
-        words = " ".join(str(error).split())[:LONGEST_WORDS]
-        raise InputError(f"{_name(constraint)} cannot be obeyed: {words}", hint="nest it less deeply") from None
-    matcher: LLMatcher = library().LLMatcher(_byte_tokenizer(), grammar)
+        grammar = _grammar(constraint, spaced=spaced)
+    except ValueError as error:
+        raise InputError(f"{_name(constraint)} cannot be obeyed: {error}", hint="nest it less deeply") from None
+    if len(_text(constraint)) > SMALL and (words := _rehearsed(grammar, _name(constraint))):
+        raise _located(_refusal(words, _name(constraint)), constraint)
+    matcher: LLMatcher = library().LLMatcher(_byte_tokenizer(), grammar, log_level=0, limits=_limits())
+    if matcher.is_error():
+        raise _located(refused(matcher, _name(constraint)), constraint)
+    _check_start(matcher.deep_copy(), constraint)
+    return matcher
+
+
+_kept = lru_cache(maxsize=KEPT)(_made)
+_rehearsed = lru_cache(maxsize=KEPT)(
+    rehearse
+)  # a process each time would be too slow: agents send their tools each turn
+
+
+def _check_start(matcher: LLMatcher, constraint: Constraint) -> None:
+    """Raises InputError where the first steps of an answer are too much for llguidance, or there is no answer."""
+    allowed = any(matcher.compute_bitmask())
+    matcher.try_consume_tokens(list(matcher.compute_ff_bytes()))
+    matcher.compute_bitmask()
     if matcher.is_error():
         raise refused(matcher, _name(constraint))
-    return matcher
+    if not allowed:
+        raise InputError(
+            f"{_name(constraint)} cannot be obeyed: no answer satisfies it", hint="look for a contradiction"
+        )
+
+
+def _limits() -> LLParserLimits:
+    """Of what llguidance may spend; each of its steps has its own limit besides."""
+    limits: LLParserLimits = library().LLParserLimits(max_items_in_row=MOST_ITEMS, verbose_errors=False)
+    return limits
+
+
+def _located(error: InputError, constraint: Constraint) -> InputError:
+    """The error with the place in the schema that it is about."""
+    finder = finder_of(error.message.partition(": ")[2]) if isinstance(constraint, JsonSchema) else None
+    if finder is None or not isinstance(constraint, JsonSchema):
+        return error
+    schema = json.loads(constraint.text)
+    place = place_of(schema, finder) or place_of(schema, elsewhere)
+    if place is None:
+        return error
+    return InputError(
+        f"{error.message} (at {place[:LONGEST_WORDS]})", hint="leave that keyword out, or say it otherwise"
+    )
 
 
 @final
 class ConstraintAcceptor:
     """Which texts a constraint accepts (`core.decoding.acceptors.Acceptor`); of one answer, since it keeps its place.
 
+    What a schema does not bound ends where it may beyond some limits (`core.jsontext`).
+
     Raises InputError for a constraint that llguidance does not take.
     """
 
-    def __init__(self, constraint: Constraint) -> None:
-        self._matcher = _compiled(constraint).deep_copy()
+    def __init__(self, constraint: Constraint, *, limits: JsonLimits | None = None, spaced: bool = False) -> None:
+        """limits: those beside a schema; the usual ones where nobody says. spaced: whether any white space is allowed.
+
+        With any white space there are no limits: such texts are looked at, and not written.
+        """
+        self._matcher = _compiled(constraint, spaced=spaced).deep_copy()
+        self._name = _name(constraint)
         self._text = b""
+        self._limits = None if spaced else limits_of(constraint, limits)
+        self._places = JsonSpots()
 
     def follows(self, text: bytes, piece: bytes) -> bool:
         """Whether some answer begins with the text and the piece; for b"", whether the answer may end here."""
@@ -106,25 +194,33 @@ class ConstraintAcceptor:
             return False
         if not piece:
             return bool(self._matcher.is_accepting())
-        return self._fitting(piece) == len(piece)
+        fits = self._fitting(piece) == len(piece) and not self._bars(text, piece)
+        self._check()
+        return fits
 
     def starts(self, text: bytes) -> Sequence[bytes]:
         """The bytes that may come next."""
         if not self._goes_to(text):
             return ()
         allowed = np.flatnonzero(self._mask()[:END])
-        return tuple(bytes([byte]) for byte in allowed.tolist())
+        pieces = tuple(bytes([byte]) for byte in allowed.tolist())
+        return tuple(piece for piece in pieces if not self._bars(text, piece)) if self._must_end(text) else pieces
 
     def forced(self, text: bytes) -> bytes:
         """Whole characters that every answer that begins with the text goes on with."""
         if not self._goes_to(text) or self._matcher.is_stopped():
             return b""
+        if self._must_end(text):
+            starts = self.starts(text)
+            return _whole(text, starts[0]) if len(starts) == 1 and not self._matcher.is_accepting() else b""
         forced: bytes = self._matcher.compute_ff_bytes()
         return _whole(text, forced)
 
     def is_over(self, text: bytes) -> bool:
         """Whether the text is an answer, and nothing may follow it."""
-        return self._goes_to(text) and bool(self._matcher.is_stopped() and self._matcher.is_accepting())
+        if not self._goes_to(text) or not self._matcher.is_accepting():
+            return False
+        return bool(self._matcher.is_stopped()) or (self._must_end(text) and not self.starts(text))
 
     def cut(self, text: bytes, piece: bytes) -> bytes:
         """The piece, up to where the answer is over."""
@@ -139,30 +235,98 @@ class ConstraintAcceptor:
         """How many bytes of a piece may follow where the matcher stands."""
         return int(self._matcher.validate_tokens(list(piece)))
 
+    def _allows(self, piece: bytes, end: bool) -> bool:  # noqa: FBT001 (as `core.jsontext.bars` asks)
+        """Whether a piece, and an end behind it, may follow where the matcher stands, limits aside."""
+        tokens = [*piece, END] if end else list(piece)
+        return bool(self._matcher.validate_tokens(tokens) == len(tokens))
+
+    def _must_end(self, text: bytes) -> bool:
+        """Whether a limit is reached here."""
+        return self._limits is not None and any(self._limits.endings(self._places.at(text)))
+
+    def _bars(self, text: bytes, piece: bytes) -> bool:
+        """Whether a piece goes on beyond a limit. The matcher stands at the text."""
+        return self._limits is not None and bars(self._limits, self._places.at(text), piece, allows=self._allows)
+
     def _mask(self) -> NDArray[np.bool_]:
         bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
+        self._check()
         return np.unpackbits(bits, count=END + 1, bitorder="little").astype(bool)
 
     def _goes_to(self, text: bytes) -> bool:
         """Bring the matcher to a text; False where the text itself is not allowed."""
         if text == self._text:
             return True
-        shared = _shared(self._text, text)
+        shared = shared_bytes(self._text, text)
         if shared < len(self._text):
             self._matcher.rollback(len(self._text) - shared)
             self._text = text[:shared]
         taken = self._matcher.try_consume_tokens(list(text[shared:]))
         self._text = text[: shared + taken]
+        self._check()
         return self._text == text
 
+    def _check(self) -> None:
+        """Raises InputError where the constraint has become too much for llguidance, which would allow nothing now."""
+        if self._matcher.is_error():
+            raise refused(self._matcher, self._name)
 
-def _shared(one: bytes, other: bytes) -> int:
-    """How many bytes two texts have in common at their beginnings."""
-    if other.startswith(one):
-        return len(one)
-    least = min(len(one), len(other))
-    differ = np.flatnonzero(np.frombuffer(one[:least], np.uint8) != np.frombuffer(other[:least], np.uint8))
-    return int(differ[0]) if len(differ) else least
+
+@final
+class ConstrainedTexts:
+    """Which whole texts a constraint takes for answers (`core.decoding.acceptors.WholeTexts`).
+
+    JSON is taken with any white space, and a whole one with its fields in any order. No limit holds that is not the
+    constraint's: somebody wrote the text, and it has an end. Raises InputError as `ConstraintAcceptor`.
+    """
+
+    def __init__(self, constraint: Constraint) -> None:
+        self._accepts = ConstraintAcceptor(constraint, spaced=True)
+        self._spells = ConstraintAcceptor(constraint, limits=_UNLIMITED) if isinstance(constraint, JsonSchema) else None
+
+    def answer(self, text: bytes) -> bytes | None:
+        """See `WholeTexts.answer`."""
+        kept = self.beginning(text)
+        if kept is not None and self._accepts.follows(kept, b""):
+            return kept
+        return text if self._spells is not None and self._is_spelt(text, self._spells) else None
+
+    def beginning(self, text: bytes) -> bytes | None:
+        """See `WholeTexts.beginning`."""
+        kept = self._accepts.cut(b"", text)
+        return kept if not kept or self._accepts.follows(b"", kept) else None
+
+    def is_over(self, text: bytes) -> bool:
+        """See `WholeTexts.is_over`."""
+        return self._accepts.is_over(text)
+
+    def _is_spelt(self, text: bytes, spells: ConstraintAcceptor) -> bool:
+        """Whether it is JSON of the schema, its fields in another order."""
+        try:
+            value = read_json(text.decode())
+        except ValueError:
+            return False
+        return spelt_json(value, accepts=spells) is not None
+
+
+def options_of(constraint: Constraint) -> tuple[str, ...] | None:
+    """All answers of a constraint that lists them: some strings, or a schema that is an enum; None for all others."""
+    if isinstance(constraint, OneOf):
+        return constraint.options
+    if not isinstance(constraint, JsonSchema):
+        return None
+    schema = json.loads(constraint.text)
+    values = schema.get("enum", [schema["const"]] if "const" in schema else None)
+    if not isinstance(values, list):
+        return None
+    accepts = ConstraintAcceptor(constraint)
+    spelt = (spelt_json(value, accepts=accepts) for value in values)
+    return tuple(dict.fromkeys(text.decode() for text in spelt if text is not None))
+
+
+def limits_of(constraint: Constraint | None, usual: JsonLimits | None = None) -> JsonLimits | None:
+    """What a constraint's answers are limited by where it states no limit: a schema's parts; None for all else."""
+    return limits_beside(json.loads(constraint.text), usual) if isinstance(constraint, JsonSchema) else None
 
 
 def _whole(text: bytes, forced: bytes) -> bytes:
@@ -182,40 +346,56 @@ def _name(constraint: Constraint) -> str:
             return "the grammar"
 
 
-def _grammar(constraint: Constraint) -> str:
-    """The constraint as llguidance reads it."""
-    matcher = library().LLMatcher
+def _text(constraint: Constraint) -> str:
+    """What somebody wrote."""
     match constraint:
         case JsonSchema():
-            return str(matcher.grammar_from_json_schema(_bounded(constraint.text, constraint), _COMPACT))
+            return constraint.text
         case Regex():
-            return str(matcher.grammar_from_regex(_bounded(constraint.pattern, constraint)))
+            return constraint.pattern
         case OneOf():
-            either = " | ".join(json.dumps(option, ensure_ascii=False) for option in constraint.options)
-            return str(matcher.grammar_from_lark(_bounded(f"start: {either}", constraint)))
+            return " | ".join(json.dumps(option, ensure_ascii=False) for option in constraint.options)
         case Grammar():
-            return str(matcher.grammar_from_lark(_bounded(constraint.lark, constraint)))
+            return constraint.lark
 
 
-def _bounded(text: str, constraint: Constraint) -> str:
+def _grammar(constraint: Constraint, *, spaced: bool) -> str:
+    """The constraint as llguidance reads it. Raises ValueError for a schema that is nested too deeply."""
+    matcher, text = library().LLMatcher, _text(constraint)
+    match constraint:
+        case JsonSchema():
+            return str(matcher.grammar_from_json_schema(text, None, _SPACED if spaced else _COMPACT))
+        case Regex():
+            return str(matcher.grammar_from_regex(text))
+        case OneOf():
+            return str(matcher.grammar_from_lark(f"start: {text}"))
+        case Grammar():
+            return str(matcher.grammar_from_lark(text))
+
+
+def check_size(constraint: Constraint) -> None:
+    """Raises InputError for a constraint that would take too long to compile."""
+    text, name = _text(constraint), _name(constraint)
     if len(text.encode()) > LONGEST:
-        raise InputError(f"{_name(constraint)} has more than {LONGEST:,} bytes", hint="shorten it")
-    return text
+        raise InputError(f"{name} has more than {LONGEST:,} bytes", hint="shorten it")
+    if isinstance(constraint, JsonSchema) and (place := too_large(json.loads(text))) is not None:
+        raise InputError(f"{name} cannot be obeyed: {place}", hint="shorten it")
 
 
 def inlined(constraint: Constraint) -> str:
     """A constraint as it stands in a rule of a grammar in Lark.
 
-    Raises InputError for a grammar, whose rules have names of their own, and for what is no expression.
+    Raises InputError for a grammar, whose rules have names of their own, and for what is too large to compile.
     """
+    check_size(constraint)
     match constraint:
         case JsonSchema():
             schema = {**json.loads(constraint.text), "x-guidance": _COMPACT}
             return f"%json {json.dumps(schema, ensure_ascii=False)}"
         case Regex():
-            return _rule(library().LLMatcher.grammar_from_regex(_bounded(constraint.pattern, constraint)))
+            return _rule(library().LLMatcher.grammar_from_regex(constraint.pattern))
         case OneOf():
-            return f"({' | '.join(json.dumps(option, ensure_ascii=False) for option in constraint.options)})"
+            return f"({_text(constraint)})"
         case Grammar():
             raise InputError("a grammar cannot stand inside another", hint="use a schema, an expression or options")
 

@@ -307,10 +307,6 @@ class Steering:
             raise _impossible(f"way={self.way!r} weighs whole texts: it takes no event='ids', no gate and no schedule")
         if self.way == "chunks" and self.settled:
             raise _impossible("settled is for way='answers'; way='chunks' draws all continuations of a round at once")
-        if self.constraint is not None and (self.event == "ids" or self.way in {"answers", "chunks"}):
-            raise _impossible(
-                f"a constraint is held to token by token, on bytes: not with event='ids', nor with way={self.way!r}"
-            )
         if self.pick == "draw" and self.settled:
             raise _impossible("pick='draw' needs all samples: one that stops early draws by another distribution")
         if not all(self.stop):

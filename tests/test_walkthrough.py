@@ -20,9 +20,12 @@ from pathlib import Path
 
 import pytest
 
-from blackbox_proxy.standin import running, script
+from blackbox_proxy.openai_http.tool_text import written
+from blackbox_proxy.openai_http.tools import ToolCall
+from blackbox_proxy.standin import running, scenario_of, script
 from tests.conftest import CACHE
 from tests.documents import DOCS, ROOT, TEXT, TEXTS
+from tests.gateway.serving import gateway
 from tests.standin.raw import post
 from tests.tiny_gguf import TinyModel, write_tiny_llama
 
@@ -309,6 +312,18 @@ def colours() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture
+def calling() -> Iterator[str]:
+    """A gateway at a hosted model that calls a tool."""
+    call = written(ToolCall("get_weather", '{"city": "Paris"}'))
+    with running(scenario_of([{"asked": {"any": True}, "said": call}])) as url:
+        text = (
+            f'[server]\nport = 0\n[upstreams.u]\nbase_url = "{url}"\n[models.steered]\nupstream = "u"\nmodel = "any"\n'
+        )
+        with gateway(text) as served:
+            yield served
+
+
 CALL_TESTS = """
     for name in [name for name in globals() if name.startswith("test_")]:
         if not globals()[name].__code__.co_argcount:
@@ -317,7 +332,7 @@ CALL_TESTS = """
 """Tests that the documents show are called too, but for those that ask for fixtures."""
 
 
-def test_the_other_python_examples_run_in_their_order(stranger: Stranger, colours: str) -> None:
+def test_the_other_python_examples_run_in_their_order(stranger: Stranger, colours: str, calling: str) -> None:
     """`api`, `pair` and `questions` are the reader's own, as the examples before them have made them."""
     head = f"""
         from blackbox_proxy import Steerer, connect, load_pair, steer
@@ -327,7 +342,8 @@ def test_the_other_python_examples_run_in_their_order(stranger: Stranger, colour
         questions = ["the", "then"]
     """
     text = "\n".join((textwrap.dedent(head), *examples()[2:])).replace("https://HOST/v1", colours)
-    text = text.replace('model="NAME"', 'model="closed"')
+    text = text.replace('model="NAME"', 'model="closed"').replace("http://127.0.0.1:8080/v1", calling)
     (stranger.folder / "others.py").write_text(f"{text}\n{textwrap.dedent(CALL_TESTS)}\npair.close()\napi.close()\n")
     ran = stranger.run("python others.py")
     assert ran.returncode == 0, ran.stderr
+    assert 'get_weather {"city": "Paris"}' in ran.stdout

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from blackbox_proxy import Budget, OffsetTable, Result, Steerer, Steering, connect
+from blackbox_proxy import Budget, JsonSchema, OffsetTable, OneOf, Result, Steerer, Steering, connect
 from blackbox_proxy.api import Api
-from blackbox_proxy.errors import ApiBusy, InputError
+from blackbox_proxy.errors import ApiBusy, InputError, Unsatisfied
 from blackbox_proxy.ledger.books import Ledger
 from blackbox_proxy.standin import Journal, running
 from blackbox_proxy.standin.plan import FaultPlan, read_plan
@@ -148,6 +148,33 @@ def test_any_source_of_offsets_chooses(silent: tuple[str, Journal]) -> None:
         wish = min(said.samples, key=lambda one: one.count).text
         table = OffsetTable({wish.encode(): 20.0})
         assert Steerer(api, table, STEERING).complete(QUESTION).text == wish
+
+
+def test_what_a_constraint_does_not_allow_weighs_nothing(silent: tuple[str, Journal]) -> None:
+    with called(silent[0]) as api:
+        free = Steerer(api, PAIR, STEERING).complete(QUESTION, pair_prompt=EMPTY)
+        rarest = free.samples[-1]
+        assert rarest.text
+        held = replace(STEERING, constraint=OneOf((rarest.text,)))
+        result = Steerer(api, PAIR, held).complete(QUESTION, pair_prompt=EMPTY)
+    assert len(free.samples) > 1
+    assert (result.text, result.finish, result.drawn) == (rarest.text, "stop", 6)
+    assert {(one.text, one.share) for one in result.samples if one.allowed} == {(rarest.text, 1.0)}
+    assert any("weigh nothing" in note for note in result.notes)
+
+
+def test_where_no_answer_is_allowed_all_is_booked_and_kept(silent: tuple[str, Journal], tmp_path: Path) -> None:
+    with opened(tmp_path) as ledger, called(silent[0], ledger=ledger) as api:
+        steerer = Steerer(api, PAIR, replace(STEERING, constraint=JsonSchema("{}"), way="answers"))
+        with pytest.raises(Unsatisfied, match="none of the 6 texts that were drawn") as failed:
+            steerer.complete(QUESTION, pair_prompt=EMPTY)
+        rows = list(ledger.store.rows())
+    partial = failed.value.partial
+    assert sum(one.count for one in partial.samples) == 6
+    assert not any(one.allowed for one in partial.samples)
+    assert len(rows) == partial.usage.requests == 2
+    assert sum(row.output or 0 for row in rows) == partial.usage.output == partial.usage.wasted
+    assert sum((row.cost for row in rows if row.cost is not None), Decimal(0)) == partial.cost
 
 
 def test_the_ledger_and_the_summary_agree(silent: tuple[str, Journal], tmp_path: Path) -> None:

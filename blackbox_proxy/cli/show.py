@@ -264,7 +264,7 @@ def samples_table(samples: Sequence[Sample]) -> Table:
     rows = table(SAMPLE_COLUMNS)
     for sample in samples:
         rows.add_row(
-            Text(one_line(sample.text), style="bold green" if sample.chosen else ""),
+            Text(one_line(sample.text), style="bold green" if sample.chosen else "" if sample.allowed else "strike"),
             str(sample.count),
             "" if sample.share is None else f"{sample.share:.1%}",
             figure(sample.log_weight, "+.2f"),

@@ -68,6 +68,21 @@ def is_start(text: bytes) -> bool:
     return True
 
 
+def shared_bytes(one: bytes, other: bytes) -> int:
+    """How many bytes two texts have in common at their beginnings.
+
+    >>> shared_bytes(b"abc", b"abd")
+    2
+    """
+    if other.startswith(one):
+        return len(one)
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if one[:middle] == other[:middle] else (low, middle - 1)
+    return low
+
+
 def first_stop(text: bytes, stops: Sequence[bytes]) -> int | None:
     """Where the earliest stop string in `text` begins, or None.
 

@@ -111,9 +111,9 @@ def given_of(source: Source, model: SteeredModel, *, goes_on: bool) -> Given:
     text = text_of(source, model).text.encode()
     vocabulary = model.api.vocabulary
     if isinstance(source, Prompt) or vocabulary is None:
-        return Given(text, goes_on=goes_on)
+        return Given(text, goes_on=goes_on, prompt=len(text))
     tokens = tuple(_token(i, vocabulary) for i in source)
-    return Given(text, tokens, as_ids=model.api.capabilities().token_ids, goes_on=goes_on)
+    return Given(text, tokens, as_ids=model.api.capabilities().token_ids, goes_on=goes_on, prompt=len(text))
 
 
 def _token(i: int, vocabulary: Vocabulary) -> Candidate:

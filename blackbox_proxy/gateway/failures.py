@@ -13,6 +13,7 @@ from blackbox_proxy.errors import (
     OverBudget,
     PromptError,
     ReplyError,
+    Unsatisfied,
 )
 from blackbox_proxy.openai_http.fields import Refusal
 from blackbox_proxy.openai_http.http import Translate
@@ -54,8 +55,15 @@ def refusal_of(error: Exception) -> Refusal:
     if isinstance(error, ApiError):
         return _of_upstream(error)
     if isinstance(error, ReplyError):
-        return Refusal("The upstream model's reply cannot be steered with.", status=502, code="upstream_unusable")
+        return _of_reply(error)
     return Refusal(SERVER_ERROR, status=500)
+
+
+def _of_reply(error: ReplyError) -> Refusal:
+    """Texts that are not what was asked for are no 5xx: a client would ask again by itself, and pay again."""
+    if isinstance(error, Unsatisfied):
+        return Refusal(f"{error.message[:1].upper()}{error.message[1:]}.", status=422, code="constraint_unsatisfied")
+    return Refusal("The upstream model's reply cannot be steered with.", status=502, code="upstream_unusable")
 
 
 def _in_openais_words(refusal: Refusal) -> Refusal:

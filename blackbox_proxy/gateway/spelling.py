@@ -16,7 +16,7 @@ _QUOTED = re.compile(r"'(?P<name>[a-z_][a-z_0-9.\[\]]*)'")
 
 @final
 @dataclass(frozen=True, slots=True)
-class Spelling:
+class FieldSpelling:
     """How a route calls what a chat calls otherwise.
 
     names: patterns of a chat's names, each with the route's name for what it fits. turns: where each turn of the chat

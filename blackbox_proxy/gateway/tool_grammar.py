@@ -14,7 +14,6 @@ from dataclasses import replace
 
 from blackbox_proxy.constraints import Constraint, Grammar, JsonSchema
 from blackbox_proxy.errors import InputError
-from blackbox_proxy.gateway.schema_places import place_of
 from blackbox_proxy.guidance import ConstraintAcceptor, inlined
 from blackbox_proxy.openai_http.fields import Refusal
 from blackbox_proxy.openai_http.tool_text import BARE, BEFORE_ARGUMENTS, BEFORE_NAME, BETWEEN, CALL, TAGGED
@@ -22,9 +21,6 @@ from blackbox_proxy.openai_http.tools import Tool, ToolSet
 
 MOST_CALLS = 32
 """Most calls of one answer: a model may otherwise call the same tool for ever."""
-
-LONGEST_PARAM = 200
-"""Most characters of the name of a field in an error."""
 
 FIELD = "tools[{}].function.parameters"
 """Where the schema of a tool stands in a request, by its number."""
@@ -52,8 +48,8 @@ def held_to_tools(
             param="tool_choice",
             code="invalid_value",
         )
-    constraint = Grammar(grammar(tools, response))
     try:
+        constraint = Grammar(grammar(tools, response))
         ConstraintAcceptor(constraint)
     except InputError as error:
         _refuse_schema(tools, field)
@@ -160,13 +156,15 @@ def check_stops(tools: ToolSet, stops: Sequence[str]) -> None:
 
 
 def _refuse_schema(tools: ToolSet, field: str) -> None:
-    """Raises Refusal for the first tool whose schema cannot be obeyed, and names the place in it."""
+    """Raises Refusal for the first tool whose schema cannot be obeyed; the words name the place in it."""
     for at, tool in enumerate(tools.tools):
-        mistake = place_of(closed(json.loads(tool.parameters))) if tool in tools.offered else None
-        if mistake is not None:
-            param = f"{field.format(at)}{mistake.path}"[:LONGEST_PARAM]
+        if tool not in tools.offered:
+            continue
+        try:
+            ConstraintAcceptor(JsonSchema.of(closed(json.loads(tool.parameters))))
+        except InputError as error:
             raise Refusal(
-                f"Invalid schema for function '{tool.name}': {mistake.words}, at '{param}'.",
-                param=param,
+                f"Invalid schema for function '{tool.name}': {error.message}.",
+                param=field.format(at),
                 code="invalid_function_parameters",
-            )
+            ) from None

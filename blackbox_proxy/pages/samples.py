@@ -26,7 +26,8 @@ def samples_table(samples: Sequence[Sample]) -> list[Html]:
 
 
 def _sample_row(sample: Sample) -> Html:
-    remark = el("span", " chosen", cls="soft") if sample.chosen else ""
+    said = " chosen" if sample.chosen else "" if sample.allowed else " not what the constraint asks for"
+    remark = el("span", said, cls="soft") if said else ""
     logs = (sample.log_weight, sample.expert, sample.anti_expert, sample.logp)
     return el(
         "tr",

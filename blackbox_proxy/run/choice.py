@@ -12,11 +12,13 @@ from dataclasses import dataclass, field, replace
 from typing import Self, final
 
 from blackbox_proxy.api import Endpoint
+from blackbox_proxy.constraints import Constraint
 from blackbox_proxy.core.alignment.scoring import CLOSE, run, scored
 from blackbox_proxy.core.decoding import choosing
 from blackbox_proxy.core.events import ApiDraft, Evidence
 from blackbox_proxy.core.money.spending import Spending, spent_notes
 from blackbox_proxy.errors import BlackboxProxyError, InputError
+from blackbox_proxy.guidance import ConstraintAcceptor, options_of
 from blackbox_proxy.run.sources import LocalPair, Offsets
 from blackbox_proxy.types import (
     Choice,
@@ -39,6 +41,32 @@ NEEDS: Mapping[choosing.Lack, str] = {
     "tie": "another alpha, or other options: the odds of the best ones are equal as far as they can be told",
 }
 """What would decide a choice, in words."""
+
+
+def options_under(constraint: Constraint | None, options: Sequence[str] | None) -> Sequence[str]:
+    """What is chosen from: the options, or those that a constraint lists.
+
+    Raises InputError where neither says any, and for an option that the constraint does not allow.
+    """
+    if options is None:
+        listed = None if constraint is None else options_of(constraint)
+        if listed is None:
+            raise InputError(
+                "nothing says which answers to choose from",
+                hint="name the options, or set a constraint that lists its answers: OneOf, or a schema that is an enum",
+            )
+        return listed
+    if constraint is not None:
+        accepts = ConstraintAcceptor(constraint)
+        others = [
+            one for one in options if not accepts.follows(b"", one.encode()) or not accepts.follows(one.encode(), b"")
+        ]
+        if others:
+            raise InputError(
+                f"the constraint does not allow the option {others[0]!r}",
+                hint="leave it out, or the constraint; JSON has a blank after each comma and colon, and none elsewhere",
+            )
+    return options
 
 
 @final

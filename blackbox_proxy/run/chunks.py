@@ -8,12 +8,14 @@ from decimal import Decimal
 from typing import final
 
 from blackbox_proxy.api import Endpoint
+from blackbox_proxy.core.decoding.acceptors import ANY_WHOLE_TEXT, WholeTexts
 from blackbox_proxy.core.decoding.chunks import chunked_answers
 from blackbox_proxy.core.decoding.whole import seed_of, written_in
 from blackbox_proxy.core.events import ApiAnswers, ApiChunks, Drawing, Ending, Evidence, Run
 from blackbox_proxy.core.money.spending import Spending, calls_of, cost_of
 from blackbox_proxy.errors import InputError, OverBudget
 from blackbox_proxy.run.calls import Answered
+from blackbox_proxy.run.sources import texts_of
 from blackbox_proxy.run.whole import HeldAnswers, draws, order_of
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Ask, Continuation, Draw, Exactness, Prefix, Reply, Sample, Sampling, Score, WayTaken
@@ -24,13 +26,13 @@ _GOES_ON = (Continuation.EXACT, Continuation.PREFILL)
 def held_for(steering: Steering, api: Endpoint) -> HeldAnswers | HeldChunks:
     """What the texts that are drawn are held in. Raises InputError for chunks where the endpoint cannot go on."""
     if steering.way != "chunks":
-        return HeldAnswers(steering)
+        return HeldAnswers(steering, texts=texts_of(steering))
     if api.capabilities().continuation not in _GOES_ON:
         raise InputError(
             f"the adapter for {api.model!r} cannot go on from exactly a given text, which way='chunks' needs",
             hint="use way='answers', or an endpoint with /completions or prefill",
         )
-    return HeldChunks(steering)
+    return HeldChunks(steering, constrained=texts_of(steering))
 
 
 def drawing(event: Drawing, api: Endpoint, prefix: Prefix) -> list[Draw]:
@@ -59,12 +61,14 @@ class HeldChunks:
         replies: Those that came.
         failures: Why others did not.
         texts: What was gone on with last.
+        constrained: Which texts may be answers.
     """
 
     steering: Steering
     replies: list[Reply] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     texts: tuple[bytes, ...] = ()
+    constrained: WholeTexts = ANY_WHOLE_TEXT
 
     @property
     def way(self) -> WayTaken:
@@ -78,7 +82,7 @@ class HeldChunks:
 
     def run(self) -> Run:
         """The loop that asks for them."""
-        return chunked_answers(self.steering)
+        return chunked_answers(self.steering, texts=self.constrained)
 
     def gather(self, answered: Answered, spending: Spending) -> Evidence:
         """Keep the replies that came, in spite of those that did not.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from blackbox_proxy.core.alignment.recut import strange_borders, strange_pieces
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
+from blackbox_proxy.guidance import limits_of
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Finish, Step
 
@@ -23,11 +24,20 @@ def uncertain_notes(steps: Sequence[Step]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def constraint_note(steering: Steering, finish: Finish) -> tuple[str, ...]:
-    """What to say of an answer that was cut although a constraint may have wanted more of it."""
-    if steering.constraint is None or finish == "stop":
-        return ()
-    return (f"the answer was cut ({finish}), so it may not be all that the constraint asks for",)
+def constraint_notes(steering: Steering, finish: Finish, text: bytes) -> tuple[str, ...]:
+    """What to say of an answer that was cut, or ended by a limit, although a constraint may have wanted more of it.
+
+    Of one that was steered token by token: whole answers are what the constraint asks for, and have no limits.
+    """
+    notes = []
+    if steering.constraint is not None and finish != "stop":
+        notes.append(f"the answer was cut ({finish}), so it may not be all that the constraint asks for")
+    limits = limits_of(steering.constraint)
+    if limits is not None and (reached := limits.reached(text)):
+        notes.append(
+            f"limits for what the schema does not bound were reached, where more may have come: {', '.join(reached)}"
+        )
+    return tuple(notes)
 
 
 def blind_note(blind: int) -> tuple[str, ...]:

@@ -41,7 +41,7 @@ from blackbox_proxy.local.controls import parted_note
 from blackbox_proxy.run.calls import Answered, Batch, as_worded, goes_on_from, start_of
 from blackbox_proxy.run.chunks import HeldChunks, drawing, held_for
 from blackbox_proxy.run.labels import exactness_of, way_of
-from blackbox_proxy.run.notes import blind_note, constraint_note, recut_notes, respelled_note, uncertain_notes
+from blackbox_proxy.run.notes import blind_note, constraint_notes, recut_notes, respelled_note, uncertain_notes
 from blackbox_proxy.run.sources import (
     BoundSource,
     LocalPair,
@@ -180,7 +180,6 @@ class Session:
     @classmethod
     def open_given(cls, given: Given, *, api: Endpoint, offsets: Offsets, steering: Steering) -> Session:
         """A run that scores a text. Raises InputError where the endpoint does not give texts back."""
-        check_unconstrained(steering, "a text that is scored")
         api = reached_by(api, steering.way)
         if not api.capabilities().echo:
             raise InputError(
@@ -363,7 +362,7 @@ class Session:
                 *respelled_note(self.respelled),
                 *(() if known is None else recut_notes(self.steps, known, replies=usage.answered)),
                 *uncertain_notes(self.steps),
-                *constraint_note(self.steering, ending.finish),
+                *(constraint_notes(self.steering, ending.finish, text[:cut]) if self._by_tokens else ()),
                 *spent_notes(usage),
             ),
             calls=tuple(self.spending.calls),
@@ -371,6 +370,11 @@ class Session:
             way=way_of(self.steps, ending, self.api.capabilities(), drawn=self.whole and self.whole.way),
             sureness=ending.sureness,
         )
+
+    @property
+    def _by_tokens(self) -> bool:
+        """Whether an answer is steered token by token."""
+        return self.whole is None and self.given is None
 
     def _cost(self, ending: Ending) -> Decimal | None:
         """US dollars; of an answer that nobody was asked for, none."""

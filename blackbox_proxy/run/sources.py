@@ -11,7 +11,7 @@ from typing import Literal, Protocol, final, runtime_checkable
 
 from blackbox_proxy.api import Endpoint
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
-from blackbox_proxy.core.decoding.acceptors import ANY_TEXT, Acceptor
+from blackbox_proxy.core.decoding.acceptors import ANY_TEXT, ANY_WHOLE_TEXT, Acceptor, WholeTexts
 from blackbox_proxy.core.decoding.answers import steps, steps_by_scores
 from blackbox_proxy.core.decoding.collecting import collected_steps
 from blackbox_proxy.core.decoding.drafting import TYPICAL, CostRatios, Drafter, Drafts, Planner
@@ -26,7 +26,7 @@ from blackbox_proxy.core.events import (
     StringScores,
 )
 from blackbox_proxy.errors import InputError
-from blackbox_proxy.guidance import ConstraintAcceptor
+from blackbox_proxy.guidance import ConstrainedTexts, ConstraintAcceptor
 from blackbox_proxy.steering import Steering, Way
 from blackbox_proxy.types import (
     Continuation,
@@ -96,6 +96,11 @@ def acceptor_of(steering: Steering) -> Acceptor:
     return ANY_TEXT if steering.constraint is None else ConstraintAcceptor(steering.constraint)
 
 
+def texts_of(steering: Steering) -> WholeTexts:
+    """Which whole texts may be the answer. Raises InputError for a constraint that cannot be obeyed."""
+    return ANY_WHOLE_TEXT if steering.constraint is None else ConstrainedTexts(steering.constraint)
+
+
 def check_unconstrained(steering: Steering, what: str) -> None:
     """Raises InputError where a constraint is set for what would not hold to it."""
     if steering.constraint is not None:
@@ -137,7 +142,8 @@ class PairSource:
 
     def scoring(self, given: Given, steering: Steering, api: Endpoint) -> Run:
         vocabulary, spell = self.pair.vocabulary, self.pair.spell
-        return scored_steps(given, steering, vocabulary=vocabulary, spell=spell, api=api.vocabulary)
+        accepts = acceptor_of(steering)
+        return scored_steps(given, steering, vocabulary=vocabulary, spell=spell, api=api.vocabulary, accepts=accepts)
 
     def collecting(self, reference: bytes, steering: Steering, api: Endpoint) -> Run:
         vocabulary, spell, echoes = self.pair.vocabulary, self.pair.spell, api.capabilities().echo
@@ -166,7 +172,8 @@ class StringSource:
         return steps_by_scores(steering, proposes=proposes, accepts=acceptor_of(steering))
 
     def scoring(self, given: Given, steering: Steering, _api: Endpoint) -> Run:
-        return scored_by_scores(given, steering, proposes=isinstance(self.source, Proposer))
+        proposes = isinstance(self.source, Proposer)
+        return scored_by_scores(given, steering, proposes=proposes, accepts=acceptor_of(steering))
 
     def begun(self, prompt: Prompt) -> StringSource:
         return replace(self, prompt=prompt)
@@ -244,10 +251,19 @@ def draws_whole(steering: Steering, api: Endpoint) -> bool:
     return steering.way in {"answers", "chunks"} or (steering.way == "auto" and not api.capabilities().logprobs)
 
 
+ANY_ONE = 0.999
+"""What `settled` is where the first whole answer that is allowed is taken."""
+
+
 def whole_knobs(steering: Steering) -> Steering:
-    """The knobs where whole answers are drawn: where nothing steers, and nobody asked for several, one is enough."""
+    """The knobs where whole answers are drawn: where nothing steers, and nobody asked for several, one is enough.
+
+    With a constraint it is the first that is allowed: one of the closed model's own that are.
+    """
     if steering.way == "auto" and not steering.acts_from(0):
-        return replace(steering, samples=1, settled=0.0)
+        if steering.constraint is None:
+            return replace(steering, samples=1, settled=0.0)
+        return replace(steering, settled=ANY_ONE) if steering.pick == "best" else steering
     return steering
 
 

@@ -11,7 +11,7 @@ from blackbox_proxy.api import Endpoint, as_prompt
 from blackbox_proxy.core.decoding.drafting import Planner
 from blackbox_proxy.core.decoding.given import Given
 from blackbox_proxy.errors import InputError
-from blackbox_proxy.run.choice import Choosing
+from blackbox_proxy.run.choice import Choosing, options_under
 from blackbox_proxy.run.engine import AsyncStream, Stream
 from blackbox_proxy.run.foretelling import foretell
 from blackbox_proxy.run.session import Session
@@ -83,22 +83,31 @@ class Steerer:
         return (Stream(session) for session in self._sessions(prompt, n, pair_prompt))
 
     def choose(
-        self, prompt: Prompt | str, options: Sequence[str], *, calls: int = 8, pair_prompt: Prompt | str | None = None
+        self,
+        prompt: Prompt | str,
+        options: Sequence[str] | None = None,
+        *,
+        calls: int = 8,
+        pair_prompt: Prompt | str | None = None,
     ) -> Choice:
         """Which of some answers the API gives, steered: q(option) ~ p(option) (E[option] / A[option])^alpha.
 
         One call is enough where all options show in the top-k. Beginnings of longer ones are gone on from, where the
         endpoint can do that. What is still open then is bounded; where bounds overlap, the choice is undecided and says
-        what would decide. Of the knobs `alpha` alone counts.
+        what would decide. Of the knobs `alpha` and `constraint` count.
+
+        Token by token each step is normalised by itself; here the options are, as wholes. Where each is a token by
+        itself the two agree; elsewhere they need not.
 
         Args:
             prompt: As in `complete`.
-            options: The answers as the model would write them, byte for byte; an answer is one if it begins so.
+            options: The answers as the model would write them, byte for byte; an answer is one if it begins so. None
+                for those that the constraint lists: `OneOf`, or a schema that is an enum.
             calls: Most calls.
             pair_prompt: As in `complete`.
 
         Raises:
-            InputError: For options that are none.
+            InputError: For options that are none, or that the constraint does not allow.
             PromptError: For a prompt that the pair cannot hold, before anything is sent.
         """
         return self._choosing(prompt, options, calls=calls, pair_prompt=pair_prompt).run()
@@ -160,7 +169,12 @@ class Steerer:
             yield await AsyncStream(session).result()
 
     async def achoose(
-        self, prompt: Prompt | str, options: Sequence[str], *, calls: int = 8, pair_prompt: Prompt | str | None = None
+        self,
+        prompt: Prompt | str,
+        options: Sequence[str] | None = None,
+        *,
+        calls: int = 8,
+        pair_prompt: Prompt | str | None = None,
     ) -> Choice:
         """`choose` for asyncio."""
         return await self._choosing(prompt, options, calls=calls, pair_prompt=pair_prompt).arun()
@@ -228,12 +242,12 @@ class Steerer:
         )
 
     def _choosing(
-        self, prompt: Prompt | str, options: Sequence[str], *, calls: int, pair_prompt: Prompt | str | None
+        self, prompt: Prompt | str, options: Sequence[str] | None, *, calls: int, pair_prompt: Prompt | str | None
     ) -> Choosing:
         return Choosing.open(
             as_prompt(prompt),
             _or(pair_prompt, prompt),
-            options,
+            options_under(self.steering.constraint, options),
             api=self.api,
             offsets=self.offsets,
             alpha=self.steering.alpha,

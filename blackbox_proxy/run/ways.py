@@ -17,6 +17,7 @@ from blackbox_proxy.core.decoding.sources import OffsetTable
 from blackbox_proxy.core.events import Run
 from blackbox_proxy.core.money.spending import Spending
 from blackbox_proxy.errors import InputError
+from blackbox_proxy.run.choice import options_under
 from blackbox_proxy.run.session import Session
 from blackbox_proxy.run.sources import LocalPair, Offsets, PairSource, RoutedSource, check_unconstrained, read_by
 from blackbox_proxy.steering import Steering
@@ -62,8 +63,11 @@ def open_expert(prompt: Prompt, *, offsets: Offsets, steering: Steering) -> Sess
 def open_choice(
     prompt: Prompt, pair_prompt: Prompt, options: Sequence[str], *, api: Endpoint, offsets: Offsets, steering: Steering
 ) -> Session:
-    """A run that answers with the likeliest of some options. Raises InputError for offsets that come from no pair."""
-    check_unconstrained(steering, "a choice between options")
+    """A run that answers with the likeliest of some options.
+
+    Raises InputError for offsets that come from no pair, and for an option that a constraint does not allow.
+    """
+    options = options_under(steering.constraint, options)
     source = _pair_source(offsets, pair_prompt)
     run = _session(source, prompt, api=api, steering=steering)
     return replace(run, plan=lambda _: _choice(source, options, api=api, steering=steering))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import final
 
 from blackbox_proxy.api import Endpoint
+from blackbox_proxy.core.decoding.acceptors import ANY_WHOLE_TEXT, WholeTexts
 from blackbox_proxy.core.decoding.whole import kept_draw, merged, priced, seed_of, whole_answers, written_in
 from blackbox_proxy.core.events import ApiAnswers, Ending, Evidence, Run
 from blackbox_proxy.core.money.spending import Spending, calls_of, cost_of
@@ -37,6 +38,7 @@ class HeldAnswers:
     steering: Steering
     replies: list[Reply] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    texts: WholeTexts = ANY_WHOLE_TEXT
 
     @property
     def way(self) -> WayTaken:
@@ -50,7 +52,7 @@ class HeldAnswers:
 
     def run(self) -> Run:
         """The loop that asks for them."""
-        return whole_answers(self.steering)
+        return whole_answers(self.steering, texts=self.texts)
 
     def gather(self, answered: Answered, spending: Spending) -> Evidence:
         """Keep the replies that came, in spite of those that did not. Raises their error where there is none at all.
@@ -73,17 +75,17 @@ class HeldAnswers:
         """Book the tokens of one draw of the chosen answer as kept; all others are wasted."""
         for sample in ending.samples:
             if sample.chosen:
-                spending.take(*kept_draw(self.replies, sample, self.steering))
+                spending.take(*kept_draw(self.replies, sample, self.steering, texts=self.texts))
 
     def unscored(self) -> Ending:
         """How a run ends whose answers nobody could weigh."""
-        samples = tuple(merged(self.replies, self.steering))
+        samples = tuple(merged(self.replies, self.steering, texts=self.texts))
         return Ending("error", sum(one.tokens for one in samples), (), samples)
 
     def priced(self, ending: Ending) -> tuple[Sample, ...]:
         """The samples with what they cost."""
         costs = [cost_of(calls_of(reply)) for reply in self.replies]
-        return priced(ending.samples, self.replies, costs, steering=self.steering)
+        return priced(ending.samples, self.replies, costs, steering=self.steering, texts=self.texts)
 
 
 def order_of(reply: Reply) -> tuple[list[str], int, int]:

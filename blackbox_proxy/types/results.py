@@ -148,6 +148,7 @@ class Sample:
             several. Chunks that two texts share count for both, and those of texts that were dropped for none.
         cost: US dollars, its part of the requests that drew it; None where that is unknown.
         chosen: Whether it is the answer.
+        allowed: Whether it is what the constraint asks for; if not, it weighs nothing.
     """
 
     text: str
@@ -161,6 +162,7 @@ class Sample:
     tokens: int = 0
     cost: Decimal | None = None
     chosen: bool = False
+    allowed: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,10 @@
     python -m tests.bench.typed [--answers N] [--cells WAY:TOP_K ...] [--out FILE]
 
 The closed model is the demo's behind the stand-in, steered by the demo's pair and left alone (`plain`). A cell is a way
-with the log-probs that are shown: `raw`, `prefill`, `forced` (a chat without prefill, by a schema of the endpoint's
-own), `words`. `--answers` is of raw:20; of the other cells each schema is asked once. An answer is valid where it is
-JSON and its schema holds; one that is cut by its length is not. Answers that are in the file are not asked again.
+with the log-probs that are shown, or `all` of them: `raw`, `prefill`, `forced` (a chat without prefill, by a schema of
+the endpoint's own), `words`. `--answers` is of raw:20, each schema asked greedily and then drawn with other seeds; of
+the other cells each schema is asked once. An answer is valid where it is JSON and its schema holds; one that is cut by
+its length is not. Answers that are in the file are not asked again.
 
 `unconstrained` is how often the closed model is valid by itself, told the schema in its prompt. `forced_share` is the
 share of bytes that the schema left no choice about. `overhead` is the time of a constraint's work beside a step's, over
@@ -40,7 +41,10 @@ from tests.bench.schemas import SCHEMAS, Schema
 
 CLOSED = "qwen2.5-coder-0.5b-instruct"
 MAX_TOKENS = 120
-CELLS = ("raw:20", "raw:5", "raw:100", "prefill:20", "forced:20", "words:20")
+CELLS = ("raw:20", "raw:5", "raw:all", "prefill:20", "forced:20", "words:20")
+ALL = 200_000
+"""More log-probs than any vocabulary has: `all` of them."""
+
 WAYS: Mapping[str, tuple[Mapping[str, Any], tuple[str, ...]]] = {
     "raw": ({"template": "chatml"}, ()),
     "prefill": ({"adapter": "chat_prefill"}, ()),
@@ -183,7 +187,7 @@ def main() -> None:
     with load_pair("demo") as pair:
         for cell in chosen.cells:
             way, top_k = cell.split(":")
-            with reached(way, int(top_k)) as api:
+            with reached(way, ALL if top_k == "all" else int(top_k)) as api:
                 for kind in ("steered", "plain"):
                     count = chosen.answers if cell == "raw:20" else min(chosen.answers, len(SCHEMAS))
                     for _ in asked(cell, kind, api=api, pair=pair, answers=count, kept=kept):

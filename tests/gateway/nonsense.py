@@ -20,6 +20,54 @@ READERS = (
 Headers = Mapping[str, str]
 
 
+def _nested(depth: int) -> Json:
+    """A schema in schemas."""
+    schema: Json = {}
+    for _ in range(depth):
+        schema = {"items": schema}
+    return schema
+
+
+SCHEMAS: list[Json] = [
+    3,
+    [],
+    "x",
+    True,
+    {"type": "what"},
+    {"uniqueItems": True},
+    {"not": {}},
+    {"if": {}, "then": {}},
+    {"items": {"format": "what"}},
+    {"items": {"$ref": "http://127.0.0.1/"}},
+    {"$ref": "#"},
+    {"$ref": "#/nowhere"},
+    {"allOf": [{"$ref": "#"}]},
+    {"type": "integer", "minimum": 2, "maximum": 1},
+    {"minLength": "x"},
+    {"maxLength": -1},
+    {"pattern": "("},
+    {"pattern": "(?=a)"},
+    {"multipleOf": 99_991},
+    {"properties": {f"p{n}": {} for n in range(2_001)}},
+    {"allOf": [{"anyOf": [{"properties": {f"k{i}{j}": {"type": "null"}}} for j in range(4)]} for i in range(9)]},
+    {"enum": []},
+    _nested(200),
+    _nested(450),
+]
+"""Schemas that no answer can be held to."""
+
+GRAMMARS: list[Json] = [
+    3,
+    [],
+    "x",
+    "start: missing",
+    'start: "a" start',
+    "start: A\nA: /(/",
+    'start: %json {"not": {}}',
+]
+EXPRESSIONS: list[Json] = [3, [], "(", "(?=a)b", "a{3,1}", "[z-a]", "\\1", "a" * 200_001]
+
+
 def _any(*values: Json) -> tuple[Json, ...]:
     """Values of any type."""
     return values
@@ -40,6 +88,18 @@ WRONG: dict[str, list[Json]] = {
     "logit_bias": [{"5": 100}, 3, [], "x"],
     "presence_penalty": [1, "x", [], {}],
     "frequency_penalty": [0.5, -2, [0]],
+    "guided_json": SCHEMAS,
+    "json_schema": SCHEMAS,
+    "guided_grammar": GRAMMARS,
+    "guided_regex": EXPRESSIONS,
+    "guided_choice": [3, "x", [], [""], [3], ["a", None], ["a"] * 1_001, {}],
+    "structured_outputs": [
+        *_any(3, "x", {}, {"what": 1}, {"json": {}, "regex": "a"}),
+        *({"json": schema} for schema in SCHEMAS),
+        *({"regex": one} for one in EXPRESSIONS),
+        *({"grammar": one} for one in GRAMMARS),
+    ],
+    "response_format": [{"type": "json_schema", "json_schema": {"name": "x", "schema": schema}} for schema in SCHEMAS],
 }
 """Values that each of the fields, alone, makes a 400 of, on OpenAI's older routes."""
 
@@ -90,7 +150,7 @@ def _deep_schema(depth: int) -> Json:
     return schema
 
 
-SCHEMAS: list[Json] = [
+ARGUMENT_SCHEMAS: list[Json] = [
     *_any(3, "x", [], True, {"type": "array"}, {"type": 3}, {"type": ["object", "null"]}, {"properties": 3}),
     *({"properties": {"a": schema}} for schema in _any(3, "x", [], {"type": "nothing"}, {"type": {}}, {"enum": 3})),
     *({"properties": {"a": schema}} for schema in _any({"uniqueItems": True}, {"not": {}}, {"$ref": "#/nowhere"})),
@@ -166,7 +226,7 @@ WRONG_CHAT: dict[str, list[Json]] = {
         *_any(3, "x", True, {}, {"a": {}}, {"type": "function"}),
         *([tool] for tool in _any(3, {}, None, [], {"type": "function"}, {"type": "custom", "custom": {"name": "f"}})),
         *([_tool(function)] for function in _any(None, 3, [], {}, {"name": 3}, {"name": ""}, {"name": "a b"})),
-        *([_tool({"name": "f", "parameters": schema})] for schema in SCHEMAS),
+        *([_tool({"name": "f", "parameters": schema})] for schema in ARGUMENT_SCHEMAS),
         *([_tool({"name": "f", field: value})] for field in ("description", "strict") for value in _any(3, [], {})),
         [_tool({"name": "f"})] * 2,
         [_tool({"name": f"f{n}"}) for n in range(129)],
@@ -183,7 +243,7 @@ WRONG_CHAT: dict[str, list[Json]] = {
     ],
     "parallel_tool_calls": [3, "true", [], {}],
     "functions": [[{}], 3, "x", [{"name": "f"}]],
-    "response_format": [{"type": "xml"}, {"type": "json_schema"}, 3, [], "json"],
+    "response_format": [*WRONG["response_format"], {"type": "xml"}, {"type": "json_schema"}, 3, [], "json"],
     "top_logprobs": [3, -1, 21, "x", True],
     "logprobs": [3, "x", [], 1],
     "modalities": [["audio"], 3, "x"],

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import resource
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.gateway.nonsense import WRONG
 from tests.standin.raw import post
 
 SCHEMA = {
@@ -98,7 +101,6 @@ def test_text_is_not_held_to_anything(served: str, format_: object) -> None:
         ({"top_k": 5}, "top_k", "not supported"),
         ({"min_tokens": 3}, "min_tokens", "not supported"),
         ({"bad_words": ["a"]}, "bad_words", "not supported"),
-        ({"response_format": {"type": "json_object"}, "steering": {"way": "answers"}}, None, "constraint"),
     ],
 )
 def test_what_cannot_be_obeyed_is_a_400_that_names_it(
@@ -108,3 +110,68 @@ def test_what_cannot_be_obeyed_is_a_400_that_names_it(
     assert reply.status == 400, reply.body
     assert reply.json["error"]["param"] == param
     assert said in reply.json["error"]["message"]
+
+
+def test_whole_answers_are_held_to_it_or_it_is_said_that_none_fits(served: str) -> None:
+    drawn = {**ASKED, "steering": {"way": "answers"}, "max_tokens": 4, "seed": 3}
+    anything = post(served, "/v1/chat/completions", {**drawn, "guided_regex": "(?s:.*)"})
+    assert anything.status == 200, anything.body
+    plain = post(served, "/v1/chat/completions", drawn).json["choices"]
+    assert anything.json["choices"] == plain
+    none = post(served, "/v1/chat/completions", {**drawn, "response_format": {"type": "json_object"}})
+    assert none.status == 422, none.body
+    assert none.json["error"]["code"] == "constraint_unsatisfied"
+    assert "constraint asks for" in none.json["error"]["message"]
+
+
+WRONG_ONES = [
+    (field, value)
+    for field in ("guided_json", "guided_grammar", "guided_regex", "guided_choice", "structured_outputs")
+    for value in WRONG[field]
+]
+
+
+def test_each_that_cannot_be_obeyed_is_a_400_on_both_routes(served: str) -> None:
+    for number, (field, value) in enumerate(WRONG_ONES):
+        route = ("/v1/chat/completions", "/v1/completions")[number % 2]
+        asked = ASKED if "chat" in route else {"model": "steered", "prompt": "the then", "max_tokens": 60}
+        reply = post(served, route, {**asked, field: value})
+        assert reply.status == 400, (field, str(value)[:200], reply.body[:300])
+        assert reply.json["error"]["message"]
+
+
+def resident() -> int:
+    """Bytes of memory of this process, in which the gateway runs."""
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
+
+
+HEAVY: list[dict[str, Any]] = [
+    {"guided_json": {"type": "object", "properties": {f"p{n}": {"type": "string"} for n in range(1_000)}}},
+    {"guided_json": {"enum": [f"value {n}" for n in range(8_000)]}},
+    {"guided_json": {"type": "string", "allOf": [{"pattern": f"(a|b)*a(a|b){{{n}}}"} for n in range(4, 16)]}},
+    {"guided_json": {"prefixItems": [{"type": "string", "pattern": f"(a|b)*a(a|b){{9}}{n}"} for n in range(900)]}},
+    {"guided_json": {"type": "integer", "multipleOf": 9_973}},
+    {"guided_json": {"type": "array", "minItems": 10**9, "items": {"type": "array", "minItems": 10**9}}},
+    {"guided_regex": "((a{1,100}){1,100}){1,100}"},
+    {"guided_regex": "|".join(f"(a|b)*a(a|b){{{n % 10}}}{n}" for n in range(5_000))},
+    {
+        "guided_grammar": "start: "
+        + " | ".join(f"r{n}" for n in range(2_000))
+        + "".join(f'\nr{n}: "a{n}"' for n in range(2_000))
+    },
+    {"guided_grammar": 'start: x\nx: x x x | x x | "a" | ""'},
+]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read where Linux tells it")
+def test_hostile_ones_are_answered_in_time_and_leave_no_memory_behind(served: str) -> None:
+    """Each by a 400 that says why, or held to; a client that waits is told within its time."""
+    asked = {**ASKED, "max_tokens": 1}
+    for wanted in HEAVY:
+        post(served, "/v1/chat/completions", {**asked, **wanted})
+    before = resident()
+    for wanted in HEAVY * 2:
+        reply = post(served, "/v1/chat/completions", {**asked, **wanted})
+        assert reply.status in {200, 400}, reply.body[:300]
+    assert resident() - before < 32 << 20

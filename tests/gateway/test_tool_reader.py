@@ -1,4 +1,4 @@
-"""What the grammar of calls allows, and what the reader of answers makes of it: laws, against `json.loads`."""
+"""What the grammar of calls allows, and what the reader of answers makes of it: properties, against `json.loads`."""
 
 from __future__ import annotations
 

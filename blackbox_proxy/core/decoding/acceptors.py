@@ -61,6 +61,90 @@ class AnyText:
 
 ANY_TEXT = AnyText()
 
+
+class WholeTexts(Protocol):
+    """Says of whole texts and of their beginnings whether they are answers; white space is the writer's."""
+
+    def answer(self, text: bytes) -> bytes | None:
+        """What of a text is an answer: all of it, or what stands before the place where it is over; None for none."""
+
+    def beginning(self, text: bytes) -> bytes | None:
+        """What of a text some answer begins with: all of it, or up to where it is over; None where none does."""
+
+    def is_over(self, text: bytes) -> bool:
+        """Whether a text is an answer, and nothing may follow it."""
+
+
+@final
+class AnyWholeText:
+    """Takes every text as it is."""
+
+    def answer(self, text: bytes) -> bytes:
+        """The text."""
+        return text
+
+    def beginning(self, text: bytes) -> bytes:
+        """The text."""
+        return text
+
+    def is_over(self, _text: bytes) -> bool:
+        """Never."""
+        return False
+
+
+ANY_WHOLE_TEXT = AnyWholeText()
+
+
+@final
+class TokensAlone:
+    """Another acceptor where an answer is made of token ids: text that is cut or forced would be none of the tokens."""
+
+    def __init__(self, accepts: Acceptor) -> None:
+        self.follows, self.starts, self.is_over = accepts.follows, accepts.starts, accepts.is_over
+
+    def forced(self, _text: bytes) -> bytes:
+        """Nothing: which tokens it is made of is chosen."""
+        return b""
+
+    def cut(self, _text: bytes, piece: bytes) -> bytes:
+        """The piece: one that goes beyond the end is not allowed."""
+        return piece
+
+
+@final
+class AnswerBehind:
+    """Another acceptor where what it is asked about stands behind other text, and the answer behind a prompt.
+
+    before: the text that stands before what it is asked about. Nothing is forced or cut: the text is given.
+    """
+
+    def __init__(self, accepts: Acceptor, *, prompt: int) -> None:
+        """prompt: how many bytes stand before the answer; of them anything is allowed."""
+        self._accepts, self._prompt, self.before = accepts, prompt, b""
+
+    def follows(self, text: bytes, piece: bytes) -> bool:
+        """Whether the answer may go on so; where the piece begins before the answer does, it may."""
+        whole = self.before + text
+        return len(whole) < self._prompt or self._accepts.follows(whole[self._prompt :], piece)
+
+    def starts(self, text: bytes) -> Sequence[bytes]:
+        """The bytes that may come next in the answer."""
+        whole = self.before + text
+        return () if len(whole) < self._prompt else self._accepts.starts(whole[self._prompt :])
+
+    def forced(self, _text: bytes) -> bytes:
+        """Nothing."""
+        return b""
+
+    def is_over(self, _text: bytes) -> bool:
+        """Never."""
+        return False
+
+    def cut(self, _text: bytes, piece: bytes) -> bytes:
+        """The piece."""
+        return piece
+
+
 LOOKED_AT = 128
 """Likely strings of the expert that are looked at before those that start as the constraint wants."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
-from blackbox_proxy.core.decoding.acceptors import ANY_TEXT, Acceptor
+from blackbox_proxy.core.decoding.acceptors import ANY_TEXT, Acceptor, TokensAlone
 from blackbox_proxy.core.decoding.drafting import Drafts
 from blackbox_proxy.core.decoding.ids import IdReading
 from blackbox_proxy.core.decoding.loop import Loop
@@ -34,8 +34,10 @@ def steps(
     beyond its top-k; drafts: who may draft; the API alone where nobody says; accepts: which texts may be answers.
     """
     table = PairTable()
+    if steering.event == "ids" and accepts is not ANY_TEXT:
+        accepts = TokensAlone(accepts)
     reading: Reading = (
-        IdReading(vocabulary, table, steering=steering, reveal=reveal)
+        IdReading(vocabulary, table, steering=steering, reveal=reveal, accepts=accepts)
         if steering.event == "ids"
         else ByteReading(vocabulary, table, spell=spell, steering=steering, api=api, reveal=reveal, accepts=accepts)
     )

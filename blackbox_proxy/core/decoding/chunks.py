@@ -15,7 +15,8 @@ from typing import final
 
 import numpy as np
 
-from blackbox_proxy.core.decoding.whole import FINISHES, TEMPERATURE, rank, tokens_in, weighted
+from blackbox_proxy.core.decoding.acceptors import ANY_WHOLE_TEXT, WholeTexts
+from blackbox_proxy.core.decoding.whole import FINISHES, TEMPERATURE, rank, tokens_in, unsatisfied, weighted
 from blackbox_proxy.core.events import ApiChunks, Beginning, Ending, Evidence, Run, ScoreStrings, ask_scores
 from blackbox_proxy.core.text import first_stop
 from blackbox_proxy.steering import Steering
@@ -64,9 +65,12 @@ class Beam:
         return Sample(self.text, self.finish or "length", len(self.bases) or self.copies, self.logp, tokens=tokens)
 
 
-def chunked_answers(steering: Steering) -> Run:
-    """Draw continuations, keep the best texts or some by weight, go on with these, and yield the one that is chosen."""
-    search = _Search(steering)
+def chunked_answers(steering: Steering, *, texts: WholeTexts = ANY_WHOLE_TEXT) -> Run:
+    """Draw continuations, keep the best texts or some by weight, go on with these, and yield the one that is chosen.
+
+    texts: which may be answers. Raises Unsatisfied where none that came begins one.
+    """
+    search = _Search(steering, texts)
     while (asked := search.next_round()) is not None:
         evidence = yield asked
         if evidence is None or (not evidence.replies and not search.rounds):
@@ -92,20 +96,24 @@ class _Search:
 
     beams: those that are gone on with, or have ended, each once. pool: what the next ones are taken from. ended: all
     texts that ended, where the best are taken: they compete to the last. scored: by text. replies, asked, came, rounds,
-    written: how many replies, continuations and rounds there were, and tokens of all of them.
+    written: how many replies, continuations and rounds there were, and tokens of all of them. barred: texts that begin
+    nothing that the constraint asks for, a draw each.
     """
 
     steering: Steering
+    texts: WholeTexts
     beams: list[Beam] = field(default_factory=lambda: [Beam()])
     pool: list[Beam] = field(default_factory=list)
     ended: dict[tuple[str, str], Beam] = field(default_factory=dict)
     scored: dict[tuple[str, bool], tuple[float, float]] = field(default_factory=lambda: {("", False): (0.0, 0.0)})
     log_normaliser: float = 0.0
+    lost: int = 0
     replies: int = 0
     asked: int = 0
     came: int = 0
     rounds: int = 0
     written: int = 0
+    barred: list[Beam] = field(default_factory=list)
 
     @property
     def draws(self) -> bool:
@@ -143,7 +151,26 @@ class _Search:
         if self.draws:
             kept = [*silent, *(beam for beam in self.beams if beam.finish is not None)]
             stay = [replace(beam, bases=(self._base(beam),) * beam.copies * self.steering.samples) for beam in kept]
-        self.pool = sorted(_merged([*stay, *grown]), key=lambda beam: beam.key)
+        self.pool = sorted(_merged([*stay, *self._fitting(grown)]), key=lambda beam: beam.key)
+        if not self.pool:
+            raise unsatisfied([beam.sample() for beam in self.barred])
+
+    def _fitting(self, grown: Sequence[Beam]) -> list[Beam]:
+        """Those that the constraint goes along with; the others are kept apart."""
+        both = [(beam, self._fitted(beam)) for beam in grown]
+        barred = [beam for beam, fitted in both if fitted is None]
+        self.lost, self.barred = len(barred), self.barred + barred
+        return [fitted for _, fitted in both if fitted is not None]
+
+    def _fitted(self, beam: Beam) -> Beam | None:
+        """A beam up to where its answer is over; None where it begins, or has ended as, no answer."""
+        text = beam.text.encode()
+        kept = self.texts.beginning(text) if beam.finish is None else self.texts.answer(text)
+        if kept is None:
+            return None
+        if self.texts.is_over(kept):
+            return replace(beam, text=kept.decode(), finish="stop", logp=beam.logp if kept == text else None)
+        return beam
 
     def _grown(self, beam: Beam, drawn: DrawnAnswer, part: tuple[int, int]) -> Beam:
         """A beam with one continuation. A cut character, which ends as U+FFFD, is left to the next one."""
@@ -207,7 +234,7 @@ class _Search:
     def _resample(self) -> None:
         """Draw as many beams as there are to be, in proportion; where all have ended, one is drawn by whoever asks."""
         masses = self._masses(self.pool)
-        number = sum(len(beam.bases) for beam in self.pool)
+        number = sum(len(beam.bases) for beam in self.pool) + self.lost
         self.log_normaliser += float(np.logaddexp.reduce(masses)) - math.log(number)
         if all(beam.finish is not None for beam in self.pool):
             self.beams = self.pool
@@ -253,6 +280,8 @@ class _Search:
         said = [chosen]
         if self.came < self.asked:
             said.append(f"{self.asked - self.came} of {self.asked} continuations did not come")
+        if self.barred:
+            said.append(f"{len(self.barred)} of the continuations begin nothing that the constraint asks for")
         if cut := sum(one.finish in {"length", "budget"} for one in samples):
             said.append(f"{cut} of the texts were cut; their weights are those of beginnings")
         return tuple(said)

@@ -17,10 +17,10 @@ from typing import final
 import numpy as np
 
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
-from blackbox_proxy.core.decoding.acceptors import ANY_TEXT
+from blackbox_proxy.core.decoding.acceptors import ANY_TEXT, Acceptor, AnswerBehind
 from blackbox_proxy.core.decoding.emitting import given_step
 from blackbox_proxy.core.decoding.ids import IdReading
-from blackbox_proxy.core.decoding.readings import Reading, ScoredPosition, untouched, with_requested
+from blackbox_proxy.core.decoding.readings import Reading, ScoredPosition, barred, untouched, with_requested
 from blackbox_proxy.core.decoding.rounds import Known, known_of
 from blackbox_proxy.core.decoding.scores import ScoreReading
 from blackbox_proxy.core.decoding.strings import ByteReading
@@ -43,12 +43,14 @@ class Given:
 
     tokens: the API's own, where they are known; their log-probs are not looked at. Without them it is cut by the API.
     as_ids: whether their ids are sent in place of the text. goes_on: whether the token behind the text is chosen too.
+    prompt: how many bytes of it are no part of the answer, which a constraint is about.
     """
 
     text: bytes
     tokens: tuple[Candidate, ...] = ()
     as_ids: bool = False
     goes_on: bool = False
+    prompt: int = 0
 
     @property
     def ids(self) -> TokenPath | None:
@@ -63,22 +65,29 @@ def scored_steps(
     vocabulary: Vocabulary,
     spell: Callable[[bytes], Sequence[int]],
     api: Vocabulary | None = None,
+    accepts: Acceptor = ANY_TEXT,
 ) -> Run:
     """A run that scores a text by a pair. Raises as `distribution_of`. Arguments as in `answers.steps`."""
-    table, distribution = PairTable(), distribution_of(steering)
+    table, distribution, held = PairTable(), distribution_of(steering), _held(accepts, given)
+    follows: Acceptor = held or ANY_TEXT
     reading: Reading = (
-        IdReading(vocabulary, table, steering=distribution)
+        IdReading(vocabulary, table, steering=distribution, accepts=follows)
         if steering.event == "ids"
-        else ByteReading(vocabulary, table, spell=spell, steering=distribution, api=api, given=True)
+        else ByteReading(vocabulary, table, spell=spell, steering=distribution, api=api, given=True, accepts=follows)
     )
     names = _special(vocabulary) | (_special(api) if api else frozenset())
-    return Scoring(distribution, reading, table, given=given, special=names).run()
+    return Scoring(distribution, reading, table, given=given, special=names, held=held).run()
 
 
-def scored_by_scores(given: Given, steering: Steering, *, proposes: bool) -> Run:
+def _held(accepts: Acceptor, given: Given) -> AnswerBehind | None:
+    return None if accepts is ANY_TEXT else AnswerBehind(accepts, prompt=given.prompt)
+
+
+def scored_by_scores(given: Given, steering: Steering, *, proposes: bool, accepts: Acceptor = ANY_TEXT) -> Run:
     """`scored_steps` by any source of offsets (`types.OffsetSource`)."""
-    distribution = distribution_of(steering)
-    return Scoring(distribution, ScoreReading(distribution, proposes=proposes), PairTable(), given=given).run()
+    distribution, held = distribution_of(steering), _held(accepts, given)
+    reading = ScoreReading(distribution, proposes=proposes, accepts=held or ANY_TEXT)
+    return Scoring(distribution, reading, PairTable(), given=given, held=held).run()
 
 
 def distribution_of(steering: Steering) -> Steering:
@@ -106,12 +115,21 @@ class Scoring:
 
     A step whose log-prob nobody knows has None in its place: that of the first token, and with offsets also those of
     special tokens, which are no text, and of what the pair reads as its prompt: the first tokens up to a whole word.
+    Where a constraint does not allow a token, its log-prob is -inf, and that of what follows unknown.
     """
 
     def __init__(
-        self, steering: Steering, reading: Reading, table: PairTable, *, given: Given, special: Container[bytes] = ()
+        self,
+        steering: Steering,
+        reading: Reading,
+        table: PairTable,
+        *,
+        given: Given,
+        special: Container[bytes] = (),
+        held: AnswerBehind | None = None,
     ) -> None:
-        """special: what special tokens are called, where a reply may spell them like text."""
+        """special: what special tokens are called, where a reply may spell them like text; held: by a constraint."""
+        self._held = held
         self._steering, self._reading, self._table = steering, reading, table
         self._given, self._special = given, special
         self._forced = False
@@ -122,31 +140,65 @@ class Scoring:
         (reply,) = evidence.replies
         self._forced = reply.forced
         places = [_marked(place, self._special) for place in _places(self._given, reply)]
-        behind = known_of(reply)[:1] if self._given.goes_on else []
+        allowed = self._allowed(places)
+        behind = known_of(reply)[:1] if self._given.goes_on and allowed == len(places) else []
         if self._steering.alpha == 0.0:
-            yield from map(self._unsteered, places)
-            answer = Answer()
+            yield from self._unsteered_all(places[:allowed])
+            answer = Answer(b"".join(place.sampled.piece for place in places)) if self._held else Answer()
         else:
-            answer = yield from self._steered(places)
+            answer = yield from self._steered(places[:allowed])
+        yield from map(_impossible, places[allowed : allowed + 1])
+        yield from map(_unknown, places[allowed + 1 :])
         finish: Finish = "length"
         for known in behind:
             step = yield from self._next(known, answer)
             finish = "stop" if step.kind is Kind.END else "length"
             yield step
-        return Ending(finish, max(0, len(reply.positions) - len(behind)), ())
+        return Ending(finish, max(0, len(reply.positions) - len(behind)), self._notes(places[:allowed], places))
+
+    def _allowed(self, places: Sequence[Position]) -> int:
+        """How many of the tokens the constraint goes along with; all of them without one."""
+        text = b""
+        for at, place in enumerate(places):
+            if self._held is not None and not self._held.follows(text, place.sampled.piece):
+                return at
+            text += place.sampled.piece
+        return len(places)
+
+    def _notes(self, allowed: Sequence[Position], places: Sequence[Position]) -> tuple[str, ...]:
+        """What to say of a text that is no answer of the constraint."""
+        if self._held is None:
+            return ()
+        text, self._held.before = b"".join(place.sampled.piece for place in allowed), b""
+        if len(allowed) < len(places):
+            piece = places[len(allowed)].sampled.piece
+            return (f"the constraint does not allow {piece!r} at byte {len(text)} of the text: it has no probability",)
+        whole = len(text) > self._given.prompt and not self._held.follows(text, b"")
+        return ("the text only begins an answer that the constraint allows",) if whole else ()
 
     def _steered(self, places: Sequence[Position]) -> Process[Answer]:
         """The steps of the text's tokens; gives what the pair reads behind its prompt in the end."""
         emitted, answer = 0, Answer()
         for start, end in _spans(places):
             yield from map(_unknown, places[emitted:start])
-            yield from self._table.begin(b"".join(place.sampled.piece for place in places[:start]))
+            before = b"".join(place.sampled.piece for place in places[:start])
+            yield from self._table.begin(before)
+            self._stand_behind(before)
             answer = yield from self._span(places[start:end])
             emitted = end
         yield from map(_unknown, places[emitted:])
         if not emitted and self._given.goes_on:
             yield from self._table.begin(self._given.text)
+            self._stand_behind(self._given.text)
         return answer
+
+    def _stand_behind(self, text: bytes) -> None:
+        if self._held is not None:
+            self._held.before = text
+
+    def _normalised(self, scored: ScoredPosition, place: Position, text: bytes) -> ScoredPosition:
+        """The position without what the constraint does not allow."""
+        return scored if self._held is None else replace(scored, barred=barred(place, text, accepts=self._held))
 
     def _span(self, places: Sequence[Position]) -> Process[Answer]:
         """The steps of tokens that follow one another; gives the text that they make."""
@@ -157,6 +209,7 @@ class Scoring:
             yield from self._table.know([path for one in answers for path in self._reading.paths(one)])
             for before, place in zip(answers, some, strict=False):
                 scored = yield from self._reading.score(place, before)
+                scored = self._normalised(scored, place, before.text)
                 column = scored.pieces.index(place.sampled.piece)
                 yield self._step(place, scored, column, origin=Origin.GIVEN)
             answer = answers[-1]
@@ -166,15 +219,23 @@ class Scoring:
     def _after(self, answer: Answer, place: Position) -> Answer:
         return self._reading.after(answer, place.sampled.piece)
 
-    def _unsteered(self, place: Position) -> Step:
+    def _unsteered_all(self, places: Sequence[Position]) -> Iterator[Step]:
+        text = b""
+        for place in places:
+            yield self._unsteered(place, text)
+            text += place.sampled.piece
+
+    def _unsteered(self, place: Position, text: bytes) -> Step:
         """The step of a token of the text where the API's own distribution is all that counts."""
-        token = place.sampled
-        scored = untouched(place, None, steering=self._steering, fits=lambda _piece: True)
+        token, fits = place.sampled, (_anything if self._held is None else partial(self._held.follows, text))
+        scored = untouched(place, None, steering=self._steering, fits=fits)
         if scored is None or not math.isfinite(token.logp):
             return _unknown(place)
-        candidates = scored.candidates(self._steering.top_candidates, scored.log_whole())
+        log_z = self._normalised(scored, place, text).log_whole()
+        candidates = scored.candidates(self._steering.top_candidates, log_z)
         piece, logp = token.piece, token.logp
-        step = Step(piece, token.kind, piece, logp, logp, 0.0, Origin.GIVEN, candidates, tv_bound=0.0, alpha=0.0)
+        after = logp if self._held is None else min(0.0, logp - log_z)
+        step = Step(piece, token.kind, piece, logp, after, 0.0, Origin.GIVEN, candidates, tv_bound=0.0, alpha=0.0)
         return replace(step, forced=self._forced)
 
     def _next(self, known: Known, answer: Answer) -> Process[Step]:
@@ -183,9 +244,11 @@ class Scoring:
         if not known.hidden and self._steering.alpha != 0.0:
             scored = yield from self._reading.score(place, answer)
         elif not known.hidden:
-            scored = untouched(place, None, steering=self._steering, fits=partial(ANY_TEXT.follows, answer.text))
+            follows = ANY_TEXT.follows if self._held is None else self._held.follows
+            scored = untouched(place, None, steering=self._steering, fits=partial(follows, answer.text))
         if scored is None:
             return replace(_unknown(place), origin=Origin.DRAFT)
+        scored = self._normalised(scored, place, answer.text)
         best = int(scored.scores.score.argmax())
         return self._step(place, scored, best, origin=Origin.DRAFT)
 
@@ -263,6 +326,15 @@ def _spans(places: Sequence[Position]) -> Iterator[tuple[int, int]]:
             starts.append(at)
     ends = [*(start - 1 for start in starts[1:]), len(places)]
     yield from zip(starts, ends, strict=False)
+
+
+def _anything(_piece: bytes) -> bool:
+    return True
+
+
+def _impossible(place: Position) -> Step:
+    """The step of a token that the constraint does not allow."""
+    return replace(_unknown(place), logp_before=place.sampled.logp, logp_after=-math.inf)
 
 
 def _unknown(place: Position) -> Step:

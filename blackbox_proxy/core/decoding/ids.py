@@ -7,8 +7,10 @@ API does not show can be bounded token by token. Knows nothing of who evaluates 
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import islice
 from typing import final
 
 import numpy as np
@@ -16,6 +18,7 @@ import numpy as np
 from blackbox_proxy.core.alignment.covering import probabilities
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding import combine
+from blackbox_proxy.core.decoding.acceptors import ANY_TEXT, LOOKED_AT, Acceptor
 from blackbox_proxy.core.decoding.certificate import Unseen, is_certain
 from blackbox_proxy.core.decoding.gating import gate_of
 from blackbox_proxy.core.decoding.offsets import Ratio
@@ -68,7 +71,9 @@ class IdReading:
         *,
         steering: Steering,
         reveal: RevealMethod = "none",
+        accepts: Acceptor = ANY_TEXT,
     ) -> None:
+        self._accepts = None if accepts is ANY_TEXT else accepts
         self._vocabulary, self._table, self._steering = vocabulary, table, steering
         self._reveal = reveal
         self._greedy = steering.temperature == 0.0
@@ -99,20 +104,22 @@ class IdReading:
         distributions = yield from self._distributions(answer)
         opening = self._gate(distributions)
         if not opening.is_open:
-            gated = untouched(position, opening.divergence, steering=self._steering, fits=self._fits)
+            fits = partial(self._fits, answer.text)
+            gated = untouched(position, opening.divergence, steering=self._steering, fits=fits)
             if gated is not None:
                 return gated
         alpha = self._steering.alpha_at(answer.tokens)
         gains = alpha * self._offsets(distributions) + self._may_appear
-        scored = self._listed(distributions, position, gains, alpha=alpha)
+        text = answer.text
+        scored = self._listed(distributions, position, gains, alpha=alpha, text=text)
         revealing = 0
         for _ in range(self._steering.reveals):
-            ids = self._threats(scored)
+            ids = self._threats(scored, text)
             if not ids:
                 break
             position, written = yield from reveal_ids(position, answer, ids, vocabulary=self._vocabulary)
             revealing += written
-            scored = self._listed(distributions, position, gains, alpha=alpha)
+            scored = self._listed(distributions, position, gains, alpha=alpha, text=text)
         return replace(scored, divergence=opening.divergence, revealing=revealing)
 
     def complete(self, answer: Answer) -> Completing:
@@ -126,7 +133,9 @@ class IdReading:
         alpha = self._steering.alpha_at(answer.tokens) if self._gate(distributions).is_open else 0.0
         expert, other = guess_weight(alpha)
         score = expert * distributions.expert.logits.astype(np.float64) + other * distributions.anti_expert.logits
-        best = int(np.argmax(score + self._may_appear))
+        best = next(self._allowed_ids(score + self._may_appear, answer.text), None)
+        if best is None:
+            return Guess(b"", 0.0)
         chance = math.exp(
             score[best] - expert * distributions.expert.log_norm - other * distributions.anti_expert.log_norm
         )
@@ -145,25 +154,48 @@ class IdReading:
             offsets[self._vocabulary.ends] = np.log(ends[0]) - np.log(ends[1])
         return offsets
 
-    def _fits(self, piece: bytes) -> bool:
-        return not piece or self.knows(piece)
+    def _fits(self, text: bytes, piece: bytes) -> bool:
+        """Whether a piece may follow a text: it is a token, and the constraint goes along."""
+        if piece and not self.knows(piece):
+            return False
+        return self._accepts is None or self._accepts.follows(text, piece)
+
+    def _allowed_ids(self, score: Floats, text: bytes) -> Iterator[int]:
+        """The ids that may follow a text, the best first, without those of -inf. score: of every id, shape (V,)."""
+        if self._accepts is None:
+            yield int(np.argmax(score))
+            return
+        ends, starts = set(self._vocabulary.ends.tolist()), frozenset(self._accepts.starts(text))
+        for i in np.argsort(-score, kind="stable").tolist():
+            if score[i] == -np.inf:
+                return
+            piece = b"" if i in ends else self._vocabulary.pieces[i]
+            if (not piece or piece[:1] in starts) and self._accepts.follows(text, piece):
+                yield i
 
     def _listed(
-        self, distributions: PairDistributions, position: Position, gains: Floats, *, alpha: float
+        self, distributions: PairDistributions, position: Position, gains: Floats, *, alpha: float, text: bytes
     ) -> ScoredPosition:
         """Everything that competes; more of the expert's ids where all that is not listed outweighs the choice."""
         count = self._steering.proposals
-        scored = self._scored_position(distributions, position, gains, alpha=alpha, count=count)
+        scored = self._scored_position(distributions, position, gains, alpha=alpha, count=count, text=text)
         while scored.is_outweighed and 0 < count < MOST_PROPOSED:
             count = min(WIDENED * count, MOST_PROPOSED)
-            scored = self._scored_position(distributions, position, gains, alpha=alpha, count=count)
+            scored = self._scored_position(distributions, position, gains, alpha=alpha, count=count, text=text)
         return scored
 
     def _scored_position(
-        self, distributions: PairDistributions, position: Position, gains: Floats, *, alpha: float, count: int
+        self,
+        distributions: PairDistributions,
+        position: Position,
+        gains: Floats,
+        *,
+        alpha: float,
+        count: int,
+        text: bytes,
     ) -> ScoredPosition:
-        shown = {p: logp for p, logp in merged(position, greedy=self._greedy).items() if self._fits(p)}
-        pieces = (*shown, *self._proposals(distributions, shown, count=count))
+        shown = {p: logp for p, logp in merged(position, greedy=self._greedy).items() if self._fits(text, p)}
+        pieces = (*shown, *self._proposals(distributions, shown, count=count, text=text))
         tail = hidden(position, greedy=self._greedy)
         masses = self._masses(distributions, pieces)
         field = combine.Field(
@@ -205,7 +237,7 @@ class IdReading:
             return [i for i in self._vocabulary.ends.tolist() if self._vocabulary.pieces[i] == candidate.piece]
         return list(self._vocabulary.ids_of(candidate.piece))[:1]
 
-    def _threats(self, scored: ScoredPosition) -> TokenPath:
+    def _threats(self, scored: ScoredPosition, text: bytes) -> TokenPath:
         """The unseen ids that could change the choice, or the distribution, most."""
         score, unseen = scored.scores.score, scored.unseen
         if self._steering.tail != "reveal" or self._reveal == "none" or unseen.gains is None or unseen.ids is None:
@@ -220,18 +252,33 @@ class IdReading:
             close = np.full(len(unseen.gains), bound > SLIGHT)
         most = 1 if self._reveal == "bias" else MOST_REQUESTED
         order = np.argsort(-unseen.gains[close], kind="stable")[:most]
-        return tuple(unseen.ids[close][order].tolist())
+        return tuple(i for i in unseen.ids[close][order].tolist() if self._may_follow(i, text))
 
-    def _proposals(self, distributions: PairDistributions, shown: dict[bytes, float], *, count: int) -> list[bytes]:
+    def _may_follow(self, i: int, text: bytes) -> bool:
+        return self._accepts is None or self._fits(text, self._piece(i))
+
+    def _piece(self, i: int) -> bytes:
+        """The bytes of an id, b"" for an end."""
+        return b"" if i in self._vocabulary.ends else self._vocabulary.pieces[i]
+
+    def _proposals(
+        self, distributions: PairDistributions, shown: dict[bytes, float], *, count: int, text: bytes
+    ) -> list[bytes]:
         if not self._steering.takes_unseen or not count:
             return []
         logits = distributions.expert.logits
         least = combine.REAL if count == self._steering.proposals else FAINT
         ids = np.flatnonzero(logits > distributions.expert.log_norm + math.log(least))
         ids = ids[self._vocabulary.is_text[ids]]
-        ids = ids[np.argsort(-logits[ids])][:count]
-        pieces = [self._vocabulary.pieces[i] for i in ids.tolist()]
-        return [piece for piece in (*pieces, b"") if piece not in shown]
+        ids = ids[np.argsort(-logits[ids])]
+        pieces = [self._vocabulary.pieces[i] for i in ids[: count if self._accepts is None else LOOKED_AT].tolist()]
+        listed = [piece for piece in (*pieces, b"") if self._fits(text, piece)]
+        if self._accepts is not None and not any((*listed, *shown)):
+            # However unlikely it is, something that is allowed competes.
+            allowed = islice(self._allowed_ids(logits.astype(np.float64) + self._may_appear, text), count)
+            listed += [self._piece(i) for i in allowed]
+        kept = [piece for piece in dict.fromkeys(listed) if piece not in shown]
+        return kept if self._accepts is None else [*kept[:count], *(piece for piece in kept[count:] if not piece)]
 
     def _masses(self, distributions: PairDistributions, pieces: Sequence[bytes]) -> Floats:
         ids = [self._vocabulary.ids_of(piece)[0] if piece else 0 for piece in pieces]

@@ -14,8 +14,10 @@ from decimal import Decimal
 
 import numpy as np
 
+from blackbox_proxy.core.decoding.acceptors import ANY_WHOLE_TEXT, WholeTexts
 from blackbox_proxy.core.events import ApiAnswers, Ending, Evidence, Run, ScoreStrings, ask_scores
 from blackbox_proxy.core.text import first_stop
+from blackbox_proxy.errors import Unsatisfied
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import FILTERED, DrawnAnswer, Finish, Floats, Kind, Origin, Reply, Sample, Step
 
@@ -35,8 +37,11 @@ Scored = Mapping[tuple[str, bool], tuple[float, float]]
 """Log-probs of texts under both members, by the text and whether it ended by itself."""
 
 
-def whole_answers(steering: Steering) -> Run:
-    """Draw answers, weigh them, and yield the one that is chosen."""
+def whole_answers(steering: Steering, *, texts: WholeTexts = ANY_WHOLE_TEXT) -> Run:
+    """Draw answers, weigh them, and yield the one that is chosen; texts: which may be answers.
+
+    Raises Unsatisfied where none of those that were drawn is one.
+    """
     replies: list[Reply] = []
     scored: dict[tuple[str, bool], tuple[float, float]] = {}
     while True:
@@ -46,17 +51,19 @@ def whole_answers(steering: Steering) -> Run:
         replies += came
         if not replies:
             raise TypeError("the first ApiAnswers is answered with Evidence that holds a reply")
-        samples = merged(replies, steering)
+        samples = merged(replies, steering, texts=texts)
         scored |= yield from _scores([one for one in samples if _key(one) not in scored])
         samples = weighted(samples, scored, alpha=steering.alpha)
         number = sum(one.count for one in samples)
         broke_off = sum(len(reply.drawn) for reply in came) < asked.count
         if broke_off or number >= steering.samples or _is_settled(samples, steering):
             break
+    if not any(one.allowed for one in samples):
+        raise unsatisfied(samples)
     at = picked(samples, steering)
     chosen = samples[at] = replace(samples[at], chosen=True)
     yield from _steps(chosen, samples)
-    _, kept = kept_draw(replies, chosen, steering)
+    _, kept = kept_draw(replies, chosen, steering, texts=texts)
     wasted = sum(one.tokens for one in samples) - kept
     ranked = sorted(samples, key=lambda one: -(one.share or 0.0))
     return Ending(chosen.finish, wasted, _notes(ranked, steering), tuple(ranked))
@@ -64,7 +71,7 @@ def whole_answers(steering: Steering) -> Run:
 
 def _next_round(steering: Steering, drawn: int) -> ApiAnswers:
     further = steering.samples - drawn
-    count = min(further, ROUND) if steering.settled else further
+    count = min(further, ROUND if steering.acts_from(0) else 1) if steering.settled else further
     temperature = steering.temperature or (TEMPERATURE if steering.samples > 1 else 0.0)
     return ApiAnswers(count, steering.max_tokens, drawn, temperature, steering.top_p, steering.seed)
 
@@ -74,10 +81,19 @@ def seed_of(seed: int, number: int) -> int:
     return int(np.random.default_rng([seed, number]).integers(2**31))
 
 
-def merged(replies: Sequence[Reply], steering: Steering) -> list[Sample]:
+def unsatisfied(samples: Sequence[Sample]) -> Unsatisfied:
+    """The error for texts of which none is what the constraint asks for."""
+    drawn, first = sum(one.count for one in samples), samples[0].text
+    return Unsatisfied(
+        f"none of the {drawn} texts that were drawn is what the constraint asks for; the first is {first[:80]!r}",
+        hint="say in the prompt what is wanted, draw more of them (--samples), or give them more tokens (--max-tokens)",
+    )
+
+
+def merged(replies: Sequence[Reply], steering: Steering, *, texts: WholeTexts = ANY_WHOLE_TEXT) -> list[Sample]:
     """The answers of some replies in the order in which they came first, equal ones as one."""
     samples: dict[_Same, Sample] = {}
-    for one in (draw for reply in replies for draw in draws_of(reply, steering)):
+    for one in (draw for reply in replies for draw in draws_of(reply, steering, texts=texts)):
         before = samples.get(_same(one))
         samples[_same(one)] = one if before is None else _added(before, one)
     return list(samples.values())
@@ -88,12 +104,13 @@ def _added(before: Sample, one: Sample) -> Sample:
     return replace(before, count=before.count + 1, tokens=before.tokens + one.tokens, logp=logp)
 
 
-def draws_of(reply: Reply, steering: Steering) -> list[Sample]:
+def draws_of(reply: Reply, steering: Steering, *, texts: WholeTexts = ANY_WHOLE_TEXT) -> list[Sample]:
     """Each answer of a reply by itself, with its part of the reply's tokens, which are shared out by length.
 
     Tokens that the answers do not show, of reasoning, are shared out too.
     """
-    return [_sample(one, tokens, steering.stop) for one, tokens in zip(reply.drawn, tokens_in(reply), strict=True)]
+    draws = zip(reply.drawn, tokens_in(reply), strict=True)
+    return [_allowed(_sample(one, tokens, steering.stop), texts) for one, tokens in draws]
 
 
 def tokens_in(reply: Reply) -> list[int]:
@@ -120,23 +137,39 @@ def _sample(drawn: DrawnAnswer, tokens: int, stops: Sequence[str]) -> Sample:
     return Sample(said, finish, 1, drawn.logp, tokens=tokens)
 
 
+def _allowed(sample: Sample, texts: WholeTexts) -> Sample:
+    """The draw up to where the answer is over, or as one that is none. Of what was cut nobody knows the log-prob."""
+    kept = texts.answer(sample.text.encode())
+    if kept is None:
+        return replace(sample, allowed=False)
+    text = kept.decode()
+    return sample if text == sample.text else replace(sample, text=text, finish="stop", logp=None)
+
+
 def _same(sample: Sample) -> _Same:
     return sample.text, sample.finish
 
 
-def kept_draw(replies: Sequence[Reply], chosen: Sample, steering: Steering) -> tuple[int, int]:
+def kept_draw(
+    replies: Sequence[Reply], chosen: Sample, steering: Steering, *, texts: WholeTexts = ANY_WHOLE_TEXT
+) -> tuple[int, int]:
     """The first draw of the chosen answer: the number of its reply, and its tokens."""
-    draws = ((at, one) for at, reply in enumerate(replies) for one in draws_of(reply, steering))
+    draws = ((at, one) for at, reply in enumerate(replies) for one in draws_of(reply, steering, texts=texts))
     return next((at, one.tokens) for at, one in draws if _same(one) == _same(chosen))
 
 
 def priced(
-    samples: Sequence[Sample], replies: Sequence[Reply], costs: Sequence[Decimal | None], *, steering: Steering
+    samples: Sequence[Sample],
+    replies: Sequence[Reply],
+    costs: Sequence[Decimal | None],
+    *,
+    steering: Steering,
+    texts: WholeTexts = ANY_WHOLE_TEXT,
 ) -> tuple[Sample, ...]:
     """The samples with what they cost: of each reply's cost the part of their tokens; None where one is unknown."""
     sums: dict[_Same, Decimal | None] = {}
     for reply, cost in zip(replies, costs, strict=True):
-        draws = draws_of(reply, steering)
+        draws = draws_of(reply, steering, texts=texts)
         written = max(sum(one.tokens for one in draws), 1)
         for one in draws:
             before = sums.get(_same(one), Decimal(0))
@@ -169,16 +202,18 @@ def _scores(samples: Sequence[Sample]) -> Generator[ScoreStrings, Evidence | Non
 def weighted(samples: Sequence[Sample], scored: Scored, *, alpha: float) -> list[Sample]:
     """The samples with their weights and their shares of them.
 
-    A text that neither member can say weighs 1. One that the filter cut weighs nothing where there is another.
+    A text that neither member can say weighs 1. One that the filter cut weighs nothing where there is another, and one
+    that the constraint does not allow weighs nothing.
     """
     logs = []
     for one in samples:
         expert, anti_expert = scored[_key(one)]
         known = max(expert, anti_expert) > -math.inf
         logs.append(alpha * (expert - anti_expert) if known and alpha else 0.0)
-    usable = [one.finish != FILTERED for one in samples]
-    if any(usable):
-        logs = [log if fit else -math.inf for log, fit in zip(logs, usable, strict=True)]
+    allowed = [one.allowed for one in samples]
+    usable = [one.allowed and one.finish != FILTERED for one in samples]
+    heavy = usable if any(usable) else allowed
+    logs = [log if fit else -math.inf for log, fit in zip(logs, heavy, strict=True)]
     shares = shares_of(logs, [one.count for one in samples])
     rows = zip(samples, logs, shares.tolist(), strict=True)
     return [
@@ -210,7 +245,7 @@ def picked(samples: Sequence[Sample], steering: Steering) -> int:
 
 def rank(sample: Sample, samples: Sequence[Sample]) -> tuple[float, int]:
     """The larger the better: the weight, with the API's log-prob where it is known of all; of equals, the count."""
-    counted = all(one.logp is not None for one in samples)
+    counted = all(one.logp is not None for one in samples if one.allowed)
     weight = sample.log_weight if sample.log_weight is not None else -math.inf
     return weight + (sample.logp or 0.0) * counted, sample.count
 
@@ -229,6 +264,8 @@ def chance_of_change(drawn: int, further: int, count: int) -> float:
 
 def _is_settled(samples: Sequence[Sample], steering: Steering) -> bool:
     number, best = sum(one.count for one in samples), samples[picked(samples, steering)]
+    if not best.allowed:
+        return False
     return chance_of_change(number, steering.samples - number, best.count) <= steering.settled
 
 
@@ -262,7 +299,9 @@ def _notes(ranked: Sequence[Sample], steering: Steering) -> tuple[str, ...]:
     notes = [said]
     if number < steering.samples and not steering.settled:
         notes.append(f"{steering.samples - number} of {steering.samples} answers did not come")
-    if cut := sum(one.count for one in ranked if one.finish == "length"):
+    if barred := sum(one.count for one in ranked if not one.allowed):
+        notes.append(f"{barred} of the answers are not what the constraint asks for, and weigh nothing")
+    if cut := sum(one.count for one in ranked if one.finish == "length" and one.allowed):
         notes.append(f"{cut} of the answers were cut at the most tokens; their weights are those of beginnings")
     if steering.pick == "best":
         best = next(one for one in ranked if one.chosen)

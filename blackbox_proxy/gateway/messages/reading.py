@@ -8,7 +8,7 @@ from typing import Any
 from blackbox_proxy.gateway.messages.faults import NO_THREADS
 from blackbox_proxy.gateway.messages.turns import read_messages
 from blackbox_proxy.gateway.requests import GatewayRequest, RequestLimits, read_chat
-from blackbox_proxy.gateway.spelling import Spelling, refuse_others, refuse_unknown
+from blackbox_proxy.gateway.spelling import FieldSpelling, refuse_others, refuse_unknown
 from blackbox_proxy.gateway.turns import unsupported
 from blackbox_proxy.openai_http import fields
 from blackbox_proxy.openai_http.fields import Body, Refusal
@@ -81,7 +81,7 @@ def read_counted(body: Body, limits: RequestLimits) -> GatewayRequest:
     chat |= {"messages": turns.turns, "max_completion_tokens": body.get("max_tokens"), "stop": _stops(body)}
     chat |= {"response_format": _format(body), "tools": _tools(body), "user": _user(body)}
     chat |= _choice(body)
-    with Spelling(_NAMES, turns.places, _WITHIN_TURNS).spelled():
+    with FieldSpelling(_NAMES, turns.places, _WITHIN_TURNS).spelled():
         return read_chat({name: value for name, value in chat.items() if value is not None}, limits)
 
 

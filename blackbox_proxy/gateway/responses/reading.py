@@ -10,7 +10,7 @@ from typing import Any
 
 from blackbox_proxy.gateway.requests import MOST_TOP, GatewayRequest, RequestLimits, read_chat
 from blackbox_proxy.gateway.responses.items import read_input
-from blackbox_proxy.gateway.spelling import Spelling, refuse_others, refuse_unknown
+from blackbox_proxy.gateway.spelling import FieldSpelling, refuse_others, refuse_unknown
 from blackbox_proxy.openai_http import fields
 from blackbox_proxy.openai_http.fields import Body, Refusal
 from blackbox_proxy.openai_http.responses import includes_logprobs
@@ -76,7 +76,7 @@ def read_response(body: Body, limits: RequestLimits) -> GatewayRequest:
     alternatives = fields.integer(body, "top_logprobs", low=0, high=MOST_TOP)
     if includes_logprobs(body):
         chat |= {"logprobs": True, "top_logprobs": alternatives or 0}
-    with Spelling(_NAMES, turns.places, _WITHIN_TURNS).spelled():
+    with FieldSpelling(_NAMES, turns.places, _WITHIN_TURNS).spelled():
         return read_chat({name: value for name, value in chat.items() if value is not None}, limits)
 
 
