@@ -6,6 +6,7 @@ a pattern that fits no test is an error, so that the list cannot outlive what it
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -23,6 +24,21 @@ SDISTS = VENV / "sdists"
 LISTED = Path(__file__).with_name("deselected.toml")
 LIMIT = 600.0
 """Seconds for one suite."""
+SHOWN = 12_000
+"""Characters of what a suite wrote that are told, its end."""
+QUIET = {
+    "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
+    "LITELLM_LOCAL_AUTOROUTER_PRESETS": "True",
+    "LITELLM_LOCAL_BLOG_POSTS": "True",
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "LITELLM_LOCAL_POLICY_TEMPLATES": "True",
+    "LITELLM_TELEMETRY": "False",
+    "OPENAI_AGENTS_DISABLE_TRACING": "1",
+    "PROMPTFOO_DISABLE_REMOTE_GENERATION": "1",
+    "PROMPTFOO_DISABLE_TELEMETRY": "1",
+    "PROMPTFOO_DISABLE_UPDATE": "1",
+}
+"""With these no client speaks to anyone but the gateway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +57,9 @@ class Outcome:
         return f"{self.name}: passed {self.passed}, failed {self.failed}, deselected {self.deselected}"
 
 
-def program(name: str) -> str:
-    """The path of a program in the environment; fails the test where there is none."""
-    path = VENV / "bin" / name
+def program(name: str, environment: str = "") -> str:
+    """The path of a program in the environment, or in one within it; fails the test where there is none."""
+    path = VENV / environment / "bin" / name
     if not path.exists():
         pytest.fail(f"{path} is not there: run `make contracts`", pytrace=False)
     return str(path)
@@ -56,16 +72,21 @@ def source(pattern: str) -> Path:
     return found[0]
 
 
+def environ(folder: Path, variables: Mapping[str, str]) -> dict[str, str]:
+    """What a process sees: nothing of this one's variables but the path, and a home of its own."""
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "SSL_CERT_FILE") if name in os.environ}
+    home = {"HOME": str(folder), "NO_PROXY": "*", "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+    return {**kept, **home, **variables}
+
+
 def ran(
     command: Sequence[str], *, folder: Path, variables: Mapping[str, str] | None = None, check: bool = True
 ) -> subprocess.CompletedProcess[str]:
-    """A finished process. Without the variables of this one, but for the path and a home of its own."""
-    kept = {name: os.environ[name] for name in ("PATH", "LANG", "SSL_CERT_FILE") if name in os.environ}
-    home = {"HOME": str(folder), "NO_PROXY": "*", "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+    """A finished process."""
     done = subprocess.run(
         command,
         cwd=folder,
-        env={**kept, **home, **(variables or {})},
+        env=environ(folder, variables or {}),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -75,6 +96,17 @@ def ran(
     if check and done.returncode:
         pytest.fail(f"{command} ended with {done.returncode}:\n{(done.stdout + done.stderr)[-6000:]}", pytrace=False)
     return done
+
+
+def verdict(name: str, done: subprocess.CompletedProcess[str]) -> Outcome:
+    """What a program said of its cases, in its last line; each pattern that is listed must have meant one."""
+    if done.returncode or not done.stdout.strip():
+        return Outcome(name, 0, 1, 0, (done.stdout + done.stderr)[-SHOWN:])
+    said = json.loads(done.stdout.splitlines()[-1])
+    idle = [pattern for pattern in listed(name) if not any(re.search(pattern, case) for case in said["deselected"])]
+    assert not idle, f"deselected.toml, [{name}]: no case is meant by {idle}"
+    failures = "\n".join(f"-- {case}\n{why}" for case, why in said["failed"].items())
+    return Outcome(name, len(said["passed"]), len(said["failed"]), len(said["deselected"]), failures)
 
 
 def pytest_suite(
@@ -103,9 +135,15 @@ def pytest_suite(
     return Outcome(name, passed, bad + len(wanted) - len(cases), len(tests) - len(wanted) + skipped, done.stdout)
 
 
-def selected(name: str, tests: Sequence[str], listed: Path = LISTED) -> list[str]:
+def listed(name: str, file: Path = LISTED) -> Mapping[str, str]:
+    """What is left out of a suite: patterns, each with its reason."""
+    patterns: Mapping[str, str] = tomllib.loads(file.read_text(encoding="utf-8")).get(name, {})
+    return patterns
+
+
+def selected(name: str, tests: Sequence[str], file: Path = LISTED) -> list[str]:
     """The tests that no pattern of the list fits."""
-    patterns: Mapping[str, str] = tomllib.loads(listed.read_text(encoding="utf-8"))[name]
+    patterns = listed(name, file)
     idle = [pattern for pattern in patterns if not any(re.search(pattern, test) for test in tests)]
     assert not idle, f"deselected.toml, [{name}]: no test is meant by {idle}"
     return [test for test in tests if not any(re.search(pattern, test) for pattern in patterns)]
