@@ -56,6 +56,7 @@ def overlapping(found: Choice) -> bool:
     return any(best.lower <= other.upper for other in found.options if other is not best)
 
 
+@pytest.mark.slow
 def test_on_two_hundred_distributions_there_is_a_winner_where_its_bounds_overlap_no_others(url: str) -> None:
     chance, seen = random.Random(3), {True: 0, False: 0}
     for number in range(200):

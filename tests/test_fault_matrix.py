@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blackbox_proxy.errors import ApiBusy, ApiRefused, ApiUnreachable, BlackboxProxyError, PromptError, ReplyError
+from blackbox_proxy.errors import ApiBusy, ApiRefused, ApiUnreachable, BlackboxProxyError, ReplyError
 from blackbox_proxy.remote.retry import RetryPolicy
 from blackbox_proxy.run.steerer import Steerer
 from blackbox_proxy.standin.plan import Fault, read_plan
@@ -185,7 +185,6 @@ ENDINGS: dict[str, tuple[str, type[BlackboxProxyError], int]] = {
     "truncated JSON": ("truncated", ReplyError, 4),
     "web page": ("html", ReplyError, 4),
     "refused": ("401", ApiRefused, 0),
-    "too long": ("413", PromptError, 0),
     "too long a pause": ("503:3600", ApiBusy, 0),
     "mixed": ("reset,429,truncated,500", ApiBusy, 2),
 }
@@ -222,6 +221,16 @@ def test_an_error_that_stays_carries_what_there_was(bench: Bench, route: str, en
         lengths.add(len(partial.steps))
     assert len(lengths) == 1
     assert 0 < lengths.pop() < len(wanted.steps)
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_an_answer_that_fills_the_context_ends_by_its_length(bench: Bench, driver: Driver) -> None:
+    wanted = undisturbed(bench, "text")
+    before = min(2, wanted.usage.requests - 1)
+    result = bench.answer("text", driver, read_plan("ok," * before + "413*9"))
+    assert (result.finish, result.usage.answered, result.usage.lost) == ("length", before, 0)
+    assert result.steps == wanted.steps[: len(result.steps)]
+    assert 0 < len(result.steps) < len(wanted.steps)
 
 
 @pytest.mark.parametrize("driver", DRIVERS)

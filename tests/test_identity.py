@@ -136,6 +136,7 @@ def by_ids(api: Api, pair: Pair, prompts: Sequence[str]) -> list[tuple[Result, s
     ]
 
 
+@pytest.mark.slow
 def test_steering_the_untuned_model_by_its_own_tuning_gives_the_tuned_model(api: Api, pair: Pair) -> None:
     check_same(by_ids(api, pair, PROMPTS[:2]))
 
@@ -156,6 +157,7 @@ def precise(smollm2_path: Path) -> Iterator[Pair]:
         yield opened
 
 
+@pytest.mark.slow
 def test_walking_ahead_changes_the_number_of_calls_and_nothing_else(api: Api, precise: Pair) -> None:
     """A weak alpha, so that much of the draft is kept; read row by row, since a draft is a batch of rows.
 

@@ -155,7 +155,7 @@ class Catalogue:
 
 @final
 @dataclass(slots=True)
-class Opening:
+class ModelOpener:
     """Opens each pair and each gate once, however many models use it, and what is open already not again.
 
     open: the models so far, each with the entries that it was opened by.
@@ -260,7 +260,7 @@ def opening(
     ledger: Ledger | None = None,
     open_pair: OpensPair = serving_pair,
     tape: Tape | None = None,
-) -> Iterator[Opening]:
+) -> Iterator[ModelOpener]:
     """Opens what is served; pairs are freed on leaving, connections by `Catalogue.aclose`.
 
     tape: a cassette that all models record into, or are replayed from.
@@ -268,7 +268,7 @@ def opening(
     kept = config.server.log
     log = None if kept is None else AnswerLog(config.path(kept), environ=environ)
     with ExitStack() as stack:
-        yield Opening(config, environ, ledger, open_pair, stack, tape, log)
+        yield ModelOpener(config, environ, ledger, open_pair, stack, tape, log)
 
 
 def notes(catalogue: Catalogue) -> Sequence[str]:

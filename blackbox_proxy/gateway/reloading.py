@@ -15,7 +15,7 @@ from typing import final
 from blackbox_proxy.errors import BlackboxProxyError, InputError
 from blackbox_proxy.gateway.config import Config
 from blackbox_proxy.gateway.keys import Keys
-from blackbox_proxy.gateway.models import Catalogue, Opening
+from blackbox_proxy.gateway.models import Catalogue, ModelOpener
 
 FROM_START = (
     "host",
@@ -42,7 +42,7 @@ class Reloader:
     def __init__(
         self,
         config: Config,
-        opening: Opening,
+        opening: ModelOpener,
         *,
         again: Callable[[], Config],
         keys_of: Callable[[Config], Keys],

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 _HEAD = """\
 # The gateway's configuration: `blackbox-proxy serve --config FILE`.
 # Lines that begin with `# name =` show a default. No secret belongs here: keys are named by variable or by file.
+# SIGHUP has models and keys read anew.
 
-[server]                      # SIGHUP reads models and keys anew
+[server]
 # host = "127.0.0.1"          # any other address needs keys
 # port = 8080                 # or BLACKBOX_PROXY_SERVER__PORT; so for every field of [server] and [ledger]
 # keys = "keys.txt"           # who may ask: `blackbox-proxy keys add NAME` writes it, hashes only
@@ -59,7 +60,7 @@ pair = {pair}                 # a pair file; `demo` for the demo's; left out: no
 
 [models.{name}.steering]      # defaults; requests may set others under `steering`
 # alpha = 1.0
-# max_tokens = 1024           # where a request has no limit; left out: `max_tokens` of [server]
+# max_tokens = 1024           # where a request has no limit; left out: that of the server
 # temperature = 0.0
 """
 

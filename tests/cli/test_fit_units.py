@@ -22,6 +22,7 @@ def answers(folder: Path) -> int:
     return sum(path.read_text("utf-8").count("\n") for path in folder.rglob("*.jsonl") if path.parent.name != "lines")
 
 
+@pytest.mark.slow
 def test_a_unit_that_is_stopped_goes_on_and_asks_nothing_twice(api_url: str, pair_path: Path, tmp_path: Path) -> None:
     items = tuple(Item(prompt=f"{sign}?", reference=sign) for sign in ascii_letters[: 24 + FRESH])
     lines = Source("toys", items[:24], items[24:], "", ScoringRule(), pair_path)

@@ -19,7 +19,7 @@ from blackbox_proxy.learnt import LearntWeights
 from blackbox_proxy.schedule import Schedule
 from blackbox_proxy.standin import running
 from blackbox_proxy.types import Message, Origin
-from tests.cli.runs import API_CONTEXT, Cli
+from tests.cli.runs import API_CONTEXT, Cli, Said
 from tests.tiny_gguf import TinyModel
 
 PROMPT = "What is this?"
@@ -178,17 +178,30 @@ def test_stop_ends_the_answer_before_itself(cli: Cli, where: tuple[str, ...], pl
     assert "before a --stop text" in said.err
 
 
-def test_an_answer_that_breaks_off_is_shown_as_far_as_it_came(cli: Cli, where: tuple[str, ...]) -> None:
+def test_an_answer_that_fills_the_context_ends_by_its_length(cli: Cli, where: tuple[str, ...]) -> None:
     """The second call no longer fits into the API's context."""
-    prompt = "x" * (API_CONTEXT - 25)
-    said = cli("steer", prompt, *where)
-    assert said.status == 2
+    said = cli("steer", "x" * (API_CONTEXT - 25), *where, "--json")
+    answer = json.loads(said.out)
+    assert (said.status, answer["finish"], answer["usage"]["refused"]) == (0, "length", 1)
+    assert answer["text"]
+
+
+def test_an_answer_that_breaks_off_is_shown_as_far_as_it_came(cli: Cli, tiny_api: TinyModel, pair_path: Path) -> None:
+    """The second call is refused."""
+
+    def broken(*options: str) -> Said:
+        with running(tiny_api.path, name="tiny", quirks=["faults=ok,401"], context=API_CONTEXT) as url:
+            endpoint = ("--base-url", url, "--model", "tiny", "--pair", str(pair_path))
+            return cli("steer", PROMPT, *endpoint, "--max-tokens", "8", *options)
+
+    said = broken()
+    assert said.status == 1
     assert len(said.out) > 1
     assert said.out.endswith("\n")
     error, hint, work, price, *_ = said.err.splitlines()
-    assert error.startswith("error: the prompt does not fit into the model's context")
+    assert error.startswith("error: ")
     assert hint.startswith("hint: ")
-    found = json.loads(cli("steer", prompt, *where, "--json", "--trace").out)
+    found = json.loads(broken("--json", "--trace").out)
     assert found.keys() == {"error", "partial"}
     partial = found["partial"]
     assert (partial["text"] + "\n", partial["finish"], len(partial["steps"])) == (said.out, "error", partial["tokens"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib.resources import as_file, files
+from importlib.util import find_spec
 from pathlib import Path
 
 import llama_cpp
@@ -17,6 +18,9 @@ import pytest
 from blackbox_proxy.local.pair import Pair, PairFiles, open_pair
 from tests.contracts.servers import llama_cpp_python, llama_server
 from tests.contracts.truth import Truth
+
+collect_ignore = [] if find_spec("anthropic") else ["test_anthropic.py"]
+"""What imports a package that only the extra `contracts` brings."""
 
 
 @pytest.fixture(scope="session")

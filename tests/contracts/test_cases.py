@@ -1,4 +1,4 @@
-"""How programs that use clients are judged: failures are seen, what is left out is told, nobody leaves this machine."""
+"""How programs that use clients are checked: failures are seen, omissions are told, nobody leaves this machine."""
 
 from __future__ import annotations
 

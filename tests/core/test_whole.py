@@ -126,6 +126,7 @@ def expected_shares(n: int) -> dict[str, float]:
     return total
 
 
+@pytest.mark.slow
 def test_the_bias_falls_as_one_over_the_number_of_draws() -> None:
     assert expected_shares(3) == pytest.approx(enumerated(3))
     bias = {n: sum(abs(expected_shares(n)[text] - target()[text]) for text in P) for n in (4, 16, 64)}

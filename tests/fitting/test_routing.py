@@ -82,6 +82,7 @@ def test_each_line_is_answered_by_one_of_both_and_costs_what_it_cost_there() -> 
         assert (kept.cost, score) in {(Decimal(0), expert.scores[item]), (Decimal("0.001"), other.scores[item])}
 
 
+@pytest.mark.slow
 def test_on_its_own_lines_it_is_not_over_optimistic() -> None:
     """An expert whose answers tell nothing: over many worlds the route scores no more than who is better by chance."""
     gains = []
@@ -94,6 +95,7 @@ def test_on_its_own_lines_it_is_not_over_optimistic() -> None:
     assert said.low <= 0.0
 
 
+@pytest.mark.slow
 def test_what_a_recipe_of_the_route_scores_on_other_lines_is_what_validation_says() -> None:
     gaps = []
     for seed in range(30):

@@ -162,6 +162,7 @@ def test_a_conversation_is_answered_as_from_a_cold_start_and_read_once(
             assert reads[1] < 1.5 * reads[0], "a turn costs what is new in it, however long the history is"
 
 
+@pytest.mark.slow
 @pytest.mark.weights
 def test_a_conversation_over_real_weights(slm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The demo's pair; the upstream is its untuned model."""

@@ -153,7 +153,7 @@ def test_an_address_of_the_callers_wins() -> None:
 
 def test_another_adapter_gets_only_what_means_something_to_it() -> None:
     options = settled("vllm", "m", adapter="chat_continue").options
-    assert options.keys() == {"top_k", "query_temperature"}
+    assert options.keys() == {"top_k", "query_temperature", "schemas"}
     assert settled("vllm", "m").options.keys() >= {"path", "token_ids", "reveal"}
 
 
