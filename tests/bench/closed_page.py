@@ -65,7 +65,10 @@ _LIMITS = """Two things keep a demanded text from being prefill there. The frame
 things, as the rows *inside the frame* show. And the spelling: this server lets the model spell what is demanded in the
 tokens that it likes best, not as the tokenizer cuts it. So SmolLM2-135M spelt `1. **Avoiding C` with a space and then
 `Coff`, and none of the twenty tokens that were listed after the space begins with `C`: nothing is known there. The
-stand-in spells it as the tokenizer does, and freely with its quirk `free-forced`."""
+stand-in spells it as the tokenizer does, and freely with its quirk `free-forced`. In the demo's form most of what is
+not known stands behind ` |` and `;`, where the model goes on with a token that holds the mark and more (`||(`): what
+would follow the mark alone is not told. A steered answer meets few of these places, since its next call begins behind
+another text."""
 
 _TOLD = """## Answers
 
