@@ -35,7 +35,7 @@ UNSTEERED: dict[str, tuple[str, Json]] = {
     "alpha 0": ("steered", {"alpha": 0}),
     "no pair": ("plain", {}),
     "gate shut": ("steered", {"gate": "divergence", "threshold": 1}),
-    "gate hardly open": ("steered", {"gate": "divergence", "threshold": 0.9999}),
+    "gate hardly open": ("steered", {"gate": "divergence", "threshold": 0.999999}),
 }
 
 

@@ -104,12 +104,13 @@ class IdReading:
         """Score the API's candidates, the end, and the expert's likeliest other ids; see `readings.Reading`."""
         distributions = yield from self._distributions(answer)
         opening = self._gate(distributions)
-        if not opening.is_open:
+        redrawn = self._steering.penalises and not self._greedy  # what the API drew is no draw with penalties
+        if not opening.is_open and not redrawn:
             fits = partial(self._fits, answer.text)
             gated = untouched(position, opening.divergence, steering=self._steering, fits=fits, said=answer.said)
             if gated is not None:
                 return gated
-        alpha = self._steering.alpha_at(answer.tokens)
+        alpha = self._steering.alpha_at(answer.tokens) if opening.is_open else 0.0
         gains = alpha * self._offsets(distributions) + self._may_appear
         if self._steering.penalises:
             repeated = [self._vocabulary.ids_of(piece)[0] for piece in set(answer.said) if piece]
@@ -124,7 +125,8 @@ class IdReading:
             position, written = yield from reveal_ids(position, answer, ids, vocabulary=self._vocabulary)
             revealing += written
             scored = self._listed(distributions, position, gains, alpha=alpha, answer=answer)
-        return replace(scored, divergence=opening.divergence, revealing=revealing)
+        gated = not opening.is_open
+        return replace(scored, divergence=opening.divergence, gated=gated, revealing=revealing)
 
     def complete(self, answer: Answer) -> Completing:
         """Raises ReplyError: an API that is sent ids is never asked for the rest of a character."""
