@@ -125,8 +125,8 @@ class IdReading:
             position, written = yield from reveal_ids(position, answer, ids, vocabulary=self._vocabulary)
             revealing += written
             scored = self._listed(distributions, position, gains, alpha=alpha, answer=answer)
-        gated = not opening.is_open
-        return replace(scored, divergence=opening.divergence, gated=gated, revealing=revealing)
+        shut = not opening.is_open
+        return replace(scored, divergence=opening.divergence, gated=shut, revealing=revealing)
 
     def complete(self, answer: Answer) -> Completing:
         """Raises ReplyError: an API that is sent ids is never asked for the rest of a character."""
