@@ -228,13 +228,19 @@ def test_every_command_runs_in_its_order(stranger: Stranger) -> None:
 @pytest.mark.slow
 @pytest.mark.weights
 def test_the_command_that_trains_runs(stranger: Stranger) -> None:
-    """With what follows it: an answer by the pair that it wrote."""
-    for name in ("my.lora.gguf", "my.pair.toml"):
-        (stranger.folder / name).unlink(missing_ok=True)
+    """With what follows it: an answer by the pair that it wrote. What stood there stands there again behind it."""
+    files = [stranger.folder / name for name in ("my.lora.gguf", "my.pair.toml")]
+    before = {file: file.read_bytes() for file in files if file.exists()}
+    for file in before:
+        file.unlink()
     (tune,) = (line for line in COMMANDS if line.startswith("blackbox-proxy tune "))
     (steer,) = (line for line in COMMANDS if re.match(r"blackbox-proxy steer .*--pair my\.pair\.toml", line))
-    for line in (tune, steer):
-        _works(stranger, line)
+    try:
+        for line in (tune, steer):
+            _works(stranger, line)
+    finally:
+        for file, content in before.items():
+            file.write_bytes(content)
 
 
 @pytest.mark.slow
