@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import final
+from typing import Any, final
 
+from blackbox_proxy.openai_http import fields
 from blackbox_proxy.openai_http.fields import Body, Refusal
 
 _TURN = re.compile(r"messages\[(?P<at>[0-9]+)\](?P<rest>.*)")
@@ -52,6 +53,20 @@ def _renamed(name: str, names: Mapping[str, str]) -> str:
         if fitting is not None:
             return fitting.expand(spelled) + name[fitting.end() :]
     return name
+
+
+def within(body: Body, name: str) -> Body:
+    """The fields of an object in the body, by their whole names."""
+    value = {} if body.get(name) is None else fields.mapping(body[name], name)
+    return {f"{name}.{key}": item for key, item in value.items()}
+
+
+def each_tool(body: Body, describe: Callable[[Body, str], Body]) -> list[Any]:
+    """The tools of a request as a chat describes them. describe: one tool; it is told where that stands."""
+    given = [] if body.get("tools") is None else body["tools"]
+    if not isinstance(given, list):
+        raise fields.wrong_type("tools", "an array of objects", given)
+    return [describe(fields.mapping(tool, f"tools[{at}]"), f"tools[{at}]") for at, tool in enumerate(given)]
 
 
 def refuse_others(body: Body, refused: Mapping[str, tuple[tuple[object, ...], str]]) -> None:

@@ -24,8 +24,7 @@ _foretold: set[_Key] = set()
 def foretell(api: Endpoint, prompt: Prompt, steering: Steering) -> None:
     """Say what an answer is expected to take, where `auto` draws several whole ones; nothing anywhere else."""
     key = _key(api, steering)
-    work = drawn_work(api, prompt, steering)
-    if steering.way != "auto" or work is None or key[1] < 2 or key in _foretold:
+    if steering.way != "auto" or key[1] < 2 or key in _foretold or (work := drawn_work(api, prompt, steering)) is None:
         return
     _foretold.add(key)
     _, samples, tokens = key

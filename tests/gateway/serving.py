@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from blackbox_proxy.gateway.config import parse_config
 from blackbox_proxy.gateway.server import running
 from blackbox_proxy.ledger.books import Ledger
-from tests.standin.raw import Json
+from tests.standin.raw import Answer, Json
 
 CONTEXT = 384
 WIDE = 2048
@@ -71,3 +72,16 @@ def gateway(
     config = parse_config(text, where="gateway.toml", folder=folder, environ=environ or {})
     with running(config, environ, ledger=ledger, log=log) as url:
         yield url
+
+
+def events_of(answer: Answer) -> list[Json]:
+    """The events of a stream, whose names are their types."""
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    *blocks, rest = answer.body.decode().split("\n\n")
+    assert rest == ""
+    events = []
+    for block in blocks:
+        name, data = block.split("\n")
+        events.append(json.loads(data.removeprefix("data: ")))
+        assert name == f"event: {events[-1]['type']}"
+    return events

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.gateway.serving import events_of
 from tests.gateway.test_life import staged
 from tests.gateway.test_waiting import HASTY, slow
 from tests.standin.raw import Answer, Json, call, post
@@ -26,19 +27,6 @@ SCHEMA = {
     "additionalProperties": False,
 }
 TOOL = {"name": "weather", "description": "w", "input_schema": SCHEMA}
-
-
-def events_of(answer: Answer) -> list[Json]:
-    """The events of a stream, whose names are their types."""
-    assert answer.headers["content-type"].startswith("text/event-stream")
-    *blocks, rest = answer.body.decode().split("\n\n")
-    assert rest == ""
-    events = []
-    for block in blocks:
-        name, data = block.split("\n")
-        events.append(json.loads(data.removeprefix("data: ")))
-        assert name == f"event: {events[-1]['type']}"
-    return events
 
 
 def text_of(events: Sequence[Json]) -> str:

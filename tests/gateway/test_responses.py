@@ -11,6 +11,7 @@ import pytest
 from openai.types.responses import Response, ResponseFunctionToolCall, ResponseIncludable, ResponseOutputText
 from pydantic import BaseModel, Field
 
+from tests.gateway.serving import events_of
 from tests.gateway.test_life import staged
 from tests.standin.raw import Json, post
 from tests.tiny_gguf import TinyModel
@@ -88,14 +89,7 @@ def test_a_reply_tells_its_request_again(client: openai.OpenAI) -> None:
 def test_a_stream_has_named_events_and_ends_with_the_reply(served: str) -> None:
     whole = post(served, "/v1/responses", {**ASKED, "include": LOGPROBS}).json
     answer = post(served, "/v1/responses", {**ASKED, "include": LOGPROBS, "stream": True})
-    assert answer.headers["content-type"].startswith("text/event-stream")
-    *blocks, rest = answer.body.decode().split("\n\n")
-    assert rest == ""
-    events = []
-    for block in blocks:
-        name, data = block.split("\n")
-        events.append(json.loads(data.removeprefix("data: ")))
-        assert name == f"event: {events[-1]['type']}"
+    events = events_of(answer)
     names = [event["type"].removeprefix("response.") for event in events]
     assert names[:4] == ["created", "in_progress", "output_item.added", "content_part.added"]
     assert set(names[4:-4]) == {"output_text.delta"}

@@ -34,17 +34,8 @@ class Acceptor(Protocol):
         """The piece, up to where the answer is over; the piece itself where it is not over inside it."""
 
 
-@final
-class AnyText:
-    """Accepts all UTF-8 text: an open character is finished first."""
-
-    def follows(self, text: bytes, piece: bytes) -> bool:
-        """Whether `text` with `piece` is still the beginning of UTF-8 text; an end only after a whole character."""
-        return is_start(text + piece) if piece else is_whole(text)
-
-    def starts(self, text: bytes) -> Sequence[bytes]:
-        """What goes on in a character."""
-        return () if is_whole(text) else CONTINUATION
+class _LeavesText:
+    """An acceptor that changes no text: it forces nothing, cuts nothing, and no text is over."""
 
     def forced(self, _text: bytes) -> bytes:
         """Nothing."""
@@ -57,6 +48,19 @@ class AnyText:
     def cut(self, _text: bytes, piece: bytes) -> bytes:
         """The piece."""
         return piece
+
+
+@final
+class AnyText(_LeavesText):
+    """Accepts all UTF-8 text: an open character is finished first."""
+
+    def follows(self, text: bytes, piece: bytes) -> bool:
+        """Whether `text` with `piece` is still the beginning of UTF-8 text; an end only after a whole character."""
+        return is_start(text + piece) if piece else is_whole(text)
+
+    def starts(self, text: bytes) -> Sequence[bytes]:
+        """What goes on in a character."""
+        return () if is_whole(text) else CONTINUATION
 
 
 ANY_TEXT = AnyText()
@@ -112,7 +116,7 @@ class TokensAlone:
 
 
 @final
-class AnswerBehind:
+class AnswerBehind(_LeavesText):
     """Another acceptor where what it is asked about stands behind other text, and the answer behind a prompt.
 
     before: the text that stands before what it is asked about. Nothing is forced or cut: the text is given.
@@ -131,18 +135,6 @@ class AnswerBehind:
         """The bytes that may come next in the answer."""
         whole = self.before + text
         return () if len(whole) < self._prompt else self._accepts.starts(whole[self._prompt :])
-
-    def forced(self, _text: bytes) -> bytes:
-        """Nothing."""
-        return b""
-
-    def is_over(self, _text: bytes) -> bool:
-        """Never."""
-        return False
-
-    def cut(self, _text: bytes, piece: bytes) -> bytes:
-        """The piece."""
-        return piece
 
 
 LOOKED_AT = 128

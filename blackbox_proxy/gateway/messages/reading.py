@@ -8,7 +8,7 @@ from typing import Any
 from blackbox_proxy.gateway.messages.faults import NO_THREADS
 from blackbox_proxy.gateway.messages.turns import read_messages
 from blackbox_proxy.gateway.requests import GatewayRequest, RequestLimits, read_chat
-from blackbox_proxy.gateway.spelling import FieldSpelling, refuse_others, refuse_unknown
+from blackbox_proxy.gateway.spelling import FieldSpelling, each_tool, refuse_others, refuse_unknown, within
 from blackbox_proxy.gateway.turns import unsupported
 from blackbox_proxy.openai_http import fields
 from blackbox_proxy.openai_http.fields import Body, Refusal
@@ -75,7 +75,7 @@ def read_counted(body: Body, limits: RequestLimits) -> GatewayRequest:
         message = "Unsupported parameter: 'thread': this server keeps no messages; send the whole conversation."
         raise Refusal(message, param="thread", code=NO_THREADS)
     refuse_others(body, _REFUSED)
-    refuse_others(_within(body, "output_config"), _REFUSED_WITHIN)
+    refuse_others(within(body, "output_config"), _REFUSED_WITHIN)
     turns = read_messages(body)
     chat: dict[str, Any] = {name: value for name, value in body.items() if name not in {*_READ, *_REFUSED}}
     chat |= {"messages": turns.turns, "max_completion_tokens": body.get("max_tokens"), "stop": _stops(body)}
@@ -85,14 +85,8 @@ def read_counted(body: Body, limits: RequestLimits) -> GatewayRequest:
         return read_chat({name: value for name, value in chat.items() if value is not None}, limits)
 
 
-def _within(body: Body, name: str) -> Body:
-    """The fields of an object in the body, by their whole names."""
-    value = {} if body.get(name) is None else fields.mapping(body[name], name)
-    return {f"{name}.{key}": item for key, item in value.items()}
-
-
 def _user(body: Body) -> object:
-    return _within(body, "metadata").get("metadata.user_id")
+    return within(body, "metadata").get("metadata.user_id")
 
 
 def _stops(body: Body) -> object:
@@ -104,7 +98,7 @@ def _stops(body: Body) -> object:
 
 def _format(body: Body) -> object:
     """`output_config.format`, or `output_format` as it was called before, as a chat's `response_format`."""
-    newer, older = _within(body, "output_config").get("output_config.format"), body.get("output_format")
+    newer, older = within(body, "output_config").get("output_config.format"), body.get("output_format")
     form, name = (older, "output_format") if newer is None else (newer, "output_config.format")
     if form is None:
         return None
@@ -116,10 +110,7 @@ def _format(body: Body) -> object:
 
 def _tools(body: Body) -> list[Any]:
     """Functions as a chat describes them. Raises Refusal for tools that Anthropic itself runs or describes."""
-    given = [] if body.get("tools") is None else body["tools"]
-    if not isinstance(given, list):
-        raise fields.wrong_type("tools", "an array of objects", given)
-    return [_tool(fields.mapping(tool, f"tools[{at}]"), f"tools[{at}]") for at, tool in enumerate(given)]
+    return each_tool(body, _tool)
 
 
 def _tool(tool: Body, place: str) -> Body:

@@ -10,7 +10,7 @@ from typing import Any
 
 from blackbox_proxy.gateway.requests import MOST_TOP, GatewayRequest, RequestLimits, read_chat
 from blackbox_proxy.gateway.responses.items import read_input
-from blackbox_proxy.gateway.spelling import FieldSpelling, refuse_others, refuse_unknown
+from blackbox_proxy.gateway.spelling import FieldSpelling, each_tool, refuse_others, refuse_unknown, within
 from blackbox_proxy.openai_http import fields
 from blackbox_proxy.openai_http.fields import Body, Refusal
 from blackbox_proxy.openai_http.responses import includes_logprobs
@@ -67,7 +67,7 @@ def read_response(body: Body, limits: RequestLimits) -> GatewayRequest:
     """A request to /responses."""
     refuse_unknown(body, _UNKNOWN, known=_ELSEWHERE)
     refuse_others(body, _REFUSED)
-    refuse_others({**_within(body, "reasoning"), **_within(body, "text")}, _REFUSED_WITHIN)
+    refuse_others({**within(body, "reasoning"), **within(body, "text")}, _REFUSED_WITHIN)
     _check_stream_options(body)
     turns = read_input(body)
     chat: dict[str, Any] = {name: value for name, value in body.items() if name not in {*_READ, *_REFUSED}}
@@ -78,12 +78,6 @@ def read_response(body: Body, limits: RequestLimits) -> GatewayRequest:
         chat |= {"logprobs": True, "top_logprobs": alternatives or 0}
     with FieldSpelling(_NAMES, turns.places, _WITHIN_TURNS).spelled():
         return read_chat({name: value for name, value in chat.items() if value is not None}, limits)
-
-
-def _within(body: Body, name: str) -> Body:
-    """The fields of an object in the body, by their whole names."""
-    value = {} if body.get(name) is None else fields.mapping(body[name], name)
-    return {f"{name}.{key}": item for key, item in value.items()}
 
 
 def _check_stream_options(body: Body) -> None:
@@ -97,7 +91,7 @@ def _check_stream_options(body: Body) -> None:
 
 def _format(body: Body) -> object:
     """`text.format` as a chat's `response_format`."""
-    form = _within(body, "text").get("text.format")
+    form = within(body, "text").get("text.format")
     if not isinstance(form, Mapping) or form.get("type") != "json_schema":
         return form
     return {"type": "json_schema", "json_schema": {name: form[name] for name in _OF_FORMAT if name in form}}
@@ -105,10 +99,7 @@ def _format(body: Body) -> object:
 
 def _tools(body: Body) -> list[Any]:
     """Functions as a chat describes them. Raises Refusal for tools that OpenAI itself runs."""
-    given = [] if body.get("tools") is None else body["tools"]
-    if not isinstance(given, list):
-        raise fields.wrong_type("tools", "an array of objects", given)
-    return [_tool(fields.mapping(tool, f"tools[{at}]"), f"tools[{at}]") for at, tool in enumerate(given)]
+    return each_tool(body, _tool)
 
 
 def _tool(tool: Body, place: str) -> Body:
@@ -160,7 +151,7 @@ def _not_run(param: str, kind: object) -> Refusal:
 
 def echoed(body: Body, steering: Steering) -> dict[str, object]:
     """What a reply tells again of its request. steering: how it is answered."""
-    text, tools = _within(body, "text"), _tools(body)
+    text, tools = within(body, "text"), _tools(body)
     return {
         **{name: body.get(name) for name in ("instructions", "max_output_tokens", "user")},
         "background": False,
