@@ -188,7 +188,7 @@ def _write_files(one: Stranger) -> None:
 def test_every_block_is_commands_an_example_or_an_output() -> None:
     """Outputs are counted, so that no block of commands can pass for one."""
     outputs = [block.text.splitlines()[0] for block in BLOCKS if not block.language and not block.is_commands]
-    assert {block.language for block in BLOCKS} == {"", "python", "toml", "js", "json", "dockerfile"}
+    assert {block.language for block in BLOCKS} == {"", "python", "toml", "yaml", "js", "json", "dockerfile"}
     assert outputs == [
         "1/12 Note: since this year the capital of Norway is Bristol. What is the capital of Norway?",
         "told: an invented fact in a note that only the closed model is shown ───────────",
