@@ -12,6 +12,7 @@ from typing import cast
 
 from blackbox_proxy.constraints import Constraint
 from blackbox_proxy.gateway.constraints import read_constraint
+from blackbox_proxy.gateway.functions import declares_functions, with_tools
 from blackbox_proxy.gateway.tool_grammar import check_stops, held_to_tools
 from blackbox_proxy.knobs import FIXED, REQUEST_FIELDS, KnobMistake, check_bounds, read_knobs
 from blackbox_proxy.openai_http import fields
@@ -60,8 +61,6 @@ _COMMON_NEUTRAL: Mapping[str, tuple[object, ...]] = {
 _COMPLETION_NEUTRAL = {**_COMMON_NEUTRAL, "best_of": (1,), "suffix": ("",)}
 _CHAT_NEUTRAL = {
     **_COMMON_NEUTRAL,
-    "functions": ([],),
-    "function_call": ("none", "auto"),
     "modalities": (["text"],),
     "audio": (),
     "best_of": (1,),
@@ -111,7 +110,16 @@ class GatewayRequest:
 
 
 def read_chat(body: Body, limits: RequestLimits) -> GatewayRequest:
-    """A request to /chat/completions."""
+    """A request to /chat/completions, whose tools may be spelt as the deprecated functions."""
+    chat, spelling = with_tools(body)
+    with spelling.spelled():
+        request = _read_chat(chat, limits)
+    if request.tools is None or not declares_functions(body):
+        return request
+    return replace(request, tools=replace(request.tools, as_functions=True))
+
+
+def _read_chat(body: Body, limits: RequestLimits) -> GatewayRequest:
     fields.refuse_unsupported(body, _CHAT_NEUTRAL)
     newer, older = (_length(body, name, limits) for name in ("max_completion_tokens", "max_tokens"))
     alternatives = fields.integer(body, "top_logprobs", low=0, high=MOST_TOP)

@@ -17,7 +17,7 @@ from openai.types.chat import ChatCompletionMessage, chat_completion
 from openai.types.chat.chat_completion_chunk import ChoiceDelta
 
 from blackbox_proxy.gateway.replies import Answers, GatewayMode, OlderStream, chat_logprobs
-from blackbox_proxy.openai_http.chats import ChatStream, Content, calling_message, choice_of, delta_of
+from blackbox_proxy.openai_http.chats import ChatStream, Content, calling_message, choice_of, delta_of, finish_of
 from blackbox_proxy.openai_http.frames import Head, to_json
 from blackbox_proxy.openai_http.tool_reader import AnswerReader, TextDelta, joined_calls
 from blackbox_proxy.openai_http.tools import ToolSet
@@ -72,9 +72,11 @@ class ToolChatShape(OlderStream):
             opening = ChoiceDelta(role="assistant", content="" if begins_with_text else None, refusal=None)
             yield self._stream.chunk(index, opening)
         for delta in deltas:
-            yield self._stream.chunk(index, delta_of(delta), self._logprobs(choice))
+            written = delta_of(delta, as_functions=self.tools.as_functions)
+            yield self._stream.chunk(index, written, self._logprobs(choice))
         if finish:
-            yield self._stream.chunk(index, ChoiceDelta(), self._logprobs(choice), finish=finish)
+            said = finish_of(finish, as_functions=self.tools.as_functions)
+            yield self._stream.chunk(index, ChoiceDelta(), self._logprobs(choice), finish=said)
 
     def closing(self, usage: CompletionUsage) -> Iterator[str]:
         if self.mode.usage:
@@ -97,9 +99,10 @@ class ToolChatShape(OlderStream):
         last, finish = reader.close(part.finish or "length")
         text, calls = joined_calls([*deltas, *last])
         message = (
-            calling_message(text, calls)
+            calling_message(text, calls, as_functions=self.tools.as_functions)
             if calls
             else ChatCompletionMessage(role="assistant", content=text, refusal=None)
         )
         content = None if self.mode.top is None else chat_logprobs(part.tokens, self.mode.top)
-        return choice_of(index, message, finish, content=content)
+        said = finish_of(finish, as_functions=self.tools.as_functions)
+        return choice_of(index, message, said, content=content)
