@@ -136,7 +136,7 @@ def fit(
     """
     from blackbox_proxy.cli.settings import read_settings
     from blackbox_proxy.evaluation.task import ScoringRule
-    from blackbox_proxy.fitting.comparing import FitLimits
+    from blackbox_proxy.fitting.limits import FitLimits
     from blackbox_proxy.fitting.planning import FitOptions
 
     called = _Called(read_settings(), endpoint, standin, books, answers, parallel)
@@ -197,7 +197,7 @@ def _report(outcome: FitOutcome, lines: Path, written: _Written, *, quiet: bool)
     """What to use and why; the page."""
     from blackbox_proxy.cli import show
     from blackbox_proxy.fitting.curves import read_curve
-    from blackbox_proxy.fitting.report import page_of, sentences
+    from blackbox_proxy.fitting.report import off_task_sentence, page_of, sentences
     from blackbox_proxy.pages.fit import fit_page
 
     said, task = sentences(outcome), outcome.task
@@ -212,7 +212,7 @@ def _report(outcome: FitOutcome, lines: Path, written: _Written, *, quiet: bool)
         evidence = recipe.evidence.model_dump()
         write_json({"arm": recipe.arm, "way": recipe.way, "out": str(written.recipe), "said": said, **evidence})
         return
-    for sentence in (*said, *([outcome.harm.sentence] if outcome.harm else [])):
+    for sentence in filter(None, (*said, off_task_sentence(outcome))):
         show.line(sentence)
     show.line(f"recipe: {written.recipe}")
     show.note(f"next: blackbox-proxy steer --recipe {written.recipe} QUESTION")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import final
 
 from blackbox_proxy.core.money.amounts import Price, cost
@@ -75,12 +74,6 @@ class Collector:
     clock: Callable[[], float]
     seed: int = 0
     lines: list[CollectedLine] = field(default_factory=list)
-
-    @property
-    def cost(self) -> Decimal | None:
-        """US dollars of what was collected; None where some are unknown."""
-        known = [line.cost for line in self.lines if line.cost is not None]
-        return sum(known, Decimal(0)) if len(known) == len(self.lines) else None
 
     def __call__(self, closed: Trial, room: Room) -> CrossFit | None:
         """Weights, cross-fitted; None where there is no money, or no time, or nothing to fit them to.

@@ -10,9 +10,9 @@ from blackbox_proxy.errors import InputError
 from blackbox_proxy.evaluation.answering import BenchPair
 from blackbox_proxy.evaluation.answers import key_of
 from blackbox_proxy.evaluation.task import ScoringRule, Task
-from blackbox_proxy.fitting.comparing import FitLimits
 from blackbox_proxy.fitting.examples import Examples, Split, read_examples, split, with_choices
 from blackbox_proxy.fitting.experts import BASE
+from blackbox_proxy.fitting.limits import FitLimits
 from blackbox_proxy.fitting.offtask import USUAL
 from blackbox_proxy.recipes import RecipeEndpoint
 

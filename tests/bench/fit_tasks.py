@@ -39,9 +39,9 @@ from blackbox_proxy.evaluation.serving import CLOSED, NAME, served
 from blackbox_proxy.evaluation.task import Item
 from blackbox_proxy.files import replace_text
 from blackbox_proxy.fitting.candidates import FitArm
-from blackbox_proxy.fitting.comparing import FitLimits
 from blackbox_proxy.fitting.examples import with_choices
 from blackbox_proxy.fitting.fit import FitOutcome, Telling, fit, opened_pair
+from blackbox_proxy.fitting.limits import FitLimits
 from blackbox_proxy.fitting.offtask import OffTaskCheck, OffTaskHarm
 from blackbox_proxy.fitting.planning import FitOptions
 from blackbox_proxy.fitting.selecting import per_answer
