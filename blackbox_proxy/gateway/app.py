@@ -7,7 +7,7 @@ module knows no field of a request and no token.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -29,6 +29,7 @@ from blackbox_proxy.gateway.answering import GatewayTally, Parts, answer_tasks, 
 from blackbox_proxy.gateway.config import ServerConfig
 from blackbox_proxy.gateway.failures import translating
 from blackbox_proxy.gateway.guard import Guard, request_id
+from blackbox_proxy.gateway.health import HealthEndpoints, Readiness
 from blackbox_proxy.gateway.keys import Keys
 from blackbox_proxy.gateway.messages.faults import fault_of
 from blackbox_proxy.gateway.messages.reading import read_counted
@@ -93,9 +94,6 @@ class GatewayEndpoints:
         await self._catalogue.aclose()
         for model in self._retired:
             await model.api.aclose()
-
-    async def health(self, _request: Request) -> Response:
-        return JSONResponse({"status": "ok"})
 
     async def models(self, http: Request) -> Response:
         self._admit(http)
@@ -189,13 +187,15 @@ def build_app(
     server: ServerConfig,
     keys: Keys,
     *,
+    readiness: Readiness,
     threads: int,
     log: Callable[[str], object],
     reload: Reloader | None = None,
 ) -> ASGIApp:
     """The ASGI application.
 
-    threads: answers that may be under way at a time. log: is told of what went wrong. reload: what SIGHUP does.
+    readiness: says whether answers may begin. threads: answers that may be under way at a time. log: is told of what
+    went wrong. reload: what SIGHUP does.
     """
     translate = translating(lambda said: log(f"{request_id.get()} {said}"))
     endpoints = GatewayEndpoints(catalogue, server, keys, translate=translate)
@@ -209,17 +209,32 @@ def build_app(
             await endpoints.aclose()
 
     app = Starlette(
-        routes=_routes(endpoints),
+        routes=[*_routes(endpoints), *health_routes(readiness)],
         exception_handlers=handlers(translate, fault_of, why_absent),
         middleware=_cross_origin(server),
         lifespan=lifespan,
     )
-    return Guard(app, origins=server.cors_origins, local=not keys)
+    return Guard(app, readiness, origins=server.cors_origins, local=not keys)
+
+
+def starting_app(server: ServerConfig, readiness: Readiness, *, local: bool) -> ASGIApp:
+    """What answers while the models are loaded: that it lives, and is not ready. local: see `Guard`."""
+    app = Starlette(routes=health_routes(readiness))
+    return Guard(app, readiness, origins=server.cors_origins, local=local)
+
+
+def health_routes(readiness: Readiness) -> list[Route]:
+    """The routes that say how the server is."""
+    health = HealthEndpoints(readiness)
+    return _spelled(
+        ("/health", health.health, "GET"),
+        ("/health/live", health.live, "GET"),
+        ("/health/ready", health.ready, "GET"),
+    )
 
 
 def _routes(endpoints: GatewayEndpoints) -> list[Route]:
-    table = (
-        ("/health", endpoints.health, "GET"),
+    routes = _spelled(
         ("/models", endpoints.models, "GET"),
         ("/chat/completions", endpoints.chat, "POST"),
         ("/completions", endpoints.completions, "POST"),
@@ -229,9 +244,18 @@ def _routes(endpoints: GatewayEndpoints) -> list[Route]:
         ("/tokenize", endpoints.tokenize, "POST"),
         ("/tokenizer_info", endpoints.tokenizer_info, "GET"),
     )
-    spelled = [(path + slash, handler, method) for path, handler, method in table for slash in ("", "/")]
-    spelled.append(("/models/{name:path}", endpoints.model, "GET"))  # a name may have slashes: behind the list
-    return [Route(prefix + path, handler, methods=[method]) for prefix in PREFIXES for path, handler, method in spelled]
+    # A name may have slashes, so these come behind the list.
+    return routes + [Route(prefix + "/models/{name:path}", endpoints.model, methods=["GET"]) for prefix in PREFIXES]
+
+
+def _spelled(*table: tuple[str, Callable[[Request], Awaitable[Response]], str]) -> list[Route]:
+    """Routes under every prefix, with a slash at their end and without."""
+    return [
+        Route(prefix + path + slash, handler, methods=[method])
+        for prefix in PREFIXES
+        for path, handler, method in table
+        for slash in ("", "/")
+    ]
 
 
 def _cross_origin(server: ServerConfig) -> list[Middleware]:

@@ -17,6 +17,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from blackbox_proxy.gateway.config import is_loopback
+from blackbox_proxy.gateway.health import Readiness
 from blackbox_proxy.gateway.messages.faults import fault_of, is_of_messages
 from blackbox_proxy.openai_http.fields import Refusal
 
@@ -28,10 +29,14 @@ request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
 @final
 class Guard:
-    """An application behind the checks. origins: web pages that may ask; local: only this machine may be the host."""
+    """An application behind the checks.
 
-    def __init__(self, app: ASGIApp, *, origins: Collection[str], local: bool) -> None:
+    readiness: says whether answers may begin. origins: web pages that may ask. local: only this machine may be the host.
+    """
+
+    def __init__(self, app: ASGIApp, readiness: Readiness, *, origins: Collection[str], local: bool) -> None:
         self._app = app
+        self._readiness = readiness
         self._origins = origins
         self._local = local
 
@@ -51,7 +56,7 @@ class Guard:
                 headers["x-content-type-options"] = "nosniff"
             await send(message)
 
-        refusal = self._refusal(Headers(scope=scope))
+        refusal = self._refusal(Headers(scope=scope)) or self._readiness.refusal(scope["path"])
         await (self._app if refusal is None else fault_of(scope["path"])(refusal))(scope, receive, named)
 
     def _refusal(self, headers: Headers) -> Refusal | None:
