@@ -26,12 +26,16 @@ _HOST = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9.-]+))(?:
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 """The id of the request that the present task answers."""
 
+reply_headers: ContextVar[dict[str, str]] = ContextVar("reply_headers")
+"""Headers that the reply to that request has besides its own, however it is written."""
+
 
 @final
 class Guard:
     """An application behind the checks.
 
-    readiness: says whether answers may begin. origins: web pages that may ask. local: only this machine may be the host.
+    readiness: says whether answers may begin. origins: web pages that may ask. local: only this machine may be the
+    host.
     """
 
     def __init__(self, app: ASGIApp, readiness: Readiness, *, origins: Collection[str], local: bool) -> None:
@@ -46,6 +50,8 @@ class Guard:
             return
         name = f"req_{secrets.token_hex(16)}"
         request_id.set(name)
+        more: dict[str, str] = {}
+        reply_headers.set(more)
 
         async def named(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -54,6 +60,7 @@ class Guard:
                 if is_of_messages(scope["path"]):
                     headers["request-id"] = name  # as Anthropic calls it
                 headers["x-content-type-options"] = "nosniff"
+                headers.update(more)
             await send(message)
 
         refusal = self._refusal(Headers(scope=scope)) or self._readiness.refusal(scope["path"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import final
 
 from starlette.requests import Request
@@ -38,7 +39,8 @@ class Readiness:
     def __init__(self, check: Callable[[], object] | None = None, *, patience: float = PATIENCE) -> None:
         self._check = check
         self._patience = patience
-        self._checking: asyncio.Task[bool] | None = None
+        self._checking: asyncio.Future[bool] | None = None
+        self._pool = ThreadPoolExecutor(1, "ledger-check")  # the pairs' threads may all be busy for a while
         self._loaded = self._draining = False
 
     def load(self) -> None:
@@ -68,7 +70,7 @@ class Readiness:
     async def _is_writable(self) -> bool:
         """Whether the ledger takes rows. Of many who ask at a time one looks; none waits longer than the patience."""
         if self._checking is None or self._checking.done():
-            self._checking = asyncio.create_task(asyncio.to_thread(self._writes))
+            self._checking = asyncio.get_running_loop().run_in_executor(self._pool, self._writes)
         done, _ = await asyncio.wait([self._checking], timeout=self._patience)
         return bool(done) and self._checking.result()
 

@@ -13,10 +13,14 @@ from starlette.types import ASGIApp
 
 from blackbox_proxy.cassettes.opening import Tape
 from blackbox_proxy.errors import InputError
+from blackbox_proxy.files import state_folder
 from blackbox_proxy.gateway.app import build_app, starting_app
 from blackbox_proxy.gateway.config import Config
 from blackbox_proxy.gateway.health import Readiness, ledger_check
-from blackbox_proxy.gateway.keys import Keys, read_keys, user_key
+from blackbox_proxy.gateway.keys import KeyEntry, Keys, read_keys, user_key
+from blackbox_proxy.gateway.limits.limiting import RateLimiter
+from blackbox_proxy.gateway.limits.spending import check_budgets
+from blackbox_proxy.gateway.limits.windows import SqliteWindows
 from blackbox_proxy.gateway.models import OpensPair, notes, opening, serving_pair
 from blackbox_proxy.gateway.reloading import Reloader, ignore_hangups
 from blackbox_proxy.ledger.books import Ledger
@@ -33,6 +37,10 @@ def _silent(_said: str) -> None:
     """Nobody wants to hear it."""
 
 
+LIMITS = "limits.sqlite"
+"""Where it is kept what keys did in the last minute, among what the program keeps."""
+
+
 def _ended() -> InputError:
     return InputError("the gateway ended before it was ready", hint="see the log above")
 
@@ -40,15 +48,29 @@ def _ended() -> InputError:
 def keys_of(config: Config, environ: Mapping[str, str]) -> Keys:
     """Who may ask. Raises InputError where a key cannot be read."""
     server = config.server
-    digests = read_keys(config.path(server.keys)) if server.keys else {}
+    entries = read_keys(config.path(server.keys)) if server.keys else {}
     if server.key_env:
         key = environ.get(server.key_env, "")
         if not key:
             raise InputError(f"{server.key_env} is not set, and clients' key should be in it", hint="set it")
-        digests[OF_ENVIRONMENT] = user_key(key, variable=server.key_env)
-    if server.keys and not digests:
+        entries[OF_ENVIRONMENT] = KeyEntry(user_key(key, variable=server.key_env))
+    if server.keys and not entries:
         raise InputError(f"{config.path(server.keys)} holds no key", hint="`blackbox-proxy keys add NAME` makes one")
-    return Keys(digests)
+    return Keys(entries, config.limits.limits)
+
+
+@contextmanager
+def _limiting(config: Config, environ: Mapping[str, str], keys: Keys) -> Iterator[RateLimiter]:
+    """What holds the limits of keys; its file is opened at once where there is a limit now."""
+    file = config.limits.file
+    path = config.path(file) if file else state_folder(environ) / LIMITS
+    limiter = RateLimiter(lambda: SqliteWindows(path))
+    try:
+        if any(keys.limits(name).is_paced for name in ("", *keys.entries)):
+            limiter.open()
+        yield limiter
+    finally:
+        limiter.close()
 
 
 @contextmanager
@@ -68,15 +90,28 @@ def application(
     readiness: is told once the pairs are loaded. again: reads the configuration anew, for SIGHUP.
     """
     keys = keys_of(config, environ)
-    with opening(config, environ, ledger=ledger, open_pair=open_pair, tape=tape) as doors:
+    with (
+        _limiting(config, environ, keys) as limiter,
+        opening(config, environ, ledger=ledger, open_pair=open_pair, tape=tape) as doors,
+    ):
         catalogue = doors.catalogue(config)
+        check_budgets((model.api for model in catalogue.models.values()), keys)
         for note in notes(catalogue):
             log(note)
         threads = sum(upstream.at_once for upstream in config.upstreams.values())
         reload = None
         if again is not None:
             reload = Reloader(config, doors, again=again, keys_of=lambda now: keys_of(now, environ), log=log)
-        app = build_app(catalogue, config.server, keys, readiness=readiness, threads=threads, log=log, reload=reload)
+        app = build_app(
+            catalogue,
+            config.server,
+            keys,
+            readiness=readiness,
+            limiter=limiter,
+            threads=threads,
+            log=log,
+            reload=reload,
+        )
         readiness.load()
         yield app
 

@@ -94,7 +94,7 @@ def test_of_many_who_ask_at_once_one_looks() -> None:
         assert entered.is_set()
         may_go.set()
         while await readiness.missing():
-            await asyncio.sleep(0.01)
+            pass
         return impatient
 
     assert asyncio.run(ask()) == [["ledger"]] * 20
@@ -105,7 +105,7 @@ def test_of_many_who_ask_at_once_one_looks() -> None:
 def loading(config: Config, told: threading.Event, go: threading.Event, url: list[str]) -> Iterator[None]:
     """A gateway whose pair takes until `go`; `told` once that has begun."""
 
-    def slow(path: Path) -> OpenPair:
+    def slow(_path: Path) -> OpenPair:
         told.set()
         go.wait(60)
         raise LedgerError("the test ends here")
