@@ -11,7 +11,7 @@ import secrets
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import partial as bound
 from typing import Any, final
 
 from blackbox_proxy.api import Api
@@ -46,9 +46,13 @@ class AnswerTask:
 @final
 @dataclass(slots=True)
 class GatewayTally:
-    """The results of the answers that are through, each with how many choices it stands for."""
+    """The results of the answers that are through, each with how many choices it stands for.
+
+    broken: those of answers that broke off.
+    """
 
     results: list[tuple[Result, int]] = field(default_factory=list)
+    broken: list[tuple[Result, int]] = field(default_factory=list)
 
 
 def answer_tasks(request: GatewayRequest, model: SteeredModel) -> list[AnswerTask]:
@@ -163,13 +167,15 @@ def _stream(task: AnswerTask, api: Api, model: SteeredModel) -> AsyncStream:
 
 
 @contextmanager
-def _keeping(stream: AsyncStream, keep: Callable[..., None]) -> Iterator[None]:
+def _keeping(stream: AsyncStream, keep: Callable[..., None], tally: GatewayTally) -> Iterator[None]:
     """Keeps what there is of an answer that breaks off, or whose client leaves: it is paid for."""
     try:
         yield
     except BaseException as error:
         why = error.message if isinstance(error, BlackboxProxyError) else "the client left"
-        keep(stream.partial, error=why)
+        partial = stream.partial
+        tally.broken.append((partial, 1))
+        keep(partial, error=why)
         raise
 
 
@@ -181,9 +187,9 @@ async def _answer(request: GatewayRequest, task: AnswerTask, model: SteeredModel
         stream = await asyncio.to_thread(_stream, task, api, model)
         writer: Writer[Step] = Writer(stops=() if scores else [stop.encode() for stop in task.steering.stop])
         ended = False
-        keep = partial(model.keep, task.prompt, task.steering, tags=request.tags or {})
+        keep = bound(model.keep, task.prompt, task.steering, tags=request.tags or {})
         async with aclosing(stream):
-            with _keeping(stream, keep):
+            with _keeping(stream, keep, tally):
                 async for step in stream:
                     part = writer.take(step, step.piece, ends=step.kind is Kind.END and not scores)
                     ended = part.finish is not None

@@ -7,7 +7,7 @@ module knows no field of a request and no token.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -28,14 +28,17 @@ from blackbox_proxy.gateway.absent import why_absent
 from blackbox_proxy.gateway.answering import GatewayTally, Parts, answer_tasks, answers
 from blackbox_proxy.gateway.config import ServerConfig
 from blackbox_proxy.gateway.failures import translating
-from blackbox_proxy.gateway.guard import Guard, request_id
+from blackbox_proxy.gateway.guard import Guard, reply_headers, request_id
+from blackbox_proxy.gateway.health import HealthEndpoints, Readiness
 from blackbox_proxy.gateway.keys import Keys
+from blackbox_proxy.gateway.limits.limiting import Admission, RateLimiter, reserved_tokens
+from blackbox_proxy.gateway.limits.spending import TAG
 from blackbox_proxy.gateway.messages.faults import fault_of
 from blackbox_proxy.gateway.messages.reading import read_counted
 from blackbox_proxy.gateway.models import Catalogue, SteeredModel
 from blackbox_proxy.gateway.reloading import Reloader, on_hangup
-from blackbox_proxy.gateway.replies import GatewayShape, answered_by, cost_of, usage_of
-from blackbox_proxy.gateway.requests import read_model
+from blackbox_proxy.gateway.replies import GatewayShape, answered_by, cost_of, counted_tokens, usage_of
+from blackbox_proxy.gateway.requests import GatewayRequest, read_model
 from blackbox_proxy.gateway.routes import ROUTES, RouteName
 from blackbox_proxy.gateway.tokens import info, prompt_length, tokens_of
 from blackbox_proxy.openai_http.fields import Body, Refusal, read_body
@@ -58,6 +61,11 @@ COST = "x-steering-cost-usd"
 ANSWERED_BY = "x-steering-answered-by"
 """The header that tells who gave it (`answered_by`)."""
 
+PACE_HEADERS = tuple(
+    f"x-ratelimit-{figure}-{unit}" for unit in ("requests", "tokens") for figure in ("limit", "remaining", "reset")
+)
+"""The headers that tell where a key stands (`Pace.headers`)."""
+
 SPARE_THREADS = 4
 """Threads for reading prompts, besides one for each answer that may be under way."""
 
@@ -76,7 +84,16 @@ class _Reply:
 class GatewayEndpoints:
     """The handlers."""
 
-    def __init__(self, catalogue: Catalogue, server: ServerConfig, keys: Keys, *, translate: Translate) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        server: ServerConfig,
+        keys: Keys,
+        *,
+        limiter: RateLimiter,
+        translate: Translate,
+    ) -> None:
+        self._limiter = limiter
         self._catalogue = catalogue
         self._server = server
         self._keys = keys
@@ -93,9 +110,6 @@ class GatewayEndpoints:
         await self._catalogue.aclose()
         for model in self._retired:
             await model.api.aclose()
-
-    async def health(self, _request: Request) -> Response:
-        return JSONResponse({"status": "ok"})
 
     async def models(self, http: Request) -> Response:
         self._admit(http)
@@ -154,19 +168,16 @@ class GatewayEndpoints:
         body = await self._body(http)
         # A schema may take a second to compile, in which others are to be answered.
         request = await asyncio.to_thread(ROUTES[route].read, body, self._server.limits)
-        model = self._catalogue.find(request.model)
-        tags = {**(request.tags or {}), "steered": model.name, **({"key": key} if key else {})}
+        model = self._catalogue.find(request.model).budgeted(self._keys.limits(key).budget(key))
+        tags = {**(request.tags or {}), "steered": model.name, **({TAG: key} if key else {})}
         request = replace(request, tags=tags)
         tally = GatewayTally()
         tasks = answer_tasks(request, model)
-        reply = _Reply(
-            ROUTES[route].shape(body, request, model),
-            answers(request, tasks, model, tally=tally),
-            tally,
-            request.n * len(request.sources),
-        )
+        shape = ROUTES[route].shape(body, request, model)
+        admission = await self._paced(key, request)
+        parts = self._settling(answers(request, tasks, model, tally=tally), admission, tally)
+        reply = _Reply(shape, parts, tally, request.n * len(request.sources))
         if request.stream:
-            shape = reply.shape
             chunks = await _begun(http, _chunks(reply), self._server.open_after)
             return EventSourceResponse(
                 events(chunks, self._translate, failure=shape.failure, last=shape.last),
@@ -177,6 +188,25 @@ class GatewayEndpoints:
                 shutdown_grace_period=self._server.drain,
             )
         return await while_connected(http, lambda: _whole(reply))
+
+    async def _paced(self, key: str, request: GatewayRequest) -> Admission:
+        """What the key's limits let pass. Raises Refusal (429); the reply tells where the key stands either way."""
+        keys = self._keys
+        tokens = reserved_tokens(request)
+        admission = await self._limiter.admit(keys.owner(key), keys.limits(key), tokens=tokens)
+        reply_headers.get().update(admission.verdict.headers)
+        if admission.verdict.refused is not None:
+            raise admission.verdict.refusal()
+        return admission
+
+    async def _settling(self, parts: Parts, admission: Admission, tally: GatewayTally) -> Parts:
+        """The parts; when they end, however they end, what they took counts in place of what was reserved."""
+        try:
+            async with aclosing(parts):
+                async for part in parts:
+                    yield part
+        finally:
+            self._limiter.settle(admission, taken=sum(counted_tokens([*tally.results, *tally.broken])))
 
 
 def _is_same(model: SteeredModel, catalogue: Catalogue, name: str) -> bool:
@@ -189,16 +219,19 @@ def build_app(
     server: ServerConfig,
     keys: Keys,
     *,
+    readiness: Readiness,
+    limiter: RateLimiter,
     threads: int,
     log: Callable[[str], object],
     reload: Reloader | None = None,
 ) -> ASGIApp:
     """The ASGI application.
 
-    threads: answers that may be under way at a time. log: is told of what went wrong. reload: what SIGHUP does.
+    readiness: says whether answers may begin. limiter: holds the limits of keys. threads: answers that may be under way
+    at a time. log: is told of what went wrong. reload: what SIGHUP does.
     """
     translate = translating(lambda said: log(f"{request_id.get()} {said}"))
-    endpoints = GatewayEndpoints(catalogue, server, keys, translate=translate)
+    endpoints = GatewayEndpoints(catalogue, server, keys, limiter=limiter, translate=translate)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -209,17 +242,32 @@ def build_app(
             await endpoints.aclose()
 
     app = Starlette(
-        routes=_routes(endpoints),
+        routes=[*_routes(endpoints), *health_routes(readiness)],
         exception_handlers=handlers(translate, fault_of, why_absent),
         middleware=_cross_origin(server),
         lifespan=lifespan,
     )
-    return Guard(app, origins=server.cors_origins, local=not keys)
+    return Guard(app, readiness, origins=server.cors_origins, local=not keys)
+
+
+def starting_app(server: ServerConfig, readiness: Readiness, *, local: bool) -> ASGIApp:
+    """What answers while the models are loaded: that it lives, and is not ready. local: see `Guard`."""
+    app = Starlette(routes=health_routes(readiness))
+    return Guard(app, readiness, origins=server.cors_origins, local=local)
+
+
+def health_routes(readiness: Readiness) -> list[Route]:
+    """The routes that say how the server is."""
+    health = HealthEndpoints(readiness)
+    return _spelled(
+        ("/health", health.health, "GET"),
+        ("/health/live", health.live, "GET"),
+        ("/health/ready", health.ready, "GET"),
+    )
 
 
 def _routes(endpoints: GatewayEndpoints) -> list[Route]:
-    table = (
-        ("/health", endpoints.health, "GET"),
+    routes = _spelled(
         ("/models", endpoints.models, "GET"),
         ("/chat/completions", endpoints.chat, "POST"),
         ("/completions", endpoints.completions, "POST"),
@@ -229,9 +277,18 @@ def _routes(endpoints: GatewayEndpoints) -> list[Route]:
         ("/tokenize", endpoints.tokenize, "POST"),
         ("/tokenizer_info", endpoints.tokenizer_info, "GET"),
     )
-    spelled = [(path + slash, handler, method) for path, handler, method in table for slash in ("", "/")]
-    spelled.append(("/models/{name:path}", endpoints.model, "GET"))  # a name may have slashes: behind the list
-    return [Route(prefix + path, handler, methods=[method]) for prefix in PREFIXES for path, handler, method in spelled]
+    # A name may have slashes, so these come behind the list.
+    return routes + [Route(prefix + "/models/{name:path}", endpoints.model, methods=["GET"]) for prefix in PREFIXES]
+
+
+def _spelled(*table: tuple[str, Callable[[Request], Awaitable[Response]], str]) -> list[Route]:
+    """Routes under every prefix, with a slash at their end and without."""
+    return [
+        Route(prefix + path + slash, handler, methods=[method])
+        for prefix in PREFIXES
+        for path, handler, method in table
+        for slash in ("", "/")
+    ]
 
 
 def _cross_origin(server: ServerConfig) -> list[Middleware]:
@@ -245,7 +302,7 @@ def _cross_origin(server: ServerConfig) -> list[Middleware]:
             # Who may ask is decided by origin and key. Which headers a client of its kind adds is not ours to list.
             allow_headers=["*"],
             allow_private_network=True,
-            expose_headers=["x-request-id", "request-id", "retry-after", COST, ANSWERED_BY],
+            expose_headers=["x-request-id", "request-id", "retry-after", COST, ANSWERED_BY, *PACE_HEADERS],
         )
     ]
 

@@ -17,6 +17,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from blackbox_proxy.gateway.config import is_loopback
+from blackbox_proxy.gateway.health import Readiness
 from blackbox_proxy.gateway.messages.faults import fault_of, is_of_messages
 from blackbox_proxy.openai_http.fields import Refusal
 
@@ -25,13 +26,21 @@ _HOST = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9.-]+))(?:
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 """The id of the request that the present task answers."""
 
+reply_headers: ContextVar[dict[str, str]] = ContextVar("reply_headers")
+"""Headers that the reply to that request has besides its own, however it is written."""
+
 
 @final
 class Guard:
-    """An application behind the checks. origins: web pages that may ask; local: only this machine may be the host."""
+    """An application behind the checks.
 
-    def __init__(self, app: ASGIApp, *, origins: Collection[str], local: bool) -> None:
+    readiness: says whether answers may begin. origins: web pages that may ask. local: only this machine may be the
+    host.
+    """
+
+    def __init__(self, app: ASGIApp, readiness: Readiness, *, origins: Collection[str], local: bool) -> None:
         self._app = app
+        self._readiness = readiness
         self._origins = origins
         self._local = local
 
@@ -41,6 +50,8 @@ class Guard:
             return
         name = f"req_{secrets.token_hex(16)}"
         request_id.set(name)
+        more: dict[str, str] = {}
+        reply_headers.set(more)
 
         async def named(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -49,9 +60,10 @@ class Guard:
                 if is_of_messages(scope["path"]):
                     headers["request-id"] = name  # as Anthropic calls it
                 headers["x-content-type-options"] = "nosniff"
+                headers.update(more)
             await send(message)
 
-        refusal = self._refusal(Headers(scope=scope))
+        refusal = self._refusal(Headers(scope=scope)) or self._readiness.refusal(scope["path"])
         await (self._app if refusal is None else fault_of(scope["path"])(refusal))(scope, receive, named)
 
     def _refusal(self, headers: Headers) -> Refusal | None:

@@ -19,10 +19,12 @@ from blackbox_proxy.api import Api, connect
 from blackbox_proxy.cassettes.opening import Tape, as_arguments
 from blackbox_proxy.core.decoding.given import Given
 from blackbox_proxy.core.decoding.sources import OffsetTable
+from blackbox_proxy.core.money.amounts import Budget
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import read_text
 from blackbox_proxy.gateway.config import Config, ModelConfig, UpstreamConfig
 from blackbox_proxy.gateway.gates import AdmissionGate
+from blackbox_proxy.gateway.limits.spending import budgeted
 from blackbox_proxy.ledger.books import Ledger
 from blackbox_proxy.local.loading import load_pair
 from blackbox_proxy.local.pairfile import find_pair
@@ -98,6 +100,10 @@ class SteeredModel:
     recipe: FittedRecipe | None = None
     counts: AnswerCounts = field(default_factory=AnswerCounts)
     log: AnswerLog | None = None
+
+    def budgeted(self, budget: Budget | None) -> SteeredModel:
+        """The same model, for whose requests a budget holds besides."""
+        return replace(self, api=budgeted(self.api, budget))
 
     def keep(
         self,

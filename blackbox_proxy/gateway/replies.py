@@ -58,9 +58,8 @@ def usage_of(results: Sequence[tuple[Result, int]]) -> CompletionUsage:
     run of its own; the completion is what the client sees. What was paid for stands under `steering`.
     """
     taken = sum((result.usage for result, _ in results), Usage())
-    first = [_first(result) for result, _ in results]
-    prompt, cached = sum(one.input for one in first), sum(one.cached for one in first)
-    completion = sum(_written(result) * choices for result, choices in results)
+    cached = sum(_first(result).cached for result, _ in results)
+    prompt, completion = counted_tokens(results)
     figures = ReplyFigures(
         requests=taken.requests,
         prompt_tokens=taken.input,
@@ -86,12 +85,19 @@ def usage_of(results: Sequence[tuple[Result, int]]) -> CompletionUsage:
     return CompletionUsage.model_validate({**counted.model_dump(exclude_unset=True), "steering": figures.model_dump()})
 
 
+def counted_tokens(results: Sequence[tuple[Result, int]]) -> tuple[int, int]:
+    """Tokens of the prompts and of the answers, as a client is told them."""
+    return sum(_first(result).input for result, _ in results), sum(
+        written_tokens(one) * choices for one, choices in results
+    )
+
+
 def _first(result: Result) -> Usage:
     """What the first request that was answered took."""
     return next((call.usage for call in result.calls if call.usage.answered), Usage())
 
 
-def _written(result: Result) -> int:
+def written_tokens(result: Result) -> int:
     """How many tokens were added to what was given; of whole answers those of the chosen one."""
     for sample in result.samples:
         if sample.chosen:

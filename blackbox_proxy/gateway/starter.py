@@ -34,6 +34,13 @@ _HEAD = """\
 # max_cost = ["5/day"]        # US dollars; 0.01 holds for one answer, 20/user=ann for a tag
 # max_calls = ["1000/day"]
 # tags = {}
+
+[limits]                      # of each key that has none of its own (`keys add NAME --requests-per-minute 60`)
+# requests_per_minute = 60    # in any sixty seconds; without keys: of everybody together
+# tokens_per_minute = 40000   # of prompts and answers
+# max_cost = "20"             # US dollars in all, by the ledger's rows of the key
+# max_calls = 10000           # requests to upstreams, likewise
+# file = "limits.sqlite"      # default: in the user's state directory; gateways with one file hold them together
 """
 
 _UPSTREAM = """

@@ -76,10 +76,30 @@ def test_keys_are_added_listed_and_withdrawn(cli: Cli, tmp_path: Path) -> None:
     assert "'ann' cannot be the name of a new key" in twice.err
     kept = [line for line in path.read_text().splitlines(keepends=True) if not line.startswith("ann ")]
     path.write_text("".join(kept))
-    assert json.loads(cli("keys", "list", "--file", str(path), "--json").out) == ["ben"]
+    assert json.loads(cli("keys", "list", "--file", str(path), "--json").out) == [{"name": "ben"}]
     missing = cli("keys", "list", "--file", str(tmp_path / "none.txt"))
     assert missing.status != 0
     assert "cannot read the key file" in missing.err
+
+
+def test_limits_of_a_key_are_given_changed_and_listed(cli: Cli, tmp_path: Path) -> None:
+    file = ("--file", str(tmp_path / "keys.txt"))
+    assert cli("keys", "add", "ann", *file, "--requests-per-minute", "60", "--max-cost", "0.50").status == 0
+    cli("keys", "add", "ben", *file)
+    assert cli("keys", "list", *file).out.splitlines() == ["ann requests_per_minute=60 max_cost=0.5", "ben"]
+    changed = cli("keys", "limit", "ann", *file, "--tokens-per-minute", "40000", "--max-calls", "7", "--json")
+    assert json.loads(changed.out) == {"name": "ann", "tokens_per_minute": 40_000, "max_calls": 7}
+    listed = json.loads(cli("keys", "list", *file, "--json").out)
+    assert listed == [{"name": "ann", "tokens_per_minute": 40_000, "max_calls": 7}, {"name": "ben"}]
+    assert cli("keys", "limit", "ann", *file).out == "ann\n"
+    for wrong, says in (
+        (("limit", "cem"), "has no key 'cem'"),
+        (("limit", "ann", "--max-cost", "much"), "'much' is no amount of dollars"),
+        (("add", "dan", "--max-cost", "-1"), "'-1' is no amount of dollars"),
+    ):
+        refused = cli("keys", *wrong, *file)
+        assert refused.status != 0
+        assert says in refused.err
 
 
 def test_the_line_that_switches_keys_on_is_told_and_does(
