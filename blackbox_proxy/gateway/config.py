@@ -26,6 +26,7 @@ from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import read_text
 from blackbox_proxy.gateway.requests import RequestLimits
 from blackbox_proxy.knobs import KnobMistake, read_knobs
+from blackbox_proxy.ledger.place import LedgerPlace
 from blackbox_proxy.local.template import DEFAULT
 from blackbox_proxy.openai_http.listening import LOOPBACK
 from blackbox_proxy.recipes import FittedRecipe, read_recipe
@@ -81,9 +82,14 @@ class ServerConfig(_Table):
 
 
 class LedgerConfig(_Table):
-    """What `steer` takes as --ledger, --no-ledger, --max-cost, --max-calls and --tag."""
+    """What `steer` takes as --ledger (file or url), --no-ledger, --max-cost, --max-calls and --tag.
+
+    password_file: what holds the password for the url; libpq looks for it in its own places where there is none.
+    """
 
     file: str | None = None
+    url: str | None = Field(None, repr=False)  # from a variable it may hold a password
+    password_file: str | None = None
     off: bool = False
     max_cost: Texts = ()
     max_calls: Texts = ()
@@ -145,6 +151,14 @@ class Config:
     def path(self, given: str) -> Path:
         """A path of the file."""
         return self.folder / Path(given).expanduser()
+
+    @property
+    def ledger_place(self) -> LedgerPlace | None:
+        """Where requests are booked; None where the file does not say."""
+        booked = self.ledger
+        if booked.url:
+            return LedgerPlace(booked.url, self.path(booked.password_file) if booked.password_file else None)
+        return LedgerPlace(str(self.path(booked.file))) if booked.file else None
 
 
 def read_config(path: Path, environ: Mapping[str, str]) -> Config:
@@ -278,6 +292,7 @@ def _check(file: _File, source: _Source) -> None:
         )
     if server.default_model is not None and server.default_model not in file.models:
         raise source.mistake(("server", "default_model"), f"there is no model {server.default_model!r}")
+    _check_ledger(file.ledger, source)
     for name, upstream in file.upstreams.items():
         if not upstream.profile and not upstream.base_url:
             raise source.mistake(("upstreams", name), "it needs a profile or a base_url")
@@ -292,6 +307,27 @@ def _check(file: _File, source: _Source) -> None:
                 f"there is no [upstreams.{served.upstream}]",
                 hint=f"there are: {', '.join(file.upstreams)}",
             )
+
+
+def _check_ledger(booked: LedgerConfig, source: _Source) -> None:
+    """Raises InputError where the ledger's place is none, or has a password in the file."""
+    place = ("ledger", "url")
+    if not booked.url:
+        return
+    if booked.file:
+        raise source.mistake(place, "give one of file and url")
+    try:
+        address = LedgerPlace(booked.url)
+    except InputError as error:
+        raise source.mistake(place, error.message, hint=error.hint) from None
+    if address.path is not None:
+        raise source.mistake(place, f"{booked.url!r} is no URL", hint="a file of SQLite is named by `file`")
+    if address.has_password and place not in source.changed:
+        raise source.mistake(
+            place,
+            f"{address} holds a password, and no secret belongs into this file",
+            hint=f"password_file = FILE, ~/.pgpass, or the whole URL in the variable {variable(*place)}",
+        )
 
 
 def _recipes(file: _File, source: _Source, folder: Path) -> dict[str, FittedRecipe]:
