@@ -99,7 +99,7 @@ class Offence:
 
 
 LAYERS, CORE, RUN, PURE, PAGES, CODECS, BARE_CODECS, BY_NAME, LLAMA, OPENAI, *LATER = contracts()
-LLGUIDANCE, SQLITE, PRICES, HTTP, TRAINING = LATER
+LLGUIDANCE, SQLITE, POSTGRES, PRICES, HTTP, TRAINING = LATER
 
 OFFENCES = [
     Offence(LAYERS, "blackbox_proxy/pytest_plugin/marked.py", "import blackbox_proxy.cli.show"),
@@ -153,6 +153,9 @@ OFFENCES = [
     Offence(LLGUIDANCE, "blackbox_proxy/standin/service.py", "import llguidance"),
     Offence(SQLITE, "blackbox_proxy/run/engine.py", "import sqlite3"),
     Offence(SQLITE, "blackbox_proxy/ledger/report.py", "import sqlite3"),
+    Offence(SQLITE, "blackbox_proxy/ledger/store.py", "import sqlite3"),
+    Offence(POSTGRES, "blackbox_proxy/ledger/opening.py", "import psycopg"),
+    Offence(POSTGRES, "blackbox_proxy/gateway/server.py", "from psycopg import connect"),
     Offence(PRICES, "blackbox_proxy/core/money/amounts.py", "from genai_prices import calc_price"),
     Offence(HTTP, "blackbox_proxy/remote/transport.py", "import httpx"),
     Offence(HTTP, "blackbox_proxy/remote/transport.py", "def late() -> None:\n    import httpx2"),

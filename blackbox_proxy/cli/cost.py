@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -163,19 +163,29 @@ def export(
 def prune(
     *,
     before: Annotated[str, typer.Option(help="Rows of the UTC days before this one: 2026-01-01, or 90d for 90 days.")],
+    counted: Annotated[
+        bool, typer.Option("--counted", help="Also what budgets of tags count; they then allow as much again.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Delete without a question.")] = False,
     ledger: LedgerOption,
     as_json: AsJson = False,
 ) -> None:
-    """Delete old rows for good; budgets of tags no longer count them either."""
-    from blackbox_proxy.cli import show
+    """Delete old rows for good, as far as no open budget counts them.
 
-    day = day_of(before)
+    What stays: rows of a run that goes on at that day or later, and those of a tag for which a budget held then.
+    """
+    from blackbox_proxy.cli import bills
+    from blackbox_proxy.cli.settings import read_settings
+
+    day, today = day_of(before), day_of("today")
+    if day > today:
+        raise InputError(f"{day} is after today, {today}: the budgets of a day count its rows", hint="--before today")
     with _opened(ledger) as store:
         if not yes:
-            _ask(f"delete all rows of the days before {day} from {store.path}?")
-        count = store.prune(before=day)
-    write_json({"deleted": count, "before": day}) if as_json else show.line(f"{count} rows deleted")
+            _ask(f"delete the rows of the days before {day} from {store.place}?")
+        budgets = ledger.standing(read_settings())
+        pruned = store.prune(before=day, budgets=budgets, today=today, counted=counted)
+    write_json(bills.pruned_json(pruned, before=day)) if as_json else bills.pruned(pruned)
 
 
 def _ask(question: str) -> None:
@@ -187,18 +197,18 @@ def _ask(question: str) -> None:
 
 @contextmanager
 def _opened(ledger: BudgetOptions) -> Iterator[Store]:
-    """The ledger's file. Raises InputError where there is none: a report must not make one."""
+    """The open ledger. Raises InputError where there is none: a report must not make one."""
     from blackbox_proxy.cli.settings import read_settings
-    from blackbox_proxy.ledger.store import Store
+    from blackbox_proxy.ledger.opening import existing_store
 
-    path = ledger.file(read_settings())
-    if not path.exists():
-        raise InputError(f"there is no ledger at {path}", hint="`blackbox-proxy steer` makes one, or name it: --ledger")
-    store = Store(path)
-    try:
+    place = ledger.place(read_settings())
+    store = existing_store(place)
+    if store is None:
+        raise InputError(
+            f"there is no ledger at {place}", hint="`blackbox-proxy steer` makes one, or name it: --ledger"
+        )
+    with closing(store):
         yield store
-    finally:
-        store.close()
 
 
 def day_of(text: str | None) -> str:

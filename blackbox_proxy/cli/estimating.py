@@ -9,6 +9,7 @@ import datetime as dt
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from blackbox_proxy.cli.endpoint import EndpointOptions
     from blackbox_proxy.cli.settings import Settings
     from blackbox_proxy.core.alignment.vocabulary import Vocabulary
+    from blackbox_proxy.ledger.place import LedgerPlace
     from blackbox_proxy.ledger.rows import LedgerRow
     from blackbox_proxy.steering import Steering
     from blackbox_proxy.types import Capabilities, Prompt
@@ -87,7 +89,7 @@ def foreseen(asked: EstimatedPrompts, settings: Settings) -> Foreseen:
     texts = read_prompts(asked.file)
     vocabulary, counted = _vocabulary(place, named=bool(asked.endpoint.tokenizer))
     lengths = [token_count(text.encode(), vocabulary) for text in texts]
-    learnt, kept_as = _learnt(_past(asked.budget.file(settings)), place, acceptance=asked.acceptance)
+    learnt, kept_as = _learnt(_past(asked.budget.place(settings)), place, acceptance=asked.acceptance)
     price = PriceList(price_file(os.environ)).find(
         place.base_url, place.model, at=dt.datetime.now(dt.UTC), tier=place.tier
     )
@@ -218,17 +220,15 @@ def _vocabulary(place: _Place, *, named: bool) -> tuple[Vocabulary | None, str]:
         return None, f"{assumed}, since {error.message}"
 
 
-def _past(path: Path) -> list[LedgerRow]:
+def _past(place: LedgerPlace) -> list[LedgerRow]:
     """The rows of the ledger; none where there is none, since an estimate makes none."""
-    from blackbox_proxy.ledger.store import Store
+    from blackbox_proxy.ledger.opening import existing_store
 
-    if not path.exists():
+    store = existing_store(place)
+    if store is None:
         return []
-    store = Store(path)
-    try:
+    with closing(store):
         return list(store.rows())
-    finally:
-        store.close()
 
 
 def _learnt(rows: Iterable[LedgerRow], place: _Place, *, acceptance: float | None = None) -> tuple[Wording, str]:

@@ -105,7 +105,7 @@ def serve(
         max_cost=tuple(booked.max_cost),
         max_calls=tuple(booked.max_calls),
         tag=tuple(f"{key}={value}" for key, value in booked.tags.items()),
-        ledger=read.path(booked.file) if booked.file else None,
+        ledger=read.ledger_place,
         no_ledger=booked.off,
     )
     with budget.books(read_settings()) as ledger:

@@ -35,6 +35,7 @@ from blackbox_proxy.gateway.tables import (
     UpstreamConfig,
 )
 from blackbox_proxy.knobs import KnobMistake, read_knobs
+from blackbox_proxy.ledger.place import LedgerPlace
 from blackbox_proxy.recipes import FittedRecipe, read_recipe
 from blackbox_proxy.remote.profiles.lines import Place, line_of
 from blackbox_proxy.remote.profiles.schema import ProfileOptions
@@ -73,6 +74,14 @@ class Config:
     def path(self, given: str) -> Path:
         """A path of the file."""
         return self.folder / Path(given).expanduser()
+
+    @property
+    def ledger_place(self) -> LedgerPlace | None:
+        """Where requests are booked; None where the file does not say."""
+        booked = self.ledger
+        if booked.url:
+            return LedgerPlace(booked.url, self.path(booked.password_file) if booked.password_file else None)
+        return LedgerPlace(str(self.path(booked.file))) if booked.file else None
 
 
 def read_config(path: Path, environ: Mapping[str, str]) -> Config:
@@ -208,6 +217,7 @@ def _check(file: _File, source: _Source) -> None:
     if server.default_model is not None and server.default_model not in file.models:
         raise source.mistake(("server", "default_model"), f"there is no model {server.default_model!r}")
     _check_spending(file, source, guarded=guarded)
+    _check_ledger(file.ledger, source)
     for name, upstream in file.upstreams.items():
         if not upstream.profile and not upstream.base_url:
             raise source.mistake(("upstreams", name), "it needs a profile or a base_url")
@@ -238,6 +248,27 @@ def _check_models(file: _File, source: _Source) -> None:
                 f"there is no [upstreams.{served.upstream}]",
                 hint=f"there are: {', '.join(file.upstreams)}",
             )
+
+
+def _check_ledger(booked: LedgerConfig, source: _Source) -> None:
+    """Raises InputError where the ledger's place is none, or has a password in the file."""
+    place = ("ledger", "url")
+    if not booked.url:
+        return
+    if booked.file:
+        raise source.mistake(place, "give one of file and url")
+    try:
+        address = LedgerPlace(booked.url)
+    except InputError as error:
+        raise source.mistake(place, error.message, hint=error.hint) from None
+    if address.path is not None:
+        raise source.mistake(place, f"{booked.url!r} is no URL", hint="a file of SQLite is named by `file`")
+    if address.has_password and place not in source.changed:
+        raise source.mistake(
+            place,
+            f"{address} holds a password, and no secret belongs into this file",
+            hint=f"password_file = FILE, ~/.pgpass, or the whole URL in the variable {variable(*place)}",
+        )
 
 
 def _recipes(file: _File, source: _Source, folder: Path) -> dict[str, FittedRecipe]:

@@ -30,6 +30,8 @@ _HEAD = """\
 
 [ledger]
 # file = "ledger.sqlite"      # default: in the user's state directory
+# url = "postgresql://USER@HOST/DATABASE"  # in place of that: shared with other machines
+# password_file = "FILE"      # for the url; else ~/.pgpass or PGPASSWORD
 # off = false                 # book nothing; then no budget can hold
 # max_cost = ["5/day"]        # US dollars; 0.01 holds for one answer, 20/user=ann for a tag
 # max_calls = ["1000/day"]

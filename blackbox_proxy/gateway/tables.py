@@ -58,9 +58,14 @@ class ServerConfig(ConfigTable):
 
 
 class LedgerConfig(ConfigTable):
-    """What `steer` takes as --ledger, --no-ledger, --max-cost, --max-calls and --tag."""
+    """What `steer` takes as --ledger (file or url), --no-ledger, --max-cost, --max-calls and --tag.
+
+    password_file: what holds the password for the url; libpq looks for it in its own places where there is none.
+    """
 
     file: str | None = None
+    url: str | None = Field(None, repr=False)  # from a variable it may hold a password
+    password_file: str | None = None
     off: bool = False
     max_cost: Texts = ()
     max_calls: Texts = ()

@@ -17,7 +17,7 @@ from rich.cells import cell_len
 from blackbox_proxy.cli import show
 from blackbox_proxy.doctor.findings import Check
 from blackbox_proxy.doctor.requests import SHORT
-from blackbox_proxy.ledger.store import Store
+from blackbox_proxy.ledger.opening import open_store
 from blackbox_proxy.standin import StandinOptions, Traffic, running
 from tests.cli.runs import PROGRAM, SECONDS, Cli
 from tests.remote.consulting import patient
@@ -202,7 +202,7 @@ def test_its_bill_is_the_ledgers(cli: Cli, traffic: Traffic, config_home: Path, 
     with running(patient(), name="toy", quirks=["faults=ok,429:0,ok"], traffic=traffic) as other:
         said = cli("doctor", "--base-url", other, "--model", "toy", "--json", "--ledger", str(book))
     found = json.loads(said.out)
-    with closing(Store(book)) as store:
+    with closing(open_store(book)) as store:
         rows = list(store.rows())
     assert found["calls"] == len(rows) == traffic.total
     assert Decimal(found["cost"]) == sum((row.cost or Decimal(0) for row in rows), Decimal(0)) > 0

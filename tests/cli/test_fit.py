@@ -14,7 +14,7 @@ import pytest
 from blackbox_proxy.api import connect
 from blackbox_proxy.core.decoding.routing import Route, RouteFeature
 from blackbox_proxy.core.decoding.sources import OffsetTable
-from blackbox_proxy.ledger.store import Store
+from blackbox_proxy.ledger.opening import open_store
 from blackbox_proxy.local.loading import load_pair
 from blackbox_proxy.recipes import FittedRecipe, RecipeEndpoint, RecipeEvidence, Way, read_recipe, write_recipe
 from blackbox_proxy.run.recipe import RecipeSteerer
@@ -60,13 +60,13 @@ def test_a_recipe_and_a_page_are_written_and_the_budget_holds(
     assert {one.name for one in recipe.evidence.arms} >= {"closed", "expert"}
     assert "sk-" not in out.read_text("utf-8")
     Page.read(html.read_text("utf-8")).check()
-    with closing(Store(state)) as store:
+    with closing(open_store(state)) as store:
         rows = list(store.rows())
     assert 0 < sum(row.cost for row in rows if row.cost) <= 0.2
     assert len({dict(row.tags)["fit"] for row in rows}) == 1
     again = cli(*command, "--json")
     assert json.loads(again.out)["arm"] == recipe.arm
-    with closing(Store(state)) as store:
+    with closing(open_store(state)) as store:
         assert len(list(store.rows())) == len(rows)
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from blackbox_proxy.ledger.opening import open_store
 from blackbox_proxy.ledger.rows import LedgerRow
-from blackbox_proxy.ledger.store import Store
 from blackbox_proxy.standin import Traffic, running
 from tests.ledger.toys import toy
 
@@ -30,7 +30,7 @@ def check_killed(folder: Path, *, runs: int, seed: int) -> Counter[str]:
         command = [sys.executable, "-m", "tests.ledger.killed", url, str(folder), str(runs), str(seed)]
         said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=True).stdout
     told = [json.loads(line) for line in said.splitlines()]
-    with closing(Store(folder / "ledger.sqlite")) as store:
+    with closing(open_store(folder / "ledger.sqlite")) as store:
         rows = list(store.rows())
     outcomes = Counter(row.outcome for row in rows)
     assert len(told) == runs

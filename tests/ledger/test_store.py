@@ -20,8 +20,10 @@ import pytest
 
 from blackbox_proxy.core.money.amounts import Budget, cost
 from blackbox_proxy.errors import LedgerError, OverBudget
+from blackbox_proxy.ledger.opening import open_store
 from blackbox_proxy.ledger.rows import Counted, Ended
-from blackbox_proxy.ledger.store import MIGRATIONS, Store
+from blackbox_proxy.ledger.sqlite import MIGRATIONS, SqliteDatabase
+from blackbox_proxy.ledger.store import Pruned, Store
 from blackbox_proxy.types import Usage
 from tests.ledger.intents import NOON, PRICE, intent
 
@@ -41,7 +43,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(path: Path) -> Iterator[Store]:
-    with closing(Store(path)) as opened:
+    with closing(open_store(path)) as opened:
         yield opened
 
 
@@ -59,7 +61,7 @@ def test_a_row_is_completed_in_steps(store: Store) -> None:
     store.end(number, OK, counted())
     store.accepted(number, kept=3, wasted=5)
     store.evaluated(number, 0.25)
-    store.evaluated(number, 0.5)
+    store.evaluated(number, 0.75)
     (row,) = store.rows()
     assert (row.outcome, row.status, row.seconds, row.usage) == ("ok", 200, 0.5, OK.usage)
     assert (row.input, row.cached, row.cache_write, row.output, row.kept, row.wasted) == (900, 400, 0, 80, 3, 5)
@@ -152,14 +154,13 @@ def test_threads_share_a_budget_without_passing_it(store: Store) -> None:
 WRITER = """
 import sys
 from decimal import Decimal
-from pathlib import Path
 from blackbox_proxy.core.money.amounts import Budget
 from blackbox_proxy.errors import OverBudget
 from blackbox_proxy.ledger.rows import Ended
-from blackbox_proxy.ledger.store import Store
+from blackbox_proxy.ledger.opening import open_store
 from tests.ledger.intents import intent
 
-store, refused = Store(Path(sys.argv[1])), 0
+store, refused = open_store(sys.argv[1]), 0
 for n in range(40):
     try:
         row = store.begin(intent(run=sys.argv[2]), [Budget(max_calls=100, per="day")])
@@ -177,7 +178,7 @@ def test_processes_open_write_and_share_a_budget_at_once(path: Path) -> None:
     running = [subprocess.Popen([*command, str(n)], cwd=ROOT, stdout=subprocess.PIPE, text=True) for n in range(4)]
     refused = sum(int(one.communicate(timeout=60)[0]) for one in running)
     assert [one.returncode for one in running] == [0] * 4
-    with closing(Store(path)) as store:
+    with closing(open_store(path)) as store:
         rows = list(store.rows())
     assert (len(rows), refused) == (100, 60)
     assert {row.outcome for row in rows} == {"ok"}
@@ -196,19 +197,26 @@ NEXT = "ALTER TABLE attempts ADD COLUMN colour TEXT; UPDATE attempts SET colour 
 
 def test_an_older_file_is_brought_up_to_date(store: Store, path: Path) -> None:
     store.begin(intent(project="x"))
-    with closing(Store(path, migrations=(*MIGRATIONS, NEXT))) as newer:
+    with closing(Store(SqliteDatabase(path, migrations=(*MIGRATIONS, NEXT)))) as newer:
         (row,) = newer.rows()
     assert dict(row.tags) == {"project": "x"}
     with closing(sqlite3.connect(path)) as other:
         assert other.execute("SELECT colour FROM attempts").fetchall() == [("grey",)]
-    with pytest.raises(LedgerError, match=r"newer version .*\(schema 4, and 3 is the newest known here\)"):
-        Store(path)
+    with pytest.raises(LedgerError, match=r"newer version .*\(schema 5, and 4 is the newest known here\)"):
+        open_store(path)
 
 
 def test_a_file_of_the_first_schema_is_read(path: Path) -> None:
-    with closing(Store(path, migrations=MIGRATIONS[:1])) as first:
-        first.begin(intent())
-    with closing(Store(path)) as newer:
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as first:
+        first.executescript(MIGRATIONS[0])
+        first.execute(
+            "INSERT INTO attempts (run, step, attempt, at, day, provider, model, path, asked, charge) VALUES "
+            "('r', 0, 1, '2026-11-25T12:00:00.000+00:00', '2026-11-25', 'host', 'toy', '/completions', 100, 7)"
+        )
+        first.execute("PRAGMA user_version = 1")
+        first.commit()
+    with closing(open_store(path)) as newer:
         (row,) = newer.rows()
         newer.evaluated(row.id, 1.5)
         assert [row.local_seconds, *(row.local_seconds for row in newer.rows())] == [None, 1.5]
@@ -217,14 +225,19 @@ def test_a_file_of_the_first_schema_is_read(path: Path) -> None:
 def test_a_migration_that_fails_leaves_the_file_as_it_was(store: Store, path: Path) -> None:
     store.begin(intent())
     with pytest.raises(LedgerError, match="no such table: gone"):
-        Store(path, migrations=(*MIGRATIONS, f"{NEXT}; DROP TABLE gone"))
-    with closing(Store(path)) as again:
+        SqliteDatabase(path, migrations=(*MIGRATIONS, f"{NEXT}; DROP TABLE gone"))
+    with closing(open_store(path)) as again:
         assert len(list(again.rows())) == 1
 
 
 def test_released_schemas_do_not_change() -> None:
     """A file that is out there was made by this script; a change takes a new one."""
-    assert [hash_of(one) for one in MIGRATIONS] == ["6818581d77dd5666", "26ec79c3f932583c", "39b08ac76498314f"]
+    assert [hash_of(one) for one in MIGRATIONS] == [
+        "6818581d77dd5666",
+        "26ec79c3f932583c",
+        "39b08ac76498314f",
+        "cd797ee8906b0bd0",
+    ]
 
 
 def hash_of(text: str) -> str:
@@ -236,14 +249,14 @@ def test_a_file_that_is_no_ledger_is_refused(tmp_path: Path, content: bytes) -> 
     path = tmp_path / "notes.txt"
     path.write_bytes(content)
     with pytest.raises(LedgerError, match=r"the ledger .*notes\.txt cannot be used: file is not a database"):
-        Store(path)
+        open_store(path)
     assert path.read_bytes() == content
 
 
 def test_a_place_that_cannot_be_written_is_an_error_with_a_hint(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(LedgerError, match="cannot be used") as raised:
-        Store(tmp_path / "file" / "ledger.sqlite")
+        open_store(tmp_path / "file" / "ledger.sqlite")
     assert "--no-ledger" in raised.value.hint
 
 
@@ -258,10 +271,10 @@ def test_replayed_rows_are_marked_and_no_budget_counts_them(store: Store) -> Non
 
 def test_rows_are_chosen_and_forgotten_by_day(store: Store) -> None:
     for day in (1, 2, 3):
-        store.begin(intent(at=NOON.replace(day=day), project="x"))
+        store.begin(intent(run=str(day), at=NOON.replace(day=day), project="x"))
     assert [row.day[-2:] for row in store.rows(since="2026-11-02")] == ["02", "03"]
     assert [row.day[-2:] for row in store.rows(until="2026-11-03")] == ["01", "02"]
-    assert store.prune(before="2026-11-03") == 2
+    assert store.prune(before="2026-11-03") == Pruned(2, 0, ())
     assert [row.day[-2:] for row in store.rows()] == ["03"]
     assert full(Budget(max_calls=1, per="project=x"), store, project="x")
     assert not full(Budget(max_calls=2, per="project=x"), store, project="x")
