@@ -18,7 +18,7 @@ from blackbox_proxy.evaluation.answering import Bench, key
 from blackbox_proxy.evaluation.answers import AnswerStore
 from blackbox_proxy.evaluation.arms import AnswerJob, Arm
 from blackbox_proxy.evaluation.evaluate import Watch
-from blackbox_proxy.evaluation.run import Hopeless, Run
+from blackbox_proxy.evaluation.run import Run
 from blackbox_proxy.evaluation.scoring import scorer
 from blackbox_proxy.evaluation.statistics import Mean, mean
 from blackbox_proxy.evaluation.summary import ArmAnswers, given
@@ -30,6 +30,7 @@ from blackbox_proxy.fitting.compared import ComparedArms
 from blackbox_proxy.fitting.routing import RoutedTrial, routed
 from blackbox_proxy.fitting.selecting import POINT, Preference, Terms, Trial, best_of, foretold, halved, rounds, winner
 from blackbox_proxy.fitting.weights import fitted_arms
+from blackbox_proxy.workers import Hopeless
 
 FEWEST = 5
 """Fewest lines on which arms are compared, or the winner is tested."""
