@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from functools import reduce
 from operator import add
 from pathlib import Path
@@ -278,3 +279,37 @@ def expected(api: Api, prompt: Prompt, steering: Steering, *, rows: Iterable[Led
     price = None if api.account is None else api.account.price()
     plan = worded(steering.max_tokens, learnt, draft=steering.draft)
     return work(plan, prompt_length(api, prompt), price)
+
+
+def rows_work(api: Api, asked: Iterable[tuple[Prompt, Steering]], *, rows: Iterable[LedgerRow]) -> Work:
+    """What answers of full length are expected to take together, at most where whole answers are drawn.
+
+    rows: what the ledger knows.
+    """
+    from blackbox_proxy.run.foretelling import mark_foretold, prompt_length
+    from blackbox_proxy.run.sources import reached_by
+
+    price = None if api.account is None else api.account.price()
+    past, plan_of = list(rows), dict[tuple[object, ...], EstimatePlan]()
+    total = Work(0.0, 0.0, 0.0, None if price is None else Decimal(0))
+    for prompt, steering in asked:
+        mark_foretold(api, steering)
+        drawn = whole_work(api, prompt, steering)
+        if drawn is not None:
+            total += drawn
+            continue
+        at = (steering.max_tokens, steering.draft, steering.way, steering.leaves_alone)
+        if at not in plan_of:
+            learnt, _ = _learnt(
+                past, _Place(api.model, "", "", "", 1, ways_of(reached_by(api, steering.way).capabilities()))
+            )
+            plan_of[at] = _plan(steering, learnt)
+        total += work(plan_of[at], prompt_length(api, prompt), price)
+    return total
+
+
+def _plan(steering: Steering, learnt: Wording) -> EstimatePlan:
+    """An answer of full length, in one call where nothing is steered."""
+    if steering.leaves_alone:
+        return EstimatePlan(steering.max_tokens, 1.0, 0.0, float(steering.max_tokens))
+    return plans(steering.max_tokens, learnt, draft=steering.draft, least=1)[1]

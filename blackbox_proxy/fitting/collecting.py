@@ -10,13 +10,13 @@ from typing import final
 from blackbox_proxy.core.money.amounts import Price, cost
 from blackbox_proxy.errors import BlackboxProxyError, OverBudget
 from blackbox_proxy.evaluation.answering import Bench, key
-from blackbox_proxy.evaluation.answers import key_of
 from blackbox_proxy.evaluation.arms import AnswerJob, Arm, closed_prompt, pair_prompt
 from blackbox_proxy.evaluation.evaluate import Watch
 from blackbox_proxy.evaluation.task import Item
 from blackbox_proxy.fitting.places import CollectedLine, PlaceStore
 from blackbox_proxy.fitting.selecting import Trial
 from blackbox_proxy.fitting.weights import LEAST, CrossFit, cross_fitted
+from blackbox_proxy.kept import key_of
 from blackbox_proxy.run.steerer import Steerer
 from blackbox_proxy.types import Continuation, Usage
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from typing import final
 
 from blackbox_proxy.errors import InputError, OverBudget
-from blackbox_proxy.evaluation.run import Hopeless
 from blackbox_proxy.evaluation.summary import ArmAnswers
 from blackbox_proxy.evaluation.task import Item
 from blackbox_proxy.fitting.affording import FIRST_SHARE, LATER_SHARE, Forecast, next_round, too_little
@@ -20,6 +19,7 @@ from blackbox_proxy.fitting.limits import COLLECTING_TIME, VALIDATION_TIME
 from blackbox_proxy.fitting.routing import RoutedTrial, routed
 from blackbox_proxy.fitting.selecting import Trial, best_of, foretold, halved, rounds, winner
 from blackbox_proxy.fitting.weights import fitted_arms
+from blackbox_proxy.workers import Hopeless
 
 FEWEST = 5
 """Fewest lines on which arms are compared."""

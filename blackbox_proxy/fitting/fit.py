@@ -13,8 +13,8 @@ from pathlib import Path
 from blackbox_proxy.api import Api
 from blackbox_proxy.core.money.amounts import Budget
 from blackbox_proxy.evaluation.answering import Bench, BenchPair
-from blackbox_proxy.evaluation.answers import AnswerStore, key_of
-from blackbox_proxy.evaluation.evaluate import Watch, pair_mark
+from blackbox_proxy.evaluation.answers import AnswerStore
+from blackbox_proxy.evaluation.evaluate import Watch
 from blackbox_proxy.evaluation.statistics import mean
 from blackbox_proxy.evaluation.task import Task
 from blackbox_proxy.fitting.asker import LineAsker
@@ -32,6 +32,8 @@ from blackbox_proxy.fitting.offtask import OffTaskCheck, OffTaskHarm, check_coun
 from blackbox_proxy.fitting.places import PlaceStore
 from blackbox_proxy.fitting.planning import FitOptions, FitPlan, planned, task_of
 from blackbox_proxy.fitting.prechecks import check_budget, check_for_base, check_for_pair, check_prices, price_of
+from blackbox_proxy.kept import key_of
+from blackbox_proxy.local.loading import pair_mark
 from blackbox_proxy.local.pair import open_pair
 from blackbox_proxy.local.pairfile import find_pair, read_pair_file
 from blackbox_proxy.local.weights import default_cache, resolve

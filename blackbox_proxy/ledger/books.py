@@ -96,6 +96,12 @@ class Ledger:
             account.check_limits()
         return account
 
+    def as_one_run(self, tag: str) -> Ledger:
+        """The same ledger, whose rows carry a tag of their own; a budget per run limits all that it books."""
+        name = uuid.uuid4().hex[:12]
+        budgets = [replace(one, per=f"{tag}={name}") if one.per == "run" else one for one in self.budgets]
+        return replace(self, budgets=tuple(budgets), tags={**self.tags, tag: name})
+
     def close(self) -> None:
         """Close the file, or the connection."""
         self.store.close()

@@ -31,7 +31,7 @@ from typing import Any
 
 from blackbox_proxy.api import Api
 from blackbox_proxy.evaluation.answering import Bench, key
-from blackbox_proxy.evaluation.answers import AnswerStore, KeptAnswer, key_of
+from blackbox_proxy.evaluation.answers import AnswerStore, KeptAnswer
 from blackbox_proxy.evaluation.arms import AnswerJob
 from blackbox_proxy.evaluation.run import Run, stages
 from blackbox_proxy.evaluation.scoring import scorer
@@ -45,6 +45,7 @@ from blackbox_proxy.fitting.limits import FitLimits
 from blackbox_proxy.fitting.offtask import OffTaskCheck, OffTaskHarm
 from blackbox_proxy.fitting.planning import FitOptions
 from blackbox_proxy.fitting.selecting import per_answer
+from blackbox_proxy.kept import key_of
 from blackbox_proxy.local.weights import default_cache, resolve
 from blackbox_proxy.recipes import RecipeEndpoint
 from tests.bench.fit_figures import Unit, derived, packed, summary
