@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
+from blackbox_proxy.cassettes.matching import NotRecorded
 from blackbox_proxy.errors import BlackboxProxyError
 from blackbox_proxy.evaluation.arms import Arm
 from blackbox_proxy.evaluation.summary import ArmAnswers
@@ -154,6 +155,8 @@ class HarmlessChoice:
         asked = unrouted(one)
         try:
             self.asker([asked], lines, "validation lines, gated", deadline=self.asker.deadline(OFF_TASK_TIME))
+        except NotRecorded:
+            raise
         except BlackboxProxyError as error:
             self.asker.note(f"{one.name} is not tried on all validation lines: {error.message}")
         there, before = self.asker.given(asked, lines), self.compared.chosen.given
