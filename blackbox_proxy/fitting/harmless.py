@@ -171,14 +171,14 @@ class HarmlessChoice:
         expert = next((one for one in trials if one.candidate.arm.speaker == "expert"), None)
         if expert is None or chosen.candidate.way == "closed":
             return
-        made = [
+        routes = [
             route
             for other in trials
             if other.candidate.way == "closed" and other.scores.keys() >= chosen.scores.keys()
             if (route := routed(expert, other, best=chosen, terms=self.asker.limits.terms)) is not None
         ]
         terms = self.asker.limits.terms
-        fit = [route for route in made if may_replace(chosen, route.trial, terms)]
+        fit = [route for route in routes if may_replace(chosen, route.trial, terms)]
         yield from sorted(fit, key=lambda route: (-terms.worth(route.trial), route.trial.cheapness))
 
     def _harm(self, one: FitArm, *, per_question: float, lines: int = 0) -> OffTaskHarm | None:

@@ -45,10 +45,12 @@ from blackbox_proxy.fitting.fit import FitOutcome, Telling, fit, opened_pair
 from blackbox_proxy.fitting.limits import FitLimits
 from blackbox_proxy.fitting.offtask import USUAL, OffTaskCheck, OffTaskHarm, questions
 from blackbox_proxy.fitting.planning import FitOptions
+from blackbox_proxy.fitting.prechecks import price_of
 from blackbox_proxy.fitting.selecting import per_answer
 from blackbox_proxy.local.weights import default_cache, resolve
 from blackbox_proxy.recipes import RecipeEndpoint
 from tests.bench.fit_figures import Unit, derived, packed, read_units, write_units
+from tests.bench.fit_probe import probed
 from tests.bench.fit_sources import Source, names, source
 
 ROOT = Path(__file__).parents[2]
@@ -179,7 +181,8 @@ def measured(lines: Source, seed: int, api: Api, settings: Settings) -> Unit:
         bench = Bench(outcome.task, api, opened.pair, "standin demo", opened.mark)
         scores, price = on_fresh(lines, outcome, bench, settings)
         harm = off_task(outcome, bench, settings)
-    return unit_of(outcome, scores, price=price, harm=harm, minutes=minutes, settings=settings)
+    unit = unit_of(outcome, scores, price=price, harm=harm, minutes=minutes, settings=settings)
+    return unit | {"probe": probed(outcome.compared, price_of(api))}
 
 
 def on_fresh(lines: Source, outcome: FitOutcome, bench: Bench, settings: Settings) -> tuple[dict[str, str], float]:
