@@ -76,9 +76,8 @@ fit-tasks: setup tune-env ## fit nine small tasks and test what was chosen on fr
 	@mkdir -p build
 	.venv-tune/bin/python -m tests.bench.fit_tasks $(ARGS)
 
-fit-results: user-env ## put the figures of `make fit-tasks` into docs/measurements
-	cp build/fit.json docs/measurements/fit.json
-	$(BIN)/python -m tests.bench.fit_figures docs/measurements
+fit-results: user-env ## put the figures of `make fit-tasks` into docs/measurements, beside those of earlier runs
+	$(BIN)/python -m tests.bench.fit_figures docs/measurements build/fit.json
 
 results: user-env ## put the figures of `make evaluate` into the package and into docs/evaluation.md
 	cp build/evaluate.json $(RESULTS)

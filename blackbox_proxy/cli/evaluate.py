@@ -186,8 +186,7 @@ def _endpoint(closed: _ClosedModel, folder: Path, budget: BudgetOptions, *, slot
                 "--standin is an endpoint of its own, with books of its own",
                 hint="leave out --base-url, --profile, the budgets, the tags and the ledger",
             )
-        if closed.cassette != TapeOptions():
-            raise InputError("--standin is neither recorded nor replayed", hint="leave out --standin or the cassette")
+        closed.cassette.check_no_standin()
         with standin_api(closed.standin, folder, slots=slots) as api:
             yield _Endpoint(closed.settings, api, closed.mark)
         return

@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Any, Protocol, final
 
 from blackbox_proxy.api import Api
+from blackbox_proxy.cassettes.matching import NotRecorded
 from blackbox_proxy.core.decoding.routing import answer_features
 from blackbox_proxy.core.decoding.sources import OffsetTable
 from blackbox_proxy.core.money.spending import calls_of, cost_of, used_by
@@ -119,7 +120,10 @@ def place_key(bench: Bench, job: AnswerJob) -> str:
 
 
 def answer(bench: Bench, job: AnswerJob) -> KeptAnswer:
-    """Ask. An error of ours is kept in the answer (`Bench`); one of all further questions is raised (OverBudget)."""
+    """Ask. An error of ours is kept in the answer (`Bench`); one of all further questions is raised.
+
+    Those are OverBudget, and NotRecorded of a replay, which would else end otherwise than what was recorded.
+    """
     blank = KeptAnswer(key(bench, job), bench.task.name, job.item.name, job.arm.name)
     makers = {
         "closed": _closed,
@@ -150,7 +154,7 @@ def _kept(bench: Bench, blank: KeptAnswer, make: Callable[[], KeptAnswer]) -> Ke
     before = time.perf_counter()
     try:
         return make()
-    except OverBudget:
+    except (OverBudget, NotRecorded):
         raise
     except BlackboxProxyError as error:
         if not bench.keeps_errors:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import final
 
+from blackbox_proxy.cassettes.matching import NotRecorded
 from blackbox_proxy.core.money.amounts import Price, cost
 from blackbox_proxy.errors import BlackboxProxyError, OverBudget
 from blackbox_proxy.evaluation.answering import Bench, key
@@ -148,6 +149,8 @@ class Collector:
                     tick(kept)
                 yield kept
                 failures = 0
+            except NotRecorded:
+                raise
             except OverBudget as error:
                 self.say(f"the collection ends: {error.message}")
                 return

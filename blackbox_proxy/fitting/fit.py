@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from blackbox_proxy.api import Api
+from blackbox_proxy.cassettes.reading import digest_of
 from blackbox_proxy.core.money.amounts import Budget
 from blackbox_proxy.evaluation.answering import Bench, BenchPair
 from blackbox_proxy.evaluation.answers import AnswerStore
@@ -23,7 +24,7 @@ from blackbox_proxy.fitting.collecting import Collector
 from blackbox_proxy.fitting.compared import ComparedArms
 from blackbox_proxy.fitting.comparing import ArmComparison
 from blackbox_proxy.fitting.concluding import Conclusion
-from blackbox_proxy.fitting.experts import TrainingTime, check_extra, trained
+from blackbox_proxy.fitting.experts import TrainingTime, check_extra, replayed_expert, trained
 from blackbox_proxy.fitting.fronts import example_sets
 from blackbox_proxy.fitting.harmless import HarmlessChoice, HarmRemedy, replaced
 from blackbox_proxy.fitting.heldback import on_held_back, price_of_test
@@ -38,6 +39,9 @@ from blackbox_proxy.local.pair import open_pair
 from blackbox_proxy.local.pairfile import find_pair, read_pair_file
 from blackbox_proxy.local.weights import default_cache, resolve
 from blackbox_proxy.recipes import FittedRecipe, RecipeEndpoint, write_recipe
+
+ANSWERS = "answers.jsonl"
+"""The file of answers in the folder of a fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +98,10 @@ def fit(
 
     Args:
         lines: JSONL, in every form that `tune` and tasks take.
-        api: The hosted model; a budget needs one with a ledger (`connect(..., ledger=...)`).
-        pair: A pair file; None trains an expert, which needs the extra [tune].
+        api: The hosted model; a budget needs one with a ledger (`connect(..., ledger=...)`). One that is replayed comes
+            to the recipe of the fit that was recorded, at the same prices, and nothing is sent.
+        pair: A pair file; None trains an expert, which needs the extra [tune], or of a replay takes the one that the
+            recorded fit has left in the folder.
         out: Where the recipe is written; None for nowhere.
         folder: Where answers and experts are kept.
         options: What is tried, and what it may take.
@@ -112,18 +118,31 @@ def fit(
     check_count(chosen.off_task)
     plan = planned(Path(lines), chosen, endpoint or endpoint_of(api), trains=pair is None)
     check_budget(plan, price_of(api))
+    place = Path(folder) / plan.mark
+    if pair is None and api.replayed is not None:
+        pair = replayed_expert(place)
     if pair is None:
         check_extra()
     heard.say(plan.summary)
-    place = Path(folder) / plan.mark
     place.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         opened = stack.enter_context(opened_pair(_expert(plan, place, heard) if pair is None else pair))
-        store = stack.enter_context(AnswerStore(place / "answers.jsonl"))
+        store = stack.enter_context(AnswerStore(_answers_of(place, api, heard.say)))
         outcome = compare(plan, api=api, opened=opened, store=store, telling=heard)
     if out is not None:
         write_recipe(outcome.recipe, Path(out))
     return outcome
+
+
+def _answers_of(place: Path, api: Api, say: Callable[[str], object]) -> Path:
+    """Where answers are kept. A replay has a folder for each cassette, so that it takes no answer that is not of it."""
+    if api.replayed is not None:
+        folder = place / f"replayed-{digest_of(api.replayed)[:12]}"
+        folder.mkdir(exist_ok=True)
+        return folder / ANSWERS
+    if api.is_taped and (place / ANSWERS).exists():
+        say(f"what {place} keeps is not asked again, so it is not recorded: a replay needs the earlier cassette too")
+    return place / ANSWERS
 
 
 def compare(

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
+from blackbox_proxy.cassettes.matching import NotRecorded
 from blackbox_proxy.errors import BlackboxProxyError
 from blackbox_proxy.evaluation.arms import Arm
 from blackbox_proxy.evaluation.summary import ArmAnswers
@@ -154,6 +155,8 @@ class HarmlessChoice:
         asked = unrouted(one)
         try:
             self.asker([asked], lines, "validation lines, gated", deadline=self.asker.deadline(OFF_TASK_TIME))
+        except NotRecorded:
+            raise
         except BlackboxProxyError as error:
             self.asker.note(f"{one.name} is not tried on all validation lines: {error.message}")
         there, before = self.asker.given(asked, lines), self.compared.chosen.given
@@ -168,14 +171,14 @@ class HarmlessChoice:
         expert = next((one for one in trials if one.candidate.arm.speaker == "expert"), None)
         if expert is None or chosen.candidate.way == "closed":
             return
-        made = [
+        routes = [
             route
             for other in trials
             if other.candidate.way == "closed" and other.scores.keys() >= chosen.scores.keys()
             if (route := routed(expert, other, best=chosen, terms=self.asker.limits.terms)) is not None
         ]
         terms = self.asker.limits.terms
-        fit = [route for route in made if may_replace(chosen, route.trial, terms)]
+        fit = [route for route in routes if may_replace(chosen, route.trial, terms)]
         yield from sorted(fit, key=lambda route: (-terms.worth(route.trial), route.trial.cheapness))
 
     def _harm(self, one: FitArm, *, per_question: float, lines: int = 0) -> OffTaskHarm | None:

@@ -14,6 +14,7 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import final
 
+from blackbox_proxy.cassettes.matching import NotRecorded
 from blackbox_proxy.errors import BlackboxProxyError, InputError
 from blackbox_proxy.evaluation.answering import Bench, key
 from blackbox_proxy.evaluation.answers import AnswerStore, KeptAnswer
@@ -151,6 +152,8 @@ class OffTaskCheck:
         run.tick = tick
         try:
             run(plan)
+        except NotRecorded:
+            raise
         except BlackboxProxyError as error:
             self.say(f"not all questions of another kind are asked: {error.message}")
 
