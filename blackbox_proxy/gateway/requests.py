@@ -13,6 +13,7 @@ from typing import cast
 from blackbox_proxy.constraints import Constraint
 from blackbox_proxy.gateway.constraints import read_constraint
 from blackbox_proxy.gateway.functions import declares_functions, with_tools
+from blackbox_proxy.gateway.native_tools import tool_chat
 from blackbox_proxy.gateway.tool_grammar import check_stops, held_to_tools
 from blackbox_proxy.knobs import FIXED, REQUEST_FIELDS, KnobMistake, check_bounds, read_knobs
 from blackbox_proxy.openai_http import fields
@@ -143,10 +144,14 @@ def _calling(request: GatewayRequest, tools: ToolSet | None, turns: tuple[ChatTu
     """The request with its tools: the answer is held to calls of them, where it may call any."""
     if tools is None:
         return replace(request, turns=turns)
-    tools, constraint = held_to_tools(tools, cast(Constraint | None, request.knobs.get("constraint")))
+    response = cast(Constraint | None, request.knobs.get("constraint"))
+    tools, constraint = held_to_tools(tools, response)
     check_stops(tools, cast(tuple[str, ...], request.knobs.get("stop", ())))
     knobs = request.knobs if constraint is None else {**request.knobs, "constraint": constraint}
-    return replace(request, knobs=knobs, tools=tools, turns=turns)
+    # Of calls that an endpoint makes by itself nobody tells log-probs, and a form stands beside them in none.
+    native = tool_chat(turns, tools) if tools.offered and response is None and request.top is None else None
+    sources = tuple(replace(one, tools=native) if isinstance(one, Prompt) else one for one in request.sources)
+    return replace(request, sources=sources, knobs=knobs, tools=tools, turns=turns)
 
 
 def read_completion(body: Body, limits: RequestLimits) -> GatewayRequest:

@@ -10,11 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Literal, Protocol, final, runtime_checkable
 
 from blackbox_proxy.api import Endpoint
-from blackbox_proxy.constraints import JsonSchema
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding.acceptors import ANY_TEXT, ANY_WHOLE_TEXT, Acceptor, WholeTexts
 from blackbox_proxy.core.decoding.answers import steps, steps_by_scores
-from blackbox_proxy.core.decoding.api_answer import SchemaDemand
 from blackbox_proxy.core.decoding.collecting import collected_steps
 from blackbox_proxy.core.decoding.drafting import TYPICAL, CostRatios, Drafter, Drafts, Planner
 from blackbox_proxy.core.decoding.given import Given, scored_by_scores, scored_steps
@@ -28,7 +26,7 @@ from blackbox_proxy.core.events import (
     StringScores,
 )
 from blackbox_proxy.errors import InputError
-from blackbox_proxy.guidance import ConstrainedTexts, ConstraintAcceptor, is_allowed
+from blackbox_proxy.guidance import ConstrainedTexts, ConstraintAcceptor
 from blackbox_proxy.steering import Steering, Way
 from blackbox_proxy.types import (
     Continuation,
@@ -101,15 +99,6 @@ def acceptor_of(steering: Steering) -> Acceptor:
 def texts_of(steering: Steering) -> WholeTexts:
     """Which whole texts may be the answer. Raises InputError for a constraint that cannot be obeyed."""
     return ANY_WHOLE_TEXT if steering.constraint is None else ConstrainedTexts(steering.constraint)
-
-
-def demand_of(steering: Steering, api: Endpoint) -> SchemaDemand | None:
-    """The schema that an endpoint can hold its whole answer to by itself; None where there is none, or it cannot."""
-    constraint = steering.constraint
-    able = api.capabilities().schemas and steering.event == "bytes" and not steering.stop
-    if not able or not isinstance(constraint, JsonSchema) or not steering.chooses_nothing:
-        return None
-    return SchemaDemand(constraint.text, lambda text, whole: is_allowed(constraint, text, whole=whole))
 
 
 def check_unconstrained(steering: Steering, what: str) -> None:
