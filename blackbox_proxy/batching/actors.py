@@ -19,7 +19,9 @@ from blackbox_proxy.batching.answers import KeptRow
 from blackbox_proxy.batching.options import BatchOptions, RayCluster
 from blackbox_proxy.core.money.amounts import Budget
 from blackbox_proxy.errors import BlackboxProxyError, InputError
-from blackbox_proxy.ledger.books import Ledger, open_ledger
+from blackbox_proxy.ledger.books import Ledger
+from blackbox_proxy.ledger.prices import PriceList
+from blackbox_proxy.ledger.store import Store
 
 DEATHS = 5
 """So many actors may die over one row before it counts as failed: it may be the row that kills them."""
@@ -57,13 +59,18 @@ class LedgerPlace:
     """A ledger as another process opens it."""
 
     path: Path
+    prices: PriceList
     budgets: tuple[Budget, ...]
     tags: dict[str, str]
 
     @classmethod
     def of(cls, ledger: Ledger) -> LedgerPlace:
-        """Where a ledger is, with its budgets and tags."""
-        return cls(ledger.store.path.absolute(), ledger.budgets, dict(ledger.tags))
+        """Where a ledger is, with its prices, budgets and tags."""
+        return cls(ledger.store.path.absolute(), ledger.prices, ledger.budgets, dict(ledger.tags))
+
+    def open(self) -> Ledger:
+        """The same ledger."""
+        return Ledger(Store(self.path), self.prices, self.budgets, self.tags)
 
 
 @final
@@ -88,12 +95,7 @@ class RowActor:
         with self._lock:
             if self._answerer is None:
                 self._check_node()
-                ledger = None
-                if self._ledger is not None:
-                    place = self._ledger
-                    ledger = self._resources.enter_context(
-                        open_ledger(place.path, budgets=place.budgets, tags=place.tags)
-                    )
+                ledger = None if self._ledger is None else self._resources.enter_context(self._ledger.open())
                 api = self._resources.enter_context(self._model.connected(ledger))
                 self._answerer = self._resources.enter_context(opened(self._model, api, self._parallel))
             return self._answerer

@@ -165,6 +165,7 @@ class _Run:
     plan: BatchPlan
     folder: Path
     asked: list[KeptRow] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
     streak: FailureStreak = field(default_factory=lambda: FailureStreak(_HOPELESS))
 
     def __call__(self, tick: Callable[[KeptRow], object]) -> BatchSummary:
@@ -192,8 +193,9 @@ class _Run:
         def through(unit: BatchUnit) -> None:
             kept = ask(unit)
             self.store.keep(kept)
-            self.asked.append(kept)
-            tick(kept)
+            with self.lock:
+                self.asked.append(kept)
+                tick(kept)
             self.streak.note(kept.error if kept.outage else "")
 
         return through

@@ -10,10 +10,23 @@ from pathlib import Path
 
 import pytest
 
-from blackbox_proxy import BatchOptions, Budget, Ledger, batch, open_ledger
+from blackbox_proxy import (
+    BatchOptions,
+    Budget,
+    FittedRecipe,
+    Ledger,
+    RecipeSteerer,
+    Steerer,
+    batch,
+    connect,
+    load_pair,
+    open_ledger,
+)
 from blackbox_proxy.batching.answering import BatchModel
 from blackbox_proxy.batching.answers import KEPT, RowStore, forget
 from blackbox_proxy.errors import InputError, OverBudget
+from blackbox_proxy.recipes import RecipeEndpoint
+from blackbox_proxy.standin import running
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.workers import Hopeless
 from tests.batching.worlds import (
@@ -28,6 +41,7 @@ from tests.batching.worlds import (
     world,
     write_rows,
 )
+from tests.tiny_gguf import TinyModel
 
 COUNT = 6
 
@@ -189,6 +203,35 @@ def test_labels_are_chosen_with_their_probabilities(served: BatchWorld, out: Pat
         assert row["probabilities"].keys() == {"Answer", "Nothing"}
         assert sum(row["probabilities"].values()) == pytest.approx(1.0)
         assert row["probabilities"]["Answer"] > 0.9
+
+
+def test_texts_are_scored_by_an_endpoint_that_gives_them_back(
+    served: BatchWorld, out: Path, tmp_path: Path, tiny_bpe: TinyModel
+) -> None:
+    rows = write_rows(tmp_path / "rows.jsonl", [{"id": "a", "text": "the sea is"}, {"prompt": "none"}])
+    with running(tiny_bpe.path, name="tiny") as url, load_pair(served.pair) as pair:
+        hosted = {"base_url": url, "model": "tiny", "options": {"echo": True}}
+        summary = batch(rows, out, model=BatchModel(hosted, str(served.pair), scored=True), steering=STEERING)
+        with connect(**hosted) as api:
+            expected = Steerer(api, pair, STEERING).score("the sea is")
+    assert (summary.answered, summary.failed) == (1, 1)
+    row, _ = answers(out)
+    assert (row["text"], row["tokens"]) == (None, len(expected.steps))
+    assert row["logp"] == pytest.approx(sum(step.logp_after or 0.0 for step in expected.steps), abs=0.01)
+    assert row["api_logp"] == pytest.approx(sum(step.logp_before or 0.0 for step in expected.steps), abs=0.01)
+
+
+def test_a_recipe_says_who_answers(served: BatchWorld, rows: Path, out: Path) -> None:
+    """Here the expert alone, so that nobody is called and nothing is paid."""
+    recipe = FittedRecipe("expert", "expert", RecipeEndpoint(), str(served.pair), steering={"max_tokens": 3})
+    before = served.traffic.total
+    summary = batch(rows, out, model=BatchModel({}, str(served.pair), recipe))
+    assert served.traffic.total == before
+    assert (summary.answered, summary.calls, summary.cost) == (COUNT, 0, 0)
+    assert {(row["exactness"], row["way"], row["cost_usd"]) for row in answers(out)} == {("local", "local", "0")}
+    with load_pair(served.pair) as pair:
+        alone = RecipeSteerer(recipe, offsets=pair).complete(question(0)).text
+    assert answers(out)[0]["text"] == alone
 
 
 def test_the_key_of_an_endpoint_is_never_shown(served: BatchWorld) -> None:
