@@ -99,7 +99,7 @@ class Offence:
 
 
 LAYERS, CORE, RUN, PURE, PAGES, CODECS, BARE_CODECS, BY_NAME, LLAMA, OPENAI, *LATER = contracts()
-LLGUIDANCE, SQLITE, POSTGRES, PRICES, HTTP, TRAINING = LATER
+LLGUIDANCE, SQLITE, POSTGRES, PRICES, HTTP, TRAINING, PYARROW, RAY = LATER
 
 OFFENCES = [
     Offence(LAYERS, "blackbox_proxy/pytest_plugin/marked.py", "import blackbox_proxy.cli.show"),
@@ -161,6 +161,9 @@ OFFENCES = [
     Offence(HTTP, "blackbox_proxy/remote/transport.py", "def late() -> None:\n    import httpx2"),
     Offence(TRAINING, "blackbox_proxy/tasks/demo.py", "import torch"),
     Offence(TRAINING, "blackbox_proxy/run/engine.py", "import gguf"),
+    Offence(PYARROW, "blackbox_proxy/batching/reading.py", "import pyarrow"),
+    Offence(RAY, "blackbox_proxy/batching/batch.py", "import ray"),
+    Offence(LAYERS, "blackbox_proxy/batching/batch.py", "import blackbox_proxy.evaluation.answers"),
 ]
 
 

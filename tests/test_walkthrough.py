@@ -42,6 +42,7 @@ LEFT = {
     r"\. \.venv": "the stranger's PATH has the environment already",
     r"python llama\.cpp/": "llama.cpp's own script, which is not here",
     r"lm_eval ": "`make contracts` runs it against the gateway",
+    r"blackbox-proxy batch .*--engine ray": "needs Ray: tests/batching does it, in `make contracts`",
     r"blackbox-proxy fit .*--standin demo": "takes minutes: tests/fitting does it, in `make slow`",
     r"blackbox-proxy tune ": "needs PyTorch: a slow test below, in `make slow`",
 }
@@ -178,6 +179,9 @@ def _write_files(one: Stranger) -> None:
     for part, start in (("train", 10), ("validation", 30), ("test", 50)):
         items = ({"prompt": f"Town {n}?", "reference": f"answer: T{n} | n={n}"} for n in range(start, start + 6))
         (one.folder / f"{part}.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+    (one.folder / "rows.jsonl").write_text('{"id": "a", "prompt": "the"}\n{"prompt": "a", "alpha": 0.5}\n')
+    (one.folder / "rows.csv").write_text("id,prompt,max_tokens\na,the,4\nb,is,\n")
+    (one.folder / "labels.txt").write_text("the\na\n")
     (one.folder / "prompt.txt").write_text("What is the capital of Albania?\n")
     lines = ([f"What is {n}?", f"answer: {n} | topic=number; END."] for n in range(40))
     (one.folder / "lines.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

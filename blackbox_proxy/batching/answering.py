@@ -6,7 +6,7 @@ Knows no file, and not which rows there are.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, TypeAlias, final
@@ -126,6 +126,19 @@ class BatchModel:
 
 @final
 @dataclass(frozen=True, slots=True)
+class BatchUnit:
+    """What is asked once: a row, and the key that its answer is kept under."""
+
+    key: str
+    row: BatchRow
+
+
+Ask: TypeAlias = Callable[[BatchUnit], KeptRow]
+"""Answers a unit; one for each that may be under way at a time."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class RowAnswerer:
     """What answers rows, open. Safe from several threads. api: None where nobody is called. pair: None without one."""
 
@@ -138,13 +151,13 @@ class RowAnswerer:
         """Texts that the pair holds at once; 0 where there is no pair."""
         return 0 if self.pair is None else self.pair.slots
 
-    def answer(self, row: BatchRow, key: str) -> KeptRow:
+    def answer(self, unit: BatchUnit) -> KeptRow:
         """What came of a row, an error of its own too.
 
         Raises:
             BlackboxProxyError: What all further rows would meet as well (ENDS).
         """
-        blank = KeptRow(key)
+        row, blank = unit.row, KeptRow(unit.key)
         try:
             return {"answer": self._complete, "choose": self._choose, "score": self._score}[self.model.task](row, blank)
         except ENDS:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import final
 
 from blackbox_proxy.api import Api
-from blackbox_proxy.batching.answering import BatchModel, opened, rows_at_once
+from blackbox_proxy.batching.answering import Ask, BatchModel, BatchUnit, opened, rows_at_once
 from blackbox_proxy.batching.answers import (
     CHOSEN,
     COLUMNS,
@@ -40,15 +40,6 @@ TAG = "batch"
 """The tag that the ledger's rows of a run carry."""
 
 _HOPELESS = "correct what is wrong, and run it again: --retry-failed asks the failed rows too"
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class BatchUnit:
-    """What is asked once: a row, and the key that its answer is kept under."""
-
-    key: str
-    row: BatchRow
 
 
 KeyedRow = tuple[BatchRow | BrokenRow, str]
@@ -163,10 +154,6 @@ def _units(rows: Sequence[KeyedRow], store: RowStore, *, retry: bool) -> list[Ba
     return list(units.values())
 
 
-Ask = Callable[[BatchUnit], KeptRow]
-"""Answers a unit; one for each that may be under way at a time."""
-
-
 @final
 @dataclass(slots=True)
 class _Run:
@@ -178,6 +165,7 @@ class _Run:
     plan: BatchPlan
     folder: Path
     asked: list[KeptRow] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
     streak: FailureStreak = field(default_factory=lambda: FailureStreak(_HOPELESS))
 
     def __call__(self, tick: Callable[[KeptRow], object]) -> BatchSummary:
@@ -205,8 +193,9 @@ class _Run:
         def through(unit: BatchUnit) -> None:
             kept = ask(unit)
             self.store.keep(kept)
-            self.asked.append(kept)
-            tick(kept)
+            with self.lock:
+                self.asked.append(kept)
+                tick(kept)
             self.streak.note(kept.error if kept.outage else "")
 
         return through
@@ -221,7 +210,7 @@ class _Run:
             return
         with opened(self.model, self.plan.api, self.options.parallel) as answerer:
             at_once = rows_at_once(answerer, self.options.parallel)
-            yield [lambda unit: answerer.answer(unit.row, unit.key)] * at_once
+            yield [answerer.answer] * at_once
 
     def _written(self) -> tuple[Path | None, BlackboxProxyError | None]:
         """Write the file of answers from all that is kept; the file, or why there is none."""

@@ -60,8 +60,11 @@ def _content(path: Path) -> str:
 
 
 def _json_lines(path: Path, _form: RowForm) -> Iterator[tuple[str, object]]:
-    """Each line that is not blank."""
-    for number, line in enumerate(_content(path).split("\n"), 1):
+    """Each line that is not blank. Raises InputError for one array of all rows."""
+    content = _content(path)
+    if content.lstrip().startswith("["):
+        raise InputError(f"{path} holds a JSON array", hint="write an object a line: `jq -c '.[]'` does that")
+    for number, line in enumerate(content.split("\n"), 1):
         if line.strip():
             yield f"line {number}", _object(line)
 

@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from blackbox_proxy.batching.answering import BatchModel
     from blackbox_proxy.batching.answers import KeptRow
     from blackbox_proxy.batching.batch import BatchPlan
+    from blackbox_proxy.batching.rows import BatchRow
     from blackbox_proxy.cli.settings import Settings
     from blackbox_proxy.core.money.estimating import Work
     from blackbox_proxy.recipes import FittedRecipe
     from blackbox_proxy.steering import Steering
+    from blackbox_proxy.types import Prompt
 
 EXAMPLES = """Examples:
 
@@ -201,15 +203,26 @@ def _model(asked: _Asked, row: RowOptions, steering: Steering) -> BatchModel:
 
 
 def _expected(plan: BatchPlan, model: BatchModel) -> Work | None:
-    """What a run is expected to take; None where nobody knows: of a choice, a score, or a recipe that routes."""
+    """What a run is expected to take; None where nobody is called, or a recipe chooses or routes."""
     from blackbox_proxy.cli.estimating import rows_work
 
     recipe, api = model.recipe, plan.api
-    if api is None or model.task != "answer" or (recipe is not None and recipe.way not in ("closed", "steered")):
+    if api is None or (recipe is not None and recipe.way not in ("closed", "steered")):
         return None
-    rows = [unit.row for unit in plan.units]
-    asked = ((row.prompt if recipe is None else recipe.asked(row.prompt), row.steering) for row in rows)
+    asked = [_question(unit.row, model) for unit in plan.units]
     return rows_work(api, asked, rows=() if plan.ledger is None else plan.ledger.store.rows())
+
+
+def _question(row: BatchRow, model: BatchModel) -> tuple[Prompt, Steering]:
+    """What a row asks, and how; a choice and a score as one call that writes a few tokens."""
+    from blackbox_proxy.types import Prompt
+
+    if model.task == "score":
+        return Prompt(text=row.text), replace(row.steering, alpha=0.0, schedule=None, max_tokens=1)
+    if model.task == "choose":
+        length = max(len(label.encode()) for label in model.labels)
+        return row.prompt, replace(row.steering, alpha=0.0, schedule=None, max_tokens=length)
+    return (row.prompt if model.recipe is None else model.recipe.asked(row.prompt)), row.steering
 
 
 def _forget(out: Path, rows: Path | None, *, as_json: bool) -> None:
