@@ -18,7 +18,7 @@ from hypothesis import settings
 from blackbox_proxy.local.buffers import VARIABLE as BUFFERS
 from blackbox_proxy.local.buffers import use_extra_buffers
 from blackbox_proxy.local.weights import KNOWN, default_cache, stored
-from tests.ledger.postgres_server import PostgresServer, postgres_server, programs
+from tests.ledger.postgres_server import PASSWORD, PostgresServer, postgres_server, programs
 from tests.tiny_gguf import TinyModel, write_tiny_llama, write_tiny_lora
 
 # Read before any test can change the environment.
@@ -154,3 +154,11 @@ def ledger_place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return str(tmp_path / "state" / "ledger.sqlite")
     server: PostgresServer = request.getfixturevalue("postgres")
     return server.fresh()
+
+
+@pytest.fixture(scope="session")
+def guarded(postgres: PostgresServer) -> str:
+    """The URL, without its password, of the database of a role that needs one."""
+    postgres.say(f"CREATE ROLE guarded LOGIN PASSWORD '{PASSWORD}'")
+    postgres.say("CREATE DATABASE guarded OWNER guarded")
+    return postgres.url("guarded", user="guarded")

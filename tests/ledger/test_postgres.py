@@ -294,14 +294,6 @@ def test_a_budget_that_is_held_for_long_is_an_error(url: str) -> None:
         store.begin(intent(), [DAY])
 
 
-@pytest.fixture(scope="module")
-def guarded(postgres: PostgresServer) -> str:
-    """The URL, without its password, of a role that needs one."""
-    postgres.say(f"CREATE ROLE guarded LOGIN PASSWORD '{PASSWORD}'")
-    postgres.say("CREATE DATABASE guarded OWNER guarded")
-    return postgres.url("guarded", user="guarded")
-
-
 def with_password(url: str, password: str) -> str:
     return url.replace("guarded@", f"guarded:{quote(password, safe='')}@")
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from blackbox_proxy.errors import LedgerError
+from blackbox_proxy.core.money.amounts import Budget
+from blackbox_proxy.errors import LedgerError, OverBudget
 from blackbox_proxy.ledger.opening import open_store
+from blackbox_proxy.ledger.rows import Ended
 from blackbox_proxy.ledger.sqlite import MIGRATIONS, SqliteDatabase
 from blackbox_proxy.ledger.store import Store
 from tests.ledger.intents import intent
@@ -50,20 +54,41 @@ def test_an_older_file_is_brought_up_to_date(store: Store, path: Path) -> None:
         open_store(path)
 
 
-def test_a_file_of_the_first_schema_is_read(path: Path) -> None:
+ROW = (
+    "INSERT INTO attempts (run, step, attempt, at, day, provider, model, path, asked, reserved, charge) VALUES "
+    "('r', 0, 1, '2026-11-25T12:00:00.000+00:00', '2026-11-25', 'host', 'toy', '/completions', 100, '0.0035', "
+    "3500000000)"
+)
+
+
+def written_by(version: int, path: Path) -> None:
+    """A file as the program of that schema wrote it, with an attempt under way."""
     path.parent.mkdir()
-    with closing(sqlite3.connect(path)) as first:
-        first.executescript(MIGRATIONS[0])
-        first.execute(
-            "INSERT INTO attempts (run, step, attempt, at, day, provider, model, path, asked, charge) VALUES "
-            "('r', 0, 1, '2026-11-25T12:00:00.000+00:00', '2026-11-25', 'host', 'toy', '/completions', 100, 7)"
-        )
-        first.execute("PRAGMA user_version = 1")
-        first.commit()
-    with closing(open_store(path)) as newer:
-        (row,) = newer.rows()
-        newer.evaluated(row.id, 1.5)
-        assert [row.local_seconds, *(row.local_seconds for row in newer.rows())] == [None, 1.5]
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(";".join(MIGRATIONS[:version]))
+        connection.execute(ROW)
+        connection.execute("INSERT INTO tags (key, value, attempt) VALUES ('project', 'x', 1)")
+        connection.execute(f"PRAGMA user_version = {version}")
+        connection.commit()
+
+
+@pytest.mark.parametrize("version", range(1, len(MIGRATIONS)))
+def test_a_file_of_any_earlier_schema_is_read_and_written(path: Path, version: int) -> None:
+    written_by(version, path)
+    with closing(open_store(path)) as store:
+        (row,) = store.rows()
+        assert (row.outcome, row.local_seconds, row.replayed, dict(row.tags)) == ("open", None, False, {"project": "x"})
+        for budget in (
+            Budget(max_calls=1),
+            Budget(max_calls=1, per="day"),
+            Budget(max_cost=Decimal("0.0069"), per="project=x"),
+        ):
+            with pytest.raises(OverBudget):
+                store.begin(intent(project="x"), [budget])
+        store.end(row.id, Ended("ok", 200, 0.5, None, lost=False), None)
+        store.evaluated(row.id, 1.5)
+        store.begin(intent(project="x"), [Budget(max_calls=2, per="project=x")])
+        assert [(row.outcome, row.local_seconds) for row in store.rows()] == [("ok", 1.5), ("open", None)]
 
 
 def test_a_migration_that_fails_leaves_the_file_as_it_was(store: Store, path: Path) -> None:
@@ -102,3 +127,40 @@ def test_a_place_that_cannot_be_written_is_an_error_with_a_hint(tmp_path: Path) 
     with pytest.raises(LedgerError, match="cannot be used") as raised:
         open_store(tmp_path / "file" / "ledger.sqlite")
     assert "--no-ledger" in raised.value.hint
+
+
+def filled(store: Store) -> tuple[int, LedgerError]:
+    """How many attempts could be booked, and why no other."""
+    for booked in itertools.count():
+        try:
+            store.begin(intent(project="x"))
+        except LedgerError as error:
+            return booked, error
+    raise AssertionError
+
+
+def test_a_full_disk_is_an_error_with_a_hint_and_loses_nothing(path: Path) -> None:
+    """A file that may grow no further stands for a disk that is full: SQLite says the same of both."""
+    database = SqliteDatabase(path)
+    with closing(Store(database)) as store:
+        database._connection.execute("PRAGMA max_page_count = 30")
+        booked, error = filled(store)
+        assert "cannot be used: database or disk is full" in error.message
+        assert "the space on its disk" in error.hint
+        assert len(list(store.rows())) == booked > 10
+        database._connection.execute("PRAGMA max_page_count = 1000")
+        store.begin(intent(project="x"))
+
+
+def test_a_request_takes_seven_statements_with_a_budget_and_a_tag(path: Path) -> None:
+    """Its budget, its row and its tag in one, and a statement for each thing that is known later."""
+    database = SqliteDatabase(path)
+    said: list[str] = []
+    with closing(Store(database)) as store:
+        store.begin(intent(project="x"), [Budget(max_calls=9, per="day")])
+        database._connection.set_trace_callback(said.append)
+        row = store.begin(intent(project="x"), [Budget(max_calls=9, per="day")])
+        assert [statement.split()[0] for statement in said] == ["BEGIN", "SELECT", "INSERT", "INSERT", "COMMIT"]
+        store.end(row, Ended("ok", 200, 0.5, None, lost=False), None)
+        store.accepted(row, kept=1, wasted=0)
+        assert [statement.split()[0] for statement in said[5:]] == ["UPDATE", "UPDATE"]

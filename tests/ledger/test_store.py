@@ -13,13 +13,14 @@ from contextlib import closing
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from blackbox_proxy.core.money.amounts import Budget, cost
 from blackbox_proxy.errors import OverBudget
 from blackbox_proxy.ledger.opening import open_store
-from blackbox_proxy.ledger.rows import Counted, Ended
+from blackbox_proxy.ledger.rows import Counted, Ended, LedgerRow
 from blackbox_proxy.ledger.store import Pruned, Store
 from blackbox_proxy.types import Usage
 from tests.ledger.intents import NOON, PRICE, intent
@@ -77,10 +78,10 @@ def test_without_a_price_nothing_is_said_of_the_cost(store: Store) -> None:
     assert (row.price, row.reserved, row.cost, row.input) == (None, None, None, 900)
 
 
-def full(budget: Budget, store: Store, **one: str) -> bool:
+def full(budget: Budget, store: Store, **one: Any) -> bool:  # noqa: ANN401 (an attempt's fields)
     """Whether the next attempt is refused."""
     try:
-        store.begin(intent(**one), [budget])  # type: ignore[arg-type]  # run and tags are text
+        store.begin(intent(**one), [budget])
     except OverBudget:
         return True
     return False
@@ -188,12 +189,44 @@ def test_replayed_rows_are_marked_and_no_budget_counts_them(store: Store) -> Non
 def test_rows_are_chosen_and_forgotten_by_day(store: Store) -> None:
     for day in (1, 2, 3):
         store.begin(intent(run=str(day), at=NOON.replace(day=day), project="x"))
-    assert [row.day[-2:] for row in store.rows(since="2026-11-02")] == ["02", "03"]
-    assert [row.day[-2:] for row in store.rows(until="2026-11-03")] == ["01", "02"]
+    assert days(store.rows(since="2026-11-02")) == ["02", "03"]
+    assert days(store.rows(until="2026-11-03")) == ["01", "02"]
     assert store.prune(before="2026-11-03") == Pruned(2, 0, ())
-    assert [row.day[-2:] for row in store.rows()] == ["03"]
+    assert days(store.rows()) == ["03"]
     assert full(Budget(max_calls=1, per="project=x"), store, project="x")
     assert not full(Budget(max_calls=2, per="project=x"), store, project="x")
+
+
+def days(rows: Iterator[LedgerRow]) -> list[str]:
+    return [row.day[-2:] for row in rows]
+
+
+def test_a_run_is_forgotten_whole_or_not_at_all(store: Store) -> None:
+    for run, day in (("a", 1), ("b", 1), ("b", 2)):
+        store.begin(intent(run=run, at=NOON.replace(day=day)))
+    assert store.prune(before="2026-11-02") == Pruned(1, 1, ())
+    assert [row.run for row in store.rows()] == ["b", "b"]
+    assert full(Budget(max_calls=2), store, run="b")
+
+
+def test_what_an_open_budget_counts_is_not_forgotten(store: Store) -> None:
+    """A budget of a tag is open at a day where an attempt was booked under it then or later."""
+    held = Budget(max_calls=3, per="project=x")
+    for day, project in ((1, "x"), (1, "y"), (2, "x")):
+        store.begin(intent(run=str(day) + project, at=NOON.replace(day=day), project=project), [held])
+    assert store.prune(before="2026-11-02") == Pruned(1, 1, ("project=x",))
+    assert [(row.day[-2:], row.tags["project"]) for row in store.rows()] == [("01", "x"), ("02", "x")]
+    assert not full(held, store, run="n", at=NOON.replace(day=3), project="x")
+    assert full(held, store, run="n", at=NOON.replace(day=3), project="x"), "three calls were counted"
+    assert store.prune(before="2026-11-03", counted=True) == Pruned(2, 0, ())
+    assert not full(held, store, run="n", at=NOON.replace(day=3), project="x")
+
+
+def test_what_a_budget_of_the_settings_counts_is_not_forgotten_either(store: Store) -> None:
+    store.begin(intent(project="x"))
+    held = Budget(max_calls=3, per="project=x")
+    assert store.prune(before="2026-11-26", budgets=[held], today="2026-11-27") == Pruned(0, 1, ("project=x",))
+    assert store.prune(before="2026-11-28", budgets=[held], today="2026-11-27") == Pruned(1, 0, ())
 
 
 def test_it_may_be_read_while_it_is_written(store: Store) -> None:
@@ -212,3 +245,46 @@ def test_it_may_be_read_while_it_is_written(store: Store) -> None:
         writing.result()
     assert counts == sorted(counts)
     assert len(list(store.rows())) == 50
+
+
+RUNS = """
+import sys
+from decimal import Decimal
+from blackbox_proxy.core.money.amounts import Budget
+from blackbox_proxy.errors import OverBudget
+from blackbox_proxy.ledger.opening import open_store
+from blackbox_proxy.ledger.rows import Counted, Ended
+from blackbox_proxy.types import Usage
+from tests.ledger.intents import PRICE, intent
+from blackbox_proxy.core.money.amounts import cost
+
+place, number, per = sys.argv[1:]
+store, refused = open_store(place), 0
+for n in range(50):
+    used = Usage(input=100 + 16 * n, output=n, requests=1)
+    try:
+        row = store.begin(intent(run=f"{number}-{n}", project="x"), [Budget(max_cost=Decimal("0.5"), per=per)])
+    except OverBudget:
+        refused += 1
+    else:
+        store.end(row, Ended("ok", 200, 0.1, None, lost=False), Counted(used, "provider", cost(used, PRICE)))
+store.close()
+print(refused)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("per", ["day", "project=x"])
+def test_eight_processes_of_fifty_runs_never_pass_one_budget(ledger_place: str, per: str) -> None:
+    """0.5 dollars, where the runs together would take 0.7, and up to 0.0035 is reserved for each."""
+    command = [sys.executable, "-c", RUNS, ledger_place]
+    running = [subprocess.Popen([*command, str(n), per], cwd=ROOT, stdout=subprocess.PIPE, text=True) for n in range(8)]
+    refused = sum(int(one.communicate(timeout=300)[0]) for one in running)
+    assert [one.returncode for one in running] == [0] * 8
+    with closing(open_store(ledger_place)) as store:
+        rows = list(store.rows())
+    total = sum(row.cost or Decimal(0) for row in rows)
+    assert len(rows) + refused == 400
+    assert refused > 0
+    assert Decimal("0.5") - Decimal("0.0035") < total <= Decimal("0.5")
+    print(f"8 processes: {len(rows)} attempts, {refused} refused, {total} of 0.5 USD")
