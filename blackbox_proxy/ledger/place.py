@@ -15,6 +15,9 @@ EXAMPLE = "postgresql://USER@HOST/DATABASE"
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://|postgres(?:ql)?[^:/]*:")
 _KEYWORDS = re.compile(r"(host|hostaddr|dbname|user|password|service)\s*=.*\s\w+\s*=")
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.%]*\]|[^:\[\]]*)(:[0-9]+)?")
+"""A host and its port. What stands at a port's place and is none may be a password, behind a name."""
+
 _SHOWN = {"application_name", "connect_timeout", "dbname", "host", "port", "sslmode", "target_session_attrs", "user"}
 """Parameters of a URL that hold no secret; the values of others are not shown."""
 
@@ -83,27 +86,20 @@ def shown_url(url: str) -> str:
     >>> shown_url("postgresql://ann:se/cr@et@db:5432/books?sslmode=require&passfile=x")
     'postgresql://ann:***@db:5432/books?sslmode=require&passfile=***'
     >>> shown_url("postgresql://ann:secret/books")
-    'postgresql://ann:***/books'
+    'postgresql://***'
     """
     scheme, colon, rest = url.partition(":")
     slashes = "//" if rest.startswith("//") else ""
     user, at, place = rest.removeprefix(slashes).rpartition("@")
     name, secret, _ = user.partition(":")
-    if at:
-        name = "***" if set(name) & set("/?=&") else name
-    hosts, query, parameters = place.partition("?")
+    hosts, mark, parameters = place.partition("?")
     hosts, slash, database = hosts.partition("/")
-    hosts = ",".join(_host(one) for one in hosts.split(","))
-    parameters = "&".join(_parameter(one) for one in parameters.split("&")) if query else ""
-    return f"{scheme}{colon}{slashes}{name}{':***' if secret else ''}{at}{hosts}{slash}{database}{query}{parameters}"
-
-
-def _host(text: str) -> str:
-    """A host with its port; what is no port may be a password behind a name."""
-    host, colon, port = text.rpartition(":")
-    return f"{host}:***" if colon and not port.isdecimal() and not text.endswith("]") else text
+    if set(name) & set("/?=&") or not all(_HOST.fullmatch(host) for host in hosts.split(",")):
+        return f"{scheme}{colon}{slashes}***"
+    shown = "&".join(_parameter(one) for one in parameters.split("&")) if mark else ""
+    return f"{scheme}{colon}{slashes}{name}{':***' if secret else ''}{at}{hosts}{slash}{database}{mark}{shown}"
 
 
 def _parameter(text: str) -> str:
     name, equals, _ = text.partition("=")
-    return text if name in _SHOWN or not equals else f"{name}=***"
+    return text if name in _SHOWN else f"{name}=***" if equals else "***"

@@ -303,15 +303,19 @@ def _prepare(connection: Connection, migrations: Sequence[str], *, place: str) -
 
 def _make_schema(connection: Connection) -> None:
     """The schema, if nobody has made it for this role, and the table that says its version."""
-    if connection.execute("SELECT to_regnamespace(%s)", (SCHEMA,)).fetchone() == (None,):
+    if connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (SCHEMA,)).fetchone() is None:
         connection.execute("CREATE SCHEMA blackbox_proxy")
     connection.execute("CREATE TABLE blackbox_proxy.ledger (version INTEGER NOT NULL)")
     connection.execute("INSERT INTO blackbox_proxy.ledger (version) VALUES (0)")
 
 
 def _version(connection: Connection) -> int:
-    """0 where there is no ledger."""
-    if connection.execute("SELECT to_regclass(%s)", (f"{SCHEMA}.ledger",)).fetchone() == (None,):
+    """0 where there is no ledger.
+
+    A query of the catalogue: `to_regclass` may still say what it said before a lock was waited for.
+    """
+    listed = "SELECT 1 FROM pg_tables WHERE schemaname = %s AND tablename = 'ledger'"
+    if connection.execute(listed, (SCHEMA,)).fetchone() is None:
         return 0
     ((version,),) = connection.execute(_VERSION).fetchall()
     return int(version)
@@ -319,18 +323,26 @@ def _version(connection: Connection) -> int:
 
 def _parameters(place: LedgerPlace) -> dict[str, Any]:
     """What libpq is given. A password that is not here it looks for in PGPASSWORD and ~/.pgpass by itself."""
-    try:
-        given = conninfo.conninfo_to_dict(place.address)
-    except psycopg.ProgrammingError:  # libpq's words may hold a part of the password
-        raise InputError(
-            f"{place} is no URL of PostgreSQL", hint=f"as in {EXAMPLE}; write @ : / ? in a password as %40 %3A %2F %3F"
-        ) from None
+    given = _read(place)
     password = place.password()
     named = {} if password is None else {"password": password}
     limits = {} if "PGCONNECT_TIMEOUT" in os.environ else {"connect_timeout": 10}
     unseen = {"keepalives_idle": 30, "tcp_user_timeout": int(1000 * LOCK_SECONDS)}
     name = {"fallback_application_name": "blackbox-proxy"}
     return {**name, **limits, **unseen, **given, **named, "client_encoding": "utf8"}
+
+
+def _read(place: LedgerPlace) -> dict[str, Any]:
+    """What a URL says. Raises InputError, without libpq's words, which may hold a part of a password."""
+    try:
+        given = conninfo.conninfo_to_dict(place.address)
+    except psycopg.ProgrammingError:
+        given = {"port": "unknown"}
+    if all(port.isdecimal() for port in str(given.get("port") or "0").split(",")):
+        return given
+    raise InputError(
+        f"{place} is no URL of PostgreSQL", hint=f"as in {EXAMPLE}; write @ : / ? in a password as %40 %3A %2F %3F"
+    )
 
 
 def _locks(scopes: Sequence[Scope]) -> Sequence[str]:

@@ -105,19 +105,24 @@ class SqliteDatabase:
             return _Statements(self._connection).change(statement, values)
 
     def transact(self, work: Callable[[Transaction], Done], /, scopes: Sequence[Scope] = ()) -> Done:  # noqa: ARG002
-        with self._lock, self._guard():
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                done = work(_Statements(self._connection))
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
-            return done
+        with self._lock, self._guard(), self._writing():
+            return work(_Statements(self._connection))
 
     def close(self) -> None:
         with self._lock:
             self._connection.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One transaction, which holds the only right to write from its begin."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:  # a full disk has ended it already
+                self._connection.execute("ROLLBACK")
+            raise
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
@@ -149,16 +154,11 @@ class SqliteDatabase:
 
     def _migrate(self, migrations: Sequence[str]) -> None:
         """Bring the schema up to date, all of it or nothing; of several processes one does it."""
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
+        with self._writing():
             for version in range(self._version(), len(migrations)):
                 for statement in migrations[version].split(";"):
                     self._connection.execute(statement)
                 self._connection.execute(f"PRAGMA user_version = {version + 1}")
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")
 
     def _version(self) -> int:
         return int(self._connection.execute("PRAGMA user_version").fetchone()[0])

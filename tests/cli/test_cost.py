@@ -224,24 +224,6 @@ def test_rows_are_exported(cli: Cli, spent: list[Any]) -> None:
     assert cli("cost", "export", "--csv", "--jsonl").status == 2
 
 
-def test_old_rows_are_forgotten_only_after_a_yes(cli: Cli, spent: list[Any], state: Path) -> None:
-    said = cli("cost", "prune", "--before", "2999-01-01")
-    assert said.status == 2
-    assert "add --yes" in said.err
-    assert len(rows(state)) == len(spent)
-    assert json.loads(cli("cost", "prune", "--before", "today", "--yes", "--json").out)["deleted"] == 0
-    assert cli("cost", "prune", "--before", "2999-01-01", "--yes").out == f"{len(spent)} rows deleted\n"
-    assert rows(state) == []
-
-
-@pytest.mark.parametrize("words", [("report",), ("export", "--csv"), ("prune", "--before", "today", "--yes")])
-def test_where_there_is_no_ledger_none_is_made(cli: Cli, state: Path, words: tuple[str, ...]) -> None:
-    said = cli("cost", *words)
-    assert said.status == 2
-    assert f"there is no ledger at {state}" in said.err
-    assert not state.exists()
-
-
 def test_an_estimate_comes_before_the_first_call(cli: Cli, tmp_path: Path) -> None:
     path = tmp_path / "prompt.txt"
     path.write_text("x" * 400)
