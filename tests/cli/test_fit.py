@@ -83,14 +83,14 @@ def test_a_recorded_fit_is_replayed_with_the_endpoint_gone_to_the_same_recipe(
     said = cli("fit", rows, *where, *keep, "--record", str(tape), "--out", str(first))
     assert said.status == 0, said.err
     assert "so it is not recorded" not in said.err
-    with closing(Store(state)) as store:
+    with closing(open_store(state)) as store:
         live = list(store.rows())
     with no_network():
         replayed = cli("fit", rows, "--pair", str(pair_path), *keep, "--replay", str(tape), "--out", str(again))
     assert replayed.status == 0, replayed.err
     assert again.read_text("utf-8") == first.read_text("utf-8")
     assert read_recipe(again).evidence.spent_usd == read_recipe(first).evidence.spent_usd
-    with closing(Store(state)) as store:
+    with closing(open_store(state)) as store:
         booked = list(store.rows())
     assert [row.replayed for row in booked[len(live) :]] == [True] * len(live)
     resumed = cli("fit", rows, *where, *keep, "--record", str(tmp_path / "more.jsonl"), "--out", str(again))
