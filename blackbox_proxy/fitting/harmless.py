@@ -207,8 +207,12 @@ def may_replace(before: Trial, variant: Trial, terms: Terms) -> bool:
 
 
 def replaced(compared: ComparedArms, remedy: HarmRemedy, *, lines: int) -> ComparedArms:
-    """The comparison with a variant in the place of the arm that had won. lines: held-back ones."""
-    variants = tuple(one.trial for one in remedy.tried if one.trial.scores)
+    """The comparison with a variant in the place of the arm that had won. lines: held-back ones.
+
+    A route may have been compared already.
+    """
+    known = {trial.name for trial in compared.trials}
+    variants = tuple(one.trial for one in remedy.tried if one.trial.scores and one.trial.name not in known)
     trials = (*compared.trials, *variants)
     stayed = compared.stayed | {trial.name: compared.stayed.get(compared.chosen.name, 0) for trial in variants}
     if remedy.taken is None:

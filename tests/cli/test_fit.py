@@ -72,6 +72,7 @@ def test_a_recipe_and_a_page_are_written_and_the_budget_holds(
         assert len(list(store.rows())) == len(rows)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("priced")
 def test_a_recorded_fit_is_replayed_with_the_endpoint_gone_to_the_same_recipe(
     cli: Cli, where: tuple[str, ...], pair_path: Path, tmp_path: Path, state: Path

@@ -48,26 +48,16 @@ NEAR = Elsewhere(UNSURE, {"wrong": 0.55, "right": 0.45}, {"wrong": 0.4, "right":
 FAR = Elsewhere(UNSURE, {"wrong": 0.9, "right": 0.1}, {"wrong": 0.1, "right": 0.9})
 
 
-def test_a_gate_takes_the_place_of_an_arm_that_harms_and_a_killed_fit_comes_to_the_same(tmp_path: Path) -> None:
-    chance, recipe = random.Random(5), tmp_path / "recipe.toml"
-    (tmp_path / "parts").mkdir()
+def test_a_gate_takes_the_place_of_an_arm_that_harms_and_the_recipe_and_the_page_say_so(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.toml"
     with served(replace(STEERED, elsewhere=NEAR), tmp_path) as setting:
         outcome, paid = setting.fit(off_task=ASKED), setting.booked()
         recipe.write_text(outcome.recipe.toml(), "utf-8")
-        read, other = read_recipe(recipe), replace(setting, folder=tmp_path / "parts")
-        killed = 0
-        for _ in range(4):
-            try:
-                other.fit(off_task=ASKED, watch=killed_after(chance.randrange(60, 120)))
-            except Killed:
-                killed += 1
-        again = other.fit(off_task=ASKED)
-        assert (killed > 2, other.booked()) == (True, paid)
+        read = read_recipe(recipe)
         with setting.connected() as api:
             bench = Bench(outcome.task, api, setting.pair, setting.endpoint.base_url, "scripted")
             item, chosen = outcome.task.test[0], outcome.compared.chosen.candidate.arm
             assert key(bench, AnswerJob(recipe_arm(read, n=1), item)) == key(bench, AnswerJob(chosen, item))
-    assert plain(again.recipe).split("price =")[0] == plain(outcome.recipe).split("price =")[0]
     assert (read.way, read.steering["gate"], read.steering["threshold"]) == ("steered", "divergence", 0.2)
     assert read.arm == f"{read.evidence.instead_of}_gate_0.2"
     assert (read.evidence.off_task, read.evidence.lost, read.evidence.instead_lost) == (ASKED, 0.0, 1.0)
@@ -80,6 +70,24 @@ def test_a_gate_takes_the_place_of_an_arm_that_harms_and_a_killed_fit_comes_to_t
     page = page_of(outcome, title="", lines="", by="")
     assert (page.harmful, said in page.sentences[1], sum(row.chosen for row in page.rows)) == (False, True, 1)
     assert read.arm in {row.name for row in page.rows}
+
+
+@pytest.mark.slow
+def test_a_fit_that_is_killed_while_it_looks_for_a_gate_comes_to_the_same_recipe(tmp_path: Path) -> None:
+    chance = random.Random(5)
+    (tmp_path / "parts").mkdir()
+    with served(replace(STEERED, elsewhere=NEAR), tmp_path) as setting:
+        outcome, paid = setting.fit(off_task=ASKED), setting.booked()
+        other, killed = replace(setting, folder=tmp_path / "parts"), 0
+        for _ in range(4):
+            try:
+                other.fit(off_task=ASKED, watch=killed_after(chance.randrange(60, 120)))
+            except Killed:
+                killed += 1
+        again = other.fit(off_task=ASKED)
+        assert (killed > 2, other.booked()) == (True, paid)
+    assert outcome.recipe.evidence.instead_of
+    assert plain(again.recipe).split("price =")[0] == plain(outcome.recipe).split("price =")[0]
 
 
 def test_where_no_gate_helps_the_warning_has_both_figures(tmp_path: Path) -> None:
@@ -215,18 +223,23 @@ def test_where_money_or_time_is_too_little_that_is_said_and_nothing_is_asked(
         assert one.asker.spent() == 0
 
 
-def test_a_route_to_the_closed_model_takes_the_place_of_an_expert_that_harms(tmp_path: Path) -> None:
+@pytest.mark.parametrize("compared_already", [False, True])
+def test_a_route_to_the_closed_model_takes_the_place_of_an_expert_that_harms(
+    *, compared_already: bool, tmp_path: Path
+) -> None:
     """The expert alone was the cheapest; the route costs a call where it is unsure, and scores no worse."""
     expert, closed = trial(Arm("expert", "expert", 0), 11, features=True), trial(CLOSED, 12)
     route = routed(expert, closed, best=expert, terms=Terms())
     assert route is not None
-    with tried(tmp_path, expert, closed) as one:
+    others = (closed, route.trial) if compared_already else (closed,)
+    with tried(tmp_path, expert, *others) as one:
         one.keep(route.trial.candidate.arm, ASKED)
         remedy = one.choice()()
     assert remedy is not None
     assert (remedy.taken is not None, len(remedy.tried)) == (True, 1)
     after = replaced(one.compared, remedy, lines=20)
     assert (after.chosen.name, after.route) == ("route_closed", route)
+    assert [trial.name for trial in after.trials] == ["expert", "closed", "route_closed"]
 
 
 def test_a_gate_of_a_route_leaves_what_the_expert_answers_alone(tmp_path: Path) -> None:

@@ -187,13 +187,15 @@ def silent(_what: str, _total: int) -> Callable[[object], object]:
 
 @dataclass(slots=True)
 class Setting:
-    """A world that is served: fits can be run in it."""
+    """A world that is served: fits can be run in it, recorded, and replayed."""
 
     url: str
     pair: PairWithoutScores
     folder: Path
     lines: Path
     said: list[str] = field(default_factory=list)
+    record: Path | None = None
+    replay: Path | None = None
 
     @property
     def endpoint(self) -> RecipeEndpoint:
@@ -204,7 +206,10 @@ class Setting:
 
     @contextmanager
     def connected(self, *, priced: bool = True) -> Iterator[Api]:
-        with self.books(priced=priced) as ledger, connected(self.url, ledger) as api:
+        with (
+            self.books(priced=priced) as ledger,
+            connected(self.url, ledger, record=self.record, replay=self.replay) as api,
+        ):
             yield api
 
     def books(self, *, priced: bool = True) -> Ledger:
@@ -233,9 +238,9 @@ class Setting:
             return sum((row.cost or Decimal(0) for row in ledger.store.rows()), Decimal(0))
 
 
-def connected(url: str, ledger: Ledger | None) -> Api:
+def connected(url: str, ledger: Ledger | None, *, record: Path | None = None, replay: Path | None = None) -> Api:
     options = {"top_k": 5, "end_pieces": [END], "answers_at_once": 16}
-    return connect(url, model="closed", template=TEMPLATE, options=options, ledger=ledger)
+    return connect(url, model="closed", template=TEMPLATE, options=options, ledger=ledger, record=record, replay=replay)
 
 
 @contextmanager
