@@ -15,7 +15,7 @@ from blackbox_proxy.openai_http.fields import Body, Refusal
 OLDER, NEWER = ("functions", "function_call"), ("tools", "tool_choice")
 """The fields that declare tools, as they were called, and as they are."""
 
-_NEUTRAL = (None, [], "none", "auto")
+_NEUTRAL: tuple[object, ...] = (None, [], "none", "auto")
 """Values at which a field of either spelling declares nothing."""
 
 _NAMES = {
@@ -42,8 +42,8 @@ def with_tools(body: Body) -> tuple[Body, FieldSpelling]:
     if declares_functions(body):
         chat |= _declared(body)
         names |= _NAMES
-    if isinstance(body.get("messages"), list):
-        chat["messages"] = [_turn(item, at, names) for at, item in enumerate(body["messages"])]
+    if isinstance(turns := body.get("messages"), list):
+        chat["messages"] = [_turn(item, at, names) for at, item in enumerate(turns)]
     return chat, FieldSpelling(names)
 
 

@@ -6,7 +6,7 @@ refused unless they hold their neutral value: ignoring them would give a wrong a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -25,6 +25,7 @@ from blackbox_proxy.openai_http.turns import is_continued
 from blackbox_proxy.types import Prompt, TokenPath
 
 MOST_STOPS = 16
+MOST_BAD_WORDS = 100
 MOST_TOP = 20
 MOST_TAGS = 16
 LONGEST_KEY = 64
@@ -37,10 +38,8 @@ SEEDS = 2**63
 _COMMON_NEUTRAL: Mapping[str, tuple[object, ...]] = {
     "repetition_penalty": (1,),
     "logit_bias": ({},),
-    "min_tokens": (0,),
     "ignore_eos": (False,),
     "stop_token_ids": ([],),
-    "bad_words": ([],),
     "repeat_penalty": (1,),
     "mirostat": (0,),
     "grammar": ("",),
@@ -222,6 +221,8 @@ def _request(
         "max_tokens": max_tokens,
         **_drawing(body),
         "stop": _stops(body.get("stop")),
+        "bad_words": _bad_words(body.get("bad_words")),
+        "min_tokens": fields.integer(body, "min_tokens", low=0),
         "constraint": read_constraint(body),
     }
     given = {name: value for name, value in standard.items() if value is not None}
@@ -273,12 +274,28 @@ def _stops(stop: object) -> tuple[str, ...] | None:
     given = stop if isinstance(stop, list) else [stop]
     if len(given) > MOST_STOPS:
         raise Refusal(f"Invalid 'stop': {len(given)} sequences; at most {MOST_STOPS} are read.", param="stop")
-    stops = tuple(fields.text(item, "stop") for item in given)
-    if any(not one or len(one) > LONGEST_VALUE for one in stops):
+    return _texts(given, "stop", "a stop sequence")
+
+
+def _bad_words(words: object) -> tuple[str, ...] | None:
+    """vLLM's field: texts that are not written."""
+    if words is None:
+        return None
+    if not isinstance(words, list):
+        raise fields.wrong_type("bad_words", "an array of strings", words)
+    if len(words) > MOST_BAD_WORDS:
+        raise Refusal(f"Invalid 'bad_words': {len(words)} texts; at most {MOST_BAD_WORDS} are read.", param="bad_words")
+    return _texts(words, "bad_words", "a bad word")
+
+
+def _texts(given: Sequence[object], param: str, one: str) -> tuple[str, ...]:
+    """Texts of a sensible length. one: what each of them is called."""
+    texts = tuple(fields.text(item, param) for item in given)
+    if any(not text or len(text) > LONGEST_VALUE for text in texts):
         raise Refusal(
-            f"Invalid 'stop': a stop sequence has 1 to {LONGEST_VALUE} characters.", param="stop", code="invalid_value"
+            f"Invalid '{param}': {one} has 1 to {LONGEST_VALUE} characters.", param=param, code="invalid_value"
         )
-    return stops
+    return texts
 
 
 def _tags(body: Body) -> dict[str, str]:

@@ -52,7 +52,7 @@ def test_the_table_has_a_row_for_each_check_and_fits(
     assert "Steering will be exact, by prefill: " in " ".join(said.out.split())
     assert "refused token ids " in said.out
     assert said.out.count("        sent /") == said.out.count("        came ") > 20
-    assert said.err.startswith(f"to ask toy at {url}: about 36 calls, 1,200 tokens in, 320 out ")
+    assert said.err.startswith(f"to ask toy at {url}: about 37 calls, 1,200 tokens in, 320 out ")
     assert "cost unknown" in said.err
     (path,) = overlays(config_home)
     assert f"written to {path}" in said.err
@@ -112,7 +112,7 @@ def test_a_terminal_is_asked_before_the_first_call(url: str, traffic: Traffic, a
         os.close(theirs)
     assert ran.returncode == status
     assert "Go on? [Y/n]" in shown
-    assert shown.index("about 36 calls") < shown.index("Go on?")
+    assert shown.index("about 37 calls") < shown.index("Go on?")
     assert bool(ran.stdout) == bool(traffic.total) == (status == 0)
 
 

@@ -47,7 +47,9 @@ class Served(NamedTuple):
     def ask(self, question: str, **fields: Json) -> openai.types.chat.ChatCompletion:
         self.journal.clear()
         messages = [{"role": "user", "content": question}]
-        return self.sdk.chat.completions.create(**{"model": "plain", "messages": messages, "tools": TOOLS, **fields})
+        request: Json = {"model": "plain", "messages": messages, "tools": TOOLS, **fields}
+        reply: openai.types.chat.ChatCompletion = self.sdk.chat.completions.create(**request)
+        return reply
 
     @property
     def bodies(self) -> list[Json]:
