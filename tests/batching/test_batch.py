@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -101,7 +102,11 @@ def test_a_second_run_asks_nothing_and_says_the_same(served: BatchWorld, rows: P
 
 
 def test_rows_that_ask_the_same_are_one_question(served: BatchWorld, out: Path, tmp_path: Path) -> None:
-    same = [{"prompt": question(1)}, {"prompt": question(1)}, {"prompt": question(1), "max_tokens": 1}]
+    same: list[dict[str, Any]] = [
+        {"prompt": question(1)},
+        {"prompt": question(1)},
+        {"prompt": question(1), "max_tokens": 1},
+    ]
     summary = batch(write_rows(tmp_path / "rows.jsonl", same), out, model=served.model(), steering=STEERING)
     assert summary.asked == 2
     assert [row["text"] for row in answers(out)] == [right(1), right(1), "Answer"]
@@ -118,7 +123,12 @@ def test_what_is_kept_is_for_the_owner_alone(served: BatchWorld, rows: Path, out
 def test_a_failed_row_stops_no_other_and_is_asked_again_where_that_is_said(
     served: BatchWorld, out: Path, tmp_path: Path
 ) -> None:
-    mixed = [{"prompt": question(0)}, {"prompt": "nobody scripted this"}, {"prompt": "word " * 5000}, {"id": "none"}]
+    mixed: list[dict[str, Any]] = [
+        {"prompt": question(0)},
+        {"prompt": "nobody scripted this"},
+        {"prompt": "word " * 5000},
+        {"id": "none"},
+    ]
     rows = write_rows(tmp_path / "rows.jsonl", mixed)
     summary = batch(rows, out, model=served.model(), steering=STEERING)
     assert (summary.answered, summary.failed, summary.pending, summary.stopped) == (1, 3, 0, None)

@@ -56,7 +56,7 @@ def expected(row: Fields, at: int) -> tuple[str, Prompt, Prompt | None, Steering
     messages = [Message(one["role"], one["content"]) for one in row.get("messages", ())]
     prompt = Prompt(tuple(messages)) if messages else Prompt.ask(row["prompt"])
     pair = Prompt.ask(row["pair_prompt"]) if "pair_prompt" in row else None
-    turned = {name: tuple(value) if name == "stop" else value for name, value in row.items() if name in KNOBS}
+    turned: Fields = {name: tuple(value) if name == "stop" else value for name, value in row.items() if name in KNOBS}
     return f"row {at}", prompt, pair, Steering(**turned)
 
 

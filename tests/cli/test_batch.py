@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from blackbox_proxy.core.money.amounts import plain
 from tests.batching.worlds import PRICES, BatchWorld, answers, booked, right, rows_of, world, write_rows
 from tests.cli.runs import PROGRAM, SECONDS, Cli
 
@@ -48,7 +49,7 @@ def test_a_batch_says_what_it_costs_before_and_what_it_came_to(
     assert total == "4 rows: 4 answered, 0 failed, 0 pending"
     ledger = booked(state)
     spent = sum(row.cost for row in ledger if row.cost is not None)
-    assert run.startswith(f"this run: 4 questions, {len(ledger)} calls, cost {spent} USD; ")
+    assert run.startswith(f"this run: 4 questions, {len(ledger)} calls, cost {plain(Decimal(spent))} USD; ")
     assert file == f"answers: {tmp_path / 'out' / 'answers.jsonl'}"
     first, expected, *_, last = said.err.splitlines()
     assert first == "4 rows: 4 questions to ask; 0 rows cannot be asked, and their answers say why"
