@@ -39,6 +39,7 @@ LEFT = {
     r"make (demo|test)\b": "sets up an environment: a slow test below; `blackbox-proxy demo` by itself is run here",
     r"(CMAKE_ARGS=\S+ +)?pip install": "takes minutes and a package index; .ci/setup installs the same way",
     r"CMAKE_ARGS=\S+ make": "builds llama-cpp-python anew",
+    r"export BLACKBOX_PROXY_LEDGER=": "needs a PostgreSQL: tests/cli/test_ledger_places.py has one",
     r"\. \.venv": "the stranger's PATH has the environment already",
     r"python llama\.cpp/": "llama.cpp's own script, which is not here",
     r"lm_eval ": "`make contracts` runs it against the gateway",

@@ -22,7 +22,7 @@ from blackbox_proxy.core.money.amounts import Budget, Price, affordable, bound_o
 from blackbox_proxy.core.money.usage import Counts, counts_of
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import config_folder, state_folder
-from blackbox_proxy.ledger.opening import open_store
+from blackbox_proxy.ledger.opening import as_place, open_store
 from blackbox_proxy.ledger.place import LedgerPlace
 from blackbox_proxy.ledger.prices import PriceList
 from blackbox_proxy.ledger.rows import Counted, Ended, Intent
@@ -51,6 +51,7 @@ def open_ledger(
     budgets: Sequence[Budget] = (),
     tags: Mapping[str, str] | None = None,
     prices: Path | str | None = None,
+    password_file: Path | str | None = None,
 ) -> Ledger:
     """Open a ledger for `connect(..., ledger=...)`; close it, or use it in a `with` block.
 
@@ -59,12 +60,16 @@ def open_ledger(
         budgets: Limits that all hold.
         tags: Carried by every row, for reports and for budgets.
         prices: A TOML file that is asked before the list of genai-prices; None for the command line's.
+        password_file: What holds the password for a database, and nothing else; None for where libpq looks for it.
     """
     price_path = Path(prices) if prices is not None else price_file(os.environ)
     if prices is not None and not price_path.exists():
         raise InputError(f"there is no price file {price_path}", hint="see docs/cost.md for its form")
     lists = PriceList(price_path)  # before the file is opened: a mistake in it must leave nothing open
-    return Ledger(open_store(place or default_path(os.environ)), lists, tuple(budgets), dict(tags or {}))
+    named = as_place(place or default_path(os.environ))
+    if password_file is not None:
+        named = replace(named, password_file=Path(password_file))
+    return Ledger(open_store(named), lists, tuple(budgets), dict(tags or {}))
 
 
 def most_of(request: WireRequest, *, length: int) -> Usage:

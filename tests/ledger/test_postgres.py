@@ -19,7 +19,7 @@ import pytest
 
 from blackbox_proxy.core.money.amounts import Budget
 from blackbox_proxy.errors import BlackboxProxyError, InputError, LedgerError, OverBudget
-from blackbox_proxy.ledger.books import Ledger
+from blackbox_proxy.ledger.books import Ledger, open_ledger
 from blackbox_proxy.ledger.database import LedgerDatabase, Scope, Transaction
 from blackbox_proxy.ledger.opening import existing_store, open_store
 from blackbox_proxy.ledger.place import LedgerPlace
@@ -308,6 +308,7 @@ def test_a_password_comes_from_the_url_from_libpqs_places_or_from_a_file(
     passfile.chmod(0o600)
     open_store(with_password(guarded, PASSWORD)).close()
     open_store(LedgerPlace(guarded, file)).close()
+    open_ledger(guarded, password_file=file).close()
     open_store(f"{guarded}&passfile={passfile}").close()
     monkeypatch.setenv("PGPASSWORD", PASSWORD)
     open_store(guarded).close()
