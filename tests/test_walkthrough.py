@@ -285,7 +285,8 @@ def _serves(stranger: Stranger, line: str) -> None:
         return
     config = stranger.folder / "blackbox-proxy.toml"
     at = f'profile = "openai"\nbase_url = "{stranger.urls["gpt-4o-mini"]}"'
-    config.write_text(config.read_text().replace('profile = "openai"', at))
+    if at not in (text := config.read_text()):
+        config.write_text(text.replace('profile = "openai"', at))
     url = stranger.serve(f"{bare} --port 0")
     asked = {"model": "steered-gpt-4o-mini", "messages": [{"role": "user", "content": "the"}], "max_tokens": 1}
     answer = post(url.removesuffix("/v1"), "/v1/chat/completions", asked)

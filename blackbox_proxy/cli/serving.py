@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tomllib
+from contextlib import contextmanager
 from decimal import Decimal
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,8 +23,19 @@ from blackbox_proxy.cli.taping import TapeOptions
 from blackbox_proxy.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
     from blackbox_proxy.gateway.limits.rates import KeyLimits
     from blackbox_proxy.gateway.starter import UpstreamPlace
+    from blackbox_proxy.gateway.watching.events import GatewayWatch
+
+
+class LogFormat(StrEnum):
+    """How the gateway's log is written."""
+
+    TEXT = "text"
+    JSON = "json"
+
 
 ConfigFile = Annotated[Path, typer.Option("--config", help="The gateway's TOML file; `init` writes one.")]
 KeyFile = Annotated[Path, typer.Option("--file", help="The file with the hashes of the keys.")]
@@ -63,6 +77,8 @@ SERVE_EXAMPLES = """Examples:
 `blackbox-proxy serve --port 0 --json`
 
 `blackbox-proxy serve --record upstream.jsonl.gz`
+
+`blackbox-proxy serve --log-format json 2>> gateway.log`
 """
 INIT_EXAMPLES = """Examples:
 
@@ -84,6 +100,9 @@ def serve(
     config: ConfigFile = CONFIG,
     host: Annotated[str | None, typer.Option(help="Address to listen on, in place of the file's.")] = None,
     port: Annotated[int | None, typer.Option(help="Port, in place of the file's; 0 takes a free one.")] = None,
+    log_format: Annotated[
+        LogFormat, typer.Option(help="How the log on standard error is written; json: a line for each answer too.")
+    ] = LogFormat.TEXT,
     cassette: TapeOptions,
     as_json: AsJson = False,
 ) -> None:
@@ -108,7 +127,7 @@ def serve(
         ledger=read.ledger_place,
         no_ledger=booked.off,
     )
-    with budget.books(read_settings()) as ledger:
+    with budget.books(read_settings()) as ledger, _log_in(log_format) as (log, watch):
         serve_gateway(
             read,
             announce=lambda url: (
@@ -117,10 +136,25 @@ def serve(
                 else show.line(f"serving {', '.join(read.models)} at {url}")
             ),
             ledger=ledger,
-            log=show.note,
+            log=log,
             tape=cassette.open(),
             again=lambda: read_config(config, environ),
+            watch=watch,
         )
+
+
+@contextmanager
+def _log_in(form: LogFormat) -> Iterator[tuple[Callable[[str], object], Sequence[GatewayWatch]]]:
+    """What notes are told to, and what is told of answers."""
+    from blackbox_proxy.cli import show
+
+    if form is LogFormat.TEXT:
+        yield show.note, ()
+        return
+    from blackbox_proxy.gateway.watching.json_log import json_lines
+
+    with json_lines(sys.stderr) as lines:
+        yield lines.note, (lines,)
 
 
 @with_options

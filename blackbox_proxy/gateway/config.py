@@ -3,6 +3,7 @@
     [server]                  where to listen, who may ask, limits of one request
     [ledger]                  where requests are booked, under which budgets and tags
     [limits]                  what each key may ask for in a minute, and spend
+    [traces]                  OpenTelemetry
     [upstreams.NAME]          a provider: profile or address, key by reference, how many answers at a time
     [models.NAME]             what clients see: an upstream's model, a pair, and the steering
 
@@ -32,6 +33,7 @@ from blackbox_proxy.gateway.tables import (
     ModelConfig,
     Name,
     ServerConfig,
+    TracesConfig,
     UpstreamConfig,
 )
 from blackbox_proxy.knobs import KnobMistake, read_knobs
@@ -52,6 +54,7 @@ class _File(ConfigTable):
     server: ServerConfig = ServerConfig()
     ledger: LedgerConfig = LedgerConfig()
     limits: LimitsConfig = LimitsConfig()
+    traces: TracesConfig = TracesConfig()
     upstreams: dict[Name, UpstreamConfig]
     models: Annotated[dict[Name, ModelConfig], Field(min_length=1)]
 
@@ -70,6 +73,7 @@ class Config:
     steering: Mapping[str, Steering]
     recipes: Mapping[str, FittedRecipe] = field(default_factory=dict)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
+    traces: TracesConfig = field(default_factory=TracesConfig)
 
     def path(self, given: str) -> Path:
         """A path of the file."""
@@ -111,7 +115,9 @@ def parse_config(text: str, *, where: str, folder: Path, environ: Mapping[str, s
         name: _steering(name, served, source, recipe=recipes.get(name), longest=longest)
         for name, served in models.items()
     }
-    return Config(where, folder, file.server, file.ledger, file.upstreams, models, steering, recipes, file.limits)
+    return Config(
+        where, folder, file.server, file.ledger, file.upstreams, models, steering, recipes, file.limits, file.traces
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +190,7 @@ def _nearest(place: Place) -> str:
         "server": ServerConfig,
         "ledger": LedgerConfig,
         "limits": LimitsConfig,
+        "traces": TracesConfig,
         "upstreams": UpstreamConfig,
         "models": ModelConfig,
     }
@@ -242,12 +249,13 @@ def _check_models(file: _File, source: _Source) -> None:
     for name, served in file.models.items():
         if not served.model and served.recipe is None:
             raise source.mistake(("models", name, "model"), "it is missing")
-        if served.upstream not in file.upstreams:
-            raise source.mistake(
-                ("models", name, "upstream"),
-                f"there is no [upstreams.{served.upstream}]",
-                hint=f"there are: {', '.join(file.upstreams)}",
-            )
+        places = [(served.upstream, ("models", name, "upstream"))]
+        places += [(one.upstream, ("models", name, "fallbacks")) for one in served.fallbacks]
+        for upstream, place in places:
+            if upstream not in file.upstreams:
+                raise source.mistake(
+                    place, f"there is no [upstreams.{upstream}]", hint=f"there are: {', '.join(file.upstreams)}"
+                )
 
 
 def _check_ledger(booked: LedgerConfig, source: _Source) -> None:

@@ -26,6 +26,8 @@ FROM_START = (
     "open_after",
     "ping",
     "log",
+    "metrics",
+    "metrics_key",
     "max_body",
     "max_prompt",
     "max_answers",
@@ -70,9 +72,10 @@ class Reloader:
         if bool(keys) != bool(self._keys_of(before)):
             raise InputError("whether keys are asked for at all holds from the start on")
         catalogue = self._opening.catalogue(config)
-        check_budgets((model.api for model in catalogue.models.values()), keys)
+        check_budgets(catalogue.apis, keys)
         changed = [name for name in FROM_START if getattr(config.server, name) != getattr(before.server, name)]
         changed += [] if config.ledger == before.ledger else ["[ledger]"]
+        changed += [] if config.traces == before.traces else ["[traces]"]
         changed += [] if config.limits.file == before.limits.file else ["file of [limits]"]
         if changed:
             self._log(f"SIGHUP: {', '.join(changed)} changed, which holds from the next start on")

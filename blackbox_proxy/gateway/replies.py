@@ -32,7 +32,8 @@ class ReplyFigures(BaseModel):
     """What an answer took, besides what OpenAI's usage counts: everything that was asked of the upstream.
 
     cost_usd: a decimal number as text; null where nobody knows it. exact: see `types.Result.exactness`. local: how many
-    answers the expert gave alone. sureness: of each answer, see `types.Result.sureness`.
+    answers the expert gave alone. sureness: of each answer, see `types.Result.sureness`. fallback: of each answer the
+    upstream that gave it in place of the model's first one; null where that did.
     """
 
     requests: int
@@ -48,12 +49,14 @@ class ReplyFigures(BaseModel):
     exact: bool
     local: int
     sureness: list[float | None]
+    fallback: list[str | None]
     finish: list[str]
 
 
-def usage_of(results: Sequence[tuple[Result, int]]) -> CompletionUsage:
+def usage_of(results: Sequence[tuple[Result, int]], *, fallbacks: Sequence[str | None] = ()) -> CompletionUsage:
     """The usage of a reply. results: those of its answers, each with how many choices it stands for.
 
+    fallbacks: of each answer the upstream that gave it, where that is not the first one.
     The prompt counts as the upstream counted it in its first request, and once for each prompt that was answered by a
     run of its own; the completion is what the client sees. What was paid for stands under `steering`.
     """
@@ -74,6 +77,7 @@ def usage_of(results: Sequence[tuple[Result, int]]) -> CompletionUsage:
         exact=all(result.exactness == "exact" for result, _ in results),
         local=sum(result.is_local for result, _ in results),
         sureness=[None if (one := result.sureness) is None else round(one, 4) for result, _ in results],
+        fallback=list(fallbacks) or [None] * len(results),
         finish=[result.finish for result, _ in results],
     )
     counted = CompletionUsage(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 import uvicorn
@@ -22,7 +22,10 @@ from blackbox_proxy.gateway.limits.limiting import RateLimiter
 from blackbox_proxy.gateway.limits.spending import check_budgets
 from blackbox_proxy.gateway.limits.windows import SqliteWindows
 from blackbox_proxy.gateway.models import OpensPair, notes, opening, serving_pair
+from blackbox_proxy.gateway.operations import Operations
+from blackbox_proxy.gateway.optional import open_metrics, open_tracing
 from blackbox_proxy.gateway.reloading import Reloader, ignore_hangups
+from blackbox_proxy.gateway.watching.events import GatewayWatch, Watches
 from blackbox_proxy.ledger.books import Ledger
 from blackbox_proxy.openai_http.listening import ListeningServer, in_background, listening, url_of
 
@@ -74,7 +77,7 @@ def _limiting(config: Config, environ: Mapping[str, str], keys: Keys) -> Iterato
 
 
 @contextmanager
-def application(
+def application(  # noqa: PLR0913 (one knob each, all but three with a default)
     config: Config,
     environ: Mapping[str, str],
     *,
@@ -84,18 +87,31 @@ def application(
     log: Callable[[str], object] = _silent,
     tape: Tape | None = None,
     again: Callable[[], Config] | None = None,
+    watch: Sequence[GatewayWatch] = (),
 ) -> Iterator[ASGIApp]:
     """Everything opened, and the ASGI application of it.
 
-    readiness: is told once the pairs are loaded. again: reads the configuration anew, for SIGHUP.
+    readiness: is told once the pairs are loaded. again: reads the configuration anew, for SIGHUP. watch: are told of
+    requests, answers and calls, besides what the configuration switches on.
     """
     keys = keys_of(config, environ)
+    metrics = open_metrics() if config.server.metrics else None
     with (
         _limiting(config, environ, keys) as limiter,
-        opening(config, environ, ledger=ledger, open_pair=open_pair, tape=tape) as doors,
+        open_tracing(config.traces) as traces,
+        opening(
+            config,
+            environ,
+            ledger=ledger,
+            open_pair=open_pair,
+            tape=tape,
+            watches=(watches := Watches([*watch, *traces, *([] if metrics is None else [metrics])])),
+        ) as doors,
     ):
+        if metrics is not None:
+            metrics.add_levels(doors.gates_now, doors.loads_now)
         catalogue = doors.catalogue(config)
-        check_budgets((model.api for model in catalogue.models.values()), keys)
+        check_budgets(catalogue.apis, keys)
         for note in notes(catalogue):
             log(note)
         threads = sum(upstream.at_once for upstream in config.upstreams.values())
@@ -106,8 +122,7 @@ def application(
             catalogue,
             config.server,
             keys,
-            readiness=readiness,
-            limiter=limiter,
+            operations=Operations(readiness, limiter, watches, metrics),
             threads=threads,
             log=log,
             reload=reload,
@@ -125,13 +140,15 @@ def serve(
     log: Callable[[str], object] = _silent,
     tape: Tape | None = None,
     again: Callable[[], Config] | None = None,
+    watch: Sequence[GatewayWatch] = (),
 ) -> None:
     """Serve until interrupted or terminated; answers under way are finished first, for `drain` seconds at most.
 
     While the models are loaded, and while the last answers are made, requests get 503, and `/health/ready` says why.
 
     announce: is given the base URL (it ends in /v1) once requests are answered. tape: a cassette that all that is asked
-    of the upstreams is written to, or taken from. again: reads the configuration anew, for SIGHUP.
+    of the upstreams is written to, or taken from. again: reads the configuration anew, for SIGHUP. watch: are told of
+    requests, answers and calls.
     """
     server, readiness = config.server, Readiness(ledger_check(ledger))
     ignore_hangups()
@@ -147,6 +164,7 @@ def serve(
                     log=log,
                     tape=tape,
                     again=again,
+                    watch=watch,
                 )
             )
         gc.freeze()  # vocabularies have a hundred thousand objects, which would be looked through again and again
@@ -174,13 +192,21 @@ def running(
     open_pair: OpensPair = serving_pair,
     log: Callable[[str], object] = _silent,
     tape: Tape | None = None,
+    watch: Sequence[GatewayWatch] = (),
 ) -> Iterator[str]:
-    """Serve from a background thread, and give the base URL (it ends in /v1)."""
+    """Serve from a background thread, and give the base URL (it ends in /v1). watch: as `serve`."""
     server, readiness = config.server, Readiness(ledger_check(ledger))
     with (
         listening(server.host, server.port) as listener,
         application(
-            config, environ or {}, readiness=readiness, ledger=ledger, open_pair=open_pair, log=log, tape=tape
+            config,
+            environ or {},
+            readiness=readiness,
+            ledger=ledger,
+            open_pair=open_pair,
+            log=log,
+            tape=tape,
+            watch=watch,
         ) as app,
         in_background(_uvicorn(app, config), listener, name="gateway", ended=_ended(), on_drain=readiness.drain),
     ):

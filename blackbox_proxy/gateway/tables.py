@@ -31,7 +31,8 @@ class ServerConfig(ConfigTable):
     keys: a key file; key_env: a variable with one more key. cors_origins: web pages that may ask. drain: seconds that
     answers under way are given when the server ends. open_after: seconds that a stream waits for its first token before
     it is opened without one; until then an error has a status of its own. ping: seconds between two comments in a
-    stream, which keep the connection alive. log: a file that keeps prompts and answers; None: none is kept. max_*: of
+    stream, which keep the connection alive. log: a file that keeps prompts and answers; None: none is kept. metrics:
+    whether `/metrics` is there; metrics_key: the name of the one key that may read it; None: every key. max_*: of
     one request; bytes, characters, tokens, answers. A chat that names no limit may have `max_tokens`, as far as the
     upstream's context goes.
     """
@@ -46,6 +47,8 @@ class ServerConfig(ConfigTable):
     open_after: Annotated[float, Field(ge=0, le=3600)] = 10.0
     ping: Annotated[float, Field(gt=0, le=3600)] = 15.0
     log: str | None = None
+    metrics: bool = False
+    metrics_key: str | None = None
     max_body: Annotated[int, Field(ge=1024, le=2**28)] = 4 * 2**20
     max_prompt: Annotated[int, Field(ge=1)] = 400_000
     max_tokens: Annotated[int, Field(ge=1)] = 32_768
@@ -98,6 +101,17 @@ class LimitsConfig(ConfigTable):
         return KeyLimits(self.requests_per_minute, self.tokens_per_minute, cost, self.max_calls)
 
 
+class TracesConfig(ConfigTable):
+    """OpenTelemetry. endpoint: of a collector, for traces; None: OTEL_EXPORTER_OTLP_ENDPOINT, or this machine.
+
+    content: whether prompts and answers are sent there.
+    """
+
+    on: bool = False
+    endpoint: str | None = None
+    content: bool = False
+
+
 class UpstreamConfig(ConfigTable):
     """A provider. api_key_env, api_key_file: where its key is. at_once, queue: see `AdmissionGate`. timeout: in s."""
 
@@ -112,11 +126,21 @@ class UpstreamConfig(ConfigTable):
     queue: Annotated[int, Field(ge=0, le=100_000)] = 32
 
 
+class FallbackConfig(ConfigTable):
+    """Where a model is asked when the upstream before fails; what is left out is as at the model's first upstream."""
+
+    upstream: str
+    model: str | None = None
+    template: str | None = None
+    tokenizer: str | None = None
+    options: ProfileOptions | None = None
+
+
 class ModelConfig(ConfigTable):
     """What clients see under one name. pair: a pair file, or `demo`; without one nothing is steered.
 
     recipe: a file that `fit` wrote: it says who answers, its examples and instructions stand before what is asked, its
-    knobs steer, and its pair and model stand where none is given here.
+    knobs steer, and its pair and model stand where none is given here. fallbacks: further upstreams, in order.
     """
 
     upstream: str
@@ -127,3 +151,9 @@ class ModelConfig(ConfigTable):
     tokenizer: str = ""
     options: ProfileOptions = ProfileOptions()
     steering: dict[str, Any] = {}
+    fallbacks: Annotated[tuple[FallbackConfig, ...], Field(strict=False)] = ()
+
+    def at(self, fallback: FallbackConfig) -> ModelConfig:
+        """The same model at another upstream."""
+        given = {name: getattr(fallback, name) for name in fallback.model_fields_set}
+        return self.model_copy(update={**given, "fallbacks": ()})
