@@ -17,7 +17,7 @@ from blackbox_proxy.fitting.candidates import FitArm
 from blackbox_proxy.fitting.compared import ComparedArms
 from blackbox_proxy.fitting.selecting import Trial
 from blackbox_proxy.types import Usage
-from tests.bench.fit_figures import probes
+from tests.bench.fit_figures import Units, probes
 from tests.bench.fit_probe import TOKENS, probed
 
 PRICE = Price(input=Rate(Decimal("0.15")), output=Rate(Decimal("0.60")), source="made up")
@@ -89,7 +89,7 @@ def test_without_an_expert_a_price_or_anybody_to_call_there_is_no_figure() -> No
 
 def test_the_page_says_in_how_many_units_it_would_be_better() -> None:
     one = {"price": 0.5, "agree": 0.75, "saved": 0.25, "loss": 0.0, "local": 0.5}
-    units = {"t": {"0": {"probe": one}, "1": {"probe": one | {"local": 0.0}}, "2": {"probe": None}, "3": {}}}
+    units: Units = {"t": {"0": {"probe": one}, "1": {"probe": one | {"local": 0.0}}, "2": {"probe": None}, "3": {}}}
     said = probes(units)
     assert "a question costs 0.50 of an answer, 0.75 of the lines agree, and +0.25 of the price is saved" in said
     assert "In 1 of 2 units it saves more" in said
