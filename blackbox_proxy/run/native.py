@@ -93,10 +93,10 @@ class NativeTools:
 
     def _as_text(self, drawn: DrawnAnswer) -> DrawnAnswer:
         written = self.written(drawn)
-        text = self._told(drawn) if written is None else written.decode()
+        text = self._shown(drawn) if written is None else written.decode()
         return replace(drawn, text=text, calls=(), logp=None if drawn.calls else drawn.logp)
 
-    def _told(self, drawn: DrawnAnswer) -> str:
+    def _shown(self, drawn: DrawnAnswer) -> str:
         """What an answer says and calls, for somebody to read; with calls it is none that the grammar allows."""
         calls = (f"{self.chat.mark}{call.name}: {call.arguments}" for call in drawn.calls)
         return self.chat.between.join([*([drawn.text] if drawn.text else []), *calls])
