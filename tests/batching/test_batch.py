@@ -220,7 +220,7 @@ def test_texts_are_scored_by_an_endpoint_that_gives_them_back(
 ) -> None:
     rows = write_rows(tmp_path / "rows.jsonl", [{"id": "a", "text": "the sea is"}, {"prompt": "none"}])
     with running(tiny_bpe.path, name="tiny") as url, load_pair(served.pair) as pair:
-        hosted = {"base_url": url, "model": "tiny", "options": {"echo": True}}
+        hosted: dict[str, Any] = {"base_url": url, "model": "tiny", "options": {"echo": True}}
         summary = batch(rows, out, model=BatchModel(hosted, str(served.pair), scored=True), steering=STEERING)
         with connect(**hosted) as api:
             expected = Steerer(api, pair, STEERING).score("the sea is")
@@ -237,7 +237,7 @@ def test_a_recipe_says_who_answers(served: BatchWorld, rows: Path, out: Path) ->
     before = served.traffic.total
     summary = batch(rows, out, model=BatchModel({}, str(served.pair), recipe))
     assert served.traffic.total == before
-    assert (summary.answered, summary.calls, summary.cost) == (COUNT, 0, 0)
+    assert (summary.answered, summary.calls, summary.cost) == (COUNT, 0, Decimal(0))
     assert {(row["exactness"], row["way"], row["cost_usd"]) for row in answers(out)} == {("local", "local", "0")}
     with load_pair(served.pair) as pair:
         alone = RecipeSteerer(recipe, offsets=pair).complete(question(0)).text
