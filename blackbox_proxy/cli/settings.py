@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     api_key_env: str = "OPENAI_API_KEY"
     alpha: float = 1.0
     top_k: int = 20
-    ledger: str | None = Field(None, repr=False)  # a URL may hold a password
+    ledger: str | None = Field(default=None, repr=False)  # a URL may hold a password
     ledger_password_file: Path | None = None
     log: Path | None = None
     max_cost: str = ""

@@ -67,7 +67,7 @@ class LedgerConfig(ConfigTable):
     """
 
     file: str | None = None
-    url: str | None = Field(None, repr=False)  # from a variable it may hold a password
+    url: str | None = Field(default=None, repr=False)  # from a variable it may hold a password
     password_file: str | None = None
     off: bool = False
     max_cost: Texts = ()

@@ -47,9 +47,8 @@ def test_what_is_booked_is_reported_exported_and_limited(cli: Cli, where: tuple[
     assert report["total"]["output"] == sum(row.output or 0 for row in booked)
     exported = list(csv.DictReader(io.StringIO(cli("cost", "export", "--csv", *here).out)))
     assert [int(row["id"]) for row in exported] == [row.id for row in booked]
-    for _ in range(3):
-        last = steered(cli, where, *here, "--tag", "project=x", "--max-calls", "3/project=x")
-    assert last["finish"] == "budget"
+    later = [steered(cli, where, *here, "--tag", "project=x", "--max-calls", "3/project=x") for _ in range(3)]
+    assert later[-1]["finish"] == "budget"
     assert len(rows(ledger_place)) == 3
 
 
