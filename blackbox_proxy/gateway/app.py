@@ -7,7 +7,7 @@ module knows no field of a request and no token.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager, nullcontext
 from dataclasses import asdict, replace
@@ -27,7 +27,7 @@ from starlette.types import ASGIApp
 
 from blackbox_proxy.gateway.absent import why_absent
 from blackbox_proxy.gateway.answering import GatewayTally, Parts, answer_tasks, answers
-from blackbox_proxy.gateway.config import ServerConfig
+from blackbox_proxy.gateway.cache.caching import CACHE, cache_key, replayed
 from blackbox_proxy.gateway.failures import translating
 from blackbox_proxy.gateway.guard import Guard
 from blackbox_proxy.gateway.health import HealthEndpoints, Readiness
@@ -39,13 +39,23 @@ from blackbox_proxy.gateway.messages.reading import read_counted
 from blackbox_proxy.gateway.models import Catalogue, SteeredModel
 from blackbox_proxy.gateway.operations import Operations
 from blackbox_proxy.gateway.reloading import Reloader, on_hangup
-from blackbox_proxy.gateway.replies import counted_tokens
-from blackbox_proxy.gateway.replying import ANSWERED_BY, COST, GatewayReply, begun_stream, reply_chunks, whole_reply
+from blackbox_proxy.gateway.replies import GatewayShape, counted_tokens
+from blackbox_proxy.gateway.replying import (
+    ANSWERED_BY,
+    COST,
+    GatewayReply,
+    begun_stream,
+    reply_chunks,
+    whole_hit,
+    whole_reply,
+)
 from blackbox_proxy.gateway.requests import GatewayRequest, read_model
 from blackbox_proxy.gateway.routes import ROUTES, RouteName
+from blackbox_proxy.gateway.tables import ServerConfig
 from blackbox_proxy.gateway.tokens import info, prompt_length, tokens_of
 from blackbox_proxy.gateway.watching.events import NOBODY, RequestNow, request_now
 from blackbox_proxy.openai_http.fields import Body, Refusal, read_body
+from blackbox_proxy.openai_http.frames import Chunk
 from blackbox_proxy.openai_http.http import Translate, events, handlers, keeping_alive, while_connected, whole_body
 
 BODY_SECONDS = 60.0
@@ -80,6 +90,8 @@ class GatewayEndpoints:
     ) -> None:
         self._limiter = operations.limiter
         self._metrics = operations.metrics
+        self._cache = operations.cache
+        self._watches = operations.watches
         self._catalogue = catalogue
         self._server = server
         self._keys = keys
@@ -174,19 +186,35 @@ class GatewayEndpoints:
         tasks = answer_tasks(request, model)
         shape = ROUTES[route].shape(body, request, model)
         admission = await self._paced(now, request)
+        kept_under = None if self._cache is None else cache_key(route, body, model=model, tasks=tasks)
+        kept = None if self._cache is None or kept_under is None else await self._cache.get(kept_under)
+        if kept is not None:
+            self._limiter.settle(admission, taken=0)
+            self._watches.cached(now)
+            now.headers |= {CACHE: "hit", COST: "0"}
+            return self._events(replayed(kept), shape) if request.stream else whole_hit(kept)
         parts = self._settling(answers(request, tasks, model, tally=tally), admission, tally)
         reply = GatewayReply(shape, parts, tally, request.n * len(request.sources))
         if request.stream:
-            chunks = await begun_stream(http, reply_chunks(reply), self._server.open_after)
-            return EventSourceResponse(
-                events(chunks, self._translate, failure=shape.failure, last=shape.last),
-                ping=self._server.ping,
-                ping_message_factory=lambda: keeping_alive(shape.ping),
-                sep="\n",
-                shutdown_event=anyio.Event(),
-                shutdown_grace_period=self._server.drain,
-            )
-        return await while_connected(http, lambda: whole_reply(reply))
+            chunks = reply_chunks(reply)
+            if self._cache is not None and kept_under is not None:
+                chunks = self._cache.keeping(kept_under, chunks, tally)
+            return self._events(await begun_stream(http, chunks, self._server.open_after), shape)
+        response = await while_connected(http, lambda: whole_reply(reply))
+        if self._cache is not None and kept_under is not None:
+            self._cache.put(kept_under, [bytes(response.body).decode()], tally)
+        return response
+
+    def _events(self, chunks: AsyncGenerator[Chunk, None], shape: GatewayShape) -> Response:
+        """A stream, which lives as long as its chunks come, and through the server's end."""
+        return EventSourceResponse(
+            events(chunks, self._translate, failure=shape.failure, last=shape.last),
+            ping=self._server.ping,
+            ping_message_factory=lambda: keeping_alive(shape.ping),
+            sep="\n",
+            shutdown_event=anyio.Event(),
+            shutdown_grace_period=self._server.drain,
+        )
 
     async def _paced(self, now: RequestNow, request: GatewayRequest) -> Admission:
         """What the key's limits let pass. Raises Refusal (429); the reply tells where the key stands either way."""
@@ -308,7 +336,7 @@ def _cross_origin(server: ServerConfig) -> list[Middleware]:
             # Who may ask is decided by origin and key. Which headers a client of its kind adds is not ours to list.
             allow_headers=["*"],
             allow_private_network=True,
-            expose_headers=["x-request-id", "request-id", "retry-after", COST, ANSWERED_BY, *PACE_HEADERS],
+            expose_headers=["x-request-id", "request-id", "retry-after", COST, ANSWERED_BY, CACHE, *PACE_HEADERS],
         )
     ]
 

@@ -4,6 +4,7 @@
     [ledger]                  where requests are booked, under which budgets and tags
     [limits]                  what each key may ask for in a minute, and spend
     [traces]                  OpenTelemetry
+    [cache]                   replies that are given again
     [upstreams.NAME]          a provider: profile or address, key by reference, how many answers at a time
     [models.NAME]             what clients see: an upstream's model, a pair, and the steering
 
@@ -27,6 +28,7 @@ from pydantic_core import ErrorDetails
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import read_text
 from blackbox_proxy.gateway.tables import (
+    CacheConfig,
     ConfigTable,
     LedgerConfig,
     LimitsConfig,
@@ -55,6 +57,7 @@ class _File(ConfigTable):
     ledger: LedgerConfig = LedgerConfig()
     limits: LimitsConfig = LimitsConfig()
     traces: TracesConfig = TracesConfig()
+    cache: CacheConfig = CacheConfig()
     upstreams: dict[Name, UpstreamConfig]
     models: Annotated[dict[Name, ModelConfig], Field(min_length=1)]
 
@@ -74,6 +77,7 @@ class Config:
     recipes: Mapping[str, FittedRecipe] = field(default_factory=dict)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     traces: TracesConfig = field(default_factory=TracesConfig)
+    cache: CacheConfig = field(default_factory=CacheConfig)
 
     def path(self, given: str) -> Path:
         """A path of the file."""
@@ -116,7 +120,17 @@ def parse_config(text: str, *, where: str, folder: Path, environ: Mapping[str, s
         for name, served in models.items()
     }
     return Config(
-        where, folder, file.server, file.ledger, file.upstreams, models, steering, recipes, file.limits, file.traces
+        where,
+        folder,
+        file.server,
+        file.ledger,
+        file.upstreams,
+        models,
+        steering,
+        recipes,
+        file.limits,
+        file.traces,
+        file.cache,
     )
 
 
@@ -191,6 +205,7 @@ def _nearest(place: Place) -> str:
         "ledger": LedgerConfig,
         "limits": LimitsConfig,
         "traces": TracesConfig,
+        "cache": CacheConfig,
         "upstreams": UpstreamConfig,
         "models": ModelConfig,
     }

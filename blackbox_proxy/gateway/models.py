@@ -22,9 +22,11 @@ from blackbox_proxy.core.decoding.sources import OffsetTable
 from blackbox_proxy.core.money.amounts import Budget
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import read_text
-from blackbox_proxy.gateway.config import Config, ModelConfig, UpstreamConfig
+from blackbox_proxy.gateway.cache.identity import identity_of
+from blackbox_proxy.gateway.config import Config
 from blackbox_proxy.gateway.gates import AdmissionGate
 from blackbox_proxy.gateway.limits.spending import budgeted
+from blackbox_proxy.gateway.tables import ModelConfig, UpstreamConfig
 from blackbox_proxy.gateway.watching.events import NOBODY, Watches
 from blackbox_proxy.ledger.books import Ledger
 from blackbox_proxy.local.evaluator import EvaluationLoad
@@ -92,7 +94,7 @@ class SteeredModel:
     upstream: the name of where it is asked. room: in its pair, which holds so many texts; without a pair there is any.
     recipe: who answers, and what stands before the question. counts: its answers since the server began. log: where
     prompts and answers are kept; None keeps none. watches: are told of its answers. fallbacks: the same model at other
-    upstreams, in the order in which they are asked where one before them fails.
+    upstreams, in the order in which they are asked where one before them fails. identity: see `identity_of`.
     """
 
     name: str
@@ -109,6 +111,7 @@ class SteeredModel:
     log: AnswerLog | None = None
     watches: Watches = NOBODY
     fallbacks: tuple[SteeredModel, ...] = ()
+    identity: str = ""
 
     def budgeted(self, budget: Budget | None) -> SteeredModel:
         """The same model, for whose requests a budget holds besides."""
@@ -228,27 +231,30 @@ class ModelOpener:
         room = upstream.at_once, upstream.queue
         where = ("model", name, *room) if asks_nobody else ("upstream", served.upstream, *room)
         gate = self.gates.setdefault(where, AdmissionGate(*room))
-        if not served.pair:
-            room: AbstractAsyncContextManager[object] = nullcontext()
-            offsets: Offsets = UNSTEERED
-            said = api.notes
-        else:
-            offsets, room = pair, _ = self._pair(served.pair)
-            said = (*api.notes, *_narrow(pair.slots, upstream.at_once))
-        return SteeredModel(
+        alone = SteeredModel(
             name,
             served.upstream,
             api,
-            offsets,
+            UNSTEERED,
             steering,
             gate,
-            room,
+            nullcontext(),
             self.created,
-            said,
+            api.notes,
             recipe,
             log=self.log,
             watches=self.watches,
+            identity=identity_of(
+                served,
+                upstream,
+                pair=find_pair(served.pair, self.config.folder) if served.pair else None,
+                recipe=recipe,
+            ),
         )
+        if not served.pair:
+            return alone
+        pair, places = self._pair(served.pair)
+        return replace(alone, offsets=pair, room=places, notes=(*api.notes, *_narrow(pair.slots, upstream.at_once)))
 
     def _api(self, name: str, served: ModelConfig, upstream: UpstreamConfig) -> Api:
         template = served.template
@@ -333,7 +339,7 @@ def opening(
 def notes(catalogue: Catalogue) -> Sequence[str]:
     """What is to be said of the models at the start: by their profiles, and of their pairs."""
     places = [place for model in catalogue.models.values() for place in (model, *model.fallbacks)]
-    return [f"{place.name}: {note}" for place in places for note in place.notes]
+    return list(dict.fromkeys(f"{place.name}: {note}" for place in places for note in place.notes))
 
 
 def _text(path: Path, what: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, final
 
+from blackbox_proxy.gateway.cache.caching import ReplyCache
 from blackbox_proxy.gateway.health import Readiness
 from blackbox_proxy.gateway.limits.limiting import RateLimiter
 from blackbox_proxy.gateway.watching.events import Watches
@@ -22,10 +23,12 @@ class Exposition(Protocol):
 class Operations:
     """readiness: says whether answers may begin. limiter: holds the limits of keys. watches: are told what happens.
 
-    metrics: what `/metrics` answers; None: there is no such route.
+    metrics: what `/metrics` answers; None: there is no such route. cache: replies that are given again; None keeps
+    none.
     """
 
     readiness: Readiness
     limiter: RateLimiter
     watches: Watches
     metrics: Exposition | None = None
+    cache: ReplyCache | None = None

@@ -75,7 +75,8 @@ class Reloader:
         check_budgets(catalogue.apis, keys)
         changed = [name for name in FROM_START if getattr(config.server, name) != getattr(before.server, name)]
         changed += [] if config.ledger == before.ledger else ["[ledger]"]
-        changed += [] if config.traces == before.traces else ["[traces]"]
+        for table in ("traces", "cache"):
+            changed += [] if getattr(config, table) == getattr(before, table) else [f"[{table}]"]
         changed += [] if config.limits.file == before.limits.file else ["file of [limits]"]
         if changed:
             self._log(f"SIGHUP: {', '.join(changed)} changed, which holds from the next start on")

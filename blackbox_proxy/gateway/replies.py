@@ -33,7 +33,8 @@ class ReplyFigures(BaseModel):
 
     cost_usd: a decimal number as text; null where nobody knows it. exact: see `types.Result.exactness`. local: how many
     answers the expert gave alone. sureness: of each answer, see `types.Result.sureness`. fallback: of each answer the
-    upstream that gave it in place of the model's first one; null where that did.
+    upstream that gave it in place of the model's first one; null where that did. cached: the reply was kept, and took
+    nothing.
     """
 
     requests: int
@@ -51,6 +52,7 @@ class ReplyFigures(BaseModel):
     sureness: list[float | None]
     fallback: list[str | None]
     finish: list[str]
+    cached: bool = False
 
 
 def usage_of(results: Sequence[tuple[Result, int]], *, fallbacks: Sequence[str | None] = ()) -> CompletionUsage:

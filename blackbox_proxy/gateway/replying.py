@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import final
@@ -47,6 +47,11 @@ async def whole_reply(reply: GatewayReply) -> Response:
     cost = cost_of(results)
     headers = {ANSWERED_BY: answered_by(results), **({} if cost is None else {COST: cost})}
     return Response(written, media_type="application/json", headers=headers)
+
+
+def whole_hit(kept: Sequence[Chunk]) -> Response:
+    """A whole reply that was kept."""
+    return Response("".join(str(chunk) for chunk in kept), media_type="application/json")
 
 
 async def reply_chunks(reply: GatewayReply) -> AsyncGenerator[Chunk, None]:

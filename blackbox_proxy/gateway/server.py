@@ -15,6 +15,8 @@ from blackbox_proxy.cassettes.opening import Tape
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import state_folder
 from blackbox_proxy.gateway.app import build_app, starting_app
+from blackbox_proxy.gateway.cache.caching import ReplyCache
+from blackbox_proxy.gateway.cache.keeping import SqliteReplies
 from blackbox_proxy.gateway.config import Config
 from blackbox_proxy.gateway.health import Readiness, ledger_check
 from blackbox_proxy.gateway.keys import KeyEntry, Keys, read_keys, user_key
@@ -42,6 +44,10 @@ def _silent(_said: str) -> None:
 
 LIMITS = "limits.sqlite"
 """Where it is kept what keys did in the last minute, among what the program keeps."""
+
+
+CACHE_FILE = "cache.sqlite"
+"""Where replies are kept, likewise."""
 
 
 def _ended() -> InputError:
@@ -77,6 +83,22 @@ def _limiting(config: Config, environ: Mapping[str, str], keys: Keys) -> Iterato
 
 
 @contextmanager
+def _caching(config: Config, environ: Mapping[str, str]) -> Iterator[ReplyCache | None]:
+    """Replies that are kept; None where they are not."""
+    if not config.cache.on:
+        yield None
+        return
+    file = config.cache.file
+    path = config.path(file) if file else state_folder(environ) / CACHE_FILE
+    cache = ReplyCache(lambda: SqliteReplies(path, most=config.cache.max_megabytes * 2**20))
+    try:
+        cache.open()
+        yield cache
+    finally:
+        cache.close()
+
+
+@contextmanager
 def application(  # noqa: PLR0913 (one knob each, all but three with a default)
     config: Config,
     environ: Mapping[str, str],
@@ -98,6 +120,7 @@ def application(  # noqa: PLR0913 (one knob each, all but three with a default)
     metrics = open_metrics() if config.server.metrics else None
     with (
         _limiting(config, environ, keys) as limiter,
+        _caching(config, environ) as cache,
         open_tracing(config.traces) as traces,
         opening(
             config,
@@ -122,7 +145,7 @@ def application(  # noqa: PLR0913 (one knob each, all but three with a default)
             catalogue,
             config.server,
             keys,
-            operations=Operations(readiness, limiter, watches, metrics),
+            operations=Operations(readiness, limiter, watches, metrics, cache),
             threads=threads,
             log=log,
             reload=reload,

@@ -50,6 +50,11 @@ _HEAD = """\
 # on = false
 # endpoint = "http://127.0.0.1:4318/v1/traces"
 # content = false             # true: prompts and answers are sent too
+
+[cache]                       # greedy replies are given again to the very same request
+# on = false
+# file = "cache.sqlite"       # default: in the user's state directory
+# max_megabytes = 64
 """
 
 _UPSTREAM = """

@@ -112,6 +112,14 @@ class TracesConfig(ConfigTable):
     content: bool = False
 
 
+class CacheConfig(ConfigTable):
+    """Replies that are given again to the very same request. max_megabytes: of all of them."""
+
+    on: bool = False
+    file: str | None = None
+    max_megabytes: Annotated[int, Field(ge=1, le=100_000)] = 64
+
+
 class UpstreamConfig(ConfigTable):
     """A provider. api_key_env, api_key_file: where its key is. at_once, queue: see `AdmissionGate`. timeout: in s."""
 

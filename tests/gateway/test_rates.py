@@ -29,7 +29,7 @@ GAPS = st.lists(st.floats(0, 45), min_size=1, max_size=40)
 def test_in_no_minute_more_passes_and_nobody_is_refused_for_less(
     gaps: Sequence[float], requests: int, tokens: int, data: st.DataObject
 ) -> None:
-    """The law, by an oracle that looks at every window: what passed, and what one more would have made of it."""
+    """By an oracle that looks at every window: what passed, and what one more would have made of it."""
     limits, now, passed = KeyLimits(requests, tokens), 0.0, list[Admitted]()
     for gap in gaps:
         now += gap

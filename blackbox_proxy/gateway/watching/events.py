@@ -69,7 +69,6 @@ class AnswerNow:
         prompt: What is answered, for a tracer that is asked to keep it.
         steering: How.
         choices: The choices of the reply that it stands for.
-        began: Seconds, as of the request.
         first: When its first token came; None as long as none has.
         upstreams: Those that failed before a token came, in order.
     """
@@ -80,7 +79,6 @@ class AnswerNow:
     prompt: Prompt | Given
     steering: Steering
     choices: int
-    began: float = field(default_factory=time.monotonic)
     first: float | None = None
     upstreams: list[str] = field(default_factory=list)
 
@@ -102,7 +100,7 @@ class UpstreamCall:
 class AnswerEnd:
     """How an answer ended. result: all of it, or what there was. error: why it broke off; "" where it did not.
 
-    seconds: from its begin. ended: when, as `AnswerNow.began`.
+    ended: when, by the clock of `RequestNow.began`.
     """
 
     answer: AnswerNow
@@ -112,7 +110,8 @@ class AnswerEnd:
 
     @property
     def seconds(self) -> float:
-        return self.ended - self.answer.began
+        """From the request to the end of the answer."""
+        return self.ended - self.answer.request.began
 
 
 class GatewayWatch(Protocol):
@@ -126,6 +125,9 @@ class GatewayWatch(Protocol):
         """The upstream `failed` gave no token, so `answer.upstream` is asked."""
 
     def answered(self, end: AnswerEnd) -> None: ...
+
+    def cached(self, request: RequestNow) -> None:
+        """A request gets a reply that was kept."""
 
     def replied(self, request: RequestNow, seconds: float) -> None: ...
 
@@ -169,6 +171,9 @@ class Watches:
     def answered(self, answer: AnswerNow, result: Result, *, error: str = "") -> None:
         end = AnswerEnd(answer, result, error, self.clock())
         self._each(lambda watch: watch.answered(end))
+
+    def cached(self, request: RequestNow) -> None:
+        self._each(lambda watch: watch.cached(request))
 
     @contextmanager
     def replying(self, request: RequestNow) -> Iterator[None]:

@@ -116,6 +116,10 @@ class JsonLogWatch:
         }
         _write(logging.WARNING if end.error else logging.INFO, "answer", fields)
 
+    def cached(self, request: RequestNow) -> None:
+        fields = {"request": request.id, "route": request.route, "model": request.model, "key": request.key}
+        _write(logging.INFO, "cached", fields)
+
     def replied(self, request: RequestNow, seconds: float) -> None:
         """A request that got no answer has a line of its own; others have those of their answers."""
         if request.status >= 400:

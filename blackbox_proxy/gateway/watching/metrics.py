@@ -56,6 +56,7 @@ class MetricsWatch:
         self._cost = counter("cost_usd", "US dollars of calls whose cost is known.", "model", "key")
         self._unpriced = counter("unpriced_calls", "Answered calls whose cost nobody knows.", "model", "key")
         self._limited = counter("rate_limited", "Requests over a limit of their key.", "key", "limit")
+        self._hits = counter("cache_hits", "Requests that got a reply that was kept.", "model", "key")
         self._spent = counter("over_budget", "Requests that a budget forbade.", "key")
 
     def add_levels(self, gates: Gates, loads: Loads) -> None:
@@ -102,6 +103,9 @@ class MetricsWatch:
             self._first.labels(model).observe(end.answer.first - end.answer.request.began)
             if tokens > 1:
                 self._each.labels(model).observe((end.ended - end.answer.first) / (tokens - 1))
+
+    def cached(self, request: RequestNow) -> None:
+        self._hits.labels(request.model, request.key).inc()
 
     def replied(self, request: RequestNow, seconds: float) -> None:
         self._requests.labels(request.route, request.model, request.key, str(request.status)).inc()
