@@ -19,6 +19,7 @@ from blackbox_proxy.cli.taping import TapeOptions
 from blackbox_proxy.errors import InputError
 
 if TYPE_CHECKING:
+    from blackbox_proxy.gateway.config import Config
     from blackbox_proxy.gateway.starter import UpstreamPlace
 
 ConfigFile = Annotated[Path, typer.Option("--config", help="The gateway's TOML file; `init` writes one.")]
@@ -81,16 +82,25 @@ def serve(
     with budget.books(read_settings()) as ledger:
         serve_gateway(
             read,
-            announce=lambda url: (
-                write_json({"url": url, "models": list(read.models)})
-                if as_json
-                else show.line(f"serving {', '.join(read.models)} at {url}")
-            ),
+            announce=lambda url: _announce(url, read, as_json=as_json),
             ledger=ledger,
             log=show.note,
             tape=cassette.open(),
             again=lambda: read_config(config, environ),
         )
+
+
+def _announce(url: str, read: Config, *, as_json: bool) -> None:
+    """Say where what is served, and where the page is, if there is one."""
+    from blackbox_proxy.cli import show
+
+    page = f"{url.removesuffix('/v1')}/" if read.server.ui else None
+    if as_json:
+        write_json({"url": url, "models": list(read.models), "page": page})
+        return
+    show.line(f"serving {', '.join(read.models)} at {url}")
+    if page:
+        show.line(f"page to ask by: {page}")
 
 
 @with_options

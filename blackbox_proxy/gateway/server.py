@@ -66,7 +66,7 @@ def application(
         reload = None
         if again is not None:
             reload = Reloader(config, doors, again=again, keys_of=lambda now: keys_of(now, environ), log=log)
-        yield build_app(catalogue, config.server, keys, threads=threads, log=log, reload=reload)
+        yield build_app(catalogue, config.server, keys, threads=threads, log=log, reload=reload, ledger=ledger)
 
 
 def serve(

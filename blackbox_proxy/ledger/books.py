@@ -23,7 +23,7 @@ from blackbox_proxy.core.money.usage import Counts, counts_of
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import config_folder, state_folder
 from blackbox_proxy.ledger.prices import PriceList
-from blackbox_proxy.ledger.rows import Counted, Ended, Intent
+from blackbox_proxy.ledger.rows import Counted, DaySpend, Ended, Intent, day_of
 from blackbox_proxy.ledger.store import Store
 from blackbox_proxy.types import Attempt, Receipt, Usage, WireRequest
 
@@ -93,6 +93,10 @@ class Ledger:
         if not replayed and self.prices.find(base_url, model, at=self.clock()) is None:
             account.check_limits()
         return account
+
+    def spent_today(self, tag: tuple[str, str] | None = None) -> DaySpend:
+        """What was spent on this day (UTC); of a tag, what its requests come to."""
+        return self.store.spent_on(day_of(self.clock()), tag)
 
     def close(self) -> None:
         """Close the file."""

@@ -20,9 +20,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, cast, final
 
-from blackbox_proxy.core.money.amounts import Budget, Spent, charge, check_budget, plain
+from blackbox_proxy.core.money.amounts import Budget, Spent, amount_of, charge, check_budget, plain
 from blackbox_proxy.errors import LedgerError
-from blackbox_proxy.ledger.rows import Counted, Ended, Intent, LedgerRow, price_text
+from blackbox_proxy.ledger.rows import Counted, DaySpend, Ended, Intent, LedgerRow, price_text
 
 LOCK_SECONDS = 30.0
 """Seconds to wait for another process that is writing."""
@@ -78,6 +78,14 @@ _SPENT = {
     "tag": "SELECT coalesce(sum(charge), 0), count(*) FROM tags JOIN attempts ON attempts.id = tags.attempt "
     "WHERE tags.key = :key AND tags.value = :value AND NOT replayed",
 }
+
+_DAY = (
+    "SELECT count(*), coalesce(sum(CASE WHEN cost IS NOT NULL THEN charge END), 0), "
+    "coalesce(sum(outcome = 'ok' AND cost IS NULL), 0), "
+    "coalesce(sum(CASE WHEN outcome <> 'ok' AND cost IS NULL THEN charge END), 0) "
+    "FROM attempts WHERE day = :day AND NOT replayed "
+)
+_TAGGED = "AND EXISTS (SELECT 1 FROM tags WHERE attempt = attempts.id AND key = :key AND value = :value)"
 
 
 @final
@@ -144,6 +152,16 @@ class Store:
         """What counts against a budget before an attempt."""
         with self._lock, self._guard():
             return self._spent(budget, intent)
+
+    def spent_on(self, day: str, tag: tuple[str, str] | None = None) -> DaySpend:
+        """What was spent on a day (ISO 8601, UTC), without replays; of a tag, what its rows come to."""
+        key, value = tag or ("", "")
+        with self._lock, self._guard():
+            named = {"day": day, "key": key, "value": value}
+            requests, spent, unpriced, at_risk = self._connection.execute(
+                _DAY + _TAGGED if tag else _DAY, named
+            ).fetchone()
+        return DaySpend(day, requests, amount_of(spent), unpriced, amount_of(at_risk))
 
     def end(self, row: int, ended: Ended, counted: Counted | None) -> None:
         """Complete a row. counted: None where what it took is not known; then its reservation stays in force."""

@@ -7,9 +7,9 @@ The module is pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar, final
+from typing import Any, TypeVar, final
 
 from openai.types.chat import ChatCompletionMessage, ChatCompletionTokenLogprob, chat_completion, chat_completion_chunk
 from openai.types.chat.chat_completion_chunk import ChoiceDelta, ChoiceDeltaToolCall, ChoiceDeltaToolCallFunction
@@ -24,6 +24,11 @@ T = TypeVar("T")
 Content = list[ChatCompletionTokenLogprob]
 """The tokens of a part with their log-probs."""
 
+Extra = Mapping[str, Any]
+"""Fields that a server adds to a choice, besides those that OpenAI has."""
+
+NO_EXTRA: Extra = {}
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -37,30 +42,45 @@ class ChatStream:
         """The chunk that tells the role."""
         yield self.chunk(index, ChoiceDelta(role="assistant", content="", refusal=None))
 
-    def chunks(self, index: int, part: Part[T], content: Content) -> Iterator[str]:
+    def chunks(self, index: int, part: Part[T], content: Content, *, extra: Extra = NO_EXTRA) -> Iterator[str]:
         """The text, if there is any, and then a chunk of its own that says why the answer ended."""
-        if part.text or content:
-            yield self.chunk(index, ChoiceDelta(content=part.text), content)
+        if part.text or content or extra:
+            yield self.chunk(index, ChoiceDelta(content=part.text), content, extra=extra)
         if part.finish:
             yield self.chunk(index, ChoiceDelta(), finish=part.finish)
 
     def chunk(
-        self, index: int, delta: ChoiceDelta, content: Content | None = None, *, finish: ToolFinish | None = None
+        self,
+        index: int,
+        delta: ChoiceDelta,
+        content: Content | None = None,
+        *,
+        finish: ToolFinish | None = None,
+        extra: Extra = NO_EXTRA,
     ) -> str:
         """One chunk. content: tokens with their log-probs, where there are any."""
         logprobs = chat_completion_chunk.ChoiceLogprobs(content=content, refusal=None) if content else None
-        choice = chat_completion_chunk.Choice(index=index, delta=delta, logprobs=logprobs, finish_reason=finish)
+        choice = chat_completion_chunk.Choice(
+            index=index, delta=delta, logprobs=logprobs, finish_reason=finish, **extra
+        )
         return to_json(self.head.chunk([choice], counted=self.counted))
 
 
-def chat_choice(index: int, part: Part[T], content: Content | None) -> chat_completion.Choice:
+def chat_choice(
+    index: int, part: Part[T], content: Content | None, *, extra: Extra = NO_EXTRA
+) -> chat_completion.Choice:
     """A whole answer. content: None where no log-probs were asked for."""
     message = ChatCompletionMessage(role="assistant", content=part.text, refusal=None)
-    return choice_of(index, message, part.finish or "length", content=content)
+    return choice_of(index, message, part.finish or "length", content=content, extra=extra)
 
 
 def choice_of(
-    index: int, message: ChatCompletionMessage, finish: ToolFinish, *, content: Content | None = None
+    index: int,
+    message: ChatCompletionMessage,
+    finish: ToolFinish,
+    *,
+    content: Content | None = None,
+    extra: Extra = NO_EXTRA,
 ) -> chat_completion.Choice:
     """A message, and why it ended. content: as in `chat_choice`."""
     return chat_completion.Choice(
@@ -68,6 +88,7 @@ def choice_of(
         message=message,
         logprobs=None if content is None else chat_completion.ChoiceLogprobs(content=content, refusal=None),
         finish_reason=finish,
+        **extra,
     )
 
 
