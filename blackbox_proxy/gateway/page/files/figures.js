@@ -25,9 +25,8 @@ export function visible(token, kind = "text") {
 // Two places with a true minus, never -0.00; a dash where it is not known.
 export function nats(value, sign = "") {
   if (value === null || value === undefined) return "\u2013";
-  const rounded = Math.round(value * 100) / 100 + 0;
-  const text = Math.abs(rounded).toFixed(2);
-  return rounded < 0 ? `\u2212${text}` : `${sign}${text}`;
+  const text = Math.abs(value).toFixed(2);
+  return value < 0 && Number(text) ? `\u2212${text}` : `${sign}${text}`;
 }
 
 const NOTHING = -9999; // what the gateway writes for a probability of nothing
@@ -45,7 +44,7 @@ export function dollars(amount) {
   const value = Number(amount);
   if (value === 0) return "$0";
   if (value >= 1) return `$${value.toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 })}`;
-  const places = Math.max(2, 3 - Math.floor(Math.log10(value)));
+  const places = Math.max(2, 3 - Number(value.toExponential().split("e")[1]));
   const text = value.toFixed(Math.min(places, 20));
   return `$${text.replace(/0+$/, "").replace(/\.$/, "")}`;
 }
