@@ -273,7 +273,7 @@ def test_a_budget_that_is_used_up_is_told(tab: Tab, upstream: str, pair_file: Pa
         asked(tab)
         tab.until(QUIET)
         assert "a budget of this server is used up" in of(tab, "#problem-text")
-        assert tab.value("document.getElementById('steered').dataset.state") == "failed"
+        assert tab.value("document.getElementById('steered').dataset.state") == "refused"
         assert of(tab, "#steered .empty") == "No token came."
         tab.picture(pictures() / "ask-budget.png")
 

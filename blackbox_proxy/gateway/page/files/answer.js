@@ -138,8 +138,9 @@ export class Answer {
     this.say("done", FINISHES.get(steering?.finish[0]) ?? "It ended.");
   }
 
-  // state: stopped or failed. What came stays.
+  // state: stopped, failed, or refused where nothing came. What came stays.
   breakOff(state, why) {
+    if (state === "failed" && !this.text && !this.steps.length) [state, why] = ["refused", "There is no answer."];
     this.figure("seconds", `${(clock() - this.started).toFixed(1)} s`);
     this.nothing();
     this.say(state, why);
