@@ -100,7 +100,7 @@ site: docs-env ## build the site into build/site; any warning is an error
 package: setup ## build sdist and wheel into build/dist; install the wheel elsewhere and run the demo from it
 	.ci/package
 
-pictures: setup ## draw the README's picture from a real answer; needs a Chromium
+pictures: setup ## draw the pictures of README and docs from real answers; needs a Chromium
 	$(BIN)/python -m tests.pages.pictures docs/pictures
 
 reference: dev-env ## write docs/cli.md, docs/knobs.md, docs/modules.md and docs/ways.md from commands, knobs, modules and profiles

@@ -25,6 +25,7 @@ from blackbox_proxy.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from blackbox_proxy.gateway.config import Config
     from blackbox_proxy.gateway.limits.rates import KeyLimits
     from blackbox_proxy.gateway.starter import UpstreamPlace
     from blackbox_proxy.gateway.watching.events import GatewayWatch
@@ -110,7 +111,6 @@ def serve(
 
     Runs until interrupted or terminated; answers under way are finished first. On SIGHUP it reads models and keys anew.
     """
-    from blackbox_proxy.cli import show
     from blackbox_proxy.cli.settings import read_settings
     from blackbox_proxy.gateway.config import read_config, variable
     from blackbox_proxy.gateway.server import serve as serve_gateway
@@ -130,11 +130,7 @@ def serve(
     with budget.books(read_settings()) as ledger, _log_in(log_format) as (log, watch):
         serve_gateway(
             read,
-            announce=lambda url: (
-                write_json({"url": url, "models": list(read.models)})
-                if as_json
-                else show.line(f"serving {', '.join(read.models)} at {url}")
-            ),
+            announce=lambda url: _announce(url, read, as_json=as_json),
             ledger=ledger,
             log=log,
             tape=cassette.open(),
@@ -155,6 +151,19 @@ def _log_in(form: LogFormat) -> Iterator[tuple[Callable[[str], object], Sequence
 
     with json_lines(sys.stderr) as lines:
         yield lines.note, (lines,)
+
+
+def _announce(url: str, read: Config, *, as_json: bool) -> None:
+    """Say where what is served, and where the page is, if there is one."""
+    from blackbox_proxy.cli import show
+
+    page = f"{url.removesuffix('/v1')}/" if read.server.ui else None
+    if as_json:
+        write_json({"url": url, "models": list(read.models), "page": page})
+        return
+    show.line(f"serving {', '.join(read.models)} at {url}")
+    if page:
+        show.line(f"page to ask by: {page}")
 
 
 @with_options

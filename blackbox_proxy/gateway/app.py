@@ -38,6 +38,7 @@ from blackbox_proxy.gateway.messages.faults import fault_of
 from blackbox_proxy.gateway.messages.reading import read_counted
 from blackbox_proxy.gateway.models import Catalogue, SteeredModel
 from blackbox_proxy.gateway.operations import Operations
+from blackbox_proxy.gateway.page.serving import page_routes
 from blackbox_proxy.gateway.reloading import Reloader, on_hangup
 from blackbox_proxy.gateway.replies import GatewayShape, counted_tokens
 from blackbox_proxy.gateway.replying import (
@@ -51,9 +52,11 @@ from blackbox_proxy.gateway.replying import (
 )
 from blackbox_proxy.gateway.requests import GatewayRequest, read_model
 from blackbox_proxy.gateway.routes import ROUTES, RouteName
+from blackbox_proxy.gateway.spending import spend_of
 from blackbox_proxy.gateway.tables import ServerConfig
 from blackbox_proxy.gateway.tokens import info, prompt_length, tokens_of
 from blackbox_proxy.gateway.watching.events import NOBODY, RequestNow, request_now
+from blackbox_proxy.ledger.books import Ledger
 from blackbox_proxy.openai_http.fields import Body, Refusal, read_body
 from blackbox_proxy.openai_http.frames import Chunk
 from blackbox_proxy.openai_http.http import Translate, events, handlers, keeping_alive, while_connected, whole_body
@@ -87,6 +90,7 @@ class GatewayEndpoints:
         *,
         operations: Operations,
         translate: Translate,
+        ledger: Ledger | None = None,
     ) -> None:
         self._limiter = operations.limiter
         self._metrics = operations.metrics
@@ -97,6 +101,7 @@ class GatewayEndpoints:
         self._keys = keys
         self._retired: list[SteeredModel] = []
         self._translate = translate
+        self._ledger = ledger
 
     def serve(self, catalogue: Catalogue, keys: Keys) -> None:
         """What holds for requests from now on; those under way go on with what they began with."""
@@ -129,6 +134,10 @@ class GatewayEndpoints:
 
     async def messages(self, http: Request) -> Response:
         return await self._answer(http, "messages")
+
+    async def spend(self, http: Request) -> Response:
+        key = self._admit(http)
+        return JSONResponse(await asyncio.to_thread(spend_of, self._ledger, key))
 
     async def count_tokens(self, http: Request) -> Response:
         self._admit(http)
@@ -251,11 +260,12 @@ def build_app(
     threads: int,
     log: Callable[[str], object],
     reload: Reloader | None = None,
+    ledger: Ledger | None = None,
 ) -> ASGIApp:
     """The ASGI application.
 
     operations: what its operator has. threads: answers that may be under way at a time. log: is told of what went
-    wrong. reload: what SIGHUP does.
+    wrong. reload: what SIGHUP does. ledger: where requests are booked; None books nothing.
     """
     in_words = translating(lambda said: log(f"{request_now.get().id} {said}"))
 
@@ -264,7 +274,7 @@ def build_app(
         request_now.get().fail(refusal.status, refusal.code or "")
         return refusal
 
-    endpoints = GatewayEndpoints(catalogue, server, keys, operations=operations, translate=translate)
+    endpoints = GatewayEndpoints(catalogue, server, keys, operations=operations, translate=translate, ledger=ledger)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -275,12 +285,13 @@ def build_app(
             await endpoints.aclose()
 
     app = Starlette(
-        routes=[*_routes(endpoints), *health_routes(operations.readiness)],
+        routes=[*_routes(endpoints), *health_routes(operations.readiness), *(page_routes() if server.ui else ())],
         exception_handlers=handlers(translate, fault_of, why_absent),
         middleware=_cross_origin(server),
         lifespan=lifespan,
     )
-    return Guard(app, operations.readiness, watches=operations.watches, origins=server.cors_origins, local=not keys)
+    readiness, watches, origins = operations.readiness, operations.watches, server.cors_origins
+    return Guard(app, readiness, watches=watches, origins=origins, local=not keys, page=server.ui)
 
 
 def starting_app(server: ServerConfig, readiness: Readiness, *, local: bool) -> ASGIApp:
@@ -307,6 +318,7 @@ def _routes(endpoints: GatewayEndpoints) -> list[Route]:
         ("/responses", endpoints.responses, "POST"),
         ("/messages", endpoints.messages, "POST"),
         ("/messages/count_tokens", endpoints.count_tokens, "POST"),
+        ("/spend", endpoints.spend, "GET"),
         ("/tokenize", endpoints.tokenize, "POST"),
         ("/tokenizer_info", endpoints.tokenizer_info, "GET"),
         ("/metrics", endpoints.metrics, "GET"),
@@ -342,8 +354,10 @@ def _cross_origin(server: ServerConfig) -> list[Middleware]:
 
 
 def _card(model: SteeredModel) -> dict[str, object]:
-    """The model as OpenAI describes one; where the expert may answer alone, with how often it has."""
+    """The model as OpenAI describes one, and how it is steered; where the expert may answer alone, how often it has."""
     card = ModelCard(id=model.name, created=model.created, object="model", owned_by="blackbox-proxy").model_dump()
-    if model.recipe is None or model.recipe.way not in ("expert", "route"):
-        return card
-    return card | {"steering": {"way": model.recipe.way, **asdict(model.counts)}}
+    schedule = model.steering.schedule
+    steering = {"alpha": model.alpha, "schedule": None if schedule is None else str(schedule)}
+    if model.recipe is not None and model.recipe.way in ("expert", "route"):
+        steering |= {"way": model.recipe.way, **asdict(model.counts)}
+    return card | {"steering": steering}

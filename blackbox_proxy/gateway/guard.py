@@ -33,17 +33,25 @@ class Guard:
     """An application behind the checks.
 
     readiness: says whether answers may begin. watches: are told of each request. origins: web pages that may ask.
-    local: only this machine may be the host.
+    local: only this machine may be the host. page: the server's own page may ask too.
     """
 
     def __init__(
-        self, app: ASGIApp, readiness: Readiness, *, watches: Watches, origins: Collection[str], local: bool
+        self,
+        app: ASGIApp,
+        readiness: Readiness,
+        *,
+        watches: Watches,
+        origins: Collection[str],
+        local: bool,
+        page: bool = False,
     ) -> None:
         self._app = app
         self._readiness = readiness
         self._watches = watches
         self._origins = origins
         self._local = local
+        self._page = page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -71,11 +79,17 @@ class Guard:
     def _refusal(self, headers: Headers) -> Refusal | None:
         """Why a request is not looked at; None where it is."""
         origin = headers.get("origin")
-        if origin is not None and origin not in self._origins and "*" not in self._origins:
+        if origin is not None and not self._may_ask(origin, headers.get("host", "")):
             return Refusal("Requests of this web page's origin are not allowed.", status=403, code="origin_not_allowed")
         if self._local and not _is_here(headers.get("host", "")):
             return Refusal("This server answers requests to this machine alone.", status=403, code="host_not_allowed")
         return None
+
+    def _may_ask(self, origin: str, host: str) -> bool:
+        """Whether a web page may; the server's page is at the host that the request names."""
+        if self._page and origin in (f"http://{host}", f"https://{host}"):
+            return True
+        return origin in self._origins or "*" in self._origins
 
 
 def _is_here(host: str) -> bool:

@@ -123,6 +123,12 @@ class SteeredModel:
         """Its connections."""
         return (self.api, *(one.api for one in self.fallbacks))
 
+    @property
+    def alpha(self) -> float | None:
+        """Weight of the offsets where a request names none; None where there are none to weigh."""
+        alone = self.recipe is not None and self.recipe.way == "expert"
+        return None if alone or self.offsets is UNSTEERED else self.steering.alpha
+
     def keep(
         self,
         prompt: Prompt | Given,

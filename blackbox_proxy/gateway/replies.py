@@ -18,9 +18,10 @@ from openai.types.completion_usage import PromptTokensDetails
 from pydantic import BaseModel
 
 from blackbox_proxy.core.money.amounts import plain
-from blackbox_proxy.openai_http.chats import ChatStream, chat_choice
+from blackbox_proxy.gateway.steps import shown_steps
+from blackbox_proxy.openai_http.chats import NO_EXTRA, ChatStream, Extra, chat_choice
 from blackbox_proxy.openai_http.fields import Refusal
-from blackbox_proxy.openai_http.frames import FLOOR, Chunk, EchoedLogprobs, Head, OpenChoice, escaped, marked, to_json
+from blackbox_proxy.openai_http.frames import Chunk, EchoedLogprobs, Head, OpenChoice, bounded, escaped, marked, to_json
 from blackbox_proxy.openai_http.http import DONE, broken
 from blackbox_proxy.openai_http.transcript import Part, Placed, joined
 from blackbox_proxy.types import Kind, Origin, Result, ScoredCandidate, Step, Usage
@@ -128,12 +129,21 @@ def answered_by(results: Sequence[tuple[Result, int]]) -> str:
 class GatewayMode:
     """top: log-probs to show of each token; None for none at all. usage: whether a stream ends with a chunk of it.
 
-    echo: the prompt's tokens are among those of the reply, and so are ends.
+    echo: the prompt's tokens are among those of the reply, and so are ends. steps: candidates to show of each step;
+    None for no steps at all.
     """
 
     top: int | None
     usage: bool = False
     echo: bool = False
+    steps: int | None = None
+
+    def more_of(self, tokens: Iterable[Placed[Step]]) -> Extra:
+        """The field `steering` of a choice with these tokens; none where no steps are to be shown, or none is there."""
+        if self.steps is None:
+            return NO_EXTRA
+        steps = shown_steps((placed.token for placed in tokens), self.steps)
+        return {"steering": {"steps": steps}} if steps else NO_EXTRA
 
 
 class GatewayShape(Protocol):
@@ -189,7 +199,8 @@ class GatewayChatShape(OlderStream):
         return self._stream.opening(index)
 
     def chunks(self, index: int, part: Part[Step]) -> Iterator[str]:
-        return self._stream.chunks(index, part, chat_logprobs(part.tokens, self.mode.top))
+        content = chat_logprobs(part.tokens, self.mode.top)
+        return self._stream.chunks(index, part, content, extra=self.mode.more_of(part.tokens))
 
     def closing(self, usage: CompletionUsage) -> Iterator[Chunk]:
         if self.mode.usage:
@@ -201,7 +212,8 @@ class GatewayChatShape(OlderStream):
 
     def _choice(self, index: int, part: Part[Step]) -> chat_completion.Choice:
         top = self.mode.top
-        return chat_choice(index, part, None if top is None else chat_logprobs(part.tokens, top))
+        content = None if top is None else chat_logprobs(part.tokens, top)
+        return chat_choice(index, part, content, extra=self.mode.more_of(part.tokens))
 
 
 @final
@@ -232,7 +244,8 @@ class GatewayCompletionShape(OlderStream):
     def _choice(self, index: int, part: Part[Step], *, logprobs: bool) -> CompletionChoice:
         tokens = [placed for placed in part.tokens if self.mode.echo or placed.token.kind is not Kind.END]
         spelt = _legacy_logprobs(tokens, self.mode.top or 0) if logprobs else None
-        return OpenChoice(text=part.text, index=index, logprobs=spelt, finish_reason=part.finish)
+        extra = self.mode.more_of(part.tokens)
+        return OpenChoice(text=part.text, index=index, logprobs=spelt, finish_reason=part.finish, **extra)
 
 
 def chat_logprobs(tokens: Iterable[Placed[Step]], top: int | None) -> list[ChatCompletionTokenLogprob]:
@@ -243,10 +256,10 @@ def chat_logprobs(tokens: Iterable[Placed[Step]], top: int | None) -> list[ChatC
         ChatCompletionTokenLogprob(
             token=escaped(step.piece),
             bytes=list(step.piece),
-            logprob=_bounded(step.logp_after),
+            logprob=bounded(step.logp_after),
             top_logprobs=[
                 TopLogprob(
-                    token=escaped(candidate.piece), bytes=list(candidate.piece), logprob=_bounded(candidate.score)
+                    token=escaped(candidate.piece), bytes=list(candidate.piece), logprob=bounded(candidate.score)
                 )
                 for candidate in step.candidates[:top]
             ],
@@ -261,7 +274,7 @@ def _legacy_logprobs(tokens: Sequence[Placed[Step]], top: int) -> EchoedLogprobs
     steps = [placed.token for placed in tokens]
     return EchoedLogprobs(
         tokens=[marked(step.piece) for step in steps],
-        token_logprobs=[_bounded(step.logp_after) if _is_known(step) else None for step in steps],
+        token_logprobs=[bounded(step.logp_after) if _is_known(step) else None for step in steps],
         top_logprobs=[_legacy_top(step.candidates[:top], step) if _is_known(step) else None for step in steps],
         text_offset=[placed.offset for placed in tokens],
     )
@@ -280,11 +293,6 @@ def _legacy_top(candidates: Sequence[ScoredCandidate], step: Step) -> dict[str, 
 
     Its number is the very one of `token_logprobs`: by that clients see whether it was the likeliest.
     """
-    listed = {marked(candidate.piece): _bounded(candidate.score) for candidate in candidates}
-    listed[marked(step.piece)] = _bounded(step.logp_after)
+    listed = {marked(candidate.piece): bounded(candidate.score) for candidate in candidates}
+    listed[marked(step.piece)] = bounded(step.logp_after)
     return listed
-
-
-def _bounded(logp: float | None) -> float:
-    """A log-prob as JSON can hold it; one that nobody knows is as good as none."""
-    return FLOOR if logp is None else max(logp, FLOOR)

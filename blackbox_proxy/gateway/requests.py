@@ -28,6 +28,11 @@ MOST_STOPS = 16
 MOST_BAD_WORDS = 100
 MOST_TOP = 20
 MOST_TAGS = 16
+STEPS = "steering_steps"
+"""The field that asks for the steps of an answer: how many candidates of each."""
+
+STEPS_ELSEWHERE = "this route shows no steps; /chat/completions and /completions do"
+
 LONGEST_KEY = 64
 LONGEST_VALUE = 512
 DEFAULT_TOKENS = 16
@@ -92,7 +97,7 @@ class GatewayRequest:
     show of each token, None for none at all. echo: the prompts' own tokens are wanted with their log-probs; then
     goes_on says whether one token behind each is too. tools: those of a chat, which its prompt describes already, and
     to calls of which the knob `constraint` holds the answer; None for none. turns: the chat itself, where tools are
-    declared or were called.
+    declared or were called. steps: candidates to show of each step of an answer; None for no steps at all.
     """
 
     model: str
@@ -107,6 +112,7 @@ class GatewayRequest:
     goes_on: bool = False
     tools: ToolSet | None = None
     turns: tuple[ChatTurn, ...] = ()
+    steps: int | None = None
 
 
 def read_chat(body: Body, limits: RequestLimits) -> GatewayRequest:
@@ -236,6 +242,7 @@ def _request(
         include_usage=options is not None
         and fields.boolean(fields.mapping(options, "stream_options"), "include_usage"),
         tags=_tags(body),
+        steps=fields.integer(body, STEPS, low=0, high=MOST_TOP),
     )
 
 

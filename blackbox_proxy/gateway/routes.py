@@ -34,7 +34,7 @@ class AnsweringRoute:
 
 
 def _mode(request: GatewayRequest) -> GatewayMode:
-    return GatewayMode(request.top, usage=request.include_usage, echo=request.echo)
+    return GatewayMode(request.top, usage=request.include_usage, echo=request.echo, steps=request.steps)
 
 
 def _chat(_body: Body, request: GatewayRequest, model: SteeredModel) -> GatewayShape:

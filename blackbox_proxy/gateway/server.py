@@ -149,6 +149,7 @@ def application(  # noqa: PLR0913 (one knob each, all but three with a default)
             threads=threads,
             log=log,
             reload=reload,
+            ledger=ledger,
         )
         readiness.load()
         yield app

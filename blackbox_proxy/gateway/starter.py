@@ -19,6 +19,7 @@ _HEAD = """\
 # key_env = "GATEWAY_KEY"     # one more key, from a variable
 # default_model = "NAME"      # answers for names that nobody has; otherwise they are a 404
 # cors_origins = []           # web pages that may ask, such as "https://chat.example"
+# ui = false                  # a page at / to ask by, and to see who decided each token
 # drain = 30                  # seconds for answers under way when the server ends
 # open_after = 10             # seconds that a stream waits for its first token; then it opens, and errors are events
 # ping = 15                   # seconds between two comments that keep a stream's connection alive

@@ -28,13 +28,13 @@ class ConfigTable(BaseModel):
 class ServerConfig(ConfigTable):
     """Where to listen, who may ask, and what one request may ask for.
 
-    keys: a key file; key_env: a variable with one more key. cors_origins: web pages that may ask. drain: seconds that
-    answers under way are given when the server ends. open_after: seconds that a stream waits for its first token before
-    it is opened without one; until then an error has a status of its own. ping: seconds between two comments in a
-    stream, which keep the connection alive. log: a file that keeps prompts and answers; None: none is kept. metrics:
-    whether `/metrics` is there; metrics_key: the name of the one key that may read it; None: every key. max_*: of
-    one request; bytes, characters, tokens, answers. A chat that names no limit may have `max_tokens`, as far as the
-    upstream's context goes.
+    keys: a key file; key_env: a variable with one more key. cors_origins: web pages that may ask. ui: whether there is
+    a page at `/` to ask by. drain: seconds that answers under way are given when the server ends. open_after: seconds
+    that a stream waits for its first token before it is opened without one; until then an error has a status of its
+    own. ping: seconds between two comments in a stream, which keep the connection alive. log: a file that keeps
+    prompts and answers; None: none is kept. metrics: whether `/metrics` is there; metrics_key: the name of the one key
+    that may read it; None: every key. max_*: of one request; bytes, characters, tokens, answers. A chat that names no
+    limit may have `max_tokens`, as far as the upstream's context goes.
     """
 
     host: str = LOOPBACK
@@ -43,6 +43,7 @@ class ServerConfig(ConfigTable):
     key_env: Variable | None = None
     default_model: str | None = None
     cors_origins: Texts = ()
+    ui: bool = False
     drain: Annotated[float, Field(ge=0, le=3600)] = 30.0
     open_after: Annotated[float, Field(ge=0, le=3600)] = 10.0
     ping: Annotated[float, Field(gt=0, le=3600)] = 15.0

@@ -17,7 +17,7 @@ from openai.types.chat import ChatCompletionMessage, chat_completion
 from openai.types.chat.chat_completion_chunk import ChoiceDelta
 
 from blackbox_proxy.gateway.replies import Answers, GatewayMode, OlderStream, chat_logprobs
-from blackbox_proxy.openai_http.chats import ChatStream, Content, calling_message, choice_of, delta_of, finish_of
+from blackbox_proxy.openai_http.chats import ChatFinish, ChatStream, calling_message, choice_of, delta_of, finish_of
 from blackbox_proxy.openai_http.frames import Head, to_json
 from blackbox_proxy.openai_http.tool_reader import AnswerReader, TextDelta, joined_calls
 from blackbox_proxy.openai_http.tools import ToolSet
@@ -72,11 +72,10 @@ class ToolChatShape(OlderStream):
             opening = ChoiceDelta(role="assistant", content="" if begins_with_text else None, refusal=None)
             yield self._stream.chunk(index, opening)
         for delta in deltas:
-            written = delta_of(delta, as_functions=self.tools.as_functions)
-            yield self._stream.chunk(index, written, self._logprobs(choice))
+            yield self._chunk(index, choice, delta_of(delta, as_functions=self.tools.as_functions))
         if finish:
             said = finish_of(finish, as_functions=self.tools.as_functions)
-            yield self._stream.chunk(index, ChoiceDelta(), self._logprobs(choice), finish=said)
+            yield self._chunk(index, choice, ChoiceDelta(), finish=said)
 
     def closing(self, usage: CompletionUsage) -> Iterator[str]:
         if self.mode.usage:
@@ -89,9 +88,11 @@ class ToolChatShape(OlderStream):
     def _reader(self) -> AnswerReader:
         return AnswerReader(self.new_id, self.tools)
 
-    def _logprobs(self, choice: _OpenChoice) -> Content:
+    def _chunk(self, index: int, choice: _OpenChoice, delta: ChoiceDelta, *, finish: ChatFinish | None = None) -> str:
+        """A chunk with all tokens that no chunk has had yet."""
         tokens, choice.waiting = choice.waiting, []
-        return chat_logprobs(tokens, self.mode.top)
+        content = chat_logprobs(tokens, self.mode.top)
+        return self._stream.chunk(index, delta, content, finish=finish, extra=self.mode.more_of(tokens))
 
     def _choice(self, index: int, part: Part[Step]) -> chat_completion.Choice:
         reader = self._reader()
@@ -105,4 +106,4 @@ class ToolChatShape(OlderStream):
         )
         content = None if self.mode.top is None else chat_logprobs(part.tokens, self.mode.top)
         said = finish_of(finish, as_functions=self.tools.as_functions)
-        return choice_of(index, message, said, content=content)
+        return choice_of(index, message, said, content=content, extra=self.mode.more_of(part.tokens))

@@ -25,7 +25,7 @@ from blackbox_proxy.files import config_folder, state_folder
 from blackbox_proxy.ledger.opening import as_place, open_store
 from blackbox_proxy.ledger.place import LedgerPlace
 from blackbox_proxy.ledger.prices import PriceList
-from blackbox_proxy.ledger.rows import Counted, Ended, Intent
+from blackbox_proxy.ledger.rows import Counted, DaySpend, Ended, Intent, day_of
 from blackbox_proxy.ledger.store import Store
 from blackbox_proxy.types import Attempt, Receipt, Usage, WireRequest
 
@@ -106,6 +106,10 @@ class Ledger:
         name = uuid.uuid4().hex[:12]
         budgets = [replace(one, per=f"{tag}={name}") if one.per == "run" else one for one in self.budgets]
         return replace(self, budgets=tuple(budgets), tags={**self.tags, tag: name})
+
+    def spent_today(self, tag: tuple[str, str] | None = None) -> DaySpend:
+        """What was spent on this day (UTC); of a tag, what its requests come to."""
+        return self.store.spent_on(day_of(self.clock()), tag)
 
     def close(self) -> None:
         """Close the file, or the connection."""

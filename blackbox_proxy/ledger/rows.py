@@ -16,6 +16,11 @@ from blackbox_proxy.core.money.usage import Source
 from blackbox_proxy.types import Usage
 
 
+def day_of(at: dt.datetime) -> str:
+    """The day of a time (UTC), as ISO 8601."""
+    return at.strftime("%Y-%m-%d")
+
+
 @dataclass(frozen=True, slots=True)
 class Intent:
     """What is known of an attempt before it is sent.
@@ -40,7 +45,7 @@ class Intent:
     @property
     def day(self) -> str:
         """The UTC day, as ISO 8601."""
-        return self.at.strftime("%Y-%m-%d")
+        return day_of(self.at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,20 @@ class Counted:
     source: Source | None
     cost: Decimal | None
     price: Price | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DaySpend:
+    """What was spent on a day (UTC, ISO 8601): the figures of `ledger.report.DEFINITIONS` by these names.
+
+    cost: to 10^-12 dollars. at_risk: with what requests that are under way reserve.
+    """
+
+    day: str
+    requests: int
+    cost: Decimal
+    unpriced: int
+    at_risk: Decimal
 
 
 @dataclass(frozen=True, slots=True)

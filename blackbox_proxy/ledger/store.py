@@ -13,9 +13,9 @@ from dataclasses import dataclass, fields
 from decimal import Decimal
 from typing import Any, final
 
-from blackbox_proxy.core.money.amounts import Budget, Spent, charge, check_budget, plain
+from blackbox_proxy.core.money.amounts import Budget, Spent, amount_of, charge, check_budget, plain
 from blackbox_proxy.ledger.database import LedgerDatabase, Scope, Transaction, Values
-from blackbox_proxy.ledger.rows import Counted, Ended, Intent, LedgerRow, price_text
+from blackbox_proxy.ledger.rows import Counted, DaySpend, Ended, Intent, LedgerRow, price_text
 
 _NAMES = tuple(field.name for field in fields(LedgerRow))
 _SPENT = {
@@ -55,6 +55,15 @@ class Pruned:
     deleted: int
     staying: int
     tags: tuple[str, ...]
+
+
+_DAY = (
+    "SELECT count(*), coalesce(sum(CASE WHEN cost IS NOT NULL THEN charge END), 0), "
+    "count(CASE WHEN outcome = 'ok' AND cost IS NULL THEN 1 END), "
+    "coalesce(sum(CASE WHEN outcome <> 'ok' AND cost IS NULL THEN charge END), 0) "
+    "FROM attempts WHERE day = :day AND NOT replayed "
+)
+_TAGGED = "AND EXISTS (SELECT 1 FROM tags WHERE attempt = attempts.id AND key = :key AND value = :value)"
 
 
 @final
@@ -103,6 +112,13 @@ class Store:
     def spent(self, budget: Budget, intent: Intent) -> Spent:
         """What counts against a budget before an attempt."""
         return _spent(self._database.read, budget, intent)
+
+    def spent_on(self, day: str, tag: tuple[str, str] | None = None) -> DaySpend:
+        """What was spent on a day (ISO 8601, UTC), without replays; of a tag, what its rows come to."""
+        key, value = tag or ("", "")
+        values: Values = {"day": day, **({"key": key, "value": value} if tag else {})}
+        ((requests, spent, unpriced, at_risk),) = self._database.read(_DAY + _TAGGED if tag else _DAY, values)
+        return DaySpend(day, requests, amount_of(int(spent)), unpriced, amount_of(int(at_risk)))
 
     def end(self, row: int, ended: Ended, counted: Counted | None) -> None:
         """Complete a row. counted: None where what it took is not known; then its reservation stays in force."""

@@ -7,9 +7,9 @@ The module is pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar, final
+from typing import Any, Literal, TypeVar, final
 
 from openai.types.chat import ChatCompletionMessage, ChatCompletionTokenLogprob, chat_completion, chat_completion_chunk
 from openai.types.chat.chat_completion_chunk import (
@@ -33,6 +33,11 @@ Content = list[ChatCompletionTokenLogprob]
 ChatFinish = ToolFinish | Literal["function_call"]
 """Why an answer ended, as a chat's reply has it; `function_call`: as `tool_calls`, in the deprecated spelling."""
 
+Extra = Mapping[str, Any]
+"""Fields that a server adds to a choice, besides those that OpenAI has."""
+
+NO_EXTRA: Extra = {}
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -46,30 +51,45 @@ class ChatStream:
         """The chunk that tells the role."""
         yield self.chunk(index, ChoiceDelta(role="assistant", content="", refusal=None))
 
-    def chunks(self, index: int, part: Part[T], content: Content) -> Iterator[str]:
+    def chunks(self, index: int, part: Part[T], content: Content, *, extra: Extra = NO_EXTRA) -> Iterator[str]:
         """The text, if there is any, and then a chunk of its own that says why the answer ended."""
-        if part.text or content:
-            yield self.chunk(index, ChoiceDelta(content=part.text), content)
+        if part.text or content or extra:
+            yield self.chunk(index, ChoiceDelta(content=part.text), content, extra=extra)
         if part.finish:
             yield self.chunk(index, ChoiceDelta(), finish=part.finish)
 
     def chunk(
-        self, index: int, delta: ChoiceDelta, content: Content | None = None, *, finish: ChatFinish | None = None
+        self,
+        index: int,
+        delta: ChoiceDelta,
+        content: Content | None = None,
+        *,
+        finish: ChatFinish | None = None,
+        extra: Extra = NO_EXTRA,
     ) -> str:
         """One chunk. content: tokens with their log-probs, where there are any."""
         logprobs = chat_completion_chunk.ChoiceLogprobs(content=content, refusal=None) if content else None
-        choice = chat_completion_chunk.Choice(index=index, delta=delta, logprobs=logprobs, finish_reason=finish)
+        choice = chat_completion_chunk.Choice(
+            index=index, delta=delta, logprobs=logprobs, finish_reason=finish, **extra
+        )
         return to_json(self.head.chunk([choice], counted=self.counted))
 
 
-def chat_choice(index: int, part: Part[T], content: Content | None) -> chat_completion.Choice:
+def chat_choice(
+    index: int, part: Part[T], content: Content | None, *, extra: Extra = NO_EXTRA
+) -> chat_completion.Choice:
     """A whole answer. content: None where no log-probs were asked for."""
     message = ChatCompletionMessage(role="assistant", content=part.text, refusal=None)
-    return choice_of(index, message, part.finish or "length", content=content)
+    return choice_of(index, message, part.finish or "length", content=content, extra=extra)
 
 
 def choice_of(
-    index: int, message: ChatCompletionMessage, finish: ChatFinish, *, content: Content | None = None
+    index: int,
+    message: ChatCompletionMessage,
+    finish: ChatFinish,
+    *,
+    content: Content | None = None,
+    extra: Extra = NO_EXTRA,
 ) -> chat_completion.Choice:
     """A message, and why it ended. content: as in `chat_choice`."""
     return chat_completion.Choice(
@@ -77,6 +97,7 @@ def choice_of(
         message=message,
         logprobs=None if content is None else chat_completion.ChoiceLogprobs(content=content, refusal=None),
         finish_reason=finish,
+        **extra,
     )
 
 

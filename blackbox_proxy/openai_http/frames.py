@@ -108,6 +108,11 @@ Chunk = str | NamedEvent
 """One event of a stream: its JSON, with a name where the route has names."""
 
 
+def bounded(logp: float | None) -> float:
+    """A log-prob as JSON can hold it; one that nobody knows is as good as none."""
+    return FLOOR if logp is None else max(logp, FLOOR)
+
+
 def escaped(piece: bytes, mark: str = "") -> str:
     """A piece as text, or its bytes behind `mark`."""
     try:

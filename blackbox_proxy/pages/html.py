@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import final
 
-VOID = frozenset(("br", "meta"))
+VOID = frozenset(("br", "input", "link", "meta"))
 """Elements without content."""
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -50,17 +50,22 @@ def joined(content: Iterable[Content]) -> Html:
 
 def document(title: str, *content: Content, style: str, generator: str) -> str:
     """A whole page. style: CSS, which must be ours, since it is not escaped. generator: what made it."""
-    head = el(
+    policy = el("meta", http_equiv="Content-Security-Policy", content=POLICY)
+    return page_with(title, *content, head=(policy, Html(f"<style>{style}</style>")), generator=generator)
+
+
+def page_with(title: str, *content: Content, head: Iterable[Html], generator: str) -> str:
+    """A whole page. head: what its head has besides title and meta data. generator: what made it."""
+    whole = el(
         "head",
         el("meta", charset="utf-8"),
         el("meta", name="generator", content=generator),
-        el("meta", http_equiv="Content-Security-Policy", content=POLICY),
         el("meta", name="viewport", content="width=device-width, initial-scale=1"),
         el("meta", name="color-scheme", content="light dark"),
         el("title", title),
-        Html(f"<style>{style}</style>"),
+        *head,
     )
-    return f"<!doctype html>\n{el('html', head, el('body', *content), lang='en').text}\n"
+    return f"<!doctype html>\n{el('html', whole, el('body', *content), lang='en').text}\n"
 
 
 def _attribute(key: str, value: Value) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 _LIGHT = """
   --paper: #ffffff; --raised: #f5f7f9; --ink: #1a2027; --soft: #56616d; --line: #d5dce3;
   --blue: #2563c9; --focus: #b3480a; --warn: #fdf1d8; --warn-line: #d9a72b;
-  --changed: #fde7b8; --outside: #c9ecd2; --local: #f0d9f7;
+  --changed: #fde7b8; --outside: #c9ecd2; --local: #f0d9f7; --constrained: #dce4ee;
 """
 _DARK = """
   --paper: #12161b; --raised: #1b2128; --ink: #e5e9ee; --soft: #9aa6b2; --line: #323b45;
   --blue: #6ea2f7; --focus: #ffb070; --warn: #352a10; --warn-line: #a57c1c;
-  --changed: #5a430c; --outside: #17492a; --local: #4c2a58;
+  --changed: #5a430c; --outside: #17492a; --local: #4c2a58; --constrained: #2d3c4f;
 """
 
 COMMON = f"""
@@ -133,12 +133,10 @@ summary { cursor: pointer; padding: 4px 0; }
 }
 """
 
-TRACE = """
+TOKENS = """
 code, .tokens { font-family: ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; }
 code { display: inline-block; max-width: 18em; font-size: 0.95em; white-space: pre-wrap; overflow-wrap: break-word; }
 i { font-style: normal; color: var(--soft); }
-.turns dt { font-size: 0.8125rem; color: var(--soft); }
-.turns dd { margin: 0 0 10px; white-space: pre-wrap; max-width: 90ch; overflow-wrap: anywhere; }
 .marks { margin: 12px 0 20px; padding: 0; list-style: none; font-size: 0.8125rem; color: var(--soft); }
 .marks li { margin: 5px 0; }
 .mark { padding: 1px 0; border-radius: 3px; text-decoration-thickness: 2px; text-underline-offset: 4px; }
@@ -147,25 +145,35 @@ i { font-style: normal; color: var(--soft); }
 .changed { background: var(--changed); text-decoration-line: underline; text-decoration-style: solid; }
 .outside { background: var(--outside); text-decoration-line: underline; text-decoration-style: double; }
 .local { background: var(--local); text-decoration-line: underline; text-decoration-style: wavy; }
+.constrained { background: var(--constrained); text-decoration-line: underline; text-decoration-style: dotted; }
 .answer { padding: 16px 18px; border: 1px solid var(--line); border-radius: 8px; min-height: 96px; }
 .tokens { margin: 0; padding: 0; list-style: none; line-height: 2; overflow-wrap: anywhere; }
-.tokens li { display: inline; white-space: pre-wrap; }
 .tokens .mark { margin-right: 1px; }
-.tokens li:hover > .mark, .tokens li:focus > .mark { outline: 2px solid var(--focus); }
-.tokens li:focus { outline: none; }
 .tokens sup { color: var(--soft); }
 .hint { margin: 14px 0 0; font-size: 0.8125rem; color: var(--soft); }
+.card p { margin: 6px 0; }
+.card thead th { background: none; }
+.card th, .card td { padding: 3px 6px; background: none; }
+.card th:first-child { position: static; padding-left: 0; background: none; white-space: normal; }
+.card .chosen th, .card .chosen td { font-weight: 700; }
+.card .chosen .soft { font-weight: 400; }
+"""
+"""What is said of one answer, token by token: on the trace page, and on the gateway's."""
+
+TRACE = (
+    TOKENS
+    + """
+.turns dt { font-size: 0.8125rem; color: var(--soft); }
+.turns dd { margin: 0 0 10px; white-space: pre-wrap; max-width: 90ch; overflow-wrap: anywhere; }
+.tokens li { display: inline; white-space: pre-wrap; }
+.tokens li:hover > .mark, .tokens li:focus > .mark { outline: 2px solid var(--focus); }
+.tokens li:focus { outline: none; }
 .card {
   display: none; position: fixed; z-index: 1; overflow: auto; padding: 12px 16px;
   white-space: normal; overflow-wrap: break-word;
   background: var(--raised); border: 1px solid var(--line); border-radius: 8px; box-shadow: 0 6px 24px #0003;
   font: 0.8125rem/1.45 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif;
 }
-.card p { margin: 6px 0; }
-.card thead th { background: none; }
-.card th, .card td { padding: 3px 6px; background: none; }
-.card th:first-child { position: static; padding-left: 0; background: none; white-space: normal; }
-.card .chosen th, .card .chosen td { font-weight: 700; }
 .tokens li:focus > .card { display: block; z-index: 2; }
 .tokens li:hover > .card { display: block; z-index: 3; }
 @media (min-width: 1000px) {
@@ -182,6 +190,7 @@ i { font-style: normal; color: var(--soft); }
   body { padding: 0; }
 }
 """
+)
 
 FIT = """
 .frontier { margin: 8px 0 16px; padding-left: 1.6em; font-size: 0.9375rem; font-variant-numeric: tabular-nums; }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import pairwise
@@ -63,43 +63,52 @@ HEADS = (
     *("#", "API token", "Chosen", "Origin", "API log-prob", "Offset"),
     *("Steered log-prob", "Exact", "Certified", "TV bound", "Cost"),
 )
+CANDIDATE_HEADS = ("Candidate", "API before", "Offset", "Steered")
 WORDS = frozenset(("API token", "Chosen", "Origin"))
 """Columns of words; the others are figures."""
 
 
 class Flag(NamedTuple):
-    """What is said of some tokens: a sign at the token, a line above the text, and where there is one a sentence."""
+    """What is said of some tokens: a sign at the token, a line above the text, and where there is one a sentence.
+
+    field: of a step; it is said where that is `when`.
+    """
 
     sign: str
-    holds: Callable[[Step], bool]
+    field: str
     meaning: str
     sentence: str = ""
+    when: bool = True
+
+    def holds(self, step: Step) -> bool:
+        """Whether it is said of a step."""
+        return bool(getattr(step, self.field)) is self.when
 
 
 FLAGS = (
     Flag(
         "\u2020",
-        lambda step: step.guessed,
+        "guessed",
         "pair draft; the API was asked along it, and it was kept",
         "The pair had drafted it.",
     ),
-    Flag("\u2013", lambda step: step.gated, "left to the API, since the pair's members hardly differ there"),
-    Flag("\u2248", lambda step: not step.exact, "the API did not go on from exactly the text before"),
+    Flag("\u2013", "gated", "left to the API, since the pair's members hardly differ there"),
+    Flag("\u2248", "exact", "the API did not go on from exactly the text before", when=False),
     Flag(
         "\u275d",
-        lambda step: step.forced,
+        "forced",
         "the text before was demanded by a schema: the API's log-probs are those inside a JSON string",
         "A schema demanded the text before, so the API's log-probs are those inside a JSON string.",
     ),
     Flag(
         "\u2021",
-        lambda step: step.outweighed,
+        "outweighed",
         "weighs less than all that was not listed, together",
         "All that was not listed weighs more, together: something better may be among it.",
     ),
     Flag(
         "\u00a6",
-        lambda step: step.unbordered,
+        "unbordered",
         "the API's tokenizer would hardly have ended a token before it",
         "The API's tokenizer would hardly have ended a token before it, so that this was not asked for.",
     ),
@@ -261,10 +270,9 @@ def _flowing(step: Step) -> Html:
 
 def _card(title: str, step: Step, came_from: Round | None, *, name: str) -> Html:
     rows = (_candidate(candidate, step) for candidate in step.candidates)
-    heads = ("Candidate", "API before", "Offset", "Steered")
     table = el(
         "table",
-        el("thead", el("tr", *(el("th", head, scope="col") for head in heads))),
+        el("thead", el("tr", *(el("th", head, scope="col") for head in CANDIDATE_HEADS))),
         el("tbody", *rows),
     )
     return el(

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from blackbox_proxy.gateway.config import read_config
+from blackbox_proxy.cli.serving import _announce
+from blackbox_proxy.gateway.config import parse_config, read_config
 from blackbox_proxy.gateway.keys import read_keys
 from tests.cli.runs import PROGRAM, Cli
 from tests.standin.raw import call, post
@@ -26,14 +27,18 @@ def test_serve_reads_what_init_writes(cli: Cli, tmp_path: Path, api_url: str, pa
     assert sum(line.startswith("# ") for line in path.read_text().splitlines()) > 20
     own = {"BLACKBOX_PROXY_SERVER__PORT": "0", "BLACKBOX_PROXY_LEDGER__OFF": "true"}
     read = read_config(path, own)
+    assert not read.server.ui
     assert list(read.models) == ["steered-tiny"]
     assert (read.server.port, read.ledger.off) == (0, True)
     command = [*PROGRAM, "serve", "--config", str(path), "--json"]
-    environ = {**os.environ, **own, "BLACKBOX_PROXY_SERVER__MAX_TOKENS": "2"}
+    environ = {**os.environ, **own, "BLACKBOX_PROXY_SERVER__MAX_TOKENS": "2", "BLACKBOX_PROXY_SERVER__UI": "true"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ) as server:
         try:
             assert server.stdout
-            url = json.loads(server.stdout.readline())["url"]
+            said_first = json.loads(server.stdout.readline())
+            url, page = said_first["url"], said_first["page"]
+            assert page == f"{url.removesuffix('/v1')}/"
+            assert call(page, "/").headers["content-type"].startswith("text/html")
             assert [one["id"] for one in call(url, "/v1/models").json["data"]] == ["steered-tiny"]
             asked = {"model": "steered-tiny", "messages": [{"role": "user", "content": "the then"}]}
             answer = post(url, "/v1/chat/completions", {**asked, "max_tokens": 2})
@@ -42,6 +47,17 @@ def test_serve_reads_what_init_writes(cli: Cli, tmp_path: Path, api_url: str, pa
             assert refused.status == 400, "the variable's limit"
         finally:
             server.kill()
+
+
+@pytest.mark.parametrize("ui", [True, False])
+def test_serve_says_where_it_listens_and_where_the_page_is(capsys: pytest.CaptureFixture[str], *, ui: bool) -> None:
+    text = f'[server]\nui = {str(ui).lower()}\n[upstreams.u]\nbase_url = "http://h/v1"\n'
+    text += '[models.m]\nupstream = "u"\nmodel = "x"\n'
+    read = parse_config(text, where="gateway.toml", folder=Path(), environ={})
+    _announce("http://127.0.0.1:8080/v1", read, as_json=False)
+    first, *more = capsys.readouterr().out.splitlines()
+    assert first == "serving m at http://127.0.0.1:8080/v1"
+    assert more == (["page to ask by: http://127.0.0.1:8080/"] if ui else [])
 
 
 def test_init_overwrites_nothing(cli: Cli, tmp_path: Path, api_url: str) -> None:

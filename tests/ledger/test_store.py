@@ -20,6 +20,7 @@ import pytest
 from blackbox_proxy.core.money.amounts import Budget, cost
 from blackbox_proxy.errors import OverBudget
 from blackbox_proxy.ledger.opening import open_store
+from blackbox_proxy.ledger.report import figures
 from blackbox_proxy.ledger.rows import Counted, Ended, LedgerRow
 from blackbox_proxy.ledger.store import Pruned, Store
 from blackbox_proxy.types import Usage
@@ -288,3 +289,32 @@ def test_eight_processes_of_fifty_runs_never_pass_one_budget(ledger_place: str, 
     assert refused > 0
     assert Decimal("0.5") - Decimal("0.0035") < total <= Decimal("0.5")
     print(f"8 processes: {len(rows)} attempts, {refused} refused, {total} of 0.5 USD")
+
+
+def test_what_a_day_came_to_is_what_its_rows_come_to(store: Store) -> None:
+    """Answered, unpriced, lost, refused, under way, replayed, of another day: each counts as the report counts it."""
+    lost, refused = Ended("timeout", None, 1.0, None, lost=True), Ended("refused", 400, 0.1, None, lost=False)
+    for price in (PRICE, None):
+        store.end(
+            store.begin(intent(price=price, project="x")), OK, counted() if price else replace(counted(), cost=None)
+        )
+    store.end(store.begin(intent(project="y")), lost, None)
+    store.end(store.begin(intent(project="x")), refused, Counted(Usage(), None, Decimal(0)))
+    store.begin(intent(project="x"))
+    store.end(
+        store.begin(replace(intent(project="x"), replayed=True, reserved=None)), OK, replace(counted(), cost=Decimal(0))
+    )
+    store.end(store.begin(intent(at=NOON - dt.timedelta(days=1), project="x")), OK, counted())
+    for tag in (None, ("project", "x"), ("project", "y"), ("project", "none")):
+        rows = [
+            row for row in store.rows() if row.day == "2026-11-25" and (tag is None or row.tags["project"] == tag[1])
+        ]
+        known, spend = figures("", rows), store.spent_on("2026-11-25", tag)
+        assert (spend.requests, spend.cost, spend.unpriced, spend.at_risk) == (
+            known.requests,
+            known.cost,
+            known.unpriced,
+            known.at_risk,
+        )
+    assert store.spent_on("2026-11-25").unpriced == 1
+    assert store.spent_on("2026-11-25").at_risk == 2 * Decimal("0.0035")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from typing import Self, final
 
-VOID = frozenset(("br", "meta"))
+VOID = frozenset(("br", "input", "link", "meta"))
 LOADING = frozenset(("src", "srcset", "action", "formaction", "data", "poster", "background", "xlink:href"))
 INERT = frozenset(("script", "iframe", "object", "embed", "img", "link", "base", "form", "audio", "video"))
 

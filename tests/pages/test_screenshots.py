@@ -5,7 +5,6 @@ The pictures stay in build/screenshots, to be looked at: a test cannot say wheth
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -18,16 +17,10 @@ from blackbox_proxy.pages.fit import fit_page
 from blackbox_proxy.pages.trace import trace_page
 from tests.pages.answers import TRACE
 from tests.pages.booked import costs_of, weeks
+from tests.pages.browser import BROWSER, FLAGS
 from tests.pages.fitted import FITTED
 from tests.pages.outcomes import EVALUATED
 
-BROWSER = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
-)
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-)
 SCHEMES = {"dark": 0, "light": 1}
 """Blink's numbers for what the reader prefers."""
 

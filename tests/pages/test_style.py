@@ -10,7 +10,7 @@ from blackbox_proxy.pages.style import COMMON, COSTS, EVALUATION, TRACE
 
 SCHEMES = re.findall(r"--paper:[^}]+", COMMON)
 READ = [(ink, ground) for ink in ("ink", "soft") for ground in ("paper", "raised", "warn")]
-READ += [("ink", ground) for ground in ("changed", "outside", "local")]
+READ += [("ink", ground) for ground in ("changed", "outside", "local", "constrained")]
 SEEN = [(mark, "paper") for mark in ("blue", "focus", "soft")]
 """What is a drawing or a frame, and no letter."""
 

@@ -130,6 +130,15 @@ def charge(amount: Decimal | None) -> int:
     return 0 if amount is None else int(amount.scaleb(-UNIT).to_integral_value(ROUND_CEILING))
 
 
+def amount_of(charged: int) -> Decimal:
+    """US dollars of a charge.
+
+    >>> amount_of(2_500_000)
+    Decimal('0.000002500000')
+    """
+    return Decimal(charged).scaleb(UNIT)
+
+
 DIGITS = 4
 """Significant digits of an amount that a person reads."""
 
@@ -221,4 +230,4 @@ def check_budget(budget: Budget, spent: Spent, *, reserve: int) -> None:
 
 def dollars(charged: int) -> str:
     """A charge for a message."""
-    return f"{plain(Decimal(charged).scaleb(UNIT))} USD"
+    return f"{plain(amount_of(charged))} USD"

@@ -7,7 +7,7 @@ from typing import Any
 
 from blackbox_proxy.gateway.messages.faults import NO_THREADS
 from blackbox_proxy.gateway.messages.turns import read_messages
-from blackbox_proxy.gateway.requests import GatewayRequest, RequestLimits, read_chat
+from blackbox_proxy.gateway.requests import STEPS, STEPS_ELSEWHERE, GatewayRequest, RequestLimits, read_chat
 from blackbox_proxy.gateway.spelling import FieldSpelling, each_tool, refuse_others, refuse_unknown, within
 from blackbox_proxy.gateway.turns import unsupported
 from blackbox_proxy.openai_http import fields
@@ -17,6 +17,7 @@ _REFUSED: Mapping[str, tuple[tuple[object, ...], str]] = {
     "thinking": (({"type": "disabled"},), "this model answers without thinking; leave it out"),
     "mcp_servers": (([],), "this server calls no tools; run them at the client"),
     "container": ((), "this server runs no code"),
+    STEPS: ((), STEPS_ELSEWHERE),
     "context_management": (({}, {"edits": []}), "this server leaves out no turns; send what the model is to read"),
     "compaction": ((), "this server compacts no turns; send what the model is to read"),
     "fallbacks": (([],), "this server has no models to fall back on"),

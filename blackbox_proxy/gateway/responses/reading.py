@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from blackbox_proxy.gateway.requests import MOST_TOP, GatewayRequest, RequestLimits, read_chat
+from blackbox_proxy.gateway.requests import MOST_TOP, STEPS, STEPS_ELSEWHERE, GatewayRequest, RequestLimits, read_chat
 from blackbox_proxy.gateway.responses.items import read_input
 from blackbox_proxy.gateway.spelling import FieldSpelling, each_tool, refuse_others, refuse_unknown, within
 from blackbox_proxy.openai_http import fields
@@ -26,6 +26,7 @@ _REFUSED: Mapping[str, tuple[tuple[object, ...], str]] = {
     "context_management": (([],), "this server compacts no input; send what the model is to read"),
     "truncation": (("disabled",), "this server leaves out no turns; send what the model is to read"),
     "moderation": ((), "this server moderates nothing"),
+    STEPS: ((), STEPS_ELSEWHERE),
 }
 _REFUSED_WITHIN: Mapping[str, tuple[tuple[object, ...], str]] = {
     "reasoning.effort": (("none",), "this model is answered without reasoning"),
