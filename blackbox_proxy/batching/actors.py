@@ -10,7 +10,6 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from threading import Lock
 from typing import Any, NoReturn, final
 
@@ -20,8 +19,9 @@ from blackbox_proxy.batching.options import BatchOptions, RayCluster
 from blackbox_proxy.core.money.amounts import Budget
 from blackbox_proxy.errors import BlackboxProxyError, InputError
 from blackbox_proxy.ledger.books import Ledger
+from blackbox_proxy.ledger.opening import open_store
+from blackbox_proxy.ledger.place import LedgerPlace
 from blackbox_proxy.ledger.prices import PriceList
-from blackbox_proxy.ledger.store import Store
 
 DEATHS = 5
 """So many actors may die over one row before it counts as failed: it may be the row that kills them."""
@@ -55,29 +55,34 @@ def check_cluster(cluster: RayCluster) -> None:
 
 @final
 @dataclass(frozen=True, slots=True)
-class LedgerPlace:
+class DistantLedger:
     """A ledger as another process opens it."""
 
-    path: Path
+    place: LedgerPlace
     prices: PriceList
     budgets: tuple[Budget, ...]
     tags: dict[str, str]
 
     @classmethod
-    def of(cls, ledger: Ledger) -> LedgerPlace:
-        """Where a ledger is, with its prices, budgets and tags."""
-        return cls(ledger.store.path.absolute(), ledger.prices, ledger.budgets, dict(ledger.tags))
+    def of(cls, ledger: Ledger) -> DistantLedger:
+        """Where a ledger is, with its prices, budgets and tags. Raises InputError where nobody else could open it."""
+        place = ledger.store.address
+        if place is None:
+            raise InputError("other processes cannot open this ledger", hint="open it by open_ledger")
+        if place.path is not None:
+            place = LedgerPlace(str(place.path.absolute()))
+        return cls(place, ledger.prices, ledger.budgets, dict(ledger.tags))
 
     def open(self) -> Ledger:
         """The same ledger."""
-        return Ledger(Store(self.path), self.prices, self.budgets, self.tags)
+        return Ledger(open_store(self.place), self.prices, self.budgets, self.tags)
 
 
 @final
 class RowActor:
     """Answers rows in a process of its own, by what it opens there once. node: of the process that started it."""
 
-    def __init__(self, model: BatchModel, ledger: LedgerPlace | None, parallel: int | None, *, node: str) -> None:
+    def __init__(self, model: BatchModel, ledger: DistantLedger | None, parallel: int | None, *, node: str) -> None:
         self._model, self._ledger, self._parallel, self._node = model, ledger, parallel, node
         self._lock, self._resources = Lock(), ExitStack()
         self._answerer: RowAnswerer | None = None
@@ -130,7 +135,7 @@ def actors(model: BatchModel, ledger: Ledger | None, options: BatchOptions) -> I
     _start(cluster)
     try:
         _check_room(cluster)
-        place = None if ledger is None else LedgerPlace.of(ledger)
+        place = None if ledger is None else DistantLedger.of(ledger)
         # An actor takes slots() at once; more wait in Ray's own queue.
         kind = ray.remote(RowActor).options(
             num_cpus=1, num_gpus=cluster.gpus, max_restarts=-1, max_concurrency=options.parallel or 64

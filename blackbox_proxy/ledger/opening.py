@@ -18,7 +18,8 @@ def open_store(place: LedgerPlace | Path | str) -> Store:
 
     Raises LedgerError where it cannot be used, InputError where the place is none.
     """
-    return Store(_database(as_place(place)))
+    named = as_place(place)
+    return Store(_database(named), named)
 
 
 def existing_store(place: LedgerPlace) -> Store | None:

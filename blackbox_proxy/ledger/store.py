@@ -15,6 +15,7 @@ from typing import Any, final
 
 from blackbox_proxy.core.money.amounts import Budget, Spent, amount_of, charge, check_budget, plain
 from blackbox_proxy.ledger.database import LedgerDatabase, Scope, Transaction, Values
+from blackbox_proxy.ledger.place import LedgerPlace
 from blackbox_proxy.ledger.rows import Counted, DaySpend, Ended, Intent, LedgerRow, price_text
 
 _NAMES = tuple(field.name for field in fields(LedgerRow))
@@ -68,9 +69,13 @@ _TAGGED = "AND EXISTS (SELECT 1 FROM tags WHERE attempt = attempts.id AND key = 
 
 @final
 class Store:
-    """The rows of an open database. Close it. Every method raises LedgerError where the database cannot be used."""
+    """The rows of an open database. Close it. Every method raises LedgerError where the database cannot be used.
 
-    def __init__(self, database: LedgerDatabase) -> None:
+    address: where another process finds it; None where it is not known.
+    """
+
+    def __init__(self, database: LedgerDatabase, address: LedgerPlace | None = None) -> None:
+        self.address = address
         self._database = database
         self._held: set[tuple[str, str, str]] = set()
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from blackbox_proxy.batching.answering import BatchModel
+from blackbox_proxy.ledger.opening import open_store
 from blackbox_proxy.ledger.rows import LedgerRow
-from blackbox_proxy.ledger.store import Store
 from blackbox_proxy.standin import Traffic, running, scenario_of
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.testing.tiny_models import write_tiny_pair
@@ -70,5 +70,5 @@ def answers(folder: Path) -> list[dict[str, Any]]:
 
 
 def booked(path: Path) -> list[LedgerRow]:
-    with closing(Store(path)) as store:
+    with closing(open_store(path)) as store:
         return list(store.rows())
