@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from blackbox_proxy.ledger.books import Ledger
 
 
-def _place_given(text: str) -> LedgerPlace:
+def place_given(text: str) -> LedgerPlace:
     """The place that an option names. Raises InputError where it is none."""
     place = LedgerPlace(text)
     if place.has_password:
@@ -52,7 +52,7 @@ class BudgetOptions:
         "Where requests are booked: a file, or postgresql://USER@HOST/DATABASE.",
         panel=BUDGET,
         unset="ledger.sqlite in the user's state directory",
-        read=_place_given,
+        read=place_given,
     )
     no_ledger: bool = option(
         default=False, help="Book nothing; then no budget can hold.", panel=BUDGET, flag="--no-ledger", unset=OFF

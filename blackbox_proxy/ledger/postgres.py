@@ -264,11 +264,11 @@ class _Server:
 
 @final
 class _Statements:
-    """What is said on a connection. token: of the attempt that its transaction adds."""
+    """What is said on a connection. token: of the first attempt that its transaction adds; others get one behind it."""
 
     def __init__(self, connection: Connection, token: str = "") -> None:
         self._connection = connection
-        self._token = token
+        self._token, self._added = token, 0
 
     def rows(self, statement: str, values: Values, /) -> Sequence[Sequence[Any]]:
         return self._connection.execute(_spoken(statement), _sent(values)).fetchall()
@@ -281,7 +281,8 @@ class _Statements:
             cursor.executemany(_spoken(statement), [_sent(one) for one in values])
 
     def add_attempt(self, values: Values, /) -> int:
-        given = {**values, "token": self._token}
+        given = {**values, "token": f"{self._token}.{self._added}" if self._added else self._token}
+        self._added += 1
         names, places = ", ".join(given), ", ".join(f":{name}" for name in given)
         ((row,),) = self.rows(f"INSERT INTO attempts ({names}) VALUES ({places}) RETURNING id", given)  # noqa: S608
         return cast(int, row)

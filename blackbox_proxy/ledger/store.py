@@ -58,6 +58,14 @@ class Pruned:
     tags: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """How many rows were copied, and of how many the run was there already."""
+
+    copied: int
+    present: int
+
+
 _DAY = (
     "SELECT count(*), coalesce(sum(CASE WHEN cost IS NOT NULL THEN charge END), 0), "
     "count(CASE WHEN outcome = 'ok' AND cost IS NULL THEN 1 END), "
@@ -102,10 +110,7 @@ class Store:
         def book(transaction: Transaction) -> int:
             for budget in budgets:
                 check_budget(budget, _spent(transaction.rows, budget, intent), reserve=reserve)
-            row = transaction.add_attempt(values)
-            tags = [{"key": key, "value": value, "attempt": row} for key, value in intent.tags.items()]
-            if tags:
-                transaction.change_each(_TAG, tags)
+            row = _add(transaction, values, intent.tags)
             for key, value, day in sorted(held):
                 transaction.change(_HOLD, {"key": key, "value": value, "day": day})
             return row
@@ -183,8 +188,35 @@ class Store:
 
         return self._database.transact(forget)
 
+    def copy_to(self, target: Store) -> Copied:
+        """Write all rows into another ledger too, and which tags have budgets: all of it or nothing.
+
+        Rows of a run that the other ledger has are taken to be there. Nobody may book meanwhile.
+        """
+        rows = list(self.rows())
+        held = self._database.read("SELECT key, value, day FROM budgets", {})
+
+        def write(transaction: Transaction) -> Copied:
+            present = {run for (run,) in transaction.rows("SELECT DISTINCT run FROM attempts", {})}
+            fresh = [row for row in rows if row.run not in present]
+            for row in fresh:
+                _add(transaction, _row_values(row), row.tags)
+            for key, value, day in held:
+                transaction.change(_HOLD, {"key": key, "value": value, "day": day})
+            return Copied(len(fresh), len(rows) - len(fresh))
+
+        return target._database.transact(write)
+
     def _set(self, row: int, columns: str, values: Values) -> None:
         self._database.change(f"UPDATE attempts SET {columns} WHERE id = :id", {**values, "id": row})  # noqa: S608
+
+
+def _add(transaction: Transaction, values: Values, tags: Mapping[str, str]) -> int:
+    """The id of a new row, with its tags."""
+    row = transaction.add_attempt(values)
+    if tags:
+        transaction.change_each(_TAG, [{"key": key, "value": value, "attempt": row} for key, value in tags.items()])
+    return row
 
 
 def _spent(rows: Any, budget: Budget, intent: Intent) -> Spent:  # noqa: ANN401 (a query, as both have it)
@@ -248,6 +280,14 @@ def _counted_values(counted: Counted) -> Mapping[str, object]:
         "price": counted.price and price_text(counted.price),
         "charge": None if counted.cost is None else charge(counted.cost),
     }
+
+
+def _row_values(row: LedgerRow) -> Mapping[str, object]:
+    """A row as it is written elsewhere; it counts there with what it cost, or with what was reserved."""
+    columns = {name: getattr(row, name) for name in _NAMES if name not in ("id", "tags")}
+    amounts = {"reserved": _text(row.reserved), "cost": _text(row.cost)}
+    counts = row.reserved if row.cost is None else row.cost
+    return {**columns, **amounts, "day": row.day, "charge": charge(counts)}
 
 
 def _text(amount: Decimal | None) -> str | None:

@@ -7,6 +7,7 @@ import datetime as dt
 import io
 import json
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -139,3 +140,29 @@ def test_the_password_may_lie_in_a_file_that_a_setting_names(
     (tmp_path / "password").write_text(PASSWORD)
     monkeypatch.setenv("BLACKBOX_PROXY_LEDGER_PASSWORD_FILE", str(tmp_path / "password"))
     assert cli("cost", "report", "--ledger", guarded).status == 0
+
+
+def test_a_ledger_is_copied_whole_and_once(cli: Cli, where: tuple[str, ...], state: Path, ledger_place: str) -> None:
+    """Budgets count there what they counted here; the file stays as it is."""
+    for _ in range(2):
+        steered(cli, where, "--tag", "project=x", "--max-calls", "9/project=x")
+    with closing(open_store(str(state))) as store:
+        store.begin(intent(run="open", at=dt.datetime.now(dt.UTC)))
+    before = rows(str(state))
+    said = cli("cost", "copy", str(state), ledger_place)
+    assert said.out == f"{len(before)} rows copied to {ledger_place}; 0 were there already\n"
+    assert [replace(row, id=0) for row in rows(ledger_place)] == [replace(row, id=0) for row in before]
+    assert rows(str(state)) == before
+    again = json.loads(cli("cost", "copy", str(state), ledger_place, "--json").out)
+    assert again == {"copied": 0, "present": len(before)}
+    here, tagged = ("--ledger", ledger_place), ("--tag", "project=x")
+    over = steered(cli, where, *here, *tagged, "--max-calls", f"{len(before) - 1}/project=x")
+    assert over["finish"] == "budget"
+    report = ("cost", "report", "--json")
+    assert json.loads(cli(*report, *here).out)["total"] == json.loads(cli(*report, "--ledger", str(state)).out)["total"]
+
+
+def test_from_a_ledger_that_is_not_there_nothing_is_copied(cli: Cli, ledger_place: str, tmp_path: Path) -> None:
+    said = cli("cost", "copy", str(tmp_path / "none.sqlite"), ledger_place)
+    assert said.status == 2
+    assert "there is no ledger at" in said.err

@@ -154,7 +154,7 @@ def test_a_row_is_booked_once_where_the_connection_breaks_off_at_its_commit(
     """Whether the server heard it or not; and what its budget allows is used by one attempt."""
     budget = Budget(max_calls=1, per="day")
     open_store(url).close()
-    with cutting(postgres.folder, b"COMMIT", when) as (folder, cut):
+    with cutting(postgres.folder, b"COMMIT\0", when) as (folder, cut):
         with closing(open_store(through(url, folder))) as store:
             row = store.begin(intent(project="x"), [budget])
             store.end(row, OK, counted())
