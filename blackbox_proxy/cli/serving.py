@@ -144,7 +144,7 @@ def _log_in(form: LogFormat) -> Iterator[tuple[Callable[[str], object], Sequence
     """What notes are told to, and what is told of answers."""
     from blackbox_proxy.cli import show
 
-    if form is LogFormat.TEXT:
+    if form is not LogFormat.JSON:
         yield show.note, ()
         return
     from blackbox_proxy.gateway.watching.json_log import json_lines

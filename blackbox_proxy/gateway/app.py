@@ -72,7 +72,7 @@ KEY_HEADERS = ("api-key", "x-api-key")
 PACE_HEADERS = tuple(
     f"x-ratelimit-{figure}-{unit}" for unit in ("requests", "tokens") for figure in ("limit", "remaining", "reset")
 )
-"""The headers that tell where a key stands (`Pace.headers`)."""
+"""The headers that tell where a key stands (`LimitStanding.headers`)."""
 
 SPARE_THREADS = 4
 """Threads for reading prompts, besides one for each answer that may be under way."""

@@ -125,9 +125,17 @@ def test_other_records_of_ours_become_lines_too() -> None:
     with json_lines(stream):
         logger.warning("one %s", "word\nand a line")
         logger.debug("not this")
+        server = logging.getLogger("uvicorn.error")
+        server.info("nor that it has started")
+        try:
+            raise ValueError(PRIVATE)  # noqa: TRY301 (what a traceback would hold)
+        except ValueError:
+            server.exception("it failed")
     logger.warning("nor this, after it")
-    (row,) = rows(stream.getvalue(), "note")
+    row, failed = rows(stream.getvalue(), "note")
     assert (row["message"], row["level"]) == ("one word\nand a line", "warning")
+    assert (failed["message"], failed["level"], failed["error"]) == ("it failed", "error", "ValueError")
+    assert PRIVATE not in stream.getvalue()
 
 
 def test_the_program_writes_it_on_standard_error(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def test_in_no_minute_more_passes_and_nobody_is_refused_for_less(
         recent = [one for one in passed if one.at > now - MINUTE]
         fits = len(recent) < requests and sum(one.tokens for one in recent) + asked <= tokens
         assert (verdict.refused is None) == fits
-        by_unit = {pace.unit: pace for pace in verdict.paces}
+        by_unit = {one.unit: one for one in verdict.standings}
         more = 1 if fits else 0
         assert by_unit["requests"].remaining == requests - len(recent) - more
         assert by_unit["tokens"].remaining == tokens - sum(one.tokens for one in recent) - more * asked
@@ -162,7 +162,7 @@ def test_what_was_reserved_counts_until_it_is_known_what_was_taken(tmp_path: Pat
 
     async def rest() -> int:
         """What remains for a request that takes nothing."""
-        return (await limiter.admit(KEY, limits, tokens=0)).verdict.paces[0].remaining
+        return (await limiter.admit(KEY, limits, tokens=0)).verdict.standings[0].remaining
 
     async def story() -> None:
         first = await limiter.admit(KEY, limits, tokens=90)

@@ -74,7 +74,7 @@ class Admitted:
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class LimitStanding:
     """One limit and where a key stands. reset: seconds until nothing counts any more, if nothing is asked for."""
 
     unit: Unit
@@ -99,7 +99,7 @@ class PaceVerdict:
     refused: by which limit. wait: seconds until it may pass; None where it never may. asked: tokens.
     """
 
-    paces: tuple[Pace, ...]
+    standings: tuple[LimitStanding, ...]
     refused: Unit | None = None
     wait: float | None = None
     asked: int = 0
@@ -107,13 +107,13 @@ class PaceVerdict:
     @property
     def headers(self) -> dict[str, str]:
         """What is said of all limits."""
-        return {name: value for pace in self.paces for name, value in pace.headers().items()}
+        return {name: value for one in self.standings for name, value in one.headers().items()}
 
     def refusal(self) -> Refusal:
         """What a client is told whose request may not pass."""
-        pace = next(pace for pace in self.paces if pace.unit == self.refused)
-        said = f"Rate limit reached for {pace.unit} per minute: limit {pace.limit}, remaining {pace.remaining}"
-        said += f", requested {self.asked}. " if pace.unit == "tokens" else ". "
+        limit = next(one for one in self.standings if one.unit == self.refused)
+        said = f"Rate limit reached for {limit.unit} per minute: limit {limit.limit}, remaining {limit.remaining}"
+        said += f", requested {self.asked}. " if limit.unit == "tokens" else ". "
         if self.wait is None:
             said += "This request asks for more than a minute allows: ask for fewer tokens."
         else:
@@ -132,8 +132,8 @@ def pace_verdict(past: Iterable[Admitted], limits: KeyLimits, *, tokens: int, no
     held = [(unit, most, asked, taken) for unit, most, asked, taken in measures if most is not None]
     over = [(unit, most, asked, taken) for unit, most, asked, taken in held if sum(taken) + asked > most]
     refused = over[0][0] if over else None
-    paces = tuple(
-        Pace(
+    standings = tuple(
+        LimitStanding(
             unit,
             most,
             max(0, most - sum(taken) - (0 if refused else asked)),
@@ -143,7 +143,7 @@ def pace_verdict(past: Iterable[Admitted], limits: KeyLimits, *, tokens: int, no
     )
     waits = [_wait(counted, taken, room=most - asked, now=now) for _, most, asked, taken in over]
     known = [wait for wait in waits if wait is not None]
-    return PaceVerdict(paces, refused, max(known) if known and len(known) == len(waits) else None, tokens)
+    return PaceVerdict(standings, refused, max(known) if known and len(known) == len(waits) else None, tokens)
 
 
 def _reset(times: Sequence[float], *, now: float, passed: bool) -> float:

@@ -21,6 +21,9 @@ from blackbox_proxy.gateway.watching.events import AnswerEnd, AnswerNow, Request
 ROOT = "blackbox_proxy"
 """The logger of all our modules."""
 
+SERVER = "uvicorn"
+"""The logger of the HTTP server."""
+
 _LOG = logging.getLogger(f"{ROOT}.gateway")
 
 
@@ -43,18 +46,27 @@ class JsonFormatter(logging.Formatter):
 
 @contextmanager
 def json_lines(stream: TextIO) -> Iterator[JsonLogWatch]:
-    """All that our modules log goes to a stream, as JSON, while the block runs."""
-    handler, logger = logging.StreamHandler(stream), logging.getLogger(ROOT)
+    """All that our modules log, and what the server below warns of, goes to a stream as JSON while the block runs."""
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter())
+    with _logging_to(handler, ROOT, logging.INFO), _logging_to(handler, SERVER, logging.WARNING):
+        yield JsonLogWatch()
+
+
+@contextmanager
+def _logging_to(handler: logging.Handler, name: str, level: int) -> Iterator[None]:
+    """A logger that tells this handler alone."""
+    logger = logging.getLogger(name)
     before = logger.level, logger.propagate
     logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    logger.setLevel(level)
     logger.propagate = False
     try:
-        yield JsonLogWatch()
+        yield
     finally:
         logger.removeHandler(handler)
-        logger.level, logger.propagate = before
+        logger.setLevel(before[0])
+        logger.propagate = before[1]
 
 
 @final
