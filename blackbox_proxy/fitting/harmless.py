@@ -119,8 +119,8 @@ class HarmlessChoice:
     def _variants(self) -> Iterator[TriedVariant]:
         """One after another, as far as money and time suffice."""
         yield from self._gated()
-        for route in self._routes():
-            harm = self._harm(route.trial.candidate, per_question=price_of_question(route.trial))
+        for route, other in self._routes():
+            harm = self._harm(route.trial.candidate, per_question=price_of_question(other))
             if harm is not None:
                 yield TriedVariant(route.trial, harm, route)
 
@@ -165,21 +165,24 @@ class HarmlessChoice:
         scores = {name: before.scores[name] for name in local} | dict(there.scores)
         return Trial(one, ArmAnswers(one.arm, answers, scores, there.errors))
 
-    def _routes(self) -> Iterator[RoutedTrial]:
-        """The expert where it is sure, elsewhere the closed model, of answers that are there; the best route first."""
+    def _routes(self) -> Iterator[tuple[RoutedTrial, Trial]]:
+        """The expert where it is sure, elsewhere the closed model, of answers that are there; the best route first.
+
+        Each with who answers elsewhere: other questions are taken to be answered by that.
+        """
         chosen, trials = self.compared.chosen, self.compared.trials
         expert = next((one for one in trials if one.candidate.arm.speaker == "expert"), None)
         if expert is None or chosen.candidate.way == "closed":
             return
+        terms = self.asker.limits.terms
         routes = [
-            route
+            (route, other)
             for other in trials
             if other.candidate.way == "closed" and other.scores.keys() >= chosen.scores.keys()
-            if (route := routed(expert, other, best=chosen, terms=self.asker.limits.terms)) is not None
+            if (route := routed(expert, other, best=chosen, terms=terms)) is not None
+            if may_replace(chosen, route.trial, terms)
         ]
-        terms = self.asker.limits.terms
-        fit = [route for route in routes if may_replace(chosen, route.trial, terms)]
-        yield from sorted(fit, key=lambda route: (-terms.worth(route.trial), route.trial.cheapness))
+        yield from sorted(routes, key=lambda pair: (-terms.worth(pair[0].trial), pair[0].trial.cheapness))
 
     def _harm(self, one: FitArm, *, per_question: float, lines: int = 0) -> OffTaskHarm | None:
         """What a variant does to the questions; None where money or time is not enough for it, which is said."""

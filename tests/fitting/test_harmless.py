@@ -223,6 +223,17 @@ def test_where_money_or_time_is_too_little_that_is_said_and_nothing_is_asked(
         assert one.asker.spent() == 0
 
 
+def test_other_questions_to_a_route_are_taken_to_be_as_dear_as_what_answers_elsewhere(tmp_path: Path) -> None:
+    """On its own lines the route calls for one of twelve; that is no measure of what it calls for elsewhere."""
+    expert, closed = trial(Arm("expert", "expert", 0), 11, features=True), trial(CLOSED, 12)
+    with tried(tmp_path, expert, closed) as one:
+        choice = one.choice(FitLimits(budget=Decimal("0.01")))
+        assert choice() is None
+        assert choice.asker.notes == [
+            "route_closed is not tried: 12 questions may take 0.0120 USD, and 0.0095 USD are to spare"
+        ]
+
+
 @pytest.mark.parametrize("compared_already", [False, True])
 def test_a_route_to_the_closed_model_takes_the_place_of_an_expert_that_harms(
     *, compared_already: bool, tmp_path: Path
