@@ -243,6 +243,9 @@ class Steering:
         group="whole",
         within=Bounds(0, 1, below=True),
     )
+    token_bias: tuple[tuple[bytes, float], ...] = knob(
+        (), "Added to the log-probs of some strings, b'' for the end: 0 nats at most.", group=None
+    )
     constraint: Constraint | None = knob(
         None, "What the answer is held to: a schema, an expression, some strings or a grammar.", group=None
     )
@@ -273,22 +276,28 @@ class Steering:
         single = self.event == "ids" or self.gate != "always" or self.schedule is not None
         if self.way in {"answers", "chunks"} and (single or self.penalises or self.top_tokens):
             raise _impossible(
-                f"way={self.way!r} weighs whole texts: it takes no event='ids', gate, schedule, penalties, top_tokens"
-                " or min_tokens"
+                f"way={self.way!r} weighs whole texts: it takes no event='ids', gate, schedule, penalties, top_tokens,"
+                " min_tokens or token_bias"
             )
         if self.way == "chunks" and self.settled:
             raise _impossible("settled is for way='answers'; way='chunks' draws all continuations of a round at once")
         if self.pick == "draw" and self.settled:
             raise _impossible("pick='draw' needs all samples: one that stops early draws by another distribution")
-        if not all(self.stop):
-            raise _impossible("a stop string must not be empty")
-        if not all(self.bad_words):
-            raise _impossible("a bad word must not be empty")
+        self._check_strings()
         least, most = REPETITION
         if self.repetition_stop != 0 and not least <= self.repetition_stop <= most:
             raise _impossible(
                 f"repetition_stop must be 0, or from {least} to {most}, not {self.repetition_stop}",
             )
+
+    def _check_strings(self) -> None:
+        """Raises InputError for strings, and weights of strings, that cannot be."""
+        if not all(self.stop):
+            raise _impossible("a stop string must not be empty")
+        if not all(self.bad_words):
+            raise _impossible("a bad word must not be empty")
+        if not all(-math.inf < bias <= 0.0 for _, bias in self.token_bias):
+            raise _impossible("a bias must be finite and at most 0: no string that the API does not show can be lifted")
 
     @property
     def takes_unseen(self) -> bool:
@@ -297,8 +306,8 @@ class Steering:
 
     @property
     def penalises(self) -> bool:
-        """Whether what may follow weighs otherwise by what the answer has said already, or by how long it is."""
-        return bool(self.presence_penalty or self.frequency_penalty or self.min_tokens)
+        """Whether what may follow weighs less by itself, by what the answer has said already, or by how long it is."""
+        return bool(self.presence_penalty or self.frequency_penalty or self.min_tokens or self.token_bias)
 
     @property
     def truncates(self) -> bool:
@@ -308,7 +317,7 @@ class Steering:
     def as_it_is(self) -> Steering:
         """The steering whose distribution is the steered one itself: at temperature 1, uncut, and without penalties."""
         whole = replace(self, temperature=1.0, top_p=1.0, min_p=0.0, top_tokens=0)
-        return replace(whole, presence_penalty=0.0, frequency_penalty=0.0, min_tokens=0)
+        return replace(whole, presence_penalty=0.0, frequency_penalty=0.0, min_tokens=0, token_bias=())
 
     def powers_at(self, features: Sequence[float]) -> Powers:
         """How much log E and log A count in an offset. features: of the place, where the rule is `learnt`."""

@@ -50,7 +50,8 @@ class Options:
         answers_at_once: Most answers that one request may draw (`n`).
         schemas: Whether it holds a whole answer to a JSON schema (`response_format`; `json_schema` of llama.cpp's own
             route, `text.format` of the Responses').
-        tools: Whether it knows tools, as OpenAI's chats do (`tools`, `tool_choice`, `tool_calls`).
+        tools: Whether it knows tools, as OpenAI's chats do (`tools`, `tool_choice`, `tool_calls`). It counts for
+            the decoder `openai_chat` alone: of other shapes no calls are read.
         pinned: What of `temperature` and `top_p` the endpoint fixes itself, and at which value; it is never sent.
         extra_body: Fields that are sent with each request as they are (`reasoning_effort`, `top_p`, ...).
     """
@@ -151,7 +152,7 @@ class Options:
             logprobs=self.logprobs,
             answers_at_once=self.answers_at_once,
             schemas=self.schemas,
-            tools=self.tools,
+            tools=self.tools and chat and self.decoder == "openai_chat",
         )
 
     def _schema(self, schema: str) -> dict[str, object]:
@@ -226,11 +227,6 @@ class Options:
             raise InputError(f"end_pieces must be bytes, not {self.end_pieces!r}", hint="tokens are bytes: b'</s>'")
         if not all(type(number) is int for number in self.end_ids):
             raise InputError(f"end_ids must be whole numbers, not {self.end_ids!r}", hint="for instance [2]")
-        if self.tools and self.decoder != "openai_chat":
-            raise InputError(
-                f"calls of tools are read in the chat shape alone, and the decoder is {self.decoder!r}",
-                hint="leave `tools` out for this endpoint: calls are then written and read here",
-            )
         masking = sorted(_MASKING & set(self.extra_body or {}))
         if masking:
             raise InputError(

@@ -18,6 +18,7 @@ from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding.given import Given
 from blackbox_proxy.core.money.spending import cost_of as spent
 from blackbox_proxy.errors import ApiBusy, ApiUnreachable, BlackboxProxyError, OverBudget
+from blackbox_proxy.gateway.bias import by_strings
 from blackbox_proxy.gateway.merging import merged
 from blackbox_proxy.gateway.models import UNSTEERED, SteeredModel
 from blackbox_proxy.gateway.requests import GatewayRequest, Source
@@ -104,6 +105,8 @@ def _steering(request: GatewayRequest, model: SteeredModel) -> Steering:
     knobs: dict[str, Any] = dict(request.knobs)
     if "seed" not in knobs and model.steering.seed == 0:
         knobs["seed"] = secrets.randbits(62)
+    if request.bias:
+        knobs["token_bias"] = by_strings(request.bias, model.api.vocabulary, model=model.name)
     if model.offsets is UNSTEERED:
         knobs |= {"alpha": 0.0, "schedule": None}
     return replace(model.steering, **knobs)

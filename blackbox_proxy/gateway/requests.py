@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 from blackbox_proxy.constraints import Constraint
+from blackbox_proxy.gateway.bias import Biases, read_bias
 from blackbox_proxy.gateway.constraints import read_constraint
 from blackbox_proxy.gateway.functions import declares_functions, with_tools
 from blackbox_proxy.gateway.native_tools import tool_chat
@@ -42,7 +43,6 @@ SEEDS = 2**63
 
 _COMMON_NEUTRAL: Mapping[str, tuple[object, ...]] = {
     "repetition_penalty": (1,),
-    "logit_bias": ({},),
     "ignore_eos": (False,),
     "stop_token_ids": ([],),
     "repeat_penalty": (1,),
@@ -97,7 +97,8 @@ class GatewayRequest:
     show of each token, None for none at all. echo: the prompts' own tokens are wanted with their log-probs; then
     goes_on says whether one token behind each is too. tools: those of a chat, which its prompt describes already, and
     to calls of which the knob `constraint` holds the answer; None for none. turns: the chat itself, where tools are
-    declared or were called. steps: candidates to show of each step of an answer; None for no steps at all.
+    declared or were called. steps: candidates to show of each step of an answer; None for no steps at all. bias:
+    `logit_bias`, by ids of the upstream's tokenizer.
     """
 
     model: str
@@ -113,6 +114,7 @@ class GatewayRequest:
     tools: ToolSet | None = None
     turns: tuple[ChatTurn, ...] = ()
     steps: int | None = None
+    bias: Biases = ()
 
 
 def read_chat(body: Body, limits: RequestLimits) -> GatewayRequest:
@@ -243,6 +245,7 @@ def _request(
         and fields.boolean(fields.mapping(options, "stream_options"), "include_usage"),
         tags=_tags(body),
         steps=fields.integer(body, STEPS, low=0, high=MOST_TOP),
+        bias=read_bias(body),
     )
 
 

@@ -111,8 +111,9 @@ def texts_of(steering: Steering) -> WholeTexts:
 
 
 def check_unconstrained(steering: Steering, what: str) -> None:
-    """Raises InputError where a constraint, bad words or a least length are set for what would not hold to them."""
-    held = {"a constraint": steering.constraint, "bad words": steering.bad_words, "min_tokens": steering.min_tokens}
+    """Raises InputError where a constraint, bad words, a least length or a bias is set, and would not be obeyed."""
+    held = {"a constraint": steering.constraint, "bad words": steering.bad_words}
+    held |= {"min_tokens": steering.min_tokens, "a bias of tokens": steering.token_bias}
     for name, value in held.items():
         if value:
             raise InputError(f"{what} is not held to {name}", hint=f"leave {name} out, or steer token by token")

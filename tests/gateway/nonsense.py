@@ -107,7 +107,10 @@ WRONG: dict[str, list[Json]] = {
     "stream_options": [{"include_usage": True}, 3, [], "x"],
     "user": [3, [], {}, "u" * 513, True],
     "metadata": [3, [], "x", {"a": 1}, {"": "x"}, {"k" * 65: "v"}, {"a=b": "c"}, {str(i): "v" for i in range(17)}],
-    "logit_bias": [{"5": 100}, 3, [], "x"],
+    "logit_bias": [
+        *_any(3, [], "x", True, {"5": 100}, {"5": 0.1}, {"5": -101}, {"5": "x"}, {"5": None}, {"5": []}, {"5": True}),
+        *_any({"x": -1}, {"-1": -1}, {"": -1}, {"1" * 10: -1}, {"\u0665": -1}, {str(n): -1 for n in range(1_025)}),
+    ],
     "guided_json": SCHEMAS,
     "json_schema": SCHEMAS,
     "guided_grammar": GRAMMARS,

@@ -31,20 +31,24 @@ from tests.properties.test_sampling_properties import WORDS
 words = st.lists(st.sampled_from(["a", "b", "ab", "ba", "b a", " ", "é", "aa"]), min_size=1, max_size=2, unique=True)
 letters = st.lists(st.sampled_from(["a", "c", "ab", "fg", "ee", "abc"]), max_size=3, unique=True)
 lengths = st.integers(0, 9)
+biases = st.dictionaries(
+    st.sampled_from([b"", b"a", b"b", b"c", b"e"]), st.sampled_from([-0.4, -2.0, -100.0]), max_size=3
+)
 
 
-@given(seed=seeds, steering=fined, bad=letters, least=lengths, top_k=st.sampled_from([2, 4, 11]))
+@given(seed=seeds, steering=fined, bad=letters, least=lengths, bias=biases, top_k=st.sampled_from([2, 4, 11]))
 def test_what_is_certified_is_the_choice_of_the_definition(
-    seed: int, steering: Steering, bad: list[str], least: int, top_k: int
+    seed: int, steering: Steering, bad: list[str], least: int, bias: dict[bytes, float], top_k: int
 ) -> None:
     api, pair = toys(seed, top_k)
-    knobs = replace(steering, bad_words=tuple(bad), min_tokens=least)
+    knobs = replace(steering, bad_words=tuple(bad), min_tokens=least, token_bias=tuple(bias.items()))
     result = steer(PROMPT, api=api, offsets=pair, steering=knobs)
     path: TokenPath = ()
     for step in result.steps:
         log = defined(api, pair, path, steering, alpha=step.alpha or 0.0)
         for i, piece in enumerate(WORDS.pieces):
             behind = (WORDS.text_of(path) + (b"" if i in WORDS.ends else piece)).decode()
+            log[i] += bias.get(b"" if i in WORDS.ends else piece, 0.0)
             if any(word in behind for word in bad) or (i in WORDS.ends and len(path) < least):
                 log[i] = -np.inf
         best = int(np.argmax(log))
@@ -62,30 +66,35 @@ def check_unwritten(text: str, steps: int, finish: str, knobs: Steering) -> None
     assert finish != "stop" or steps > min(knobs.min_tokens, knobs.max_tokens)
 
 
-@given(seed=seeds, steering=steerings, bad=words, least=lengths)
-def test_drafts_change_nothing(seed: int, steering: Steering, bad: list[str], least: int) -> None:
-    knobs = replace(steering, bad_words=tuple(bad), min_tokens=least)
+@given(seed=seeds, steering=steerings, bad=words, least=lengths, bias=biases)
+def test_drafts_change_nothing(
+    seed: int, steering: Steering, bad: list[str], least: int, bias: dict[bytes, float]
+) -> None:
+    knobs = replace(steering, bad_words=tuple(bad), min_tokens=least, token_bias=tuple(bias.items()))
     one, _, _ = run(seed, replace(knobs, draft=1))
     many, _, _ = run(seed, knobs)
     assert (one.text, one.finish, repr(one.steps)) == (many.text, many.finish, repr(many.steps))
     check_unwritten(many.text, len(many.steps), many.finish, knobs)
 
 
-@given(seed=seeds, steering=steerings, bad=words, least=lengths, drafter=drafters)
+@given(seed=seeds, steering=steerings, bad=words, least=lengths, bias=biases, drafter=drafters)
 def test_whoever_drafts_the_text_is_the_same(
-    seed: int, steering: Steering, bad: list[str], least: int, drafter: str
+    seed: int, steering: Steering, bad: list[str], least: int, bias: dict[bytes, float], drafter: str
 ) -> None:
-    knobs = replace(steering, bad_words=tuple(bad), min_tokens=least)
+    knobs = replace(steering, bad_words=tuple(bad), min_tokens=least, token_bias=tuple(bias.items()))
     one, _ = run_drafter(seed, naive(knobs))
     many, _ = run_drafter(seed, replace(knobs, drafter=drafter))  # type: ignore[arg-type]
     check_same(many, one)
 
 
-@given(seed=seeds, steering=steerings, bad=words, least=lengths, drafter=drafters)
-def test_by_ids_too(seed: int, steering: Steering, bad: list[str], least: int, drafter: str) -> None:
+@given(seed=seeds, steering=steerings, bad=words, least=lengths, bias=biases, drafter=drafters)
+def test_by_ids_too(
+    seed: int, steering: Steering, bad: list[str], least: int, bias: dict[bytes, float], drafter: str
+) -> None:
     pair = toy_pair(seed)
     api = ToyApi(ToyModel(TOY, seed + 3), TOY.spell, top_k=1 + seed % 8)
     knobs = replace(steering, event="ids", rule="pooled", bad_words=tuple(bad), min_tokens=least)
+    knobs = replace(knobs, token_bias=tuple(bias.items()))
     try:
         one = steer(PROMPT, api=api, offsets=pair, steering=naive(knobs))
     except ReplyError:  # of few candidates none may follow
@@ -151,7 +160,7 @@ def test_whole_answers_have_no_least_length(way: str) -> None:
         Steering(way=way, min_tokens=3)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("knobs", [{"bad_words": ("",)}, {"min_tokens": -1}])
+@pytest.mark.parametrize("knobs", [{"bad_words": ("",)}, {"min_tokens": -1}, {"token_bias": ((b"a", 1.0),)}])
 def test_what_cannot_be_is_refused(knobs: dict[str, object]) -> None:
-    with pytest.raises(InputError, match=r"bad word|min_tokens"):
+    with pytest.raises(InputError, match=r"bad word|min_tokens|bias"):
         Steering(**knobs)  # type: ignore[arg-type]

@@ -22,7 +22,7 @@ from blackbox_proxy.core.decoding.acceptors import ANY_TEXT, LOOKED_AT, Acceptor
 from blackbox_proxy.core.decoding.certificate import Unseen, is_certain
 from blackbox_proxy.core.decoding.gating import gate_of
 from blackbox_proxy.core.decoding.offsets import Ratio
-from blackbox_proxy.core.decoding.penalties import fines, is_early
+from blackbox_proxy.core.decoding.penalties import fines
 from blackbox_proxy.core.decoding.readings import (
     FAINT,
     MOST_PROPOSED,
@@ -113,9 +113,10 @@ class IdReading:
         alpha = self._steering.alpha_at(answer.tokens) if opening.is_open else 0.0
         gains = alpha * self._offsets(distributions) + self._may_appear
         if self._steering.penalises:
-            repeated = [self._vocabulary.ids_of(piece)[0] for piece in set(answer.said) if piece]
-            gains[repeated] -= fines([self._vocabulary.pieces[i] for i in repeated], answer.said, self._steering)
-            gains[self._vocabulary.ends if is_early(answer.said, self._steering) else []] = -np.inf
+            fined = {*answer.said, *(piece for piece, _ in self._steering.token_bias)}
+            ids = [self._vocabulary.ids_of(piece)[0] for piece in fined if piece and self.knows(piece)]
+            gains[ids] -= fines([self._vocabulary.pieces[i] for i in ids], answer.said, self._steering)
+            gains[self._vocabulary.ends] -= fines([b""], answer.said, self._steering)
         scored = self._listed(distributions, position, gains, alpha=alpha, answer=answer)
         text = answer.text
         revealing = 0

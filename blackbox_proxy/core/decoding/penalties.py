@@ -28,9 +28,13 @@ def fines(pieces: Sequence[bytes], said: Sequence[bytes], steering: Steering) ->
     [2.5, 1.5, 0.0]
     >>> fines([b"a", b""], [b"b"], Steering(min_tokens=2)).tolist()
     [0.0, inf]
+    >>> fines([b"a", b""], [b"b"], Steering(token_bias=((b"a", -3.0),))).tolist()
+    [3.0, 0.0]
     """
-    counts, early = Counter(said), is_early(said, steering)
-    return np.array([math.inf if early and not piece else _fine(counts[piece], steering) for piece in pieces])
+    counts, early, bias = Counter(said), is_early(said, steering), dict(steering.token_bias)
+    return np.array(
+        [math.inf if early and not piece else _fine(counts[piece], steering) - bias.get(piece, 0.0) for piece in pieces]
+    )
 
 
 def is_early(said: Sequence[bytes], steering: Steering) -> bool:

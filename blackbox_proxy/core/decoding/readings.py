@@ -225,7 +225,7 @@ def penalised(scored: ScoredPosition, steering: Steering, *, said: Sequence[byte
 
     Where unseen tokens are listed (`Unseen.gains`), their gains have the penalties already.
     """
-    if not steering.penalises or not (said or steering.min_tokens):
+    if not steering.penalises or not (said or steering.min_tokens or steering.token_bias):
         return scored
     fine, unseen = fines(scored.pieces, said, steering), scored.unseen
     if unseen.gains is None and unseen is not NOTHING:
