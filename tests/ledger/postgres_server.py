@@ -34,7 +34,7 @@ def programs() -> Path | None:
 
 
 @cache
-def _account() -> dict[str, Any]:
+def account() -> dict[str, Any]:
     """Who runs it, as arguments of a subprocess: PostgreSQL refuses root."""
     if os.geteuid() != 0:
         return {}
@@ -86,7 +86,7 @@ class PostgresServer:
         # A server that stays would keep a pipe open for ever.
         with tempfile.TemporaryFile("w+") as said:
             ran = subprocess.run(
-                command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=said, stderr=said, check=False, **_account()
+                command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=said, stderr=said, check=False, **account()
             )
             said.seek(0)
             assert ran.returncode == 0, said.read()
@@ -97,9 +97,9 @@ def postgres_server(where: Path) -> Iterator[PostgresServer]:
     """A server that runs until the end. where: its programs."""
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # a socket's path is 107 bytes at most
     try:
-        account = _account()
-        if account:
-            os.chown(folder, account["user"], account["group"])
+        owner = account()
+        if owner:
+            os.chown(folder, owner["user"], owner["group"])
         server = PostgresServer(where, folder)
         server.initialise()
         server.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 import sys
 import threading
 import traceback
@@ -30,6 +31,7 @@ from blackbox_proxy.standin import Traffic, running
 from blackbox_proxy.types import Prompt
 from tests.ledger.cutting import cutting
 from tests.ledger.intents import NOON, intent
+from tests.ledger.pooling import pooled
 from tests.ledger.postgres_server import PASSWORD, PostgresServer
 from tests.ledger.test_sqlite import hash_of
 from tests.ledger.test_store import OK, USED, counted
@@ -410,6 +412,31 @@ def test_tables_of_others_in_the_same_database_are_left_alone(postgres: Postgres
         store.begin(intent(project="x"))
     assert postgres.say("SELECT count(*) FROM public.attempts", url=url) == [(0,)]
     assert rows(url) == ["open"]
+
+
+def test_a_pool_may_stand_between_that_lends_connections_for_a_transaction(postgres: PostgresServer, url: str) -> None:
+    program = shutil.which("pgbouncer") or shutil.which("/usr/sbin/pgbouncer")
+    if program is None:
+        pytest.skip("there is no PgBouncer here (Debian: apt-get install pgbouncer)")
+    budget = Budget(max_calls=30, per="project=x")
+
+    def run(number: int) -> list[str]:
+        with closing(open_store(pool)) as store:
+            return ["booked" if booked(store, f"{number} {n}") else "refused" for n in range(10)]
+
+    def booked(store: Store, name: str) -> bool:
+        try:
+            row = store.begin(intent(run=name, project="x"), [budget])
+        except OverBudget:
+            return False
+        store.end(row, OK, counted())
+        return True
+
+    name = url.partition("?")[0].rpartition("/")[2]
+    with pooled(postgres, name, program=program) as pool, ThreadPoolExecutor(6) as threads:
+        said = [word for words in threads.map(run, range(6)) for word in words]
+    assert (said.count("booked"), said.count("refused")) == (30, 30)
+    assert rows(url) == ["ok"] * 30
 
 
 class Counting:
