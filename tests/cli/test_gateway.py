@@ -51,7 +51,8 @@ def test_serve_reads_what_init_writes(cli: Cli, tmp_path: Path, api_url: str, pa
 
 @pytest.mark.parametrize("ui", [True, False])
 def test_serve_says_where_it_listens_and_where_the_page_is(capsys: pytest.CaptureFixture[str], *, ui: bool) -> None:
-    text = f'[server]\nui = {str(ui).lower()}\n[upstreams.u]\nbase_url = "http://h/v1"\n[models.m]\nupstream = "u"\nmodel = "x"\n'
+    served = '[upstreams.u]\nbase_url = "http://h/v1"\n[models.m]\nupstream = "u"\nmodel = "x"\n'
+    text = f"[server]\nui = {str(ui).lower()}\n{served}"
     read = parse_config(text, where="gateway.toml", folder=Path(), environ={})
     _announce("http://127.0.0.1:8080/v1", read, as_json=False)
     first, *more = capsys.readouterr().out.splitlines()
