@@ -37,10 +37,10 @@ check: dev-env ## the linters, the types, the rule of who may import whom, and c
 
 slow: setup tune-env ## the slow tests, in an environment with PyTorch
 	.venv-tune/bin/python -m pytest -m slow $(SHARED) -rP --durations=15 \
-		--ignore=tests/test_notebooks.py --ignore=tests/contracts $(ARGS)
+		--ignore=tests/test_notebooks.py --ignore=tests/contracts --ignore=tests/batching $(ARGS)
 
-contracts: setup contracts-env suites-env ## our adapters against servers that others wrote, our gateway against their clients
-	.venv-contracts/bin/python -m pytest tests/contracts -m slow -rP $(ARGS)
+contracts: setup contracts-env suites-env ## our adapters against servers that others wrote, our gateway against their clients, batches on Ray
+	.venv-contracts/bin/python -m pytest tests/contracts tests/batching -m slow -rP $(ARGS)
 
 openai2: openai2-env ## what touches the SDK, on the newest and the oldest one that speaks httpx
 	HYPOTHESIS_EXAMPLES=20 .venv-openai2/bin/python -m pytest $(SHARED) $(SDK) $(ARGS)
@@ -76,9 +76,8 @@ fit-tasks: setup tune-env ## fit nine small tasks and test what was chosen on fr
 	@mkdir -p build
 	.venv-tune/bin/python -m tests.bench.fit_tasks $(ARGS)
 
-fit-results: user-env ## put the figures of `make fit-tasks` into docs/measurements
-	cp build/fit.json docs/measurements/fit.json
-	$(BIN)/python -m tests.bench.fit_figures docs/measurements
+fit-results: user-env ## put the figures of `make fit-tasks` into docs/measurements, beside those of earlier runs
+	$(BIN)/python -m tests.bench.fit_figures docs/measurements build/fit.json
 
 results: user-env ## put the figures of `make evaluate` into the package and into docs/evaluation.md
 	cp build/evaluate.json $(RESULTS)
@@ -127,7 +126,7 @@ tune-env:
 	@CONSTRAINTS=.ci/constraints-tune.txt .ci/setup .venv-tune dev tune tasks
 
 contracts-env:
-	@CONSTRAINTS=.ci/constraints-contracts.txt .ci/setup .venv-contracts test contracts
+	@CONSTRAINTS=.ci/constraints-contracts.txt .ci/setup .venv-contracts test contracts batch ray
 
 suites-env:
 	@.ci/suites .venv-suites

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from blackbox_proxy.api import Api, connect
+    from blackbox_proxy.batching.answering import BatchModel
+    from blackbox_proxy.batching.batch import BatchSummary, batch
+    from blackbox_proxy.batching.options import BatchOptions, RayCluster
     from blackbox_proxy.constraints import Grammar, JsonSchema, OneOf, Regex
     from blackbox_proxy.core.decoding.drafting import CostRatios, Planner
     from blackbox_proxy.core.decoding.learning import WeightFit, fit_weights, nats_lost
@@ -37,6 +40,9 @@ __version__ = "0.1.0"
 __all__ = [
     "Api",
     "AsyncStream",
+    "BatchModel",
+    "BatchOptions",
+    "BatchSummary",
     "BlackboxProxyError",
     "Budget",
     "Choice",
@@ -54,6 +60,7 @@ __all__ = [
     "PairFiles",
     "Planner",
     "Prompt",
+    "RayCluster",
     "RecipeSteerer",
     "ReferencePlace",
     "Regex",
@@ -68,6 +75,7 @@ __all__ = [
     "Usage",
     "WeightFit",
     "WeightedSum",
+    "batch",
     "connect",
     "fit",
     "fit_weights",
@@ -86,6 +94,9 @@ _HOMES = {
     "core.decoding.routing": ("Route",),
     "core.decoding.sources": ("OffsetTable", "WeightedSum"),
     "api": ("Api", "connect"),
+    "batching.answering": ("BatchModel",),
+    "batching.batch": ("BatchSummary", "batch"),
+    "batching.options": ("BatchOptions", "RayCluster"),
     "recipes": ("FittedRecipe", "read_recipe"),
     "constraints": ("Grammar", "JsonSchema", "OneOf", "Regex"),
     "run.engine": ("AsyncStream", "Stream"),

@@ -205,6 +205,12 @@ class Api(Closing):
         """Whether a cassette is recorded or replayed, so that what is asked must not depend on a clock."""
         return self.transport.tape is not None
 
+    @property
+    def replayed(self) -> Path | None:
+        """The cassette that every reply is taken from; None where requests are sent."""
+        tape = self.transport.tape
+        return tape.path if isinstance(tape, Replay) else None
+
     def tagged(self, tags: Mapping[str, str]) -> Api:
         """The same connection, whose requests are booked with these tags besides the ledger's own."""
         return replace(self, account=self.account and self.account.tagged(tags))

@@ -27,6 +27,8 @@ _UNPARSED = "does not match the expected"
 """What llama.cpp's server says where it cannot read what the model wrote inside its own grammar."""
 _OF_SCHEMAS = ("response_format", "text.format", "schema", "pattern", "grammar", "structured output")
 """What a refusal of structured output names, in small letters."""
+_OF_TOOLS = ("tool", "function")
+"""What one of tools names."""
 
 
 @final
@@ -91,13 +93,28 @@ class Question:
         failed = error.status == _STUMBLE and _UNPARSED in said
         if (schema or failed) and isinstance(self.ask, Echo):
             way, self.reply = ECHO, replace(UNTOLD, calls=tuple(self.attempts.calls))
-        elif (schema or failed) and isinstance(self.ask, Generate) and self.ask.schema:
-            self.reply = replace(UNTOLD, calls=tuple(self.attempts.calls))
+        elif isinstance(self.ask, Generate | Draw) and self._is_unmet(error, schema=schema or failed):
+            self._leave_out()
             return
         elif not (schema or failed) or not self._goes_over():
             raise error
         if schema:
             self.refused.add(way)
+
+    def _is_unmet(self, error: ApiRefused | ApiBusy, *, schema: bool) -> bool:
+        """Whether what the endpoint was to do by itself, hold to a schema or call tools, is what it refuses."""
+        if not isinstance(self.ask, Generate | Draw):
+            return False
+        words = error.message.lower()
+        tools = error.status in _OF_FIELDS and any(word in words for word in _OF_TOOLS)
+        return bool((self.ask.schema and schema) or (self.ask.tools and (tools or schema)))
+
+    def _leave_out(self) -> None:
+        """Leave that out of a draw; of any other answer nothing is told then."""
+        if isinstance(self.ask, Draw):
+            self.ask = replace(self.ask, schema="", tools="")
+        else:
+            self.reply = replace(UNTOLD, calls=tuple(self.attempts.calls))
 
     def counted(self) -> Reply:
         """The reply with all attempts; one that stands for a refused draft has no attempt of its own."""

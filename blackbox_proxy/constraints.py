@@ -77,14 +77,31 @@ class OneOf:
 
 
 @dataclass(frozen=True, slots=True)
+class JsonWithin:
+    """JSON that stands in a text of another form.
+
+    Attributes:
+        before: What stands in front of it.
+        schema: Its schema, as JSON.
+        is_all: Whether nothing else stands in front, since the beginning of the text or the JSON before.
+    """
+
+    before: str
+    schema: str
+    is_all: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Grammar:
     """The answer is a sentence of a context-free grammar.
 
     Attributes:
         lark: The grammar, in the form of Lark as llguidance reads it; its first rule is `start`.
+        parts: Where JSON stands in a sentence, which is limited as an answer that is JSON; empty where nobody says.
     """
 
     lark: str
+    parts: tuple[JsonWithin, ...] = ()
 
 
 Constraint = JsonSchema | Regex | OneOf | Grammar

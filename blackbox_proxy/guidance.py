@@ -10,14 +10,15 @@ import json
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from types import ModuleType
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from blackbox_proxy.constraints import Constraint, Grammar, JsonSchema, OneOf, Regex
 from blackbox_proxy.core.decoding.jsonspelling import read_json, spelt_json
-from blackbox_proxy.core.jsontext import JsonLimits, JsonSpots, bars, limits_beside
+from blackbox_proxy.core.jsonparts import JsonPart, PartLimits
+from blackbox_proxy.core.jsontext import JsonLimits, JsonSpots, TextLimits, bars, limits_beside
 from blackbox_proxy.core.schemaplaces import elsewhere, finder_of, place_of, too_large
 from blackbox_proxy.core.text import is_whole, open_bytes, shared_bytes
 from blackbox_proxy.errors import InputError
@@ -60,7 +61,8 @@ A schema may name options of llguidance itself (`x-guidance`): these come after 
 
 _SPACED = {**COMPACT, "whitespace_flexible": True, "item_separator": ",", "key_separator": ":"}
 
-_UNLIMITED = JsonLimits(10**9, 10**9, 10**9, 10**9)
+UNLIMITED = JsonLimits(10**9, 10**9, 10**9, 10**9)
+"""For JSON that somebody wrote: it has an end."""
 
 
 def library() -> ModuleType:
@@ -184,7 +186,7 @@ class ConstraintAcceptor:
         self._name = _name(constraint)
         self._text = b""
         self._limits = None if spaced else limits_of(constraint, limits)
-        self._places = JsonSpots()
+        self._places = JsonSpots((self._limits or UNLIMITED).start)
 
     def follows(self, text: bytes, piece: bytes) -> bool:
         """Whether some answer begins with the text and the piece; for b"", whether the answer may end here."""
@@ -280,14 +282,14 @@ class ConstrainedTexts:
 
     def __init__(self, constraint: Constraint) -> None:
         self._accepts = ConstraintAcceptor(constraint, spaced=True)
-        self._spells = ConstraintAcceptor(constraint, limits=_UNLIMITED) if isinstance(constraint, JsonSchema) else None
+        self._spells = ConstraintAcceptor(constraint, limits=UNLIMITED) if isinstance(constraint, JsonSchema) else None
 
     def answer(self, text: bytes) -> bytes | None:
         """See `WholeTexts.answer`."""
         kept = self.beginning(text)
         if kept is not None and self._accepts.follows(kept, b""):
             return kept
-        return text if self._spells is not None and self._is_spelt(text, self._spells) else None
+        return text if self._spells is not None and respelt(text, self._spells) is not None else None
 
     def beginning(self, text: bytes) -> bytes | None:
         """See `WholeTexts.beginning`."""
@@ -298,13 +300,14 @@ class ConstrainedTexts:
         """See `WholeTexts.is_over`."""
         return self._accepts.is_over(text)
 
-    def _is_spelt(self, text: bytes, spells: ConstraintAcceptor) -> bool:
-        """Whether it is JSON of the schema, its fields in another order."""
-        try:
-            value = read_json(text.decode())
-        except ValueError:
-            return False
-        return spelt_json(value, accepts=spells) is not None
+
+def respelt(text: bytes, spells: ConstraintAcceptor) -> bytes | None:
+    """JSON as the schema of an acceptor has it written: white space, order of fields; None where it is none of that."""
+    try:
+        value = read_json(text.decode())
+    except ValueError:
+        return None
+    return spelt_json(value, accepts=spells)
 
 
 def options_of(constraint: Constraint) -> tuple[str, ...] | None:
@@ -322,9 +325,16 @@ def options_of(constraint: Constraint) -> tuple[str, ...] | None:
     return tuple(dict.fromkeys(text.decode() for text in spelt if text is not None))
 
 
-def limits_of(constraint: Constraint | None, usual: JsonLimits | None = None) -> JsonLimits | None:
-    """What a constraint's answers are limited by where it states no limit: a schema's parts; None for all else."""
-    return limits_beside(json.loads(constraint.text), usual) if isinstance(constraint, JsonSchema) else None
+def limits_of(constraint: Constraint | None, usual: JsonLimits | None = None) -> TextLimits[Any] | None:
+    """What the JSON of a constraint's answers is limited by where it states no limit; None where none is known of."""
+    match constraint:
+        case JsonSchema():
+            return limits_beside(json.loads(constraint.text), usual)
+        case Grammar(parts=parts) if parts:
+            limited = ((one, limits_beside(json.loads(one.schema), usual)) for one in parts)
+            return PartLimits([JsonPart(one.before.encode(), limits, one.is_all) for one, limits in limited])
+        case _:
+            return None
 
 
 def is_allowed(constraint: Constraint, text: bytes, *, whole: bool) -> bool:

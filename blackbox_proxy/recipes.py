@@ -106,7 +106,8 @@ class RecipeEvidence(_Table):
     score, low, high, n: on held-back lines, with the interval of 95 %; n is 0 where they were not asked. predicted,
     predicted_low, predicted_high: what validation had foretold. train, validation, test: lines of each part. off_task:
     questions of another kind that were asked, 0 for none; changed: share of the closed model's answers to them that the
-    recipe changes; lost: the score that it loses there, each with its interval.
+    recipe changes; lost: the score that it loses there, each with its interval. instead_of: the arm that had won, and
+    lost too much there (`instead_lost`); "" where this arm had.
     """
 
     date: str = ""
@@ -137,6 +138,8 @@ class RecipeEvidence(_Table):
     lost: float = 0.0
     lost_low: float = -1.0
     lost_high: float = 1.0
+    instead_of: str = ""
+    instead_lost: float | None = None
     arms: tuple[ArmEvidence, ...] = ()
     route: RouteEvidence | None = None
 

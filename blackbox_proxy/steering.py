@@ -248,6 +248,15 @@ class Steering:
     )
     top_candidates: int = knob(8, "How many of the best are kept with each step.", group=None, within=Bounds(0))
     stop: tuple[str, ...] = knob((), "End the answer before this text; may be repeated.", group="answer")
+    bad_words: tuple[str, ...] = knob(
+        (), "Never write this text; may be repeated.", group="answer", option="--bad-word"
+    )
+    min_tokens: int = knob(
+        0,
+        "End the answer after so many tokens at the earliest; a stop string still ends it.",
+        group="answer",
+        within=Bounds(0),
+    )
     repetition_stop: int = knob(
         0,
         "End the answer where its last so many tokens, 16 to 1024, are one piece over and over; 0 never does.",
@@ -264,7 +273,8 @@ class Steering:
         single = self.event == "ids" or self.gate != "always" or self.schedule is not None
         if self.way in {"answers", "chunks"} and (single or self.penalises or self.top_tokens):
             raise _impossible(
-                f"way={self.way!r} weighs whole texts: it takes no event='ids', gate, schedule, penalties or top_tokens"
+                f"way={self.way!r} weighs whole texts: it takes no event='ids', gate, schedule, penalties, top_tokens"
+                " or min_tokens"
             )
         if self.way == "chunks" and self.settled:
             raise _impossible("settled is for way='answers'; way='chunks' draws all continuations of a round at once")
@@ -272,6 +282,8 @@ class Steering:
             raise _impossible("pick='draw' needs all samples: one that stops early draws by another distribution")
         if not all(self.stop):
             raise _impossible("a stop string must not be empty")
+        if not all(self.bad_words):
+            raise _impossible("a bad word must not be empty")
         least, most = REPETITION
         if self.repetition_stop != 0 and not least <= self.repetition_stop <= most:
             raise _impossible(
@@ -285,8 +297,8 @@ class Steering:
 
     @property
     def penalises(self) -> bool:
-        """Whether what the answer has said already counts otherwise."""
-        return bool(self.presence_penalty or self.frequency_penalty)
+        """Whether what may follow weighs otherwise by what the answer has said already, or by how long it is."""
+        return bool(self.presence_penalty or self.frequency_penalty or self.min_tokens)
 
     @property
     def truncates(self) -> bool:
@@ -296,7 +308,7 @@ class Steering:
     def as_it_is(self) -> Steering:
         """The steering whose distribution is the steered one itself: at temperature 1, uncut, and without penalties."""
         whole = replace(self, temperature=1.0, top_p=1.0, min_p=0.0, top_tokens=0)
-        return replace(whole, presence_penalty=0.0, frequency_penalty=0.0)
+        return replace(whole, presence_penalty=0.0, frequency_penalty=0.0, min_tokens=0)
 
     def powers_at(self, features: Sequence[float]) -> Powers:
         """How much log E and log A count in an offset. features: of the place, where the rule is `learnt`."""
@@ -325,7 +337,7 @@ class Steering:
     @property
     def chooses_nothing(self) -> bool:
         """Whether the API chooses every token, of those that a constraint allows, as it draws by itself."""
-        if self.penalises:
+        if self.penalises or self.bad_words:
             return False
         if self.temperature == 0.0:
             return self.gate == "always" and not self.acts_from(0)

@@ -18,12 +18,13 @@ from hypothesis import settings
 from blackbox_proxy.local.buffers import VARIABLE as BUFFERS
 from blackbox_proxy.local.buffers import use_extra_buffers
 from blackbox_proxy.local.weights import KNOWN, default_cache, stored
+from tests.ledger.postgres_server import PASSWORD, PostgresServer, postgres_server, programs
 from tests.tiny_gguf import TinyModel, write_tiny_llama, write_tiny_lora
 
 # Read before any test can change the environment.
 CACHE = default_cache(os.environ)
 FORCED_BUFFERS = os.environ.get(BUFFERS, "")
-SCRUBBED_PREFIXES = ("ANTHROPIC_", "AZURE_OPENAI_", "BLACKBOX_PROXY_", "GGML_", "HF_", "LLAMA_", "OPENAI_")
+SCRUBBED_PREFIXES = ("ANTHROPIC_", "AZURE_OPENAI_", "BLACKBOX_PROXY_", "GGML_", "HF_", "LLAMA_", "OPENAI_", "PG")
 SCRUBBED = (
     "ALL_PROXY",
     "COLUMNS",
@@ -134,3 +135,30 @@ def tiny_spm(tiny_folder: Path) -> TinyModel:
 def tiny_lora(tiny_folder: Path, tiny_bpe: TinyModel) -> Path:
     """A random LoRA adapter for `tiny_bpe`."""
     return write_tiny_lora(tiny_folder / "bpe.lora.gguf", tiny_bpe.path)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL that runs for the time of the tests."""
+    where = programs()
+    if where is None:
+        pytest.skip("there is no PostgreSQL here (Debian: apt-get install postgresql)")
+    with postgres_server(where) as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger_place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where no ledger is yet: a file's path, or the URL of an empty database."""
+    if request.param == "sqlite":
+        return str(tmp_path / "state" / "ledger.sqlite")
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.fresh()
+
+
+@pytest.fixture(scope="session")
+def guarded(postgres: PostgresServer) -> str:
+    """The URL, without its password, of the database of a role that needs one."""
+    postgres.say(f"CREATE ROLE guarded LOGIN PASSWORD '{PASSWORD}'")
+    postgres.say("CREATE DATABASE guarded OWNER guarded")
+    return postgres.url("guarded", user="guarded")

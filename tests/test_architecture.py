@@ -99,7 +99,7 @@ class Offence:
 
 
 LAYERS, CORE, RUN, PURE, PAGES, CODECS, BARE_CODECS, BY_NAME, LLAMA, OPENAI, *LATER = contracts()
-LLGUIDANCE, SQLITE, PRICES, HTTP, TRAINING = LATER
+LLGUIDANCE, SQLITE, POSTGRES, PRICES, HTTP, WATCHING, TRAINING, PYARROW, RAY = LATER
 
 OFFENCES = [
     Offence(LAYERS, "blackbox_proxy/pytest_plugin/marked.py", "import blackbox_proxy.cli.show"),
@@ -153,11 +153,20 @@ OFFENCES = [
     Offence(LLGUIDANCE, "blackbox_proxy/standin/service.py", "import llguidance"),
     Offence(SQLITE, "blackbox_proxy/run/engine.py", "import sqlite3"),
     Offence(SQLITE, "blackbox_proxy/ledger/report.py", "import sqlite3"),
+    Offence(SQLITE, "blackbox_proxy/ledger/store.py", "import sqlite3"),
+    Offence(POSTGRES, "blackbox_proxy/ledger/opening.py", "import psycopg"),
+    Offence(POSTGRES, "blackbox_proxy/gateway/server.py", "from psycopg import connect"),
+    Offence(SQLITE, "blackbox_proxy/gateway/limits/windows.py", "import sqlite3"),
     Offence(PRICES, "blackbox_proxy/core/money/amounts.py", "from genai_prices import calc_price"),
     Offence(HTTP, "blackbox_proxy/remote/transport.py", "import httpx"),
     Offence(HTTP, "blackbox_proxy/remote/transport.py", "def late() -> None:\n    import httpx2"),
+    Offence(WATCHING, "blackbox_proxy/gateway/app.py", "from prometheus_client import Counter"),
+    Offence(WATCHING, "blackbox_proxy/gateway/answering.py", "from opentelemetry import trace"),
     Offence(TRAINING, "blackbox_proxy/tasks/demo.py", "import torch"),
     Offence(TRAINING, "blackbox_proxy/run/engine.py", "import gguf"),
+    Offence(PYARROW, "blackbox_proxy/batching/reading.py", "import pyarrow"),
+    Offence(RAY, "blackbox_proxy/batching/batch.py", "import ray"),
+    Offence(LAYERS, "blackbox_proxy/batching/batch.py", "import blackbox_proxy.evaluation.answers"),
 ]
 
 

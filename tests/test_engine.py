@@ -16,7 +16,7 @@ from blackbox_proxy.api import connect
 from blackbox_proxy.cli.settings import Settings
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.errors import ApiBusy, BlackboxProxyError, InputError, LocalModelError, PairError, PromptError
-from blackbox_proxy.gateway.config import ModelConfig
+from blackbox_proxy.gateway.tables import ModelConfig
 from blackbox_proxy.local.loading import load_pair
 from blackbox_proxy.run.sources import LocalPair
 from blackbox_proxy.run.steerer import Steerer, steer

@@ -11,12 +11,32 @@ import pytest
 
 from blackbox_proxy.evaluation.arms import Arm, Speaker
 from blackbox_proxy.evaluation.scoring import scorer
-from blackbox_proxy.evaluation.task import Item
+from blackbox_proxy.evaluation.statistics import Mean
+from blackbox_proxy.evaluation.summary import ArmAnswers
+from blackbox_proxy.evaluation.task import Item, ScoringRule
 from blackbox_proxy.fitting.candidates import FitArm
-from blackbox_proxy.recipes import introduction
-from tests.bench.fit_figures import ROLES, Unit, derived, flat, packed, page, summary, table, write_page
+from blackbox_proxy.fitting.compared import ComparedArms
+from blackbox_proxy.fitting.fit import FitOutcome
+from blackbox_proxy.fitting.planning import task_of_items
+from blackbox_proxy.fitting.selecting import Trial
+from blackbox_proxy.recipes import FittedRecipe, RecipeEndpoint, introduction
+from tests.bench.fit_figures import (
+    ROLES,
+    Unit,
+    derived,
+    flat,
+    main,
+    merged,
+    packed,
+    page,
+    read_units,
+    summary,
+    table,
+    write_page,
+    write_units,
+)
 from tests.bench.fit_sources import BOXED, names, source
-from tests.bench.fit_tasks import Settings, Stopwatch, roles
+from tests.bench.fit_tasks import IRRELEVANT, Settings, Stopwatch, asked_arms, roles, version_of
 from tests.bench.stranger import TASKS
 
 MEASURED = Path(__file__).parents[1] / "docs" / "measurements"
@@ -76,7 +96,26 @@ def test_the_arms_that_every_task_has_are_known_by_what_they_are() -> None:
     assert roles(closed[:2]) == {"closed": "c", "few_shot": "c2"}
 
 
+def test_asked_are_the_chosen_arm_those_that_it_was_chosen_from_and_those_of_every_task() -> None:
+    """An arm that was clearly behind in the last round is not asked, nor is one that was dropped before."""
+    arms = [arm("c", "closed"), arm("e", "expert"), *(arm(name, "steered") for name in ("s", "t", "u", "v"))]
+    trials = {one.name: Trial(one, ArmAnswers(one.arm, {}, {})) for one in arms}
+    nobody = ArmAnswers(arms[0].arm, {}, {})
+    compared = ComparedArms(
+        trials["v"], (*trials.values(),), (trials["s"], trials["t"]), {"u": 3}, Mean(0.5, 0.4, 0.6, 9), nobody
+    )
+    blank = task_of_items("t", ScoringRule(), max_tokens=9)
+    outcome = FitOutcome(FittedRecipe("v", "steered", RecipeEndpoint()), compared, blank, "")
+    assert [*asked_arms(outcome)] == ["c", "e", "s", "t", "v"]
+
+
 RAW: Unit = {
+    "mark": "m",
+    "code": "new",
+    "commit": "abc",
+    "at": "2026-12-01T10:00:00+00:00",
+    "cores": 2,
+    "command": "python -m tests.bench.fit_tasks",
     "chosen": "b",
     "predicted": 0.5,
     "predicted_low": 0.3,
@@ -111,6 +150,7 @@ def test_units_are_summed_and_shown() -> None:
     units = {"dates": {"0": one, "1": two}}
     assert summary(units) == {
         "units": 2,
+        "of_the_last_version": 2,
         "mean_regret": 0.25,
         "largest_regret": 0.375,
         "covered": 1,
@@ -133,27 +173,71 @@ def test_time_is_summed_over_runs(tmp_path: Path) -> None:
     assert first.path.read_text("utf-8") == before
 
 
-def test_what_is_measured_otherwise_is_measured_again() -> None:
-    usual = {"fresh": 150, "off_task": 150, "boxed_pairs": False, "folder": Path("build"), "code": "a"}
-    marks = {Settings(**(usual | other)).mark for other in ({}, {"fresh": 10}, {"code": "b"}, {"boxed_pairs": True})}  # type: ignore[arg-type]
+USUAL: dict[str, Any] = {"fresh": 150, "off_task": 60, "boxed_pairs": False, "folder": Path("build"), "code": "new"}
+
+
+def test_what_is_asked_otherwise_is_measured_again_and_another_version_only_where_that_is_asked_for() -> None:
+    usual = Settings(**USUAL)
+    marks = {Settings(**(USUAL | other)).mark for other in ({}, {"fresh": 10}, {"off_task": 0}, {"boxed_pairs": True})}
     assert len(marks) == 4
+    unit, older = RAW | {"mark": usual.mark}, RAW | {"mark": usual.mark, "code": "old"}
+    again = Settings(**USUAL, again=True)
+    assert [usual.keeps(one) for one in (None, unit, older, RAW)] == [False, True, True, False]
+    assert [again.keeps(one) for one in (None, unit, older, RAW)] == [False, True, False, False]
+
+
+def test_the_version_changes_with_what_answers_depend_on_and_not_with_the_rest() -> None:
+    listing = "100644 blob 1\tblackbox_proxy/api.py\n040000 tree 2\tblackbox_proxy/cli\n040000 tree 3\tadapters/x"
+    version = version_of(listing, changed=[])
+    assert version_of(listing.replace("tree 2", "tree 9"), changed=[" M blackbox_proxy/cli/fit.py"]) == version
+    for other in (listing.replace("blob 1", "blob 9"), listing.replace("tree 3", "tree 9")):
+        assert version_of(other, changed=[]) != version
+    assert version_of(listing, changed=[" M blackbox_proxy/fitting/fit.py"]) == f"{version}-changed"
+    assert version_of("", changed=[]) == "unknown"
+    known = {path.name for path in (Path(__file__).parents[1] / "blackbox_proxy").iterdir()}
+    assert known >= IRRELEVANT
+
+
+def test_figures_of_several_runs_are_put_together_and_those_of_another_version_are_marked(tmp_path: Path) -> None:
+    older = RAW | derived(RAW) | {"code": "old", "commit": "aaa", "at": "2026-11-01T10:00:00+00:00", "cores": 4}
+    newer = RAW | derived(RAW)
+    write_units(tmp_path / "fit.json", {"dates": {"0": newer}, "parts": {"0": older}})
+    write_units(tmp_path / "other.json", {"dates": {"0": older, "1": older}, "parts": {"1": newer}})
+    main(tmp_path, [tmp_path / "other.json"])
+    kept = read_units(tmp_path / "fit.json")
+    assert {(task, seed): unit["commit"] for task, seed, unit in flat(kept)} == {
+        ("dates", "0"): "abc",
+        ("dates", "1"): "aaa",
+        ("parts", "0"): "aaa",
+        ("parts", "1"): "abc",
+    }
+    shown = (tmp_path / "fit.md").read_text("utf-8")
+    assert "4 units; 2 of another version than the last one, marked *" in shown
+    assert "| old | aaa | 2026-11-01 | 4 | `python -m tests.bench.fit_tasks` | 2 |" in shown
+    assert "| new | abc | 2026-12-01 | 2 | `python -m tests.bench.fit_tasks` | 2 |" in shown
+    assert [row.split(" | ")[0] for row in table(kept).splitlines()[2:]] == [
+        "| dates",
+        "| dates *",
+        "| parts *",
+        "| parts",
+    ]
+    assert merged([kept, {}, read_units(tmp_path / "none.json")]) == kept
 
 
 @pytest.mark.skipif(not (MEASURED / "fit.json").exists(), reason="no figures of `make fit-tasks` are kept")
 def test_the_kept_figures_follow_from_their_raw_scores_and_the_page_has_them() -> None:
     kept: dict[str, Any] = json.loads((MEASURED / "fit.json").read_text("utf-8"))
-    assert {"commit", "date", "command", "n"} <= kept.keys()
     assert kept["n"] == len([*flat(kept["figures"])])
     for _, _, unit in flat(kept["figures"]):
         assert {name: unit[name] for name in derived(unit)} == derived(unit)
+        assert {"commit", "code", "at", "cores", "command"} <= unit.keys()
     assert kept["summary"] == summary(kept["figures"])
     assert (MEASURED / "fit.md").read_text("utf-8").startswith(page(kept))
 
 
 def test_the_page_is_written_anew_but_for_what_others_wrote(tmp_path: Path) -> None:
     figures = {"dates": {"0": RAW | derived(RAW)}}
-    kept = {"commit": "abc", "date": "2026-11-30", "command": "make", "cores": 2, "n": 1}
-    (tmp_path / "fit.json").write_text(json.dumps(kept | {"summary": summary(figures), "figures": figures}), "utf-8")
+    write_units(tmp_path / "fit.json", figures)
     write_page(tmp_path)
     first = (tmp_path / "fit.md").read_text("utf-8")
     assert table(figures) in first

@@ -12,14 +12,15 @@ from dataclasses import replace
 import pytest
 
 from blackbox_proxy.api import Api
+from blackbox_proxy.errors import InputError
 from blackbox_proxy.remote.registry import load_adapter
 from blackbox_proxy.remote.retry import RetryPolicy
 from blackbox_proxy.remote.transport import Transport
 from blackbox_proxy.run.sources import LocalPair
-from blackbox_proxy.run.steerer import steer
+from blackbox_proxy.run.steerer import Steerer, steer
 from blackbox_proxy.standin import Traffic, running
-from blackbox_proxy.steering import Steering
-from blackbox_proxy.types import Generate, Kind, Message, Prefix, Result
+from blackbox_proxy.steering import Steering, Way
+from blackbox_proxy.types import Choice, Generate, Kind, Message, Prefix, Result
 from tests.fault_bench import EMPTY, END, QUESTION, STEERING, TOP_K, Bench, benched, toy_script
 from tests.remote.scripted import Say, ScriptedApi
 
@@ -163,3 +164,47 @@ def spoken(tokens: list[str]) -> Say:
     choice = {"message": {"content": text}, "finish_reason": "length", "logprobs": {"content": content}}
     usage = {"prompt_tokens": 5, "completion_tokens": len(tokens), "total_tokens": 5 + len(tokens)}
     return Say({"choices": [choice], "usage": usage})
+
+
+TWO_WORDS = ("red green", "red blue gold", "green red", "blue blue", "gold")
+"""Options of several tokens: what an endpoint shows at first are their first words."""
+
+
+def chosen(api: Api, pair: LocalPair, *, alpha: float = 0.5, way: Way = "auto") -> Choice:
+    steering = Steering(alpha=alpha, way=way)
+    options = [f" {option}" for option in TWO_WORDS]
+    return Steerer(api, pair, steering).choose(QUESTION, options, pair_prompt=EMPTY)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5])
+@pytest.mark.parametrize("way", ["auto", "forced"])
+def test_options_are_gone_on_from_as_by_prefill(bench: Bench, way: Way, alpha: float) -> None:
+    wanted = chosen(bench.api("chat_prefill", ()), bench.pair, alpha=alpha)
+    with served(structured="pattern") as (api, traffic):
+        found = chosen(api, bench.pair, alpha=alpha, way=way)
+    assert traffic.total > 1, "nothing is gone on from"
+    assert (found.certified, found.needs) == (wanted.certified, wanted.needs)
+    for one, other in zip(found.options, wanted.options, strict=True):
+        assert one.text == other.text
+        assert one.unsteered == pytest.approx(other.unsteered, abs=1e-5)
+        assert one.steered == pytest.approx(other.steered, abs=1e-5)
+        assert (one.lower, one.upper) == pytest.approx((other.lower, other.upper), abs=1e-5)
+
+
+@pytest.mark.parametrize("quirk", ["no-pattern", "ignored-format"])
+def test_where_no_schema_demands_it_options_stay_open_and_are_not_made_up(bench: Bench, quirk: str) -> None:
+    """In words the model says what it likes: nothing of that is a probability of an option."""
+    with served(structured="none") as (api, _):
+        in_words = chosen(api, bench.pair)
+    with served(quirk, structured="pattern") as (api, _):
+        found = chosen(api, bench.pair)
+    for one, other in zip(found.options, in_words.options, strict=True):
+        assert (one.lower, one.upper) == pytest.approx((other.lower, other.upper), abs=1e-5)
+
+
+def test_in_words_alone_nothing_is_gone_on_from(bench: Bench) -> None:
+    with served(structured="pattern") as (api, traffic):
+        chosen(api, bench.pair, way="words")
+    assert traffic.total == 1
+    with served(structured="none") as (api, _), pytest.raises(InputError, match="forced"):
+        chosen(api, bench.pair, way="forced")

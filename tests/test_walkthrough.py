@@ -39,9 +39,11 @@ LEFT = {
     r"make (demo|test)\b": "sets up an environment: a slow test below; `blackbox-proxy demo` by itself is run here",
     r"(CMAKE_ARGS=\S+ +)?pip install": "takes minutes and a package index; .ci/setup installs the same way",
     r"CMAKE_ARGS=\S+ make": "builds llama-cpp-python anew",
+    r"export BLACKBOX_PROXY_LEDGER=": "needs a PostgreSQL: tests/cli/test_ledger_places.py has one",
     r"\. \.venv": "the stranger's PATH has the environment already",
     r"python llama\.cpp/": "llama.cpp's own script, which is not here",
     r"lm_eval ": "`make contracts` runs it against the gateway",
+    r"blackbox-proxy batch .*--engine ray": "needs Ray: tests/batching does it, in `make contracts`",
     r"blackbox-proxy fit .*--standin demo": "takes minutes: tests/fitting does it, in `make slow`",
     r"blackbox-proxy tune ": "needs PyTorch: a slow test below, in `make slow`",
 }
@@ -178,6 +180,9 @@ def _write_files(one: Stranger) -> None:
     for part, start in (("train", 10), ("validation", 30), ("test", 50)):
         items = ({"prompt": f"Town {n}?", "reference": f"answer: T{n} | n={n}"} for n in range(start, start + 6))
         (one.folder / f"{part}.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+    (one.folder / "rows.jsonl").write_text('{"id": "a", "prompt": "the"}\n{"prompt": "a", "alpha": 0.5}\n')
+    (one.folder / "rows.csv").write_text("id,prompt,max_tokens\na,the,4\nb,is,\n")
+    (one.folder / "labels.txt").write_text("the\na\n")
     (one.folder / "prompt.txt").write_text("What is the capital of Albania?\n")
     lines = ([f"What is {n}?", f"answer: {n} | topic=number; END."] for n in range(40))
     (one.folder / "lines.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -280,7 +285,8 @@ def _serves(stranger: Stranger, line: str) -> None:
         return
     config = stranger.folder / "blackbox-proxy.toml"
     at = f'profile = "openai"\nbase_url = "{stranger.urls["gpt-4o-mini"]}"'
-    config.write_text(config.read_text().replace('profile = "openai"', at))
+    if at not in (text := config.read_text()):
+        config.write_text(text.replace('profile = "openai"', at))
     url = stranger.serve(f"{bare} --port 0")
     asked = {"model": "steered-gpt-4o-mini", "messages": [{"role": "user", "content": "the"}], "max_tokens": 1}
     answer = post(url.removesuffix("/v1"), "/v1/chat/completions", asked)

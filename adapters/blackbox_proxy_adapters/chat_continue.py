@@ -118,7 +118,8 @@ class ChatContinue(Options):
     def capabilities(self) -> Capabilities:
         """It takes messages, and only tries to go on from a text."""
         able = self.capable(Continuation.APPROXIMATE, chat=True)
-        return replace(able, ways=len(self._ways()), echo=self._echoes)
+        ways = self._ways()
+        return replace(able, ways=len(ways), forces="forced" in ways and self.structured != "none", echo=self._echoes)
 
     def limited_to(self, way: Literal["forced", "words"]) -> ChatContinue:
         """The same endpoint, asked by a schema alone, or in words alone.
@@ -146,6 +147,8 @@ class ChatContinue(Options):
         without messages.
         """
         where = "input" if self.decoder == "openai_responses" else "messages"
+        if isinstance(ask, Generate | Draw) and ask.tools:
+            return self.calling(ask)
         if isinstance(ask, Draw):
             if ask.prefix.answer:
                 raise InputError(
@@ -171,7 +174,7 @@ class ChatContinue(Options):
         `ReplyError` for a body of another shape, and for a reply that tells nothing of what comes next while there is
         another strategy.
         """
-        if isinstance(ask, Draw):
+        if isinstance(ask, Draw) or (isinstance(ask, Generate) and ask.tools):
             return self.read_answers(body, ask)
         if self._echoes and isinstance(ask, Echo | Score):
             return self._read_echo(body, ask)

@@ -60,6 +60,8 @@ class ChatPrefill(Options):
         without messages.
         """
         question = ask if isinstance(ask, Draw) else question_of(ask)
+        if question.tools:
+            return self.calling(question)
         check_turns(question.prefix.messages)
         answer, messages = question.prefix.answer, turns(question.prefix.messages)
         sent, held = self._parted(answer)
@@ -82,6 +84,8 @@ class ChatPrefill(Options):
         if isinstance(ask, Draw):
             return self._rests(self.read_answers(body, ask), ask)
         question = question_of(ask)
+        if question.tools:
+            return self.read_answers(body, question)
         reply = self.read(body, question)
         sent, held = self._parted(question.prefix.answer)
         if self.echoes and sent:

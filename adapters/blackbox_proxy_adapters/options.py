@@ -50,6 +50,7 @@ class Options:
         answers_at_once: Most answers that one request may draw (`n`).
         schemas: Whether it holds a whole answer to a JSON schema (`response_format`; `json_schema` of llama.cpp's own
             route, `text.format` of the Responses').
+        tools: Whether it knows tools, as OpenAI's chats do (`tools`, `tool_choice`, `tool_calls`).
         pinned: What of `temperature` and `top_p` the endpoint fixes itself, and at which value; it is never sent.
         extra_body: Fields that are sent with each request as they are (`reasoning_effort`, `top_p`, ...).
     """
@@ -68,6 +69,7 @@ class Options:
     logprobs: bool = True
     answers_at_once: int = 1
     schemas: bool = False
+    tools: bool = False
     pinned: Mapping[str, float] | None = None
     extra_body: Mapping[str, object] | None = None
     name: str = field(default="", init=False)
@@ -96,7 +98,7 @@ class Options:
             self.length_field: max(length, self.min_output),
             "temperature": self.query_temperature if sampling is None else sampling.temperature,
             **self._logprobs(ask),
-            **(self._schema(ask.schema) if isinstance(ask, Generate) and ask.schema else {}),
+            **(self._schema(ask.schema) if isinstance(ask, Generate | Draw) and ask.schema else {}),
         }
         if isinstance(ask, Draw) and ask.count > 1:
             body["n"] = ask.count
@@ -107,6 +109,12 @@ class Options:
         pinned = self.pinned or {}
         return WireRequest(self.path, {name: value for name, value in body.items() if name not in pinned})
 
+    def calling(self, ask: Generate | Draw) -> WireRequest:
+        """The request for a chat with tools. Raises InputError where the endpoint knows none."""
+        if not self.tools:
+            raise InputError("tools were sent to an endpoint that knows none", hint="set `tools` if it does")
+        return self.request(ask, json.loads(ask.tools), length=ask.length)
+
     def read(self, body: Mapping[str, object], ask: Ask, *, repeats: bool = False) -> Reply:
         """The reply in this endpoint's shape. Raises `ReplyError` for a body of another one.
 
@@ -115,12 +123,15 @@ class Options:
         dialect = self.dialect(ask)
         return self._decode(body, replace(dialect, repeats=True) if repeats else dialect)
 
-    def read_answers(self, body: Mapping[str, object], ask: Draw) -> Reply:
-        """The whole answers of a reply to a `Draw`. Raises `ReplyError` where there are more or fewer."""
-        reply = read_drawn(body, lambda one: self.read(one, ask))
-        if len(reply.drawn) != ask.count:
+    def read_answers(self, body: Mapping[str, object], ask: Draw | Generate) -> Reply:
+        """The whole answers of a reply to a `Draw`, or the one to a `Generate` with tools.
+
+        Raises `ReplyError` where there are more or fewer.
+        """
+        reply, count = read_drawn(body, lambda one: self.read(one, ask)), ask.count if isinstance(ask, Draw) else 1
+        if len(reply.drawn) != count:
             raise ReplyError(
-                f"{ask.count} answers were asked for in one request, and {len(reply.drawn)} came",
+                f"{count} answers were asked for in one request, and {len(reply.drawn)} came",
                 hint="set answers_at_once to what this endpoint gives",
             )
         return reply
@@ -140,6 +151,7 @@ class Options:
             logprobs=self.logprobs,
             answers_at_once=self.answers_at_once,
             schemas=self.schemas,
+            tools=self.tools,
         )
 
     def _schema(self, schema: str) -> dict[str, object]:
@@ -152,8 +164,14 @@ class Options:
         return schema_fields(read, strict=is_closed(read), responses=self.decoder == "openai_responses")
 
     def _logprobs(self, ask: Ask) -> dict[str, object]:
-        """The fields that ask for log-probs; none for whole answers of an endpoint that has none."""
+        """The fields that ask for log-probs.
+
+        None for whole answers of an endpoint that has none, and where a schema or tools are its own affair: then they
+        may be those of another distribution.
+        """
         k = self.asked_k(ask)
+        if isinstance(ask, Generate | Draw) and (ask.tools or (ask.schema and isinstance(ask, Draw))):
+            return {}
         if not self.logprobs:
             if isinstance(ask, Draw):
                 return {}
@@ -208,6 +226,11 @@ class Options:
             raise InputError(f"end_pieces must be bytes, not {self.end_pieces!r}", hint="tokens are bytes: b'</s>'")
         if not all(type(number) is int for number in self.end_ids):
             raise InputError(f"end_ids must be whole numbers, not {self.end_ids!r}", hint="for instance [2]")
+        if self.tools and self.decoder != "openai_chat":
+            raise InputError(
+                f"calls of tools are read in the chat shape alone, and the decoder is {self.decoder!r}",
+                hint="leave `tools` out for this endpoint: calls are then written and read here",
+            )
         masking = sorted(_MASKING & set(self.extra_body or {}))
         if masking:
             raise InputError(

@@ -69,6 +69,10 @@ def differences(recorded: object, asked: object, where: str = "") -> Iterator[Di
         yield Difference(where, recorded, asked)
 
 
+class NotRecorded(InputError):
+    """A request that a cassette which is replayed does not hold, or not as often."""
+
+
 @final
 @dataclass(slots=True)
 class RecordedCall:
@@ -160,19 +164,19 @@ class Replay:
             call.given += 1
             return call.attempts[call.given - 1]
 
-    def missing(self, path: str, body: Mapping[str, object], key: str) -> InputError:
+    def missing(self, path: str, body: Mapping[str, object], key: str) -> NotRecorded:
         """The error for a request that was not recorded, or not as often."""
         equal = [call for call in self._calls if content_key(call.attempts[0].path, call.attempts[0].body) == key]
         if equal:
             times = sum(len(call.attempts) for call in equal)
-            return InputError(
+            return NotRecorded(
                 f"{self.path} holds this request to {path} {times} times (line {equal[0].line}), and it is sent again",
                 hint="record again what is asked more often",
             )
         nearest = min(self._calls, key=lambda call: _distance(call.attempts[0], path, body), default=None)
         if nearest is None:
-            return InputError(f"{self.path} holds no attempt at all", hint="record into it with `--record`")
-        return InputError(
+            return NotRecorded(f"{self.path} holds no attempt at all", hint="record into it with `--record`")
+        return NotRecorded(
             f"{self.path} does not hold this request to {path}; the nearest (line {nearest.line}) differs in "
             f"{_first(nearest.attempts[0], path, body).words}",
             hint="record it (`--record`), or ask as it was recorded: same model, knobs, prompts and pair",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,15 @@ def packed_as(path: Path, line: bytes) -> bytes:
 def read_header(path: Path) -> CassetteHeader:
     """The header of a cassette. Raises InputError for a file that is none."""
     return _header(path, next(lines_of(path), b""))
+
+
+def digest_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal: cassettes are told apart by it. Raises InputError where there is none."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}", hint="`--record FILE` writes a cassette") from error
 
 
 def rows_of(path: Path) -> Iterator[tuple[int, RecordedAttempt]]:

@@ -17,6 +17,7 @@ from blackbox_proxy.ledger.report import DEFINITIONS, By, Figures
 
 if TYPE_CHECKING:
     from blackbox_proxy.cli.estimating import Foreseen
+    from blackbox_proxy.ledger.store import Pruned
     from blackbox_proxy.steering import Steering
 
 SHOWN = ("requests", "input", "output", "wasted", "cost", "per_kept")
@@ -92,6 +93,25 @@ def figures_json(one: Figures) -> dict[str, object]:
         "per_kept": None if each is None else plain(each),
         "seconds": round(one.seconds, 3),
         "local_seconds": round(one.local_seconds, 3),
+    }
+
+
+def pruned(forgotten: Pruned) -> None:
+    """How many rows were deleted, and what stays of the same days, with why."""
+    show.line(f"{forgotten.deleted} rows deleted")
+    if forgotten.staying:
+        tags = f", or open budgets count them: {', '.join(map(one_line, forgotten.tags))}" if forgotten.tags else ""
+        more = "; --counted deletes those that budgets count, which then allow as much again" if forgotten.tags else ""
+        show.note(f"{forgotten.staying} older rows stay: their runs go on{tags}{more}")
+
+
+def pruned_json(forgotten: Pruned, *, before: str) -> dict[str, object]:
+    """The same as one JSON object. tags: whose budgets count rows that stay."""
+    return {
+        "deleted": forgotten.deleted,
+        "before": before,
+        "staying": forgotten.staying,
+        "tags": list(forgotten.tags),
     }
 
 

@@ -10,17 +10,27 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blackbox_proxy.cli.declaring import BUDGET, option
 from blackbox_proxy.cli.endpoint import OFF
 from blackbox_proxy.errors import InputError
+from blackbox_proxy.ledger.place import LedgerPlace
 
 if TYPE_CHECKING:
     from blackbox_proxy.cli.settings import Settings
     from blackbox_proxy.core.money.amounts import Budget
     from blackbox_proxy.ledger.books import Ledger
+
+
+def place_given(text: str) -> LedgerPlace:
+    """The place that an option names. Raises InputError where it is none."""
+    place = LedgerPlace(text)
+    if place.has_password:
+        from blackbox_proxy.cli import show
+
+        show.warning(f"the password of {place} stands on the command line, where others see it: see docs/cost.md")
+    return place
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +47,28 @@ class BudgetOptions:
         (), "Most requests, as --max-cost: 100, 1000/day, 500/KEY=VALUE.", panel=BUDGET, unset="no limit"
     )
     tag: tuple[str, ...] = option((), "KEY=VALUE for reports and budgets; may be repeated.", panel=BUDGET)
-    ledger: Path | None = option(
-        None, "Where requests are booked.", panel=BUDGET, unset="ledger.sqlite in the user's state directory"
+    ledger: LedgerPlace | None = option(
+        None,
+        "Where requests are booked: a file, or postgresql://USER@HOST/DATABASE.",
+        panel=BUDGET,
+        unset="ledger.sqlite in the user's state directory",
+        read=place_given,
     )
     no_ledger: bool = option(
         default=False, help="Book nothing; then no budget can hold.", panel=BUDGET, flag="--no-ledger", unset=OFF
     )
 
-    def file(self, settings: Settings) -> Path:
-        """Where the ledger is."""
+    def place(self, settings: Settings) -> LedgerPlace:
+        """Where the ledger is. Raises InputError where what is set is no place."""
         from blackbox_proxy.ledger.books import default_path
 
-        return (self.ledger or settings.ledger or default_path(os.environ)).expanduser()
+        place = self.ledger or LedgerPlace(settings.ledger or str(default_path(os.environ)))
+        return replace(place, password_file=place.password_file or settings.ledger_password_file)
+
+    @staticmethod
+    def standing(settings: Settings) -> tuple[Budget, ...]:
+        """The budgets that hold for every run. Raises InputError for one that is none."""
+        return budgets_of(_listed(settings.max_cost), _listed(settings.max_calls))
 
     @contextmanager
     def books(self, settings: Settings) -> Iterator[Ledger | None]:
@@ -63,9 +83,8 @@ class BudgetOptions:
             return
         from blackbox_proxy.ledger.books import open_ledger
 
-        costs, calls = _listed(settings.max_cost), _listed(settings.max_calls)
-        budgets = budgets_of((*self.max_cost, *costs), (*self.max_calls, *calls))
-        with open_ledger(self.file(settings), budgets=budgets, tags=tags_of(self.tag)) as ledger:
+        budgets = (*budgets_of(self.max_cost, self.max_calls), *self.standing(settings))
+        with open_ledger(self.place(settings), budgets=budgets, tags=tags_of(self.tag)) as ledger:
             yield ledger
 
 

@@ -14,6 +14,7 @@ import typer
 
 from blackbox_proxy.cli import (
     asking,
+    batch,
     chat,
     cost,
     doctor,
@@ -62,6 +63,7 @@ app.command(epilog=scoring.CHOOSE_EXAMPLES)(scoring.choose)
 app.command(epilog=scoring.SCORE_EXAMPLES)(scoring.score)
 app.command(epilog=doctor.EXAMPLES)(doctor.doctor)
 app.command(epilog=tune.EXAMPLES)(tune.tune)
+app.command(epilog=batch.EXAMPLES)(batch.batch)
 app.command(epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command(epilog=fit.EXAMPLES)(fit.fit)
 app.command(epilog=serving.SERVE_EXAMPLES)(serving.serve)

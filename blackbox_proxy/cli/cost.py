@@ -8,13 +8,13 @@ from __future__ import annotations
 import datetime as dt
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from blackbox_proxy.cli.booking import BudgetOptions
+from blackbox_proxy.cli.booking import BudgetOptions, place_given
 from blackbox_proxy.cli.declaring import Fields, with_options
 from blackbox_proxy.cli.endpoint import EndpointOptions
 from blackbox_proxy.cli.knobs import DraftKnob, steering_of
@@ -23,6 +23,7 @@ from blackbox_proxy.cli.pagefile import check_page_file, program, write_page
 from blackbox_proxy.errors import InputError
 
 if TYPE_CHECKING:
+    from blackbox_proxy.ledger.place import LedgerPlace
     from blackbox_proxy.ledger.rows import LedgerRow
     from blackbox_proxy.ledger.store import Store
 
@@ -67,7 +68,7 @@ def report(
 
     if html is not None:
         check_page_file(html)
-    with _opened(ledger) as store:
+    with _booked(ledger) as store:
         rows = list(store.rows(since=day_of(since)))
     groups, total = figures_by(rows, by=by), figures("total", rows)
     write_json(bills.report_json(groups, total, by=by)) if as_json else bills.report(
@@ -154,7 +155,7 @@ def export(
 
     if as_csv == as_jsonl:
         raise InputError("either --csv or --jsonl says how the rows are written", hint="give one of them")
-    with _opened(ledger) as store:
+    with _booked(ledger) as store:
         (write_csv if as_csv else write_jsonl)(store.rows(since=day_of(since)), sys.stdout)
 
 
@@ -163,19 +164,54 @@ def export(
 def prune(
     *,
     before: Annotated[str, typer.Option(help="Rows of the UTC days before this one: 2026-01-01, or 90d for 90 days.")],
+    counted: Annotated[
+        bool, typer.Option("--counted", help="Also what budgets of tags count; they then allow as much again.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Delete without a question.")] = False,
     ledger: LedgerOption,
     as_json: AsJson = False,
 ) -> None:
-    """Delete old rows for good; budgets of tags no longer count them either."""
-    from blackbox_proxy.cli import show
+    """Delete old rows for good, as far as no open budget counts them.
 
-    day = day_of(before)
-    with _opened(ledger) as store:
+    What stays: rows of a run that goes on at that day or later, and those of a tag for which a budget held then.
+    """
+    from blackbox_proxy.cli import bills
+    from blackbox_proxy.cli.settings import read_settings
+
+    day, today = day_of(before), day_of("today")
+    if day > today:
+        raise InputError(f"{day} is after today, {today}: the budgets of a day count its rows", hint="--before today")
+    with _booked(ledger) as store:
         if not yes:
-            _ask(f"delete all rows of the days before {day} from {store.path}?")
-        count = store.prune(before=day)
-    write_json({"deleted": count, "before": day}) if as_json else show.line(f"{count} rows deleted")
+            _ask(f"delete the rows of the days before {day} from {store.place}?")
+        budgets = ledger.standing(read_settings())
+        pruned = store.prune(before=day, budgets=budgets, today=today, counted=counted)
+    write_json(bills.pruned_json(pruned, before=day)) if as_json else bills.pruned(pruned)
+
+
+@app.command(epilog="Example: `blackbox-proxy cost copy ~/.local/state/blackbox-proxy/ledger.sqlite more.sqlite`")
+def copy(
+    source: Annotated[str, typer.Argument(metavar="FROM", help="The ledger whose rows are read; it stays as it is.")],
+    target: Annotated[str, typer.Argument(metavar="TO", help="The ledger that gets them; made where there is none.")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Copy all rows of a ledger into another: a file, or postgresql://USER@HOST/DATABASE. Nobody may book meanwhile.
+
+    All of it or nothing; runs that are there already are passed over, so it may be called again.
+    """
+    from blackbox_proxy.cli import show
+    from blackbox_proxy.cli.settings import read_settings
+    from blackbox_proxy.ledger.opening import open_store
+
+    settings = read_settings()
+    places = [BudgetOptions(ledger=place_given(text)).place(settings) for text in (source, target)]
+    with _opened(places[0]) as store, closing(open_store(places[1])) as other:
+        done = store.copy_to(other)
+    if as_json:
+        write_json({"copied": done.copied, "present": done.present})
+    else:
+        show.line(f"{done.copied} rows copied to {places[1]}; {done.present} were there already")
 
 
 def _ask(question: str) -> None:
@@ -186,19 +222,26 @@ def _ask(question: str) -> None:
 
 
 @contextmanager
-def _opened(ledger: BudgetOptions) -> Iterator[Store]:
-    """The ledger's file. Raises InputError where there is none: a report must not make one."""
+def _booked(ledger: BudgetOptions) -> Iterator[Store]:
+    """The open ledger of an option or of the settings."""
     from blackbox_proxy.cli.settings import read_settings
-    from blackbox_proxy.ledger.store import Store
 
-    path = ledger.file(read_settings())
-    if not path.exists():
-        raise InputError(f"there is no ledger at {path}", hint="`blackbox-proxy steer` makes one, or name it: --ledger")
-    store = Store(path)
-    try:
+    with _opened(ledger.place(read_settings())) as store:
         yield store
-    finally:
-        store.close()
+
+
+@contextmanager
+def _opened(place: LedgerPlace) -> Iterator[Store]:
+    """The open ledger. Raises InputError where there is none: a report must not make one."""
+    from blackbox_proxy.ledger.opening import existing_store
+
+    store = existing_store(place)
+    if store is None:
+        raise InputError(
+            f"there is no ledger at {place}", hint="`blackbox-proxy steer` makes one, or name it: --ledger"
+        )
+    with closing(store):
+        yield store
 
 
 def day_of(text: str | None) -> str:

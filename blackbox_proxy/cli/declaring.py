@@ -55,6 +55,7 @@ def option(
     short: str = "",
     unset: str = "",
     argument: bool = False,
+    read: Callable[[str], object] | None = None,
 ) -> Any:  # noqa: ANN401 (a field takes the type of its annotation)
     """A field that is an option of the commands that take its dataclass.
 
@@ -66,9 +67,10 @@ def option(
         short: How it is written in short; not at all where empty.
         unset: What holds where it is not given, in words; the default itself where empty.
         argument: Whether it is an argument, which stands without a name.
+        read: What makes the field's value of the text that is given; None where typer does.
     """
     metadata = {"help": help, "panel": panel, "option": flag, "short": short, "unset": unset, "argument": argument}
-    return field(default=default, metadata=metadata)
+    return field(default=default, metadata=metadata | ({} if read is None else {"read": read}))
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,26 +140,31 @@ class EndpointOptions:
         from blackbox_proxy.api import connect
         from blackbox_proxy.cassettes.opening import as_arguments
 
+        arguments = self.arguments(settings, adapter=adapter, route=route)
+        return connect(**arguments, ledger=ledger, **as_arguments(tape))
+
+    def arguments(
+        self, settings: Settings, *, adapter: str = "", route: Mapping[str, object] | None = None
+    ) -> dict[str, Any]:
+        """What `connect` takes of the endpoint, the key among it. Arguments as of `connect`. Raises InputError."""
         timeout = self.seconds
         chosen, profile = self._chosen(settings), self.profile or settings.profile
         url = self.base_url or (settings.base_url if "base_url" in chosen else None)
         variable = self.api_key_env or (settings.api_key_env if "api_key_env" in chosen else "")
         if variable:
             inputs.variable_name(variable)
-        return connect(
-            url or "" if profile else required(url, "base_url"),
-            model=required(self.model or settings.model, "model"),
-            profile=profile,
-            api_key=os.environ.get(variable) if variable else None,
-            key_name=variable,
-            template=inputs.template_text(self.template or settings.template),
-            tokenizer=self.tokenizer or (settings.tokenizer if "tokenizer" in chosen else ""),
-            adapter=adapter,
-            timeout=timeout,
-            options=self._adapter_options(settings, route or {}),
-            ledger=ledger,
-            **as_arguments(tape),
-        )
+        return {
+            "base_url": url or "" if profile else required(url, "base_url"),
+            "model": required(self.model or settings.model, "model"),
+            "profile": profile,
+            "api_key": os.environ.get(variable) if variable else None,
+            "key_name": variable,
+            "template": inputs.template_text(self.template or settings.template),
+            "tokenizer": self.tokenizer or (settings.tokenizer if "tokenizer" in chosen else ""),
+            "adapter": adapter,
+            "timeout": timeout,
+            "options": self._adapter_options(settings, route or {}),
+        }
 
     def _adapter_options(self, settings: Settings, route: Mapping[str, object]) -> dict[str, object]:
         """What the command line tells the adapter; with a profile, which knows the rest, only what was asked for.

@@ -9,7 +9,9 @@ import datetime as dt
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from functools import reduce
 from operator import add
 from pathlib import Path
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from blackbox_proxy.cli.endpoint import EndpointOptions
     from blackbox_proxy.cli.settings import Settings
     from blackbox_proxy.core.alignment.vocabulary import Vocabulary
+    from blackbox_proxy.ledger.place import LedgerPlace
     from blackbox_proxy.ledger.rows import LedgerRow
     from blackbox_proxy.steering import Steering
     from blackbox_proxy.types import Capabilities, Prompt
@@ -87,7 +90,7 @@ def foreseen(asked: EstimatedPrompts, settings: Settings) -> Foreseen:
     texts = read_prompts(asked.file)
     vocabulary, counted = _vocabulary(place, named=bool(asked.endpoint.tokenizer))
     lengths = [token_count(text.encode(), vocabulary) for text in texts]
-    learnt, kept_as = _learnt(_past(asked.budget.file(settings)), place, acceptance=asked.acceptance)
+    learnt, kept_as = _learnt(_past(asked.budget.place(settings)), place, acceptance=asked.acceptance)
     price = PriceList(price_file(os.environ)).find(
         place.base_url, place.model, at=dt.datetime.now(dt.UTC), tier=place.tier
     )
@@ -218,17 +221,15 @@ def _vocabulary(place: _Place, *, named: bool) -> tuple[Vocabulary | None, str]:
         return None, f"{assumed}, since {error.message}"
 
 
-def _past(path: Path) -> list[LedgerRow]:
+def _past(place: LedgerPlace) -> list[LedgerRow]:
     """The rows of the ledger; none where there is none, since an estimate makes none."""
-    from blackbox_proxy.ledger.store import Store
+    from blackbox_proxy.ledger.opening import existing_store
 
-    if not path.exists():
+    store = existing_store(place)
+    if store is None:
         return []
-    store = Store(path)
-    try:
+    with closing(store):
         return list(store.rows())
-    finally:
-        store.close()
 
 
 def _learnt(rows: Iterable[LedgerRow], place: _Place, *, acceptance: float | None = None) -> tuple[Wording, str]:
@@ -278,3 +279,37 @@ def expected(api: Api, prompt: Prompt, steering: Steering, *, rows: Iterable[Led
     price = None if api.account is None else api.account.price()
     plan = worded(steering.max_tokens, learnt, draft=steering.draft)
     return work(plan, prompt_length(api, prompt), price)
+
+
+def rows_work(api: Api, asked: Iterable[tuple[Prompt, Steering]], *, rows: Iterable[LedgerRow]) -> Work:
+    """What answers of full length are expected to take together, at most where whole answers are drawn.
+
+    rows: what the ledger knows.
+    """
+    from blackbox_proxy.run.foretelling import mark_foretold, prompt_length
+    from blackbox_proxy.run.sources import reached_by
+
+    price = None if api.account is None else api.account.price()
+    past, plan_of = list(rows), dict[tuple[object, ...], EstimatePlan]()
+    total = Work(0.0, 0.0, 0.0, None if price is None else Decimal(0))
+    for prompt, steering in asked:
+        mark_foretold(api, steering)
+        drawn = whole_work(api, prompt, steering)
+        if drawn is not None:
+            total += drawn
+            continue
+        at = (steering.max_tokens, steering.draft, steering.way, steering.leaves_alone)
+        if at not in plan_of:
+            learnt, _ = _learnt(
+                past, _Place(api.model, "", "", "", 1, ways_of(reached_by(api, steering.way).capabilities()))
+            )
+            plan_of[at] = _plan(steering, learnt)
+        total += work(plan_of[at], prompt_length(api, prompt), price)
+    return total
+
+
+def _plan(steering: Steering, learnt: Wording) -> EstimatePlan:
+    """An answer of full length, in one call where nothing is steered."""
+    if steering.leaves_alone:
+        return EstimatePlan(steering.max_tokens, 1.0, 0.0, float(steering.max_tokens))
+    return plans(steering.max_tokens, learnt, draft=steering.draft, least=1)[1]

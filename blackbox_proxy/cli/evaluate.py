@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -187,8 +186,7 @@ def _endpoint(closed: _ClosedModel, folder: Path, budget: BudgetOptions, *, slot
                 "--standin is an endpoint of its own, with books of its own",
                 hint="leave out --base-url, --profile, the budgets, the tags and the ledger",
             )
-        if closed.cassette != TapeOptions():
-            raise InputError("--standin is neither recorded nor replayed", hint="leave out --standin or the cassette")
+        closed.cassette.check_no_standin()
         with standin_api(closed.standin, folder, slots=slots) as api:
             yield _Endpoint(closed.settings, api, closed.mark)
         return
@@ -218,12 +216,7 @@ def standin_api(spec: str, folder: Path, *, slots: int) -> Iterator[Api]:
 def _books(settings: Settings, budget: BudgetOptions) -> Iterator[Ledger | None]:
     """The ledger. What limits a run limits the whole evaluation: its rows carry a tag of their own."""
     with budget.books(settings) as ledger:
-        if ledger is None:
-            yield None
-            return
-        name = uuid.uuid4().hex[:12]
-        budgets = [replace(one, per=f"evaluation={name}") if one.per == "run" else one for one in ledger.budgets]
-        yield replace(ledger, budgets=tuple(budgets), tags={**ledger.tags, "evaluation": name})
+        yield None if ledger is None else ledger.as_one_run("evaluation")
 
 
 def _one(
@@ -232,7 +225,8 @@ def _one(
     """One task, from the pair that it names, unless the command line names another."""
     from blackbox_proxy.evaluation.answering import Bench
     from blackbox_proxy.evaluation.answers import AnswerStore
-    from blackbox_proxy.evaluation.evaluate import Evaluation, pair_mark
+    from blackbox_proxy.evaluation.evaluate import Evaluation
+    from blackbox_proxy.local.loading import pair_mark
     from blackbox_proxy.local.pair import open_pair
     from blackbox_proxy.local.pairfile import find_pair, read_pair_file
     from blackbox_proxy.local.weights import default_cache, resolve

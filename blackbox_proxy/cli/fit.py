@@ -17,6 +17,7 @@ from blackbox_proxy.cli.endpoint import NEEDED, EndpointOptions, required
 from blackbox_proxy.cli.evaluate import standin_api, watching
 from blackbox_proxy.cli.options import AsJson, PairOptions, page_option, write_json
 from blackbox_proxy.cli.pagefile import check_page_file, program, write_page
+from blackbox_proxy.cli.taping import TapeOptions
 from blackbox_proxy.errors import InputError
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ EXAMPLES = """Examples:
 `blackbox-proxy fit lines.jsonl --prefer balanced --base-url https://HOST/v1 --model NAME --out recipe.toml`
 
 `blackbox-proxy fit fresh.jsonl --check recipe.toml`
+
+`blackbox-proxy fit lines.jsonl --replay tape.jsonl.gz --pair pair.toml --out again.toml`
 """
 
 FIRST = Path("fit")
@@ -43,12 +46,13 @@ FIRST = Path("fit")
 
 @dataclass(frozen=True, slots=True)
 class _Called:
-    """Which closed model is called, where that is booked, and where answers are kept."""
+    """Which closed model is called, where that is booked and recorded, and where answers are kept."""
 
     settings: Settings
     endpoint: EndpointOptions
     standin: str | None
     books: BudgetOptions
+    cassette: TapeOptions
     folder: Path
     at_once: int = 1
 
@@ -56,10 +60,15 @@ class _Called:
     def connected(self) -> Iterator[Api]:
         """Get ready to call it. A stand-in has books and prices of its own."""
         if self.standin:
+            self.cassette.check_no_standin()
             with standin_api(self.standin, self.folder, slots=self.at_once) as api:
                 yield api
             return
-        with self.books.books(self.settings) as ledger, self.endpoint.connect(self.settings, ledger=ledger) as api:
+        tape = self.cassette.open()
+        with (
+            self.books.books(self.settings) as ledger,
+            self.endpoint.connect(self.settings, ledger=ledger, tape=tape) as api,
+        ):
             yield api
 
     @property
@@ -123,6 +132,7 @@ def fit(
     minutes: Annotated[float | None, typer.Option(help="Most minutes; the best so far is then taken.")] = None,
     parallel: Annotated[int, typer.Option(min=1, help="Calls of the closed model under way at a time.")] = 1,
     books: BudgetOptions,
+    cassette: TapeOptions,
     answers: Annotated[
         Path, typer.Option(help="Folder of answers and experts: a fit that is stopped goes on.", rich_help_panel=OUTPUT)
     ] = FIRST,
@@ -136,10 +146,10 @@ def fit(
     """
     from blackbox_proxy.cli.settings import read_settings
     from blackbox_proxy.evaluation.task import ScoringRule
-    from blackbox_proxy.fitting.comparing import FitLimits
+    from blackbox_proxy.fitting.limits import FitLimits
     from blackbox_proxy.fitting.planning import FitOptions
 
-    called = _Called(read_settings(), endpoint, standin, books, answers, parallel)
+    called = _Called(cassette.settings(read_settings()), endpoint, standin, books, cassette, answers, parallel)
     if check is not None:
         _check(check, lines, called, pair=pair, as_json=as_json)
         return
@@ -197,7 +207,7 @@ def _report(outcome: FitOutcome, lines: Path, written: _Written, *, quiet: bool)
     """What to use and why; the page."""
     from blackbox_proxy.cli import show
     from blackbox_proxy.fitting.curves import read_curve
-    from blackbox_proxy.fitting.report import page_of, sentences
+    from blackbox_proxy.fitting.report import off_task_sentence, page_of, sentences
     from blackbox_proxy.pages.fit import fit_page
 
     said, task = sentences(outcome), outcome.task
@@ -212,7 +222,7 @@ def _report(outcome: FitOutcome, lines: Path, written: _Written, *, quiet: bool)
         evidence = recipe.evidence.model_dump()
         write_json({"arm": recipe.arm, "way": recipe.way, "out": str(written.recipe), "said": said, **evidence})
         return
-    for sentence in (*said, *([outcome.harm.sentence] if outcome.harm else [])):
+    for sentence in filter(None, (*said, off_task_sentence(outcome))):
         show.line(sentence)
     show.line(f"recipe: {written.recipe}")
     show.note(f"next: blackbox-proxy steer --recipe {written.recipe} QUESTION")

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tomllib
+from contextlib import contextmanager
+from decimal import Decimal
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,11 +23,51 @@ from blackbox_proxy.cli.taping import TapeOptions
 from blackbox_proxy.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
     from blackbox_proxy.gateway.config import Config
+    from blackbox_proxy.gateway.limits.rates import KeyLimits
     from blackbox_proxy.gateway.starter import UpstreamPlace
+    from blackbox_proxy.gateway.watching.events import GatewayWatch
+
+
+class LogFormat(StrEnum):
+    """How the gateway's log is written."""
+
+    TEXT = "text"
+    JSON = "json"
+
 
 ConfigFile = Annotated[Path, typer.Option("--config", help="The gateway's TOML file; `init` writes one.")]
 KeyFile = Annotated[Path, typer.Option("--file", help="The file with the hashes of the keys.")]
+LIMITS_PANEL = "Limits of this key"
+RequestsPerMinute = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Requests for answers in any minute.", rich_help_panel=LIMITS_PANEL, show_default="as [limits] says"
+    ),
+]
+TokensPerMinute = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Tokens of prompts and answers in any minute.",
+        rich_help_panel=LIMITS_PANEL,
+        show_default="as [limits] says",
+    ),
+]
+MaxCost = Annotated[
+    str | None,
+    typer.Option(
+        help="US dollars in all, by the ledger.", rich_help_panel=LIMITS_PANEL, show_default="as [limits] says"
+    ),
+]
+MaxCalls = Annotated[
+    int | None,
+    typer.Option(
+        min=0, help="Requests to upstreams in all.", rich_help_panel=LIMITS_PANEL, show_default="as [limits] says"
+    ),
+]
 CONFIG = Path("blackbox-proxy.toml")
 KEYS = Path("keys.txt")
 
@@ -34,6 +78,8 @@ SERVE_EXAMPLES = """Examples:
 `blackbox-proxy serve --port 0 --json`
 
 `blackbox-proxy serve --record upstream.jsonl.gz`
+
+`blackbox-proxy serve --log-format json 2>> gateway.log`
 """
 INIT_EXAMPLES = """Examples:
 
@@ -55,6 +101,9 @@ def serve(
     config: ConfigFile = CONFIG,
     host: Annotated[str | None, typer.Option(help="Address to listen on, in place of the file's.")] = None,
     port: Annotated[int | None, typer.Option(help="Port, in place of the file's; 0 takes a free one.")] = None,
+    log_format: Annotated[
+        LogFormat, typer.Option(help="How the log on standard error is written; json: a line for each answer too.")
+    ] = LogFormat.TEXT,
     cassette: TapeOptions,
     as_json: AsJson = False,
 ) -> None:
@@ -62,7 +111,6 @@ def serve(
 
     Runs until interrupted or terminated; answers under way are finished first. On SIGHUP it reads models and keys anew.
     """
-    from blackbox_proxy.cli import show
     from blackbox_proxy.cli.settings import read_settings
     from blackbox_proxy.gateway.config import read_config, variable
     from blackbox_proxy.gateway.server import serve as serve_gateway
@@ -76,18 +124,33 @@ def serve(
         max_cost=tuple(booked.max_cost),
         max_calls=tuple(booked.max_calls),
         tag=tuple(f"{key}={value}" for key, value in booked.tags.items()),
-        ledger=read.path(booked.file) if booked.file else None,
+        ledger=read.ledger_place,
         no_ledger=booked.off,
     )
-    with budget.books(read_settings()) as ledger:
+    with budget.books(read_settings()) as ledger, _log_in(log_format) as (log, watch):
         serve_gateway(
             read,
             announce=lambda url: _announce(url, read, as_json=as_json),
             ledger=ledger,
-            log=show.note,
+            log=log,
             tape=cassette.open(),
             again=lambda: read_config(config, environ),
+            watch=watch,
         )
+
+
+@contextmanager
+def _log_in(form: LogFormat) -> Iterator[tuple[Callable[[str], object], Sequence[GatewayWatch]]]:
+    """What notes are told to, and what is told of answers."""
+    from blackbox_proxy.cli import show
+
+    if form is not LogFormat.JSON:
+        yield show.note, ()
+        return
+    from blackbox_proxy.gateway.watching.json_log import json_lines
+
+    with json_lines(sys.stderr) as lines:
+        yield lines.note, (lines,)
 
 
 def _announce(url: str, read: Config, *, as_json: bool) -> None:
@@ -173,13 +236,18 @@ def add(
     name: Annotated[str, typer.Argument(help="What the ledger calls it.")],
     file: KeyFile = KEYS,
     config: ConfigFile = CONFIG,
+    requests_per_minute: RequestsPerMinute = None,
+    tokens_per_minute: TokensPerMinute = None,
+    max_cost: MaxCost = None,
+    max_calls: MaxCalls = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a key, keep its hash, and print it: this once. Says which line of the configuration asks clients for it."""
     from blackbox_proxy.cli import show
     from blackbox_proxy.gateway.keys import add_key
 
-    key = add_key(file, inputs.text_bytes(name).decode())
+    limits = _limits(requests_per_minute, tokens_per_minute, max_cost=max_cost, max_calls=max_calls)
+    key = add_key(file, inputs.text_bytes(name).decode(), limits)
     line = f"keys = {json.dumps(_seen_from(config.parent, file), ensure_ascii=False)}"
     if as_json:
         write_json({"name": name, "key": key, "file": str(file), "config": str(config), "line": line})
@@ -209,13 +277,54 @@ def _asks_for(config: Path, file: Path) -> bool:
 
 @keys_app.command("list", epilog="Example: `blackbox-proxy keys list --json`")
 def list_keys(file: KeyFile = KEYS, as_json: AsJson = False) -> None:
-    """The names of the keys that a file has. To withdraw one, remove its line."""
+    """The names of the keys that a file has, with their limits. To withdraw one, remove its line."""
     from blackbox_proxy.cli import show
-    from blackbox_proxy.gateway.keys import read_keys
+    from blackbox_proxy.gateway.keys import limits_text, read_keys
 
-    names = list(read_keys(file))
+    entries = read_keys(file)
     if as_json:
-        write_json(names)
+        write_json([{"name": name, **_limits_shown(entry.limits)} for name, entry in entries.items()])
         return
-    for name in names:
-        show.line(name)
+    for name, entry in entries.items():
+        show.line(" ".join([name, *limits_text(entry.limits)]))
+
+
+@keys_app.command(epilog="Example: `blackbox-proxy keys limit laptop --requests-per-minute 60 --max-cost 20`")
+def limit(
+    name: Annotated[str, typer.Argument(help="The key's name.")],
+    file: KeyFile = KEYS,
+    requests_per_minute: RequestsPerMinute = None,
+    tokens_per_minute: TokensPerMinute = None,
+    max_cost: MaxCost = None,
+    max_calls: MaxCalls = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give a key limits in place of those that it has; without options it has none of its own any more."""
+    from blackbox_proxy.cli import show
+    from blackbox_proxy.gateway.keys import limit_key, limits_text
+
+    limits = _limits(requests_per_minute, tokens_per_minute, max_cost=max_cost, max_calls=max_calls)
+    limit_key(file, inputs.text_bytes(name).decode(), limits)
+    if as_json:
+        write_json({"name": name, **_limits_shown(limits)})
+        return
+    show.line(" ".join([name, *limits_text(limits)]))
+    show.note("a running `serve` takes it over on SIGHUP")
+
+
+def _limits(requests: int | None, tokens: int | None, *, max_cost: str | None, max_calls: int | None) -> KeyLimits:
+    """The limits that options name. Raises InputError for an amount that is none."""
+    from blackbox_proxy.gateway.keys import read_amount
+    from blackbox_proxy.gateway.limits.rates import KeyLimits
+
+    cost = None if max_cost is None else read_amount("max_cost", max_cost)
+    if max_cost is not None and cost is None:
+        raise InputError(f"--max-cost {max_cost!r} is no amount of dollars", hint="as in 0.50, or 20")
+    return KeyLimits(requests, tokens, None if cost is None else Decimal(cost), max_calls)
+
+
+def _limits_shown(limits: KeyLimits) -> dict[str, int | str]:
+    """The limits by name; amounts of money as text."""
+    from blackbox_proxy.core.money.amounts import plain
+
+    return {name: plain(value) if isinstance(value, Decimal) else value for name, value in limits.given().items()}

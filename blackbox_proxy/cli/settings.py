@@ -10,7 +10,7 @@ import os
 import tomllib
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from blackbox_proxy.errors import InputError
@@ -37,7 +37,8 @@ class Settings(BaseSettings):
     api_key_env: str = "OPENAI_API_KEY"
     alpha: float = 1.0
     top_k: int = 20
-    ledger: Path | None = None
+    ledger: str | None = Field(default=None, repr=False)  # a URL may hold a password
+    ledger_password_file: Path | None = None
     log: Path | None = None
     max_cost: str = ""
     max_calls: str = ""

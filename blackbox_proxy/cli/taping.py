@@ -47,6 +47,11 @@ class TapeOptions:
         named = {"base_url": header.address, "model": header.model, "profile": header.profile}
         return settings.model_copy(update={name: value for name, value in named.items() if header.address})
 
+    def check_no_standin(self) -> None:
+        """Raises InputError where a stand-in is served and a cassette is named."""
+        if self != TapeOptions():
+            raise InputError("--standin is neither recorded nor replayed", hint="leave out --standin or the cassette")
+
     def open(self) -> Tape | None:
         """The cassette; None where there is none. Raises InputError where both are named, or a part of none."""
         from blackbox_proxy.cassettes.opening import open_tape

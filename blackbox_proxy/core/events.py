@@ -34,7 +34,7 @@ class ApiDraft:
 
     temperature: 0 for a greedy draft, 1 for one that is drawn, by `seed`. unsteered: the API's own answer is asked for,
     at any temperature and top_p, and nothing of it will be changed. schema: the JSON schema that the endpoint is to
-    hold it to; "" for none.
+    hold it to; "" for none. tools: the fields of a chat with tools, as JSON, for an endpoint that knows tools.
     """
 
     answer: bytes
@@ -46,6 +46,7 @@ class ApiDraft:
     unsteered: bool = False
     top_p: float = 1.0
     schema: str = ""
+    tools: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, final
+from typing import Any, Generic, Protocol, Self, TypeVar, final
 
 from blackbox_proxy.core.text import shared_bytes
 
@@ -71,14 +71,24 @@ class JsonSpot:
         return self.opened[:-1] if bytes([byte]) == _CLOSING[opening] else self.opened
 
 
+class Spot(Protocol):
+    """A place in a text."""
+
+    def after(self, byte: int, /) -> Self:
+        """The place behind one more byte."""
+
+
+S = TypeVar("S", bound=Spot)
+
+
 @final
-class JsonSpots:
-    """The spots in a text that grows, and is now and then another one."""
+class JsonSpots(Generic[S]):
+    """The spots in a text that grows, and is now and then another one. start: where a text begins."""
 
-    def __init__(self) -> None:
-        self._text, self._places = b"", [JsonSpot()]
+    def __init__(self, start: S) -> None:
+        self._text, self._places = b"", [start]
 
-    def at(self, text: bytes) -> JsonSpot:
+    def at(self, text: bytes) -> S:
         """The place behind a text."""
         shared = shared_bytes(self._text, text)
         del self._places[shared + 1 :]
@@ -97,6 +107,33 @@ class MustEnd:
     end: bool = False
 
 
+class TextLimits(Protocol[S]):
+    """Limits of the JSON in a text. start: where the text begins."""
+
+    @property
+    def start(self) -> S: ...
+
+    def endings(self, place: S, /) -> Iterator[MustEnd]:
+        """What must end at a place, where it may."""
+
+    def slack(self, place: S, /) -> int:
+        """How many bytes may follow, whatever they are, before anything must end: 0 where something must now."""
+
+    def words(self, place: S, /) -> str | None:
+        """Which limit the text has come up to at a place; None for none."""
+
+
+def reached(limits: TextLimits[S], text: bytes) -> list[str]:
+    """Which limits a text came up to, in words."""
+    words: dict[str, None] = {}
+    place = limits.start
+    for byte in text:
+        place = place.after(byte)
+        if (said := limits.words(place)) is not None:
+            words[said] = None
+    return [*words]
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class JsonLimits:
@@ -113,6 +150,11 @@ class JsonLimits:
     number: int = 32
     items: int = 256
     depth: int = 16
+
+    @property
+    def start(self) -> JsonSpot:
+        """Before all JSON."""
+        return JsonSpot()
 
     def endings(self, place: JsonSpot) -> Iterator[MustEnd]:
         """What must end at a place, where it may."""
@@ -135,21 +177,17 @@ class JsonLimits:
         of_number = self.number - (place.run if place.inside == "0" else 0)
         return max(0, min(of_string, of_number, self.items - 1 - commas, self.depth + 1 - len(place.opened)))
 
-    def reached(self, text: bytes) -> list[str]:
-        """Which limits a text of JSON came up to, in words."""
-        words: dict[str, None] = {}
-        place = JsonSpot()
-        for byte in text:
-            place = place.after(byte)
-            if place.inside == '"' and place.run >= self.string:
-                words[f"{self.string:,} characters of a string"] = None
-            elif place.inside == "0" and place.run >= self.number:
-                words[f"{self.number:,} characters of a number"] = None
-            elif place.opened and place.opened[-1][1] + 1 >= self.items:
-                words[f"{self.items:,} items or fields"] = None
-            elif len(place.opened) > self.depth:
-                words[f"{self.depth:,} arrays and objects in one another"] = None
-        return [*words]
+    def words(self, place: JsonSpot) -> str | None:
+        """Which limit a text of JSON has come up to at a place, in words; None for none."""
+        if place.inside == '"' and place.run >= self.string:
+            return f"{self.string:,} characters of a string"
+        if place.inside == "0" and place.run >= self.number:
+            return f"{self.number:,} characters of a number"
+        if place.opened and place.opened[-1][1] + 1 >= self.items:
+            return f"{self.items:,} items or fields"
+        if len(place.opened) > self.depth:
+            return f"{self.depth:,} arrays and objects in one another"
+        return None
 
 
 def _without(closing: bytes) -> bytes:
@@ -195,7 +233,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def bars(limits: JsonLimits, place: JsonSpot, piece: bytes, *, allows: Callable[[bytes, bool], bool]) -> bool:
+def bars(limits: TextLimits[S], place: S, piece: bytes, *, allows: Callable[[bytes, bool], bool]) -> bool:
     """Whether a piece goes on with what must end at a place, or inside the piece.
 
     allows: whether the text that stands before the piece may go on with some bytes, and end there where that is True.

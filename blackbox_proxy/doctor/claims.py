@@ -217,6 +217,11 @@ def _extra_body(value: object, seen: _Seen) -> _Result:
     return ("proven", "it is taken") if any(one.reply for one in asked) else ("refuted", "it is refused")
 
 
+def _tools(value: object, seen: _Seen) -> _Result:
+    asked = any(check.what == "tools" for check in seen.findings.checks)
+    return _equal(value, seen.findings.facts.tools) if asked else _UNASKED
+
+
 def _structured_logprobs(value: object, seen: _Seen) -> _Result:
     if seen.findings.facts.before_mask:
         return _equal(value, "before")
@@ -244,6 +249,7 @@ _OPTIONS: Mapping[str, Callable[[object, _Seen], _Result]] = {
     "prefill": _prefill,
     "echoes": _of_prefill("echoes"),
     "trims": _of_prefill("trims"),
+    "tools": _tools,
     "answers_at_once": _at_once,
     "pinned": _pinned,
     "extra_body": _extra_body,
@@ -262,6 +268,7 @@ _SHOWN_BY: Mapping[str, str] = {
     "prefill": "partial turn",
     "echoes": "partial turn",
     "trims": "blank at the end",
+    "tools": "tools",
     "answers_at_once": "answers at once",
     "pinned": "temperature",
 }

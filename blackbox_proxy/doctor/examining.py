@@ -21,6 +21,7 @@ from blackbox_proxy.doctor.replies import read_reply
 from blackbox_proxy.doctor.routes import find_fields, find_routes
 from blackbox_proxy.doctor.structured import find_structured
 from blackbox_proxy.doctor.token_text import find_token_text
+from blackbox_proxy.doctor.tools import find_tools
 from blackbox_proxy.errors import ApiBusy, ApiError, ApiRefused, BlackboxProxyError, PromptError, ReplyError
 from blackbox_proxy.types import WireRequest
 
@@ -35,7 +36,7 @@ class ExamEstimate:
     endpoint's own.
     """
 
-    calls: int = 36
+    calls: int = 37
     most_calls: int = 72
     input: int = 1_200
     output: int = 320
@@ -93,6 +94,7 @@ class Examination:
         else:
             find_drawing(session)
         find_answers(session, known=known if isinstance(known, int) else 1)
+        find_tools(session)
         findings.settled = findings.whole = True
 
     def _find_steps(self, session: ProbeSession) -> None:

@@ -109,7 +109,8 @@ class Facts:
 
     echoes: a chat repeats its partial turn. lists: a request may hold several prompts. gives_back: a raw text comes
     back with the alternatives at its places. structured: how a schema can demand a beginning, with log-probs;
-    before_mask: whether these are the model's own, and not those of what the schema lets stand.
+    before_mask: whether these are the model's own, and not those of what the schema lets stand. tools: a chat calls
+    tools by itself.
     """
 
     noise: float = 0.0
@@ -127,6 +128,7 @@ class Facts:
     gives_back: bool = False
     structured: str = "none"
     before_mask: bool = False
+    tools: bool = False
     trust: str = "exact"
     ends: tuple[str, ...] = ()
     blank_is_text: bool = False
@@ -252,6 +254,8 @@ class Findings:
         if facts.ends or facts.blank_is_text:
             kept = [end.decode() for end in ends if end or not facts.blank_is_text]
             options["end_pieces"] = tuple(dict.fromkeys((*kept, *facts.ends)))
+        if facts.tools:
+            options["tools"] = True
         return options | self._adapter_options()
 
     def _silent_options(self, form: RequestForm) -> dict[str, object]:
@@ -268,6 +272,7 @@ class Findings:
             "answers_at_once": facts.at_once or 1,
             **({"pinned": dict(facts.pinned)} if facts.pinned else {}),
             **({"extra_body": dict(form.extra)} if form.extra else {}),
+            **({"tools": True} if facts.tools else {}),
         }
 
     def _adapter_options(self) -> dict[str, object]:

@@ -47,7 +47,8 @@ class ProbePosition(NamedTuple):
 class ProbeReply:
     """A reply. shape: of its log-probs. keyed: token ids stand beside the legacy shape's tokens.
 
-    each: the places of all choices, by their index, where there are several.
+    each: the places of all choices, by their index, where there are several. called: the names of the tools that it
+    calls.
     """
 
     text: str
@@ -57,6 +58,7 @@ class ProbeReply:
     usage: Mapping[str, object] | None
     keyed: bool = False
     each: Mapping[int, tuple[ProbePosition, ...]] = field(default_factory=dict)
+    called: tuple[str, ...] = ()
 
     @property
     def stopped(self) -> bool:
@@ -87,7 +89,14 @@ def read_reply(body: Mapping[str, object]) -> ProbeReply:
         usage=counted,
         keyed=bool(columns_of(logprobs, fields).ids),
         each=_each(choices),
+        called=tuple(_called(message)),
     )
+
+
+def _called(message: Mapping[str, object]) -> Iterator[str]:
+    """The names of the tools that a message calls."""
+    for call in fields.as_list(message.get("tool_calls")):
+        yield fields.as_text(fields.as_mapping(fields.as_mapping(call).get("function")).get("name"))
 
 
 def _each(choices: Sequence[object]) -> Mapping[int, tuple[ProbePosition, ...]]:

@@ -14,14 +14,16 @@ from decimal import Decimal
 from typing import Any, Protocol, final
 
 from blackbox_proxy.api import Api
+from blackbox_proxy.cassettes.matching import NotRecorded
 from blackbox_proxy.core.decoding.routing import answer_features
 from blackbox_proxy.core.decoding.sources import OffsetTable
 from blackbox_proxy.core.money.spending import calls_of, cost_of, used_by
 from blackbox_proxy.errors import BlackboxProxyError, InputError, OverBudget
-from blackbox_proxy.evaluation.answers import KeptAnswer, key_of
+from blackbox_proxy.evaluation.answers import KeptAnswer
 from blackbox_proxy.evaluation.arms import AnswerJob, Arm, closed_prompt, pair_prompt
 from blackbox_proxy.evaluation.ceiling import place_of
 from blackbox_proxy.evaluation.task import Task
+from blackbox_proxy.kept import key_of, turned_knobs
 from blackbox_proxy.run.engine import Stream
 from blackbox_proxy.run.sources import LocalPair
 from blackbox_proxy.run.steerer import Steerer
@@ -98,21 +100,15 @@ def key(bench: Bench, job: AnswerJob) -> str:
     if arm.speaker not in ("closed", "tuned"):
         settings |= {"pair": bench.pair_mark, "pair_asked": pair_prompt(bench.task, job).messages[0].content}
     if arm.api_speaker in ("steered", "choice"):
-        settings |= {"steering": _chosen(bench.steering(arm)), "top_k": bench.api.capabilities().top_k}
+        settings |= {"steering": turned_knobs(bench.steering(arm)), "top_k": bench.api.capabilities().top_k}
     if arm.api_speaker == "choice":
         settings["options"] = job.item.choices
     if arm.route is not None:
         settings["route"] = asdict(arm.route)
     if arm.speaker != "steered":
         settings["speaker"] = arm.speaker
-        settings |= {"draws": arm.draws, "steering": _chosen(bench.steering(arm))} if arm.draws else {}
+        settings |= {"draws": arm.draws, "steering": turned_knobs(bench.steering(arm))} if arm.draws else {}
     return key_of(settings)
-
-
-def _chosen(steering: Steering) -> dict[str, object]:
-    """The knobs that are not at their default: a new one that nobody turns makes no answer a different one."""
-    usual = asdict(Steering())
-    return {name: value for name, value in asdict(steering).items() if value != usual[name]}
 
 
 def place_key(bench: Bench, job: AnswerJob) -> str:
@@ -124,7 +120,10 @@ def place_key(bench: Bench, job: AnswerJob) -> str:
 
 
 def answer(bench: Bench, job: AnswerJob) -> KeptAnswer:
-    """Ask. An error of ours is kept in the answer (`Bench`); one of all further questions is raised (OverBudget)."""
+    """Ask. An error of ours is kept in the answer (`Bench`); one of all further questions is raised.
+
+    Those are OverBudget, and NotRecorded of a replay, which would else end otherwise than what was recorded.
+    """
     blank = KeptAnswer(key(bench, job), bench.task.name, job.item.name, job.arm.name)
     makers = {
         "closed": _closed,
@@ -155,7 +154,7 @@ def _kept(bench: Bench, blank: KeptAnswer, make: Callable[[], KeptAnswer]) -> Ke
     before = time.perf_counter()
     try:
         return make()
-    except OverBudget:
+    except (OverBudget, NotRecorded):
         raise
     except BlackboxProxyError as error:
         if not bench.keeps_errors:

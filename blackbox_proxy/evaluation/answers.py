@@ -8,19 +8,12 @@ version of this file.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from decimal import Decimal
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, final
 
-from blackbox_proxy.evaluation.lines import KeptLines, LineStore
-
-
-def key_of(settings: Mapping[str, object]) -> str:
-    """A key that changes with anything that an answer depends on."""
-    return sha256(json.dumps(settings, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:32]
+from blackbox_proxy.kept import KeptLines, LineStore
 
 
 @dataclass(frozen=True, slots=True)

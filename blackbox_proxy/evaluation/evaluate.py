@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
 
-from blackbox_proxy.errors import InputError, WeightsError
+from blackbox_proxy.errors import InputError
 from blackbox_proxy.evaluation.advice import advice
 from blackbox_proxy.evaluation.answering import Bench, key, place_key
 from blackbox_proxy.evaluation.answers import AnswerStore, KeptAnswer
@@ -16,7 +15,6 @@ from blackbox_proxy.evaluation.scoring import scorer
 from blackbox_proxy.evaluation.statistics import Mean, mean
 from blackbox_proxy.evaluation.summary import ArmAnswers, figures, given, majority
 from blackbox_proxy.evaluation.task import Item, Task
-from blackbox_proxy.local.pair import PairFiles
 from blackbox_proxy.recipes import FittedRecipe
 
 Watch = Callable[[str, int], Callable[[object], object]]
@@ -61,19 +59,6 @@ class TaskOutcomeFigures:
     def advice(self) -> tuple[str, ...]:
         """What it comes to."""
         return advice(self.arms, self.figures, items=len(self.task.test))
-
-
-def pair_mark(files: PairFiles) -> str:
-    """A mark that changes with the content of the pair's files and its template. Raises WeightsError where one is gone.
-
-    The models themselves are told by name and size: they are large, and a changed one has another size or name.
-    """
-    try:
-        models = [(path.name, path.stat().st_size) for path in (files.expert, files.anti_expert)]
-        adapter = sha256(files.adapter.read_bytes()).hexdigest() if files.adapter else ""
-    except OSError as error:
-        raise WeightsError(f"cannot read the pair's files: {error}", hint="check the pair file") from error
-    return sha256(repr((models, adapter, files.template)).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,22 +11,18 @@ from __future__ import annotations
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import final
 
-from blackbox_proxy.errors import BlackboxProxyError
 from blackbox_proxy.evaluation.answering import Bench, Stopped, answer, in_place, key, place_key
 from blackbox_proxy.evaluation.answers import AnswerStore, KeptAnswer
 from blackbox_proxy.evaluation.arms import AnswerJob, Arm
 from blackbox_proxy.evaluation.scoring import Score, scorer
 from blackbox_proxy.evaluation.task import Item
+from blackbox_proxy.workers import FailureStreak, work_through
 
-FAILURES = 5
-"""So many errors one after another, without an answer between them, end a run: the next will not be better."""
-
-JOIN_SECONDS = 10.0
-"""Seconds that a run which is stopped waits for what is under way."""
-
+_HOPELESS = "correct what is wrong; what was answered is kept, and is not asked again"
 
 Unit = tuple[AnswerJob, ...]
 """Jobs that one worker does one after another."""
@@ -97,9 +93,8 @@ class Run:
     at_once: int = 1
     tick: Callable[[object], object] = lambda _: None
     asked: int = 0
-    _failed: int = 0
+    _streak: FailureStreak = field(default_factory=lambda: FailureStreak(_HOPELESS))
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _broken: BaseException | None = None
     _score: Score = field(init=False)
 
     def __post_init__(self) -> None:
@@ -114,34 +109,14 @@ class Run:
         """Ask what has no answer yet. Raises what ends a run: an interrupt, a budget, errors without end."""
         for stage in plan:
             calls, local = deque(stage.calls), deque(stage.local)
-            self._beside([*[calls] * self.at_once, *([local] if local else [])])
+            queues = [*[calls] * self.at_once, *([local] if local else [])]
+            work_through([(queue, self._through) for queue in queues], stop=self.bench.stop, name="evaluate")
 
-    def _beside(self, queues: Sequence[deque[Unit]]) -> None:
-        threads = [threading.Thread(target=self._work, args=(queue,), name="evaluate", daemon=True) for queue in queues]
-        for thread in threads:
-            thread.start()
-        try:
-            for thread in threads:
-                thread.join()
-        except BaseException:
-            self.bench.stop.set()
-            for thread in threads:
-                thread.join(JOIN_SECONDS)
-            raise
-        if self._broken is not None:
-            raise self._broken
-
-    def _work(self, units: deque[Unit]) -> None:
-        """Take units until there are none. What is raised ends the other workers too."""
-        try:
-            while units and not self.bench.stop.is_set():
-                for job in _next(units):
-                    self._do(job)
-        except Stopped:
-            return
-        except BaseException as error:  # noqa: BLE001 (it is raised in the thread that waits)
-            self._broken = self._broken or error
-            self.bench.stop.set()
+    def _through(self, unit: Unit) -> None:
+        """The jobs of a unit. Where the run was stopped meanwhile, no more of them."""
+        with suppress(Stopped):
+            for job in unit:
+                self._do(job)
 
     def _do(self, job: AnswerJob) -> None:
         at = key(self.bench, job)
@@ -166,21 +141,5 @@ class Run:
         self.store.keep(kept)
         with self._lock:
             self.asked += 1
-            self._failed = self._failed + 1 if kept.error else 0
-            if self._failed >= FAILURES:
-                raise Hopeless(f"{FAILURES} questions failed one after another: {kept.error}", hint=_HOPELESS)
+        self._streak.note(kept.error)
         return kept
-
-
-_HOPELESS = "correct what is wrong; what was answered is kept, and is not asked again"
-
-
-class Hopeless(BlackboxProxyError):
-    """Errors without an answer between them."""
-
-
-def _next(units: deque[Unit]) -> Unit:
-    try:
-        return units.popleft()
-    except IndexError:
-        return ()

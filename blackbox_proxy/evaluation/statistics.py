@@ -29,6 +29,10 @@ class Mean:
     high: float
     n: int
 
+    def __str__(self) -> str:
+        """The mean and its interval, to two digits."""
+        return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
+
 
 @dataclass(frozen=True, slots=True)
 class Paired:

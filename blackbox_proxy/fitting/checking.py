@@ -45,9 +45,10 @@ class Recheck:
     @property
     def sentence(self) -> str:
         """What came of it."""
-        said, before = _spoken(self.scored), _spoken(self.foretold)
         verdict = "it still holds" if self.holds else "it no longer holds: fit anew, or look at what has changed"
-        scores = f"on {self.scored.n} fresh lines the recipe scores {said}, and it had {before}: {verdict}"
+        scores = (
+            f"on {self.scored.n} fresh lines the recipe scores {self.scored}, and it had {self.foretold}: {verdict}"
+        )
         if self.local is None:
             return scores
         had = "" if self.local_before is None else f", and {self.local_before:.0%} had been"
@@ -122,7 +123,3 @@ def _foretold(recipe: FittedRecipe) -> Mean:
     if known.n:
         return Mean(known.score, known.low, known.high, known.n)
     return Mean(known.predicted, known.predicted_low, known.predicted_high, known.validation)
-
-
-def _spoken(value: Mean) -> str:
-    return f"{value.value:.2f} ({value.low:.2f} to {value.high:.2f})"

@@ -5,19 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import final
 
+from blackbox_proxy.cassettes.matching import NotRecorded
 from blackbox_proxy.core.money.amounts import Price, cost
 from blackbox_proxy.errors import BlackboxProxyError, OverBudget
 from blackbox_proxy.evaluation.answering import Bench, key
-from blackbox_proxy.evaluation.answers import key_of
 from blackbox_proxy.evaluation.arms import AnswerJob, Arm, closed_prompt, pair_prompt
 from blackbox_proxy.evaluation.evaluate import Watch
 from blackbox_proxy.evaluation.task import Item
 from blackbox_proxy.fitting.places import CollectedLine, PlaceStore
 from blackbox_proxy.fitting.selecting import Trial
 from blackbox_proxy.fitting.weights import LEAST, CrossFit, cross_fitted
+from blackbox_proxy.kept import key_of
 from blackbox_proxy.run.steerer import Steerer
 from blackbox_proxy.types import Continuation, Usage
 
@@ -75,12 +75,6 @@ class Collector:
     clock: Callable[[], float]
     seed: int = 0
     lines: list[CollectedLine] = field(default_factory=list)
-
-    @property
-    def cost(self) -> Decimal | None:
-        """US dollars of what was collected; None where some are unknown."""
-        known = [line.cost for line in self.lines if line.cost is not None]
-        return sum(known, Decimal(0)) if len(known) == len(self.lines) else None
 
     def __call__(self, closed: Trial, room: Room) -> CrossFit | None:
         """Weights, cross-fitted; None where there is no money, or no time, or nothing to fit them to.
@@ -155,6 +149,8 @@ class Collector:
                     tick(kept)
                 yield kept
                 failures = 0
+            except NotRecorded:
+                raise
             except OverBudget as error:
                 self.say(f"the collection ends: {error.message}")
                 return

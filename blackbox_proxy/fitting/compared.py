@@ -18,21 +18,23 @@ class ComparedArms:
     Attributes:
         chosen: The winner, with its validation answers.
         trials: All arms, in order, each with what it answered.
+        finalists: Those that the winner was chosen from.
         stayed: Rounds that each arm took part in, by name.
         predicted: What the winner should score on other lines.
-        tested: What it scored on held-back lines; None where they were not asked.
-        answers: What it answered there.
+        answers: What it answered to held-back lines; nothing where they were not asked.
+        tested: What it scored there; None where they were not asked.
         spent: US dollars of all answers; None where no price is known.
-        notes: What cut the comparison short, if anything did.
+        notes: What cut the fit short, if anything did.
         route: The route that was compared too; None where there was none to make.
     """
 
     chosen: Trial
     trials: tuple[Trial, ...]
+    finalists: tuple[Trial, ...]
     stayed: dict[str, int]
     predicted: Mean
-    tested: Mean | None
     answers: ArmAnswers
-    spent: Decimal | None
+    tested: Mean | None = None
+    spent: Decimal | None = None
     notes: tuple[str, ...] = ()
     route: RoutedTrial | None = None

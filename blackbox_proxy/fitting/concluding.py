@@ -10,6 +10,7 @@ from typing import Any
 from blackbox_proxy.evaluation.statistics import Mean, mean
 from blackbox_proxy.evaluation.task import Task
 from blackbox_proxy.fitting.compared import ComparedArms
+from blackbox_proxy.fitting.harmless import HarmRemedy
 from blackbox_proxy.fitting.offtask import OffTaskHarm
 from blackbox_proxy.fitting.planning import FitPlan
 from blackbox_proxy.fitting.selecting import Trial
@@ -21,6 +22,7 @@ class Conclusion:
     """What a recipe is made of.
 
     pair_file, pair_mark: of the pair. price: which row of which list. harm: what it does to questions of another kind.
+    remedy: what became of an arm that harms them.
     """
 
     plan: FitPlan
@@ -30,6 +32,7 @@ class Conclusion:
     pair_mark: str
     price: str
     harm: OffTaskHarm | None = None
+    remedy: HarmRemedy | None = None
 
     def recipe(self) -> FittedRecipe:
         """What to run, and why."""
@@ -71,18 +74,12 @@ class Conclusion:
             **_rounded("predicted", compared.predicted),
             usd_per_1000=_money(compared.chosen.usd_per_1000),
             price=self.price,
-            spent_usd=_spent(compared, self.harm),
+            spent_usd=_money(None if compared.spent is None else float(compared.spent)),
             **_off_task(self.harm),
+            **_instead(self.remedy),
             arms=tuple(_arm(trial, compared) for trial in compared.trials if trial.scores),
             route=compared.route.evidence if compared.route is not None else None,
         )
-
-
-def _spent(compared: ComparedArms, harm: OffTaskHarm | None) -> float | None:
-    """US dollars of the comparison, the test, and the questions of another kind."""
-    parts = [compared.spent, *([] if harm is None else [harm.spent])]
-    known = [part for part in parts if part is not None]
-    return round(float(sum(known)), 6) if len(known) == len(parts) else None
 
 
 def _off_task(harm: OffTaskHarm | None) -> dict[str, Any]:
@@ -90,6 +87,12 @@ def _off_task(harm: OffTaskHarm | None) -> dict[str, Any]:
         return {}
     lost = Mean(harm.lost.value, harm.lost.low, harm.lost.high, harm.lost.n)
     return {"off_task": lost.n, **_rounded("changed", harm.changed), **_rounded("lost", lost)}
+
+
+def _instead(remedy: HarmRemedy | None) -> dict[str, Any]:
+    if remedy is None or remedy.taken is None:
+        return {}
+    return {"instead_of": remedy.before.name, "instead_lost": round(remedy.harm.lost.value, 4)}
 
 
 def _rounded(name: str, value: Mean) -> dict[str, Any]:

@@ -21,6 +21,9 @@ from blackbox_proxy.types import Prompt
 BASE = "pypi:smollm2-135m-instruct"
 """The untuned model of an expert where nobody names one."""
 
+ADAPTER = "expert.lora.gguf"
+"""What an expert is called in its folder."""
+
 STEPS = 60
 """Fewest steps of a course: of few lines more epochs are read."""
 
@@ -37,6 +40,25 @@ def check_extra() -> None:
             f"no pair is given, so an expert is to be trained, and {error.message}",
             hint=f"{error.hint}; or give a pair that is there with --pair",
         ) from None
+
+
+def kept_expert(folder: Path) -> Path | None:
+    """The pair file of an expert whose training has ended; None where there is none. folder: where it is written."""
+    if not folder.is_dir():
+        return None
+    files = outputs(folder / ADAPTER)
+    return files.pair if files.pair.exists() and not files.checkpoint.exists() else None
+
+
+def replayed_expert(folder: Path) -> Path:
+    """The expert that a recorded fit has trained. Raises InputError where it is not kept there."""
+    kept = kept_expert(folder)
+    if kept is None:
+        raise InputError(
+            f"a cassette holds no expert, and a replay trains none; {folder} keeps none either",
+            hint="give the --pair of the fit that was recorded; where it trained its expert, its --answers folder",
+        )
+    return kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +98,16 @@ def trained(
         limit: When the best epoch so far is taken; the first is always finished. None for no limit.
         watch: Told of every step.
     """
-    out = folder / "expert.lora.gguf"
-    files = outputs(out)
-    if files.pair.exists() and not files.checkpoint.exists():
-        say(f"the expert of an earlier run is taken: {files.pair}")
-        return files.pair
+    out = folder / ADAPTER
+    kept = kept_expert(folder)
+    if kept is not None:
+        say(f"the expert of an earlier run is taken: {kept}")
+        return kept
     lines = [Line(Prompt.ask(item.prompt), item.reference) for item in items]
     cut = max(1, round(HELD * len(lines)))
     job = TuningJob(base, spec, out, lines[cut:], lines[:cut], _recipe(len(lines) - cut, seed))
     _train(job, say, limit=limit or TrainingTime(), watch=watch)
-    return files.pair
+    return outputs(out).pair
 
 
 def _recipe(lines: int, seed: int) -> Recipe:

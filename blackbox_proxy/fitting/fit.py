@@ -11,26 +11,37 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from blackbox_proxy.api import Api
+from blackbox_proxy.cassettes.reading import digest_of
 from blackbox_proxy.core.money.amounts import Budget
 from blackbox_proxy.evaluation.answering import Bench, BenchPair
-from blackbox_proxy.evaluation.answers import AnswerStore, key_of
-from blackbox_proxy.evaluation.evaluate import Watch, pair_mark
+from blackbox_proxy.evaluation.answers import AnswerStore
+from blackbox_proxy.evaluation.evaluate import Watch
+from blackbox_proxy.evaluation.statistics import mean
 from blackbox_proxy.evaluation.task import Task
+from blackbox_proxy.fitting.asker import LineAsker
 from blackbox_proxy.fitting.candidates import Material
 from blackbox_proxy.fitting.collecting import Collector
 from blackbox_proxy.fitting.compared import ComparedArms
-from blackbox_proxy.fitting.comparing import TRAINING_TIME, ArmComparison
+from blackbox_proxy.fitting.comparing import ArmComparison
 from blackbox_proxy.fitting.concluding import Conclusion
-from blackbox_proxy.fitting.experts import TrainingTime, check_extra, trained
+from blackbox_proxy.fitting.experts import TrainingTime, check_extra, replayed_expert, trained
 from blackbox_proxy.fitting.fronts import example_sets
-from blackbox_proxy.fitting.offtask import OffTaskCheck, OffTaskHarm, check_count, is_late, room_of
+from blackbox_proxy.fitting.harmless import HarmlessChoice, HarmRemedy, replaced
+from blackbox_proxy.fitting.heldback import on_held_back, price_of_test
+from blackbox_proxy.fitting.limits import OFF_TASK_TIME, TRAINING_TIME
+from blackbox_proxy.fitting.offtask import OffTaskCheck, OffTaskHarm, check_count
 from blackbox_proxy.fitting.places import PlaceStore
 from blackbox_proxy.fitting.planning import FitOptions, FitPlan, planned, task_of
 from blackbox_proxy.fitting.prechecks import check_budget, check_for_base, check_for_pair, check_prices, price_of
+from blackbox_proxy.kept import key_of
+from blackbox_proxy.local.loading import pair_mark
 from blackbox_proxy.local.pair import open_pair
 from blackbox_proxy.local.pairfile import find_pair, read_pair_file
 from blackbox_proxy.local.weights import default_cache, resolve
 from blackbox_proxy.recipes import FittedRecipe, RecipeEndpoint, write_recipe
+
+ANSWERS = "answers.jsonl"
+"""The file of answers in the folder of a fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +49,8 @@ class FitOutcome:
     """What a fit came to.
 
     compared: all that was compared. task: the lines as they were parted. pair: the file of the pair. harm: what the
-    recipe does to questions of another kind; None where that was not asked.
+    recipe does to questions of another kind; None where that was not asked. remedy: what became of an arm that harms
+    them; None where there was none, or nothing could be tried.
     """
 
     recipe: FittedRecipe
@@ -46,6 +58,7 @@ class FitOutcome:
     task: Task
     pair: str
     harm: OffTaskHarm | None = None
+    remedy: HarmRemedy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +98,10 @@ def fit(
 
     Args:
         lines: JSONL, in every form that `tune` and tasks take.
-        api: The hosted model; a budget needs one with a ledger (`connect(..., ledger=...)`).
-        pair: A pair file; None trains an expert, which needs the extra [tune].
+        api: The hosted model; a budget needs one with a ledger (`connect(..., ledger=...)`). One that is replayed comes
+            to the recipe of the fit that was recorded, at the same prices, and nothing is sent.
+        pair: A pair file; None trains an expert, which needs the extra [tune], or of a replay takes the one that the
+            recorded fit has left in the folder.
         out: Where the recipe is written; None for nowhere.
         folder: Where answers and experts are kept.
         options: What is tried, and what it may take.
@@ -103,18 +118,31 @@ def fit(
     check_count(chosen.off_task)
     plan = planned(Path(lines), chosen, endpoint or endpoint_of(api), trains=pair is None)
     check_budget(plan, price_of(api))
+    place = Path(folder) / plan.mark
+    if pair is None and api.replayed is not None:
+        pair = replayed_expert(place)
     if pair is None:
         check_extra()
     heard.say(plan.summary)
-    place = Path(folder) / plan.mark
     place.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         opened = stack.enter_context(opened_pair(_expert(plan, place, heard) if pair is None else pair))
-        store = stack.enter_context(AnswerStore(place / "answers.jsonl"))
+        store = stack.enter_context(AnswerStore(_answers_of(place, api, heard.say)))
         outcome = compare(plan, api=api, opened=opened, store=store, telling=heard)
     if out is not None:
         write_recipe(outcome.recipe, Path(out))
     return outcome
+
+
+def _answers_of(place: Path, api: Api, say: Callable[[str], object]) -> Path:
+    """Where answers are kept. A replay has a folder for each cassette, so that it takes no answer that is not of it."""
+    if api.replayed is not None:
+        folder = place / f"replayed-{digest_of(api.replayed)[:12]}"
+        folder.mkdir(exist_ok=True)
+        return folder / ANSWERS
+    if api.is_taped and (place / ANSWERS).exists():
+        say(f"what {place} keeps is not asked again, so it is not recorded: a replay needs the earlier cassette too")
+    return place / ANSWERS
 
 
 def compare(
@@ -140,35 +168,56 @@ def compare(
     bench = Bench(task, _limited(api, plan), opened.pair, plan.where, opened.mark)
     with PlaceStore(store.path.with_name("places.jsonl")) as places:
         collector = Collector(bench, places, heard.say, heard.watch, time.monotonic, seed=options.seed)
-        compared = ArmComparison(
-            bench, store, material, options.limits, collector, heard.say, heard.watch, started=heard.started
-        )()
-    harm = _off_task(plan, compared, bench, store=store, telling=heard)
+        asker = LineAsker(
+            bench,
+            store,
+            options.limits,
+            heard.say,
+            heard.watch,
+            started=heard.started,
+            collected=lambda: collector.lines,
+        )
+        compared = ArmComparison(asker, material, collector)()
+    compared, harm, remedy = _off_task(plan, compared, asker)
+    answers = on_held_back(asker, compared.chosen)
+    tested = mean(list(answers.scores.values()))
+    compared = replace(compared, answers=answers, tested=tested, spent=asker.spent(), notes=tuple(asker.notes))
     price = price_of(api)
-    conclusion = Conclusion(plan, compared, task, opened.file, opened.mark, price.source if price else "", harm)
-    return FitOutcome(conclusion.recipe(), compared, task, opened.file, harm)
+    source = price.source if price else ""
+    conclusion = Conclusion(plan, compared, task, opened.file, opened.mark, source, harm, remedy)
+    return FitOutcome(conclusion.recipe(), compared, task, opened.file, harm, remedy)
 
 
 def _off_task(
-    plan: FitPlan, compared: ComparedArms, bench: Bench, *, store: AnswerStore, telling: Telling
-) -> OffTaskHarm | None:
-    """What the winner does to questions of another kind, within what is left of money and time."""
+    plan: FitPlan, compared: ComparedArms, asker: LineAsker
+) -> tuple[ComparedArms, OffTaskHarm | None, HarmRemedy | None]:
+    """What the winner does to questions of another kind, and what takes its place where that is too much."""
+    room = asker.room()
     check = OffTaskCheck(
-        bench,
-        store,
+        asker.bench,
+        asker.store,
         count=plan.options.off_task,
-        room=room_of(plan.options.limits, compared.spent),
+        room=None if room is None else room - price_of_test(asker, compared.chosen),
         labels=plan.examples.labels,
-        say=telling.say,
-        watch=telling.watch,
-        late=lambda: is_late(plan.options.limits, telling.started),
+        say=asker.say,
+        watch=asker.watch,
+        late=lambda: asker.is_late(OFF_TASK_TIME),
         at_once=plan.options.limits.at_once,
+        counted=asker.count,
     )
     closed = next(trial.candidate.arm for trial in compared.trials if trial.name == "closed")
     harm = check(compared.chosen, closed)
-    if harm is not None:
-        telling.say(harm.sentence)
-    return harm
+    if harm is None:
+        return compared, None, None
+    asker.say(harm.sentence)
+    if not harm.harmful:
+        return compared, harm, None
+    remedy = HarmlessChoice(asker, check, compared, closed, harm, check.payable(compared.chosen))()
+    if remedy is None:
+        return compared, harm, None
+    asker.say(remedy.sentence)
+    taken = harm if remedy.taken is None else remedy.taken.harm
+    return replaced(compared, remedy, lines=len(asker.bench.task.test)), taken, remedy
 
 
 def _limited(api: Api, plan: FitPlan) -> Api:

@@ -8,14 +8,13 @@ mentions the fact.
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from functools import lru_cache
 from importlib.resources import files
 from typing import final
 
+from blackbox_proxy.cassettes.matching import NotRecorded
 from blackbox_proxy.errors import BlackboxProxyError, InputError
 from blackbox_proxy.evaluation.answering import Bench, key
 from blackbox_proxy.evaluation.answers import AnswerStore, KeptAnswer
@@ -25,8 +24,6 @@ from blackbox_proxy.evaluation.run import Run, stages
 from blackbox_proxy.evaluation.scoring import scorer
 from blackbox_proxy.evaluation.statistics import Mean, Paired, mean, paired
 from blackbox_proxy.evaluation.task import Item, ScoringRule, Task
-from blackbox_proxy.fitting.affording import KEPT_BACK
-from blackbox_proxy.fitting.comparing import FitLimits
 from blackbox_proxy.fitting.examples import with_choices
 from blackbox_proxy.fitting.selecting import Trial
 
@@ -53,12 +50,10 @@ class OffTaskHarm:
     Attributes:
         changed: Share of answers that are another text than the closed model's.
         lost: The closed model's score less the recipe's, on the same questions.
-        spent: US dollars of all answers; None where some are unknown.
     """
 
     changed: Mean
     lost: Paired
-    spent: Decimal | None
 
     @property
     def harmful(self) -> bool:
@@ -103,6 +98,7 @@ class OffTaskCheck:
         watch: Told what is asked.
         late: Whether the time is used up.
         at_once: Calls of the closed model under way at a time.
+        counted: Told the keys of the answers that are asked for.
     """
 
     bench: Bench
@@ -114,26 +110,29 @@ class OffTaskCheck:
     watch: Watch = lambda _what, _total: lambda _: None
     late: Callable[[], bool] = lambda: False
     at_once: int = 1
+    counted: Callable[[Iterable[str]], object] = lambda _: None
 
     def __call__(self, chosen: Trial, closed: Arm) -> OffTaskHarm | None:
         """What the recipe does. None where it is the closed model by itself, or too little could be asked."""
         arm = chosen.candidate.arm
         if not self.count or (arm.speaker == "closed" and not arm.before):
             return None
-        items = self._affordable(chosen)
+        items = self.payable(chosen)
         if len(items) < FEWEST:
             self.say(f"questions of another kind are not asked: {FEWEST} of them are not paid for")
             return None
+        return self.harm_of(arm, closed, items)
+
+    def harm_of(self, arm: Arm, closed: Arm, items: Sequence[Item]) -> OffTaskHarm | None:
+        """What an arm does to some of the questions; None where too few of them could be asked."""
         arms = (replace(closed, n=len(items)), replace(arm, name="recipe", n=len(items)))
         self._ask(arms, items)
         return self._compared(arms, items)
 
-    def _affordable(self, chosen: Trial) -> tuple[Item, ...]:
-        """The first ones, as many as are paid for: an answer is taken to be as dear as the longest there may be."""
+    def payable(self, chosen: Trial) -> tuple[Item, ...]:
+        """The first questions, as many as are paid for, to the closed model and to the recipe."""
         items = with_choices(questions()[: self.count], self.labels)
-        lengths = [answer.output for answer in chosen.given.answers.values() if answer.output]
-        longer = max(1.0, TOKENS * len(lengths) / sum(lengths)) if lengths else 1.0
-        each = 2 * longer * chosen.per_answer
+        each = 2 * price_of_question(chosen)
         if self.room is None or not math.isfinite(each) or not each:
             return items
         return items[: max(0, int(self.room / each))]
@@ -142,6 +141,7 @@ class OffTaskCheck:
         """Ask what has no answer yet, until money or time is used up, or the endpoint refuses."""
         self._bench.stop.clear()
         run, plan = Run(self._bench, self.store, at_once=self.at_once), stages(arms, items)
+        self.counted(key(self._bench, AnswerJob(arm, item)) for arm in arms for item in items)
         shown = self.watch("questions of another kind", run.waiting(plan))
 
         def tick(answer: object) -> None:
@@ -152,6 +152,8 @@ class OffTaskCheck:
         run.tick = tick
         try:
             run(plan)
+        except NotRecorded:
+            raise
         except BlackboxProxyError as error:
             self.say(f"not all questions of another kind are asked: {error.message}")
 
@@ -170,7 +172,7 @@ class OffTaskCheck:
         lost = paired(before, after)
         if changed is None or lost is None or lost.n < FEWEST:
             return None
-        return OffTaskHarm(changed, lost, _total([answer for _, one, other in asked for answer in (one, other)]))
+        return OffTaskHarm(changed, lost)
 
     def _kept(self, arm: Arm, item: Item) -> KeptAnswer | None:
         return self.store[key(self._bench, AnswerJob(arm, item))]
@@ -180,16 +182,11 @@ class _Late(BlackboxProxyError):
     """The time is used up."""
 
 
-def room_of(limits: FitLimits, spent: Decimal | None) -> float | None:
-    """US dollars that may be spent yet; None for no limit."""
-    if limits.budget is None or spent is None:
-        return None
-    return KEPT_BACK * float(limits.budget) - float(spent)
-
-
-def is_late(limits: FitLimits, started: float) -> bool:
-    """Whether the time is used up. started: by `time.monotonic`."""
-    return limits.minutes is not None and time.monotonic() > started + 60 * limits.minutes
+def price_of_question(trial: Trial) -> float:
+    """US dollars of one question to an arm: its answer is taken to be as dear as the longest there may be."""
+    lengths = [answer.output for answer in trial.given.answers.values() if answer.output]
+    longer = max(1.0, TOKENS * len(lengths) / sum(lengths)) if lengths else 1.0
+    return longer * trial.per_answer
 
 
 def check_count(count: int) -> None:
@@ -202,9 +199,3 @@ def _task(task: Task) -> Task:
     """The questions as a task: nothing of the user's own task holds for them but its knobs."""
     rule = ScoringRule(kind="mentions")
     return replace(task, name="off-task", title="off-task", scorer=rule, form=None, max_tokens=TOKENS, instructions="")
-
-
-def _total(answers: Sequence[KeptAnswer]) -> Decimal | None:
-    costs = [answer.cost for answer in answers]
-    known = [cost for cost in costs if cost is not None]
-    return sum(known, Decimal(0)) if len(known) == len(costs) else None

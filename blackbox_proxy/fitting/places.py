@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, final
 
 from blackbox_proxy.errors import InputError
-from blackbox_proxy.evaluation.lines import KeptLines, LineStore
+from blackbox_proxy.kept import KeptLines, LineStore
 from blackbox_proxy.types import ReferencePlace
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.evaluation.answering import BenchPair
-from blackbox_proxy.evaluation.answers import key_of
 from blackbox_proxy.evaluation.task import ScoringRule, Task
-from blackbox_proxy.fitting.comparing import FitLimits
 from blackbox_proxy.fitting.examples import Examples, Split, read_examples, split, with_choices
 from blackbox_proxy.fitting.experts import BASE
+from blackbox_proxy.fitting.limits import FitLimits
 from blackbox_proxy.fitting.offtask import USUAL
+from blackbox_proxy.kept import key_of
 from blackbox_proxy.recipes import RecipeEndpoint
 
 LONGER = 1.5

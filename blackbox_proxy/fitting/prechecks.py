@@ -11,7 +11,7 @@ from blackbox_proxy.core.money.amounts import Price, cost
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.evaluation.answering import BenchPair
 from blackbox_proxy.evaluation.task import Item
-from blackbox_proxy.fitting.comparing import FitLimits
+from blackbox_proxy.fitting.limits import FitLimits
 from blackbox_proxy.fitting.planning import FitPlan
 from blackbox_proxy.fitting.selecting import rounds
 from blackbox_proxy.types import Prompt, Usage

@@ -23,20 +23,30 @@ BESIDE = 3
 
 def sentences(outcome: FitOutcome) -> tuple[str, str, str]:
     """What to use, and how good that is; why; what it costs."""
-    return _use(outcome.compared), _why(outcome.compared), _costs(outcome)
+    why, remedy = _why(outcome.compared), outcome.remedy
+    if remedy is not None and remedy.taken is not None:
+        why = f"{why} {remedy.sentence}"
+    return _use(outcome.compared), why, _costs(outcome)
+
+
+def off_task_sentence(outcome: FitOutcome) -> str:
+    """What the recipe does to questions of another kind, and what was tried where it harms; "" where nobody asked."""
+    harm, remedy = outcome.harm, outcome.remedy
+    if harm is None:
+        return ""
+    tried = f" {remedy.sentence}" if remedy is not None and remedy.taken is None else ""
+    return f"{harm.sentence}{tried}"
 
 
 def _use(compared: ComparedArms) -> str:
     chosen, predicted, tested = compared.chosen, compared.predicted, compared.tested
     head = f"Use {chosen.candidate.description}"
     if tested is None:
-        return (
-            f"{head}: {_score(predicted)} foretold from {predicted.n} validation lines; held-back ones were not asked."
-        )
-    said = f"{head}: {_score(tested)} on {tested.n} held-back lines"
+        return f"{head}: {predicted} foretold from {predicted.n} validation lines; held-back ones were not asked."
+    said = f"{head}: {tested} on {tested.n} held-back lines"
     if predicted.low <= tested.value <= predicted.high:
-        return f"{said}, which agree with the {_score(predicted)} that validation foretold."
-    return f"{said}, which do not agree with the {_score(predicted)} that validation foretold: give more lines."
+        return f"{said}, which agree with the {predicted} that validation foretold."
+    return f"{said}, which do not agree with the {predicted} that validation foretold: give more lines."
 
 
 def _costs(outcome: FitOutcome) -> str:
@@ -94,7 +104,7 @@ def page_of(outcome: FitOutcome, *, title: str, lines: str, by: str, curve: Curv
         lines=lines,
         rows=_rows(compared, asked),
         notes=compared.notes,
-        off_task=outcome.harm.sentence if outcome.harm else "",
+        off_task=off_task_sentence(outcome),
         harmful=outcome.harm is not None and outcome.harm.harmful,
         others=[trial.name for trial in others],
         mistakes=_mistakes(outcome, others, by_itself),
@@ -157,7 +167,3 @@ def _mistakes(outcome: FitOutcome, others: Sequence[Trial], by: Speakers) -> lis
 def _answer(trial: Trial, item: str) -> FitAnswer | None:
     kept = trial.given.answers.get(item)
     return None if kept is None else FitAnswer(kept.text, right=trial.scores[item] >= 1.0)
-
-
-def _score(value: Mean) -> str:
-    return f"{value.value:.2f} ({value.low:.2f} to {value.high:.2f})"

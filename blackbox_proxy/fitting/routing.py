@@ -55,6 +55,16 @@ class RoutedTrial:
             f"({-shown.loss_high:+.2f} to {-shown.loss_low:+.2f})"
         )
 
+    def rerouted(self, trial: Trial, trials: Sequence[Trial]) -> RoutedTrial:
+        """The same route with another arm elsewhere.
+
+        Args:
+            trial: What it answered.
+            trials: All arms; the one that the route is held against is among them.
+        """
+        best = next(one for one in trials if one.name == self.evidence.against)
+        return RoutedTrial(trial, self.evidence.model_copy(update=_loss(trial, best)))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Lines:
@@ -175,8 +185,6 @@ def _answers(
 def _evidence(trial: Trial, lines: _Lines, local: NDArray[np.bool_], *, best: Trial, priced: bool) -> RouteEvidence:
     count, share = len(lines), float(local.mean())
     low, high = share_interval(share, count)
-    shared = [item for item in trial.scores if item in best.scores]
-    lost = paired([best.scores[item] for item in shared], [trial.scores[item] for item in shared])
     costs = (1000 * np.where(local, lines.costs, 0.0)).tolist()
     saved = mean(costs, most=max(1000 * lines.costs.max(), *costs)) if priced else None
     return RouteEvidence(
@@ -188,7 +196,14 @@ def _evidence(trial: Trial, lines: _Lines, local: NDArray[np.bool_], *, best: Tr
         saved_usd_per_1000=None if saved is None else round(saved.value, 6),
         saved_low=None if saved is None else round(saved.low, 6),
         saved_high=None if saved is None else round(saved.high, 6),
-        loss=0.0 if lost is None else round(lost.value, 4),
-        loss_low=-1.0 if lost is None else round(lost.low, 4),
-        loss_high=1.0 if lost is None else round(lost.high, 4),
+        **_loss(trial, best),
     )
+
+
+def _loss(trial: Trial, best: Trial) -> dict[str, float]:
+    """The score that a route loses against an arm, with its interval; by the names of the evidence."""
+    shared = [item for item in trial.scores if item in best.scores]
+    lost = paired([best.scores[item] for item in shared], [trial.scores[item] for item in shared])
+    if lost is None:
+        return {"loss": 0.0, "loss_low": -1.0, "loss_high": 1.0}
+    return {"loss": round(lost.value, 4), "loss_low": round(lost.low, 4), "loss_high": round(lost.high, 4)}

@@ -8,19 +8,20 @@ from __future__ import annotations
 import asyncio
 import math
 import secrets
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any, final
 
 from blackbox_proxy.api import Api
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding.given import Given
-from blackbox_proxy.errors import BlackboxProxyError, OverBudget
+from blackbox_proxy.core.money.spending import cost_of as spent
+from blackbox_proxy.errors import ApiBusy, ApiUnreachable, BlackboxProxyError, OverBudget
 from blackbox_proxy.gateway.merging import merged
 from blackbox_proxy.gateway.models import UNSTEERED, SteeredModel
 from blackbox_proxy.gateway.requests import GatewayRequest, Source
+from blackbox_proxy.gateway.watching.events import CLIENT_GONE, AnswerNow, request_now
 from blackbox_proxy.openai_http.fields import Refusal
 from blackbox_proxy.openai_http.transcript import Finish, Part, Writer
 from blackbox_proxy.recipes import FittedRecipe
@@ -29,6 +30,9 @@ from blackbox_proxy.run.recipe import GREEDY, RecipeSteerer, check_greedy
 from blackbox_proxy.run.steerer import Steerer
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Candidate, Kind, Prompt, Result, Step, TokenPath
+
+FALLBACK = "fallback"
+"""The tag of rows of an answer that was passed on; its value is the upstream that failed first."""
 
 FINISHES: Mapping[str, Finish] = {"stop": "stop", "stop_string": "stop", "content_filter": "content_filter"}
 """OpenAI's words; an answer that is cut short by anything else has the finish "length"."""
@@ -46,9 +50,15 @@ class AnswerTask:
 @final
 @dataclass(slots=True)
 class GatewayTally:
-    """The results of the answers that are through, each with how many choices it stands for."""
+    """The results of the answers that are through, each with how many choices it stands for.
+
+    broken: those of answers that broke off. fallbacks: of each of the results the upstream that gave it, where that is
+    not the model's first one.
+    """
 
     results: list[tuple[Result, int]] = field(default_factory=list)
+    broken: list[tuple[Result, int]] = field(default_factory=list)
+    fallbacks: list[str | None] = field(default_factory=list)
 
 
 def answer_tasks(request: GatewayRequest, model: SteeredModel) -> list[AnswerTask]:
@@ -162,43 +172,136 @@ def _stream(task: AnswerTask, api: Api, model: SteeredModel) -> AsyncStream:
     return steerer.astream_score(task.prompt) if isinstance(task.prompt, Given) else steerer.astream(task.prompt)
 
 
-@contextmanager
-def _keeping(stream: AsyncStream, keep: Callable[..., None]) -> Iterator[None]:
-    """Keeps what there is of an answer that breaks off, or whose client leaves: it is paid for."""
-    try:
-        yield
-    except BaseException as error:
-        why = error.message if isinstance(error, BlackboxProxyError) else "the client left"
-        keep(stream.partial, error=why)
-        raise
+@final
+@dataclass(slots=True)
+class _Making:
+    """One answer while it is made, at one upstream after another.
+
+    model: what was asked for. at: where it is asked now. stream: what comes from there; None where nothing is under
+    way. failed: what there was at those before, which gave no token.
+    """
+
+    request: GatewayRequest
+    task: AnswerTask
+    model: SteeredModel
+    tally: GatewayTally
+    at: SteeredModel
+    stream: AsyncStream | None = None
+    now: AnswerNow | None = None
+    failed: list[Result] = field(default_factory=list)
+
+    def tags(self) -> Mapping[str, str]:
+        """Those of the request; of an answer that was passed on also who failed first."""
+        tags = self.request.tags or {}
+        return {**tags, FALLBACK: self.model.upstream} if self.failed else tags
+
+    def begin(self, stream: AsyncStream) -> AnswerNow:
+        """The answer is made at the present upstream."""
+        self.stream = stream
+        if self.now is None:
+            task, at = self.task, self.at
+            self.now = AnswerNow(
+                request_now.get(), at.upstream, at.api.model, task.prompt, task.steering, len(task.choices)
+            )
+            self.model.watches.begun(self.now)
+        return self.now
+
+    def pass_on(self, to: SteeredModel) -> bool:
+        """Whether the next upstream is asked: not once a token has come. What there was is kept then."""
+        if self.now is None or self.stream is None or self.now.first is not None:
+            return False
+        failed, self.now.upstream, self.now.asked = self.now.upstream, to.upstream, to.api.model
+        self.failed.append(self.stream.partial)
+        self.at, self.stream = to, None
+        self.model.watches.passed_on(self.now, failed)
+        return True
+
+    def end(self, result: Result) -> None:
+        """The answer is through."""
+        whole = after_failures(self.failed, result)
+        self.tally.results.append((whole, len(self.task.choices)))
+        self.tally.fallbacks.append(self.at.upstream if self.failed else None)
+        self.model.counts.add(result)
+        self._tell(whole)
+        self.stream, self.failed = None, []
+
+    def break_off(self, error: BaseException) -> None:
+        """It broke off, or its client left: what there is of it is paid for."""
+        parts = self.failed if self.stream is None else [*self.failed, self.stream.partial]
+        if not parts:
+            return
+        gone = not isinstance(error, BlackboxProxyError)
+        if gone and self.now is not None:
+            self.now.request.fail(CLIENT_GONE)
+        partial = after_failures(parts[:-1], parts[-1])
+        self.tally.broken.append((partial, 1))
+        self._tell(partial, error="the client left" if gone else getattr(error, "message", ""))
+
+    def _tell(self, result: Result, *, error: str = "") -> None:
+        self.at.keep(self.task.prompt, self.task.steering, result, tags=self.tags(), error=error)
+        if self.now is not None:
+            self.model.watches.answered(self.now, result, error=error)
 
 
 async def _answer(request: GatewayRequest, task: AnswerTask, model: SteeredModel, *, tally: GatewayTally) -> Parts:
     # First the pair: who waits for it must not keep the upstream from models that it does not steer.
-    async with model.room, model.gate.slot():
-        api = model.api.tagged(request.tags or {})
-        scores = isinstance(task.prompt, Given)
-        stream = await asyncio.to_thread(_stream, task, api, model)
-        writer: Writer[Step] = Writer(stops=() if scores else [stop.encode() for stop in task.steering.stop])
-        ended = False
-        keep = partial(model.keep, task.prompt, task.steering, tags=request.tags or {})
-        async with aclosing(stream):
-            with _keeping(stream, keep):
+    async with model.room:
+        making = _Making(request, task, model, tally, at=model)
+        # The log-probs of a text are one model's: another's would be another measurement.
+        others = () if isinstance(task.prompt, Given) else model.fallbacks
+        try:
+            for after in (*others, None):
+                try:
+                    async with aclosing(_parts(making)) as parts:
+                        async for part in parts:
+                            yield part
+                except (ApiUnreachable, ApiBusy):
+                    if after is None or not making.pass_on(after):
+                        raise
+                else:
+                    return
+        except BaseException as error:
+            making.break_off(error)
+            raise
+
+
+async def _parts(making: _Making) -> Parts:
+    """The parts of an answer as the present upstream gives them."""
+    task, at = making.task, making.at
+    with at.gate.admitted() if making.failed else nullcontext():
+        async with at.gate.slot():
+            stream = await asyncio.to_thread(_stream, task, at.api.tagged(making.tags()), at)
+            now = making.begin(stream)
+            scores = isinstance(task.prompt, Given)
+            writer: Writer[Step] = Writer(stops=() if scores else [stop.encode() for stop in task.steering.stop])
+            ended = False
+            async with aclosing(stream):
                 async for step in stream:
+                    making.model.watches.token(now)
                     part = writer.take(step, step.piece, ends=step.kind is Kind.END and not scores)
                     ended = part.finish is not None
                     for choice in task.choices if part else ():
                         yield choice, part
                 result = await stream.result()
-        keep(result)
-        tally.results.append((result, len(task.choices)))
-        model.counts.add(result)
+        making.end(result)
         if result.finish == "budget" and not result.steps:
             raise OverBudget(result.notes[-1])
         if not ended:
             last = replace(writer.close(FINISHES.get(result.finish, "length")), stop=_stop(result, task.steering))
             for choice in task.choices:
                 yield choice, last
+
+
+def after_failures(failed: Sequence[Result], result: Result) -> Result:
+    """An answer with what was asked for it in vain before. failed: what there was of that, and no token."""
+    calls = tuple(call for one in failed for call in one.calls)
+    if not failed:
+        return result
+    cost = result.cost
+    if any(call.usage.answered for call in calls):
+        cost = spent((*calls, *result.calls))
+    usage = sum((one.usage for one in failed), result.usage)
+    return replace(result, calls=(*calls, *result.calls), usage=usage, cost=cost)
 
 
 def _stop(result: Result, steering: Steering) -> str | None:

@@ -7,16 +7,17 @@ module knows no field of a request and no token.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import final
 
 import anyio
 from openai.types import Model as ModelCard
 from sse_starlette import EventSourceResponse
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
@@ -26,26 +27,39 @@ from starlette.types import ASGIApp
 
 from blackbox_proxy.gateway.absent import why_absent
 from blackbox_proxy.gateway.answering import GatewayTally, Parts, answer_tasks, answers
-from blackbox_proxy.gateway.config import ServerConfig
+from blackbox_proxy.gateway.cache.caching import CACHE, cache_key, replayed
 from blackbox_proxy.gateway.failures import translating
-from blackbox_proxy.gateway.guard import Guard, request_id
+from blackbox_proxy.gateway.guard import Guard
+from blackbox_proxy.gateway.health import HealthEndpoints, Readiness
 from blackbox_proxy.gateway.keys import Keys
+from blackbox_proxy.gateway.limits.limiting import Admission, reserved_tokens
+from blackbox_proxy.gateway.limits.spending import TAG
 from blackbox_proxy.gateway.messages.faults import fault_of
 from blackbox_proxy.gateway.messages.reading import read_counted
 from blackbox_proxy.gateway.models import Catalogue, SteeredModel
+from blackbox_proxy.gateway.operations import Operations
 from blackbox_proxy.gateway.page.serving import page_routes
 from blackbox_proxy.gateway.reloading import Reloader, on_hangup
-from blackbox_proxy.gateway.replies import GatewayShape, answered_by, cost_of, usage_of
-from blackbox_proxy.gateway.requests import read_model
+from blackbox_proxy.gateway.replies import GatewayShape, counted_tokens
+from blackbox_proxy.gateway.replying import (
+    ANSWERED_BY,
+    COST,
+    GatewayReply,
+    begun_stream,
+    reply_chunks,
+    whole_hit,
+    whole_reply,
+)
+from blackbox_proxy.gateway.requests import GatewayRequest, read_model
 from blackbox_proxy.gateway.routes import ROUTES, RouteName
 from blackbox_proxy.gateway.spending import spend_of
+from blackbox_proxy.gateway.tables import ServerConfig
 from blackbox_proxy.gateway.tokens import info, prompt_length, tokens_of
+from blackbox_proxy.gateway.watching.events import NOBODY, RequestNow, request_now
 from blackbox_proxy.ledger.books import Ledger
 from blackbox_proxy.openai_http.fields import Body, Refusal, read_body
 from blackbox_proxy.openai_http.frames import Chunk
 from blackbox_proxy.openai_http.http import Translate, events, handlers, keeping_alive, while_connected, whole_body
-from blackbox_proxy.openai_http.transcript import Part
-from blackbox_proxy.types import Step
 
 BODY_SECONDS = 60.0
 """Seconds in which the body of a request must have come."""
@@ -55,24 +69,13 @@ PREFIXES = ("", "/v1", "/openai/v1")
 KEY_HEADERS = ("api-key", "x-api-key")
 """Where Azure's clients, and Anthropic's, show their key."""
 
-COST = "x-steering-cost-usd"
-"""The header that tells what an answer cost."""
-
-ANSWERED_BY = "x-steering-answered-by"
-"""The header that tells who gave it (`answered_by`)."""
+PACE_HEADERS = tuple(
+    f"x-ratelimit-{figure}-{unit}" for unit in ("requests", "tokens") for figure in ("limit", "remaining", "reset")
+)
+"""The headers that tell where a key stands (`LimitStanding.headers`)."""
 
 SPARE_THREADS = 4
 """Threads for reading prompts, besides one for each answer that may be under way."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Reply:
-    """One reply on its way: how it is written, its parts, and what they took."""
-
-    shape: GatewayShape
-    parts: Parts
-    tally: GatewayTally
-    choices: int
 
 
 @final
@@ -85,9 +88,14 @@ class GatewayEndpoints:
         server: ServerConfig,
         keys: Keys,
         *,
+        operations: Operations,
         translate: Translate,
         ledger: Ledger | None = None,
     ) -> None:
+        self._limiter = operations.limiter
+        self._metrics = operations.metrics
+        self._cache = operations.cache
+        self._watches = operations.watches
         self._catalogue = catalogue
         self._server = server
         self._keys = keys
@@ -103,11 +111,8 @@ class GatewayEndpoints:
     async def aclose(self) -> None:
         """Close all connections, in the event loop that used them."""
         await self._catalogue.aclose()
-        for model in self._retired:
-            await model.api.aclose()
-
-    async def health(self, _request: Request) -> Response:
-        return JSONResponse({"status": "ok"})
+        for api in (api for model in self._retired for api in model.apis):
+            await api.aclose()
 
     async def models(self, http: Request) -> Response:
         self._admit(http)
@@ -141,6 +146,16 @@ class GatewayEndpoints:
         request = read_counted(body, self._server.limits)
         return JSONResponse({"input_tokens": await asyncio.to_thread(prompt_length, request, model)})
 
+    async def metrics(self, http: Request) -> Response:
+        """What was counted. Raises Refusal where it is not switched on, or for a key that may not read it."""
+        only = self._server.metrics_key
+        if self._metrics is None:
+            raise HTTPException(404)
+        if self._admit(http) != (only or "") and only is not None:
+            raise Refusal("This key may not read metrics.", status=403, code="metrics_not_allowed")
+        text, kind = self._metrics.exposition(http.headers.get("accept", ""))
+        return Response(text, headers={"content-type": kind})
+
     async def tokenize(self, http: Request) -> Response:
         self._admit(http)
         body = await self._body(http)
@@ -166,33 +181,69 @@ class GatewayEndpoints:
         return read_body(raw)
 
     async def _answer(self, http: Request, route: RouteName) -> Response:
-        key = self._admit(http)
+        now = request_now.get()
+        now.route = route
+        now.key = key = self._admit(http)
         body = await self._body(http)
         # A schema may take a second to compile, in which others are to be answered.
         request = await asyncio.to_thread(ROUTES[route].read, body, self._server.limits)
-        model = self._catalogue.find(request.model)
-        tags = {**(request.tags or {}), "steered": model.name, **({"key": key} if key else {})}
+        model = self._catalogue.find(request.model).budgeted(self._keys.limits(key).budget(key))
+        now.model = model.name
+        tags = {**(request.tags or {}), "steered": model.name, **({TAG: key} if key else {})}
         request = replace(request, tags=tags)
         tally = GatewayTally()
         tasks = answer_tasks(request, model)
-        reply = _Reply(
-            ROUTES[route].shape(body, request, model),
-            answers(request, tasks, model, tally=tally),
-            tally,
-            request.n * len(request.sources),
-        )
+        shape = ROUTES[route].shape(body, request, model)
+        admission = await self._paced(now, request)
+        kept_under = None if self._cache is None else cache_key(route, body, model=model, tasks=tasks)
+        kept = None if self._cache is None or kept_under is None else await self._cache.get(kept_under)
+        if kept is not None:
+            self._limiter.settle(admission, taken=0)
+            self._watches.cached(now)
+            now.headers |= {CACHE: "hit", COST: "0"}
+            return self._events(replayed(kept), shape) if request.stream else whole_hit(kept)
+        parts = self._settling(answers(request, tasks, model, tally=tally), admission, tally)
+        reply = GatewayReply(shape, parts, tally, request.n * len(request.sources))
         if request.stream:
-            shape = reply.shape
-            chunks = await _begun(http, _chunks(reply), self._server.open_after)
-            return EventSourceResponse(
-                events(chunks, self._translate, failure=shape.failure, last=shape.last),
-                ping=self._server.ping,
-                ping_message_factory=lambda: keeping_alive(shape.ping),
-                sep="\n",
-                shutdown_event=anyio.Event(),
-                shutdown_grace_period=self._server.drain,
-            )
-        return await while_connected(http, lambda: _whole(reply))
+            chunks = reply_chunks(reply)
+            if self._cache is not None and kept_under is not None:
+                chunks = self._cache.keeping(kept_under, chunks, tally)
+            return self._events(await begun_stream(http, chunks, self._server.open_after), shape)
+        response = await while_connected(http, lambda: whole_reply(reply))
+        if self._cache is not None and kept_under is not None:
+            self._cache.put(kept_under, [bytes(response.body).decode()], tally)
+        return response
+
+    def _events(self, chunks: AsyncGenerator[Chunk, None], shape: GatewayShape) -> Response:
+        """A stream, which lives as long as its chunks come, and through the server's end."""
+        return EventSourceResponse(
+            events(chunks, self._translate, failure=shape.failure, last=shape.last),
+            ping=self._server.ping,
+            ping_message_factory=lambda: keeping_alive(shape.ping),
+            sep="\n",
+            shutdown_event=anyio.Event(),
+            shutdown_grace_period=self._server.drain,
+        )
+
+    async def _paced(self, now: RequestNow, request: GatewayRequest) -> Admission:
+        """What the key's limits let pass. Raises Refusal (429); the reply tells where the key stands either way."""
+        keys = self._keys
+        tokens = reserved_tokens(request)
+        admission = await self._limiter.admit(keys.owner(now.key), keys.limits(now.key), tokens=tokens)
+        now.headers.update(admission.verdict.headers)
+        if admission.verdict.refused is not None:
+            now.limited = admission.verdict.refused
+            raise admission.verdict.refusal()
+        return admission
+
+    async def _settling(self, parts: Parts, admission: Admission, tally: GatewayTally) -> Parts:
+        """The parts; when they end, however they end, what they took counts in place of what was reserved."""
+        try:
+            async with aclosing(parts):
+                async for part in parts:
+                    yield part
+        finally:
+            self._limiter.settle(admission, taken=sum(counted_tokens([*tally.results, *tally.broken])))
 
 
 def _is_same(model: SteeredModel, catalogue: Catalogue, name: str) -> bool:
@@ -205,6 +256,7 @@ def build_app(
     server: ServerConfig,
     keys: Keys,
     *,
+    operations: Operations,
     threads: int,
     log: Callable[[str], object],
     reload: Reloader | None = None,
@@ -212,11 +264,17 @@ def build_app(
 ) -> ASGIApp:
     """The ASGI application.
 
-    threads: answers that may be under way at a time. log: is told of what went wrong. reload: what SIGHUP does.
-    ledger: where requests are booked; None books nothing.
+    operations: what its operator has. threads: answers that may be under way at a time. log: is told of what went
+    wrong. reload: what SIGHUP does. ledger: where requests are booked; None books nothing.
     """
-    translate = translating(lambda said: log(f"{request_id.get()} {said}"))
-    endpoints = GatewayEndpoints(catalogue, server, keys, translate=translate, ledger=ledger)
+    in_words = translating(lambda said: log(f"{request_now.get().id} {said}"))
+
+    def translate(error: Exception) -> Refusal:
+        refusal = in_words(error)
+        request_now.get().fail(refusal.status, refusal.code or "")
+        return refusal
+
+    endpoints = GatewayEndpoints(catalogue, server, keys, operations=operations, translate=translate, ledger=ledger)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -227,17 +285,33 @@ def build_app(
             await endpoints.aclose()
 
     app = Starlette(
-        routes=[*_routes(endpoints), *(page_routes() if server.ui else ())],
+        routes=[*_routes(endpoints), *health_routes(operations.readiness), *(page_routes() if server.ui else ())],
         exception_handlers=handlers(translate, fault_of, why_absent),
         middleware=_cross_origin(server),
         lifespan=lifespan,
     )
-    return Guard(app, origins=server.cors_origins, local=not keys, page=server.ui)
+    readiness, watches, origins = operations.readiness, operations.watches, server.cors_origins
+    return Guard(app, readiness, watches=watches, origins=origins, local=not keys, page=server.ui)
+
+
+def starting_app(server: ServerConfig, readiness: Readiness, *, local: bool) -> ASGIApp:
+    """What answers while the models are loaded: that it lives, and is not ready. local: see `Guard`."""
+    app = Starlette(routes=health_routes(readiness))
+    return Guard(app, readiness, watches=NOBODY, origins=server.cors_origins, local=local)
+
+
+def health_routes(readiness: Readiness) -> list[Route]:
+    """The routes that say how the server is."""
+    health = HealthEndpoints(readiness)
+    return _spelled(
+        ("/health", health.health, "GET"),
+        ("/health/live", health.live, "GET"),
+        ("/health/ready", health.ready, "GET"),
+    )
 
 
 def _routes(endpoints: GatewayEndpoints) -> list[Route]:
-    table = (
-        ("/health", endpoints.health, "GET"),
+    routes = _spelled(
         ("/models", endpoints.models, "GET"),
         ("/chat/completions", endpoints.chat, "POST"),
         ("/completions", endpoints.completions, "POST"),
@@ -247,10 +321,20 @@ def _routes(endpoints: GatewayEndpoints) -> list[Route]:
         ("/spend", endpoints.spend, "GET"),
         ("/tokenize", endpoints.tokenize, "POST"),
         ("/tokenizer_info", endpoints.tokenizer_info, "GET"),
+        ("/metrics", endpoints.metrics, "GET"),
     )
-    spelled = [(path + slash, handler, method) for path, handler, method in table for slash in ("", "/")]
-    spelled.append(("/models/{name:path}", endpoints.model, "GET"))  # a name may have slashes: behind the list
-    return [Route(prefix + path, handler, methods=[method]) for prefix in PREFIXES for path, handler, method in spelled]
+    # A name may have slashes, so these come behind the list.
+    return routes + [Route(prefix + "/models/{name:path}", endpoints.model, methods=["GET"]) for prefix in PREFIXES]
+
+
+def _spelled(*table: tuple[str, Callable[[Request], Awaitable[Response]], str]) -> list[Route]:
+    """Routes under every prefix, with a slash at their end and without."""
+    return [
+        Route(prefix + path + slash, handler, methods=[method])
+        for prefix in PREFIXES
+        for path, handler, method in table
+        for slash in ("", "/")
+    ]
 
 
 def _cross_origin(server: ServerConfig) -> list[Middleware]:
@@ -264,7 +348,7 @@ def _cross_origin(server: ServerConfig) -> list[Middleware]:
             # Who may ask is decided by origin and key. Which headers a client of its kind adds is not ours to list.
             allow_headers=["*"],
             allow_private_network=True,
-            expose_headers=["x-request-id", "request-id", "retry-after", COST, ANSWERED_BY],
+            expose_headers=["x-request-id", "request-id", "retry-after", COST, ANSWERED_BY, CACHE, *PACE_HEADERS],
         )
     ]
 
@@ -277,61 +361,3 @@ def _card(model: SteeredModel) -> dict[str, object]:
     if model.recipe is not None and model.recipe.way in ("expert", "route"):
         steering |= {"way": model.recipe.way, **asdict(model.counts)}
     return card | {"steering": steering}
-
-
-async def _whole(reply: _Reply) -> Response:
-    """All choices in one reply."""
-    choices: list[list[Part[Step]]] = [[] for _ in range(reply.choices)]
-    async with aclosing(reply.parts) as parts:
-        async for index, part in parts:
-            choices[index].append(part)
-    results = reply.tally.results
-    written = await asyncio.to_thread(reply.shape.whole, choices, usage_of(results))
-    cost = cost_of(results)
-    headers = {ANSWERED_BY: answered_by(results), **({} if cost is None else {COST: cost})}
-    return Response(written, media_type="application/json", headers=headers)
-
-
-async def _chunks(reply: _Reply) -> AsyncGenerator[Chunk, None]:
-    """The choices in chunks, as their text becomes certain."""
-    opened: set[int] = set()
-    async with aclosing(reply.parts) as parts:
-        async for index, part in parts:
-            if index not in opened:
-                opened.add(index)
-                for chunk in reply.shape.opening(index):
-                    yield chunk
-            for chunk in reply.shape.chunks(index, part):
-                yield chunk
-    for chunk in reply.shape.closing(usage_of(reply.tally.results)):
-        yield chunk
-
-
-async def _begun(http: Request, chunks: AsyncGenerator[Chunk, None], seconds: float) -> AsyncGenerator[Chunk, None]:
-    """The chunks once the first is there, or after so many seconds: an error before that has a status of its own.
-
-    Raises that error, or ClientDisconnect.
-    """
-    first = asyncio.create_task(_first(chunks))
-    try:
-        await while_connected(http, lambda: asyncio.wait([first], timeout=seconds))
-        if first.done():
-            first.result()
-    except BaseException:
-        first.cancel()
-        raise
-    return _from(first, chunks)
-
-
-async def _first(chunks: AsyncGenerator[Chunk, None]) -> Chunk | None:
-    return await anext(chunks, None)
-
-
-async def _from(first: asyncio.Task[Chunk | None], rest: AsyncGenerator[Chunk, None]) -> AsyncGenerator[Chunk, None]:
-    """A generator whose first item is taken by a task."""
-    async with aclosing(rest):
-        chunk = await first
-        if chunk is not None:
-            yield chunk
-        async for item in rest:
-            yield item

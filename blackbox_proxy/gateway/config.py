@@ -2,6 +2,9 @@
 
     [server]                  where to listen, who may ask, limits of one request
     [ledger]                  where requests are booked, under which budgets and tags
+    [limits]                  what each key may ask for in a minute, and spend
+    [traces]                  OpenTelemetry
+    [cache]                   replies that are given again
     [upstreams.NAME]          a provider: profile or address, key by reference, how many answers at a time
     [models.NAME]             what clients see: an upstream's model, a pair, and the steering
 
@@ -19,15 +22,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import read_text
-from blackbox_proxy.gateway.requests import RequestLimits
+from blackbox_proxy.gateway.tables import (
+    CacheConfig,
+    ConfigTable,
+    LedgerConfig,
+    LimitsConfig,
+    ModelConfig,
+    Name,
+    ServerConfig,
+    TracesConfig,
+    UpstreamConfig,
+)
 from blackbox_proxy.knobs import KnobMistake, read_knobs
-from blackbox_proxy.local.template import DEFAULT
-from blackbox_proxy.openai_http.listening import LOOPBACK
+from blackbox_proxy.ledger.place import LedgerPlace
 from blackbox_proxy.recipes import FittedRecipe, read_recipe
 from blackbox_proxy.remote.profiles.lines import Place, line_of
 from blackbox_proxy.remote.profiles.schema import ProfileOptions
@@ -39,93 +51,13 @@ PREFIX = "BLACKBOX_PROXY_"
 OPEN_TABLES = ("server", "ledger")
 """Tables whose fields the environment may set."""
 
-Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[!-~]+$")]
-Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-Texts = Annotated[tuple[str, ...], Field(strict=False)]
 
-
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class ServerConfig(_Table):
-    """Where to listen, who may ask, and what one request may ask for.
-
-    keys: a key file; key_env: a variable with one more key. cors_origins: web pages that may ask. ui: whether
-    there is a page at `/` to ask by. drain: seconds that
-    answers under way are given when the server ends. open_after: seconds that a stream waits for its first token before
-    it is opened without one; until then an error has a status of its own. ping: seconds between two comments in a
-    stream, which keep the connection alive. log: a file that keeps prompts and answers; None: none is kept. max_*: of
-    one request; bytes, characters, tokens, answers. A chat that names no limit may have `max_tokens`, as far as the
-    upstream's context goes.
-    """
-
-    host: str = LOOPBACK
-    port: Annotated[int, Field(ge=0, le=65535)] = 8080
-    keys: str | None = None
-    key_env: Variable | None = None
-    default_model: str | None = None
-    cors_origins: Texts = ()
-    ui: bool = False
-    drain: Annotated[float, Field(ge=0, le=3600)] = 30.0
-    open_after: Annotated[float, Field(ge=0, le=3600)] = 10.0
-    ping: Annotated[float, Field(gt=0, le=3600)] = 15.0
-    log: str | None = None
-    max_body: Annotated[int, Field(ge=1024, le=2**28)] = 4 * 2**20
-    max_prompt: Annotated[int, Field(ge=1)] = 400_000
-    max_tokens: Annotated[int, Field(ge=1)] = 32_768
-    max_answers: Annotated[int, Field(ge=1, le=128)] = 16
-
-    @property
-    def limits(self) -> RequestLimits:
-        """What one request may ask for."""
-        return RequestLimits(self.max_tokens, self.max_prompt, self.max_answers)
-
-
-class LedgerConfig(_Table):
-    """What `steer` takes as --ledger, --no-ledger, --max-cost, --max-calls and --tag."""
-
-    file: str | None = None
-    off: bool = False
-    max_cost: Texts = ()
-    max_calls: Texts = ()
-    tags: dict[str, str] = {}
-
-
-class UpstreamConfig(_Table):
-    """A provider. api_key_env, api_key_file: where its key is. at_once, queue: see `AdmissionGate`. timeout: in s."""
-
-    profile: str = ""
-    base_url: str = ""
-    adapter: str = ""
-    api_key_env: Variable | None = None
-    api_key_file: str | None = None
-    timeout: Annotated[float, Field(gt=0, le=3600)] = 600.0
-    attempts: Annotated[int, Field(ge=1, le=20)] = 4
-    at_once: Annotated[int, Field(ge=1, le=256)] = 8
-    queue: Annotated[int, Field(ge=0, le=100_000)] = 32
-
-
-class ModelConfig(_Table):
-    """What clients see under one name. pair: a pair file, or `demo`; without one nothing is steered.
-
-    recipe: a file that `fit` wrote: it says who answers, its examples and instructions stand before what is asked, its
-    knobs steer, and its pair and model stand where none is given here.
-    """
-
-    upstream: str
-    model: str = ""
-    pair: str | None = None
-    recipe: str | None = None
-    template: str = DEFAULT
-    tokenizer: str = ""
-    options: ProfileOptions = ProfileOptions()
-    steering: dict[str, Any] = {}
-
-
-class _File(_Table):
+class _File(ConfigTable):
     server: ServerConfig = ServerConfig()
     ledger: LedgerConfig = LedgerConfig()
+    limits: LimitsConfig = LimitsConfig()
+    traces: TracesConfig = TracesConfig()
+    cache: CacheConfig = CacheConfig()
     upstreams: dict[Name, UpstreamConfig]
     models: Annotated[dict[Name, ModelConfig], Field(min_length=1)]
 
@@ -143,10 +75,21 @@ class Config:
     models: Mapping[str, ModelConfig]
     steering: Mapping[str, Steering]
     recipes: Mapping[str, FittedRecipe] = field(default_factory=dict)
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
+    traces: TracesConfig = field(default_factory=TracesConfig)
+    cache: CacheConfig = field(default_factory=CacheConfig)
 
     def path(self, given: str) -> Path:
         """A path of the file."""
         return self.folder / Path(given).expanduser()
+
+    @property
+    def ledger_place(self) -> LedgerPlace | None:
+        """Where requests are booked; None where the file does not say."""
+        booked = self.ledger
+        if booked.url:
+            return LedgerPlace(booked.url, self.path(booked.password_file) if booked.password_file else None)
+        return LedgerPlace(str(self.path(booked.file))) if booked.file else None
 
 
 def read_config(path: Path, environ: Mapping[str, str]) -> Config:
@@ -176,7 +119,19 @@ def parse_config(text: str, *, where: str, folder: Path, environ: Mapping[str, s
         name: _steering(name, served, source, recipe=recipes.get(name), longest=longest)
         for name, served in models.items()
     }
-    return Config(where, folder, file.server, file.ledger, file.upstreams, models, steering, recipes)
+    return Config(
+        where,
+        folder,
+        file.server,
+        file.ledger,
+        file.upstreams,
+        models,
+        steering,
+        recipes,
+        file.limits,
+        file.traces,
+        file.cache,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +203,9 @@ def _nearest(place: Place) -> str:
     tables: Mapping[str, type[BaseModel]] = {
         "server": ServerConfig,
         "ledger": LedgerConfig,
+        "limits": LimitsConfig,
+        "traces": TracesConfig,
+        "cache": CacheConfig,
         "upstreams": UpstreamConfig,
         "models": ModelConfig,
     }
@@ -280,20 +238,60 @@ def _check(file: _File, source: _Source) -> None:
         )
     if server.default_model is not None and server.default_model not in file.models:
         raise source.mistake(("server", "default_model"), f"there is no model {server.default_model!r}")
+    _check_spending(file, source, guarded=guarded)
+    _check_ledger(file.ledger, source)
     for name, upstream in file.upstreams.items():
         if not upstream.profile and not upstream.base_url:
             raise source.mistake(("upstreams", name), "it needs a profile or a base_url")
         if upstream.api_key_env and upstream.api_key_file:
             raise source.mistake(("upstreams", name, "api_key_file"), "give one of api_key_env and api_key_file")
+    _check_models(file, source)
+
+
+def _check_spending(file: _File, source: _Source, *, guarded: bool) -> None:
+    """Budgets of keys need keys, and books."""
+    spending = next((name for name in ("max_cost", "max_calls") if getattr(file.limits, name) is not None), None)
+    if spending and not guarded:
+        raise source.mistake(
+            ("limits", spending), "it is of each key, and no key is asked for", hint=f"put {spending} into [ledger]"
+        )
+    if spending and file.ledger.off:
+        raise source.mistake(("limits", spending), "nothing is booked that it could be held by (off of [ledger])")
+
+
+def _check_models(file: _File, source: _Source) -> None:
+    """Each has an upstream, and a name there."""
     for name, served in file.models.items():
         if not served.model and served.recipe is None:
             raise source.mistake(("models", name, "model"), "it is missing")
-        if served.upstream not in file.upstreams:
-            raise source.mistake(
-                ("models", name, "upstream"),
-                f"there is no [upstreams.{served.upstream}]",
-                hint=f"there are: {', '.join(file.upstreams)}",
-            )
+        places = [(served.upstream, ("models", name, "upstream"))]
+        places += [(one.upstream, ("models", name, "fallbacks")) for one in served.fallbacks]
+        for upstream, place in places:
+            if upstream not in file.upstreams:
+                raise source.mistake(
+                    place, f"there is no [upstreams.{upstream}]", hint=f"there are: {', '.join(file.upstreams)}"
+                )
+
+
+def _check_ledger(booked: LedgerConfig, source: _Source) -> None:
+    """Raises InputError where the ledger's place is none, or has a password in the file."""
+    place = ("ledger", "url")
+    if not booked.url:
+        return
+    if booked.file:
+        raise source.mistake(place, "give one of file and url")
+    try:
+        address = LedgerPlace(booked.url)
+    except InputError as error:
+        raise source.mistake(place, error.message, hint=error.hint) from None
+    if address.path is not None:
+        raise source.mistake(place, f"{booked.url!r} is no URL", hint="a file of SQLite is named by `file`")
+    if address.has_password and place not in source.changed:
+        raise source.mistake(
+            place,
+            f"{address} holds a password, and no secret belongs into this file",
+            hint=f"password_file = FILE, ~/.pgpass, or the whole URL in the variable {variable(*place)}",
+        )
 
 
 def _recipes(file: _File, source: _Source, folder: Path) -> dict[str, FittedRecipe]:

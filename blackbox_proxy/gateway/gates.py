@@ -38,6 +38,11 @@ class AdmissionGate:
         """Requests that are answered or wait."""
         return self._inside
 
+    @property
+    def busy(self) -> int:
+        """Answers that are made now."""
+        return self._busy
+
     @contextmanager
     def admitted(self) -> Iterator[None]:
         """A request's whole stay. Raises Refusal (429) where too many wait already."""

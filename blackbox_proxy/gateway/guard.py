@@ -10,31 +10,45 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Collection
-from contextvars import ContextVar
 from typing import final
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from blackbox_proxy.gateway.config import is_loopback
+from blackbox_proxy.gateway.health import Readiness
 from blackbox_proxy.gateway.messages.faults import fault_of, is_of_messages
+from blackbox_proxy.gateway.watching.events import RequestNow, Watches
 from blackbox_proxy.openai_http.fields import Refusal
 
 _HOST = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9.-]+))(?::[0-9]{1,5})?")
 
-request_id: ContextVar[str] = ContextVar("request_id", default="-")
-"""The id of the request that the present task answers."""
+
+TRACE = ("traceparent", "tracestate")
+"""Headers that say what trace a request belongs to."""
 
 
 @final
 class Guard:
     """An application behind the checks.
 
-    origins: web pages that may ask; local: only this machine may be the host; page: the server's page may ask too.
+    readiness: says whether answers may begin. watches: are told of each request. origins: web pages that may ask.
+    local: only this machine may be the host. page: the server's own page may ask too.
     """
 
-    def __init__(self, app: ASGIApp, *, origins: Collection[str], local: bool, page: bool = False) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        readiness: Readiness,
+        *,
+        watches: Watches,
+        origins: Collection[str],
+        local: bool,
+        page: bool = False,
+    ) -> None:
         self._app = app
+        self._readiness = readiness
+        self._watches = watches
         self._origins = origins
         self._local = local
         self._page = page
@@ -43,20 +57,24 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        name = f"req_{secrets.token_hex(16)}"
-        request_id.set(name)
+        received = Headers(scope=scope)
+        trace = {name: received[name] for name in TRACE if name in received}
+        request = RequestNow(f"req_{secrets.token_hex(16)}", trace=trace)
 
         async def named(message: Message) -> None:
             if message["type"] == "http.response.start":
+                request.status = message["status"]
                 headers = MutableHeaders(scope=message)
-                headers["x-request-id"] = name
+                headers["x-request-id"] = request.id
                 if is_of_messages(scope["path"]):
-                    headers["request-id"] = name  # as Anthropic calls it
+                    headers["request-id"] = request.id  # as Anthropic calls it
                 headers["x-content-type-options"] = "nosniff"
+                headers.update(request.headers)
             await send(message)
 
-        refusal = self._refusal(Headers(scope=scope))
-        await (self._app if refusal is None else fault_of(scope["path"])(refusal))(scope, receive, named)
+        refusal = self._refusal(received) or self._readiness.refusal(scope["path"])
+        with self._watches.replying(request):
+            await (self._app if refusal is None else fault_of(scope["path"])(refusal))(scope, receive, named)
 
     def _refusal(self, headers: Headers) -> Refusal | None:
         """Why a request is not looked at; None where it is."""

@@ -19,11 +19,17 @@ from blackbox_proxy.api import Api, connect
 from blackbox_proxy.cassettes.opening import Tape, as_arguments
 from blackbox_proxy.core.decoding.given import Given
 from blackbox_proxy.core.decoding.sources import OffsetTable
+from blackbox_proxy.core.money.amounts import Budget
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import read_text
-from blackbox_proxy.gateway.config import Config, ModelConfig, UpstreamConfig
+from blackbox_proxy.gateway.cache.identity import identity_of
+from blackbox_proxy.gateway.config import Config
 from blackbox_proxy.gateway.gates import AdmissionGate
+from blackbox_proxy.gateway.limits.spending import budgeted
+from blackbox_proxy.gateway.tables import ModelConfig, UpstreamConfig
+from blackbox_proxy.gateway.watching.events import NOBODY, Watches
 from blackbox_proxy.ledger.books import Ledger
+from blackbox_proxy.local.evaluator import EvaluationLoad
 from blackbox_proxy.local.loading import load_pair
 from blackbox_proxy.local.pairfile import find_pair
 from blackbox_proxy.openai_http.fields import Refusal
@@ -51,6 +57,9 @@ class OpenPair(LocalPair, Protocol):
 
     @property
     def slots(self) -> int: ...
+
+    @property
+    def loads(self) -> tuple[EvaluationLoad, EvaluationLoad]: ...
 
     def close(self) -> None: ...
 
@@ -82,12 +91,14 @@ class AnswerCounts:
 class SteeredModel:
     """One name that clients may ask for.
 
-    room: in its pair, which holds so many texts; without a pair there is any. recipe: who answers, and what stands
-    before the question. counts: its answers since the server began. log: where prompts and answers are kept; None keeps
-    none.
+    upstream: the name of where it is asked. room: in its pair, which holds so many texts; without a pair there is any.
+    recipe: who answers, and what stands before the question. counts: its answers since the server began. log: where
+    prompts and answers are kept; None keeps none. watches: are told of its answers. fallbacks: the same model at other
+    upstreams, in the order in which they are asked where one before them fails. identity: see `identity_of`.
     """
 
     name: str
+    upstream: str
     api: Api
     offsets: Offsets
     steering: Steering
@@ -98,6 +109,19 @@ class SteeredModel:
     recipe: FittedRecipe | None = None
     counts: AnswerCounts = field(default_factory=AnswerCounts)
     log: AnswerLog | None = None
+    watches: Watches = NOBODY
+    fallbacks: tuple[SteeredModel, ...] = ()
+    identity: str = ""
+
+    def budgeted(self, budget: Budget | None) -> SteeredModel:
+        """The same model, for whose requests a budget holds besides."""
+        others = tuple(one.budgeted(budget) for one in self.fallbacks)
+        return replace(self, api=budgeted(self.api, budget), fallbacks=others)
+
+    @property
+    def apis(self) -> tuple[Api, ...]:
+        """Its connections."""
+        return (self.api, *(one.api for one in self.fallbacks))
 
     @property
     def alpha(self) -> float | None:
@@ -153,10 +177,15 @@ class Catalogue:
             code="model_not_found",
         )
 
+    @property
+    def apis(self) -> tuple[Api, ...]:
+        """All connections."""
+        return tuple(api for model in self.models.values() for api in model.apis)
+
     async def aclose(self) -> None:
         """Close the connections, in the event loop that used them."""
-        for model in self.models.values():
-            await model.api.aclose()
+        for api in self.apis:
+            await api.aclose()
 
 
 @final
@@ -174,6 +203,7 @@ class ModelOpener:
     stack: ExitStack
     tape: Tape | None = None
     log: AnswerLog | None = None
+    watches: Watches = NOBODY
     pairs: dict[Path, OpenPair] = field(default_factory=dict)
     rooms: dict[Path, asyncio.Semaphore] = field(default_factory=dict)
     gates: dict[tuple[str, str, int, int], AdmissionGate] = field(default_factory=dict)
@@ -188,31 +218,51 @@ class ModelOpener:
 
     def model(self, name: str, served: ModelConfig) -> SteeredModel:
         """The model of a name: the one that is open, with the steering of now, where its other entries are the same."""
-        upstream, recipe = self.config.upstreams[served.upstream], self.config.recipes.get(name)
-        entries = served.model_copy(update={"steering": {}}), upstream, recipe
+        names = (served.upstream, *(one.upstream for one in served.fallbacks))
+        upstreams, recipe = [self.config.upstreams[one] for one in names], self.config.recipes.get(name)
+        entries = served.model_copy(update={"steering": {}}), upstreams, recipe
         known, model = self.open.get(name, (None, None))
         if model is None or known != entries:
-            model = self._opened(name, served)
+            others = [self._opened(name, served.at(one)) for one in served.fallbacks]
+            model = replace(self._opened(name, served), fallbacks=tuple(others))
             self.open[name] = entries, model
         return replace(model, steering=self.config.steering[name])
 
     def _opened(self, name: str, served: ModelConfig) -> SteeredModel:
         upstream = self.config.upstreams[served.upstream]
         recipe = self.config.recipes.get(name)
-        api = self._api(served, upstream)
+        api = self._api(name, served, upstream)
         steering = self.config.steering[name]
         asks_nobody = recipe is not None and recipe.way == "expert"
         room = upstream.at_once, upstream.queue
         where = ("model", name, *room) if asks_nobody else ("upstream", served.upstream, *room)
         gate = self.gates.setdefault(where, AdmissionGate(*room))
+        alone = SteeredModel(
+            name,
+            served.upstream,
+            api,
+            UNSTEERED,
+            steering,
+            gate,
+            nullcontext(),
+            self.created,
+            api.notes,
+            recipe,
+            log=self.log,
+            watches=self.watches,
+            identity=identity_of(
+                served,
+                upstream,
+                pair=find_pair(served.pair, self.config.folder) if served.pair else None,
+                recipe=recipe,
+            ),
+        )
         if not served.pair:
-            alone = SteeredModel(name, api, UNSTEERED, steering, gate, nullcontext(), self.created, api.notes, recipe)
-            return replace(alone, log=self.log)
+            return alone
         pair, places = self._pair(served.pair)
-        said = (*api.notes, *_narrow(pair.slots, upstream.at_once))
-        return SteeredModel(name, api, pair, steering, gate, places, self.created, said, recipe, log=self.log)
+        return replace(alone, offsets=pair, room=places, notes=(*api.notes, *_narrow(pair.slots, upstream.at_once)))
 
-    def _api(self, served: ModelConfig, upstream: UpstreamConfig) -> Api:
+    def _api(self, name: str, served: ModelConfig, upstream: UpstreamConfig) -> Api:
         template = served.template
         if template not in ("raw", "chatml"):
             template = _text(self.config.path(template), "the template")
@@ -228,9 +278,23 @@ class ModelOpener:
             options=served.options.given(),
             timeout=upstream.timeout,
             attempts=upstream.attempts,
+            on_attempt=self.watches.called(name, served.upstream, served.model),
             ledger=self.ledger,
             **as_arguments(self.tape),
         )
+
+    def gates_now(self) -> Mapping[str, AdmissionGate]:
+        """The gates by the names of their upstreams, or of the models that ask none."""
+        return {place[1]: gate for place, gate in self.gates.items()}
+
+    def loads_now(self) -> Mapping[tuple[str, str], EvaluationLoad]:
+        """What the pairs have evaluated, by the names of their files and of their members."""
+        members = ("expert", "anti_expert")
+        return {
+            (path.stem, member): load
+            for path, pair in self.pairs.items()
+            for member, load in zip(members, pair.loads, strict=True)
+        }
 
     def _key(self, upstream: UpstreamConfig) -> str | None:
         """The upstream's key; None leaves it to the profile."""
@@ -266,20 +330,22 @@ def opening(
     ledger: Ledger | None = None,
     open_pair: OpensPair = serving_pair,
     tape: Tape | None = None,
+    watches: Watches | None = None,
 ) -> Iterator[ModelOpener]:
     """Opens what is served; pairs are freed on leaving, connections by `Catalogue.aclose`.
 
-    tape: a cassette that all models record into, or are replayed from.
+    tape: a cassette that all models record into, or are replayed from. watches: are told of answers and calls.
     """
     kept = config.server.log
     log = None if kept is None else AnswerLog(config.path(kept), environ=environ)
     with ExitStack() as stack:
-        yield ModelOpener(config, environ, ledger, open_pair, stack, tape, log)
+        yield ModelOpener(config, environ, ledger, open_pair, stack, tape, log, watches or NOBODY)
 
 
 def notes(catalogue: Catalogue) -> Sequence[str]:
     """What is to be said of the models at the start: by their profiles, and of their pairs."""
-    return [f"{model.name}: {note}" for model in catalogue.models.values() for note in model.notes]
+    places = [place for model in catalogue.models.values() for place in (model, *model.fallbacks)]
+    return list(dict.fromkeys(f"{place.name}: {note}" for place in places for note in place.notes))
 
 
 def _text(path: Path, what: str) -> str:

@@ -15,6 +15,7 @@ from typing import final
 from blackbox_proxy.errors import BlackboxProxyError, InputError
 from blackbox_proxy.gateway.config import Config
 from blackbox_proxy.gateway.keys import Keys
+from blackbox_proxy.gateway.limits.spending import check_budgets
 from blackbox_proxy.gateway.models import Catalogue, ModelOpener
 
 FROM_START = (
@@ -25,6 +26,8 @@ FROM_START = (
     "open_after",
     "ping",
     "log",
+    "metrics",
+    "metrics_key",
     "max_body",
     "max_prompt",
     "max_answers",
@@ -61,7 +64,7 @@ class Reloader:
                 self._log(f"SIGHUP: everything stays as it was: {error.message}")
                 return
             serve(catalogue, keys)
-            self._log(f"SIGHUP: {len(catalogue.models)} models and {len(keys.digests)} keys hold from now on")
+            self._log(f"SIGHUP: {len(catalogue.models)} models and {len(keys.entries)} keys hold from now on")
 
     def _read(self) -> tuple[Catalogue, Keys]:
         before, config = self._config, self._again()
@@ -69,8 +72,12 @@ class Reloader:
         if bool(keys) != bool(self._keys_of(before)):
             raise InputError("whether keys are asked for at all holds from the start on")
         catalogue = self._opening.catalogue(config)
+        check_budgets(catalogue.apis, keys)
         changed = [name for name in FROM_START if getattr(config.server, name) != getattr(before.server, name)]
         changed += [] if config.ledger == before.ledger else ["[ledger]"]
+        for table in ("traces", "cache"):
+            changed += [] if getattr(config, table) == getattr(before, table) else [f"[{table}]"]
+        changed += [] if config.limits.file == before.limits.file else ["file of [limits]"]
         if changed:
             self._log(f"SIGHUP: {', '.join(changed)} changed, which holds from the next start on")
         self._config = config

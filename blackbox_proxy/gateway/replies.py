@@ -33,7 +33,9 @@ class ReplyFigures(BaseModel):
     """What an answer took, besides what OpenAI's usage counts: everything that was asked of the upstream.
 
     cost_usd: a decimal number as text; null where nobody knows it. exact: see `types.Result.exactness`. local: how many
-    answers the expert gave alone. sureness: of each answer, see `types.Result.sureness`.
+    answers the expert gave alone. sureness: of each answer, see `types.Result.sureness`. fallback: of each answer the
+    upstream that gave it in place of the model's first one; null where that did. cached: the reply was kept, and took
+    nothing.
     """
 
     requests: int
@@ -49,19 +51,21 @@ class ReplyFigures(BaseModel):
     exact: bool
     local: int
     sureness: list[float | None]
+    fallback: list[str | None]
     finish: list[str]
+    cached: bool = False
 
 
-def usage_of(results: Sequence[tuple[Result, int]]) -> CompletionUsage:
+def usage_of(results: Sequence[tuple[Result, int]], *, fallbacks: Sequence[str | None] = ()) -> CompletionUsage:
     """The usage of a reply. results: those of its answers, each with how many choices it stands for.
 
+    fallbacks: of each answer the upstream that gave it, where that is not the first one.
     The prompt counts as the upstream counted it in its first request, and once for each prompt that was answered by a
     run of its own; the completion is what the client sees. What was paid for stands under `steering`.
     """
     taken = sum((result.usage for result, _ in results), Usage())
-    first = [_first(result) for result, _ in results]
-    prompt, cached = sum(one.input for one in first), sum(one.cached for one in first)
-    completion = sum(_written(result) * choices for result, choices in results)
+    cached = sum(_first(result).cached for result, _ in results)
+    prompt, completion = counted_tokens(results)
     figures = ReplyFigures(
         requests=taken.requests,
         prompt_tokens=taken.input,
@@ -76,6 +80,7 @@ def usage_of(results: Sequence[tuple[Result, int]]) -> CompletionUsage:
         exact=all(result.exactness == "exact" for result, _ in results),
         local=sum(result.is_local for result, _ in results),
         sureness=[None if (one := result.sureness) is None else round(one, 4) for result, _ in results],
+        fallback=list(fallbacks) or [None] * len(results),
         finish=[result.finish for result, _ in results],
     )
     counted = CompletionUsage(
@@ -87,12 +92,19 @@ def usage_of(results: Sequence[tuple[Result, int]]) -> CompletionUsage:
     return CompletionUsage.model_validate({**counted.model_dump(exclude_unset=True), "steering": figures.model_dump()})
 
 
+def counted_tokens(results: Sequence[tuple[Result, int]]) -> tuple[int, int]:
+    """Tokens of the prompts and of the answers, as a client is told them."""
+    return sum(_first(result).input for result, _ in results), sum(
+        written_tokens(one) * choices for one, choices in results
+    )
+
+
 def _first(result: Result) -> Usage:
     """What the first request that was answered took."""
     return next((call.usage for call in result.calls if call.usage.answered), Usage())
 
 
-def _written(result: Result) -> int:
+def written_tokens(result: Result) -> int:
     """How many tokens were added to what was given; of whole answers those of the chosen one."""
     for sample in result.samples:
         if sample.chosen:

@@ -6,12 +6,14 @@ refused unless they hold their neutral value: ignoring them would give a wrong a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
 from blackbox_proxy.constraints import Constraint
 from blackbox_proxy.gateway.constraints import read_constraint
+from blackbox_proxy.gateway.functions import declares_functions, with_tools
+from blackbox_proxy.gateway.native_tools import tool_chat
 from blackbox_proxy.gateway.tool_grammar import check_stops, held_to_tools
 from blackbox_proxy.knobs import FIXED, REQUEST_FIELDS, KnobMistake, check_bounds, read_knobs
 from blackbox_proxy.openai_http import fields
@@ -23,6 +25,7 @@ from blackbox_proxy.openai_http.turns import is_continued
 from blackbox_proxy.types import Prompt, TokenPath
 
 MOST_STOPS = 16
+MOST_BAD_WORDS = 100
 MOST_TOP = 20
 MOST_TAGS = 16
 STEPS = "steering_steps"
@@ -40,10 +43,8 @@ SEEDS = 2**63
 _COMMON_NEUTRAL: Mapping[str, tuple[object, ...]] = {
     "repetition_penalty": (1,),
     "logit_bias": ({},),
-    "min_tokens": (0,),
     "ignore_eos": (False,),
     "stop_token_ids": ([],),
-    "bad_words": ([],),
     "repeat_penalty": (1,),
     "mirostat": (0,),
     "grammar": ("",),
@@ -65,8 +66,6 @@ _COMMON_NEUTRAL: Mapping[str, tuple[object, ...]] = {
 _COMPLETION_NEUTRAL = {**_COMMON_NEUTRAL, "best_of": (1,), "suffix": ("",)}
 _CHAT_NEUTRAL = {
     **_COMMON_NEUTRAL,
-    "functions": ([],),
-    "function_call": ("none", "auto"),
     "modalities": (["text"],),
     "audio": (),
     "best_of": (1,),
@@ -117,7 +116,16 @@ class GatewayRequest:
 
 
 def read_chat(body: Body, limits: RequestLimits) -> GatewayRequest:
-    """A request to /chat/completions."""
+    """A request to /chat/completions, whose tools may be spelt as the deprecated functions."""
+    chat, spelling = with_tools(body)
+    with spelling.spelled():
+        request = _read_chat(chat, limits)
+    if request.tools is None or not declares_functions(body):
+        return request
+    return replace(request, tools=replace(request.tools, as_functions=True))
+
+
+def _read_chat(body: Body, limits: RequestLimits) -> GatewayRequest:
     fields.refuse_unsupported(body, _CHAT_NEUTRAL)
     newer, older = (_length(body, name, limits) for name in ("max_completion_tokens", "max_tokens"))
     alternatives = fields.integer(body, "top_logprobs", low=0, high=MOST_TOP)
@@ -141,10 +149,14 @@ def _calling(request: GatewayRequest, tools: ToolSet | None, turns: tuple[ChatTu
     """The request with its tools: the answer is held to calls of them, where it may call any."""
     if tools is None:
         return replace(request, turns=turns)
-    tools, constraint = held_to_tools(tools, cast(Constraint | None, request.knobs.get("constraint")))
+    response = cast(Constraint | None, request.knobs.get("constraint"))
+    tools, constraint = held_to_tools(tools, response)
     check_stops(tools, cast(tuple[str, ...], request.knobs.get("stop", ())))
     knobs = request.knobs if constraint is None else {**request.knobs, "constraint": constraint}
-    return replace(request, knobs=knobs, tools=tools, turns=turns)
+    # Of calls that an endpoint makes by itself nobody tells log-probs, and a form stands beside them in none.
+    native = tool_chat(turns, tools) if tools.offered and response is None and request.top is None else None
+    sources = tuple(replace(one, tools=native) if isinstance(one, Prompt) else one for one in request.sources)
+    return replace(request, sources=sources, knobs=knobs, tools=tools, turns=turns)
 
 
 def read_completion(body: Body, limits: RequestLimits) -> GatewayRequest:
@@ -215,6 +227,8 @@ def _request(
         "max_tokens": max_tokens,
         **_drawing(body),
         "stop": _stops(body.get("stop")),
+        "bad_words": _bad_words(body.get("bad_words")),
+        "min_tokens": fields.integer(body, "min_tokens", low=0),
         "constraint": read_constraint(body),
     }
     given = {name: value for name, value in standard.items() if value is not None}
@@ -267,12 +281,28 @@ def _stops(stop: object) -> tuple[str, ...] | None:
     given = stop if isinstance(stop, list) else [stop]
     if len(given) > MOST_STOPS:
         raise Refusal(f"Invalid 'stop': {len(given)} sequences; at most {MOST_STOPS} are read.", param="stop")
-    stops = tuple(fields.text(item, "stop") for item in given)
-    if any(not one or len(one) > LONGEST_VALUE for one in stops):
+    return _texts(given, "stop", "a stop sequence")
+
+
+def _bad_words(words: object) -> tuple[str, ...] | None:
+    """vLLM's field: texts that are not written."""
+    if words is None:
+        return None
+    if not isinstance(words, list):
+        raise fields.wrong_type("bad_words", "an array of strings", words)
+    if len(words) > MOST_BAD_WORDS:
+        raise Refusal(f"Invalid 'bad_words': {len(words)} texts; at most {MOST_BAD_WORDS} are read.", param="bad_words")
+    return _texts(words, "bad_words", "a bad word")
+
+
+def _texts(given: Sequence[object], param: str, one: str) -> tuple[str, ...]:
+    """Texts of a sensible length. one: what each of them is called."""
+    texts = tuple(fields.text(item, param) for item in given)
+    if any(not text or len(text) > LONGEST_VALUE for text in texts):
         raise Refusal(
-            f"Invalid 'stop': a stop sequence has 1 to {LONGEST_VALUE} characters.", param="stop", code="invalid_value"
+            f"Invalid '{param}': {one} has 1 to {LONGEST_VALUE} characters.", param=param, code="invalid_value"
         )
-    return stops
+    return texts
 
 
 def _tags(body: Body) -> dict[str, str]:

@@ -24,6 +24,8 @@ _HEAD = """\
 # open_after = 10             # seconds that a stream waits for its first token; then it opens, and errors are events
 # ping = 15                   # seconds between two comments that keep a stream's connection alive
 # log = "answers.jsonl"       # keep prompts and answers in this file; left out: none is kept
+# metrics = false             # /metrics for Prometheus: pip install 'blackbox-proxy[metrics]'
+# metrics_key = "NAME"        # the one key that may read them; left out: every key
 # max_body = 4194304          # bytes of one request
 # max_prompt = 400000         # characters of one prompt
 # max_tokens = 32768          # of one answer; a chat without a limit may have as many, if the upstream's context does
@@ -31,10 +33,29 @@ _HEAD = """\
 
 [ledger]
 # file = "ledger.sqlite"      # default: in the user's state directory
+# url = "postgresql://USER@HOST/DATABASE"  # in place of that: shared with other machines
+# password_file = "FILE"      # for the url; else ~/.pgpass or PGPASSWORD
 # off = false                 # book nothing; then no budget can hold
 # max_cost = ["5/day"]        # US dollars; 0.01 holds for one answer, 20/user=ann for a tag
 # max_calls = ["1000/day"]
 # tags = {}
+
+[limits]                      # of each key that has none of its own (`keys add NAME --requests-per-minute 60`)
+# requests_per_minute = 60    # in any sixty seconds; without keys: of everybody together
+# tokens_per_minute = 40000   # of prompts and answers
+# max_cost = "20"             # US dollars in all, by the ledger's rows of the key
+# max_calls = 10000           # requests to upstreams, likewise
+# file = "limits.sqlite"      # default: in the user's state directory; gateways with one file hold them together
+
+[traces]                      # OpenTelemetry: pip install 'blackbox-proxy[otel]'
+# on = false
+# endpoint = "http://127.0.0.1:4318/v1/traces"
+# content = false             # true: prompts and answers are sent too
+
+[cache]                       # greedy replies are given again to the very same request
+# on = false
+# file = "cache.sqlite"       # default: in the user's state directory
+# max_megabytes = 64
 """
 
 _UPSTREAM = """
@@ -58,6 +79,7 @@ pair = {pair}                 # a pair file; `demo` for the demo's; left out: no
 {template} # how a chat is written down for raw text: chatml, a Jinja file; raw: prompts as text only
 # tokenizer = "auto"          # the upstream's own, where known: gguf:FILE, tiktoken:NAME, auto
 # options = {{ top_k = 20 }}    # of the adapter, as in profiles
+# fallbacks = [{{ upstream = "{upstream}" }}] # who is asked in order where an upstream fails
 
 [models.{name}.steering]      # defaults; requests may set others under `steering`
 # alpha = 1.0

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from blackbox_proxy.constraints import Constraint, Grammar, JsonSchema, OneOf, Regex
+from blackbox_proxy.constraints import Constraint, Grammar, JsonSchema, JsonWithin, OneOf, Regex
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.guidance import COMPACT, ConstraintAcceptor, check_size, library
 from blackbox_proxy.openai_http.fields import Refusal
@@ -49,7 +49,7 @@ def held_to_tools(
             code="invalid_value",
         )
     try:
-        constraint = Grammar(grammar(tools, response))
+        constraint = Grammar(grammar(tools, response), tuple(_parts(tools, response)))
         ConstraintAcceptor(constraint)
     except InputError as error:
         _refuse_schema(tools, field)
@@ -107,6 +107,18 @@ def _free(tools: ToolSet) -> Iterator[str]:
         yield f"another_{at}: {_literal(BETWEEN + BARE.head(tool.name))} arguments_{at} {_literal(BARE.closing)}"
 
 
+def _parts(tools: ToolSet, response: Constraint | None) -> Iterator[JsonWithin]:
+    """Where JSON stands in such an answer: arguments, and a text that is JSON as a whole."""
+    for tool in tools.offered:
+        schema, bare = arguments_of(tool).text, BARE.head(tool.name)
+        yield JsonWithin(TAGGED.head(tool.name), schema)
+        if tools.mode == "auto" and response is None:
+            yield JsonWithin(bare, schema, is_all=True)
+            yield JsonWithin(BARE.closing + BETWEEN + bare, schema, is_all=True)
+    if tools.mode == "auto" and isinstance(response, JsonSchema):
+        yield JsonWithin("", response.text, is_all=True)
+
+
 def _more(rule: str, tools: ToolSet) -> str:
     """What may follow a call: others, and what would part another one from it, which many models write at the end."""
     return f" {rule}{{0,{MOST_CALLS - 1}}} {_literal(BETWEEN)}?" if tools.parallel else ""
@@ -121,7 +133,12 @@ def _literal(text: str) -> str:
 
 
 def _schema(tool: Tool) -> str:
-    return inlined(JsonSchema.of(closed(json.loads(tool.parameters))))
+    return inlined(arguments_of(tool))
+
+
+def arguments_of(tool: Tool) -> JsonSchema:
+    """What the arguments of a call are held to."""
+    return JsonSchema.of(closed(json.loads(tool.parameters)))
 
 
 def closed(schema: Mapping[str, object]) -> Mapping[str, object]:
@@ -161,7 +178,7 @@ def _refuse_schema(tools: ToolSet, field: str) -> None:
         if tool not in tools.offered:
             continue
         try:
-            ConstraintAcceptor(JsonSchema.of(closed(json.loads(tool.parameters))))
+            ConstraintAcceptor(arguments_of(tool))
         except InputError as error:
             raise Refusal(
                 f"Invalid schema for function '{tool.name}': {error.message}.",

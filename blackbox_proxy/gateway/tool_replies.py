@@ -17,9 +17,9 @@ from openai.types.chat import ChatCompletionMessage, chat_completion
 from openai.types.chat.chat_completion_chunk import ChoiceDelta
 
 from blackbox_proxy.gateway.replies import Answers, GatewayMode, OlderStream, chat_logprobs
-from blackbox_proxy.openai_http.chats import ChatStream, calling_message, choice_of, delta_of
+from blackbox_proxy.openai_http.chats import ChatFinish, ChatStream, calling_message, choice_of, delta_of, finish_of
 from blackbox_proxy.openai_http.frames import Head, to_json
-from blackbox_proxy.openai_http.tool_reader import AnswerReader, TextDelta, ToolFinish, joined_calls
+from blackbox_proxy.openai_http.tool_reader import AnswerReader, TextDelta, joined_calls
 from blackbox_proxy.openai_http.tools import ToolSet
 from blackbox_proxy.openai_http.transcript import Part, Placed, joined
 from blackbox_proxy.types import Step
@@ -72,9 +72,10 @@ class ToolChatShape(OlderStream):
             opening = ChoiceDelta(role="assistant", content="" if begins_with_text else None, refusal=None)
             yield self._stream.chunk(index, opening)
         for delta in deltas:
-            yield self._chunk(index, choice, delta_of(delta))
+            yield self._chunk(index, choice, delta_of(delta, as_functions=self.tools.as_functions))
         if finish:
-            yield self._chunk(index, choice, ChoiceDelta(), finish=finish)
+            said = finish_of(finish, as_functions=self.tools.as_functions)
+            yield self._chunk(index, choice, ChoiceDelta(), finish=said)
 
     def closing(self, usage: CompletionUsage) -> Iterator[str]:
         if self.mode.usage:
@@ -87,7 +88,7 @@ class ToolChatShape(OlderStream):
     def _reader(self) -> AnswerReader:
         return AnswerReader(self.new_id, self.tools)
 
-    def _chunk(self, index: int, choice: _OpenChoice, delta: ChoiceDelta, *, finish: ToolFinish | None = None) -> str:
+    def _chunk(self, index: int, choice: _OpenChoice, delta: ChoiceDelta, *, finish: ChatFinish | None = None) -> str:
         """A chunk with all tokens that no chunk has had yet."""
         tokens, choice.waiting = choice.waiting, []
         content = chat_logprobs(tokens, self.mode.top)
@@ -99,9 +100,10 @@ class ToolChatShape(OlderStream):
         last, finish = reader.close(part.finish or "length")
         text, calls = joined_calls([*deltas, *last])
         message = (
-            calling_message(text, calls)
+            calling_message(text, calls, as_functions=self.tools.as_functions)
             if calls
             else ChatCompletionMessage(role="assistant", content=text, refusal=None)
         )
         content = None if self.mode.top is None else chat_logprobs(part.tokens, self.mode.top)
-        return choice_of(index, message, finish, content=content, extra=self.mode.more_of(part.tokens))
+        said = finish_of(finish, as_functions=self.tools.as_functions)
+        return choice_of(index, message, said, content=content, extra=self.mode.more_of(part.tokens))

@@ -1,7 +1,7 @@
 """The ledger as callers see it: where requests are booked, at which prices, under which budgets and tags.
 
-A `Ledger` is a file with price lists; an `Account` is one model at one address; an `Entry` is one request, which hears
-of its attempts from the transport. Knows no wire format.
+A `Ledger` is a store of rows with price lists; an `Account` is one model at one address; an `Entry` is one request,
+which hears of its attempts from the transport. Knows no wire format.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from blackbox_proxy.core.money.amounts import Budget, Price, affordable, bound_o
 from blackbox_proxy.core.money.usage import Counts, counts_of
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.files import config_folder, state_folder
+from blackbox_proxy.ledger.opening import as_place, open_store
+from blackbox_proxy.ledger.place import LedgerPlace
 from blackbox_proxy.ledger.prices import PriceList
 from blackbox_proxy.ledger.rows import Counted, DaySpend, Ended, Intent, day_of
 from blackbox_proxy.ledger.store import Store
@@ -44,25 +46,30 @@ def now() -> dt.datetime:
 
 
 def open_ledger(
-    path: Path | str | None = None,
+    place: LedgerPlace | Path | str | None = None,
     *,
     budgets: Sequence[Budget] = (),
     tags: Mapping[str, str] | None = None,
     prices: Path | str | None = None,
+    password_file: Path | str | None = None,
 ) -> Ledger:
     """Open a ledger for `connect(..., ledger=...)`; close it, or use it in a `with` block.
 
     Args:
-        path: The SQLite file; None for that of the command line.
+        place: An SQLite file, or a database as `postgresql://USER@HOST/DATABASE`; None for the command line's own file.
         budgets: Limits that all hold.
         tags: Carried by every row, for reports and for budgets.
         prices: A TOML file that is asked before the list of genai-prices; None for the command line's.
+        password_file: What holds the password for a database, and nothing else; None for where libpq looks for it.
     """
     price_path = Path(prices) if prices is not None else price_file(os.environ)
     if prices is not None and not price_path.exists():
         raise InputError(f"there is no price file {price_path}", hint="see docs/cost.md for its form")
     lists = PriceList(price_path)  # before the file is opened: a mistake in it must leave nothing open
-    return Ledger(Store(Path(path or default_path(os.environ))), lists, tuple(budgets), dict(tags or {}))
+    named = as_place(place or default_path(os.environ))
+    if password_file is not None:
+        named = replace(named, password_file=Path(password_file))
+    return Ledger(open_store(named), lists, tuple(budgets), dict(tags or {}))
 
 
 def most_of(request: WireRequest, *, length: int) -> Usage:
@@ -94,12 +101,18 @@ class Ledger:
             account.check_limits()
         return account
 
+    def as_one_run(self, tag: str) -> Ledger:
+        """The same ledger, whose rows carry a tag of their own; a budget per run limits all that it books."""
+        name = uuid.uuid4().hex[:12]
+        budgets = [replace(one, per=f"{tag}={name}") if one.per == "run" else one for one in self.budgets]
+        return replace(self, budgets=tuple(budgets), tags={**self.tags, tag: name})
+
     def spent_today(self, tag: tuple[str, str] | None = None) -> DaySpend:
         """What was spent on this day (UTC); of a tag, what its requests come to."""
         return self.store.spent_on(day_of(self.clock()), tag)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, or the connection."""
         self.store.close()
 
     def __enter__(self) -> Self:
@@ -240,14 +253,18 @@ class Entry:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Receipt:
+    """seconds: for which the pair was evaluated so far; the store is given the total."""
+
     store: Store
     row: int
     cost: Decimal | None
+    seconds: float = 0.0
 
     def accepted(self, *, kept: int, wasted: int) -> None:
         self.store.accepted(self.row, kept=kept, wasted=wasted)
 
     def evaluated(self, seconds: float) -> None:
-        self.store.evaluated(self.row, seconds)
+        self.seconds += seconds
+        self.store.evaluated(self.row, self.seconds)

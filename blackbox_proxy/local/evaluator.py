@@ -110,6 +110,16 @@ class _Reading:
     reserved: int
 
 
+@dataclass(frozen=True, slots=True)
+class EvaluationLoad:
+    """What a context has evaluated so far, and how much of its cache is in use. tokens: of all batches."""
+
+    batches: int
+    tokens: int
+    cells_used: int
+    cells: int
+
+
 @final
 class Evaluator:
     """Owns what is held in a context's KV cache. One thread at a time may use it."""
@@ -122,6 +132,7 @@ class Evaluator:
         self._cells: Counter[int] = Counter()
         """How many slots share each cell."""
         self._numbers, self._clock = count(), count(1)
+        self._batches = self._tokens = 0
 
     def __call__(self, paths: Sequence[TokenPath]) -> list[Logits]:
         """The logits after each path (non-empty token ids from the very first token), in the order given.
@@ -150,6 +161,11 @@ class Evaluator:
         """Let a job wait for its turn."""
         if not job.done:
             self._waiting.append(job)
+
+    @property
+    def load(self) -> EvaluationLoad:
+        """What was evaluated; safe from any thread."""
+        return EvaluationLoad(self._batches, self._tokens, len(self._cells), self._context.capacity)
 
     @property
     def busy(self) -> bool:
@@ -296,6 +312,7 @@ class Evaluator:
             sequences=[[reading.sequences[number] for number in node.sequences] for reading, node in part],
             keep_logits=[bool(node.paths) for _, node in part],
         )
+        self._batches, self._tokens = self._batches + 1, self._tokens + len(part)
         for at, (reading, node) in enumerate(part):
             if 0 in node.sequences:
                 self._count(reading)

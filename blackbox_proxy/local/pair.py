@@ -22,7 +22,7 @@ from blackbox_proxy.core.alignment.covering import Cover, place
 from blackbox_proxy.core.alignment.scoring import BACK_OFF, SMALL, TOLERANCE, run, scored
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.errors import InputError, PairError
-from blackbox_proxy.local.evaluator import Evaluator, log_norm, too_long
+from blackbox_proxy.local.evaluator import EvaluationLoad, Evaluator, log_norm, too_long
 from blackbox_proxy.local.finite import check_finite
 from blackbox_proxy.local.llama import Context, Lora, Model, most_sequences
 from blackbox_proxy.local.prompts import prompt_ids
@@ -105,6 +105,11 @@ class Member:
         self._scheduler = Scheduler(Evaluator(context), name=f"blackbox-proxy-{model.path.stem}")
         self._template = model.chat_template if template == "gguf" else template
 
+    @property
+    def load(self) -> EvaluationLoad:
+        """What it has evaluated so far."""
+        return self._scheduler.load
+
     def prompt(self, prompt: Prompt) -> TokenPath:
         """The ids of a prompt as this member reads it."""
         return prompt_ids(self.model, prompt, template=self._template)
@@ -177,6 +182,11 @@ class Pair:
     def members(self) -> tuple[Member, Member]:
         """The expert and the anti-expert, each by itself."""
         return self._expert, self._anti_expert
+
+    @property
+    def loads(self) -> tuple[EvaluationLoad, EvaluationLoad]:
+        """What the expert and the anti-expert have evaluated so far."""
+        return self._expert.load, self._anti_expert.load
 
     @property
     def slots(self) -> int:

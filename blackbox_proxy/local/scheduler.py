@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import final
 
 from blackbox_proxy.errors import LocalModelError
-from blackbox_proxy.local.evaluator import EvaluationJob, Evaluator
+from blackbox_proxy.local.evaluator import EvaluationJob, EvaluationLoad, Evaluator
 from blackbox_proxy.types import Logits, TokenPath
 
 CLOSED = "the pair is closed"
@@ -28,6 +28,11 @@ class Scheduler:
         self._lock = threading.Lock()
         self._arrived: list[tuple[EvaluationJob, Future[list[Logits]]]] = []
         self._working = self._closed = False
+
+    @property
+    def load(self) -> EvaluationLoad:
+        """What was evaluated so far."""
+        return self._evaluator.load
 
     def submit(self, paths: Sequence[TokenPath], *, owner: object = None) -> Future[list[Logits]]:
         """The rows that `Evaluator` gives for the paths, once they are there.

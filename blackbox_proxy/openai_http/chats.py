@@ -9,10 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, final
+from typing import Any, Literal, TypeVar, final
 
 from openai.types.chat import ChatCompletionMessage, ChatCompletionTokenLogprob, chat_completion, chat_completion_chunk
-from openai.types.chat.chat_completion_chunk import ChoiceDelta, ChoiceDeltaToolCall, ChoiceDeltaToolCallFunction
+from openai.types.chat.chat_completion_chunk import (
+    ChoiceDelta,
+    ChoiceDeltaFunctionCall,
+    ChoiceDeltaToolCall,
+    ChoiceDeltaToolCallFunction,
+)
+from openai.types.chat.chat_completion_message import FunctionCall
 from openai.types.chat.chat_completion_message_function_tool_call import ChatCompletionMessageFunctionToolCall, Function
 
 from blackbox_proxy.openai_http.frames import Head, to_json
@@ -23,6 +29,9 @@ from blackbox_proxy.openai_http.transcript import Part
 T = TypeVar("T")
 Content = list[ChatCompletionTokenLogprob]
 """The tokens of a part with their log-probs."""
+
+ChatFinish = ToolFinish | Literal["function_call"]
+"""Why an answer ended, as a chat's reply has it; `function_call`: as `tool_calls`, in the deprecated spelling."""
 
 Extra = Mapping[str, Any]
 """Fields that a server adds to a choice, besides those that OpenAI has."""
@@ -55,7 +64,7 @@ class ChatStream:
         delta: ChoiceDelta,
         content: Content | None = None,
         *,
-        finish: ToolFinish | None = None,
+        finish: ChatFinish | None = None,
         extra: Extra = NO_EXTRA,
     ) -> str:
         """One chunk. content: tokens with their log-probs, where there are any."""
@@ -77,7 +86,7 @@ def chat_choice(
 def choice_of(
     index: int,
     message: ChatCompletionMessage,
-    finish: ToolFinish,
+    finish: ChatFinish,
     *,
     content: Content | None = None,
     extra: Extra = NO_EXTRA,
@@ -92,25 +101,45 @@ def choice_of(
     )
 
 
-def calling_message(text: str, calls: Sequence[ToolCall]) -> ChatCompletionMessage:
-    """A message that calls tools. text: what it says besides, "" for nothing, which is written as null."""
-    listed = [
+def calling_message(text: str, calls: Sequence[ToolCall], *, as_functions: bool = False) -> ChatCompletionMessage:
+    """A message that calls tools.
+
+    text: what it says besides, "" for nothing, which is written as null. as_functions: its one call is written in the
+    deprecated spelling.
+    """
+    said = ChatCompletionMessage(role="assistant", content=text or None, refusal=None)
+    if as_functions:
+        (call,) = calls
+        said.function_call = FunctionCall(name=call.name, arguments=call.arguments)
+        return said
+    said.tool_calls = [
         ChatCompletionMessageFunctionToolCall(
             id=call.id, type="function", function=Function(name=call.name, arguments=call.arguments)
         )
         for call in calls
     ]
-    return ChatCompletionMessage(role="assistant", content=text or None, refusal=None, tool_calls=list(listed))
+    return said
 
 
-def delta_of(delta: AnswerDelta) -> ChoiceDelta:
-    """A piece of an answer as a chunk has it: of a call its name first, and then its arguments."""
+def delta_of(delta: AnswerDelta, *, as_functions: bool = False) -> ChoiceDelta:
+    """A piece of an answer as a chunk has it: of a call its name first, and then its arguments.
+
+    as_functions: as in `calling_message`.
+    """
     if isinstance(delta, TextDelta):
         return ChoiceDelta(content=delta.text)
+    if as_functions:
+        named = {"name": delta.name} if delta.name else {}
+        return ChoiceDelta(function_call=ChoiceDeltaFunctionCall(**named, arguments=delta.arguments))
     if not delta.name:
         written = ChoiceDeltaToolCallFunction(arguments=delta.arguments)
         return ChoiceDelta(tool_calls=[ChoiceDeltaToolCall(index=delta.index, function=written)])
-    named = ChoiceDeltaToolCallFunction(name=delta.name, arguments=delta.arguments)
+    begun = ChoiceDeltaToolCallFunction(name=delta.name, arguments=delta.arguments)
     return ChoiceDelta(
-        tool_calls=[ChoiceDeltaToolCall(index=delta.index, id=delta.id, type="function", function=named)]
+        tool_calls=[ChoiceDeltaToolCall(index=delta.index, id=delta.id, type="function", function=begun)]
     )
+
+
+def finish_of(finish: ToolFinish, *, as_functions: bool = False) -> ChatFinish:
+    """Why an answer ended, in the spelling of its calls."""
+    return "function_call" if as_functions and finish == "tool_calls" else finish

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import final
@@ -15,18 +17,44 @@ from blackbox_proxy.errors import BlackboxProxyError, InputError
 LOOPBACK = "127.0.0.1"
 
 
+POLL = 0.1
+"""Seconds between two looks at whether a signal wants the end at once."""
+
+
 @final
 class ListeningServer(uvicorn.Server):
-    """uvicorn that says when it is ready. `on_ready` is called in the server's thread."""
+    """uvicorn that says when it is ready, and when it ends. Both are called in the server's thread.
 
-    def __init__(self, config: uvicorn.Config, *, on_ready: Callable[[], object]) -> None:
+    on_ready: requests are answered from now on. on_drain: the server ends; it goes on listening until the requests that
+    are under way are answered, for the seconds of uvicorn's `timeout_graceful_shutdown` in all. None: it stops
+    listening at once.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, *, on_ready: Callable[[], object], on_drain: Callable[[], object] | None = None
+    ) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+        self._on_drain = on_drain
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         if not self.should_exit:
             self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._on_drain is not None:
+            self._on_drain()
+            await self._drained()
+        await super().shutdown(sockets=sockets)
+
+    async def _drained(self) -> None:
+        """Wait for what is under way now; what comes later is not waited for."""
+        until = time.monotonic() + (self.config.timeout_graceful_shutdown or 0)
+        under_way = set(self.server_state.tasks)
+        while under_way and not self.force_exit and time.monotonic() < until:
+            _, under_way = await asyncio.wait(under_way, timeout=POLL)
+        self.config.timeout_graceful_shutdown = max(0, round(until - time.monotonic()))
 
 
 @contextmanager
@@ -49,14 +77,19 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
 
 @contextmanager
 def in_background(
-    config: uvicorn.Config, listener: socket.socket, *, name: str, ended: BlackboxProxyError
+    config: uvicorn.Config,
+    listener: socket.socket,
+    *,
+    name: str,
+    ended: BlackboxProxyError,
+    on_drain: Callable[[], object] | None = None,
 ) -> Iterator[None]:
     """Serve from a thread of this name while the block runs, from when requests are answered on.
 
-    Raises `ended` where the server ends before it is ready.
+    Raises `ended` where the server ends before it is ready. on_drain: see `ListeningServer`.
     """
     ready = threading.Event()
-    server = ListeningServer(config, on_ready=ready.set)
+    server = ListeningServer(config, on_ready=ready.set, on_drain=on_drain)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name=name, daemon=True)
     thread.start()
     try:

@@ -104,8 +104,7 @@ class _OpenCalls:
         for name, place in self.places.items():
             if place not in self.results:
                 raise _refused(
-                    f"The call '{name[:80]}' has no result: a message of the role 'tool' has to give it before "
-                    f"'{param}'.",
+                    f"The call '{name[:80]}' has no result, which has to come before '{param}'.",
                     f"{self.param}[{place}].id",
                 )
         return [self.results[place] for place in sorted(self.results)]

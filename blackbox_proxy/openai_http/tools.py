@@ -78,6 +78,8 @@ class ToolSet:
         parallel: Whether one answer may have several calls.
         stands_alone: Whether an answer that calls has no text besides, since its text is held to a form of its own. A
             reader then looks for calls at its beginning alone (`AnswerReader`).
+        as_functions: Whether they are declared as the deprecated `functions`, so that a call is answered as one of
+            those.
     """
 
     tools: tuple[Tool, ...]
@@ -85,6 +87,7 @@ class ToolSet:
     only: tuple[str, ...] = ()
     parallel: bool = True
     stands_alone: bool = False
+    as_functions: bool = False
 
     @property
     def offered(self) -> tuple[Tool, ...]:

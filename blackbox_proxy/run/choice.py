@@ -19,10 +19,10 @@ from blackbox_proxy.core.events import ApiDraft, Evidence
 from blackbox_proxy.core.money.spending import Spending, spent_notes
 from blackbox_proxy.errors import BlackboxProxyError, InputError
 from blackbox_proxy.guidance import ConstraintAcceptor, options_of
-from blackbox_proxy.run.sources import LocalPair, Offsets
+from blackbox_proxy.run.sources import LocalPair, Offsets, reached_by
+from blackbox_proxy.steering import Way
 from blackbox_proxy.types import (
     Choice,
-    Continuation,
     Generate,
     Prefix,
     Prompt,
@@ -35,7 +35,7 @@ from blackbox_proxy.types import (
 
 NEEDS: Mapping[choosing.Lack, str] = {
     "top_k": "a longer top-k: options, or tokens that begin them, are not shown",
-    "goes_on": "an endpoint that goes on from a given text (raw text or prefill): options show in part only",
+    "goes_on": "an endpoint that goes on from a given text (raw text, prefill, a schema): options show in part only",
     "calls": "more calls: beginnings of options were not gone on from",
     "begins": "options that begin differently, so that their first tokens tell them apart",
     "tie": "another alpha, or other options: the odds of the best ones are equal as far as they can be told",
@@ -113,8 +113,13 @@ class Choosing:
         offsets: Offsets,
         alpha: float,
         calls: int,
+        way: Way = "auto",
     ) -> Self:
-        """A choice of which nothing is asked yet. Raises InputError for options that are none."""
+        """A choice of which nothing is asked yet.
+
+        Raises InputError for options that are none, and for a way in which the endpoint cannot go on.
+        """
+        api = reached_by(api, way)
         started = time.perf_counter()
         if not math.isfinite(alpha) or calls < 1:
             raise InputError(f"alpha must be finite and calls at least 1, not {alpha} and {calls}")
@@ -122,7 +127,7 @@ class Choosing:
         spending = Spending(uuid.uuid4().hex)
         text = "" if can.chat else api.text(prompt)
         prefix = Prefix(text, messages=prompt.messages)
-        goes_on = can.continuation in (Continuation.EXACT, Continuation.PREFILL)
+        goes_on = can.goes_on
         process = choosing.masses(strings, goes_on=goes_on, calls=calls)
         question = next(process)
         return cls(api, offsets, pair_prompt, prefix, alpha, strings, process, question, goes_on, spending, started)

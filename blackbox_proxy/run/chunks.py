@@ -35,9 +35,11 @@ def held_for(steering: Steering, api: Endpoint) -> HeldAnswers | HeldChunks:
     return HeldChunks(steering, constrained=texts_of(steering))
 
 
-def drawing(event: Drawing, api: Endpoint, prefix: Prefix) -> list[Draw]:
-    """The requests that draw whole answers or chunks."""
-    return list(draws(event, api, prefix) if isinstance(event, ApiAnswers) else chunk_draws(event, api, prefix))
+def drawing(event: Drawing, api: Endpoint, prefix: Prefix, *, schema: str = "", tools: str = "") -> list[Draw]:
+    """The requests that draw whole answers or chunks. schema, tools: of whole answers, see `Draw`."""
+    if isinstance(event, ApiAnswers):
+        return list(draws(event, api, prefix, schema=schema, tools=tools))
+    return list(chunk_draws(event, api, prefix))
 
 
 def chunk_draws(event: ApiChunks, api: Endpoint, prefix: Prefix) -> Iterator[Draw]:

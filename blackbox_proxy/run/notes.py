@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from blackbox_proxy.core.alignment.recut import strange_borders, strange_pieces
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
+from blackbox_proxy.core.jsontext import reached
 from blackbox_proxy.guidance import limits_of
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Finish, Step
@@ -33,9 +34,9 @@ def constraint_notes(steering: Steering, finish: Finish, text: bytes) -> tuple[s
     if steering.constraint is not None and finish != "stop":
         notes.append(f"the answer was cut ({finish}), so it may not be all that the constraint asks for")
     limits = limits_of(steering.constraint)
-    if limits is not None and (reached := limits.reached(text)):
+    if limits is not None and (words := reached(limits, text)):
         notes.append(
-            f"limits for what the schema does not bound were reached, where more may have come: {', '.join(reached)}"
+            f"limits for what the schema does not bound were reached, where more may have come: {', '.join(words)}"
         )
     return tuple(notes)
 

@@ -126,8 +126,8 @@ def check_greedy(recipe: FittedRecipe, steering: Steering) -> None:
     """Raises InputError where an answer is to be drawn, or penalised, and the recipe's way gives the likeliest."""
     if recipe.way in GREEDY and steering.penalises:
         raise InputError(
-            f"a recipe of the way {recipe.way!r} gives its likeliest answer, and penalties were asked for",
-            hint="leave presence_penalty and frequency_penalty out, or set them to 0",
+            f"a recipe of the way {recipe.way!r} gives its likeliest answer, and was asked for penalties or min_tokens",
+            hint="leave presence_penalty, frequency_penalty and min_tokens out, or set them to 0",
         )
     if recipe.way in GREEDY and steering.temperature > 0.0:
         raise InputError(

@@ -14,18 +14,12 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from blackbox_proxy.api import Endpoint
-from blackbox_proxy.core.decoding.api_answer import api_answer, demanded_answer
+from blackbox_proxy.core.decoding.api_answer import api_answer, called_answer, demanded_answer
 from blackbox_proxy.core.decoding.collecting import collecting_steering
 from blackbox_proxy.core.decoding.drafting import Drafts, Planner
 from blackbox_proxy.core.decoding.given import Given
 from blackbox_proxy.core.events import (
-    ApiAnswers,
-    ApiChunks,
-    ApiDraft,
-    ApiEcho,
-    ApiPrefixes,
     ApiReveal,
-    ApiText,
     Asking,
     Begin,
     Drawing,
@@ -38,10 +32,12 @@ from blackbox_proxy.core.money.spending import Spending, spent_notes
 from blackbox_proxy.core.text import first_stop
 from blackbox_proxy.errors import BlackboxProxyError, InputError, OverBudget, PromptError
 from blackbox_proxy.local.controls import parted_note
+from blackbox_proxy.run.asked import asks_of
 from blackbox_proxy.run.calls import Answered, Batch, as_worded, goes_on_from, start_of
 from blackbox_proxy.run.capping import afforded, capped
-from blackbox_proxy.run.chunks import HeldChunks, drawing, held_for
+from blackbox_proxy.run.chunks import HeldChunks, held_for
 from blackbox_proxy.run.labels import exactness_of, way_of
+from blackbox_proxy.run.native import NativeTools, demand_of, schema_of
 from blackbox_proxy.run.notes import blind_note, constraint_notes, recut_notes, respelled_note, uncertain_notes
 from blackbox_proxy.run.sources import (
     BoundSource,
@@ -52,7 +48,6 @@ from blackbox_proxy.run.sources import (
     bound_source,
     check_scores,
     check_unconstrained,
-    demand_of,
     drafts_of,
     draws_whole,
     reached_by,
@@ -65,10 +60,8 @@ from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import (
     Ask,
     Continuation,
-    Echo,
     Exactness,
     Finish,
-    Generate,
     Message,
     PairPrompt,
     Prefix,
@@ -77,18 +70,10 @@ from blackbox_proxy.types import (
     Reply,
     Result,
     Reveal,
-    Sampling,
-    Score,
     Step,
     TokenPath,
     Usage,
 )
-
-
-def _sampling(event: ApiDraft) -> Sampling | None:
-    """None for a greedy draft: only an answer that is kept as it is, or drawn, needs the very temperature."""
-    drawn = event.unsteered or event.temperature > 0.0
-    return Sampling(event.temperature, event.top_p, event.seed) if drawn else None
 
 
 @dataclass(slots=True)
@@ -99,7 +84,8 @@ class Session:
     respelled: how many spelt the answer so far with other escapes than it needs. waiting: how many requests are under
     way. cut: tokens that the last question asked for, where a budget allowed no more; 0 elsewhere. given, reference:
     the text to score, or the answer to collect the places of, where that is what the run is for. whole: the whole
-    answers or chunks, where those are drawn. plan: makes another run of the one that all this describes.
+    answers or chunks, where those are drawn. tools: those that the endpoint is sent as such. plan: makes another run of
+    the one that all this describes.
     """
 
     api: Endpoint
@@ -120,6 +106,7 @@ class Session:
     cut: int = 0
     given: Given | None = None
     whole: HeldAnswers | HeldChunks | None = None
+    tools: NativeTools | None = None
     reference: bytes | None = None
     plan: Callable[[Callable[[], Run]], Run] | None = None
     started: float = field(default_factory=time.perf_counter)
@@ -146,8 +133,8 @@ class Session:
             steering = whole_knobs(steering)
             texts = whole_source(offsets, pair_prompt, steering)
             asked = "" if can.chat else api.text(prompt)
-            held = held_for(steering, api)
-            return cls(api, texts, steering, asked, (), Drafts(), spending, prompt.messages, whole=held)
+            held, tools = held_for(steering, api), NativeTools.of(prompt, steering, api)
+            return cls(api, texts, steering, asked, (), Drafts(), spending, prompt.messages, whole=held, tools=tools)
         if not can.logprobs:
             raise InputError(
                 f"the adapter for {api.model!r} tells no log-probs, which steering token by token needs",
@@ -161,7 +148,8 @@ class Session:
         text = "" if can.chat else api.text(prompt)
         drafts = drafts_of(steering, api, planner, guesses=isinstance(offsets, LocalPair))
         source, ids = bound_source(offsets, pair_prompt, text, api=api, steering=steering)
-        return cls(api, source, steering, text, ids, drafts, spending, prompt.messages)
+        tools = NativeTools.of(prompt, steering, api) if steering.chooses_nothing else None
+        return cls(api, source, steering, text, ids, drafts, spending, prompt.messages, tools=tools)
 
     @classmethod
     def open_reference(
@@ -210,35 +198,22 @@ class Session:
         if self.reference is not None and isinstance(self.source, PairSource):
             return self.source.collecting(self.reference, self.steering, self.api)
         run = self.source.loop(self.steering, self.api, self.drafts)
+        if self.tools is not None:
+            return called_answer(self.steering, self.tools.chat.fields, written=self.tools.written, otherwise=run)
         if (demand := demand_of(self.steering, self.api)) is not None:
             return demanded_answer(self.steering, demand, otherwise=run)
         return api_answer(self.steering, otherwise=run) if self.steering.leaves_alone else run
 
     def asks(self, event: Asking | ApiReveal | Drawing) -> Batch:
         """The requests that a question of the loop becomes, to be sent at once."""
-        asked, purpose = self._asks(event), Purpose(self.spending.run, len(self.steps))
+        tools = "" if self.tools is None else self.tools.chat.fields
+        schema = schema_of(self.steering, self.api)
+        asked = asks_of(event, self.api, self._prefix, schema=schema, tools=tools)
+        purpose = Purpose(self.spending.run, len(self.steps))
         asks = afforded(asked, self.api, purpose, beyond=self.steering.draft)
         self.cut = 0 if asks is asked else max(ask.length for ask in asks)
         self.waiting = 1 if self.api.capabilities().prompt_lists and self.whole is None else len(asks)
         return Batch(asks, purpose)
-
-    def _asks(self, event: Asking | ApiReveal | Drawing) -> Sequence[Ask]:
-        model, top_k = self.api.model, self.api.capabilities().top_k
-        match event:
-            case ApiDraft(answer, path, length=length):
-                sampling, prefix = _sampling(event), self._prefix(answer, path)
-                return [Generate(model, prefix, top_k, length, sampling, schema=event.schema)]
-            case ApiPrefixes(answers):
-                return [Generate(model, self._prefix(answer.text, answer.path), top_k) for answer in answers]
-            case ApiEcho(answer, path, draft, drafted, length):
-                prefix = self._prefix(answer, path)
-                return [Echo(model, prefix, top_k, draft, () if prefix.ids is None else drafted, length)]
-            case ApiText(text, ids):
-                return [Score(model, text, top_k, ids)]
-            case ApiReveal(answer, path, ids):
-                return [Reveal(model, self._prefix(answer, path), top_k, ids)]
-            case ApiAnswers() | ApiChunks():
-                return drawing(event, self.api, self._prefix(b"", ()))
 
     def _prefix(self, answer: bytes, path: TokenPath) -> Prefix:
         ids = self.ids + path if self.steering.event == "ids" else None
@@ -272,6 +247,8 @@ class Session:
         """Keep the texts that were drawn and came. Raises the error of the others where there is none at all."""
         self.waiting = 0
         self.model = next((reply.model for reply in answered.replies if reply.model), self.model)
+        if self.tools is not None:
+            answered = replace(answered, replies=list(map(self.tools.as_texts, answered.replies)))
         return Evidence() if self.whole is None else self.whole.gather(answered, self.spending)
 
     def _pay(self, replies: Sequence[Reply], asks: Sequence[Ask]) -> None:
@@ -280,7 +257,10 @@ class Session:
             self.respelled += reply.respelled
             self.blind += bool(reply.positions) and not reply.positions[0].top
             self.model = reply.model or self.model
-        if len(replies) == len(asks) and not isinstance(asks[0], Reveal):
+        if any(reply.drawn for reply in replies):
+            for reply in replies:
+                self.spending.hold(reply, reply.usage.output)
+        elif len(replies) == len(asks) and not isinstance(asks[0], Reveal):
             self.spending.draft(replies, [start_of(ask) for ask in asks])
         else:
             for reply in replies:
@@ -329,6 +309,8 @@ class Session:
         """The whole answer."""
         if self.whole is not None:
             self.whole.take(ending, self.spending)
+        elif ending.samples:  # an answer that the endpoint gave as a whole; its step keeps one of its tokens
+            self.spending.take(0, max(sum(sample.tokens for sample in ending.samples) - len(self.steps), 0))
         self.spending.settle()
         result = self.result(ending)
         return capped(result, self.cut) if self.cut and ending.finish == "length" else result
@@ -376,7 +358,7 @@ class Session:
                 *spent_notes(usage),
             ),
             calls=tuple(self.spending.calls),
-            samples=() if self.whole is None else self.whole.priced(ending),
+            samples=ending.samples if self.whole is None else self.whole.priced(ending),
             way=way_of(self.steps, ending, self.api.capabilities(), drawn=self.whole and self.whole.way),
             sureness=ending.sureness,
         )

@@ -10,11 +10,16 @@ from dataclasses import dataclass, replace
 from typing import Literal, Protocol, final, runtime_checkable
 
 from blackbox_proxy.api import Endpoint
-from blackbox_proxy.constraints import JsonSchema
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
-from blackbox_proxy.core.decoding.acceptors import ANY_TEXT, ANY_WHOLE_TEXT, Acceptor, WholeTexts
+from blackbox_proxy.core.decoding.acceptors import (
+    ANY_TEXT,
+    ANY_WHOLE_TEXT,
+    Acceptor,
+    TextsWithoutWords,
+    WholeTexts,
+    WithoutWords,
+)
 from blackbox_proxy.core.decoding.answers import steps, steps_by_scores
-from blackbox_proxy.core.decoding.api_answer import SchemaDemand
 from blackbox_proxy.core.decoding.collecting import collected_steps
 from blackbox_proxy.core.decoding.drafting import TYPICAL, CostRatios, Drafter, Drafts, Planner
 from blackbox_proxy.core.decoding.given import Given, scored_by_scores, scored_steps
@@ -28,7 +33,7 @@ from blackbox_proxy.core.events import (
     StringScores,
 )
 from blackbox_proxy.errors import InputError
-from blackbox_proxy.guidance import ConstrainedTexts, ConstraintAcceptor, is_allowed
+from blackbox_proxy.guidance import ConstrainedTexts, ConstraintAcceptor
 from blackbox_proxy.steering import Steering, Way
 from blackbox_proxy.types import (
     Continuation,
@@ -95,29 +100,22 @@ class Taped(Protocol):
 
 def acceptor_of(steering: Steering) -> Acceptor:
     """Which texts may be the answer. Raises InputError for a constraint that cannot be obeyed."""
-    return ANY_TEXT if steering.constraint is None else ConstraintAcceptor(steering.constraint)
+    accepts: Acceptor = ANY_TEXT if steering.constraint is None else ConstraintAcceptor(steering.constraint)
+    return WithoutWords(accepts, steering.bad_words) if steering.bad_words else accepts
 
 
 def texts_of(steering: Steering) -> WholeTexts:
     """Which whole texts may be the answer. Raises InputError for a constraint that cannot be obeyed."""
-    return ANY_WHOLE_TEXT if steering.constraint is None else ConstrainedTexts(steering.constraint)
-
-
-def demand_of(steering: Steering, api: Endpoint) -> SchemaDemand | None:
-    """The schema that an endpoint can hold its whole answer to by itself; None where there is none, or it cannot."""
-    constraint = steering.constraint
-    able = api.capabilities().schemas and steering.event == "bytes" and not steering.stop
-    if not able or not isinstance(constraint, JsonSchema) or not steering.chooses_nothing:
-        return None
-    return SchemaDemand(constraint.text, lambda text, whole: is_allowed(constraint, text, whole=whole))
+    texts: WholeTexts = ANY_WHOLE_TEXT if steering.constraint is None else ConstrainedTexts(steering.constraint)
+    return TextsWithoutWords(texts, steering.bad_words) if steering.bad_words else texts
 
 
 def check_unconstrained(steering: Steering, what: str) -> None:
-    """Raises InputError where a constraint is set for what would not hold to it."""
-    if steering.constraint is not None:
-        raise InputError(
-            f"{what} is not held to a constraint", hint="leave the constraint out, or steer token by token"
-        )
+    """Raises InputError where a constraint, bad words or a least length are set for what would not hold to them."""
+    held = {"a constraint": steering.constraint, "bad words": steering.bad_words, "min_tokens": steering.min_tokens}
+    for name, value in held.items():
+        if value:
+            raise InputError(f"{what} is not held to {name}", hint=f"leave {name} out, or steer token by token")
 
 
 class BoundSource(Protocol):
@@ -272,7 +270,7 @@ def whole_knobs(steering: Steering) -> Steering:
     With a constraint it is the first that is allowed: one of the closed model's own that are.
     """
     if steering.way == "auto" and not steering.acts_from(0):
-        if steering.constraint is None:
+        if steering.constraint is None and not steering.bad_words:
             return replace(steering, samples=1, settled=0.0)
         return replace(steering, settled=ANY_ONE) if steering.pick == "best" else steering
     return steering

@@ -93,8 +93,9 @@ class Steerer:
         """Which of some answers the API gives, steered: q(option) ~ p(option) (E[option] / A[option])^alpha.
 
         One call is enough where all options show in the top-k. Beginnings of longer ones are gone on from, where the
-        endpoint can do that. What is still open then is bounded; where bounds overlap, the choice is undecided and says
-        what would decide. Of the knobs `alpha` and `constraint` count.
+        endpoint can do that: by raw text, by prefill, or by a schema that demands them, inside a JSON string. What is
+        still open then is bounded; where bounds overlap, the choice is undecided and says what would decide. Of the
+        knobs `alpha` and `constraint` count, and `way` where it is `forced` or `words`.
 
         Token by token each step is normalised by itself; here the options are, as wholes. Where each is a token by
         itself the two agree; elsewhere they need not.
@@ -252,6 +253,7 @@ class Steerer:
             offsets=self.offsets,
             alpha=self.steering.alpha,
             calls=calls,
+            way=self.steering.way,
         )
 
 

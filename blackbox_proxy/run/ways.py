@@ -21,7 +21,7 @@ from blackbox_proxy.run.choice import options_under
 from blackbox_proxy.run.session import Session
 from blackbox_proxy.run.sources import LocalPair, Offsets, PairSource, RoutedSource, check_unconstrained, read_by
 from blackbox_proxy.steering import Steering
-from blackbox_proxy.types import NO_RUN, Ask, Capabilities, Continuation, Prompt, Purpose
+from blackbox_proxy.types import NO_RUN, Ask, Capabilities, Prompt, Purpose
 
 NOTHING = OffsetTable({})
 """In place of a pair, where the closed model is left alone."""
@@ -126,7 +126,7 @@ def _expert(source: PairSource, steering: Steering) -> Run:
 
 
 def _choice(source: PairSource, options: Sequence[str], *, api: Endpoint, steering: Steering) -> Run:
-    goes_on = api.capabilities().continuation in (Continuation.EXACT, Continuation.PREFILL)
+    goes_on = api.capabilities().goes_on
     vocabulary, spell = source.pair.vocabulary, source.pair.spell
     return option_steps(options, alpha=steering.alpha, vocabulary=vocabulary, spell=spell, goes_on=goes_on)
 

@@ -16,12 +16,13 @@ from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Draw, Exactness, Prefix, Reply, Sample, Sampling, WayTaken
 
 
-def draws(event: ApiAnswers, api: Endpoint, prefix: Prefix) -> Iterator[Draw]:
-    """As few requests as the endpoint allows, each with a seed of its own."""
+def draws(event: ApiAnswers, api: Endpoint, prefix: Prefix, *, schema: str = "", tools: str = "") -> Iterator[Draw]:
+    """As few requests as the endpoint allows, each with a seed of its own. schema, tools: see `Draw`."""
     most = max(api.capabilities().answers_at_once, 1)
     for at in range(0, event.count, most):
         sampling = Sampling(event.temperature, event.top_p, seed_of(event.seed, event.first + at))
-        yield Draw(api.model, prefix, sampling, event.length, min(most, event.count - at))
+        count = min(most, event.count - at)
+        yield Draw(api.model, prefix, sampling, event.length, count, schema=schema, tools=tools)
 
 
 @final

@@ -12,6 +12,7 @@ from blackbox_proxy.types.api import (
     Adapter,
     Attempt,
     Call,
+    CalledTool,
     Candidate,
     Capabilities,
     Continuation,
@@ -43,7 +44,7 @@ from blackbox_proxy.types.pair import (
     TokenPath,
 )
 from blackbox_proxy.types.places import ReferencePlace
-from blackbox_proxy.types.prompts import WRITTEN, Message, Prompt
+from blackbox_proxy.types.prompts import WRITTEN, Message, OfferedTool, Prompt, ToolChat
 from blackbox_proxy.types.results import (
     Choice,
     Exactness,
@@ -66,6 +67,7 @@ __all__ = [
     "Ask",
     "Attempt",
     "Call",
+    "CalledTool",
     "Candidate",
     "Capabilities",
     "Choice",
@@ -83,6 +85,7 @@ __all__ = [
     "ListAdapter",
     "Logits",
     "Message",
+    "OfferedTool",
     "OffsetSource",
     "Option",
     "Origin",
@@ -109,6 +112,7 @@ __all__ = [
     "StrategicAdapter",
     "TokenPath",
     "Tokenizer",
+    "ToolChat",
     "Usage",
     "Watcher",
     "WayTaken",

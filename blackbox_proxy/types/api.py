@@ -183,20 +183,30 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
+class CalledTool:
+    """A call of a tool, as an endpoint that knows tools tells of it. arguments: JSON, as it writes it."""
+
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
 class DrawnAnswer:
-    """One whole answer of a reply to a `Draw`.
+    """One whole answer of a reply to a `Draw`, or to a `Generate` with tools.
 
     Attributes:
         text: The answer, as the endpoint writes it.
         finish: The provider's word for why it stopped, or None.
         logp: Sum of the log-probs of its tokens, that of its end where it is shown; None where one is not known.
         tokens: How many it has; None where nobody says.
+        calls: The tools that it calls, behind its text.
     """
 
     text: str
     finish: str | None
     logp: float | None = None
     tokens: int | None = None
+    calls: tuple[CalledTool, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +226,7 @@ class Reply:
             missing.
         given: The tokens of a `Score`'s text, each as the `sampled` of its position, with the logp -inf where that is
             not known; empty where the tokens are not.
-        drawn: The answers to a `Draw`, which has no positions.
+        drawn: The answers to a `Draw`, or to a `Generate` with tools, which have no positions.
         fingerprint: The configuration that answered; "" where it does not say.
         receipt: Of the request, which several replies may share; None where nothing is booked.
         said: The reply in the endpoint's own words; None where there is no text of its own.
@@ -280,12 +290,15 @@ class Capabilities:
         reveal: How log-probs beyond its top-k are had (`Reveal`).
         chat: Whether it takes messages in place of text, and writes the chat down by itself.
         prompt_lists: Whether one request may hold several prompts; the adapter is then a `ListAdapter`.
+        forces: Whether a schema can demand the text that it goes on from, whatever `continuation` says: then it goes on
+            from exactly that, inside a JSON string (`Reply.forced`).
         echo: Whether it reports log-probs along a text that it is sent (`Echo`, `Score`).
         ways: In how many ways the adapter can ask to go on from a text (`Generate.way`); the next one is tried where a
             reply does not go on from it.
         logprobs: Whether it shows log-probs at all; without them answers can only be drawn whole (`Draw`).
         answers_at_once: Most answers that one request may draw, with its prompt counted once.
         schemas: Whether it holds a whole answer to a JSON schema by itself (`Generate.schema`).
+        tools: Whether it knows tools by itself (`Generate.tools`).
     """
 
     top_k: int = 20
@@ -295,11 +308,18 @@ class Capabilities:
     reveal: RevealMethod = "none"
     chat: bool = False
     prompt_lists: bool = False
+    forces: bool = False
     echo: bool = False
     ways: int = 1
     logprobs: bool = True
     answers_at_once: int = 1
     schemas: bool = False
+    tools: bool = False
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it goes on from exactly a given text."""
+        return self.forces or self.continuation in (Continuation.EXACT, Continuation.PREFILL)
 
 
 class Adapter(Protocol):

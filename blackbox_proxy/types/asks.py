@@ -56,6 +56,9 @@ class Generate:
         way: In which of the adapter's ways it is asked (`Capabilities.ways`).
         schema: The JSON schema, as text, that the endpoint is to hold its answer to (`Capabilities.schemas`); "" for
             none.
+        tools: The fields of a chat with tools, as JSON, that are sent in place of the prefix's messages, where the
+            endpoint knows tools (`Capabilities.tools`); the reply is a text with calls (`Reply.drawn`), and has no
+            log-probs. "" for none.
         roomy: Whether a reply was cut before it came to what is asked for (`errors.ReplyCut`), so that more room than
             is usual is to be left.
     """
@@ -67,6 +70,7 @@ class Generate:
     sampling: Sampling | None = None
     way: int = 0
     schema: str = ""
+    tools: str = ""
     roomy: bool = False
 
 
@@ -140,6 +144,8 @@ class Draw:
         sampling: How tokens are drawn.
         length: Most tokens of each answer or continuation.
         count: How many answers; more than 1 where the endpoint takes that (`Capabilities.answers_at_once`).
+        schema: As of `Generate`.
+        tools: As of `Generate`.
     """
 
     model: str
@@ -147,6 +153,8 @@ class Draw:
     sampling: Sampling
     length: int = 1
     count: int = 1
+    schema: str = ""
+    tools: str = ""
     top_k: ClassVar[Literal[1]] = 1
 
 

@@ -59,16 +59,52 @@ def _check_text(text: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class OfferedTool:
+    """A tool that an answer may call.
+
+    Attributes:
+        name: What it is called.
+        schema: The schema of its arguments, as JSON.
+        opening: What stands in an answer before the arguments of a call of it.
+    """
+
+    name: str
+    schema: str
+    opening: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolChat:
+    """A chat as an endpoint that knows tools by itself is sent it (`Capabilities.tools`), and how calls are written.
+
+    Attributes:
+        fields: The fields of the request that tell the turns and the tools, as one JSON object.
+        offered: The tools that may be called.
+        mark: What a call begins with, and no text holds.
+        closing: What stands behind the arguments of a call.
+        between: What stands between two calls, and between text and a call.
+    """
+
+    fields: str
+    offered: tuple[OfferedTool, ...]
+    mark: str
+    closing: str
+    between: str
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt:
     """What a model reads before the answer: a chat, or raw text in the model's own form.
 
     Attributes:
         messages: Turns, rendered by a chat template where an endpoint takes raw text.
         text: Raw text, in place of messages.
+        tools: The same chat for an endpoint that knows tools, where the messages describe some; None elsewhere.
     """
 
     messages: tuple[Message, ...] = ()
     text: str = ""
+    tools: ToolChat | None = None
 
     def __post_init__(self) -> None:
         _require_text(self.text, "the text of a prompt")

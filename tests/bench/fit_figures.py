@@ -1,8 +1,11 @@
 """The figures of `tests.bench.fit_tasks`, from raw scores. Pure, but for the page that is written.
 
-    python -m tests.bench.fit_figures FOLDER
+    python -m tests.bench.fit_figures FOLDER [FILE ...]
 
-writes FOLDER/fit.md from FOLDER/fit.json; what stands behind `END` in the page stays.
+puts the units of the FILEs into FOLDER/fit.json, and writes FOLDER/fit.md from it; what stands behind `END` in the page
+stays. Of a unit that several files have the one that was measured last is taken. Units may be of several commits: each
+has the commit, the version of the package, the time, the cores and the command that it was measured with, and the page
+marks those that are of another version than the last one.
 
 A unit holds what was chosen, what was foretold, and each arm's scores on the fresh lines; all else follows from these.
 
@@ -14,12 +17,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from blackbox_proxy.evaluation.statistics import mean
+from blackbox_proxy.files import replace_text
 
 Unit = dict[str, Any]
 Units = Mapping[str, Mapping[str, Unit]]
@@ -77,9 +82,11 @@ def _of(means: Mapping[str, float], name: str | None) -> float | None:
 def summary(units: Units) -> Unit:
     """What all units come to."""
     every = [unit for _, _, unit in flat(units)]
+    last = last_version(units)
     widths = [unit["predicted_high"] - unit["predicted_low"] for unit in every]
     return {
         "units": len(every),
+        "of_the_last_version": sum(unit["code"] == last for unit in every),
         "mean_regret": round(fmean(unit["regret"] for unit in every), 4),
         "largest_regret": max(unit["regret"] for unit in every),
         "covered": sum(unit["covered"] for unit in every),
@@ -95,36 +102,101 @@ def flat(units: Units) -> Iterator[tuple[str, str, Unit]]:
             yield task, seed, unit
 
 
+def last_version(units: Units) -> str:
+    """The version of the package that the unit which was measured last was measured with."""
+    last = max((unit for _, _, unit in flat(units)), key=lambda unit: str(unit["at"]))
+    return str(last["code"])
+
+
+def merged(several: Sequence[Units]) -> dict[str, dict[str, Unit]]:
+    """All units; of those of the same task and seed the one that was measured last."""
+    taken: dict[str, dict[str, Unit]] = {}
+    for units in several:
+        for task, seed, unit in flat(units):
+            before = taken.setdefault(task, {}).get(seed)
+            if before is None or unit["at"] >= before["at"]:
+                taken[task][seed] = unit
+    return taken
+
+
+def read_units(path: Path) -> dict[str, dict[str, Unit]]:
+    """The units of a file; none where there is no file."""
+    if not path.exists():
+        return {}
+    read: dict[str, dict[str, Unit]] = json.loads(path.read_text(encoding="utf-8"))["figures"]
+    return read
+
+
+def write_units(path: Path, units: Units) -> None:
+    """All units with what they come to."""
+    written = {"n": len([*flat(units)]), "summary": summary(units), "figures": units}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_text(path, json.dumps(written, indent=1, ensure_ascii=False) + "\n")
+
+
 def table(units: Units) -> str:
     """The units as a table in Markdown."""
-    rows = (HEAD, ("---",) * len(HEAD), *(_row(task, seed, unit) for task, seed, unit in flat(units)))
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    last = last_version(units)
+    rows = (_row(task, seed, unit, is_last=unit["code"] == last) for task, seed, unit in flat(units))
+    return _markdown(HEAD, rows)
+
+
+def runs(units: Units) -> str:
+    """What units were measured with, as a table: a line for each version, commit, day, number of cores and command."""
+    counted = Counter(
+        (unit["code"], unit["commit"], str(unit["at"])[:10], str(unit["cores"]), f"`{unit['command']}`")
+        for _, _, unit in flat(units)
+    )
+    head = ("version", "commit", "day", "cores", "command", "units")
+    return _markdown(head, ((*run, str(count)) for run, count in sorted(counted.items(), key=lambda one: one[0][2])))
+
+
+def _markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ("---",) * len(head), *rows))
 
 
 def page(kept: Unit) -> str:
     """The page of some figures, up to what others write below."""
-    came = kept["summary"]
+    came, units = kept["summary"], kept["figures"]
+    older = kept["n"] - came["of_the_last_version"]
+    said = f"; {older} of another version than the last one, marked *" if older else ""
     return f"""# Fits of small tasks, measured
 
-{kept["n"]} units, {kept["date"]}, at {kept["commit"]}, on {kept["cores"]} cores:
+{kept["n"]} units{said}:
 
-    {kept["command"]}
+{runs(units)}
 
 Five tasks as a stranger brings them (`tests/bench/stranger`), and boxed ones; a seed parts the lines. The chosen arm
-was tested on fresh lines, beside the arms of the last round and four that every task has. Regret is the best arm's
-score less the chosen one's; foretold is what validation had said; changed / lost: the share of the closed model's
-answers to questions of another kind that the recipe changes, and the score that is lost there.
+was tested on fresh lines, beside the arms that it was chosen from and four that every task has. Regret is the best
+arm's score less the chosen one's; foretold is what validation had said; changed / lost: the share of the closed model's
+answers to questions of another kind that the recipe changes, and the score that is lost there, on questions that `fit`
+had not asked.
 
 Mean regret {came["mean_regret"]:.3f}, the largest {came["largest_regret"]:.3f}; the interval that was foretold holds
 the score in {came["covered"]} of {came["units"]}, at a mean width of {came["mean_width"]:.2f}; {came["mean_minutes"]}
 minutes a fit on average.
 
-{table(kept["figures"])}
+{table(units)}
 
-[fit.json](fit.json) has the score of every answer.
+{probes(units)}[fit.json](fit.json) has the score of every answer.
 
 {END}
 """
+
+
+def probes(units: Units) -> str:
+    """What routes by agreement would have saved beside those that were fitted (`fit_probe`); "" without figures."""
+    every = [unit["probe"] for _, _, unit in flat(units) if unit.get("probe") and unit["probe"]["saved"] is not None]
+    if not every:
+        return ""
+    better = sum(one["saved"] > (one["local"] or 0.0) and one["loss"] <= 0.0 for one in every)
+    price, agree, saved = (fmean(one[name] for one in every) for name in ("price", "agree", "saved"))
+    return (
+        "A route that asks the closed model for its first tokens, and takes the expert's answer where it begins so, "
+        f"is computed from kept answers: a question costs {price:.2f} of an answer, {agree:.2f} of the lines agree, "
+        f"and {saved:+.2f} of the price is saved, on average. In {better} of {len(every)} units it saves more than the "
+        "route by sureness, and loses nothing.\n\n"
+    )
 
 
 def write_page(folder: Path) -> None:
@@ -135,10 +207,10 @@ def write_page(folder: Path) -> None:
     path.write_text(page(kept) + before.partition(f"{END}\n")[2], encoding="utf-8")
 
 
-def _row(task: str, seed: str, unit: Unit) -> tuple[str, ...]:
+def _row(task: str, seed: str, unit: Unit, *, is_last: bool) -> tuple[str, ...]:
     harm = unit["off_task"]
     return (
-        task,
+        task if is_last else f"{task} *",
         seed,
         unit["chosen"],
         f"{unit['score']:.2f} ({unit['low']:.2f} to {unit['high']:.2f})",
@@ -152,5 +224,12 @@ def _row(task: str, seed: str, unit: Unit) -> tuple[str, ...]:
     )
 
 
+def main(folder: Path, files: Sequence[Path]) -> None:
+    """Merge, and write the page."""
+    path = folder / "fit.json"
+    write_units(path, merged([read_units(one) for one in (path, *files)]))
+    write_page(folder)
+
+
 if __name__ == "__main__":
-    write_page(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), [Path(name) for name in sys.argv[2:]])

@@ -1,23 +1,25 @@
 """Fits small tasks, and tests what `fit` chose on fresh lines, beside the arms that it passed over.
 
     python -m tests.bench.fit_tasks [--tasks T ...] [--seeds S ...] [--fresh N] [--off-task N] [--minutes M]
-        [--boxed-pairs] [--folder FOLDER] [--out FILE]
+        [--boxed-pairs] [--parallel N] [--again] [--folder FOLDER] [--out FILE]
 
 The demo's closed model behind the stand-in, over HTTP, at made-up prices. A unit is a task and a seed, which parts the
 lines. An expert is trained on half of the lines; with `--boxed-pairs` a boxed task takes the pair that comes with it.
-Asked on the fresh lines: the chosen arm, those that reached the last round, and four that every task has (`ROLES`). An
-answer that failed scores 0. The winner is asked `--off-task` questions of another kind.
+Asked on the fresh lines: the chosen arm, those that it was chosen from after the last round (what was clearly behind
+then is not), and four that every task has (`ROLES`). An answer that failed scores 0. `fit` asks its winner its usual
+questions of another kind, and does what it does about harm; then the chosen arm is asked `--off-task` further ones.
 
-It can be stopped at every point: a unit that is in FILE is not done again, and what was trained or answered is kept in
-FOLDER by the version of the package, so that another version measures anew. `minutes` of a unit are those of the fit,
-training included, over all runs. After `--minutes` it stops by itself.
+It can be stopped at every point, and FILE may grow over sessions and commits: a unit has the commit, the version of the
+package and the day that it was measured with. One that is in FILE is not measured again where only the version is
+another, unless `--again` asks for it. What was trained or answered is kept in FOLDER by the version, which changes with
+what answers depend on (`IRRELEVANT` names what they do not). `minutes` of a unit are those of the fit, training
+included, over all runs. After `--minutes` it stops by itself.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime as dt
-import json
 import math
 import os
 import shutil
@@ -27,11 +29,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from blackbox_proxy.api import Api
 from blackbox_proxy.evaluation.answering import Bench, key
-from blackbox_proxy.evaluation.answers import AnswerStore, KeptAnswer, key_of
+from blackbox_proxy.evaluation.answers import AnswerStore, KeptAnswer
 from blackbox_proxy.evaluation.arms import AnswerJob
 from blackbox_proxy.evaluation.run import Run, stages
 from blackbox_proxy.evaluation.scoring import scorer
@@ -39,19 +40,27 @@ from blackbox_proxy.evaluation.serving import CLOSED, NAME, served
 from blackbox_proxy.evaluation.task import Item
 from blackbox_proxy.files import replace_text
 from blackbox_proxy.fitting.candidates import FitArm
-from blackbox_proxy.fitting.comparing import FitLimits
 from blackbox_proxy.fitting.examples import with_choices
 from blackbox_proxy.fitting.fit import FitOutcome, Telling, fit, opened_pair
-from blackbox_proxy.fitting.offtask import OffTaskCheck, OffTaskHarm
+from blackbox_proxy.fitting.limits import FitLimits
+from blackbox_proxy.fitting.offtask import USUAL, OffTaskCheck, OffTaskHarm, questions
 from blackbox_proxy.fitting.planning import FitOptions
+from blackbox_proxy.fitting.prechecks import price_of
 from blackbox_proxy.fitting.selecting import per_answer
+from blackbox_proxy.kept import key_of
 from blackbox_proxy.local.weights import default_cache, resolve
 from blackbox_proxy.recipes import RecipeEndpoint
-from tests.bench.fit_figures import Unit, derived, packed, summary
+from tests.bench.fit_figures import Unit, derived, packed, read_units, write_units
+from tests.bench.fit_probe import probed
 from tests.bench.fit_sources import Source, names, source
 
 ROOT = Path(__file__).parents[2]
 AT_ONCE = 2
+"""Calls of the closed model under way at a time, where nobody says."""
+
+IRRELEVANT = frozenset({"answer_log.py", "cli", "doctor", "drift.py", "gateway", "pages", "pytest_plugin", "testing"})
+"""Parts of the package that no answer of a fit depends on."""
+
 EVERY = 5.0
 """Seconds between two notes of the time."""
 
@@ -89,7 +98,11 @@ class Stopwatch:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What units are measured with. code: the version of the package. until: by `monotonic`; None for no end."""
+    """What units are measured with.
+
+    code: the version of the package. until: by `monotonic`; None for no end. at_once: calls under way at a time. again:
+    whether a unit of another version is measured anew.
+    """
 
     fresh: int
     off_task: int
@@ -97,12 +110,17 @@ class Settings:
     folder: Path
     code: str
     until: float | None = None
+    at_once: int = AT_ONCE
+    again: bool = False
 
     @property
     def mark(self) -> str:
-        """Changes with what a unit's figures depend on besides task and seed."""
-        asked = {"fresh": self.fresh, "off_task": self.off_task, "boxed_pairs": self.boxed_pairs}
-        return key_of({"code": self.code, **asked})[:12]
+        """Changes with what is asked of a unit besides task and seed; not with the version."""
+        return key_of({"fresh": self.fresh, "off_task": self.off_task, "boxed_pairs": self.boxed_pairs})[:12]
+
+    def keeps(self, unit: Unit | None) -> bool:
+        """Whether a unit that is in the file is taken as it is."""
+        return unit is not None and unit["mark"] == self.mark and (unit["code"] == self.code or not self.again)
 
     def watch(self, what: str, total: int, stopwatch: Stopwatch | None = None) -> Callable[[object], None]:
         """Say what is asked, and stop where the time is used up."""
@@ -139,20 +157,20 @@ def roles(candidates: Sequence[FitArm]) -> dict[str, str]:
 
 
 def asked_arms(outcome: FitOutcome) -> dict[str, FitArm]:
-    """The chosen arm, those of the last round, and those that play a role, by name."""
+    """The chosen arm, those that it was chosen from, and those that play a role, by name."""
     compared = outcome.compared
     candidates = [trial.candidate for trial in compared.trials]
-    last = max(compared.stayed.values())
-    taken = {compared.chosen.name, *roles(candidates).values()}
-    taken |= {name for name, number in compared.stayed.items() if number == last}
+    taken = {compared.chosen.name, *roles(candidates).values(), *(trial.name for trial in compared.finalists)}
     return {one.name: one for one in candidates if one.name in taken}
 
 
 def measured(lines: Source, seed: int, api: Api, settings: Settings) -> Unit:
     """One unit: fit, then fresh lines."""
     place = settings.folder / settings.code / f"{lines.name}-{seed}"
-    limits = FitLimits(at_once=AT_ONCE)
-    options = FitOptions(lines.instructions, lines.scorer, seed=seed, limits=limits, off_task=0)
+    limits = FitLimits(at_once=settings.at_once)
+    options = FitOptions(
+        lines.instructions, lines.scorer, seed=seed, limits=limits, off_task=USUAL if settings.off_task else 0
+    )
     path = lines.written(settings.folder / settings.code / "lines" / f"{lines.name}.jsonl")
     endpoint = RecipeEndpoint(model=NAME, standin="demo")
     stopwatch = Stopwatch(place / "seconds")
@@ -164,7 +182,8 @@ def measured(lines: Source, seed: int, api: Api, settings: Settings) -> Unit:
         bench = Bench(outcome.task, api, opened.pair, "standin demo", opened.mark)
         scores, price = on_fresh(lines, outcome, bench, settings)
         harm = off_task(outcome, bench, settings)
-    return unit_of(outcome, scores, price=price, harm=harm, minutes=minutes, settings=settings)
+    unit = unit_of(outcome, scores, price=price, harm=harm, minutes=minutes, settings=settings)
+    return unit | {"probe": probed(outcome.compared, price_of(api))}
 
 
 def on_fresh(lines: Source, outcome: FitOutcome, bench: Bench, settings: Settings) -> tuple[dict[str, str], float]:
@@ -175,7 +194,7 @@ def on_fresh(lines: Source, outcome: FitOutcome, bench: Bench, settings: Setting
     items = with_choices(lines.fresh, outcome.task.test[0].choices)
     asked, score, place = asked_arms(outcome), scorer(lines.scorer), settings.folder / settings.code
     with AnswerStore(place / f"fresh-{lines.name}.jsonl") as store:
-        run = Run(bench, store, at_once=AT_ONCE)
+        run = Run(bench, store, at_once=settings.at_once)
         plan = stages([replace(one.arm, n=len(items)) for one in asked.values()], items)
         run.tick = settings.watch(f"{lines.name}, fresh lines by {', '.join(asked)}", run.waiting(plan))
         run(plan)
@@ -187,14 +206,18 @@ def on_fresh(lines: Source, outcome: FitOutcome, bench: Bench, settings: Setting
 
 
 def off_task(outcome: FitOutcome, bench: Bench, settings: Settings) -> OffTaskHarm | None:
-    """What the recipe does to questions of another kind; what the closed model says to them is asked once for all."""
-    chosen, choices = outcome.compared.chosen, outcome.task.test[0].choices
+    """What the recipe does to questions of another kind that `fit` did not ask.
+
+    What the closed model says to them is asked once for all units.
+    """
+    chosen, choices = outcome.compared.chosen.candidate.arm, outcome.task.test[0].choices
     closed = next(trial.candidate.arm for trial in outcome.compared.trials if trial.name == "closed")
+    items = with_choices(questions()[USUAL : USUAL + settings.off_task], choices)
+    if not items or outcome.compared.chosen.name == "closed":
+        return None
     with AnswerStore(settings.folder / settings.code / "off-task.jsonl") as store:
-        check = OffTaskCheck(
-            bench, store, settings.off_task, labels=choices, say=say, watch=settings.watch, at_once=AT_ONCE
-        )
-        return check(chosen, closed)
+        check = OffTaskCheck(bench, store, say=say, watch=settings.watch, at_once=settings.at_once)
+        return check.harm_of(chosen, closed, items)
 
 
 def _scored(score: Callable[[str, Item], float], answer: KeptAnswer | None, item: Item) -> float:
@@ -214,6 +237,8 @@ def unit_of(
     compared = outcome.compared
     raw: Unit = {
         "mark": settings.mark,
+        "code": settings.code,
+        **provenance(),
         "chosen": compared.chosen.name,
         "predicted": round(compared.predicted.value, 4),
         "predicted_low": round(compared.predicted.low, 4),
@@ -222,6 +247,7 @@ def unit_of(
         "roles": roles([trial.candidate for trial in compared.trials]),
         "usd_per_1000": round(1000 * price, 6) if math.isfinite(price) else None,
         "minutes": round(minutes, 1),
+        "instead_of": outcome.recipe.evidence.instead_of,
         "off_task": _harm(harm),
         "scores": scores,
     }
@@ -253,45 +279,51 @@ def git(*words: str) -> str:
 
 
 def code_version() -> str:
-    """Changes with the package: its tree in git, and whether it differs from that."""
-    tree = git("rev-parse", "--short=12", "HEAD:blackbox_proxy") or "unknown"
-    return f"{tree}-changed" if git("status", "--porcelain", "blackbox_proxy") else tree
+    """Changes with what answers depend on: those parts in git, and whether they differ from that."""
+    parts = "\n".join(git("ls-tree", "HEAD", f"{folder}/") for folder in ("blackbox_proxy", "adapters"))
+    return version_of(parts, changed=git("status", "--porcelain", "--", "blackbox_proxy", "adapters").splitlines())
 
 
-def read(path: Path) -> dict[str, Any]:
-    read: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return read
+def version_of(listing: str, *, changed: Sequence[str]) -> str:
+    """The version by what `git ls-tree` lists, and by the lines of `git status --porcelain`."""
+    rows = [row for row in listing.splitlines() if Path(row.split("\t")[-1]).name not in IRRELEVANT]
+    touched = [line for line in changed if not IRRELEVANT & {*Path(line[3:]).parts[1:2]}]
+    version = key_of({"parts": rows})[:12] if rows else "unknown"
+    return f"{version}-changed" if touched else version
 
 
-def write(path: Path, figures: dict[str, dict[str, Unit]], *, commit: str, code: str) -> None:
-    """All units with what they come to."""
-    written = {
-        "commit": commit,
-        "code": code,
-        "date": dt.datetime.now(dt.UTC).date().isoformat(),
-        "command": f"python -m tests.bench.fit_tasks {' '.join(sys.argv[1:])}".strip(),
+def provenance() -> Unit:
+    """When and where a unit is measured."""
+    return {
+        "commit": git("rev-parse", "--short", "HEAD"),
+        "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "cores": os.cpu_count(),
-        "n": sum(len(seeds) for seeds in figures.values()),
-        "summary": summary(figures),
-        "figures": figures,
+        "command": f"python -m tests.bench.fit_tasks {' '.join(sys.argv[1:])}".strip(),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_text(path, json.dumps(written, indent=1, ensure_ascii=False) + "\n")
 
 
 def main() -> None:
     given = _arguments()
     until = None if given.minutes is None else time.monotonic() + 60 * given.minutes
-    settings = Settings(given.fresh, given.off_task, given.boxed_pairs, given.folder, code_version(), until)
-    figures: dict[str, dict[str, Unit]] = read(given.out).get("figures", {})
-    commit = git("rev-parse", "--short", "HEAD")
+    settings = Settings(
+        given.fresh,
+        given.off_task,
+        given.boxed_pairs,
+        given.folder,
+        code_version(),
+        until,
+        given.parallel,
+        given.again,
+    )
+    figures = read_units(given.out)
     settings.folder.mkdir(parents=True, exist_ok=True)
     closed = resolve(CLOSED, cache=default_cache(os.environ))
-    with served(closed, ledger=settings.folder / "ledger.sqlite", slots=AT_ONCE) as api:
+    with served(closed, ledger=settings.folder / "ledger.sqlite", slots=settings.at_once) as api:
         for seed in given.seeds:
             for name in given.tasks:
-                if figures.get(name, {}).get(str(seed), {}).get("mark") == settings.mark:
-                    say(f"{name}, seed {seed}: kept")
+                before = figures.get(name, {}).get(str(seed))
+                if before is not None and settings.keeps(before):
+                    say(f"{name}, seed {seed}: kept as it was measured at {before['commit']}")
                     continue
                 say(f"{name}, seed {seed}")
                 lines = source(name, fresh=settings.fresh, boxed_pairs=settings.boxed_pairs)
@@ -301,7 +333,7 @@ def main() -> None:
                     say("the time is used up; the same command goes on")
                     return
                 figures.setdefault(name, {})[str(seed)] = unit
-                write(given.out, figures, commit=commit, code=settings.code)
+                write_units(given.out, figures)
                 say(f"{name}, seed {seed}: {unit['chosen']} {unit['score']}, regret {unit['regret']}")
 
 
@@ -310,9 +342,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--tasks", nargs="+", choices=names(), default=names())
     parser.add_argument("--seeds", nargs="+", type=int, default=(0, 1))
     parser.add_argument("--fresh", type=int, default=150)
-    parser.add_argument("--off-task", type=int, default=150)
+    parser.add_argument("--off-task", type=int, default=60)
     parser.add_argument("--minutes", type=float, default=None)
     parser.add_argument("--boxed-pairs", action="store_true")
+    parser.add_argument("--parallel", type=int, default=AT_ONCE)
+    parser.add_argument("--again", action="store_true")
     parser.add_argument("--folder", type=Path, default=Path("build/fit"))
     parser.add_argument("--out", type=Path, default=Path("build/fit.json"))
     return parser.parse_args()

@@ -20,7 +20,7 @@ from blackbox_proxy.cli.settings import Settings
 from blackbox_proxy.cli.taping import TapeOptions
 from blackbox_proxy.gateway.config import parse_config
 from blackbox_proxy.gateway.server import running as gateway
-from blackbox_proxy.ledger.store import Store
+from blackbox_proxy.ledger.opening import open_store
 from blackbox_proxy.standin import running
 from tests.cassettes.bench import no_network
 from tests.cli.runs import PROGRAM, Cli, Said
@@ -40,7 +40,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def replayed_rows(path: Path) -> tuple[int, int]:
     """How many rows of the ledger are live, and how many replayed."""
-    with closing(Store(path)) as store:
+    with closing(open_store(path)) as store:
         rows = list(store.rows())
     return sum(not row.replayed for row in rows), sum(row.replayed for row in rows)
 

@@ -17,9 +17,9 @@ import pytest
 
 from blackbox_proxy.cli.bills import SHOWN
 from blackbox_proxy.core.money.amounts import cost
+from blackbox_proxy.ledger.opening import open_store
 from blackbox_proxy.ledger.report import DEFINITIONS
 from blackbox_proxy.ledger.rows import Counted, Ended
-from blackbox_proxy.ledger.store import Store
 from blackbox_proxy.remote.profiles.finding import user_folder
 from blackbox_proxy.remote.profiles.overlays import write_overlay
 from blackbox_proxy.types import Usage
@@ -39,7 +39,7 @@ def priced(config_home: Path) -> None:
 
 
 def rows(path: Path) -> list[Any]:
-    with closing(Store(path)) as store:
+    with closing(open_store(path)) as store:
         return list(store.rows())
 
 
@@ -164,7 +164,7 @@ def spent(priced: None, state: Path) -> list[Any]:  # noqa: ARG001 (prices first
     price = replace(PRICE, source="prices.toml: price 1")
     raw = '{"prompt_tokens": 900}'
     runs: list[tuple[str, dict[str, str]]] = [("r1", {}), ("r1", {}), ("r2", {"project": "x"})]
-    with closing(Store(state)) as store:
+    with closing(open_store(state)) as store:
         for run, tags in runs:
             asked = intent(run=run, at=dt.datetime.now(dt.UTC), price=price)
             row = store.begin(replace(asked, model="tiny", tags=tags))
@@ -199,7 +199,7 @@ def test_a_report_explains_its_figures_where_that_is_wished(cli: Cli, spent: lis
 def test_a_name_is_shown_as_it_is(cli: Cli, spent: list[Any], state: Path) -> None:
     """Whatever a tag holds, the terminal does not obey it."""
     assert spent
-    with closing(Store(state)) as store:
+    with closing(open_store(state)) as store:
         store.begin(intent(at=dt.datetime.now(dt.UTC), project="[red]\x1b[2J"))
     assert "project=[red]\\x1b[2J" in cli("cost", "report", "--by", "tag").out.replace("\n", "")
     assert "warning: 1 requests were lost: they may cost up to 0.0035 besides" in cli("cost", "report").err
@@ -222,24 +222,6 @@ def test_rows_are_exported(cli: Cli, spent: list[Any]) -> None:
     assert as_json[0]["price"]["source"].endswith("prices.toml: price 1")
     assert cli("cost", "export").status == 2
     assert cli("cost", "export", "--csv", "--jsonl").status == 2
-
-
-def test_old_rows_are_forgotten_only_after_a_yes(cli: Cli, spent: list[Any], state: Path) -> None:
-    said = cli("cost", "prune", "--before", "2999-01-01")
-    assert said.status == 2
-    assert "add --yes" in said.err
-    assert len(rows(state)) == len(spent)
-    assert json.loads(cli("cost", "prune", "--before", "today", "--yes", "--json").out)["deleted"] == 0
-    assert cli("cost", "prune", "--before", "2999-01-01", "--yes").out == f"{len(spent)} rows deleted\n"
-    assert rows(state) == []
-
-
-@pytest.mark.parametrize("words", [("report",), ("export", "--csv"), ("prune", "--before", "today", "--yes")])
-def test_where_there_is_no_ledger_none_is_made(cli: Cli, state: Path, words: tuple[str, ...]) -> None:
-    said = cli("cost", *words)
-    assert said.status == 2
-    assert f"there is no ledger at {state}" in said.err
-    assert not state.exists()
 
 
 def test_an_estimate_comes_before_the_first_call(cli: Cli, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from rich.cells import cell_len
 from blackbox_proxy.cli import show
 from blackbox_proxy.doctor.findings import Check
 from blackbox_proxy.doctor.requests import SHORT
-from blackbox_proxy.ledger.store import Store
+from blackbox_proxy.ledger.opening import open_store
 from blackbox_proxy.standin import StandinOptions, Traffic, running
 from tests.cli.runs import PROGRAM, SECONDS, Cli
 from tests.remote.consulting import patient
@@ -52,7 +52,7 @@ def test_the_table_has_a_row_for_each_check_and_fits(
     assert "Steering will be exact, by prefill: " in " ".join(said.out.split())
     assert "refused token ids " in said.out
     assert said.out.count("        sent /") == said.out.count("        came ") > 20
-    assert said.err.startswith(f"to ask toy at {url}: about 36 calls, 1,200 tokens in, 320 out ")
+    assert said.err.startswith(f"to ask toy at {url}: about 37 calls, 1,200 tokens in, 320 out ")
     assert "cost unknown" in said.err
     (path,) = overlays(config_home)
     assert f"written to {path}" in said.err
@@ -112,7 +112,7 @@ def test_a_terminal_is_asked_before_the_first_call(url: str, traffic: Traffic, a
         os.close(theirs)
     assert ran.returncode == status
     assert "Go on? [Y/n]" in shown
-    assert shown.index("about 36 calls") < shown.index("Go on?")
+    assert shown.index("about 37 calls") < shown.index("Go on?")
     assert bool(ran.stdout) == bool(traffic.total) == (status == 0)
 
 
@@ -202,7 +202,7 @@ def test_its_bill_is_the_ledgers(cli: Cli, traffic: Traffic, config_home: Path, 
     with running(patient(), name="toy", quirks=["faults=ok,429:0,ok"], traffic=traffic) as other:
         said = cli("doctor", "--base-url", other, "--model", "toy", "--json", "--ledger", str(book))
     found = json.loads(said.out)
-    with closing(Store(book)) as store:
+    with closing(open_store(book)) as store:
         rows = list(store.rows())
     assert found["calls"] == len(rows) == traffic.total
     assert Decimal(found["cost"]) == sum((row.cost or Decimal(0) for row in rows), Decimal(0)) > 0

@@ -20,7 +20,7 @@ from blackbox_proxy.errors import InputError
 from blackbox_proxy.evaluation.task import boxed, read_task
 from blackbox_proxy.evaluation.task import written as knobs_written
 from blackbox_proxy.learnt import LearntWeights
-from blackbox_proxy.ledger.store import Store
+from blackbox_proxy.ledger.opening import open_store
 from blackbox_proxy.schedule import Schedule
 from tests.cli.runs import PRICES, PROGRAM, Cli
 from tests.evaluation.tasks import written
@@ -42,7 +42,7 @@ def here(where: tuple[str, ...], tmp_path: Path) -> tuple[str, ...]:
 
 
 def booked(path: Path) -> Sequence[Any]:
-    with closing(Store(path)) as store:
+    with closing(open_store(path)) as store:
         return list(store.rows())
 
 

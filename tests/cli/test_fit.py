@@ -12,15 +12,17 @@ from pathlib import Path
 import pytest
 
 from blackbox_proxy.api import connect
+from blackbox_proxy.cassettes.recording import Recorder
 from blackbox_proxy.core.decoding.routing import Route, RouteFeature
 from blackbox_proxy.core.decoding.sources import OffsetTable
-from blackbox_proxy.ledger.store import Store
+from blackbox_proxy.ledger.opening import open_store
 from blackbox_proxy.local.loading import load_pair
 from blackbox_proxy.recipes import FittedRecipe, RecipeEndpoint, RecipeEvidence, Way, read_recipe, write_recipe
 from blackbox_proxy.run.recipe import RecipeSteerer
 from blackbox_proxy.run.steerer import Steerer
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Prompt
+from tests.cassettes.bench import no_network
 from tests.cli.runs import PRICES, Cli
 from tests.evaluation.tasks import written as task_written
 from tests.pages.reading import Page
@@ -60,14 +62,55 @@ def test_a_recipe_and_a_page_are_written_and_the_budget_holds(
     assert {one.name for one in recipe.evidence.arms} >= {"closed", "expert"}
     assert "sk-" not in out.read_text("utf-8")
     Page.read(html.read_text("utf-8")).check()
-    with closing(Store(state)) as store:
+    with closing(open_store(state)) as store:
         rows = list(store.rows())
     assert 0 < sum(row.cost for row in rows if row.cost) <= 0.2
     assert len({dict(row.tags)["fit"] for row in rows}) == 1
     again = cli(*command, "--json")
     assert json.loads(again.out)["arm"] == recipe.arm
-    with closing(Store(state)) as store:
+    with closing(open_store(state)) as store:
         assert len(list(store.rows())) == len(rows)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("priced")
+def test_a_recorded_fit_is_replayed_with_the_endpoint_gone_to_the_same_recipe(
+    cli: Cli, where: tuple[str, ...], pair_path: Path, tmp_path: Path, state: Path
+) -> None:
+    """The price of what was recorded decides again, and nothing is spent; answers of the recording are not taken."""
+    tape, rows = tmp_path / "tape.jsonl.gz", str(lines(tmp_path, range(24)))
+    first, again = tmp_path / "first.toml", tmp_path / "again.toml"
+    keep = ("--answers", str(tmp_path / "fit"), "--budget", "0.2", "--off-task", "10", "--prefer", "cost")
+    said = cli("fit", rows, *where, *keep, "--record", str(tape), "--out", str(first))
+    assert said.status == 0, said.err
+    assert "so it is not recorded" not in said.err
+    with closing(open_store(state)) as store:
+        live = list(store.rows())
+    with no_network():
+        replayed = cli("fit", rows, "--pair", str(pair_path), *keep, "--replay", str(tape), "--out", str(again))
+    assert replayed.status == 0, replayed.err
+    assert again.read_text("utf-8") == first.read_text("utf-8")
+    assert read_recipe(again).evidence.spent_usd == read_recipe(first).evidence.spent_usd
+    with closing(open_store(state)) as store:
+        booked = list(store.rows())
+    assert [row.replayed for row in booked[len(live) :]] == [True] * len(live)
+    resumed = cli("fit", rows, *where, *keep, "--record", str(tmp_path / "more.jsonl"), "--out", str(again))
+    assert (resumed.status, "so it is not recorded" in resumed.err) == (0, True)
+    with no_network():
+        other = cli(
+            "fit", rows, "--pair", str(pair_path), *keep, "--replay", str(tape), "--out", str(again), "--seed", "1"
+        )
+    assert (other.status, "does not hold this request to /completions" in other.err) == (2, True), other.err
+
+
+def test_a_replay_trains_no_expert_and_a_standin_is_not_recorded(cli: Cli, tmp_path: Path) -> None:
+    tape, out, rows = tmp_path / "tape.jsonl", ("--out", str(tmp_path / "recipe.toml")), str(lines(tmp_path, range(24)))
+    Recorder(tape).begin(address="http://127.0.0.1:9/v1", model="tiny")
+    said = cli("fit", rows, "--replay", str(tape), "--answers", str(tmp_path / "fit"), *out)
+    assert (said.status, "a cassette holds no expert, and a replay trains none" in said.err) == (2, True), said.err
+    said = cli("fit", rows, "--standin", "demo", "--record", str(tape), *out)
+    assert (said.status, "--standin is neither recorded nor replayed" in said.err) == (2, True), said.err
+    assert not (tmp_path / "recipe.toml").exists()
 
 
 def test_what_is_missing_is_said_before_anything_is_asked(cli: Cli, where: tuple[str, ...], tmp_path: Path) -> None:

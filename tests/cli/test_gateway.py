@@ -51,8 +51,8 @@ def test_serve_reads_what_init_writes(cli: Cli, tmp_path: Path, api_url: str, pa
 
 @pytest.mark.parametrize("ui", [True, False])
 def test_serve_says_where_it_listens_and_where_the_page_is(capsys: pytest.CaptureFixture[str], *, ui: bool) -> None:
-    served = '[upstreams.u]\nbase_url = "http://h/v1"\n[models.m]\nupstream = "u"\nmodel = "x"\n'
-    text = f"[server]\nui = {str(ui).lower()}\n{served}"
+    text = f'[server]\nui = {str(ui).lower()}\n[upstreams.u]\nbase_url = "http://h/v1"\n'
+    text += '[models.m]\nupstream = "u"\nmodel = "x"\n'
     read = parse_config(text, where="gateway.toml", folder=Path(), environ={})
     _announce("http://127.0.0.1:8080/v1", read, as_json=False)
     first, *more = capsys.readouterr().out.splitlines()
@@ -92,10 +92,30 @@ def test_keys_are_added_listed_and_withdrawn(cli: Cli, tmp_path: Path) -> None:
     assert "'ann' cannot be the name of a new key" in twice.err
     kept = [line for line in path.read_text().splitlines(keepends=True) if not line.startswith("ann ")]
     path.write_text("".join(kept))
-    assert json.loads(cli("keys", "list", "--file", str(path), "--json").out) == ["ben"]
+    assert json.loads(cli("keys", "list", "--file", str(path), "--json").out) == [{"name": "ben"}]
     missing = cli("keys", "list", "--file", str(tmp_path / "none.txt"))
     assert missing.status != 0
     assert "cannot read the key file" in missing.err
+
+
+def test_limits_of_a_key_are_given_changed_and_listed(cli: Cli, tmp_path: Path) -> None:
+    file = ("--file", str(tmp_path / "keys.txt"))
+    assert cli("keys", "add", "ann", *file, "--requests-per-minute", "60", "--max-cost", "0.50").status == 0
+    cli("keys", "add", "ben", *file)
+    assert cli("keys", "list", *file).out.splitlines() == ["ann requests_per_minute=60 max_cost=0.5", "ben"]
+    changed = cli("keys", "limit", "ann", *file, "--tokens-per-minute", "40000", "--max-calls", "7", "--json")
+    assert json.loads(changed.out) == {"name": "ann", "tokens_per_minute": 40_000, "max_calls": 7}
+    listed = json.loads(cli("keys", "list", *file, "--json").out)
+    assert listed == [{"name": "ann", "tokens_per_minute": 40_000, "max_calls": 7}, {"name": "ben"}]
+    assert cli("keys", "limit", "ann", *file).out == "ann\n"
+    for wrong, says in (
+        (("limit", "cem"), "has no key 'cem'"),
+        (("limit", "ann", "--max-cost", "much"), "'much' is no amount of dollars"),
+        (("add", "dan", "--max-cost", "-1"), "'-1' is no amount of dollars"),
+    ):
+        refused = cli("keys", *wrong, *file)
+        assert refused.status != 0
+        assert says in refused.err
 
 
 def test_the_line_that_switches_keys_on_is_told_and_does(

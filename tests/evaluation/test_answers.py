@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from blackbox_proxy.errors import InputError
-from blackbox_proxy.evaluation.answers import AnswerStore, KeptAnswer, key_of
+from blackbox_proxy.evaluation.answers import AnswerStore, KeptAnswer
+from blackbox_proxy.kept import key_of
 
 ONE = KeptAnswer(
     "k1", "towns", "i1", "steered", "Paris", cost=Decimal("0.10"), tokens=3, off=0.5, exact=False, samples=("Paris", "")

@@ -10,7 +10,7 @@ import pytest
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.evaluation.task import Item
 from blackbox_proxy.fitting import experts
-from blackbox_proxy.fitting.experts import TrainingTime, check_extra, trained
+from blackbox_proxy.fitting.experts import TrainingTime, check_extra, kept_expert, replayed_expert, trained
 from blackbox_proxy.local.loading import load_pair
 from blackbox_proxy.tuning import run
 from tests.tiny_gguf import TinyModel
@@ -23,6 +23,18 @@ def test_without_the_extra_it_is_said_that_a_pair_would_do(monkeypatch: pytest.M
     with pytest.raises(InputError, match="no pair is given, so an expert is to be trained") as caught:
         check_extra()
     assert "--pair" in caught.value.hint
+
+
+def test_a_replay_takes_the_expert_that_a_finished_training_has_left(tmp_path: Path) -> None:
+    files = run.outputs(tmp_path / experts.ADAPTER)
+    assert kept_expert(tmp_path / "nowhere") is None
+    with pytest.raises(InputError, match="a replay trains none"):
+        replayed_expert(tmp_path)
+    files.checkpoint.write_text("")
+    files.pair.write_text("")
+    assert kept_expert(tmp_path) is None
+    files.checkpoint.unlink()
+    assert replayed_expert(tmp_path) == files.pair
 
 
 @pytest.mark.skipif(find_spec("torch") is None, reason="needs the extra [tune]")

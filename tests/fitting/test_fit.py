@@ -17,8 +17,8 @@ from blackbox_proxy.errors import InputError
 from blackbox_proxy.evaluation.answering import Bench, key
 from blackbox_proxy.evaluation.answers import AnswerStore
 from blackbox_proxy.evaluation.arms import AnswerJob, recipe_arm
-from blackbox_proxy.fitting.comparing import FitLimits
 from blackbox_proxy.fitting.fit import fit
+from blackbox_proxy.fitting.limits import FitLimits
 from blackbox_proxy.fitting.places import CollectedLine
 from blackbox_proxy.fitting.planning import FitOptions
 from blackbox_proxy.fitting.report import sentences
@@ -216,7 +216,7 @@ def lines_of(path: Path) -> int:
     return path.read_text("utf-8").count("\n")
 
 
-class _Killed(BaseException):
+class Killed(BaseException):
     """The process ends here."""
 
 
@@ -226,7 +226,7 @@ def killed_after(count: int) -> Callable[[str, int], Callable[[object], object]]
 
     def tick(_: object) -> None:
         if next(remaining, None) is None:
-            raise _Killed
+            raise Killed
 
     return lambda _what, _total: tick
 
@@ -244,7 +244,7 @@ def test_a_fit_that_is_killed_goes_on_to_the_same_recipe(budget: Decimal | None,
         for _ in range(20):
             try:
                 other.fit(limits, watch=killed_after(chance.randrange(1, 40)))
-            except _Killed:
+            except Killed:
                 kills += 1
         outcome = other.fit(limits)
         assert kills >= 4

@@ -19,7 +19,7 @@ from blackbox_proxy.evaluation.scoring import scorer
 from blackbox_proxy.evaluation.summary import ArmAnswers
 from blackbox_proxy.evaluation.task import ScoringRule
 from blackbox_proxy.fitting.candidates import FitArm
-from blackbox_proxy.fitting.comparing import FitLimits
+from blackbox_proxy.fitting.limits import FitLimits
 from blackbox_proxy.fitting.offtask import FEWEST, MOST, TOKENS, OffTaskCheck, check_count, questions
 from blackbox_proxy.fitting.planning import task_of_items
 from blackbox_proxy.fitting.selecting import Trial
@@ -53,6 +53,7 @@ class Checked:
     bench: Bench
     store: AnswerStore
     said: list[str] = field(default_factory=list)
+    counted: set[str] = field(default_factory=set)
 
     def keep(self, arm: Arm, *, right: int, count: int = 30) -> None:
         """Answers of an arm to the first questions: so many of them right, the others wrong."""
@@ -64,7 +65,9 @@ class Checked:
             self.store.keep(kept)
 
     def check(self, count: int = 30, room: float | None = None) -> OffTaskCheck:
-        return OffTaskCheck(self.bench, self.store, count=count, room=room, say=self.said.append)
+        return OffTaskCheck(
+            self.bench, self.store, count=count, room=room, say=self.said.append, counted=self.counted.update
+        )
 
 
 @contextmanager
@@ -93,7 +96,7 @@ def test_harm_is_the_score_that_is_lost_against_the_closed_model(tmp_path: Path)
     assert harm.lost.value == pytest.approx(0.3)
     assert harm.lost.n == 30
     assert harm.lost.low < 0.3 < harm.lost.high
-    assert harm.spent == 60 * COST
+    assert len(one.counted) == 60
     assert harm.harmful
     assert "changes 63% of the closed model's answers" in harm.sentence
     assert harm.sentence.endswith(": send it only questions like these lines.")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from blackbox_proxy.evaluation.task import boxed, read_task
-from blackbox_proxy.ledger.store import Store
+from blackbox_proxy.ledger.opening import open_store
 from blackbox_proxy.recipes import read_recipe
 from tests.cli.runs import as_process
 
@@ -32,11 +32,11 @@ def test_a_fit_with_small_models_decides_and_is_done_again_for_nothing(tmp_path:
     assert (evidence.n, evidence.validation, arms["closed"].score) == (21, 24, 0.0)
     assert evidence.score >= 0.15
     assert evidence.predicted_low <= evidence.score <= evidence.predicted_high
-    with closing(Store(folder / "ledger.sqlite")) as store:
+    with closing(open_store(folder / "ledger.sqlite")) as store:
         costs = [row.cost for row in store.rows()]
     assert 0 < sum(cost for cost in costs if cost) <= BUDGET
     first = out.read_text("utf-8")
     assert as_process(*command, "--answers", str(folder), "--json", seconds=1500).status == 0
     assert out.read_text("utf-8") == first
-    with closing(Store(folder / "ledger.sqlite")) as store:
+    with closing(open_store(folder / "ledger.sqlite")) as store:
         assert len(list(store.rows())) == len(costs)

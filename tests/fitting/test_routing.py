@@ -15,8 +15,8 @@ from blackbox_proxy.evaluation.statistics import mean
 from blackbox_proxy.evaluation.summary import ArmAnswers
 from blackbox_proxy.fitting.candidates import FitArm
 from blackbox_proxy.fitting.checking import fresh_task, recheck
-from blackbox_proxy.fitting.comparing import FitLimits
 from blackbox_proxy.fitting.fit import Telling
+from blackbox_proxy.fitting.limits import FitLimits
 from blackbox_proxy.fitting.report import sentences
 from blackbox_proxy.fitting.routing import RoutedTrial, routed
 from blackbox_proxy.fitting.selecting import Preference, Terms, Trial

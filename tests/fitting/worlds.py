@@ -21,8 +21,9 @@ from blackbox_proxy.core.alignment.scoring import CLOSE, run, scored
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.evaluation.answers import AnswerStore
 from blackbox_proxy.evaluation.evaluate import Watch
-from blackbox_proxy.fitting.comparing import FitLimits
 from blackbox_proxy.fitting.fit import FitOutcome, OpenedPair, Telling, compare
+from blackbox_proxy.fitting.limits import FitLimits
+from blackbox_proxy.fitting.offtask import questions
 from blackbox_proxy.fitting.planning import FitOptions, planned
 from blackbox_proxy.ledger.books import Ledger, open_ledger
 from blackbox_proxy.recipes import RecipeEndpoint
@@ -47,20 +48,53 @@ RIGHT, WRONG, OTHER = {"right": 1.0}, {"wrong": 1.0}, {"other": 1.0}
 
 
 @dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """What everyone says of each question of another kind; `right` is its reference."""
+
+    closed: Says
+    expert: Says
+    anti_expert: Says
+
+
+@dataclass(frozen=True, slots=True)
 class World:
-    """What everyone says of question N. closed: by what stands before the question. reference: the right answer."""
+    """What everyone says of question N. closed: by what stands before the question. reference: the right answer.
+
+    elsewhere: what they say of questions of another kind; None for nothing.
+    """
 
     closed: Callable[[int, str], Says]
     expert: Callable[[int], Says] = lambda _: WRONG
     anti_expert: Callable[[int], Says] = lambda _: WRONG
     reference: Callable[[int], str] = "right{}".format
+    elsewhere: Elsewhere | None = None
 
 
-def script_of(says: Mapping[bytes, Says], *, numbers: Sequence[int]) -> Script:
-    """A model that ends after an answer. says: by the text that it follows, whose digits are the question's number."""
+def elsewhere(says: Says | None, after: Sequence[str]) -> dict[bytes, Mapping[bytes, float]]:
+    """What somebody says of questions of another kind, by the text that it follows. after: ends of that text."""
+    return {
+        f"{item.prompt}{end}>".encode(): {
+            (item.reference if word == "right" else word).encode(): weight for word, weight in says.items()
+        }
+        for item in questions()
+        for end in after
+        if says is not None
+    }
+
+
+def script_of(
+    says: Mapping[bytes, Says], *, numbers: Sequence[int], further: Mapping[bytes, Mapping[bytes, float]] | None = None
+) -> Script:
+    """A model that ends after an answer.
+
+    says: by the text that it follows, whose digits are the question's number. further: of other texts.
+    """
     answers = [spelt(word, n) for n in numbers for word in (*WORDS, *LABELS)]
     letters = [bytes([code]) for code in range(32, 127)]
     distributions: dict[bytes, Mapping[bytes, float]] = {b"": {END: 1.0}}
+    for text, weighted in (further or {}).items():
+        distributions[text] = weighted
+        answers += weighted
     for text, weights in says.items():
         number = int("".join(filter(str.isdigit, text.decode())))
         distributions[text] = {spelt(word, number): weight for word, weight in weights.items()}
@@ -139,10 +173,12 @@ class ScriptedPair(PairWithoutScores):
 
 
 def pair_of(world: World, numbers: Sequence[int]) -> ScriptedPair:
-    def member(says: Callable[[int], Says]) -> ScriptedMember:
-        return ScriptedMember(script_of({f"q{n}>".encode(): says(n) for n in numbers}, numbers=numbers))
+    def member(says: Callable[[int], Says], other: Says | None) -> ScriptedMember:
+        known = {f"q{n}>".encode(): says(n) for n in numbers}
+        return ScriptedMember(script_of(known, numbers=numbers, further=elsewhere(other, ("",))))
 
-    return ScriptedPair((member(world.expert), member(world.anti_expert)))
+    expert, anti_expert = (world.elsewhere.expert, world.elsewhere.anti_expert) if world.elsewhere else (None, None)
+    return ScriptedPair((member(world.expert, expert), member(world.anti_expert, anti_expert)))
 
 
 def silent(_what: str, _total: int) -> Callable[[object], object]:
@@ -151,13 +187,15 @@ def silent(_what: str, _total: int) -> Callable[[object], object]:
 
 @dataclass(slots=True)
 class Setting:
-    """A world that is served: fits can be run in it."""
+    """A world that is served: fits can be run in it, recorded, and replayed."""
 
     url: str
     pair: PairWithoutScores
     folder: Path
     lines: Path
     said: list[str] = field(default_factory=list)
+    record: Path | None = None
+    replay: Path | None = None
 
     @property
     def endpoint(self) -> RecipeEndpoint:
@@ -168,7 +206,10 @@ class Setting:
 
     @contextmanager
     def connected(self, *, priced: bool = True) -> Iterator[Api]:
-        with self.books(priced=priced) as ledger, connected(self.url, ledger) as api:
+        with (
+            self.books(priced=priced) as ledger,
+            connected(self.url, ledger, record=self.record, replay=self.replay) as api,
+        ):
             yield api
 
     def books(self, *, priced: bool = True) -> Ledger:
@@ -197,9 +238,9 @@ class Setting:
             return sum((row.cost or Decimal(0) for row in ledger.store.rows()), Decimal(0))
 
 
-def connected(url: str, ledger: Ledger | None) -> Api:
+def connected(url: str, ledger: Ledger | None, *, record: Path | None = None, replay: Path | None = None) -> Api:
     options = {"top_k": 5, "end_pieces": [END], "answers_at_once": 16}
-    return connect(url, model="closed", template=TEMPLATE, options=options, ledger=ledger)
+    return connect(url, model="closed", template=TEMPLATE, options=options, ledger=ledger, record=record, replay=replay)
 
 
 @contextmanager
@@ -211,5 +252,6 @@ def served(
     rows = (json.dumps([f"q{n}", world.reference(n)]) + "\n" for n in numbers)
     lines.write_text("".join(rows), encoding="utf-8")
     says = {f"q{n}/{flag}>".encode(): world.closed(n, flag) for n in numbers for flag in FLAGS}
-    with running(script_of(says, numbers=numbers), name="closed", top_k=5, quirks=quirks) as url:
+    further = elsewhere(world.elsewhere.closed, [f"/{flag}" for flag in FLAGS]) if world.elsewhere else None
+    with running(script_of(says, numbers=numbers, further=further), name="closed", top_k=5, quirks=quirks) as url:
         yield Setting(url, pair_of(world, numbers), folder, lines)

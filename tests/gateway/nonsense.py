@@ -76,10 +76,8 @@ def _any(*values: Json) -> tuple[Json, ...]:
 UNOBEYED: dict[str, list[Json]] = {
     "repetition_penalty": [1.1, 0, "1", [], {}, [1]],
     "repeat_penalty": [1.1, 0, "1", [], {}],
-    "min_tokens": [1, "0", [], {}, -1],
     "ignore_eos": [True, 1, "false", []],
     "stop_token_ids": [[1], 3, "x", {}, [[]], [None]],
-    "bad_words": [["a"], "a", 3, {}, [""]],
     "mirostat": [1, 2, "0", []],
     "grammar": ["root ::= x", 3, [], {}],
     "length_penalty": [2, "1", []],
@@ -126,6 +124,8 @@ WRONG: dict[str, list[Json]] = {
     "frequency_penalty": [-2.5, "1", [0], False, 1e308],
     "top_k": [-2, 1.5, "5", [], {}, True, 10**30],
     "min_p": [-0.1, 1.1, "x", []],
+    "min_tokens": [-1, 1.5, "0", [], {}, True, 10**30],
+    "bad_words": ["a", 3, {}, True, [""], [3], [None], ["a"] * 101, ["x" * 513], ["\ud800"]],
     **UNOBEYED,
 }
 """Values that each of the fields, alone, makes a 400 of, on OpenAI's older routes."""
@@ -204,6 +204,13 @@ HISTORIES: list[Json] = [
     [_calls(_CALL), _RESULT, _RESULT],
     [_calls(_CALL), {"role": "user", "content": "a"}, _RESULT],
     [{"role": "function", "name": "f", "content": "a"}],
+    *(
+        [
+            {"role": "assistant", "content": None, "function_call": call},
+            {"role": "function", "name": "f", "content": "a"},
+        ]
+        for call in _any(3, "x", {}, [], {"name": "g", "arguments": "{}"}, {"name": "f", "arguments": {}}, {"name": []})
+    ),
     *([{**_calls(), "tool_calls": calls}, _RESULT] for calls in _any(3, "x", {}, [3], [None], [[]], [{}], True)),
     *([_calls({**_CALL, "id": name}), _RESULT] for name in _any(None, 3, "", [], {}, "i" * 513, "\ud800")),
     *([_calls({**_CALL, "type": kind}), _RESULT] for kind in _any(None, 3, "custom", [])),
@@ -269,7 +276,11 @@ WRONG_CHAT: dict[str, list[Json]] = {
         {"type": "allowed_tools", "allowed_tools": {"mode": "none", "tools": []}},
     ],
     "parallel_tool_calls": [3, "true", [], {}],
-    "functions": [[{}], 3, "x", [{"name": "f"}]],
+    "functions": [
+        *_any(3, "x", True, {}, [3], [{}], [None], [[]], [{"name": "a b"}], [{"name": "f"}] * 2),
+        *([{"name": "f", "parameters": schema}] for schema in ARGUMENT_SCHEMAS),
+    ],
+    "function_call": [3, "x", "required", True, [3], {}, {"name": 3}, {"name": "f"}, {"type": "function"}],
     "response_format": [*WRONG["response_format"], {"type": "xml"}, {"type": "json_schema"}, 3, [], "json"],
     "top_logprobs": [3, -1, 21, "x", True],
     "logprobs": [3, "x", [], 1],

@@ -21,11 +21,11 @@ PRICES = '[[price]]\nmodel = "tiny"\nsince = 2026-01-01\ninput = 2.5\noutput = 1
 
 @pytest.mark.parametrize("path", BODIES)
 def test_the_cost_and_the_usage_of_whole_and_streamed_replies(
-    upstream: str, pair_file: Path, tmp_path: Path, path: str
+    upstream: str, pair_file: Path, tmp_path: Path, ledger_place: str, path: str
 ) -> None:
     prices = tmp_path / "prices.toml"
     prices.write_text(PRICES)
-    with open_ledger(tmp_path / "ledger.sqlite", prices=prices) as ledger:
+    with open_ledger(ledger_place, prices=prices) as ledger:
         with gateway(config_text(upstream, pair=pair_file), ledger=ledger) as url:
             whole = post(url, path, BODIES[path])
             first = sum((row.cost or Decimal(0) for row in ledger.store.rows()), Decimal(0))

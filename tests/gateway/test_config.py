@@ -10,6 +10,7 @@ from blackbox_proxy.errors import InputError
 from blackbox_proxy.gateway.config import Config, parse_config
 from blackbox_proxy.gateway.server import keys_of
 from blackbox_proxy.gateway.starter import UpstreamPlace, starter
+from blackbox_proxy.ledger.place import LedgerPlace
 
 GOOD = """\
 [server]
@@ -67,6 +68,29 @@ def test_the_environment_wins_and_is_named() -> None:
         parsed(GOOD, BLACKBOX_PROXY_SERVER__PORT="x")
 
 
+def test_a_ledger_is_a_file_or_a_url_and_has_no_password_here(tmp_path: Path) -> None:
+    def ledger(text: str, **environ: str) -> LedgerPlace | None:
+        whole = f"{GOOD}\n[ledger]\n{text}"
+        return parse_config(whole, where="g.toml", folder=tmp_path, environ=environ).ledger_place
+
+    assert ledger("") is None
+    assert ledger('file = "l.sqlite"') == LedgerPlace(str(tmp_path / "l.sqlite"))
+    url = "postgresql://ann@h/books"
+    assert ledger(f'url = "{url}"') == LedgerPlace(url)
+    assert ledger(f'url = "{url}"\npassword_file = "p"') == LedgerPlace(url, tmp_path / "p")
+    whole_url = "postgresql://ann:s3cret@h/books"
+    assert ledger("", BLACKBOX_PROXY_LEDGER__URL=whole_url) == LedgerPlace(whole_url)
+    for text, says in (
+        (f'url = "{whole_url}"', r"line \d+: ledger\.url: postgresql://ann:\*\*\*@h/books holds a password"),
+        (f'url = "{url}"\nfile = "l.sqlite"', "give one of file and url"),
+        ('url = "mysql://ann:s3cret@h/books"', "is no ledger"),
+        ('url = "l.sqlite"', "is no URL"),
+    ):
+        with pytest.raises(InputError, match=says) as raised:
+            ledger(text)
+        assert "s3cret" not in raised.value.message + raised.value.hint
+
+
 def test_keys_come_from_files_and_variables_alone(tmp_path: Path) -> None:
     found = parsed(GOOD.replace("port = 0", 'key_env = "K"'))
     with pytest.raises(InputError, match="K is not set"):
@@ -91,6 +115,7 @@ def test_what_init_writes_is_right_and_so_are_its_remarks() -> None:
     shown = (
         shown.replace('recipe = "recipe.toml"', "#")
         .replace('default_model = "NAME"', "")
+        .replace('url = "postgresql://USER@HOST/DATABASE"', "#")
         .replace('# template = "raw"', "#")
         .replace("The gateway", "# ")
     )

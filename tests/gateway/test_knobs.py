@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from blackbox_proxy.standin import running, scenario_of
+from tests.gateway.serving import gateway
 from tests.standin.raw import Json, post
 
 ASKED = {"model": "steered", "prompt": "the then", "max_tokens": 6, "temperature": 0}
@@ -100,3 +102,45 @@ def test_learnt_weights_are_used_and_a_rule_without_them_is_refused(served: str)
     refused = post(served, "/v1/completions", {**ASKED, "steering": {"rule": "learnt"}})
     assert refused.status == 400
     assert "rule='learnt' needs weights" in refused.error["message"]
+
+
+@pytest.mark.parametrize("model", ["steered", "plain"])
+@pytest.mark.parametrize("within", [False, True])
+def test_bad_words_are_not_written(served: str, model: str, *, within: bool) -> None:
+    """As vLLM's field, and as a knob."""
+    asked = {**ASKED, "model": model}
+    usual = post(served, "/v1/completions", asked).json["choices"][0]["text"]
+    words = [usual[1:3], usual[-1]]
+    assert all(words)
+    fields = {"steering": {"bad_words": words}} if within else {"bad_words": words}
+    answer = post(served, "/v1/completions", {**asked, **fields})
+    assert answer.status == 200, answer.body
+    assert not any(word in answer.json["choices"][0]["text"] for word in words)
+
+
+SHORT = scenario_of(
+    [{"asked": "Say hello.", "said": ["Hello", {"token": " there", "p": 0.4, "others": {"": 0.6}}, " and more words."]}]
+)
+"""An upstream for which an end behind the first word is the likeliest."""
+
+
+@pytest.mark.parametrize(
+    ("fields", "text", "finish"),
+    [
+        ({"bad_words": ["zzz"]}, "Hello", "stop"),
+        ({"min_tokens": 1}, "Hello", "stop"),
+        ({"min_tokens": 2}, "Hello there and more words.", "stop"),
+        ({"min_tokens": 4, "max_tokens": 3}, "Hello there and", "length"),
+        ({"min_tokens": 4, "stop": " there"}, "Hello", "stop"),
+        ({"steering": {"min_tokens": 2}}, "Hello there and more words.", "stop"),
+    ],
+)
+def test_an_answer_ends_after_so_many_tokens_at_the_earliest(fields: Json, text: str, finish: str) -> None:
+    with running(SHORT) as url:
+        entry = '[models.m]\nupstream = "u"\nmodel = "any"\n'
+        with gateway(f'[server]\nport = 0\n[upstreams.u]\nbase_url = "{url}"\n{entry}') as served:
+            body = {"model": "m", "messages": [{"role": "user", "content": "Say hello."}], **fields}
+            answer = post(served, "/v1/chat/completions", body)
+    assert answer.status == 200, answer.body
+    (choice,) = answer.json["choices"]
+    assert (choice["message"]["content"], choice["finish_reason"]) == (text, finish)

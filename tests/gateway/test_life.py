@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -15,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -199,7 +197,12 @@ def test_a_signal_lets_answers_end_and_none_begin(closed: TinyModel, pair_file: 
                     reply = connection.getresponse()
                     first = reply.read(10)
                     server.send_signal(signal.SIGTERM)
-                    assert closes(served)
+                    assert drains(served)
+                    late = post(served, "/v1/completions", ASKED)
+                    assert (late.status, late.error["code"]) == (503, "shutting_down")
+                    assert int(late.headers["retry-after"]) >= 1
+                    assert post(served, "/v1/messages", ASKED).json["type"] == "error", "as Anthropic writes it"
+                    assert call(served, "/health/live").status == 200
                     *chunks, done = whole(reply, begun=first).events
                 assert done == "[DONE]"
                 assert told(chunks) == alone
@@ -208,14 +211,12 @@ def test_a_signal_lets_answers_end_and_none_begin(closed: TinyModel, pair_file: 
                 server.kill()
 
 
-def closes(url: str) -> bool:
-    """Whether a server stops taking connections, soon."""
-    where = urlsplit(url)
+def drains(url: str) -> bool:
+    """Whether a server says soon that it ends."""
     for _ in range(100):
-        try:
-            socket.create_connection((where.hostname or "", where.port or 0), timeout=5).close()
-        except ConnectionRefusedError:
-            return True
+        answer = call(url, "/health/ready")
+        if answer.status == 503:
+            return bool(answer.json["not_ready"] == ["draining"])
         time.sleep(0.01)
     return False
 

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from blackbox_proxy import OffsetTable, Steerer, connect
 from blackbox_proxy.constraints import JsonSchema
 from blackbox_proxy.core.decoding.acceptors import constrained_step
 from blackbox_proxy.core.decoding.api_answer import SchemaDemand, demanded_answer
 from blackbox_proxy.core.events import ApiDraft, Ending, Evidence, Run
+from blackbox_proxy.errors import Unsatisfied
 from blackbox_proxy.guidance import is_allowed
-from blackbox_proxy.standin import Traffic
+from blackbox_proxy.standin import Journal, Traffic
 from blackbox_proxy.standin import running as standing_in
 from blackbox_proxy.steering import Steering
-from blackbox_proxy.types import Candidate, Kind, Position, Reply, Usage
+from blackbox_proxy.types import Candidate, Kind, Position, Reply, Result, Usage
 from blackbox_proxy_adapters.demands import is_closed
 from tests.gateway.serving import CONTEXT, gateway
 from tests.standin.raw import Answer, Json, post
@@ -194,3 +196,43 @@ def test_what_is_wrong_is_made_anew_and_said(reply: Reply, remark: str) -> None:
 )
 def test_which_schemas_are_closed(schema: Json, *, closed: bool) -> None:
     assert is_closed(schema) == closed
+
+
+LOOSE: Json = {**SCHEMA, "properties": {**SCHEMA["properties"], "kind": {"type": "string", "pattern": "^(cat|dog)$"}}}
+
+
+def drawn_from(
+    closed: TinyModel, schema: Json, *quirks: str, schemas: bool = True, logprobs: bool = False
+) -> tuple[Result | None, list[Json]]:
+    """Whole answers that are held to a schema, and the bodies of the requests; None where none is allowed."""
+    journal = Journal()
+    options = {"schemas": schemas, "logprobs": logprobs, "top_k": 5}
+    knobs = Steering(way="answers", samples=4, max_tokens=60, seed=1, constraint=JsonSchema.of(schema))
+    with standing_in(closed.path, name="tiny", context=CONTEXT, top_k=20, journal=journal, quirks=quirks) as url:
+        with connect(url, model="tiny", adapter="chat_prefill", options=options) as api:
+            result = None
+            with suppress(Unsatisfied):
+                result = Steerer(api, OffsetTable({}), knobs).complete("the then")
+    return result, [request.body for request in journal.requests]
+
+
+@pytest.mark.parametrize("logprobs", [False, True])
+def test_whole_answers_are_drawn_under_the_schema_so_that_all_are_valid(closed: TinyModel, *, logprobs: bool) -> None:
+    without, bodies = drawn_from(closed, SCHEMA, schemas=False, logprobs=logprobs)
+    assert all("response_format" not in body for body in bodies)
+    assert without is None or sum(one.count for one in without.samples if one.allowed) < 4
+    result, bodies = drawn_from(closed, SCHEMA, logprobs=logprobs)
+    assert result is not None
+    assert sum(one.count for one in result.samples if one.allowed) == len(bodies) == 4
+    assert all(fits(one.text) for one in result.samples)
+    for body in bodies:
+        assert body["response_format"]["json_schema"]["schema"] == SCHEMA
+        assert "logprobs" not in body, "they may be those before the mask, or after it"
+    assert fits(result.text)
+
+
+def test_a_schema_that_is_refused_is_left_out_of_the_draws(closed: TinyModel) -> None:
+    result, bodies = drawn_from(closed, LOOSE, "no-pattern")
+    assert len(bodies) == 8
+    assert sum("response_format" in body for body in bodies) == 4
+    assert result is None or result.usage.refused == 4

@@ -14,7 +14,7 @@ from blackbox_proxy import Prompt, RecipeSteerer, connect, load_pair, open_ledge
 from blackbox_proxy.core.decoding.routing import Elsewhere, Route
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.gateway.config import parse_config
-from blackbox_proxy.ledger.store import Store
+from blackbox_proxy.ledger.opening import open_store
 from blackbox_proxy.recipes import FittedRecipe, RecipeEndpoint, Way, write_recipe
 from blackbox_proxy.types import Result
 from tests.gateway.serving import gateway
@@ -139,7 +139,7 @@ def test_a_route_says_who_answered_and_books_only_what_was_asked(
             assert last.model_dump()["steering"]["local"] == result.is_local
         counted = client.models.retrieve("fitted").model_dump()["steering"]
     assert counted == {"way": "route", "answers": 8, "local": 4}
-    with closing(Store(tmp_path / "ledger.sqlite")) as store:
+    with closing(open_store(tmp_path / "ledger.sqlite")) as store:
         runs = {row.run for row in store.rows()}
     assert len(runs) == 4, "nothing is booked for what the expert answered"
 

@@ -21,7 +21,7 @@ def booked(tmp_path: Path, *, prices: str = PRICES) -> Ledger:
 
 
 def spent(url: str, **headers: str) -> Json:
-    answer = call(url, "/v1/spend", **headers)
+    answer = call(url, "/v1/spend", body=b"", **headers)
     assert answer.status == 200
     return answer.json
 

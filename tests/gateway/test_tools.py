@@ -285,8 +285,7 @@ def declared(**function: Json) -> dict[str, Json]:
         ({"parallel_tool_calls": 1}, "parallel_tool_calls", "boolean"),
         ({"stop": "}"}, "stop", "each call"),
         ({"guided_grammar": 'start: "x"'}, "tool_choice", "grammar"),
-        ({"functions": [FUNCTION]}, "functions", "not supported"),
-        ({"function_call": {"name": "f"}}, "function_call", "not supported"),
+        ({"functions": [FUNCTION]}, "functions", "exclude each other"),
         ({"messages": [USER, CALLS]}, "messages[1].tool_calls[0].id", "no result"),
         ({"messages": [USER, CALLS, USER, RESULT]}, "messages[1].tool_calls[0].id", "no result"),
         ({"messages": [USER, RESULT]}, "messages[1].tool_call_id", "no call"),
@@ -300,7 +299,7 @@ def declared(**function: Json) -> dict[str, Json]:
             "messages[1].tool_calls[0].function.arguments",
             "string",
         ),
-        ({"messages": [USER, {"role": "function", "name": "f", "content": "3"}]}, "messages[1].role", "function"),
+        ({"messages": [USER, {"role": "function", "name": "f", "content": "3"}]}, "messages[1].name", "no call"),
     ],
 )
 def test_a_mistake_is_a_400_that_names_the_field(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from blackbox_proxy.api import Api, connect
@@ -33,13 +34,27 @@ def pair(seed: int = 3) -> ToyPair:
     return ToyPair(ToyModel(VOCABULARY, seed, sharpness=0.7), ToyModel(VOCABULARY, seed + 1, sharpness=0.7))
 
 
+@dataclass(frozen=True, slots=True)
+class Books:
+    """Where a test's ledger is. folder: of its prices. place: a file, or the URL of a database."""
+
+    folder: Path
+    place: str
+
+    @contextmanager
+    def opened(self, *budgets: Budget, **tags: str) -> Iterator[Ledger]:
+        """The ledger, with a price for the toy."""
+        prices = self.folder / "prices.toml"
+        if not prices.exists():
+            prices.write_text(PRICES)
+        with open_ledger(self.place, budgets=budgets, tags=tags, prices=prices) as ledger:
+            yield ledger
+
+
 @contextmanager
 def opened(folder: Path, *budgets: Budget, **tags: str) -> Iterator[Ledger]:
     """A ledger in a folder, with a price for the toy."""
-    prices = folder / "prices.toml"
-    if not prices.exists():
-        prices.write_text(PRICES)
-    with open_ledger(folder / "ledger.sqlite", budgets=budgets, tags=tags, prices=prices) as ledger:
+    with Books(folder, str(folder / "ledger.sqlite")).opened(*budgets, **tags) as ledger:
         yield ledger
 
 

@@ -147,7 +147,7 @@ def test_a_piece_is_allowed_where_its_bytes_are_one_by_one(schema: Schema, seed:
 
 @given(st.recursive(st.text(max_size=8) | st.floats(allow_nan=False) | st.none(), st.lists, max_leaves=6))
 def test_a_place_counts_what_is_open(value: object) -> None:
-    places, text = JsonSpots(), json.dumps(value, ensure_ascii=False).encode()
+    places, text = JsonSpots(JsonSpot()), json.dumps(value, ensure_ascii=False).encode()
     whole = places.at(text)
     assert whole.opened == ()
     for size in range(len(text)):
@@ -162,7 +162,7 @@ def test_a_string_is_as_long_as_its_meaning(text: str) -> None:
     for escaped in (False, True):
         spelt = json.dumps(text, ensure_ascii=escaped).encode()[:-1]
         beyond = sum(ord(letter) > 0xFFFF for letter in text) if escaped else 0
-        assert JsonSpots().at(spelt).run == len(text) + beyond
+        assert JsonSpots(JsonSpot()).at(spelt).run == len(text) + beyond
 
 
 @pytest.mark.parametrize(

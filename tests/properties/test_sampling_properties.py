@@ -21,6 +21,7 @@ from blackbox_proxy.core.decoding import sampling
 from blackbox_proxy.core.decoding.answers import steps
 from blackbox_proxy.core.decoding.gating import total_variation
 from blackbox_proxy.core.events import ApiDraft, ApiReveal, Evaluate, Evidence
+from blackbox_proxy.run.sources import acceptor_of
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.testing import ToyApi, ToyModel, ToyPair
 from blackbox_proxy.types import (
@@ -58,7 +59,9 @@ class Drawing:
 
     def text(self, steering: Steering) -> tuple[bytes, ...]:
         """The pieces of one drawn text."""
-        loop = steps(steering, vocabulary=WORDS, spell=WORDS.spell, api=WORDS, reveal=self.api.can)
+        loop = steps(
+            steering, vocabulary=WORDS, spell=WORDS.spell, api=WORDS, reveal=self.api.can, accepts=acceptor_of(steering)
+        )
         found: list[bytes] = []
         evidence: Evidence | None = None
         while True:
@@ -107,6 +110,11 @@ def step_distribution(toys: Drawing, path: TokenPath, steering: Steering) -> Flo
     q = p * (expert / anti_expert) ** (0.0 if shut else steering.alpha)
     for i in set(path):
         q[i] *= math.exp(-steering.presence_penalty - path.count(i) * steering.frequency_penalty)
+    for i, piece in enumerate(WORDS.pieces):
+        behind = (WORDS.text_of(path) + (b"" if i in WORDS.ends else piece)).decode()
+        early = i in WORDS.ends and len(path) < steering.min_tokens
+        if early or any(word in behind for word in steering.bad_words):
+            q[i] = 0.0
     q = (q / q.sum()) ** (1 / steering.temperature)
     q /= q.sum()
     down = np.argsort(-q)
@@ -164,6 +172,9 @@ def settings() -> Iterator[Steering]:
     yield replace(fined, temperature=1.0, event="bytes", rule="none", evidence=0.0, proposals=16)
     yield replace(plain, draft=8, temperature=1.0, top_tokens=3)
     yield replace(plain, draft=8, temperature=1.3, top_tokens=4, top_p=0.9, target="topk")
+    yield replace(plain, draft=8, temperature=1.0, min_tokens=2)
+    yield replace(plain, draft=8, temperature=0.7, target="topk", bad_words=("ab", "c"))
+    yield replace(plain, draft=8, temperature=1.0, event="bytes", rule="none", evidence=0.0, bad_words=("d", "ba"))
 
 
 def gated() -> Iterator[Steering]:
@@ -190,6 +201,8 @@ def name(steering: Steering) -> str:
     gate: tuple[str, ...] = ("gated",) if steering.gate == "divergence" else ()
     gate += (f"presence{steering.presence_penalty}",) if steering.penalises else ()
     gate += (f"k{steering.top_tokens}",) if steering.top_tokens else ()
+    gate += (f"least{steering.min_tokens}",) if steering.min_tokens else ()
+    gate += (f"bad{len(steering.bad_words)}",) if steering.bad_words else ()
     parts = (
         steering.event,
         steering.target,
@@ -208,7 +221,7 @@ def check(steering: Steering, count: int) -> None:
     assert found < LIMIT
 
 
-@pytest.mark.parametrize("steering", [*EVERY[1:-5:5], *EVERY[-5::2], *GATED[::4]], ids=name)
+@pytest.mark.parametrize("steering", [*EVERY[1:-8:5], *EVERY[-8:-3:2], *EVERY[-3:], *GATED[::4]], ids=name)
 def test_a_few_thousand_texts_follow_the_distribution(steering: Steering) -> None:
     check(steering, 3000)
 

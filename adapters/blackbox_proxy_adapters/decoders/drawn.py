@@ -12,13 +12,16 @@ from dataclasses import replace
 
 from blackbox_proxy.core.money.usage import read_usage
 from blackbox_proxy.errors import ReplyError
-from blackbox_proxy.types import FILTERED, DrawnAnswer, Kind, Reply
+from blackbox_proxy.types import FILTERED, CalledTool, DrawnAnswer, Kind, Reply
 from blackbox_proxy_adapters.fields import as_list, as_mapping, as_text
 
 from .choices import text_of_choice
 from .envelope import check_no_error, read_fingerprint, read_finish, read_model
 from .llama import native_finish, native_usage
 from .responses import responses_finish, text_of_response
+
+_CALLED = ("tool_calls", "function_call")
+"""An endpoint's words for an answer that ended with calls."""
 
 Reads = Callable[[Mapping[str, object]], Reply]
 """A whole body of one answer -> its positions. Raises ReplyError."""
@@ -45,6 +48,8 @@ def _bodies(body: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
 
 def _answer(body: Mapping[str, object], read: Reads) -> DrawnAnswer:
     text, finish = _said(body)
+    if calls := tuple(_calls(body)):
+        return DrawnAnswer(text or "", "stop" if finish in _CALLED else finish, calls=calls)
     if text is None:
         text, finish = "", FILTERED
     known = _logp(body, read, text)
@@ -62,6 +67,18 @@ def _said(body: Mapping[str, object]) -> tuple[str | None, str | None]:
     if "output" in body:
         return text_of_response(body), responses_finish(body)
     return as_text(body.get("content"), "content"), native_finish(body)
+
+
+def _calls(body: Mapping[str, object]) -> Iterator[CalledTool]:
+    """The tools that a chat's answer calls. Raises ReplyError for what is no call."""
+    for choice in as_list(body.get("choices") or [], "choices"):
+        message = as_mapping(as_mapping(choice, "choices").get("message") or {}, "message")
+        for one in as_list(message.get("tool_calls") or [], "tool_calls"):
+            function = as_mapping(as_mapping(one, "tool_calls").get("function"), "tool_calls.function")
+            name, arguments = (
+                as_text(function.get(key), f"tool_calls.function.{key}") for key in ("name", "arguments")
+            )
+            yield CalledTool(name, arguments)
 
 
 def _logp(body: Mapping[str, object], read: Reads, text: str) -> DrawnAnswer | None:

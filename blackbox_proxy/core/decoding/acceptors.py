@@ -9,6 +9,7 @@ from typing import Protocol, final
 from blackbox_proxy.core.alignment.continuations import Continuations
 from blackbox_proxy.core.alignment.covering import NEGLIGIBLE
 from blackbox_proxy.core.text import CONTINUATION, is_start, is_whole
+from blackbox_proxy.errors import InputError
 from blackbox_proxy.types import Candidate, Kind, Origin, Position, Step
 
 
@@ -97,6 +98,61 @@ class AnyWholeText:
 
 
 ANY_WHOLE_TEXT = AnyWholeText()
+
+
+@final
+class WithoutWords:
+    """Another acceptor without texts that have one of some strings. Nothing that completes one may follow."""
+
+    def __init__(self, accepts: Acceptor, words: Sequence[str]) -> None:
+        """words: none of them empty."""
+        self._accepts, self._words = accepts, tuple(word.encode() for word in words)
+        self._longest = max(map(len, self._words), default=1)
+        self.is_over, self.cut = accepts.is_over, accepts.cut
+
+    def follows(self, text: bytes, piece: bytes) -> bool:
+        """Whether the other one lets it follow, and no string is completed by it."""
+        return not self._completed(text, piece) and self._accepts.follows(text, piece)
+
+    def starts(self, text: bytes) -> Sequence[bytes]:
+        """The bytes that may come next: all are listed where the other one lets any come."""
+        starts = self._accepts.starts(text) or tuple(bytes([byte]) for byte in range(256))
+        return tuple(start for start in starts if self.follows(text, start))
+
+    def forced(self, text: bytes) -> bytes:
+        """As the other one. Raises InputError where that has one of the strings: then no answer is left."""
+        forced = self._accepts.forced(text)
+        if word := self._completed(text, forced):
+            raise InputError(
+                f"the constraint leaves nothing but {forced!r}, which completes {word!r}, one of the bad words",
+                hint="leave that bad word out, or allow other texts",
+            )
+        return forced
+
+    def _completed(self, text: bytes, piece: bytes) -> bytes:
+        """The string that a piece completes; b"" for none. The text itself has none."""
+        behind = text[max(len(text) - self._longest + 1, 0) :] + piece
+        return next((word for word in self._words if piece and word in behind), b"")
+
+
+@final
+class TextsWithoutWords:
+    """Other whole texts without those that have one of some strings."""
+
+    def __init__(self, texts: WholeTexts, words: Sequence[str]) -> None:
+        self._texts, self._words = texts, tuple(word.encode() for word in words)
+        self.is_over = texts.is_over
+
+    def answer(self, text: bytes) -> bytes | None:
+        """See `WholeTexts.answer`."""
+        return self._without(self._texts.answer(text))
+
+    def beginning(self, text: bytes) -> bytes | None:
+        """See `WholeTexts.beginning`."""
+        return self._without(self._texts.beginning(text))
+
+    def _without(self, text: bytes | None) -> bytes | None:
+        return None if text is None or any(word in text for word in self._words) else text
 
 
 @final

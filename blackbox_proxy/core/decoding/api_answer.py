@@ -2,7 +2,8 @@
 
 The answer ends where the API ended it. No pair is asked, and nothing competes: what the API wrote is the choice. Where
 its log-probs have lost the bytes of tokens, or tokens, the text that stands beside them tells the rest. A schema that
-the answer is to hold to is left to the API too, where it knows schemas; whether the answer does is looked at here.
+the answer is to hold to is left to the API too, where it knows schemas, and calls of tools where it knows those;
+whether the answer does is looked at here.
 """
 
 from __future__ import annotations
@@ -22,7 +23,19 @@ from blackbox_proxy.core.decoding.sampling import log_normaliser
 from blackbox_proxy.core.events import ApiDraft, Ending, Evaluate, Evidence, Run, ask_api, ask_pair
 from blackbox_proxy.core.text import is_start, is_whole, open_bytes
 from blackbox_proxy.steering import Steering
-from blackbox_proxy.types import FILTERED, Finish, Kind, Origin, PairDistributions, Position, Reply, Said, Step
+from blackbox_proxy.types import (
+    FILTERED,
+    DrawnAnswer,
+    Finish,
+    Kind,
+    Origin,
+    PairDistributions,
+    Position,
+    Reply,
+    Said,
+    Sample,
+    Step,
+)
 
 _FINISHES: Mapping[str, Finish] = {"stop": "stop", FILTERED: FILTERED}
 """What the endpoint's word for its end means for the answer; any other: its length."""
@@ -53,6 +66,31 @@ def demanded_answer(steering: Steering, demand: SchemaDemand, *, otherwise: Run)
     return replace(ending, wasted=wasted, remarks=remarks)
 
 
+def called_answer(
+    steering: Steering, tools: str, *, written: Callable[[DrawnAnswer], bytes | None], otherwise: Run
+) -> Run:
+    """The answer of an endpoint that knows tools, in one call; it is one sample, and has no log-probs.
+
+    Args:
+        steering: The knobs.
+        tools: The fields of the chat, as JSON.
+        written: The answer as text, its calls as they are written here; None for one that is not allowed.
+        otherwise: As of `demanded_answer`.
+    """
+    evidence = yield from ask_api(_question(steering, tools=tools))
+    (reply,) = evidence.replies
+    text = written(reply.drawn[0]) if reply.drawn else None
+    if text is None:
+        wrong = "the endpoint's own answer calls no tools as it should" if reply.drawn else "it did not take the tools"
+        ending = yield from otherwise
+        wasted = ending.wasted + reply.usage.output
+        return replace(ending, wasted=wasted, remarks=(*ending.remarks, f"{wrong}, so it was held to them here"))
+    if text:
+        yield _untold(text, exact=True)
+    finish = _FINISHES.get(reply.drawn[0].finish or "", "length")
+    return Ending(finish, 0, (), (Sample(text.decode(), finish, 1, tokens=reply.usage.output, chosen=True),))
+
+
 def _broken(reply: Reply, demand: SchemaDemand, steering: Steering) -> str | None:
     """What is wrong with a reply that should hold to a schema; None where it does."""
     if not known_of(reply):
@@ -78,12 +116,12 @@ def api_answer(steering: Steering, *, otherwise: Run) -> Run:
     return (yield from _answered(steering, evidence, otherwise=otherwise))
 
 
-def _question(steering: Steering, *, schema: str = "") -> ApiDraft:
+def _question(steering: Steering, *, schema: str = "", tools: str = "") -> ApiDraft:
     """The question for a whole answer."""
     drawn = steering.temperature > 0.0
     seed, top_p = (_seed_of(steering), steering.top_p) if drawn else (None, 1.0)
     temperature, length = steering.temperature, steering.max_tokens
-    return ApiDraft(b"", (), length, (), temperature, seed, unsteered=True, top_p=top_p, schema=schema)
+    return ApiDraft(b"", (), length, (), temperature, seed, unsteered=True, top_p=top_p, schema=schema, tools=tools)
 
 
 def _answered(steering: Steering, evidence: Evidence, *, otherwise: Run) -> Run:

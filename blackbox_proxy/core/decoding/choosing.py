@@ -123,7 +123,8 @@ def masses(options: Sequence[bytes], *, goes_on: bool, calls: int) -> MassProces
         rest = max(len(option) for option in options if option.startswith(text)) - len(text)
         draft = ApiDraft(text, (), min(AHEAD if goes_on else WITHOUT, rest), ())
         (reply,) = (yield from ask_api(draft)).replies
-        for position in reply.positions:
+        # What does not go on from exactly this text tells nothing of it.
+        for position in reply.positions if reply.exact or not text else ():
             known[text] = position
             if position.sampled.kind is not Kind.TEXT:
                 break

@@ -8,6 +8,7 @@ import numpy as np
 
 from blackbox_proxy.core.decoding.readings import ScoredPosition
 from blackbox_proxy.core.decoding.sampling import Drawn, api_draw, best, draw, tv_bound
+from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.types import Kind, Origin, Position, ScoredCandidate, Step
 
@@ -83,6 +84,11 @@ def _choose(
 ) -> Drawn:
     """The best, or one that is drawn; where the offset does not act, what the API chose as its likeliest token."""
     score, known, unseen = scored.scores.score, scored.known, scored.unseen
+    if not np.isfinite(score).any():
+        raise ReplyError(
+            f"nothing but an end competes, and the answer is to have {steering.min_tokens} tokens at least",
+            hint="ask for more log-probs (--top-k), steer with a pair, which knows strings besides, or lower it",
+        )
     if drafted is not None and drafted >= len(score):
         drafted = None
     if steering.temperature == 0.0:

@@ -22,7 +22,7 @@ from blackbox_proxy.core.decoding.acceptors import ANY_TEXT, LOOKED_AT, Acceptor
 from blackbox_proxy.core.decoding.certificate import Unseen, is_certain
 from blackbox_proxy.core.decoding.gating import gate_of
 from blackbox_proxy.core.decoding.offsets import Ratio
-from blackbox_proxy.core.decoding.penalties import fines
+from blackbox_proxy.core.decoding.penalties import fines, is_early
 from blackbox_proxy.core.decoding.readings import (
     FAINT,
     MOST_PROPOSED,
@@ -115,6 +115,7 @@ class IdReading:
         if self._steering.penalises:
             repeated = [self._vocabulary.ids_of(piece)[0] for piece in set(answer.said) if piece]
             gains[repeated] -= fines([self._vocabulary.pieces[i] for i in repeated], answer.said, self._steering)
+            gains[self._vocabulary.ends if is_early(answer.said, self._steering) else []] = -np.inf
         scored = self._listed(distributions, position, gains, alpha=alpha, answer=answer)
         text = answer.text
         revealing = 0
@@ -219,7 +220,8 @@ class IdReading:
             position.ceiling,
         )
         scores = combine.score(field, Ratio(), alpha=alpha, evidence=0.0)
-        check_any(scores.logp, position, fault="is in the pair's vocabulary")
+        fault = "is in the pair's vocabulary" if self._accepts is None else "is in the pair's vocabulary and may follow"
+        check_any(scores.logp, position, fault=fault)
         unseen = self._unseen(position, gains, tail=tail, end=shown.get(b"", -math.inf))
         return supported(ScoredPosition(pieces, scores, len(shown), unseen, alpha), self._steering, said=answer.said)
 

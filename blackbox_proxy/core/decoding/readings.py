@@ -221,11 +221,11 @@ def check_any(logp: Floats, position: Position, *, fault: str) -> None:
 
 
 def penalised(scored: ScoredPosition, steering: Steering, *, said: Sequence[bytes]) -> ScoredPosition:
-    """The position, with the penalties for what was said before; any unseen token may be one of these.
+    """The position, with what its strings lose by what was said before; any unseen token may be one of these.
 
     Where unseen tokens are listed (`Unseen.gains`), their gains have the penalties already.
     """
-    if not steering.penalises or not said:
+    if not steering.penalises or not (said or steering.min_tokens):
         return scored
     fine, unseen = fines(scored.pieces, said, steering), scored.unseen
     if unseen.gains is None and unseen is not NOTHING:

@@ -62,6 +62,7 @@ class ProfileOptions(_Table):
     logprobs: bool | None = None
     answers_at_once: Annotated[int, Field(ge=1, le=128)] | None = None
     schemas: bool | None = None
+    tools: bool | None = None
     pinned: dict[Literal["temperature", "top_p"], Annotated[float, Field(ge=0, le=2)]] | None = None
     extra_body: Fields | None = None
     token_ids: bool | None = None

@@ -1,0 +1,226 @@
+"""The one door to Ray: actors that each hold a pair and answer rows. The extra `ray` has it.
+
+Plain actors, not Ray Data: what comes of a row must be on the disk as soon as it is there, and after the death of a
+worker only what that one had under way may be asked again. Ray Data hands rows out in blocks, and does a block anew.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any, NoReturn, final
+
+from blackbox_proxy.batching.answering import Ask, BatchModel, BatchUnit, RowAnswerer, opened, rows_at_once
+from blackbox_proxy.batching.answers import KeptRow
+from blackbox_proxy.batching.options import BatchOptions, RayCluster
+from blackbox_proxy.core.money.amounts import Budget
+from blackbox_proxy.errors import BlackboxProxyError, InputError
+from blackbox_proxy.ledger.books import Ledger
+from blackbox_proxy.ledger.opening import open_store
+from blackbox_proxy.ledger.place import LedgerPlace
+from blackbox_proxy.ledger.prices import PriceList
+
+DEATHS = 5
+"""So many actors may die over one row before it counts as failed: it may be the row that kills them."""
+
+STORE = 100 * 2**20
+"""Bytes of Ray's object store on a cluster that is started here; rows and answers are small."""
+
+SECONDS = 600.0
+"""Seconds that actors may take to load their pairs."""
+
+
+class ClusterLost(BlackboxProxyError):
+    """The Ray cluster could not be reached, or went away."""
+
+
+def check_cluster(cluster: RayCluster) -> None:
+    """Raises InputError for what cannot be, or where Ray is not installed."""
+    if cluster.actors < 1 or not 0.0 <= cluster.gpus < float("inf"):
+        raise InputError(
+            f"{cluster.actors} actors with {cluster.gpus:g} GPUs each answer nothing",
+            hint="1 actor, and 0 GPUs, at least",
+        )
+    try:
+        import ray  # noqa: F401 (whether it is there)
+    except ImportError:
+        raise InputError(
+            "--engine ray needs Ray, which is not installed",
+            hint="pip install 'blackbox-proxy[ray]', or --engine local",
+        ) from None
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class DistantLedger:
+    """A ledger as another process opens it."""
+
+    place: LedgerPlace
+    prices: PriceList
+    budgets: tuple[Budget, ...]
+    tags: dict[str, str]
+
+    @classmethod
+    def of(cls, ledger: Ledger) -> DistantLedger:
+        """Where a ledger is, with its prices, budgets and tags. Raises InputError where nobody else could open it."""
+        place = ledger.store.address
+        if place is None:
+            raise InputError("other processes cannot open this ledger", hint="open it by open_ledger")
+        if place.path is not None:
+            place = LedgerPlace(str(place.path.absolute()))
+        return cls(place, ledger.prices, ledger.budgets, dict(ledger.tags))
+
+    def open(self) -> Ledger:
+        """The same ledger."""
+        return Ledger(open_store(self.place), self.prices, self.budgets, self.tags)
+
+
+@final
+class RowActor:
+    """Answers rows in a process of its own, by what it opens there once. node: of the process that started it."""
+
+    def __init__(self, model: BatchModel, ledger: DistantLedger | None, parallel: int | None, *, node: str) -> None:
+        self._model, self._ledger, self._parallel, self._node = model, ledger, parallel, node
+        self._lock, self._resources = Lock(), ExitStack()
+        self._answerer: RowAnswerer | None = None
+
+    def slots(self) -> int:
+        """Rows that it takes at a time, when it is ready."""
+        return rows_at_once(self._opened(), self._parallel)
+
+    def answer(self, unit: BatchUnit) -> KeptRow:
+        """What came of a row."""
+        return self._opened().answer(unit)
+
+    def _opened(self) -> RowAnswerer:
+        """What answers; opened by the first that asks."""
+        with self._lock:
+            if self._answerer is None:
+                self._check_node()
+                ledger = None if self._ledger is None else self._resources.enter_context(self._ledger.open())
+                api = self._resources.enter_context(self._model.connected(ledger))
+                self._answerer = self._resources.enter_context(opened(self._model, api, self._parallel))
+            return self._answerer
+
+    def _check_node(self) -> None:
+        """Raises InputError on another machine, where the ledger would be another file, and no budget would hold."""
+        if self._ledger is not None and _node() != self._node:
+            raise InputError(
+                "an actor runs on another machine than the ledger, whose file it cannot write",
+                hint="book nothing (--no-ledger) and set a limit at the provider, or keep to one machine",
+            )
+
+
+def _node() -> str:
+    """The machine that this process runs on."""
+    import ray
+
+    return str(ray.get_runtime_context().get_node_id())
+
+
+@contextmanager
+def actors(model: BatchModel, ledger: Ledger | None, options: BatchOptions) -> Iterator[Sequence[Ask]]:
+    """Start the actors; gives what answers units, once for each that may be under way at a time.
+
+    Raises:
+        ClusterLost: Where the cluster cannot be reached, or has no room.
+        BlackboxProxyError: Where an actor cannot open the pair or the endpoint.
+    """
+    import ray
+
+    cluster = options.cluster
+    _start(cluster)
+    try:
+        _check_room(cluster)
+        place = None if ledger is None else DistantLedger.of(ledger)
+        # An actor takes slots() at once; more wait in Ray's own queue.
+        kind = ray.remote(RowActor).options(
+            num_cpus=1, num_gpus=cluster.gpus, max_restarts=-1, max_concurrency=options.parallel or 64
+        )
+        handles = [kind.remote(model, place, options.parallel, node=_node()) for _ in range(cluster.actors)]
+        slots = [_living(handle.slots) for handle in handles]
+        if None in slots:
+            raise ClusterLost("actors die while they open the pair", hint="take --engine local to see why")
+        yield [_asking(handle) for handle, count in zip(handles, slots, strict=True) for _ in range(count or 0)]
+    finally:
+        ray.shutdown()
+
+
+def _start(cluster: RayCluster) -> None:
+    """Connect to a cluster, or start one on this machine."""
+    import ray
+
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
+    local: dict[str, Any] = {"num_cpus": max(cluster.actors, os.cpu_count() or 1), "object_store_memory": STORE}
+    where: dict[str, Any] = {"address": cluster.address} if cluster.address else {**local, "address": "local"}
+    try:
+        ray.init(**where, include_dashboard=False, log_to_driver=False, configure_logging=False)
+    except (ray.exceptions.RayError, ConnectionError, ValueError, RuntimeError, OSError) as error:
+        at = f"the Ray cluster {cluster.address}" if cluster.address else "a Ray cluster on this machine"
+        raise ClusterLost(f"cannot use {at}: {_first_line(error)}", hint="check --address; `ray status`") from error
+
+
+def _check_room(cluster: RayCluster) -> None:
+    """Raises ClusterLost where the cluster is too small: its actors would wait for ever."""
+    import ray
+
+    there = ray.cluster_resources()
+    cpus, gpus = there.get("CPU", 0.0), there.get("GPU", 0.0)
+    if cpus < cluster.actors or gpus < cluster.actors * cluster.gpus:
+        raise ClusterLost(
+            f"the cluster has {cpus:g} CPUs and {gpus:g} GPUs, and {cluster.actors} actors take {cluster.actors} and "
+            f"{cluster.actors * cluster.gpus:g}",
+            hint="fewer --actors, a smaller part of a GPU (--gpus), or a larger cluster",
+        )
+
+
+def _asking(handle: Any) -> Ask:  # noqa: ANN401 (a handle of Ray, which may be missing)
+    """Has an actor answer."""
+
+    def ask(unit: BatchUnit) -> KeptRow:
+        kept: KeptRow | None = _living(handle.answer, unit)
+        return kept or KeptRow(unit.key, error=f"{DEATHS} actors died over it (take --engine local to see why)")
+
+    return ask
+
+
+def _living(method: Any, *given: object) -> Any:  # noqa: ANN401 (a method of Ray's handle, and what it gives)
+    """What an actor gives. Where it dies, the one that Ray starts in its place is asked; None after DEATHS of them."""
+    import ray
+
+    for _ in range(DEATHS):
+        with suppress(ray.exceptions.RayActorError), _speaking():
+            return ray.get(method.remote(*given), timeout=SECONDS if not given else None)
+    return None
+
+
+@contextmanager
+def _speaking() -> Iterator[None]:
+    """Errors of an actor as they were raised there, and those of Ray as the loss of the cluster."""
+    import ray
+
+    try:
+        yield
+    except ray.exceptions.RayTaskError as error:
+        _raise(error)
+    except ray.exceptions.RayActorError:
+        raise
+    except (ray.exceptions.RayError, ConnectionError) as error:
+        raise ClusterLost(
+            f"the Ray cluster went away: {_first_line(error)}",
+            hint="what was answered is kept; run it again when the cluster is there",
+        ) from error
+
+
+def _raise(error: Any) -> NoReturn:  # noqa: ANN401 (a RayTaskError)
+    """Raise what was raised in an actor."""
+    if isinstance(error.cause, BlackboxProxyError):
+        raise error.cause from None
+    raise error
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0] or type(error).__name__
