@@ -40,6 +40,7 @@ export class Answer {
 
   begin() {
     this.steps = [];
+    this.counted = new Map(); // tokens by their origin
     this.selected = null;
     this.started = clock();
     this.box.replaceChildren();
@@ -80,7 +81,7 @@ export class Answer {
     }
     this.steps.push(step);
     this.append(token);
-    this.tally();
+    this.tally(step);
   }
 
   // Text of which no step is told, as where whole answers are drawn and one is chosen.
@@ -94,10 +95,10 @@ export class Answer {
     if (this.section.dataset.state === "waiting") this.say("writing", "Writing\u2026");
   }
 
-  tally() {
+  tally({ origin }) {
+    const { counted } = this;
     const tokens = this.steps.length;
-    const counted = new Map();
-    for (const { origin } of this.steps) counted.set(origin, (counted.get(origin) ?? 0) + 1);
+    counted.set(origin, (counted.get(origin) ?? 0) + 1);
     const sum = (kinds) => [...kinds].reduce((total, kind) => total + (counted.get(kind) ?? 0), 0);
     const [pair, outside] = [sum(BY_PAIR), sum(OUTSIDE)];
     this.figure("tokens", count(tokens));

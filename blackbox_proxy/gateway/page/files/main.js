@@ -44,7 +44,10 @@ function askForKey(error) {
 function report(error, again = null) {
   if (error.status === 401) askForKey(error);
   else if (error instanceof gateway.GatewayError) complain(error, again);
-  else throw error;
+  else {
+    complain(new Error(`This page failed: ${error.message}`));
+    console.error(error);
+  }
 }
 
 async function start() {
