@@ -79,7 +79,7 @@ SERVE_EXAMPLES = """Examples:
 
 `blackbox-proxy serve --record upstream.jsonl.gz`
 
-`blackbox-proxy serve --log-format json 2>> gateway.log`
+`blackbox-proxy serve --log-format json`
 """
 INIT_EXAMPLES = """Examples:
 

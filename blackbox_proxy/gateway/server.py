@@ -65,6 +65,11 @@ def keys_of(config: Config, environ: Mapping[str, str]) -> Keys:
         entries[OF_ENVIRONMENT] = KeyEntry(user_key(key, variable=server.key_env))
     if server.keys and not entries:
         raise InputError(f"{config.path(server.keys)} holds no key", hint="`blackbox-proxy keys add NAME` makes one")
+    if server.metrics_key is not None and server.metrics_key not in entries:
+        raise InputError(
+            f"metrics_key is {server.metrics_key!r}, and no key has that name",
+            hint=f"`blackbox-proxy keys add {server.metrics_key}`, or drop it from [server]",
+        )
     return Keys(entries, config.limits.limits)
 
 

@@ -99,6 +99,9 @@ def test_keys_come_from_files_and_variables_alone(tmp_path: Path) -> None:
         keys_of(found, {"K": "short"})
     assert "short" not in f"{error.value} {error.value.hint}".replace("shortest", "")
     assert keys_of(found, {"K": "long-enough-for-a-key"}).admit("Bearer long-enough-for-a-key") == "environment"
+    unread = parse_config(GOOD.replace("port = 0", 'metrics_key = "x"'), where="g.toml", folder=tmp_path, environ={})
+    with pytest.raises(InputError, match="metrics_key is 'x', and no key has that name"):
+        keys_of(unread, {})
     missing = parse_config(GOOD.replace("port = 0", 'keys = "none.txt"'), where="g.toml", folder=tmp_path, environ={})
     with pytest.raises(InputError, match="cannot read the key file"):
         keys_of(missing, {})

@@ -10,7 +10,7 @@ import datetime as dt
 import json
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TextIO, final
 
 from blackbox_proxy.core.money.amounts import plain
@@ -18,13 +18,10 @@ from blackbox_proxy.core.money.spending import cost_of
 from blackbox_proxy.gateway.replies import counted_tokens
 from blackbox_proxy.gateway.watching.events import AnswerEnd, AnswerNow, RequestNow, UpstreamCall
 
-ROOT = "blackbox_proxy"
-"""The logger of all our modules."""
+LOGGERS = {"blackbox_proxy": logging.INFO, "uvicorn": logging.WARNING, "opentelemetry": logging.WARNING}
+"""Whose records are written, and from which level on: ours, the HTTP server's, and those of what sends traces."""
 
-SERVER = "uvicorn"
-"""The logger of the HTTP server."""
-
-_LOG = logging.getLogger(f"{ROOT}.gateway")
+_LOG = logging.getLogger("blackbox_proxy.gateway")
 
 
 @final
@@ -46,10 +43,12 @@ class JsonFormatter(logging.Formatter):
 
 @contextmanager
 def json_lines(stream: TextIO) -> Iterator[JsonLogWatch]:
-    """All that our modules log, and what the server below warns of, goes to a stream as JSON while the block runs."""
+    """What is logged goes to a stream as JSON while the block runs."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter())
-    with _logging_to(handler, ROOT, logging.INFO), _logging_to(handler, SERVER, logging.WARNING):
+    with ExitStack() as stack:
+        for name, level in LOGGERS.items():
+            stack.enter_context(_logging_to(handler, name, level))
         yield JsonLogWatch()
 
 
