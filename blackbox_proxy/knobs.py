@@ -6,6 +6,7 @@ Pure. What a knob means, and which values make no sense, is checked by `Steering
 from __future__ import annotations
 
 import json
+import re
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, fields, replace
@@ -21,8 +22,9 @@ NAMES = tuple(field.name for field in fields(Steering))
 
 REQUEST_FIELDS = frozenset(
     {"max_tokens", "temperature", "top_p", "seed", "stop", "presence_penalty", "frequency_penalty"}
+    | {"bad_words", "min_tokens"}
 )
-"""Knobs for which OpenAI's requests have fields of their own."""
+"""Knobs for which OpenAI's requests, or vLLM's, have fields of their own."""
 
 FIXED = frozenset({"event", *(one.name for one in fields(Steering) if one.metadata["group"] is None)})
 """Knobs that belong to the connection, or to the shape of the reply."""
@@ -35,6 +37,9 @@ That of `schedule` holds for the alpha at each of its points, that of `learnt` f
 
 MOST_POINTS = 64
 """Most points of a stranger's schedule."""
+
+_HALF = re.compile(r"\\ud[89a-f]")
+"""Half a surrogate pair, or a whole one, as JSON escapes it."""
 
 _PLAIN = Steering(learnt=LearntWeights.fixed(1.0))
 """What a knob is tried on; the weights are there for the rule that needs some."""
@@ -71,8 +76,15 @@ def read_knobs(said: Mapping[str, object], *, but: Collection[str] = ()) -> dict
         read = _Knobs.model_validate_json(json.dumps(_spelt_out(said)))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
+        if not first["loc"]:
+            raise KnobMistake(_unwritable(said), "half a surrogate pair is no text") from None
         raise KnobMistake(str(first["loc"][0]), f"{first['input']!r:.60} will not do: {first['msg'].lower()}") from None
     return {name: value for name in offered if (value := getattr(read, name)) is not None}
+
+
+def _unwritable(said: Mapping[str, object]) -> str:
+    """The first knob whose value no JSON can hold as UTF-8."""
+    return next(name for name, value in said.items() if _HALF.search(json.dumps(value)))
 
 
 def _sizes(value: object) -> Sequence[object]:

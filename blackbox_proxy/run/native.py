@@ -46,7 +46,7 @@ class NativeTools:
     @classmethod
     def of(cls, prompt: Prompt, steering: Steering, api: Endpoint) -> NativeTools | None:
         """The tools of a prompt; None where it has none, the endpoint knows none, or a stop string could cut a call."""
-        able = api.capabilities().tools and steering.event == "bytes" and not steering.stop
+        able = api.capabilities().tools and steering.event == "bytes" and not steering.stop and steering.way != "chunks"
         if not able or prompt.tools is None or not isinstance(steering.constraint, Grammar):
             return None
         return cls(prompt.tools, steering.constraint)

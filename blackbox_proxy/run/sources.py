@@ -112,7 +112,7 @@ def texts_of(steering: Steering) -> WholeTexts:
 
 def check_unconstrained(steering: Steering, what: str) -> None:
     """Raises InputError where a constraint, bad words, a least length or a bias is set, and would not be obeyed."""
-    held = {"a constraint": steering.constraint, "bad words": steering.bad_words}
+    held: dict[str, object] = {"a constraint": steering.constraint, "bad words": steering.bad_words}
     held |= {"min_tokens": steering.min_tokens, "a bias of tokens": steering.token_bias}
     for name, value in held.items():
         if value:

@@ -108,8 +108,8 @@ def test_none_calls_nothing_and_a_cut_call_is_no_whole_one(sdk: openai.OpenAI) -
     ],
 )
 def test_it_is_the_same_chat_as_in_the_newer_spelling(older: Json, newer: Json) -> None:
-    calls = [{"id": "c", "type": "function", "function": CALL}]
-    results = {"role": "tool", "tool_call_id": "c", "content": "sun"}
+    calls = [{"id": "weather", "type": "function", "function": CALL}]
+    results = {"role": "tool", "tool_call_id": "weather", "content": "sun"}
     new = [USER, {"role": "assistant", "content": None, "tool_calls": calls}, results, USER]
     first = read_chat({"messages": [USER, CALLED, RESULT, USER], **older}, LIMITS)
     second = read_chat({"messages": new, **newer, "parallel_tool_calls": False}, LIMITS)

@@ -105,15 +105,12 @@ def test_learnt_weights_are_used_and_a_rule_without_them_is_refused(served: str)
 
 
 @pytest.mark.parametrize("model", ["steered", "plain"])
-@pytest.mark.parametrize("within", [False, True])
-def test_bad_words_are_not_written(served: str, model: str, *, within: bool) -> None:
-    """As vLLM's field, and as a knob."""
+def test_bad_words_are_not_written(served: str, model: str) -> None:
     asked = {**ASKED, "model": model}
     usual = post(served, "/v1/completions", asked).json["choices"][0]["text"]
     words = [usual[1:3], usual[-1]]
     assert all(words)
-    fields = {"steering": {"bad_words": words}} if within else {"bad_words": words}
-    answer = post(served, "/v1/completions", {**asked, **fields})
+    answer = post(served, "/v1/completions", {**asked, "bad_words": words})
     assert answer.status == 200, answer.body
     assert not any(word in answer.json["choices"][0]["text"] for word in words)
 
@@ -132,7 +129,6 @@ SHORT = scenario_of(
         ({"min_tokens": 2}, "Hello there and more words.", "stop"),
         ({"min_tokens": 4, "max_tokens": 3}, "Hello there and", "length"),
         ({"min_tokens": 4, "stop": " there"}, "Hello", "stop"),
-        ({"steering": {"min_tokens": 2}}, "Hello there and more words.", "stop"),
     ],
 )
 def test_an_answer_ends_after_so_many_tokens_at_the_earliest(fields: Json, text: str, finish: str) -> None:

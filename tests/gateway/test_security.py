@@ -228,7 +228,17 @@ def test_a_wrong_length_is_no_hang(served: str, head: str, body: str, status: by
     assert post(served, "/v1/completions", ASKED).status == 200
 
 
-@pytest.mark.parametrize("change", [{"steering": {"\ud800": 1}}, {"model": "\ud800"}, {"metadata": {"\udfff": 1}}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"steering": {"\ud800": 1}},
+        {"model": "\ud800"},
+        {"metadata": {"\udfff": 1}},
+        {"steering": {"gate": "\ud800"}},
+        {"steering": {"schedule": "\ud800"}},
+        {"bad_words": ["\ud800"]},
+    ],
+)
 def test_an_error_about_half_a_surrogate_pair_is_sent(served: str, change: Json) -> None:
     refused = post(served, "/v1/completions", {**ASKED, **change})
     assert refused.status == 400

@@ -114,8 +114,8 @@ class IdReading:
         gains = alpha * self._offsets(distributions) + self._may_appear
         if self._steering.penalises:
             fined = {*answer.said, *(piece for piece, _ in self._steering.token_bias)}
-            ids = [self._vocabulary.ids_of(piece)[0] for piece in fined if piece and self.knows(piece)]
-            gains[ids] -= fines([self._vocabulary.pieces[i] for i in ids], answer.said, self._steering)
+            lighter = [self._vocabulary.ids_of(piece)[0] for piece in fined if piece and self.knows(piece)]
+            gains[lighter] -= fines([self._vocabulary.pieces[i] for i in lighter], answer.said, self._steering)
             gains[self._vocabulary.ends] -= fines([b""], answer.said, self._steering)
         scored = self._listed(distributions, position, gains, alpha=alpha, answer=answer)
         text = answer.text
