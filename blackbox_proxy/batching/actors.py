@@ -7,6 +7,7 @@ worker only what that one had under way may be asked again. Ray Data hands rows 
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any, NoReturn, final
+from urllib.parse import urlsplit
 
 from blackbox_proxy.batching.answering import Ask, BatchModel, BatchUnit, RowAnswerer, opened, rows_at_once
 from blackbox_proxy.batching.answers import KeptRow
@@ -36,6 +38,10 @@ SECONDS = 600.0
 
 PAUSE = 0.5
 """Seconds between two looks whether an actor is there again."""
+
+
+REACH_SECONDS = 10.0
+"""Seconds in which a cluster has to take a connection."""
 
 
 class ClusterLost(BlackboxProxyError):
@@ -141,6 +147,8 @@ def actors(model: BatchModel, ledger: Ledger | None, options: BatchOptions) -> I
             num_cpus=1, num_gpus=cluster.gpus, max_restarts=-1, max_concurrency=options.parallel or 64
         )
         handles = [kind.remote(model, place, options.parallel, node=_node()) for _ in range(cluster.actors)]
+        for handle in handles:
+            handle.slots.remote()  # so that all open their pairs at the same time
         slots = [_slots(handle) for handle in handles]
         yield [_asking(handle) for handle, count in zip(handles, slots, strict=True) for _ in range(count)]
     finally:
@@ -151,6 +159,7 @@ def _start(cluster: RayCluster) -> None:
     """Connect to a cluster, or start one on this machine."""
     import ray
 
+    _check_reachable(cluster.address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
     local: dict[str, Any] = {"num_cpus": max(cluster.actors, os.cpu_count() or 1), "object_store_memory": STORE}
     where: dict[str, Any] = {"address": cluster.address} if cluster.address else {**local, "address": "local"}
@@ -159,6 +168,23 @@ def _start(cluster: RayCluster) -> None:
     except (ray.exceptions.RayError, ConnectionError, ValueError, RuntimeError, OSError) as error:
         at = f"the Ray cluster {cluster.address}" if cluster.address else "a Ray cluster on this machine"
         raise ClusterLost(f"cannot use {at}: {_first_line(error)}", hint="check --address; `ray status`") from error
+
+
+def _check_reachable(address: str) -> None:
+    """Raises ClusterLost where nobody listens: Ray itself would try for many minutes. `auto` has no port."""
+    where = urlsplit(address if "://" in address else f"//{address}")
+    try:
+        host, port = where.hostname, where.port
+    except ValueError as error:
+        raise InputError(f"{address!r} is no address of a cluster: {error}", hint="as in 10.0.0.1:6379") from None
+    if host is None or port is None:
+        return
+    try:
+        socket.create_connection((host, port), REACH_SECONDS).close()
+    except OSError as error:
+        raise ClusterLost(
+            f"cannot use the Ray cluster {address}: {error.strerror or error}", hint="check --address; `ray status`"
+        ) from error
 
 
 def _check_room(cluster: RayCluster) -> None:
