@@ -7,11 +7,14 @@ worker only what that one had under way may be asked again. Ray Data hands rows 
 from __future__ import annotations
 
 import os
+import socket
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any, NoReturn, final
+from urllib.parse import urlsplit
 
 from blackbox_proxy.batching.answering import Ask, BatchModel, BatchUnit, RowAnswerer, opened, rows_at_once
 from blackbox_proxy.batching.answers import KeptRow
@@ -31,6 +34,14 @@ STORE = 100 * 2**20
 
 SECONDS = 600.0
 """Seconds that actors may take to load their pairs."""
+
+
+PAUSE = 0.5
+"""Seconds between two looks whether an actor is there again."""
+
+
+REACH_SECONDS = 10.0
+"""Seconds in which a cluster has to take a connection."""
 
 
 class ClusterLost(BlackboxProxyError):
@@ -141,10 +152,10 @@ def actors(model: BatchModel, ledger: Ledger | None, options: BatchOptions) -> I
             num_cpus=1, num_gpus=cluster.gpus, max_restarts=-1, max_concurrency=options.parallel or 64
         )
         handles = [kind.remote(model, place, options.parallel, node=_node()) for _ in range(cluster.actors)]
-        slots = [_living(handle.slots) for handle in handles]
-        if None in slots:
-            raise ClusterLost("actors die while they open the pair", hint="take --engine local to see why")
-        yield [_asking(handle) for handle, count in zip(handles, slots, strict=True) for _ in range(count or 0)]
+        for handle in handles:
+            handle.slots.remote()  # so that all open their pairs at the same time
+        slots = [_slots(handle) for handle in handles]
+        yield [_asking(handle) for handle, count in zip(handles, slots, strict=True) for _ in range(count)]
     finally:
         ray.shutdown()
 
@@ -153,6 +164,7 @@ def _start(cluster: RayCluster) -> None:
     """Connect to a cluster, or start one on this machine."""
     import ray
 
+    _check_reachable(cluster.address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
     local: dict[str, Any] = {"num_cpus": max(cluster.actors, os.cpu_count() or 1), "object_store_memory": STORE}
     where: dict[str, Any] = {"address": cluster.address} if cluster.address else {**local, "address": "local"}
@@ -161,6 +173,23 @@ def _start(cluster: RayCluster) -> None:
     except (ray.exceptions.RayError, ConnectionError, ValueError, RuntimeError, OSError) as error:
         at = f"the Ray cluster {cluster.address}" if cluster.address else "a Ray cluster on this machine"
         raise ClusterLost(f"cannot use {at}: {_first_line(error)}", hint="check --address; `ray status`") from error
+
+
+def _check_reachable(address: str) -> None:
+    """Raises ClusterLost where nobody listens: Ray itself would try for many minutes. `auto` has no port."""
+    where = urlsplit(address if "://" in address else f"//{address}")
+    try:
+        host, port = where.hostname, where.port
+    except ValueError as error:
+        raise InputError(f"{address!r} is no address of a cluster: {error}", hint="as in 10.0.0.1:6379") from None
+    if host is None or port is None:
+        return
+    try:
+        socket.create_connection((host, port), REACH_SECONDS).close()
+    except OSError as error:
+        raise ClusterLost(
+            f"cannot use the Ray cluster {address}: {error.strerror or error}", hint="check --address; `ray status`"
+        ) from error
 
 
 def _check_room(cluster: RayCluster) -> None:
@@ -178,23 +207,35 @@ def _check_room(cluster: RayCluster) -> None:
 
 
 def _asking(handle: Any) -> Ask:  # noqa: ANN401 (a handle of Ray, which may be missing)
-    """Has an actor answer."""
+    """Has an actor answer. Where it dies, the row is asked again: of the actor that Ray starts in its place."""
+    import ray
 
     def ask(unit: BatchUnit) -> KeptRow:
-        kept: KeptRow | None = _living(handle.answer, unit)
-        return kept or KeptRow(unit.key, error=f"{DEATHS} actors died over it (take --engine local to see why)")
+        for _ in range(DEATHS):
+            try:
+                with _speaking():
+                    kept: KeptRow = ray.get(handle.answer.remote(unit))
+                    return kept
+            except ray.exceptions.ActorUnavailableError:
+                _slots(handle)
+        return KeptRow(unit.key, error=f"{DEATHS} actors died over it (take --engine local to see why)")
 
     return ask
 
 
-def _living(method: Any, *given: object) -> Any:  # noqa: ANN401 (a method of Ray's handle, and what it gives)
-    """What an actor gives. Where it dies, the one that Ray starts in its place is asked; None after DEATHS of them."""
+def _slots(handle: Any) -> int:  # noqa: ANN401 (a handle of Ray)
+    """Rows that an actor takes at a time, when it is ready, or the one that Ray starts in its place.
+
+    Until Ray has noticed a death, and while it starts an actor anew, each call is refused at once.
+    """
     import ray
 
-    for _ in range(DEATHS):
-        with suppress(ray.exceptions.RayActorError), _speaking():
-            return ray.get(method.remote(*given), timeout=SECONDS if not given else None)
-    return None
+    until = time.monotonic() + SECONDS
+    while time.monotonic() < until:
+        with suppress(ray.exceptions.ActorUnavailableError), _speaking():
+            return int(ray.get(handle.slots.remote(), timeout=SECONDS))
+        time.sleep(PAUSE)
+    raise ClusterLost("an actor dies again and again while it opens the pair", hint="take --engine local to see why")
 
 
 @contextmanager
@@ -206,7 +247,7 @@ def _speaking() -> Iterator[None]:
         yield
     except ray.exceptions.RayTaskError as error:
         _raise(error)
-    except ray.exceptions.RayActorError:
+    except ray.exceptions.ActorUnavailableError:
         raise
     except (ray.exceptions.RayError, ConnectionError) as error:
         raise ClusterLost(

@@ -48,7 +48,7 @@ KeyedRow = tuple[BatchRow | BrokenRow, str]
 
 @final
 @dataclass(frozen=True, slots=True)
-class BatchPlan:
+class PlannedBatch:
     """What a run is to do.
 
     Attributes:
@@ -64,7 +64,7 @@ class BatchPlan:
     ledger: Ledger | None
 
 
-Watch = Callable[[BatchPlan], Callable[[KeptRow], object]]
+Watch = Callable[[PlannedBatch], Callable[[KeptRow], object]]
 """Told what a run is to do, before anything is asked; gives what is told each answer."""
 
 
@@ -136,7 +136,7 @@ def batch(
     with RowStore(Path(out)) as store, model.connected(books) as api:
         mark = pair_mark(pair_files(model.pair)) if model.pair else ""
         keyed = [(row, "" if isinstance(row, BrokenRow) else model.key(row, api, mark)) for row in read]
-        plan = BatchPlan(keyed, _units(keyed, store, retry=how.retry_failed), api, books)
+        plan = PlannedBatch(keyed, _units(keyed, store, retry=how.retry_failed), api, books)
         return _Run(model, how, store, plan, Path(out))(watch(plan))
 
 
@@ -162,7 +162,7 @@ class _Run:
     model: BatchModel
     options: BatchOptions
     store: RowStore
-    plan: BatchPlan
+    plan: PlannedBatch
     folder: Path
     asked: list[KeptRow] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)

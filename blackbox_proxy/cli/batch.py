@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from blackbox_proxy.batching.answering import BatchModel
     from blackbox_proxy.batching.answers import KeptRow
-    from blackbox_proxy.batching.batch import BatchPlan
+    from blackbox_proxy.batching.batch import PlannedBatch
     from blackbox_proxy.batching.rows import BatchRow
     from blackbox_proxy.cli.settings import Settings
     from blackbox_proxy.core.money.estimating import Work
@@ -162,7 +162,7 @@ def batch(
     model = _model(_Asked(settings, endpoint, features, pair, fitted, cassette), row, steering)
     with budget.books(settings) as book, ExitStack() as bars:
 
-        def watch(plan: BatchPlan) -> Callable[[KeptRow], object]:
+        def watch(plan: PlannedBatch) -> Callable[[KeptRow], object]:
             if not as_json:
                 batch_output.opening(plan, _expected(plan, model))
             return bars.enter_context(batch_output.pacing(len(plan.units), quiet=as_json))
@@ -202,7 +202,7 @@ def _model(asked: _Asked, row: RowOptions, steering: Steering) -> BatchModel:
     return BatchModel(arguments, pair, recipe, row.labels(), row.calls, row.score)
 
 
-def _expected(plan: BatchPlan, model: BatchModel) -> Work | None:
+def _expected(plan: PlannedBatch, model: BatchModel) -> Work | None:
     """What a run is expected to take; None where nobody is called, or a recipe chooses or routes."""
     from blackbox_proxy.cli.estimating import rows_work
 

@@ -12,7 +12,7 @@ from typing import final
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
 from blackbox_proxy.batching.answers import KeptRow
-from blackbox_proxy.batching.batch import BatchPlan, BatchSummary
+from blackbox_proxy.batching.batch import BatchSummary, PlannedBatch
 from blackbox_proxy.batching.rows import BrokenRow
 from blackbox_proxy.cli import show
 from blackbox_proxy.core.money.amounts import plain, rounded
@@ -22,7 +22,7 @@ LINES = 10
 """Lines of progress where there is no terminal."""
 
 
-def opening(plan: BatchPlan, work: Work | None) -> None:
+def opening(plan: PlannedBatch, work: Work | None) -> None:
     """What is to be done, and what that is expected to take; work: None where nobody knows."""
     broken = sum(isinstance(row, BrokenRow) for row, _ in plan.rows)
     total, asked = len(plan.rows), len(plan.units)
