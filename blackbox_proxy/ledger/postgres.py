@@ -123,7 +123,8 @@ HINTS: Mapping[type[Exception], str] = {
     errors.UndefinedTable: "its tables are gone: was the database replaced?",
 }
 WORDS: Mapping[str, str] = {
-    "password": "give the password in ~/.pgpass, in PGPASSWORD, or in the file that ledger_password_file names",
+    "password": "give the password in ~/.pgpass, in PGPASSWORD, or in the file that ledger_password_file names "
+    "(password_file of a gateway)",
     "pg_hba.conf": "let the server take this role from this machine, or check sslmode in the URL",
     "does not exist": "make it on the server (createdb, createuser), or correct the URL",
 }
