@@ -70,7 +70,10 @@ def _logging_to(handler: logging.Handler, name: str, level: int) -> Iterator[Non
 
 @final
 class JsonLogWatch:
-    """Writes what is worth a line."""
+    """Writes what is worth a line. An answer's waits for the end of its request, which has the status."""
+
+    def __init__(self) -> None:
+        self._answers: dict[RequestNow, list[AnswerEnd]] = {}
 
     def note(self, said: str) -> None:
         """A sentence for whoever runs the server."""
@@ -100,6 +103,9 @@ class JsonLogWatch:
         _write(logging.WARNING, "fallback", {**fields, "upstream": answer.upstream})
 
     def answered(self, end: AnswerEnd) -> None:
+        self._answers.setdefault(end.answer.request, []).append(end)
+
+    def _answer(self, end: AnswerEnd) -> None:
         answer, result = end.answer, end.result
         prompt, completion = counted_tokens([(result, 1)])
         cost = cost_of(result.calls) if result.cost is None else result.cost
@@ -111,6 +117,8 @@ class JsonLogWatch:
             "upstream": answer.upstream,
             "asked": answer.asked,
             "key": answer.request.key,
+            "status": answer.request.status,
+            "code": answer.request.code,
             "finish": result.finish,
             "error": end.error,
             "prompt_tokens": prompt,
@@ -132,8 +140,11 @@ class JsonLogWatch:
         _write(logging.INFO, "cached", fields)
 
     def replied(self, request: RequestNow, seconds: float) -> None:
-        """A request that got no answer has a line of its own; others have those of their answers."""
-        if request.status >= 400:
+        """Lines of the request's answers; one of its own where there are none, and that is an error."""
+        answers = self._answers.pop(request, [])
+        for end in answers:
+            self._answer(end)
+        if request.status >= 400 and not answers:
             fields = {
                 "request": request.id,
                 "route": request.route,
