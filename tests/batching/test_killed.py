@@ -189,6 +189,26 @@ def reached(command: BatchCommand, process: subprocess.Popen[bytes], count: int)
 
 
 @RAY
+def test_a_cluster_that_goes_away_ends_the_run_and_the_next_goes_on(tmp_path: Path) -> None:
+    rows = write_rows(tmp_path / "rows.jsonl", rows_of(60))
+    with world(tmp_path, 60, quirks=["latency=0.2"]) as served, batches(served, tmp_path, "ray", rows) as command:
+        process = command.start()
+        assert reached(command, process, 5)
+        (raylet,) = [pid for pid, shown in marked(command.mark) if shown.split()[0].endswith("/raylet")]
+        os.kill(raylet, signal.SIGKILL)
+        said, error = process.communicate(timeout=SECONDS)
+        assert process.returncode == 1, error.decode() + said.decode()
+        assert b"Traceback" not in error
+        (line,) = [one for one in said.splitlines() if one.startswith(b'{"rows"')]  # Ray prints of its death, too
+        summary = json.loads(line)
+        assert summary["stopped"]["type"] == "ClusterLost"
+        assert (summary["failed"], summary["answered"]) == (0, len(answers(command.out)))
+        assert 5 <= summary["answered"] == command.kept()
+        assert command.finish()["asked"] == 60 - summary["answered"]
+        check_answers(command, 60)
+
+
+@RAY
 def test_actors_answer_as_this_process_does(tmp_path: Path) -> None:
     """Over a model of random weights, whose tokens are not certain, so that the pair has a say."""
     rows = write_rows(tmp_path / "rows.jsonl", rows_of(12))
