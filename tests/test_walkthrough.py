@@ -32,7 +32,10 @@ from tests.tiny_gguf import TinyModel, write_tiny_llama
 SECONDS = 600
 BASH = "/bin/bash"
 
-PROGRAMS = ("make", "pip", "python", "printf", "export", "blackbox-proxy", "lm_eval", "source", "CMAKE_ARGS", ". ")
+PROGRAMS = (
+    "make", "pip", "python", "printf", "export", "blackbox-proxy", "lm_eval", "source", "CMAKE_ARGS", ". ", "mkdir",
+    "docker",
+)  # fmt: skip
 """How a block of commands begins; a block without a language that begins otherwise shows an output."""
 
 LEFT = {
@@ -40,6 +43,7 @@ LEFT = {
     r"(CMAKE_ARGS=\S+ +)?pip install": "takes minutes and a package index; .ci/setup installs the same way",
     r"CMAKE_ARGS=\S+ make": "builds llama-cpp-python anew",
     r"export BLACKBOX_PROXY_LEDGER=": "needs a PostgreSQL: tests/cli/test_ledger_places.py has one",
+    r"docker compose ": "no Docker runs here: tests/gateway/test_containers.py reads what it would",
     r"\. \.venv": "the stranger's PATH has the environment already",
     r"python llama\.cpp/": "llama.cpp's own script, which is not here",
     r"lm_eval ": "`make contracts` runs it against the gateway",

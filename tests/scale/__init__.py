@@ -1,0 +1,1 @@
+"""How far one machine goes: what docs/scale.md says, reckoned from measured figures, and simulated."""
