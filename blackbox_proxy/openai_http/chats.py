@@ -107,18 +107,17 @@ def calling_message(text: str, calls: Sequence[ToolCall], *, as_functions: bool 
     text: what it says besides, "" for nothing, which is written as null. as_functions: its one call is written in the
     deprecated spelling.
     """
-    said = ChatCompletionMessage(role="assistant", content=text or None, refusal=None)
     if as_functions:
         (call,) = calls
-        said.function_call = FunctionCall(name=call.name, arguments=call.arguments)
-        return said
-    said.tool_calls = [
+        function_call = FunctionCall(name=call.name, arguments=call.arguments)
+        return ChatCompletionMessage(role="assistant", content=text or None, refusal=None, function_call=function_call)
+    listed = [
         ChatCompletionMessageFunctionToolCall(
             id=call.id, type="function", function=Function(name=call.name, arguments=call.arguments)
         )
         for call in calls
     ]
-    return said
+    return ChatCompletionMessage(role="assistant", content=text or None, refusal=None, tool_calls=list(listed))
 
 
 def delta_of(delta: AnswerDelta, *, as_functions: bool = False) -> ChoiceDelta:

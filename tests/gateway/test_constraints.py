@@ -99,8 +99,6 @@ def test_text_is_not_held_to_anything(served: str, format_: object) -> None:
         ({"guided_regex": "a", "guided_choice": ["a"]}, "guided_choice", "exclude"),
         ({"grammar": "root ::= x"}, "grammar", "not supported"),
         ({"top_k": -2}, "top_k", ">= -1"),
-        ({"min_tokens": 3}, "min_tokens", "not supported"),
-        ({"bad_words": ["a"]}, "bad_words", "not supported"),
     ],
 )
 def test_what_cannot_be_obeyed_is_a_400_that_names_it(
