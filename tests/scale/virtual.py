@@ -1,4 +1,4 @@
-"""An event loop whose clock jumps to whatever comes next, so that minutes of waiting pass in no time, and always alike."""
+"""An event loop whose clock jumps to whatever comes next: minutes of waiting pass in no time, and always alike."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._jumping.now
 
     def run_in_executor(  # type: ignore[override]  # typeshed has type variables there that only 3.14 can write
-        self, _executor: object, func: Callable[..., Any], *args: Any
+        self,
+        _executor: object,
+        func: Callable[..., Any],
+        *args: Any,  # noqa: ANN401 (whatever the function takes)
     ) -> asyncio.Future[Any]:
         future = self.create_future()
         future.set_result(func(*args))
