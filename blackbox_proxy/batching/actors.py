@@ -117,11 +117,11 @@ class RowActor:
             return self._answerer
 
     def _check_node(self) -> None:
-        """Raises InputError on another machine, where the ledger would be another file, and no budget would hold."""
-        if self._ledger is not None and _node() != self._node:
+        """Raises InputError on another machine where the ledger is a file: it would be another, and no budget hold."""
+        if self._ledger is not None and self._ledger.place.path is not None and _node() != self._node:
             raise InputError(
                 "an actor runs on another machine than the ledger, whose file it cannot write",
-                hint="book nothing (--no-ledger) and set a limit at the provider, or keep to one machine",
+                hint="keep the ledger in PostgreSQL (--ledger postgresql://USER@HOST/DATABASE), or keep to one machine",
             )
 
 

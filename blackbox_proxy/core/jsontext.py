@@ -71,14 +71,14 @@ class JsonSpot:
         return self.opened[:-1] if bytes([byte]) == _CLOSING[opening] else self.opened
 
 
-class Spot(Protocol):
+class TextSpot(Protocol):
     """A place in a text."""
 
     def after(self, byte: int, /) -> Self:
         """The place behind one more byte."""
 
 
-S = TypeVar("S", bound=Spot)
+S = TypeVar("S", bound=TextSpot)
 
 
 @final

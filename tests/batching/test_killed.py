@@ -1,6 +1,6 @@
-"""Two thousand rows, in this process and by two actors of Ray: no row is lost or doubled, whatever is killed.
+"""Many rows, in this process and by two actors of Ray: no row is lost or doubled, whatever is killed.
 
-BATCH_ROWS and BATCH_KILLS make it shorter.
+BATCH_ROWS and BATCH_KILLS make it longer, as 2000 and 20.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from tests.batching.worlds import PRICES, BatchWorld, answers, booked, right, ro
 from tests.cli.runs import PROGRAM
 from tests.tiny_gguf import write_tiny_llama
 
-ROWS = int(os.environ.get("BATCH_ROWS", "2000"))
-KILLS = int(os.environ.get("BATCH_KILLS", "20"))
+ROWS = int(os.environ.get("BATCH_ROWS", "120"))
+KILLS = int(os.environ.get("BATCH_KILLS", "3"))
 SECONDS = 3600.0
 AT_ONCE = 4
 CALLS = 2
