@@ -134,6 +134,8 @@ def truth(toys: Drawing, steering: Steering) -> dict[tuple[bytes, ...], float]:
         if i in WORDS.ends:
             found[(b"",)] = float(chance)
             continue
+        if not chance:
+            continue
         for j, then in enumerate(step_distribution(toys, (i,), steering)):
             second = b"" if j in WORDS.ends else WORDS.pieces[j]
             found[(WORDS.pieces[i], second)] = float(chance * then)
