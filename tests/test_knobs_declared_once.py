@@ -107,7 +107,7 @@ def lines_of(script: str, *arguments: str) -> list[str]:
 
 def test_one_more_knob_is_an_option_and_a_field_of_requests_and_of_tasks(tmp_path: Path) -> None:
     assert lines_of(KNOB + ROWS + KNOB_USES, str(tmp_path)) == [
-        "rows ['chat', 'steer']",
+        "rows ['batch', 'chat', 'steer']",
         "rows ['evaluate']",
         "options 0.5 None",
         "request {'warmth': 0.5} 2.0",
@@ -117,7 +117,7 @@ def test_one_more_knob_is_an_option_and_a_field_of_requests_and_of_tasks(tmp_pat
 
 def test_one_more_option_of_the_endpoint_is_one_of_every_command_that_calls_it() -> None:
     assert lines_of(ENDPOINT_OPTION + ROWS + ENDPOINT_USES) == [
-        "rows ['chat', 'choose', 'doctor', 'drift check', 'drift record', 'evaluate', 'fit', 'steer']",
+        "rows ['batch', 'chat', 'choose', 'doctor', 'drift check', 'drift record', 'evaluate', 'fit', 'steer']",
         "option north",
     ]
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blackbox_proxy.cli.declaring import BUDGET, option
@@ -54,6 +55,12 @@ class BudgetOptions:
         unset="ledger.sqlite in the user's state directory",
         read=place_given,
     )
+    ledger_password_file: Path | None = option(
+        None,
+        "What holds the password for a database, and nothing else.",
+        panel=BUDGET,
+        unset="where libpq looks for it: see docs/cost.md",
+    )
     no_ledger: bool = option(
         default=False, help="Book nothing; then no budget can hold.", panel=BUDGET, flag="--no-ledger", unset=OFF
     )
@@ -63,7 +70,8 @@ class BudgetOptions:
         from blackbox_proxy.ledger.books import default_path
 
         place = self.ledger or LedgerPlace(settings.ledger or str(default_path(os.environ)))
-        return replace(place, password_file=place.password_file or settings.ledger_password_file)
+        files = (self.ledger_password_file, place.password_file, settings.ledger_password_file)
+        return replace(place, password_file=next(filter(None, files), None))
 
     @staticmethod
     def standing(settings: Settings) -> tuple[Budget, ...]:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def _watch(process: subprocess.Popen[bytes], folder: Path, tick: Tick) -> None:
         try:
             process.wait(timeout=0.2)
         except subprocess.TimeoutExpired:
-            tick(_score(folder))
+            tick(size_of(folder))
         except BaseException:
             process.terminate()
             raise
@@ -56,13 +57,13 @@ def _watch(process: subprocess.Popen[bytes], folder: Path, tick: Tick) -> None:
             return
 
 
-def _score(folder: Path) -> int:
+def size_of(folder: Path) -> int:
+    """Bytes of all files in a folder from which others may move files, and remove folders, meanwhile."""
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except OSError:  # pip moved it away meanwhile
-            continue
+    for at, _, names in os.walk(folder):  # unlike rglob, it passes over folders that pip removes meanwhile
+        for name in names:
+            with suppress(OSError):  # pip moved it away
+                total += (Path(at) / name).stat().st_size
     return total
 
 

