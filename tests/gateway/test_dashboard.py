@@ -7,7 +7,8 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -43,16 +44,20 @@ class Deployed:
     url: str
     keys: Mapping[str, str]
     ledger: Ledger
+    seeds: Iterator[int] = field(default_factory=count)
 
     def ask(self, *, name: str = "ann", model: str = "steered", **fields: Json) -> Answer:
-        return post(
-            self.url, "/v1/completions", {**ASKED, **fields, "model": model}, authorization=f"Bearer {self.keys[name]}"
-        )
+        """A request that nobody has made before, unless it has a seed that was taken."""
+        body = {**ASKED, "seed": next(self.seeds), **fields, "model": model}
+        return post(self.url, "/v1/completions", body, authorization=f"Bearer {self.keys[name]}")
 
     def work(self) -> list[int]:
-        """Requests that move every metric: answers, limits, budgets, and calls that fail and are passed on."""
+        """Requests that move every metric: answers, limits, budgets, kept replies, and calls that fail."""
         asked = [self.ask(), self.ask(stream=True), self.ask(steering={"alpha": 0.0}), self.ask(model="plain")]
         asked += [self.ask(name="ben"), self.ask(name="ben"), self.ask(name="col")]
+        asked += [
+            self.ask(model="plain", seed=10_000, max_tokens=1) for _ in range(3)
+        ]  # of two calls in a row one is answered
         return [answer.status for answer in asked]
 
 
@@ -69,6 +74,7 @@ def configured(api: str, other: str, folder: Path, *, ledger: str, pair: Path) -
     changes = {
         'host = "0.0.0.0"': 'host = "127.0.0.1"',
         "port = 8080": "port = 0",
+        "[limits]": f'[cache]\non = true\nfile = "{folder}/cache.sqlite"\n\n[limits]',
         "postgresql://blackbox_proxy@postgres/blackbox_proxy": ledger,
         "/run/secrets/": f"{folder}/",
         "/var/lib/blackbox-proxy": str(folder),

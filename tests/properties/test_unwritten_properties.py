@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, reject
+from hypothesis import assume, example, given, reject
 from hypothesis import strategies as st
 
 from blackbox_proxy.constraints import OneOf
@@ -18,6 +18,7 @@ from blackbox_proxy.core.decoding.acceptors import ANY_TEXT, WithoutWords
 from blackbox_proxy.core.decoding.sources import OffsetTable
 from blackbox_proxy.errors import InputError, ReplyError, Unsatisfied
 from blackbox_proxy.run.steerer import Steerer, steer
+from blackbox_proxy.schedule import Schedule
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.testing import ToyApi, ToyModel
 from blackbox_proxy.types import TokenPath
@@ -34,6 +35,12 @@ lengths = st.integers(0, 9)
 biases = st.dictionaries(
     st.sampled_from([b"", b"a", b"b", b"c", b"e"]), st.sampled_from([-0.4, -2.0, -100.0]), max_size=3
 )
+
+
+HALF_GUESSED = Steering(
+    alpha=0.0, max_tokens=9, target="full", draft=8, proposals=0, schedule=Schedule(((0, 0.0), (3, 1.0), (9, 0.0)))
+)
+"""With a seed at which the pair guesses half of a character whose other half may not follow."""
 
 
 @given(seed=seeds, steering=fined, bad=letters, least=lengths, bias=biases, top_k=st.sampled_from([2, 4, 11]))
@@ -77,6 +84,7 @@ def test_drafts_change_nothing(
     check_unwritten(many.text, len(many.steps), many.finish, knobs)
 
 
+@example(3, HALF_GUESSED, ["é", "a"], 0, {}, "pair_prefixes")
 @given(seed=seeds, steering=steerings, bad=words, least=lengths, bias=biases, drafter=drafters)
 def test_whoever_drafts_the_text_is_the_same(
     seed: int, steering: Steering, bad: list[str], least: int, bias: dict[bytes, float], drafter: str

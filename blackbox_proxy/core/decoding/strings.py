@@ -277,7 +277,7 @@ class ByteReading:
         known = yield from self._table.know(at.paths)
         cover = self._cover(at, text, known, shown={})
         yield from self._read_on(cover, known, forks=self._steering.spread)
-        pieces = proposals(cover.tree, text, count=GUESSED, accepts=self._accepts)
+        pieces = self._listed(cover, text, count=GUESSED)
         if not pieces:
             return Guess(b"", 0.0)
         cover.ask(pieces)
@@ -346,7 +346,12 @@ class ByteReading:
         count = self._steering.proposals if count is None else count
         if not self._steering.takes_unseen or not count:
             return []
-        return proposals(cover.tree, text, count=count, accepts=self._accepts, least=least)
+        return self._listed(cover, text, count=count, least=least)
+
+    def _listed(self, cover: TokenCover, text: bytes, *, count: int, least: float = NEGLIGIBLE) -> list[bytes]:
+        """The expert's strings that may follow and that the pair can read then: a single byte may be none of those."""
+        listed = proposals(cover.tree, text, count=count, accepts=self._accepts, least=least)
+        return [piece for piece in listed if self._vocabulary.can_spell(piece)]
 
     def _field(
         self,
