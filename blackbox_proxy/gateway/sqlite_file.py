@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import final
 
 from blackbox_proxy.errors import LedgerError
+from blackbox_proxy.ledger.sqlite import until_unlocked, writing_to
 
 LOCK_SECONDS = 5.0
 """Seconds to wait for another process that is writing."""
@@ -55,30 +55,17 @@ class SqliteFile:
     @contextmanager
     def writing(self) -> Iterator[Execute]:
         """One transaction, which holds the only right to write from its begin."""
-        with self._lock, self._guard():
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection.execute
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
+        with self._lock, self._guard(), writing_to(self._connection):
+            yield self._connection.execute
 
     def _prepare(self, schema: str) -> None:
-        """Also where several processes do so at once: SQLite says `locked` to all but one, without waiting."""
-        deadline = time.monotonic() + LOCK_SECONDS
-        while True:
-            try:
-                self._connection.execute("PRAGMA journal_mode = WAL")
-                self._connection.execute("PRAGMA synchronous = OFF")
-                self._connection.executescript(schema)
-            except sqlite3.OperationalError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.01)
-            else:
-                self._path.chmod(0o600)
-                return
+        def once() -> None:
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = OFF")
+            self._connection.executescript(schema)
+
+        until_unlocked(once, seconds=LOCK_SECONDS)
+        self._path.chmod(0o600)
 
     @contextmanager
     def _guard(self) -> Iterator[None]:

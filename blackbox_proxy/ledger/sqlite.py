@@ -75,6 +75,33 @@ MIGRATIONS = (
 HINT = "check the file's permissions, and the space on its disk"
 
 
+@contextmanager
+def writing_to(connection: sqlite3.Connection) -> Iterator[None]:
+    """One transaction, which holds the only right to write from its begin."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # a full disk has ended it already
+            connection.execute("ROLLBACK")
+        raise
+
+
+def until_unlocked(work: Callable[[], object], *, seconds: float) -> None:
+    """Do what SQLite refuses at once, without waiting, while another process does it too; for so many seconds."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            work()
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
 @final
 class SqliteDatabase:
     """The open file; made where it is not there. Close it. Raises LedgerError where it cannot be used."""
@@ -105,24 +132,12 @@ class SqliteDatabase:
             return _Statements(self._connection).change(statement, values)
 
     def transact(self, work: Callable[[Transaction], Done], /, scopes: Sequence[Scope] = ()) -> Done:  # noqa: ARG002
-        with self._lock, self._guard(), self._writing():
+        with self._lock, self._guard(), writing_to(self._connection):
             return work(_Statements(self._connection))
 
     def close(self) -> None:
         with self._lock:
             self._connection.close()
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """One transaction, which holds the only right to write from its begin."""
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._connection.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:  # a full disk has ended it already
-                self._connection.execute("ROLLBACK")
-            raise
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
@@ -132,29 +147,16 @@ class SqliteDatabase:
             raise unusable(self.place, error, hint=HINT) from error
 
     def _prepare(self, migrations: Sequence[str]) -> None:
-        self._switch_to_wal()
+        until_unlocked(lambda: self._connection.execute("PRAGMA journal_mode = WAL"), seconds=LOCK_SECONDS)
         self._connection.execute("PRAGMA synchronous = NORMAL")
         self._connection.execute("PRAGMA foreign_keys = ON")
         if self._version() < len(migrations):
             self._migrate(migrations)
         check_schema(self._version(), len(migrations), place=self.place)
 
-    def _switch_to_wal(self) -> None:
-        """Also where several processes do so at once: SQLite says `locked` to all but one, without waiting."""
-        deadline = time.monotonic() + LOCK_SECONDS
-        while True:
-            try:
-                self._connection.execute("PRAGMA journal_mode = WAL")
-            except sqlite3.OperationalError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.01)
-            else:
-                return
-
     def _migrate(self, migrations: Sequence[str]) -> None:
         """Bring the schema up to date, all of it or nothing; of several processes one does it."""
-        with self._writing():
+        with writing_to(self._connection):
             for version in range(self._version(), len(migrations)):
                 for statement in migrations[version].split(";"):
                     self._connection.execute(statement)
