@@ -258,12 +258,16 @@ def test_penalties_and_a_top_k_are_those_of_the_library(served: str, upstream: s
         wanted = steer(Prompt(text="the then"), api=api, offsets=pair, steering=Steering(**fields))
     found, plain = (post(served, "/v1/completions", {**asked, **one}).json for one in (fields, {"max_tokens": 12}))
     assert found["choices"][0]["text"] == wanted.text != plain["choices"][0]["text"]
-    likeliest = post(served, "/v1/completions", {**asked, "max_tokens": 12, "temperature": 2, "top_k": 1}).json
-    assert likeliest["choices"] == plain["choices"]
-    for neutral in ({"presence_penalty": 0, "top_k": -1}, {"frequency_penalty": None, "top_k": 0}):
-        assert (
-            post(served, "/v1/completions", {**asked, "max_tokens": 12, **neutral}).json["choices"] == plain["choices"]
-        )
+    # Five tokens: the sixth opens a character, and what finishes it is nearly a tie, decided by how the pair rounds.
+    asked["max_tokens"] = 5
+    plain = post(served, "/v1/completions", asked).json
+    assert plain["choices"][0]["text"] != wanted.text[:5]
+    for same in (
+        {"temperature": 2, "top_k": 1},
+        {"presence_penalty": 0, "top_k": -1},
+        {"frequency_penalty": None, "top_k": 0},
+    ):
+        assert post(served, "/v1/completions", {**asked, **same}).json["choices"] == plain["choices"]
 
 
 @pytest.mark.parametrize("model", ["steered", "plain"])
