@@ -70,6 +70,8 @@ class Position:
         ceiling: The largest logp that a token outside `top` can have (log p_k, or less where the endpoint displaces the
             k-th entry).
         requested: Tokens outside the top-k whose log-probs were requested (`Reveal`).
+        further: Tokens that were shown below `top` and do not compete unless the pair proposes them; most probable
+            first. Their probability is part of the tail.
     """
 
     sampled: Candidate
@@ -77,6 +79,7 @@ class Position:
     tail: float
     ceiling: float
     requested: tuple[Candidate, ...] = ()
+    further: tuple[Candidate, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.tail <= 1.0:

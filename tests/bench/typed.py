@@ -21,6 +21,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,8 @@ def asked(cell: str, kind: str, *, api: Api, pair: Pair, answers: int, kept: dic
                 temperature=0.0 if seed == 0 else 1.0,
                 seed=seed,
             )
+            if ":all/" in key:  # a reply that shows a whole vocabulary at each of many places takes more than it saves
+                steering = replace(steering, draft=1)
             kept[key] = row(Steerer(api, pair, steering).complete(Prompt.ask(question)), schema)
             yield
 

@@ -8,7 +8,7 @@ taken to be shaped like the anti-expert. Pure array arithmetic; knows no tokens,
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,20 +117,31 @@ def apart(
     string that the pair cuts off it (`first`), and from any shorter one of its kind.
     """
     nets = [masses.copy() for masses in tables]
-    inside = [j for j in range(known) if pieces[j] in foreign]
-    for column, piece in enumerate(pieces):
-        if piece in foreign:
-            longer = [j for j in inside if j != column and pieces[j].startswith(piece)]
-        else:
-            longer = [j for j in inside if first(pieces[j]) == piece]
-        if longer:
-            outermost = np.array(longer)[_unbegun([pieces[j] for j in longer])]
-            for masses, net in zip(tables, nets, strict=True):
-                rest = masses[:, column] - masses[:, outermost].sum(axis=1)
-                # A difference of two nearly equal masses is rounding, and must not become a certainty.
-                if (rest > LEAST_SHARE * masses[:, column]).all():
-                    net[:, column] = rest
+    for column, longer in _within(pieces, foreign=foreign, known=known, first=first).items():
+        outermost = np.array(longer)[_unbegun([pieces[j] for j in longer])]
+        for masses, net in zip(tables, nets, strict=True):
+            rest = masses[:, column] - masses[:, outermost].sum(axis=1)
+            # A difference of two nearly equal masses is rounding, and must not become a certainty.
+            if (rest > LEAST_SHARE * masses[:, column]).all():
+                net[:, column] = rest
     return nets
+
+
+def _within(
+    pieces: Sequence[bytes], *, foreign: Collection[bytes], known: int, first: Callable[[bytes], bytes]
+) -> Mapping[int, Sequence[int]]:
+    """By the column of a string, those of the foreign ones whose masses it holds: see `apart`."""
+    columns = {piece: column for column, piece in enumerate(pieces)}
+    found: dict[int, list[int]] = {}
+    for j in range(known):
+        piece = pieces[j]
+        if piece not in foreign:
+            continue
+        shorter = (piece[:length] for length in range(1, len(piece)))
+        for begun in {first(piece), *(one for one in shorter if one in foreign)} - {b"", piece}:
+            if begun in columns:
+                found.setdefault(columns[begun], []).append(j)
+    return found
 
 
 def within_none(pieces: Sequence[bytes], *, foreign: Collection[bytes], known: int) -> NDArray[np.bool_]:

@@ -20,9 +20,10 @@ from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding.acceptors import ANY_TEXT, Acceptor, AnswerBehind
 from blackbox_proxy.core.decoding.emitting import given_step
 from blackbox_proxy.core.decoding.ids import IdReading
-from blackbox_proxy.core.decoding.readings import Reading, ScoredPosition, barred, untouched, with_requested
+from blackbox_proxy.core.decoding.readings import Reading, ScoredPosition, barred, untouched
 from blackbox_proxy.core.decoding.rounds import Known, known_of
 from blackbox_proxy.core.decoding.scores import ScoreReading
+from blackbox_proxy.core.decoding.shortening import with_requested
 from blackbox_proxy.core.decoding.strings import ByteReading
 from blackbox_proxy.core.events import Answer, ApiText, Ending, Process, Run
 from blackbox_proxy.core.pairtable import PairTable

@@ -65,6 +65,8 @@ SLIGHT = 1e-4
 class IdReading:
     """Scores ids; see the module."""
 
+    compares_strings = False
+
     def __init__(
         self,
         vocabulary: Vocabulary,

@@ -30,6 +30,7 @@ from blackbox_proxy.core.decoding.endings import Endings
 from blackbox_proxy.core.decoding.questions import LONGEST_CHARACTER, AskedRound, RoundQuestions
 from blackbox_proxy.core.decoding.readings import Reading, barred
 from blackbox_proxy.core.decoding.rounds import Known, Shown, Walk
+from blackbox_proxy.core.decoding.shortening import COMPETING, DRAWN, shortened
 from blackbox_proxy.core.events import Answer, Ending, Process, Run
 from blackbox_proxy.core.pairtable import PairTable
 from blackbox_proxy.core.text import is_whole
@@ -117,11 +118,15 @@ class Loop:
         """What is chosen at a place, of all that competes there."""
         position = known.position
         constrained = self._accepts is not ANY_TEXT
+        out = 0.0
+        if self._reading.compares_strings:
+            count = DRAWN if self._steering.temperature > 0.0 else COMPETING
+            position, out = shortened(position, answer.text, accepts=self._accepts, count=count)
         if constrained:
             position = cut_position(position, answer.text, accepts=self._accepts)
         scored = yield from self._reading.score(position, answer)
         if constrained:
-            scored = replace(scored, barred=barred(position, answer.text, accepts=self._accepts))
+            scored = replace(scored, barred=out + barred(position, answer.text, accepts=self._accepts))
         self._wasted += scored.revealing
         if self._questions.learns:
             yield from self._questions.guess(answer)

@@ -21,6 +21,7 @@ from blackbox_proxy.core.decoding.acceptors import Acceptor
 from blackbox_proxy.core.decoding.certificate import NOTHING, Unseen, is_certain
 from blackbox_proxy.core.decoding.penalties import fines, largest_bonus
 from blackbox_proxy.core.decoding.sampling import nucleus
+from blackbox_proxy.core.decoding.shortening import with_requested
 from blackbox_proxy.core.events import Answer, ApiReveal, Evidence, Question, ask_api
 from blackbox_proxy.errors import ReplyError
 from blackbox_proxy.learnt import EVEN, Powers
@@ -120,7 +121,13 @@ Guessing = Generator[Question, Evidence | None, Guess]
 
 
 class Reading(Protocol):
-    """How a position of the API is scored."""
+    """How a position of the API is scored.
+
+    compares_strings: whether what competes is compared string by string, so that each one costs work.
+    """
+
+    @property
+    def compares_strings(self) -> bool: ...
 
     def paths(self, answer: Answer) -> Sequence[TokenPath]: ...
 
@@ -201,14 +208,6 @@ def reveal_ids(
 def _of_id(i: int, logp: float, vocabulary: Vocabulary) -> Candidate:
     kind = Kind.END if i in vocabulary.ends else Kind.TEXT if vocabulary.is_text[i] else Kind.SPECIAL
     return Candidate(vocabulary.pieces[i], logp, kind, i)
-
-
-def with_requested(position: Position, candidates: Sequence[Candidate]) -> Position:
-    """The position with further candidates, taken out of its tail."""
-    listed = {(c.piece, c.id) for c in (*position.top, *position.requested)}
-    fresh = tuple(c for c in candidates if (c.piece, c.id) not in listed)
-    taken = math.fsum(math.exp(c.logp) for c in fresh if math.isfinite(c.logp))
-    return replace(position, requested=(*position.requested, *fresh), tail=max(position.tail - taken, 0.0))
 
 
 def check_any(logp: Floats, position: Position, *, fault: str) -> None:

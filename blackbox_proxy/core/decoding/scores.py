@@ -40,6 +40,8 @@ from blackbox_proxy.types import Position, TokenPath
 class ScoreReading:
     """Scores strings by a source of offsets; see the module."""
 
+    compares_strings = True
+
     def __init__(self, steering: Steering, *, proposes: bool, accepts: Acceptor = ANY_TEXT) -> None:
         self._steering, self._accepts = steering, accepts
         self._smooth = steering.evidence if steering.rule == "pooled" else 0.0

@@ -44,18 +44,13 @@ from blackbox_proxy.core.decoding.readings import (
     unfinished,
     untouched,
 )
+from blackbox_proxy.core.decoding.shortening import competing
 from blackbox_proxy.core.events import Answer, Evaluate, Evidence
 from blackbox_proxy.core.pairtable import PairTable
 from blackbox_proxy.core.text import CONTINUATION, is_whole
 from blackbox_proxy.learnt import EVEN, Powers
 from blackbox_proxy.steering import Steering
-from blackbox_proxy.types import (
-    Floats,
-    PairDistributions,
-    Position,
-    RevealMethod,
-    TokenPath,
-)
+from blackbox_proxy.types import Floats, PairDistributions, Position, RevealMethod, TokenPath
 
 LIKELY = 8
 """Of the API's candidates, how many may ask for another spelling of the text before them."""
@@ -85,6 +80,8 @@ MOST_REQUESTED = 64
 @final
 class ByteReading:
     """Scores strings of bytes after a text that is re-read from its last safe border."""
+
+    compares_strings = True
 
     def __init__(
         self,
@@ -153,6 +150,8 @@ class ByteReading:
         forks = self._steering.spread - (len(known) - len(self.paths(answer)))
         proposed, count, read_on = self._proposed(cover, text), self._steering.proposals, False
         while True:
+            if (wider := competing(position, proposed)) is not position:
+                position, shown = wider, self._shown(wider, text)
             scored, masses, foreign = self._score_all(
                 cover, position, rule=rule, shown=shown, proposed=proposed, alpha=alpha, said=answer.said
             )
