@@ -227,7 +227,10 @@ def _print_quirks(*, as_json: bool) -> None:
         show.line(f"{quirk.form}: {quirk.what}" + (f" Seen: {quirk.seen}." if quirk.seen else ""))
 
 
-@app.command(epilog="Examples: `blackbox-proxy demo`, `blackbox-proxy demo --questions 100 --json`")
+@app.command(
+    epilog="Examples: `blackbox-proxy demo`, `blackbox-proxy demo --questions 100 --json`, "
+    "`blackbox-proxy demo --closed large`"
+)
 @with_options
 def demo(
     *,
@@ -236,6 +239,9 @@ def demo(
         Literal["heldout", "dev"], typer.Option(help="`dev` countries are for choosing knobs.")
     ] = "heldout",
     seed: Annotated[int, typer.Option(help="Draws the questions.")] = 0,
+    closed: Annotated[
+        Literal["small", "large"], typer.Option(help="The closed model: 0.5 or 1.5 billion weights, 0.5 or 1.1 GB.")
+    ] = "small",
     knobs: DemoKnobs,
     top_k: Annotated[int, typer.Option(help="Log-probs that the closed model shows.")] = 20,
     tokenizer: Annotated[bool, typer.Option(help="Whether the closed model's tokenizer is known.")] = True,
@@ -244,7 +250,7 @@ def demo(
 ) -> None:
     """See a closed model being steered, on this machine, over real HTTP, with real weights."""
     from blackbox_proxy.cli import demonstrating, show
-    from blackbox_proxy.evaluation.serving import CLOSED
+    from blackbox_proxy.evaluation.serving import CLOSED, LARGER
     from blackbox_proxy.local.weights import short_name
     from blackbox_proxy.tasks.demonstration import LOADS, LOCAL, draw, play, staged, summary
 
@@ -252,11 +258,12 @@ def demo(
     tasks = {load: task.with_knobs(knobs) for load, task in drawn.items()}
     reveals = any(task.steering.tail == "reveal" for task in tasks.values())
     fetch(LOCAL)
-    closed = fetch(CLOSED)
+    spec = CLOSED if closed == "small" else LARGER
+    model = fetch(spec)
     if not as_json:
-        demonstrating.opening(closed=short_name(CLOSED), local=short_name(LOCAL))
+        demonstrating.opening(closed=short_name(spec), local=short_name(LOCAL))
     known, tape = tokenizer or reveals, cassette.open()
-    with staged(closed, top_k=top_k, tokenizer=known, tape=tape) as stage:
+    with staged(model, top_k=top_k, tokenizer=known, tape=tape) as stage:
         if as_json:
             with show.progress("answering", count * len(LOADS)) as tick:
                 played = {load: play(task, stage, on_answer=tick) for load, task in tasks.items()}

@@ -16,6 +16,9 @@ from blackbox_proxy.standin.server import running
 CLOSED = "pypi:qwen2.5-coder-0.5b-instruct"
 """The closed model of the demo."""
 
+LARGER = "pypi:qwen2.5-coder-1.5b-instruct"
+"""Another one of the demo, which knows more and takes about three times as long."""
+
 NAME = "closed-model"
 TOP_K = 20
 

