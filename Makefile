@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SHARED := -n 2 --dist loadfile
+ELSEWHERE := --ignore=tests/test_notebooks.py --ignore=tests/contracts --ignore=tests/batching
 SDK := tests/remote tests/doctor tests/adapters tests/standin/test_requests.py
 OLDEST := .venv-openai2/oldest
 TASKS := $(patsubst blackbox_proxy/tasks/%/task.toml,%,$(sort $(shell grep -L '^benchmark = false' blackbox_proxy/tasks/*/task.toml)))
@@ -12,7 +13,7 @@ WEIGHTS := smollm2-135m-instruct qwen2.5-coder-0.5b-instruct gemma-3-270m
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check slow contracts openai2 bench continuing closed-chats deciding right-token evaluate results \
+.PHONY: help setup demo test check slow long contracts openai2 bench continuing closed-chats deciding right-token evaluate results \
 	fit-tasks fit-results typed notebook executed \
 	docs site package pictures reference docs-env user-env dev-env tune-env contracts-env suites-env openai2-env
 
@@ -35,9 +36,11 @@ check: dev-env ## the linters, the types, the rule of who may import whom, and c
 	$(BIN)/lint-imports
 	$(BIN)/vulture
 
-slow: setup tune-env ## the slow tests, in an environment with PyTorch
-	.venv-tune/bin/python -m pytest -m slow $(SHARED) -rP --durations=15 \
-		--ignore=tests/test_notebooks.py --ignore=tests/contracts --ignore=tests/batching $(ARGS)
+slow: setup tune-env ## the slow tests but the long ones, in an environment with PyTorch
+	.venv-tune/bin/python -m pytest -m "slow and not long" $(SHARED) -rP --durations=15 $(ELSEWHERE) $(ARGS)
+
+long: setup tune-env ## the slow tests that take many minutes each: before a release, with the figures that they print
+	.venv-tune/bin/python -m pytest -m long -rP --durations=0 $(ELSEWHERE) $(ARGS)
 
 contracts: setup contracts-env suites-env ## our adapters against servers that others wrote, our gateway against their clients, batches on Ray
 	.venv-contracts/bin/python -m pytest tests/contracts tests/batching -m slow -rP $(ARGS)

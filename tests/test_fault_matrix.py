@@ -149,6 +149,7 @@ def test_a_call_that_hangs_is_made_again(bench: Bench, route: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_more_than_a_thousand_faults_change_nothing(bench: Bench) -> None:
     injected = 0
     for route in ROUTES:

@@ -142,6 +142,7 @@ def test_steering_the_untuned_model_by_its_own_tuning_gives_the_tuned_model(api:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_by_ids_more_answers_are_the_tuned_models(api: Api, pair: Pair) -> None:
     """A minute for each four: every reply shows 49,152 log-probs a token."""
     check_same(by_ids(api, pair, PROMPTS))
@@ -235,6 +236,7 @@ def test_through_bytes_a_known_tokenizer_gives_the_tuned_model(api: Api, precise
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_through_bytes_a_hundred_answers_are_the_tuned_models(api: Api, precise: Pair) -> None:
     assert len(MANY) == 100
     check_nearly_all(through_bytes(api, precise, MANY), may_differ=2)

@@ -121,6 +121,7 @@ def test_what_is_not_steered_is_the_endpoints_own_answer_in_one_request(stage: S
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("how", UNSTEERED)
 @pytest.mark.parametrize("route", ROUTES)
 def test_so_it_is_for_thirty_prompts(stage: Stage, route: str, how: str) -> None:

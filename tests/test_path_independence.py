@@ -148,6 +148,7 @@ def test_a_sample_of_texts_by_sentencepiece(gemma_pair: Pair) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_many_texts_by_a_byte_level_tokenizer(smollm2_pair: Pair) -> None:
     """EVERY=1 takes all of them, in five minutes."""
     check(smollm2_pair, list(TEXTS[::EVERY]))
@@ -155,6 +156,7 @@ def test_many_texts_by_a_byte_level_tokenizer(smollm2_pair: Pair) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_many_texts_by_sentencepiece(gemma_pair: Pair) -> None:
     """EVERY=1 takes all of them, in nine minutes."""
     check(gemma_pair, list(TEXTS[EVERY // 2 :: EVERY]))

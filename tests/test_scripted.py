@@ -63,6 +63,7 @@ def test_some_texts_drawn_over_http_follow_the_distribution(steering: Steering) 
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("steering", SETTINGS, ids=["full", "topk"])
 def test_thousands_of_texts_drawn_over_http_follow_the_distribution(steering: Steering) -> None:
     """HTTP_TEXTS=20000 draws as many as the settings in process do, in a quarter of an hour."""

@@ -235,6 +235,7 @@ def test_every_command_runs_in_its_order(stranger: Stranger) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.weights
 def test_the_command_that_trains_runs(stranger: Stranger) -> None:
     """With what follows it: an answer by the pair that it wrote. What stood there stands there again behind it."""

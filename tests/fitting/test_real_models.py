@@ -14,7 +14,7 @@ from blackbox_proxy.ledger.opening import open_store
 from blackbox_proxy.recipes import read_recipe
 from tests.cli.runs import as_process
 
-pytestmark = [pytest.mark.slow, pytest.mark.weights]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.weights]
 
 LINES = 60
 BUDGET = Decimal("0.50")

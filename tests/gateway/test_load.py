@@ -78,6 +78,7 @@ async def crowd(url: str, seconds: float) -> list[Answer]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.weights
 @pytest.mark.usefixtures("smollm2_path")
 def test_sixty_four_streams_keep_apart_and_take_no_more_memory(tmp_path: Path) -> None:

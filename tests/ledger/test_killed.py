@@ -57,6 +57,7 @@ def test_a_few_runs_that_are_killed_lose_nothing(tmp_path: Path, ledger_place: s
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(3))
 def test_a_hundred_runs_that_are_killed_lose_nothing(tmp_path: Path, ledger_place: str, seed: int) -> None:
     outcomes = check_killed(tmp_path, ledger_place, runs=100, seed=seed)

@@ -93,6 +93,7 @@ def test_no_certificate_is_false_and_no_bound_is_passed() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_hundred_thousand_certificates_are_true() -> None:
     check_many(100_000, 1)
 

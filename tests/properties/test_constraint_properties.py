@@ -193,6 +193,7 @@ def test_samples_follow_the_masked_distribution() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_twenty_thousand_samples_follow_it_and_a_bug_of_two_percent_shows() -> None:
     drawn = drawn_answers(20_000)
     assert statistic(drawn) < 21.1

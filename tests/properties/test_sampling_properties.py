@@ -235,6 +235,7 @@ def test_the_gate_is_open_at_some_places_and_shut_at_others() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("steering", [*EVERY, *GATED], ids=name)
 def test_thousands_of_texts_follow_the_distribution(steering: Steering) -> None:
     """TEXTS=20000 draws as many as it takes to see a bug of two per cent, in a quarter of an hour."""

@@ -183,6 +183,7 @@ def test_what_all_strings_need_is_asked_together(pair: ToyPair, text: bytes, ask
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @settings(max_examples=2_500)
 @given(pair=built_like_real_ones(), text=contexts, asked=questions)
 def test_without_a_tolerance_thousands_of_scores_are_the_sums(pair: ToyPair, text: bytes, asked: list[bytes]) -> None:

@@ -156,6 +156,7 @@ def test_where_the_pair_ends_a_token_against_its_tokenizer_the_api_does_too(case
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @settings(max_examples=2500, deadline=None)
 @given(case=cases() | spelling_cases())
 def test_masses_in_many_cases(case: Case) -> None:
