@@ -39,7 +39,7 @@ slow: setup tune-env ## the slow tests, in an environment with PyTorch
 	.venv-tune/bin/python -m pytest -m slow $(SHARED) -rP --durations=15 \
 		--ignore=tests/test_notebooks.py --ignore=tests/contracts --ignore=tests/batching $(ARGS)
 
-contracts: setup contracts-env suites-env ## our adapters against servers that others wrote, our gateway against their clients, batches on Ray
+contracts: setup contracts-env suites-env ## our adapters against servers that others wrote, our gateway against their clients, batches and evaluations on Ray
 	.venv-contracts/bin/python -m pytest tests/contracts tests/batching -m slow -rP $(ARGS)
 
 openai2: openai2-env ## what touches the SDK, on the newest and the oldest one that speaks httpx
