@@ -77,7 +77,7 @@ class BenchPlan:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ActorsOfRun:
     """Actors for the tasks of a run: for each task its own, on one cluster.
 
@@ -98,14 +98,15 @@ class ActorsOfRun:
     ledger: Ledger | None
     at_once: int
     note: Callable[[str], object]
-    _connected: ExitStack = field(default_factory=ExitStack)
+    _connection: ExitStack = field(default_factory=ExitStack)
+    _connected: bool = False
     _said: set[str] = field(default_factory=set)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._connected.close()
+        self._connection.close()
 
     @contextmanager
     def spread(self, bench: Bench, pair: str) -> Iterator[Spread]:
@@ -128,11 +129,11 @@ class ActorsOfRun:
 
     def _connect(self) -> None:
         """Reach the cluster, the first time."""
-        if "cluster" not in self._said:
-            self._said.add("cluster")
+        if not self._connected:
             where = self.cluster.address or "this machine"
             self.note(f"starting {self.cluster.actors} actors of Ray on {where}, each with a pair of its own")
-            self._connected.enter_context(ray_cluster(self.cluster))
+            self._connection.enter_context(ray_cluster(self.cluster))
+            self._connected = True
 
     def _say(self, staying: Sequence[str]) -> None:
         """Say which arms are answered here, the first time."""
