@@ -42,7 +42,7 @@ slow: setup tune-env ## the slow tests but the long ones, in an environment with
 long: setup tune-env ## the slow tests that take many minutes each: before a release, with the figures that they print
 	.venv-tune/bin/python -m pytest -m long -rP --durations=0 $(ELSEWHERE) $(ARGS)
 
-contracts: setup contracts-env suites-env ## our adapters against servers that others wrote, our gateway against their clients, batches on Ray
+contracts: setup contracts-env suites-env ## our adapters against servers that others wrote, our gateway against their clients, batches and evaluations on Ray
 	.venv-contracts/bin/python -m pytest tests/contracts tests/batching -m slow -rP $(ARGS)
 
 openai2: openai2-env ## what touches the SDK, on the newest and the oldest one that speaks httpx

@@ -11,10 +11,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from blackbox_proxy.actors import RayCluster
     from blackbox_proxy.api import Api, connect
     from blackbox_proxy.batching.answering import BatchModel
     from blackbox_proxy.batching.batch import BatchSummary, batch
-    from blackbox_proxy.batching.options import BatchOptions, RayCluster
+    from blackbox_proxy.batching.options import BatchOptions
     from blackbox_proxy.constraints import Grammar, JsonSchema, OneOf, Regex
     from blackbox_proxy.core.decoding.drafting import CostRatios, Planner
     from blackbox_proxy.core.decoding.learning import WeightFit, fit_weights, nats_lost
@@ -93,10 +94,11 @@ _HOMES = {
     "core.decoding.learning": ("WeightFit", "fit_weights", "nats_lost"),
     "core.decoding.routing": ("Route",),
     "core.decoding.sources": ("OffsetTable", "WeightedSum"),
+    "actors": ("RayCluster",),
     "api": ("Api", "connect"),
     "batching.answering": ("BatchModel",),
     "batching.batch": ("BatchSummary", "batch"),
-    "batching.options": ("BatchOptions", "RayCluster"),
+    "batching.options": ("BatchOptions",),
     "recipes": ("FittedRecipe", "read_recipe"),
     "constraints": ("Grammar", "JsonSchema", "OneOf", "Regex"),
     "run.engine": ("AsyncStream", "Stream"),

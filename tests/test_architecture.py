@@ -166,6 +166,8 @@ OFFENCES = [
     Offence(TRAINING, "blackbox_proxy/run/engine.py", "import gguf"),
     Offence(PYARROW, "blackbox_proxy/batching/reading.py", "import pyarrow"),
     Offence(RAY, "blackbox_proxy/batching/batch.py", "import ray"),
+    Offence(RAY, "blackbox_proxy/evaluation/spreading.py", "import ray"),
+    Offence(LAYERS, "blackbox_proxy/actors.py", "import blackbox_proxy.batching.rows"),
     Offence(LAYERS, "blackbox_proxy/batching/batch.py", "import blackbox_proxy.evaluation.answers"),
 ]
 

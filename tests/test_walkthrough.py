@@ -47,7 +47,7 @@ LEFT = {
     r"\. \.venv": "the stranger's PATH has the environment already",
     r"python llama\.cpp/": "llama.cpp's own script, which is not here",
     r"lm_eval ": "`make contracts` runs it against the gateway",
-    r"blackbox-proxy batch .*--engine ray": "needs Ray: tests/batching does it, in `make contracts`",
+    r"blackbox-proxy (batch|evaluate) .*--engine ray": "needs Ray: tests/batching does it, in `make contracts`",
     r"blackbox-proxy fit .*--standin demo": "takes minutes: tests/fitting does it, in `make slow`",
     r"blackbox-proxy tune ": "needs PyTorch: a slow test below, in `make slow`",
 }

@@ -140,16 +140,20 @@ Ask: TypeAlias = Callable[[BatchUnit], KeptRow]
 @final
 @dataclass(frozen=True, slots=True)
 class RowAnswerer:
-    """What answers rows, open. Safe from several threads. api: None where nobody is called. pair: None without one."""
+    """What answers rows, open. Safe from several threads. api: None where nobody is called. pair: None without one.
+
+    parallel: rows under way at a time, as asked for.
+    """
 
     model: BatchModel
     api: Api | None
     pair: Pair | None
+    parallel: int | None
 
     @property
-    def slots(self) -> int:
-        """Texts that the pair holds at once; 0 where there is no pair."""
-        return 0 if self.pair is None else self.pair.slots
+    def at_once(self) -> int:
+        """Rows that are under way at a time: as many as asked for, or else as the pair has slots, or PARALLEL."""
+        return self.parallel or (0 if self.pair is None else self.pair.slots) or PARALLEL
 
     def answer(self, unit: BatchUnit) -> KeptRow:
         """What came of a row, an error of its own too.
@@ -252,9 +256,19 @@ def opened(model: BatchModel, api: Api | None, parallel: int | None) -> Iterator
     """What answers rows, with the pair that it needs."""
     with ExitStack() as stack:
         pair = stack.enter_context(load_pair(model.pair, slots=parallel or PARALLEL)) if model.pair else None
-        yield RowAnswerer(model, api, pair)
+        yield RowAnswerer(model, api, pair, parallel)
 
 
-def rows_at_once(answerer: RowAnswerer, parallel: int | None) -> int:
-    """Rows that are under way at a time: as many as asked for, or else as the pair has slots."""
-    return parallel or answerer.slots or PARALLEL
+@final
+@dataclass(frozen=True, slots=True)
+class RowPlan:
+    """What answers rows, as an actor opens it. parallel: as of `RowAnswerer`."""
+
+    model: BatchModel
+    parallel: int | None
+
+    @contextmanager
+    def opened(self, ledger: Ledger | None) -> Iterator[RowAnswerer]:
+        """Open it, with an endpoint of its own."""
+        with self.model.connected(ledger) as api, opened(self.model, api, self.parallel) as answerer:
+            yield answerer

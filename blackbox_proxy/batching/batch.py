@@ -16,8 +16,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import final
 
+from blackbox_proxy.actors import MOST, ActorsDied, actors, ray_cluster
 from blackbox_proxy.api import Api
-from blackbox_proxy.batching.answering import Ask, BatchModel, BatchUnit, opened, rows_at_once
+from blackbox_proxy.batching.answering import Ask, BatchModel, BatchUnit, RowPlan, opened
 from blackbox_proxy.batching.answers import (
     CHOSEN,
     COLUMNS,
@@ -202,15 +203,17 @@ class _Run:
 
     @contextmanager
     def _engine(self) -> Iterator[Sequence[Ask]]:
-        if self.options.engine == "ray":
-            from blackbox_proxy.batching.actors import actors
-
-            with actors(self.model, self.plan.ledger, self.options) as asks:
-                yield asks
+        how = self.options
+        if how.engine == "ray":
+            plan = RowPlan(self.model, how.parallel)
+            with (
+                ray_cluster(how.cluster),
+                actors(plan, self.plan.ledger, how.cluster, most=how.parallel or MOST) as asks,
+            ):
+                yield [_surviving(ask) for ask in asks]
             return
-        with opened(self.model, self.plan.api, self.options.parallel) as answerer:
-            at_once = rows_at_once(answerer, self.options.parallel)
-            yield [answerer.answer] * at_once
+        with opened(self.model, self.plan.api, how.parallel) as answerer:
+            yield [answerer.answer] * answerer.at_once
 
     def _written(self) -> tuple[Path | None, BlackboxProxyError | None]:
         """Write the file of answers from all that is kept; the file, or why there is none."""
@@ -243,6 +246,18 @@ class _Run:
             return calls, _known(costs), sum(one.calls for one in self.asked if one.cost is None)
         booked = [row.cost for row in ledger.store.rows(since=since) if row.tags.get(TAG) == ledger.tags[TAG]]
         return len(booked), _known(booked), booked.count(None)
+
+
+def _surviving(ask: Ask) -> Ask:
+    """Answers a row by an actor; one over which several actors died has failed."""
+
+    def surviving(unit: BatchUnit) -> KeptRow:
+        try:
+            return ask(unit)
+        except ActorsDied as error:
+            return KeptRow(unit.key, error=f"{error.message} ({error.hint})")
+
+    return surviving
 
 
 def _known(costs: Sequence[Decimal | None]) -> Decimal:

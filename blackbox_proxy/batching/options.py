@@ -6,27 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, final
 
+from blackbox_proxy.actors import RayCluster, check_cluster
 from blackbox_proxy.batching.answers import Form
 from blackbox_proxy.batching.parquet import check_parquet
 from blackbox_proxy.errors import InputError
 
 Engine = Literal["local", "ray"]
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class RayCluster:
-    """Where actors run, each with a pair of its own.
-
-    Attributes:
-        address: Of a cluster that runs, as `ray.init` takes it; "" starts one on this machine.
-        actors: How many.
-        gpus: GPUs for each, which may be a part of one; the pair file says how many layers go there.
-    """
-
-    address: str = ""
-    actors: int = 2
-    gpus: float = 0.0
 
 
 @final
@@ -61,6 +46,4 @@ class BatchOptions:
         if self.form == "parquet":
             check_parquet()
         if self.engine == "ray":
-            from blackbox_proxy.batching.actors import check_cluster
-
             check_cluster(self.cluster)

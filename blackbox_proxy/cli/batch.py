@@ -12,6 +12,7 @@ import typer
 from blackbox_proxy.cli.booking import BudgetOptions
 from blackbox_proxy.cli.declaring import OUTPUT, PROMPT, option, with_options
 from blackbox_proxy.cli.endpoint import OFF, EndpointFeatures, EndpointOptions
+from blackbox_proxy.cli.engine import EngineOptions
 from blackbox_proxy.cli.knobs import AllKnobs, steering_of
 from blackbox_proxy.cli.options import AsJson, ConstraintOptions, PairOptions, write_json
 from blackbox_proxy.cli.recipe import RecipeFile, read_given, typed
@@ -51,26 +52,12 @@ BATCH = "Batch"
 class RunOptions:
     """How a batch is run."""
 
-    engine: Literal["local", "ray"] = option("local", "Run in this process, or by actors of Ray.", panel=BATCH)
     parallel: int | None = option(
         None, "Rows under way at a time, in each actor.", panel=BATCH, unset="the slots of the pair file, or 4"
     )
     retry_failed: bool = option(
         default=False, help="Ask rows that failed before again.", panel=BATCH, flag="--retry-failed", unset=OFF
     )
-    address: str | None = option(
-        None, "Address of a Ray cluster that runs.", panel=BATCH, unset="one is started on this machine"
-    )
-    actors: int = option(2, "How many actors of Ray, each with a pair of its own.", panel=BATCH)
-    gpus: float = option(0.0, "GPUs for each actor, which may be a part of one.", panel=BATCH)
-
-    def check(self, tape: TapeOptions) -> None:
-        """Raises InputError for options of the other engine."""
-        given = [name for name in ("address", "actors", "gpus") if getattr(self, name) != getattr(RunOptions(), name)]
-        if self.engine == "local" and given:
-            raise InputError(f"--{given[0]} is for --engine ray", hint="add that, or leave it out")
-        if self.engine == "ray" and tape != TapeOptions():
-            raise InputError("a cassette is of one process, and --engine ray has several", hint="use --engine local")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +106,7 @@ def batch(
     knobs: AllKnobs,
     constraint: ConstraintOptions,
     run: RunOptions,
+    engine: EngineOptions,
     budget: BudgetOptions,
     cassette: TapeOptions,
     output: Annotated[
@@ -141,7 +129,7 @@ def batch(
     exit status is 1 where a row failed or is pending.
     """
     from blackbox_proxy.batching.batch import batch as run_batch
-    from blackbox_proxy.batching.options import BatchOptions, RayCluster
+    from blackbox_proxy.batching.options import BatchOptions
     from blackbox_proxy.cli import batch_output, report
     from blackbox_proxy.cli.settings import read_settings
 
@@ -150,14 +138,13 @@ def batch(
         return
     if rows is None:
         raise InputError("there is no INPUT", hint="name a file of rows: .jsonl, .csv or .parquet")
-    run.check(cassette)
+    engine.check(cassette)
     settings, fitted = cassette.settings(read_settings()), read_given(recipe)
     if fitted is not None:
         endpoint, knobs = endpoint.or_of(fitted.endpoint), fitted.with_knobs(typed(context, knobs))
     steering = replace(steering_of(knobs, settings), constraint=constraint.read())
-    cluster = RayCluster(run.address or "", run.actors, run.gpus)
     options = BatchOptions(
-        run.engine, run.parallel, run.retry_failed, output, row.system, row.raw, tuple(row.ignore), cluster
+        engine.engine, run.parallel, run.retry_failed, output, row.system, row.raw, tuple(row.ignore), engine.cluster
     )
     model = _model(_Asked(settings, endpoint, features, pair, fitted, cassette), row, steering)
     with budget.books(settings) as book, ExitStack() as bars:

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from blackbox_proxy.cli.booking import BudgetOptions
 from blackbox_proxy.cli.declaring import OUTPUT, with_options
 from blackbox_proxy.cli.endpoint import EndpointOptions
+from blackbox_proxy.cli.engine import EngineOptions
 from blackbox_proxy.cli.knobs import Knobs, TaskKnobs, check_alpha
 from blackbox_proxy.cli.options import AsJson, PairOptions, page_option, write_json
 from blackbox_proxy.cli.pagefile import check_page_file, program, write_page
@@ -26,9 +27,9 @@ from blackbox_proxy.files import replace_text
 
 if TYPE_CHECKING:
     from blackbox_proxy.api import Api
-    from blackbox_proxy.cassettes.opening import Tape
     from blackbox_proxy.cli.settings import Settings
     from blackbox_proxy.evaluation.evaluate import EvaluationOptions, TaskOutcomeFigures
+    from blackbox_proxy.evaluation.spreading import ActorsOfRun
     from blackbox_proxy.evaluation.task import Task
     from blackbox_proxy.ledger.books import Ledger
 
@@ -39,6 +40,8 @@ EXAMPLES = """Examples:
 `blackbox-proxy evaluate --list`
 
 `blackbox-proxy evaluate geography-told --standin --limit 20`
+
+`blackbox-proxy evaluate task.toml --engine ray --actors 4 --gpus 0.25 --base-url https://HOST/v1 --model NAME`
 
 `blackbox-proxy evaluate task.toml --tune-alpha --max-cost 5 --parallel 4 --base-url https://HOST/v1 --model NAME`
 """
@@ -62,10 +65,13 @@ class _ClosedModel:
         """Which endpoint this is, as answers are told apart by it; a stand-in's port is another each time."""
         return f"standin {self.standin}" if self.standin else self.endpoint.place(self.settings)
 
-    def connect(self, ledger: Ledger | None, tape: Tape | None, *, tuned: str | None = None) -> Api:
-        """Get ready to call it, or the tuned one."""
-        endpoint = self.endpoint if tuned is None else replace(self.endpoint, model=tuned)
-        return endpoint.connect(self.settings, ledger=ledger, tape=tape)
+    def arguments(self) -> dict[str, Any]:
+        """What `connect` takes of it. Raises InputError."""
+        return self.endpoint.arguments(self.settings)
+
+    def tuned_arguments(self) -> dict[str, Any] | None:
+        """The same of the tuned one; None without one."""
+        return None if self.tuned is None else replace(self.endpoint, model=self.tuned).arguments(self.settings)
 
 
 @with_options
@@ -93,7 +99,10 @@ def evaluate(
     tune_alpha: Annotated[
         bool, typer.Option("--tune-alpha", help="Choose alpha on the validation items, and on nothing else.")
     ] = False,
-    parallel: Annotated[int, typer.Option(min=1, help="Calls of the closed model under way at a time.")] = 1,
+    parallel: Annotated[
+        int, typer.Option(min=1, help="Calls of the closed model under way at a time, in each actor.")
+    ] = 1,
+    engine: EngineOptions,
     endpoint: EndpointOptions,
     pair: PairOptions,
     knobs: TaskKnobs,
@@ -126,6 +135,7 @@ def evaluate(
         return
     if html is not None:
         check_page_file(html)
+    _check_engine(engine, cassette, standin)
     read = _tasks(tasks or (), knobs, tune_alpha=tune_alpha)
     closed = _ClosedModel(cassette.settings(read_settings()), standin, endpoint, cassette, tuned_model)
     fitted = read_given(recipe)
@@ -133,12 +143,29 @@ def evaluate(
     if fitted is not None and not standin:
         closed = replace(closed, endpoint=endpoint.or_of(fitted.endpoint))
     outcomes: list[TaskOutcomeFigures] = []
-    with _endpoint(closed, answers, budget, slots=parallel) as ready:
+    with (
+        _endpoint(closed, answers, budget, slots=parallel) as ready,
+        _actors(closed, ready, engine, options, quiet=as_json) as actors,
+    ):
         for task in read:
-            outcomes.append(_one(task, pair, ready, options, folder=answers, quiet=as_json))
+            outcomes.append(_one(task, pair, ready, options, actors, folder=answers, quiet=as_json))
             _write_figures(outcomes, figures)
             _write_page(outcomes, html, closed, quiet=as_json)
     write_json({one.task.name: one.figures for one in outcomes}) if as_json else arms.outcomes(outcomes)
+
+
+def _check_engine(engine: EngineOptions, tape: TapeOptions, standin: str | None) -> None:
+    """Raises InputError for an engine that cannot be, or cannot answer here."""
+    engine.check(tape)
+    if engine.engine == "ray":
+        from blackbox_proxy.actors import check_cluster
+
+        if standin is not None:
+            raise InputError(
+                "--standin serves its model in this process, for which actors of Ray would only wait",
+                hint="use --engine local, or serve it by `blackbox-proxy standin` and give its --base-url",
+            )
+        check_cluster(engine.cluster)
 
 
 def _tasks(named: Sequence[str], knobs: Knobs, *, tune_alpha: bool) -> list[Task]:
@@ -170,12 +197,13 @@ def _check_names(tasks: Sequence[Task]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Endpoint:
-    """The closed model, ready to be called. mark: which one it is."""
+    """The closed model, ready to be called. mark: which one it is. ledger: where its requests are booked."""
 
     settings: Settings
     api: Api
     mark: str
     tuned: Api | None = None
+    ledger: Ledger | None = None
 
 
 @contextmanager
@@ -190,12 +218,33 @@ def _endpoint(closed: _ClosedModel, folder: Path, budget: BudgetOptions, *, slot
         with standin_api(closed.standin, folder, slots=slots) as api:
             yield _Endpoint(closed.settings, api, closed.mark)
         return
+    from blackbox_proxy.api import connect
+    from blackbox_proxy.cassettes.opening import as_arguments
+
     tape = closed.cassette.open()
     with ExitStack() as stack:
         ledger = stack.enter_context(_books(closed.settings, budget))
-        api = stack.enter_context(closed.connect(ledger, tape))
-        tuned = stack.enter_context(closed.connect(ledger, tape, tuned=closed.tuned)) if closed.tuned else None
-        yield _Endpoint(closed.settings, api, closed.mark, tuned)
+        api = stack.enter_context(connect(**closed.arguments(), ledger=ledger, **as_arguments(tape)))
+        other = closed.tuned_arguments()
+        tuned = None if other is None else stack.enter_context(connect(**other, ledger=ledger, **as_arguments(tape)))
+        yield _Endpoint(closed.settings, api, closed.mark, tuned, ledger)
+
+
+@contextmanager
+def _actors(
+    closed: _ClosedModel, ready: _Endpoint, engine: EngineOptions, options: EvaluationOptions, *, quiet: bool
+) -> Iterator[ActorsOfRun | None]:
+    """Who makes the calls in place of this process; None for nobody."""
+    if engine.engine == "local":
+        yield None
+        return
+    from blackbox_proxy.cli import show
+    from blackbox_proxy.evaluation.spreading import ActorsOfRun
+
+    note = (lambda _: None) if quiet else show.note
+    endpoint, tuned = closed.arguments(), closed.tuned_arguments()
+    with ActorsOfRun(engine.cluster, endpoint, tuned, ready.ledger, options.at_once, note) as actors:
+        yield actors
 
 
 @contextmanager
@@ -220,7 +269,14 @@ def _books(settings: Settings, budget: BudgetOptions) -> Iterator[Ledger | None]
 
 
 def _one(
-    task: Task, pair: PairOptions, endpoint: _Endpoint, options: EvaluationOptions, *, folder: Path, quiet: bool
+    task: Task,
+    pair: PairOptions,
+    endpoint: _Endpoint,
+    options: EvaluationOptions,
+    actors: ActorsOfRun | None,
+    *,
+    folder: Path,
+    quiet: bool,
 ) -> TaskOutcomeFigures:
     """One task, from the pair that it names, unless the command line names another."""
     from blackbox_proxy.evaluation.answering import Bench
@@ -233,15 +289,20 @@ def _one(
 
     cache = default_cache(os.environ)
     fitted = options.recipe.pair if options.recipe is not None else ""
-    described = find_pair(pair.file(endpoint.settings, default=Path(fitted) if fitted else task.pair))
+    named = pair.file(endpoint.settings, default=Path(fitted) if fitted else task.pair)
+    described = find_pair(named)
     files = read_pair_file(described, lambda spec: resolve(spec, cache=cache))
     with (
         open_pair(files) as local,
         AnswerStore(folder / f"{task.name}.jsonl") as store,
         watching(quiet=quiet) as watch,
+        ExitStack() as stack,
     ):
         bench = Bench(task, endpoint.api, local, endpoint.mark, pair_mark(files), endpoint.tuned)
-        return Evaluation(bench, store, options, watch)()
+        # `demo` is a name, whose file lies at another place on each machine.
+        elsewhere = str(described.absolute() if named.expanduser().is_file() else named)
+        spread = None if actors is None else stack.enter_context(actors.spread(bench, elsewhere))
+        return Evaluation(bench, store, options, watch, spread)()
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
-from typing import Any, Protocol, final
+from typing import Any, Protocol, TypeAlias, final
 
 from blackbox_proxy.api import Api
 from blackbox_proxy.cassettes.matching import NotRecorded
@@ -148,6 +148,33 @@ def in_place(bench: Bench, job: AnswerJob) -> KeptAnswer:
         return replace(blank, text=said, shown=shown)
 
     return _kept(bench, blank, make)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class BenchQuestion:
+    """What is answered in one go: an arm's question, or what the closed model says in the place of the fact."""
+
+    job: AnswerJob
+    in_place: bool = False
+
+    def key(self, bench: Bench) -> str:
+        """What its answer is kept under."""
+        return place_key(bench, self.job) if self.in_place else key(bench, self.job)
+
+    def blank(self, bench: Bench) -> KeptAnswer:
+        """What is kept of it where nothing came."""
+        arm = "in_place" if self.in_place else self.job.arm.name
+        return KeptAnswer(self.key(bench), bench.task.name, self.job.item.name, arm)
+
+
+AskBench: TypeAlias = Callable[[BenchQuestion], KeptAnswer]
+"""Answers a question; one for each that may be under way at a time."""
+
+
+def ask_here(bench: Bench, question: BenchQuestion) -> KeptAnswer:
+    """Have a question answered in this process. Raises as `answer`."""
+    return in_place(bench, question.job) if question.in_place else answer(bench, question.job)
 
 
 def _kept(bench: Bench, blank: KeptAnswer, make: Callable[[], KeptAnswer]) -> KeptAnswer:

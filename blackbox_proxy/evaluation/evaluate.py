@@ -10,7 +10,7 @@ from blackbox_proxy.evaluation.advice import advice
 from blackbox_proxy.evaluation.answering import Bench, key, place_key
 from blackbox_proxy.evaluation.answers import AnswerStore, KeptAnswer
 from blackbox_proxy.evaluation.arms import AnswerJob, Arm, ArmSizes, arms, in_order, recipe_arm
-from blackbox_proxy.evaluation.run import EvaluationStage, Run, stages
+from blackbox_proxy.evaluation.run import EvaluationStage, Run, Spread, stages
 from blackbox_proxy.evaluation.scoring import scorer
 from blackbox_proxy.evaluation.statistics import Mean, mean
 from blackbox_proxy.evaluation.summary import ArmAnswers, figures, given, majority
@@ -63,12 +63,13 @@ class TaskOutcomeFigures:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """One task with what it is evaluated with. watch: told what is asked at the moment."""
+    """One task with what it is evaluated with. watch: told what is asked at the moment. spread: as of `Run`."""
 
     bench: Bench
     store: AnswerStore
     options: EvaluationOptions
     watch: Watch
+    spread: Spread | None = None
 
     def __call__(self) -> TaskOutcomeFigures:
         """Ask what is wanted and has no answer yet, and put the figures together from all answers that are there."""
@@ -89,7 +90,7 @@ class Evaluation:
 
     def _ask(self, plan: Sequence[EvaluationStage], *, what: str = "") -> int:
         """Go through the stages; gives how many answers were made."""
-        run = Run(self.bench, self.store, at_once=self.options.at_once)
+        run = Run(self.bench, self.store, self.options.at_once, self.spread)
         run.tick = self.watch(f"{self.bench.task.title}{what}", run.waiting(plan))
         run(plan)
         return run.asked

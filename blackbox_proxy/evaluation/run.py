@@ -13,9 +13,10 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import final
 
-from blackbox_proxy.evaluation.answering import Bench, Stopped, answer, in_place, key, place_key
+from blackbox_proxy.evaluation.answering import AskBench, Bench, BenchQuestion, Stopped, ask_here, key, place_key
 from blackbox_proxy.evaluation.answers import AnswerStore, KeptAnswer
 from blackbox_proxy.evaluation.arms import AnswerJob, Arm
 from blackbox_proxy.evaluation.scoring import Score, scorer
@@ -83,14 +84,26 @@ def _like_the_main_one(arms: Sequence[Arm]) -> list[Arm]:
     return sorted(arms, key=lambda arm: (arm.speaker == "tuned", arm.shown("closed") != shown, not arm.looks))
 
 
+Spread = Callable[[Sequence[str]], Sequence[AskBench]]
+"""Starts who answers elsewhere what calls the hosted model: one for each question that may be under way at a time.
+
+Told the names of the arms that are answered in this process all the same.
+"""
+
+
 @final
 @dataclass(slots=True)
 class Run:
-    """One pass over the stages. at_once: calls under way at a time. tick: told each answer. asked: answers made now."""
+    """One pass over the stages.
+
+    at_once: calls under way at a time in this process. spread: who makes the calls in its place, started where any has
+    to be made; None for nobody. tick: told each answer. asked: answers made now.
+    """
 
     bench: Bench
     store: AnswerStore
     at_once: int = 1
+    spread: Spread | None = None
     tick: Callable[[object], object] = lambda _: None
     asked: int = 0
     _streak: FailureStreak = field(default_factory=lambda: FailureStreak(_HOPELESS))
@@ -107,35 +120,50 @@ class Run:
 
     def __call__(self, plan: Sequence[EvaluationStage]) -> None:
         """Ask what has no answer yet. Raises what ends a run: an interrupt, a budget, errors without end."""
+        here = partial(ask_here, self.bench)
+        callers = self._callers(plan, here)
         for stage in plan:
             calls, local = deque(stage.calls), deque(stage.local)
-            queues = [*[calls] * self.at_once, *([local] if local else [])]
-            work_through([(queue, self._through) for queue in queues], stop=self.bench.stop, name="evaluate")
+            posts = [(calls, partial(self._through, ask)) for ask in callers]
+            posts += [(local, partial(self._through, here))] if local else []
+            work_through(posts, stop=self.bench.stop, name="evaluate")
 
-    def _through(self, unit: Unit) -> None:
+    def _callers(self, plan: Sequence[EvaluationStage], here: AskBench) -> Sequence[AskBench]:
+        """Who makes the calls; nobody is started elsewhere where none is to be made."""
+        units = [unit for stage in plan for unit in stage.calls]
+        if self.spread is None or not any(self._is_open(job) for unit in units for job in unit):
+            return [here] * self.at_once
+        staying = (job.arm.name for stage in plan for unit in stage.local for job in unit)
+        return self.spread(list(dict.fromkeys(staying)))
+
+    def _is_open(self, job: AnswerJob) -> bool:
+        """Whether anything of a job has to be asked."""
+        kept = self.store[key(self.bench, job)]
+        return kept is None or (self._looks(job, kept) and self.store[place_key(self.bench, job)] is None)
+
+    def _through(self, ask: AskBench, unit: Unit) -> None:
         """The jobs of a unit. Where the run was stopped meanwhile, no more of them."""
         with suppress(Stopped):
             for job in unit:
-                self._do(job)
+                self._do(ask, job)
 
-    def _do(self, job: AnswerJob) -> None:
-        at = key(self.bench, job)
-        kept = self.store[at]
+    def _do(self, ask: AskBench, job: AnswerJob) -> None:
+        kept = self.store[key(self.bench, job)]
         if kept is None and not self.bench.stop.is_set():
-            kept = self._keep(answer(self.bench, job))
+            kept = self._keep(ask(BenchQuestion(job)))
             self.tick(kept)
         if kept is not None and not kept.error and self._looks(job, kept):
-            self._look(job)
+            self._look(ask, job)
 
     def _looks(self, job: AnswerJob, kept: KeptAnswer) -> bool:
         """Whether an answer is looked into."""
         looks = job.arm.looks
         return looks == "always" or (looks == "wrong" and self._score(kept.text, job.item) < 1.0)
 
-    def _look(self, job: AnswerJob) -> None:
+    def _look(self, ask: AskBench, job: AnswerJob) -> None:
         """Ask what the closed model says in the place of the fact, for `ceiling`."""
         if self.store[place_key(self.bench, job)] is None:
-            self._keep(in_place(self.bench, job))
+            self._keep(ask(BenchQuestion(job, in_place=True)))
 
     def _keep(self, kept: KeptAnswer) -> KeptAnswer:
         self.store.keep(kept)

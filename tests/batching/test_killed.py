@@ -5,7 +5,6 @@ BATCH_ROWS and BATCH_KILLS make it longer, as 2000 and 20.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import random
@@ -14,7 +13,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -23,23 +22,17 @@ from typing import Any
 import pytest
 
 from blackbox_proxy.standin import running
-from tests.batching.worlds import PRICES, BatchWorld, answers, booked, right, rows_of, world, write_rows
+from tests.batching.processes import RAY, SECONDS, environ, kill_all, marked, pids, write_prices
+from tests.batching.worlds import BatchWorld, answers, booked, right, rows_of, world, write_rows
 from tests.cli.runs import PROGRAM
 from tests.tiny_gguf import write_tiny_llama
 
 ROWS = int(os.environ.get("BATCH_ROWS", "120"))
 KILLS = int(os.environ.get("BATCH_KILLS", "3"))
-SECONDS = 3600.0
 AT_ONCE = 4
 CALLS = 2
 """Requests that a scripted answer takes at most."""
 
-MARK = "BATCH_TEST_MARK"
-"""An environment variable that tells a run's processes, Ray's among them, from all others."""
-
-RAY = pytest.mark.skipif(
-    importlib.util.find_spec("ray") is None, reason="Ray is not installed: `make contracts` has it"
-)
 ENGINES = {
     "local": ("--parallel", str(AT_ONCE)),
     "ray": ("--engine", "ray", "--actors", "2", "--parallel", str(AT_ONCE // 2)),
@@ -66,9 +59,7 @@ class BatchCommand:
         return self.folder / "state" / "blackbox-proxy" / "ledger.sqlite"
 
     def environ(self) -> Mapping[str, str]:
-        homes = {"XDG_CONFIG_HOME": str(self.folder / "config"), "XDG_STATE_HOME": str(self.folder / "state")}
-        # Ray makes its workers the last to be served (nice 15), which a busy machine never comes to.
-        return {**os.environ, **homes, MARK: self.mark, "RAY_worker_niceness": "0"}
+        return environ(self.folder, self.mark)
 
     def start(self) -> subprocess.Popen[bytes]:
         command = [*PROGRAM, "batch", *self.arguments, "--out", str(self.out), "--json"]
@@ -89,34 +80,20 @@ class BatchCommand:
 
     def pids(self, name: str) -> list[int]:
         """This run's processes of a name."""
-        return [pid for pid, shown in marked(self.mark) if shown.startswith(name)]
-
-
-def marked(mark: str) -> Iterator[tuple[int, str]]:
-    """Processes that have the mark in their environment, with their names."""
-    sought = f"{MARK}={mark}".encode()
-    for place in Path("/proc").iterdir():
-        with suppress(OSError, ValueError):
-            pid = int(place.name)
-            if sought in (place / "environ").read_bytes():
-                yield pid, (place / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace").strip()
+        return pids(self.mark, name)
 
 
 @contextmanager
 def batches(served: BatchWorld, folder: Path, engine: str, rows: Path) -> Iterator[BatchCommand]:
     """The command; at its end no process of it is there any more."""
-    config = folder / "config" / "blackbox-proxy"
-    config.mkdir(parents=True)
-    (config / "prices.toml").write_text(PRICES, encoding="utf-8")
+    write_prices(folder)
     asked = (str(rows), "--base-url", served.url, "--model", "tiny", "--pair", str(served.pair))
     knobs = ("--alpha", "0.5", "--max-tokens", "4", *ENGINES[engine])
     command = BatchCommand(folder, (*asked, *knobs), uuid.uuid4().hex)
     try:
         yield command
     finally:
-        for pid, _ in marked(command.mark):
-            with suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
+        kill_all(command.mark)
 
 
 def check_answers(command: BatchCommand, count: int) -> None:
@@ -157,7 +134,7 @@ def test_whatever_is_killed_the_end_is_the_same(tmp_path: Path, engine: str) -> 
             for point in points:
                 if not reached(command, process, point):
                     break
-                actors = command.pids("ray::RowActor")
+                actors = command.pids("ray::PairActor")
                 if actors and chance.random() < 0.5:
                     os.kill(chance.choice(actors), signal.SIGKILL)
                     killed["actor"] += 1

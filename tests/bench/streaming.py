@@ -117,11 +117,13 @@ def closed_model(own: Mapping[str, Sequence[str]]) -> Mapping[str, object]:
 
 
 @contextmanager
-def scripted_api(folder: Path, *, clients: int, own: Mapping[str, Sequence[str]] | None = None) -> Iterator[Running]:
+def scripted_api(
+    folder: Path, *, clients: int, own: Mapping[str, Sequence[str]] | None = None, latency: float = LATENCY
+) -> Iterator[Running]:
     """The stand-in over the scripted model, for so many clients; see `closed_model`."""
     script = folder / "closed.json"
     script.write_text(json.dumps(closed_model(own or {})), encoding="utf-8")
-    options = ("--name", "closed", "--slots", str(clients), "--quirk", f"latency={LATENCY}")
+    options = ("--name", "closed", "--slots", str(clients), "--quirk", f"latency={latency}")
     with process("blackbox_proxy", "standin", "--script", str(script), *options) as running:
         yield running
 

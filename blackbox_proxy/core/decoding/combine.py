@@ -132,7 +132,7 @@ def _within(
 ) -> Mapping[int, Sequence[int]]:
     """By the column of a string, those of the foreign ones whose masses it holds: see `apart`."""
     columns = {piece: column for column, piece in enumerate(pieces)}
-    found: dict[int, list[int]] = {}
+    within: dict[int, list[int]] = {}
     for j in range(known):
         piece = pieces[j]
         if piece not in foreign:
@@ -140,8 +140,8 @@ def _within(
         shorter = (piece[:length] for length in range(1, len(piece)))
         for begun in {first(piece), *(one for one in shorter if one in foreign)} - {b"", piece}:
             if begun in columns:
-                found.setdefault(columns[begun], []).append(j)
-    return found
+                within.setdefault(columns[begun], []).append(j)
+    return within
 
 
 def within_none(pieces: Sequence[bytes], *, foreign: Collection[bytes], known: int) -> NDArray[np.bool_]:

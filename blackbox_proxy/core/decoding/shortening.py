@@ -30,9 +30,9 @@ def shortened(position: Position, text: bytes, *, accepts: Acceptor, count: int)
         return position, 0.0
     kept, end = _fitting(top, text, accepts=accepts, count=count)
     out = math.fsum(math.exp(c.logp) for c in top[:end]) - math.fsum(math.exp(c.logp) for c in kept)
-    left = math.fsum(math.exp(c.logp) for c in top[end:])
+    below = math.fsum(math.exp(c.logp) for c in top[end:])
     ceiling = max([position.ceiling, *(c.logp for c in top[end : end + 1])])
-    tail = min(1.0, position.tail + left)
+    tail = min(1.0, position.tail + below)
     return replace(position, top=kept, tail=tail, ceiling=ceiling, further=top[end:]), max(out, 0.0)
 
 
@@ -58,8 +58,7 @@ def competing(position: Position, pieces: Collection[bytes]) -> Position:
     """The position, with the further tokens that are some of the pieces among those that compete."""
     if not position.further:
         return position
-    wanted = {*pieces}
-    return with_requested(position, [*_of(position.further, wanted)])
+    return with_requested(position, [*_of(position.further, {*pieces})])
 
 
 def _of(candidates: Sequence[Candidate], pieces: Collection[bytes]) -> Iterator[Candidate]:

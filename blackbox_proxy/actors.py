@@ -1,7 +1,8 @@
-"""The one door to Ray: actors that each hold a pair and answer rows. The extra `ray` has it.
+"""The one door to Ray: actors that each open what answers, and answer for batches and evaluations. Extra `ray`.
 
-Plain actors, not Ray Data: what comes of a row must be on the disk as soon as it is there, and after the death of a
-worker only what that one had under way may be asked again. Ray Data hands rows out in blocks, and does a block anew.
+Knows no row and no task: what is opened in an actor, and what is asked of it, are the caller's, and picklable. Plain
+actors, not Ray Data: what was answered must be on the disk as soon as it is there, and after the death of a worker only
+what that one had under way may be asked again. Ray Data hands rows out in blocks, and does a block anew.
 """
 
 from __future__ import annotations
@@ -9,16 +10,13 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any, NoReturn, final
+from typing import Any, Generic, NoReturn, Protocol, TypeVar, final
 from urllib.parse import urlsplit
 
-from blackbox_proxy.batching.answering import Ask, BatchModel, BatchUnit, RowAnswerer, opened, rows_at_once
-from blackbox_proxy.batching.answers import KeptRow
-from blackbox_proxy.batching.options import BatchOptions, RayCluster
 from blackbox_proxy.core.money.amounts import Budget
 from blackbox_proxy.errors import BlackboxProxyError, InputError
 from blackbox_proxy.ledger.books import Ledger
@@ -27,10 +25,10 @@ from blackbox_proxy.ledger.place import LedgerPlace
 from blackbox_proxy.ledger.prices import PriceList
 
 DEATHS = 5
-"""So many actors may die over one row before it counts as failed: it may be the row that kills them."""
+"""So many actors may die over one question before it counts as failed: it may be the question that kills them."""
 
 STORE = 100 * 2**20
-"""Bytes of Ray's object store on a cluster that is started here; rows and answers are small."""
+"""Bytes of Ray's object store on a cluster that is started here; questions and answers are small."""
 
 SECONDS = 600.0
 """Seconds that actors may take to load their pairs."""
@@ -44,8 +42,59 @@ REACH_SECONDS = 10.0
 """Seconds in which a cluster has to take a connection."""
 
 
+MOST = 64
+"""Questions that an actor may have at once where nobody says how many; more wait in Ray's own queue."""
+
+
+_Unit = TypeVar("_Unit")
+_Answer = TypeVar("_Answer")
+_Asked_contra = TypeVar("_Asked_contra", contravariant=True)
+_Given_co = TypeVar("_Given_co", covariant=True)
+
+
 class ClusterLost(BlackboxProxyError):
     """The Ray cluster could not be reached, or went away."""
+
+
+class ActorsDied(BlackboxProxyError):
+    """Several actors died over one question."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class RayCluster:
+    """Where actors run, each with a pair of its own.
+
+    Attributes:
+        address: Of a cluster that runs, as `ray.init` takes it; "" starts one on this machine.
+        actors: How many.
+        gpus: GPUs for each, which may be a part of one; the pair file says how many layers go there.
+    """
+
+    address: str = ""
+    actors: int = 2
+    gpus: float = 0.0
+
+
+class ActorWork(Protocol[_Asked_contra, _Given_co]):
+    """What an actor answers with, open. Safe from several threads."""
+
+    @property
+    def at_once(self) -> int:
+        """Questions that are under way at a time."""
+        ...
+
+    def answer(self, unit: _Asked_contra, /) -> _Given_co:
+        """What came of a question. Raises what all further questions would meet as well."""
+        ...
+
+
+class ActorPlan(Protocol[_Asked_contra, _Given_co]):
+    """What an actor answers with, described so that any process can open it. Picklable."""
+
+    def opened(self, ledger: Ledger | None, /) -> AbstractContextManager[ActorWork[_Asked_contra, _Given_co]]:
+        """Open it. ledger: where requests are booked; None for nowhere."""
+        ...
 
 
 def check_cluster(cluster: RayCluster) -> None:
@@ -90,31 +139,30 @@ class DistantLedger:
 
 
 @final
-class RowActor:
-    """Answers rows in a process of its own, by what it opens there once. node: of the process that started it."""
+class PairActor(Generic[_Unit, _Answer]):
+    """Answers in a process of its own, by what it opens there once. node: of the process that started it."""
 
-    def __init__(self, model: BatchModel, ledger: DistantLedger | None, parallel: int | None, *, node: str) -> None:
-        self._model, self._ledger, self._parallel, self._node = model, ledger, parallel, node
+    def __init__(self, plan: ActorPlan[_Unit, _Answer], ledger: DistantLedger | None, *, node: str) -> None:
+        self._plan, self._ledger, self._node = plan, ledger, node
         self._lock, self._resources = Lock(), ExitStack()
-        self._answerer: RowAnswerer | None = None
+        self._work: ActorWork[_Unit, _Answer] | None = None
 
     def slots(self) -> int:
-        """Rows that it takes at a time, when it is ready."""
-        return rows_at_once(self._opened(), self._parallel)
+        """Questions that it takes at a time, when it is ready."""
+        return self._opened().at_once
 
-    def answer(self, unit: BatchUnit) -> KeptRow:
-        """What came of a row."""
+    def answer(self, unit: _Unit) -> _Answer:
+        """What came of a question."""
         return self._opened().answer(unit)
 
-    def _opened(self) -> RowAnswerer:
+    def _opened(self) -> ActorWork[_Unit, _Answer]:
         """What answers; opened by the first that asks."""
         with self._lock:
-            if self._answerer is None:
+            if self._work is None:
                 self._check_node()
                 ledger = None if self._ledger is None else self._resources.enter_context(self._ledger.open())
-                api = self._resources.enter_context(self._model.connected(ledger))
-                self._answerer = self._resources.enter_context(opened(self._model, api, self._parallel))
-            return self._answerer
+                self._work = self._resources.enter_context(self._plan.opened(ledger))
+            return self._work
 
     def _check_node(self) -> None:
         """Raises InputError on another machine where the ledger is a file: it would be another, and no budget hold."""
@@ -133,31 +181,54 @@ def _node() -> str:
 
 
 @contextmanager
-def actors(model: BatchModel, ledger: Ledger | None, options: BatchOptions) -> Iterator[Sequence[Ask]]:
-    """Start the actors; gives what answers units, once for each that may be under way at a time.
+def ray_cluster(cluster: RayCluster) -> Iterator[None]:
+    """Connect to the cluster, or start one on this machine, which ends with the block.
+
+    Raises ClusterLost where it cannot be reached, or has no room.
+    """
+    import ray
+
+    _start(cluster)
+    try:
+        _check_room(cluster)
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def actors(
+    plan: ActorPlan[_Unit, _Answer], ledger: Ledger | None, cluster: RayCluster, *, most: int = MOST
+) -> Iterator[Sequence[Callable[[_Unit], _Answer]]]:
+    """Start the actors, within `ray_cluster`; they end with the block, or after an error with the cluster.
+
+    Args:
+        plan: What each of them opens.
+        ledger: Where requests are booked; None for nowhere.
+        cluster: How many they are, and what each takes.
+        most: Questions that one may have at once.
+
+    Gives what answers units, once for each that may be under way at a time. That raises ActorsDied where DEATHS actors
+    died over a unit, and ClusterLost.
 
     Raises:
-        ClusterLost: Where the cluster cannot be reached, or has no room.
         BlackboxProxyError: Where an actor cannot open the pair or the endpoint.
     """
     import ray
 
-    cluster = options.cluster
-    _start(cluster)
-    try:
-        _check_room(cluster)
-        place = None if ledger is None else DistantLedger.of(ledger)
-        # An actor takes slots() at once; more wait in Ray's own queue.
-        kind = ray.remote(RowActor).options(
-            num_cpus=1, num_gpus=cluster.gpus, max_restarts=-1, max_concurrency=options.parallel or 64
-        )
-        handles = [kind.remote(model, place, options.parallel, node=_node()) for _ in range(cluster.actors)]
-        for handle in handles:
-            handle.slots.remote()  # so that all open their pairs at the same time
-        slots = [_slots(handle) for handle in handles]
-        yield [_asking(handle) for handle, count in zip(handles, slots, strict=True) for _ in range(count)]
-    finally:
-        ray.shutdown()
+    place = None if ledger is None else DistantLedger.of(ledger)
+    kind = ray.remote(PairActor).options(
+        num_cpus=1, num_gpus=cluster.gpus, max_restarts=-1, max_concurrency=max(most, 1)
+    )
+    handles = [kind.remote(plan, place, node=_node()) for _ in range(cluster.actors)]
+    for handle in handles:
+        handle.slots.remote()  # so that all open their pairs at the same time
+    slots = [_slots(handle) for handle in handles]
+    yield [_asking(handle) for handle, count in zip(handles, slots, strict=True) for _ in range(count)]
+    # After an error the cluster may be gone, and a call to it would hang; `ray_cluster` ends all that is left of it.
+    for handle in handles:
+        with suppress(ray.exceptions.RayError, ConnectionError):
+            ray.kill(handle)
 
 
 def _start(cluster: RayCluster) -> None:
@@ -206,25 +277,24 @@ def _check_room(cluster: RayCluster) -> None:
         )
 
 
-def _asking(handle: Any) -> Ask:  # noqa: ANN401 (a handle of Ray, which may be missing)
-    """Has an actor answer. Where it dies, the row is asked again: of the actor that Ray starts in its place."""
+def _asking(handle: Any) -> Callable[[Any], Any]:  # noqa: ANN401 (a handle of Ray, which may be missing)
+    """Has an actor answer. Where it dies, the unit is asked again: of the actor that Ray starts in its place."""
     import ray
 
-    def ask(unit: BatchUnit) -> KeptRow:
+    def ask(unit: Any) -> Any:  # noqa: ANN401 (of the actor's own types)
         for _ in range(DEATHS):
             try:
                 with _speaking():
-                    kept: KeptRow = ray.get(handle.answer.remote(unit))
-                    return kept
+                    return ray.get(handle.answer.remote(unit))
             except ray.exceptions.ActorUnavailableError:
                 _slots(handle)
-        return KeptRow(unit.key, error=f"{DEATHS} actors died over it (take --engine local to see why)")
+        raise ActorsDied(f"{DEATHS} actors died over it", hint="take --engine local to see why")
 
     return ask
 
 
 def _slots(handle: Any) -> int:  # noqa: ANN401 (a handle of Ray)
-    """Rows that an actor takes at a time, when it is ready, or the one that Ray starts in its place.
+    """Questions that an actor takes at a time, when it is ready, or the one that Ray starts in its place.
 
     Until Ray has noticed a death, and while it starts an actor anew, each call is refused at once.
     """
