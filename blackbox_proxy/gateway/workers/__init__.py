@@ -1,0 +1,1 @@
+"""Several processes behind one address: who starts and ends them, what each may take, and who takes a connection."""
