@@ -21,6 +21,7 @@ from blackbox_proxy.cli.endpoint import EndpointOptions
 from blackbox_proxy.cli.options import AsJson, write_json
 from blackbox_proxy.cli.taping import TapeOptions
 from blackbox_proxy.errors import InputError
+from blackbox_proxy.gateway.workers import MOST_WORKERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -106,7 +107,9 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port, in place of the file's; 0 takes a free one.")] = None,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Processes that answer, each with pairs of its own, in place of the file's."),
+        typer.Option(
+            min=1, max=MOST_WORKERS, help="Processes that answer, each with pairs of its own, in place of the file's."
+        ),
     ] = None,
     log_format: Annotated[
         LogFormat, typer.Option(help="How the log on standard error is written; json: a line for each answer too.")

@@ -1,4 +1,4 @@
-"""One worker of `serve --workers`, which starts it: `python -m blackbox_proxy.cli.working CONFIG FORMAT [--json] SEAT`."""
+"""One worker of `serve`, which starts it: `python -m blackbox_proxy.cli.working CONFIG FORMAT [--json] SEAT`."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from blackbox_proxy.gateway.keys import read_amount
 from blackbox_proxy.gateway.limits.rates import KeyLimits
 from blackbox_proxy.gateway.requests import RequestLimits
+from blackbox_proxy.gateway.workers import MOST_WORKERS
 from blackbox_proxy.local.template import DEFAULT
 from blackbox_proxy.openai_http.listening import LOOPBACK
 from blackbox_proxy.remote.profiles.schema import ProfileOptions
@@ -23,10 +24,6 @@ class ConfigTable(BaseModel):
     """Knows no field but its own, and takes no value of another type."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-MOST_WORKERS = 64
-"""Most processes behind one address."""
 
 
 class ServerConfig(ConfigTable):
