@@ -21,7 +21,7 @@ from blackbox_proxy.gateway.limits.rates import KeyLimits
 from blackbox_proxy.ledger.books import open_ledger
 from blackbox_proxy.ledger.rows import LedgerRow
 from blackbox_proxy.standin import running
-from tests.gateway.serving import CONTEXT, config_text
+from tests.gateway.serving import CONTEXT, config_text, gateway
 from tests.gateway.test_life import drains, told
 from tests.gateway.test_metrics import Measured, total
 from tests.gateway.worker_gateway import WorkerGateway, serving_workers, until
@@ -77,13 +77,11 @@ def test_two_workers_are_one_gateway(closed: TinyModel, pair_file: Path, tmp_pat
     keys = {name: add_key(tmp_path / "keys.txt", name, limits) for name, limits in names.items()}
     with running(closed.path, name="tiny", context=CONTEXT) as url:
         more = 'metrics = true\nkeys = "keys.txt"\n[limits]\nfile = "limits.sqlite"\n[ledger]\nfile = "ledger.sqlite"\n'
-        (tmp_path / "g.toml").write_text(config_text(url, pair=pair_file, server=more))
-        with serving_workers(tmp_path / "g.toml", "--log-format", "json", workers=1) as one:
-            alone = texts(in_one_moment(one.url, 1, keys["ann"]))
-            assert len(alone) == 1
-            one_cells = cells(Measured(one.url, keys))
-        with open_ledger(tmp_path / "ledger.sqlite") as ledger:
-            before = len(list(ledger.store.rows()))
+        text = config_text(url, pair=pair_file, server=more)
+        (tmp_path / "g.toml").write_text(text)
+        with gateway(text, folder=tmp_path) as one:
+            alone = texts(in_one_moment(one, 1, keys["ann"]))
+            one_cells = cells(Measured(one, keys))
         with serving_workers(tmp_path / "g.toml", "--log-format", "json") as two:
             served = Measured(two.url, keys)
             assert texts(in_one_moment(two.url, 8, keys["ann"])) == alone
@@ -96,7 +94,7 @@ def test_two_workers_are_one_gateway(closed: TinyModel, pair_file: Path, tmp_pat
     workers = {json.loads(line).get("worker") for line in two.lines if '"event": "answer"' in line}
     assert workers == {1, 2}, "else one answered them all"
     with open_ledger(tmp_path / "ledger.sqlite") as ledger:
-        check_figures(list(ledger.store.rows())[before:], seen)
+        check_figures(list(ledger.store.rows()), seen)
 
 
 def check_figures(rows: list[LedgerRow], seen: Json) -> None:

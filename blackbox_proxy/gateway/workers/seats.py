@@ -125,9 +125,9 @@ def serve_seat(
             turns.leave()
             readiness.drain()
 
-        ListeningServer(uvicorn_config(turns.counting(app), config), on_ready=ready, on_drain=drain).run(
-            sockets=[listener]
-        )
+        settings = uvicorn_config(turns.counting(app), config)
+        settings.loop = "asyncio"  # uvloop would take connections itself, without asking whose turn it is
+        ListeningServer(settings, on_ready=ready, on_drain=drain).run(sockets=[listener])
 
 
 def _end_with(control: socket.socket) -> None:

@@ -190,7 +190,7 @@ class WorkerGroup:
         return 0
 
     def _ended(self, worker: _Worker, run: _Run, *, ending: bool) -> int:
-        status = run.process.wait()
+        status = _status(run.process)
         self._selector.unregister(run.control)
         run.control.close()
         worker.run = None
@@ -223,6 +223,7 @@ class WorkerGroup:
                 continue
             for worker in self._workers:
                 worker.signal(number if ended_by else signal.SIGTERM)
+                worker.due = None
             if not ended_by:
                 self._kill_at = time.monotonic() + self._config.server.drain + SLACK
             ended_by = ended_by or number
@@ -331,6 +332,15 @@ def _shared_file(size: int) -> IO[bytes]:
     file = tempfile.TemporaryFile()  # noqa: SIM115 (closed by whoever asks)
     file.truncate(size)
     return file
+
+
+def _status(process: subprocess.Popen[bytes]) -> int:
+    """With what a process ended that has closed its socket: it does so last, and is killed where it goes on."""
+    try:
+        return process.wait(SLACK)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
 
 
 def _signal_name(number: int) -> str:
