@@ -62,7 +62,7 @@ def check_killed(served: WorkerGateway, key: str, alone: str) -> None:
         answer = post(served.url, "/v1/completions", ASKED, authorization=f"Bearer {key}")
         assert (answer.status, answer.json["choices"][0]["text"]) == (200, alone)
         assert call(served.url, "/health/ready").status == 200, "who loads its pair takes no connection"
-    assert served.wait_for(f"worker {said[1]} answers again")
+    served.wait_for(f"worker {said[1]} answers again")
     assert old[0] not in served.workers()
     assert len(served.workers()) == 2
 
@@ -157,3 +157,34 @@ def test_signals_reach_all_workers_and_drop_no_stream(
                 assert len(ends(begun)) == 1
             assert served.process.wait(60) in {0, -signal.SIGTERM}
             assert not [line for line in served.lines if "started again" in line]
+
+
+UNSTEERED = """
+[server]
+port = 0
+[ledger]
+off = true
+[upstreams.u]
+base_url = "http://127.0.0.1:9/v1"
+[models.m]
+upstream = "u"
+model = "m"
+"""
+
+
+def is_gone(process: int) -> bool:
+    """Whether a process has ended, also where nobody has asked for its status yet."""
+    try:
+        return "State:\tZ" in Path(f"/proc/{process}/status").read_text(encoding="ascii")
+    except OSError:
+        return True
+
+
+def test_workers_do_not_outlive_who_started_them(tmp_path: Path) -> None:
+    (tmp_path / "g.toml").write_text(UNSTEERED)
+    with serving_workers(tmp_path / "g.toml") as served:
+        workers = served.workers()
+        assert len(workers) == 2
+        served.process.kill()
+        assert served.process.wait(60) == -signal.SIGKILL
+        assert until(lambda: all(is_gone(worker) for worker in workers))

@@ -65,8 +65,9 @@ def serving_workers(path: Path, *arguments: str, workers: int = 2) -> Iterator[W
             assert first, gateway.lines
             gateway.url = json.loads(first)["url"]
             yield gateway
-            process.terminate()
-            assert process.wait(SECONDS) in {0, -signal.SIGTERM}
+            if process.poll() is None:
+                process.terminate()
+                assert process.wait(SECONDS) in {0, -signal.SIGTERM}
         finally:
             process.kill()
             listener.join(SECONDS)
