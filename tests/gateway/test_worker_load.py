@@ -1,6 +1,7 @@
 """Sixty-four streaming clients at once on two workers, for a minute: the promises of tests/gateway/test_load.py hold.
 
-No error, every answer its own, both workers take their part, and memory stays.
+No error, every answer its own, both workers take their part, and memory stays. The pair is a tiny one, so that what is
+tried is what several processes do, and not llama.cpp.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from tests.bench.streaming import ask_in_turn, scripted_api, write_config
+from tests.gateway.serving import CONTEXT
 from tests.gateway.test_load import CLIENTS, GROWTH, NEAR, QUESTIONS, TOKENS, crowd, moved, near_tie
 from tests.gateway.worker_gateway import WorkerGateway, serving_workers
+from tests.tiny_gguf import TinyModel
 
 SECONDS = 60.0
 LEAST_PART = 0.25
@@ -33,11 +36,10 @@ def resident_mb(gateway: WorkerGateway) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.weights
-@pytest.mark.usefixtures("smollm2_path")
-def test_sixty_four_streams_keep_apart_on_two_workers(tmp_path: Path) -> None:
+def test_sixty_four_streams_keep_apart_on_two_workers(tiny_bpe: TinyModel, tiny_lora: Path, tmp_path: Path) -> None:
+    members = f"model = {json.dumps(str(tiny_bpe.path))}\nadapter = {json.dumps(str(tiny_lora))}\n"
     with scripted_api(tmp_path, clients=CLIENTS, own=QUESTIONS) as api:
-        config = write_config(tmp_path, api.url, clients=CLIENTS, context=512, tokens=TOKENS)
+        config = write_config(tmp_path, api.url, clients=CLIENTS, context=CONTEXT, tokens=TOKENS, members=members)
         with serving_workers(config, "--log-format", "json") as gateway:
             alone = {one.question: one for one in asyncio.run(ask_in_turn(gateway.url, list(QUESTIONS), logprobs=True))}
             asyncio.run(crowd(gateway.url, 0.0))
