@@ -82,7 +82,7 @@ class MetricsWatch:
             yield
             return
         self._shared = _SharedLevels(_Levels(gates, loads))
-        with self._shared.told():
+        with self._shared.telling():
             yield
 
     def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
@@ -190,7 +190,7 @@ class _SharedLevels:
         self._counted: dict[tuple[str, ...], float] = {}
 
     @contextmanager
-    def told(self) -> Iterator[None]:
+    def telling(self) -> Iterator[None]:
         """Copied every so often while the block runs, and at its end."""
         ended = threading.Event()
 
@@ -213,19 +213,20 @@ class _SharedLevels:
         with self._lock:
             for metric in self._levels.collect():
                 for sample in metric.samples:
-                    names, own = tuple(sample.labels), tuple(sample.labels.values())
+                    names, label_values = tuple(sample.labels), tuple(sample.labels.values())
                     if metric.type == "gauge":
-                        self._gauge(metric, names).labels(*own).set(sample.value)
+                        self._gauge(metric, names).labels(*label_values).set(sample.value)
                         continue
                     # The file goes on from what a worker before this one had counted.
-                    before = self._counted.get((metric.name, *own), 0.0)
-                    self._counter(metric, names).labels(*own).inc(sample.value - before)
-                    self._counted[metric.name, *own] = sample.value
+                    before = self._counted.get((metric.name, *label_values), 0.0)
+                    self._counter(metric, names).labels(*label_values).inc(sample.value - before)
+                    self._counted[metric.name, *label_values] = sample.value
 
     def _gauge(self, metric: Metric, labels: tuple[str, ...]) -> Gauge:
         if metric.name not in self._gauges:
-            made = Gauge(metric.name, metric.documentation, labels, registry=None, multiprocess_mode="livesum")
-            self._gauges[metric.name] = made
+            self._gauges[metric.name] = Gauge(
+                metric.name, metric.documentation, labels, registry=None, multiprocess_mode="livesum"
+            )
         return self._gauges[metric.name]
 
     def _counter(self, metric: Metric, labels: tuple[str, ...]) -> Counter:

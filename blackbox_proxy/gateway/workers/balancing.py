@@ -62,7 +62,7 @@ class WorkerTurns:
 
     def __init__(self, loads: WorkerLoads, number: int) -> None:
         self._loads, self._number = loads, number
-        self._under_way = self._left = 0
+        self._under_way = self._passed = 0
         self._taken: deque[float] = deque()
         self._is_away = True
 
@@ -98,10 +98,10 @@ class WorkerTurns:
     def is_mine(self) -> bool:
         """Whether to take the next connection; where it is another's turn, after a short wait for that."""
         least = self._loads.least_but(self._number)
-        if least is None or self._load() <= least or self._left >= PATIENCE:
-            self._left = 0
+        if least is None or self._load() <= least or self._passed >= PATIENCE:
+            self._passed = 0
             return True
-        self._left += 1
+        self._passed += 1
         time.sleep(PAUSE)  # the event loop would come back at once, as long as nobody took it
         return False
 

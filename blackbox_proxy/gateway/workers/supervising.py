@@ -129,7 +129,7 @@ class WorkerGroup:
         for worker in self._workers:
             self._loads.put(worker.number, ABSENT)
         with ExitStack() as opened:
-            signals = opened.enter_context(_told_signals())
+            signals = opened.enter_context(_signal_socket())
             opened.callback(self._close)
             self._selector.register(signals, selectors.EVENT_READ)
             self._workers[0].due = 0.0  # alone at first: what is wrong with the configuration is then said once
@@ -141,7 +141,7 @@ class WorkerGroup:
                     if key.fileobj is signals:
                         ended_by = self._heard(signals.recv(64), ended_by)
                         continue
-                    status = self._told(*key.data, ending=bool(ended_by))
+                    status = self._hear(*key.data, ending=bool(ended_by))
                     if status:
                         return -status
                 self._kill_late()
@@ -176,7 +176,7 @@ class WorkerGroup:
         worker.run, worker.due = _Run(process, here, time.monotonic()), None
         self._selector.register(here, selectors.EVENT_READ, (worker, worker.run))
 
-    def _told(self, worker: _Worker, run: _Run, *, ending: bool) -> int:
+    def _hear(self, worker: _Worker, run: _Run, *, ending: bool) -> int:
         """A worker says that it answers, or its end closes the socket; gives the status where the group is to end."""
         try:
             said = run.control.recv(1)
@@ -307,7 +307,7 @@ def supervise(
 
 
 @contextmanager
-def _told_signals() -> Iterator[socket.socket]:
+def _signal_socket() -> Iterator[socket.socket]:
     """A socket that gives the number of each signal that comes while the block runs."""
     here, there = socket.socketpair()
     there.settimeout(0)
