@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from blackbox_proxy.errors import BlackboxProxyError, InputError
 
@@ -47,12 +47,21 @@ def _partial(error: BlackboxProxyError) -> Mapping[str, object]:
 
 def main() -> None:
     """Run the command line on `sys.argv` and exit."""
-    _prepare()
+    exiting(_app)
+
+
+def _app() -> None:
     from blackbox_proxy.cli.commands import app
 
+    app(prog_name="blackbox-proxy")
+
+
+def exiting(run: Callable[[], object]) -> None:
+    """Run something as a program, whose errors are sentences, and exit."""
+    _prepare()
     try:
         try:
-            app(prog_name="blackbox-proxy")
+            run()
         finally:
             sys.stdout.flush()
     except BlackboxProxyError as error:

@@ -21,14 +21,16 @@ from blackbox_proxy.cli.endpoint import EndpointOptions
 from blackbox_proxy.cli.options import AsJson, write_json
 from blackbox_proxy.cli.taping import TapeOptions
 from blackbox_proxy.errors import InputError
+from blackbox_proxy.gateway.workers import MOST_WORKERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from blackbox_proxy.gateway.config import Config
     from blackbox_proxy.gateway.limits.rates import KeyLimits
     from blackbox_proxy.gateway.starter import UpstreamPlace
     from blackbox_proxy.gateway.watching.events import GatewayWatch
+    from blackbox_proxy.ledger.books import Ledger
 
 
 class LogFormat(StrEnum):
@@ -80,6 +82,8 @@ SERVE_EXAMPLES = """Examples:
 `blackbox-proxy serve --record upstream.jsonl.gz`
 
 `blackbox-proxy serve --log-format json`
+
+`blackbox-proxy serve --workers 2`
 """
 INIT_EXAMPLES = """Examples:
 
@@ -101,6 +105,12 @@ def serve(
     config: ConfigFile = CONFIG,
     host: Annotated[str | None, typer.Option(help="Address to listen on, in place of the file's.")] = None,
     port: Annotated[int | None, typer.Option(help="Port, in place of the file's; 0 takes a free one.")] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=MOST_WORKERS, help="Processes that answer, each with pairs of its own, in place of the file's."
+        ),
+    ] = None,
     log_format: Annotated[
         LogFormat, typer.Option(help="How the log on standard error is written; json: a line for each answer too.")
     ] = LogFormat.TEXT,
@@ -111,23 +121,17 @@ def serve(
 
     Runs until interrupted or terminated; answers under way are finished first. On SIGHUP it reads models and keys anew.
     """
-    from blackbox_proxy.cli.settings import read_settings
     from blackbox_proxy.gateway.config import read_config, variable
     from blackbox_proxy.gateway.server import serve as serve_gateway
 
-    given = {"host": host, "port": None if port is None else str(port)}
+    given = {"host": host, "port": _text(port), "workers": _text(workers)}
     over = {variable("server", name): value for name, value in given.items() if value is not None}
     environ = {**os.environ, **over}
     read = read_config(config, environ)
-    booked = read.ledger
-    budget = BudgetOptions(
-        max_cost=tuple(booked.max_cost),
-        max_calls=tuple(booked.max_calls),
-        tag=tuple(f"{key}={value}" for key, value in booked.tags.items()),
-        ledger=read.ledger_place,
-        no_ledger=booked.off,
-    )
-    with budget.books(read_settings()) as ledger, _log_in(log_format) as (log, watch):
+    if read.server.workers > 1:
+        _serve_by_workers(config, read, environ, log_format=log_format, cassette=cassette, as_json=as_json)
+        return
+    with books_of(read) as ledger, log_in(log_format) as (log, watch):
         serve_gateway(
             read,
             announce=lambda url: _announce(url, read, as_json=as_json),
@@ -139,17 +143,69 @@ def serve(
         )
 
 
+def _text(value: int | None) -> str | None:
+    return None if value is None else str(value)
+
+
+def _serve_by_workers(
+    config: Path,
+    read: Config,
+    environ: Mapping[str, str],
+    *,
+    log_format: LogFormat,
+    cassette: TapeOptions,
+    as_json: bool,
+) -> None:
+    """`serve` where several processes answer. Raises InputError where a cassette is named, which has one reader."""
+    from blackbox_proxy.gateway.workers.supervising import supervise
+
+    if cassette != TapeOptions():
+        raise InputError(
+            f"a cassette goes with one worker, and there are {read.server.workers}", hint="add --workers 1"
+        )
+    command = [sys.executable, "-m", "blackbox_proxy.cli.working", str(config), log_format.value]
+    command += ["--json"] if as_json else []
+    with log_in(log_format) as (log, _):
+        status = supervise(
+            read,
+            command=command,
+            environ=environ,
+            announce=lambda url: _announce(url, read, as_json=as_json),
+            log=log,
+        )
+    raise typer.Exit(status)
+
+
 @contextmanager
-def _log_in(form: LogFormat) -> Iterator[tuple[Callable[[str], object], Sequence[GatewayWatch]]]:
-    """What notes are told to, and what is told of answers."""
+def books_of(read: Config) -> Iterator[Ledger | None]:
+    """The open ledger of a configuration; None where nothing is booked."""
+    from blackbox_proxy.cli.settings import read_settings
+
+    booked = read.ledger
+    budget = BudgetOptions(
+        max_cost=tuple(booked.max_cost),
+        max_calls=tuple(booked.max_calls),
+        tag=tuple(f"{key}={value}" for key, value in booked.tags.items()),
+        ledger=read.ledger_place,
+        no_ledger=booked.off,
+    )
+    with budget.books(read_settings()) as ledger:
+        yield ledger
+
+
+@contextmanager
+def log_in(
+    form: LogFormat, *, worker: int | None = None
+) -> Iterator[tuple[Callable[[str], object], Sequence[GatewayWatch]]]:
+    """What notes are told to, and what is told of answers. worker: which of several writes it."""
     from blackbox_proxy.cli import show
 
     if form is not LogFormat.JSON:
-        yield show.note, ()
+        yield show.note if worker is None else lambda said: show.note(f"worker {worker}: {said}"), ()
         return
     from blackbox_proxy.gateway.watching.json_log import json_lines
 
-    with json_lines(sys.stderr) as lines:
+    with json_lines(sys.stderr, worker=worker) as lines:
         yield lines.note, (lines,)
 
 

@@ -245,6 +245,12 @@ def _check(file: _File, source: _Source) -> None:
             raise source.mistake(("upstreams", name), "it needs a profile or a base_url")
         if upstream.api_key_env and upstream.api_key_file:
             raise source.mistake(("upstreams", name, "api_key_file"), "give one of api_key_env and api_key_file")
+        if upstream.at_once < server.workers:
+            raise source.mistake(
+                ("upstreams", name, "at_once"),
+                f"{upstream.at_once} answers at a time cannot be shared among {server.workers} workers",
+                hint=f"at_once = {server.workers} or more, if the upstream allows it; or fewer workers",
+            )
     _check_models(file, source)
 
 

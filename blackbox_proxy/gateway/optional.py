@@ -9,18 +9,29 @@ from typing import TYPE_CHECKING
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.gateway.tables import TracesConfig
 from blackbox_proxy.gateway.watching.events import GatewayWatch
+from blackbox_proxy.gateway.watching.places import MetricsPlace
 
 if TYPE_CHECKING:
     from blackbox_proxy.gateway.watching.metrics import MetricsWatch
 
 
-def open_metrics() -> MetricsWatch:
-    """What counts for `/metrics`. Raises InputError where prometheus-client is missing."""
+def open_metrics(place: MetricsPlace | None = None) -> MetricsWatch:
+    """What counts for `/metrics`. Raises InputError where prometheus-client is missing.
+
+    place: where several workers count together; None: this process counts alone.
+    """
     try:
         from blackbox_proxy.gateway.watching.metrics import MetricsWatch
     except ImportError as error:
         raise missing("metrics", error) from None
-    return MetricsWatch()
+    return MetricsWatch(place)
+
+
+def forget_levels(place: MetricsPlace) -> None:
+    """A worker is gone: what it had under way counts no more. What it had counted stays."""
+    from blackbox_proxy.gateway.watching.metrics import forget
+
+    forget(place)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from blackbox_proxy.gateway.models import Catalogue, ModelOpener
 FROM_START = (
     "host",
     "port",
+    "workers",
     "cors_origins",
     "drain",
     "open_after",

@@ -6,7 +6,7 @@ import gc
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -28,6 +28,7 @@ from blackbox_proxy.gateway.operations import Operations
 from blackbox_proxy.gateway.optional import open_metrics, open_tracing
 from blackbox_proxy.gateway.reloading import Reloader, ignore_hangups
 from blackbox_proxy.gateway.watching.events import GatewayWatch, Watches
+from blackbox_proxy.gateway.watching.places import MetricsPlace
 from blackbox_proxy.ledger.books import Ledger
 from blackbox_proxy.openai_http.listening import ListeningServer, in_background, listening, url_of
 
@@ -115,14 +116,16 @@ def application(  # noqa: PLR0913 (one knob each, all but three with a default)
     tape: Tape | None = None,
     again: Callable[[], Config] | None = None,
     watch: Sequence[GatewayWatch] = (),
+    metrics_place: MetricsPlace | None = None,
 ) -> Iterator[ASGIApp]:
     """Everything opened, and the ASGI application of it.
 
     readiness: is told once the pairs are loaded. again: reads the configuration anew, for SIGHUP. watch: are told of
-    requests, answers and calls, besides what the configuration switches on.
+    requests, answers and calls, besides what the configuration switches on. metrics_place: where several workers count
+    together; None: this process counts alone.
     """
     keys = keys_of(config, environ)
-    metrics = open_metrics() if config.server.metrics else None
+    metrics = open_metrics(metrics_place) if config.server.metrics else None
     with (
         _limiting(config, environ, keys) as limiter,
         _caching(config, environ) as cache,
@@ -135,9 +138,8 @@ def application(  # noqa: PLR0913 (one knob each, all but three with a default)
             tape=tape,
             watches=(watches := Watches([*watch, *traces, *([] if metrics is None else [metrics])])),
         ) as doors,
+        nullcontext() if metrics is None else metrics.levels(doors.gates_now, doors.loads_now),
     ):
-        if metrics is not None:
-            metrics.add_levels(doors.gates_now, doors.loads_now)
         catalogue = doors.catalogue(config)
         check_budgets(catalogue.apis, keys)
         for note in notes(catalogue):
@@ -182,7 +184,7 @@ def serve(
     server, readiness = config.server, Readiness(ledger_check(ledger))
     ignore_hangups()
     with listening(server.host, server.port) as listener, ExitStack() as opened:
-        with _starting(config, listener, readiness):
+        with answering_not_ready(config, listener, readiness):
             app = opened.enter_context(
                 application(
                     config,
@@ -198,17 +200,17 @@ def serve(
             )
         gc.freeze()  # vocabularies have a hundred thousand objects, which would be looked through again and again
         ListeningServer(
-            _uvicorn(app, config), on_ready=lambda: announce(url_of(listener)), on_drain=readiness.drain
+            uvicorn_config(app, config), on_ready=lambda: announce(url_of(listener)), on_drain=readiness.drain
         ).run(sockets=[listener])
 
 
 @contextmanager
-def _starting(config: Config, listener: socket.socket, readiness: Readiness) -> Iterator[None]:
+def answering_not_ready(config: Config, listener: socket.socket, readiness: Readiness) -> Iterator[None]:
     """Answer from a background thread that this server lives, and is not ready."""
     server = config.server
     app = starting_app(server, readiness, local=not (server.keys or server.key_env))
     # uvicorn closes what it is given, and this socket is to listen on.
-    with listener.dup() as same, in_background(_uvicorn(app, config), same, name="starting", ended=_ended()):
+    with listener.dup() as same, in_background(uvicorn_config(app, config), same, name="starting", ended=_ended()):
         yield
 
 
@@ -237,12 +239,13 @@ def running(
             tape=tape,
             watch=watch,
         ) as app,
-        in_background(_uvicorn(app, config), listener, name="gateway", ended=_ended(), on_drain=readiness.drain),
+        in_background(uvicorn_config(app, config), listener, name="gateway", ended=_ended(), on_drain=readiness.drain),
     ):
         yield url_of(listener)
 
 
-def _uvicorn(app: ASGIApp, config: Config) -> uvicorn.Config:
+def uvicorn_config(app: ASGIApp, config: Config) -> uvicorn.Config:
+    """How the HTTP server is set up."""
     return uvicorn.Config(
         app,
         http="h11",

@@ -15,6 +15,7 @@ _HEAD = """\
 [server]
 # host = "127.0.0.1"          # any other address needs keys
 # port = 8080                 # or BLACKBOX_PROXY_SERVER__PORT; so for every field of [server] and [ledger]
+# workers = 1                 # processes that answer, each with pairs of its own
 # keys = "keys.txt"           # who may ask: `blackbox-proxy keys add NAME` writes it, hashes only
 # key_env = "GATEWAY_KEY"     # one more key, from a variable
 # default_model = "NAME"      # answers for names that nobody has; otherwise they are a 404

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from blackbox_proxy.gateway.keys import read_amount
 from blackbox_proxy.gateway.limits.rates import KeyLimits
 from blackbox_proxy.gateway.requests import RequestLimits
+from blackbox_proxy.gateway.workers import MOST_WORKERS
 from blackbox_proxy.local.template import DEFAULT
 from blackbox_proxy.openai_http.listening import LOOPBACK
 from blackbox_proxy.remote.profiles.schema import ProfileOptions
@@ -28,17 +29,19 @@ class ConfigTable(BaseModel):
 class ServerConfig(ConfigTable):
     """Where to listen, who may ask, and what one request may ask for.
 
-    keys: a key file; key_env: a variable with one more key. cors_origins: web pages that may ask. ui: whether there is
-    a page at `/` to ask by. drain: seconds that answers under way are given when the server ends. open_after: seconds
-    that a stream waits for its first token before it is opened without one; until then an error has a status of its
-    own. ping: seconds between two comments in a stream, which keep the connection alive. log: a file that keeps
-    prompts and answers; None: none is kept. metrics: whether `/metrics` is there; metrics_key: the name of the one key
-    that may read it; None: every key. max_*: of one request; bytes, characters, tokens, answers. A chat that names no
-    limit may have `max_tokens`, as far as the upstream's context goes.
+    workers: processes that answer, each with pairs of its own. keys: a key file; key_env: a variable with one more
+    key. cors_origins: web pages that may ask. ui: whether there is a page at `/` to ask by. drain: seconds that answers
+    under way are given when the server ends. open_after: seconds that a stream waits for its first token before it is
+    opened without one; until then an error has a status of its own. ping: seconds between two comments in a stream,
+    which keep the connection alive. log: a file that keeps prompts and answers; None: none is kept. metrics: whether
+    `/metrics` is there; metrics_key: the name of the one key that may read it; None: every key. max_*: of one request;
+    bytes, characters, tokens, answers. A chat that names no limit may have `max_tokens`, as far as the upstream's
+    context goes.
     """
 
     host: str = LOOPBACK
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    workers: Annotated[int, Field(ge=1, le=MOST_WORKERS)] = 1
     keys: str | None = None
     key_env: Variable | None = None
     default_model: str | None = None

@@ -226,8 +226,8 @@ def test_grafana_reads_prometheus_and_the_dashboard() -> None:
 
 def test_the_dashboard_shows_every_metric_and_no_other() -> None:
     watch = MetricsWatch()
-    watch.add_levels(dict, dict)
-    families = {family.name: family.type for family in watch.registry.collect()}
+    with watch.levels(dict, dict):
+        families = {family.name: family.type for family in watch.registry.collect()}
     suffix = {"counter": "_total", "histogram": "_bucket", "gauge": ""}
     there = {name + suffix[kind] for name, kind in families.items()}
     shown = {name for _, query in queries() for name in re.findall(rf"{PREFIX}\w+", query)}

@@ -26,13 +26,18 @@ _LOG = logging.getLogger("blackbox_proxy.gateway")
 
 @final
 class JsonFormatter(logging.Formatter):
-    """A record as one JSON object on one line; what stands in its `fields` is laid over it."""
+    """A record as one JSON object on one line; what stands in its `fields` is laid over it. worker: who writes it."""
+
+    def __init__(self, worker: int | None = None) -> None:
+        super().__init__()
+        self._worker = worker
 
     def format(self, record: logging.LogRecord) -> str:
         row: dict[str, object] = {
             "time": dt.datetime.fromtimestamp(record.created, dt.UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "event": getattr(record, "event", "note"),
+            "worker": self._worker,
             "message": record.getMessage(),
             **getattr(record, "fields", {}),
         }
@@ -42,10 +47,10 @@ class JsonFormatter(logging.Formatter):
 
 
 @contextmanager
-def json_lines(stream: TextIO) -> Iterator[JsonLogWatch]:
-    """What is logged goes to a stream as JSON while the block runs."""
+def json_lines(stream: TextIO, *, worker: int | None = None) -> Iterator[JsonLogWatch]:
+    """What is logged goes to a stream as JSON while the block runs. worker: which of several writes it."""
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(JsonFormatter())
+    handler.setFormatter(JsonFormatter(worker))
     with ExitStack() as stack:
         for name, level in LOGGERS.items():
             stack.enter_context(_logging_to(handler, name, level))

@@ -1,21 +1,29 @@
 """Prometheus metrics: one registry for each server, and the one door to prometheus_client.
 
 Labels are few: routes, served models, upstreams, names of keys, statuses. A model that nobody serves has the label "".
+
+Several workers count in files of one folder, which any of them sums when it is asked (prometheus_client's multiprocess
+mode). What one had counted is there after its end, however that came.
 """
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from blackbox_proxy.core.money.spending import known_of, unpriced_of
 from blackbox_proxy.gateway.gates import AdmissionGate
 from blackbox_proxy.gateway.replies import written_tokens
 from blackbox_proxy.gateway.watching.events import AnswerEnd, AnswerNow, RequestNow, UpstreamCall
+from blackbox_proxy.gateway.watching.places import MetricsPlace
 from blackbox_proxy.local.evaluator import EvaluationLoad
 
 PREFIX = "blackbox_proxy_"
@@ -27,12 +35,19 @@ Loads = Callable[[], Mapping[tuple[str, str], EvaluationLoad]]
 
 Gates = Callable[[], Mapping[str, AdmissionGate]]
 
+LEVELS_SECONDS = 0.5
+"""Seconds after which a worker tells the others again what it has under way."""
+
 
 @final
 class MetricsWatch:
-    """Counts what happens."""
+    """Counts what happens. place: where several workers count together; None: this process counts alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, place: MetricsPlace | None = None) -> None:
+        self._place = place
+        if place is not None:
+            _share(place)
+        self._shared: _SharedLevels | None = None
         self.registry = CollectorRegistry()
         counter, histogram = self._counter, self._histogram
         self._requests = counter("requests", "Requests to routes that answer.", "route", "model", "key", "status")
@@ -59,9 +74,16 @@ class MetricsWatch:
         self._hits = counter("cache_hits", "Requests that got a reply that was kept.", "model", "key")
         self._spent = counter("over_budget", "Requests that a budget forbade.", "key")
 
-    def add_levels(self, gates: Gates, loads: Loads) -> None:
-        """Tell also what is under way when somebody asks."""
-        self.registry.register(_Levels(gates, loads))
+    @contextmanager
+    def levels(self, gates: Gates, loads: Loads) -> Iterator[None]:
+        """Tell also what is under way, while the block runs."""
+        if self._place is None:
+            self.registry.register(_Levels(gates, loads))
+            yield
+            return
+        self._shared = _SharedLevels(_Levels(gates, loads))
+        with self._shared.telling():
+            yield
 
     def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
         return Counter(PREFIX + name, help_text, labels, registry=self.registry)
@@ -72,7 +94,13 @@ class MetricsWatch:
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """All figures as text, and the type of that; in which form is said by what the client accepts."""
         encode, kind = choose_encoder(accept)
-        return encode(self.registry), kind
+        if self._place is None:
+            return encode(self.registry), kind
+        if self._shared is not None:
+            self._shared.tell()
+        together = CollectorRegistry()
+        MultiProcessCollector(together, str(self._place.folder))
+        return encode(together), kind
 
     def begun(self, answer: AnswerNow) -> None:
         """Counted when it ends."""
@@ -148,3 +176,71 @@ class _Levels:
             used.add_metric(name, load.cells_used)
             cells.add_metric(name, load.cells)
         yield from (batches, rows, used, cells)
+
+
+@final
+class _SharedLevels:
+    """The same where several workers count: copied into the files that all of them sum."""
+
+    def __init__(self, levels: _Levels) -> None:
+        self._levels = levels
+        self._lock = threading.Lock()
+        self._gauges: dict[str, Gauge] = {}
+        self._counters: dict[str, Counter] = {}
+        self._counted: dict[tuple[str, ...], float] = {}
+
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """Copied every so often while the block runs, and at its end."""
+        ended = threading.Event()
+
+        def keep_telling() -> None:
+            while not ended.wait(LEVELS_SECONDS):
+                self.tell()
+
+        thread = threading.Thread(target=keep_telling, name="levels", daemon=True)
+        self.tell()
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+            self.tell()
+
+    def tell(self) -> None:
+        """Copy them now."""
+        with self._lock:
+            for metric in self._levels.collect():
+                for sample in metric.samples:
+                    names, label_values = tuple(sample.labels), tuple(sample.labels.values())
+                    if metric.type == "gauge":
+                        self._gauge(metric, names).labels(*label_values).set(sample.value)
+                        continue
+                    # The file goes on from what a worker before this one had counted.
+                    before = self._counted.get((metric.name, *label_values), 0.0)
+                    self._counter(metric, names).labels(*label_values).inc(sample.value - before)
+                    self._counted[metric.name, *label_values] = sample.value
+
+    def _gauge(self, metric: Metric, labels: tuple[str, ...]) -> Gauge:
+        if metric.name not in self._gauges:
+            self._gauges[metric.name] = Gauge(
+                metric.name, metric.documentation, labels, registry=None, multiprocess_mode="livesum"
+            )
+        return self._gauges[metric.name]
+
+    def _counter(self, metric: Metric, labels: tuple[str, ...]) -> Counter:
+        if metric.name not in self._counters:
+            self._counters[metric.name] = Counter(metric.name, metric.documentation, labels, registry=None)
+        return self._counters[metric.name]
+
+
+def _share(place: MetricsPlace) -> None:
+    """Have all that this process counts from now on kept in the folder. Its files are named by the worker's number."""
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(place.folder)
+    values.ValueClass = values.MultiProcessValue(lambda: place.number)
+
+
+def forget(place: MetricsPlace) -> None:
+    """Drop what a worker that is gone had under way."""
+    mark_process_dead(place.number, str(place.folder))
