@@ -36,6 +36,7 @@ def resident_mb(gateway: WorkerGateway) -> float:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_sixty_four_streams_keep_apart_on_two_workers(tiny_bpe: TinyModel, tiny_lora: Path, tmp_path: Path) -> None:
     members = f"model = {json.dumps(str(tiny_bpe.path))}\nadapter = {json.dumps(str(tiny_lora))}\n"
     with scripted_api(tmp_path, clients=CLIENTS, own=QUESTIONS) as api:
