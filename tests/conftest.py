@@ -42,6 +42,12 @@ settings.register_profile("tests", max_examples=int(os.environ.get("HYPOTHESIS_E
 settings.load_profile("tests")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The file that takes longest comes first, so that no other worker waits for it at the end."""
+    items.sort(key=lambda item: item.path.name != "test_walkthrough.py")
+
+
 @pytest.fixture(autouse=True, scope="session")
 def scrubbed_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No key, proxy, switch or ledger of the person who runs the tests reaches them, nor a program that they start."""
