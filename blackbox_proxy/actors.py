@@ -56,10 +56,6 @@ class ClusterLost(BlackboxProxyError):
     """The Ray cluster could not be reached, or went away."""
 
 
-class ActorsDied(BlackboxProxyError):
-    """Several actors died over one question."""
-
-
 @final
 @dataclass(frozen=True, slots=True)
 class RayCluster:
@@ -198,7 +194,12 @@ def ray_cluster(cluster: RayCluster) -> Iterator[None]:
 
 @contextmanager
 def actors(
-    plan: ActorPlan[_Unit, _Answer], ledger: Ledger | None, cluster: RayCluster, *, most: int = MOST
+    plan: ActorPlan[_Unit, _Answer],
+    ledger: Ledger | None,
+    cluster: RayCluster,
+    *,
+    failed: Callable[[_Unit, str], _Answer],
+    most: int = MOST,
 ) -> Iterator[Sequence[Callable[[_Unit], _Answer]]]:
     """Start the actors, within `ray_cluster`; they end with the block, or after an error with the cluster.
 
@@ -206,10 +207,10 @@ def actors(
         plan: What each of them opens.
         ledger: Where requests are booked; None for nowhere.
         cluster: How many they are, and what each takes.
+        failed: Makes the answer of a unit over which DEATHS actors died, given why there is none.
         most: Questions that one may have at once.
 
-    Gives what answers units, once for each that may be under way at a time. That raises ActorsDied where DEATHS actors
-    died over a unit, and ClusterLost.
+    Gives what answers units, once for each that may be under way at a time. That raises ClusterLost.
 
     Raises:
         BlackboxProxyError: Where an actor cannot open the pair or the endpoint.
@@ -224,7 +225,7 @@ def actors(
     for handle in handles:
         handle.slots.remote()  # so that all open their pairs at the same time
     slots = [_slots(handle) for handle in handles]
-    yield [_asking(handle) for handle, count in zip(handles, slots, strict=True) for _ in range(count)]
+    yield [_asking(handle, failed) for handle, count in zip(handles, slots, strict=True) for _ in range(count)]
     # After an error the cluster may be gone, and a call to it would hang; `ray_cluster` ends all that is left of it.
     for handle in handles:
         with suppress(ray.exceptions.RayError, ConnectionError):
@@ -277,18 +278,22 @@ def _check_room(cluster: RayCluster) -> None:
         )
 
 
-def _asking(handle: Any) -> Callable[[Any], Any]:  # noqa: ANN401 (a handle of Ray, which may be missing)
+def _asking(
+    handle: Any,  # noqa: ANN401 (a handle of Ray, which may be missing)
+    failed: Callable[[_Unit, str], _Answer],
+) -> Callable[[_Unit], _Answer]:
     """Has an actor answer. Where it dies, the unit is asked again: of the actor that Ray starts in its place."""
     import ray
 
-    def ask(unit: Any) -> Any:  # noqa: ANN401 (of the actor's own types)
+    def ask(unit: _Unit) -> _Answer:
         for _ in range(DEATHS):
             try:
                 with _speaking():
-                    return ray.get(handle.answer.remote(unit))
+                    answer: _Answer = ray.get(handle.answer.remote(unit))
+                    return answer
             except ray.exceptions.ActorUnavailableError:
                 _slots(handle)
-        raise ActorsDied(f"{DEATHS} actors died over it", hint="take --engine local to see why")
+        return failed(unit, f"{DEATHS} actors died over it (take --engine local to see why)")
 
     return ask
 

@@ -16,7 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import final
 
-from blackbox_proxy.actors import MOST, ActorsDied, actors, ray_cluster
+from blackbox_proxy.actors import MOST, actors, ray_cluster
 from blackbox_proxy.api import Api
 from blackbox_proxy.batching.answering import Ask, BatchModel, BatchUnit, RowPlan, opened
 from blackbox_proxy.batching.answers import (
@@ -208,9 +208,9 @@ class _Run:
             plan = RowPlan(self.model, how.parallel)
             with (
                 ray_cluster(how.cluster),
-                actors(plan, self.plan.ledger, how.cluster, most=how.parallel or MOST) as asks,
+                actors(plan, self.plan.ledger, how.cluster, failed=_failed_row, most=how.parallel or MOST) as asks,
             ):
-                yield [_surviving(ask) for ask in asks]
+                yield asks
             return
         with opened(self.model, self.plan.api, how.parallel) as answerer:
             yield [answerer.answer] * answerer.at_once
@@ -248,16 +248,8 @@ class _Run:
         return len(booked), _known(booked), booked.count(None)
 
 
-def _surviving(ask: Ask) -> Ask:
-    """Answers a row by an actor; one over which several actors died has failed."""
-
-    def surviving(unit: BatchUnit) -> KeptRow:
-        try:
-            return ask(unit)
-        except ActorsDied as error:
-            return KeptRow(unit.key, error=f"{error.message} ({error.hint})")
-
-    return surviving
+def _failed_row(unit: BatchUnit, why: str) -> KeptRow:
+    return KeptRow(unit.key, error=why)
 
 
 def _known(costs: Sequence[Decimal | None]) -> Decimal:

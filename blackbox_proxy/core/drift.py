@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
 
-from blackbox_proxy.types import Candidate, Kind, Position
+from blackbox_proxy.types import Position
 
 FLOOR = 0.01
 """Total variation that rounding on the wire and in the arithmetic of a server may come to."""
@@ -137,14 +137,10 @@ def _masses(position: Position) -> dict[bytes, float]:
     masses: dict[bytes, float] = {}
     for candidate in position.top:
         if math.isfinite(candidate.logp):
-            key = _key(candidate)
+            key = candidate.string
             masses[key] = masses.get(key, 0.0) + math.exp(min(candidate.logp, 0.0))
     return masses
 
 
-def _key(candidate: Candidate) -> bytes:
-    return b"" if candidate.kind is Kind.END else candidate.piece
-
-
 def _best(position: Position) -> bytes:
-    return _key(position.top[0]) if position.top else _key(position.sampled)
+    return (position.top[0] if position.top else position.sampled).string

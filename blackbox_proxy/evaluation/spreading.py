@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self, final
 
-from blackbox_proxy.actors import ActorsDied, RayCluster, actors, ray_cluster
+from blackbox_proxy.actors import RayCluster, actors, ray_cluster
 from blackbox_proxy.api import connect
 from blackbox_proxy.errors import InputError
 from blackbox_proxy.evaluation.answering import AskBench, Bench, BenchQuestion, ask_here
@@ -115,14 +115,18 @@ class ActorsOfRun:
             bench.task, self.endpoint, pair, bench.where, bench.pair_mark, tuned=self.tuned, at_once=self.at_once
         )
         started: list[AskBench] = []
+
+        def failed(question: BenchQuestion, why: str) -> KeptAnswer:
+            return replace(question.blank(bench), error=why)
+
         with ExitStack() as stack:
 
             def asks(staying: Sequence[str]) -> Sequence[AskBench]:
                 self._say(staying)
                 if not started:
                     self._connect()
-                    opened = actors(plan, self.ledger, self.cluster, most=self.at_once)
-                    started.extend(surviving(ask, bench) for ask in stack.enter_context(opened))
+                    opened = actors(plan, self.ledger, self.cluster, failed=failed, most=self.at_once)
+                    started.extend(stack.enter_context(opened))
                 return started
 
             yield asks
@@ -141,15 +145,3 @@ class ActorsOfRun:
         if text and text not in self._said:
             self._said.add(text)
             self.note(f"answered in this process, since they call no hosted model: {text}")
-
-
-def surviving(ask: Callable[[BenchQuestion], KeptAnswer], bench: Bench) -> AskBench:
-    """Has an actor answer; a question over which several actors died has an error in place of its answer."""
-
-    def asked(question: BenchQuestion) -> KeptAnswer:
-        try:
-            return ask(question)
-        except ActorsDied as error:
-            return replace(question.blank(bench), error=f"{error.message} ({error.hint})")
-
-    return asked

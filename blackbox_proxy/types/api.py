@@ -58,6 +58,11 @@ class Candidate:
     kind: Kind = Kind.TEXT
     id: int | None = None
 
+    @property
+    def string(self) -> bytes:
+        """Its bytes, none for an end."""
+        return b"" if self.kind is Kind.END else self.piece
+
 
 @dataclass(frozen=True, slots=True)
 class Position:

@@ -39,7 +39,7 @@ from blackbox_proxy.batching.answers import KeptRow
 from blackbox_proxy.batching.batch import PlannedBatch
 from blackbox_proxy.testing.tiny_models import write_tiny_pair
 from tests.bench.crowd import CONTEXT
-from tests.bench.forcing import commit
+from tests.bench.documents import write_document
 from tests.bench.streaming import THINGS, ask, process, scripted_api, write_config
 
 ALPHA = 0.5
@@ -206,20 +206,14 @@ def main() -> None:
         )
     with tempfile.TemporaryDirectory() as name:
         ray = of_ray(Path(name), passes=options.passes, rows=options.ray_rows)
-    document = {
-        "commit": commit(),
-        "date": time.strftime("%Y-%m-%d"),
-        "command": f"python -m tests.bench.batching {' '.join(sys.argv[1:])}".strip(),
+    figures = {
         "note": options.note,
         "n": {name: getattr(options, name) for name in ("passes", "rows", "slots", "tokens", "ray_rows")},
         "cores": os.cpu_count(),
         "gateway": beside,
         "ray": ray,
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(document, indent=1, ensure_ascii=False)
-    options.out.write_text(text + "\n", encoding="utf-8")
-    print(text)
+    write_document(options.out, "batching", figures)
 
 
 if __name__ == "__main__":

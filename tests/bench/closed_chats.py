@@ -52,7 +52,8 @@ from blackbox_proxy.tasks.demo import in_house_form, questions
 from blackbox_proxy.types import Result
 from tests.bench.closed_rows import Rows, compact, figures
 from tests.bench.continuing import MODELS, TOP_K, Place, asked_next, beginnings, best, distance
-from tests.bench.forcing import chats, commit, demanded
+from tests.bench.documents import commit
+from tests.bench.forcing import chats, demanded
 from tests.bench.loads import STEERING, TASK, asked_of, states_fact
 from tests.bench.prompts import prompts
 from tests.contracts.servers import llama_server

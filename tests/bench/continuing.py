@@ -21,7 +21,6 @@ places of which nothing at all is known, errors among them. calls, input, output
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import statistics
@@ -46,6 +45,7 @@ from blackbox_proxy.standin import running
 from blackbox_proxy.steering import Steering
 from blackbox_proxy.tasks.demo import in_house_form, questions
 from blackbox_proxy.types import Generate, Kind, OffsetSource, Position, Prefix, Prompt, Reply, Usage
+from tests.bench.documents import write_figures
 from tests.bench.loads import STEERING, asked_of, states_fact
 from tests.bench.prompts import prompts
 
@@ -289,10 +289,7 @@ def main() -> None:
                 "next": measured_next(stage, texts),
                 "steered": measured_steered(stage, asked),
             }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(found, indent=2, ensure_ascii=False)
-    options.out.write_text(text + "\n", encoding="utf-8")
-    print(text)
+    write_figures(options.out, found, indent=2)
 
 
 if __name__ == "__main__":

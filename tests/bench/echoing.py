@@ -18,8 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -46,7 +44,8 @@ from tests.bench.continuing import (
     compared,
     distribution_of,
 )
-from tests.bench.forcing import SERVERS, WORDS, commit, demanded, model_path, of_llama, of_standin
+from tests.bench.documents import write_document
+from tests.bench.forcing import SERVERS, WORDS, demanded, model_path, of_llama, of_standin
 from tests.bench.loads import STEERING, asked_of, states_fact
 from tests.bench.prompts import prompts
 
@@ -153,17 +152,9 @@ def main() -> None:
     options = parser.parse_args()
     texts = [text for _, text in prompts(options.prompts)]
     asked = questions("told", "dev", n=options.questions, seed=1)
-    document = {
-        "commit": commit(),
-        "date": time.strftime("%Y-%m-%d"),
-        "command": f"python -m tests.bench.echoing {' '.join(sys.argv[1:])}".strip(),
-        "n": {"prompts": len(texts), "questions": len(asked)},
-        "figures": {options.model: {options.server: measured(options.server, options.model, texts=texts, asked=asked)}},
-    }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(document, indent=1, ensure_ascii=False)
-    options.out.write_text(text + "\n", encoding="utf-8")
-    print(text)
+    counts = {"prompts": len(texts), "questions": len(asked)}
+    found = {options.model: {options.server: measured(options.server, options.model, texts=texts, asked=asked)}}
+    write_document(options.out, "echoing", {"n": counts, "figures": found})
 
 
 if __name__ == "__main__":

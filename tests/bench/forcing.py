@@ -17,10 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -47,6 +44,7 @@ from tests.bench.continuing import (
     compared,
     told,
 )
+from tests.bench.documents import write_document
 from tests.bench.loads import STEERING, asked_of, states_fact
 from tests.bench.prompts import prompts
 from tests.contracts.servers import llama_server
@@ -139,12 +137,6 @@ def steered(apis: Mapping[str, Api], asked: Sequence[Item], *, pair: Pair) -> Fi
     }
 
 
-def commit() -> str:
-    """The commit that is measured."""
-    git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)  # noqa: S607 (git)
-    return git.stdout.strip()
-
-
 def main() -> None:
     """Measure, print, and write the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -165,18 +157,8 @@ def main() -> None:
                 if asked:
                     one["steered"] = steered(apis, asked, pair=pair)
             figures.setdefault(name, {})[server] = one
-    command = f"python -m tests.bench.forcing {' '.join(sys.argv[1:])}".strip()
-    document = {
-        "commit": commit(),
-        "date": time.strftime("%Y-%m-%d"),
-        "command": command,
-        "n": {"prompts": len(texts), "questions": len(asked)},
-        "figures": figures,
-    }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(document, indent=1, ensure_ascii=False)
-    options.out.write_text(text + "\n", encoding="utf-8")
-    print(text)
+    counts = {"prompts": len(texts), "questions": len(asked)}
+    write_document(options.out, "forcing", {"n": counts, "figures": figures})
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from blackbox_proxy.core.alignment.vocabulary import Vocabulary
 from blackbox_proxy.core.decoding import loop
-from blackbox_proxy.core.decoding.acceptors import ANY_TEXT, Acceptor
+from blackbox_proxy.core.decoding.acceptors import ANY_TEXT, Acceptor, LeavesText
 from blackbox_proxy.core.decoding.shortening import competing, shortened
 from blackbox_proxy.run.steerer import Steerer
 from blackbox_proxy.steering import Steering
@@ -23,7 +23,7 @@ MANY = Vocabulary([*(bytes([a, b]) for a in b"abcdefgh" for b in b"ijklmnop"), b
 
 
 @dataclass(frozen=True)
-class Starting:
+class Starting(LeavesText):
     """Allows what starts with one of some letters."""
 
     letters: bytes
@@ -33,15 +33,6 @@ class Starting:
 
     def starts(self, _text: bytes) -> tuple[bytes, ...]:
         return tuple(bytes([letter]) for letter in self.letters)
-
-    def forced(self, _text: bytes) -> bytes:
-        return b""
-
-    def is_over(self, _text: bytes) -> bool:
-        return False
-
-    def cut(self, _text: bytes, piece: bytes) -> bytes:
-        return piece
 
 
 def place(weights: list[float], *, tail: float) -> Position:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from tests.gateway.test_health import free_port
+from tests.gateway.waiting import until
 from tests.standin.raw import call
 
 PATIENCE = 120.0
@@ -39,14 +39,6 @@ class PrometheusServer:
         return read
 
 
-def until(holds: Callable[[], bool], what: Callable[[], object]) -> None:
-    """Wait until something holds. what: is shown where it does not come to that."""
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < deadline, what()
-        time.sleep(0.1)
-
-
 def program() -> str | None:
     """Its path; None where there is none."""
     return shutil.which("prometheus")
@@ -64,7 +56,7 @@ def prometheus_server(config: Path, folder: Path) -> Iterator[PrometheusServer]:
     ):
         try:
             running = PrometheusServer(f"http://127.0.0.1:{port}")
-            until(lambda: _is_ready(running), lambda: (server.poll(), _last(folder / "log")))
+            until(lambda: _is_ready(running), lambda: (server.poll(), _last(folder / "log")), seconds=PATIENCE)
             yield running
         finally:
             server.terminate()

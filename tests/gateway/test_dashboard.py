@@ -20,9 +20,10 @@ from blackbox_proxy.gateway.server import running as serving
 from blackbox_proxy.ledger.books import Ledger, open_ledger
 from blackbox_proxy.standin import running
 from tests.deployment import gateway_text, prometheus_text, queries
-from tests.gateway.prometheus_server import PrometheusServer, program, prometheus_server, until
+from tests.gateway.prometheus_server import PATIENCE, PrometheusServer, program, prometheus_server
 from tests.gateway.serving import CONTEXT
 from tests.gateway.test_bills import PRICES
+from tests.gateway.waiting import until
 from tests.ledger.postgres_server import PASSWORD
 from tests.standin.raw import Answer, Json, post
 from tests.tiny_gguf import TinyModel
@@ -127,7 +128,7 @@ def test_every_query_of_the_dashboard_gives_data(watched: tuple[Deployed, Promet
     statuses = set(served.work())
     assert {200, 429} <= statuses <= {200, 429, 502}, "502 is what fails where nobody else can be asked"
     scrapes = "count_over_time(blackbox_proxy_requests_total[5m])"
-    until(lambda: bool(prometheus.query(scrapes)), prometheus.targets)
+    until(lambda: bool(prometheus.query(scrapes)), prometheus.targets, seconds=PATIENCE)
     served.work()  # a rate is the difference of two scrapes
     asked = [(title, query.replace("$__rate_interval", "5m")) for title, query in queries()]
     assert len(asked) >= 20
@@ -135,12 +136,12 @@ def test_every_query_of_the_dashboard_gives_data(watched: tuple[Deployed, Promet
     def without() -> list[tuple[str, str]]:
         return [(title, query) for title, query in asked if not numbers(prometheus, query)]
 
-    until(lambda: not without(), without)
+    until(lambda: not without(), without, seconds=PATIENCE)
     (target,) = prometheus.targets()
     assert (target["health"], target["lastError"]) == ("up", "")
     rows = len(list(served.ledger.store.rows()))
     calls = "sum(blackbox_proxy_upstream_calls_total)"
-    until(lambda: numbers(prometheus, calls) == [rows], lambda: (numbers(prometheus, calls), rows))
+    until(lambda: numbers(prometheus, calls) == [rows], lambda: (numbers(prometheus, calls), rows), seconds=PATIENCE)
 
 
 def numbers(prometheus: PrometheusServer, query: str) -> list[float]:

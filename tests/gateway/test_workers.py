@@ -24,7 +24,8 @@ from blackbox_proxy.standin import running
 from tests.gateway.serving import CONTEXT, config_text, gateway
 from tests.gateway.test_life import drains, told
 from tests.gateway.test_metrics import Measured, total
-from tests.gateway.worker_gateway import WorkerGateway, serving_workers, until
+from tests.gateway.waiting import until
+from tests.gateway.worker_gateway import SECONDS, WorkerGateway, serving_workers
 from tests.standin.raw import Answer, Json, call, connect, post, whole
 from tests.tiny_gguf import TinyModel
 
@@ -87,9 +88,9 @@ def test_two_workers_are_one_gateway(closed: TinyModel, pair_file: Path, tmp_pat
             assert texts(in_one_moment(two.url, 8, keys["ann"])) == alone
             statuses = Counter(answer.status for answer in in_one_moment(two.url, 3 * LIMIT, keys["ben"]))
             assert statuses == {200: LIMIT, 429: 2 * LIMIT}
-            assert until(lambda: cells(served) == 2 * one_cells), "else a gauge is not the sum over both"
+            until(lambda: cells(served) == 2 * one_cells, lambda: "a gauge is not the sum over both", seconds=SECONDS)
             check_killed(two, keys["ann"], *alone)
-            assert until(lambda: cells(served) == 2 * one_cells)
+            until(lambda: cells(served) == 2 * one_cells, lambda: "nor after one was killed", seconds=SECONDS)
             seen = served.samples()
     workers = {json.loads(line).get("worker") for line in two.lines if '"event": "answer"' in line}
     assert workers == {1, 2}, "else one answered them all"
@@ -187,4 +188,4 @@ def test_workers_do_not_outlive_who_started_them(tmp_path: Path) -> None:
         assert len(workers) == 2
         served.process.kill()
         assert served.process.wait(60) == -signal.SIGKILL
-        assert until(lambda: all(is_gone(worker) for worker in workers))
+        until(lambda: all(is_gone(worker) for worker in workers), lambda: workers, seconds=SECONDS)

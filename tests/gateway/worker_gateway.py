@@ -9,8 +9,7 @@ import re
 import signal
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,13 +71,3 @@ def serving_workers(path: Path, *arguments: str, workers: int = 2) -> Iterator[W
             process.kill()
             listener.join(SECONDS)
     assert not [line for line in gateway.lines if "Traceback" in line], gateway.lines
-
-
-def until(holds: Callable[[], bool]) -> bool:
-    """Whether something comes to hold within a while."""
-    end = time.monotonic() + SECONDS
-    while time.monotonic() < end:
-        if holds():
-            return True
-        time.sleep(0.02)
-    return False

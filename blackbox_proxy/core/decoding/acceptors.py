@@ -35,7 +35,7 @@ class Acceptor(Protocol):
         """The piece, up to where the answer is over; the piece itself where it is not over inside it."""
 
 
-class _LeavesText:
+class LeavesText:
     """An acceptor that changes no text: it forces nothing, cuts nothing, and no text is over."""
 
     def forced(self, _text: bytes) -> bytes:
@@ -52,7 +52,7 @@ class _LeavesText:
 
 
 @final
-class AnyText(_LeavesText):
+class AnyText(LeavesText):
     """Accepts all UTF-8 text: an open character is finished first."""
 
     def follows(self, text: bytes, piece: bytes) -> bool:
@@ -172,7 +172,7 @@ class TokensAlone:
 
 
 @final
-class AnswerBehind(_LeavesText):
+class AnswerBehind(LeavesText):
     """Another acceptor where what it is asked about stands behind other text, and the answer behind a prompt.
 
     before: the text that stands before what it is asked about. Nothing is forced or cut: the text is given.

@@ -191,7 +191,7 @@ def spoken(positions: Sequence[Position], said: Said | None) -> list[bytes]:
     Where the tokens are not the text (`said`), what lies between two stretches that are found in it is put in the place
     of the first token between them.
     """
-    pieces = [b"" if p.sampled.kind is Kind.END else p.sampled.piece for p in positions]
+    pieces = [position.sampled.string for position in positions]
     lost = [p.sampled.kind is Kind.SPECIAL for p in positions]
     if said is None or not said.text or _is_same(b"".join(pieces), said, positions):
         return [*pieces, b""]

@@ -169,7 +169,7 @@ def merged(position: Position, *, greedy: bool = True) -> dict[bytes, float]:
     for candidate in (*position.top, *position.requested, *(_unlisted(position) if greedy else ())):
         if candidate.kind is Kind.SPECIAL or not math.isfinite(candidate.logp):
             continue
-        key = b"" if candidate.kind is Kind.END else candidate.piece
+        key = candidate.string
         if key or candidate.kind is Kind.END:
             known = logps.get(key)
             logps[key] = candidate.logp if known is None else float(np.logaddexp(known, candidate.logp))

@@ -7,7 +7,7 @@ that certificates and bounds stay true. Where the pair proposes one of the other
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from blackbox_proxy.core.decoding.acceptors import Acceptor
@@ -58,13 +58,8 @@ def competing(position: Position, pieces: Collection[bytes]) -> Position:
     """The position, with the further tokens that are some of the pieces among those that compete."""
     if not position.further:
         return position
-    return with_requested(position, [*_of(position.further, {*pieces})])
-
-
-def _of(candidates: Sequence[Candidate], pieces: Collection[bytes]) -> Iterator[Candidate]:
-    for candidate in candidates:
-        if (b"" if candidate.kind is Kind.END else candidate.piece) in pieces:
-            yield candidate
+    proposed = {*pieces}
+    return with_requested(position, [c for c in position.further if c.string in proposed])
 
 
 def with_requested(position: Position, candidates: Sequence[Candidate]) -> Position:
